@@ -1,0 +1,148 @@
+//! Sampling completions: what a source asks for and what a generator gives.
+//!
+//! The generator pulls. Whenever it has room it asks the source what to sample next, so that
+//! allocation is decided at the last moment, from everything that is known by then, and nothing
+//! queues up.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Problem, Settings};
+use crate::Result;
+
+/// Names one trial of a run: which problem, and the how-many-eth response to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TrialId {
+    /// The problem's index in the run's list of problems.
+    pub problem: u32,
+    /// 0, 1, 2, … per problem.
+    pub number: u32,
+}
+
+/// Why a completion ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Finish {
+    /// At a stop token or a stop string, or because a remote server said so.
+    Stop,
+    /// At the limit of new tokens, or of the model's context.
+    Length,
+    /// Cut off while repeating itself without end.
+    Loop,
+    /// No longer wanted; what there is of it is not a whole response.
+    Cancelled,
+}
+
+/// A sampled response.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Completion {
+    /// The text, without stop tokens and cut before a stop string.
+    pub text: String,
+    /// The token ids as sampled, the stop token included; empty where the generator has none.
+    pub tokens: Vec<u32>,
+    /// Why it ended.
+    pub finish: Finish,
+    /// Sum over the tokens of the natural logarithm of their probability under the model's own
+    /// distribution (temperature 1, nothing truncated), where the generator knows it.
+    pub logprob: Option<f64>,
+}
+
+impl Completion {
+    /// A completion that is only a text and ended by itself.
+    pub fn text(text: impl Into<String>) -> Self {
+        Completion {
+            text: text.into(),
+            tokens: Vec::new(),
+            finish: Finish::Stop,
+            logprob: None,
+        }
+    }
+}
+
+/// One trial to sample.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Which trial this is.
+    pub trial: TrialId,
+    /// The problem to put to the model.
+    pub problem: Arc<Problem>,
+    /// Key of the trial's random numbers ([`trial_seed`](crate::trial_seed)).
+    pub seed: u64,
+}
+
+/// What a generator has room for.
+#[derive(Debug, Clone, Copy)]
+pub struct Offer<'a> {
+    /// How many requests it can start at once.
+    pub free: usize,
+    /// Indexes of the problems whose prompts it holds prefilled: trials of these start cheaper.
+    pub resident: &'a [u32],
+}
+
+/// A source's answer to an offer.
+#[derive(Debug, Clone)]
+pub enum Next {
+    /// Sample these; at least one, at most as many as offered.
+    Requests(Vec<Request>),
+    /// Nothing now, but there may be later (verdicts are pending): ask again soon.
+    Wait,
+    /// Nothing more, ever: finish and return.
+    Done,
+}
+
+/// Decides what is sampled and takes what was sampled.
+pub trait Source: Sync {
+    /// What to sample next, given room for `offer.free` requests.
+    fn next(&self, offer: Offer<'_>) -> Next;
+
+    /// Whether a trial in flight is still needed. If not, the generator stops it and delivers what
+    /// there is as [`Finish::Cancelled`].
+    fn wanted(&self, trial: TrialId) -> bool;
+
+    /// Takes a sampled completion. Every request is delivered once, cancelled ones included,
+    /// unless the generator itself fails.
+    fn deliver(&self, trial: TrialId, completion: Completion);
+}
+
+/// Samples completions for a source until it says [`Next::Done`].
+///
+/// Implemented by the in-process engine, by remote servers, and by scripted ones in tests.
+///
+/// # A generator of one's own
+///
+/// ```
+/// use dart_math::{Completion, Generator, Next, Offer, Result, Source};
+///
+/// /// Answers every question with the same words.
+/// struct Parrot(&'static str);
+///
+/// impl Generator for Parrot {
+///     fn run(&self, source: &dyn Source) -> Result<()> {
+///         loop {
+///             match source.next(Offer { free: 8, resident: &[] }) {
+///                 Next::Requests(requests) => {
+///                     for request in requests {
+///                         source.deliver(request.trial, Completion::text(self.0));
+///                     }
+///                 }
+///                 Next::Wait => std::thread::yield_now(),
+///                 Next::Done => return Ok(()),
+///             }
+///         }
+///     }
+/// }
+/// ```
+pub trait Generator {
+    /// Samples until the source is done.
+    ///
+    /// # Errors
+    ///
+    /// Where sampling itself is no longer possible. What was delivered before stays delivered.
+    fn run(&self, source: &dyn Source) -> Result<()>;
+
+    /// The settings that completions depend on (model, template, sampling), for the manifest.
+    fn settings(&self) -> Settings {
+        Settings::new()
+    }
+}

@@ -1,0 +1,19 @@
+//! The words that every other room speaks: problems, trials, completions, verdicts, and the
+//! traits between who samples ([`Generator`]), who decides what to sample ([`Source`]) and who
+//! judges ([`Grader`]).
+//!
+//! Knows nothing of models, answers or files, and nothing of candle.
+
+mod generate;
+mod grade;
+mod problem;
+mod random;
+
+pub use generate::{Completion, Finish, Generator, Next, Offer, Request, Source, TrialId};
+pub use grade::{Grader, Verdict};
+pub use problem::Problem;
+pub use random::{Philox, trial_seed};
+
+/// Named settings of a part (a generator, a grader, a strategy), in the order in which they are
+/// shown. They go into a run's manifest, and a run is only resumed where all of them agree.
+pub type Settings = serde_json::Map<String, serde_json::Value>;

@@ -1,0 +1,3 @@
+//! Problem files in, data sets out.
+//!
+//! Knows the contract only.

@@ -1,0 +1,4 @@
+//! From prompts to completions: the decoder, its caches, the sampler and the scheduler that keeps
+//! every slot busy.
+//!
+//! Knows the contract and the model; nothing of answers, allocation or files.

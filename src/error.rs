@@ -1,0 +1,143 @@
+//! The crate's one error type: a kind to match on, what was being done, and the cause.
+//!
+//! Every room may use it; it knows none of them.
+
+use std::fmt;
+
+/// A result whose error is [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+type Source = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// What went wrong, in the large. New kinds may be added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A file or stream could not be read or written.
+    Io,
+    /// Input data (a row, a table, a configuration file) is not what its format asks for.
+    Data,
+    /// A model's files are damaged, incomplete or contradict one another.
+    Model,
+    /// The model's architecture, tokenizer or file type is not one that the crate can run.
+    Unsupported,
+    /// A setting is out of its range, or settings contradict one another.
+    Settings,
+    /// The model computed something that is not a number.
+    NonFinite,
+    /// A device could not be opened, or an operation on it failed.
+    Device,
+    /// The model hub could not be reached, or refused.
+    Hub,
+    /// A run's journal belongs to another configuration, or is damaged.
+    Journal,
+}
+
+impl ErrorKind {
+    fn describe(self) -> &'static str {
+        match self {
+            ErrorKind::Io => "input/output failed",
+            ErrorKind::Data => "bad input data",
+            ErrorKind::Model => "bad model",
+            ErrorKind::Unsupported => "not supported",
+            ErrorKind::Settings => "bad settings",
+            ErrorKind::NonFinite => "not a number",
+            ErrorKind::Device => "device failed",
+            ErrorKind::Hub => "model hub failed",
+            ErrorKind::Journal => "journal cannot be used",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.describe())
+    }
+}
+
+/// The crate's error. Its [`Display`](fmt::Display) is one line that names the file, row or
+/// setting and the reason; [`source`](std::error::Error::source) has what caused it.
+///
+/// ```
+/// use dart_math::{Error, ErrorKind};
+///
+/// let error = Error::new(ErrorKind::Data, "problems.jsonl:3: no `question`");
+/// assert_eq!(error.kind(), ErrorKind::Data);
+/// assert_eq!(error.to_string(), "bad input data: problems.jsonl:3: no `question`");
+/// ```
+pub struct Error(Box<Repr>);
+
+struct Repr {
+    kind: ErrorKind,
+    detail: String,
+    source: Option<Source>,
+}
+
+impl Error {
+    /// An error of a kind with a one-line description of what failed.
+    pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
+        Error(Box::new(Repr {
+            kind,
+            detail: detail.into(),
+            source: None,
+        }))
+    }
+
+    /// The same error with its cause attached.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Source>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// The same error with what was being done put in front of its description, as in
+    /// `context: description`.
+    #[must_use]
+    pub fn context(mut self, context: impl fmt::Display) -> Self {
+        self.0.detail = format!("{context}: {}", self.0.detail);
+        self
+    }
+
+    /// The kind, to match on.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The description without the kind in front.
+    pub fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
+    /// A failed read or write of `path`.
+    pub fn io(path: impl AsRef<std::path::Path>, source: std::io::Error) -> Self {
+        Error::new(
+            ErrorKind::Io,
+            format!("{}: {source}", path.as_ref().display()),
+        )
+        .with_source(source)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.kind, self.0.detail)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut s = f.debug_struct("Error");
+        s.field("kind", &self.0.kind)
+            .field("detail", &self.0.detail);
+        if let Some(source) = &self.0.source {
+            s.field("source", source);
+        }
+        s.finish()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}

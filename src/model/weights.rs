@@ -1,0 +1,59 @@
+//! A decoder's weights in memory, as the engine takes them.
+
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use candle_core::quantized::QTensor;
+
+/// A matrix `[out, in]` of a linear layer `y = x · Wᵀ`.
+#[derive(Debug, Clone)]
+pub enum Matrix {
+    /// One tensor `[out, in]` of a floating-point type.
+    Dense(Tensor),
+    /// Quantised blocks as in the file: parts `[outᵢ, in]` stacked along `out`, each of its own
+    /// type (a GGUF file may store the joined projections differently).
+    Quantized(Vec<Arc<QTensor>>),
+}
+
+/// One linear layer.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    /// `[out, in]`.
+    pub weight: Matrix,
+    /// `[out]`, where the architecture has one.
+    pub bias: Option<Tensor>,
+}
+
+/// One decoder layer.
+#[derive(Debug, Clone)]
+pub struct LayerWeights {
+    /// RMSNorm before attention, `[hidden]`.
+    pub attention_norm: Tensor,
+    /// Queries, keys and values joined: `[(heads + 2 · kv_heads) · head_dim, hidden]`.
+    pub qkv: Linear,
+    /// RMSNorm over each query head, `[head_dim]` (Qwen3).
+    pub query_norm: Option<Tensor>,
+    /// RMSNorm over each key head, `[head_dim]` (Qwen3).
+    pub key_norm: Option<Tensor>,
+    /// `[hidden, heads · head_dim]`.
+    pub attention_output: Linear,
+    /// RMSNorm before the feed-forward layer, `[hidden]`.
+    pub ffn_norm: Tensor,
+    /// Gate and up projections joined, gate first: `[2 · intermediate, hidden]`.
+    pub gate_up: Linear,
+    /// `[hidden, intermediate]`.
+    pub down: Linear,
+}
+
+/// All weights of a decoder.
+#[derive(Debug, Clone)]
+pub struct Weights {
+    /// Token embedding, `[vocab, hidden]`.
+    pub embedding: Matrix,
+    /// The layers, first to last.
+    pub layers: Vec<LayerWeights>,
+    /// RMSNorm before the output head, `[hidden]`.
+    pub output_norm: Tensor,
+    /// Output head, `[vocab, hidden]`; shares the embedding's storage where they are tied.
+    pub head: Matrix,
+}
