@@ -2,3 +2,7 @@
 //! every slot busy.
 //!
 //! Knows the contract and the model; nothing of answers, allocation or files.
+
+mod backend;
+
+pub use backend::BackendChoice;
