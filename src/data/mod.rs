@@ -1,3 +1,5 @@
 //! Problem files in, data sets out.
 //!
 //! Knows the contract only.
+
+pub mod arithmetic;
