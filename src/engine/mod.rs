@@ -4,5 +4,9 @@
 //! Knows the contract and the model; nothing of answers, allocation or files.
 
 mod backend;
+mod row;
+mod sampler;
+mod sampling;
 
 pub use backend::BackendChoice;
+pub use sampling::Sampling;

@@ -1,0 +1,293 @@
+//! Passes over one row of logits, written so that the compiler turns them into vector code.
+//!
+//! Every pass is plain arithmetic in a fixed order, without fused multiply-adds, so its result is
+//! bitwise the same with and without AVX2, and on every platform. Knows nothing of sampling.
+
+/// How many elements a pass handles side by side; sums run in so many lanes and are joined in
+/// order at the end.
+const LANES: usize = 16;
+
+/// Defines a function twice, for the baseline of the target and for AVX2, and picks one when it
+/// is called.
+macro_rules! multiversion {
+    ($(#[$meta:meta])* fn $name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)? $body:block) => {
+        $(#[$meta])*
+        pub(super) fn $name($($arg: $type),*) $(-> $result)? {
+            #[inline(always)]
+            fn body($($arg: $type),*) $(-> $result)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2")]
+                fn avx2($($arg: $type),*) $(-> $result)? {
+                    body($($arg),*)
+                }
+                if std::is_x86_feature_detected!("avx2") {
+                    // SAFETY: the processor has AVX2.
+                    return unsafe { avx2($($arg),*) };
+                }
+            }
+            body($($arg),*)
+        }
+    };
+}
+
+/// The exponential of a number that is at most 0, to about 1.5 units in the last place. What is
+/// below -87 counts as -87 (1.6e-38).
+#[inline(always)]
+fn exp_negative(x: f32) -> f32 {
+    // 1.5 · 2^23: adding it rounds to a whole number, which then stands in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    // ln 2 = HIGH + LOW, HIGH with so few bits that its product with the whole number is exact.
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    let x = x.max(-87.0);
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let whole = shifted - ROUND;
+    let r = x - whole * LN2_HIGH - whole * LN2_LOW;
+    // Taylor's series on |r| <= ln 2 / 2: the first term left out is below 6e-9.
+    let mut p = 1.0 / 5040.0;
+    p = p * r + 1.0 / 720.0;
+    p = p * r + 1.0 / 120.0;
+    p = p * r + 1.0 / 24.0;
+    p = p * r + 1.0 / 6.0;
+    p = p * r + 0.5;
+    p = p * r + 1.0;
+    p = p * r + 1.0;
+    let exponent = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
+    p * f32::from_bits(((exponent + 127) as u32) << 23)
+}
+
+multiversion! {
+    /// The smallest and the largest number of a row, and whether all are finite. An empty row has
+    /// none: `(inf, -inf, true)`.
+    fn range(row: &[f32]) -> (f32, f32, bool) {
+        let mut low = [f32::INFINITY; LANES];
+        let mut high = [f32::NEG_INFINITY; LANES];
+        // x - x is 0 for finite x, and NaN for every other; NaN stays in a sum.
+        let mut check = [0f32; LANES];
+        let (chunks, rest) = row.as_chunks::<LANES>();
+        for chunk in chunks {
+            for i in 0..LANES {
+                let x = chunk[i];
+                low[i] = if x < low[i] { x } else { low[i] };
+                high[i] = if x > high[i] { x } else { high[i] };
+                check[i] += x - x;
+            }
+        }
+        for (i, &x) in rest.iter().enumerate() {
+            low[i] = low[i].min(x);
+            high[i] = high[i].max(x);
+            check[i] += x - x;
+        }
+        (
+            low.into_iter().fold(f32::INFINITY, f32::min),
+            high.into_iter().fold(f32::NEG_INFINITY, f32::max),
+            check.into_iter().all(|c| c == 0.0),
+        )
+    }
+}
+
+multiversion! {
+    /// Sum over a row of exp(x - max), where max is the row's largest number.
+    fn exp_sum(row: &[f32], max: f32) -> f64 {
+        let mut sums = [0f64; LANES];
+        let (chunks, rest) = row.as_chunks::<LANES>();
+        for chunk in chunks {
+            for i in 0..LANES {
+                sums[i] += f64::from(exp_negative(chunk[i] - max));
+            }
+        }
+        for (i, &x) in rest.iter().enumerate() {
+            sums[i] += f64::from(exp_negative(x - max));
+        }
+        sums.into_iter().sum()
+    }
+}
+
+multiversion! {
+    /// Writes exp((x - max) / temperature) as whole multiples of 2^-bits, rounded to the nearest;
+    /// `bits` is at most 51. Returns their sum, which does not depend on any order.
+    fn weights(row: &[f32], max: f32, temperature: f32, bits: u32, weights: &mut [u64]) -> u64 {
+        // Adding 2^52 rounds to a whole number, which then stands in the low bits.
+        const ROUND: f64 = 4_503_599_627_370_496.0;
+        let scale = (1u64 << bits) as f64;
+        let weight = |x: f32| {
+            let e = exp_negative((x - max) / temperature);
+            (f64::from(e) * scale + ROUND).to_bits() - ROUND.to_bits()
+        };
+        let mut sums = [0u64; LANES];
+        let (chunks, rest) = row.as_chunks::<LANES>();
+        let (slots, tail) = weights.as_chunks_mut::<LANES>();
+        for (chunk, slot) in chunks.iter().zip(slots) {
+            for i in 0..LANES {
+                slot[i] = weight(chunk[i]);
+                sums[i] += slot[i];
+            }
+        }
+        for (i, (&x, slot)) in rest.iter().zip(tail).enumerate() {
+            *slot = weight(x);
+            sums[i] += *slot;
+        }
+        sums.into_iter().sum()
+    }
+}
+
+multiversion! {
+    /// Writes for each number how far it lies below max, in steps of 1 / scale, at most `last`
+    /// (below 2^23): larger numbers never get a larger step.
+    fn steps(row: &[f32], max: f32, scale: f32, last: u32, steps: &mut [u32]) {
+        const ROUND: f32 = 8_388_608.0;
+        let top = last as f32;
+        for (step, &x) in steps.iter_mut().zip(row) {
+            let distance = (max - x) * scale;
+            let distance = if distance < top { distance } else { top };
+            *step = (distance + ROUND).to_bits() - ROUND.to_bits();
+        }
+    }
+}
+
+multiversion! {
+    /// Sets to 0 the weights of what comes after (`logit`, `id`) when a row is ordered by falling
+    /// logit and rising id. Returns the sum of what is left.
+    fn keep_until(row: &[f32], logit: f32, id: u32, weights: &mut [u64]) -> u64 {
+        let end = (id as usize + 1).min(row.len());
+        let (early, late) = weights.split_at_mut(end);
+        let mut sum = 0;
+        for (weight, &x) in early.iter_mut().zip(&row[..end]) {
+            *weight &= if x >= logit { u64::MAX } else { 0 };
+            sum += *weight;
+        }
+        for (weight, &x) in late.iter_mut().zip(&row[end..]) {
+            *weight &= if x > logit { u64::MAX } else { 0 };
+            sum += *weight;
+        }
+        sum
+    }
+}
+
+multiversion! {
+    /// Sets to 0 the weights below `least`. Returns the sum of what is left.
+    fn keep_at_least(least: u64, weights: &mut [u64]) -> u64 {
+        let mut sum = 0;
+        for weight in weights {
+            *weight &= if *weight >= least { u64::MAX } else { 0 };
+            sum += *weight;
+        }
+        sum
+    }
+}
+
+multiversion! {
+    /// The sum of weights.
+    fn total(weights: &[u64]) -> u64 {
+        weights.iter().sum()
+    }
+}
+
+/// The position at which the running sum of weights first exceeds `point`, which is below their
+/// sum; `None` if it is not.
+pub(super) fn locate(weights: &[u64], mut point: u64) -> Option<usize> {
+    const CHUNK: usize = 512;
+    for (index, chunk) in weights.chunks(CHUNK).enumerate() {
+        let sum = total(chunk);
+        if point >= sum {
+            point -= sum;
+            continue;
+        }
+        for (offset, &weight) in chunk.iter().enumerate() {
+            if point < weight {
+                return Some(index * CHUNK + offset);
+            }
+            point -= weight;
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Philox;
+
+    fn noise(seed: u64, len: usize, low: f32, high: f32) -> Vec<f32> {
+        let random = Philox::new(seed);
+        (0..len as u64)
+            .map(|i| low + (high - low) * random.uniform(i) as f32)
+            .collect()
+    }
+
+    #[test]
+    fn exponential_is_close() {
+        let mut worst = 0f64;
+        for i in 0..=87_000 {
+            let x = -(i as f32) / 1000.0;
+            let exact = f64::from(x).exp();
+            worst = worst.max((f64::from(exp_negative(x)) - exact).abs() / exact);
+        }
+        assert!(worst < 2.5e-7, "relative error {worst}");
+        assert_eq!(exp_negative(0.0), 1.0);
+        assert_eq!(exp_negative(f32::NEG_INFINITY), exp_negative(-87.0));
+    }
+
+    #[test]
+    fn passes_agree_with_plain_sums() {
+        for len in [1, 2, 15, 16, 17, 511, 512, 513, 1000] {
+            let row = noise(len as u64, len, -30.0, 10.0);
+            let (low, high, finite) = range(&row);
+            assert!(finite);
+            assert_eq!(low, row.iter().copied().fold(f32::INFINITY, f32::min));
+            assert_eq!(high, row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+            let exact: f64 = row
+                .iter()
+                .map(|&x| (f64::from(x) - f64::from(high)).exp())
+                .sum();
+            assert!((exp_sum(&row, high) / exact - 1.0).abs() < 1e-6);
+            let mut out = vec![0; len];
+            let sum = weights(&row, high, 1.6, 46, &mut out);
+            assert_eq!(sum, out.iter().sum::<u64>());
+            for (&x, &w) in row.iter().zip(&out) {
+                let exact = (f64::from(x - high) / 1.6).exp();
+                assert!((w as f64 / 2f64.powi(46) - exact).abs() < 2e-6 * exact + 1e-13);
+            }
+            // Every point of the line of weights belongs to the token under it.
+            let mut before = 0;
+            for (i, &w) in out.iter().enumerate() {
+                if w > 0 {
+                    assert_eq!(locate(&out, before), Some(i));
+                    assert_eq!(locate(&out, before + w - 1), Some(i));
+                }
+                before += w;
+            }
+            assert_eq!(locate(&out, before), None);
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_seen_at_every_place() {
+        for len in [1, 16, 17, 40] {
+            for at in 0..len {
+                for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                    let mut row = noise(1, len, -1.0, 1.0);
+                    row[at] = bad;
+                    assert!(!range(&row).2, "{bad} at {at} of {len}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn steps_never_rise_with_the_logit() {
+        let mut row = noise(5, 3000, -100.0, 3.0);
+        row.sort_by(f32::total_cmp);
+        row.reverse();
+        for scale in [0.0, 1e-3, 1.0, 37.0, 1e30, f32::MAX] {
+            let mut out = vec![0; row.len()];
+            steps(&row, row[0], scale, 2047, &mut out);
+            assert!(
+                out.is_sorted() && out[0] == 0 && out[2999] <= 2047,
+                "{scale}"
+            );
+        }
+    }
+}

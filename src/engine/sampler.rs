@@ -1,0 +1,549 @@
+//! Draws tokens from rows of logits, exactly and in parallel.
+//!
+//! A row's probabilities are taken as whole multiples of a small unit (2^-46 of the largest, for a
+//! vocabulary of 49,152), so that sums do not depend on the order in which they are made: the
+//! nucleus and the token drawn from it are the same for any number of threads, rows and lanes.
+//! Nothing is sorted but the few tokens around the nucleus's edge.
+//!
+//! Knows logits and settings; nothing of models, slots or text.
+
+use std::cmp::Ordering::Equal;
+
+use rayon::prelude::*;
+
+use super::Sampling;
+use super::row;
+use crate::{Error, ErrorKind, Philox, Result};
+
+/// A token to be drawn.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row<'a> {
+    /// One number a token of the vocabulary.
+    pub(super) logits: &'a [f32],
+    /// The distinct tokens of the prompt and of what was generated; read only where there is a
+    /// repetition penalty.
+    pub(super) seen: &'a [u32],
+    /// The trial's random numbers.
+    pub(super) random: Philox,
+    /// The token's position in the completion, which is its random number's counter.
+    pub(super) position: u64,
+}
+
+/// A drawn token.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Draw {
+    /// Its id.
+    pub(super) token: u32,
+    /// Natural logarithm of its probability under the logits as they came: temperature 1, nothing
+    /// penalised or cut.
+    pub(super) logprob: f64,
+}
+
+/// Draws the tokens of a step.
+#[derive(Debug)]
+pub(super) struct Sampler {
+    sampling: Sampling,
+    /// One a thread.
+    scratch: Vec<Scratch>,
+}
+
+impl Sampler {
+    /// A sampler for so many threads.
+    pub(super) fn new(sampling: Sampling, threads: usize) -> Self {
+        Sampler {
+            sampling,
+            scratch: std::iter::repeat_with(Scratch::default)
+                .take(threads.max(1))
+                .collect(),
+        }
+    }
+
+    /// Draws one token a row; the results stand in the order of the rows.
+    pub(super) fn draw(&mut self, rows: &[Row<'_>]) -> Vec<Result<Draw>> {
+        let share = rows.len().div_ceil(self.scratch.len()).max(1);
+        let sampling = &self.sampling;
+        rows.par_chunks(share)
+            .zip(&mut self.scratch)
+            .flat_map_iter(|(rows, scratch)| rows.iter().map(|row| draw(row, sampling, scratch)))
+            .collect()
+    }
+}
+
+/// Memory for one row at a time.
+#[derive(Debug, Default)]
+struct Scratch {
+    penalised: Vec<f32>,
+    weights: Vec<u64>,
+    steps: Vec<u32>,
+    histogram: Vec<u64>,
+    edge: Vec<(f32, u32)>,
+}
+
+/// Draws the token of one row.
+fn draw(row: &Row<'_>, sampling: &Sampling, scratch: &mut Scratch) -> Result<Draw> {
+    let (mut low, mut high, finite) = row::range(row.logits);
+    if !finite || row.logits.is_empty() {
+        return Err(not_finite(row.logits));
+    }
+    let normaliser = f64::from(high) + row::exp_sum(row.logits, high).ln();
+    let Scratch {
+        penalised,
+        weights,
+        steps,
+        histogram,
+        edge,
+    } = scratch;
+    let logits = if sampling.repetition_penalty == 1.0 {
+        row.logits
+    } else {
+        penalised.clear();
+        penalised.extend_from_slice(row.logits);
+        penalise(penalised, row.seen, sampling.repetition_penalty);
+        (low, high, _) = row::range(penalised);
+        penalised
+    };
+    let token = if sampling.is_greedy() {
+        logits.iter().position(|&x| x == high)
+    } else {
+        let bits = weight_bits(logits.len());
+        weights.resize(logits.len(), 0);
+        let mut mass = row::weights(logits, high, sampling.temperature, bits, weights);
+        let mut cut = Cut {
+            logits,
+            high,
+            range: high - low,
+            steps,
+            histogram,
+            edge,
+        };
+        if let Some(k) = sampling.top_k.filter(|&k| k < logits.len()) {
+            mass = cut.keep(weights, Measure::Count, k as u64);
+        }
+        if sampling.top_p < 1.0 {
+            // At least 1, at most all: p is above 0 and below 1.
+            let target = (f64::from(sampling.top_p) * mass as f64).ceil() as u64;
+            // Farther down weights are 0, and their order decides nothing.
+            let reach = sampling.temperature * (bits + 2) as f32 * std::f32::consts::LN_2;
+            cut.range = cut.range.min(reach);
+            mass = cut.keep(weights, Measure::Mass, target.clamp(1, mass));
+        }
+        if sampling.min_p > 0.0 {
+            let least = (f64::from(sampling.min_p) * (1u64 << bits) as f64).ceil() as u64;
+            mass = row::keep_at_least(least, weights);
+        }
+        row::locate(weights, row.random.below(row.position, mass))
+    };
+    // Both searches find a token: the largest logit is in the row, and the point is in the mass.
+    let token = token.unwrap_or(0);
+    Ok(Draw {
+        token: token as u32,
+        logprob: f64::from(row.logits[token]) - normaliser,
+    })
+}
+
+/// The HF form of the repetition penalty, kept finite.
+fn penalise(logits: &mut [f32], seen: &[u32], penalty: f32) {
+    for &token in seen {
+        if let Some(x) = logits.get_mut(token as usize) {
+            let y = if *x < 0.0 { *x * penalty } else { *x / penalty };
+            *x = y.clamp(f32::MIN, f32::MAX);
+        }
+    }
+}
+
+/// How fine weights are: as fine as the sum over a vocabulary leaves room for in 62 bits.
+fn weight_bits(vocabulary: usize) -> u32 {
+    let width = usize::BITS - vocabulary.saturating_sub(1).leading_zeros();
+    62u32.saturating_sub(width).min(51)
+}
+
+fn not_finite(logits: &[f32]) -> Error {
+    let detail = match logits.iter().position(|x| !x.is_finite()) {
+        Some(token) => format!("the logit of token {token} is {}", logits[token]),
+        None => "there are no logits".into(),
+    };
+    Error::new(ErrorKind::NonFinite, detail)
+}
+
+/// Checks logits that are kept to be drawn from later.
+pub(super) fn check_finite(logits: &[f32]) -> Result<()> {
+    if logits.is_empty() || !row::range(logits).2 {
+        return Err(not_finite(logits));
+    }
+    Ok(())
+}
+
+/// What a cut goes by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Measure {
+    Count,
+    Mass,
+}
+
+/// Cuts the order "falling logit, rising id" after its shortest prefix that measures enough.
+struct Cut<'a> {
+    logits: &'a [f32],
+    /// The largest logit.
+    high: f32,
+    /// How far below it the steps reach; the last one holds everything farther down.
+    range: f32,
+    steps: &'a mut Vec<u32>,
+    histogram: &'a mut Vec<u64>,
+    edge: &'a mut Vec<(f32, u32)>,
+}
+
+impl Cut<'_> {
+    /// Number of steps into which the logits' range is divided: the last step of the prefix holds
+    /// a handful of tokens then, and only they are sorted.
+    const STEPS: usize = 2048;
+
+    /// Sets to 0 the weights after the prefix that first measures `target`, which is at least 1
+    /// and at most what all measure; returns the mass of what is left.
+    fn keep(&mut self, weights: &mut [u64], measure: Measure, target: u64) -> u64 {
+        let logits = self.logits;
+        let last = Self::STEPS - 1;
+        let scale = (last as f32 / self.range.min(f32::MAX)).min(f32::MAX);
+        self.steps.resize(logits.len(), 0);
+        row::steps(logits, self.high, scale, last as u32, self.steps);
+        self.histogram.clear();
+        self.histogram.resize(Self::STEPS, 0);
+        let measured = |weight: u64| match measure {
+            Measure::Count => 1,
+            Measure::Mass => weight,
+        };
+        for (&step, &weight) in self.steps.iter().zip(&*weights) {
+            // The mask is free and spares the bounds check.
+            self.histogram[step as usize & last] += measured(weight);
+        }
+        let mut left = target;
+        let mut edge = last;
+        for (step, &sum) in self.histogram.iter().enumerate() {
+            if sum >= left {
+                edge = step;
+                break;
+            }
+            left -= sum;
+        }
+        self.edge.clear();
+        for (id, (&step, &logit)) in self.steps.iter().zip(logits).enumerate() {
+            if step as usize == edge {
+                self.edge.push((logit, id as u32));
+            }
+        }
+        self.edge
+            .sort_unstable_by(|a, b| b.0.partial_cmp(&a.0).unwrap_or(Equal).then(a.1.cmp(&b.1)));
+        for &(logit, id) in &*self.edge {
+            let weight = measured(weights[id as usize]);
+            if weight >= left {
+                return row::keep_until(logits, logit, id, weights);
+            }
+            left -= weight;
+        }
+        row::total(weights)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sampling(temperature: f32, top_k: Option<usize>, top_p: f32, min_p: f32) -> Sampling {
+        Sampling {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            ..Sampling::default()
+        }
+    }
+
+    fn draw_one(logits: &[f32], sampling: &Sampling, seen: &[u32], key: u64, at: u64) -> Draw {
+        let row = Row {
+            logits,
+            seen,
+            random: Philox::new(key),
+            position: at,
+        };
+        draw(&row, sampling, &mut Scratch::default()).unwrap()
+    }
+
+    /// The kept tokens' probabilities by the definition, in f64: sort everything, cut, normalise.
+    fn exact(logits: &[f32], s: &Sampling) -> Vec<f64> {
+        let mut order: Vec<usize> = (0..logits.len()).collect();
+        order.sort_by(|&a, &b| logits[b].partial_cmp(&logits[a]).unwrap().then(a.cmp(&b)));
+        let t = f64::from(s.temperature);
+        let high = f64::from(logits[order[0]]);
+        let weight = |i: usize| ((f64::from(logits[i]) - high) / t).exp();
+        order.truncate(s.top_k.unwrap_or(usize::MAX));
+        let total: f64 = order.iter().map(|&i| weight(i)).sum();
+        let mut mass = 0.0;
+        let mut kept = Vec::new();
+        for &i in &order {
+            kept.push(i);
+            mass += weight(i);
+            if mass >= f64::from(s.top_p) * total {
+                break;
+            }
+        }
+        kept.retain(|&i| weight(i) >= f64::from(s.min_p));
+        let total: f64 = kept.iter().map(|&i| weight(i)).sum();
+        let mut p = vec![0.0; logits.len()];
+        for i in kept {
+            p[i] = weight(i) / total;
+        }
+        p
+    }
+
+    /// Which tokens are kept, by sorting the whole row, over the same weights as the sampler's.
+    fn kept_by_sorting(logits: &[f32], s: &Sampling) -> Vec<u64> {
+        let bits = weight_bits(logits.len());
+        let high = row::range(logits).1;
+        let mut weights = vec![0; logits.len()];
+        row::weights(logits, high, s.temperature, bits, &mut weights);
+        let mut order: Vec<usize> = (0..logits.len()).collect();
+        order.sort_by(|&a, &b| logits[b].partial_cmp(&logits[a]).unwrap().then(a.cmp(&b)));
+        order.truncate(s.top_k.unwrap_or(usize::MAX));
+        let total: u64 = order.iter().map(|&i| weights[i]).sum();
+        let target = (f64::from(s.top_p) * total as f64).ceil() as u64;
+        let mut out = vec![0; logits.len()];
+        let mut mass = 0;
+        for i in order {
+            if mass >= target {
+                break;
+            }
+            mass += weights[i];
+            if weights[i] as f64 >= f64::from(s.min_p) * (1u64 << bits) as f64 {
+                out[i] = weights[i];
+            }
+        }
+        out
+    }
+
+    fn rows() -> Vec<Vec<f32>> {
+        let mut rows = Vec::new();
+        for (seed, len) in [1, 2, 3, 17, 100, 1000, 5000].into_iter().enumerate() {
+            let random = Philox::new(seed as u64);
+            let noise = |scale: f64, shift: f64| -> Vec<f32> {
+                (0..len)
+                    .map(|i| (scale * random.uniform(i) + shift) as f32)
+                    .collect()
+            };
+            rows.push(noise(20.0, -15.0));
+            rows.push(noise(1e-5, 3.0));
+            rows.push(noise(1e4, -5e3));
+            // Ties everywhere, zeros of both signs among them.
+            rows.push(noise(6.0, -3.0).iter().map(|x| x.trunc()).collect());
+            rows.push(vec![-7.25; len as usize]);
+            // One far above, one as far below as there is.
+            let mut spread = noise(2.0, 0.0);
+            spread[len as usize / 2] = f32::MIN;
+            spread[len as usize / 3] = 60.0;
+            rows.push(spread);
+        }
+        rows
+    }
+
+    #[test]
+    fn cutting_by_steps_is_cutting_by_sorting() {
+        let mut scratch = Scratch::default();
+        let mut cases = 0;
+        for row in rows() {
+            for temperature in [1e-3, 0.3, 1.0, 1.6, 50.0, 1e30] {
+                for top_k in [None, Some(1), Some(2), Some(40), Some(900)] {
+                    for (top_p, min_p) in [
+                        (1.0, 0.0),
+                        (0.95, 0.0),
+                        (0.5, 0.0),
+                        (1e-9, 0.0),
+                        (0.9, 0.05),
+                        (1.0, 0.3),
+                    ] {
+                        let s = sampling(temperature, top_k, top_p, min_p);
+                        let wanted = kept_by_sorting(&row, &s);
+                        let mass: u64 = wanted.iter().sum();
+                        for position in 0..3 {
+                            let one = Row {
+                                logits: &row,
+                                seen: &[],
+                                random: Philox::new(9),
+                                position,
+                            };
+                            let token = draw(&one, &s, &mut scratch).unwrap().token as usize;
+                            assert_eq!(scratch.weights, wanted, "{s:?}");
+                            let point = one.random.below(position, mass);
+                            let below: u64 = wanted[..token].iter().sum();
+                            assert!(below <= point && point < below + wanted[token]);
+                        }
+                        cases += 1;
+                    }
+                }
+            }
+        }
+        assert_eq!(cases, 42 * 6 * 5 * 6);
+    }
+
+    /// Chi-square of 40,000 draws a setting against the exact distribution; the seeds are fixed,
+    /// so this either always passes or never.
+    #[test]
+    fn draws_follow_the_exact_distribution() {
+        let random = Philox::new(77);
+        let logits: Vec<f32> = (0..64)
+            .map(|i| (4.0 * random.uniform(i)) as f32)
+            .chain([2.5, 2.5, 2.5])
+            .collect();
+        let settings = [
+            sampling(1.0, None, 1.0, 0.0),
+            sampling(1.6, None, 0.95, 0.0),
+            sampling(0.7, None, 0.8, 0.0),
+            sampling(1.0, Some(10), 1.0, 0.0),
+            sampling(1.3, Some(30), 0.9, 0.0),
+            sampling(1.0, None, 1.0, 0.2),
+            sampling(2.0, Some(40), 0.9, 0.3),
+        ];
+        for (key, s) in settings.iter().enumerate() {
+            let p = exact(&logits, s);
+            let draws = 40_000u64;
+            let mut counts = vec![0u32; logits.len()];
+            for position in 0..draws {
+                counts[draw_one(&logits, s, &[], key as u64, position).token as usize] += 1;
+            }
+            let mut chi = 0.0;
+            let mut kinds = 0;
+            for (&n, &p) in counts.iter().zip(&p) {
+                if p == 0.0 {
+                    assert_eq!(n, 0, "drew what was cut: {s:?}");
+                    continue;
+                }
+                let expected = p * draws as f64;
+                assert!(expected > 5.0);
+                chi += (f64::from(n) - expected).powi(2) / expected;
+                kinds += 1;
+            }
+            assert!(kinds > 3);
+            // Wilson and Hilferty's approximation of the 99.9 % quantile.
+            let df = f64::from(kinds - 1);
+            let limit = df * (1.0 - 2.0 / (9.0 * df) + 3.09 * (2.0 / (9.0 * df)).sqrt()).powi(3);
+            assert!(chi < limit, "chi-square {chi} over {limit}: {s:?}");
+        }
+    }
+
+    #[test]
+    fn one_draw_after_another_is_as_good_as_one_trial_after_another() {
+        // Positions of one key, and one position of many keys: both are uniform.
+        let logits = [0.0; 4];
+        let s = Sampling::default();
+        for by_key in [false, true] {
+            let mut counts = [0u32; 4];
+            for i in 0..20_000 {
+                let (key, at) = if by_key { (i, 0) } else { (0, i) };
+                counts[draw_one(&logits, &s, &[], key, at).token as usize] += 1;
+            }
+            let chi: f64 = counts
+                .iter()
+                .map(|&n| (f64::from(n) - 5000.0).powi(2) / 5000.0)
+                .sum();
+            assert!(chi < 16.3, "chi-square {chi}");
+        }
+    }
+
+    #[test]
+    fn greedy_takes_the_lowest_id_of_the_largest() {
+        let logits = [1.0, 3.0, -2.0, 3.0, 3.0];
+        let draw = draw_one(&logits, &Sampling::greedy(), &[], 1, 0);
+        assert_eq!(draw.token, 1);
+        let sum: f64 = logits.iter().map(|&x| f64::from(x).exp()).sum();
+        assert!((draw.logprob - (3.0 - sum.ln())).abs() < 1e-6);
+    }
+
+    #[test]
+    fn log_probability_is_the_models_own() {
+        let logits = [1.0, 3.0, -2.0, 2.0];
+        let sum: f64 = logits.iter().map(|&x| f64::from(x).exp()).sum();
+        let s = Sampling {
+            repetition_penalty: 2.0,
+            ..sampling(0.5, Some(2), 0.9, 0.1)
+        };
+        for at in 0..50 {
+            let draw = draw_one(&logits, &s, &[1], 3, at);
+            let own = f64::from(logits[draw.token as usize]) - sum.ln();
+            assert!((draw.logprob - own).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn repetition_penalty_divides_what_is_positive_and_multiplies_what_is_negative() {
+        let mut logits = vec![3.0, -1.0, 2.9, f32::MIN, f32::MAX];
+        penalise(&mut logits, &[0, 1, 3, 4, 99], 2.0);
+        assert_eq!(logits, [1.5, -2.0, 2.9, f32::MIN, f32::MAX / 2.0]);
+        let s = Sampling {
+            repetition_penalty: 1.1,
+            ..Sampling::greedy()
+        };
+        assert_eq!(draw_one(&[3.0, 2.9], &s, &[], 0, 0).token, 0);
+        assert_eq!(draw_one(&[3.0, 2.9], &s, &[0], 0, 0).token, 1);
+        assert_eq!(draw_one(&[-3.0, -3.1], &s, &[0], 0, 0).token, 1);
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_an_error_that_names_the_token() {
+        for (bad, name) in [
+            (f32::NAN, "NaN"),
+            (f32::INFINITY, "inf"),
+            (f32::NEG_INFINITY, "-inf"),
+        ] {
+            let logits = [0.0, 1.0, bad];
+            let row = Row {
+                logits: &logits,
+                seen: &[],
+                random: Philox::new(0),
+                position: 0,
+            };
+            for s in [Sampling::greedy(), Sampling::dart()] {
+                let error = draw(&row, &s, &mut Scratch::default()).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::NonFinite);
+                assert_eq!(error.detail(), format!("the logit of token 2 is {name}"));
+            }
+            assert!(check_finite(&logits).is_err());
+        }
+        assert!(check_finite(&[]).is_err());
+        assert!(check_finite(&[0.0]).is_ok());
+    }
+
+    #[test]
+    fn rows_do_not_depend_on_one_another_or_on_threads() {
+        let random = Philox::new(4);
+        let vocabulary = 997;
+        let all: Vec<Vec<f32>> = (0..33)
+            .map(|r| {
+                (0..vocabulary)
+                    .map(|i| (12.0 * random.uniform(r * vocabulary + i)) as f32)
+                    .collect()
+            })
+            .collect();
+        let rows: Vec<Row<'_>> = all
+            .iter()
+            .enumerate()
+            .map(|(i, logits)| Row {
+                logits,
+                seen: &[],
+                random: Philox::new(i as u64),
+                position: 5,
+            })
+            .collect();
+        let draws = |rows: &[Row<'_>], threads: usize| -> Vec<Draw> {
+            Sampler::new(Sampling::dart(), threads)
+                .draw(rows)
+                .into_iter()
+                .map(Result::unwrap)
+                .collect()
+        };
+        let together = draws(&rows, 4);
+        assert_eq!(together.len(), rows.len());
+        assert_eq!(together, draws(&rows, 1));
+        assert_eq!(together, draws(&rows, 33));
+        for (row, one) in rows.iter().zip(&together) {
+            assert_eq!(draws(std::slice::from_ref(row), 3), [*one]);
+        }
+        assert!(draws(&[], 2).is_empty());
+    }
+}
