@@ -1,8 +1,14 @@
-//! What computes logits: the interface between the scheduler and the decoder.
+//! What computes logits: the interface between the scheduler and the decoder, and what all its
+//! implementations share.
 //!
 //! Knows the shape of a model and its weights; nothing of sampling, text or requests.
 
-use crate::Result;
+use candle_core::{DType, Device};
+
+use super::inspect::check_shapes;
+use super::plain::Plain;
+use crate::model::{DecoderConfig, Weights};
+use crate::{Error, ErrorKind, Result};
 
 /// Names a prompt whose keys and values a [`Backend`] holds. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,8 +42,7 @@ pub(crate) trait Backend: Send {
     /// # Errors
     ///
     /// A prompt without tokens, a token outside the vocabulary, logits that are not finite
-    /// ([`ErrorKind::NonFinite`](crate::ErrorKind::NonFinite)), or a failure of the device. No
-    /// prefix is kept then.
+    /// ([`ErrorKind::NonFinite`]), or a failure of the device. No prefix is kept then.
     fn prefill(&mut self, prompts: &[&[u32]]) -> Result<Vec<(PrefixId, Vec<f32>)>>;
 
     /// A new sequence that continues a prefix, with an empty suffix.
@@ -49,8 +54,8 @@ pub(crate) trait Backend: Send {
     /// # Errors
     ///
     /// A sequence that is unknown or named twice, a token outside the vocabulary, logits that are
-    /// not finite ([`ErrorKind::NonFinite`](crate::ErrorKind::NonFinite)), or a failure of the
-    /// device. The sequences named are of no further use then, except to be released.
+    /// not finite ([`ErrorKind::NonFinite`]), or a failure of the device. The sequences named are
+    /// of no further use then, except to be released.
     fn decode(&mut self, rows: &[(SequenceId, u32)], logits: &mut Vec<f32>) -> Result<()>;
 
     /// Forgets a sequence and its suffix. Unknown ids are ignored.
@@ -64,4 +69,156 @@ pub(crate) trait Backend: Send {
 
     /// Bytes held by keys and values now.
     fn kv_bytes(&self) -> usize;
+
+    /// The first weight that holds a value that is not finite, in words.
+    fn non_finite_weight(&self) -> Option<String>;
+}
+
+/// The backend for a model: the CPU kernels for dense weights computed in f32 on a CPU, else plain
+/// operations.
+///
+/// # Errors
+///
+/// Weights whose shapes do not fit the configuration, or a failure of the device.
+pub(crate) fn backend_for(
+    config: &DecoderConfig,
+    weights: &Weights,
+    device: &Device,
+    dtype: DType,
+    choice: BackendChoice,
+) -> Result<Box<dyn Backend>> {
+    check_shapes(config, weights)?;
+    match choice {
+        BackendChoice::Auto | BackendChoice::Plain => {
+            let plain = Plain::new(config, weights, device, dtype)?;
+            Ok(Box::new(Checked(plain)))
+        }
+    }
+}
+
+/// A backend whose input and output are checked: the one place where tokens outside the vocabulary
+/// and logits that are not finite are found.
+struct Checked<B>(B);
+
+impl<B: Backend> Checked<B> {
+    fn check_token(&self, token: u32) -> Result<()> {
+        if (token as usize) < self.0.vocab_size() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Data,
+            format!(
+                "token {token} is outside the model's vocabulary of {}",
+                self.0.vocab_size()
+            ),
+        ))
+    }
+
+    fn check_logits(&self, logits: &[f32]) -> Result<()> {
+        // All exponent bits set means infinite or not a number; the largest magnitude's bits show
+        // whether there is any, without a branch for each.
+        const INFINITE: u32 = 0x7F80_0000;
+        let largest = logits
+            .iter()
+            .fold(0, |largest, x| largest.max(x.to_bits() & 0x7FFF_FFFF));
+        if largest < INFINITE {
+            return Ok(());
+        }
+        let cause = match self.0.non_finite_weight() {
+            Some(weight) => format!("its weight {weight} holds a value that is not finite"),
+            None => "its weights are finite, but too large for the type that it is computed in"
+                .to_string(),
+        };
+        Err(Error::new(
+            ErrorKind::NonFinite,
+            format!("the model's logits are not finite: {cause}"),
+        ))
+    }
+}
+
+impl<B: Backend> Backend for Checked<B> {
+    fn prefill(&mut self, prompts: &[&[u32]]) -> Result<Vec<(PrefixId, Vec<f32>)>> {
+        for (index, prompt) in prompts.iter().enumerate() {
+            if prompt.is_empty() {
+                return Err(Error::new(
+                    ErrorKind::Data,
+                    format!("prompt {index} has no tokens"),
+                ));
+            }
+            for &token in *prompt {
+                self.check_token(token)
+                    .map_err(|error| error.context(format_args!("prompt {index}")))?;
+            }
+        }
+        let prefixes = self.0.prefill(prompts)?;
+        for (_, logits) in &prefixes {
+            if let Err(error) = self.check_logits(logits) {
+                for (prefix, _) in &prefixes {
+                    self.0.release_prefix(*prefix);
+                }
+                return Err(error);
+            }
+        }
+        Ok(prefixes)
+    }
+
+    fn fork(&mut self, prefix: PrefixId) -> SequenceId {
+        self.0.fork(prefix)
+    }
+
+    fn decode(&mut self, rows: &[(SequenceId, u32)], logits: &mut Vec<f32>) -> Result<()> {
+        for &(_, token) in rows {
+            self.check_token(token)?;
+        }
+        self.0.decode(rows, logits)?;
+        self.check_logits(logits)
+    }
+
+    fn release_sequence(&mut self, sequence: SequenceId) {
+        self.0.release_sequence(sequence);
+    }
+
+    fn release_prefix(&mut self, prefix: PrefixId) {
+        self.0.release_prefix(prefix);
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.0.vocab_size()
+    }
+
+    fn kv_bytes(&self) -> usize {
+        self.0.kv_bytes()
+    }
+
+    fn non_finite_weight(&self) -> Option<String> {
+        self.0.non_finite_weight()
+    }
+}
+
+/// An error of candle's, as this crate's.
+pub(super) fn device_error(source: candle_core::Error) -> Error {
+    Error::new(ErrorKind::Device, source.to_string()).with_source(source)
+}
+
+/// The error for a sequence that cannot be fed.
+pub(super) fn bad_sequence(sequence: SequenceId, reason: &str) -> Error {
+    Error::new(
+        ErrorKind::Settings,
+        format!("sequence {} {reason}", sequence.0),
+    )
+}
+
+/// Cosines and sines of the rotary embedding at the given positions, each
+/// `[positions, frequencies]`. The angle is a product in f32, as the models were trained with
+/// (Hugging Face transformers computes it so), its cosine and sine are exact to f32.
+pub(super) fn rotary_tables(frequencies: &[f32], positions: &[usize]) -> (Vec<f32>, Vec<f32>) {
+    positions
+        .iter()
+        .flat_map(|&position| {
+            frequencies.iter().map(move |&frequency| {
+                let (sin, cos) = f64::from(position as f32 * frequency).sin_cos();
+                (cos as f32, sin as f32)
+            })
+        })
+        .unzip()
 }

@@ -4,6 +4,10 @@
 //! Knows the contract and the model; nothing of answers, allocation or files.
 
 mod backend;
+mod inspect;
+mod plain;
+#[cfg(test)]
+mod reference;
 mod row;
 mod sampler;
 mod sampling;

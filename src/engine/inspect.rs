@@ -1,0 +1,187 @@
+//! Walks over a decoder's weights: are their shapes the configured ones, are their values finite.
+//!
+//! Knows the weights' names in messages; nothing of how they are computed with.
+
+use std::sync::Arc;
+
+use candle_core::quantized::QTensor;
+use candle_core::{DType, Tensor};
+
+use crate::model::{DecoderConfig, LayerWeights, Linear, Matrix, Weights};
+use crate::{Error, ErrorKind, Result};
+
+/// All matrices of a decoder with their names in messages.
+pub(super) fn matrices(weights: &Weights) -> impl Iterator<Item = (String, &Matrix)> {
+    let layers = weights
+        .layers
+        .iter()
+        .enumerate()
+        .flat_map(|(i, layer)| linears(i, layer).map(|(name, linear)| (name, &linear.weight)));
+    [
+        ("embedding".to_string(), &weights.embedding),
+        ("output head".to_string(), &weights.head),
+    ]
+    .into_iter()
+    .chain(layers)
+}
+
+fn linears(index: usize, layer: &LayerWeights) -> impl Iterator<Item = (String, &Linear)> {
+    [
+        ("query, key and value projection", &layer.qkv),
+        ("attention output projection", &layer.attention_output),
+        ("gate and up projection", &layer.gate_up),
+        ("down projection", &layer.down),
+    ]
+    .into_iter()
+    .map(move |(name, linear)| (format!("{name} of layer {index}"), linear))
+}
+
+/// All vectors of a decoder with their names in messages.
+fn vectors(weights: &Weights) -> impl Iterator<Item = (String, &Tensor)> {
+    let layers = weights.layers.iter().enumerate().flat_map(|(i, layer)| {
+        let norms = [
+            ("attention norm", Some(&layer.attention_norm)),
+            ("query norm", layer.query_norm.as_ref()),
+            ("key norm", layer.key_norm.as_ref()),
+            ("feed-forward norm", Some(&layer.ffn_norm)),
+        ]
+        .into_iter()
+        .filter_map(move |(name, tensor)| Some((format!("{name} of layer {i}"), tensor?)));
+        let biases = linears(i, layer).filter_map(|(name, linear)| {
+            Some((format!("bias of the {name}"), linear.bias.as_ref()?))
+        });
+        norms.chain(biases)
+    });
+    std::iter::once(("output norm".to_string(), &weights.output_norm)).chain(layers)
+}
+
+/// The name of the first tensor that holds a value that is not finite.
+pub(super) fn non_finite_weight(weights: &Weights) -> Option<String> {
+    // A product with 0 is 0, except that infinities and what is not a number give the latter.
+    let finite = |tensor: &Tensor| -> candle_core::Result<bool> {
+        let zero = tensor.affine(0.0, 0.0)?.to_dtype(DType::F32)?.sum_all()?;
+        Ok(zero.to_scalar::<f32>()? == 0.0)
+    };
+    let quantized = |part: &QTensor| finite(&part.dequantize(&part.device())?);
+    let all_finite = |matrix: &Matrix| match matrix {
+        Matrix::Dense(tensor) => finite(tensor),
+        Matrix::Quantized(parts) => parts
+            .iter()
+            .try_fold(true, |all, part| Ok(all && quantized(part)?)),
+    };
+    vectors(weights)
+        .find(|(_, tensor)| !finite(tensor).unwrap_or(true))
+        .map(|(name, _)| name)
+        .or_else(|| {
+            matrices(weights)
+                .find(|(_, matrix)| !all_finite(matrix).unwrap_or(true))
+                .map(|(name, _)| name)
+        })
+}
+
+/// Fails unless every weight has the shape that the configuration asks for, so that no kernel
+/// needs to look again.
+pub(super) fn check_shapes(config: &DecoderConfig, weights: &Weights) -> Result<()> {
+    let c = config;
+    let bad = |reason: String| Err(Error::new(ErrorKind::Model, reason));
+    if c.heads == 0 || c.kv_heads == 0 || c.heads % c.kv_heads != 0 {
+        return bad(format!(
+            "{} query heads cannot share {} key and value heads",
+            c.heads, c.kv_heads
+        ));
+    }
+    if c.head_dim == 0 || c.head_dim != 2 * c.rope_frequencies.len() {
+        return bad(format!(
+            "a head of width {} cannot be rotated by {} frequencies",
+            c.head_dim,
+            c.rope_frequencies.len()
+        ));
+    }
+    if [c.hidden_size, c.intermediate_size, c.vocab_size].contains(&0) {
+        return bad("a decoder cannot have a width of 0".to_string());
+    }
+    if weights.layers.len() != c.layers || c.sliding_windows.len() != c.layers {
+        return bad(format!(
+            "{} layers configured, {} given, attention windows for {}",
+            c.layers,
+            weights.layers.len(),
+            c.sliding_windows.len()
+        ));
+    }
+    if c.sliding_windows.contains(&Some(0)) {
+        return bad("a sliding window of 0 positions".to_string());
+    }
+    let heads = c.heads * c.head_dim;
+    let qkv = heads + 2 * c.kv_heads * c.head_dim;
+    let mut expected = vec![(c.vocab_size, c.hidden_size), (c.vocab_size, c.hidden_size)];
+    for _ in 0..c.layers {
+        expected.extend([
+            (qkv, c.hidden_size),
+            (c.hidden_size, heads),
+            (2 * c.intermediate_size, c.hidden_size),
+            (c.hidden_size, c.intermediate_size),
+        ]);
+    }
+    for ((name, matrix), (rows, columns)) in matrices(weights).zip(expected) {
+        let shape = match matrix {
+            Matrix::Dense(tensor) => tensor.dims().to_vec(),
+            Matrix::Quantized(parts) => match stacked_shape(parts) {
+                Some((rows, columns)) => vec![rows, columns],
+                None => return bad(format!("parts of the {name} do not fit together")),
+            },
+        };
+        if shape != [rows, columns] {
+            return bad(format!("{name} is {shape:?}, not [{rows}, {columns}]"));
+        }
+    }
+    for (i, layer) in weights.layers.iter().enumerate() {
+        for ((name, linear), rows) in
+            linears(i, layer).zip([qkv, c.hidden_size, 2 * c.intermediate_size, c.hidden_size])
+        {
+            if let Some(bias) = &linear.bias
+                && bias.dims() != [rows]
+            {
+                return bad(format!(
+                    "bias of the {name} is {:?}, not [{rows}]",
+                    bias.dims()
+                ));
+            }
+        }
+        for (name, norm, width) in [
+            ("attention", Some(&layer.attention_norm), c.hidden_size),
+            ("feed-forward", Some(&layer.ffn_norm), c.hidden_size),
+            ("query", layer.query_norm.as_ref(), c.head_dim),
+            ("key", layer.key_norm.as_ref(), c.head_dim),
+        ] {
+            if let Some(norm) = norm
+                && norm.dims() != [width]
+            {
+                return bad(format!(
+                    "{name} norm of layer {i} is {:?}, not [{width}]",
+                    norm.dims()
+                ));
+            }
+        }
+    }
+    if weights.output_norm.dims() != [c.hidden_size] {
+        return bad(format!(
+            "output norm is {:?}, not [{}]",
+            weights.output_norm.dims(),
+            c.hidden_size
+        ));
+    }
+    Ok(())
+}
+
+fn stacked_shape(parts: &[Arc<QTensor>]) -> Option<(usize, usize)> {
+    let mut stacked: Option<(usize, usize)> = None;
+    for part in parts {
+        let (rows, columns) = part.shape().dims2().ok()?;
+        stacked = match stacked {
+            None => Some((rows, columns)),
+            Some((above, width)) if width == columns => Some((above + rows, columns)),
+            Some(_) => return None,
+        };
+    }
+    stacked
+}

@@ -1,0 +1,368 @@
+//! The decoder by plain candle operations, on any device and in any type: the reference that
+//! faster backends are held to, and what runs where there is none.
+//!
+//! Rows are flat: `[tokens, hidden]` with a position a row, whatever sequences they belong to; only
+//! attention knows of sequences. Attention is computed in f32.
+
+mod attention;
+mod linear;
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Tensor};
+
+use self::attention::{DecodePlan, Group, PrefillPlan};
+use self::linear::{Embedding, Projection};
+use super::backend::{Backend, PrefixId, SequenceId, bad_sequence, device_error, rotary_tables};
+use super::inspect::non_finite_weight;
+use crate::Result;
+use crate::model::{DecoderConfig, Weights};
+
+/// Rows that are prefilled at once, where a single prompt is not longer.
+const PREFILL_ROWS: usize = 2048;
+
+/// The decoder by plain operations. See the [module](self).
+pub(super) struct Plain {
+    config: DecoderConfig,
+    /// As given, to find what is wrong with them when results are not finite.
+    weights: Weights,
+    device: Device,
+    embedding: Embedding,
+    layers: Vec<Layer>,
+    output_norm: Tensor,
+    head: Projection,
+    dtype: DType,
+    groups: BTreeMap<PrefixId, Group>,
+    sequences: BTreeMap<SequenceId, Place>,
+    next_id: u64,
+}
+
+/// Where a sequence's suffix lies.
+#[derive(Clone, Copy)]
+struct Place {
+    prefix: PrefixId,
+    slot: usize,
+}
+
+struct Layer {
+    attention_norm: Tensor,
+    qkv: Projection,
+    query_norm: Option<Tensor>,
+    key_norm: Option<Tensor>,
+    attention_output: Projection,
+    ffn_norm: Tensor,
+    gate_up: Projection,
+    down: Projection,
+    window: Option<usize>,
+}
+
+/// Queries, keys and values of rows in f32, queries and keys rotated, queries scaled:
+/// `[rows, heads, head_dim]`, `[rows, kv_heads, head_dim]` twice.
+struct Qkv {
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+}
+
+impl Plain {
+    /// Places the weights for computing in `dtype`. Nothing is copied that has the type already.
+    pub(super) fn new(
+        config: &DecoderConfig,
+        weights: &Weights,
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Self> {
+        Self::build(config, weights, device, dtype).map_err(device_error)
+    }
+
+    fn build(
+        config: &DecoderConfig,
+        weights: &Weights,
+        device: &Device,
+        dtype: DType,
+    ) -> candle_core::Result<Self> {
+        let f32_vector = |tensor: &Option<Tensor>| {
+            let cast = |tensor: &Tensor| tensor.to_dtype(DType::F32);
+            tensor.as_ref().map(cast).transpose()
+        };
+        let layers = weights.layers.iter().zip(&config.sliding_windows);
+        let layers = layers
+            .map(|(layer, &window)| {
+                Ok(Layer {
+                    attention_norm: layer.attention_norm.to_dtype(dtype)?,
+                    qkv: Projection::new(&layer.qkv.weight, layer.qkv.bias.as_ref(), dtype)?,
+                    query_norm: f32_vector(&layer.query_norm)?,
+                    key_norm: f32_vector(&layer.key_norm)?,
+                    attention_output: Projection::new(
+                        &layer.attention_output.weight,
+                        layer.attention_output.bias.as_ref(),
+                        dtype,
+                    )?,
+                    ffn_norm: layer.ffn_norm.to_dtype(dtype)?,
+                    gate_up: Projection::new(
+                        &layer.gate_up.weight,
+                        layer.gate_up.bias.as_ref(),
+                        dtype,
+                    )?,
+                    down: Projection::new(&layer.down.weight, layer.down.bias.as_ref(), dtype)?,
+                    window,
+                })
+            })
+            .collect::<candle_core::Result<Vec<_>>>()?;
+        Ok(Plain {
+            embedding: Embedding::new(&weights.embedding, dtype)?,
+            layers,
+            output_norm: weights.output_norm.to_dtype(dtype)?,
+            head: Projection::new(&weights.head, None, dtype)?,
+            config: config.clone(),
+            weights: weights.clone(),
+            device: device.clone(),
+            dtype,
+            groups: BTreeMap::new(),
+            sequences: BTreeMap::new(),
+            next_id: 0,
+        })
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Runs rows through all layers. `attend` computes the attention of a layer (by its index)
+    /// from the rows' queries, keys and values: `[rows, heads · head_dim]`, f32.
+    fn forward(
+        &self,
+        tokens: Vec<u32>,
+        positions: &[usize],
+        mut attend: impl FnMut(usize, Qkv) -> candle_core::Result<Tensor>,
+    ) -> candle_core::Result<Tensor> {
+        let c = &self.config;
+        let rows = tokens.len();
+        let (cos, sin) = rotary_tables(&c.rope_frequencies, positions);
+        let table = |values| Tensor::from_vec(values, (rows, 1, c.head_dim / 2), &self.device);
+        let (cos, sin) = (table(cos)?, table(sin)?);
+        let tokens = Tensor::from_vec(tokens, rows, &self.device)?;
+        let mut x = self.embedding.rows(&tokens)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let normed = candle_nn::ops::rms_norm(&x, &layer.attention_norm, c.rms_norm_eps)?;
+            let qkv = self.split_heads(layer, &layer.qkv.forward(&normed)?, &cos, &sin)?;
+            let attended = attend(index, qkv)?.to_dtype(self.dtype)?;
+            x = (x + layer.attention_output.forward(&attended)?)?;
+            let normed = candle_nn::ops::rms_norm(&x, &layer.ffn_norm, c.rms_norm_eps)?;
+            let gated = candle_nn::ops::swiglu(&layer.gate_up.forward(&normed)?)?;
+            x = (x + layer.down.forward(&gated)?)?;
+        }
+        Ok(x)
+    }
+
+    fn split_heads(
+        &self,
+        layer: &Layer,
+        qkv: &Tensor,
+        cos: &Tensor,
+        sin: &Tensor,
+    ) -> candle_core::Result<Qkv> {
+        let c = &self.config;
+        let rows = qkv.dim(0)?;
+        let qkv =
+            qkv.to_dtype(DType::F32)?
+                .reshape((rows, c.heads + 2 * c.kv_heads, c.head_dim))?;
+        let part = |start, heads| qkv.narrow(1, start, heads)?.contiguous();
+        let rotate = |x: &Tensor| {
+            let x = x.unsqueeze(2)?;
+            candle_nn::rotary_emb::rope(&x, cos, sin)?.squeeze(2)
+        };
+        let norm = |x: Tensor, weight: &Option<Tensor>| match weight {
+            Some(weight) => candle_nn::ops::rms_norm(&x, weight, c.rms_norm_eps),
+            None => Ok(x),
+        };
+        let queries = norm(part(0, c.heads)?, &layer.query_norm)?;
+        let keys = norm(part(c.heads, c.kv_heads)?, &layer.key_norm)?;
+        let scale = 1.0 / (c.head_dim as f64).sqrt();
+        Ok(Qkv {
+            queries: rotate(&queries)?.affine(scale, 0.0)?,
+            keys: rotate(&keys)?,
+            values: part(c.heads + c.kv_heads, c.kv_heads)?,
+        })
+    }
+
+    /// Logits `[rows, vocab]` of rows of the last layer's output, on the host.
+    fn logits(&self, x: &Tensor) -> candle_core::Result<Vec<f32>> {
+        let x = x.contiguous()?;
+        let x = candle_nn::ops::rms_norm(&x, &self.output_norm, self.config.rms_norm_eps)?;
+        let logits = self.head.forward(&x)?.to_dtype(DType::F32)?;
+        logits.flatten_all()?.to_vec1()
+    }
+
+    fn prefill_packed(
+        &mut self,
+        prompts: &[&[u32]],
+    ) -> candle_core::Result<Vec<(Group, Vec<f32>)>> {
+        let plans = PrefillPlan::new(&self.config, prompts, &self.device)?;
+        let positions: Vec<usize> = prompts.iter().flat_map(|p| 0..p.len()).collect();
+        let mut groups: Vec<Group> = prompts.iter().map(|p| Group::new(p.len())).collect();
+        let x = self.forward(prompts.concat(), &positions, |layer, qkv| {
+            plans.attend(&mut groups, self.layers[layer].window, &qkv)
+        })?;
+        let last: Vec<u32> = prompts
+            .iter()
+            .scan(0, |end, prompt| {
+                *end += prompt.len() as u32;
+                Some(*end - 1)
+            })
+            .collect();
+        let last = Tensor::from_vec(last, prompts.len(), &self.device)?;
+        let logits = self.logits(&x.index_select(&last, 0)?)?;
+        let rows = logits.chunks_exact(self.config.vocab_size);
+        Ok(groups.into_iter().zip(rows.map(<[f32]>::to_vec)).collect())
+    }
+}
+
+impl Backend for Plain {
+    fn prefill(&mut self, prompts: &[&[u32]]) -> Result<Vec<(PrefixId, Vec<f32>)>> {
+        let mut computed = Vec::with_capacity(prompts.len());
+        let mut rest = prompts;
+        while !rest.is_empty() {
+            let mut rows = 0;
+            let count = rest
+                .iter()
+                .take_while(|prompt| {
+                    rows += prompt.len();
+                    rows <= PREFILL_ROWS
+                })
+                .count()
+                .max(1);
+            let (now, later) = rest.split_at(count);
+            computed.extend(self.prefill_packed(now).map_err(device_error)?);
+            rest = later;
+        }
+        Ok(computed
+            .into_iter()
+            .map(|(group, logits)| {
+                let id = PrefixId(self.next_id());
+                self.groups.insert(id, group);
+                (id, logits)
+            })
+            .collect())
+    }
+
+    fn fork(&mut self, prefix: PrefixId) -> SequenceId {
+        let id = SequenceId(self.next_id());
+        if let Some(group) = self.groups.get_mut(&prefix) {
+            let slot = group.occupy();
+            self.sequences.insert(id, Place { prefix, slot });
+        }
+        id
+    }
+
+    fn decode(&mut self, rows: &[(SequenceId, u32)], logits: &mut Vec<f32>) -> Result<()> {
+        logits.clear();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        // Rows of a group lie together, in the order of its slots.
+        let mut order = Vec::with_capacity(rows.len());
+        for (row, &(sequence, token)) in rows.iter().enumerate() {
+            let place = self
+                .sequences
+                .get(&sequence)
+                .ok_or_else(|| bad_sequence(sequence, "is unknown"))?;
+            order.push((place.prefix, place.slot, row, token));
+        }
+        order.sort_unstable();
+        for pair in order.windows(2) {
+            if (pair[0].0, pair[0].1) == (pair[1].0, pair[1].1) {
+                return Err(bad_sequence(rows[pair[1].2].0, "is named twice"));
+            }
+        }
+        let tokens = order.iter().map(|&(.., token)| token).collect();
+        let mut fed: Vec<(PrefixId, Vec<usize>)> = Vec::new();
+        for &(prefix, slot, ..) in &order {
+            match fed.last_mut() {
+                Some((last, slots)) if *last == prefix => slots.push(slot),
+                _ => fed.push((prefix, vec![slot])),
+            }
+        }
+        let mut groups: Vec<(Group, Vec<usize>, PrefixId)> = Vec::with_capacity(fed.len());
+        for (prefix, slots) in fed {
+            if let Some(group) = self.groups.remove(&prefix) {
+                groups.push((group, slots, prefix));
+            }
+        }
+        let computed = self.decode_groups(tokens, &mut groups);
+        for (group, _, prefix) in groups {
+            self.groups.insert(prefix, group);
+        }
+        let computed = computed.map_err(device_error)?;
+        let vocab = self.config.vocab_size;
+        logits.resize(computed.len(), 0.0);
+        for (&(_, _, row, _), computed) in order.iter().zip(computed.chunks_exact(vocab)) {
+            logits[row * vocab..][..vocab].copy_from_slice(computed);
+        }
+        Ok(())
+    }
+
+    fn release_sequence(&mut self, sequence: SequenceId) {
+        if let Some(place) = self.sequences.remove(&sequence)
+            && let Some(group) = self.groups.get_mut(&place.prefix)
+        {
+            group.vacate(place.slot);
+        }
+    }
+
+    fn release_prefix(&mut self, prefix: PrefixId) {
+        self.groups.remove(&prefix);
+        self.sequences.retain(|_, place| place.prefix != prefix);
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.config.vocab_size
+    }
+
+    fn kv_bytes(&self) -> usize {
+        self.groups.values().map(Group::bytes).sum()
+    }
+
+    fn non_finite_weight(&self) -> Option<String> {
+        non_finite_weight(&self.weights)
+    }
+}
+
+impl Plain {
+    /// Feeds a token to the given slots of each group; logits in the order of groups and slots.
+    fn decode_groups(
+        &self,
+        tokens: Vec<u32>,
+        groups: &mut [(Group, Vec<usize>, PrefixId)],
+    ) -> candle_core::Result<Vec<f32>> {
+        let mut plans = Vec::with_capacity(groups.len());
+        let mut positions = Vec::with_capacity(tokens.len());
+        for (group, slots, _) in groups.iter_mut() {
+            positions.extend(slots.iter().map(|&slot| group.position(slot)));
+            plans.push(DecodePlan::new(&self.config, group, slots, &self.device)?);
+        }
+        let x = self.forward(tokens, &positions, |layer, qkv| {
+            let mut start = 0;
+            let mut outputs = Vec::with_capacity(plans.len());
+            for ((group, slots, _), plan) in groups.iter_mut().zip(&plans) {
+                let part = |x: &Tensor| x.narrow(0, start, slots.len());
+                let qkv = Qkv {
+                    queries: part(&qkv.queries)?,
+                    keys: part(&qkv.keys)?,
+                    values: part(&qkv.values)?,
+                };
+                outputs.push(plan.attend(group, layer, self.layers[layer].window, &qkv)?);
+                start += slots.len();
+            }
+            Tensor::cat(&outputs, 0)
+        })?;
+        for (group, slots, _) in groups.iter_mut() {
+            group.advance(slots);
+        }
+        self.logits(&x)
+    }
+}
+
+#[cfg(test)]
+mod tests;
