@@ -18,7 +18,7 @@ use crate::{Philox, Problem, trial_seed};
 pub const LEVELS: RangeInclusive<u32> = 1..=8;
 
 /// No number in a problem or its solution is larger.
-pub const LARGEST: u32 = 300;
+pub const LARGEST: u32 = 200;
 
 /// Which of the two disjoint sets of problems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -263,7 +263,7 @@ impl Story {
         }
         let mut value = 2 + draw.below(19);
         let mut question = fill(
-            *draw.one_of(setting.openings()),
+            draw.one_of(setting.openings()),
             value,
             objects,
             people[0],
@@ -297,7 +297,7 @@ impl Story {
         };
         question.push(' ');
         question.push_str(&fill(
-            *draw.one_of(setting.questions()),
+            draw.one_of(setting.questions()),
             0,
             objects,
             asked,
@@ -325,9 +325,9 @@ fn operation(draw: &mut Draw, value: u32) -> (Kind, u32) {
         2 if factors >= 2 => (Kind::Double, 2),
         3..5 if !divisors.is_empty() => (Kind::Divide, *draw.one_of(&divisors)),
         5 if value.is_multiple_of(2) && value >= 4 => (Kind::Halve, 2),
-        0..3 | 6..9 if value >= 8 => (Kind::Subtract, 2 + draw.below((value - 3).min(48))),
-        _ if value + 49 <= LARGEST => (Kind::Add, 2 + draw.below(48)),
-        _ => (Kind::Subtract, 2 + draw.below(48)),
+        0..3 | 6..9 if value >= 8 => (Kind::Subtract, 2 + draw.below((value - 3).min(29))),
+        _ if value + 30 <= LARGEST => (Kind::Add, 2 + draw.below(29)),
+        _ => (Kind::Subtract, 2 + draw.below(29)),
     }
 }
 
@@ -369,5 +369,172 @@ impl Draw {
 
     fn one_of<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.below(items.len() as u32) as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    fn sample(split: Split) -> impl Iterator<Item = (u32, Exercise)> {
+        LEVELS.flat_map(move |level| {
+            (0..300).map(move |index| (level, exercise(split, level, index, 5)))
+        })
+    }
+
+    /// Answers a question from its words alone, by other means than it was made.
+    fn answer(question: &str) -> u32 {
+        let sentences: Vec<&str> = question
+            .split_inclusive(['.', '?'])
+            .map(str::trim)
+            .collect();
+        let (asked, story) = sentences.split_last().unwrap();
+        assert!(
+            asked.starts_with("How many") && asked.ends_with('?'),
+            "{asked}"
+        );
+        let mut known: BTreeMap<&str, u32> = BTreeMap::new();
+        let mut value = 0;
+        for (number, sentence) in story.iter().enumerate() {
+            let words: Vec<&str> = sentence.trim_end_matches('.').split([' ', ',']).collect();
+            let operand = words.iter().find_map(|word| word.parse::<u32>().ok());
+            let has = |text: &str| sentence.contains(text);
+            let first_is_known = known.contains_key(words[0]);
+            value = if number == 0 {
+                operand.unwrap()
+            } else if has("half") {
+                assert_eq!(value % 2, 0, "{question}");
+                value / 2
+            } else if has("doubl") || has("twice") {
+                value * 2
+            } else if has("equal piles") || has("splits") || (has("times") && first_is_known) {
+                assert_eq!(value % operand.unwrap(), 0, "{question}");
+                value / operand.unwrap()
+            } else if has("times") || has("swaps each") {
+                value * operand.unwrap()
+            } else if ["more", "finds", "gets", "adds"]
+                .iter()
+                .any(|word| has(word))
+            {
+                value + operand.unwrap()
+            } else {
+                let verbs = ["fewer", "loses", "sells", "takes", "removes", "gives"];
+                assert!(verbs.iter().any(|verb| has(verb)), "{sentence}");
+                value - operand.unwrap()
+            };
+            // Among people who are compared, whoever is named and not yet known has the value.
+            if has("than") || has("as many as") || has("what") || number == 0 {
+                for word in words {
+                    if PEOPLE.iter().any(|person| person.0 == word) {
+                        known.entry(word).or_insert(value);
+                    }
+                }
+            }
+        }
+        let compared = known.len() > 1;
+        let name = asked.split(' ').rev().nth(1).unwrap();
+        if compared { known[name] } else { value }
+    }
+
+    #[test]
+    fn answers_follow_from_the_words() {
+        for (level, exercise) in sample(Split::Evaluation) {
+            let problem = exercise.problem;
+            assert_eq!(
+                answer(&problem.question).to_string(),
+                problem.reference,
+                "level {level}: {}",
+                problem.question
+            );
+        }
+    }
+
+    #[test]
+    fn solutions_are_unbroken_chains_of_right_steps() {
+        for (level, exercise) in sample(Split::Training) {
+            let (steps, end) = exercise.solution.split_once("The").unwrap();
+            let mut value: Option<u32> = None;
+            let mut count = 0;
+            for step in steps.split_terminator(". ") {
+                let (left, right) = step.split_once('=').unwrap();
+                let sign = left.find(['+', '-', '*', '/']).unwrap();
+                let a: u32 = left[..sign].parse().unwrap();
+                let b: u32 = left[sign + 1..].parse().unwrap();
+                let c: u32 = right.parse().unwrap();
+                assert!(value.is_none_or(|value| value == a), "{steps}");
+                assert!((2..=LARGEST).contains(&c), "{steps}");
+                match &left[sign..=sign] {
+                    "+" => assert_eq!(a + b, c),
+                    "-" => assert_eq!(a - b, c),
+                    "*" => assert_eq!(a * b, c),
+                    _ => assert_eq!(b * c, a),
+                }
+                value = Some(c);
+                count += 1;
+            }
+            let value = value.unwrap().to_string();
+            assert_eq!(count, level);
+            assert_eq!(value, exercise.problem.reference);
+            assert_eq!(end, format!(" answer is \\boxed{{{value}}}."));
+        }
+    }
+
+    #[test]
+    fn problems_are_functions_of_seed_level_and_index() {
+        let all = problems(1..=8, 20, 3);
+        assert_eq!(all, problems(0..=99, 20, 3));
+        assert_eq!(all[2 * 20 + 7], problems(3..=3, 8, 3)[7]);
+        assert_ne!(all[0].question, problems(1..=1, 1, 4)[0].question);
+        let ids: BTreeSet<&str> = all.iter().map(|problem| problem.id.as_str()).collect();
+        assert_eq!(ids.len(), all.len());
+        assert!(problems(9..=12, 5, 0).is_empty());
+    }
+
+    #[test]
+    fn training_and_evaluation_never_coincide() {
+        for (_, exercise) in sample(Split::Training) {
+            assert_eq!(split_of(&exercise.problem.question), Split::Training);
+        }
+        for (_, exercise) in sample(Split::Evaluation) {
+            assert_eq!(split_of(&exercise.problem.question), Split::Evaluation);
+        }
+    }
+
+    #[test]
+    fn language_is_a_small_closed_vocabulary() {
+        let kinds = [
+            Kind::Add,
+            Kind::Subtract,
+            Kind::Multiply,
+            Kind::Double,
+            Kind::Divide,
+            Kind::Halve,
+        ];
+        let mut pieces = vec!["He She he she him her"];
+        pieces.extend(PEOPLE.iter().map(|person| person.0));
+        pieces.extend(OBJECTS);
+        for setting in Setting::ALL {
+            pieces.extend(setting.openings());
+            pieces.extend(setting.questions());
+            for kind in kinds {
+                pieces.extend(setting.sentences(kind));
+            }
+        }
+        fn words(text: &str) -> impl Iterator<Item = &str> {
+            text.split(|c: char| !c.is_ascii_alphabetic())
+                .filter(|word| !word.is_empty())
+        }
+        let vocabulary: BTreeSet<&str> = pieces.iter().flat_map(|text| words(text)).collect();
+        assert!(vocabulary.len() < 160, "{}", vocabulary.len());
+        for (_, exercise) in sample(Split::Evaluation) {
+            let question = &exercise.problem.question;
+            for word in words(question) {
+                assert!(vocabulary.contains(word), "{word} in {question}");
+            }
+            let marks = |c: char| " .,?".contains(c) || c.is_ascii_alphanumeric();
+            assert!(question.chars().all(marks), "{question}");
+        }
     }
 }

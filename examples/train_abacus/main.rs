@@ -1,0 +1,456 @@
+//! Trains the built-in model from nothing on arithmetic word problems, on the CPU, and writes it
+//! as a Hugging Face model directory.
+//!
+//! ```text
+//! RAYON_NUM_THREADS=1 cargo run --release --example train_abacus -- --out DIR
+//! ```
+//!
+//! A batch is cut into shards whose gradients are computed side by side and added in a fixed
+//! order, so the weights depend on the options but not on the number of threads. They are the
+//! same to the bit only on processors for which the matrix product takes the same blocks. (Shards
+//! are the better way to use the cores: `RAYON_NUM_THREADS=1` keeps the products from being cut
+//! further.)
+
+mod decoder;
+mod ops;
+mod vocabulary;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Device, Tensor, Var};
+use candle_nn::{AdamW, Optimizer, ParamsAdamW};
+use clap::Parser;
+use dart_math::data::arithmetic::{LEVELS, Split, exercise};
+use dart_math::{Philox, trial_seed};
+use decoder::{Batch, Decoder};
+use tokenizers::Tokenizer;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Train the built-in model.
+#[derive(Parser)]
+struct Options {
+    /// Directory for the model's files.
+    #[arg(long)]
+    out: PathBuf,
+    /// Optimiser steps.
+    #[arg(long, default_value_t = 2000)]
+    steps: usize,
+    /// Exercises a step.
+    #[arg(long, default_value_t = 64)]
+    batch: usize,
+    /// Parts of a batch whose gradients are computed by themselves.
+    #[arg(long, default_value_t = 8)]
+    shards: usize,
+    /// Threads that compute shards.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Learning rate at its highest: after the warm-up, from which it falls as a cosine to 0.
+    #[arg(long, default_value_t = 3e-3)]
+    learning_rate: f64,
+    /// Share of the steps over which the learning rate rises.
+    #[arg(long, default_value_t = 0.05)]
+    warm_up: f64,
+    /// Largest norm of a step's gradient; longer ones are shortened.
+    #[arg(long, default_value_t = 1.0)]
+    clip: f64,
+    /// Weights of the levels from 1 on in the training mixture.
+    #[arg(long, value_delimiter = ',', default_values_t = [10.0, 10.0, 10.0, 6.0, 3.0, 1.0, 0.0, 0.0])]
+    mixture: Vec<f64>,
+    /// Seed of the weights and the exercises.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Steps between lines of the log.
+    #[arg(long, default_value_t = 50)]
+    log_every: usize,
+    /// Steps between measurements by level, each of which also saves the model.
+    #[arg(long, default_value_t = 500)]
+    save_every: usize,
+    /// Problems a level in a measurement.
+    #[arg(long, default_value_t = 100)]
+    problems: u64,
+}
+
+fn main() -> Result<(), Error> {
+    let options = Options::parse();
+    std::fs::create_dir_all(&options.out)?;
+    let json = vocabulary::tokenizer_json(options.seed)?;
+    let text = serde_json::to_string_pretty(&json)?;
+    std::fs::write(options.out.join("tokenizer.json"), &text)?;
+    let tokenizer = Tokenizer::from_bytes(text)?;
+    let vocabulary = tokenizer.get_vocab_size(true);
+    let decoder = Decoder::random(vocabulary, options.seed)?;
+    write_configuration(&options.out, vocabulary)?;
+    train(&options, &tokenizer, &decoder)
+}
+
+fn train(options: &Options, tokenizer: &Tokenizer, decoder: &Decoder) -> Result<(), Error> {
+    let variables = decoder.variables();
+    let parameters: usize = variables.iter().map(|var| var.elem_count()).sum();
+    eprintln!(
+        "{parameters} parameters, {} tokens in the vocabulary",
+        tokenizer.get_vocab_size(true)
+    );
+    let mut optimizer = AdamW::new(
+        variables.clone(),
+        ParamsAdamW {
+            lr: 0.0,
+            beta1: 0.9,
+            beta2: 0.98,
+            eps: 1e-8,
+            weight_decay: 0.01,
+        },
+    )?;
+    let started = Instant::now();
+    let mut window = Window::default();
+    for step in 0..options.steps {
+        optimizer.set_learning_rate(learning_rate(options, step));
+        let (loss, norm, tokens) = train_step(options, tokenizer, decoder, &mut optimizer, step)?;
+        window.add(loss, norm, tokens);
+        if (step + 1) % options.log_every == 0 {
+            eprintln!(
+                "step {:5}  loss {:.4}  gradient {:.2}  {:.0} tokens/s  {:.0} s",
+                step + 1,
+                window.loss / window.steps,
+                window.norm / window.steps,
+                window.tokens / window.since.elapsed().as_secs_f64(),
+                started.elapsed().as_secs_f64(),
+            );
+            window = Window::default();
+        }
+        if (step + 1) % options.save_every == 0 || step + 1 == options.steps {
+            save(decoder, &options.out)?;
+            let rates = measure(options, tokenizer, decoder)?;
+            let rates: Vec<String> = rates.iter().map(|rate| format!("{rate:.3}")).collect();
+            eprintln!("expected pass rates by level: {}", rates.join(" "));
+            window = Window::default();
+        }
+    }
+    Ok(())
+}
+
+/// Sums since the last line of the log.
+struct Window {
+    since: Instant,
+    steps: f64,
+    loss: f64,
+    norm: f64,
+    tokens: f64,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Window {
+            since: Instant::now(),
+            steps: 0.0,
+            loss: 0.0,
+            norm: 0.0,
+            tokens: 0.0,
+        }
+    }
+}
+
+impl Window {
+    fn add(&mut self, loss: f64, norm: f64, tokens: usize) {
+        self.steps += 1.0;
+        self.loss += loss;
+        self.norm += norm;
+        self.tokens += tokens as f64;
+    }
+}
+
+fn learning_rate(options: &Options, step: usize) -> f64 {
+    let done = (step as f64 + 0.5) / options.steps as f64;
+    if done < options.warm_up {
+        options.learning_rate * done / options.warm_up
+    } else {
+        let rest = (done - options.warm_up) / (1.0 - options.warm_up);
+        options.learning_rate * 0.5 * (1.0 + (std::f64::consts::PI * rest).cos())
+    }
+}
+
+/// One step: its mean loss a token, the gradient's norm and the number of tokens.
+fn train_step(
+    options: &Options,
+    tokenizer: &Tokenizer,
+    decoder: &Decoder,
+    optimizer: &mut AdamW,
+    step: usize,
+) -> Result<(f64, f64, usize), Error> {
+    let total: f64 = options.mixture.iter().sum();
+    let random = Philox::new(trial_seed(options.seed, "abacus mixture", 0));
+    let mut examples = Vec::with_capacity(options.batch);
+    for number in (step * options.batch) as u64..((step + 1) * options.batch) as u64 {
+        let mut drawn = random.uniform(number) * total;
+        let mut level = 1;
+        for weight in &options.mixture {
+            if drawn < *weight {
+                break;
+            }
+            drawn -= weight;
+            level += 1;
+        }
+        examples.push(Example::new(
+            tokenizer,
+            Split::Training,
+            level,
+            number,
+            options.seed,
+        )?);
+    }
+    let tokens = examples.iter().map(|example| example.tokens.len()).sum();
+    let counted: usize = examples.iter().map(Example::solution_length).sum();
+    // Sequences of like length together: little padding.
+    examples.sort_by_key(|example| example.tokens.len());
+    let shards: Vec<&[Example]> = examples
+        .chunks(options.batch.div_ceil(options.shards))
+        .collect();
+    let results = in_parallel(options.threads, shards.len(), |shard| {
+        let batch = collate(shards[shard])?;
+        let logprobs = decoder.forward(&batch)?;
+        let chosen = logprobs.gather(&batch.targets.unsqueeze(1)?, 1)?;
+        let loss = (chosen.sum_all()? * (-1.0 / counted as f64))?;
+        let gradients = loss.backward()?;
+        Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
+    })?;
+    let loss = results.iter().map(|(loss, _)| loss).sum();
+    let (gradients, norm) = add_gradients(
+        &decoder.variables(),
+        results
+            .into_iter()
+            .map(|(_, gradients)| gradients)
+            .collect(),
+        options.clip,
+    )?;
+    optimizer.step(&gradients)?;
+    Ok((loss, norm, tokens))
+}
+
+/// Sums the shards' gradients in their order, shortens the sum to the norm `clip`, and gives its
+/// norm as it was.
+fn add_gradients(
+    variables: &[Var],
+    mut shards: Vec<GradStore>,
+    clip: f64,
+) -> Result<(GradStore, f64), Error> {
+    let mut sums = Vec::with_capacity(variables.len());
+    let mut square = 0.0;
+    for var in variables {
+        let mut sum: Option<Tensor> = None;
+        for gradients in &mut shards {
+            if let Some(gradient) = gradients.remove(var) {
+                sum = Some(match sum {
+                    Some(sum) => (sum + gradient)?,
+                    None => gradient,
+                });
+            }
+        }
+        let sum = sum.ok_or("a weight has no gradient")?;
+        square += f64::from(sum.sqr()?.sum_all()?.to_scalar::<f32>()?);
+        sums.push(sum);
+    }
+    let norm = square.sqrt();
+    let factor = if norm > clip { clip / norm } else { 1.0 };
+    let mut gradients = shards.swap_remove(0);
+    for (var, sum) in variables.iter().zip(sums) {
+        gradients.insert(var, (sum * factor)?);
+    }
+    Ok((gradients, norm))
+}
+
+/// Calls `work` for `0..count` on some threads and gives the results in order.
+fn in_parallel<T: Send>(
+    threads: usize,
+    count: usize,
+    work: impl Fn(usize) -> Result<T, Error> + Sync,
+) -> Result<Vec<T>, Error> {
+    let next = AtomicUsize::new(0);
+    let mut results: Vec<(usize, Result<T, Error>)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads.max(1))
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut done = Vec::new();
+                    loop {
+                        // The longest sequences come last: they are taken first.
+                        let taken = next.fetch_add(1, Ordering::Relaxed);
+                        if taken >= count {
+                            return done;
+                        }
+                        let item = count - 1 - taken;
+                        done.push((item, work(item)));
+                    }
+                })
+            })
+            .collect();
+        workers
+            .into_iter()
+            .flat_map(|worker| match worker.join() {
+                Ok(done) => done,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+            .collect()
+    });
+    results.sort_by_key(|(item, _)| *item);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// An exercise in tokens.
+struct Example {
+    tokens: Vec<u32>,
+    /// Where the solution begins.
+    solution: usize,
+}
+
+impl Example {
+    fn new(
+        tokenizer: &Tokenizer,
+        split: Split,
+        level: u32,
+        index: u64,
+        seed: u64,
+    ) -> Result<Self, Error> {
+        let exercise = exercise(split, level, index, seed);
+        let question = format!("{}{}", exercise.problem.question, vocabulary::ANSWER);
+        let solution = format!("{}{}", exercise.solution, vocabulary::STOP);
+        let mut tokens = tokenizer.encode_fast(question, false)?.get_ids().to_vec();
+        let at = tokens.len();
+        tokens.extend_from_slice(tokenizer.encode_fast(solution, false)?.get_ids());
+        if tokens.len() > decoder::CONTEXT {
+            return Err(format!("{}: {} tokens", exercise.problem.id, tokens.len()).into());
+        }
+        Ok(Example {
+            tokens,
+            solution: at,
+        })
+    }
+
+    fn solution_length(&self) -> usize {
+        self.tokens.len() - self.solution
+    }
+}
+
+/// Pads examples on the right; only their solutions count.
+fn collate(examples: &[Example]) -> Result<Batch, Error> {
+    let length = examples
+        .iter()
+        .map(|example| example.tokens.len() - 1)
+        .max()
+        .unwrap_or(0);
+    let (mut tokens, mut rows, mut targets) = (Vec::new(), Vec::new(), Vec::new());
+    for (number, example) in examples.iter().enumerate() {
+        let (_, inputs) = example.tokens.split_last().ok_or("an empty example")?;
+        tokens.extend_from_slice(inputs);
+        tokens.resize((number + 1) * length, 1);
+        for at in example.solution..example.tokens.len() {
+            rows.push((number * length + at - 1) as u32);
+            targets.push(example.tokens[at]);
+        }
+    }
+    let tensor = |values: Vec<u32>| {
+        let count = values.len();
+        Tensor::from_vec(values, count, &Device::Cpu)
+    };
+    Ok(Batch {
+        sequences: examples.len(),
+        tokens: tensor(tokens)?,
+        rows: tensor(rows)?,
+        targets: tensor(targets)?,
+    })
+}
+
+/// The mean probability, by level, that a response sampled at temperature 1 is the reference
+/// solution word for word: very nearly the pass rate, since other texts hardly ever lead to the
+/// right answer.
+fn measure(options: &Options, tokenizer: &Tokenizer, decoder: &Decoder) -> Result<Vec<f64>, Error> {
+    let mut rates = Vec::new();
+    for level in LEVELS {
+        let examples = (0..options.problems)
+            .map(|index| Example::new(tokenizer, Split::Evaluation, level, index, options.seed))
+            .collect::<Result<Vec<_>, _>>()?;
+        let shards: Vec<&[Example]> = examples.chunks(10).collect();
+        let sums = in_parallel(options.threads, shards.len(), |shard| {
+            let batch = collate(shards[shard])?;
+            let logprobs = decoder.forward(&batch)?.detach();
+            let chosen = logprobs.gather(&batch.targets.unsqueeze(1)?, 1)?;
+            let mut chosen = chosen.flatten_all()?.to_vec1::<f32>()?.into_iter();
+            let mut sum = 0.0;
+            for example in shards[shard] {
+                let logprob: f32 = chosen.by_ref().take(example.solution_length()).sum();
+                sum += f64::from(logprob).exp();
+            }
+            Ok(sum)
+        })?;
+        rates.push(sums.iter().sum::<f64>() / options.problems as f64);
+    }
+    Ok(rates)
+}
+
+/// Writes `model.safetensors`, in half precision.
+fn save(decoder: &Decoder, directory: &Path) -> Result<(), Error> {
+    let tensors = decoder
+        .named()?
+        .into_iter()
+        .map(|(name, tensor)| Ok((name, tensor.to_dtype(DType::F16)?)))
+        .collect::<candle_core::Result<std::collections::HashMap<_, _>>>()?;
+    candle_core::safetensors::save(&tensors, directory.join("model.safetensors"))?;
+    Ok(())
+}
+
+fn write_configuration(directory: &Path, vocabulary: usize) -> Result<(), Error> {
+    let stop = vocabulary::SPECIAL
+        .iter()
+        .position(|&token| token == vocabulary::STOP);
+    let configuration = serde_json::json!({
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": decoder::WIDTH,
+        "intermediate_size": decoder::INNER,
+        "num_hidden_layers": decoder::LAYERS,
+        "num_attention_heads": decoder::HEADS,
+        "num_key_value_heads": decoder::HEADS,
+        "head_dim": decoder::HEAD_DIM,
+        "vocab_size": vocabulary,
+        "max_position_embeddings": decoder::CONTEXT,
+        "rms_norm_eps": decoder::EPSILON,
+        "rope_theta": decoder::ROPE_BASE,
+        "hidden_act": "silu",
+        "attention_bias": false,
+        "mlp_bias": false,
+        "tie_word_embeddings": true,
+        "bos_token_id": null,
+        "eos_token_id": stop,
+        "pad_token_id": 1,
+        "torch_dtype": "float16",
+    });
+    let generation = serde_json::json!({
+        "bos_token_id": null,
+        "eos_token_id": [stop],
+        "pad_token_id": 1,
+        "do_sample": true,
+        "temperature": 1.0,
+    });
+    let tokenizer = serde_json::json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "unk_token": vocabulary::SPECIAL[0],
+        "pad_token": vocabulary::SPECIAL[1],
+        "eos_token": vocabulary::STOP,
+        "add_bos_token": false,
+        "add_eos_token": false,
+        "clean_up_tokenization_spaces": false,
+        "model_max_length": decoder::CONTEXT,
+        "chat_template": vocabulary::CHAT_TEMPLATE,
+    });
+    for (name, value) in [
+        ("config.json", configuration),
+        ("generation_config.json", generation),
+        ("tokenizer_config.json", tokenizer),
+    ] {
+        let mut text = serde_json::to_string_pretty(&value)?;
+        text.push('\n');
+        std::fs::write(directory.join(name), text)?;
+    }
+    Ok(())
+}
