@@ -262,13 +262,8 @@ impl Story {
             people.swap(last, draw.below(last as u32 + 1) as usize);
         }
         let mut value = 2 + draw.below(19);
-        let mut question = fill(
-            draw.one_of(setting.openings()),
-            value,
-            objects,
-            people[0],
-            people[0],
-        );
+        let opening = *draw.one_of(setting.openings());
+        let mut question = fill(opening, value, objects, people[0], people[0]);
         let mut solution = String::new();
         for step in 0..level as usize {
             let (kind, number) = operation(draw, value);
@@ -295,14 +290,9 @@ impl Story {
             Setting::People => people[level as usize % people.len()],
             Setting::Person | Setting::Box => people[0],
         };
+        let asking = *draw.one_of(setting.questions());
         question.push(' ');
-        question.push_str(&fill(
-            draw.one_of(setting.questions()),
-            0,
-            objects,
-            asked,
-            asked,
-        ));
+        question.push_str(&fill(asking, 0, objects, asked, asked));
         solution.push_str(&format!("The answer is \\boxed{{{value}}}."));
         Story {
             question,
