@@ -8,11 +8,13 @@ mod generate;
 mod grade;
 mod problem;
 mod random;
+mod record;
 
 pub use generate::{Completion, Finish, Generator, Next, Offer, Request, Source, TrialId};
 pub use grade::{Grader, Verdict};
 pub use problem::Problem;
 pub use random::{Philox, trial_seed};
+pub use record::{ProblemRecord, StopReason, Tally, Trial};
 
 /// Named settings of a part (a generator, a grader, a strategy), in the order in which they are
 /// shown. They go into a run's manifest, and a run is only resumed where all of them agree.
