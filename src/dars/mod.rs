@@ -1,3 +1,71 @@
 //! Difficulty-aware rejection sampling: from problems to balanced, graded trials.
 //!
+//! A [`Run`] draws trials from a [`Generator`](crate::Generator), has each judged by a
+//! [`Grader`](crate::Grader), and goes on with every problem until its [`Strategy`] is content or a
+//! limit is reached. Three rules make the result a function of the problems, the settings and the
+//! seed alone, whatever the number of slots and threads and however often the run was resumed:
+//!
+//! - A trial is drawn from random numbers of its own ([`trial_seed`](crate::trial_seed)).
+//! - Only the contiguous prefix of a problem's settled trials counts. The data are the first
+//!   correct responses by number of trial, not by finishing time, which would favour short ones.
+//! - Strategies and limits in trials look at that prefix only.
+//!
 //! Knows the contract only: neither who samples nor how answers are compared.
+//!
+//! ```
+//! use dart_math::dars::{Run, Uniform};
+//! use dart_math::{Completion, Generator, Next, Offer, Problem, Result, Source, Verdict};
+//!
+//! /// Guesses a digit.
+//! struct Dice;
+//!
+//! impl Generator for Dice {
+//!     fn run(&self, source: &dyn Source) -> Result<()> {
+//!         loop {
+//!             match source.next(Offer { free: 4, resident: &[] }) {
+//!                 Next::Requests(requests) => {
+//!                     for request in requests {
+//!                         let digit = dart_math::Philox::new(request.seed).below(0, 10);
+//!                         source.deliver(request.trial, Completion::text(digit.to_string()));
+//!                     }
+//!                 }
+//!                 Next::Wait => std::thread::yield_now(),
+//!                 Next::Done => return Ok(()),
+//!             }
+//!         }
+//!     }
+//! }
+//!
+//! let problems = vec![Problem::new("3 + 4?", "7"), Problem::new("1 + 1?", "2")];
+//! let grader = |problem: &Problem, completion: &Completion| {
+//!     Verdict::new(completion.text == problem.reference, "verbatim")
+//! };
+//! let outcome = Run::builder(problems)
+//!     .strategy(Uniform { k: 3 })
+//!     .seed(1)
+//!     .build()?
+//!     .run(&Dice, &grader)?;
+//! assert_eq!(outcome.totals.kept, 6);
+//! # Ok::<(), dart_math::Error>(())
+//! ```
+
+mod book;
+mod journal;
+mod ledger;
+mod limits;
+mod observe;
+mod outcome;
+mod run;
+mod strategy;
+
+pub use limits::{Limits, RunStop};
+pub use observe::{CancelHandle, Observer, Progress};
+pub use outcome::{Outcome, Totals};
+pub use run::{Run, RunBuilder};
+pub use strategy::{Goal, Prefix, Prop2Diff, Strategy, Uniform, Vanilla};
+
+use crate::Problem;
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,357 @@
+//! A run's journal: one JSON object a line, first the configuration, then a row for each graded
+//! trial, in the order in which they settled.
+//!
+//! A row is written whole before its trial counts, so a run that is killed loses at most what was
+//! under way. What a kill may leave is a last line without its end; that line is dropped, and its
+//! trial drawn again. Everything else that is not as written is refused, by line.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, ErrorKind as IoErrorKind, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Error, ErrorKind, Result, Settings, Trial, TrialId, trial_seed};
+
+/// Version of the format.
+const VERSION: u32 = 1;
+
+/// The longest line that is read: far above any response a model's context holds.
+const LONGEST_LINE: u64 = 64 << 20;
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    journal: u32,
+    configuration: Settings,
+    /// Apart from the rest because they may be raised.
+    limits: Settings,
+}
+
+/// Raised limits, written when a run is resumed with them.
+#[derive(Serialize, Deserialize)]
+struct Raised {
+    limits: Settings,
+}
+
+/// An open journal, ready for more rows.
+#[derive(Debug)]
+pub(super) struct Journal {
+    file: File,
+    path: PathBuf,
+    line: Vec<u8>,
+    /// Length of the file up to the last whole row.
+    length: u64,
+}
+
+/// What a journal is opened for.
+pub(super) struct Expected<'a> {
+    pub(super) configuration: &'a Settings,
+    pub(super) limits: &'a Settings,
+    /// Index of each problem by its id.
+    pub(super) problems: &'a HashMap<&'a str, u32>,
+    pub(super) seed: u64,
+}
+
+impl Journal {
+    /// Opens a run's journal, or begins it where there is none, and hands the trials that it has,
+    /// in its order, to `take`.
+    pub(super) fn open(
+        path: &Path,
+        expected: &Expected<'_>,
+        mut take: impl FnMut(TrialId, Trial),
+    ) -> Result<Self> {
+        let io = |error| Error::io(path, error);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(io)?;
+        let mut lines = Lines {
+            reader: BufReader::new(&file),
+            path,
+            number: 0,
+            whole: 0,
+            line: Vec::new(),
+        };
+        let header = expected.header()?;
+        let mut limits = None;
+        match lines.next()? {
+            Line::Whole(line) => {
+                let found: Header = serde_json::from_slice(line)
+                    .map_err(|_| damaged(path, 1, "not the header of a run's journal"))?;
+                limits = Some(expected.admit(path, &found)?);
+            }
+            // The header itself was cut short; anything else without a line's end is not ours.
+            Line::Torn(line) if !header.starts_with(line) => {
+                return Err(damaged(path, 1, "not the header of a run's journal"));
+            }
+            Line::Torn(_) | Line::End => {}
+        }
+        if let Some(limits) = &mut limits {
+            let mut seen = std::collections::HashSet::new();
+            while let Line::Whole(line) = lines.next()? {
+                let row: std::result::Result<Trial, String> = match serde_json::from_slice(line) {
+                    Ok(trial) => Ok(trial),
+                    Err(error) => match serde_json::from_slice::<Raised>(line) {
+                        Ok(raised) => {
+                            *limits = raised.limits;
+                            continue;
+                        }
+                        Err(_) => Err(error.to_string()),
+                    },
+                };
+                let named = row.and_then(|trial| Ok((expected.name(&trial)?, trial)));
+                let (id, trial) = named.map_err(|reason| damaged(path, lines.number, &reason))?;
+                if !seen.insert(id) {
+                    let TrialId { number, .. } = id;
+                    let reason = format!("trial {number} of {:?} a second time", trial.problem);
+                    return Err(damaged(path, lines.number, &reason));
+                }
+                take(id, trial);
+            }
+        }
+        let length = lines.whole;
+        let mut journal = Journal {
+            file,
+            path: path.to_owned(),
+            line: Vec::new(),
+            length,
+        };
+        journal.file.set_len(length).map_err(io)?;
+        journal.file.seek(SeekFrom::End(0)).map_err(io)?;
+        match limits {
+            None => journal.write(&header)?,
+            Some(limits) => {
+                expected.check_limits(path, &limits)?;
+                if limits != *expected.limits {
+                    journal.append(&Raised {
+                        limits: expected.limits.clone(),
+                    })?;
+                }
+            }
+        }
+        Ok(journal)
+    }
+
+    /// Writes a trial's row.
+    pub(super) fn trial(&mut self, trial: &Trial) -> Result<()> {
+        self.append(trial)
+    }
+
+    /// Hands everything written to the disk.
+    pub(super) fn sync(&self) -> Result<()> {
+        self.file
+            .sync_data()
+            .map_err(|error| Error::io(&self.path, error))
+    }
+
+    fn append(&mut self, row: &impl Serialize) -> Result<()> {
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        serialise(row, &mut line)?;
+        let written = self.write(&line);
+        self.line = line;
+        written
+    }
+
+    /// Writes a whole line, or takes back what was written of it.
+    fn write(&mut self, line: &[u8]) -> Result<()> {
+        match self.file.write_all(line) {
+            Ok(()) => {
+                self.length += line.len() as u64;
+                Ok(())
+            }
+            Err(error) => {
+                let undone = self.file.set_len(self.length);
+                let undone = undone.and_then(|()| self.file.seek(SeekFrom::End(0)));
+                if let Err(error) = undone {
+                    tracing::warn!(%error, "half a row stays at the journal's end");
+                }
+                Err(Error::io(&self.path, error))
+            }
+        }
+    }
+}
+
+impl Expected<'_> {
+    fn header(&self) -> Result<Vec<u8>> {
+        let mut line = Vec::new();
+        let header = Header {
+            journal: VERSION,
+            configuration: self.configuration.clone(),
+            limits: self.limits.clone(),
+        };
+        serialise(&header, &mut line)?;
+        Ok(line)
+    }
+
+    /// The limits of a journal's header, if its configuration is ours.
+    fn admit(&self, path: &Path, found: &Header) -> Result<Settings> {
+        if found.journal != VERSION {
+            return Err(Error::new(
+                ErrorKind::Journal,
+                format!(
+                    "{}: version {} of the format, this crate writes {VERSION}",
+                    path.display(),
+                    found.journal
+                ),
+            ));
+        }
+        let mut differences = Vec::new();
+        compare(
+            "",
+            &Value::Object(found.configuration.clone()),
+            &Value::Object(self.configuration.clone()),
+            &mut differences,
+        );
+        match differences.is_empty() {
+            true => Ok(found.limits.clone()),
+            false => Err(other_configuration(path, &differences)),
+        }
+    }
+
+    /// A limit may be raised or lifted: the trials drawn under the lower one are the first of those
+    /// that the higher one allows. It may not be lowered.
+    fn check_limits(&self, path: &Path, found: &Settings) -> Result<()> {
+        let mut differences = Vec::new();
+        for (name, now) in self.limits {
+            let lowered = match (found.get(name).and_then(Value::as_u64), now.as_u64()) {
+                (_, None) => false,
+                (None, Some(_)) => true,
+                (Some(was), Some(now)) => now < was,
+            };
+            if lowered {
+                let was = found.get(name).unwrap_or(&Value::Null);
+                differences.push(format!("limit {name} was {was}, lowered to {now}"));
+            }
+        }
+        match differences.is_empty() {
+            true => Ok(()),
+            false => Err(other_configuration(path, &differences)),
+        }
+    }
+
+    /// Which trial a row is, if it is one of this run.
+    fn name(&self, trial: &Trial) -> std::result::Result<TrialId, String> {
+        let Some(&problem) = self.problems.get(trial.problem.as_str()) else {
+            return Err(format!("the run has no problem {:?}", trial.problem));
+        };
+        if trial.seed != trial_seed(self.seed, &trial.problem, trial.number) {
+            return Err(format!(
+                "trial {} of problem {:?} has another run's seed",
+                trial.number, trial.problem
+            ));
+        }
+        Ok(TrialId {
+            problem,
+            number: trial.number,
+        })
+    }
+}
+
+fn serialise(row: &impl Serialize, line: &mut Vec<u8>) -> Result<()> {
+    serde_json::to_writer(&mut *line, row).map_err(|error| {
+        Error::new(ErrorKind::Journal, "a row cannot be written as JSON").with_source(error)
+    })?;
+    line.push(b'\n');
+    Ok(())
+}
+
+fn damaged(path: &Path, line: u64, reason: &str) -> Error {
+    Error::new(
+        ErrorKind::Journal,
+        format!("{}:{line}: {reason}", path.display()),
+    )
+}
+
+fn other_configuration(path: &Path, differences: &[String]) -> Error {
+    Error::new(
+        ErrorKind::Journal,
+        format!(
+            "{} is of a run with another configuration: {}",
+            path.display(),
+            differences.join("; ")
+        ),
+    )
+}
+
+/// Lists where two settings differ, as `path was this, is that`.
+fn compare(at: &str, was: &Value, is: &Value, differences: &mut Vec<String>) {
+    match (was, is) {
+        (Value::Object(was), Value::Object(is)) => {
+            let mut names: Vec<_> = was.keys().collect();
+            names.extend(is.keys().filter(|name| !was.contains_key(*name)));
+            for name in names {
+                let at = match at {
+                    "" => name.clone(),
+                    _ => format!("{at}.{name}"),
+                };
+                let side = |side: &serde_json::Map<String, Value>| {
+                    side.get(name).cloned().unwrap_or(Value::Null)
+                };
+                compare(&at, &side(was), &side(is), differences);
+            }
+        }
+        // Numbers may come back from JSON a rounding error away from what was written.
+        (Value::Number(was), Value::Number(is)) if close(was, is) => {}
+        _ if was == is => {}
+        _ => differences.push(format!("{at} was {was}, is {is}")),
+    }
+}
+
+fn close(was: &serde_json::Number, is: &serde_json::Number) -> bool {
+    was == is
+        || match (was.is_f64() || is.is_f64(), was.as_f64(), is.as_f64()) {
+            (true, Some(was), Some(is)) => (was - is).abs() <= 1e-12 * was.abs().max(is.abs()),
+            _ => false,
+        }
+}
+
+/// Lines of a journal, bounded in length, with the place where the last whole one ends.
+struct Lines<'a> {
+    reader: BufReader<&'a File>,
+    path: &'a Path,
+    number: u64,
+    whole: u64,
+    line: Vec<u8>,
+}
+
+enum Line<'a> {
+    Whole(&'a [u8]),
+    /// Without its end: what was being written when the run was killed.
+    Torn(&'a [u8]),
+    End,
+}
+
+impl Lines<'_> {
+    fn next(&mut self) -> Result<Line<'_>> {
+        use std::io::Read;
+        self.line.clear();
+        self.number += 1;
+        let mut bounded = (&mut self.reader).take(LONGEST_LINE);
+        let read = loop {
+            match bounded.read_until(b'\n', &mut self.line) {
+                Err(error) if error.kind() == IoErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        read.map_err(|error| Error::io(self.path, error))?;
+        match self.line.split_last() {
+            None => Ok(Line::End),
+            Some((b'\n', line)) => {
+                self.whole += self.line.len() as u64;
+                Ok(Line::Whole(line))
+            }
+            Some(_) if self.line.len() as u64 == LONGEST_LINE => Err(damaged(
+                self.path,
+                self.number,
+                "a line longer than any row is",
+            )),
+            Some(_) => Ok(Line::Torn(&self.line)),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Watching a run and stopping it, from outside.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::Trial;
+
+/// Told of a run's progress. Called from the threads that grade, one call at a time.
+pub trait Observer: Sync {
+    /// A trial has settled, or the run has begun or ended.
+    fn progress(&self, progress: &Progress) {
+        let _ = progress;
+    }
+
+    /// A trial was graded and journalled. It may still turn out not to count.
+    fn graded(&self, trial: &Trial) {
+        let _ = trial;
+    }
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Progress {
+    /// Problems of the run.
+    pub problems: usize,
+    /// Problems that have ended, for whatever reason.
+    pub done: usize,
+    /// Problems that have all the correct responses, or trials, that they were to get.
+    pub met: usize,
+    /// Trials that count so far.
+    pub trials: u64,
+    /// Correct ones among them.
+    pub correct: u64,
+    /// Trials that were taken from the journal, not drawn now.
+    pub resumed: u64,
+    /// Tokens sampled in this call, those of trials that do not count included.
+    pub tokens: u64,
+    /// Trials that the generator is at work on.
+    pub in_flight: usize,
+    /// Completions that wait for their verdict.
+    pub grading: usize,
+    /// A guess, from the pass rates so far, of how many more trials the present goals need.
+    pub expected: u64,
+    /// Time since the start of this call.
+    pub elapsed: Duration,
+}
+
+/// Ends a run from another thread, such as a handler of Ctrl-C: cleanly, with everything that is
+/// complete. Clones share one switch, and it does not go back.
+///
+/// ```
+/// let handle = dart_math::dars::CancelHandle::new();
+/// let in_handler = handle.clone();
+/// in_handler.cancel();
+/// assert!(handle.is_cancelled());
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct CancelHandle(Arc<AtomicBool>);
+
+impl CancelHandle {
+    /// A handle that has not been used.
+    pub fn new() -> Self {
+        CancelHandle::default()
+    }
+
+    /// Ends the runs that were given this handle, as soon as they look.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was used.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}

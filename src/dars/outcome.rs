@@ -1,0 +1,125 @@
+//! What a run leaves behind.
+
+use serde::Serialize;
+
+use super::{RunStop, hex};
+use crate::{Error, ProblemRecord, Settings, Trial};
+
+/// The result of a run, complete or not: everything that had settled when it ended.
+#[must_use]
+#[derive(Debug)]
+pub struct Outcome {
+    /// One record a problem, in the order given.
+    pub problems: Vec<ProblemRecord>,
+    /// All trials that count, ordered by problem and number; those that make up the data set are
+    /// marked `accepted`.
+    pub trials: Vec<Trial>,
+    /// Sums.
+    pub totals: Totals,
+    /// Why the run ended.
+    pub stop: RunStop,
+    /// What failed, where `stop` is [`RunStop::Failed`]. What had settled before is here all the
+    /// same.
+    pub error: Option<Error>,
+    /// What the run was made with: version of the crate, seed, settings of generator, grader and
+    /// strategy, hash of the problems.
+    pub configuration: Settings,
+    /// Its limits.
+    pub limits: Settings,
+}
+
+/// Sums over a run. "Count" means: belongs to the settled prefix of its problem.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Totals {
+    /// Problems of the run.
+    pub problems: usize,
+    /// Problems that have all that they were to get.
+    pub met: usize,
+    /// Problems with at least one response kept.
+    pub covered: usize,
+    /// Trials that count.
+    pub trials: u64,
+    /// Correct ones among them.
+    pub correct: u64,
+    /// Rows of the data set.
+    pub kept: u64,
+    /// Tokens of the trials that count.
+    pub tokens: u64,
+    /// Trials taken from the journal instead of being drawn.
+    pub resumed: u64,
+    /// Whole trials drawn in this call.
+    pub drawn: u64,
+    /// Trials begun in this call and stopped because they were no longer needed, or because the run
+    /// ended.
+    pub cancelled: u64,
+    /// Tokens sampled in this call, cancelled trials included.
+    pub tokens_sampled: u64,
+    /// Trials whose grader failed (panicked); they count as wrong.
+    pub grader_failures: u64,
+    /// Time that this call took.
+    pub seconds: f64,
+}
+
+impl Totals {
+    /// Tokens sampled per second of this call.
+    pub fn tokens_per_second(&self) -> f64 {
+        if self.seconds > 0.0 {
+            self.tokens_sampled as f64 / self.seconds
+        } else {
+            0.0
+        }
+    }
+}
+
+impl Outcome {
+    /// The responses of the data set: the accepted trials.
+    pub fn accepted(&self) -> impl Iterator<Item = &Trial> {
+        self.trials.iter().filter(|trial| trial.accepted)
+    }
+
+    /// Whether every problem has ended by its goal or a limit of its own.
+    pub fn finished(&self) -> bool {
+        self.stop == RunStop::Finished
+    }
+
+    /// Configuration, limits, totals and the reason of the end, as one object for a manifest.
+    pub fn manifest(&self) -> Settings {
+        let mut manifest = self.configuration.clone();
+        manifest.insert("limits".into(), self.limits.clone().into());
+        manifest.insert("stop".into(), self.stop.name().into());
+        if let Some(error) = &self.error {
+            manifest.insert("error".into(), error.to_string().into());
+        }
+        // A struct of numbers always serialises.
+        let totals = serde_json::to_value(self.totals).unwrap_or_default();
+        manifest.insert("totals".into(), totals);
+        manifest
+    }
+
+    /// The outcome, or what failed; what had settled before is then lost to the caller, though not
+    /// to the journal.
+    ///
+    /// # Errors
+    ///
+    /// Where `stop` is [`RunStop::Failed`].
+    pub fn into_result(self) -> crate::Result<Self> {
+        match self.error {
+            Some(error) => Err(error),
+            None => Ok(self),
+        }
+    }
+}
+
+/// A hash of problems, their order included.
+pub(super) fn fingerprint<'p>(problems: impl Iterator<Item = &'p crate::Problem>) -> String {
+    use sha2::{Digest, Sha256};
+    let mut hash = Sha256::new();
+    for problem in problems {
+        for text in [&problem.id, &problem.question, &problem.reference] {
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text.as_bytes());
+        }
+    }
+    hex(&hash.finalize()[..16])
+}

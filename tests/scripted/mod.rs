@@ -1,0 +1,219 @@
+//! A generator without a model, with known pass rates and any schedule: what a run must not depend
+//! on. A trial's text is a function of its request's seed alone, as the contract asks.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use dart_math::{
+    Completion, Error, ErrorKind, Finish, Generator, Next, Offer, Philox, Problem, Request, Result,
+    Settings, Source, TrialId, Verdict, trial_seed,
+};
+use serde_json::json;
+
+/// How a scripted generator goes about it.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    /// Requests at work at once.
+    pub slots: usize,
+    /// Seed of the order in which they complete.
+    pub shuffle: u64,
+    /// Whether trials are looked up in [`Source::wanted`] and cancelled.
+    pub cancels: bool,
+    /// Fails after so many completions.
+    pub fails_after: Option<usize>,
+    /// Panics the thread after so many completions: as near to a kill as a test gets.
+    pub killed_after: Option<usize>,
+    /// Returns every n-th completion cancelled without being asked.
+    pub refuses_every: Option<usize>,
+    /// Returns so early that completions are missing.
+    pub walks_off_after: Option<usize>,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Schedule {
+            slots: 8,
+            shuffle: 0,
+            cancels: true,
+            fails_after: None,
+            killed_after: None,
+            refuses_every: None,
+            walks_off_after: None,
+        }
+    }
+}
+
+/// Samples by script and writes down what it was asked for.
+#[derive(Debug, Default)]
+pub struct Scripted {
+    pub schedule: Schedule,
+    pub log: Mutex<Log>,
+}
+
+#[derive(Debug, Default)]
+pub struct Log {
+    /// How often each trial was asked for.
+    pub asked: BTreeMap<TrialId, u32>,
+    /// Completed whole, in order of completion.
+    pub completed: Vec<TrialId>,
+    pub cancelled: usize,
+    /// The most trials at work at once.
+    pub most_at_work: usize,
+    /// Prompts begun that were not among the last few.
+    pub prefills: usize,
+}
+
+impl Scripted {
+    pub fn new(schedule: Schedule) -> Self {
+        Scripted {
+            schedule,
+            log: Mutex::default(),
+        }
+    }
+
+    pub fn log(&self) -> std::sync::MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// The pass rate of a problem, which its metadata has.
+pub fn rate(problem: &Problem) -> f64 {
+    problem.metadata["rate"].as_f64().unwrap()
+}
+
+/// Problems with these pass rates.
+pub fn problems(rates: &[f64]) -> Vec<Problem> {
+    rates
+        .iter()
+        .enumerate()
+        .map(|(index, rate)| {
+            let mut problem = Problem::new(format!("question {index}"), format!("{index}"));
+            problem = problem.with_id(format!("p{index}"));
+            problem.metadata.insert("rate".into(), json!(rate));
+            problem
+        })
+        .collect()
+}
+
+/// Whether a trial of a scripted generator is correct.
+pub fn is_correct(problem: &Problem, run_seed: u64, number: u32) -> bool {
+    let seed = trial_seed(run_seed, &problem.id, number);
+    Philox::new(seed).uniform(0) < rate(problem)
+}
+
+/// What a scripted generator answers. Longer responses are as likely to be correct as short ones.
+pub fn complete(request: &Request) -> Completion {
+    let random = Philox::new(request.seed);
+    let answer = if random.uniform(0) < rate(&request.problem) {
+        request.problem.reference.clone()
+    } else {
+        "wrong".into()
+    };
+    let length = 1 + random.below(1, 20) as usize;
+    Completion {
+        text: format!("{:016x} {answer}", random.bits(2)),
+        tokens: vec![7; length],
+        finish: Finish::Stop,
+        logprob: Some(-10.0 * random.uniform(3)),
+    }
+}
+
+/// Judges scripted responses.
+pub fn grader(problem: &Problem, completion: &Completion) -> Verdict {
+    let answer = completion
+        .text
+        .split_once(' ')
+        .map_or("", |(_, answer)| answer);
+    Verdict {
+        extracted: Some(answer.to_owned()),
+        ..Verdict::new(answer == problem.reference, "scripted")
+    }
+}
+
+impl Generator for Scripted {
+    fn run(&self, source: &dyn Source) -> Result<()> {
+        let random = Philox::new(self.schedule.shuffle);
+        let (mut at_work, mut step, mut done) = (Vec::<Request>::new(), 0, 0);
+        let mut resident: Vec<u32> = Vec::new();
+        loop {
+            let free = self.schedule.slots - at_work.len();
+            let offer = Offer {
+                free,
+                resident: &resident,
+            };
+            match source.next(offer) {
+                Next::Done => {
+                    for request in at_work.drain(..) {
+                        cancel(source, &request);
+                    }
+                    return Ok(());
+                }
+                Next::Wait if at_work.is_empty() => continue,
+                Next::Wait => {}
+                Next::Requests(requests) => {
+                    assert!(!requests.is_empty() && requests.len() <= free);
+                    let mut log = self.log();
+                    for request in requests {
+                        assert_eq!(request.problem.id, format!("p{}", request.trial.problem));
+                        *log.asked.entry(request.trial).or_default() += 1;
+                        if !resident.contains(&request.trial.problem) {
+                            log.prefills += 1;
+                            resident.insert(0, request.trial.problem);
+                            resident.truncate(4);
+                        }
+                        at_work.push(request);
+                    }
+                    log.most_at_work = log.most_at_work.max(at_work.len());
+                }
+            }
+            if self.schedule.cancels {
+                at_work.retain(|request| {
+                    let wanted = source.wanted(request.trial);
+                    if !wanted {
+                        cancel(source, request);
+                        self.log().cancelled += 1;
+                    }
+                    wanted
+                });
+            }
+            // Some of those at work complete, in any order.
+            let count = random.below(2 * step, 4).min(at_work.len() as u64);
+            for _ in 0..count {
+                step += 1;
+                let index = random.below(2 * step + 1, at_work.len() as u64) as usize;
+                let request = at_work.swap_remove(index);
+                done += 1;
+                let is = |at: Option<usize>| at.is_some_and(|at| done == at);
+                if is(self.schedule.fails_after) {
+                    return Err(Error::new(ErrorKind::Device, "out of order"));
+                }
+                if is(self.schedule.walks_off_after) {
+                    return Ok(());
+                }
+                assert!(!is(self.schedule.killed_after), "killed");
+                if self.schedule.refuses_every.is_some_and(|n| done % n == 0) {
+                    cancel(source, &request);
+                    continue;
+                }
+                source.deliver(request.trial, complete(&request));
+                self.log().completed.push(request.trial);
+            }
+            step += 1;
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        let mut settings = Settings::new();
+        settings.insert("model".into(), "scripted".into());
+        settings
+    }
+}
+
+fn cancel(source: &dyn Source, request: &Request) {
+    let completion = Completion {
+        finish: Finish::Cancelled,
+        ..Completion::text("half a resp")
+    };
+    source.deliver(request.trial, completion);
+}
