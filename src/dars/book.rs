@@ -26,6 +26,8 @@ pub(super) struct Book {
     ahead: BTreeMap<u32, Trial>,
     /// Numbers given to the generator and not settled.
     under_way: BTreeSet<u32>,
+    /// Those of them that have been sampled and wait for their verdict.
+    ungraded: BTreeSet<u32>,
     /// Numbers below `next` that were given out and came back without a result.
     again: BTreeSet<u32>,
     /// All numbers below were given out, or were known before.
@@ -51,6 +53,7 @@ impl Book {
             correct: 0,
             ahead: BTreeMap::new(),
             under_way: BTreeSet::new(),
+            ungraded: BTreeSet::new(),
             again: BTreeSet::new(),
             next: 0,
             goal,
@@ -91,6 +94,7 @@ impl Book {
     /// Takes a graded trial and everything it completes. A trial of an ended problem is dropped.
     pub(super) fn settle(&mut self, trial: Trial, strategy: &dyn Strategy, limits: &Limits) {
         self.under_way.remove(&trial.number);
+        self.ungraded.remove(&trial.number);
         if self.has(trial.number) {
             return;
         }
@@ -187,10 +191,15 @@ impl Book {
                 match goal.checked_sub(known) {
                     // Enough are known: every gap before the last of them is needed.
                     None | Some(0) => (missing, missing),
-                    Some(left) => (
-                        left.saturating_sub(under_way),
-                        self.expected_for(left, known).saturating_sub(under_way),
-                    ),
+                    Some(left) => {
+                        let certain = left.saturating_sub(under_way);
+                        // A verdict that is about to come says more than an expectation.
+                        let expected = match self.ungraded.is_empty() {
+                            true => self.expected_for(left, known),
+                            false => 0,
+                        };
+                        (certain, expected.saturating_sub(under_way))
+                    }
                 }
             }
             Goal::Trials(_) | Goal::Stop => (missing, missing),
@@ -250,8 +259,14 @@ impl Book {
         number
     }
 
+    /// Notes that a trial has been sampled and waits for its verdict.
+    pub(super) fn await_verdict(&mut self, number: u32) {
+        self.ungraded.insert(number);
+    }
+
     /// Takes a number back that was given out and will not settle.
     pub(super) fn take_back(&mut self, number: u32) {
+        self.ungraded.remove(&number);
         if self.under_way.remove(&number) && !self.ended() {
             self.again.insert(number);
         }

@@ -116,6 +116,11 @@ impl<'a> Ledger<'a> {
         });
     }
 
+    /// Notes that a trial has been sampled and waits for its verdict.
+    pub(super) fn await_verdict(&mut self, trial: TrialId) {
+        self.books[trial.problem as usize].await_verdict(trial.number);
+    }
+
     /// Takes back a trial that was given out and will not settle.
     pub(super) fn take_back(&mut self, trial: TrialId) {
         self.change(trial.problem, |book, _, _| book.take_back(trial.number));

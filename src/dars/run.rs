@@ -414,6 +414,7 @@ impl<'a> Shared<'a> {
         }
         if whole && wanted {
             state.grading += 1;
+            state.ledger.await_verdict(trial);
         } else {
             state.ledger.take_back(trial);
         }
@@ -446,25 +447,33 @@ impl<'a> Shared<'a> {
             completion,
             verdict,
         );
+        let graded = self.observer.is_some().then(|| row.clone());
         // A strategy or an observer of the user's may panic: the run ends with that as its error
         // instead of waiting for a verdict that never comes.
-        let settled = catch_unwind(AssertUnwindSafe(|| self.settle(trial, row, failed)));
-        let mut state = self.lock();
-        state.grading -= 1;
-        if let Err(panic) = settled {
+        let settled = catch_unwind(AssertUnwindSafe(|| self.settle(trial, row)));
+        let told = {
+            let mut state = self.lock();
+            state.grading -= 1;
+            state.totals.grader_failures += u64::from(failed);
+            drop(state);
+            self.settled.notify_all();
+            let counts = matches!(settled, Ok(true));
+            let graded = graded.as_ref().filter(|_| counts);
+            catch_unwind(AssertUnwindSafe(|| self.tell(graded)))
+        };
+        if let Err(panic) = settled.map(drop).and(told) {
             let reason = format!("strategy or observer panicked: {}", message(&*panic));
-            state.fail(Error::new(ErrorKind::Settings, reason));
+            self.lock().fail(Error::new(ErrorKind::Settings, reason));
         }
-        drop(state);
-        self.settled.notify_all();
     }
 
-    fn settle(&self, id: TrialId, trial: Trial, failed: bool) {
+    /// Writes a graded trial's row and counts it, unless it is of no use any more.
+    fn settle(&self, id: TrialId, trial: Trial) -> bool {
         {
             let mut state = self.lock();
             if !state.ledger.wants(id) {
                 state.ledger.take_back(id);
-                return;
+                return false;
             }
         }
         if let Some(journal) = &self.journal {
@@ -473,16 +482,11 @@ impl<'a> Shared<'a> {
                 let mut state = self.lock();
                 state.ledger.take_back(id);
                 state.fail(error);
-                return;
+                return false;
             }
         }
-        let graded = self.observer.is_some().then(|| trial.clone());
-        {
-            let mut state = self.lock();
-            state.totals.grader_failures += u64::from(failed);
-            state.ledger.settle(id.problem, trial);
-        }
-        self.tell(graded.as_ref());
+        self.lock().ledger.settle(id.problem, trial);
+        true
     }
 
     /// Tells the observer where the run stands.

@@ -1,10 +1,11 @@
 //! A generator without a model, with known pass rates and any schedule: what a run must not depend
 //! on. A trial's text is a function of its request's seed alone, as the contract asks.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex};
 
+use dart_math::dars::{Observer, Progress};
 use dart_math::{
     Completion, Error, ErrorKind, Finish, Generator, Next, Offer, Philox, Problem, Request, Result,
     Settings, Source, TrialId, Verdict, trial_seed,
@@ -26,6 +27,9 @@ pub struct Schedule {
     pub killed_after: Option<usize>,
     /// Returns every n-th completion cancelled without being asked.
     pub refuses_every: Option<usize>,
+    /// Goes on only when the verdicts on what it delivered are in, as is the rule with a model.
+    /// Its [`Scripted::verdicts`] must be the run's observer.
+    pub patient: bool,
     /// Returns so early that completions are missing.
     pub walks_off_after: Option<usize>,
 }
@@ -39,6 +43,7 @@ impl Default for Schedule {
             fails_after: None,
             killed_after: None,
             refuses_every: None,
+            patient: false,
             walks_off_after: None,
         }
     }
@@ -49,6 +54,29 @@ impl Default for Schedule {
 pub struct Scripted {
     pub schedule: Schedule,
     pub log: Mutex<Log>,
+    pub verdicts: Verdicts,
+}
+
+/// Lets a patient generator know when all verdicts are in.
+#[derive(Debug, Default)]
+pub struct Verdicts {
+    /// Tokens delivered, and how many completions have no verdict yet.
+    state: Mutex<(u64, usize)>,
+    change: Condvar,
+}
+
+impl Observer for Verdicts {
+    fn progress(&self, progress: &Progress) {
+        *self.state.lock().unwrap() = (progress.tokens, progress.grading);
+        self.change.notify_all();
+    }
+}
+
+impl Verdicts {
+    fn wait(&self, delivered: u64) {
+        let pending = |state: &mut (u64, usize)| *state != (delivered, 0);
+        drop(self.change.wait_while(self.state.lock().unwrap(), pending));
+    }
 }
 
 #[derive(Debug, Default)]
@@ -69,6 +97,7 @@ impl Scripted {
         Scripted {
             schedule,
             log: Mutex::default(),
+            verdicts: Verdicts::default(),
         }
     }
 
@@ -135,6 +164,7 @@ impl Generator for Scripted {
     fn run(&self, source: &dyn Source) -> Result<()> {
         let random = Philox::new(self.schedule.shuffle);
         let (mut at_work, mut step, mut done) = (Vec::<Request>::new(), 0, 0);
+        let mut tokens = 0;
         let mut resident: Vec<u32> = Vec::new();
         loop {
             let free = self.schedule.slots - at_work.len();
@@ -196,8 +226,17 @@ impl Generator for Scripted {
                     cancel(source, &request);
                     continue;
                 }
-                source.deliver(request.trial, complete(&request));
+                if self.schedule.patient && !source.wanted(request.trial) {
+                    cancel(source, &request);
+                    continue;
+                }
+                let completion = complete(&request);
+                tokens += completion.tokens.len() as u64;
+                source.deliver(request.trial, completion);
                 self.log().completed.push(request.trial);
+                if self.schedule.patient {
+                    self.verdicts.wait(tokens);
+                }
             }
             step += 1;
         }
