@@ -1,5 +1,7 @@
 //! The shape of a decoder: what a configuration file says, in one form for all architectures.
 
+use crate::{Error, ErrorKind, Result};
+
 /// The architectures that the decoder runs. They differ by settings of [`DecoderConfig`] alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -45,4 +47,102 @@ pub struct DecoderConfig {
     /// For each layer, how many of the latest positions (its own included) a token attends to;
     /// `None` for all.
     pub sliding_windows: Vec<Option<usize>>,
+}
+
+/// Largest values that any field may take: far above every model there is, small enough that no
+/// product of a tensor's dimensions overflows.
+const MAX_WIDTH: usize = 1 << 20;
+const MAX_LAYERS: usize = 1 << 12;
+const MAX_HEADS: usize = 1 << 12;
+const MAX_HEAD_DIM: usize = 1 << 12;
+const MAX_VOCAB: usize = 1 << 24;
+const MAX_CONTEXT: usize = 1 << 24;
+
+impl Architecture {
+    /// What the crate runs, for messages.
+    pub(super) const SUPPORTED: &'static str =
+        "Llama (1, 2, 3, and DeepSeekMath, SmolLM2), Mistral, Qwen2 / Qwen2.5 and Qwen3";
+
+    /// The architecture's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Architecture::Llama => "Llama",
+            Architecture::Mistral => "Mistral",
+            Architecture::Qwen2 => "Qwen2",
+            Architecture::Qwen3 => "Qwen3",
+        }
+    }
+}
+
+impl DecoderConfig {
+    /// Checks that the numbers are possible and agree with one another.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Model`](crate::ErrorKind::Model), naming the field and its value.
+    pub fn validate(&self) -> Result<()> {
+        let bounded = [
+            ("hidden_size", self.hidden_size, MAX_WIDTH),
+            ("intermediate_size", self.intermediate_size, MAX_WIDTH),
+            ("layers", self.layers, MAX_LAYERS),
+            ("heads", self.heads, MAX_HEADS),
+            ("kv_heads", self.kv_heads, MAX_HEADS),
+            ("head_dim", self.head_dim, MAX_HEAD_DIM),
+            ("vocab_size", self.vocab_size, MAX_VOCAB),
+            ("context_length", self.context_length, MAX_CONTEXT),
+        ];
+        for (field, value, most) in bounded {
+            if value == 0 || value > most {
+                return Err(bad(format!("{field} is {value}; it must be 1 to {most}")));
+            }
+        }
+        if !self.heads.is_multiple_of(self.kv_heads) {
+            return Err(bad(format!(
+                "{} query heads cannot share {} key and value heads evenly",
+                self.heads, self.kv_heads
+            )));
+        }
+        if !self.head_dim.is_multiple_of(2) {
+            return Err(bad(format!(
+                "head_dim is {}; rotary embedding needs an even number",
+                self.head_dim
+            )));
+        }
+        if !(self.rms_norm_eps > 0.0 && self.rms_norm_eps < 1.0) {
+            return Err(bad(format!(
+                "rms_norm_eps is {}; it must lie between 0 and 1",
+                self.rms_norm_eps
+            )));
+        }
+        if self.rope_frequencies.len() != self.head_dim / 2 {
+            return Err(bad(format!(
+                "{} rotary frequencies for a head of {}",
+                self.rope_frequencies.len(),
+                self.head_dim
+            )));
+        }
+        if let Some(frequency) = self.rope_frequencies.iter().find(|f| !f.is_finite()) {
+            return Err(bad(format!("a rotary frequency is {frequency}")));
+        }
+        if self.sliding_windows.len() != self.layers {
+            return Err(bad(format!(
+                "{} sliding windows for {} layers",
+                self.sliding_windows.len(),
+                self.layers
+            )));
+        }
+        if self.sliding_windows.contains(&Some(0)) {
+            return Err(bad("a sliding window of 0 positions".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Rows of the joined projection: `(heads + 2 · kv_heads) · head_dim`.
+    pub fn qkv_size(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.head_dim
+    }
+}
+
+fn bad(detail: String) -> Error {
+    Error::new(ErrorKind::Model, detail)
 }

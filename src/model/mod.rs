@@ -2,8 +2,36 @@
 //!
 //! Knows candle, tokenizers and the hub; nothing of sampling, problems' answers or runs.
 
+mod assemble;
+mod built_in;
+mod chat;
 mod config;
+mod detokenizer;
+mod device;
+mod files;
+mod fingerprint;
+mod gguf;
+mod hub;
+mod huggingface;
+mod load;
+mod loaded;
+mod prompt;
+mod random;
+mod rope;
+mod safetensors;
+mod source;
+mod template;
+mod tokenizer;
 mod weights;
 
+pub use chat::ChatTemplate;
 pub use config::{Architecture, DecoderConfig};
+pub use detokenizer::Detokenizer;
+pub use device::{DeviceChoice, DtypeChoice};
+pub use hub::HubProgress;
+pub use load::ModelBuilder;
+pub use loaded::{Model, Prompt};
+pub use source::ModelSource;
+pub use template::{NamedTemplate, Template};
+pub use tokenizer::Tokenizer;
 pub use weights::{LayerWeights, Linear, Matrix, Weights};

@@ -1,0 +1,465 @@
+//! From named tensors of a file to a decoder's weights.
+//!
+//! One plan for every source: which tensors there must be and of what shape, checked for all of
+//! them before anything is allocated, then joined layer by layer. Knows the names in both kinds
+//! of files; how bytes become numbers is the source's business.
+
+use candle_core::{DType, Device, Tensor};
+use half::{bf16, f16};
+
+use super::config::DecoderConfig;
+use super::weights::{LayerWeights, Linear, Matrix, Weights};
+use crate::{Error, ErrorKind, Result};
+
+/// Which optional tensors a model has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Layout {
+    /// Biases of queries, keys and values.
+    pub(super) qkv_bias: bool,
+    /// Bias of attention's output.
+    pub(super) output_bias: bool,
+    /// Biases of the feed-forward layer.
+    pub(super) mlp_bias: bool,
+    /// Norms over query and key heads.
+    pub(super) qk_norm: bool,
+    /// The output head is the embedding.
+    pub(super) tied: bool,
+}
+
+/// How a kind of file names its tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Naming {
+    HuggingFace,
+    /// `interleaved`: rows of queries and keys are stored for rotary pairs `(2i, 2i + 1)`.
+    Gguf {
+        interleaved: bool,
+    },
+}
+
+impl Naming {
+    fn embedding(self) -> &'static str {
+        match self {
+            Naming::HuggingFace => "model.embed_tokens",
+            Naming::Gguf { .. } => "token_embd",
+        }
+    }
+
+    fn output_norm(self) -> &'static str {
+        match self {
+            Naming::HuggingFace => "model.norm",
+            Naming::Gguf { .. } => "output_norm",
+        }
+    }
+
+    fn head(self) -> &'static str {
+        match self {
+            Naming::HuggingFace => "lm_head",
+            Naming::Gguf { .. } => "output",
+        }
+    }
+
+    fn in_layer(self, layer: usize, module: Module) -> String {
+        let (hf, gguf) = match module {
+            Module::AttentionNorm => ("input_layernorm", "attn_norm"),
+            Module::Query => ("self_attn.q_proj", "attn_q"),
+            Module::Key => ("self_attn.k_proj", "attn_k"),
+            Module::Value => ("self_attn.v_proj", "attn_v"),
+            Module::QueryNorm => ("self_attn.q_norm", "attn_q_norm"),
+            Module::KeyNorm => ("self_attn.k_norm", "attn_k_norm"),
+            Module::Output => ("self_attn.o_proj", "attn_output"),
+            Module::FfnNorm => ("post_attention_layernorm", "ffn_norm"),
+            Module::Gate => ("mlp.gate_proj", "ffn_gate"),
+            Module::Up => ("mlp.up_proj", "ffn_up"),
+            Module::Down => ("mlp.down_proj", "ffn_down"),
+        };
+        match self {
+            Naming::HuggingFace => format!("model.layers.{layer}.{hf}"),
+            Naming::Gguf { .. } => format!("blk.{layer}.{gguf}"),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Module {
+    AttentionNorm,
+    Query,
+    Key,
+    Value,
+    QueryNorm,
+    KeyNorm,
+    Output,
+    FfnNorm,
+    Gate,
+    Up,
+    Down,
+}
+
+/// A tensor that a plan asks for: a matrix `[rows, columns]`, or a vector `[rows]`.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    pub(super) name: String,
+    pub(super) rows: usize,
+    /// `None` for a vector.
+    pub(super) columns: Option<usize>,
+    /// Width of a head whose rows are stored for interleaved rotary pairs and have to be brought
+    /// into half-split order.
+    pub(super) interleaved_head: Option<usize>,
+}
+
+impl Part {
+    pub(super) fn shape(&self) -> Vec<usize> {
+        match self.columns {
+            Some(columns) => vec![self.rows, columns],
+            None => vec![self.rows],
+        }
+    }
+
+    /// The stored row that belongs at `row`.
+    ///
+    /// Half-split order puts the first elements of all pairs of a head before the second ones;
+    /// interleaved order has the two of each pair side by side.
+    pub(super) fn stored_row(&self, row: usize) -> usize {
+        match self.interleaved_head {
+            None => row,
+            Some(width) => {
+                let (head, within) = (row / width, row % width);
+                let (second, pair) = (within / (width / 2), within % (width / 2));
+                head * width + 2 * pair + second
+            }
+        }
+    }
+}
+
+/// Where tensors come from.
+pub(super) trait TensorSource {
+    /// How the file that holds a tensor (or should) is called.
+    fn label(&self, name: &str) -> String;
+
+    /// A tensor's shape, `None` where there is no such tensor.
+    fn shape(&self, name: &str) -> Option<&[usize]>;
+
+    /// The names of all tensors.
+    fn names(&self) -> Vec<&str>;
+
+    /// The parts stacked along their rows.
+    fn matrix(&self, parts: &[Part], target: &Target) -> Result<Matrix>;
+
+    /// The parts one after another.
+    fn vector(&self, parts: &[Part], target: &Target) -> Result<Tensor>;
+}
+
+/// Where tensors go.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) device: Device,
+    pub(super) dtype: DType,
+    /// Whether quantised blocks are kept.
+    pub(super) quantized: bool,
+}
+
+/// The parts of one layer.
+struct LayerPlan {
+    attention_norm: Part,
+    qkv: Vec<Part>,
+    qkv_bias: Vec<Part>,
+    query_norm: Option<Part>,
+    key_norm: Option<Part>,
+    output: Part,
+    output_bias: Option<Part>,
+    ffn_norm: Part,
+    gate_up: Vec<Part>,
+    gate_up_bias: Vec<Part>,
+    down: Part,
+    down_bias: Option<Part>,
+}
+
+fn vector(module: &str, kind: &str, rows: usize) -> Part {
+    Part {
+        name: format!("{module}.{kind}"),
+        rows,
+        columns: None,
+        interleaved_head: None,
+    }
+}
+
+fn matrix(module: &str, rows: usize, columns: usize) -> Part {
+    Part {
+        columns: Some(columns),
+        ..vector(module, "weight", rows)
+    }
+}
+
+fn plan_layer(config: &DecoderConfig, layout: Layout, naming: Naming, layer: usize) -> LayerPlan {
+    let name = |module| naming.in_layer(layer, module);
+    let hidden = config.hidden_size;
+    let queries = config.heads * config.head_dim;
+    let keys = config.kv_heads * config.head_dim;
+    let interleaved_head =
+        (naming == Naming::Gguf { interleaved: true }).then_some(config.head_dim);
+    let projections = [
+        (Module::Query, queries, interleaved_head),
+        (Module::Key, keys, interleaved_head),
+        (Module::Value, keys, None),
+    ];
+    let halves = [Module::Gate, Module::Up];
+    LayerPlan {
+        attention_norm: vector(&name(Module::AttentionNorm), "weight", hidden),
+        qkv: projections
+            .iter()
+            .map(|&(module, rows, interleaved_head)| Part {
+                interleaved_head,
+                ..matrix(&name(module), rows, hidden)
+            })
+            .collect(),
+        qkv_bias: projections
+            .iter()
+            .filter(|_| layout.qkv_bias)
+            .map(|&(module, rows, interleaved_head)| Part {
+                interleaved_head,
+                ..vector(&name(module), "bias", rows)
+            })
+            .collect(),
+        query_norm: layout
+            .qk_norm
+            .then(|| vector(&name(Module::QueryNorm), "weight", config.head_dim)),
+        key_norm: layout
+            .qk_norm
+            .then(|| vector(&name(Module::KeyNorm), "weight", config.head_dim)),
+        output: matrix(&name(Module::Output), hidden, queries),
+        output_bias: layout
+            .output_bias
+            .then(|| vector(&name(Module::Output), "bias", hidden)),
+        ffn_norm: vector(&name(Module::FfnNorm), "weight", hidden),
+        gate_up: halves
+            .iter()
+            .map(|&module| matrix(&name(module), config.intermediate_size, hidden))
+            .collect(),
+        gate_up_bias: halves
+            .iter()
+            .filter(|_| layout.mlp_bias)
+            .map(|&module| vector(&name(module), "bias", config.intermediate_size))
+            .collect(),
+        down: matrix(&name(Module::Down), hidden, config.intermediate_size),
+        down_bias: layout
+            .mlp_bias
+            .then(|| vector(&name(Module::Down), "bias", hidden)),
+    }
+}
+
+impl LayerPlan {
+    fn parts(&self) -> impl Iterator<Item = &Part> {
+        [
+            &self.attention_norm,
+            &self.output,
+            &self.ffn_norm,
+            &self.down,
+        ]
+        .into_iter()
+        .chain(&self.qkv)
+        .chain(&self.qkv_bias)
+        .chain(&self.query_norm)
+        .chain(&self.key_norm)
+        .chain(&self.output_bias)
+        .chain(&self.gate_up)
+        .chain(&self.gate_up_bias)
+        .chain(&self.down_bias)
+    }
+}
+
+/// The whole decoder's plan.
+pub(super) struct Plan {
+    embedding: Part,
+    layers: Vec<LayerPlan>,
+    output_norm: Part,
+    head: Option<Part>,
+}
+
+impl Plan {
+    pub(super) fn new(config: &DecoderConfig, layout: Layout, naming: Naming) -> Self {
+        let (vocab, hidden) = (config.vocab_size, config.hidden_size);
+        Plan {
+            embedding: matrix(naming.embedding(), vocab, hidden),
+            layers: (0..config.layers)
+                .map(|layer| plan_layer(config, layout, naming, layer))
+                .collect(),
+            output_norm: vector(naming.output_norm(), "weight", hidden),
+            head: (!layout.tied).then(|| matrix(naming.head(), vocab, hidden)),
+        }
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &Part> {
+        [&self.embedding, &self.output_norm]
+            .into_iter()
+            .chain(&self.head)
+            .chain(self.layers.iter().flat_map(LayerPlan::parts))
+    }
+
+    /// The number of weights, each tensor counted once.
+    pub(super) fn parameters(&self) -> u64 {
+        self.parts()
+            .map(|part| part.rows as u64 * part.columns.unwrap_or(1) as u64)
+            .sum()
+    }
+
+    /// Checks that the source has every tensor in its shape, and none within the layers that the
+    /// plan does not know (leaving out a bias, say, would compute something else).
+    pub(super) fn check(&self, source: &impl TensorSource) -> Result<()> {
+        let mut missing = Vec::new();
+        for part in self.parts() {
+            match source.shape(&part.name) {
+                None => missing.push(part.name.as_str()),
+                Some(shape) if shape == part.shape() => {}
+                Some(shape) => {
+                    return Err(Error::new(
+                        ErrorKind::Model,
+                        format!(
+                            "{}: tensor `{}` has shape {shape:?}; the configuration asks for {:?}",
+                            source.label(&part.name),
+                            part.name,
+                            part.shape()
+                        ),
+                    ));
+                }
+            }
+        }
+        if let Some(first) = missing.first() {
+            return Err(Error::new(
+                ErrorKind::Model,
+                format!("{}: no tensor {}", source.label(first), listed(&missing)),
+            ));
+        }
+        let known: std::collections::HashSet<&str> =
+            self.parts().map(|part| part.name.as_str()).collect();
+        let (fatal, harmless): (Vec<&str>, Vec<&str>) = source
+            .names()
+            .into_iter()
+            .filter(|name| !known.contains(name) && !ignorable(name))
+            .partition(|name| {
+                ["model.", "lm_head.", "blk.", "token_embd", "output"]
+                    .iter()
+                    .any(|prefix| name.starts_with(prefix))
+            });
+        if let Some(first) = fatal.first() {
+            return Err(Error::new(
+                ErrorKind::Model,
+                format!(
+                    "{}: the configuration knows no tensor {}",
+                    source.label(first),
+                    listed(&fatal)
+                ),
+            ));
+        }
+        if !harmless.is_empty() {
+            tracing::warn!(tensors = %listed(&harmless), "tensors that are not used");
+        }
+        Ok(())
+    }
+
+    /// Reads all weights. [`check`](Self::check) comes first.
+    pub(super) fn build(&self, source: &impl TensorSource, target: &Target) -> Result<Weights> {
+        let linear = |parts: &[Part], biases: &[Part]| -> Result<Linear> {
+            Ok(Linear {
+                weight: source.matrix(parts, target)?,
+                bias: match biases {
+                    [] => None,
+                    biases => Some(source.vector(biases, target)?),
+                },
+            })
+        };
+        let one = |part: &Part| source.vector(std::slice::from_ref(part), target);
+        let embedding = source.matrix(std::slice::from_ref(&self.embedding), target)?;
+        let mut layers = Vec::with_capacity(self.layers.len());
+        for plan in &self.layers {
+            layers.push(LayerWeights {
+                attention_norm: one(&plan.attention_norm)?,
+                qkv: linear(&plan.qkv, &plan.qkv_bias)?,
+                query_norm: plan.query_norm.as_ref().map(one).transpose()?,
+                key_norm: plan.key_norm.as_ref().map(one).transpose()?,
+                attention_output: linear(
+                    std::slice::from_ref(&plan.output),
+                    plan.output_bias.as_slice(),
+                )?,
+                ffn_norm: one(&plan.ffn_norm)?,
+                gate_up: linear(&plan.gate_up, &plan.gate_up_bias)?,
+                down: linear(std::slice::from_ref(&plan.down), plan.down_bias.as_slice())?,
+            });
+        }
+        let head = match &self.head {
+            Some(head) => source.matrix(std::slice::from_ref(head), target)?,
+            None => embedding.clone(),
+        };
+        Ok(Weights {
+            embedding,
+            layers,
+            output_norm: one(&self.output_norm)?,
+            head,
+        })
+    }
+}
+
+/// Tensors that some files carry and that hold nothing the configuration does not say: tables of
+/// rotary frequencies, and a head beside a tied embedding.
+fn ignorable(name: &str) -> bool {
+    name.ends_with(".rotary_emb.inv_freq")
+        || matches!(name, "lm_head.weight" | "rope_freqs.weight")
+        || name.ends_with(".attn_rot_embd.weight")
+}
+
+fn listed(names: &[&str]) -> String {
+    const SHOWN: usize = 5;
+    let mut text: Vec<String> = names
+        .iter()
+        .take(SHOWN)
+        .map(|name| format!("`{}`", name.escape_debug()))
+        .collect();
+    if names.len() > SHOWN {
+        text.push(format!("and {} more", names.len() - SHOWN));
+    }
+    text.join(", ")
+}
+
+/// A type of number that weights are computed in.
+pub(super) trait Element: candle_core::WithDType + Send + Sync {
+    const ZERO: Self;
+    fn from_f32(value: f32) -> Self;
+}
+
+impl Element for f32 {
+    const ZERO: Self = 0.0;
+    fn from_f32(value: f32) -> Self {
+        value
+    }
+}
+
+impl Element for f16 {
+    const ZERO: Self = f16::ZERO;
+    fn from_f32(value: f32) -> Self {
+        f16::from_f32(value)
+    }
+}
+
+impl Element for bf16 {
+    const ZERO: Self = bf16::ZERO;
+    fn from_f32(value: f32) -> Self {
+        bf16::from_f32(value)
+    }
+}
+
+/// A buffer of zeros whose allocation may fail without a panic.
+pub(super) fn buffer<T: Element>(length: usize, label: &str) -> Result<Vec<T>> {
+    let mut buffer = Vec::new();
+    buffer.try_reserve_exact(length).map_err(|error| {
+        Error::new(
+            ErrorKind::Device,
+            format!("{label}: no memory for {length} numbers"),
+        )
+        .with_source(error)
+    })?;
+    buffer.resize(length, T::ZERO);
+    Ok(buffer)
+}
+
+/// A failure of candle while weights are read.
+pub(super) fn device_error(label: &str, error: candle_core::Error) -> Error {
+    Error::new(ErrorKind::Device, format!("{label}: {error}")).with_source(error)
+}

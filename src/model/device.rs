@@ -1,0 +1,224 @@
+//! Which device computes and in which type of number.
+//!
+//! Knows candle's devices; nothing of models.
+
+use std::fmt;
+use std::str::FromStr;
+
+use candle_core::{DType, Device};
+
+use crate::{Error, ErrorKind, Result};
+
+/// The device to compute on.
+///
+/// ```
+/// use dart_math::model::DeviceChoice;
+///
+/// assert_eq!("cuda:1".parse::<DeviceChoice>()?, DeviceChoice::Cuda(1));
+/// assert!("tpu".parse::<DeviceChoice>().is_err());
+/// # Ok::<(), dart_math::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum DeviceChoice {
+    /// The first CUDA device if CUDA is built in and one is present, else Metal likewise, else
+    /// the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The CUDA device of this number.
+    Cuda(usize),
+    /// The first Metal device.
+    Metal,
+}
+
+impl DeviceChoice {
+    /// Opens the device.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Device`] where the asked-for device is not built in or cannot be opened.
+    /// [`DeviceChoice::Auto`] never fails: it ends at the CPU.
+    pub fn open(self) -> Result<Device> {
+        match self {
+            DeviceChoice::Cpu => Ok(Device::Cpu),
+            DeviceChoice::Cuda(number) => cuda(number),
+            DeviceChoice::Metal => metal(),
+            DeviceChoice::Auto => {
+                if candle_core::utils::cuda_is_available() {
+                    match cuda(0) {
+                        Ok(device) => return Ok(device),
+                        Err(error) => tracing::info!(%error, "no CUDA device; trying others"),
+                    }
+                }
+                if candle_core::utils::metal_is_available() {
+                    match metal() {
+                        Ok(device) => return Ok(device),
+                        Err(error) => tracing::info!(%error, "no Metal device; using the CPU"),
+                    }
+                }
+                Ok(Device::Cpu)
+            }
+        }
+    }
+}
+
+fn cuda(number: usize) -> Result<Device> {
+    if !candle_core::utils::cuda_is_available() {
+        return Err(Error::new(
+            ErrorKind::Device,
+            format!("cuda:{number}: this build has no CUDA support; build with `--features cuda`"),
+        ));
+    }
+    Device::new_cuda(number).map_err(|error| {
+        Error::new(ErrorKind::Device, format!("cuda:{number}: {error}")).with_source(error)
+    })
+}
+
+fn metal() -> Result<Device> {
+    if !candle_core::utils::metal_is_available() {
+        return Err(Error::new(
+            ErrorKind::Device,
+            "metal: this build has no Metal support; build with `--features metal` on a Mac",
+        ));
+    }
+    Device::new_metal(0).map_err(|error| {
+        Error::new(ErrorKind::Device, format!("metal: {error}")).with_source(error)
+    })
+}
+
+impl FromStr for DeviceChoice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (kind, number) = match text.split_once(':') {
+            Some((kind, number)) => (kind, Some(number)),
+            None => (text, None),
+        };
+        match (kind, number) {
+            ("auto", None) => Ok(DeviceChoice::Auto),
+            ("cpu", None) => Ok(DeviceChoice::Cpu),
+            ("metal", None) => Ok(DeviceChoice::Metal),
+            ("cuda", None) => Ok(DeviceChoice::Cuda(0)),
+            ("cuda", Some(number)) if number.parse::<usize>().is_ok() => {
+                Ok(DeviceChoice::Cuda(number.parse().unwrap_or_default()))
+            }
+            _ => Err(Error::new(
+                ErrorKind::Settings,
+                format!("device `{text}`: expected auto, cpu, cuda, cuda:N or metal"),
+            )),
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DeviceChoice::Auto => f.write_str("auto"),
+            DeviceChoice::Cpu => f.write_str("cpu"),
+            DeviceChoice::Cuda(number) => write!(f, "cuda:{number}"),
+            DeviceChoice::Metal => f.write_str("metal"),
+        }
+    }
+}
+
+/// The type of number that weights are held and computed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum DtypeChoice {
+    /// `f32` on a CPU, `bf16` elsewhere. Quantised files are dequantised, except on a CPU where
+    /// their weights as `f32` would pass 8 GiB: there they stay quantised.
+    #[default]
+    Auto,
+    /// 32-bit floating point.
+    F32,
+    /// 16-bit floating point (IEEE).
+    F16,
+    /// 16-bit floating point with the range of `f32`.
+    Bf16,
+    /// The blocks of a quantised file as they are; computation in `f32`.
+    Quantized,
+}
+
+impl DtypeChoice {
+    /// The type to compute in on a device.
+    pub(super) fn compute(self, device: &Device) -> DType {
+        match self {
+            DtypeChoice::F32 | DtypeChoice::Quantized => DType::F32,
+            DtypeChoice::F16 => DType::F16,
+            DtypeChoice::Bf16 => DType::BF16,
+            DtypeChoice::Auto if device.is_cpu() => DType::F32,
+            DtypeChoice::Auto => DType::BF16,
+        }
+    }
+}
+
+impl FromStr for DtypeChoice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "auto" => Ok(DtypeChoice::Auto),
+            "f32" => Ok(DtypeChoice::F32),
+            "f16" => Ok(DtypeChoice::F16),
+            "bf16" => Ok(DtypeChoice::Bf16),
+            "quantized" => Ok(DtypeChoice::Quantized),
+            _ => Err(Error::new(
+                ErrorKind::Settings,
+                format!("dtype `{text}`: expected auto, f32, f16, bf16 or quantized"),
+            )),
+        }
+    }
+}
+
+impl fmt::Display for DtypeChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DtypeChoice::Auto => "auto",
+            DtypeChoice::F32 => "f32",
+            DtypeChoice::F16 => "f16",
+            DtypeChoice::Bf16 => "bf16",
+            DtypeChoice::Quantized => "quantized",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_read_back_what_they_write() {
+        for choice in [
+            DeviceChoice::Auto,
+            DeviceChoice::Cpu,
+            DeviceChoice::Cuda(3),
+            DeviceChoice::Metal,
+        ] {
+            assert_eq!(choice.to_string().parse::<DeviceChoice>().unwrap(), choice);
+        }
+        assert_eq!(
+            "cuda".parse::<DeviceChoice>().unwrap(),
+            DeviceChoice::Cuda(0)
+        );
+        for bad in ["", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "CUDA"] {
+            assert!(bad.parse::<DeviceChoice>().is_err(), "{bad}");
+        }
+        for text in ["auto", "f32", "f16", "bf16", "quantized"] {
+            assert_eq!(text.parse::<DtypeChoice>().unwrap().to_string(), text);
+        }
+        assert!("int4".parse::<DtypeChoice>().is_err());
+    }
+
+    #[test]
+    fn a_cpu_is_always_there() {
+        assert!(DeviceChoice::Cpu.open().unwrap().is_cpu());
+        assert!(DeviceChoice::Auto.open().is_ok());
+        if !candle_core::utils::cuda_is_available() {
+            let error = DeviceChoice::Cuda(0).open().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Device);
+            assert!(error.detail().contains("--features cuda"));
+        }
+    }
+}

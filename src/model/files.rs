@@ -1,0 +1,130 @@
+//! A model's files by name: a directory's, or the ones built into the crate.
+//!
+//! Reads bytes with bounds on their number; knows nothing of what is in them.
+
+use std::fs::File;
+use std::io::Read;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use memmap2::Mmap;
+
+use crate::{Error, ErrorKind, Result};
+
+/// Largest JSON file that is read, apart from the tokenizer.
+pub(super) const MAX_JSON: u64 = 64 << 20;
+/// Largest `tokenizer.json` that is read; the largest known have some 40 MB.
+pub(super) const MAX_TOKENIZER: u64 = 512 << 20;
+
+/// A whole file's bytes, without a copy.
+#[derive(Clone)]
+pub(super) enum Bytes {
+    Mapped(Arc<Mmap>),
+    Static(&'static [u8]),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(map) => map,
+            Bytes::Static(bytes) => bytes,
+        }
+    }
+}
+
+/// Maps a file into memory.
+pub(super) fn map(path: &Path) -> Result<Bytes> {
+    let file = File::open(path).map_err(|error| Error::io(path, error))?;
+    regular(path, &file)?;
+    // SAFETY: the map is read-only. As with every memory-mapped file, its bytes change under us
+    // if another process rewrites the file meanwhile; they are plain numbers to us (any bit
+    // pattern is valid), lengths are checked against the map itself, and headers are parsed
+    // into owned values before use.
+    let map = unsafe { Mmap::map(&file) }.map_err(|error| Error::io(path, error))?;
+    Ok(Bytes::Mapped(Arc::new(map)))
+}
+
+fn regular(path: &Path, file: &File) -> Result<u64> {
+    let meta = file.metadata().map_err(|error| Error::io(path, error))?;
+    if meta.is_file() {
+        Ok(meta.len())
+    } else {
+        Err(Error::new(
+            ErrorKind::Model,
+            format!("{}: not a regular file", path.display()),
+        ))
+    }
+}
+
+/// Where a model's files are.
+#[derive(Clone)]
+pub(super) enum Files {
+    /// In a directory.
+    Directory(PathBuf),
+    /// In memory, by name.
+    Static(&'static [(&'static str, &'static [u8])]),
+}
+
+impl Files {
+    /// How a file is called in messages.
+    pub(super) fn label(&self, name: &str) -> String {
+        match self {
+            Files::Directory(directory) => directory.join(name).display().to_string(),
+            Files::Static(_) => format!("built-in {name}"),
+        }
+    }
+
+    /// A file's bytes, or `None` where there is no such file.
+    pub(super) fn read(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
+        match self {
+            Files::Directory(directory) => read_bounded(&directory.join(name), most),
+            Files::Static(files) => Ok(find(files, name).map(<[u8]>::to_vec)),
+        }
+    }
+
+    /// A file mapped into memory, or `None` where there is no such file.
+    pub(super) fn map(&self, name: &str) -> Result<Option<Bytes>> {
+        match self {
+            Files::Directory(directory) => {
+                let path = directory.join(name);
+                match path.try_exists() {
+                    Ok(false) => Ok(None),
+                    _ => map(&path).map(Some),
+                }
+            }
+            Files::Static(files) => Ok(find(files, name).map(Bytes::Static)),
+        }
+    }
+}
+
+fn find(files: &'static [(&'static str, &'static [u8])], name: &str) -> Option<&'static [u8]> {
+    files
+        .iter()
+        .find_map(|&(file, bytes)| (file == name).then_some(bytes))
+}
+
+fn read_bounded(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io(path, error)),
+    };
+    let length = regular(path, &file)?;
+    if length > most {
+        return Err(Error::new(
+            ErrorKind::Model,
+            format!(
+                "{}: {length} bytes; at most {most} are read",
+                path.display()
+            ),
+        ));
+    }
+    let mut bytes = Vec::new();
+    file.take(most)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Error::io(path, error))?;
+    Ok(Some(bytes))
+}

@@ -1,0 +1,229 @@
+//! A GGUF file's tensors as the decoder takes them: rows in half-split order, quantised blocks
+//! kept or dequantised.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use candle_core::quantized::{GgmlDType, QStorage, QTensor};
+use candle_core::{DType, Device, Tensor};
+use half::{bf16, f16};
+use rayon::prelude::*;
+
+use super::container::{Entry, Gguf};
+use crate::model::assemble::{self, Element, Part, Target, TensorSource};
+use crate::model::weights::Matrix;
+use crate::{Error, ErrorKind, Result};
+
+impl TensorSource for Gguf {
+    fn label(&self, _name: &str) -> String {
+        Gguf::label(self).to_owned()
+    }
+
+    fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensor(name).map(|entry| entry.shape.as_slice())
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.tensors().map(|(name, _)| name).collect()
+    }
+
+    fn matrix(&self, parts: &[Part], target: &Target) -> Result<Matrix> {
+        let mut entries = Vec::with_capacity(parts.len());
+        for part in parts {
+            entries.push((part, self.find(part)?));
+        }
+        let blocks = entries
+            .iter()
+            .any(|(_, entry)| entry.dtype.block_size() > 1);
+        if target.quantized && blocks {
+            return entries
+                .iter()
+                .map(|(part, entry)| self.quantized(part, entry, &target.device))
+                .collect::<Result<_>>()
+                .map(Matrix::Quantized);
+        }
+        let rows = parts.iter().map(|part| part.rows).sum();
+        let columns = parts
+            .first()
+            .and_then(|part| part.columns)
+            .unwrap_or_default();
+        self.dense(&entries, &[rows, columns], target)
+            .map(Matrix::Dense)
+    }
+
+    fn vector(&self, parts: &[Part], target: &Target) -> Result<Tensor> {
+        let mut entries = Vec::with_capacity(parts.len());
+        for part in parts {
+            entries.push((part, self.find(part)?));
+        }
+        let rows = parts.iter().map(|part| part.rows).sum();
+        self.dense(&entries, &[rows], target)
+    }
+}
+
+impl Gguf {
+    fn find(&self, part: &Part) -> Result<&Entry> {
+        self.tensor(&part.name).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Model,
+                format!("{}: no tensor `{}`", self.label(), part.name),
+            )
+        })
+    }
+
+    fn tensor_label(&self, part: &Part) -> String {
+        format!("{}: tensor `{}`", self.label(), part.name)
+    }
+
+    /// A part's blocks, whole rows of them moved where their order asks for it.
+    fn quantized(&self, part: &Part, entry: &Entry, device: &Device) -> Result<Arc<QTensor>> {
+        let label = self.tensor_label(part);
+        let rows = self.rows(part, entry, 0..part.rows, &label)?;
+        qtensor(entry.dtype, rows.bytes(), part.shape(), device)
+            .map(Arc::new)
+            .map_err(|error| assemble::device_error(&label, error))
+    }
+
+    fn dense(
+        &self,
+        entries: &[(&Part, &Entry)],
+        shape: &[usize],
+        target: &Target,
+    ) -> Result<Tensor> {
+        match target.dtype {
+            DType::F32 => self.dense_of::<f32>(entries, shape, &target.device),
+            DType::F16 => self.dense_of::<f16>(entries, shape, &target.device),
+            DType::BF16 => self.dense_of::<bf16>(entries, shape, &target.device),
+            other => Err(Error::new(
+                ErrorKind::Settings,
+                format!("weights cannot be held as {}", other.as_str()),
+            )),
+        }
+    }
+
+    fn dense_of<T: Element>(
+        &self,
+        entries: &[(&Part, &Entry)],
+        shape: &[usize],
+        device: &Device,
+    ) -> Result<Tensor> {
+        /// Elements that are dequantised at a time.
+        const CHUNK: usize = 1 << 18;
+        let label = entries
+            .first()
+            .map(|(part, _)| self.tensor_label(part))
+            .unwrap_or_default();
+        let mut numbers = assemble::buffer::<T>(shape.iter().product(), &label)?;
+        let mut rest = numbers.as_mut_slice();
+        for &(part, entry) in entries {
+            let label = self.tensor_label(part);
+            // A vector is taken as rows of one element, so that its order can be changed, too.
+            let columns = part.columns.unwrap_or(1);
+            if !columns.is_multiple_of(entry.dtype.block_size()) {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!("{label}: a vector stored as {:?} blocks", entry.dtype),
+                ));
+            }
+            let (out, after) = rest.split_at_mut(part.rows * columns);
+            rest = after;
+            let chunk_rows = (CHUNK / columns).max(1);
+            out.par_chunks_mut(chunk_rows * columns)
+                .enumerate()
+                .try_for_each(|(chunk, out)| {
+                    let first = chunk * chunk_rows;
+                    let count = out.len() / columns;
+                    let rows = self.rows(part, entry, first..first + count, &label)?;
+                    let tensor = qtensor(
+                        entry.dtype,
+                        rows.bytes(),
+                        vec![count, columns],
+                        &Device::Cpu,
+                    )
+                    .and_then(|tensor| tensor.dequantize(&Device::Cpu))
+                    .and_then(|tensor| tensor.flatten_all()?.to_vec1::<f32>())
+                    .map_err(|error| assemble::device_error(&label, error))?;
+                    for (out, number) in out.iter_mut().zip(tensor) {
+                        *out = T::from_f32(number);
+                    }
+                    Ok(())
+                })?;
+        }
+        Tensor::from_vec(numbers, shape, device)
+            .map_err(|error| assemble::device_error(&label, error))
+    }
+
+    /// The bytes of some rows, in the order that the decoder wants them.
+    fn rows(
+        &self,
+        part: &Part,
+        entry: &Entry,
+        range: std::ops::Range<usize>,
+        label: &str,
+    ) -> Result<Aligned> {
+        let columns = part.columns.unwrap_or(1);
+        let width = columns / entry.dtype.block_size() * entry.dtype.type_size();
+        let bytes = self.bytes(entry);
+        let mut rows = Aligned::new(width * range.len(), label)?;
+        for (out, row) in rows.bytes_mut().chunks_exact_mut(width).zip(range) {
+            let from = part.stored_row(row) * width;
+            let stored = bytes.get(from..from + width).ok_or_else(|| {
+                Error::new(ErrorKind::Model, format!("{label}: row {row} is missing"))
+            })?;
+            out.copy_from_slice(stored);
+        }
+        Ok(rows)
+    }
+}
+
+fn qtensor(
+    dtype: GgmlDType,
+    bytes: &[u8],
+    shape: Vec<usize>,
+    device: &Device,
+) -> candle_core::Result<QTensor> {
+    QTensor::new(
+        QStorage::from_data(Cow::Borrowed(bytes), device, dtype)?,
+        shape,
+    )
+}
+
+/// Bytes at an address that suits every type of block. Candle asserts it, and a file's alignment
+/// is what its metadata says, which need not be enough.
+struct Aligned {
+    storage: Vec<u8>,
+    start: usize,
+    length: usize,
+}
+
+impl Aligned {
+    const ALIGNMENT: usize = 16;
+
+    fn new(length: usize, label: &str) -> Result<Self> {
+        let mut storage = Vec::new();
+        let whole = length + Self::ALIGNMENT;
+        storage.try_reserve_exact(whole).map_err(|error| {
+            Error::new(
+                ErrorKind::Device,
+                format!("{label}: no memory for {whole} bytes"),
+            )
+            .with_source(error)
+        })?;
+        storage.resize(whole, 0u8);
+        let start = storage.as_ptr().align_offset(Self::ALIGNMENT);
+        Ok(Aligned {
+            storage,
+            // `align_offset` may decline to answer; candle then reports what it finds.
+            start: start.min(Self::ALIGNMENT),
+            length,
+        })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.storage[self.start..self.start + self.length]
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.storage[self.start..self.start + self.length]
+    }
+}

@@ -1,0 +1,228 @@
+//! A model in memory, ready to be run.
+
+use candle_core::{DType, Device};
+
+use super::chat::ChatTemplate;
+use super::config::DecoderConfig;
+use super::device::DeviceChoice;
+use super::load::ModelBuilder;
+use super::source::ModelSource;
+use super::template::Template;
+use super::tokenizer::Tokenizer;
+use super::weights::Weights;
+use super::{prompt, random};
+use crate::{Result, Settings};
+
+/// A language model: weights, tokenizer, templates and what else belongs to it.
+///
+/// ```no_run
+/// use dart_math::model::{Model, ModelSource, Template};
+///
+/// let model = Model::builder(ModelSource::parse("model.gguf")?).load()?;
+/// let prompt = model.prompt(&Template::default_for(&model), "What is 2+2?")?;
+/// assert!(!prompt.tokens.is_empty());
+/// # Ok::<(), dart_math::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Model {
+    parts: Parts,
+}
+
+/// What a model is made of.
+#[derive(Debug, Clone)]
+pub(super) struct Parts {
+    pub(super) name: String,
+    pub(super) config: DecoderConfig,
+    pub(super) weights: Weights,
+    pub(super) tokenizer: Tokenizer,
+    pub(super) stop_tokens: Vec<u32>,
+    pub(super) chat_template: Option<ChatTemplate>,
+    pub(super) parameters: u64,
+    pub(super) quantized: bool,
+    pub(super) device: Device,
+    pub(super) dtype: DType,
+    pub(super) fingerprint: String,
+}
+
+/// A prompt as text and as the tokens that the model is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// The text, without a first token that the tokenizer adds by itself.
+    pub text: String,
+    /// The token ids, that first token included.
+    pub tokens: Vec<u32>,
+}
+
+impl Model {
+    pub(super) fn new(parts: Parts) -> Self {
+        Model { parts }
+    }
+
+    /// Begins to load a model from a source.
+    pub fn builder(source: impl Into<ModelSource>) -> ModelBuilder {
+        ModelBuilder::new(source.into())
+    }
+
+    /// The small model that is part of the crate: a decoder of about a million weights that solves
+    /// arithmetic word problems, trained by an example of this repository. On the CPU.
+    ///
+    /// ```
+    /// let model = dart_math::model::Model::built_in()?;
+    /// assert!(model.parameters() < 2_000_000);
+    /// assert!(model.chat_template().is_some());
+    /// # Ok::<(), dart_math::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// None that depend on the machine, apart from memory.
+    pub fn built_in() -> Result<Model> {
+        Self::builder(ModelSource::BuiltIn)
+            .device(DeviceChoice::Cpu)
+            .load()
+    }
+
+    /// A model of a shape with random weights, for tests and measurements. Its tokenizer has the
+    /// tokens `<0>`, `<1>`, …; no stop tokens, no chat template.
+    ///
+    /// Weights are normal with standard deviation 0.02, norms are 1; the output head is its own.
+    /// Biases and norms over heads are there where the architecture always has them. The same
+    /// configuration and seed give the same weights on every machine.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Model`](crate::ErrorKind::Model) for an impossible configuration,
+    /// [`ErrorKind::Device`](crate::ErrorKind::Device) where memory ends.
+    pub fn random(
+        config: DecoderConfig,
+        seed: u64,
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Model> {
+        random::model(config, seed, device, dtype)
+    }
+
+    /// The decoder's shape.
+    pub fn config(&self) -> &DecoderConfig {
+        &self.parts.config
+    }
+
+    /// The weights.
+    pub fn weights(&self) -> &Weights {
+        &self.parts.weights
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.parts.tokenizer
+    }
+
+    /// All token ids that end a response, ascending.
+    pub fn stop_tokens(&self) -> &[u32] {
+        &self.parts.stop_tokens
+    }
+
+    /// The model's own chat template, if it has one.
+    pub fn chat_template(&self) -> Option<&ChatTemplate> {
+        self.parts.chat_template.as_ref()
+    }
+
+    /// The device that holds the weights.
+    pub fn device(&self) -> &Device {
+        &self.parts.device
+    }
+
+    /// The type of number that is computed in.
+    pub fn dtype(&self) -> DType {
+        self.parts.dtype
+    }
+
+    /// Whether weights are held in quantised blocks.
+    pub fn is_quantized(&self) -> bool {
+        self.parts.quantized
+    }
+
+    /// The number of weights, shared ones counted once.
+    pub fn parameters(&self) -> u64 {
+        self.parts.parameters
+    }
+
+    /// The file's or directory's name, or `id@commit` of a hub repository.
+    pub fn name(&self) -> &str {
+        &self.parts.name
+    }
+
+    /// A hash of the model's contents; the same wherever its files lie.
+    pub fn fingerprint(&self) -> &str {
+        &self.parts.fingerprint
+    }
+
+    /// What a run's records say of the model.
+    pub fn settings(&self) -> Settings {
+        let device = match &self.parts.device {
+            Device::Cpu => "cpu",
+            Device::Cuda(_) => "cuda",
+            Device::Metal(_) => "metal",
+        };
+        let dtype = match self.parts.quantized {
+            true => "quantized",
+            false => self.parts.dtype.as_str(),
+        };
+        let mut settings = Settings::new();
+        settings.insert("model".to_owned(), self.parts.name.clone().into());
+        settings.insert(
+            "architecture".to_owned(),
+            self.parts.config.architecture.name().into(),
+        );
+        settings.insert("parameters".to_owned(), self.parts.parameters.into());
+        settings.insert("dtype".to_owned(), dtype.into());
+        settings.insert("device".to_owned(), device.into());
+        settings.insert(
+            "fingerprint".to_owned(),
+            self.parts.fingerprint.clone().into(),
+        );
+        settings
+    }
+
+    /// The prompt that puts a question to the model.
+    ///
+    /// The special tokens that the model wants before a text are there once, whether the template
+    /// writes them or the tokenizer adds them. Special tokens count as such in the template's own
+    /// text only: a question that spells one out gives the ordinary tokens of its letters.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) for [`Template::Chat`] where the model
+    /// has no chat template, [`ErrorKind::Model`](crate::ErrorKind::Model) where its template
+    /// fails, [`ErrorKind::Data`](crate::ErrorKind::Data) for a question with special tokens that
+    /// a chat template has changed beyond recognition.
+    pub fn prompt(&self, template: &Template, question: &str) -> Result<Prompt> {
+        let rendered = template.render(question, self.chat_template())?;
+        prompt::encode(self.tokenizer(), rendered)
+    }
+
+    /// The prompt that is just this text. Special tokens in it count as such.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Model`](crate::ErrorKind::Model) where the tokenizer cannot represent it.
+    pub fn raw_prompt(&self, text: &str) -> Result<Prompt> {
+        let tokens = self.tokenizer().encode(text, false)?;
+        Ok(Prompt {
+            text: text.to_owned(),
+            tokens: prompt::opened(self.tokenizer(), tokens),
+        })
+    }
+}
+
+impl Template {
+    /// The template for a model if nothing else is said: its own chat template, or the wording of
+    /// DeepSeekMath where it has none.
+    pub fn default_for(model: &Model) -> Template {
+        const DEEPSEEKMATH: &super::NamedTemplate = &super::NamedTemplate::ALL[0];
+        match model.chat_template() {
+            Some(_) => Template::Chat { system: None },
+            None => Template::Named(DEEPSEEKMATH),
+        }
+    }
+}

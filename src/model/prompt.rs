@@ -1,0 +1,104 @@
+//! From a rendered template to tokens: special tokens of the template count, those that a
+//! question spells out do not.
+
+use std::ops::Range;
+
+use super::loaded::Prompt;
+use super::template::Rendered;
+use super::tokenizer::Tokenizer;
+use crate::{Error, ErrorKind, Result};
+
+/// Encodes a rendered prompt, with the opening tokens once.
+pub(super) fn encode(tokenizer: &Tokenizer, rendered: Rendered) -> Result<Prompt> {
+    let Rendered { text, questions } = rendered;
+    let found = specials(tokenizer, &text);
+    let overlaps = |special: &Found, question: &Range<usize>| {
+        special.range.start < question.end && question.start < special.range.end
+    };
+    let tokens = match &questions {
+        // The usual case: the text as a whole, as any other program would encode it.
+        Some(questions)
+            if !found
+                .iter()
+                .any(|special| questions.iter().any(|q| overlaps(special, q))) =>
+        {
+            tokenizer.encode(&text, false)?
+        }
+        Some(questions) => {
+            let own: Vec<&Found> = found
+                .iter()
+                .filter(|special| !questions.iter().any(|q| overlaps(special, q)))
+                .collect();
+            encode_pieces(tokenizer, &text, &own)?
+        }
+        None => {
+            return Err(Error::new(
+                ErrorKind::Data,
+                "the chat template changes this question's text, so special tokens in the two \
+                 cannot be told apart",
+            ));
+        }
+    };
+    Ok(Prompt {
+        tokens: opened(tokenizer, tokens),
+        text,
+    })
+}
+
+/// Tokens with the opening ones before them, unless they are there already.
+pub(super) fn opened(tokenizer: &Tokenizer, tokens: Vec<u32>) -> Vec<u32> {
+    let opening = tokenizer.opening();
+    if tokens.starts_with(opening) {
+        tokens
+    } else {
+        [opening, &tokens].concat()
+    }
+}
+
+/// A special token spelled out in a text.
+struct Found {
+    range: Range<usize>,
+    id: u32,
+}
+
+/// All special tokens in a text, the leftmost and then the longest first, none overlapping.
+fn specials(tokenizer: &Tokenizer, text: &str) -> Vec<Found> {
+    let mut all: Vec<Found> = tokenizer
+        .specials()
+        .iter()
+        .flat_map(|(special, id)| {
+            text.match_indices(special.as_str())
+                .map(|(start, _)| Found {
+                    range: start..start + special.len(),
+                    id: *id,
+                })
+        })
+        .collect();
+    all.sort_by_key(|found| (found.range.start, usize::MAX - found.range.end));
+    let mut end = 0;
+    all.retain(|found| {
+        let free = found.range.start >= end;
+        if free {
+            end = found.range.end;
+        }
+        free
+    });
+    all
+}
+
+/// Encodes the text between the given special tokens without recognising others.
+fn encode_pieces(tokenizer: &Tokenizer, text: &str, own: &[&Found]) -> Result<Vec<u32>> {
+    let mut tokens = Vec::new();
+    let mut at = 0;
+    for found in own {
+        if at < found.range.start {
+            tokens.extend(tokenizer.encode_blind(&text[at..found.range.start])?);
+        }
+        tokens.push(found.id);
+        at = found.range.end;
+    }
+    if at < text.len() {
+        tokens.extend(tokenizer.encode_blind(&text[at..])?);
+    }
+    Ok(tokens)
+}

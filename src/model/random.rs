@@ -1,0 +1,174 @@
+//! Models with random weights.
+
+use candle_core::{DType, Device, Tensor};
+use half::{bf16, f16};
+use rayon::prelude::*;
+
+use super::assemble::{self, Element, Layout, Naming, Part, Plan, Target, TensorSource};
+use super::config::{Architecture, DecoderConfig};
+use super::fingerprint::Fingerprint;
+use super::loaded::{Model, Parts};
+use super::tokenizer::Tokenizer;
+use super::weights::Matrix;
+use crate::{Error, ErrorKind, Philox, Result, trial_seed};
+
+const DEVIATION: f64 = 0.02;
+
+/// A model of a shape with random weights.
+pub(super) fn model(
+    config: DecoderConfig,
+    seed: u64,
+    device: &Device,
+    dtype: DType,
+) -> Result<Model> {
+    config.validate()?;
+    let layout = Layout {
+        qkv_bias: config.architecture == Architecture::Qwen2,
+        output_bias: false,
+        mlp_bias: false,
+        qk_norm: config.architecture == Architecture::Qwen3,
+        tied: false,
+    };
+    let plan = Plan::new(&config, layout, Naming::HuggingFace);
+    let target = Target {
+        device: device.clone(),
+        dtype,
+        quantized: false,
+    };
+    let weights = plan.build(&Noise { seed }, &target)?;
+    let tokenizer = tokenizer(config.vocab_size)?;
+    let mut fingerprint = Fingerprint::new(&config);
+    fingerprint.add("seed", &seed.to_le_bytes());
+    Ok(Model::new(Parts {
+        name: format!("random-{seed}"),
+        weights,
+        tokenizer,
+        stop_tokens: Vec::new(),
+        chat_template: None,
+        parameters: plan.parameters(),
+        quantized: false,
+        device: device.clone(),
+        dtype,
+        fingerprint: fingerprint.finish(),
+        config,
+    }))
+}
+
+/// A source that has every tensor.
+struct Noise {
+    seed: u64,
+}
+
+impl TensorSource for Noise {
+    fn label(&self, name: &str) -> String {
+        format!("random {name}")
+    }
+
+    fn shape(&self, _name: &str) -> Option<&[usize]> {
+        None
+    }
+
+    fn names(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
+    fn matrix(&self, parts: &[Part], target: &Target) -> Result<Matrix> {
+        let rows = parts.iter().map(|part| part.rows).sum();
+        let columns = parts
+            .first()
+            .and_then(|part| part.columns)
+            .unwrap_or_default();
+        self.tensor(parts, &[rows, columns], target)
+            .map(Matrix::Dense)
+    }
+
+    fn vector(&self, parts: &[Part], target: &Target) -> Result<Tensor> {
+        let rows = parts.iter().map(|part| part.rows).sum();
+        self.tensor(parts, &[rows], target)
+    }
+}
+
+impl Noise {
+    fn tensor(&self, parts: &[Part], shape: &[usize], target: &Target) -> Result<Tensor> {
+        match target.dtype {
+            DType::F32 => self.tensor_of::<f32>(parts, shape, &target.device),
+            DType::F16 => self.tensor_of::<f16>(parts, shape, &target.device),
+            DType::BF16 => self.tensor_of::<bf16>(parts, shape, &target.device),
+            other => Err(Error::new(
+                ErrorKind::Settings,
+                format!("weights cannot be held as {}", other.as_str()),
+            )),
+        }
+    }
+
+    fn tensor_of<T: Element>(
+        &self,
+        parts: &[Part],
+        shape: &[usize],
+        device: &Device,
+    ) -> Result<Tensor> {
+        const CHUNK: usize = 1 << 14;
+        let label = parts.first().map_or("random", |part| part.name.as_str());
+        let mut numbers = assemble::buffer::<T>(shape.iter().product(), label)?;
+        let mut rest = numbers.as_mut_slice();
+        for part in parts {
+            let (out, after) = rest.split_at_mut(part.rows * part.columns.unwrap_or(1));
+            rest = after;
+            if part.columns.is_none() && part.name.ends_with("weight") {
+                out.fill(T::from_f32(1.0));
+                continue;
+            }
+            // Each tensor has a key of its own; one block of bits gives two numbers.
+            let random = Philox::new(trial_seed(self.seed, &part.name, 0));
+            out.par_chunks_mut(CHUNK)
+                .enumerate()
+                .for_each(|(chunk, out)| {
+                    for (index, pair) in out.chunks_mut(2).enumerate() {
+                        let block = random.block((chunk * CHUNK / 2 + index) as u64);
+                        for (out, normal) in pair.iter_mut().zip(normal_pair(block)) {
+                            *out = T::from_f32((normal * DEVIATION) as f32);
+                        }
+                    }
+                });
+        }
+        Tensor::from_vec(numbers, shape, device)
+            .map_err(|error| assemble::device_error(label, error))
+    }
+}
+
+/// Two independent standard normal numbers (Box and Muller, 1958).
+fn normal_pair(block: [u32; 4]) -> [f64; 2] {
+    const UNIT: f64 = 1.0 / (1u64 << 32) as f64;
+    // In (0, 1), so that the logarithm is finite.
+    let u = (f64::from(block[0]) + 0.5) * UNIT;
+    let v = f64::from(block[1]) * UNIT;
+    let radius = (-2.0 * u.ln()).sqrt();
+    let angle = std::f64::consts::TAU * v;
+    [radius * angle.cos(), radius * angle.sin()]
+}
+
+/// Tokens `<0>`, `<1>`, …; any other text becomes `<0>`s.
+fn tokenizer(vocab_size: usize) -> Result<Tokenizer> {
+    let failed = |error: tokenizers::Error| {
+        Error::new(ErrorKind::Model, format!("tokenizer: {error}")).with_source(error)
+    };
+    let vocab = (0..vocab_size as u32).map(|id| (format!("<{id}>"), id));
+    let words = tokenizers::models::wordlevel::WordLevel::builder()
+        .vocab(vocab.collect())
+        .unk_token("<0>".to_owned())
+        .build()
+        .map_err(failed)?;
+    let mut pipeline = tokenizers::Tokenizer::new(words);
+    let pattern = tokenizers::pre_tokenizers::split::SplitPattern::Regex("<[0-9]+>".to_owned());
+    let split = tokenizers::pre_tokenizers::split::Split::new(
+        pattern,
+        tokenizers::SplitDelimiterBehavior::Isolated,
+        false,
+    )
+    .map_err(failed)?;
+    pipeline.with_pre_tokenizer(Some(tokenizers::PreTokenizerWrapper::from(split)));
+    pipeline.with_decoder(Some(tokenizers::DecoderWrapper::from(
+        tokenizers::decoders::fuse::Fuse::new(),
+    )));
+    Tokenizer::new(pipeline, Some(Vec::new()))
+}

@@ -1,0 +1,397 @@
+//! Tensors of one or several safetensors files, memory-mapped.
+//!
+//! The header is parsed here, with every length checked against the file's own before anything
+//! is done with it. Knows names, shapes and types; not what a tensor is for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use candle_core::{DType, Device, Tensor};
+use half::{bf16, f16};
+use rayon::prelude::*;
+use serde_json::{Map, Value};
+
+use super::assemble::{self, Element, Part, Target, TensorSource};
+use super::files::{Bytes, Files, MAX_JSON};
+use super::huggingface;
+use super::weights::Matrix;
+use crate::{Error, ErrorKind, Result};
+
+/// Largest header that is read; a model of 100 layers needs about 100 kB.
+const MAX_HEADER: u64 = 64 << 20;
+const MAX_RANK: usize = 8;
+
+/// One tensor in a file.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) dtype: Kind,
+    pub(super) shape: Vec<usize>,
+    file: usize,
+    start: usize,
+    end: usize,
+}
+
+/// A stored type of number, as far as models use them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kind {
+    F64,
+    F32,
+    F16,
+    Bf16,
+    /// One that weights are not read from, by its name.
+    Other(String),
+}
+
+impl Kind {
+    fn parse(name: &str) -> Self {
+        match name {
+            "F64" => Kind::F64,
+            "F32" => Kind::F32,
+            "F16" => Kind::F16,
+            "BF16" => Kind::Bf16,
+            other => Kind::Other(other.to_owned()),
+        }
+    }
+
+    /// Candle's name for it, where it is one that weights are read from.
+    pub(super) fn dtype(&self) -> Option<DType> {
+        match self {
+            Kind::F64 => Some(DType::F64),
+            Kind::F32 => Some(DType::F32),
+            Kind::F16 => Some(DType::F16),
+            Kind::Bf16 => Some(DType::BF16),
+            Kind::Other(_) => None,
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Kind::F64 => "F64",
+            Kind::F32 => "F32",
+            Kind::F16 => "F16",
+            Kind::Bf16 => "BF16",
+            Kind::Other(name) => name,
+        }
+    }
+}
+
+/// All tensors of a model's safetensors files.
+pub(super) struct SafeTensors {
+    files: Vec<(String, Bytes)>,
+    entries: BTreeMap<String, Entry>,
+}
+
+impl SafeTensors {
+    /// Opens the files that `model.safetensors.index.json` lists, or else `model.safetensors`.
+    pub(super) fn open(files: &Files) -> Result<Self> {
+        const INDEX: &str = "model.safetensors.index.json";
+        const SINGLE: &str = "model.safetensors";
+        let mut tensors = SafeTensors {
+            files: Vec::new(),
+            entries: BTreeMap::new(),
+        };
+        let Some(index) = files.read(INDEX, MAX_JSON)? else {
+            return match files.map(SINGLE)? {
+                Some(bytes) => {
+                    tensors.add(files.label(SINGLE), bytes)?;
+                    Ok(tensors)
+                }
+                None => Err(Error::new(
+                    ErrorKind::Model,
+                    format!(
+                        "{}: neither this nor {INDEX} is there; weights are read from \
+                         safetensors or GGUF files",
+                        files.label(SINGLE)
+                    ),
+                )),
+            };
+        };
+        let label = files.label(INDEX);
+        let index = huggingface::object(&label, &index)?;
+        for (name, shard) in weight_map(&label, &index)? {
+            // Only plain names: an index must not reach outside its directory.
+            if shard.is_empty()
+                || shard.contains(['/', '\\', '\0', ':'])
+                || !shard.ends_with(".safetensors")
+            {
+                return Err(Error::new(
+                    ErrorKind::Model,
+                    format!(
+                        "{label}: tensor `{}` is said to be in `{}`, which is not the name of a \
+                         safetensors file beside it",
+                        name.escape_debug(),
+                        shard.escape_debug()
+                    ),
+                ));
+            }
+        }
+        let map = weight_map(&label, &index)?;
+        let shards: BTreeSet<&str> = map.iter().map(|&(_, shard)| shard).collect();
+        for shard in shards {
+            let bytes = files.map(shard)?.ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Model,
+                    format!("{}: missing, though {INDEX} lists it", files.label(shard)),
+                )
+            })?;
+            tensors.add(files.label(shard), bytes)?;
+        }
+        for (name, shard) in map {
+            if !tensors.entries.contains_key(name) {
+                return Err(Error::new(
+                    ErrorKind::Model,
+                    format!(
+                        "{}: no tensor `{}`, though {INDEX} says so",
+                        files.label(shard),
+                        name.escape_debug()
+                    ),
+                ));
+            }
+        }
+        Ok(tensors)
+    }
+
+    fn add(&mut self, label: String, bytes: Bytes) -> Result<()> {
+        let index = self.files.len();
+        for (name, entry) in header(&label, &bytes, index)? {
+            if self.entries.contains_key(&name) {
+                return Err(Error::new(
+                    ErrorKind::Model,
+                    format!("{label}: tensor `{}` is in two files", name.escape_debug()),
+                ));
+            }
+            self.entries.insert(name, entry);
+        }
+        self.files.push((label, bytes));
+        Ok(())
+    }
+
+    /// All tensors in the order of their names.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.entries
+            .iter()
+            .map(|(name, entry)| (name.as_str(), entry))
+    }
+
+    /// A tensor's bytes.
+    pub(super) fn bytes(&self, entry: &Entry) -> &[u8] {
+        self.files
+            .get(entry.file)
+            .and_then(|(_, bytes)| bytes.get(entry.start..entry.end))
+            .unwrap_or_default()
+    }
+}
+
+fn weight_map<'a>(label: &str, index: &'a Map<String, Value>) -> Result<Vec<(&'a str, &'a str)>> {
+    let bad = |reason: &str| Error::new(ErrorKind::Model, format!("{label}: {reason}"));
+    let Some(Value::Object(map)) = index.get("weight_map") else {
+        return Err(bad("no object `weight_map`"));
+    };
+    map.iter()
+        .map(|(name, shard)| match shard {
+            Value::String(shard) => Ok((name.as_str(), shard.as_str())),
+            _ => Err(bad("`weight_map` has a value that is not a file name")),
+        })
+        .collect()
+}
+
+/// Parses a file's header: eight bytes of length, then JSON from names to type, shape and range.
+fn header(label: &str, bytes: &[u8], file: usize) -> Result<Vec<(String, Entry)>> {
+    let bad = |reason: String| Error::new(ErrorKind::Model, format!("{label}: {reason}"));
+    let length = bytes
+        .first_chunk::<8>()
+        .map(|length| u64::from_le_bytes(*length))
+        .ok_or_else(|| bad(format!("cut short: {} bytes", bytes.len())))?;
+    let rest = &bytes[8..];
+    if length > MAX_HEADER || length > rest.len() as u64 {
+        return Err(bad(format!(
+            "the header claims {length} bytes of a file of {}; the file is cut short or damaged",
+            bytes.len()
+        )));
+    }
+    let (head, data) = rest.split_at(length as usize);
+    let map = huggingface::object(&format!("{label} (header)"), head)?;
+    let mut entries = Vec::new();
+    for (name, value) in &map {
+        if name != "__metadata__" {
+            let entry = entry(value, file, data.len(), 8 + length as usize)
+                .map_err(|reason| bad(format!("tensor `{}`: {reason}", name.escape_debug())))?;
+            entries.push((name.clone(), entry));
+        }
+    }
+    // Ranges must follow one another without gap or overlap up to the end of the file: the
+    // format asks for it, and it shows a file that was cut short or put together wrongly.
+    let mut order: Vec<&(String, Entry)> = entries.iter().collect();
+    order.sort_by_key(|(_, entry)| (entry.start, entry.end));
+    let mut at = 8 + length as usize;
+    for (name, entry) in order {
+        if entry.start != at {
+            return Err(bad(format!(
+                "tensor `{}` begins at byte {} where byte {at} was expected",
+                name.escape_debug(),
+                entry.start
+            )));
+        }
+        at = entry.end;
+    }
+    if at != bytes.len() {
+        return Err(bad(format!(
+            "{} bytes after the last tensor",
+            bytes.len() - at
+        )));
+    }
+    Ok(entries)
+}
+
+fn entry(value: &Value, file: usize, data: usize, base: usize) -> Result<Entry, String> {
+    let field = |name: &str| value.get(name).ok_or(format!("no `{name}`"));
+    let size = |value: &Value| {
+        value
+            .as_u64()
+            .and_then(|n| usize::try_from(n).ok())
+            .ok_or_else(|| format!("{value} is not a size"))
+    };
+    let sizes = |name: &str| match field(name)? {
+        Value::Array(list) if list.len() <= MAX_RANK => list.iter().map(size).collect(),
+        Value::Array(list) => Err(format!("`{name}` has {} numbers", list.len())),
+        _ => Err(format!("`{name}` is not a list")),
+    };
+    let Value::String(dtype) = field("dtype")? else {
+        return Err("`dtype` is not a string".to_owned());
+    };
+    let dtype = Kind::parse(dtype);
+    let shape: Vec<usize> = sizes("shape")?;
+    let range: Vec<usize> = sizes("data_offsets")?;
+    let &[start, end] = range.as_slice() else {
+        return Err(format!("`data_offsets` has {} numbers, not 2", range.len()));
+    };
+    if start > end || end > data {
+        return Err(format!(
+            "lies at bytes {start} to {end} of {data}; the file is cut short or damaged"
+        ));
+    }
+    if let Some(known) = dtype.dtype() {
+        let needed = shape
+            .iter()
+            .try_fold(known.size_in_bytes(), |bytes, &n| bytes.checked_mul(n));
+        if needed != Some(end - start) {
+            return Err(format!(
+                "shape {shape:?} of {} does not take the {} bytes that it is given",
+                dtype.name(),
+                end - start
+            ));
+        }
+    }
+    Ok(Entry {
+        dtype,
+        shape,
+        file,
+        start: base + start,
+        end: base + end,
+    })
+}
+
+impl TensorSource for SafeTensors {
+    fn label(&self, name: &str) -> String {
+        let file = self.entries.get(name).map_or(0, |entry| entry.file);
+        self.files
+            .get(file)
+            .map_or_else(String::new, |(label, _)| label.clone())
+    }
+
+    fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.entries.get(name).map(|entry| entry.shape.as_slice())
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.entries.keys().map(String::as_str).collect()
+    }
+
+    fn matrix(&self, parts: &[Part], target: &Target) -> Result<Matrix> {
+        let rows = parts.iter().map(|part| part.rows).sum();
+        let columns = parts
+            .first()
+            .and_then(|part| part.columns)
+            .unwrap_or_default();
+        self.tensor(parts, &[rows, columns], target)
+            .map(Matrix::Dense)
+    }
+
+    fn vector(&self, parts: &[Part], target: &Target) -> Result<Tensor> {
+        let rows = parts.iter().map(|part| part.rows).sum();
+        self.tensor(parts, &[rows], target)
+    }
+}
+
+impl SafeTensors {
+    fn tensor(&self, parts: &[Part], shape: &[usize], target: &Target) -> Result<Tensor> {
+        match target.dtype {
+            DType::F32 => self.tensor_of::<f32>(parts, shape, &target.device),
+            DType::F16 => self.tensor_of::<f16>(parts, shape, &target.device),
+            DType::BF16 => self.tensor_of::<bf16>(parts, shape, &target.device),
+            other => Err(Error::new(
+                ErrorKind::Settings,
+                format!("weights cannot be held as {}", other.as_str()),
+            )),
+        }
+    }
+
+    fn tensor_of<T: Element>(
+        &self,
+        parts: &[Part],
+        shape: &[usize],
+        device: &Device,
+    ) -> Result<Tensor> {
+        let name = parts.first().map_or("", |part| part.name.as_str());
+        let label = format!("{}: tensor `{name}`", TensorSource::label(self, name));
+        let mut numbers = assemble::buffer::<T>(shape.iter().product(), &label)?;
+        let mut rest = numbers.as_mut_slice();
+        for part in parts {
+            let length = part.rows * part.columns.unwrap_or(1);
+            let (out, after) = rest.split_at_mut(length);
+            rest = after;
+            let entry = self.entries.get(&part.name).ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Model,
+                    format!("{label}: no tensor `{}`", part.name),
+                )
+            })?;
+            let bytes = self.bytes(entry);
+            match entry.dtype {
+                Kind::F64 => convert::<T, 8>(bytes, out, |b| f64::from_le_bytes(b) as f32),
+                Kind::F32 => convert::<T, 4>(bytes, out, f32::from_le_bytes),
+                Kind::F16 => convert::<T, 2>(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
+                Kind::Bf16 => convert::<T, 2>(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
+                Kind::Other(ref kind) => {
+                    return Err(Error::new(
+                        ErrorKind::Unsupported,
+                        format!(
+                            "{}: tensor `{}` is of type {}; supported are F64, F32, F16, BF16",
+                            TensorSource::label(self, &part.name),
+                            part.name,
+                            kind.escape_debug()
+                        ),
+                    ));
+                }
+            }
+        }
+        Tensor::from_vec(numbers, shape, device)
+            .map_err(|error| assemble::device_error(&label, error))
+    }
+}
+
+/// Converts numbers of `N` bytes, in parallel for large tensors.
+fn convert<T: Element, const N: usize>(
+    bytes: &[u8],
+    out: &mut [T],
+    read: impl Fn([u8; N]) -> f32 + Sync,
+) {
+    const CHUNK: usize = 1 << 16;
+    out.par_chunks_mut(CHUNK)
+        .zip(bytes.par_chunks(CHUNK * N))
+        .for_each(|(out, bytes)| {
+            let (numbers, _) = bytes.as_chunks::<N>();
+            for (out, number) in out.iter_mut().zip(numbers) {
+                *out = T::from_f32(read(*number));
+            }
+        });
+}

@@ -1,0 +1,141 @@
+//! Where a model comes from.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::{Error, ErrorKind, Result};
+
+/// Where a model comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ModelSource {
+    /// The small model that is part of the crate.
+    BuiltIn,
+    /// A directory with `config.json`, `tokenizer.json` and safetensors.
+    Directory(PathBuf),
+    /// One GGUF file.
+    Gguf(PathBuf),
+    /// A repository of the Hugging Face hub.
+    Hub {
+        /// `organisation/name`.
+        id: String,
+        /// Branch, tag or commit; the main branch if `None`.
+        revision: Option<String>,
+    },
+}
+
+impl ModelSource {
+    /// The built-in model's name.
+    pub const BUILT_IN: &'static str = "abacus";
+
+    /// `abacus` (the built-in model), a directory, a `.gguf` file, or `organisation/name`, to
+    /// which `@revision` may be added. What exists on disk is taken from there.
+    ///
+    /// ```
+    /// use dart_math::model::ModelSource;
+    ///
+    /// assert_eq!(ModelSource::parse("abacus")?, ModelSource::BuiltIn);
+    /// assert_eq!(
+    ///     ModelSource::parse("org/name@v1")?,
+    ///     ModelSource::Hub { id: "org/name".into(), revision: Some("v1".into()) },
+    /// );
+    /// # Ok::<(), dart_math::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`] where the text can be none of these.
+    pub fn parse(text: &str) -> Result<Self> {
+        if text == Self::BUILT_IN {
+            return Ok(ModelSource::BuiltIn);
+        }
+        let path = Path::new(text);
+        if path.is_dir() {
+            return Ok(ModelSource::Directory(path.to_owned()));
+        }
+        if path
+            .extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+        {
+            return Ok(ModelSource::Gguf(path.to_owned()));
+        }
+        let (id, revision) = match text.split_once('@') {
+            Some((id, revision)) => (id, Some(revision)),
+            None => (text, None),
+        };
+        if is_repository(id) && revision != Some("") {
+            return Ok(ModelSource::Hub {
+                id: id.to_owned(),
+                revision: revision.map(str::to_owned),
+            });
+        }
+        Err(Error::new(
+            ErrorKind::Settings,
+            format!(
+                "model `{}`: not a directory that exists, a .gguf file, a repository \
+                 (organisation/name) or `{}`",
+                text.escape_debug(),
+                Self::BUILT_IN
+            ),
+        ))
+    }
+}
+
+/// Whether a text has the form of a repository's id.
+fn is_repository(id: &str) -> bool {
+    let part = |part: &str| {
+        !part.is_empty()
+            && part.len() <= 96
+            && !part.starts_with('.')
+            && part
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    };
+    id.split_once('/')
+        .is_some_and(|(owner, name)| part(owner) && part(name))
+}
+
+impl FromStr for ModelSource {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        ModelSource::parse(text)
+    }
+}
+
+impl From<&Path> for ModelSource {
+    /// A GGUF file if it has that extension, else a directory.
+    fn from(path: &Path) -> Self {
+        let gguf = path
+            .extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
+        if gguf && !path.is_dir() {
+            ModelSource::Gguf(path.to_owned())
+        } else {
+            ModelSource::Directory(path.to_owned())
+        }
+    }
+}
+
+impl From<PathBuf> for ModelSource {
+    fn from(path: PathBuf) -> Self {
+        path.as_path().into()
+    }
+}
+
+impl fmt::Display for ModelSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ModelSource::BuiltIn => f.write_str(Self::BUILT_IN),
+            ModelSource::Directory(path) | ModelSource::Gguf(path) => {
+                write!(f, "{}", path.display())
+            }
+            ModelSource::Hub { id, revision: None } => f.write_str(id),
+            ModelSource::Hub {
+                id,
+                revision: Some(revision),
+            } => write!(f, "{id}@{revision}"),
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Text to token ids and back.
+//!
+//! Wraps a `tokenizers` pipeline and adds what generation needs of it: which tokens open a text,
+//! text encoded without recognising special tokens, and decoding token by token. Knows nothing of
+//! templates or of where the pipeline came from.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
+
+use super::detokenizer::{ByteTable, Detokenizer};
+use crate::{Error, ErrorKind, Result};
+
+/// A model's tokenizer. Cheap to clone.
+#[derive(Clone)]
+pub struct Tokenizer {
+    inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pipeline: tokenizers::Tokenizer,
+    /// The same, blind to special tokens in text; made when first needed.
+    blind: OnceLock<tokenizers::Tokenizer>,
+    /// Special tokens that every text begins with.
+    opening: Vec<u32>,
+    /// Whether the pipeline's own post-processor puts them there.
+    opens_itself: bool,
+    /// The texts of all special tokens, longest first.
+    specials: Vec<(String, u32)>,
+    special_ids: BTreeSet<u32>,
+    /// The bytes of every token, where decoding is by bytes.
+    pub(super) bytes: Option<ByteTable>,
+    vocab_size: usize,
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokenizer")
+            .field("vocab_size", &self.inner.vocab_size)
+            .field("opening", &self.inner.opening)
+            .finish_non_exhaustive()
+    }
+}
+
+fn failed(error: tokenizers::Error) -> Error {
+    Error::new(ErrorKind::Model, format!("tokenizer: {error}")).with_source(error)
+}
+
+impl Tokenizer {
+    /// Wraps a pipeline. `opening` overrides what the pipeline itself puts before a text.
+    pub(super) fn new(
+        mut pipeline: tokenizers::Tokenizer,
+        opening: Option<Vec<u32>>,
+    ) -> Result<Self> {
+        // A file may ask for texts to be cut or filled up to a length: never for prompts.
+        pipeline.with_truncation(None).map_err(failed)?;
+        pipeline.with_padding(None);
+        let opens_itself = opening.is_none();
+        let opening = match opening {
+            Some(opening) => {
+                pipeline.with_post_processor(None::<tokenizers::PostProcessorWrapper>);
+                opening
+            }
+            None => own_opening(&pipeline)?,
+        };
+        let mut specials: Vec<(String, u32)> = pipeline
+            .get_added_tokens_decoder()
+            .into_iter()
+            .filter(|(_, token)| token.special && !token.content.is_empty())
+            .map(|(id, token)| (token.content, id))
+            .collect();
+        specials.sort_by(|a, b| (b.0.len(), &a.0).cmp(&(a.0.len(), &b.0)));
+        let special_ids = specials.iter().map(|&(_, id)| id).collect();
+        let vocab_size = pipeline
+            .get_vocab(true)
+            .into_values()
+            .max()
+            .map_or(0, |id| id as usize + 1);
+        let bytes = match pipeline.get_decoder() {
+            Some(tokenizers::DecoderWrapper::ByteLevel(_)) => {
+                Some(ByteTable::new(&pipeline, vocab_size))
+            }
+            _ => None,
+        };
+        Ok(Tokenizer {
+            inner: Arc::new(Inner {
+                pipeline,
+                blind: OnceLock::new(),
+                opening,
+                opens_itself,
+                specials,
+                special_ids,
+                bytes,
+                vocab_size,
+            }),
+        })
+    }
+
+    /// The token ids of a text. Special tokens written out in the text are recognised. With
+    /// `add_special`, the tokens that the model wants around a text are added.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Model`] where the tokenizer cannot represent the text.
+    pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
+        let inner = &*self.inner;
+        let encoding = inner
+            .pipeline
+            .encode_fast(text, add_special)
+            .map_err(failed)?;
+        if add_special && !inner.opens_itself {
+            let mut ids = inner.opening.clone();
+            ids.extend_from_slice(encoding.get_ids());
+            Ok(ids)
+        } else {
+            Ok(encoding.get_ids().to_vec())
+        }
+    }
+
+    /// The token ids of a text in which special tokens count as ordinary characters.
+    pub(super) fn encode_blind(&self, text: &str) -> Result<Vec<u32>> {
+        let blind = self.inner.blind.get_or_init(|| {
+            let mut blind = self.inner.pipeline.clone();
+            blind.set_encode_special_tokens(true);
+            blind
+        });
+        let encoding = blind.encode_fast(text, false).map_err(failed)?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The text of token ids; special tokens, and ids that stand for no token, are left out. Bytes
+    /// that are not UTF-8 become U+FFFD.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Model`] where the tokenizer's decoder fails.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        match &self.inner.bytes {
+            Some(table) => {
+                let bytes: Vec<u8> = ids.iter().flat_map(|&id| table.get(id)).copied().collect();
+                Ok(String::from_utf8_lossy(&bytes).into_owned())
+            }
+            None => self.decode_chain(ids),
+        }
+    }
+
+    /// Decodes by the pipeline's own decoder.
+    pub(super) fn decode_chain(&self, ids: &[u32]) -> Result<String> {
+        self.inner.pipeline.decode(ids, true).map_err(failed)
+    }
+
+    /// A decoder that takes one token at a time.
+    pub fn stream(&self) -> Detokenizer {
+        Detokenizer::new(self.clone())
+    }
+
+    /// One more than the largest token id.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.vocab_size
+    }
+
+    /// A token's id.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.pipeline.token_to_id(token)
+    }
+
+    /// A token as the vocabulary spells it (for byte-level vocabularies not the same as its
+    /// text).
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.pipeline.id_to_token(id)
+    }
+
+    /// Whether an id is a special token, one that stands for no text.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.inner.special_ids.contains(&id)
+    }
+
+    /// The special tokens that a prompt begins with, usually one or none.
+    pub fn opening(&self) -> &[u32] {
+        &self.inner.opening
+    }
+
+    /// The texts of all special tokens, longest first.
+    pub(super) fn specials(&self) -> &[(String, u32)] {
+        &self.inner.specials
+    }
+
+    pub(super) fn byte_table(&self) -> Option<&ByteTable> {
+        self.inner.bytes.as_ref()
+    }
+}
+
+/// What a pipeline's post-processor puts before a text.
+fn own_opening(pipeline: &tokenizers::Tokenizer) -> Result<Vec<u32>> {
+    const TEXT: &str = "a";
+    let bare = pipeline.encode_fast(TEXT, false).map_err(failed)?;
+    let dressed = pipeline.encode_fast(TEXT, true).map_err(failed)?;
+    let (bare, dressed) = (bare.get_ids(), dressed.get_ids());
+    if bare.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(dressed
+        .windows(bare.len())
+        .position(|window| window == bare)
+        .map(|at| dressed[..at].to_vec())
+        .unwrap_or_default())
+}
