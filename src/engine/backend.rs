@@ -5,9 +5,10 @@
 
 use candle_core::{DType, Device};
 
-use super::inspect::check_shapes;
+use super::cpu::Cpu;
+use super::inspect::{check_shapes, matrices};
 use super::plain::Plain;
-use crate::model::{DecoderConfig, Weights};
+use crate::model::{DecoderConfig, Matrix, Weights};
 use crate::{Error, ErrorKind, Result};
 
 /// Names a prompt whose keys and values a [`Backend`] holds. Never used twice.
@@ -88,12 +89,15 @@ pub(crate) fn backend_for(
     choice: BackendChoice,
 ) -> Result<Box<dyn Backend>> {
     check_shapes(config, weights)?;
-    match choice {
-        BackendChoice::Auto | BackendChoice::Plain => {
-            let plain = Plain::new(config, weights, device, dtype)?;
-            Ok(Box::new(Checked(plain)))
-        }
-    }
+    let kernels = choice == BackendChoice::Auto
+        && device.is_cpu()
+        && dtype == DType::F32
+        && matrices(weights).all(|(_, matrix)| matches!(matrix, Matrix::Dense(_)));
+    Ok(if kernels {
+        Box::new(Checked(Cpu::new(config, weights)?))
+    } else {
+        Box::new(Checked(Plain::new(config, weights, device, dtype)?))
+    })
 }
 
 /// A backend whose input and output are checked: the one place where tokens outside the vocabulary

@@ -10,6 +10,14 @@ use candle_core::{DType, Tensor};
 use crate::model::{DecoderConfig, LayerWeights, Linear, Matrix, Weights};
 use crate::{Error, ErrorKind, Result};
 
+/// Names of a layer's linear projections in messages.
+pub(super) const PROJECTIONS: [&str; 4] = [
+    "query, key and value projection",
+    "attention output projection",
+    "gate and up projection",
+    "down projection",
+];
+
 /// All matrices of a decoder with their names in messages.
 pub(super) fn matrices(weights: &Weights) -> impl Iterator<Item = (String, &Matrix)> {
     let layers = weights
@@ -26,14 +34,16 @@ pub(super) fn matrices(weights: &Weights) -> impl Iterator<Item = (String, &Matr
 }
 
 fn linears(index: usize, layer: &LayerWeights) -> impl Iterator<Item = (String, &Linear)> {
-    [
-        ("query, key and value projection", &layer.qkv),
-        ("attention output projection", &layer.attention_output),
-        ("gate and up projection", &layer.gate_up),
-        ("down projection", &layer.down),
-    ]
-    .into_iter()
-    .map(move |(name, linear)| (format!("{name} of layer {index}"), linear))
+    let linears = [
+        &layer.qkv,
+        &layer.attention_output,
+        &layer.gate_up,
+        &layer.down,
+    ];
+    PROJECTIONS
+        .into_iter()
+        .zip(linears)
+        .map(move |(name, linear)| (format!("{name} of layer {index}"), linear))
 }
 
 /// All vectors of a decoder with their names in messages.
@@ -55,26 +65,31 @@ fn vectors(weights: &Weights) -> impl Iterator<Item = (String, &Tensor)> {
     std::iter::once(("output norm".to_string(), &weights.output_norm)).chain(layers)
 }
 
+/// Whether all values of a tensor are finite; true where that cannot be found out.
+pub(super) fn is_finite(tensor: &Tensor) -> bool {
+    // A product with 0 is 0, except that infinities and what is not a number give the latter.
+    let sum = |tensor: &Tensor| -> candle_core::Result<f32> {
+        let zero = tensor.to_dtype(DType::F32)?.affine(0.0, 0.0)?;
+        zero.sum_all()?.to_scalar()
+    };
+    sum(tensor).map_or(true, |sum| sum == 0.0)
+}
+
 /// The name of the first tensor that holds a value that is not finite.
 pub(super) fn non_finite_weight(weights: &Weights) -> Option<String> {
-    // A product with 0 is 0, except that infinities and what is not a number give the latter.
-    let finite = |tensor: &Tensor| -> candle_core::Result<bool> {
-        let zero = tensor.affine(0.0, 0.0)?.to_dtype(DType::F32)?.sum_all()?;
-        Ok(zero.to_scalar::<f32>()? == 0.0)
-    };
-    let quantized = |part: &QTensor| finite(&part.dequantize(&part.device())?);
     let all_finite = |matrix: &Matrix| match matrix {
-        Matrix::Dense(tensor) => finite(tensor),
-        Matrix::Quantized(parts) => parts
-            .iter()
-            .try_fold(true, |all, part| Ok(all && quantized(part)?)),
+        Matrix::Dense(tensor) => is_finite(tensor),
+        Matrix::Quantized(parts) => parts.iter().all(|part| {
+            let dense = part.dequantize(&part.device());
+            dense.map_or(true, |dense| is_finite(&dense))
+        }),
     };
     vectors(weights)
-        .find(|(_, tensor)| !finite(tensor).unwrap_or(true))
+        .find(|(_, tensor)| !is_finite(tensor))
         .map(|(name, _)| name)
         .or_else(|| {
             matrices(weights)
-                .find(|(_, matrix)| !all_finite(matrix).unwrap_or(true))
+                .find(|(_, matrix)| !all_finite(matrix))
                 .map(|(name, _)| name)
         })
 }

@@ -4,6 +4,7 @@
 //! Knows the contract and the model; nothing of answers, allocation or files.
 
 mod backend;
+mod cpu;
 mod inspect;
 mod plain;
 #[cfg(test)]

@@ -1,0 +1,292 @@
+//! Attention of rows over a shared prefix and each row's own suffix.
+//!
+//! The rows of one prefix form the left-hand side of products with its keys and values; each row's
+//! suffix follows on its own. The scores of a row lie in the order of their positions, one softmax
+//! goes over all of them, and every weighted sum runs through the positions in order: the result
+//! depends on the row's own keys and values alone, not on how they are split into prefix and
+//! suffix or on the rows beside it.
+
+use std::sync::Mutex;
+
+use super::cache::{HeadView, KvShape, PAGE, Prefix, Segment, Suffix};
+use super::lanes::WIDTH;
+use super::parallel;
+use super::product::{Output, Panels, Rows, multiply};
+use super::rows::{scale, softmax_weights};
+use super::simd::Level;
+
+/// Query rows (rows of the batch times query heads that share a key head) of one piece of work,
+/// about: enough to make use of the keys and values brought into cache.
+const QUERIES: usize = 48;
+
+/// A row of the batch: where it stands and what it attends to.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) prefix: &'a Prefix,
+    /// `None` while the prefix itself is computed.
+    pub(super) suffix: Option<&'a Suffix>,
+    /// The row attends to positions up to this one, its own.
+    pub(super) position: usize,
+}
+
+/// The shape of an attention layer, and where its queries lie.
+#[derive(Clone, Copy)]
+pub(super) struct Attention<'a> {
+    pub(super) level: Level,
+    pub(super) shape: KvShape,
+    pub(super) heads: usize,
+    pub(super) layer: usize,
+    /// How many of the latest positions are attended to.
+    pub(super) window: Option<usize>,
+    /// Queries of row `r` at `r · stride`, `[heads · head_dim]`, rotated.
+    pub(super) queries: &'a [f32],
+    pub(super) stride: usize,
+}
+
+/// Rows of a batch that share a prefix, by number: a piece of work for each key head.
+pub(super) fn pieces(places: &[Place<'_>], heads: usize, kv_heads: usize) -> Vec<(usize, usize)> {
+    let shared = heads / kv_heads;
+    let threads = rayon::current_num_threads();
+    // Smaller pieces where there would be fewer than two for each thread.
+    let fair = (places.len() * kv_heads).div_ceil(2 * threads);
+    let most = (QUERIES / shared).min(fair).max(1);
+    let mut pieces = Vec::new();
+    let mut first = 0;
+    while first < places.len() {
+        let prefix = places[first].prefix;
+        let count = places[first..]
+            .iter()
+            .take(most)
+            .take_while(|place| std::ptr::eq(place.prefix, prefix))
+            .count();
+        pieces.push((first, first + count));
+        first += count;
+    }
+    pieces
+}
+
+/// Buffers of one piece of work, kept for the next.
+#[derive(Default)]
+pub(super) struct Buffers {
+    queries: Vec<f32>,
+    scores: Vec<f32>,
+    sums: Vec<f32>,
+    totals: Vec<f32>,
+}
+
+/// Buffers for as many pieces as are worked on at once.
+#[derive(Default)]
+pub(super) struct BufferPool(Mutex<Vec<Buffers>>);
+
+impl BufferPool {
+    fn take(&self) -> Buffers {
+        let pool = self.0.lock();
+        pool.ok()
+            .and_then(|mut pool| pool.pop())
+            .unwrap_or_default()
+    }
+
+    fn put(&self, buffers: Buffers) {
+        if let Ok(mut pool) = self.0.lock() {
+            pool.push(buffers);
+        }
+    }
+}
+
+impl Attention<'_> {
+    /// Attention of all rows into `output`, `[rows, heads · head_dim]`.
+    pub(super) fn forward(
+        &self,
+        places: &[Place<'_>],
+        pieces: &[(usize, usize)],
+        pool: &BufferPool,
+        output: &mut [f32],
+    ) {
+        let kv_heads = self.shape.kv_heads;
+        let width = self.heads * self.shape.head_dim;
+        let shared = self.heads / kv_heads * self.shape.head_dim;
+        let output = Output::new(output, places.len(), width, width);
+        parallel::for_each(pieces.len() * kv_heads, |index| {
+            let (first, last) = pieces[index / kv_heads];
+            let kv_head = index % kv_heads;
+            // SAFETY: every piece and head has its own rows and columns, and is taken once.
+            let mut output =
+                unsafe { output.part(first..last, kv_head * shared..(kv_head + 1) * shared) };
+            let mut buffers = pool.take();
+            self.piece(
+                first,
+                &places[first..last],
+                kv_head,
+                &mut buffers,
+                &mut output,
+            );
+            pool.put(buffers);
+        });
+    }
+
+    /// One key head and the rows `first..` of the batch, which share a prefix.
+    fn piece(
+        &self,
+        first: usize,
+        places: &[Place<'_>],
+        kv_head: usize,
+        buffers: &mut Buffers,
+        output: &mut Output<'_>,
+    ) {
+        let KvShape { head_dim, .. } = self.shape;
+        let (level, value_width) = (self.level, self.shape.value_width());
+        let shared = self.heads / self.shape.kv_heads;
+        let count = places.len() * shared;
+        let prefix = places[0].prefix;
+
+        // Positions from `begin` on, the earliest that any row attends to, in whole panels.
+        let begin = places
+            .iter()
+            .map(|place| self.first_visible(place))
+            .min()
+            .unwrap_or(0)
+            / WIDTH
+            * WIDTH;
+        let end = places
+            .iter()
+            .map(|place| place.position + 1)
+            .max()
+            .unwrap_or(0);
+        // A row's score of position `p` lies at `WIDTH + p - begin`: the panels of a suffix may
+        // stand over on both sides.
+        let padded = (end - begin).next_multiple_of(WIDTH);
+        let stride = WIDTH + padded + WIDTH;
+        let Buffers {
+            queries,
+            scores,
+            sums,
+            totals,
+        } = buffers;
+        queries.resize(count * head_dim, 0.0);
+        scores.resize(count * stride, 0.0);
+        sums.clear();
+        sums.resize(count * value_width, 0.0);
+        totals.clear();
+
+        let factor = 1.0 / (head_dim as f32).sqrt();
+        for (row, to) in queries.chunks_exact_mut(shared * head_dim).enumerate() {
+            let from = (first + row) * self.stride + kv_head * shared * head_dim;
+            scale(
+                level,
+                &self.queries[from..][..shared * head_dim],
+                factor,
+                to,
+            );
+        }
+
+        // Scores: of all rows over the prefix, then of each over its own pages.
+        let in_prefix = end.min(prefix.len);
+        let view = prefix.segment.head(self.shape, self.layer, kv_head);
+        if begin < in_prefix {
+            let panels = key_panels(view, head_dim, begin, in_prefix);
+            let queries = rows(queries, head_dim, count);
+            let columns = panels.count * WIDTH;
+            let mut scores = Output::new(&mut scores[WIDTH..], count, stride, columns);
+            multiply(level, head_dim, queries, panels, &mut scores, false);
+        }
+        for (row, place) in places.iter().enumerate() {
+            let scores = &mut scores[row * shared * stride..];
+            let queries = rows(&queries[row * shared * head_dim..], head_dim, shared);
+            for (page, position) in pages(place) {
+                let filled = PAGE.min(place.position + 1 - position);
+                let skipped = begin.saturating_sub(position) / WIDTH * WIDTH;
+                if skipped < filled {
+                    let view = page.head(self.shape, self.layer, kv_head);
+                    let panels = key_panels(view, head_dim, skipped, filled);
+                    let columns = panels.count * WIDTH;
+                    let scores = &mut scores[WIDTH + position + skipped - begin..];
+                    let mut scores = Output::new(scores, shared, stride, columns);
+                    multiply(level, head_dim, queries, panels, &mut scores, false);
+                }
+            }
+        }
+
+        for (row, scores) in scores.chunks_exact_mut(stride).take(count).enumerate() {
+            let place = &places[row / shared];
+            let visible = self.first_visible(place) - begin..place.position + 1 - begin;
+            let scores = &mut scores[WIDTH..][..padded];
+            totals.push(softmax_weights(level, scores, visible.start, visible.end));
+        }
+
+        // Weighted sums of values, in the same two parts.
+        if begin < in_prefix {
+            let inner = in_prefix - begin;
+            let weights = rows(&scores[WIDTH..], stride, count);
+            let panels = value_panels(view, value_width, begin);
+            let mut sums = Output::new(sums, count, value_width, value_width);
+            multiply(level, inner, weights, panels, &mut sums, true);
+        }
+        for (row, place) in places.iter().enumerate() {
+            let scores = &scores[row * shared * stride..];
+            let sums = &mut sums[row * shared * value_width..];
+            for (page, position) in pages(place) {
+                let filled = PAGE.min(place.position + 1 - position);
+                let skipped = begin.saturating_sub(position);
+                if skipped < filled {
+                    let view = page.head(self.shape, self.layer, kv_head);
+                    let weights = &scores[WIDTH + position + skipped - begin..];
+                    let weights = rows(weights, stride, shared);
+                    let panels = value_panels(view, value_width, skipped);
+                    let mut sums = Output::new(sums, shared, value_width, value_width);
+                    multiply(level, filled - skipped, weights, panels, &mut sums, true);
+                }
+            }
+        }
+
+        for (index, (sums, total)) in sums.chunks_exact(value_width).zip(totals).enumerate() {
+            let to = &mut output.row(index / shared)[index % shared * head_dim..][..head_dim];
+            scale(level, &sums[..head_dim], 1.0 / *total, to);
+        }
+    }
+
+    /// The first position that a row attends to.
+    fn first_visible(&self, place: &Place<'_>) -> usize {
+        match self.window {
+            Some(window) => (place.position + 1).saturating_sub(window),
+            None => 0,
+        }
+    }
+}
+
+/// A row's pages that hold positions up to its own, with the position that each begins with.
+fn pages<'a>(place: &Place<'a>) -> impl Iterator<Item = (&'a Segment, usize)> {
+    let (first, last) = (place.prefix.len, place.position);
+    let pages = place.suffix.map_or(&[][..], |suffix| &suffix.pages);
+    pages
+        .iter()
+        .zip((first..).step_by(PAGE))
+        .take_while(move |(_, position)| *position <= last)
+}
+
+fn rows(data: &[f32], stride: usize, count: usize) -> Rows<'_> {
+    Rows {
+        data,
+        stride,
+        count,
+    }
+}
+
+/// The panels of keys that hold the positions `from` (a whole number of panels) to `to`.
+fn key_panels(view: HeadView<'_>, head_dim: usize, from: usize, to: usize) -> Panels<'_, f32> {
+    Panels {
+        data: &view.keys[from * head_dim..],
+        stride: head_dim * WIDTH,
+        step: WIDTH,
+        count: (to - from).div_ceil(WIDTH),
+    }
+}
+
+/// Values from position `from` on.
+fn value_panels(view: HeadView<'_>, width: usize, from: usize) -> Panels<'_, f32> {
+    Panels {
+        data: &view.values[from * width..],
+        stride: WIDTH,
+        step: width,
+        count: width / WIDTH,
+    }
+}

@@ -1,0 +1,244 @@
+//! Sixteen f32 in vector registers, for each set of instructions.
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::*;
+
+use half::{bf16, f16};
+
+use super::simd::{PORTABLE_FUSES, multiply_add};
+
+/// Lanes of a [`Lanes`] value, and columns of a panel.
+pub(super) const WIDTH: usize = 16;
+
+/// Sixteen f32 in registers.
+///
+/// # Safety
+///
+/// All methods need the instructions that the implementing type stands for; the pointers must be
+/// good for sixteen elements (unaligned).
+pub(super) trait Lanes: Copy {
+    /// How many rows a block may have for its accumulators, and what feeds them, to stay in
+    /// registers, by its number of panels less one.
+    const ROWS: [usize; 4];
+
+    unsafe fn zero() -> Self;
+    unsafe fn load(from: *const f32) -> Self;
+    unsafe fn load_f16(from: *const f16) -> Self;
+    unsafe fn load_bf16(from: *const bf16) -> Self;
+    unsafe fn store(self, to: *mut f32);
+    /// `factor · self + sum`, rounded once where the hardware can.
+    unsafe fn multiply_add(self, factor: f32, sum: Self) -> Self;
+}
+
+/// A type that panels are stored in; each is widened to f32 exactly.
+///
+/// # Safety
+///
+/// As for [`Lanes`].
+pub(super) trait Stored: Copy + Send + Sync + 'static {
+    unsafe fn load<V: Lanes>(from: *const Self) -> V;
+    fn widen(self) -> f32;
+}
+
+impl Stored for f32 {
+    #[inline(always)]
+    unsafe fn load<V: Lanes>(from: *const Self) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { V::load(from) }
+    }
+
+    fn widen(self) -> f32 {
+        self
+    }
+}
+
+impl Stored for f16 {
+    #[inline(always)]
+    unsafe fn load<V: Lanes>(from: *const Self) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { V::load_f16(from) }
+    }
+
+    fn widen(self) -> f32 {
+        self.to_f32()
+    }
+}
+
+impl Stored for bf16 {
+    #[inline(always)]
+    unsafe fn load<V: Lanes>(from: *const Self) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { V::load_bf16(from) }
+    }
+
+    fn widen(self) -> f32 {
+        self.to_f32()
+    }
+}
+
+/// For any processor; the compiler finds what vectors it has.
+#[derive(Clone, Copy)]
+pub(super) struct Portable([f32; WIDTH]);
+
+impl Lanes for Portable {
+    // With 32 registers of 4 (ARM) six rows fit; with 16 (x86 without AVX) three do.
+    const ROWS: [usize; 4] = if cfg!(target_arch = "x86_64") {
+        [3, 0, 0, 0]
+    } else {
+        [6, 0, 0, 0]
+    };
+
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        Portable([0.0; WIDTH])
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller's promise.
+        Portable(unsafe { from.cast::<[f32; WIDTH]>().read_unaligned() })
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(from: *const f16) -> Self {
+        // SAFETY: the caller's promise.
+        let halves = unsafe { from.cast::<[f16; WIDTH]>().read_unaligned() };
+        Portable(halves.map(f16::to_f32))
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const bf16) -> Self {
+        // SAFETY: the caller's promise.
+        let halves = unsafe { from.cast::<[u16; WIDTH]>().read_unaligned() };
+        Portable(halves.map(|bits| f32::from_bits(u32::from(bits) << 16)))
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { to.cast::<[f32; WIDTH]>().write_unaligned(self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(self, factor: f32, mut sum: Self) -> Self {
+        for (sum, x) in sum.0.iter_mut().zip(self.0) {
+            *sum = multiply_add::<PORTABLE_FUSES>(factor, x, *sum);
+        }
+        sum
+    }
+}
+
+/// AVX2, FMA and F16C.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub(super) struct Avx2(__m256, __m256);
+
+#[cfg(target_arch = "x86_64")]
+impl Lanes for Avx2 {
+    // 16 registers of 8: twelve accumulators, two for the panel and one for the factor.
+    const ROWS: [usize; 4] = [6, 3, 0, 0];
+
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Avx2(_mm256_setzero_ps(), _mm256_setzero_ps()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Avx2(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(from: *const f16) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let half = |offset| _mm256_cvtph_ps(_mm_loadu_si128(from.add(offset).cast()));
+            Avx2(half(0), half(8))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const bf16) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let half = |offset| {
+                let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.add(offset).cast()));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
+            };
+            Avx2(half(0), half(8))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            _mm256_storeu_ps(to, self.0);
+            _mm256_storeu_ps(to.add(8), self.1);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(self, factor: f32, sum: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let factor = _mm256_set1_ps(factor);
+            Avx2(
+                _mm256_fmadd_ps(factor, self.0, sum.0),
+                _mm256_fmadd_ps(factor, self.1, sum.1),
+            )
+        }
+    }
+}
+
+/// AVX-512F.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub(super) struct Avx512(__m512);
+
+#[cfg(target_arch = "x86_64")]
+impl Lanes for Avx512 {
+    // 32 registers: 24 accumulators, up to four for the panels and one for the factor.
+    const ROWS: [usize; 4] = [12, 12, 8, 6];
+
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Avx512(_mm512_setzero_ps()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Avx512(_mm512_loadu_ps(from)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(from: *const f16) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Avx512(_mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const bf16) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+            Avx512(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(self, factor: f32, sum: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Avx512(_mm512_fmadd_ps(_mm512_set1_ps(factor), self.0, sum.0)) }
+    }
+}

@@ -1,0 +1,456 @@
+//! The product of rows with panels of sixteen columns, on which everything else is built.
+//!
+//! Every element is one chain of multiply-adds in the order of the inner index, whatever block of
+//! rows and panels it is computed in: its bits do not depend on the other rows, on the number of
+//! rows, nor on who computes it. All levels that fuse multiply-adds give the same bits.
+
+use std::ops::Range;
+
+#[cfg(target_arch = "x86_64")]
+use super::lanes::{Avx2, Avx512};
+use super::lanes::{Lanes, Portable, Stored, WIDTH};
+use super::simd::{Kind, Level};
+
+/// Rows of a left-hand side: row `r` starts at `r · stride`.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    pub(super) data: &'a [f32],
+    pub(super) stride: usize,
+    pub(super) count: usize,
+}
+
+/// Panels of a right-hand side: element `(inner, column)` of panel `p` lies at
+/// `p · stride + inner · step + column`, for sixteen columns.
+#[derive(Clone, Copy)]
+pub(super) struct Panels<'a, W> {
+    pub(super) data: &'a [W],
+    pub(super) stride: usize,
+    pub(super) step: usize,
+    pub(super) count: usize,
+}
+
+/// Where a product goes: element `(row, column)` at `row · stride + column`, for `columns`
+/// columns.
+pub(super) struct Output<'a> {
+    start: *mut f32,
+    stride: usize,
+    rows: usize,
+    columns: usize,
+    lifetime: std::marker::PhantomData<&'a mut [f32]>,
+}
+
+impl<'a> Output<'a> {
+    /// An output of `rows × columns` at the beginning of `data`.
+    pub(super) fn new(data: &'a mut [f32], rows: usize, stride: usize, columns: usize) -> Self {
+        assert!(columns <= stride && (rows == 0 || data.len() >= (rows - 1) * stride + columns));
+        Output {
+            start: data.as_mut_ptr(),
+            stride,
+            rows,
+            columns,
+            lifetime: std::marker::PhantomData,
+        }
+    }
+
+    /// A block of the output: as much as there is of these rows and columns.
+    ///
+    /// # Safety
+    ///
+    /// While the result lives, nobody else may use this block, through this output or another
+    /// result of this method.
+    pub(super) unsafe fn part(&self, rows: Range<usize>, columns: Range<usize>) -> Output<'_> {
+        let rows = rows.start.min(self.rows)..rows.end.min(self.rows);
+        let columns = columns.start.min(self.columns)..columns.end.min(self.columns);
+        Output {
+            start: self
+                .start
+                .wrapping_add(rows.start * self.stride + columns.start),
+            stride: self.stride,
+            rows: rows.len(),
+            columns: columns.len(),
+            lifetime: std::marker::PhantomData,
+        }
+    }
+
+    /// One row.
+    pub(super) fn row(&mut self, row: usize) -> &mut [f32] {
+        assert!(row < self.rows);
+        // SAFETY: the row is within the output, which is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(row * self.stride), self.columns) }
+    }
+}
+
+// SAFETY: an output is a mutable borrow; sharing it does nothing but allow `part`, whose callers
+// promise not to use the same columns at once.
+unsafe impl Send for Output<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Output<'_> {}
+
+/// `y = x · w`, or `y += x · w` where `accumulate`, over `inner` elements of each row and panel.
+/// Columns of the last panel beyond the output's are left out.
+pub(super) fn multiply<W: Stored>(
+    level: Level,
+    inner: usize,
+    x: Rows<'_>,
+    w: Panels<'_, W>,
+    y: &mut Output<'_>,
+    accumulate: bool,
+) {
+    let rows = x.count;
+    if rows == 0 || w.count == 0 {
+        return;
+    }
+    assert_eq!(rows, y.rows);
+    assert!(y.columns <= w.count * WIDTH && y.columns + WIDTH > w.count * WIDTH);
+    assert!(inner <= x.stride && x.data.len() >= (rows - 1) * x.stride + inner);
+    if inner > 0 {
+        let last = (w.count - 1) * w.stride + (inner - 1) * w.step;
+        assert!(w.data.len() >= last + WIDTH);
+    }
+    let product = Product {
+        inner,
+        rows,
+        x: x.data.as_ptr(),
+        x_stride: x.stride,
+        panels: w.count,
+        w: w.data.as_ptr(),
+        panel_stride: w.stride,
+        step: w.step,
+        y: y.start,
+        y_stride: y.stride,
+        columns: y.columns,
+        accumulate,
+    };
+    // SAFETY: the assertions above and the invariants of `Output` keep every access in bounds, and
+    // a level exists only where its instructions were detected.
+    unsafe {
+        match level.kind() {
+            Kind::Portable => product.compute::<Portable>(),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => avx2(&product),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => avx512(&product),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn avx2<W: Stored>(product: &Product<W>) {
+    // SAFETY: the caller's promise.
+    unsafe { product.compute::<Avx2>() }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c,avx512f")]
+unsafe fn avx512<W: Stored>(product: &Product<W>) {
+    // SAFETY: the caller's promise.
+    unsafe { product.compute::<Avx512>() }
+}
+
+struct Product<W> {
+    inner: usize,
+    rows: usize,
+    x: *const f32,
+    x_stride: usize,
+    panels: usize,
+    w: *const W,
+    panel_stride: usize,
+    step: usize,
+    y: *mut f32,
+    y_stride: usize,
+    columns: usize,
+    accumulate: bool,
+}
+
+/// The most rows of a block, and the most panels.
+const MOST_ROWS: usize = 12;
+const MOST_PANELS: usize = 4;
+
+impl<W: Stored> Product<W> {
+    /// Goes through the panels in groups as wide as there are registers for, and for each group
+    /// through the rows in blocks of about equal size, so that a group's weights are read from
+    /// memory once and then from cache.
+    ///
+    /// # Safety
+    ///
+    /// The instructions of `V`, and pointers that are good for what the sizes say.
+    #[inline(always)]
+    unsafe fn compute<V: Lanes>(&self) {
+        let mut panel = 0;
+        while panel < self.panels {
+            let left = self.panels - panel;
+            // As many panels as leave registers for all rows, but no fewer than three blocks of
+            // rows keep busy.
+            let mut group = left.min(MOST_PANELS);
+            while group > 1 && V::ROWS[group - 1] < self.rows.min(V::ROWS[0].min(8)) {
+                group -= 1;
+            }
+            // SAFETY: the caller's promise.
+            unsafe {
+                match group {
+                    4 => self.group::<V, 4>(panel),
+                    3 => self.group::<V, 3>(panel),
+                    2 => self.group::<V, 2>(panel),
+                    _ => self.group::<V, 1>(panel),
+                }
+            }
+            panel += group;
+        }
+    }
+
+    /// All rows of `P` panels from `panel` on.
+    ///
+    /// # Safety
+    ///
+    /// As for [`compute`](Self::compute).
+    #[inline(always)]
+    unsafe fn group<V: Lanes, const P: usize>(&self, panel: usize) {
+        let most = V::ROWS[P - 1];
+        let blocks = self.rows.div_ceil(most);
+        let columns = (self.columns - panel * WIDTH).min(P * WIDTH);
+        for block in 0..blocks {
+            let first = block * self.rows / blocks;
+            let rows = (block + 1) * self.rows / blocks - first;
+            // SAFETY: the caller's promise; a block that is not whole goes through a buffer.
+            unsafe {
+                let x = self.x.add(first * self.x_stride);
+                let w = self.w.add(panel * self.panel_stride);
+                let y = self.y.add(first * self.y_stride + panel * WIDTH);
+                if columns == P * WIDTH {
+                    self.block::<V, P>(rows, x, w, y, self.y_stride);
+                } else {
+                    let mut buffer = [0f32; MOST_ROWS * MOST_PANELS * WIDTH];
+                    let stride = P * WIDTH;
+                    for row in 0..rows {
+                        let y = y.add(row * self.y_stride);
+                        let buffer = buffer.as_mut_ptr().add(row * stride);
+                        std::ptr::copy_nonoverlapping(y, buffer, columns);
+                    }
+                    self.block::<V, P>(rows, x, w, buffer.as_mut_ptr(), stride);
+                    for row in 0..rows {
+                        let y = y.add(row * self.y_stride);
+                        let buffer = buffer.as_ptr().add(row * stride);
+                        std::ptr::copy_nonoverlapping(buffer, y, columns);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A block of `rows` rows (at most what [`Lanes::ROWS`] allows) and `P` panels.
+    ///
+    /// # Safety
+    ///
+    /// As for [`compute`](Self::compute).
+    #[inline(always)]
+    unsafe fn block<V: Lanes, const P: usize>(
+        &self,
+        rows: usize,
+        x: *const f32,
+        w: *const W,
+        y: *mut f32,
+        y_stride: usize,
+    ) {
+        macro_rules! sizes {
+            ($($rows:literal)*) => {
+                match rows {
+                    // SAFETY: the caller's promise. Larger blocks are never asked for, and not
+                    // compiled.
+                    $($rows => unsafe {
+                        if const { $rows <= V::ROWS[P - 1] } {
+                            self.tile::<V, $rows, P>(x, w, y, y_stride);
+                        }
+                    })*
+                    _ => {}
+                }
+            };
+        }
+        sizes!(1 2 3 4 5 6 7 8 9 10 11 12);
+    }
+
+    /// # Safety
+    ///
+    /// As for [`compute`](Self::compute).
+    #[inline(always)]
+    unsafe fn tile<V: Lanes, const R: usize, const P: usize>(
+        &self,
+        x: *const f32,
+        mut w: *const W,
+        y: *mut f32,
+        y_stride: usize,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut sums = [[V::zero(); P]; R];
+            if self.accumulate {
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    for (p, sum) in sums.iter_mut().enumerate() {
+                        *sum = V::load(y.add(r * y_stride + p * WIDTH));
+                    }
+                }
+            }
+            for k in 0..self.inner {
+                let mut columns = [V::zero(); P];
+                for (p, columns) in columns.iter_mut().enumerate() {
+                    *columns = W::load(w.add(p * self.panel_stride));
+                }
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let factor = *x.add(r * self.x_stride + k);
+                    for (sum, columns) in sums.iter_mut().zip(columns) {
+                        *sum = columns.multiply_add(factor, *sum);
+                    }
+                }
+                // Beyond the last step there may be no more than the end of the data.
+                w = w.wrapping_add(self.step);
+            }
+            for (r, sums) in sums.iter().enumerate() {
+                for (p, sum) in sums.iter().enumerate() {
+                    sum.store(y.add(r * y_stride + p * WIDTH));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use half::{bf16, f16};
+
+    use super::*;
+    use crate::Philox;
+
+    fn random(seed: u64, count: usize) -> Vec<f32> {
+        let random = Philox::new(seed);
+        (0..count as u64)
+            .map(|i| random.uniform(i) as f32 - 0.5)
+            .collect()
+    }
+
+    /// A product by every level against a plain one, with panels that stand over, other elements
+    /// between the rows, and sums that go on.
+    fn agrees<W: Stored>(store: impl Fn(f32) -> W) {
+        for (rows, inner, columns) in [
+            (1usize, 7usize, 16usize),
+            (1, 40, 99),
+            (2, 5, 64),
+            (5, 9, 50),
+            (6, 33, 64),
+            (8, 64, 48),
+            (13, 3, 130),
+            (33, 20, 80),
+            (3, 0, 20),
+        ] {
+            let panels = columns.div_ceil(WIDTH);
+            let (x_stride, y_stride) = (inner + 3, columns + 5);
+            let x = random(1, rows * x_stride);
+            let w: Vec<W> = random(2, panels * inner * WIDTH)
+                .into_iter()
+                .map(&store)
+                .collect();
+            let before = random(3, rows * y_stride);
+            let mut fused: Option<Vec<f32>> = None;
+            for level in Level::available() {
+                for accumulate in [false, true] {
+                    let mut y = before.clone();
+                    let left = Rows {
+                        data: &x,
+                        stride: x_stride,
+                        count: rows,
+                    };
+                    let right = Panels {
+                        data: &w,
+                        stride: inner * WIDTH,
+                        step: WIDTH,
+                        count: panels,
+                    };
+                    let mut output = Output::new(&mut y, rows, y_stride, columns);
+                    multiply(level, inner, left, right, &mut output, accumulate);
+                    for row in 0..rows {
+                        for column in 0..y_stride {
+                            let old = before[row * y_stride + column];
+                            let new = y[row * y_stride + column];
+                            if column >= columns {
+                                assert_eq!(new, old, "written beyond the columns");
+                                continue;
+                            }
+                            let (panel, lane) = (column / WIDTH, column % WIDTH);
+                            let start = if accumulate { f64::from(old) } else { 0.0 };
+                            let exact = (0..inner).fold(start, |sum, k| {
+                                let w = w[(panel * inner + k) * WIDTH + lane].widen();
+                                sum + f64::from(x[row * x_stride + k]) * f64::from(w)
+                            });
+                            let error = (f64::from(new) - exact).abs();
+                            assert!(error < 1e-5, "{level:?} {rows}x{inner}x{columns}");
+                        }
+                    }
+                    if accumulate
+                        && (level.kind() != Kind::Portable || super::super::simd::PORTABLE_FUSES)
+                    {
+                        let first = fused.get_or_insert_with(|| y.clone());
+                        assert_eq!(first, &y, "{level:?} rounds otherwise");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn products_agree_with_plain_loops() {
+        agrees(|x| x);
+        agrees(f16::from_f32);
+        agrees(bf16::from_f32);
+    }
+
+    #[test]
+    fn a_row_does_not_depend_on_the_rows_beside_it() {
+        let (inner, columns) = (50, 112);
+        let x = random(1, 40 * inner);
+        let w = random(2, columns * inner);
+        for level in Level::available() {
+            let product = |rows: Range<usize>| {
+                let mut y = vec![0.0; rows.len() * columns];
+                let left = Rows {
+                    data: &x[rows.start * inner..],
+                    stride: inner,
+                    count: rows.len(),
+                };
+                let right = Panels {
+                    data: &w,
+                    stride: inner * WIDTH,
+                    step: WIDTH,
+                    count: columns / WIDTH,
+                };
+                let mut output = Output::new(&mut y, rows.len(), columns, columns);
+                multiply(level, inner, left, right, &mut output, false);
+                y
+            };
+            let all = product(0..40);
+            for first in 0..40 {
+                for last in first + 1..=40 {
+                    let part = product(first..last);
+                    assert_eq!(part, all[first * columns..last * columns], "{level:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic]
+    fn a_left_side_that_is_too_short_is_refused() {
+        let left = Rows {
+            data: &[0.0; 9],
+            stride: 5,
+            count: 2,
+        };
+        let right = Panels {
+            data: &[0f32; 80],
+            stride: 80,
+            step: WIDTH,
+            count: 1,
+        };
+        let mut y = [0.0; 32];
+        let mut output = Output::new(&mut y, 2, 16, 16);
+        multiply(Level::detect(), 5, left, right, &mut output, false);
+    }
+}

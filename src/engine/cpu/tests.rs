@@ -1,0 +1,273 @@
+//! The CPU kernels against loops in f64 and against plain operations, and their bits against
+//! themselves under other batches, threads and splits.
+
+use candle_core::{DType, Device};
+
+use super::super::backend::{Backend, BackendChoice, SequenceId, backend_for};
+use super::super::reference::{
+    assert_close, naive_logits, random_tokens, random_weights, tiny, variants,
+};
+use super::{Cpu, Level};
+use crate::ErrorKind;
+use crate::model::{Architecture, DecoderConfig, Matrix, Weights};
+
+/// Logits after each of `tokens`, fed one by one to a single sequence.
+fn alone(backend: &mut dyn Backend, prompt: &[u32], tokens: &[u32]) -> Vec<Vec<f32>> {
+    let (prefix, first) = backend.prefill(&[prompt]).unwrap().remove(0);
+    let sequence = backend.fork(prefix);
+    let mut all = vec![first];
+    for &token in tokens {
+        let mut logits = Vec::new();
+        backend.decode(&[(sequence, token)], &mut logits).unwrap();
+        all.push(logits);
+    }
+    backend.release_sequence(sequence);
+    backend.release_prefix(prefix);
+    all
+}
+
+/// What is fed to one sequence, and from which step on.
+struct Script {
+    prompt: usize,
+    tokens: Vec<u32>,
+    start: usize,
+}
+
+/// Prompts of several lengths and sequences of several lengths that start at several steps.
+fn scripts(config: &DecoderConfig, count: usize) -> (Vec<Vec<u32>>, Vec<Script>) {
+    let prompts: Vec<Vec<u32>> = [21, 1, 16, 40]
+        .iter()
+        .map(|&length| random_tokens(config, 100 + length as u64, length))
+        .collect();
+    let scripts = (0..count)
+        .map(|index| Script {
+            prompt: index * index % 4,
+            tokens: random_tokens(config, 200 + index as u64, 1 + index * 13 % 37),
+            start: index * 5 % 11,
+        })
+        .collect();
+    (prompts, scripts)
+}
+
+/// Runs all scripts together; for each, the logits after the prompt and after each token.
+fn together(
+    backend: &mut dyn Backend,
+    prompts: &[Vec<u32>],
+    scripts: &[Script],
+) -> Vec<Vec<Vec<f32>>> {
+    let views: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+    let prefixes = backend.prefill(&views).unwrap();
+    let mut all: Vec<Vec<Vec<f32>>> = scripts
+        .iter()
+        .map(|script| vec![prefixes[script.prompt].1.clone()])
+        .collect();
+    let mut sequences: Vec<Option<SequenceId>> = vec![None; scripts.len()];
+    let last = scripts.iter().map(|s| s.start + s.tokens.len()).max();
+    for step in 0..last.unwrap() {
+        let mut rows = Vec::new();
+        let mut owners = Vec::new();
+        for (index, script) in scripts.iter().enumerate() {
+            if step == script.start {
+                sequences[index] = Some(backend.fork(prefixes[script.prompt].0));
+            }
+            let token = step.checked_sub(script.start);
+            let token = token.and_then(|token| script.tokens.get(token));
+            match (sequences[index], token) {
+                (Some(sequence), Some(&token)) => {
+                    rows.push((sequence, token));
+                    owners.push(index);
+                }
+                (Some(sequence), None) => {
+                    backend.release_sequence(sequence);
+                    sequences[index] = None;
+                }
+                _ => {}
+            }
+        }
+        let mut logits = Vec::new();
+        backend.decode(&rows, &mut logits).unwrap();
+        for (owner, logits) in owners
+            .into_iter()
+            .zip(logits.chunks_exact(backend.vocab_size()))
+        {
+            all[owner].push(logits.to_vec());
+        }
+    }
+    sequences
+        .into_iter()
+        .flatten()
+        .for_each(|sequence| backend.release_sequence(sequence));
+    for (prefix, _) in prefixes {
+        backend.release_prefix(prefix);
+    }
+    assert_eq!(backend.kv_bytes(), 0);
+    all
+}
+
+#[test]
+fn every_variant_agrees_with_the_reference_and_with_plain_operations() {
+    for (seed, config) in variants().iter().enumerate() {
+        let weights = random_weights(config, seed as u64);
+        let (prompts, scripts) = scripts(config, 9);
+        let device = Device::Cpu;
+        let mut plain =
+            backend_for(config, &weights, &device, DType::F32, BackendChoice::Plain).unwrap();
+        let plain = together(&mut *plain, &prompts, &scripts);
+        for level in Level::available() {
+            let mut cpu = Cpu::with_level(config, &weights, level).unwrap();
+            let cpu = together(&mut cpu, &prompts, &scripts);
+            for ((script, cpu), plain) in scripts.iter().zip(&cpu).zip(&plain) {
+                assert_eq!(cpu.len(), script.tokens.len() + 1);
+                for (cpu, plain) in cpu.iter().zip(plain) {
+                    let plain: Vec<f64> = plain.iter().map(|&x| f64::from(x)).collect();
+                    assert_close(cpu, &plain, 1e-4, "plain operations");
+                }
+                let history = [&prompts[script.prompt][..], &script.tokens].concat();
+                let expected = naive_logits(config, &weights, &history);
+                assert_close(cpu.last().unwrap(), &expected, 1e-4, "reference");
+            }
+        }
+    }
+}
+
+#[test]
+fn bits_do_not_depend_on_the_batch() {
+    for config in variants() {
+        let weights = random_weights(&config, 11);
+        let (prompts, scripts) = scripts(&config, 33);
+        for level in Level::available() {
+            let mut cpu = Cpu::with_level(&config, &weights, level).unwrap();
+            let batched = together(&mut cpu, &prompts, &scripts);
+            for (script, batched) in scripts.iter().zip(&batched) {
+                let alone = alone(&mut cpu, &prompts[script.prompt], &script.tokens);
+                assert!(alone == *batched, "{:?} {level:?}", config.architecture);
+            }
+        }
+    }
+}
+
+#[test]
+fn bits_do_not_depend_on_threads() {
+    let config = tiny(Architecture::Mistral);
+    let weights = random_weights(&config, 12);
+    let (prompts, scripts) = scripts(&config, 20);
+    let results: Vec<_> = [1, 2, 7]
+        .map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            pool.build().unwrap().install(|| {
+                let mut cpu = Cpu::new(&config, &weights).unwrap();
+                together(&mut cpu, &prompts, &scripts)
+            })
+        })
+        .into();
+    assert!(results[0] == results[1] && results[0] == results[2]);
+}
+
+/// A sequence that is resumed by prefilling what it had, or by feeding it again, goes on to the
+/// same logits.
+#[test]
+fn bits_do_not_depend_on_where_the_prompt_ends() {
+    for config in variants() {
+        let weights = random_weights(&config, 13);
+        let history = random_tokens(&config, 14, 140);
+        let mut cpu = Cpu::new(&config, &weights).unwrap();
+        let fed = alone(&mut cpu, &history[..1], &history[1..]);
+        for split in [2, 15, 16, 17, 64, 79, 139] {
+            let (prompt, tokens) = history.split_at(split);
+            let resumed = alone(&mut cpu, prompt, tokens);
+            assert!(resumed[..] == fed[split - 1..], "{:?}", config.architecture);
+        }
+    }
+}
+
+#[test]
+fn long_prompts_and_long_suffixes() {
+    let config = tiny(Architecture::Mistral);
+    let weights = random_weights(&config, 15);
+    let long = random_tokens(&config, 16, 600);
+    let mut cpu = Cpu::new(&config, &weights).unwrap();
+    let prompts = [&long[..530], &long[..3], &long[..256]];
+    let prefixes = cpu.prefill(&prompts).unwrap();
+    for ((_, logits), prompt) in prefixes.iter().zip(prompts) {
+        let expected = naive_logits(&config, &weights, prompt);
+        assert_close(logits, &expected, 1e-3, "long prompt");
+    }
+    let logits = alone(&mut cpu, &long[..10], &long[10..200]);
+    let expected = naive_logits(&config, &weights, &long[..200]);
+    assert_close(logits.last().unwrap(), &expected, 1e-3, "long suffix");
+}
+
+/// 16-bit weights are used as they are: the same as widening them first, to the bit.
+#[test]
+fn sixteen_bit_weights_are_exact() {
+    let config = tiny(Architecture::Qwen2);
+    for dtype in [DType::F16, DType::BF16] {
+        let cast = |matrix: &mut Matrix, dtype| {
+            if let Matrix::Dense(tensor) = matrix {
+                *tensor = tensor.to_dtype(dtype).unwrap();
+            }
+        };
+        let cast_all = |weights: &mut Weights, dtype| {
+            cast(&mut weights.embedding, dtype);
+            cast(&mut weights.head, dtype);
+            for layer in &mut weights.layers {
+                let projections = [
+                    &mut layer.qkv,
+                    &mut layer.attention_output,
+                    &mut layer.gate_up,
+                    &mut layer.down,
+                ];
+                for projection in projections {
+                    cast(&mut projection.weight, dtype);
+                }
+            }
+        };
+        let mut weights = random_weights(&config, 17);
+        cast_all(&mut weights, dtype);
+        let (prompts, scripts) = scripts(&config, 5);
+        let mut half = Cpu::new(&config, &weights).unwrap();
+        let half = together(&mut half, &prompts, &scripts);
+        cast_all(&mut weights, DType::F32);
+        let mut single = Cpu::new(&config, &weights).unwrap();
+        assert!(half == together(&mut single, &prompts, &scripts));
+    }
+}
+
+#[test]
+fn bad_input_is_an_error() {
+    let config = tiny(Architecture::Llama);
+    let mut weights = random_weights(&config, 18);
+    let device = Device::Cpu;
+    let auto = |weights: &Weights| {
+        backend_for(&config, weights, &device, DType::F32, BackendChoice::Auto).unwrap()
+    };
+    let mut cpu = auto(&weights);
+    let mut logits = Vec::new();
+    let prefix = cpu.prefill(&[&[1, 2]]).unwrap()[0].0;
+    let sequence = cpu.fork(prefix);
+    for (rows, kind) in [
+        (&[(sequence, 99)][..], ErrorKind::Data),
+        (&[(sequence, 1), (sequence, 2)], ErrorKind::Settings),
+        (&[(SequenceId(u64::MAX), 1)], ErrorKind::Settings),
+    ] {
+        assert_eq!(cpu.decode(rows, &mut logits).unwrap_err().kind(), kind);
+    }
+    cpu.decode(&[(sequence, 98)], &mut logits).unwrap();
+    cpu.decode(&[], &mut logits).unwrap();
+    assert!(logits.is_empty());
+    assert_eq!(cpu.prefill(&[]).unwrap().len(), 0);
+
+    let poison = |matrix: &Matrix| match matrix {
+        Matrix::Dense(tensor) => Matrix::Dense(tensor.affine(f64::INFINITY, 0.0).unwrap()),
+        Matrix::Quantized(_) => matrix.clone(),
+    };
+    weights.layers[2].down.weight = poison(&weights.layers[2].down.weight);
+    let mut cpu = auto(&weights);
+    let error = cpu.prefill(&[&[1, 2], &[3]]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NonFinite);
+    assert!(
+        error.detail().contains("down projection of layer 2"),
+        "{error}"
+    );
+    assert_eq!(cpu.kv_bytes(), 0);
+}
