@@ -4,14 +4,24 @@
 //! Knows the contract and the model; nothing of answers, allocation or files.
 
 mod backend;
+mod builder;
 mod cpu;
+mod generator;
 mod inspect;
+mod list;
 mod plain;
 #[cfg(test)]
 mod reference;
 mod row;
 mod sampler;
 mod sampling;
+mod scheduler;
+mod statistics;
+mod stop;
+mod trial;
 
 pub use backend::BackendChoice;
+pub use builder::EngineBuilder;
+pub use generator::Engine;
 pub use sampling::Sampling;
+pub use statistics::Statistics;

@@ -64,7 +64,7 @@ multiversion! {
     fn range(row: &[f32]) -> (f32, f32, bool) {
         let mut low = [f32::INFINITY; LANES];
         let mut high = [f32::NEG_INFINITY; LANES];
-        // x - x is 0 for finite x, and NaN for every other; NaN stays in a sum.
+        // x · 0 is 0 for finite x, and NaN for every other; NaN stays in a sum.
         let mut check = [0f32; LANES];
         let (chunks, rest) = row.as_chunks::<LANES>();
         for chunk in chunks {
@@ -72,13 +72,13 @@ multiversion! {
                 let x = chunk[i];
                 low[i] = if x < low[i] { x } else { low[i] };
                 high[i] = if x > high[i] { x } else { high[i] };
-                check[i] += x - x;
+                check[i] += x * 0.0;
             }
         }
         for (i, &x) in rest.iter().enumerate() {
             low[i] = low[i].min(x);
             high[i] = high[i].max(x);
-            check[i] += x - x;
+            check[i] += x * 0.0;
         }
         (
             low.into_iter().fold(f32::INFINITY, f32::min),

@@ -1,0 +1,188 @@
+//! Options that the tools share: which model, how it samples, on what.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use dart_math::Result;
+use dart_math::engine::{Engine, EngineBuilder, Sampling};
+use dart_math::model::{DeviceChoice, DtypeChoice, Model, ModelSource, Template};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Which model samples, and how.
+#[derive(Debug, Args)]
+pub(crate) struct EngineArgs {
+    /// Model: `abacus` (built in), a directory, a GGUF file, or a repository id of the hub
+    #[arg(
+        long,
+        default_value = "abacus",
+        value_name = "ID|DIR|FILE.gguf",
+        help_heading = "Model"
+    )]
+    pub(crate) model: String,
+    /// Branch, tag or commit of a repository of the hub
+    #[arg(long, value_name = "REV", help_heading = "Model")]
+    pub(crate) revision: Option<String>,
+    /// Where the hub's files are kept
+    #[arg(long, value_name = "DIR", help_heading = "Model")]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// What computes: auto, cpu, cuda, cuda:N or metal
+    #[arg(long, default_value = "auto", help_heading = "Model")]
+    pub(crate) device: DeviceChoice,
+    /// Type of the weights: auto, f32, f16, bf16 or quantized
+    #[arg(long, default_value = "auto", help_heading = "Model")]
+    pub(crate) dtype: DtypeChoice,
+    /// Prompt template: `chat` (the model's own), a template's name, or a text with {problem}
+    /// [default: the model's own, or else deepseekmath]
+    #[arg(long, value_name = "NAME|chat|STRING", help_heading = "Model")]
+    pub(crate) template: Option<String>,
+
+    /// Settings of a paper, where no flag says otherwise: `dart` is temperature 1.6, top-p 0.95 and
+    /// 2,048 new tokens
+    #[arg(long, help_heading = "Sampling")]
+    pub(crate) preset: Option<Preset>,
+    /// Always take the most probable token
+    #[arg(long, help_heading = "Sampling", conflicts_with_all = ["temperature", "top_p", "top_k", "min_p"])]
+    pub(crate) greedy: bool,
+    /// Divides the logits; 0 is greedy [default: 1.0]
+    #[arg(long, value_name = "T", help_heading = "Sampling")]
+    pub(crate) temperature: Option<f32>,
+    /// Keep the most probable tokens whose mass reaches P [default: 0.95]
+    #[arg(long, value_name = "P", help_heading = "Sampling")]
+    pub(crate) top_p: Option<f32>,
+    /// Keep the N most probable tokens
+    #[arg(long, value_name = "N", help_heading = "Sampling")]
+    pub(crate) top_k: Option<usize>,
+    /// Keep the tokens at least P times as probable as the most probable one
+    #[arg(long, value_name = "P", help_heading = "Sampling")]
+    pub(crate) min_p: Option<f32>,
+    /// Makes tokens that were seen less probable; 1 changes nothing
+    #[arg(long, value_name = "R", help_heading = "Sampling")]
+    pub(crate) repetition_penalty: Option<f32>,
+    /// The most tokens of a completion [default: 1024]
+    #[arg(long, value_name = "N", help_heading = "Sampling")]
+    pub(crate) max_new_tokens: Option<usize>,
+    /// Stop at this text too (may be repeated)
+    #[arg(long, value_name = "TEXT", help_heading = "Sampling")]
+    pub(crate) stop: Vec<String>,
+    /// Do not cut off completions that repeat themselves without end
+    #[arg(long, help_heading = "Sampling")]
+    pub(crate) no_loop_detection: bool,
+
+    /// How many sequences run at a time [default: 32 on a CPU, 64 on a GPU]
+    #[arg(long, value_name = "N", help_heading = "Machine")]
+    pub(crate) slots: Option<usize>,
+    /// How many threads compute [default: as many as the machine runs at once]
+    #[arg(long, value_name = "N", help_heading = "Machine")]
+    pub(crate) threads: Option<usize>,
+}
+
+/// Named sets of settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Preset {
+    /// The DART-Math paper's.
+    Dart,
+}
+
+impl EngineArgs {
+    /// Loads the model, showing what is downloaded, and sets up its engine.
+    pub(crate) fn builder(&self) -> Result<EngineBuilder> {
+        // Settings are checked before anything is loaded.
+        let sampling = self.sampling();
+        sampling.validate()?;
+        let template = self.template.as_deref().map(Template::parse).transpose()?;
+        let mut builder = Engine::builder(self.load()?)
+            .sampling(sampling)
+            .max_new_tokens(self.max_new_tokens())
+            .stop(self.stop.clone())
+            .loop_detection(!self.no_loop_detection);
+        if let Some(template) = template {
+            builder = builder.template(template);
+        }
+        if let Some(slots) = self.slots {
+            builder = builder.slots(slots);
+        }
+        if let Some(threads) = self.threads {
+            builder = builder.threads(threads);
+        }
+        Ok(builder)
+    }
+
+    fn load(&self) -> Result<Model> {
+        let mut builder = Model::builder(ModelSource::parse(&self.model)?)
+            .device(self.device)
+            .dtype(self.dtype);
+        if let Some(revision) = &self.revision {
+            builder = builder.revision(revision);
+        }
+        if let Some(dir) = &self.cache_dir {
+            builder = builder.cache_dir(dir);
+        }
+        let bar = ProgressBar::no_length().with_style(
+            ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes}, {eta} to go")
+                .unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
+        let shown = bar.clone();
+        let model = builder
+            .progress(Arc::new(move |progress| {
+                shown.set_length(progress.total);
+                shown.set_position(progress.bytes);
+            }))
+            .load();
+        bar.finish_and_clear();
+        model
+    }
+
+    fn sampling(&self) -> Sampling {
+        let base = match (self.greedy, self.preset) {
+            (true, _) => Sampling::greedy(),
+            (false, Some(Preset::Dart)) => Sampling::dart(),
+            (false, None) => Sampling {
+                top_p: 0.95,
+                ..Sampling::default()
+            },
+        };
+        Sampling {
+            repetition_penalty: self.repetition_penalty.unwrap_or(base.repetition_penalty),
+            temperature: self.temperature.unwrap_or(base.temperature),
+            top_k: self.top_k.or(base.top_k),
+            top_p: self.top_p.unwrap_or(base.top_p),
+            min_p: self.min_p.unwrap_or(base.min_p),
+        }
+    }
+
+    fn max_new_tokens(&self) -> usize {
+        let default = match self.preset {
+            Some(Preset::Dart) => 2048,
+            None => 1024,
+        };
+        self.max_new_tokens.unwrap_or(default)
+    }
+}
+
+/// Shows the library's warnings on stderr (`RUST_LOG` says which).
+pub(crate) fn show_log() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
+}
+
+/// What a tool ends with: an error's one line and its causes on stderr, and a code that says so.
+pub(crate) fn exit(result: std::result::Result<(), Box<dyn std::error::Error>>) -> ExitCode {
+    let Err(error) = result else {
+        return ExitCode::SUCCESS;
+    };
+    eprintln!("error: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        eprintln!("  caused by: {error}");
+        cause = error.source();
+    }
+    ExitCode::FAILURE
+}

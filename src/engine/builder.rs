@@ -1,0 +1,198 @@
+//! The engine's settings, checked and put together.
+//!
+//! Knows the model, and what an engine is made of; nothing of runs.
+
+use std::sync::Mutex;
+
+use rayon::ThreadPoolBuilder;
+
+use super::backend::{BackendChoice, backend_for};
+use super::scheduler::Room;
+use super::stop::StopStrings;
+use super::trial::Rules;
+use super::{Engine, Sampling, Statistics};
+use crate::model::{Model, Template};
+use crate::{Error, ErrorKind, Result};
+
+/// Settings of an [`Engine`].
+#[must_use]
+pub struct EngineBuilder {
+    model: Model,
+    sampling: Sampling,
+    template: Option<Template>,
+    slots: Option<usize>,
+    idle_prompts: usize,
+    threads: Option<usize>,
+    max_new_tokens: usize,
+    ignore_eos: bool,
+    stop: Vec<String>,
+    loop_detection: bool,
+    backend: BackendChoice,
+}
+
+impl EngineBuilder {
+    pub(super) fn new(model: Model) -> Self {
+        EngineBuilder {
+            model,
+            sampling: Sampling::default(),
+            template: None,
+            slots: None,
+            idle_prompts: 16,
+            threads: None,
+            max_new_tokens: 1024,
+            ignore_eos: false,
+            stop: Vec::new(),
+            loop_detection: true,
+            backend: BackendChoice::default(),
+        }
+    }
+
+    /// How tokens are drawn. By default from the model's own distribution.
+    pub fn sampling(mut self, sampling: Sampling) -> Self {
+        self.sampling = sampling;
+        self
+    }
+
+    /// The template that puts a problem's question into a prompt, and whose markers stop a
+    /// completion. By default the one that [`Template::default_for`] the model is.
+    pub fn template(mut self, template: Template) -> Self {
+        self.template = Some(template);
+        self
+    }
+
+    /// How many sequences run at a time. By default 32 on a CPU and 64 on other devices.
+    pub fn slots(mut self, slots: usize) -> Self {
+        self.slots = Some(slots);
+        self
+    }
+
+    /// How many prompts are kept in memory, keys and values included, while none of their trials
+    /// is being sampled; beyond that, those that were not used for longest are forgotten. By
+    /// default 16.
+    pub fn idle_prompts(mut self, idle_prompts: usize) -> Self {
+        self.idle_prompts = idle_prompts;
+        self
+    }
+
+    /// How many threads compute. By default as many as the machine runs at once.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// The most tokens of a completion; it ends as [`Finish::Length`](crate::Finish::Length) when
+    /// it has so many, or when the model's context is full. By default 1,024.
+    pub fn max_new_tokens(mut self, max_new_tokens: usize) -> Self {
+        self.max_new_tokens = max_new_tokens;
+        self
+    }
+
+    /// Treats stop tokens like any others, so that completions reach their full length (for
+    /// measurements).
+    pub fn ignore_eos(mut self, ignore_eos: bool) -> Self {
+        self.ignore_eos = ignore_eos;
+        self
+    }
+
+    /// Further strings that stop a completion, besides those of the template. Its text is cut
+    /// before them.
+    pub fn stop(mut self, strings: Vec<String>) -> Self {
+        self.stop = strings;
+        self
+    }
+
+    /// Whether a completion that repeats itself without end is cut off as
+    /// [`Finish::Loop`](crate::Finish::Loop): its last tokens are a block of at most 128 tokens, at
+    /// least six times in a row and over at least 128 tokens in all. On by default.
+    pub fn loop_detection(mut self, loop_detection: bool) -> Self {
+        self.loop_detection = loop_detection;
+        self
+    }
+
+    /// What computes the logits.
+    pub fn backend(mut self, backend: BackendChoice) -> Self {
+        self.backend = backend;
+        self
+    }
+
+    /// Checks the settings, starts the threads and lays out the weights.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`] for a setting out of its range; otherwise what the device says.
+    pub fn build(self) -> Result<Engine> {
+        self.sampling.validate()?;
+        let positive = |name: &str, value: usize| match value {
+            0 => Err(Error::new(
+                ErrorKind::Settings,
+                format!("{name} is 0, but must be at least 1"),
+            )),
+            value => Ok(value),
+        };
+        let model = self.model;
+        let on_cpu = model.device().is_cpu();
+        let slots = positive("slots", self.slots.unwrap_or(if on_cpu { 32 } else { 64 }))?;
+        let threads = match self.threads {
+            Some(threads) => threads,
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        let threads = positive("threads", threads)?;
+        let max_new_tokens = positive("max_new_tokens", self.max_new_tokens)?;
+        if self.stop.iter().any(String::is_empty) {
+            return Err(Error::new(
+                ErrorKind::Settings,
+                "a stop string is empty, and would stop everything before it begins",
+            ));
+        }
+        let template = match self.template {
+            Some(template) => template,
+            None => Template::default_for(&model),
+        };
+        let stop = template.stop_strings().into_iter().chain(self.stop);
+        let rules = Rules {
+            stop_tokens: match self.ignore_eos {
+                true => Vec::new(),
+                false => model.stop_tokens().to_vec(),
+            },
+            stop_strings: StopStrings::new(stop),
+            max_new_tokens,
+            context_length: model.config().context_length,
+            loop_detection: self.loop_detection,
+            penalised: self.sampling.repetition_penalty != 1.0,
+        };
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|index| format!("dart-engine-{index}"))
+            .build()
+            .map_err(|error| {
+                Error::new(ErrorKind::Device, "the engine's threads did not start")
+                    .with_source(error)
+            })?;
+        let backend = pool.install(|| {
+            backend_for(
+                model.config(),
+                model.weights(),
+                model.device(),
+                model.dtype(),
+                self.backend,
+            )
+        })?;
+        Ok(Engine {
+            template,
+            sampling: self.sampling,
+            rules,
+            room: Room {
+                slots,
+                idle_prompts: self.idle_prompts,
+            },
+            ignore_eos: self.ignore_eos,
+            pool,
+            backend: Mutex::new(backend),
+            statistics: Mutex::new(Statistics {
+                slots,
+                ..Statistics::default()
+            }),
+            model,
+        })
+    }
+}

@@ -1,0 +1,185 @@
+//! The engine: a model, its settings, and completions by run or by list.
+//!
+//! Knows the model and its templates; the work itself is the scheduler's.
+
+use std::ops::ControlFlow;
+use std::sync::{Mutex, PoisonError};
+
+use rayon::ThreadPool;
+
+use super::backend::Backend;
+use super::list::List;
+use super::sampler::Sampler;
+use super::scheduler::{Room, Scheduler, Texts};
+use super::trial::Rules;
+use super::{EngineBuilder, Sampling, Statistics};
+use crate::model::{Model, Prompt, Template};
+use crate::{Completion, Generator, Request, Result, Settings, Source};
+
+/// Samples completions from a model in this process.
+///
+/// As a [`Generator`] it serves a run; [`generate`](Engine::generate) completes a list of prompts.
+/// Whatever else is being sampled, and on a CPU on however many threads, the same seed gives the
+/// same completion.
+///
+/// ```no_run
+/// use dart_math::engine::{Engine, Sampling};
+/// use dart_math::model::Model;
+///
+/// # fn main() -> dart_math::Result<()> {
+/// let engine = Engine::builder(Model::built_in()?)
+///     .sampling(Sampling { temperature: 0.7, ..Sampling::default() })
+///     .max_new_tokens(64)
+///     .build()?;
+/// let prompt = engine.prompt("Tom has 3 apples and buys 4 more. How many has he now?")?;
+/// for completion in engine.generate(&[prompt.clone(), prompt], 1)? {
+///     println!("{} ({:?})", completion.text, completion.finish);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Engine {
+    pub(super) model: Model,
+    pub(super) template: Template,
+    pub(super) sampling: Sampling,
+    pub(super) rules: Rules,
+    pub(super) room: Room,
+    pub(super) ignore_eos: bool,
+    pub(super) pool: ThreadPool,
+    pub(super) backend: Mutex<Box<dyn Backend>>,
+    pub(super) statistics: Mutex<Statistics>,
+}
+
+impl Engine {
+    /// An engine for a model, with default settings until they are changed.
+    pub fn builder(model: Model) -> EngineBuilder {
+        EngineBuilder::new(model)
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The template by which questions become prompts.
+    pub fn template(&self) -> &Template {
+        &self.template
+    }
+
+    /// What the engine has done since it was built. Can be read while it works.
+    pub fn statistics(&self) -> Statistics {
+        *self
+            .statistics
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A question as a prompt, by the engine's template.
+    ///
+    /// # Errors
+    ///
+    /// Where the template cannot be rendered or the text not be turned into tokens.
+    pub fn prompt(&self, question: &str) -> Result<Prompt> {
+        self.model.prompt(&self.template, question)
+    }
+
+    /// One completion for each prompt, in their order.
+    ///
+    /// A prompt may be given many times: it is run once, and each of its completions draws random
+    /// numbers of its own. They depend on the seed, the prompt's text and how many times it stood
+    /// in the list before, so that prompts added or taken away change nothing for the others.
+    ///
+    /// # Errors
+    ///
+    /// A prompt without tokens, logits that are not finite, or a failure of the device. A prompt
+    /// that leaves no room in the model's context is no error: its completion is empty and ends as
+    /// [`Finish::Length`](crate::Finish::Length).
+    pub fn generate(&self, prompts: &[Prompt], seed: u64) -> Result<Vec<Completion>> {
+        let mut completions = vec![None; prompts.len()];
+        self.generate_each(prompts, seed, |index, completion| {
+            completions[index] = Some(completion);
+            ControlFlow::Continue(())
+        })?;
+        // Every request is delivered where the run ended well.
+        Ok(completions.into_iter().flatten().collect())
+    }
+
+    /// Like [`generate`](Engine::generate), but hands out each completion as soon as it is there,
+    /// with its prompt's place in the list. After [`ControlFlow::Break`] nothing more is sampled
+    /// or handed out.
+    ///
+    /// # Errors
+    ///
+    /// As for [`generate`](Engine::generate); what was handed out before is good.
+    pub fn generate_each(
+        &self,
+        prompts: &[Prompt],
+        seed: u64,
+        mut each: impl FnMut(usize, Completion) -> ControlFlow<()> + Send,
+    ) -> Result<()> {
+        let list = List::new(prompts, seed, &mut each);
+        self.execute(&list, &|request| {
+            Ok(list.prompt(request.trial).tokens.clone())
+        })
+    }
+
+    /// Runs the scheduler over a source on the engine's threads.
+    fn execute(
+        &self,
+        source: &dyn Source,
+        prompt: &(dyn Fn(&Request) -> Result<Vec<u32>> + Sync),
+    ) -> Result<()> {
+        let mut backend = self.backend.lock().unwrap_or_else(PoisonError::into_inner);
+        let backend: &mut dyn Backend = &mut **backend;
+        self.pool.install(move || {
+            let texts = Texts {
+                prompt,
+                detokenizer: &|| self.model.tokenizer().stream(),
+            };
+            let sampler = Sampler::new(self.sampling, self.pool.current_num_threads());
+            Scheduler::new(
+                backend,
+                sampler,
+                &self.rules,
+                texts,
+                self.room,
+                source,
+                &self.statistics,
+            )
+            .run()
+        })
+    }
+}
+
+/// Not to be called, nor [`generate`](Engine::generate), from within the source's own methods: an
+/// engine does one run at a time, and the second would wait for the first for ever.
+impl Generator for Engine {
+    fn run(&self, source: &dyn Source) -> Result<()> {
+        self.execute(source, &|request| {
+            Ok(self.prompt(&request.problem.question)?.tokens)
+        })
+    }
+
+    /// What completions depend on: not the slots, the threads or the backend.
+    fn settings(&self) -> Settings {
+        let mut settings = self.model.settings();
+        settings.insert("template".into(), self.template.name().into());
+        settings.insert("system_prompt".into(), self.template.system_prompt().into());
+        settings.append(&mut self.sampling.settings());
+        settings.insert("max_new_tokens".into(), self.rules.max_new_tokens.into());
+        settings.insert("stop".into(), self.rules.stop_strings.strings().into());
+        settings.insert("ignore_eos".into(), self.ignore_eos.into());
+        settings.insert("loop_detection".into(), self.rules.loop_detection.into());
+        settings
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("model", &self.model.name())
+            .field("sampling", &self.sampling)
+            .field("slots", &self.room.slots)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,370 @@
+//! The scheduler over a backend that keeps accounts: what is run, held and given back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use candle_core::{DType, Device};
+
+use super::*;
+use crate::engine::Sampling;
+use crate::engine::stop::StopStrings;
+use crate::model::{Architecture, DecoderConfig, Model};
+use crate::{Completion, Philox, Problem, TrialId};
+
+const VOCABULARY: usize = 50;
+
+/// Logits that are a hash of all tokens so far, and books of what is held.
+#[derive(Default)]
+struct Books {
+    next_id: u64,
+    prefixes: BTreeMap<PrefixId, Vec<u32>>,
+    sequences: BTreeMap<SequenceId, (PrefixId, Vec<u32>)>,
+    /// Lengths of the prompts of each call.
+    prefills: Vec<Vec<usize>>,
+    most_sequences: usize,
+    steps: usize,
+    /// In which step the first row's first logit is not a number.
+    spoilt: Option<usize>,
+}
+
+impl Books {
+    fn logits(tokens: &[u32]) -> impl Iterator<Item = f32> {
+        let key = tokens
+            .iter()
+            .fold(7, |key, &token| Philox::new(key).bits(u64::from(token)));
+        (0..VOCABULARY as u64).map(move |i| 4.0 * Philox::new(key).uniform(i) as f32)
+    }
+
+    fn id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+}
+
+impl Backend for Books {
+    fn prefill(&mut self, prompts: &[&[u32]]) -> Result<Vec<(PrefixId, Vec<f32>)>> {
+        self.prefills
+            .push(prompts.iter().map(|p| p.len()).collect());
+        Ok(prompts
+            .iter()
+            .map(|prompt| {
+                let id = PrefixId(self.id());
+                self.prefixes.insert(id, prompt.to_vec());
+                (id, Self::logits(prompt).collect())
+            })
+            .collect())
+    }
+
+    fn fork(&mut self, prefix: PrefixId) -> SequenceId {
+        let id = SequenceId(self.id());
+        let tokens = self.prefixes[&prefix].clone();
+        self.sequences.insert(id, (prefix, tokens));
+        self.most_sequences = self.most_sequences.max(self.sequences.len());
+        id
+    }
+
+    fn decode(&mut self, rows: &[(SequenceId, u32)], logits: &mut Vec<f32>) -> Result<()> {
+        assert_eq!(rows.len(), self.sequences.len(), "a sequence was left out");
+        logits.clear();
+        for (sequence, token) in rows {
+            let (_, tokens) = self.sequences.get_mut(sequence).unwrap();
+            tokens.push(*token);
+            logits.extend(Self::logits(tokens));
+        }
+        if self.spoilt == Some(self.steps) {
+            logits[0] = f32::NAN;
+        }
+        self.steps += 1;
+        Ok(())
+    }
+
+    fn release_sequence(&mut self, sequence: SequenceId) {
+        self.sequences.remove(&sequence).unwrap();
+    }
+
+    fn release_prefix(&mut self, prefix: PrefixId) {
+        assert!(self.sequences.values().all(|(used, _)| *used != prefix));
+        self.prefixes.remove(&prefix).unwrap();
+    }
+
+    fn vocab_size(&self) -> usize {
+        VOCABULARY
+    }
+
+    fn kv_bytes(&self) -> usize {
+        self.sequences
+            .values()
+            .map(|(_, tokens)| tokens.len())
+            .sum()
+    }
+
+    fn non_finite_weight(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Hands out requests one list at a time: the next list when the last one is all delivered.
+struct Lists {
+    lists: Mutex<VecDeque<Vec<Request>>>,
+    in_flight: AtomicUsize,
+    asked: AtomicUsize,
+    resident: Mutex<Vec<Vec<u32>>>,
+    delivered: Mutex<BTreeMap<TrialId, Completion>>,
+    /// How often to answer "wait" before "done".
+    waits: AtomicUsize,
+    panics: bool,
+}
+
+impl Lists {
+    fn new(lists: impl IntoIterator<Item = Vec<Request>>) -> Self {
+        Lists {
+            lists: Mutex::new(lists.into_iter().collect()),
+            in_flight: AtomicUsize::new(0),
+            asked: AtomicUsize::new(0),
+            resident: Mutex::default(),
+            delivered: Mutex::default(),
+            waits: AtomicUsize::new(0),
+            panics: false,
+        }
+    }
+}
+
+impl Source for Lists {
+    fn next(&self, offer: Offer<'_>) -> Next {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        if self.in_flight.load(Ordering::Relaxed) > 0 {
+            return Next::Wait;
+        }
+        match self.lists.lock().unwrap().pop_front() {
+            Some(list) => {
+                self.resident.lock().unwrap().push(offer.resident.to_vec());
+                self.in_flight.store(list.len(), Ordering::Relaxed);
+                Next::Requests(list)
+            }
+            None if self.waits.load(Ordering::Relaxed) > 0 => {
+                self.waits.fetch_sub(1, Ordering::Relaxed);
+                Next::Wait
+            }
+            None => Next::Done,
+        }
+    }
+
+    fn wanted(&self, _: TrialId) -> bool {
+        true
+    }
+
+    fn deliver(&self, trial: TrialId, completion: Completion) {
+        assert!(!self.panics, "the source is broken");
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let before = self.delivered.lock().unwrap().insert(trial, completion);
+        assert!(before.is_none());
+    }
+}
+
+fn request(problem: u32, number: u32) -> Request {
+    Request {
+        trial: TrialId { problem, number },
+        problem: Arc::new(Problem::new("", "").with_id(format!("p{problem}"))),
+        seed: crate::trial_seed(1, "", 100 * problem + number),
+    }
+}
+
+/// A prompt's length grows with the problem's index, by hundreds beyond 100.
+fn prompt(request: &Request) -> Result<Vec<u32>> {
+    let problem = request.trial.problem;
+    let len = if problem > 100 { problem } else { problem + 1 };
+    Ok((0..len)
+        .map(|i| (i + problem) % VOCABULARY as u32)
+        .collect())
+}
+
+fn model() -> Model {
+    let config = DecoderConfig {
+        architecture: Architecture::Llama,
+        hidden_size: 8,
+        intermediate_size: 8,
+        layers: 1,
+        heads: 1,
+        kv_heads: 1,
+        head_dim: 8,
+        vocab_size: VOCABULARY,
+        context_length: 8,
+        rms_norm_eps: 1e-5,
+        rope_frequencies: vec![1.0; 4],
+        sliding_windows: vec![None],
+    };
+    Model::random(config, 1, &Device::Cpu, DType::F32).unwrap()
+}
+
+fn run(books: &mut Books, room: Room, source: &dyn Source) -> (Result<()>, Statistics) {
+    let rules = Rules {
+        stop_tokens: vec![3],
+        stop_strings: StopStrings::default(),
+        max_new_tokens: 20,
+        context_length: 3000,
+        loop_detection: true,
+        penalised: false,
+    };
+    let model = model();
+    let statistics = Mutex::new(Statistics::default());
+    let texts = Texts {
+        prompt: &prompt,
+        detokenizer: &|| model.tokenizer().stream(),
+    };
+    let sampler = Sampler::new(Sampling::default(), 2);
+    let result = Scheduler::new(books, sampler, &rules, texts, room, source, &statistics).run();
+    (result, statistics.into_inner().unwrap())
+}
+
+const ROOM: Room = Room {
+    slots: 4,
+    idle_prompts: 2,
+};
+
+#[test]
+fn a_prompt_is_run_once_and_forgotten_when_it_was_not_used_for_longest() {
+    let source = Lists::new([
+        vec![request(1, 0), request(1, 1), request(2, 0)],
+        vec![request(3, 0)],
+        vec![request(2, 1)],
+        vec![request(4, 0)],
+        vec![request(3, 1), request(1, 2)],
+    ]);
+    let mut books = Books::default();
+    let (result, statistics) = run(&mut books, ROOM, &source);
+    result.unwrap();
+    let resident = source.resident.into_inner().unwrap();
+    // 1 and 2 were used at once, 2 last; then 3 drives out 1, and 4 drives out 3.
+    assert_eq!(
+        resident,
+        [vec![], vec![1, 2], vec![2, 3], vec![2, 3], vec![2, 4]]
+    );
+    assert_eq!(books.prefills, [vec![2, 3], vec![4], vec![5], vec![4, 2]]);
+    assert_eq!((statistics.prompts, statistics.prompt_tokens), (6, 20));
+    assert_eq!(statistics.completions, 8);
+    assert!(books.prefixes.is_empty() && books.sequences.is_empty());
+}
+
+#[test]
+fn prompts_are_packed_up_to_a_bound() {
+    let source = Lists::new([[900, 901, 902, 2500, 101].map(|p| request(p, 0)).to_vec()]);
+    let mut books = Books::default();
+    let room = Room { slots: 8, ..ROOM };
+    run(&mut books, room, &source).0.unwrap();
+    assert_eq!(
+        books.prefills,
+        [vec![900, 901], vec![902], vec![2500], vec![101]]
+    );
+}
+
+#[test]
+fn more_requests_than_were_offered_wait_for_their_turn() {
+    let source = Lists::new([(0..30).map(|n| request(n % 3, n)).collect()]);
+    let mut books = Books::default();
+    run(&mut books, ROOM, &source).0.unwrap();
+    assert_eq!(source.delivered.into_inner().unwrap().len(), 30);
+    assert_eq!(books.most_sequences, 4);
+}
+
+#[test]
+fn an_overlong_prompt_ends_its_trials_and_not_the_run() {
+    let source = Lists::new([vec![request(3000, 0), request(1, 0), request(3000, 1)]]);
+    let mut books = Books::default();
+    let (result, statistics) = run(&mut books, ROOM, &source);
+    result.unwrap();
+    let delivered = source.delivered.into_inner().unwrap();
+    assert_eq!(delivered.len(), 3);
+    for number in 0..2 {
+        let completion = &delivered[&TrialId {
+            problem: 3000,
+            number,
+        }];
+        assert_eq!(completion.finish, Finish::Length);
+        assert!(completion.tokens.is_empty() && completion.text.is_empty());
+    }
+    assert_eq!(statistics.prompts, 1);
+}
+
+#[test]
+fn what_is_not_a_number_ends_the_run_with_the_trials_name() {
+    let all: Vec<Request> = (0..12).map(|n| request(n % 3, n)).collect();
+    let good = Lists::new([all.clone()]);
+    run(&mut Books::default(), ROOM, &good).0.unwrap();
+    let good = good.delivered.into_inner().unwrap();
+    let mut early = 0;
+    for step in [0, 1, 9, 30] {
+        let source = Lists::new([all.clone()]);
+        let mut books = Books {
+            spoilt: Some(step),
+            ..Books::default()
+        };
+        let error = run(&mut books, ROOM, &source).0.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NonFinite);
+        let name = error.detail().split(": ").next().unwrap();
+        assert!(
+            name.starts_with("problem p") && name.contains("trial"),
+            "{error}"
+        );
+        assert!(
+            error.detail().ends_with("the logit of token 0 is NaN"),
+            "{error}"
+        );
+        let delivered = source.delivered.into_inner().unwrap();
+        assert!(delivered.len() < all.len());
+        early += delivered.len();
+        for (trial, completion) in delivered {
+            assert_eq!(completion, good[&trial]);
+        }
+        assert!(books.prefixes.is_empty() && books.sequences.is_empty());
+    }
+    assert!(early > 0);
+}
+
+#[test]
+fn nothing_is_held_after_a_panic_of_the_source() {
+    let mut source = Lists::new([(0..9).map(|n| request(n, 0)).collect()]);
+    source.panics = true;
+    let mut books = Books::default();
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _ = run(&mut books, ROOM, &source);
+    }));
+    assert!(outcome.is_err());
+    assert!(books.prefixes.is_empty() && books.sequences.is_empty());
+}
+
+#[test]
+fn waiting_is_sleeping() {
+    let source = Lists::new([]);
+    source.waits.store(20, Ordering::Relaxed);
+    let (result, statistics) = run(&mut Books::default(), ROOM, &source);
+    result.unwrap();
+    assert_eq!(source.asked.load(Ordering::Relaxed), 21);
+    // 50, 100, 200 … microseconds, then 4 milliseconds each time.
+    assert!(statistics.idle_time >= Duration::from_millis(50));
+    assert!(statistics.time >= statistics.idle_time);
+}
+
+#[test]
+fn completions_stop_at_stop_tokens_and_at_the_limit() {
+    let source = Lists::new([(0..40).map(|n| request(n % 5, n)).collect()]);
+    let (result, statistics) = run(&mut Books::default(), ROOM, &source);
+    result.unwrap();
+    let delivered = source.delivered.into_inner().unwrap();
+    let mut finishes = BTreeSet::new();
+    for completion in delivered.values() {
+        let (last, before) = completion.tokens.split_last().unwrap();
+        assert!(!before.contains(&3));
+        assert!(completion.logprob.unwrap() < 0.0);
+        match completion.finish {
+            Finish::Stop => assert_eq!(*last, 3),
+            _ => assert_eq!(completion.tokens.len(), 20),
+        }
+        let shown = before.len() + usize::from(*last != 3);
+        assert_eq!(completion.text.matches('<').count(), shown);
+        finishes.insert(completion.finish == Finish::Stop);
+    }
+    assert_eq!(finishes.len(), 2, "both ways of ending are seen");
+    let tokens: usize = delivered.values().map(|c| c.tokens.len()).sum();
+    assert_eq!(statistics.generated_tokens, tokens as u64);
+}

@@ -1,0 +1,201 @@
+//! When a completion ends by itself: strings that stop it, and tails that go round in circles.
+//!
+//! Knows text and tokens; nothing of models or of other trials. Both are pure functions of the
+//! trial's own tokens.
+
+/// Finds stop strings in a text that grows piece by piece.
+#[derive(Debug, Clone, Default)]
+pub(super) struct StopStrings(Vec<String>);
+
+impl StopStrings {
+    /// Empty strings are left out: they would stop everything before it begins.
+    pub(super) fn new(strings: impl IntoIterator<Item = String>) -> Self {
+        let mut strings: Vec<String> = strings.into_iter().filter(|s| !s.is_empty()).collect();
+        strings.sort_unstable();
+        strings.dedup();
+        StopStrings(strings)
+    }
+
+    /// The strings, in order.
+    pub(super) fn strings(&self) -> &[String] {
+        &self.0
+    }
+
+    /// Where the earliest stop string begins of those that the text's end, from byte `new` on,
+    /// completes. What came before was searched already.
+    pub(super) fn find(&self, text: &str, new: usize) -> Option<usize> {
+        self.0
+            .iter()
+            .filter_map(|stop| {
+                let mut from = (new + 1).saturating_sub(stop.len());
+                while !text.is_char_boundary(from) {
+                    from -= 1;
+                }
+                text[from..].find(stop.as_str()).map(|at| from + at)
+            })
+            .min()
+    }
+}
+
+/// Notices a completion that repeats itself without end.
+///
+/// The rule: for some period of at most [`LONGEST_PERIOD`](Self::LONGEST_PERIOD) tokens, the last
+/// tokens are a block of that many repeated at least [`TIMES`](Self::TIMES) times in a row, over at
+/// least [`TOKENS`](Self::TOKENS) tokens in all.
+///
+/// A table, a list of cases or a long number comes nowhere near; greedy decoding that has come
+/// this far never leaves the loop.
+#[derive(Debug, Clone)]
+pub(super) struct LoopDetector {
+    /// For the period `index + 1`, how many of the latest tokens equal the one a period before.
+    runs: Vec<u32>,
+}
+
+impl LoopDetector {
+    /// The longest block that is looked for, in tokens.
+    pub(super) const LONGEST_PERIOD: usize = 128;
+    /// How many times a block must stand in a row.
+    pub(super) const TIMES: usize = 6;
+    /// How many tokens the repetitions must cover.
+    pub(super) const TOKENS: usize = 128;
+
+    pub(super) fn new() -> Self {
+        LoopDetector {
+            runs: vec![0; Self::LONGEST_PERIOD],
+        }
+    }
+
+    /// Takes the completion's tokens after each new one; whether its tail is a loop.
+    pub(super) fn push(&mut self, tokens: &[u32]) -> bool {
+        let Some((last, before)) = tokens.split_last() else {
+            return false;
+        };
+        let mut looping = false;
+        for ((index, run), earlier) in self.runs.iter_mut().enumerate().zip(before.iter().rev()) {
+            let period = index + 1;
+            *run = if earlier == last { *run + 1 } else { 0 };
+            // The first block of the tail has none before it to be equal to.
+            let tail = *run as usize + period;
+            looping |= tail >= Self::TOKENS.max(Self::TIMES * period);
+        }
+        looping
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Philox;
+
+    /// Cuts `text` into pieces of `size` characters, feeds them, and returns what is kept.
+    fn stream(stops: &StopStrings, text: &str, size: usize) -> String {
+        let mut out = String::new();
+        let chars: Vec<char> = text.chars().collect();
+        for piece in chars.chunks(size) {
+            let new = out.len();
+            out.extend(piece);
+            if let Some(at) = stops.find(&out, new) {
+                out.truncate(at);
+                return out;
+            }
+        }
+        out
+    }
+
+    fn stops(strings: &[&str]) -> StopStrings {
+        StopStrings::new(strings.iter().map(|&s| s.to_owned()))
+    }
+
+    #[test]
+    fn stop_strings_are_found_across_pieces() {
+        let both = stops(&["User:", "Assistant:"]);
+        for size in 1..30 {
+            assert_eq!(
+                stream(&both, "2 + 2 = 4.\n\nUser: and", size),
+                "2 + 2 = 4.\n\n"
+            );
+            assert_eq!(stream(&both, "UserUser:", size), "User");
+            assert_eq!(stream(&both, "no Users", size), "no Users");
+            assert_eq!(stream(&stops(&["。終"]), "答え。。終わり", size), "答え。");
+            assert_eq!(stream(&stops(&["aab"]), "xaaab", size), "xa");
+            assert_eq!(stream(&stops(&[]), "anything", size), "anything");
+        }
+    }
+
+    #[test]
+    fn the_earliest_of_several_cuts() {
+        let several = stops(&["b", "ab", "", "zz"]);
+        assert_eq!(several.strings(), ["ab", "b", "zz"]);
+        assert_eq!(stream(&several, "xxab", 4), "xx");
+        assert_eq!(stream(&several, "xxab", 1), "xx");
+    }
+
+    #[test]
+    fn every_cut_equals_a_search_of_the_whole_text() {
+        let random = Philox::new(3);
+        for case in 0..2000u64 {
+            let letter = |i: u64| ['a', 'b', 'é'][random.below(case * 64 + i, 3) as usize];
+            let text: String = (0..24).map(letter).collect();
+            let stop: String = (32..32 + 1 + case % 4).map(letter).collect();
+            let whole = text.split(stop.as_str()).next().unwrap();
+            assert_eq!(stream(&stops(&[&stop]), &text, 1), whole);
+        }
+    }
+
+    /// After how many tokens of a sequence the loop is noticed.
+    fn noticed(tokens: &[u32]) -> Option<usize> {
+        let mut detector = LoopDetector::new();
+        (1..=tokens.len()).find(|&n| detector.push(&tokens[..n]))
+    }
+
+    /// The rule by its definition, over the whole tail.
+    fn is_loop(tokens: &[u32]) -> bool {
+        (1..=LoopDetector::LONGEST_PERIOD).any(|period| {
+            let tail = LoopDetector::TOKENS.max(LoopDetector::TIMES * period);
+            tokens.len() >= tail && {
+                let tail = &tokens[tokens.len() - tail..];
+                tail.iter().zip(&tail[period..]).all(|(a, b)| a == b)
+            }
+        })
+    }
+
+    #[test]
+    fn loops_are_noticed_when_the_rule_says() {
+        // Periods 1, 5, 22 and 128 after some tokens of their own.
+        for (period, after) in [(1, 128), (5, 128), (22, 132), (128, 768)] {
+            let start: Vec<u32> = (1000..1010).collect();
+            let tokens: Vec<u32> = start
+                .iter()
+                .copied()
+                .chain((0..2000).map(|i| i % period))
+                .collect();
+            assert_eq!(noticed(&tokens), Some(10 + after), "period {period}");
+        }
+        let longer: Vec<u32> = (0..3000).map(|i| i % 129).collect();
+        assert_eq!(noticed(&longer), None);
+        let counting: Vec<u32> = (0..3000).collect();
+        assert_eq!(noticed(&counting), None);
+        assert_eq!(noticed(&[]), None);
+    }
+
+    #[test]
+    fn noticing_step_by_step_is_the_rule() {
+        let random = Philox::new(8);
+        for case in 0..300u64 {
+            // Blocks repeated with a rare slip.
+            let period = 1 + random.below(case * 2, 40);
+            let slip = 100 + random.below(case * 2 + 1, 400);
+            let tokens: Vec<u32> = (0..500u64)
+                .map(|i| {
+                    if i % slip == slip - 1 {
+                        99
+                    } else {
+                        (i % period) as u32
+                    }
+                })
+                .collect();
+            let rule = (1..=tokens.len()).find(|&n| is_loop(&tokens[..n]));
+            assert_eq!(noticed(&tokens), rule, "period {period}, slip {slip}");
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! Continuous batching, on tiny models of random weights: a trial is the same whatever happens
+//! around it, and every request is delivered once.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use dart_math::candle::{DType, Device};
+use dart_math::engine::{BackendChoice, Engine, EngineBuilder, Sampling};
+use dart_math::model::{Architecture, DecoderConfig, Model, Prompt, Template};
+use dart_math::{
+    Completion, ErrorKind, Finish, Generator, Next, Offer, Philox, Problem, Request, Source,
+    TrialId, trial_seed,
+};
+
+const VOCABULARY: u32 = 97;
+const CONTEXT: usize = 120;
+
+fn model() -> Model {
+    let config = DecoderConfig {
+        architecture: Architecture::Llama,
+        hidden_size: 48,
+        intermediate_size: 80,
+        layers: 2,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 12,
+        vocab_size: VOCABULARY as usize,
+        context_length: CONTEXT,
+        rms_norm_eps: 1e-5,
+        rope_frequencies: (0..6)
+            .map(|i| 1e4f32.powf(-f32::from(i as u8) / 6.0))
+            .collect(),
+        sliding_windows: vec![None; 2],
+    };
+    Model::random(config, 5, &Device::Cpu, DType::F32).unwrap()
+}
+
+fn builder() -> EngineBuilder {
+    Engine::builder(model())
+        .template(Template::parse("{problem}").unwrap())
+        .sampling(Sampling {
+            temperature: 1.3,
+            top_p: 0.9,
+            ..Sampling::default()
+        })
+        .max_new_tokens(24)
+}
+
+/// A prompt of so many tokens, as text and tokens.
+fn prompt(index: u64, len: u64) -> Prompt {
+    let random = Philox::new(index);
+    let tokens: Vec<u32> = (0..len)
+        .map(|i| random.below(i, u64::from(VOCABULARY)) as u32)
+        .collect();
+    Prompt {
+        text: tokens.iter().map(|token| format!("<{token}>")).collect(),
+        tokens,
+    }
+}
+
+/// Prompts of ragged lengths, from one token to dozens.
+fn ragged(count: u64) -> Vec<Prompt> {
+    (0..count).map(|i| prompt(i, 1 + i * 7 % 40)).collect()
+}
+
+/// The same tokens, text and end; probabilities up to rounding, since the plain operations add up in
+/// an order that depends on the batch.
+#[track_caller]
+fn assert_same(a: &[Completion], b: &[Completion]) {
+    assert_eq!(a.len(), b.len());
+    for (a, b) in a.iter().zip(b) {
+        assert_eq!(
+            (&a.tokens, &a.text, a.finish),
+            (&b.tokens, &b.text, b.finish)
+        );
+        let difference = a.logprob.unwrap() - b.logprob.unwrap();
+        assert!(difference.abs() < 1e-4, "{difference}");
+    }
+}
+
+#[test]
+fn a_trial_is_the_same_alone_and_in_batches() {
+    let engine = builder().slots(33).build().unwrap();
+    let all = ragged(33);
+    let together = engine.generate(&all, 1).unwrap();
+    assert_eq!(together.len(), 33);
+    for (i, prompt) in all.iter().enumerate() {
+        let alone = engine.generate(std::slice::from_ref(prompt), 1).unwrap();
+        assert_same(&alone, &together[i..=i]);
+        let other = (i + 1) % all.len();
+        let two = engine
+            .generate(&[all[other].clone(), prompt.clone()], 1)
+            .unwrap();
+        assert_same(&two[1..], &together[i..=i]);
+    }
+    // Not all the same, or this would show nothing.
+    let distinct: std::collections::BTreeSet<_> = together.iter().map(|c| &c.tokens).collect();
+    assert!(distinct.len() > 30);
+}
+
+#[test]
+fn slots_and_threads_change_nothing() {
+    let mut prompts = ragged(12);
+    // Several samples of the same prompts, interleaved.
+    prompts.extend(ragged(12));
+    prompts.extend(ragged(5));
+    for sampling in [
+        Sampling::greedy(),
+        Sampling::dart(),
+        Sampling {
+            top_k: Some(20),
+            min_p: 0.02,
+            repetition_penalty: 1.2,
+            ..Sampling::default()
+        },
+    ] {
+        let run = |slots: usize, threads: usize, idle: usize| {
+            let engine = builder()
+                .sampling(sampling)
+                .slots(slots)
+                .threads(threads)
+                .idle_prompts(idle)
+                .build()
+                .unwrap();
+            let completions = engine.generate(&prompts, 3).unwrap();
+            let statistics = engine.statistics();
+            assert_eq!(statistics.completions, prompts.len() as u64);
+            let tokens: usize = completions.iter().map(|c| c.tokens.len()).sum();
+            assert_eq!(statistics.generated_tokens, tokens as u64);
+            assert!(statistics.occupancy() > 0.5 && statistics.occupancy() <= 1.0);
+            // One prefill serves all samples of a prompt.
+            assert!(statistics.prompts == 12 || idle == 0);
+            completions
+        };
+        let one = run(1, 1, 16);
+        assert_same(&one, &run(7, 1, 16));
+        assert_same(&one, &run(7, 3, 0));
+        assert_same(&one, &run(32, 2, 16));
+        let samples_differ = one[0].tokens != one[12].tokens;
+        assert_eq!(samples_differ, !sampling.is_greedy());
+    }
+}
+
+#[test]
+fn both_backends_agree() {
+    let prompts = ragged(9);
+    let run = |choice| {
+        let engine = builder()
+            .sampling(Sampling::greedy())
+            .backend(choice)
+            .build()
+            .unwrap();
+        engine.generate(&prompts, 0).unwrap()
+    };
+    assert_same(&run(BackendChoice::Auto), &run(BackendChoice::Plain));
+}
+
+/// Asks for a list of trials in random portions, waits at random, and gives some up.
+struct Schedule {
+    random: Philox,
+    state: Mutex<State>,
+    /// Trials that are unwanted once they have been asked about so many times.
+    patience: BTreeMap<TrialId, u32>,
+}
+
+struct State {
+    calls: u64,
+    queue: Vec<Request>,
+    asked: BTreeMap<TrialId, u32>,
+    delivered: BTreeMap<TrialId, Completion>,
+    in_flight: usize,
+    most_in_flight: usize,
+}
+
+impl Schedule {
+    fn new(key: u64, requests: Vec<Request>) -> Self {
+        let random = Philox::new(key);
+        let patience = requests
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| random.below(1000 + *i as u64, 3) == 0)
+            .map(|(i, request)| (request.trial, random.below(2000 + i as u64, 30) as u32))
+            .collect();
+        Schedule {
+            random,
+            patience,
+            state: Mutex::new(State {
+                calls: 1_000_000,
+                queue: requests,
+                asked: BTreeMap::new(),
+                delivered: BTreeMap::new(),
+                in_flight: 0,
+                most_in_flight: 0,
+            }),
+        }
+    }
+}
+
+impl Source for Schedule {
+    fn next(&self, offer: Offer<'_>) -> Next {
+        let mut state = self.state.lock().unwrap();
+        assert!(offer.free > 0);
+        assert!(offer.resident.is_sorted());
+        state.calls += 1;
+        let portion = self.random.below(state.calls, offer.free as u64 + 1) as usize;
+        let portion = portion.min(state.queue.len());
+        if portion > 0 {
+            // Any order.
+            let pick = self
+                .random
+                .below(state.calls + (1 << 40), state.queue.len() as u64);
+            state.queue.rotate_left(pick as usize);
+            state.in_flight += portion;
+            state.most_in_flight = state.most_in_flight.max(state.in_flight);
+            Next::Requests(state.queue.drain(..portion).collect())
+        } else if state.queue.is_empty() && state.in_flight == 0 {
+            Next::Done
+        } else {
+            Next::Wait
+        }
+    }
+
+    fn wanted(&self, trial: TrialId) -> bool {
+        let mut state = self.state.lock().unwrap();
+        assert!(!state.delivered.contains_key(&trial));
+        let asked = state.asked.entry(trial).or_default();
+        *asked += 1;
+        self.patience.get(&trial).is_none_or(|most| *asked <= *most)
+    }
+
+    fn deliver(&self, trial: TrialId, completion: Completion) {
+        let mut state = self.state.lock().unwrap();
+        state.in_flight -= 1;
+        let before = state.delivered.insert(trial, completion);
+        assert!(before.is_none(), "{trial:?} was delivered twice");
+    }
+}
+
+fn requests(problems: u32, each: u32) -> Vec<Request> {
+    (0..problems)
+        .flat_map(|problem| {
+            let text = prompt(u64::from(problem), 1 + u64::from(problem) * 5 % 30).text;
+            let shared = Arc::new(Problem::new(text, ""));
+            (0..each).map(move |number| Request {
+                trial: TrialId { problem, number },
+                problem: Arc::clone(&shared),
+                seed: trial_seed(9, &shared.id, number),
+            })
+        })
+        .collect()
+}
+
+#[test]
+fn random_schedules_deliver_every_trial_once_and_the_same() {
+    let all = requests(7, 9);
+    let reference = Schedule {
+        patience: BTreeMap::new(),
+        ..Schedule::new(0, all.clone())
+    };
+    builder().slots(1).build().unwrap().run(&reference).unwrap();
+    let reference = reference.state.into_inner().unwrap().delivered;
+    assert_eq!(reference.len(), 63);
+    let mut cancelled = 0;
+    for (slots, idle) in [(1, 0), (2, 1), (5, 2), (64, 16)] {
+        let engine = builder().slots(slots).idle_prompts(idle).build().unwrap();
+        for key in 1..6 {
+            let schedule = Schedule::new(key, all.clone());
+            engine.run(&schedule).unwrap();
+            let state = schedule.state.into_inner().unwrap();
+            assert!(state.most_in_flight <= slots);
+            assert_eq!(state.delivered.len(), all.len());
+            for (trial, completion) in &state.delivered {
+                let whole = &reference[trial];
+                if completion.finish == Finish::Cancelled {
+                    cancelled += 1;
+                    assert!(schedule.patience.contains_key(trial));
+                    assert!(whole.tokens.starts_with(&completion.tokens));
+                    assert!(whole.text.starts_with(&completion.text));
+                } else {
+                    assert_same(
+                        std::slice::from_ref(completion),
+                        std::slice::from_ref(whole),
+                    );
+                }
+            }
+        }
+    }
+    assert!(cancelled > 100, "only {cancelled} were cancelled");
+}
+
+#[test]
+fn completions_end_at_their_limits() {
+    // 8 tokens by the setting, fewer where the context is full.
+    let engine = builder()
+        .max_new_tokens(8)
+        .ignore_eos(true)
+        .build()
+        .unwrap();
+    let lens = [
+        1,
+        10,
+        CONTEXT as u64 - 3,
+        CONTEXT as u64 - 1,
+        CONTEXT as u64,
+        500,
+    ];
+    let prompts: Vec<Prompt> = lens.iter().map(|&len| prompt(len, len)).collect();
+    let completions = engine.generate(&prompts, 0).unwrap();
+    let tokens: Vec<usize> = completions.iter().map(|c| c.tokens.len()).collect();
+    assert_eq!(tokens, [8, 8, 3, 1, 0, 0]);
+    for completion in &completions {
+        assert_eq!(completion.finish, Finish::Length);
+        assert_eq!(completion.text.is_empty(), completion.tokens.is_empty());
+    }
+}
+
+#[test]
+fn stop_strings_end_a_completion_and_are_cut() {
+    let prompts = ragged(8);
+    let free = builder().build().unwrap().generate(&prompts, 2).unwrap();
+    for (prompt, whole) in prompts.iter().zip(&free) {
+        // The end of one token's text and the start of the next.
+        let middle = whole.text.len() / 2;
+        let stop = whole.text[middle..middle + 5].to_owned();
+        let at = whole.text.find(&stop).unwrap();
+        let engine = builder().stop(vec![stop.clone()]).build().unwrap();
+        let cut = engine
+            .generate(std::slice::from_ref(prompt), 2)
+            .unwrap()
+            .remove(0);
+        assert_eq!(cut.finish, Finish::Stop);
+        assert_eq!(cut.text, whole.text[..at], "stop at {stop:?}");
+        assert!(whole.tokens.starts_with(&cut.tokens));
+        assert!(cut.logprob.unwrap() >= whole.logprob.unwrap());
+    }
+}
+
+#[test]
+fn a_greedy_loop_is_cut_off_unless_asked_for() {
+    // A model of random weights soon repeats itself when it is greedy and the context allows.
+    let engine = |detect| {
+        Engine::builder(looping_model())
+            .template(Template::parse("{problem}").unwrap())
+            .sampling(Sampling::greedy())
+            .max_new_tokens(700)
+            .loop_detection(detect)
+            .build()
+            .unwrap()
+    };
+    let prompts = ragged(4);
+    let cut = engine(true).generate(&prompts, 0).unwrap();
+    let whole = engine(false).generate(&prompts, 0).unwrap();
+    let mut loops = 0;
+    for (cut, whole) in cut.iter().zip(&whole) {
+        assert_eq!(whole.finish, Finish::Length);
+        assert_eq!(whole.tokens.len(), 700);
+        if cut.finish == Finish::Loop {
+            loops += 1;
+            assert!(cut.tokens.len() >= 128 && cut.tokens.len() < 700);
+            assert!(whole.tokens.starts_with(&cut.tokens));
+        }
+    }
+    assert!(loops > 0);
+}
+
+fn looping_model() -> Model {
+    let mut config = model().config().clone();
+    config.context_length = 1000;
+    Model::random(config, 5, &Device::Cpu, DType::F32).unwrap()
+}
+
+#[test]
+fn bad_settings_and_prompts_are_errors() {
+    let bad = [
+        builder().slots(0),
+        builder().threads(0),
+        builder().max_new_tokens(0),
+        builder().stop(vec![String::new()]),
+        builder().sampling(Sampling {
+            top_p: 0.0,
+            ..Sampling::default()
+        }),
+    ];
+    for builder in bad {
+        assert_eq!(builder.build().unwrap_err().kind(), ErrorKind::Settings);
+    }
+    let engine = builder().build().unwrap();
+    let empty = Prompt {
+        text: String::new(),
+        tokens: Vec::new(),
+    };
+    let error = engine.generate(&[prompt(1, 3), empty], 0).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Data);
+    assert!(
+        error.to_string().contains("problem 2 of the list"),
+        "{error}"
+    );
+    let foreign = Prompt {
+        text: "x".into(),
+        tokens: vec![VOCABULARY],
+    };
+    assert!(engine.generate(&[foreign], 0).is_err());
+    // Neither has spoilt the engine.
+    assert_eq!(engine.generate(&ragged(2), 0).unwrap().len(), 2);
+    assert!(engine.generate(&[], 0).unwrap().is_empty());
+}
+
+#[test]
+fn a_list_can_be_left_early() {
+    let engine = builder().slots(4).build().unwrap();
+    let mut seen = Vec::new();
+    engine
+        .generate_each(&ragged(30), 0, |index, completion| {
+            assert_ne!(completion.finish, Finish::Cancelled);
+            seen.push(index);
+            if seen.len() == 3 {
+                std::ops::ControlFlow::Break(())
+            } else {
+                std::ops::ControlFlow::Continue(())
+            }
+        })
+        .unwrap();
+    assert_eq!(seen.len(), 3);
+}
