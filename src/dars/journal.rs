@@ -43,6 +43,8 @@ pub(super) struct Journal {
     line: Vec<u8>,
     /// Length of the file up to the last whole row.
     length: u64,
+    /// Whether something was written that may not be on the disk.
+    written: bool,
 }
 
 /// What a journal is opened for.
@@ -120,6 +122,7 @@ impl Journal {
             path: path.to_owned(),
             line: Vec::new(),
             length,
+            written: false,
         };
         journal.file.set_len(length).map_err(io)?;
         journal.file.seek(SeekFrom::End(0)).map_err(io)?;
@@ -143,10 +146,12 @@ impl Journal {
     }
 
     /// Hands everything written to the disk.
-    pub(super) fn sync(&self) -> Result<()> {
-        self.file
-            .sync_data()
-            .map_err(|error| Error::io(&self.path, error))
+    pub(super) fn sync(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.written) {
+            let synced = self.file.sync_data();
+            synced.map_err(|error| Error::io(&self.path, error))?;
+        }
+        Ok(())
     }
 
     fn append(&mut self, row: &impl Serialize) -> Result<()> {
@@ -163,6 +168,7 @@ impl Journal {
         match self.file.write_all(line) {
             Ok(()) => {
                 self.length += line.len() as u64;
+                self.written = true;
                 Ok(())
             }
             Err(error) => {

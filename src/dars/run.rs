@@ -532,7 +532,7 @@ impl<'a> Shared<'a> {
             Err(error) => state.fail(error),
         }
         if let Some(journal) = &self.journal {
-            let journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
             if let Err(error) = journal.sync() {
                 state.fail(error);
             }

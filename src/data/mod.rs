@@ -3,3 +3,9 @@
 //! Knows the contract only.
 
 pub mod arithmetic;
+pub mod dataset;
+mod lines;
+pub mod pass_rates;
+pub mod problems;
+
+pub use dataset::DataSet;

@@ -1,0 +1,219 @@
+//! A data set directory: what was made, of what, and how.
+//!
+//! | file | a row is |
+//! |---|---|
+//! | `dataset.jsonl` | a training pair: `query`, `response` |
+//! | `trials.jsonl` | one trial: `problem`, `trial` (its number), `seed`, `response`, `extracted`, `equal`, `rule`, `reason`, `finish`, `tokens` (how many), `logprob`, `accepted` |
+//! | `problems.jsonl` | one problem: `id`, `question`, `reference`, `metadata`, `trials`, `correct`, `pass_rate`, `standard_error`, `target`, `kept`, `stop_reason` |
+//! | `manifest.json` | (one object) version, settings, seed, limits, totals, times |
+//!
+//! Failures are published with successes: difficulty cannot be told without them. Knows the
+//! contract only.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::{Error, ErrorKind, Finish, ProblemRecord, Result, Settings, Trial};
+
+/// What a data set directory is written from.
+#[derive(Debug, Clone, Copy)]
+pub struct DataSet<'a> {
+    /// One record a problem.
+    pub problems: &'a [ProblemRecord],
+    /// The trials of these problems, in the order in which they are to be written.
+    pub trials: &'a [Trial],
+    /// What the run was: written as it is, under the name and version of this crate.
+    pub manifest: &'a Settings,
+}
+
+#[derive(Serialize)]
+struct PairRow<'a> {
+    query: &'a str,
+    response: &'a str,
+}
+
+#[derive(Serialize)]
+struct TrialRow<'a> {
+    problem: &'a str,
+    trial: u32,
+    seed: u64,
+    response: &'a str,
+    extracted: Option<&'a str>,
+    equal: bool,
+    rule: &'a str,
+    reason: &'a str,
+    finish: Finish,
+    tokens: u32,
+    logprob: Option<f64>,
+    accepted: bool,
+}
+
+#[derive(Serialize)]
+struct ProblemRow<'a> {
+    id: &'a str,
+    question: &'a str,
+    reference: &'a str,
+    metadata: &'a Map<String, Value>,
+    trials: u32,
+    correct: u32,
+    pass_rate: Option<f64>,
+    standard_error: Option<f64>,
+    target: Option<u32>,
+    kept: u32,
+    stop_reason: &'static str,
+}
+
+impl DataSet<'_> {
+    /// Writes the directory's files, in place of any that are there. Each is written whole under
+    /// another name before it gets its own, the manifest last.
+    ///
+    /// # Errors
+    ///
+    /// Where a file cannot be written, or a trial belongs to none of the problems. Files that were
+    /// there before are then unchanged.
+    pub fn write(&self, directory: impl AsRef<Path>) -> Result<()> {
+        let directory = directory.as_ref();
+        fs::create_dir_all(directory).map_err(|error| Error::io(directory, error))?;
+        let questions: HashMap<&str, &str> = self
+            .problems
+            .iter()
+            .map(|record| (&*record.problem.id, &*record.problem.question))
+            .collect();
+        let question = |trial: &Trial| {
+            questions.get(&*trial.problem).copied().ok_or_else(|| {
+                let reason = format!("a trial of problem {:?}, which is not there", trial.problem);
+                Error::new(ErrorKind::Data, reason)
+            })
+        };
+
+        let mut dataset = Draft::new(directory, "dataset.jsonl")?;
+        let mut trials = Draft::new(directory, "trials.jsonl")?;
+        for trial in self.trials {
+            let query = question(trial)?;
+            if trial.accepted {
+                dataset.row(&PairRow {
+                    query,
+                    response: &trial.response,
+                })?;
+            }
+            trials.row(&trial_row(trial))?;
+        }
+        let mut problems = Draft::new(directory, "problems.jsonl")?;
+        for record in self.problems {
+            problems.row(&problem_row(record))?;
+        }
+        let mut manifest = Draft::new(directory, "manifest.json")?;
+        manifest.manifest(self.manifest)?;
+
+        let drafts = [dataset, trials, problems, manifest].map(Draft::finish);
+        for draft in drafts {
+            draft?.publish()?;
+        }
+        Ok(())
+    }
+}
+
+fn trial_row(trial: &Trial) -> TrialRow<'_> {
+    TrialRow {
+        problem: &trial.problem,
+        trial: trial.number,
+        seed: trial.seed,
+        response: &trial.response,
+        extracted: trial.verdict.extracted.as_deref(),
+        equal: trial.verdict.equal,
+        rule: &trial.verdict.rule,
+        reason: &trial.verdict.reason,
+        finish: trial.finish,
+        tokens: trial.tokens,
+        logprob: trial.logprob,
+        accepted: trial.accepted,
+    }
+}
+
+fn problem_row(record: &ProblemRecord) -> ProblemRow<'_> {
+    ProblemRow {
+        id: &record.problem.id,
+        question: &record.problem.question,
+        reference: &record.problem.reference,
+        metadata: &record.problem.metadata,
+        trials: record.tally.trials,
+        correct: record.tally.correct,
+        pass_rate: record.tally.pass_rate(),
+        standard_error: record.tally.standard_error(),
+        target: record.target,
+        kept: record.kept,
+        stop_reason: record.stop.name(),
+    }
+}
+
+/// A file under a passing name; removed unless it is published.
+struct Draft {
+    file: BufWriter<File>,
+    finished: Finished,
+}
+
+struct Finished {
+    draft: PathBuf,
+    path: PathBuf,
+}
+
+impl Draft {
+    fn new(directory: &Path, name: &str) -> Result<Self> {
+        let draft = directory.join(format!(".{name}.draft"));
+        let file = File::create(&draft).map_err(|error| Error::io(&draft, error))?;
+        Ok(Draft {
+            file: BufWriter::new(file),
+            finished: Finished {
+                draft,
+                path: directory.join(name),
+            },
+        })
+    }
+
+    fn row(&mut self, row: &impl Serialize) -> Result<()> {
+        let written = serde_json::to_writer(&mut self.file, row).map_err(std::io::Error::from);
+        let written = written.and_then(|()| self.file.write_all(b"\n"));
+        written.map_err(|error| Error::io(&self.finished.path, error))
+    }
+
+    fn manifest(&mut self, settings: &Settings) -> Result<()> {
+        let mut manifest = Settings::new();
+        manifest.insert("crate".into(), env!("CARGO_PKG_NAME").into());
+        manifest.insert("version".into(), env!("CARGO_PKG_VERSION").into());
+        manifest.extend(settings.clone());
+        let written = serde_json::to_writer_pretty(&mut self.file, &manifest);
+        let written = written.map_err(std::io::Error::from);
+        let written = written.and_then(|()| self.file.write_all(b"\n"));
+        written.map_err(|error| Error::io(&self.finished.path, error))
+    }
+
+    /// Hands the whole file to the disk.
+    fn finish(self) -> Result<Finished> {
+        let Draft { file, finished } = self;
+        let flushed = file
+            .into_inner()
+            .map_err(std::io::IntoInnerError::into_error);
+        match flushed.and_then(|file| file.sync_all()) {
+            Ok(()) => Ok(finished),
+            Err(error) => Err(Error::io(&finished.path, error)),
+        }
+    }
+}
+
+impl Finished {
+    fn publish(self) -> Result<()> {
+        fs::rename(&self.draft, &self.path).map_err(|error| Error::io(&self.path, error))
+    }
+}
+
+impl Drop for Finished {
+    fn drop(&mut self) {
+        // Gone already where it was published; where it was not, there is nothing more to be done.
+        let _ = fs::remove_file(&self.draft);
+    }
+}

@@ -1,0 +1,84 @@
+//! Tables of pass rates: what a strategy that goes by difficulty may start from.
+//!
+//! A row is `{"id", "pass_rate"}` or has raw counts, `{"id", "trials", "correct"}`; a finished
+//! run's `problems.jsonl` has both, and its `pass_rate` counts. Knows the contract only.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::lines::Rows;
+use crate::{Error, ErrorKind, Result};
+
+/// Reads a table of pass rates by problem id. Problems without a trial are left out.
+///
+/// # Errors
+///
+/// Where the file cannot be read, or a row is not a JSON object, has no id or an earlier one's, or
+/// neither a pass rate from 0 to 1 nor counts that agree. The error names file, line and reason.
+pub fn read(path: impl AsRef<Path>) -> Result<HashMap<String, f64>> {
+    let path = path.as_ref();
+    let file = File::open(path).map_err(|error| Error::io(path, error))?;
+    read_from(BufReader::new(file), &path.display().to_string())
+}
+
+/// [`read`] from any source of bytes; `name` stands for the file in errors.
+///
+/// ```
+/// let rows = r#"{"id": "a", "pass_rate": 0.25}
+/// {"id": "b", "trials": 8, "correct": 6}"#;
+/// let rates = dart_math::data::pass_rates::read_from(rows.as_bytes(), "rows")?;
+/// assert_eq!((rates["a"], rates["b"]), (0.25, 0.75));
+/// # Ok::<(), dart_math::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_from(reader: impl BufRead, name: &str) -> Result<HashMap<String, f64>> {
+    let mut rows = Rows::new(reader);
+    let mut rates = HashMap::new();
+    let mut seen = HashMap::new();
+    while let Some((line, row)) = rows.next().map_err(|error| Error::io(name, error))? {
+        let bad = |reason| Error::new(ErrorKind::Data, format!("{name}:{line}: {reason}"));
+        let (id, rate) = row.and_then(|row| rate(&row)).map_err(bad)?;
+        if let Some(first) = seen.insert(id.clone(), line) {
+            return Err(bad(format!("id {id:?} was line {first}'s already")));
+        }
+        if let Some(rate) = rate {
+            rates.insert(id, rate);
+        }
+    }
+    Ok(rates)
+}
+
+/// A row's id and pass rate, `None` where there was no trial.
+fn rate(row: &Map<String, Value>) -> Result<(String, Option<f64>), String> {
+    let id = match row.get("id") {
+        Some(Value::String(id)) if !id.is_empty() => id.clone(),
+        Some(Value::Number(id)) => id.to_string(),
+        _ => return Err("no `id`".into()),
+    };
+    match row.get("pass_rate") {
+        None | Some(Value::Null) => {}
+        Some(rate) => {
+            let rate = rate.as_f64().filter(|rate| (0.0..=1.0).contains(rate));
+            return match rate {
+                Some(rate) => Ok((id, Some(rate))),
+                None => Err("`pass_rate` is not a number from 0 to 1".into()),
+            };
+        }
+    }
+    let count = |name: &str| {
+        let count = row.get(name).and_then(Value::as_u64);
+        count.ok_or_else(|| format!("neither `pass_rate` nor a whole number of `{name}`"))
+    };
+    match (count("trials")?, count("correct")?) {
+        (0, 0) => Ok((id, None)),
+        (trials, correct) if correct <= trials => Ok((id, Some(correct as f64 / trials as f64))),
+        (trials, correct) => Err(format!("{correct} correct of {trials} trials")),
+    }
+}

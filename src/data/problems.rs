@@ -1,0 +1,224 @@
+//! Problems from JSON Lines: GSM8K's rows, MATH's rows, and plain ones.
+//!
+//! | rows of | question | reference |
+//! |---|---|---|
+//! | plain files | `question`, `problem` or `query` | `reference`, else `answer` |
+//! | GSM8K | `question` | what follows the last `####` of `answer` |
+//! | MATH | `problem` | the last `\boxed{…}` of `solution` |
+//!
+//! `id` names a problem; without one, a hash of its text does. Every other field is kept as
+//! metadata. Knows the contract only.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::lines::Rows;
+use crate::{Error, ErrorKind, Problem, Result};
+
+/// What to do about a row that is not a problem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnBadRow {
+    /// Give up, with an error that names it.
+    Fail,
+    /// Leave it out, and report it beside the problems.
+    Skip,
+}
+
+/// A row that was left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadRow {
+    /// Number of its line, from 1.
+    pub line: u64,
+    /// Why it is not a problem.
+    pub reason: String,
+}
+
+impl fmt::Display for BadRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.reason)
+    }
+}
+
+/// Reads a file of problems, and what had to be left out of it.
+///
+/// # Errors
+///
+/// Where the file cannot be read, has no problem at all, or, with [`OnBadRow::Fail`], has a row
+/// that is not one: not UTF-8, not a JSON object, longer than 16 MiB, without a question or a
+/// reference, or with the id or the text of an earlier one. The error names file, line and reason.
+pub fn read(path: impl AsRef<Path>, on_bad_row: OnBadRow) -> Result<(Vec<Problem>, Vec<BadRow>)> {
+    let path = path.as_ref();
+    let file = File::open(path).map_err(|error| Error::io(path, error))?;
+    read_from(
+        BufReader::new(file),
+        &path.display().to_string(),
+        on_bad_row,
+    )
+}
+
+/// [`read`] from any source of bytes; `name` stands for the file in errors.
+///
+/// ```
+/// use dart_math::data::problems::{OnBadRow, read_from};
+///
+/// let rows = r#"{"question": "2 + 3?", "answer": "It is 2 + 3 = 5.\n#### 5"}
+/// {"problem": "Half of 3?", "solution": "That is $\\boxed{\\frac{3}{2}}$.", "level": "Level 1"}
+/// {"query": "6 / 2?"}"#;
+/// let (problems, bad) = read_from(rows.as_bytes(), "rows", OnBadRow::Skip)?;
+/// assert_eq!(problems[0].reference, "5");
+/// assert_eq!(problems[1].reference, r"\frac{3}{2}");
+/// assert_eq!(problems[1].metadata["level"], "Level 1");
+/// assert_eq!(bad[0].to_string(), "line 3: no `reference`, `answer` or `solution`");
+/// # Ok::<(), dart_math::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_from(
+    reader: impl BufRead,
+    name: &str,
+    on_bad_row: OnBadRow,
+) -> Result<(Vec<Problem>, Vec<BadRow>)> {
+    let mut rows = Rows::new(reader);
+    let (mut problems, mut bad) = (Vec::<Problem>::new(), Vec::new());
+    let mut lines: HashMap<String, u64> = HashMap::new();
+    while let Some((line, row)) = rows.next().map_err(|error| Error::io(name, error))? {
+        let problem = row
+            .and_then(problem)
+            .and_then(|problem| match lines.get(&problem.id) {
+                Some(first) => Err(format!("id {:?} was line {first}'s already", problem.id)),
+                None => Ok(problem),
+            });
+        match (problem, on_bad_row) {
+            (Ok(problem), _) => {
+                lines.insert(problem.id.clone(), line);
+                problems.push(problem);
+            }
+            (Err(reason), OnBadRow::Skip) => bad.push(BadRow { line, reason }),
+            (Err(reason), OnBadRow::Fail) => {
+                return Err(Error::new(
+                    ErrorKind::Data,
+                    format!("{name}:{line}: {reason}"),
+                ));
+            }
+        }
+    }
+    if problems.is_empty() {
+        let reason = match bad.first() {
+            None => format!("{name}: no problems"),
+            Some(first) => format!("{name}: no problems, {} bad rows; {first}", bad.len()),
+        };
+        return Err(Error::new(ErrorKind::Data, reason));
+    }
+    Ok((problems, bad))
+}
+
+/// The problem of one row.
+fn problem(mut row: Map<String, Value>) -> Result<Problem, String> {
+    let id = take(&mut row, &["id"])?.map(|(_, id)| id);
+    let Some((_, question)) = take(&mut row, &["question", "problem", "query"])? else {
+        return Err("no `question`, `problem` or `query`".into());
+    };
+    let reference = match take(&mut row, &["reference", "answer", "solution"])? {
+        None => return Err("no `reference`, `answer` or `solution`".into()),
+        Some(("solution", solution)) => boxed(&solution)?.to_owned(),
+        Some(("answer", answer)) => match answer.rsplit_once("####") {
+            Some((_, answer)) if answer.trim().is_empty() => {
+                return Err("nothing after the last `####` of `answer`".into());
+            }
+            Some((_, answer)) => answer.trim().to_owned(),
+            None => answer,
+        },
+        Some((_, reference)) => reference,
+    };
+    let mut problem = Problem::new(question, reference);
+    problem.id = id.unwrap_or(problem.id);
+    problem.metadata = row;
+    Ok(problem)
+}
+
+/// Takes the first of these fields that is there out of a row; `null` is as good as not there.
+fn take<'n>(
+    row: &mut Map<String, Value>,
+    names: &[&'n str],
+) -> Result<Option<(&'n str, String)>, String> {
+    for &name in names {
+        let text = match row.get(name) {
+            None | Some(Value::Null) => continue,
+            Some(Value::String(text)) => text.trim().to_owned(),
+            Some(Value::Number(number)) => number.to_string(),
+            Some(_) => return Err(format!("`{name}` is neither a text nor a number")),
+        };
+        if text.is_empty() {
+            return Err(format!("`{name}` is empty"));
+        }
+        row.shift_remove(name);
+        return Ok(Some((name, text)));
+    }
+    Ok(None)
+}
+
+/// What the last `\boxed` (or `\fbox`) of a solution encloses.
+fn boxed(solution: &str) -> Result<&str, String> {
+    let last = ["\\boxed", "\\fbox"]
+        .into_iter()
+        .filter_map(|command| solution.rfind(command).map(|at| at + command.len()))
+        .max();
+    let Some(start) = last else {
+        return Err("no `\\boxed` in `solution`".into());
+    };
+    let rest = solution[start..].trim_start();
+    let content = match rest.strip_prefix('{') {
+        // `\boxed 5` goes to the end of its formula.
+        None => rest.split(['$', '\n']).next().unwrap_or(rest),
+        Some(inside) => {
+            let mut depth = 1;
+            let mut escaped = false;
+            let end = inside.bytes().position(|byte| {
+                match byte {
+                    _ if escaped => escaped = false,
+                    b'\\' => escaped = true,
+                    b'{' => depth += 1,
+                    b'}' => depth -= 1,
+                    _ => {}
+                }
+                depth == 0
+            });
+            match end {
+                Some(end) => &inside[..end],
+                None => return Err("the last `\\boxed` of `solution` is not closed".into()),
+            }
+        }
+    };
+    match content.trim() {
+        "" => Err("the last `\\boxed` of `solution` is empty".into()),
+        content => Ok(content),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::boxed;
+
+    #[test]
+    fn the_last_box_counts_with_its_braces() {
+        assert_eq!(
+            boxed(r"$\boxed{1}$ or rather $\boxed{\frac{1}{2}}$."),
+            Ok(r"\frac{1}{2}")
+        );
+        assert_eq!(boxed(r"\boxed{\{1, \}2\}}"), Ok(r"\{1, \}2\}"));
+        assert_eq!(boxed(r"$\boxed 7$."), Ok("7"));
+        assert_eq!(boxed(r"$\fbox{ x }$"), Ok("x"));
+        assert_eq!(boxed(r"\boxed{a \\ }"), Ok(r"a \\"));
+        assert!(boxed(r"\boxed{1").unwrap_err().contains("not closed"));
+        assert!(boxed(r"\boxed{ }").unwrap_err().contains("empty"));
+        assert!(boxed(r"\boxed").unwrap_err().contains("empty"));
+        assert!(boxed("5").unwrap_err().contains("no `\\boxed`"));
+    }
+}

@@ -1,0 +1,337 @@
+//! The table that shows what difficulty-aware sampling is for: responses by level, beside those
+//! that the same number of responses would be made of had every problem been tried equally often.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::ProblemRecord;
+
+/// One level's row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Level {
+    /// The `level` of its problems' metadata, or a range of pass rates.
+    pub name: String,
+    /// Problems of the level.
+    pub problems: usize,
+    /// Their trials.
+    pub trials: u64,
+    /// Correct ones among them.
+    pub correct: u64,
+    /// Mean of the problems' pass rates, over those that were tried. (Not correct / trials, in
+    /// which hard problems weigh more, since they were tried more.)
+    pub pass_rate: Option<f64>,
+    /// Responses kept.
+    pub kept: u64,
+    /// Problems without any.
+    pub bare: u64,
+    /// Responses that the vanilla baseline may be expected to keep.
+    pub vanilla_kept: f64,
+    /// Problems that the baseline may be expected to leave without any.
+    pub vanilla_bare: f64,
+}
+
+/// A run by level of difficulty, beside the vanilla baseline at equal size.
+///
+/// The baseline tries every problem equally often, t times, and keeps every correct response. A
+/// problem of pass rate p then has t p responses in expectation, and none at all with probability
+/// (1 - p)^t. t is chosen so that the baseline keeps as many responses in all as the run did:
+/// t = kept / Σ p. p is each problem's own estimate ([`Tally::pass_rate`](crate::Tally::pass_rate)).
+///
+/// ```
+/// use std::sync::Arc;
+/// use dart_math::{Problem, ProblemRecord, StopReason, Tally, report::LevelTable};
+///
+/// let record = |level: u32, trials, correct, kept| {
+///     let mut problem = Problem::new(format!("question {level}"), "1");
+///     problem.metadata.insert("level".into(), level.into());
+///     ProblemRecord {
+///         problem: Arc::new(problem),
+///         tally: Tally { trials, correct, at_success: false },
+///         target: Some(kept),
+///         kept,
+///         stop: StopReason::TargetMet,
+///     }
+/// };
+/// let table = LevelTable::new(&[record(1, 4, 4, 1), record(2, 40, 10, 9)]);
+/// assert_eq!(table.vanilla_trials, Some(8.0));
+/// assert_eq!(table.levels[1].kept, 9);
+/// assert_eq!(table.levels[1].vanilla_kept, 2.0);
+/// print!("{table}");
+/// ```
+#[must_use]
+#[derive(Debug, Clone, PartialEq)]
+pub struct LevelTable {
+    /// The levels, the easiest first.
+    pub levels: Vec<Level>,
+    /// The sums (and the mean pass rate) over all levels.
+    pub total: Level,
+    /// Trials per problem of the baseline, `None` where no problem was ever solved.
+    pub vanilla_trials: Option<f64>,
+}
+
+/// How rows are ordered: by number where the level has one, those without a level last.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Numbered(u64, String),
+    Named(String),
+    None,
+}
+
+impl LevelTable {
+    /// The table of a run's problems: by the `level` in their metadata, or, where none has one, by
+    /// pass rate.
+    pub fn new(problems: &[ProblemRecord]) -> Self {
+        let rate = |record: &ProblemRecord| record.tally.pass_rate().unwrap_or(0.0);
+        let kept: u64 = problems.iter().map(|record| u64::from(record.kept)).sum();
+        let rates: f64 = problems.iter().map(rate).sum();
+        let vanilla_trials = (rates > 0.0).then(|| kept as f64 / rates);
+
+        let by_metadata = problems.iter().any(|record| level(record).is_some());
+        let mut groups: BTreeMap<Key, Vec<&ProblemRecord>> = BTreeMap::new();
+        for record in problems {
+            let key = match by_metadata {
+                true => level(record).map_or(Key::None, key),
+                false => bucket(record),
+            };
+            groups.entry(key).or_default().push(record);
+        }
+        let levels = groups
+            .into_iter()
+            .map(|(key, group)| {
+                let name = match key {
+                    Key::Numbered(_, name) | Key::Named(name) => name,
+                    Key::None => "none".into(),
+                };
+                sum(name, &group, vanilla_trials)
+            })
+            .collect();
+        let all: Vec<&ProblemRecord> = problems.iter().collect();
+        LevelTable {
+            levels,
+            total: sum("all".into(), &all, vanilla_trials),
+            vanilla_trials,
+        }
+    }
+}
+
+fn sum(name: String, records: &[&ProblemRecord], vanilla_trials: Option<f64>) -> Level {
+    let rates: Vec<f64> = records
+        .iter()
+        .filter_map(|record| record.tally.pass_rate())
+        .collect();
+    let trials = vanilla_trials.unwrap_or(0.0);
+    let untried = (records.len() - rates.len()) as f64;
+    let total = |count: fn(&ProblemRecord) -> u32| -> u64 {
+        records.iter().map(|record| u64::from(count(record))).sum()
+    };
+    Level {
+        name,
+        problems: records.len(),
+        trials: total(|record| record.tally.trials),
+        correct: total(|record| record.tally.correct),
+        pass_rate: (!rates.is_empty()).then(|| rates.iter().sum::<f64>() / rates.len() as f64),
+        kept: total(|record| record.kept),
+        bare: total(|record| u32::from(record.kept == 0)),
+        vanilla_kept: rates.iter().map(|rate| trials * rate).sum(),
+        vanilla_bare: untried + rates.iter().map(|p| (1.0 - p).powf(trials)).sum::<f64>(),
+    }
+}
+
+/// A problem's level as text.
+fn level(record: &ProblemRecord) -> Option<String> {
+    match record.problem.metadata.get("level")? {
+        Value::String(level) => Some(level.clone()),
+        Value::Number(level) => Some(level.to_string()),
+        _ => None,
+    }
+}
+
+/// "Level 10" comes after "Level 9".
+fn key(level: String) -> Key {
+    let digits = level.trim_start_matches(|c: char| !c.is_ascii_digit());
+    let end = digits.find(|c: char| !c.is_ascii_digit());
+    match digits[..end.unwrap_or(digits.len())].parse() {
+        Ok(number) => Key::Numbered(number, level),
+        Err(_) => Key::Named(level),
+    }
+}
+
+/// Fifths of the pass rate, the easiest first; problems never solved apart.
+fn bucket(record: &ProblemRecord) -> Key {
+    match record.tally.pass_rate() {
+        None => Key::None,
+        Some(0.0) => Key::Numbered(5, "0".into()),
+        Some(rate) => {
+            let fifth = ((rate * 5.0).ceil() as u64).clamp(1, 5);
+            let name = format!("{:.1}-{:.1}", (fifth - 1) as f64 / 5.0, fifth as f64 / 5.0);
+            Key::Numbered(5 - fifth, name)
+        }
+    }
+}
+
+impl fmt::Display for LevelTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let heads = [
+            "level",
+            "problems",
+            "trials",
+            "correct",
+            "pass rate",
+            "kept",
+            "share",
+            "vanilla",
+            "share",
+        ];
+        let share = |part: f64, whole: f64| match whole > 0.0 {
+            true => format!("{:.1} %", 100.0 * part / whole),
+            false => "-".into(),
+        };
+        let vanilla = self.vanilla_trials.is_some();
+        let row = |level: &Level| {
+            [
+                level.name.clone(),
+                level.problems.to_string(),
+                level.trials.to_string(),
+                level.correct.to_string(),
+                level
+                    .pass_rate
+                    .map_or("-".into(), |rate| format!("{rate:.3}")),
+                level.kept.to_string(),
+                share(level.kept as f64, self.total.kept as f64),
+                match vanilla {
+                    true => format!("{:.0}", level.vanilla_kept),
+                    false => "-".into(),
+                },
+                share(level.vanilla_kept, self.total.vanilla_kept),
+            ]
+        };
+        let mut rows = vec![heads.map(str::to_owned)];
+        rows.extend(self.levels.iter().map(row));
+        rows.push(row(&self.total));
+        let width = |column: usize| {
+            let widths = rows.iter().map(|row| row[column].chars().count());
+            widths.max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..heads.len()).map(width).collect();
+        let rule = "-".repeat(widths.iter().sum::<usize>() + 2 * (widths.len() - 1));
+        for (index, row) in rows.iter().enumerate() {
+            if index == 1 || index + 1 == rows.len() {
+                writeln!(f, "{rule}")?;
+            }
+            write!(f, "{:<1$}", row[0], widths[0])?;
+            for (cell, &width) in row.iter().zip(&widths).skip(1) {
+                write!(f, "  {cell:>width$}")?;
+            }
+            writeln!(f)?;
+        }
+        if let Some(trials) = self.vanilla_trials {
+            writeln!(
+                f,
+                "vanilla: the same number of responses, had each problem been tried {trials:.1} times"
+            )?;
+            writeln!(
+                f,
+                "problems without any response: {}, vanilla {:.1}",
+                self.total.bare, self.total.vanilla_bare
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{Problem, StopReason, Tally};
+
+    fn record(level: Option<Value>, trials: u32, correct: u32, kept: u32) -> ProblemRecord {
+        let mut problem = Problem::new("q", "r");
+        if let Some(level) = level {
+            problem.metadata.insert("level".into(), level);
+        }
+        ProblemRecord {
+            problem: Arc::new(problem),
+            tally: Tally {
+                trials,
+                correct,
+                at_success: false,
+            },
+            target: None,
+            kept,
+            stop: StopReason::TargetMet,
+        }
+    }
+
+    fn names(table: &LevelTable) -> Vec<&str> {
+        table.levels.iter().map(|level| &*level.name).collect()
+    }
+
+    #[test]
+    fn levels_are_ordered_by_number() {
+        let records = ["Level 10", "Level 9", "Level ?", "Level 1"]
+            .map(|name| record(Some(name.into()), 1, 1, 1));
+        let mut records = records.to_vec();
+        records.push(record(None, 1, 1, 1));
+        let table = LevelTable::new(&records);
+        assert_eq!(
+            names(&table),
+            ["Level 1", "Level 9", "Level 10", "Level ?", "none"]
+        );
+    }
+
+    #[test]
+    fn without_levels_pass_rates_group() {
+        let counts = [(10, 10), (10, 8), (10, 0), (10, 1), (0, 0), (3, 1)];
+        let records = counts.map(|(trials, correct)| record(None, trials, correct, correct));
+        assert_eq!(
+            names(&LevelTable::new(&records)),
+            ["0.8-1.0", "0.6-0.8", "0.2-0.4", "0.0-0.2", "0", "none"]
+        );
+    }
+
+    #[test]
+    fn the_baseline_keeps_as_much_in_all() {
+        let records = [
+            record(Some(1.into()), 8, 8, 1),
+            record(Some(1.into()), 8, 6, 3),
+            record(Some(2.into()), 100, 10, 10),
+            record(Some(2.into()), 64, 0, 0),
+        ];
+        let table = LevelTable::new(&records);
+        let trials = table.vanilla_trials.unwrap();
+        assert!((trials - 14.0 / 1.85).abs() < 1e-12);
+        let kept: f64 = table.levels.iter().map(|level| level.vanilla_kept).sum();
+        assert!((kept - 14.0).abs() < 1e-9);
+        assert!((table.total.vanilla_kept - 14.0).abs() < 1e-9);
+        assert_eq!(table.levels[1].pass_rate, Some(0.05));
+        assert_eq!(table.total.bare, 1);
+        let bare = 0.25f64.powf(trials) + 0.9f64.powf(trials) + 1.0;
+        assert!((table.total.vanilla_bare - bare).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_text_is_aligned() {
+        let records = [
+            record(Some(1.into()), 8, 8, 1),
+            record(Some(2.into()), 1000, 10, 10),
+        ];
+        let text = LevelTable::new(&records).to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[..6]
+                .iter()
+                .all(|line| line.chars().count() == lines[0].len()),
+            "{text}"
+        );
+        assert!(
+            text.contains("all           2    1008       18      0.505    11  100.0 %"),
+            "{text}"
+        );
+        let nothing = LevelTable::new(&[record(None, 3, 0, 0)]).to_string();
+        assert!(!nothing.contains("NaN"), "{nothing}");
+    }
+}

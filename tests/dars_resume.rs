@@ -1,0 +1,329 @@
+//! Journals: killed, cut, damaged, changed, resumed.
+
+mod scripted;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use dart_math::dars::{CancelHandle, Limits, Observer, Outcome, Prop2Diff, Run, RunStop, Uniform};
+use dart_math::data::DataSet;
+use dart_math::{ErrorKind, Problem, Result, Trial, TrialId};
+use scripted::{Schedule, Scripted, grader, problems};
+
+const RATES: [f64; 6] = [0.95, 0.6, 0.5, 0.3, 0.1, 0.0];
+
+fn limits() -> Limits {
+    Limits {
+        trials_per_problem: Some(60),
+        ..Limits::default()
+    }
+}
+
+fn resume(journal: &Path, generator: &Scripted, limits: Limits) -> Result<Outcome> {
+    Run::builder(problems(&RATES))
+        .strategy(Prop2Diff::with_pilot(12, 6))
+        .limits(limits)
+        .seed(5)
+        .journal(journal)
+        .build()?
+        .run(generator, &grader)
+}
+
+/// The bytes of the data set's files. The manifest has times, and is left out.
+fn files(outcome: &Outcome) -> Vec<(&'static str, Vec<u8>)> {
+    let directory = tempfile::tempdir().unwrap();
+    DataSet {
+        problems: &outcome.problems,
+        trials: &outcome.trials,
+        manifest: &outcome.manifest(),
+    }
+    .write(directory.path())
+    .unwrap();
+    let read = |name| (name, fs::read(directory.path().join(name)).unwrap());
+    let files = ["dataset.jsonl", "trials.jsonl", "problems.jsonl"].map(read);
+    files.to_vec()
+}
+
+/// The data set of a run that nothing disturbed.
+fn undisturbed() -> Vec<(&'static str, Vec<u8>)> {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("journal.jsonl");
+    files(&resume(&journal, &Scripted::default(), limits()).unwrap())
+}
+
+/// The trials that a journal has whole rows of.
+fn settled(journal: &[u8]) -> BTreeSet<TrialId> {
+    let text = String::from_utf8_lossy(journal);
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let rows = whole.lines().skip(1);
+    rows.map(|row| {
+        let trial: Trial = serde_json::from_str(row).unwrap();
+        TrialId {
+            problem: trial.problem[1..].parse().unwrap(),
+            number: trial.number,
+        }
+    })
+    .collect()
+}
+
+#[test]
+fn a_run_killed_anywhere_goes_on_as_if_nothing_had_happened() {
+    let whole = undisturbed();
+    for killed_after in [1, 5, 20, 60, 130] {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = directory.path().join("journal.jsonl");
+        let killed = Scripted::new(Schedule {
+            killed_after: Some(killed_after),
+            shuffle: 3,
+            ..Schedule::default()
+        });
+        let panic = catch_unwind(AssertUnwindSafe(|| resume(&journal, &killed, limits())));
+        assert!(panic.is_err(), "the generator was not killed");
+        let before = settled(&fs::read(&journal).unwrap());
+        assert!(before.len() < killed_after);
+
+        let again = Scripted::new(Schedule {
+            slots: 3,
+            shuffle: 9,
+            ..Schedule::default()
+        });
+        let outcome = resume(&journal, &again, limits()).unwrap();
+        assert_eq!(outcome.stop, RunStop::Finished);
+        assert_eq!(outcome.totals.resumed as usize, before.len());
+        let log = again.log();
+        let twice: Vec<_> = before
+            .iter()
+            .filter(|id| log.asked.contains_key(id))
+            .collect();
+        assert!(twice.is_empty(), "drawn again: {twice:?}");
+        assert!(
+            files(&outcome) == whole,
+            "another data set after {killed_after}"
+        );
+
+        // A finished run draws nothing, and its journal does not grow.
+        let length = fs::metadata(&journal).unwrap().len();
+        let idle = Scripted::default();
+        let outcome = resume(&journal, &idle, limits()).unwrap();
+        assert_eq!((outcome.stop, outcome.totals.drawn), (RunStop::Finished, 0));
+        assert!(idle.log().asked.is_empty());
+        assert_eq!(fs::metadata(&journal).unwrap().len(), length);
+        assert!(files(&outcome) == whole);
+    }
+}
+
+#[test]
+fn an_interrupted_run_keeps_all_that_was_graded() {
+    struct After(u32, CancelHandle, std::sync::atomic::AtomicU32);
+    impl Observer for After {
+        fn graded(&self, _: &Trial) {
+            if self.2.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1 == self.0 {
+                self.1.cancel();
+            }
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("journal.jsonl");
+    let mut calls = 0;
+    let last = loop {
+        calls += 1;
+        let handle = CancelHandle::new();
+        let observer = After(17, handle.clone(), 0.into());
+        let outcome = Run::builder(problems(&RATES))
+            .strategy(Prop2Diff::with_pilot(12, 6))
+            .limits(limits())
+            .seed(5)
+            .journal(&journal)
+            .observer(&observer)
+            .cancel(handle)
+            .build()
+            .unwrap()
+            .run(&Scripted::default(), &grader)
+            .unwrap();
+        if outcome.stop == RunStop::Finished {
+            break outcome;
+        }
+        assert_eq!(outcome.stop, RunStop::Interrupted);
+        assert!(calls < 100);
+    };
+    assert!(calls > 3);
+    assert!(files(&last) == undisturbed());
+}
+
+#[test]
+fn a_journal_cut_at_any_byte_is_resumed_or_begun_anew() {
+    let small = || {
+        Run::builder(problems(&[0.7, 0.4]))
+            .strategy(Uniform { k: 2 })
+            .seed(8)
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("journal.jsonl");
+    let run = |generator: &Scripted| {
+        let run = small().journal(&journal).build().unwrap();
+        run.run(generator, &grader).unwrap()
+    };
+    let whole = run(&Scripted::default());
+    let bytes = fs::read(&journal).unwrap();
+    for cut in 0..bytes.len() {
+        fs::write(&journal, &bytes[..cut]).unwrap();
+        let before = settled(&bytes[..cut]);
+        let generator = Scripted::default();
+        let outcome = run(&generator);
+        assert_eq!(outcome.trials, whole.trials, "cut at byte {cut}");
+        assert_eq!(outcome.problems, whole.problems, "cut at byte {cut}");
+        let log = generator.log();
+        assert!(
+            before.iter().all(|id| !log.asked.contains_key(id)),
+            "cut at byte {cut}"
+        );
+        assert_eq!(outcome.totals.resumed as usize, before.len());
+        // What is there now is a journal again.
+        assert_eq!(run(&Scripted::default()).totals.drawn, 0);
+    }
+}
+
+fn refusal(journal: &Path) -> String {
+    let error = resume(journal, &Scripted::default(), limits()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Journal);
+    error.to_string()
+}
+
+#[test]
+fn damaged_and_foreign_rows_are_refused_by_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("journal.jsonl");
+    let _ = resume(&journal, &Scripted::default(), limits()).unwrap();
+    let text = fs::read_to_string(&journal).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let check = |lines: &[&str], reason: &str| {
+        fs::write(&journal, lines.join("\n") + "\n").unwrap();
+        let before = fs::read(&journal).unwrap();
+        let message = refusal(&journal);
+        assert!(message.contains(reason), "{message} lacks {reason}");
+        assert_eq!(
+            fs::read(&journal).unwrap(),
+            before,
+            "a refused journal was changed"
+        );
+    };
+    let with = |index: usize, line: &str| {
+        let mut lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+        lines[index] = line.into();
+        lines
+    };
+    let changed = |index: usize, line: &str, reason: &str| {
+        let lines = with(index, line);
+        check(
+            &lines.iter().map(String::as_str).collect::<Vec<_>>(),
+            reason,
+        );
+    };
+    check(
+        &[&lines[..], &[lines[4]]].concat(),
+        &format!("jsonl:{}: trial", lines.len() + 1),
+    );
+    changed(3, &lines[3][..20], "jsonl:4: ");
+    changed(3, "", "jsonl:4: ");
+    changed(0, lines[3], "jsonl:1: not the header");
+    changed(0, "{\"question\": \"1 + 1?\"}", "jsonl:1: not the header");
+    changed(
+        5,
+        &lines[5].replace("\"problem\":\"p", "\"problem\":\"x"),
+        "jsonl:6: the run has no problem \"x",
+    );
+    let foreign: Trial = serde_json::from_str(lines[5]).unwrap();
+    let seed = format!("\"seed\":{}", foreign.seed);
+    changed(
+        5,
+        &lines[5].replace(&seed, "\"seed\":1"),
+        "has another run's seed",
+    );
+    changed(
+        0,
+        &lines[0].replace("\"journal\":1", "\"journal\":2"),
+        "version 2 of the format",
+    );
+    fs::write(&journal, "a file of something else").unwrap();
+    assert!(refusal(&journal).contains("not the header"));
+    assert_eq!(fs::read(&journal).unwrap(), b"a file of something else");
+}
+
+#[test]
+fn a_changed_configuration_is_refused_with_every_difference() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("journal.jsonl");
+    let _ = resume(&journal, &Scripted::default(), limits()).unwrap();
+    let refuse = |problems: Vec<Problem>, k, seed, limits: Limits| {
+        let error = Run::builder(problems)
+            .strategy(Prop2Diff::with_pilot(k, 6))
+            .limits(limits)
+            .seed(seed)
+            .journal(&journal)
+            .build()
+            .unwrap()
+            .run(&Scripted::default(), &grader)
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Journal);
+        error.to_string()
+    };
+    let message = refuse(problems(&RATES), 13, 6, limits());
+    assert!(message.contains("journal.jsonl is of a run with another configuration"));
+    assert!(
+        message.contains("seed was 5, is 6; strategy.k was 12, is 13"),
+        "{message}"
+    );
+    let message = refuse(problems(&RATES[..5]), 12, 5, limits());
+    assert!(
+        message.contains("problems.count was 6, is 5; problems.hash was"),
+        "{message}"
+    );
+    let lower = Limits {
+        trials_per_problem: Some(59),
+        tokens: Some(9),
+        ..Limits::default()
+    };
+    let message = refuse(problems(&RATES), 12, 5, lower);
+    assert!(
+        message.contains("limit trials_per_problem was 60, lowered to 59"),
+        "{message}"
+    );
+    assert!(
+        message.contains("limit tokens was null, lowered to 9"),
+        "{message}"
+    );
+}
+
+#[test]
+fn raised_limits_go_on_as_if_they_had_been_so_from_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("journal.jsonl");
+    for most in [7, 20, 60] {
+        let limits = Limits {
+            trials_per_problem: Some(most),
+            ..Limits::default()
+        };
+        let outcome = resume(&journal, &Scripted::default(), limits).unwrap();
+        let anew = directory.path().join(format!("anew-{most}.jsonl"));
+        let anew = resume(&anew, &Scripted::default(), limits).unwrap();
+        assert!(files(&outcome) == files(&anew), "raised to {most}");
+    }
+    // The last limits are the ones that may not be lowered.
+    let lower = Limits {
+        trials_per_problem: Some(20),
+        ..Limits::default()
+    };
+    let error = resume(&journal, &Scripted::default(), lower).unwrap_err();
+    assert!(error.to_string().contains("was 60, lowered to 20"));
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("none").join("journal.jsonl");
+    let error = resume(&journal, &Scripted::default(), limits()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io);
+    assert!(error.to_string().contains("journal.jsonl"));
+}
