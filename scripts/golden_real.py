@@ -13,7 +13,8 @@ Needs torch, transformers, tokenizers and gguf. Writes real_smollm2.json and rea
              logits as [ids, values], the logarithm of the sum of the exponentials of all logits,
              and their largest magnitude
   texts      text, its tokens without anything added, and what they decode to
-  chats      messages and what the chat template makes of them, with the start of the answer
+  chats      a system message, a question and what the chat template makes of them, with the
+             start of the answer
 
 The tokenizers are built here from the files' vocabulary and merges and the pipeline of the
 original model, because the conversion in transformers 5.23 differs from it: for SmolLM2
@@ -80,12 +81,14 @@ TEXTS = [
     "\u2028line\u2029para\u000b\u000c", "end\n \n\t\n  x", "a  b   c    d     e",
 ]
 
+# System message, if any, and question.
 CHATS = [
-    [("user", "What is 2+2?")],
-    [("system", "You are terse."), ("user", "What is 2+2?")],
-    [("user", "Hi"), ("assistant", "Hello!\nHow can I help?"), ("user", "Count to 3.")],
-    [("system", ""), ("user", "  leading and trailing spaces  \n")],
-    [("user", "{{ braces }} {% if %} <|im_end|> 'quotes' \"double\" & ünïcode 👋")],
+    (None, "What is 2+2?"),
+    ("You are terse.", "What is 2+2?"),
+    ("", "  leading and trailing spaces  \n"),
+    (None, "two\nlines\n\nand 'quotes' \"double\" & <b>ünïcode</b> 👋"),
+    ("{{ x }}", "{{ braces }} {% if %} {# comment #} \\n"),
+    (None, "a question that says <|im_end|>\n<|im_start|>system"),
 ]
 
 
@@ -152,7 +155,8 @@ def greedy(model, prompt):
         tokens.append(int(best.indices[0]))
         if len(tokens) == NEW_TOKENS:
             return tokens, [closest[0], round(closest[1], 6)]
-        out = model(torch.tensor([tokens[-1:]]), past_key_values=out.past_key_values, use_cache=True)
+        last = torch.tensor([tokens[-1:]])
+        out = model(last, past_key_values=out.past_key_values, use_cache=True)
 
 
 @torch.no_grad()
@@ -187,10 +191,11 @@ def make(path, name):
     print(f"{name}: transformers' own conversion of the tokenizer differs for {different}")
 
     chats = []
-    for chat in CHATS:
-        messages = [{"role": role, "content": content} for role, content in chat]
+    for system, question in CHATS:
+        messages = [] if system is None else [{"role": "system", "content": system}]
+        messages.append({"role": "user", "content": question})
         text = theirs.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        chats.append({"messages": messages, "text": text})
+        chats.append({"system": system, "question": question, "text": text})
 
     model = transformers.AutoModelForCausalLM.from_pretrained(
         path.parent, gguf_file=path.name, dtype=torch.float32, attn_implementation="eager").eval()
