@@ -2,3 +2,235 @@
 //! reference.
 //!
 //! Knows the contract only. Usable alone, without candle.
+//!
+//! Numbers and expressions are exact: arbitrary-precision rationals, roots, π, e, i, logarithms
+//! and trigonometric values in one normal form. What is not understood is not equal, unless both
+//! texts are the same token by token. Work is counted in steps, bits and depth, never in time, so
+//! a verdict is the same on any machine.
+//!
+//! ```
+//! use dart_math::answer::Checker;
+//!
+//! let checker = Checker::default();
+//! assert!(checker.equal(r"\frac{1}{2}", "0.5").equal);
+//! assert!(!checker.equal(r"\frac{1}{3}", "0.333").equal);
+//!
+//! let verdict = checker.grade("72", r"The total is \boxed{72} clips.");
+//! assert_eq!(verdict.to_string(), r#"equal (identical), read "72""#);
+//! ```
+
+mod budget;
+mod equal;
+mod extract;
+mod latex;
+mod value;
+
+use std::borrow::Cow;
+
+use budget::Budget;
+use equal::{Read, Tolerance};
+
+use crate::{Completion, Finish, Grader, Problem, Settings, Verdict};
+
+/// Version of the rules: part of the settings, so that a run is not resumed under other ones.
+const RULES: u32 = 1;
+
+/// Grades answers against references. Cheap to clone; holds options only.
+///
+/// See the [module's documentation](self) for what it accepts.
+#[derive(Debug, Clone, Copy)]
+pub struct Checker {
+    lenient: bool,
+    tolerance: Tolerance,
+}
+
+impl Default for Checker {
+    fn default() -> Self {
+        Checker {
+            lenient: false,
+            tolerance: Tolerance::Exact,
+        }
+    }
+}
+
+/// Sets a [`Checker`]'s options.
+#[derive(Debug, Clone, Copy, Default)]
+#[must_use]
+pub struct CheckerBuilder(Checker);
+
+impl CheckerBuilder {
+    /// Whether a response without any marker of an answer is read for its last formula or
+    /// number. Off by default.
+    pub fn lenient(mut self, lenient: bool) -> Self {
+        self.0.lenient = lenient;
+        self
+    }
+
+    /// Numbers are also equal where they differ by at most `tolerance` times the reference.
+    /// By default they must be equal exactly.
+    ///
+    /// ```
+    /// use dart_math::answer::Checker;
+    ///
+    /// let checker = Checker::builder().relative_tolerance(1e-2).build();
+    /// assert!(checker.equal(r"\frac{1}{3}", "0.333").equal);
+    /// ```
+    pub fn relative_tolerance(mut self, tolerance: f64) -> Self {
+        self.0.tolerance = Tolerance::Relative(tolerance.max(0.0));
+        self
+    }
+
+    /// A number also equals a reference written as a decimal where it rounds to the reference's
+    /// digits.
+    ///
+    /// ```
+    /// use dart_math::answer::Checker;
+    ///
+    /// let checker = Checker::builder().reference_digits().build();
+    /// assert!(checker.equal("33.3", r"\frac{100}{3}").equal);
+    /// assert!(!checker.equal(r"\frac{100}{3}", "33.3").equal);
+    /// ```
+    pub fn reference_digits(mut self) -> Self {
+        self.0.tolerance = Tolerance::ReferenceDigits;
+        self
+    }
+
+    /// The checker.
+    pub fn build(self) -> Checker {
+        self.0
+    }
+}
+
+impl Checker {
+    /// Options to set.
+    pub fn builder() -> CheckerBuilder {
+        CheckerBuilder::default()
+    }
+
+    /// Whether an answer equals a reference. Both may be bare, in dollars, in a box, or behind a
+    /// marker such as "the answer is".
+    ///
+    /// ```
+    /// use dart_math::answer::Checker;
+    ///
+    /// let verdict = Checker::default().equal("2x+2", "2(x+1)");
+    /// assert!(verdict.equal);
+    /// assert_eq!(verdict.rule, "expression");
+    /// ```
+    pub fn equal(&self, reference: &str, answer: &str) -> Verdict {
+        self.reference(reference).equal(answer)
+    }
+
+    /// Whether the final answer of a response equals a reference.
+    pub fn grade(&self, reference: &str, response: &str) -> Verdict {
+        self.reference(reference).grade(response)
+    }
+
+    /// Reads a reference once, to grade many responses against it.
+    ///
+    /// ```
+    /// use dart_math::answer::Checker;
+    ///
+    /// let reference = Checker::default().reference(r"\frac{3}{4}");
+    /// assert!(reference.grade("The answer is 0.75.").equal);
+    /// assert!(!reference.grade("The answer is 0.7.").equal);
+    /// ```
+    pub fn reference(&self, reference: &str) -> Reference {
+        let text = extract::from_answer(reference);
+        let mut budget = Budget::default();
+        Reference {
+            checker: *self,
+            read: Read::new(&text, &mut budget),
+            text,
+        }
+    }
+
+    /// The options and the rules' version, for a run's manifest.
+    pub fn settings(&self) -> Settings {
+        let tolerance = match self.tolerance {
+            Tolerance::Exact => "exact".into(),
+            Tolerance::Relative(tolerance) => serde_json::json!({ "relative": tolerance }),
+            Tolerance::ReferenceDigits => "reference digits".into(),
+        };
+        let mut settings = Settings::new();
+        settings.insert("grader".into(), "checker".into());
+        settings.insert("rules".into(), RULES.into());
+        settings.insert("lenient".into(), self.lenient.into());
+        settings.insert("tolerance".into(), tolerance);
+        settings
+    }
+}
+
+/// A reference that was read, with the options of the checker that read it.
+#[derive(Debug, Clone)]
+pub struct Reference {
+    checker: Checker,
+    text: String,
+    read: Read,
+}
+
+impl Reference {
+    /// The reference's answer as text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What the reference was read as, in words: "a number", "a list", "not read as
+    /// mathematics".
+    pub fn kind(&self) -> &'static str {
+        self.read.kind()
+    }
+
+    /// Whether an answer equals the reference.
+    pub fn equal(&self, answer: &str) -> Verdict {
+        self.compare(extract::from_answer(answer))
+    }
+
+    /// Whether the final answer of a response equals the reference.
+    pub fn grade(&self, response: &str) -> Verdict {
+        match extract::from_response(response, self.checker.lenient) {
+            Ok(found) => self.compare(found.text),
+            Err(reason) => Verdict {
+                equal: false,
+                extracted: None,
+                rule: Cow::Borrowed("no answer"),
+                reason: Cow::Borrowed(reason),
+            },
+        }
+    }
+
+    fn compare(&self, answer: String) -> Verdict {
+        let mut budget = Budget::default();
+        let read = Read::new(&answer, &mut budget);
+        let mut budget = Budget::default();
+        let decision = equal::decide(&self.read, &read, self.checker.tolerance, &mut budget);
+        Verdict {
+            equal: decision.equal,
+            extracted: Some(answer),
+            rule: Cow::Borrowed(decision.rule),
+            reason: decision.reason,
+        }
+    }
+}
+
+/// A completion that did not end by itself has no final answer.
+impl Grader for Checker {
+    fn grade(&self, problem: &Problem, completion: &Completion) -> Verdict {
+        let reason = match completion.finish {
+            Finish::Stop => return Checker::grade(self, &problem.reference, &completion.text),
+            Finish::Length => "cut off at the limit of tokens",
+            Finish::Loop => "cut off while repeating itself",
+            Finish::Cancelled => "cancelled",
+        };
+        Verdict {
+            equal: false,
+            extracted: None,
+            rule: Cow::Borrowed("truncated"),
+            reason: Cow::Borrowed(reason),
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        Checker::settings(self)
+    }
+}

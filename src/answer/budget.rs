@@ -1,0 +1,83 @@
+//! The bound on the work of one comparison: steps, bits and depth are counted, never time, so a
+//! verdict is the same on any machine. Knows nothing of what the steps are spent on.
+
+/// Longest text, in bytes, that is read as mathematics; longer ones are only compared verbatim.
+pub(super) const MAX_INPUT: usize = 16 * 1024;
+
+/// Deepest nesting of a tree, of a value, or of one evaluation inside another.
+pub(super) const MAX_DEPTH: u32 = 120;
+
+/// Longest integer, in bits, that is computed with (about 12,000 decimal digits).
+pub(super) const MAX_BITS: usize = 40_000;
+
+/// Steps of one comparison. A step is about one token, tree node or product of two terms.
+pub(super) const MAX_STEPS: u32 = 60_000;
+
+/// Why a computation ended without a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The steps, bits or depth ran out.
+    Limit,
+    /// The mathematics is of a kind that has no value here, or has none at all (`1/0`).
+    Unknown,
+}
+
+/// What is left to spend.
+#[derive(Debug, Clone)]
+pub(super) struct Budget {
+    left: u32,
+    depth: u32,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Budget {
+            left: MAX_STEPS,
+            depth: 0,
+        }
+    }
+}
+
+impl Budget {
+    /// Pays for `steps` steps.
+    pub(super) fn spend(&mut self, steps: usize) -> Result<(), Stop> {
+        let steps = u32::try_from(steps).unwrap_or(u32::MAX);
+        match self.left.checked_sub(steps) {
+            Some(left) => {
+                self.left = left;
+                Ok(())
+            }
+            None => {
+                self.left = 0;
+                Err(Stop::Limit)
+            }
+        }
+    }
+
+    /// Pays for an operation on integers of so many bits, and refuses those that are too long.
+    pub(super) fn spend_bits(&mut self, bits: usize) -> Result<(), Stop> {
+        if bits > MAX_BITS {
+            return Err(Stop::Limit);
+        }
+        self.spend(1 + bits / 2048)
+    }
+
+    /// Goes one level down; [`leave`](Self::leave) comes back.
+    pub(super) fn enter(&mut self) -> Result<(), Stop> {
+        if self.depth >= MAX_DEPTH {
+            return Err(Stop::Limit);
+        }
+        self.depth += 1;
+        self.spend(1)
+    }
+
+    /// Comes back from a level.
+    pub(super) fn leave(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+    }
+
+    /// Steps spent so far.
+    pub(super) fn spent(&self) -> u32 {
+        MAX_STEPS - self.left
+    }
+}

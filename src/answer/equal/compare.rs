@@ -1,0 +1,478 @@
+//! Comparison of values, kind by kind.
+
+use dashu_ratio::RBig;
+
+use crate::answer::budget::{Budget, Stop};
+use crate::answer::value::{
+    Equation, Fraction, Scalar, Unit, Value, as_reals, bare, is_negative, to_real, whole,
+    word_number,
+};
+
+/// How far a decimal may be off.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Tolerance {
+    /// Not at all, but for decimals of 12 significant digits and more, which went through
+    /// floating point.
+    Exact,
+    /// By so much of the reference's size.
+    Relative(f64),
+    /// By what rounding to the reference's digits takes away.
+    ReferenceDigits,
+}
+
+/// Significant digits from which a decimal stands for all that rounds to it.
+const FLOATING_DIGITS: usize = 12;
+
+/// One comparison: reference on the left, answer on the right.
+pub(super) struct Comparison<'a> {
+    tolerance: Tolerance,
+    budget: &'a mut Budget,
+    rule: &'static str,
+}
+
+type Compared = Result<bool, Stop>;
+
+impl<'a> Comparison<'a> {
+    pub(super) fn new(tolerance: Tolerance, budget: &'a mut Budget) -> Self {
+        Comparison {
+            tolerance,
+            budget,
+            rule: "kind",
+        }
+    }
+
+    /// The rule that decided on the outermost values.
+    pub(super) fn rule(&self) -> &'static str {
+        self.rule
+    }
+
+    /// Whether two values are equal.
+    pub(super) fn values(&mut self, left: &Value, right: &Value) -> Compared {
+        self.budget.enter()?;
+        let (result, rule) = self.dispatch(left, right)?;
+        self.rule = rule;
+        self.budget.leave();
+        Ok(result)
+    }
+
+    fn dispatch(&mut self, left: &Value, right: &Value) -> Result<(bool, &'static str), Stop> {
+        use Value::{
+            Based, Cases, Clock, Congruence, Date, Degrees, Equation as Eq, Inequalities, Infinite,
+            List, Matrix, Percent, Quantity, Ratio, Reals, Scalar as Sc, Set, Square, Text, Tuple,
+        };
+        Ok(match (left, right) {
+            (Sc(a), Sc(b)) => {
+                let rule = if a.value.is_constant() && b.value.is_constant() {
+                    "number"
+                } else {
+                    "expression"
+                };
+                (self.scalars(a, b)?, rule)
+            }
+            (Eq(a), Eq(b)) => (self.equations(a, b)?, "equation"),
+            (Eq(a), _) if a.name.is_some() && !a.negated && !matches!(right, List(_)) => {
+                (self.values(&a.value, right)?, "equation")
+            }
+            (_, Eq(b)) if b.name.is_some() && !b.negated && !matches!(left, List(_)) => {
+                (self.values(left, &b.value)?, "equation")
+            }
+            (Percent(a), Percent(b)) => (a.same(b, self.budget)?, "percent"),
+            (Percent(a), Sc(b)) => (self.percent(a, &b.value)?, "percent"),
+            (Sc(a), Percent(b)) => (self.percent(b, &a.value)?, "percent"),
+            (Degrees(a), Degrees(b)) => (a.same(b, self.budget)?, "degrees"),
+            (Degrees(a), Sc(b)) => (a.same(&b.value, self.budget)?, "degrees"),
+            (Sc(a), Degrees(b)) => (a.value.same(b, self.budget)?, "degrees"),
+            (Quantity(a, unit), Quantity(b, other)) => {
+                (self.quantities(a, unit, b, other)?, "unit")
+            }
+            (Quantity(a, _), b @ (Sc(_) | Clock(_) | Percent(_) | Degrees(_))) => {
+                (self.values(a, b)?, "unit")
+            }
+            (a @ (Sc(_) | Clock(_) | Percent(_) | Degrees(_)), Quantity(b, _)) => {
+                (self.values(a, b)?, "unit")
+            }
+            (Infinite(a), Infinite(b)) => (a == b, "infinity"),
+            (Infinite(a), Quantity(b, _)) | (Quantity(b, _), Infinite(a)) => {
+                (matches!(&**b, Infinite(b) if a == b), "infinity")
+            }
+            (Based(a, base), Based(b, other)) => {
+                let trim = |digits: &str| digits.trim_start_matches('0').to_owned();
+                (base == other && trim(a) == trim(b), "base")
+            }
+            (Based(digits, _), Sc(other)) | (Sc(other), Based(digits, _)) => {
+                let number = dashu_int::UBig::from_str_radix(digits, 10);
+                let number = number.map_err(|_| Stop::Unknown)?;
+                let same = other.value.as_rational() == Some(RBig::from(number));
+                (same, "base")
+            }
+            (Clock(a), Clock(b)) => (a == b, "time"),
+            (Date(a), Date(b)) => (a == b, "date"),
+            (Ratio(a), Ratio(b)) => (self.ratios(a, b)?, "ratio"),
+            (Ratio(a), Clock(b)) | (Clock(b), Ratio(a)) => {
+                let b: Vec<Fraction> = b.iter().map(|&x| Fraction::whole(x.into())).collect();
+                (self.ratios(a, &b)?, "ratio")
+            }
+            (Congruence(a, r, m), Congruence(b, s, n)) => {
+                let same = a.same(b, self.budget)? && m.same(n, self.budget)?;
+                (same && self.congruent(r, s, m)?, "congruence")
+            }
+            (Matrix(a), Matrix(b)) => (self.matrices(a, b)?, "matrix"),
+            (Matrix(rows), Tuple(items) | List(items))
+            | (Tuple(items) | List(items), Matrix(rows)) => {
+                let is_column = rows.iter().all(|row| row.len() == 1);
+                if !is_column || rows.len() != items.len() {
+                    (false, "matrix")
+                } else {
+                    let mut same = true;
+                    for (row, item) in rows.iter().zip(items) {
+                        same = same && self.values(&Value::scalar(row[0].clone()), item)?;
+                    }
+                    (same, "matrix")
+                }
+            }
+            (Tuple(a), Tuple(b)) => (self.in_order(a, b)?, "tuple"),
+            (Square(a), Square(b)) => (self.in_order(a, b)?, "interval"),
+            (List(a), List(b)) => (self.lists(a, b)?, "list"),
+            (Set(a), Set(b)) => (self.sets(a, b)?, "set"),
+            (Set(a), List(b)) | (List(b), Set(a)) => (self.sets(a, &stripped(b))?, "set"),
+            (List(a), Tuple(b)) | (Tuple(b), List(a)) if distinct_names(a) => {
+                (self.in_order(&stripped(a), b)?, "tuple")
+            }
+            (Cases(a), Cases(b)) => (self.cases(a, b)?, "piecewise"),
+            (Inequalities(a), Inequalities(b)) => (self.inequalities(a, b)?, "inequality"),
+            (
+                Reals(..) | Inequalities(_) | Tuple(_) | Square(_) | Set(_) | Eq(_),
+                Reals(..) | Inequalities(_) | Tuple(_) | Square(_) | Set(_) | Eq(_),
+            ) => (self.reals(left, right)?, "interval"),
+            (Text(text), other) | (other, Text(text)) => match (word_number(text), other) {
+                (Some(number), Sc(scalar)) => {
+                    (scalar.value.as_small() == Some(number), "number word")
+                }
+                (_, Text(other)) => {
+                    let number = word_number(text);
+                    (number.is_some() && number == word_number(other), "text")
+                }
+                _ => (false, "text"),
+            },
+            _ => (false, "kind"),
+        })
+    }
+
+    fn scalars(&mut self, left: &Scalar, right: &Scalar) -> Compared {
+        if left.value.same(&right.value, self.budget)? {
+            return Ok(true);
+        }
+        if !left.value.is_constant() || !right.value.is_constant() {
+            return Ok(false);
+        }
+        for (decimal, exact) in [(left, right), (right, left)] {
+            if decimal.decimal.is_some_and(|n| n >= FLOATING_DIGITS)
+                && self.within_unit(&decimal.value, &exact.value, FLOATING_DIGITS)?
+            {
+                return Ok(true);
+            }
+        }
+        match self.tolerance {
+            Tolerance::Exact => Ok(false),
+            Tolerance::Relative(tolerance) => {
+                let (Some(a), Some(b)) = (to_real(&left.value), to_real(&right.value)) else {
+                    return Ok(false);
+                };
+                Ok((a.value - b.value).abs() <= tolerance * a.value.abs())
+            }
+            Tolerance::ReferenceDigits => match left.decimal {
+                Some(digits) => self.rounds_to(&left.value, &right.value, digits),
+                None => Ok(false),
+            },
+        }
+    }
+
+    /// Whether two constants differ by at most one unit of the first's `digits`-th digit.
+    fn within_unit(&mut self, decimal: &Fraction, exact: &Fraction, digits: usize) -> Compared {
+        self.within(decimal, exact, digits, &RBig::ONE)
+    }
+
+    fn rounds_to(&mut self, decimal: &Fraction, exact: &Fraction, digits: usize) -> Compared {
+        let half = RBig::ONE / whole(2);
+        self.within(decimal, exact, digits, &half)
+    }
+
+    fn within(
+        &mut self,
+        decimal: &Fraction,
+        exact: &Fraction,
+        digits: usize,
+        units: &RBig,
+    ) -> Compared {
+        let Some(decimal) = decimal.as_rational() else {
+            return Ok(false);
+        };
+        if decimal.is_zero() {
+            return Ok(false);
+        }
+        let size = if is_negative(&decimal) {
+            -decimal.clone()
+        } else {
+            decimal.clone()
+        };
+        // One unit of the digit: a power of ten.
+        let mut unit = RBig::ONE;
+        let ten = whole(10);
+        let mut rounds = 0;
+        while size < unit {
+            unit /= &ten;
+            rounds += 1;
+            self.budget.spend(1 + rounds / 64)?;
+        }
+        while size >= &unit * &ten {
+            unit *= &ten;
+            rounds += 1;
+            self.budget.spend(1 + rounds / 64)?;
+        }
+        for _ in 1..digits {
+            unit /= &ten;
+            self.budget.spend(1)?;
+        }
+        let bound = unit * units;
+        match exact.as_rational() {
+            Some(exact) => {
+                let difference = decimal - exact;
+                let difference = if is_negative(&difference) {
+                    -difference
+                } else {
+                    difference
+                };
+                Ok(difference <= bound)
+            }
+            None => {
+                let Some(exact) = to_real(exact) else {
+                    return Ok(false);
+                };
+                let difference = (decimal.to_f64_fast() - exact.value).abs();
+                Ok(exact.error * 4.0 < bound.to_f64_fast() && difference <= bound.to_f64_fast())
+            }
+        }
+    }
+
+    fn percent(&mut self, percent: &Fraction, other: &Fraction) -> Compared {
+        if percent.same(other, self.budget)? {
+            return Ok(true);
+        }
+        let hundredfold = other.multiply(&Fraction::whole(100), self.budget)?;
+        percent.same(&hundredfold, self.budget)
+    }
+
+    fn quantities(&mut self, a: &Value, unit: &Unit, b: &Value, other: &Unit) -> Compared {
+        if unit == other {
+            return self.values(a, b);
+        }
+        if unit.dimensions != other.dimensions {
+            return Ok(false);
+        }
+        let (Value::Scalar(a), Value::Scalar(b)) = (a, b) else {
+            return Ok(false);
+        };
+        let a = a
+            .value
+            .multiply(&Fraction::rational(unit.scale.clone()), self.budget)?;
+        let b = b
+            .value
+            .multiply(&Fraction::rational(other.scale.clone()), self.budget)?;
+        a.same(&b, self.budget)
+    }
+
+    /// Equal as ratios: all pairs of terms in proportion.
+    fn ratios(&mut self, a: &[Fraction], b: &[Fraction]) -> Compared {
+        if a.len() != b.len() || a.iter().chain(b).any(Fraction::is_zero) {
+            return Ok(false);
+        }
+        for i in 1..a.len() {
+            let left = a[0].multiply(&b[i], self.budget)?;
+            let right = b[0].multiply(&a[i], self.budget)?;
+            if !left.same(&right, self.budget)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn congruent(&mut self, r: &Fraction, s: &Fraction, m: &Fraction) -> Compared {
+        if r.same(s, self.budget)? {
+            return Ok(true);
+        }
+        let difference = r.subtract(s, self.budget)?.as_rational();
+        Ok(match (difference, m.as_rational()) {
+            (Some(difference), Some(m)) if !m.is_zero() => (difference / m).is_int(),
+            _ => false,
+        })
+    }
+
+    fn matrices(&mut self, a: &[Vec<Fraction>], b: &[Vec<Fraction>]) -> Compared {
+        if a.len() != b.len() {
+            return Ok(false);
+        }
+        for (left, right) in a.iter().zip(b) {
+            if left.len() != right.len() {
+                return Ok(false);
+            }
+            for (x, y) in left.iter().zip(right) {
+                if !x.same(y, self.budget)? {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn in_order(&mut self, a: &[Value], b: &[Value]) -> Compared {
+        if a.len() != b.len() {
+            return Ok(false);
+        }
+        for (x, y) in a.iter().zip(b) {
+            if !self.values(x, y)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The same items in any order, repeats counted. Names decide together: where only one side
+    /// has any, only the values count.
+    fn lists(&mut self, a: &[Value], b: &[Value]) -> Compared {
+        if a.len() != b.len() {
+            return Ok(false);
+        }
+        let mut taken = vec![false; b.len()];
+        'next: for x in a {
+            for (y, taken) in b.iter().zip(&mut taken) {
+                if !*taken && self.values(x, y)? {
+                    *taken = true;
+                    continue 'next;
+                }
+            }
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// The same items in any order, repeats not counted.
+    fn sets(&mut self, a: &[Value], b: &[Value]) -> Compared {
+        Ok(self.included(a, b)? && self.included(b, a)?)
+    }
+
+    fn included(&mut self, a: &[Value], b: &[Value]) -> Compared {
+        'next: for x in a {
+            for y in b {
+                if self.values(x, y)? {
+                    continue 'next;
+                }
+            }
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn equations(&mut self, a: &Equation, b: &Equation) -> Compared {
+        if a.negated != b.negated {
+            return Ok(false);
+        }
+        if let (Some(left), Some(right)) = (&a.name, &b.name) {
+            if same_name(left, right) && self.values(&a.value, &b.value)? {
+                return Ok(true);
+            }
+        }
+        if let (Some(left), Some(right)) = (&a.difference, &b.difference) {
+            return Ok(left.proportional(right, self.budget)?.is_some());
+        }
+        Ok(false)
+    }
+
+    fn cases(&mut self, a: &[Vec<Value>], b: &[Vec<Value>]) -> Compared {
+        if a.len() != b.len() {
+            return Ok(false);
+        }
+        let mut taken = vec![false; b.len()];
+        'next: for x in a {
+            for (y, taken) in b.iter().zip(&mut taken) {
+                if !*taken && self.in_order(x, y)? {
+                    *taken = true;
+                    continue 'next;
+                }
+            }
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// The same constraints up to positive factors, or the same set of numbers for the same
+    /// variable.
+    fn inequalities(&mut self, a: &[(Fraction, bool)], b: &[(Fraction, bool)]) -> Compared {
+        if a.len() == b.len() {
+            let mut taken = vec![false; b.len()];
+            let mut all = true;
+            'next: for (x, closed) in a {
+                for ((y, other), taken) in b.iter().zip(&mut taken) {
+                    if *taken || closed != other {
+                        continue;
+                    }
+                    if let Some(ratio) = x.proportional(y, self.budget)? {
+                        if !is_negative(&ratio) {
+                            *taken = true;
+                            continue 'next;
+                        }
+                    }
+                }
+                all = false;
+                break;
+            }
+            if all {
+                return Ok(true);
+            }
+        }
+        let left = as_reals(&Value::Inequalities(a.to_vec()), self.budget)?;
+        let right = as_reals(&Value::Inequalities(b.to_vec()), self.budget)?;
+        match (left, right) {
+            (Some((left, x)), Some((right, y))) if x == y => left.same(&right, self.budget),
+            _ => Ok(false),
+        }
+    }
+
+    fn reals(&mut self, a: &Value, b: &Value) -> Compared {
+        match (as_reals(a, self.budget)?, as_reals(b, self.budget)?) {
+            (Some((left, x)), Some((right, y))) => {
+                if x.is_some() && y.is_some() && x != y {
+                    return Ok(false);
+                }
+                left.same(&right, self.budget)
+            }
+            _ => Ok(false),
+        }
+    }
+}
+
+/// Names that mean the same left side; `f(x)` and `y` are both the value of a function.
+fn same_name(left: &str, right: &str) -> bool {
+    let is_function = |name: &str| name.len() == 4 && name.ends_with("(x)");
+    left == right || left == "y" && is_function(right) || right == "y" && is_function(left)
+}
+
+/// Whether all items carry names and no two the same.
+fn distinct_names(items: &[Value]) -> bool {
+    let mut names = Vec::new();
+    for item in items {
+        match item {
+            Value::Equation(Equation {
+                name: Some(name),
+                negated: false,
+                ..
+            }) if !names.contains(&name) => names.push(name),
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// Items without their names, where all have one.
+fn stripped(items: &[Value]) -> Vec<Value> {
+    items.iter().cloned().map(bare).collect()
+}

@@ -1,0 +1,148 @@
+//! Whether two answers are equal: which values compare by which rule. Whatever is not understood
+//! is unequal unless the texts match token by token.
+
+mod compare;
+mod text;
+
+use std::borrow::Cow;
+
+use crate::answer::budget::{Budget, MAX_INPUT, Stop};
+use crate::answer::latex::{self, Tok, Token};
+use crate::answer::value::{self, Value};
+
+pub(super) use compare::Tolerance;
+
+/// A verdict's rule and reason, before it is put together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Decision {
+    pub(super) equal: bool,
+    pub(super) rule: &'static str,
+    pub(super) reason: Cow<'static, str>,
+}
+
+impl Decision {
+    fn yes(rule: &'static str) -> Self {
+        Decision {
+            equal: true,
+            rule,
+            reason: Cow::Borrowed(""),
+        }
+    }
+
+    fn no(rule: &'static str, reason: impl Into<Cow<'static, str>>) -> Self {
+        Decision {
+            equal: false,
+            rule,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// An answer, read once.
+#[derive(Debug, Clone)]
+pub(super) struct Read {
+    text: String,
+    tokens: Vec<Token>,
+    value: Result<Value, Stop>,
+}
+
+impl Read {
+    /// Reads an answer: its tokens, tree and value.
+    pub(super) fn new(text: &str, budget: &mut Budget) -> Read {
+        let text = text.trim();
+        let mut read = Read {
+            text: text.to_owned(),
+            tokens: Vec::new(),
+            value: Err(Stop::Limit),
+        };
+        if text.len() > MAX_INPUT {
+            return read;
+        }
+        match latex::tokens(text, budget) {
+            Ok(tokens) => read.tokens = tokens,
+            Err(_) => return read,
+        }
+        read.value = match text::date(text) {
+            Some(date) => Ok(Value::Date(date)),
+            None => {
+                latex::tree(&read.tokens, budget).and_then(|tree| value::evaluate(&tree, budget))
+            }
+        };
+        read
+    }
+
+    /// What it was read as, in a word.
+    pub(super) fn kind(&self) -> &'static str {
+        match &self.value {
+            Ok(value) => value.kind(),
+            Err(Stop::Limit) => "too long or too deep to read",
+            Err(Stop::Unknown) => "not read as mathematics",
+        }
+    }
+}
+
+/// Whether two answers are equal.
+pub(super) fn decide(
+    reference: &Read,
+    answer: &Read,
+    tolerance: Tolerance,
+    budget: &mut Budget,
+) -> Decision {
+    if answer.text.is_empty() || reference.text.is_empty() {
+        return Decision::no("empty", "one side is empty");
+    }
+    if reference.text == answer.text || text::identical(&reference.tokens, &answer.tokens) {
+        return Decision::yes("identical");
+    }
+    if let Some(decision) = text::choice(&reference.tokens, &answer.tokens) {
+        return decision;
+    }
+    let compared = match (&reference.value, &answer.value) {
+        (Ok(left), Ok(right)) => {
+            let mut comparison = compare::Comparison::new(tolerance, budget);
+            match comparison.values(left, right) {
+                Ok(true) => return Decision::yes(comparison.rule()),
+                Ok(false) => Ok(comparison.rule()),
+                Err(stop) => Err(stop),
+            }
+        }
+        (Err(stop), _) | (_, Err(stop)) => Err(*stop),
+    };
+    if compared == Err(Stop::Limit) {
+        return Decision::no("undecided", "the bound on steps, bits or depth was reached");
+    }
+    let is_prose = |read: &Read| match &read.value {
+        Ok(Value::Text(_)) => true,
+        Ok(_) => false,
+        Err(_) => true,
+    };
+    if is_prose(reference) || is_prose(answer) {
+        if text::same_words(&reference.tokens, &answer.tokens) {
+            return Decision::yes("text");
+        }
+        let unread = if reference.value.is_err() {
+            "the reference is not read as mathematics and the texts differ"
+        } else if answer.value.is_err() {
+            "the answer is not read as mathematics and the texts differ"
+        } else {
+            "the texts differ"
+        };
+        return Decision::no("text", unread);
+    }
+    match compared {
+        Ok(rule) => Decision::no(
+            rule,
+            if reference.kind() == answer.kind() {
+                Cow::Borrowed("not shown to be equal")
+            } else {
+                Cow::Owned(format!("{} against {}", reference.kind(), answer.kind()))
+            },
+        ),
+        Err(_) => Decision::no("unread", "a part has no value that is known here"),
+    }
+}
+
+/// Whether a token is only punctuation at the end of a sentence.
+fn is_stop(token: &Token) -> bool {
+    matches!(token.tok, Tok::Symbol('.' | ',') | Tok::NewLine)
+}

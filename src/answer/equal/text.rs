@@ -1,0 +1,172 @@
+//! Answers as text: the same tokens, the same words, choice letters and dates.
+
+use super::{Decision, is_stop};
+use crate::answer::latex::{Tok, Token};
+
+/// Tokens without the punctuation that ends a sentence.
+fn trimmed(tokens: &[Token]) -> &[Token] {
+    let mut end = tokens.len();
+    while end > 0 && is_stop(&tokens[end - 1]) {
+        end -= 1;
+    }
+    &tokens[..end]
+}
+
+/// Whether two texts are the same tokens.
+pub(super) fn identical(left: &[Token], right: &[Token]) -> bool {
+    let (left, right) = (trimmed(left), trimmed(right));
+    !left.is_empty()
+        && left.len() == right.len()
+        && left.iter().zip(right).all(|(a, b)| a.tok == b.tok)
+}
+
+/// Whether two texts are the same words and tokens, case folded in words.
+pub(super) fn same_words(left: &[Token], right: &[Token]) -> bool {
+    let (left, right) = (words(left), words(right));
+    !left.is_empty() && (left == right || alias(&left).is_some() && alias(&left) == alias(&right))
+}
+
+/// Words that mean yes or no.
+fn alias(words: &[String]) -> Option<bool> {
+    match words {
+        [word] if word == "yes" || word == "true" => Some(true),
+        [word] if word == "no" || word == "false" => Some(false),
+        _ => None,
+    }
+}
+
+/// The words of a text; other tokens stand for themselves.
+fn words(tokens: &[Token]) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut glued = String::new();
+    for token in trimmed(tokens) {
+        let letters = match &token.tok {
+            Tok::Letter(c) => Some(c.to_string()),
+            Tok::Name(run) | Tok::Word(run) => Some(run.clone()),
+            _ => None,
+        };
+        match letters {
+            // A word that was read as a product of letters.
+            Some(letters) if !token.spaced && !glued.is_empty() => glued.push_str(&letters),
+            Some(letters) => {
+                flush(&mut glued, &mut words);
+                glued = letters;
+            }
+            None => {
+                flush(&mut glued, &mut words);
+                match &token.tok {
+                    Tok::Text(text) => {
+                        for word in text.split_whitespace() {
+                            let word = word.trim_matches(|c: char| matches!(c, ',' | '.' | '"'));
+                            if !word.is_empty() {
+                                words.push(word.to_lowercase());
+                            }
+                        }
+                    }
+                    Tok::Symbol('"' | '`' | '{' | '}') => {}
+                    Tok::Symbol(c) => words.push(c.to_string()),
+                    Tok::Number(literal) => words.push(format!("{literal:?}")),
+                    other => words.push(format!("{other:?}")),
+                }
+            }
+        }
+    }
+    flush(&mut glued, &mut words);
+    words
+}
+
+fn flush(glued: &mut String, words: &mut Vec<String>) {
+    if glued.is_empty() {
+        return;
+    }
+    // The case of a single letter tells variables apart.
+    let word = if glued.chars().count() == 1 {
+        glued.clone()
+    } else {
+        glued.to_lowercase()
+    };
+    words.push(word);
+    glued.clear();
+}
+
+/// A choice letter and whether anything stands behind it.
+fn letter(tokens: &[Token]) -> Option<(char, bool)> {
+    let upper = |c: char| ('A'..='J').contains(&c).then_some(c);
+    let tokens = trimmed(tokens);
+    match tokens {
+        [] => None,
+        [token] => match &token.tok {
+            Tok::Letter(c) => upper(*c).map(|c| (c, false)),
+            Tok::Text(text) => letter_of_text(text),
+            _ => None,
+        },
+        [first, second, third, rest @ ..]
+            if first.tok == Tok::Symbol('(') && third.tok == Tok::Symbol(')') =>
+        {
+            match &second.tok {
+                Tok::Letter(c) => upper(*c).map(|c| (c, !rest.is_empty())),
+                Tok::Text(text) => letter_of_text(text).map(|(c, _)| (c, !rest.is_empty())),
+                _ => None,
+            }
+        }
+        [first, rest @ ..] => match (&first.tok, &rest[0].tok) {
+            (Tok::Text(text), Tok::Symbol('+' | '-' | '=' | '^' | '_' | ',' | '/')) => {
+                let _ = text;
+                None
+            }
+            (Tok::Text(text), _) if text.starts_with('(') => {
+                letter_of_text(text).map(|(c, _)| (c, true))
+            }
+            (Tok::Letter(c), Tok::Symbol('.' | ':')) if rest.len() > 1 && rest[1].spaced => {
+                upper(*c).map(|c| (c, true))
+            }
+            _ => None,
+        },
+    }
+}
+
+fn letter_of_text(text: &str) -> Option<(char, bool)> {
+    let text = text.trim();
+    let (inner, rest) = match text.strip_prefix('(') {
+        Some(tail) => tail.split_once(')')?,
+        None => match text.split_once(['.', ':', ')']) {
+            Some((inner, rest)) => (inner, rest),
+            None => (text, ""),
+        },
+    };
+    let mut chars = inner.trim().chars();
+    let letter = chars.next().filter(char::is_ascii_uppercase)?;
+    if chars.next().is_some() || !('A'..='J').contains(&letter) {
+        return None;
+    }
+    Some((letter, !rest.trim().is_empty()))
+}
+
+/// The decision where one side is a choice letter alone and the other begins with one.
+pub(super) fn choice(reference: &[Token], answer: &[Token]) -> Option<Decision> {
+    let (left, more) = letter(reference)?;
+    let (right, even_more) = letter(answer)?;
+    if more && even_more {
+        return None;
+    }
+    Some(if left == right {
+        Decision::yes("choice")
+    } else {
+        Decision::no("choice", "another letter")
+    })
+}
+
+/// A date in figures: year, month, day.
+pub(super) fn date(text: &str) -> Option<[u32; 3]> {
+    let separator = ['-', '/'].into_iter().find(|&c| text.contains(c))?;
+    let mut parts = text.split(separator);
+    let mut next = |length: std::ops::RangeInclusive<usize>| -> Option<u32> {
+        let part = parts.next()?;
+        let digits = part.bytes().all(|b| b.is_ascii_digit());
+        (digits && length.contains(&part.len())).then(|| part.parse().ok())?
+    };
+    let (year, month, day) = (next(4..=4)?, next(1..=2)?, next(1..=2)?);
+    let valid =
+        (1000..3000).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
+    (valid && parts.next().is_none()).then_some([year, month, day])
+}

@@ -1,0 +1,128 @@
+//! The syntax tree of an answer: what was written, before any of it is given a value.
+
+use std::ops::Range;
+
+/// Bytes of the text that a node was read from.
+pub(crate) type Span = Range<usize>;
+
+/// A node of the tree and where it stood.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Node {
+    pub(crate) kind: Kind,
+    pub(crate) span: Span,
+}
+
+/// A number as written: `whole.fraction` followed by endless repetitions of `repeat`, times
+/// ten to the `exponent`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Literal {
+    pub(crate) whole: String,
+    pub(crate) fraction: String,
+    pub(crate) repeat: String,
+    pub(crate) exponent: i32,
+}
+
+impl Literal {
+    /// Whether it is digits alone.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.fraction.is_empty() && self.repeat.is_empty() && self.exponent == 0
+    }
+
+    /// Digits from the first that is not zero.
+    pub(crate) fn significant_digits(&self) -> usize {
+        self.whole
+            .bytes()
+            .chain(self.fraction.bytes())
+            .skip_while(|&digit| digit == b'0')
+            .count()
+    }
+}
+
+/// A relation between two sides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Relation {
+    Equal,
+    Approximately,
+    NotEqual,
+    Less,
+    LessEqual,
+    Greater,
+    GreaterEqual,
+    In,
+    Equivalent,
+    Other(&'static str),
+}
+
+/// What a node is.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Kind {
+    Number(Literal),
+    /// A variable or a named constant; accents and indices are part of the name.
+    Symbol(String),
+    Infinity,
+    Neg(Box<Node>),
+    /// `±a` where the first is absent, else `a ± b`. The flag says `∓`.
+    PlusMinus(Option<Box<Node>>, Box<Node>, bool),
+    Add(Vec<Node>),
+    Mul(Vec<Node>),
+    Div(Box<Node>, Box<Node>),
+    /// A whole number next to a fraction of whole numbers: `3\frac12`.
+    Mixed(Literal, Box<Node>),
+    Pow(Box<Node>, Box<Node>),
+    /// Index and radicand.
+    Root(Box<Node>, Box<Node>),
+    /// A named function and its arguments.
+    Call(String, Vec<Node>),
+    Factorial(Box<Node>),
+    Degree(Box<Node>),
+    Percent(Box<Node>),
+    /// A quantity and its unit as written.
+    Unit(Box<Node>, String),
+    /// Digits with a base as index.
+    Based(String, u32),
+    /// Sides (one more than relations).
+    Chain(Vec<Node>, Vec<Relation>),
+    /// `left ≡ right (mod modulus)`.
+    Congruence(Box<Node>, Box<Node>, Box<Node>),
+    /// Items between commas, `and`, `or`.
+    List(Vec<Node>),
+    /// Items between semicolons.
+    Rows(Vec<Node>),
+    /// One item in round or square brackets.
+    Group(Box<Node>),
+    /// Items in brackets: a tuple, a list or an interval.
+    Bracket(char, char, Vec<Node>),
+    Set(Vec<Node>),
+    /// `{ left | right }`.
+    Builder(Box<Node>, Box<Node>),
+    /// `∪`, `∩` or `\`.
+    SetOp(char, Box<Node>, Box<Node>),
+    Matrix(Vec<Vec<Node>>),
+    /// Values with their conditions.
+    Cases(Vec<Vec<Node>>),
+    Ratio(Vec<Node>),
+    /// `d left / d right`.
+    Derivative(String, String),
+    /// A sum, product, integral or limit: operator, variable, from, to, body.
+    Big(Box<Big>),
+    Ellipsis,
+    Text(String),
+}
+
+/// A large operator and its parts.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Big {
+    pub(crate) operator: String,
+    /// The part below, if any, such as `k=1` or `x \to 0`.
+    pub(crate) below: Option<Node>,
+    /// The part above, if any.
+    pub(crate) above: Option<Node>,
+    pub(crate) body: Node,
+}
+
+impl Node {
+    /// A node of a kind at a place.
+    pub(crate) fn new(kind: Kind, span: Span) -> Self {
+        Node { kind, span }
+    }
+}

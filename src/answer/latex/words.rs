@@ -1,0 +1,228 @@
+//! Names that the lexer knows: which command means which, and which runs of letters are words
+//! rather than products of variables.
+
+/// The one spelling of a command that the parser knows; formatting that carries no meaning
+/// becomes `""`.
+pub(super) fn canonical(command: &str) -> &str {
+    match command {
+        "dfrac" | "tfrac" | "cfrac" | "frac" => "frac",
+        "dbinom" | "tbinom" | "binom" => "binom",
+        "leq" | "leqslant" | "leqq" | "le" => "le",
+        "geq" | "geqslant" | "geqq" | "ge" => "ge",
+        "ne" | "neq" | "not=" => "ne",
+        "lt" => "lt",
+        "gt" => "gt",
+        "approx" | "simeq" | "approxeq" | "thickapprox" => "approx",
+        "ldots" | "cdots" | "dots" | "dotsc" | "dotsb" | "dotsm" | "dotso" => "ldots",
+        "varnothing" | "emptyset" => "emptyset",
+        "cdot" | "times" | "ast" | "bullet" => "cdot",
+        "div" => "div",
+        "mid" | "vert" | "lvert" | "rvert" => "|",
+        "lVert" | "rVert" | "Vert" | "|" => "Vert",
+        "lbrace" | "{" => "{",
+        "rbrace" | "}" => "}",
+        "lbrack" => "[",
+        "rbrack" => "]",
+        "lparen" | "lgroup" => "(",
+        "rparen" | "rgroup" => ")",
+        "ulcorner" | "lceil" => "lceil",
+        "urcorner" | "rceil" => "rceil",
+        "llcorner" | "lfloor" => "lfloor",
+        "lrcorner" | "rfloor" => "rfloor",
+        "setminus" | "backslash" | "smallsetminus" => "setminus",
+        "epsilon" | "varepsilon" => "epsilon",
+        "phi" | "varphi" => "phi",
+        "infty" | "infinity" => "infty",
+        "degree" | "textdegree" => "degree",
+        "to" | "rightarrow" | "longrightarrow" => "to",
+        "Rightarrow" | "implies" | "Longrightarrow" => "implies",
+        "iff" | "Leftrightarrow" | "Longleftrightarrow" => "iff",
+        "land" | "wedge" => "wedge",
+        "lor" | "vee" => "vee",
+        "asin" | "arcsin" => "arcsin",
+        "acos" | "arccos" => "arccos",
+        "atan" | "arctan" | "arctg" => "arctan",
+        "acot" | "arccot" | "arcctg" => "arccot",
+        "asec" | "arcsec" => "arcsec",
+        "acsc" | "arccsc" => "arccsc",
+        "asinh" | "arcsinh" | "arsinh" => "arcsinh",
+        "acosh" | "arccosh" | "arcosh" => "arccosh",
+        "atanh" | "arctanh" | "artanh" => "arctanh",
+        "tg" | "tan" => "tan",
+        "ctg" | "cot" => "cot",
+        "cosec" | "csc" => "csc",
+        "ceil" => "ceil",
+        "mod" | "bmod" => "mod",
+        "exponentialE" => "e",
+        "imaginaryI" => "i",
+        "langle" | "lang" => "langle",
+        "rangle" | "rang" => "rangle",
+        "prime" => "prime",
+        "displaystyle" | "textstyle" | "scriptstyle" | "limits" | "nolimits" | "left" | "right"
+        | "mleft" | "mright" | "big" | "Big" | "bigg" | "Bigg" | "bigl" | "bigr" | "Bigl"
+        | "Bigr" | "biggl" | "biggr" | "Biggl" | "Biggr" | "middle" | "noindent" | "relax"
+        | "quad" | "qquad" | "," | ";" | ":" | "!" | ">" | " " | "/" | "thinspace" | "enspace"
+        | "medspace" | "negthinspace" | "centering" | "hfill" | "newline" | "bf" | "it"
+        | "nonumber" | "protect" | "par" => "",
+        other => other,
+    }
+}
+
+/// Commands whose braces hold upright text.
+pub(super) fn is_text_command(command: &str) -> bool {
+    matches!(
+        command,
+        "text"
+            | "textbf"
+            | "textit"
+            | "textrm"
+            | "textsf"
+            | "texttt"
+            | "textnormal"
+            | "textsc"
+            | "emph"
+            | "mbox"
+            | "hbox"
+            | "mathrm"
+            | "rm"
+            | "mathsf"
+            | "mathtt"
+            | "operatorname"
+            | "operatorname*"
+            | "underline"
+    )
+}
+
+/// Names of functions and constants that may be written without a backslash.
+pub(super) fn bare_command(run: &str) -> Option<&'static str> {
+    Some(match run {
+        "sin" => "sin",
+        "cos" => "cos",
+        "tan" | "tg" => "tan",
+        "cot" | "ctg" => "cot",
+        "sec" => "sec",
+        "csc" => "csc",
+        "sinh" => "sinh",
+        "cosh" => "cosh",
+        "tanh" => "tanh",
+        "arcsin" | "asin" => "arcsin",
+        "arccos" | "acos" => "arccos",
+        "arctan" | "atan" => "arctan",
+        "asinh" | "arsinh" | "arcsinh" => "arcsinh",
+        "acosh" | "arcosh" | "arccosh" => "arccosh",
+        "atanh" | "artanh" | "arctanh" => "arctanh",
+        "ln" => "ln",
+        "log" => "log",
+        "lg" => "lg",
+        "exp" => "exp",
+        "sqrt" => "sqrt",
+        "cbrt" => "cbrt",
+        "abs" => "abs",
+        "max" => "max",
+        "min" => "min",
+        "gcd" => "gcd",
+        "lcm" => "lcm",
+        "floor" => "floor",
+        "ceil" | "ceiling" => "ceil",
+        "mod" => "mod",
+        "pi" => "pi",
+        "inf" | "infty" | "infinity" | "Infinity" | "oo" => "infty",
+        "alpha" => "alpha",
+        "beta" => "beta",
+        "theta" => "theta",
+        "lambda" => "lambda",
+        "degrees" | "degree" | "deg" => "degree",
+        "percent" | "percentage" | "pct" => "%",
+        "union" => "cup",
+        _ => return None,
+    })
+}
+
+/// Functions that take the next thing as their argument.
+pub(crate) fn is_function(command: &str) -> bool {
+    matches!(
+        command,
+        "sin"
+            | "cos"
+            | "tan"
+            | "cot"
+            | "sec"
+            | "csc"
+            | "sinh"
+            | "cosh"
+            | "tanh"
+            | "coth"
+            | "sech"
+            | "csch"
+            | "arcsin"
+            | "arccos"
+            | "arctan"
+            | "arccot"
+            | "arcsec"
+            | "arccsc"
+            | "arcsinh"
+            | "arccosh"
+            | "arctanh"
+            | "ln"
+            | "log"
+            | "lg"
+            | "exp"
+            | "abs"
+            | "max"
+            | "min"
+            | "gcd"
+            | "lcm"
+            | "floor"
+            | "ceil"
+            | "cbrt"
+            | "det"
+            | "arg"
+            | "Re"
+            | "Im"
+            | "sgn"
+            | "operatorname"
+    )
+}
+
+/// Short words that are never a product of variables.
+const SHORT_WORDS: &[&str] = &[
+    "am", "an", "and", "any", "are", "as", "at", "be", "box", "but", "by", "can", "cat", "cm",
+    "cup", "day", "do", "dog", "egg", "eq", "few", "for", "ft", "get", "go", "had", "has", "he",
+    "her", "him", "his", "hr", "hrs", "if", "in", "is", "it", "its", "kg", "km", "kph", "lb",
+    "lbs", "let", "man", "may", "men", "mg", "mi", "min", "mL", "ml", "mm", "mph", "my", "new",
+    "no", "nor", "not", "now", "odd", "of", "off", "old", "on", "one", "or", "our", "out", "oz",
+    "pm", "red", "see", "set", "she", "six", "so", "sq", "sum", "ten", "the", "to", "two", "up",
+    "us", "was", "way", "we", "who", "yd", "yes", "you", "six", "pet", "pen", "car", "bus", "bag",
+    "can", "cut", "win", "won", "end", "all", "blue", "nan", "sec", "mon", "tue", "wed", "thu",
+    "fri", "sat", "sun", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "oct", "nov",
+    "dec",
+];
+
+/// How a run of letters is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Run {
+    /// A word or a unit.
+    Word,
+    /// One name of several capital letters, such as a segment `AB`.
+    Name,
+    /// A product of one-letter variables.
+    Product,
+}
+
+/// How to read a run of at least two ASCII letters that is no known function.
+pub(super) fn read_run(run: &str) -> Run {
+    let lower = run.to_ascii_lowercase();
+    if run.bytes().all(|b| b.is_ascii_uppercase()) {
+        if SHORT_WORDS.contains(&lower.as_str()) && run.len() > 2 {
+            return Run::Word;
+        }
+        return Run::Name;
+    }
+    if SHORT_WORDS.contains(&run) || SHORT_WORDS.contains(&lower.as_str()) && run.len() > 2 {
+        return Run::Word;
+    }
+    if run.len() >= 4 && run.bytes().any(|b| b"aeiouyAEIOUY".contains(&b)) {
+        return Run::Word;
+    }
+    Run::Product
+}

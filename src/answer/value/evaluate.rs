@@ -1,0 +1,911 @@
+//! From a syntax tree to the value of a whole answer.
+
+use std::collections::BTreeSet;
+
+use super::fraction::Fraction;
+use super::number;
+use super::poly::Atom;
+use super::reals::{Piece, Reals};
+use super::scalar::{matrix, scalar};
+use super::units::Unit;
+use super::{Equation, Scalar, Value};
+use crate::answer::budget::{Budget, Stop};
+use crate::answer::latex::{Kind, Literal, Node, Relation};
+
+/// What an answer means.
+///
+/// # Errors
+///
+/// [`Stop::Unknown`] where it is well written but has no value that is known here.
+pub(crate) fn evaluate(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+    budget.enter()?;
+    let value = match alternatives(node, budget)? {
+        Some((plus, minus)) => Value::List(vec![one(&plus, budget)?, one(&minus, budget)?]),
+        None => one(node, budget)?,
+    };
+    budget.leave();
+    Ok(value)
+}
+
+/// The values of an item: two where it holds a `±`.
+fn items(nodes: &[Node], budget: &mut Budget) -> Result<Vec<Value>, Stop> {
+    let mut values = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        budget.spend(1)?;
+        match alternatives(node, budget)? {
+            Some((plus, minus)) => {
+                values.push(evaluate(&plus, budget)?);
+                values.push(evaluate(&minus, budget)?);
+            }
+            None => values.push(evaluate(node, budget)?),
+        }
+    }
+    Ok(values)
+}
+
+fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+    match &node.kind {
+        Kind::Group(inner) => match &inner.kind {
+            // Brackets around a list were read as a tuple; around anything else they group.
+            Kind::Text(_) => evaluate(inner, budget),
+            _ => evaluate(inner, budget),
+        },
+        Kind::Number(literal) => Ok(Value::Scalar(Scalar {
+            value: Fraction::rational(number::literal(literal, budget)?),
+            decimal: decimal(literal),
+        })),
+        Kind::Neg(inner) => match &inner.kind {
+            Kind::Infinity => Ok(Value::Infinite(true)),
+            Kind::Number(_) | Kind::Percent(_) | Kind::Degree(_) | Kind::Unit(..) => {
+                match one(inner, budget)? {
+                    Value::Quantity(value, unit) => match *value {
+                        Value::Scalar(value) => {
+                            let value = Value::Scalar(Scalar {
+                                value: value.value.negate(),
+                                ..value
+                            });
+                            Ok(Value::Quantity(Box::new(value), unit))
+                        }
+                        _ => Err(Stop::Unknown),
+                    },
+                    Value::Scalar(value) => Ok(Value::Scalar(Scalar {
+                        value: value.value.negate(),
+                        ..value
+                    })),
+                    Value::Percent(value) => Ok(Value::Percent(value.negate())),
+                    Value::Degrees(value) => Ok(Value::Degrees(value.negate())),
+                    _ => Err(Stop::Unknown),
+                }
+            }
+            _ => expression(node, budget),
+        },
+        Kind::Infinity => Ok(Value::Infinite(false)),
+        Kind::Percent(inner) => Ok(Value::Percent(scalar(inner, None, budget)?)),
+        Kind::Degree(inner) => Ok(Value::Degrees(scalar(inner, None, budget)?)),
+        Kind::Unit(inner, unit) => match one(inner, budget)? {
+            // `32^\circ \mathrm{F}`.
+            Value::Degrees(value) => Ok(Value::Quantity(
+                Box::new(Value::scalar(value)),
+                Unit::read(&format!("degree-{unit}")),
+            )),
+            value @ (Value::Scalar(_) | Value::Clock(_) | Value::Quantity(..)) => {
+                if let Value::Quantity(value, inner) = value {
+                    // A currency sign in front and words behind: `$18 per day`.
+                    let words = unit.trim();
+                    let mut joined = Unit::read(words);
+                    if words.to_lowercase().starts_with("per ") || words.starts_with('/') {
+                        for (name, power) in inner.dimensions {
+                            *joined.dimensions.entry(name).or_insert(0) += power;
+                        }
+                        joined.scale *= inner.scale;
+                    }
+                    return Ok(Value::Quantity(value, joined));
+                }
+                Ok(Value::Quantity(Box::new(value), Unit::read(unit)))
+            }
+            _ => Err(Stop::Unknown),
+        },
+        Kind::Based(digits, base) => Ok(Value::Based(digits.clone(), *base)),
+        Kind::Symbol(name) if reals_named(name).is_some() => {
+            Ok(Value::Reals(reals_named(name).unwrap_or_default(), None))
+        }
+        Kind::List(nodes) => list(nodes, budget),
+        Kind::Rows(rows) => {
+            let are_lists = rows.iter().all(|row| matches!(row.kind, Kind::List(_)));
+            if !are_lists {
+                return list(rows, budget);
+            }
+            let mut tuples = Vec::with_capacity(rows.len());
+            for row in rows {
+                if let Kind::List(nodes) = &row.kind {
+                    let values = items(nodes, budget)?;
+                    tuples.push(Value::Tuple(values.into_iter().map(bare).collect()));
+                }
+            }
+            Ok(Value::List(tuples))
+        }
+        Kind::Bracket(open, close, nodes) => bracket(*open, *close, nodes, budget),
+        Kind::Set(nodes) => {
+            if nodes.is_empty() {
+                return Ok(Value::Set(Vec::new()));
+            }
+            Ok(Value::Set(items(nodes, budget)?))
+        }
+        Kind::Builder(left, condition) => builder(left, condition, budget),
+        Kind::SetOp(..) => set_operation(node, budget),
+        Kind::Chain(sides, relations) => chain(sides, relations, budget),
+        Kind::Congruence(left, right, modulus) => {
+            let modulus = scalar(modulus, None, budget)?;
+            Ok(Value::Congruence(
+                scalar(left, None, budget)?,
+                scalar(right, None, budget)?,
+                modulus,
+            ))
+        }
+        Kind::Ratio(terms) => {
+            if let Some(clock) = clock(terms) {
+                return Ok(Value::Clock(clock));
+            }
+            let terms = terms
+                .iter()
+                .map(|term| scalar(term, None, budget))
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(Value::Ratio(terms))
+        }
+        Kind::Cases(rows) => {
+            let rows = rows
+                .iter()
+                .map(|row| items(row, budget))
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(Value::Cases(rows))
+        }
+        Kind::Text(text) => Ok(Value::Text(text.clone())),
+        Kind::Mul(factors) => {
+            // `18 (girls)`: a word in brackets is a unit.
+            if let [rest @ .., last] = factors.as_slice() {
+                if let Kind::Group(inner) = &last.kind {
+                    if let (Kind::Text(unit), [amount]) = (&inner.kind, rest) {
+                        let value = one(amount, budget)?;
+                        return Ok(Value::Quantity(Box::new(value), Unit::read(unit)));
+                    }
+                }
+            }
+            expression(node, budget)
+        }
+        _ => expression(node, budget),
+    }
+}
+
+fn expression(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+    if let Some(rows) = matrix(node, budget)? {
+        return Ok(Value::Matrix(rows));
+    }
+    Ok(Value::scalar(scalar(node, None, budget)?))
+}
+
+/// Significant digits of a literal with a fractional part.
+fn decimal(literal: &Literal) -> Option<usize> {
+    let is_decimal = !literal.fraction.is_empty() && literal.repeat.is_empty();
+    is_decimal.then(|| literal.significant_digits())
+}
+
+fn reals_named(name: &str) -> Option<Reals> {
+    (name == "mathbb R" || name == "Reals").then(Reals::all)
+}
+
+/// Items between commas: a name before the first belongs to those that have none.
+fn list(nodes: &[Node], budget: &mut Budget) -> Result<Value, Stop> {
+    let mut values = items(nodes, budget)?;
+    let mut name = None;
+    for value in &mut values {
+        match value {
+            Value::Equation(equation) => name = equation.name.clone(),
+            Value::List(inner) => {
+                // A `±` behind a name: both have it.
+                if let Some(Value::Equation(equation)) = inner.last() {
+                    name = equation.name.clone();
+                }
+            }
+            Value::Scalar(_) if name.is_some() => {
+                let inner = std::mem::replace(value, Value::Set(Vec::new()));
+                *value = Value::Equation(Equation {
+                    name: name.clone(),
+                    value: Box::new(inner),
+                    difference: None,
+                    negated: false,
+                });
+            }
+            _ => name = None,
+        }
+    }
+    let mut flat = Vec::with_capacity(values.len());
+    let mut constraints = Vec::new();
+    for value in values {
+        match value {
+            Value::List(inner) => flat.extend(inner),
+            Value::Inequalities(inner) => {
+                constraints.extend(inner.iter().cloned());
+                flat.push(Value::Inequalities(inner));
+            }
+            value => flat.push(value),
+        }
+    }
+    // `x < 1 or x > 2` is a union of sets.
+    if flat.len() > 1 && constraints.len() >= flat.len() {
+        let mut pieces = Vec::new();
+        let mut variable = None;
+        let mut all = true;
+        for value in &flat {
+            match value {
+                Value::Inequalities(constraints) => match solve(constraints, budget)? {
+                    Some((reals, name)) if variable.as_ref().is_none_or(|v| *v == name) => {
+                        pieces.extend(reals.pieces);
+                        variable = Some(name);
+                    }
+                    _ => all = false,
+                },
+                _ => all = false,
+            }
+        }
+        // `x > 1, x < 2` is meant as both at once: only a union without overlap is sure.
+        if all {
+            let disjoint = disjoint(&pieces, budget)?;
+            return if disjoint {
+                Ok(Value::Reals(Reals { pieces }, variable))
+            } else {
+                Ok(Value::Inequalities(constraints))
+            };
+        }
+    }
+    Ok(Value::List(flat))
+}
+
+fn disjoint(pieces: &[Piece], budget: &mut Budget) -> Result<bool, Stop> {
+    for (index, piece) in pieces.iter().enumerate() {
+        for other in &pieces[index + 1..] {
+            let left = Reals {
+                pieces: vec![piece.clone()],
+            };
+            let right = Reals {
+                pieces: vec![other.clone()],
+            };
+            match left.intersect(&right, budget) {
+                Ok(common) if common.pieces.is_empty() => {}
+                Ok(_) | Err(Stop::Unknown) => return Ok(false),
+                Err(stop) => return Err(stop),
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// A value without the name that it was given.
+pub(crate) fn bare(value: Value) -> Value {
+    match value {
+        Value::Equation(equation) if equation.name.is_some() && !equation.negated => {
+            *equation.value
+        }
+        value => value,
+    }
+}
+
+fn bracket(open: char, close: char, nodes: &[Node], budget: &mut Budget) -> Result<Value, Stop> {
+    if nodes.len() == 2 && (open != '⟨') {
+        let is_infinite = |node: &Node| match &node.kind {
+            Kind::Infinity => true,
+            Kind::Neg(inner) => matches!(inner.kind, Kind::Infinity),
+            _ => false,
+        };
+        let mixed = (open == '(') != (close == ')');
+        if mixed || nodes.iter().any(is_infinite) {
+            let low = end(&nodes[0], true, budget)?;
+            let high = end(&nodes[1], false, budget)?;
+            let piece = Piece {
+                low_closed: open == '[' && low.is_some(),
+                high_closed: close == ']' && high.is_some(),
+                low,
+                high,
+            };
+            return Ok(Value::Reals(
+                Reals {
+                    pieces: vec![piece],
+                },
+                None,
+            ));
+        }
+    }
+    let values = items(nodes, budget)?;
+    match (open, close) {
+        ('[', ']') => Ok(Value::Square(values)),
+        ('(', ')') | ('⟨', '⟩') => Ok(Value::Tuple(values)),
+        _ => Err(Stop::Unknown),
+    }
+}
+
+/// The end of an interval; infinite ends must lie on their own side.
+fn end(node: &Node, low: bool, budget: &mut Budget) -> Result<Option<Fraction>, Stop> {
+    match &node.kind {
+        Kind::Infinity if !low => Ok(None),
+        Kind::Neg(inner) if low && matches!(inner.kind, Kind::Infinity) => Ok(None),
+        _ => Ok(Some(scalar(node, None, budget)?)),
+    }
+}
+
+fn builder(left: &Node, condition: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+    let name = match &left.kind {
+        Kind::Symbol(name) => name.clone(),
+        // `\{x \in \mathbb{R} \mid … \}`.
+        Kind::Chain(sides, relations) => match (sides.as_slice(), relations.as_slice()) {
+            ([variable, domain], [Relation::In]) => match (&variable.kind, &domain.kind) {
+                (Kind::Symbol(name), Kind::Symbol(domain)) if reals_named(domain).is_some() => {
+                    name.clone()
+                }
+                _ => return Err(Stop::Unknown),
+            },
+            _ => return Err(Stop::Unknown),
+        },
+        _ => return Err(Stop::Unknown),
+    };
+    match evaluate(condition, budget)? {
+        Value::Inequalities(constraints) => match solve(&constraints, budget)? {
+            Some((reals, variable)) if variable == name => Ok(Value::Reals(reals, None)),
+            _ => Err(Stop::Unknown),
+        },
+        Value::Reals(reals, Some(variable)) if variable == name => Ok(Value::Reals(reals, None)),
+        Value::Equation(equation) if equation.name.as_ref() == Some(&name) => {
+            if equation.negated {
+                return complement(*equation.value);
+            }
+            Ok(Value::Set(vec![*equation.value]))
+        }
+        _ => Err(Stop::Unknown),
+    }
+}
+
+/// All real numbers but one.
+fn complement(value: Value) -> Result<Value, Stop> {
+    match value {
+        Value::Scalar(scalar) => {
+            let point = Some(scalar.value);
+            let piece = |low: Option<Fraction>, high: Option<Fraction>| Piece {
+                low,
+                low_closed: false,
+                high,
+                high_closed: false,
+            };
+            Ok(Value::Reals(
+                Reals {
+                    pieces: vec![piece(None, point.clone()), piece(point, None)],
+                },
+                None,
+            ))
+        }
+        _ => Err(Stop::Unknown),
+    }
+}
+
+fn set_operation(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+    let Kind::SetOp(operator, left, right) = &node.kind else {
+        return evaluate(node, budget);
+    };
+    budget.enter()?;
+    let left = set_operation(left, budget)?;
+    let right = set_operation(right, budget)?;
+    budget.leave();
+    if let (Value::Set(a), Value::Set(b)) = (&left, &right) {
+        return finite(*operator, a, b, budget);
+    }
+    // `ℝ ∖ {2}`.
+    if *operator == '∖' {
+        if let (Value::Reals(reals, variable), Value::Set(points)) = (&left, &right) {
+            let mut rest = reals.clone();
+            for point in points {
+                match complement(point.clone())? {
+                    Value::Reals(others, _) => rest = rest.intersect(&others, budget)?,
+                    _ => return Err(Stop::Unknown),
+                }
+            }
+            return Ok(Value::Reals(rest, variable.clone()));
+        }
+        return Err(Stop::Unknown);
+    }
+    let mut variable = None;
+    let mut sides = Vec::new();
+    for side in [left, right] {
+        let (reals, name) = as_reals(&side, budget)?.ok_or(Stop::Unknown)?;
+        variable = variable.or(name);
+        sides.push(reals);
+    }
+    let (Some(right), Some(mut left)) = (sides.pop(), sides.pop()) else {
+        return Err(Stop::Unknown);
+    };
+    if *operator == '∩' {
+        return Ok(Value::Reals(left.intersect(&right, budget)?, variable));
+    }
+    left.pieces.extend(right.pieces);
+    Ok(Value::Reals(left, variable))
+}
+
+fn finite(
+    operator: char,
+    left: &[Value],
+    right: &[Value],
+    budget: &mut Budget,
+) -> Result<Value, Stop> {
+    let contains = |set: &[Value], value: &Value, budget: &mut Budget| -> Result<bool, Stop> {
+        for other in set {
+            match (other, value) {
+                (Value::Scalar(a), Value::Scalar(b)) => {
+                    if a.value.same(&b.value, budget)? {
+                        return Ok(true);
+                    }
+                }
+                _ => return Err(Stop::Unknown),
+            }
+        }
+        Ok(false)
+    };
+    let mut result = Vec::new();
+    if operator == '∪' {
+        result.extend(left.iter().cloned());
+        result.extend(right.iter().cloned());
+        return Ok(Value::Set(result));
+    }
+    for value in left {
+        if contains(right, value, budget)? == (operator == '∩') {
+            result.push(value.clone());
+        }
+    }
+    Ok(Value::Set(result))
+}
+
+/// A value as a set of real numbers, with the variable that it was stated for, where it is one.
+pub(crate) fn as_reals(
+    value: &Value,
+    budget: &mut Budget,
+) -> Result<Option<(Reals, Option<String>)>, Stop> {
+    let scalar = |value: &Value| match value {
+        Value::Scalar(scalar) => Some(scalar.value.clone()),
+        _ => None,
+    };
+    Ok(match value {
+        Value::Reals(reals, variable) => Some((reals.clone(), variable.clone())),
+        Value::Tuple(ends) | Value::Square(ends) => {
+            let closed = matches!(value, Value::Square(_));
+            match ends.as_slice() {
+                [low, high] => match (scalar(low), scalar(high)) {
+                    (Some(low), Some(high)) => Some((
+                        Reals {
+                            pieces: vec![Piece {
+                                low: Some(low),
+                                low_closed: closed,
+                                high: Some(high),
+                                high_closed: closed,
+                            }],
+                        },
+                        None,
+                    )),
+                    _ => None,
+                },
+                _ => None,
+            }
+        }
+        Value::Set(points) => points
+            .iter()
+            .map(|point| scalar(point).map(Piece::point))
+            .collect::<Option<Vec<_>>>()
+            .map(|pieces| (Reals { pieces }, None)),
+        Value::Inequalities(constraints) => {
+            solve(constraints, budget)?.map(|(reals, name)| (reals, Some(name)))
+        }
+        Value::Equation(equation) if equation.negated => match &*equation.value {
+            Value::Scalar(_) if equation.name.is_some() => {
+                match complement((*equation.value).clone())? {
+                    Value::Reals(reals, _) => Some((reals, equation.name.clone())),
+                    _ => None,
+                }
+            }
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+/// The interval that constraints on one variable leave, where each is linear in it; with the
+/// variable's name.
+fn solve(
+    constraints: &[(Fraction, bool)],
+    budget: &mut Budget,
+) -> Result<Option<(Reals, String)>, Stop> {
+    let mut names = BTreeSet::new();
+    for (expression, _) in constraints {
+        expression.symbols(&mut names);
+    }
+    if constraints.is_empty() {
+        return Ok(None);
+    }
+    let mut whole = Reals::all();
+    let mut variable: Option<String> = None;
+    for (expression, may_be_zero) in constraints {
+        budget.spend(1)?;
+        if !expression.denominator_is_one() {
+            return Ok(None);
+        }
+        // slope · name + rest, where the rest has no variable at all.
+        let mut slope = None;
+        let mut rest = super::poly::Poly::default();
+        for (monomial, coefficient) in &expression.numerator.0 {
+            let term = super::poly::Poly::term(monomial.clone(), coefficient.clone());
+            let mut inside = BTreeSet::new();
+            term.symbols(&mut inside);
+            let label = match monomial.as_slice() {
+                [(Atom::Symbol(name), one)] if one.is_one() && name != "π" => Some(name.clone()),
+                [(Atom::Call(name, arguments), one)] if one.is_one() => match name.as_str() {
+                    "f" | "g" | "F" | "G" | "W" => arguments.first().and_then(called(name)),
+                    _ => None,
+                },
+                _ => None,
+            };
+            match label {
+                Some(name) if slope.is_none() && variable.as_ref().is_none_or(|v| *v == name) => {
+                    slope = Some(coefficient.clone());
+                    variable = Some(name);
+                }
+                _ if inside.is_empty() => rest = rest.add(&term, budget)?,
+                _ => return Ok(None),
+            }
+        }
+        let Some(slope) = slope else {
+            return Ok(None);
+        };
+        let rising = !number::is_negative(&slope);
+        let bound = Fraction::from(rest)
+            .negate()
+            .divide(&Fraction::rational(slope), budget)?;
+        let mut piece = Piece {
+            low: None,
+            low_closed: false,
+            high: None,
+            high_closed: false,
+        };
+        if rising {
+            piece.low = Some(bound);
+            piece.low_closed = *may_be_zero;
+        } else {
+            piece.high = Some(bound);
+            piece.high_closed = *may_be_zero;
+        }
+        let piece = Reals {
+            pieces: vec![piece],
+        };
+        whole = whole.intersect(&piece, budget)?;
+    }
+    Ok(variable.map(|name| (whole, name)))
+}
+
+/// The name of a function applied to a variable: `f(x)`.
+fn called(name: &str) -> impl Fn(&Fraction) -> Option<String> {
+    move |argument| {
+        let (monomial, one) = argument.numerator.as_term()?;
+        match monomial.as_slice() {
+            [(Atom::Symbol(inner), power)] if one.is_one() && power.is_one() => {
+                Some(format!("{name}({inner})"))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn chain(sides: &[Node], relations: &[Relation], budget: &mut Budget) -> Result<Value, Stop> {
+    use Relation::{Approximately, Equal, Greater, GreaterEqual, In, Less, LessEqual, NotEqual};
+    let (Some(first), Some(last)) = (sides.first(), sides.last()) else {
+        return Err(Stop::Unknown);
+    };
+    if relations.iter().all(|r| matches!(r, Equal | Approximately)) {
+        return equation(first, last, sides, relations, budget);
+    }
+    if let ([Relation::In], [left, right]) = (relations, sides) {
+        let name = label(left).ok_or(Stop::Unknown)?;
+        let value = evaluate(right, budget)?;
+        return match as_reals(&value, budget)? {
+            Some((reals, _)) => Ok(Value::Reals(reals, Some(name))),
+            None => Err(Stop::Unknown),
+        };
+    }
+    if let ([NotEqual], [left, right]) = (relations, sides) {
+        let value = evaluate(right, budget)?;
+        let difference = match (scalar(left, None, budget), scalar(right, None, budget)) {
+            (Ok(left), Ok(right)) => Some(left.subtract(&right, budget)?),
+            (Err(Stop::Limit), _) | (_, Err(Stop::Limit)) => return Err(Stop::Limit),
+            _ => None,
+        };
+        return Ok(Value::Equation(Equation {
+            name: label(left),
+            value: Box::new(value),
+            difference,
+            negated: true,
+        }));
+    }
+    if let ([NotEqual, ..] | [In, ..], _) = (relations, sides) {
+        return Err(Stop::Unknown);
+    }
+    let mut constraints = Vec::new();
+    for (pair, relation) in sides.windows(2).zip(relations) {
+        let [left, right] = pair else {
+            return Err(Stop::Unknown);
+        };
+        let infinite = |node: &Node| match &node.kind {
+            Kind::Infinity => true,
+            Kind::Neg(inner) => matches!(inner.kind, Kind::Infinity),
+            _ => false,
+        };
+        // `-∞ < x` says nothing.
+        if infinite(left) || infinite(right) {
+            let negative_left = matches!(left.kind, Kind::Neg(_));
+            let negative_right = matches!(right.kind, Kind::Neg(_));
+            let says_nothing = match relation {
+                Less | LessEqual => {
+                    infinite(left) && negative_left || infinite(right) && !negative_right
+                }
+                Greater | GreaterEqual => {
+                    infinite(left) && !negative_left || infinite(right) && negative_right
+                }
+                _ => false,
+            };
+            if says_nothing {
+                continue;
+            }
+            return Err(Stop::Unknown);
+        }
+        let (left, right) = (scalar(left, None, budget)?, scalar(right, None, budget)?);
+        let (big, small) = match relation {
+            Less | LessEqual => (right, left),
+            Greater | GreaterEqual => (left, right),
+            _ => return Err(Stop::Unknown),
+        };
+        let may_be_zero = matches!(relation, LessEqual | GreaterEqual);
+        constraints.push((big.subtract(&small, budget)?, may_be_zero));
+    }
+    if constraints.is_empty() {
+        return Err(Stop::Unknown);
+    }
+    Ok(Value::Inequalities(constraints))
+}
+
+fn equation(
+    first: &Node,
+    last: &Node,
+    sides: &[Node],
+    relations: &[Relation],
+    budget: &mut Budget,
+) -> Result<Value, Stop> {
+    let approximate = relations.contains(&Relation::Approximately);
+    let mut name = label(first);
+    let mut shown = last;
+    if sides.len() == 2 && name.is_none() {
+        if let Some(swapped) = label(last) {
+            // `5 = x`.
+            if label(first).is_none() && !approximate {
+                name = Some(swapped);
+                shown = first;
+            }
+        }
+    }
+    let value = evaluate(shown, budget)?;
+    let mut difference = None;
+    if sides.len() == 2 && !approximate {
+        difference = match (scalar(first, None, budget), scalar(last, None, budget)) {
+            (Ok(left), Ok(right)) => Some(left.subtract(&right, budget)?),
+            (Err(Stop::Limit), _) | (_, Err(Stop::Limit)) => return Err(Stop::Limit),
+            _ => None,
+        };
+    }
+    if name.is_none() {
+        let constant = |node: &Node, budget: &mut Budget| {
+            scalar(node, None, budget).is_ok_and(|value| value.is_constant())
+        };
+        let is_chain = sides.len() > 2 || approximate;
+        // `3 + 4 = 7` ends in what it comes to.
+        if is_chain || constant(first, budget) && constant(last, budget) {
+            return Ok(value);
+        }
+        if difference.is_none() {
+            return Err(Stop::Unknown);
+        }
+    }
+    if let Value::List(values) = value {
+        // `x = 1 ± √2`: each value has the name.
+        return Ok(Value::List(
+            values
+                .into_iter()
+                .map(|value| {
+                    Value::Equation(Equation {
+                        name: name.clone(),
+                        value: Box::new(value),
+                        difference: None,
+                        negated: false,
+                    })
+                })
+                .collect(),
+        ));
+    }
+    Ok(Value::Equation(Equation {
+        name,
+        value: Box::new(value),
+        difference,
+        negated: false,
+    }))
+}
+
+/// What a left side names, where it does nothing else: a variable, `f(x)`, `(x, y)`, a length
+/// `|AB|`, a quotient or ratio of such lengths.
+fn label(node: &Node) -> Option<String> {
+    match &node.kind {
+        Kind::Symbol(name) if !matches!(name.as_str(), "π" | "e" | "i") => Some(name.clone()),
+        Kind::Text(name) => Some(name.to_lowercase()),
+        Kind::Call(name, arguments) => {
+            let known = matches!(name.as_str(), "f" | "g" | "F" | "G" | "W" | "abs")
+                || name.contains(['\'', '_']);
+            let arguments: Option<Vec<String>> = arguments.iter().map(argument).collect();
+            match arguments {
+                Some(arguments) if known => Some(format!("{name}({})", arguments.join(","))),
+                _ => None,
+            }
+        }
+        Kind::Derivative(above, below) if !above.is_empty() => Some(format!("d{above}/d{below}")),
+        Kind::Mul(factors) => match factors.as_slice() {
+            [function, inner] => match (&function.kind, &inner.kind) {
+                (Kind::Symbol(name), Kind::Group(inner)) => {
+                    argument(inner).map(|inner| format!("{name}({inner})"))
+                }
+                (Kind::Symbol(name), Kind::Bracket('(', ')', items)) => {
+                    let items: Option<Vec<String>> = items.iter().map(argument).collect();
+                    items.map(|items| format!("{name}({})", items.join(",")))
+                }
+                _ => None,
+            },
+            _ => None,
+        },
+        Kind::Bracket('(', ')', items) => {
+            let items: Option<Vec<String>> = items.iter().map(label).collect();
+            items.map(|items| format!("({})", items.join(",")))
+        }
+        Kind::Group(inner) => label(inner),
+        Kind::Ratio(terms) => {
+            let terms: Option<Vec<String>> = terms.iter().map(label).collect();
+            terms.map(|terms| terms.join(":"))
+        }
+        Kind::Div(top, bottom) => {
+            let long = |node: &Node| match &node.kind {
+                Kind::Symbol(name) => {
+                    name.len() > 1 && name.chars().all(|c| c.is_ascii_uppercase())
+                }
+                _ => false,
+            };
+            (long(top) && long(bottom)).then(|| {
+                let (top, bottom) = (label(top), label(bottom));
+                format!("{}/{}", top.unwrap_or_default(), bottom.unwrap_or_default())
+            })
+        }
+        _ => None,
+    }
+}
+
+/// An argument in a label: a name or a whole number.
+fn argument(node: &Node) -> Option<String> {
+    match &node.kind {
+        Kind::Symbol(name) => Some(name.clone()),
+        Kind::Number(literal) if literal.is_whole() => Some(literal.whole.clone()),
+        _ => None,
+    }
+}
+
+/// `4:30` or `12:05:10`: two digits behind each colon.
+fn clock(terms: &[Node]) -> Option<Vec<u32>> {
+    if !(2..=3).contains(&terms.len()) {
+        return None;
+    }
+    let mut parts = Vec::new();
+    for (index, term) in terms.iter().enumerate() {
+        let Kind::Number(literal) = &term.kind else {
+            return None;
+        };
+        let digits = literal.whole.len();
+        let fits = if index == 0 { digits <= 2 } else { digits == 2 };
+        if !literal.is_whole() || !fits {
+            return None;
+        }
+        let value: u32 = literal.whole.parse().ok()?;
+        if value >= if index == 0 { 25 } else { 60 } {
+            return None;
+        }
+        parts.push(value);
+    }
+    Some(parts)
+}
+
+/// A tree with its `±` read as plus and as minus, where it has any outside of lists.
+fn alternatives(node: &Node, budget: &mut Budget) -> Result<Option<(Node, Node)>, Stop> {
+    if matches!(
+        node.kind,
+        Kind::List(_) | Kind::Rows(_) | Kind::Set(_) | Kind::Chain(..) | Kind::SetOp(..)
+    ) || !holds_sign(node, budget)?
+    {
+        return Ok(None);
+    }
+    Ok(Some((
+        with_sign(node, false, budget)?,
+        with_sign(node, true, budget)?,
+    )))
+}
+
+fn holds_sign(node: &Node, budget: &mut Budget) -> Result<bool, Stop> {
+    budget.spend(1)?;
+    if matches!(node.kind, Kind::PlusMinus(..)) {
+        return Ok(true);
+    }
+    for child in children(node) {
+        if holds_sign(child, budget)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn children(node: &Node) -> Vec<&Node> {
+    match &node.kind {
+        Kind::Neg(a)
+        | Kind::Group(a)
+        | Kind::Factorial(a)
+        | Kind::Degree(a)
+        | Kind::Percent(a)
+        | Kind::Unit(a, _) => vec![a],
+        Kind::Div(a, b) | Kind::Pow(a, b) | Kind::Root(a, b) => vec![a, b],
+        Kind::Add(items) | Kind::Mul(items) | Kind::Call(_, items) | Kind::Bracket(_, _, items) => {
+            items.iter().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn with_sign(node: &Node, minus: bool, budget: &mut Budget) -> Result<Node, Stop> {
+    budget.enter()?;
+    let boxed = |node: &Node, budget: &mut Budget| with_sign(node, minus, budget).map(Box::new);
+    let many = |items: &[Node], budget: &mut Budget| {
+        items
+            .iter()
+            .map(|item| with_sign(item, minus, budget))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let kind = match &node.kind {
+        Kind::PlusMinus(left, right, inverted) => {
+            let right = with_sign(right, minus, budget)?;
+            let span = right.span.clone();
+            let right = if minus != *inverted {
+                Node::new(Kind::Neg(Box::new(right)), span)
+            } else {
+                right
+            };
+            match left {
+                Some(left) => Kind::Add(vec![with_sign(left, minus, budget)?, right]),
+                None => right.kind,
+            }
+        }
+        Kind::Neg(a) => Kind::Neg(boxed(a, budget)?),
+        Kind::Group(a) => Kind::Group(boxed(a, budget)?),
+        Kind::Factorial(a) => Kind::Factorial(boxed(a, budget)?),
+        Kind::Degree(a) => Kind::Degree(boxed(a, budget)?),
+        Kind::Percent(a) => Kind::Percent(boxed(a, budget)?),
+        Kind::Unit(a, unit) => Kind::Unit(boxed(a, budget)?, unit.clone()),
+        Kind::Div(a, b) => Kind::Div(boxed(a, budget)?, boxed(b, budget)?),
+        Kind::Pow(a, b) => Kind::Pow(boxed(a, budget)?, boxed(b, budget)?),
+        Kind::Root(a, b) => Kind::Root(boxed(a, budget)?, boxed(b, budget)?),
+        Kind::Add(items) => Kind::Add(many(items, budget)?),
+        Kind::Mul(items) => Kind::Mul(many(items, budget)?),
+        Kind::Call(name, items) => Kind::Call(name.clone(), many(items, budget)?),
+        Kind::Bracket(open, close, items) => Kind::Bracket(*open, *close, many(items, budget)?),
+        other => other.clone(),
+    };
+    budget.leave();
+    Ok(Node::new(kind, node.span.clone()))
+}

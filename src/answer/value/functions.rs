@@ -1,0 +1,625 @@
+//! Functions of values in normal form: exact at the arguments where they have exact values,
+//! otherwise under the identities that bring them to few atoms (logarithms of primes, sines and
+//! cosines of single angles, exponentials of single terms).
+
+use dashu_int::{IBig, UBig};
+use dashu_ratio::RBig;
+
+use super::fraction::Fraction;
+use super::number;
+use super::poly::{Atom, Base, Monomial, Poly};
+use super::real;
+use crate::answer::budget::{Budget, Stop};
+
+/// Nesting down to which constants are turned into doubles.
+const REAL_DEPTH: u32 = 24;
+
+/// The largest multiple of an angle that is written in the single angle.
+const MAX_MULTIPLE: i64 = 8;
+
+fn rational(numerator: i64, denominator: u32) -> RBig {
+    RBig::from_parts(IBig::from(numerator), UBig::from(denominator))
+}
+
+fn call(name: &str, arguments: Vec<Fraction>) -> Fraction {
+    Fraction::atom(Atom::Call(name.to_owned(), arguments))
+}
+
+/// The sign of a real constant, where it is beyond doubt.
+pub(crate) fn sign(value: &Fraction) -> Option<i8> {
+    if value.is_zero() {
+        return Some(0);
+    }
+    if let Some(value) = value.as_rational() {
+        return Some(if number::is_negative(&value) { -1 } else { 1 });
+    }
+    real::fraction(value, REAL_DEPTH)?.sign()
+}
+
+/// A real constant as a double with its error.
+pub(crate) fn to_real(value: &Fraction) -> Option<real::Real> {
+    real::fraction(value, REAL_DEPTH)
+}
+
+/// Whether the greatest term has a negative coefficient: which of `u` and `-u` stands for both.
+fn leads_negative(value: &Fraction) -> bool {
+    value
+        .numerator
+        .leading()
+        .is_some_and(|(_, coefficient)| number::is_negative(coefficient))
+}
+
+/// `|value|`.
+pub(crate) fn absolute(value: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
+    budget.spend(1)?;
+    match sign(value) {
+        Some(-1) => return Ok(value.negate()),
+        Some(_) => return Ok(value.clone()),
+        None => {}
+    }
+    // |a + bi| of rational parts.
+    if let Some(modulus) = modulus(value, budget)? {
+        return Ok(modulus);
+    }
+    let value = if leads_negative(value) {
+        value.negate()
+    } else {
+        value.clone()
+    };
+    if let Some((monomial, coefficient)) = value.numerator.as_term() {
+        if value.denominator_is_one() {
+            // |c·x·y^2| = c·|x|·|y|^2.
+            let mut result = Fraction::rational(number::absolute(coefficient));
+            for (atom, exponent) in monomial {
+                let (base, times) = match atom {
+                    Atom::Symbol(name) if name != "π" => {
+                        (call("abs", vec![Fraction::atom(atom.clone())]), exponent)
+                    }
+                    Atom::Call(name, _) if name != "abs" && name != "floor" => {
+                        (call("abs", vec![Fraction::atom(atom.clone())]), exponent)
+                    }
+                    Atom::Imaginary => (Fraction::whole(1), exponent),
+                    _ => (Fraction::atom(atom.clone()), exponent),
+                };
+                result = result.multiply(&base.rational_power(times, budget)?, budget)?;
+            }
+            return Ok(result);
+        }
+    }
+    if value.denominator_is_one() {
+        let content = value.numerator.content(budget)?;
+        if !content.is_one() && !content.is_zero() {
+            let inner = value
+                .numerator
+                .scale(&(RBig::ONE / content.clone()), budget)?;
+            return Fraction::rational(content).multiply(&call("abs", vec![inner.into()]), budget);
+        }
+        return Ok(call("abs", vec![value]));
+    }
+    let top = absolute(&value.numerator.clone().into(), budget)?;
+    let bottom = absolute(&value.denominator.clone().into(), budget)?;
+    top.divide(&bottom, budget)
+}
+
+/// `√(a² + b²)` for a constant `a + bi` with real parts.
+fn modulus(value: &Fraction, budget: &mut Budget) -> Result<Option<Fraction>, Stop> {
+    if !value.is_constant() || !value.denominator_is_one() {
+        return Ok(None);
+    }
+    let mut real = Poly::default();
+    let mut imaginary = Poly::default();
+    for (monomial, coefficient) in &value.numerator.0 {
+        let mut rest: Monomial = monomial.clone();
+        let before = rest.len();
+        rest.retain(|(atom, _)| !matches!(atom, Atom::Imaginary));
+        let target = if rest.len() < before {
+            &mut imaginary
+        } else {
+            &mut real
+        };
+        *target = target.add(&Poly::term(rest, coefficient.clone()), budget)?;
+    }
+    if imaginary.is_zero() {
+        return Ok(None);
+    }
+    let square = real
+        .multiply(&real, budget)?
+        .add(&imaginary.multiply(&imaginary, budget)?, budget)?;
+    let root = Fraction::from(square).rational_power(&rational(1, 2), budget)?;
+    Ok(Some(root))
+}
+
+/// `e^value`.
+pub(crate) fn exponential(value: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
+    budget.spend(1)?;
+    if !value.denominator_is_one() {
+        return Ok(call("exp", vec![value.clone()]));
+    }
+    let mut result = Fraction::whole(1);
+    for (monomial, coefficient) in &value.numerator.0 {
+        let factor = exponential_of_term(monomial, coefficient, budget)?;
+        result = result.multiply(&factor, budget)?;
+    }
+    Ok(result)
+}
+
+fn exponential_of_term(
+    monomial: &Monomial,
+    coefficient: &RBig,
+    budget: &mut Budget,
+) -> Result<Fraction, Stop> {
+    // e^(c·ln a) = a^c.
+    if let [(Atom::Call(name, arguments), one)] = monomial.as_slice() {
+        if name == "ln" && one.is_one() {
+            if let [argument] = arguments.as_slice() {
+                return argument.rational_power(coefficient, budget);
+            }
+        }
+    }
+    // e^(iπc) = cos πc + i sin πc.
+    if let Some(rest) = without(monomial, &Atom::Imaginary) {
+        if rest.len() == 1 && rest[0].0 == Atom::Symbol("π".into()) && rest[0].1.is_one() {
+            let angle: Fraction = Poly::term(rest, coefficient.clone()).into();
+            let cosine = cosine(&angle, budget)?;
+            let sine = sine(&angle, budget)?;
+            let imaginary = Fraction::atom(Atom::Imaginary);
+            return cosine.add(&sine.multiply(&imaginary, budget)?, budget);
+        }
+    }
+    let atom = Atom::Power(Box::new(Base::Euler), monomial.clone());
+    Ok(Poly::term(vec![(atom, coefficient.clone())], RBig::ONE).into())
+}
+
+/// A monomial without an atom, where that stands in it once.
+fn without(monomial: &Monomial, atom: &Atom) -> Option<Monomial> {
+    let index = monomial
+        .iter()
+        .position(|(a, exponent)| a == atom && exponent.is_one())?;
+    let mut rest = monomial.clone();
+    rest.remove(index);
+    Some(rest)
+}
+
+/// The natural logarithm: of numbers by their prime factors, of products by their factors.
+pub(crate) fn logarithm(value: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
+    budget.spend(1)?;
+    if value.is_zero() {
+        return Err(Stop::Unknown);
+    }
+    if !value.denominator_is_one() {
+        let top = logarithm(&value.numerator.clone().into(), budget)?;
+        let bottom = logarithm(&value.denominator.clone().into(), budget)?;
+        return top.subtract(&bottom, budget);
+    }
+    let Some((monomial, coefficient)) = value.numerator.as_term() else {
+        let content = value.numerator.content(budget)?;
+        if content.is_one() {
+            return Ok(call("ln", vec![value.clone()]));
+        }
+        let inner = value
+            .numerator
+            .scale(&(RBig::ONE / content.clone()), budget)?;
+        let outside = logarithm(&Fraction::rational(content), budget)?;
+        return outside.add(&call("ln", vec![inner.into()]), budget);
+    };
+    if number::is_negative(coefficient) {
+        if monomial.is_empty() {
+            return Err(Stop::Unknown);
+        }
+        return Ok(call("ln", vec![value.clone()]));
+    }
+    let mut sum = Fraction::whole(0);
+    let (numerator, denominator) = coefficient.clone().into_parts();
+    let numerator = UBig::try_from(numerator).map_err(|_| Stop::Unknown)?;
+    for (part, sign) in [(numerator, 1i64), (denominator, -1)] {
+        for (prime, times) in number::factors(&part, budget)? {
+            let prime = Fraction::rational(RBig::from(prime));
+            let term = call("ln", vec![prime]);
+            let times = Fraction::whole(i64::from(times) * sign);
+            sum = sum.add(&term.multiply(&times, budget)?, budget)?;
+        }
+    }
+    for (atom, exponent) in monomial {
+        let term: Fraction = match atom {
+            Atom::Power(base, power) => {
+                let power: Fraction = Poly::term(power.clone(), RBig::ONE).into();
+                match &**base {
+                    Base::Euler => power,
+                    Base::Atom(base) => {
+                        let inner = Fraction::atom(base.clone());
+                        logarithm(&inner, budget)?.multiply(&power, budget)?
+                    }
+                }
+            }
+            Atom::Integer(base) => call("ln", vec![Fraction::rational(RBig::from(base.clone()))]),
+            Atom::Sum(poly) => call("ln", vec![poly.clone().into()]),
+            Atom::Imaginary => return Err(Stop::Unknown),
+            _ => call("ln", vec![Fraction::atom(atom.clone())]),
+        };
+        let times = Fraction::rational(exponent.clone());
+        sum = sum.add(&term.multiply(&times, budget)?, budget)?;
+    }
+    Ok(sum)
+}
+
+/// Cosine and sine of `k·π/12`, `k = 0 … 6`, by their polynomials in √2, √3, √6.
+fn special(k: i64, budget: &mut Budget) -> Result<Fraction, Stop> {
+    let root =
+        |n: i64, budget: &mut Budget| Fraction::whole(n).rational_power(&rational(1, 2), budget);
+    let quarter = Fraction::rational(rational(1, 4));
+    let half = Fraction::rational(rational(1, 2));
+    match k {
+        0 => Ok(Fraction::whole(1)),
+        1 => {
+            let sum = root(6, budget)?.add(&root(2, budget)?, budget)?;
+            sum.multiply(&quarter, budget)
+        }
+        2 => root(3, budget)?.multiply(&half, budget),
+        3 => root(2, budget)?.multiply(&half, budget),
+        4 => Ok(half),
+        5 => {
+            let sum = root(6, budget)?.subtract(&root(2, budget)?, budget)?;
+            sum.multiply(&quarter, budget)
+        }
+        _ => Ok(Fraction::whole(0)),
+    }
+}
+
+/// The rational `c` of an angle `cπ`.
+fn turns(value: &Fraction) -> Option<RBig> {
+    if value.is_zero() {
+        return Some(RBig::ZERO);
+    }
+    if !value.denominator_is_one() {
+        return None;
+    }
+    let (monomial, coefficient) = value.numerator.as_term()?;
+    match monomial.as_slice() {
+        [(Atom::Symbol(name), one)] if name == "π" && one.is_one() => Some(coefficient.clone()),
+        _ => None,
+    }
+}
+
+/// The cosine.
+pub(crate) fn cosine(value: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
+    Ok(circular(value, budget)?.0)
+}
+
+/// The sine.
+pub(crate) fn sine(value: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
+    Ok(circular(value, budget)?.1)
+}
+
+/// Cosine and sine together: of a sum by the addition theorems, of a small multiple in the
+/// single angle, of a rational multiple of π in the first quadrant.
+fn circular(value: &Fraction, budget: &mut Budget) -> Result<(Fraction, Fraction), Stop> {
+    budget.spend(1)?;
+    if !value.denominator_is_one() {
+        return Ok(single(value));
+    }
+    let mut cosine = Fraction::whole(1);
+    let mut sine = Fraction::whole(0);
+    for (monomial, coefficient) in &value.numerator.0 {
+        let (c, s) = circular_of_term(monomial, coefficient, budget)?;
+        let next_cosine = cosine
+            .multiply(&c, budget)?
+            .subtract(&sine.multiply(&s, budget)?, budget)?;
+        sine = sine
+            .multiply(&c, budget)?
+            .add(&cosine.multiply(&s, budget)?, budget)?;
+        cosine = next_cosine;
+    }
+    Ok((cosine, sine))
+}
+
+/// Atoms for an angle that nothing more is known of, with the sign taken out.
+fn single(value: &Fraction) -> (Fraction, Fraction) {
+    if leads_negative(value) {
+        let value = value.negate();
+        (
+            call("cos", vec![value.clone()]),
+            call("sin", vec![value]).negate(),
+        )
+    } else {
+        (
+            call("cos", vec![value.clone()]),
+            call("sin", vec![value.clone()]),
+        )
+    }
+}
+
+fn circular_of_term(
+    monomial: &Monomial,
+    coefficient: &RBig,
+    budget: &mut Budget,
+) -> Result<(Fraction, Fraction), Stop> {
+    let term: Fraction = Poly::term(monomial.clone(), coefficient.clone()).into();
+    if let Some(turns) = turns(&term) {
+        return circular_of_turns(&turns, budget);
+    }
+    let multiple = i64::try_from(coefficient.numerator()).unwrap_or(i64::MAX);
+    let size = multiple.saturating_abs();
+    if monomial.is_empty() || !(2..=MAX_MULTIPLE).contains(&size) {
+        return Ok(single(&term));
+    }
+    // Angle of one part, then (c + is)^n.
+    let part = RBig::from_parts(IBig::ONE, coefficient.denominator().clone());
+    let part: Fraction = Poly::term(monomial.clone(), part).into();
+    let (c, s) = single(&part);
+    let (mut cosine, mut sine) = (c.clone(), s.clone());
+    for _ in 1..size {
+        let next = cosine
+            .multiply(&c, budget)?
+            .subtract(&sine.multiply(&s, budget)?, budget)?;
+        sine = sine
+            .multiply(&c, budget)?
+            .add(&cosine.multiply(&s, budget)?, budget)?;
+        cosine = next;
+    }
+    if multiple < 0 {
+        sine = sine.negate();
+    }
+    Ok((cosine, sine))
+}
+
+fn circular_of_turns(turns: &RBig, budget: &mut Budget) -> Result<(Fraction, Fraction), Stop> {
+    budget.spend_bits(number::bits(turns))?;
+    // Into [0, 2), then into [0, 1/2] with signs.
+    let two = number::whole(2);
+    let mut angle = turns - RBig::from((turns / &two).floor()) * &two;
+    let (mut cosine_sign, mut sine_sign) = (false, false);
+    if angle >= RBig::ONE {
+        // cos(π + a) = -cos a, sin(π + a) = -sin a.
+        angle -= RBig::ONE;
+        (cosine_sign, sine_sign) = (true, true);
+    }
+    let half = rational(1, 2);
+    if angle > half {
+        // cos(π - a) = -cos a, sin(π - a) = sin a.
+        angle = RBig::ONE - angle;
+        cosine_sign = !cosine_sign;
+    }
+    let twelfths = &angle * number::whole(12);
+    let (cosine, sine) = match number::small(&twelfths) {
+        Some(k) => (special(k, budget)?, special(6 - k, budget)?),
+        None => {
+            let pi = Fraction::symbol("π");
+            // Above an eighth of a turn the complement stands for the angle.
+            let complement = &half - &angle;
+            let swap = complement < angle;
+            let shown = if swap { complement } else { angle };
+            let value = pi.multiply(&Fraction::rational(shown), budget)?;
+            let pair = fifth(&value, budget)?
+                .unwrap_or_else(|| (call("cos", vec![value.clone()]), call("sin", vec![value])));
+            if swap { (pair.1, pair.0) } else { pair }
+        }
+    };
+    let signed = |value: Fraction, negative: bool| {
+        if negative { value.negate() } else { value }
+    };
+    Ok((signed(cosine, cosine_sign), signed(sine, sine_sign)))
+}
+
+/// Cosine and sine of π/5 and π/10 by radicals.
+fn fifth(value: &Fraction, budget: &mut Budget) -> Result<Option<(Fraction, Fraction)>, Stop> {
+    let Some(turns) = turns(value) else {
+        return Ok(None);
+    };
+    let root5 = Fraction::whole(5).rational_power(&rational(1, 2), budget)?;
+    let quarter = Fraction::rational(rational(1, 4));
+    let nested = |sign: i64, budget: &mut Budget| -> Result<Fraction, Stop> {
+        // √(10 ± 2√5) / 4.
+        let inner = root5.multiply(&Fraction::whole(2 * sign), budget)?;
+        let inner = Fraction::whole(10).add(&inner, budget)?;
+        inner
+            .rational_power(&rational(1, 2), budget)?
+            .multiply(&quarter, budget)
+    };
+    if turns == rational(1, 5) {
+        let cosine = root5.add(&Fraction::whole(1), budget)?;
+        let cosine = cosine.multiply(&quarter, budget)?;
+        return Ok(Some((cosine, nested(-1, budget)?)));
+    }
+    if turns == rational(1, 10) {
+        let sine = root5.subtract(&Fraction::whole(1), budget)?;
+        let sine = sine.multiply(&quarter, budget)?;
+        return Ok(Some((nested(1, budget)?, sine)));
+    }
+    Ok(None)
+}
+
+/// Angles in twelfths of π that the inverse functions know.
+fn inverse(name: &str, value: &Fraction, budget: &mut Budget) -> Result<Option<Fraction>, Stop> {
+    let range: Vec<i64> = match name {
+        "arcsin" | "arctan" => (-6..=6).collect(),
+        _ => (0..=12).collect(),
+    };
+    for k in range {
+        budget.spend(4)?;
+        let turns = RBig::from_parts(IBig::from(k), UBig::from(12u8));
+        let (cosine, sine) = circular_of_turns(&turns, budget)?;
+        let found = match name {
+            "arcsin" => sine.same(value, budget)?,
+            "arccos" => cosine.same(value, budget)?,
+            _ if cosine.is_zero() => false,
+            _ => sine.same(&value.multiply(&cosine, budget)?, budget)?,
+        };
+        if found {
+            let pi = Fraction::symbol("π");
+            return Ok(Some(pi.multiply(&Fraction::rational(turns), budget)?));
+        }
+    }
+    Ok(None)
+}
+
+/// A named function of its arguments.
+pub(crate) fn apply(
+    name: &str,
+    arguments: Vec<Fraction>,
+    budget: &mut Budget,
+) -> Result<Fraction, Stop> {
+    budget.spend(1)?;
+    let one = Fraction::whole(1);
+    if let [x] = arguments.as_slice() {
+        match name {
+            "sin" => return sine(x, budget),
+            "cos" => return cosine(x, budget),
+            "tan" => {
+                let (c, s) = circular(x, budget)?;
+                return s.divide(&c, budget);
+            }
+            "cot" => {
+                let (c, s) = circular(x, budget)?;
+                return c.divide(&s, budget);
+            }
+            "sec" => return one.divide(&cosine(x, budget)?, budget),
+            "csc" => return one.divide(&sine(x, budget)?, budget),
+            "sinh" | "cosh" | "tanh" => {
+                let plus = exponential(x, budget)?;
+                let minus = exponential(&x.negate(), budget)?;
+                let half = Fraction::rational(rational(1, 2));
+                let sinh = plus.subtract(&minus, budget)?.multiply(&half, budget)?;
+                let cosh = plus.add(&minus, budget)?.multiply(&half, budget)?;
+                return match name {
+                    "sinh" => Ok(sinh),
+                    "cosh" => Ok(cosh),
+                    _ => sinh.divide(&cosh, budget),
+                };
+            }
+            "exp" => return exponential(x, budget),
+            "ln" => return logarithm(x, budget),
+            "log" | "lg" => {
+                let ten = logarithm(&Fraction::whole(10), budget)?;
+                return logarithm(x, budget)?.divide(&ten, budget);
+            }
+            "abs" => return absolute(x, budget),
+            "cbrt" => return x.rational_power(&rational(1, 3), budget),
+            "arcsin" | "arccos" | "arctan" => {
+                if x.is_constant() {
+                    if let Some(angle) = inverse(name, x, budget)? {
+                        return Ok(angle);
+                    }
+                }
+                if name != "arccos" && leads_negative(x) {
+                    return Ok(call(name, vec![x.negate()]).negate());
+                }
+                return Ok(call(name, arguments));
+            }
+            "floor" | "ceil" => {
+                if let Some(value) = x.as_rational() {
+                    let whole = if name == "floor" {
+                        value.floor()
+                    } else {
+                        value.ceil()
+                    };
+                    return Ok(Fraction::rational(RBig::from(whole)));
+                }
+                if let Some(value) = to_real(x) {
+                    let (low, high) = (
+                        (value.value - value.error).floor(),
+                        (value.value + value.error).floor(),
+                    );
+                    // Equal bounds are a whole number only where the value itself is one, and
+                    // then it would have been rational.
+                    if low == high && low.abs() < 1e15 {
+                        let whole = low as i64 + i64::from(name == "ceil");
+                        return Ok(Fraction::whole(whole));
+                    }
+                }
+                return Ok(call(name, arguments));
+            }
+            "factorial" => {
+                return match x.as_small() {
+                    Some(n) if n >= 0 => {
+                        let value = number::factorial(n, budget)?;
+                        Ok(Fraction::rational(RBig::from(value)))
+                    }
+                    _ => Ok(call(name, arguments)),
+                };
+            }
+            "max" | "min" => return Ok(x.clone()),
+            _ => {}
+        }
+    }
+    if let [a, b] = arguments.as_slice() {
+        match name {
+            "log_base" => {
+                let base = logarithm(a, budget)?;
+                return logarithm(b, budget)?.divide(&base, budget);
+            }
+            "binom" => {
+                if let (Some(n), Some(k)) = (a.as_small(), b.as_small()) {
+                    if (0..=4000).contains(&n) && (0..=n).contains(&k) {
+                        let mut value = UBig::ONE;
+                        for i in 0..k.min(n - k) {
+                            budget.spend(1 + dashu_base::BitTest::bit_len(&value) / 512)?;
+                            let n = u64::try_from(n - i).map_err(|_| Stop::Unknown)?;
+                            let i = u64::try_from(i + 1).map_err(|_| Stop::Unknown)?;
+                            value = value * UBig::from(n) / UBig::from(i);
+                        }
+                        return Ok(Fraction::rational(RBig::from(value)));
+                    }
+                }
+            }
+            "mod" => {
+                if let (Some(a), Some(m)) = (a.as_rational(), b.as_rational()) {
+                    if m.is_zero() {
+                        return Err(Stop::Unknown);
+                    }
+                    budget.spend_bits(number::bits(&a) + number::bits(&m))?;
+                    let rest = &a - RBig::from((&a / &m).floor()) * &m;
+                    return Ok(Fraction::rational(rest));
+                }
+            }
+            _ => {}
+        }
+    }
+    match name {
+        "gcd" | "lcm" => {
+            let whole: Option<Vec<IBig>> = arguments
+                .iter()
+                .map(|x| {
+                    x.as_rational()
+                        .filter(RBig::is_int)
+                        .map(|x| x.into_parts().0)
+                })
+                .collect();
+            if let Some(whole) = whole.filter(|whole| !whole.is_empty()) {
+                let (_, mut result) = whole[0].clone().into_parts();
+                for next in &whole[1..] {
+                    let common = number::gcd(&result.clone().into(), next, budget)?;
+                    result = if name == "gcd" {
+                        common
+                    } else if common.is_zero() {
+                        UBig::ZERO
+                    } else {
+                        let (_, next) = next.clone().into_parts();
+                        budget.spend_bits(
+                            dashu_base::BitTest::bit_len(&result)
+                                + dashu_base::BitTest::bit_len(&next),
+                        )?;
+                        result / common * next
+                    };
+                }
+                return Ok(Fraction::rational(RBig::from(result)));
+            }
+        }
+        "max" | "min" if arguments.iter().all(Fraction::is_constant) => {
+            let mut best = arguments.first().ok_or(Stop::Unknown)?.clone();
+            for next in &arguments[1..] {
+                let difference = next.subtract(&best, budget)?;
+                let sign = sign(&difference).ok_or(Stop::Unknown)?;
+                if sign > 0 && name == "max" || sign < 0 && name == "min" {
+                    best = next.clone();
+                }
+            }
+            return Ok(best);
+        }
+        _ => {}
+    }
+    let mut arguments = arguments;
+    if matches!(name, "gcd" | "lcm" | "max" | "min") {
+        arguments.sort();
+    }
+    Ok(call(name, arguments))
+}

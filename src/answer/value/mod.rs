@@ -1,0 +1,116 @@
+//! What an answer means: exact numbers and expressions in normal form, and the structures that
+//! answers are made of. Knows the syntax tree; does not compare.
+
+mod evaluate;
+mod fraction;
+mod functions;
+mod number;
+mod poly;
+mod real;
+mod reals;
+mod scalar;
+mod units;
+
+pub(super) use evaluate::{as_reals, bare, evaluate};
+pub(super) use fraction::Fraction;
+pub(super) use functions::to_real;
+pub(super) use number::{is_negative, whole};
+pub(super) use reals::Reals;
+pub(super) use units::{Unit, word_number};
+
+/// A number or expression, and how many significant digits it was written with where it was
+/// written as one decimal with a fractional part.
+#[derive(Debug, Clone)]
+pub(crate) struct Scalar {
+    pub(crate) value: Fraction,
+    pub(crate) decimal: Option<usize>,
+}
+
+/// What an answer means.
+#[derive(Debug, Clone)]
+pub(crate) enum Value {
+    Scalar(Scalar),
+    /// So many hundredths.
+    Percent(Fraction),
+    /// So many degrees.
+    Degrees(Fraction),
+    Quantity(Box<Value>, Unit),
+    /// Positive infinity, or negative where the flag is set.
+    Infinite(bool),
+    /// Digits in a base.
+    Based(String, u32),
+    /// Items in any order, repeats counted.
+    List(Vec<Value>),
+    /// Items in order: round or angle brackets, or the entries of a column.
+    Tuple(Vec<Value>),
+    /// Items in square brackets: a list in order, or a closed interval.
+    Square(Vec<Value>),
+    /// Items in any order, repeats not counted.
+    Set(Vec<Value>),
+    /// A set of real numbers, with the variable that it was stated for.
+    Reals(Reals, Option<String>),
+    /// Constraints that all hold: each expression is above zero (or may be zero).
+    Inequalities(Vec<(Fraction, bool)>),
+    Equation(Equation),
+    Matrix(Vec<Vec<Fraction>>),
+    Ratio(Vec<Fraction>),
+    /// Hours, minutes and maybe seconds as written.
+    Clock(Vec<u32>),
+    /// Year, month, day as written.
+    Date([u32; 3]),
+    /// Residue and modulus, with what is congruent.
+    Congruence(Fraction, Fraction, Fraction),
+    /// Values with conditions.
+    Cases(Vec<Vec<Value>>),
+    Text(String),
+}
+
+/// Two sides that are equal, or are not.
+#[derive(Debug, Clone)]
+pub(crate) struct Equation {
+    /// What the left side names, where it is no more than a name.
+    pub(crate) name: Option<String>,
+    /// The right side.
+    pub(crate) value: Box<Value>,
+    /// Left minus right, where both are expressions.
+    pub(crate) difference: Option<Fraction>,
+    /// Stated with ≠.
+    pub(crate) negated: bool,
+}
+
+impl Value {
+    /// An expression that was not written as a decimal.
+    pub(crate) fn scalar(value: Fraction) -> Value {
+        Value::Scalar(Scalar {
+            value,
+            decimal: None,
+        })
+    }
+
+    /// In a word, for reasons.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Value::Scalar(scalar) if scalar.value.is_constant() => "a number",
+            Value::Scalar(_) => "an expression",
+            Value::Percent(_) => "a percentage",
+            Value::Degrees(_) => "degrees",
+            Value::Quantity(..) => "a quantity",
+            Value::Infinite(_) => "infinity",
+            Value::Based(..) => "a number in a base",
+            Value::List(_) => "a list",
+            Value::Tuple(_) => "a tuple",
+            Value::Square(_) => "a bracketed list",
+            Value::Set(_) => "a set",
+            Value::Reals(..) => "a set of reals",
+            Value::Inequalities(_) => "an inequality",
+            Value::Equation(_) => "an equation",
+            Value::Matrix(_) => "a matrix",
+            Value::Ratio(_) => "a ratio",
+            Value::Clock(_) => "a time",
+            Value::Date(_) => "a date",
+            Value::Congruence(..) => "a congruence",
+            Value::Cases(_) => "a piecewise value",
+            Value::Text(_) => "text",
+        }
+    }
+}

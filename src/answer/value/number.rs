@@ -1,0 +1,173 @@
+//! Exact rational numbers: reading literals, powers, roots and the factors of an integer, each
+//! within bounds.
+
+use dashu_base::{Abs, BitTest, Sign};
+use dashu_int::{IBig, UBig};
+use dashu_ratio::RBig;
+
+use crate::answer::budget::{Budget, MAX_BITS, Stop};
+use crate::answer::latex::Literal;
+
+/// Bits of numerator and denominator together.
+pub(crate) fn bits(value: &RBig) -> usize {
+    value.numerator().bit_len() + value.denominator().bit_len()
+}
+
+/// A small whole number as a rational.
+pub(crate) fn whole(value: i64) -> RBig {
+    RBig::from(IBig::from(value))
+}
+
+/// The exact value of a literal.
+pub(crate) fn literal(literal: &Literal, budget: &mut Budget) -> Result<RBig, Stop> {
+    let digits = literal.whole.len() + literal.fraction.len() + literal.repeat.len();
+    // A decimal digit has at most 3.33 bits.
+    budget.spend_bits(digits * 10 / 3)?;
+    let parse = |text: &str| -> Result<UBig, Stop> {
+        if text.is_empty() {
+            return Ok(UBig::ZERO);
+        }
+        UBig::from_str_radix(text, 10).map_err(|_| Stop::Unknown)
+    };
+    let ten_to = |power: usize| UBig::from(10u8).pow(power);
+    let scale = ten_to(literal.fraction.len());
+    let digits = parse(&format!("{}{}", literal.whole, literal.fraction))?;
+    let mut value = RBig::from_parts(digits.into(), scale.clone());
+    if !literal.repeat.is_empty() {
+        let nines = ten_to(literal.repeat.len()) - UBig::ONE;
+        let repeat = parse(&literal.repeat)?;
+        value += RBig::from_parts(repeat.into(), scale * nines);
+    }
+    if literal.exponent != 0 {
+        let power = literal.exponent.unsigned_abs() as usize;
+        budget.spend_bits(power.saturating_mul(10) / 3)?;
+        let factor = RBig::from(ten_to(power));
+        value = if literal.exponent > 0 {
+            value * factor
+        } else {
+            value / factor
+        };
+    }
+    Ok(value)
+}
+
+/// A rational to a whole power.
+pub(crate) fn power(base: &RBig, exponent: i64, budget: &mut Budget) -> Result<RBig, Stop> {
+    if base.is_zero() && exponent < 0 {
+        return Err(Stop::Unknown);
+    }
+    let size = usize::try_from(exponent.unsigned_abs()).map_err(|_| Stop::Limit)?;
+    let is_unit = base.numerator().is_one() || base.numerator() == &IBig::NEG_ONE;
+    if base.is_zero() || is_unit && base.denominator().is_one() {
+        let parity = if size % 2 == 0 { size.min(2) } else { 1 };
+        return Ok(RBig::from_parts(base.numerator().pow(parity), UBig::ONE));
+    }
+    let bits = bits(base).saturating_mul(size);
+    budget.spend_bits(bits)?;
+    let numerator = base.numerator().pow(size);
+    let denominator = base.denominator().pow(size);
+    Ok(if exponent >= 0 {
+        RBig::from_parts(numerator, denominator)
+    } else {
+        RBig::from_parts_signed(denominator.into(), numerator)
+    })
+}
+
+/// A whole number that fits, where a rational is one.
+pub(crate) fn small(value: &RBig) -> Option<i64> {
+    if !value.is_int() {
+        return None;
+    }
+    i64::try_from(value.numerator()).ok()
+}
+
+/// Largest prime that integers are divided by on trial.
+const TRIAL: u32 = 3000;
+
+/// Positive integer as powers of primes below a bound, and a rest that is not divided further
+/// (written as the base of its largest power).
+pub(crate) fn factors(value: &UBig, budget: &mut Budget) -> Result<Vec<(UBig, u32)>, Stop> {
+    let mut rest = value.clone();
+    let mut found = Vec::new();
+    if rest.is_zero() {
+        return Ok(found);
+    }
+    let mut prime = 2u32;
+    while prime < TRIAL {
+        if rest.is_one() {
+            break;
+        }
+        let divisor = UBig::from(prime);
+        // A rest below the square of the next divisor is prime.
+        if rest.bit_len() <= 32 && &divisor * &divisor > rest {
+            break;
+        }
+        budget.spend(1 + rest.bit_len() / 4096)?;
+        let mut times = 0;
+        while (&rest % &divisor).is_zero() {
+            budget.spend(1 + rest.bit_len() / 1024)?;
+            rest /= &divisor;
+            times += 1;
+        }
+        if times > 0 {
+            found.push((divisor, times));
+        }
+        prime += if prime == 2 { 1 } else { 2 };
+    }
+    if !rest.is_one() {
+        let mut exponent = 1;
+        let mut degree = 2;
+        while degree <= 64 && (degree as usize) < rest.bit_len() {
+            budget.spend(1 + rest.bit_len() / 256)?;
+            let root = rest.nth_root(degree as usize);
+            if root.pow(degree as usize) == rest {
+                rest = root;
+                exponent *= degree;
+            } else {
+                degree += 1;
+            }
+        }
+        found.push((rest, exponent));
+    }
+    Ok(found)
+}
+
+/// `n!`, where it is not too long.
+pub(crate) fn factorial(n: i64, budget: &mut Budget) -> Result<UBig, Stop> {
+    let n = u64::try_from(n).map_err(|_| Stop::Unknown)?;
+    let mut product = UBig::ONE;
+    for k in 2..=n {
+        budget.spend(1 + product.bit_len() / 4096)?;
+        product *= UBig::from(k);
+        if product.bit_len() > MAX_BITS {
+            return Err(Stop::Limit);
+        }
+    }
+    Ok(product)
+}
+
+/// Greatest common divisor of the absolute values.
+pub(crate) fn gcd(a: &IBig, b: &IBig, budget: &mut Budget) -> Result<UBig, Stop> {
+    budget.spend_bits(a.bit_len().max(b.bit_len()))?;
+    let bits = a.bit_len().max(b.bit_len());
+    budget.spend(1 + bits / 128)?;
+    if a.is_zero() && b.is_zero() {
+        return Ok(UBig::ZERO);
+    }
+    Ok(dashu_base::Gcd::gcd(a, b))
+}
+
+/// A rational as the nearest double; huge ones become infinite.
+pub(crate) fn to_f64(value: &RBig) -> f64 {
+    value.to_f64_fast()
+}
+
+/// Whether a rational is below zero.
+pub(crate) fn is_negative(value: &RBig) -> bool {
+    value.numerator().sign() == Sign::Negative && !value.is_zero()
+}
+
+/// The absolute value.
+pub(crate) fn absolute(value: &RBig) -> RBig {
+    value.clone().abs()
+}
