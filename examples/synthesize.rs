@@ -1,0 +1,419 @@
+//! Problems and a model in, a difficulty-balanced data set out: the crate's main job.
+//!
+//! ```sh
+//! cargo run --release --example synthesize                      # built-in model and problems
+//! cargo run --release --example synthesize -- \
+//!     --model Qwen/Qwen2.5-Math-1.5B-Instruct --problems gsm8k_train.jsonl --out data/gsm8k
+//! ```
+
+mod common;
+
+use std::fs;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, ValueEnum};
+use dart_math::answer::Checker;
+use dart_math::dars::{
+    CancelHandle, Limits, Observer, Outcome, Progress, Prop2Diff, Run, RunStop, Strategy, Uniform,
+    Vanilla,
+};
+use dart_math::data::problems::{OnBadRow, read};
+use dart_math::data::{DataSet, arithmetic, pass_rates};
+use dart_math::report::LevelTable;
+use dart_math::{Problem, Settings};
+use indicatif::{ProgressBar, ProgressStyle};
+
+type Failure = Box<dyn std::error::Error>;
+
+/// Problems of each level that are made where no file of problems is given.
+const MADE_PER_LEVEL: usize = 20;
+/// The run's journal, beside the data set's files.
+const JOURNAL: &str = "journal.jsonl";
+const FILES: [&str; 4] = [
+    "dataset.jsonl",
+    "trials.jsonl",
+    "problems.jsonl",
+    "manifest.json",
+];
+
+/// Sample solutions of mathematical problems with a language model, check their answers, and keep
+/// as many correct ones of each problem as its difficulty asks for.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// Problems: JSONL as GSM8K's, as MATH's, or {"id", "question", "reference"} [default:
+    /// arithmetic word problems made for the purpose]
+    #[arg(long, value_name = "FILE.jsonl")]
+    problems: Option<PathBuf>,
+    /// Take only the first N problems
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Leave out rows that are not problems, instead of giving up
+    #[arg(long)]
+    skip_bad: bool,
+
+    /// How many responses each problem is to get
+    #[arg(
+        long,
+        value_enum,
+        default_value = "prop2diff",
+        help_heading = "Strategy"
+    )]
+    strategy: StrategyName,
+    /// uniform: correct responses per problem [default: 4; the preset's: 40]; prop2diff: those of a
+    /// problem that is never solved [default: 16; the preset's: 192]
+    #[arg(long, value_name = "N", help_heading = "Strategy")]
+    k: Option<u32>,
+    /// vanilla: trials per problem [default: 8; the preset's: 52]
+    #[arg(long, value_name = "N", help_heading = "Strategy")]
+    trials: Option<u32>,
+    /// The most trials of one problem [default: 64; the preset's: 2048]
+    #[arg(long, value_name = "N", help_heading = "Strategy")]
+    max_trials: Option<u32>,
+    /// prop2diff: first trials of a problem that tell its difficulty [default: 8]
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "pass_rates",
+        help_heading = "Strategy"
+    )]
+    pilot: Option<u32>,
+    /// prop2diff: pass rates from a table instead, JSONL {"id", "pass_rate"}, such as an earlier
+    /// run's problems.jsonl
+    #[arg(long, value_name = "FILE.jsonl", help_heading = "Strategy")]
+    pass_rates: Option<PathBuf>,
+    /// Key of all random numbers
+    #[arg(long, default_value_t = 0, value_name = "N", help_heading = "Strategy")]
+    seed: u64,
+
+    /// Write the data set here; a directory that holds a run of the same configuration is resumed
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Begin anew, whatever run DIR holds
+    #[arg(long, requires = "out")]
+    fresh: bool,
+    #[command(flatten)]
+    engine: common::EngineArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum StrategyName {
+    /// The same number of trials for every problem, every correct response kept
+    Vanilla,
+    /// The same number of correct responses for every problem
+    Uniform,
+    /// Correct responses in proportion to the fail rate, at least one
+    Prop2diff,
+}
+
+fn main() -> ExitCode {
+    common::show_log();
+    match synthesize(&Args::parse()) {
+        Ok(code) => code,
+        Err(error) => common::exit(Err(error)),
+    }
+}
+
+fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
+    let strategy = args.strategy()?;
+    let limits = args.limits();
+    let problems = args.problems()?;
+    if let Some(directory) = &args.out {
+        prepare(directory, args.fresh)?;
+    }
+    let engine = args.engine.builder()?.build()?;
+
+    let cancel = CancelHandle::new();
+    let handle = cancel.clone();
+    ctrlc::set_handler(move || {
+        if handle.is_cancelled() {
+            // The second time the user means it; the journal is whole at any time.
+            std::process::exit(130);
+        }
+        handle.cancel();
+    })?;
+
+    let count = problems.len();
+    let display = Display::new(count)?;
+    let mut run = Run::builder(problems)
+        .strategy(strategy)
+        .limits(limits)
+        .seed(args.seed)
+        .observer(&display)
+        .cancel(cancel);
+    if let Some(directory) = &args.out {
+        run = run.journal(directory.join(JOURNAL));
+    }
+    let outcome = run.build()?.run(&engine, &Checker::default());
+    display.bar.finish_and_clear();
+    let outcome = outcome.map_err(|error| args.explain(error))?;
+
+    if let Some(directory) = &args.out {
+        if outcome.totals.drawn == 0 && is_published(directory, &outcome) {
+            eprintln!(
+                "{} holds this run already, finished, with {} responses: nothing to do \
+                 (--fresh begins anew)",
+                directory.display(),
+                outcome.totals.kept
+            );
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    publish(args, &outcome)?;
+    summarise(args, &outcome, &engine);
+    match outcome.stop {
+        RunStop::Interrupted => Ok(ExitCode::from(130)),
+        _ => match outcome.error {
+            Some(error) => Err(error.into()),
+            None => Ok(ExitCode::SUCCESS),
+        },
+    }
+}
+
+impl Args {
+    fn strategy(&self) -> Result<Box<dyn Strategy>, Failure> {
+        let paper = self.engine.preset.is_some();
+        let only =
+            |flag: &str, given: bool, name: StrategyName| match given && self.strategy != name {
+                true => Err(format!("{flag} is of no use to this strategy")),
+                false => Ok(()),
+            };
+        only("--trials", self.trials.is_some(), StrategyName::Vanilla)?;
+        only("--pilot", self.pilot.is_some(), StrategyName::Prop2diff)?;
+        let table = self.pass_rates.is_some();
+        only("--pass-rates", table, StrategyName::Prop2diff)?;
+        if self.k.is_some() && self.strategy == StrategyName::Vanilla {
+            return Err("--k is of no use to this strategy".into());
+        }
+        let k = |own, papers| self.k.unwrap_or(if paper { papers } else { own });
+        Ok(match (self.strategy, &self.pass_rates) {
+            (StrategyName::Vanilla, _) => Box::new(Vanilla {
+                trials: self.trials.unwrap_or(if paper { 52 } else { 8 }),
+            }),
+            (StrategyName::Uniform, _) => Box::new(Uniform { k: k(4, 40) }),
+            (StrategyName::Prop2diff, None) => {
+                Box::new(Prop2Diff::with_pilot(k(16, 192), self.pilot.unwrap_or(8)))
+            }
+            (StrategyName::Prop2diff, Some(table)) => Box::new(Prop2Diff::with_pass_rates(
+                k(16, 192),
+                pass_rates::read(table)?,
+            )),
+        })
+    }
+
+    fn limits(&self) -> Limits {
+        let most = match (self.strategy, self.engine.preset) {
+            // The strategy has a number of trials of its own.
+            (StrategyName::Vanilla, _) => None,
+            (_, None) => Some(64),
+            (_, Some(_)) => Some(2048),
+        };
+        Limits {
+            trials_per_problem: self.max_trials.or(most),
+            ..Limits::default()
+        }
+    }
+
+    fn problems(&self) -> Result<Vec<Problem>, Failure> {
+        let mut problems = match &self.problems {
+            None => {
+                // One of each level in turn, so that a limit leaves all levels in.
+                let levels = arithmetic::LEVELS;
+                let made = arithmetic::problems(levels, MADE_PER_LEVEL, 0);
+                let turn = |index: usize| made.iter().skip(index).step_by(MADE_PER_LEVEL).cloned();
+                (0..MADE_PER_LEVEL).flat_map(turn).collect()
+            }
+            Some(path) => {
+                let on_bad_row = match self.skip_bad {
+                    true => OnBadRow::Skip,
+                    false => OnBadRow::Fail,
+                };
+                let (problems, bad) = read(path, on_bad_row)?;
+                if let Some(first) = bad.first() {
+                    eprintln!(
+                        "{}: left out {} bad rows, the first at {first}",
+                        path.display(),
+                        bad.len()
+                    );
+                }
+                problems
+            }
+        };
+        if let Some(limit) = self.limit {
+            problems.truncate(limit);
+        }
+        Ok(problems)
+    }
+
+    /// Says what can be done about a journal that is another run's.
+    fn explain(&self, error: dart_math::Error) -> Failure {
+        match (error.kind(), &self.out) {
+            (dart_math::ErrorKind::Journal, Some(_)) => {
+                format!("{error} (--fresh begins anew, another --out leaves it alone)").into()
+            }
+            _ => error.into(),
+        }
+    }
+}
+
+/// Makes the directory ready, and refuses one that holds a data set of unknown origin.
+fn prepare(directory: &Path, fresh: bool) -> Result<(), Failure> {
+    let named = |error| dart_math::Error::io(directory, error);
+    fs::create_dir_all(directory).map_err(named)?;
+    let journal = directory.join(JOURNAL);
+    if fresh {
+        for name in [JOURNAL].iter().chain(&FILES) {
+            match fs::remove_file(directory.join(name)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(named(error).into());
+                }
+                _ => {}
+            }
+        }
+    } else if !journal.exists() {
+        if let Some(name) = FILES.iter().find(|name| directory.join(name).exists()) {
+            return Err(format!(
+                "{} has a {name}, but no {JOURNAL} to resume from (--fresh would replace it)",
+                directory.display()
+            )
+            .into());
+        }
+    }
+    Ok(())
+}
+
+/// Whether the directory has the files of this very outcome.
+fn is_published(directory: &Path, outcome: &Outcome) -> bool {
+    let Ok(bytes) = fs::read(directory.join("manifest.json")) else {
+        return false;
+    };
+    let Ok(manifest) = serde_json::from_slice::<Settings>(&bytes) else {
+        return false;
+    };
+    outcome.finished()
+        && FILES.iter().all(|name| directory.join(name).exists())
+        && manifest.get("stop").and_then(|stop| stop.as_str()) == Some(outcome.stop.name())
+        && manifest.get("limits") == Some(&outcome.limits.clone().into())
+}
+
+/// Writes the data set to its directory, or to a standard output that is not a terminal.
+fn publish(args: &Args, outcome: &Outcome) -> Result<(), Failure> {
+    if let Some(directory) = &args.out {
+        let mut manifest = outcome.manifest();
+        let source = match &args.problems {
+            Some(path) => path.file_name().map(|name| name.to_string_lossy()),
+            None => Some("data::arithmetic".into()),
+        };
+        manifest.insert("problems_from".into(), source.into());
+        DataSet {
+            problems: &outcome.problems,
+            trials: &outcome.trials,
+            manifest: &manifest,
+        }
+        .write(directory)?;
+        return Ok(());
+    }
+    let mut out = std::io::stdout().lock();
+    if out.is_terminal() {
+        return Ok(());
+    }
+    let questions: std::collections::HashMap<&str, &str> = outcome
+        .problems
+        .iter()
+        .map(|record| (&*record.problem.id, &*record.problem.question))
+        .collect();
+    for trial in outcome.accepted() {
+        let row = serde_json::json!({
+            "query": questions.get(&*trial.problem),
+            "response": trial.response,
+        });
+        writeln!(out, "{row}")?;
+    }
+    Ok(())
+}
+
+fn summarise(args: &Args, outcome: &Outcome, engine: &dart_math::engine::Engine) {
+    let totals = &outcome.totals;
+    eprint!("{}", LevelTable::new(&outcome.problems));
+    eprintln!(
+        "{} of {} problems have all they were to get; {} responses kept of {} trials ({} resumed) \
+         in {:.1} s",
+        totals.met, totals.problems, totals.kept, totals.trials, totals.resumed, totals.seconds
+    );
+    eprintln!("{}", engine.statistics());
+    if !outcome.finished() {
+        eprintln!("{}: what is complete was kept", outcome.stop);
+    }
+    match &args.out {
+        Some(directory) if outcome.finished() => eprintln!("written to {}", directory.display()),
+        Some(directory) => eprintln!(
+            "written to {}; the same command goes on from there",
+            directory.display()
+        ),
+        None if std::io::stdout().is_terminal() => eprintln!("--out DIR keeps the data set"),
+        None => {}
+    }
+}
+
+/// Shows a run's progress: a line that moves on a terminal, a line now and then elsewhere.
+struct Display {
+    bar: ProgressBar,
+    spoken: Option<Mutex<Instant>>,
+}
+
+impl Display {
+    fn new(problems: usize) -> Result<Self, Failure> {
+        let style = ProgressStyle::with_template("{bar:24} {pos}/{len} problems, {msg}")?;
+        let bar = ProgressBar::new(problems as u64).with_style(style);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        let terminal = std::io::stderr().is_terminal();
+        Ok(Display {
+            bar,
+            spoken: (!terminal).then(|| Mutex::new(Instant::now())),
+        })
+    }
+}
+
+impl Observer for Display {
+    fn progress(&self, progress: &Progress) {
+        let seconds = progress.elapsed.as_secs_f64().max(1e-3);
+        let drawn = progress.trials.saturating_sub(progress.resumed) as f64;
+        let eta = match drawn > 0.0 {
+            true => clock(progress.expected as f64 * seconds / drawn),
+            false => "?".into(),
+        };
+        let message = format!(
+            "{} met, {} correct of {} trials, {:.0} tokens/s, {} gone, {eta} to go",
+            progress.met,
+            progress.correct,
+            progress.trials,
+            progress.tokens as f64 / seconds,
+            clock(seconds),
+        );
+        if let Some(spoken) = &self.spoken {
+            let mut spoken = spoken.lock().unwrap_or_else(|error| error.into_inner());
+            if spoken.elapsed() >= Duration::from_secs(10) {
+                *spoken = Instant::now();
+                eprintln!(
+                    "{}/{} problems, {message}",
+                    progress.done, progress.problems
+                );
+            }
+        }
+        self.bar.set_position(progress.done as u64);
+        self.bar.set_message(message);
+    }
+}
+
+/// Seconds as a person reads them.
+fn clock(seconds: f64) -> String {
+    match seconds as u64 {
+        s @ 0..60 => format!("{s} s"),
+        s @ 60..3600 => format!("{}:{:02}", s / 60, s % 60),
+        s => format!("{}:{:02} h", s / 3600, s % 3600 / 60),
+    }
+}
