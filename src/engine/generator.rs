@@ -22,7 +22,7 @@ use crate::{Completion, Generator, Request, Result, Settings, Source};
 /// Whatever else is being sampled, and on a CPU on however many threads, the same seed gives the
 /// same completion.
 ///
-/// ```no_run
+/// ```
 /// use dart_math::engine::{Engine, Sampling};
 /// use dart_math::model::Model;
 ///
@@ -147,7 +147,9 @@ impl Engine {
                 &self.statistics,
             )
             .run()
-        })
+        })?;
+        tracing::debug!(statistics = ?self.statistics(), "run finished");
+        Ok(())
     }
 }
 

@@ -158,3 +158,178 @@ impl Seen {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::str::FromStr;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::Tokenizer;
+    use crate::{Problem, TrialId};
+
+    /// One token a byte, as in the vocabularies of GPT-2's kind before any merge.
+    fn bytes() -> Tokenizer {
+        let mut alphabet: Vec<char> = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet()
+            .into_iter()
+            .collect();
+        alphabet.sort_unstable();
+        let vocab: serde_json::Map<String, serde_json::Value> = alphabet
+            .iter()
+            .zip(0..)
+            .map(|(c, id)| (c.to_string(), id.into()))
+            .collect();
+        let byte_level = serde_json::json!({
+            "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false,
+        });
+        let file = serde_json::json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+            "normalizer": null, "pre_tokenizer": byte_level, "post_processor": null,
+            "decoder": byte_level,
+            "model": { "type": "BPE", "vocab": vocab, "merges": [] },
+        });
+        let pipeline = tokenizers::Tokenizer::from_str(&file.to_string()).unwrap();
+        Tokenizer::new(pipeline, Some(Vec::new())).unwrap()
+    }
+
+    const END: u32 = 256;
+
+    fn rules(stop: &[&str]) -> Rules {
+        Rules {
+            stop_tokens: vec![END, END + 1],
+            stop_strings: StopStrings::new(stop.iter().map(|&s| s.to_owned())),
+            max_new_tokens: 300,
+            context_length: 1000,
+            loop_detection: true,
+            penalised: true,
+        }
+    }
+
+    fn trial(tokenizer: &Tokenizer, prompt: &[u32], rules: &Rules) -> Trial {
+        let request = Request {
+            trial: TrialId {
+                problem: 0,
+                number: 0,
+            },
+            problem: Arc::new(Problem::new("", "")),
+            seed: 1,
+        };
+        Trial::new(request, prompt, tokenizer.stream(), rules)
+    }
+
+    /// Feeds tokens until the trial ends; gives up on it where they do.
+    fn complete(tokenizer: &Tokenizer, tokens: &[u32], rules: &Rules) -> Completion {
+        let mut trial = trial(tokenizer, &[], rules);
+        for &token in tokens {
+            let draw = Draw {
+                token,
+                logprob: -0.5,
+            };
+            if let Some(finish) = trial.push(draw, rules).unwrap() {
+                return trial.finish(finish, rules).unwrap();
+            }
+        }
+        trial.finish(Finish::Cancelled, rules).unwrap()
+    }
+
+    #[test]
+    fn a_stop_string_is_cut_at_a_characters_last_byte() {
+        let tokenizer = bytes();
+        let tokens = tokenizer.encode("答えは4。終わり", false).unwrap();
+        assert_eq!(tokens.len(), 22);
+        let whole = complete(&tokenizer, &tokens, &rules(&[]));
+        assert_eq!(whole.text, "答えは4。終わり");
+        assert_eq!(whole.finish, Finish::Cancelled);
+        let cut = complete(&tokenizer, &tokens, &rules(&["。終", "User:"]));
+        assert_eq!(cut.text, "答えは4");
+        assert_eq!(cut.finish, Finish::Stop);
+        // 9 bytes, 1, 3, and the third one of the stop string's last character.
+        assert_eq!(cut.tokens, tokens[..16]);
+        assert_eq!(cut.logprob, Some(-8.0));
+    }
+
+    #[test]
+    fn a_stop_token_counts_but_has_no_text() {
+        let tokenizer = bytes();
+        let mut tokens = tokenizer.encode("4 é", false).unwrap();
+        tokens.push(END + 1);
+        let done = complete(&tokenizer, &tokens, &rules(&[]));
+        assert_eq!((done.text.as_str(), done.finish), ("4 é", Finish::Stop));
+        assert_eq!(done.tokens, tokens);
+        // In the middle of a character: it shows that something is missing.
+        tokens.remove(3);
+        let done = complete(&tokenizer, &tokens, &rules(&[]));
+        assert_eq!(done.text, "4 \u{FFFD}");
+        // A stop string of the missing character itself.
+        let done = complete(&tokenizer, &tokens, &rules(&[" \u{FFFD}"]));
+        assert_eq!((done.text.as_str(), done.finish), ("4", Finish::Stop));
+        // Not a stop token when they are ignored.
+        let ignoring = Rules {
+            stop_tokens: Vec::new(),
+            ..rules(&[])
+        };
+        let done = complete(&tokenizer, &tokens, &ignoring);
+        assert_eq!(done.finish, Finish::Cancelled);
+    }
+
+    #[test]
+    fn any_text_is_cut_where_its_first_stop_string_stands() {
+        let tokenizer = bytes();
+        let random = Philox::new(5);
+        for case in 0..300u64 {
+            let pick = |i: u64| ['a', 'é', '。', '🙂'][random.below(case * 64 + i, 4) as usize];
+            let text: String = (0..20).map(pick).collect();
+            let stop: String = (30..32 + case % 2).map(pick).collect();
+            let tokens = tokenizer.encode(&text, false).unwrap();
+            let done = complete(&tokenizer, &tokens, &rules(&[&stop]));
+            assert_eq!(done.text, text.split(stop.as_str()).next().unwrap());
+            assert_eq!(done.finish == Finish::Stop, text.contains(&stop));
+        }
+    }
+
+    #[test]
+    fn of_several_reasons_the_first_in_rank_counts() {
+        let tokenizer = bytes();
+        let same = [7; 128];
+        let most = |max_new_tokens, loop_detection| Rules {
+            max_new_tokens,
+            loop_detection,
+            ..rules(&[])
+        };
+        let finish = |tokens: &[u32], rules: &Rules| complete(&tokenizer, tokens, rules).finish;
+        assert_eq!(finish(&same, &most(128, true)), Finish::Loop);
+        assert_eq!(finish(&same, &most(127, true)), Finish::Length);
+        assert_eq!(finish(&same, &most(128, false)), Finish::Length);
+        assert_eq!(finish(&[7, END], &most(2, true)), Finish::Stop);
+        // The context ends it too: here three tokens after the prompt's.
+        let tight = Rules {
+            context_length: 8,
+            ..rules(&[])
+        };
+        let mut trial = trial(&tokenizer, &[1; 5], &tight);
+        let draw = Draw {
+            token: 7,
+            logprob: 0.0,
+        };
+        let ends: Vec<_> = (0..3).map(|_| trial.push(draw, &tight).unwrap()).collect();
+        assert_eq!(ends, [None, None, Some(Finish::Length)]);
+    }
+
+    #[test]
+    fn the_sampler_hears_of_every_token_once() {
+        let tokenizer = bytes();
+        let rules = rules(&[]);
+        let mut trial = trial(&tokenizer, &[3, 9, 3], &rules);
+        for token in [9, 40, 40] {
+            let draw = Draw {
+                token,
+                logprob: 0.0,
+            };
+            assert_eq!(trial.push(draw, &rules).unwrap(), None);
+        }
+        let row = trial.row(&[]);
+        assert_eq!(row.seen, [3, 9, 40]);
+        assert_eq!(row.position, 3);
+        assert_eq!(trial.last(), Some(40));
+    }
+}

@@ -47,7 +47,7 @@ fn failed(error: tokenizers::Error) -> Error {
 
 impl Tokenizer {
     /// Wraps a pipeline. `opening` overrides what the pipeline itself puts before a text.
-    pub(super) fn new(
+    pub(crate) fn new(
         mut pipeline: tokenizers::Tokenizer,
         opening: Option<Vec<u32>>,
     ) -> Result<Self> {
