@@ -1,6 +1,20 @@
 //! Memory that starts at a cache line, so that a load of sixteen elements touches one line.
 
-use super::lanes::Stored;
+use half::{bf16, f16};
+
+/// A floating-point number: every bit pattern of its size is one, zeros are 0.
+///
+/// # Safety
+///
+/// That, and an alignment of no more than a cache line.
+pub(super) unsafe trait Element: Copy + Send + Sync + 'static {}
+
+// SAFETY: 4 bytes of any value, aligned to 4.
+unsafe impl Element for f32 {}
+// SAFETY: 2 bytes of any value, aligned to 2.
+unsafe impl Element for f16 {}
+// SAFETY: as above.
+unsafe impl Element for bf16 {}
 
 /// A fixed number of elements, zero at first.
 pub(super) struct Aligned<T> {
@@ -13,7 +27,7 @@ pub(super) struct Aligned<T> {
 #[repr(C, align(64))]
 struct Line([u8; 64]);
 
-impl<T: Stored> Aligned<T> {
+impl<T: Element> Aligned<T> {
     pub(super) fn zeroed(len: usize) -> Self {
         let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
         Aligned {
@@ -28,7 +42,7 @@ impl<T: Stored> Aligned<T> {
     }
 }
 
-impl<T: Stored> std::ops::Deref for Aligned<T> {
+impl<T: Element> std::ops::Deref for Aligned<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -38,7 +52,7 @@ impl<T: Stored> std::ops::Deref for Aligned<T> {
     }
 }
 
-impl<T: Stored> std::ops::DerefMut for Aligned<T> {
+impl<T: Element> std::ops::DerefMut for Aligned<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as for `deref`; the borrow is exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }

@@ -272,7 +272,7 @@ fn rows(data: &[f32], stride: usize, count: usize) -> Rows<'_> {
 }
 
 /// The panels of keys that hold the positions `from` (a whole number of panels) to `to`.
-fn key_panels(view: HeadView<'_>, head_dim: usize, from: usize, to: usize) -> Panels<'_, f32> {
+fn key_panels(view: HeadView<'_>, head_dim: usize, from: usize, to: usize) -> Panels<'_> {
     Panels {
         data: &view.keys[from * head_dim..],
         stride: head_dim * WIDTH,
@@ -282,7 +282,7 @@ fn key_panels(view: HeadView<'_>, head_dim: usize, from: usize, to: usize) -> Pa
 }
 
 /// Values from position `from` on.
-fn value_panels(view: HeadView<'_>, width: usize, from: usize) -> Panels<'_, f32> {
+fn value_panels(view: HeadView<'_>, width: usize, from: usize) -> Panels<'_> {
     Panels {
         data: &view.values[from * width..],
         stride: WIDTH,

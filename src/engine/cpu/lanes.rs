@@ -3,8 +3,6 @@
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
-use half::{bf16, f16};
-
 use super::simd::{PORTABLE_FUSES, multiply_add};
 
 /// Lanes of a [`Lanes`] value, and columns of a panel.
@@ -23,57 +21,9 @@ pub(super) trait Lanes: Copy {
 
     unsafe fn zero() -> Self;
     unsafe fn load(from: *const f32) -> Self;
-    unsafe fn load_f16(from: *const f16) -> Self;
-    unsafe fn load_bf16(from: *const bf16) -> Self;
     unsafe fn store(self, to: *mut f32);
     /// `factor · self + sum`, rounded once where the hardware can.
     unsafe fn multiply_add(self, factor: f32, sum: Self) -> Self;
-}
-
-/// A type that panels are stored in; each is widened to f32 exactly.
-///
-/// # Safety
-///
-/// As for [`Lanes`].
-pub(super) trait Stored: Copy + Send + Sync + 'static {
-    unsafe fn load<V: Lanes>(from: *const Self) -> V;
-    fn widen(self) -> f32;
-}
-
-impl Stored for f32 {
-    #[inline(always)]
-    unsafe fn load<V: Lanes>(from: *const Self) -> V {
-        // SAFETY: the caller's promise.
-        unsafe { V::load(from) }
-    }
-
-    fn widen(self) -> f32 {
-        self
-    }
-}
-
-impl Stored for f16 {
-    #[inline(always)]
-    unsafe fn load<V: Lanes>(from: *const Self) -> V {
-        // SAFETY: the caller's promise.
-        unsafe { V::load_f16(from) }
-    }
-
-    fn widen(self) -> f32 {
-        self.to_f32()
-    }
-}
-
-impl Stored for bf16 {
-    #[inline(always)]
-    unsafe fn load<V: Lanes>(from: *const Self) -> V {
-        // SAFETY: the caller's promise.
-        unsafe { V::load_bf16(from) }
-    }
-
-    fn widen(self) -> f32 {
-        self.to_f32()
-    }
 }
 
 /// For any processor; the compiler finds what vectors it has.
@@ -100,20 +50,6 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    unsafe fn load_f16(from: *const f16) -> Self {
-        // SAFETY: the caller's promise.
-        let halves = unsafe { from.cast::<[f16; WIDTH]>().read_unaligned() };
-        Portable(halves.map(f16::to_f32))
-    }
-
-    #[inline(always)]
-    unsafe fn load_bf16(from: *const bf16) -> Self {
-        // SAFETY: the caller's promise.
-        let halves = unsafe { from.cast::<[u16; WIDTH]>().read_unaligned() };
-        Portable(halves.map(|bits| f32::from_bits(u32::from(bits) << 16)))
-    }
-
-    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: the caller's promise.
         unsafe { to.cast::<[f32; WIDTH]>().write_unaligned(self.0) }
@@ -128,7 +64,7 @@ impl Lanes for Portable {
     }
 }
 
-/// AVX2, FMA and F16C.
+/// AVX2 and FMA.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
 pub(super) struct Avx2(__m256, __m256);
@@ -148,27 +84,6 @@ impl Lanes for Avx2 {
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: the caller's promise.
         unsafe { Avx2(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_f16(from: *const f16) -> Self {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let half = |offset| _mm256_cvtph_ps(_mm_loadu_si128(from.add(offset).cast()));
-            Avx2(half(0), half(8))
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn load_bf16(from: *const bf16) -> Self {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let half = |offset| {
-                let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.add(offset).cast()));
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
-            };
-            Avx2(half(0), half(8))
-        }
     }
 
     #[inline(always)]
@@ -201,7 +116,7 @@ pub(super) struct Avx512(__m512);
 #[cfg(target_arch = "x86_64")]
 impl Lanes for Avx512 {
     // 32 registers: 24 accumulators, up to four for the panels and one for the factor.
-    const ROWS: [usize; 4] = [12, 12, 8, 6];
+    const ROWS: [usize; 4] = [8, 8, 8, 6];
 
     #[inline(always)]
     unsafe fn zero() -> Self {
@@ -213,21 +128,6 @@ impl Lanes for Avx512 {
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: the caller's promise.
         unsafe { Avx512(_mm512_loadu_ps(from)) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_f16(from: *const f16) -> Self {
-        // SAFETY: the caller's promise.
-        unsafe { Avx512(_mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_bf16(from: *const bf16) -> Self {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
-            Avx512(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits)))
-        }
     }
 
     #[inline(always)]

@@ -1,13 +1,14 @@
 //! Linear layers: weights packed once into panels, multiplied with rows of f32.
 
 use candle_core::{CpuStorage, DType, Tensor, WithDType};
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-use super::aligned::Aligned;
-use super::lanes::{Stored, WIDTH};
+use super::aligned::{Aligned, Element};
+use super::lanes::WIDTH;
 use super::parallel;
 use super::product::{Output, Panels, Rows, multiply};
-use super::rows::add;
+use super::rows::{add, widen_bf16};
 use super::simd::Level;
 use crate::engine::backend::device_error;
 use crate::model::{Linear, Matrix};
@@ -15,6 +16,34 @@ use crate::{Error, ErrorKind, Result};
 
 /// Panels that one thread takes at a time: as many as the widest kernel does at once.
 const GROUP: usize = 3;
+
+/// A type that weights are stored in; each widens to f32 exactly.
+pub(super) trait Stored: Element + Into<f32> {
+    fn widen_all(level: Level, from: &[Self], to: &mut [f32]);
+}
+
+impl Stored for f32 {
+    fn widen_all(_: Level, from: &[Self], to: &mut [f32]) {
+        to.copy_from_slice(from);
+    }
+}
+
+impl Stored for f16 {
+    fn widen_all(_: Level, from: &[Self], to: &mut [f32]) {
+        // By the processor's own instruction where it has one.
+        from.convert_to_f32_slice(to);
+    }
+}
+
+impl Stored for bf16 {
+    fn widen_all(level: Level, from: &[Self], to: &mut [f32]) {
+        widen_bf16(level, from, to);
+    }
+}
+
+/// An array that starts at a cache line.
+#[repr(align(64))]
+struct Line<T>(T);
 
 /// A matrix `[out, in]` in panels of sixteen outputs, `[out / 16][in][16]`, the last filled up
 /// with zeros. 16-bit weights stay 16-bit and are widened exactly as they are used; others are
@@ -58,41 +87,77 @@ impl Packed {
 
     /// `y = x · Wᵀ` for rows `[rows, in]` into `[rows, out]`.
     pub(super) fn multiply(&self, level: Level, x: &[f32], y: &mut [f32]) {
-        match &self.data {
-            Data::F32(data) => self.multiply_stored(level, data, x, y),
-            Data::F16(data) => self.multiply_stored(level, data, x, y),
-            Data::Bf16(data) => self.multiply_stored(level, data, x, y),
-        }
-    }
-
-    fn multiply_stored<W: Stored>(&self, level: Level, data: &[W], x: &[f32], y: &mut [f32]) {
         let (outputs, inputs) = (self.outputs, self.inputs);
-        let x = Rows {
-            data: x,
-            stride: inputs,
-            count: x.len() / inputs,
-        };
+        let rows = x.len() / inputs;
         let panels = outputs.div_ceil(WIDTH);
-        let y = Output::new(y, x.count, outputs, outputs);
+        let y = Output::new(y, rows, outputs, outputs);
         parallel::for_each(panels.div_ceil(GROUP), |group| {
             let first = group * GROUP;
-            let w = Panels {
-                data: &data[first * inputs * WIDTH..],
-                stride: inputs * WIDTH,
-                step: WIDTH,
-                count: GROUP.min(panels - first),
-            };
+            let count = GROUP.min(panels - first);
             // SAFETY: every group has its own columns, and every group is taken once.
-            let mut y = unsafe { y.part(0..x.count, first * WIDTH..(first + w.count) * WIDTH) };
-            multiply(level, inputs, x, w, &mut y, false);
+            let mut y = unsafe { y.part(0..rows, first * WIDTH..(first + count) * WIDTH) };
+            let start = first * inputs * WIDTH;
+            match &self.data {
+                Data::F32(data) => {
+                    let x = Rows {
+                        data: x,
+                        stride: inputs,
+                        count: rows,
+                    };
+                    let w = Panels {
+                        data: &data[start..],
+                        stride: inputs * WIDTH,
+                        step: WIDTH,
+                        count,
+                    };
+                    multiply(level, inputs, x, w, &mut y, false);
+                }
+                Data::F16(data) => self.multiply_widened(level, x, &data[start..], count, &mut y),
+                Data::Bf16(data) => self.multiply_widened(level, x, &data[start..], count, &mut y),
+            }
         });
+    }
+
+    /// The product with `count` panels of 16-bit weights, of which as much as fits the nearest
+    /// cache is widened at a time and serves all rows.
+    fn multiply_widened<W: Stored>(
+        &self,
+        level: Level,
+        x: &[f32],
+        panels: &[W],
+        count: usize,
+        y: &mut Output<'_>,
+    ) {
+        const INNER: usize = 128;
+        let mut widened = Line([0f32; GROUP * INNER * WIDTH]);
+        let inputs = self.inputs;
+        for first in (0..inputs).step_by(INNER) {
+            let inner = INNER.min(inputs - first);
+            for panel in 0..count {
+                let from = &panels[(panel * inputs + first) * WIDTH..][..inner * WIDTH];
+                let to = &mut widened.0[panel * INNER * WIDTH..][..inner * WIDTH];
+                W::widen_all(level, from, to);
+            }
+            let x = Rows {
+                data: &x[first..],
+                stride: inputs,
+                count: x.len() / inputs,
+            };
+            let w = Panels {
+                data: &widened.0,
+                stride: INNER * WIDTH,
+                step: WIDTH,
+                count,
+            };
+            multiply(level, inner, x, w, y, first > 0);
+        }
     }
 
     /// Row `output` of the matrix, widened: `[in]`.
     pub(super) fn row(&self, output: usize, row: &mut [f32]) {
         fn copy<W: Stored>(panel: &[W], row: &mut [f32]) {
-            for (x, column) in row.iter_mut().zip(panel.iter().step_by(WIDTH)) {
-                *x = column.widen();
+            for (x, &column) in row.iter_mut().zip(panel.iter().step_by(WIDTH)) {
+                *x = column.into();
             }
         }
         let start = output / WIDTH * WIDTH * self.inputs + output % WIDTH;
@@ -106,7 +171,7 @@ impl Packed {
     /// Whether all weights are finite.
     pub(super) fn is_finite(&self) -> bool {
         fn all<W: Stored>(data: &[W]) -> bool {
-            data.iter().all(|x| x.widen().is_finite())
+            data.iter().all(|&x| x.into().is_finite())
         }
         match &self.data {
             Data::F32(data) => all::<f32>(data),
@@ -186,5 +251,50 @@ impl Projection {
     pub(super) fn is_finite(&self) -> bool {
         let mut biases = self.bias.iter().flatten();
         self.weight.is_finite() && biases.all(|bias| bias.is_finite())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::Philox;
+
+    /// Every type and number of rows, with inputs that do not fit a cache block and outputs that
+    /// no panel divides: the same as the widened matrix to the bit, and right.
+    #[test]
+    fn packed_products_agree_with_plain_ones() {
+        let (outputs, inputs) = (70, 300);
+        let random = Philox::new(4);
+        let values = |count: usize, from: u64| -> Vec<f32> {
+            let value = |i| random.uniform(from + i) as f32 - 0.5;
+            (0..count as u64).map(value).collect()
+        };
+        let tensor = Tensor::from_vec(values(outputs * inputs, 0), (outputs, inputs), &Device::Cpu);
+        for dtype in [DType::F32, DType::F16, DType::BF16, DType::F64] {
+            let stored = tensor.as_ref().unwrap().to_dtype(dtype).unwrap();
+            let wide = stored.to_dtype(DType::F32).unwrap();
+            let exact: Vec<Vec<f32>> = wide.to_vec2().unwrap();
+            let packed = Packed::new(&Matrix::Dense(stored)).unwrap();
+            let wide = Packed::new(&Matrix::Dense(wide)).unwrap();
+            let mut row = vec![0.0; inputs];
+            packed.row(69, &mut row);
+            assert_eq!(row, exact[69]);
+            for rows in [1, 9, 33] {
+                let x = values(rows * inputs, 1 << 20);
+                let (mut y, mut widened) = (vec![0.0; rows * outputs], vec![0.0; rows * outputs]);
+                packed.multiply(Level::detect(), &x, &mut y);
+                wide.multiply(Level::detect(), &x, &mut widened);
+                assert_eq!(y, widened);
+                for (i, &y) in y.iter().enumerate() {
+                    let (row, output) = (i / outputs, i % outputs);
+                    let x = &x[row * inputs..][..inputs];
+                    let products = x.iter().zip(&exact[output]);
+                    let sum: f64 = products.map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+                    assert!((f64::from(y) - sum).abs() < 1e-4);
+                }
+            }
+        }
     }
 }

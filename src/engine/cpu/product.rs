@@ -8,7 +8,7 @@ use std::ops::Range;
 
 #[cfg(target_arch = "x86_64")]
 use super::lanes::{Avx2, Avx512};
-use super::lanes::{Lanes, Portable, Stored, WIDTH};
+use super::lanes::{Lanes, Portable, WIDTH};
 use super::simd::{Kind, Level};
 
 /// Rows of a left-hand side: row `r` starts at `r · stride`.
@@ -22,8 +22,8 @@ pub(super) struct Rows<'a> {
 /// Panels of a right-hand side: element `(inner, column)` of panel `p` lies at
 /// `p · stride + inner · step + column`, for sixteen columns.
 #[derive(Clone, Copy)]
-pub(super) struct Panels<'a, W> {
-    pub(super) data: &'a [W],
+pub(super) struct Panels<'a> {
+    pub(super) data: &'a [f32],
     pub(super) stride: usize,
     pub(super) step: usize,
     pub(super) count: usize,
@@ -88,11 +88,11 @@ unsafe impl Sync for Output<'_> {}
 
 /// `y = x · w`, or `y += x · w` where `accumulate`, over `inner` elements of each row and panel.
 /// Columns of the last panel beyond the output's are left out.
-pub(super) fn multiply<W: Stored>(
+pub(super) fn multiply(
     level: Level,
     inner: usize,
     x: Rows<'_>,
-    w: Panels<'_, W>,
+    w: Panels<'_>,
     y: &mut Output<'_>,
     accumulate: bool,
 ) {
@@ -135,26 +135,26 @@ pub(super) fn multiply<W: Stored>(
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn avx2<W: Stored>(product: &Product<W>) {
+#[target_feature(enable = "avx2,fma")]
+unsafe fn avx2(product: &Product) {
     // SAFETY: the caller's promise.
     unsafe { product.compute::<Avx2>() }
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,f16c,avx512f")]
-unsafe fn avx512<W: Stored>(product: &Product<W>) {
+#[target_feature(enable = "avx2,fma,avx512f")]
+unsafe fn avx512(product: &Product) {
     // SAFETY: the caller's promise.
     unsafe { product.compute::<Avx512>() }
 }
 
-struct Product<W> {
+struct Product {
     inner: usize,
     rows: usize,
     x: *const f32,
     x_stride: usize,
     panels: usize,
-    w: *const W,
+    w: *const f32,
     panel_stride: usize,
     step: usize,
     y: *mut f32,
@@ -164,10 +164,10 @@ struct Product<W> {
 }
 
 /// The most rows of a block, and the most panels.
-const MOST_ROWS: usize = 12;
+const MOST_ROWS: usize = 8;
 const MOST_PANELS: usize = 4;
 
-impl<W: Stored> Product<W> {
+impl Product {
     /// Goes through the panels in groups as wide as there are registers for, and for each group
     /// through the rows in blocks of about equal size, so that a group's weights are read from
     /// memory once and then from cache.
@@ -183,7 +183,7 @@ impl<W: Stored> Product<W> {
             // As many panels as leave registers for all rows, but no fewer than three blocks of
             // rows keep busy.
             let mut group = left.min(MOST_PANELS);
-            while group > 1 && V::ROWS[group - 1] < self.rows.min(V::ROWS[0].min(8)) {
+            while group > 1 && V::ROWS[group - 1] < self.rows.min(V::ROWS[0]) {
                 group -= 1;
             }
             // SAFETY: the caller's promise.
@@ -209,29 +209,33 @@ impl<W: Stored> Product<W> {
         let most = V::ROWS[P - 1];
         let blocks = self.rows.div_ceil(most);
         let columns = (self.columns - panel * WIDTH).min(P * WIDTH);
+        let whole = columns == P * WIDTH;
+        let mut buffer = [0f32; MOST_ROWS * MOST_PANELS * WIDTH];
         for block in 0..blocks {
             let first = block * self.rows / blocks;
             let rows = (block + 1) * self.rows / blocks - first;
-            // SAFETY: the caller's promise; a block that is not whole goes through a buffer.
+            // SAFETY: the caller's promise; the buffer is large enough for any block.
             unsafe {
                 let x = self.x.add(first * self.x_stride);
                 let w = self.w.add(panel * self.panel_stride);
                 let y = self.y.add(first * self.y_stride + panel * WIDTH);
-                if columns == P * WIDTH {
-                    self.block::<V, P>(rows, x, w, y, self.y_stride);
+                // Columns that are not there are computed, but not written.
+                let (to, to_stride) = if whole {
+                    (y, self.y_stride)
                 } else {
-                    let mut buffer = [0f32; MOST_ROWS * MOST_PANELS * WIDTH];
-                    let stride = P * WIDTH;
+                    (buffer.as_mut_ptr(), P * WIDTH)
+                };
+                if !whole {
                     for row in 0..rows {
                         let y = y.add(row * self.y_stride);
-                        let buffer = buffer.as_mut_ptr().add(row * stride);
-                        std::ptr::copy_nonoverlapping(y, buffer, columns);
+                        std::ptr::copy_nonoverlapping(y, to.add(row * to_stride), columns);
                     }
-                    self.block::<V, P>(rows, x, w, buffer.as_mut_ptr(), stride);
+                }
+                self.block::<V, P>(rows, x, w, to, to_stride);
+                if !whole {
                     for row in 0..rows {
                         let y = y.add(row * self.y_stride);
-                        let buffer = buffer.as_ptr().add(row * stride);
-                        std::ptr::copy_nonoverlapping(buffer, y, columns);
+                        std::ptr::copy_nonoverlapping(to.add(row * to_stride), y, columns);
                     }
                 }
             }
@@ -248,7 +252,7 @@ impl<W: Stored> Product<W> {
         &self,
         rows: usize,
         x: *const f32,
-        w: *const W,
+        w: *const f32,
         y: *mut f32,
         y_stride: usize,
     ) {
@@ -266,7 +270,7 @@ impl<W: Stored> Product<W> {
                 }
             };
         }
-        sizes!(1 2 3 4 5 6 7 8 9 10 11 12);
+        sizes!(1 2 3 4 5 6 7 8);
     }
 
     /// # Safety
@@ -276,7 +280,7 @@ impl<W: Stored> Product<W> {
     unsafe fn tile<V: Lanes, const R: usize, const P: usize>(
         &self,
         x: *const f32,
-        mut w: *const W,
+        mut w: *const f32,
         y: *mut f32,
         y_stride: usize,
     ) {
@@ -293,7 +297,7 @@ impl<W: Stored> Product<W> {
             for k in 0..self.inner {
                 let mut columns = [V::zero(); P];
                 for (p, columns) in columns.iter_mut().enumerate() {
-                    *columns = W::load(w.add(p * self.panel_stride));
+                    *columns = V::load(w.add(p * self.panel_stride));
                 }
                 for (r, sums) in sums.iter_mut().enumerate() {
                     let factor = *x.add(r * self.x_stride + k);
@@ -315,8 +319,6 @@ impl<W: Stored> Product<W> {
 
 #[cfg(test)]
 mod tests {
-    use half::{bf16, f16};
-
     use super::*;
     use crate::Philox;
 
@@ -329,7 +331,8 @@ mod tests {
 
     /// A product by every level against a plain one, with panels that stand over, other elements
     /// between the rows, and sums that go on.
-    fn agrees<W: Stored>(store: impl Fn(f32) -> W) {
+    #[test]
+    fn products_agree_with_plain_loops() {
         for (rows, inner, columns) in [
             (1usize, 7usize, 16usize),
             (1, 40, 99),
@@ -344,10 +347,7 @@ mod tests {
             let panels = columns.div_ceil(WIDTH);
             let (x_stride, y_stride) = (inner + 3, columns + 5);
             let x = random(1, rows * x_stride);
-            let w: Vec<W> = random(2, panels * inner * WIDTH)
-                .into_iter()
-                .map(&store)
-                .collect();
+            let w = random(2, panels * inner * WIDTH);
             let before = random(3, rows * y_stride);
             let mut fused: Option<Vec<f32>> = None;
             for level in Level::available() {
@@ -377,7 +377,7 @@ mod tests {
                             let (panel, lane) = (column / WIDTH, column % WIDTH);
                             let start = if accumulate { f64::from(old) } else { 0.0 };
                             let exact = (0..inner).fold(start, |sum, k| {
-                                let w = w[(panel * inner + k) * WIDTH + lane].widen();
+                                let w = w[(panel * inner + k) * WIDTH + lane];
                                 sum + f64::from(x[row * x_stride + k]) * f64::from(w)
                             });
                             let error = (f64::from(new) - exact).abs();
@@ -393,13 +393,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn products_agree_with_plain_loops() {
-        agrees(|x| x);
-        agrees(f16::from_f32);
-        agrees(bf16::from_f32);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! Sums run over sixteen lanes, element `i` in lane `i % 16`, and the lanes are summed in a fixed
 //! tree: the order depends on nothing but the elements' places.
 
+use half::bf16;
+
 use super::lanes::WIDTH;
 use super::simd::{for_each_level, multiply_add};
 
@@ -68,6 +70,18 @@ for_each_level! {
 fn scale_body<const FUSE: bool>(x: &[f32], factor: f32, out: &mut [f32]) {
     for (out, &x) in out.iter_mut().zip(x) {
         *out = x * factor;
+    }
+}
+
+for_each_level! {
+    /// `out = x`, exactly.
+    fn widen_bf16(x: &[bf16], out: &mut [f32]) = widen_bf16_body
+}
+
+#[inline(always)]
+fn widen_bf16_body<const FUSE: bool>(x: &[bf16], out: &mut [f32]) {
+    for (out, &x) in out.iter_mut().zip(x) {
+        *out = f32::from_bits(u32::from(x.to_bits()) << 16);
     }
 }
 
