@@ -174,7 +174,7 @@ fn read(path: &Path) -> Result<Vec<Row>, Failure> {
 }
 
 fn parse(line: &str, number: u64) -> Result<Row, String> {
-    let row: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    let row: Value = serde_json::from_str(line).map_err(|error| format!("not JSON: {error}"))?;
     let Value::Object(mut row) = row else {
         return Err("not an object".into());
     };

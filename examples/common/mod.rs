@@ -178,10 +178,16 @@ pub(crate) fn exit(result: std::result::Result<(), Box<dyn std::error::Error>>) 
     let Err(error) = result else {
         return ExitCode::SUCCESS;
     };
-    eprintln!("error: {error}");
+    let mut said = error.to_string();
+    eprintln!("error: {said}");
     let mut cause = error.source();
     while let Some(error) = cause {
-        eprintln!("  caused by: {error}");
+        // Many errors end with the words of their cause.
+        let words = error.to_string();
+        if !said.ends_with(&words) {
+            eprintln!("  caused by: {words}");
+        }
+        said = words;
         cause = error.source();
     }
     ExitCode::FAILURE
