@@ -16,6 +16,7 @@ mod row;
 mod sampler;
 mod sampling;
 mod scheduler;
+mod score;
 mod statistics;
 mod stop;
 mod trial;

@@ -1,0 +1,355 @@
+//! Tokens per second of this crate's engine and of candle-transformers' Llama, on the same
+//! machine in the same run: greedy, several sequences of one prompt.
+//!
+//! ```text
+//! cargo run --release --example compare_candle -- SmolLM2-135M-Instruct.Q4_1.gguf
+//! ```
+//!
+//! candle-transformers is measured as its users would run it: `quantized_llama` on the file's
+//! blocks, and `llama` on the same weights dequantised to f32. The first cannot take a batched
+//! prompt (the view of the last position is not contiguous, which quantised products refuse), so
+//! it gets its prompts token by token there; generation is not affected.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use candle_nn::VarBuilder;
+use candle_transformers::models::llama::{Cache, Config, Llama};
+use candle_transformers::models::quantized_llama::ModelWeights;
+use clap::Parser;
+use dart_math::candle::quantized::gguf_file;
+use dart_math::candle::{self, D, DType, Device, Tensor};
+use dart_math::engine::{Engine, Sampling};
+use dart_math::model::{Matrix, Model, ModelSource, Prompt};
+
+/// What the prompt is cut from.
+const TEXT: &str = "Question: A farmer has 17 sheep and buys 3 pens of 12 sheep each. Every sheep \
+    gives 4 kg of wool a year, and a kilogram sells for 2 dollars. How much does the farmer earn \
+    from wool in a year? Let us think step by step.\nAnswer: ";
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Compare the engine with candle-transformers on a GGUF file of a Llama.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// GGUF file of a Llama.
+    model: PathBuf,
+    /// Length of the prompt.
+    #[arg(long, default_value_t = 100)]
+    prompt_tokens: usize,
+    /// Tokens to generate for each sequence.
+    #[arg(long, default_value_t = 128)]
+    new_tokens: usize,
+    /// Numbers of sequences.
+    #[arg(long, value_delimiter = ',', default_value = "1,32")]
+    batches: Vec<usize>,
+    /// How often to measure each, in turn; the fastest counts.
+    #[arg(long, default_value_t = 1)]
+    rounds: usize,
+}
+
+/// One measurement.
+#[derive(Clone)]
+struct Measured {
+    prompt_seconds: f64,
+    generation_seconds: f64,
+    /// Of the first sequence.
+    tokens: Vec<u32>,
+}
+
+/// A decoder that takes a batch of equally long rows at one position.
+trait Rows {
+    const NAME: &'static str;
+
+    /// Whether a batch may bring more than one token a row.
+    const BATCHED_PROMPT: bool;
+
+    /// Logits `[batch, vocab]` after the last of the tokens `[batch, length]`, which start at
+    /// `position`; position 0 begins new sequences.
+    fn forward(&mut self, tokens: &Tensor, position: usize) -> candle::Result<Tensor>;
+}
+
+struct Quantized(ModelWeights);
+
+impl Rows for Quantized {
+    const NAME: &'static str = "candle-transformers quantized_llama";
+    const BATCHED_PROMPT: bool = false;
+
+    fn forward(&mut self, tokens: &Tensor, position: usize) -> candle::Result<Tensor> {
+        self.0.forward(tokens, position)
+    }
+}
+
+struct Dense {
+    model: Llama,
+    config: Config,
+    cache: Cache,
+}
+
+impl Rows for Dense {
+    const NAME: &'static str = "candle-transformers llama, f32";
+    const BATCHED_PROMPT: bool = true;
+
+    fn forward(&mut self, tokens: &Tensor, position: usize) -> candle::Result<Tensor> {
+        if position == 0 {
+            self.cache = Cache::new(true, DType::F32, &self.config, tokens.device())?;
+        }
+        self.model.forward(tokens, position, &mut self.cache)
+    }
+}
+
+fn generate<R: Rows>(
+    rows: &mut R,
+    prompt: &[u32],
+    batch: usize,
+    new_tokens: usize,
+) -> candle::Result<Measured> {
+    let device = Device::Cpu;
+    let start = Instant::now();
+    let mut logits = None;
+    let step = if batch == 1 || R::BATCHED_PROMPT {
+        prompt.len()
+    } else {
+        1
+    };
+    for (index, part) in prompt.chunks(step).enumerate() {
+        let tokens = Tensor::new(part, &device)?.repeat((batch, 1))?;
+        logits = Some(rows.forward(&tokens, index * step)?);
+    }
+    let Some(mut logits) = logits else {
+        candle::bail!("the prompt is empty")
+    };
+    let prompt_seconds = start.elapsed().as_secs_f64();
+
+    let start = Instant::now();
+    let mut first = Vec::with_capacity(new_tokens);
+    for position in prompt.len()..prompt.len() + new_tokens {
+        let tokens = logits.argmax(D::Minus1)?;
+        first.push(tokens.get(0)?.to_scalar::<u32>()?);
+        // The last token's own logits are of no use.
+        if first.len() < new_tokens {
+            logits = rows.forward(&tokens.unsqueeze(1)?, position)?;
+        }
+    }
+    let generation_seconds = start.elapsed().as_secs_f64();
+    Ok(Measured {
+        prompt_seconds,
+        generation_seconds,
+        tokens: first,
+    })
+}
+
+fn quantized(path: &Path) -> Outcome<Quantized> {
+    let mut file = File::open(path)?;
+    let content = gguf_file::Content::read(&mut file)?;
+    Ok(Quantized(ModelWeights::from_gguf(
+        content,
+        &mut file,
+        &Device::Cpu,
+    )?))
+}
+
+/// candle-transformers' Llama with the weights of our model.
+fn dense(model: &Model, rope_theta: f32) -> Outcome<Dense> {
+    let ours = model.config();
+    let weights = model.weights();
+    let mut tensors = HashMap::new();
+    let mut put = |name: String, matrix: &Matrix, start: usize, rows: usize| -> Outcome<()> {
+        let Matrix::Dense(tensor) = matrix else {
+            return Err(format!("{name} is not dense").into());
+        };
+        tensors.insert(name, tensor.narrow(0, start, rows)?);
+        Ok(())
+    };
+    let (q, kv) = (ours.heads * ours.head_dim, ours.kv_heads * ours.head_dim);
+    put(
+        "model.embed_tokens.weight".into(),
+        &weights.embedding,
+        0,
+        ours.vocab_size,
+    )?;
+    put("lm_head.weight".into(), &weights.head, 0, ours.vocab_size)?;
+    for (index, layer) in weights.layers.iter().enumerate() {
+        if layer.qkv.bias.is_some() {
+            return Err("this Llama has biases, which candle-transformers' has not".into());
+        }
+        let name = |part: &str| format!("model.layers.{index}.{part}.weight");
+        put(name("self_attn.q_proj"), &layer.qkv.weight, 0, q)?;
+        put(name("self_attn.k_proj"), &layer.qkv.weight, q, kv)?;
+        put(name("self_attn.v_proj"), &layer.qkv.weight, q + kv, kv)?;
+        put(
+            name("self_attn.o_proj"),
+            &layer.attention_output.weight,
+            0,
+            ours.hidden_size,
+        )?;
+        put(
+            name("mlp.gate_proj"),
+            &layer.gate_up.weight,
+            0,
+            ours.intermediate_size,
+        )?;
+        put(
+            name("mlp.up_proj"),
+            &layer.gate_up.weight,
+            ours.intermediate_size,
+            ours.intermediate_size,
+        )?;
+        put(
+            name("mlp.down_proj"),
+            &layer.down.weight,
+            0,
+            ours.hidden_size,
+        )?;
+    }
+    for (index, layer) in weights.layers.iter().enumerate() {
+        let name = |part: &str| format!("model.layers.{index}.{part}.weight");
+        tensors.insert(name("input_layernorm"), layer.attention_norm.clone());
+        tensors.insert(name("post_attention_layernorm"), layer.ffn_norm.clone());
+    }
+    tensors.insert("model.norm.weight".into(), weights.output_norm.clone());
+
+    let config = Config {
+        hidden_size: ours.hidden_size,
+        intermediate_size: ours.intermediate_size,
+        vocab_size: ours.vocab_size,
+        num_hidden_layers: ours.layers,
+        num_attention_heads: ours.heads,
+        num_key_value_heads: ours.kv_heads,
+        use_flash_attn: false,
+        rms_norm_eps: f64::from(ours.rms_norm_eps),
+        rope_theta,
+        bos_token_id: None,
+        eos_token_id: None,
+        rope_scaling: None,
+        max_position_embeddings: ours.context_length,
+        tie_word_embeddings: false,
+    };
+    let builder = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
+    let model = Llama::load(builder, &config)?;
+    let cache = Cache::new(true, DType::F32, &config, &Device::Cpu)?;
+    Ok(Dense {
+        model,
+        config,
+        cache,
+    })
+}
+
+/// Our engine on the same prompt: once for the prompt and a token, once for all of it.
+fn ours(engines: &[Engine; 2], prompt: &Prompt, batch: usize) -> Outcome<Measured> {
+    let prompts = vec![prompt.clone(); batch];
+    let start = Instant::now();
+    engines[0].generate(&prompts, 0)?;
+    let prompt_seconds = start.elapsed().as_secs_f64();
+    let start = Instant::now();
+    let completions = engines[1].generate(&prompts, 0)?;
+    let all = start.elapsed().as_secs_f64();
+    let first = completions.first().ok_or("no completion")?;
+    if let Some(other) = completions
+        .iter()
+        .find(|other| other.tokens != first.tokens)
+    {
+        return Err(format!("sequences differ: {:?}", other.tokens).into());
+    }
+    let generation_seconds = (all - prompt_seconds).max(f64::MIN_POSITIVE);
+    Ok(Measured {
+        prompt_seconds,
+        generation_seconds,
+        tokens: first.tokens.clone(),
+    })
+}
+
+/// The faster of two measurements.
+fn better(best: Option<Measured>, new: Measured) -> Option<Measured> {
+    match best {
+        Some(best) if best.generation_seconds <= new.generation_seconds => Some(best),
+        _ => Some(new),
+    }
+}
+
+fn main() -> Outcome<()> {
+    let arguments = Arguments::parse();
+    let path = &arguments.model;
+    if arguments.new_tokens < 2 || arguments.prompt_tokens == 0 {
+        return Err("a prompt and at least two new tokens are needed".into());
+    }
+    let content = gguf_file::Content::read(&mut File::open(path)?)?;
+    let rope_theta = match content.metadata.get("llama.rope.freq_base") {
+        Some(value) => value.to_f32()?,
+        None => 10_000.0,
+    };
+    let model = Model::builder(ModelSource::Gguf(path.clone())).load()?;
+    let mut tokens = Vec::new();
+    while tokens.len() < arguments.prompt_tokens {
+        tokens.extend(model.raw_prompt(TEXT)?.tokens);
+    }
+    tokens.truncate(arguments.prompt_tokens);
+    let prompt = Prompt {
+        text: TEXT.to_owned(),
+        tokens,
+    };
+    let mut quantized = quantized(path)?;
+    let mut dense = dense(&model, rope_theta)?;
+
+    println!(
+        "{}: prompt of {} tokens, {} new tokens, {} threads",
+        model.name(),
+        arguments.prompt_tokens,
+        arguments.new_tokens,
+        std::thread::available_parallelism()?
+    );
+    println!("| engine | sequences | prompt, s | generation, tok/s | all, tok/s | same tokens |");
+    println!("|---|---|---|---|---|---|");
+    for &batch in &arguments.batches {
+        let engine = |new_tokens| {
+            Engine::builder(model.clone())
+                .sampling(Sampling::greedy())
+                .max_new_tokens(new_tokens)
+                .ignore_eos(true)
+                .loop_detection(false)
+                .slots(batch)
+                .build()
+        };
+        let engines = [engine(1)?, engine(arguments.new_tokens)?];
+        let mut best = [None, None, None];
+        for _ in 0..arguments.rounds.max(1) {
+            let new_tokens = arguments.new_tokens;
+            let [own, blocks, f32] = &mut best;
+            *own = better(own.take(), ours(&engines, &prompt, batch)?);
+            *blocks = better(
+                blocks.take(),
+                generate(&mut quantized, &prompt.tokens, batch, new_tokens)?,
+            );
+            *f32 = better(
+                f32.take(),
+                generate(&mut dense, &prompt.tokens, batch, new_tokens)?,
+            );
+        }
+        let names = ["dart-math", Quantized::NAME, Dense::NAME];
+        let expected = best[0]
+            .as_ref()
+            .map(|own| own.tokens.clone())
+            .unwrap_or_default();
+        for (name, measured) in names.iter().zip(best.iter().flatten()) {
+            let count = batch * arguments.new_tokens;
+            let agree = expected
+                .iter()
+                .zip(&measured.tokens)
+                .take_while(|(a, b)| a == b)
+                .count();
+            // The first new token comes out of the prompt's step.
+            println!(
+                "| {name} | {batch} | {:.2} | {:.1} | {:.1} | {agree} of {} |",
+                measured.prompt_seconds,
+                (count - batch) as f64 / measured.generation_seconds,
+                count as f64 / (measured.prompt_seconds + measured.generation_seconds),
+                expected.len(),
+            );
+        }
+    }
+    Ok(())
+}

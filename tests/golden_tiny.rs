@@ -1,0 +1,207 @@
+//! Tiny random models of every architecture against Hugging Face transformers: logits at every
+//! position, from prefill and from decoding, and greedy tokens, with each backend.
+//!
+//! `scripts/golden_tiny.py` makes the fixtures and says what is in them.
+
+#![cfg(feature = "engine")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod golden;
+
+use std::path::{Path, PathBuf};
+
+use dart_math::candle::{Device, safetensors};
+use dart_math::engine::{BackendChoice, Engine, Sampling};
+use dart_math::model::{Model, ModelSource, Prompt};
+use serde::Deserialize;
+
+use golden::{fixtures, read_json};
+
+/// Largest difference of a logit, relative to the largest logit. The fixtures and the backends
+/// both compute in f32 with their own orders of summation; the largest seen is 2e-6.
+const TOLERANCE: f32 = 1e-5;
+
+#[derive(Deserialize)]
+struct Golden {
+    tokens: Vec<u32>,
+    /// Those of the rows of the logits.
+    positions: Vec<usize>,
+    /// How many tokens start the greedy run.
+    prompt: usize,
+    greedy: Vec<u32>,
+}
+
+struct Fixture {
+    directory: PathBuf,
+    golden: Golden,
+    /// `[positions, vocab]`.
+    logits: Vec<Vec<f32>>,
+}
+
+impl Fixture {
+    fn read(name: &str) -> Self {
+        let directory = fixtures().join(name);
+        let golden = read_json(&directory.join("golden.json"));
+        let tensors =
+            safetensors::load(directory.join("golden.safetensors"), &Device::Cpu).unwrap();
+        let logits = tensors["logits"].to_vec2().unwrap();
+        Self {
+            directory,
+            golden,
+            logits,
+        }
+    }
+
+    fn source(&self) -> ModelSource {
+        let gguf = self.directory.join("model.gguf");
+        if gguf.exists() {
+            ModelSource::Gguf(gguf)
+        } else {
+            ModelSource::Directory(self.directory.clone())
+        }
+    }
+
+    fn engine(&self, backend: BackendChoice) -> Engine {
+        let model = Model::builder(self.source()).load().unwrap();
+        Engine::builder(model)
+            .backend(backend)
+            .sampling(Sampling::greedy())
+            .max_new_tokens(self.golden.greedy.len())
+            .ignore_eos(true)
+            .loop_detection(false)
+            .slots(3)
+            .build()
+            .unwrap()
+    }
+}
+
+fn prompt(tokens: &[u32]) -> Prompt {
+    Prompt {
+        text: String::new(),
+        tokens: tokens.to_vec(),
+    }
+}
+
+/// The largest difference, relative to the largest magnitude of the expected values.
+fn relative_error(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let scale = expected
+        .iter()
+        .fold(0.0f32, |most, value| most.max(value.abs()));
+    let difference = found
+        .iter()
+        .zip(expected)
+        .map(|(a, b)| (a - b).abs())
+        // `max` would pass over a NaN.
+        .fold(
+            0.0f32,
+            |most, d| if d.is_nan() || d > most { d } else { most },
+        );
+    difference / scale
+}
+
+/// Logits with the first `split` tokens as the prompt and the others fed one by one.
+fn check_logits(fixture: &Fixture, engine: &Engine, split: usize) -> f32 {
+    let tokens = &fixture.golden.tokens;
+    let found = engine.logits(&tokens[..split], &tokens[split..]).unwrap();
+    assert_eq!(found.len(), tokens.len() - split + 1);
+    let mut worst = 0.0f32;
+    for (&position, expected) in fixture.golden.positions.iter().zip(&fixture.logits) {
+        if position + 1 >= split {
+            let error = relative_error(&found[position + 1 - split], expected);
+            assert!(
+                error <= TOLERANCE,
+                "{}: position {position} with {split} prompt tokens: relative error {error:e}",
+                fixture.directory.display()
+            );
+            worst = worst.max(error);
+        }
+    }
+    worst
+}
+
+fn check(name: &str, backend: BackendChoice) {
+    let fixture = Fixture::read(name);
+    let engine = fixture.engine(backend);
+    let (golden, length) = (&fixture.golden, fixture.golden.tokens.len());
+
+    // Every position by decoding (a prompt of one token), every position by prefill, and some
+    // mixtures, which meet windows and caches that begin in the prompt.
+    let mut worst = check_logits(&fixture, &engine, 1);
+    for split in (2..=length).rev() {
+        worst = worst.max(check_logits(&fixture, &engine, split));
+    }
+    println!("{name}: largest relative error {worst:.1e} with {backend:?}");
+
+    // Greedy: alone, and as several samples of shared prompts in one batch of ragged progress.
+    let first = prompt(&golden.tokens[..golden.prompt]);
+    let alone = engine.generate(&[first.clone()], 0).unwrap();
+    assert_eq!(alone[0].tokens, golden.greedy);
+    let other = prompt(&golden.tokens[..golden.prompt / 2]);
+    let other_alone = engine.generate(&[other.clone()], 0).unwrap();
+    let prompts = [first.clone(), other.clone(), first.clone(), first, other];
+    let together = engine.generate(&prompts, 0).unwrap();
+    for (index, completion) in together.iter().enumerate() {
+        let expected = if matches!(index, 1 | 4) {
+            &other_alone[0].tokens
+        } else {
+            &golden.greedy
+        };
+        assert_eq!(
+            &completion.tokens, expected,
+            "{name}: prompt {index} of the batch"
+        );
+    }
+}
+
+macro_rules! fixtures {
+    ($($name:ident)*) => {
+        $(
+            mod $name {
+                use super::*;
+
+                #[test]
+                fn own_kernels() {
+                    check(stringify!($name), BackendChoice::Auto);
+                }
+
+                #[test]
+                fn plain_operations() {
+                    check(stringify!($name), BackendChoice::Plain);
+                }
+            }
+        )*
+
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+fixtures! {
+    gguf_llama
+    gguf_qwen2
+    llama_biases
+    llama_gqa_tied
+    llama_linear_rope
+    llama_llama3_rope
+    llama_llama3_rope_v5
+    llama_sharded
+    mistral_window
+    qwen2
+    qwen2_layer_types
+    qwen2_window
+    qwen3
+    qwen3_bias
+}
+
+/// No fixture is left without its tests.
+#[test]
+fn all_fixtures_are_listed() {
+    let mut found: Vec<String> = std::fs::read_dir(fixtures())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path: &PathBuf| Path::is_dir(path))
+        .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+        .collect();
+    found.sort();
+    assert_eq!(found, NAMES);
+}
