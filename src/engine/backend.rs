@@ -76,23 +76,24 @@ pub(crate) trait Backend: Send {
 }
 
 /// The backend for a model: the CPU kernels for dense weights computed in f32 on a CPU, else plain
-/// operations.
+/// operations. The kernels lay the weights out anew and let go of each as they do, so that there is
+/// no time when all are held twice (unless the caller holds them too).
 ///
 /// # Errors
 ///
 /// Weights whose shapes do not fit the configuration, or a failure of the device.
 pub(crate) fn backend_for(
     config: &DecoderConfig,
-    weights: &Weights,
+    weights: Weights,
     device: &Device,
     dtype: DType,
     choice: BackendChoice,
 ) -> Result<Box<dyn Backend>> {
-    check_shapes(config, weights)?;
+    check_shapes(config, &weights)?;
     let kernels = choice == BackendChoice::Auto
         && device.is_cpu()
         && dtype == DType::F32
-        && matrices(weights).all(|(_, matrix)| matches!(matrix, Matrix::Dense(_)));
+        && matrices(&weights).all(|(_, matrix)| matches!(matrix, Matrix::Dense(_)));
     Ok(if kernels {
         Box::new(Checked(Cpu::new(config, weights)?))
     } else {

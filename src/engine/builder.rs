@@ -129,7 +129,7 @@ impl EngineBuilder {
             )),
             value => Ok(value),
         };
-        let model = self.model;
+        let mut model = self.model;
         let on_cpu = model.device().is_cpu();
         let slots = positive("slots", self.slots.unwrap_or(if on_cpu { 32 } else { 64 }))?;
         let threads = match self.threads {
@@ -168,10 +168,11 @@ impl EngineBuilder {
                 Error::new(ErrorKind::Device, "the engine's threads did not start")
                     .with_source(error)
             })?;
+        let weights = model.take_weights();
         let backend = pool.install(|| {
             backend_for(
                 model.config(),
-                model.weights(),
+                weights,
                 model.device(),
                 model.dtype(),
                 self.backend,

@@ -99,7 +99,7 @@ pub(super) fn non_finite_weight(weights: &Weights) -> Option<String> {
 pub(super) fn check_shapes(config: &DecoderConfig, weights: &Weights) -> Result<()> {
     let c = config;
     let bad = |reason: String| Err(Error::new(ErrorKind::Model, reason));
-    if c.heads == 0 || c.kv_heads == 0 || c.heads % c.kv_heads != 0 {
+    if c.heads == 0 || c.kv_heads == 0 || !c.heads.is_multiple_of(c.kv_heads) {
         return bad(format!(
             "{} query heads cannot share {} key and value heads",
             c.heads, c.kv_heads

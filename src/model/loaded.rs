@@ -107,9 +107,15 @@ impl Model {
         &self.parts.config
     }
 
-    /// The weights.
+    /// The weights. None are left in the model of an [`Engine`](crate::engine::Engine), which lays
+    /// them out in its own way.
     pub fn weights(&self) -> &Weights {
         &self.parts.weights
+    }
+
+    /// Takes the weights out.
+    pub(crate) fn take_weights(&mut self) -> Weights {
+        self.parts.weights.take()
     }
 
     /// The tokenizer.

@@ -57,3 +57,17 @@ pub struct Weights {
     /// Output head, `[vocab, hidden]`; shares the embedding's storage where they are tied.
     pub head: Matrix,
 }
+
+impl Weights {
+    /// Takes the weights out and leaves none, so that whoever lays them out anew need not hold
+    /// both.
+    pub(crate) fn take(&mut self) -> Weights {
+        let none = || Matrix::Quantized(Vec::new());
+        Weights {
+            embedding: std::mem::replace(&mut self.embedding, none()),
+            layers: std::mem::take(&mut self.layers),
+            output_norm: self.output_norm.clone(),
+            head: std::mem::replace(&mut self.head, none()),
+        }
+    }
+}

@@ -62,7 +62,7 @@ enum Data {
 
 impl Packed {
     /// Packs a dense matrix, given as `[out, in]`.
-    pub(super) fn new(matrix: &Matrix) -> Result<Self> {
+    pub(super) fn new(matrix: Matrix) -> Result<Self> {
         let Matrix::Dense(tensor) = matrix else {
             return Err(Error::new(
                 ErrorKind::Unsupported,
@@ -71,8 +71,8 @@ impl Packed {
         };
         let (outputs, inputs) = tensor.dims2().map_err(device_error)?;
         let data = match tensor.dtype() {
-            DType::F16 => Data::F16(pack(tensor, outputs, inputs)?),
-            DType::BF16 => Data::Bf16(pack(tensor, outputs, inputs)?),
+            DType::F16 => Data::F16(pack(&tensor, outputs, inputs)?),
+            DType::BF16 => Data::Bf16(pack(&tensor, outputs, inputs)?),
             _ => {
                 let tensor = tensor.to_dtype(DType::F32).map_err(device_error)?;
                 Data::F32(pack(&tensor, outputs, inputs)?)
@@ -230,9 +230,9 @@ pub(super) struct Projection {
 }
 
 impl Projection {
-    pub(super) fn new(linear: &Linear) -> Result<Self> {
+    pub(super) fn new(linear: Linear) -> Result<Self> {
         Ok(Projection {
-            weight: Packed::new(&linear.weight)?,
+            weight: Packed::new(linear.weight)?,
             bias: linear.bias.as_ref().map(vector).transpose()?,
         })
     }
@@ -276,8 +276,8 @@ mod tests {
             let stored = tensor.as_ref().unwrap().to_dtype(dtype).unwrap();
             let wide = stored.to_dtype(DType::F32).unwrap();
             let exact: Vec<Vec<f32>> = wide.to_vec2().unwrap();
-            let packed = Packed::new(&Matrix::Dense(stored)).unwrap();
-            let wide = Packed::new(&Matrix::Dense(wide)).unwrap();
+            let packed = Packed::new(Matrix::Dense(stored)).unwrap();
+            let wide = Packed::new(Matrix::Dense(wide)).unwrap();
             let mut row = vec![0.0; inputs];
             packed.row(69, &mut row);
             assert_eq!(row, exact[69]);

@@ -143,34 +143,34 @@ impl Cache<'_> {
 }
 
 impl Cpu {
-    /// Packs the weights. The sources are not needed afterwards, except an embedding that is not
-    /// the output head as well: that one is shared.
-    pub(super) fn new(config: &DecoderConfig, weights: &Weights) -> Result<Self> {
+    /// Packs the weights, letting go of each as it is packed. An embedding that is not the output
+    /// head as well is kept as it is.
+    pub(super) fn new(config: &DecoderConfig, weights: Weights) -> Result<Self> {
         Self::with_level(config, weights, Level::detect())
     }
 
-    fn with_level(config: &DecoderConfig, weights: &Weights, level: Level) -> Result<Self> {
+    fn with_level(config: &DecoderConfig, weights: Weights, level: Level) -> Result<Self> {
         let layers = weights
             .layers
-            .iter()
+            .into_iter()
             .zip(&config.sliding_windows)
             .map(|(layer, &window)| {
                 Ok(Layer {
                     attention_norm: vector(&layer.attention_norm)?,
-                    qkv: Projection::new(&layer.qkv)?,
+                    qkv: Projection::new(layer.qkv)?,
                     query_norm: layer.query_norm.as_ref().map(vector).transpose()?,
                     key_norm: layer.key_norm.as_ref().map(vector).transpose()?,
-                    attention_output: Projection::new(&layer.attention_output)?,
+                    attention_output: Projection::new(layer.attention_output)?,
                     ffn_norm: vector(&layer.ffn_norm)?,
-                    gate_up: Projection::new(&layer.gate_up)?,
-                    down: Projection::new(&layer.down)?,
+                    gate_up: Projection::new(layer.gate_up)?,
+                    down: Projection::new(layer.down)?,
                     window,
                 })
             })
             .collect::<Result<Vec<_>>>()?;
-        let embedding = match (&weights.embedding, &weights.head) {
+        let embedding = match (weights.embedding, &weights.head) {
             (Matrix::Dense(embedding), Matrix::Dense(head)) if embedding.id() != head.id() => {
-                Embedding::Table(embedding.clone())
+                Embedding::Table(embedding)
             }
             _ => Embedding::Head,
         };
@@ -181,7 +181,7 @@ impl Cpu {
             embedding,
             layers,
             output_norm: vector(&weights.output_norm)?,
-            head: Packed::new(&weights.head)?,
+            head: Packed::new(weights.head)?,
             prefixes: BTreeMap::new(),
             sequences: BTreeMap::new(),
             next_id: 0,

@@ -110,11 +110,17 @@ fn every_variant_agrees_with_the_reference_and_with_plain_operations() {
         let weights = random_weights(config, seed as u64);
         let (prompts, scripts) = scripts(config, 9);
         let device = Device::Cpu;
-        let mut plain =
-            backend_for(config, &weights, &device, DType::F32, BackendChoice::Plain).unwrap();
+        let mut plain = backend_for(
+            config,
+            weights.clone(),
+            &device,
+            DType::F32,
+            BackendChoice::Plain,
+        )
+        .unwrap();
         let plain = together(&mut *plain, &prompts, &scripts);
         for level in Level::available() {
-            let mut cpu = Cpu::with_level(config, &weights, level).unwrap();
+            let mut cpu = Cpu::with_level(config, weights.clone(), level).unwrap();
             let cpu = together(&mut cpu, &prompts, &scripts);
             for ((script, cpu), plain) in scripts.iter().zip(&cpu).zip(&plain) {
                 assert_eq!(cpu.len(), script.tokens.len() + 1);
@@ -136,7 +142,7 @@ fn bits_do_not_depend_on_the_batch() {
         let weights = random_weights(&config, 11);
         let (prompts, scripts) = scripts(&config, 33);
         for level in Level::available() {
-            let mut cpu = Cpu::with_level(&config, &weights, level).unwrap();
+            let mut cpu = Cpu::with_level(&config, weights.clone(), level).unwrap();
             let batched = together(&mut cpu, &prompts, &scripts);
             for (script, batched) in scripts.iter().zip(&batched) {
                 let alone = alone(&mut cpu, &prompts[script.prompt], &script.tokens);
@@ -155,7 +161,7 @@ fn bits_do_not_depend_on_threads() {
         .map(|threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
             pool.build().unwrap().install(|| {
-                let mut cpu = Cpu::new(&config, &weights).unwrap();
+                let mut cpu = Cpu::new(&config, weights.clone()).unwrap();
                 together(&mut cpu, &prompts, &scripts)
             })
         })
@@ -170,7 +176,7 @@ fn bits_do_not_depend_on_where_the_prompt_ends() {
     for config in variants() {
         let weights = random_weights(&config, 13);
         let history = random_tokens(&config, 14, 140);
-        let mut cpu = Cpu::new(&config, &weights).unwrap();
+        let mut cpu = Cpu::new(&config, weights.clone()).unwrap();
         let fed = alone(&mut cpu, &history[..1], &history[1..]);
         for split in [2, 15, 16, 17, 64, 79, 139] {
             let (prompt, tokens) = history.split_at(split);
@@ -185,7 +191,7 @@ fn long_prompts_and_long_suffixes() {
     let config = tiny(Architecture::Mistral);
     let weights = random_weights(&config, 15);
     let long = random_tokens(&config, 16, 600);
-    let mut cpu = Cpu::new(&config, &weights).unwrap();
+    let mut cpu = Cpu::new(&config, weights.clone()).unwrap();
     let prompts = [&long[..530], &long[..3], &long[..256]];
     let prefixes = cpu.prefill(&prompts).unwrap();
     for ((_, logits), prompt) in prefixes.iter().zip(prompts) {
@@ -225,10 +231,10 @@ fn sixteen_bit_weights_are_exact() {
         let mut weights = random_weights(&config, 17);
         cast_all(&mut weights, dtype);
         let (prompts, scripts) = scripts(&config, 5);
-        let mut half = Cpu::new(&config, &weights).unwrap();
+        let mut half = Cpu::new(&config, weights.clone()).unwrap();
         let half = together(&mut half, &prompts, &scripts);
         cast_all(&mut weights, DType::F32);
-        let mut single = Cpu::new(&config, &weights).unwrap();
+        let mut single = Cpu::new(&config, weights.clone()).unwrap();
         assert!(half == together(&mut single, &prompts, &scripts));
     }
 }
@@ -239,7 +245,14 @@ fn bad_input_is_an_error() {
     let mut weights = random_weights(&config, 18);
     let device = Device::Cpu;
     let auto = |weights: &Weights| {
-        backend_for(&config, weights, &device, DType::F32, BackendChoice::Auto).unwrap()
+        backend_for(
+            &config,
+            weights.clone(),
+            &device,
+            DType::F32,
+            BackendChoice::Auto,
+        )
+        .unwrap()
     };
     let mut cpu = auto(&weights);
     let mut logits = Vec::new();
@@ -257,11 +270,9 @@ fn bad_input_is_an_error() {
     assert!(logits.is_empty());
     assert_eq!(cpu.prefill(&[]).unwrap().len(), 0);
 
-    let poison = |matrix: &Matrix| match matrix {
-        Matrix::Dense(tensor) => Matrix::Dense(tensor.affine(f64::INFINITY, 0.0).unwrap()),
-        Matrix::Quantized(_) => matrix.clone(),
-    };
-    weights.layers[2].down.weight = poison(&weights.layers[2].down.weight);
+    if let Matrix::Dense(tensor) = &mut weights.layers[2].down.weight {
+        *tensor = tensor.affine(f64::INFINITY, 0.0).unwrap();
+    }
     let mut cpu = auto(&weights);
     let error = cpu.prefill(&[&[1, 2], &[3]]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NonFinite);

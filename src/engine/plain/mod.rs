@@ -68,7 +68,7 @@ impl Plain {
     /// Places the weights for computing in `dtype`. Nothing is copied that has the type already.
     pub(super) fn new(
         config: &DecoderConfig,
-        weights: &Weights,
+        weights: Weights,
         device: &Device,
         dtype: DType,
     ) -> Result<Self> {
@@ -77,7 +77,7 @@ impl Plain {
 
     fn build(
         config: &DecoderConfig,
-        weights: &Weights,
+        weights: Weights,
         device: &Device,
         dtype: DType,
     ) -> candle_core::Result<Self> {
@@ -115,7 +115,7 @@ impl Plain {
             output_norm: weights.output_norm.to_dtype(dtype)?,
             head: Projection::new(&weights.head, None, dtype)?,
             config: config.clone(),
-            weights: weights.clone(),
+            weights,
             device: device.clone(),
             dtype,
             groups: BTreeMap::new(),

@@ -11,7 +11,14 @@ use crate::ErrorKind;
 use crate::model::{Architecture, DecoderConfig, Linear, Matrix, Weights};
 
 fn plain(config: &DecoderConfig, weights: &Weights, dtype: DType) -> Box<dyn Backend> {
-    backend_for(config, weights, &Device::Cpu, dtype, BackendChoice::Plain).unwrap()
+    backend_for(
+        config,
+        weights.clone(),
+        &Device::Cpu,
+        dtype,
+        BackendChoice::Plain,
+    )
+    .unwrap()
 }
 
 /// Ragged prompts and ragged suffixes, sequences that come and go, against each sequence alone.
@@ -223,7 +230,7 @@ fn bad_input_is_an_error() {
     weights.layers[2].ffn_norm = weights.output_norm.narrow(0, 0, 39).unwrap();
     let error = backend_for(
         &config,
-        &weights,
+        weights.clone(),
         &Device::Cpu,
         DType::F32,
         BackendChoice::Plain,
