@@ -2,10 +2,10 @@
 //! verdict is the same on any machine. Knows nothing of what the steps are spent on.
 
 /// Longest text, in bytes, that is read as mathematics; longer ones are only compared verbatim.
-pub(super) const MAX_INPUT: usize = 16 * 1024;
+pub(super) const MAX_INPUT: usize = 8 * 1024;
 
 /// Deepest nesting of a tree, of a value, or of one evaluation inside another.
-pub(super) const MAX_DEPTH: u32 = 120;
+pub(super) const MAX_DEPTH: u32 = 80;
 
 /// Longest integer, in bits, that is computed with (about 12,000 decimal digits).
 pub(super) const MAX_BITS: usize = 40_000;
@@ -74,10 +74,5 @@ impl Budget {
     /// Comes back from a level.
     pub(super) fn leave(&mut self) {
         self.depth = self.depth.saturating_sub(1);
-    }
-
-    /// Steps spent so far.
-    pub(super) fn spent(&self) -> u32 {
-        MAX_STEPS - self.left
     }
 }

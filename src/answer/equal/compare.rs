@@ -342,6 +342,11 @@ impl<'a> Comparison<'a> {
         if a.len() != b.len() {
             return Ok(false);
         }
+        // Names on one side only, all different: the order says which is which.
+        if a.len() > 1 && distinct_names(a) != distinct_names(b) {
+            let (a, b) = (stripped(a), stripped(b));
+            return self.in_order(&a, &b);
+        }
         let mut taken = vec![false; b.len()];
         'next: for x in a {
             for (y, taken) in b.iter().zip(&mut taken) {

@@ -49,7 +49,7 @@ pub(super) struct Read {
 impl Read {
     /// Reads an answer: its tokens, tree and value.
     pub(super) fn new(text: &str, budget: &mut Budget) -> Read {
-        let text = text.trim();
+        let text = unquoted(text.trim());
         let mut read = Read {
             text: text.to_owned(),
             tokens: Vec::new(),
@@ -62,9 +62,11 @@ impl Read {
             Ok(tokens) => read.tokens = tokens,
             Err(_) => return read,
         }
-        read.value = match text::date(text) {
-            Some(date) => Ok(Value::Date(date)),
-            None => {
+        let words = value::word_number(text).map(value::Fraction::whole);
+        read.value = match (text::date(text), words) {
+            (Some(date), _) => Ok(Value::Date(date)),
+            (None, Some(number)) => Ok(Value::scalar(number)),
+            (None, None) => {
                 latex::tree(&read.tokens, budget).and_then(|tree| value::evaluate(&tree, budget))
             }
         };
@@ -96,6 +98,10 @@ pub(super) fn decide(
     }
     if let Some(decision) = text::choice(&reference.tokens, &answer.tokens) {
         return decision;
+    }
+    if text::is_run(&reference.tokens) && text::is_run(&answer.tokens) {
+        // `ABC` and `CBA` are not the same word, even if they are the same product.
+        return Decision::no("text", "other letters, or in another order");
     }
     let compared = match (&reference.value, &answer.value) {
         (Ok(left), Ok(right)) => {
@@ -140,6 +146,19 @@ pub(super) fn decide(
         ),
         Err(_) => Decision::no("unread", "a part has no value that is known here"),
     }
+}
+
+/// A text without one pair of quotation marks around it.
+fn unquoted(text: &str) -> &str {
+    for quote in ['"', '\''] {
+        let inner = text
+            .strip_prefix(quote)
+            .and_then(|text| text.strip_suffix(quote));
+        if let Some(inner) = inner.filter(|inner| !inner.is_empty() && !inner.contains(quote)) {
+            return inner.trim();
+        }
+    }
+    text
 }
 
 /// Whether a token is only punctuation at the end of a sentence.

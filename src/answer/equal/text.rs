@@ -26,6 +26,15 @@ pub(super) fn same_words(left: &[Token], right: &[Token]) -> bool {
     !left.is_empty() && (left == right || alias(&left).is_some() && alias(&left) == alias(&right))
 }
 
+/// Whether a text is one run of letters, which may be a word.
+pub(super) fn is_run(tokens: &[Token]) -> bool {
+    let tokens = trimmed(tokens);
+    tokens.len() > 2
+        && tokens.iter().enumerate().all(|(index, token)| {
+            matches!(token.tok, Tok::Letter(_)) && (index == 0 || !token.spaced)
+        })
+}
+
 /// Words that mean yes or no.
 fn alias(words: &[String]) -> Option<bool> {
     match words {
@@ -63,7 +72,7 @@ fn words(tokens: &[Token]) -> Vec<String> {
                             }
                         }
                     }
-                    Tok::Symbol('"' | '`' | '{' | '}') => {}
+                    Tok::Symbol('"' | '`') => {}
                     Tok::Symbol(c) => words.push(c.to_string()),
                     Tok::Number(literal) => words.push(format!("{literal:?}")),
                     other => words.push(format!("{other:?}")),
@@ -110,10 +119,7 @@ fn letter(tokens: &[Token]) -> Option<(char, bool)> {
             }
         }
         [first, rest @ ..] => match (&first.tok, &rest[0].tok) {
-            (Tok::Text(text), Tok::Symbol('+' | '-' | '=' | '^' | '_' | ',' | '/')) => {
-                let _ = text;
-                None
-            }
+            (Tok::Text(_), Tok::Symbol('+' | '-' | '=' | '^' | '_' | ',' | '/')) => None,
             (Tok::Text(text), _) if text.starts_with('(') => {
                 letter_of_text(text).map(|(c, _)| (c, true))
             }

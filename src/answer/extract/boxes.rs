@@ -1,6 +1,4 @@
-//! Boxes: `\boxed{…}` and `\fbox{…}`, several in one sentence included.
-
-use crate::answer::latex::braces;
+//! Boxes: `\boxed{…}` and `\fbox{…}`, several in one sentence included. One pass over the text.
 
 /// What a text's boxes come to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +10,7 @@ pub(super) enum Boxes {
     None,
 }
 
+/// A box: from its backslash to behind its brace, and what stands inside.
 struct Place<'a> {
     start: usize,
     end: usize,
@@ -23,37 +22,21 @@ const MAX_GAP: usize = 60;
 
 /// The last box, with those before it that one sentence joins to it.
 pub(super) fn last(text: &str) -> Boxes {
-    let mut places: Vec<Place<'_>> = Vec::new();
-    let mut at = 0;
-    let mut cut_off = false;
-    while let Some((start, after)) = next(text, at) {
-        match content(text, after) {
-            Some((content, end)) => {
-                // A box inside a box is part of the outer one.
-                places.push(Place {
-                    start,
-                    end,
-                    content,
-                });
-                cut_off = false;
-                at = end;
-            }
-            None => {
-                cut_off = true;
-                at = after;
-            }
-        }
-    }
-    if cut_off {
+    let (mut places, unclosed) = places(text);
+    let Some(last) = places.pop() else {
+        return if unclosed.is_some() {
+            Boxes::CutOff
+        } else {
+            Boxes::None
+        };
+    };
+    if unclosed.is_some_and(|start| start >= last.end) {
         return Boxes::CutOff;
     }
-    let Some(last) = places.pop() else {
-        return Boxes::None;
-    };
     let mut contents = vec![last.content.trim()];
     let mut from = last.start;
     while let Some(place) = places.pop() {
-        if !joins(&text[place.end..from]) {
+        if !text.get(place.end..from).is_some_and(joins) {
             break;
         }
         contents.push(place.content.trim());
@@ -69,43 +52,93 @@ pub(super) fn last(text: &str) -> Boxes {
     Boxes::Found(contents.join(", "))
 }
 
-/// Where the next box command starts and what follows it starts.
-fn next(text: &str, at: usize) -> Option<(usize, usize)> {
-    let rest = &text[at..];
-    let mut best: Option<(usize, usize)> = None;
-    for command in ["\\boxed", "\\fbox"] {
-        let mut from = 0;
-        while let Some(found) = rest[from..].find(command) {
-            let start = from + found;
-            let after = start + command.len();
-            from = after;
-            // `\boxedfoo` is another command.
-            if rest[after..].starts_with(|c: char| c.is_ascii_alphabetic()) {
-                continue;
+/// Complete boxes in order, outermost only, and where the last one without an end starts.
+fn places(text: &str) -> (Vec<Place<'_>>, Option<usize>) {
+    let bytes = text.as_bytes();
+    let mut places: Vec<Place<'_>> = Vec::new();
+    // Open braces: of a box its start and the start of its content.
+    let mut open: Vec<Option<(usize, usize)>> = Vec::new();
+    let mut unclosed = None;
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'\\' => {
+                // `\\boxed` of a quoted string counts too; any other escaped character is skipped.
+                let name = at + 1 + usize::from(bytes.get(at + 1) == Some(&b'\\'));
+                let Some(after) = box_command(bytes, name) else {
+                    at += 2;
+                    continue;
+                };
+                let mut brace = after;
+                while bytes.get(brace).is_some_and(u8::is_ascii_whitespace) {
+                    brace += 1;
+                }
+                if bytes.get(brace) == Some(&b'{') {
+                    open.push(Some((at, brace + 1)));
+                    at = brace + 1;
+                } else {
+                    match bare_word(text, brace) {
+                        Some(end) => {
+                            places.push(Place {
+                                start: at,
+                                end,
+                                content: text.get(brace..end).unwrap_or(""),
+                            });
+                        }
+                        None => unclosed = Some(at),
+                    }
+                    at = after;
+                }
             }
-            if best.is_none_or(|(other, _)| start < other) {
-                best = Some((start, after));
+            b'{' => {
+                open.push(None);
+                at += 1;
             }
-            break;
+            b'}' => {
+                if let Some(Some((start, inside))) = open.pop() {
+                    // Boxes inside this one are part of it.
+                    while places.last().is_some_and(|place| place.start > start) {
+                        places.pop();
+                    }
+                    if let Some(content) = text.get(inside..at) {
+                        places.push(Place {
+                            start,
+                            end: at + 1,
+                            content,
+                        });
+                    }
+                }
+                at += 1;
+            }
+            _ => at += 1,
         }
     }
-    best.map(|(start, after)| (at + start, at + after))
+    for start in open.into_iter().flatten().map(|(start, _)| start) {
+        unclosed = unclosed.max(Some(start));
+    }
+    (places, unclosed)
 }
 
-/// The content of a box from behind its command, and where it ends. Without braces it is the
-/// next word.
-fn content(text: &str, after: usize) -> Option<(&str, usize)> {
-    let rest = &text[after..];
-    let trimmed = rest.trim_start();
-    if trimmed.starts_with('{') {
-        return braces(text, after);
-    }
-    let start = after + rest.len() - trimmed.len();
-    let end = trimmed
+/// What follows the name of a box command that starts at `name`.
+fn box_command(bytes: &[u8], name: usize) -> Option<usize> {
+    let rest = bytes.get(name..)?;
+    let len = [&b"boxed"[..], b"fbox"]
+        .into_iter()
+        .find(|command| rest.starts_with(command))?
+        .len();
+    // `\boxedfoo` is another command.
+    let ends = !rest.get(len).is_some_and(u8::is_ascii_alphabetic);
+    ends.then_some(name + len)
+}
+
+/// The end of the word that stands for a box's content where it has no braces.
+fn bare_word(text: &str, start: usize) -> Option<usize> {
+    let rest = text.get(start..)?;
+    let end = rest
         .find(|c: char| c.is_whitespace() || matches!(c, '$' | ',' | ';'))
-        .unwrap_or(trimmed.len());
-    let word = trimmed[..end].trim_end_matches('.');
-    (!word.is_empty()).then(|| (&text[start..start + word.len()], start + word.len()))
+        .unwrap_or(rest.len());
+    let word = rest[..end].trim_end_matches('.');
+    (!word.is_empty()).then(|| start + word.len())
 }
 
 /// Whether what stands between two boxes makes them one list.

@@ -150,12 +150,13 @@ fn segment(after: &str, lenient: bool) -> Option<String> {
 /// decimal point, outside of braces.
 fn sentence_end(text: &str) -> usize {
     let bytes = text.as_bytes();
+    let environment = text.find("\\begin").unwrap_or(text.len());
     let mut depth = 0i32;
     for (at, c) in text.char_indices() {
         match c {
             '{' => depth += 1,
             '}' => depth -= 1,
-            '\n' if depth <= 0 && !text[..at].contains("\\begin") => return at,
+            '\n' if depth <= 0 && at < environment => return at,
             '。' => return at,
             '.' if depth <= 0 => {
                 let next = bytes.get(at + 1);
@@ -183,6 +184,9 @@ struct Formula<'a> {
     end: usize,
 }
 
+/// Longest formula, in bytes.
+const MAX_FORMULA: usize = 4096;
+
 /// Pairs of delimiters.
 const DELIMITERS: &[(&str, &str)] = &[("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")];
 
@@ -192,6 +196,11 @@ fn formula_at(text: &str) -> Option<Formula<'_>> {
         let Some(rest) = text.strip_prefix(open) else {
             continue;
         };
+        let mut window = rest.len().min(MAX_FORMULA);
+        while !rest.is_char_boundary(window) {
+            window -= 1;
+        }
+        let rest = &rest[..window];
         let mut from = 0;
         loop {
             let at = from + rest.get(from..)?.find(close)?;

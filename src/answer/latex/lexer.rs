@@ -51,7 +51,35 @@ pub(crate) fn tokens(text: &str, budget: &mut Budget) -> Result<Vec<Token>, Stop
         spaced: false,
     };
     lexer.run(budget, 0)?;
-    Ok(lexer.out)
+    Ok(without_unary_plus(lexer.out))
+}
+
+/// Tokens without `+` signs that open a term: `+\infty` is `\infty`.
+fn without_unary_plus(tokens: Vec<Token>) -> Vec<Token> {
+    let mut out: Vec<Token> = Vec::with_capacity(tokens.len());
+    let mut tokens = tokens.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        if token.tok == Tok::Symbol('+') {
+            let opens = match out.last().map(|token| &token.tok) {
+                None => true,
+                Some(Tok::Symbol(c)) => matches!(c, '(' | '[' | '{' | ',' | '=' | '<' | '>' | '&'),
+                Some(Tok::Command(name)) => matches!(name.as_str(), "le" | "ge" | "{" | "in"),
+                _ => false,
+            };
+            let before_operand = match tokens.peek().map(|token| &token.tok) {
+                Some(Tok::Number(_) | Tok::Letter(_)) => true,
+                Some(Tok::Command(name)) => {
+                    matches!(name.as_str(), "infty" | "frac" | "sqrt" | "pi")
+                }
+                _ => false,
+            };
+            if opens && before_operand {
+                continue;
+            }
+        }
+        out.push(token);
+    }
+    out
 }
 
 struct Lexer<'a> {
@@ -420,11 +448,16 @@ impl<'a> Lexer<'a> {
         let canonical = words::canonical(name);
         // A Greek letter glued to the command before: `\vertx\vert`.
         if canonical == name && !is_known(name) {
-            for known in ["lvert", "rvert", "vert", "quad", "cdot", "times", "pi"] {
+            for known in [
+                "lvert", "rvert", "vert", "qquad", "quad", "cdot", "times", "pi", "lbrack",
+            ] {
                 if name.len() > known.len() && name.starts_with(known) {
                     let len = 1 + known.len();
                     match words::canonical(known) {
                         "" => self.at += len,
+                        "|" => self.symbol('|', len),
+                        "[" => self.symbol('[', len),
+                        "]" => self.symbol(']', len),
                         known => self.command(known, len),
                     }
                     return Ok(());
@@ -821,7 +854,7 @@ fn exponent(rest: &str) -> Option<(i32, usize)> {
 
 /// What stands in the braces that open at or after `at` (spaces may come first), and where they
 /// end. Escaped braces do not count.
-pub(crate) fn braces(text: &str, at: usize) -> Option<(&str, usize)> {
+fn braces(text: &str, at: usize) -> Option<(&str, usize)> {
     let bytes = text.as_bytes();
     let mut start = at;
     while bytes.get(start).is_some_and(u8::is_ascii_whitespace) {

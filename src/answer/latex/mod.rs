@@ -6,6 +6,6 @@ mod parser;
 mod tree;
 mod words;
 
-pub(super) use lexer::{Tok, Token, braces, tokens};
+pub(super) use lexer::{Tok, Token, tokens};
 pub(super) use parser::tree;
 pub(super) use tree::{Big, Kind, Literal, Node, Relation};

@@ -14,6 +14,8 @@ mod power {
     pub(super) const RATIO: u8 = 7;
     pub(super) const SETS: u8 = 9;
     pub(super) const SUM: u8 = 11;
+    /// `-a mod b` is `(-a) mod b`.
+    pub(super) const MODULO: u8 = 12;
     pub(super) const PRODUCT: u8 = 13;
     pub(super) const NEGATION: u8 = 14;
     pub(super) const TIGHT: u8 = 17;
@@ -45,6 +47,7 @@ pub(crate) fn tree(tokens: &[Token], budget: &mut Budget) -> Result<Node, Stop> 
         bars: 0,
         builder: false,
         cells: 0,
+        wrapped: 0,
         budget,
     };
     if parser.tokens.is_empty() {
@@ -67,8 +70,13 @@ struct Parser<'t, 'b> {
     builder: bool,
     /// Inside a matrix: `&` and `\\` end a cell.
     cells: usize,
+    /// Operators read so far that wrap what stands before them.
+    wrapped: u32,
     budget: &'b mut Budget,
 }
+
+/// Most such operators in one text: a bound on the depth of its tree.
+const MAX_WRAPPED: u32 = 600;
 
 type Parsed = Result<Node, Stop>;
 
@@ -128,6 +136,13 @@ impl<'t> Parser<'t, '_> {
             let Some(infix) = self.infix() else { break };
             if infix.power() < least {
                 break;
+            }
+            if infix.nests() {
+                // Operators that wrap what stands before them deepen the tree without recursion.
+                self.wrapped += 1;
+                if self.wrapped > MAX_WRAPPED {
+                    return Err(Stop::Limit);
+                }
             }
             left = self.apply(left, infix)?;
         }
@@ -448,7 +463,7 @@ impl<'t> Parser<'t, '_> {
                 _ => Err(Stop::Unknown),
             },
             Tok::Command(name) => self.command(name, span),
-            Tok::Begin(environment) => self.environment(environment),
+            Tok::Begin(environment) => self.environment(environment, false),
             Tok::NewLine | Tok::End(_) | Tok::Unknown(_) => Err(Stop::Unknown),
         }
     }
@@ -468,8 +483,13 @@ impl<'t> Parser<'t, '_> {
                 name.push('_');
                 name.push_str(&index);
             }
-            if self.is_symbol('(') {
-                let inner = self.bracket('(')?;
+            let braced = self.is_symbol('{') && matches!(self.peek_at(1), Some(Tok::Symbol('(')));
+            if self.is_symbol('(') || braced {
+                let inner = self.bracket(if braced { '{' } else { '(' })?;
+                let inner = match inner.kind {
+                    Kind::Group(inner) if braced => *inner,
+                    _ => inner,
+                };
                 let arguments = match inner.kind {
                     Kind::Group(inner) => vec![*inner],
                     Kind::Bracket(_, _, items) => items,
@@ -617,7 +637,16 @@ impl<'t> Parser<'t, '_> {
                 let inner = self.expression(power::NEGATION - 1)?;
                 node(Kind::PlusMinus(None, Box::new(inner), name == "mp"))
             }
-            "{" => self.set(span.start),
+            "{" => match self.peek() {
+                // `\left\{\begin{array} … \right.`: a brace that only opens.
+                Some(Tok::Begin(environment))
+                    if matches!(environment.as_str(), "array" | "aligned" | "matrix")
+                        && !self.closes_set() =>
+                {
+                    self.environment(environment, true)
+                }
+                _ => self.set(span.start),
+            },
             "lfloor" | "lceil" => {
                 let (close, function) = if name == "lfloor" {
                     ("rfloor", "floor")
@@ -892,7 +921,9 @@ impl<'t> Parser<'t, '_> {
                 }
                 _ => return Err(Stop::Unknown),
             }
-            text.push(' ');
+            if !matches!(token.tok, Tok::Symbol('{' | '}')) {
+                text.push(' ');
+            }
         }
         Ok(text.trim_end().to_owned())
     }
@@ -1069,10 +1100,18 @@ impl<'t> Parser<'t, '_> {
         Ok(Node::new(Kind::Unit(Box::new(left), unit), span))
     }
 
-    fn environment(&mut self, environment: &str) -> Parsed {
+    /// Whether a closing `\}` stands anywhere ahead.
+    fn closes_set(&self) -> bool {
+        let ahead = self.tokens.get(self.at..).unwrap_or(&[]);
+        ahead
+            .iter()
+            .any(|token| matches!(&token.tok, Tok::Command(name) if name == "}"))
+    }
+
+    fn environment(&mut self, environment: &str, cases: bool) -> Parsed {
         let start = self.span().start;
         self.at += 1;
-        let is_cases = matches!(environment, "cases" | "dcases" | "rcases");
+        let is_cases = cases || matches!(environment, "cases" | "dcases" | "rcases");
         let is_matrix = is_cases
             || matches!(
                 environment,
@@ -1185,6 +1224,19 @@ enum Infix {
 }
 
 impl Infix {
+    /// Whether the result holds the left side one level deeper.
+    fn nests(self) -> bool {
+        !matches!(
+            self,
+            Infix::Row
+                | Infix::Item
+                | Infix::Relation(_)
+                | Infix::Ratio
+                | Infix::Times
+                | Infix::Beside
+        )
+    }
+
     fn power(self) -> u8 {
         match self {
             Infix::Row => power::ROWS,
@@ -1194,9 +1246,8 @@ impl Infix {
             Infix::Ratio => power::RATIO,
             Infix::SetOp => power::SETS,
             Infix::Sum => power::SUM,
-            Infix::Times | Infix::Over | Infix::Modulo | Infix::Beside | Infix::Unit => {
-                power::PRODUCT
-            }
+            Infix::Modulo => power::MODULO,
+            Infix::Times | Infix::Over | Infix::Beside | Infix::Unit => power::PRODUCT,
             Infix::Postfix => power::TIGHT,
         }
     }

@@ -131,7 +131,14 @@ pub(super) fn bare_command(run: &str) -> Option<&'static str> {
         "beta" => "beta",
         "theta" => "theta",
         "lambda" => "lambda",
-        "degrees" | "degree" | "deg" => "degree",
+        "epsilon" | "varepsilon" => "epsilon",
+        "gamma" => "gamma",
+        "delta" => "delta",
+        "sigma" => "sigma",
+        "omega" => "omega",
+        "phi" => "phi",
+        "rho" => "rho",
+        "degrees" | "degree" | "deg" => "circ",
         "percent" | "percentage" | "pct" => "%",
         "union" => "cup",
         _ => return None,
@@ -213,6 +220,9 @@ pub(super) enum Run {
 pub(super) fn read_run(run: &str) -> Run {
     let lower = run.to_ascii_lowercase();
     if run.bytes().all(|b| b.is_ascii_uppercase()) {
+        if matches!(run, "AM" | "PM") {
+            return Run::Word;
+        }
         if SHORT_WORDS.contains(&lower.as_str()) && run.len() > 2 {
             return Run::Word;
         }

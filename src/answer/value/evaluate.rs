@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::fraction::Fraction;
+use super::functions::sign;
 use super::number;
 use super::poly::Atom;
 use super::reals::{Piece, Reals};
@@ -66,6 +67,7 @@ fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
                             });
                             Ok(Value::Quantity(Box::new(value), unit))
                         }
+                        Value::Infinite(negative) => Ok(Value::Infinite(!negative)),
                         _ => Err(Stop::Unknown),
                     },
                     Value::Scalar(value) => Ok(Value::Scalar(Scalar {
@@ -86,13 +88,16 @@ fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
             // `32^\circ \mathrm{F}`.
             Value::Degrees(value) => Ok(Value::Quantity(
                 Box::new(Value::scalar(value)),
-                Unit::read(&format!("degree-{unit}")),
+                Unit::read(&format!("degree-{unit}")).ok_or(Stop::Unknown)?,
             )),
-            value @ (Value::Scalar(_) | Value::Clock(_) | Value::Quantity(..)) => {
+            value @ (Value::Scalar(_)
+            | Value::Clock(_)
+            | Value::Infinite(_)
+            | Value::Quantity(..)) => {
                 if let Value::Quantity(value, inner) = value {
                     // A currency sign in front and words behind: `$18 per day`.
                     let words = unit.trim();
-                    let mut joined = Unit::read(words);
+                    let mut joined = Unit::read(words).ok_or(Stop::Unknown)?;
                     if words.to_lowercase().starts_with("per ") || words.starts_with('/') {
                         for (name, power) in inner.dimensions {
                             *joined.dimensions.entry(name).or_insert(0) += power;
@@ -101,7 +106,8 @@ fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
                     }
                     return Ok(Value::Quantity(value, joined));
                 }
-                Ok(Value::Quantity(Box::new(value), Unit::read(unit)))
+                let unit = Unit::read(unit).ok_or(Stop::Unknown)?;
+                Ok(Value::Quantity(Box::new(value), unit))
             }
             _ => Err(Stop::Unknown),
         },
@@ -146,6 +152,17 @@ fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
             if let Some(clock) = clock(terms) {
                 return Ok(Value::Clock(clock));
             }
+            // `3:30 p.m.`: the words belong to the whole.
+            if let [rest @ .., last] = terms.as_slice() {
+                if let Kind::Unit(inner, unit) = &last.kind {
+                    let mut plain = rest.to_vec();
+                    plain.push((**inner).clone());
+                    if let Some(clock) = clock(&plain) {
+                        let unit = Unit::read(unit).ok_or(Stop::Unknown)?;
+                        return Ok(Value::Quantity(Box::new(Value::Clock(clock)), unit));
+                    }
+                }
+            }
             let terms = terms
                 .iter()
                 .map(|term| scalar(term, None, budget))
@@ -166,7 +183,8 @@ fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
                 if let Kind::Group(inner) = &last.kind {
                     if let (Kind::Text(unit), [amount]) = (&inner.kind, rest) {
                         let value = one(amount, budget)?;
-                        return Ok(Value::Quantity(Box::new(value), Unit::read(unit)));
+                        let unit = Unit::read(unit).ok_or(Stop::Unknown)?;
+                        return Ok(Value::Quantity(Box::new(value), unit));
                     }
                 }
             }
@@ -385,8 +403,19 @@ fn complement(value: Value) -> Result<Value, Stop> {
 }
 
 fn set_operation(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
-    let Kind::SetOp(operator, left, right) = &node.kind else {
-        return evaluate(node, budget);
+    let (operator, left, right) = match &node.kind {
+        Kind::SetOp(operator, left, right) => (operator, left, right),
+        // Braces around one number: no set is meant by round brackets here either.
+        Kind::Group(inner) if matches!(inner.kind, Kind::Number(_) | Kind::Neg(_)) => {
+            return Ok(Value::Set(vec![evaluate(inner, budget)?]));
+        }
+        Kind::Group(inner) => {
+            budget.enter()?;
+            let value = set_operation(inner, budget)?;
+            budget.leave();
+            return Ok(value);
+        }
+        _ => return evaluate(node, budget),
     };
     budget.enter()?;
     let left = set_operation(left, budget)?;
@@ -394,20 +423,6 @@ fn set_operation(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
     budget.leave();
     if let (Value::Set(a), Value::Set(b)) = (&left, &right) {
         return finite(*operator, a, b, budget);
-    }
-    // `ℝ ∖ {2}`.
-    if *operator == '∖' {
-        if let (Value::Reals(reals, variable), Value::Set(points)) = (&left, &right) {
-            let mut rest = reals.clone();
-            for point in points {
-                match complement(point.clone())? {
-                    Value::Reals(others, _) => rest = rest.intersect(&others, budget)?,
-                    _ => return Err(Stop::Unknown),
-                }
-            }
-            return Ok(Value::Reals(rest, variable.clone()));
-        }
-        return Err(Stop::Unknown);
     }
     let mut variable = None;
     let mut sides = Vec::new();
@@ -419,6 +434,10 @@ fn set_operation(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
     let (Some(right), Some(mut left)) = (sides.pop(), sides.pop()) else {
         return Err(Stop::Unknown);
     };
+    if *operator == '∖' {
+        let rest = right.complement(budget)?;
+        return Ok(Value::Reals(left.intersect(&rest, budget)?, variable));
+    }
     if *operator == '∩' {
         return Ok(Value::Reals(left.intersect(&right, budget)?, variable));
     }
@@ -705,8 +724,11 @@ fn equation(
             scalar(node, None, budget).is_ok_and(|value| value.is_constant())
         };
         let is_chain = sides.len() > 2 || approximate;
-        // `3 + 4 = 7` ends in what it comes to.
-        if is_chain || constant(first, budget) && constant(last, budget) {
+        // `3 + 4 = 7` ends in what it comes to, unless it is certainly wrong.
+        let wrong = difference
+            .as_ref()
+            .is_some_and(|difference| matches!(sign(difference), Some(-1 | 1)));
+        if is_chain || !wrong && constant(first, budget) && constant(last, budget) {
             return Ok(value);
         }
         if difference.is_none() {

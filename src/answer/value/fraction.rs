@@ -19,6 +19,9 @@ pub(crate) struct Fraction {
 /// Largest whole power that a sum of terms is multiplied out to.
 const MAX_EXPANDED: i64 = 24;
 
+/// Most terms of a sum under a root.
+const MAX_INSIDE: usize = 40;
+
 impl From<Poly> for Fraction {
     fn from(numerator: Poly) -> Self {
         Fraction {
@@ -261,12 +264,19 @@ impl Fraction {
             }
             return self.sum_power(exponent, budget);
         };
+        // No sign comes out of a root of even order: √(-x) is not i√x on the negative axis.
+        let is_variable = monomial
+            .iter()
+            .any(|(atom, _)| !matches!(atom, Atom::Integer(_) | Atom::Imaginary));
+        if is_variable && number::is_negative(coefficient) && !exponent.denominator().bit(0) {
+            return self.sum_power(exponent, budget);
+        }
         let whole = number::small(exponent);
         let mut result = rational_root(coefficient, exponent, budget)?;
         for (atom, power) in monomial {
             budget.spend(1)?;
             let total = power * exponent;
-            let even_inside = number::small(power).is_some_and(|n| n % 2 == 0);
+            let even_inside = !power.numerator().bit(0);
             let even_root = !exponent.denominator().bit(0);
             let factor = match atom {
                 Atom::Imaginary => match whole {
@@ -325,6 +335,9 @@ impl Fraction {
                 return outside.multiply(&absolute, budget);
             }
         }
+        if primitive.0.len() > MAX_INSIDE {
+            return Err(Stop::Limit);
+        }
         let floor = exponent.floor();
         let n = u32::try_from(&floor).map_err(|_| Stop::Limit)?;
         let rest = exponent - RBig::from(floor);
@@ -335,9 +348,17 @@ impl Fraction {
 
     /// A power whose exponent is not a number: the product over the exponent's terms.
     fn symbolic_power(&self, exponent: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
+        if self.is_zero() {
+            return Err(Stop::Unknown);
+        }
         if !exponent.denominator_is_one() {
-            let base = self.as_base().ok_or(Stop::Unknown)?;
-            let name = Atom::Call("^".into(), vec![base, exponent.clone()]);
+            // b^(x/ln b) = e^x.
+            let logarithm = super::functions::logarithm(self, budget)?;
+            let product = logarithm.multiply(exponent, budget)?;
+            if product.denominator_is_one() {
+                return super::functions::exponential(&product, budget);
+            }
+            let name = Atom::Call("^".into(), vec![self.clone(), exponent.clone()]);
             return Ok(Fraction::atom(name));
         }
         let mut result = Fraction::whole(1);
@@ -351,10 +372,6 @@ impl Fraction {
             result = result.multiply(&factor, budget)?;
         }
         Ok(result)
-    }
-
-    fn as_base(&self) -> Option<Fraction> {
-        (!self.is_zero()).then(|| self.clone())
     }
 
     /// `self^(coefficient · monomial)`.

@@ -14,6 +14,9 @@ use crate::answer::budget::{Budget, Stop};
 /// Nesting down to which constants are turned into doubles.
 const REAL_DEPTH: u32 = 24;
 
+/// Most terms in the arguments of a function.
+const MAX_ARGUMENT: usize = 80;
+
 /// The largest multiple of an angle that is written in the single angle.
 const MAX_MULTIPLE: i64 = 8;
 
@@ -620,6 +623,14 @@ pub(crate) fn apply(
     let mut arguments = arguments;
     if matches!(name, "gcd" | "lcm" | "max" | "min") {
         arguments.sort();
+        arguments.dedup();
+    }
+    let size: usize = arguments
+        .iter()
+        .map(|x| x.numerator.0.len() + x.denominator.0.len())
+        .sum();
+    if size > MAX_ARGUMENT {
+        return Err(Stop::Limit);
     }
     Ok(call(name, arguments))
 }

@@ -165,6 +165,38 @@ impl Reals {
         Ok(true)
     }
 
+    /// All other real numbers, where all ends can be ordered.
+    pub(crate) fn complement(&self, budget: &mut Budget) -> Result<Reals, Stop> {
+        let mut pieces = Vec::new();
+        let mut low: Option<(Fraction, bool)> = None;
+        let mut started = false;
+        for piece in self.merged(budget)?.ok_or(Stop::Unknown)? {
+            if let Some(end) = piece.low {
+                pieces.push(Piece {
+                    low: low.as_ref().map(|(low, _)| low.clone()),
+                    low_closed: low.as_ref().is_some_and(|(_, closed)| *closed),
+                    high: Some(end),
+                    high_closed: !piece.low_closed,
+                });
+            }
+            started = true;
+            match piece.high {
+                Some(end) => low = Some((end, !piece.high_closed)),
+                None => return Ok(Reals { pieces }),
+            }
+        }
+        if !started {
+            return Ok(Reals::all());
+        }
+        pieces.push(Piece {
+            low_closed: low.as_ref().is_some_and(|(_, closed)| *closed),
+            low: low.map(|(low, _)| low),
+            high: None,
+            high_closed: false,
+        });
+        Ok(Reals { pieces })
+    }
+
     /// What both have in common, where all ends can be ordered.
     pub(crate) fn intersect(&self, other: &Reals, budget: &mut Budget) -> Result<Reals, Stop> {
         let mut pieces = Vec::new();

@@ -48,9 +48,69 @@ fn known(word: &str) -> Option<(&'static str, u32, u32)> {
     })
 }
 
+/// Words that change a number's meaning, so that what holds them is no unit.
+const TELLING: &[&str] = &[
+    "hundred",
+    "hundreds",
+    "thousand",
+    "thousands",
+    "million",
+    "millions",
+    "billion",
+    "billions",
+    "trillion",
+    "dozen",
+    "dozens",
+    "half",
+    "third",
+    "quarter",
+    "plus",
+    "minus",
+    "times",
+    "over",
+    "divided",
+    "multiplied",
+    "root",
+    "mod",
+    "modulo",
+    "factorial",
+    "less",
+    "more",
+    "fewer",
+    "than",
+    "least",
+    "most",
+    "not",
+    "no",
+    "negative",
+    "positive",
+    "choose",
+    "power",
+    "remainder",
+    "to",
+    "or",
+    "and",
+    "but",
+    "about",
+    "approximately",
+    "between",
+    "up",
+    "if",
+    "when",
+    "base",
+];
+
 impl Unit {
-    /// A unit as written: words, powers behind `^`, `per` or `/`, `square`, `cubic`.
-    pub(crate) fn read(text: &str) -> Unit {
+    /// A unit as written: words, powers behind `^`, `per` or `/`, `square`, `cubic`. `None` where
+    /// the words say more of the number than a unit does.
+    pub(crate) fn read(text: &str) -> Option<Unit> {
+        let lower = text.to_lowercase();
+        if lower
+            .split(|c: char| !c.is_alphabetic())
+            .any(|word| TELLING.contains(&word))
+        {
+            return None;
+        }
         let mut unit = Unit {
             dimensions: BTreeMap::new(),
             scale: RBig::ONE,
@@ -99,7 +159,7 @@ impl Unit {
                 }
             }
         }
-        unit
+        Some(unit)
     }
 
     fn times(&mut self, name: &str, scale: &RBig, power: i32) {
@@ -124,6 +184,9 @@ fn fold(word: &str) -> String {
         .chars()
         .filter(|c| !matches!(c, '.' | '\\' | '~'))
         .collect();
+    if word.eq_ignore_ascii_case("am") || word.eq_ignore_ascii_case("pm") {
+        return word.to_lowercase();
+    }
     if word.chars().count() <= 2 {
         return word;
     }
