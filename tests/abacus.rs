@@ -1,7 +1,9 @@
 //! The built-in model and its language.
 #![cfg(feature = "engine")]
 
-use dart_math::data::arithmetic::{LEVELS, Split, exercise};
+use dart_math::Finish;
+use dart_math::data::arithmetic::{LEVELS, Split, exercise, problems};
+use dart_math::engine::{Engine, Sampling};
 use dart_math::model::{Model, Template};
 
 #[test]
@@ -50,7 +52,12 @@ fn foreign_text_is_unknown_and_nothing_worse() {
     let model = Model::built_in().unwrap();
     let tokenizer = model.tokenizer();
     let unknown = tokenizer.id("<unknown>").unwrap();
-    for text in ["Qwxyz owes €3½.\n\tHow much?", "数学 🧮", "\u{0}\u{feff}", ""] {
+    for text in [
+        "Qwxyz owes €3½.\n\tHow much?",
+        "数学 🧮",
+        "\u{0}\u{feff}",
+        "",
+    ] {
         let ids = tokenizer.encode(text, true).unwrap();
         assert_eq!(ids.contains(&unknown), !text.is_empty(), "{text:?}");
         tokenizer.decode(&ids).unwrap();
@@ -61,10 +68,44 @@ fn foreign_text_is_unknown_and_nothing_worse() {
 fn chat_template_puts_the_mark_of_an_answer_after_the_question() {
     let model = Model::built_in().unwrap();
     let question = "Tom has 3 apples. He buys 2 more. How many apples does Tom have now?";
-    let prompt = model.prompt(&Template::Chat { system: None }, question).unwrap();
+    let prompt = model
+        .prompt(&Template::Chat { system: None }, question)
+        .unwrap();
     assert_eq!(prompt.text, format!("{question}<answer>"));
     let tokenizer = model.tokenizer();
     assert_eq!(prompt.tokens.last().copied(), tokenizer.id("<answer>"));
     assert_eq!(tokenizer.decode(&prompt.tokens).unwrap(), question);
     assert_eq!(model.stop_tokens(), [tokenizer.id("<stop>").unwrap()]);
+}
+
+#[test]
+fn pass_rates_fall_from_almost_always_to_almost_never() {
+    let engine = Engine::builder(Model::built_in().unwrap())
+        .sampling(Sampling::default())
+        .slots(32)
+        .max_new_tokens(160)
+        .build()
+        .unwrap();
+    let rate = |level: u32| {
+        let problems = problems(level..=level, 64, 0);
+        let prompts: Vec<_> = problems
+            .iter()
+            .map(|problem| engine.prompt(&problem.question).unwrap())
+            .collect();
+        let completions = engine.generate(&prompts, 0).unwrap();
+        let correct = completions
+            .iter()
+            .zip(&problems)
+            .filter(|(completion, problem)| {
+                let end = format!("The answer is \\boxed{{{}}}.", problem.reference);
+                completion.finish == Finish::Stop && completion.text.ends_with(&end)
+            })
+            .count();
+        correct as f64 / problems.len() as f64
+    };
+    // Measured over 800 responses a level: see the table in assets/abacus/README.md.
+    let rates = [1, 4, 8].map(rate);
+    assert!(rates[0] > 0.9, "{rates:?}");
+    assert!((0.3..0.9).contains(&rates[1]), "{rates:?}");
+    assert!(rates[2] < 0.1, "{rates:?}");
 }

@@ -13,6 +13,7 @@
 
 mod decoder;
 mod ops;
+mod rates;
 mod vocabulary;
 
 use std::path::{Path, PathBuf};
@@ -37,13 +38,13 @@ struct Options {
     #[arg(long)]
     out: PathBuf,
     /// Optimiser steps.
-    #[arg(long, default_value_t = 2000)]
+    #[arg(long, default_value_t = 1600)]
     steps: usize,
     /// Exercises a step.
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 32)]
     batch: usize,
     /// Parts of a batch whose gradients are computed by themselves.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 4)]
     shards: usize,
     /// Threads that compute shards.
     #[arg(long, default_value_t = 2)]
@@ -58,7 +59,7 @@ struct Options {
     #[arg(long, default_value_t = 1.0)]
     clip: f64,
     /// Weights of the levels from 1 on in the training mixture.
-    #[arg(long, value_delimiter = ',', default_values_t = [10.0, 10.0, 10.0, 6.0, 3.0, 1.0, 0.0, 0.0])]
+    #[arg(long, value_delimiter = ',', default_values_t = [12.0, 12.0, 10.0, 6.0, 2.5, 0.8, 0.2, 0.05])]
     mixture: Vec<f64>,
     /// Seed of the weights and the exercises.
     #[arg(long, default_value_t = 1)]
@@ -67,15 +68,24 @@ struct Options {
     #[arg(long, default_value_t = 50)]
     log_every: usize,
     /// Steps between measurements by level, each of which also saves the model.
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 200)]
     save_every: usize,
-    /// Problems a level in a measurement.
-    #[arg(long, default_value_t = 100)]
+    /// Problems a level in such a measurement.
+    #[arg(long, default_value_t = 40)]
     problems: u64,
+    /// Responses to each of 200 problems a level in the table at the end.
+    #[arg(long, default_value_t = 4)]
+    samples: usize,
+    /// Only make that table, for the model that is in the directory.
+    #[arg(long)]
+    table_only: bool,
 }
 
 fn main() -> Result<(), Error> {
     let options = Options::parse();
+    if options.table_only {
+        return table(&options);
+    }
     std::fs::create_dir_all(&options.out)?;
     let json = vocabulary::tokenizer_json(options.seed)?;
     let text = serde_json::to_string_pretty(&json)?;
@@ -84,7 +94,12 @@ fn main() -> Result<(), Error> {
     let vocabulary = tokenizer.get_vocab_size(true);
     let decoder = Decoder::random(vocabulary, options.seed)?;
     write_configuration(&options.out, vocabulary)?;
-    train(&options, &tokenizer, &decoder)
+    train(&options, &tokenizer, &decoder)?;
+    table(&options)
+}
+
+fn table(options: &Options) -> Result<(), Error> {
+    rates::print(&options.out, options.threads, 200, options.samples.max(1))
 }
 
 fn train(options: &Options, tokenizer: &Tokenizer, decoder: &Decoder) -> Result<(), Error> {
