@@ -6,7 +6,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value};
 use minijinja::{Environment, ErrorKind as JinjaKind, context};
 
-use super::template::Rendered;
+use super::template::{Place, Rendered};
 use crate::{Error, ErrorKind, Result};
 
 /// Steps that a template may take; the largest known take a few thousand for one message.
@@ -17,30 +17,28 @@ const MAX_TEMPLATE: usize = 1 << 20;
 const MAX_GROWTH: usize = 1 << 20;
 
 /// A model's chat template and the tokens that it may name.
+///
+/// Its syntax is looked at when it is used: a model whose template cannot be run here can still be
+/// used with another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatTemplate {
+    /// The file that it came from, for messages.
+    label: String,
     source: String,
     bos: String,
     eos: String,
 }
 
 impl ChatTemplate {
-    /// Checks a template's syntax.
-    pub(super) fn new(source: String, bos: String, eos: String) -> Result<Self> {
-        if source.len() > MAX_TEMPLATE {
-            return Err(Error::new(
-                ErrorKind::Model,
-                format!("chat template: {} bytes", source.len()),
-            ));
+    pub(super) fn new(label: String, source: &str, bos: String, eos: String) -> Self {
+        ChatTemplate {
+            label,
+            // A tag of transformers' own, which marks what a model is trained on and prints
+            // nothing.
+            source: without_tag(&without_tag(source, "generation"), "endgeneration"),
+            bos,
+            eos,
         }
-        // A tag of transformers' own, which marks what a model is trained on and prints nothing.
-        let source = without_tag(&without_tag(&source, "generation"), "endgeneration");
-        let template = ChatTemplate { source, bos, eos };
-        template
-            .environment()?
-            .template_from_str(&template.source)
-            .map_err(|error| failed(&error))?;
-        Ok(template)
     }
 
     /// The Jinja source.
@@ -54,7 +52,7 @@ impl ChatTemplate {
             .trim_blocks(true)
             .lstrip_blocks(true)
             .build()
-            .map_err(|error| failed(&error))?;
+            .map_err(|error| self.failed(&error))?;
         environment.set_syntax(syntax);
         environment.set_fuel(Some(FUEL));
         environment
@@ -78,10 +76,20 @@ impl ChatTemplate {
     pub(super) fn render(&self, system: Option<&str>, question: &str) -> Result<Rendered> {
         // Private-use characters around a name: nothing that a template would look for.
         const STAND_IN: &str = "\u{E000}question\u{E001}";
+        if self.source.len() > MAX_TEMPLATE {
+            return Err(Error::new(
+                ErrorKind::Model,
+                format!(
+                    "{}: chat template of {} bytes",
+                    self.label,
+                    self.source.len()
+                ),
+            ));
+        }
         let environment = self.environment()?;
         let template = environment
             .template_from_str(&self.source)
-            .map_err(|error| failed(&error))?;
+            .map_err(|error| self.failed(&error))?;
         let render = |question: &str| -> Result<String> {
             let mut messages = Vec::new();
             if let Some(system) = system {
@@ -95,11 +103,15 @@ impl ChatTemplate {
                     bos_token => self.bos.as_str(),
                     eos_token => self.eos.as_str(),
                 })
-                .map_err(|error| failed(&error))?;
+                .map_err(|error| self.failed(&error))?;
             if text.len() > question.len().saturating_mul(4).saturating_add(MAX_GROWTH) {
                 return Err(Error::new(
                     ErrorKind::Model,
-                    format!("chat template: made a prompt of {} bytes", text.len()),
+                    format!(
+                        "{}: chat template made a prompt of {} bytes",
+                        self.label,
+                        text.len()
+                    ),
                 ));
             }
             Ok(text)
@@ -121,20 +133,29 @@ impl ChatTemplate {
                 }
                 (rebuilt == text && !ranges.is_empty()).then_some(ranges)
             });
-        Ok(Rendered { text, questions })
+        Ok(Rendered {
+            text,
+            question: match questions {
+                Some(ranges) => Place::At(ranges),
+                None => Place::Changed(pattern),
+            },
+        })
     }
-}
 
-fn failed(error: &minijinja::Error) -> Error {
-    let line = error
-        .line()
-        .map(|line| format!(" (line {line})"))
-        .unwrap_or_default();
-    let detail = error.detail().map_or_else(
-        || error.kind().to_string(),
-        |detail| format!("{}: {detail}", error.kind()),
-    );
-    Error::new(ErrorKind::Model, format!("chat template: {detail}{line}"))
+    fn failed(&self, error: &minijinja::Error) -> Error {
+        let line = error
+            .line()
+            .map(|line| format!(" (line {line})"))
+            .unwrap_or_default();
+        let detail = error.detail().map_or_else(
+            || error.kind().to_string(),
+            |detail| format!("{}: {detail}", error.kind()),
+        );
+        Error::new(
+            ErrorKind::Model,
+            format!("{}: chat template: {detail}{line}", self.label),
+        )
+    }
 }
 
 /// Takes `{% tag %}` out of a source, keeping the marks that trim white space beside it.
@@ -240,4 +261,149 @@ fn without_html_escapes(json: &str) -> String {
     }
     out.push_str(rest);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn template(source: &str) -> ChatTemplate {
+        ChatTemplate::new("t.jinja".into(), source, "<s>".into(), "</s>".into())
+    }
+
+    fn text(source: &str, question: &str) -> String {
+        template(source).render(None, question).unwrap().text
+    }
+
+    /// The chat template of Qwen2.5's shape: trims white space, tests tools, indexes messages.
+    const CHATML: &str = "{%- if tools %}\n    {{- 'tools' }}\n{%- else %}\n    \
+        {%- if messages[0]['role'] == 'system' %}\n        \
+        {{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}\n    \
+        {%- else %}\n        {{- '<|im_start|>system\\nHelp.<|im_end|>\\n' }}\n    \
+        {%- endif %}\n{%- endif %}\n{%- for message in messages %}\n    \
+        {%- if (message.role == \"user\") or (message.role == \"system\" and not loop.first) %}\n        \
+        {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}\n    \
+        {%- endif %}\n{%- endfor %}\n{%- if add_generation_prompt %}\n    \
+        {{- '<|im_start|>assistant\\n' }}\n{%- endif %}\n";
+
+    #[test]
+    fn chatml_renders_as_transformers_does() {
+        assert_eq!(
+            text(CHATML, "1+1?"),
+            "<|im_start|>system\nHelp.<|im_end|>\n<|im_start|>user\n1+1?<|im_end|>\n\
+             <|im_start|>assistant\n"
+        );
+        let with_system = template(CHATML).render(Some("Be brief."), "1+1?").unwrap();
+        assert_eq!(
+            with_system.text,
+            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n1+1?<|im_end|>\n\
+             <|im_start|>assistant\n"
+        );
+        let Place::At(ranges) = with_system.question else {
+            panic!("not found");
+        };
+        assert_eq!(&with_system.text[ranges[0].clone()], "1+1?");
+    }
+
+    #[test]
+    fn templates_may_use_what_transformers_gives_them() {
+        let q = "{{ messages[0]['content']";
+        for (source, expected) in [
+            (
+                "{{ bos_token }}{{ messages[0].content }}{{ eos_token }}",
+                "<s>a b</s>",
+            ),
+            // Blocks on lines of their own leave nothing behind.
+            (
+                "{% if true %}\n  {% set x = 1 %}\nyes\n{% endif %}\nend",
+                "yes\nend",
+            ),
+            (&format!("{q}.upper() }}}}"), "A B"),
+            (&format!("{q}.split(' ')[-1] }}}}"), "b"),
+            (&format!("{q}.strip().startswith('a') }}}}"), "True"),
+            (&format!("{q} | trim | length }}}}"), "3"),
+            (
+                "{% for i in range(9) %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% endfor %}",
+                "01",
+            ),
+            (
+                "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}",
+                "1",
+            ),
+            ("{% macro f(x) %}[{{ x }}]{% endmacro %}{{ f('y') }}", "[y]"),
+            (
+                "{{ {'a': [1, 'é<&'], 'b': none} | tojson }}",
+                r#"{"a": [1, "é<&"], "b": null}"#,
+            ),
+            ("{% generation %}x{% endgeneration %}", "x"),
+            ("a {%- generation -%} b {%- endgeneration %} c", "ab c"),
+            ("{{ strftime_now('%d %b %Y') }}", "26 Jul 2024"),
+            (
+                "{% if strftime_now is defined %}clock{% else %}none{% endif %}",
+                "none",
+            ),
+            (
+                "{{ messages is iterable and messages is not mapping }}",
+                "True",
+            ),
+            (
+                "{{ undefined_thing is defined }}{{ undefined_thing }}",
+                "False",
+            ),
+        ] {
+            assert_eq!(text(source, "a b"), expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn failures_say_why() {
+        for (source, reason) in [
+            ("{{ raise_exception('no system role') }}", "no system role"),
+            ("\n{% for %}", "line 2"),
+            ("{{ 1/0 }}", "t.jinja"),
+            ("{% include 'x' %}", "t.jinja"),
+        ] {
+            let error = template(source).render(None, "q").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Model);
+            assert!(error.detail().contains(reason), "{error}");
+        }
+    }
+
+    /// Each of these would run for ever, or fill memory, were it not bounded.
+    #[test]
+    fn templates_are_bounded() {
+        for source in [
+            "{% for i in range(99999999) %}{% for j in range(99999999) %}{% endfor %}{% endfor %}",
+            "{{ 'x' * 9999999999 }}",
+            "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+            "{% set ns = namespace(s='xxxxxxxx') %}{% for i in range(99999) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+            "{% for i in range(9000) %}{{ 'y' * 9000 }}{% endfor %}",
+        ] {
+            assert!(template(source).render(None, "q").is_err(), "{source}");
+        }
+    }
+
+    #[test]
+    fn a_question_is_found_in_the_text_or_not_at_all() {
+        let found = |source: &str, question: &str| {
+            let rendered = template(source).render(None, question).unwrap();
+            match rendered.question {
+                Place::At(ranges) => Some(
+                    ranges
+                        .into_iter()
+                        .map(|range| rendered.text[range].to_owned())
+                        .collect::<Vec<_>>(),
+                ),
+                Place::Changed(_) => None,
+            }
+        };
+        let plain = "user: {{ messages[0].content }}!";
+        assert_eq!(found(plain, "user"), Some(vec!["user".into()]));
+        assert_eq!(found(plain, ""), Some(vec!["".into()]));
+        let trimmed = "{{ messages[0].content | trim }} {{ messages[0].content.strip() }}";
+        assert_eq!(found(trimmed, " q\n"), Some(vec!["q".into(), "q".into()]));
+        let changed = "{{ messages[0].content | upper }}";
+        assert_eq!(found(changed, "q"), None);
+        assert_eq!(found("nothing", "q"), None);
+    }
 }

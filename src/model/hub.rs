@@ -75,6 +75,9 @@ mod with_hub {
         if let Some(token) = &builder.token {
             client = client.token(token.clone());
         }
+        if let Some(url) = &builder.endpoint {
+            client = client.endpoint(url.clone());
+        }
         if let Some(directory) = &builder.cache_dir {
             client = client.cache_dir(directory.clone());
         }

@@ -21,7 +21,7 @@ use super::huggingface;
 use super::loaded::{Model, Parts};
 use super::safetensors::SafeTensors;
 use super::source::ModelSource;
-use super::tokenizer::Tokenizer;
+use super::tokenizer::{self, Tokenizer};
 use crate::{Error, ErrorKind, Result};
 
 /// Above this size as `f32`, a quantised file's weights stay quantised on a CPU.
@@ -39,6 +39,7 @@ pub struct ModelBuilder {
     dtype: DtypeChoice,
     pub(super) revision: Option<String>,
     pub(super) token: Option<String>,
+    pub(super) endpoint: Option<String>,
     pub(super) cache_dir: Option<PathBuf>,
     pub(super) progress: Option<Progress>,
 }
@@ -64,6 +65,7 @@ impl ModelBuilder {
             dtype: DtypeChoice::Auto,
             revision: None,
             token: None,
+            endpoint: None,
             cache_dir: None,
             progress: None,
         }
@@ -91,6 +93,12 @@ impl ModelBuilder {
     /// (the file that its login command writes, and its environment variables).
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
+        self
+    }
+
+    /// The hub's address, for a mirror of it. If not called, the hub's own rules apply.
+    pub fn endpoint(mut self, url: impl Into<String>) -> Self {
+        self.endpoint = Some(url.into());
         self
     }
 
@@ -251,12 +259,12 @@ fn from_gguf(path: &Path, dtype: DtypeChoice, device: Device) -> Result<Model> {
     };
     let spelled = |id: Option<u32>| id.and_then(|id| tokenizer.token(id)).unwrap_or_default();
     let chat_template = match vocabulary.chat_template {
-        Some(source) => chat_template(
-            file.label(),
-            source,
+        Some(source) => Some(ChatTemplate::new(
+            file.label().to_owned(),
+            &source,
             spelled(vocabulary.bos),
             spelled(vocabulary.eos),
-        )?,
+        )),
         None => beside,
     };
     for (name, entry) in file.tensors() {
@@ -377,13 +385,8 @@ fn read_text_side(files: &Files) -> Result<Option<TextSide>> {
     let Some(mut bytes) = files.read(TOKENIZER, MAX_TOKENIZER)? else {
         return Ok(None);
     };
-    let pipeline = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|error| {
-        Error::new(
-            ErrorKind::Model,
-            format!("{}: {error}", files.label(TOKENIZER)),
-        )
-        .with_source(error)
-    })?;
+    let pipeline =
+        tokenizer::parse(&bytes).map_err(|error| error.context(files.label(TOKENIZER)))?;
     let label = files.label(CONFIG);
     let config = match files.read(CONFIG, MAX_JSON)? {
         Some(read) => {
@@ -408,34 +411,20 @@ fn read_text_side(files: &Files) -> Result<Option<TextSide>> {
         }
         None => (label, template_of(&config)),
     };
-    let chat_template = match source {
-        Some(source) => chat_template(
-            &from,
-            source,
+    let chat_template = source.map(|source| {
+        ChatTemplate::new(
+            from,
+            &source,
             bos.unwrap_or_default().to_owned(),
             eos.unwrap_or_default().to_owned(),
-        )?,
-        None => None,
-    };
+        )
+    });
     Ok(Some(TextSide {
         eos: eos.and_then(|eos| tokenizer.id(eos)),
         tokenizer,
         chat_template,
         bytes,
     }))
-}
-
-/// A template that cannot be used is no obstacle to using the model with another one.
-fn chat_template(
-    label: &str,
-    source: String,
-    bos: String,
-    eos: String,
-) -> Result<Option<ChatTemplate>> {
-    match ChatTemplate::new(source, bos, eos) {
-        Ok(template) => Ok(Some(template)),
-        Err(error) => Err(error.context(label)),
-    }
 }
 
 /// A special token's text: a string, or an object with `content`.

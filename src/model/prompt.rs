@@ -4,39 +4,39 @@
 use std::ops::Range;
 
 use super::loaded::Prompt;
-use super::template::Rendered;
+use super::template::{Place, Rendered};
 use super::tokenizer::Tokenizer;
 use crate::{Error, ErrorKind, Result};
 
 /// Encodes a rendered prompt, with the opening tokens once.
 pub(super) fn encode(tokenizer: &Tokenizer, rendered: Rendered) -> Result<Prompt> {
-    let Rendered { text, questions } = rendered;
+    let Rendered { text, question } = rendered;
     let found = specials(tokenizer, &text);
-    let overlaps = |special: &Found, question: &Range<usize>| {
-        special.range.start < question.end && question.start < special.range.end
-    };
-    let tokens = match &questions {
-        // The usual case: the text as a whole, as any other program would encode it.
-        Some(questions)
-            if !found
-                .iter()
-                .any(|special| questions.iter().any(|q| overlaps(special, q))) =>
-        {
+    let tokens = match question {
+        Place::At(ranges) => {
+            let foreign = |special: &Found| {
+                ranges
+                    .iter()
+                    .any(|range| special.range.start < range.end && range.start < special.range.end)
+            };
+            if found.iter().any(foreign) {
+                let own: Vec<&Found> = found.iter().filter(|special| !foreign(special)).collect();
+                encode_pieces(tokenizer, &text, &own)?
+            } else {
+                // The usual case: the text as a whole, as any other program would encode it.
+                tokenizer.encode(&text, false)?
+            }
+        }
+        Place::Changed(pattern) => {
+            let ids = |found: &[Found]| found.iter().map(|f| f.id).collect::<Vec<_>>();
+            if ids(&found) != ids(&specials(tokenizer, &pattern)) {
+                return Err(Error::new(
+                    ErrorKind::Data,
+                    "the question spells out special tokens, and the chat template changes its \
+                     text, so they cannot be told from the template's own",
+                ));
+            }
             tokenizer.encode(&text, false)?
-        }
-        Some(questions) => {
-            let own: Vec<&Found> = found
-                .iter()
-                .filter(|special| !questions.iter().any(|q| overlaps(special, q)))
-                .collect();
-            encode_pieces(tokenizer, &text, &own)?
-        }
-        None => {
-            return Err(Error::new(
-                ErrorKind::Data,
-                "the chat template changes this question's text, so special tokens in the two \
-                 cannot be told apart",
-            ));
         }
     };
     Ok(Prompt {

@@ -46,7 +46,7 @@ impl NamedTemplate {
             stop: &["### Instruction:", "### Response:"],
         },
         NamedTemplate {
-            name: "alpaca-cot",
+            name: "wizardmath-cot",
             before: ALPACA,
             after: "\n\n### Response: Let's think step by step.",
             stop: &["### Instruction:", "### Response:"],
@@ -56,6 +56,15 @@ impl NamedTemplate {
             before: "User:\n",
             after: "\n\nAssistant:",
             stop: &["User:", "Assistant:"],
+        },
+        NamedTemplate {
+            name: "xwinmath",
+            before: "A chat between a curious user and an artificial intelligence assistant. The \
+                     assistant gives helpful, detailed, and polite answers to the user's \
+                     questions. USER: ",
+            after: " Give your solution in detail. In the end, write your final answer in the \
+                    format of 'The answer is: <ANSWER>.'.  ASSISTANT:",
+            stop: &["USER:", "ASSISTANT:"],
         },
         NamedTemplate {
             name: "mammoth2-cot",
@@ -101,9 +110,17 @@ pub enum Template {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rendered {
     pub(super) text: String,
-    /// Byte ranges in ascending order; `None` where a chat template changed the question so that
-    /// it cannot be found again.
-    pub(super) questions: Option<Vec<Range<usize>>>,
+    pub(super) question: Place,
+}
+
+/// Where a question went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// To these byte ranges, ascending.
+    At(Vec<Range<usize>>),
+    /// It cannot be found again, because a chat template changed it. This is what the template
+    /// made of a question without special tokens.
+    Changed(String),
 }
 
 impl Template {
@@ -172,7 +189,7 @@ impl Template {
                 let start = named.before.len();
                 Ok(Rendered {
                     text: [named.before, question, named.after].concat(),
-                    questions: Some(vec![start..start + question.len()]),
+                    question: Place::At(std::iter::once(start..start + question.len()).collect()),
                 })
             }
             Template::Custom(pattern) => {
@@ -193,7 +210,7 @@ impl Template {
                 }
                 Ok(Rendered {
                     text,
-                    questions: Some(questions),
+                    question: Place::At(questions),
                 })
             }
         }
@@ -205,5 +222,83 @@ impl std::str::FromStr for Template {
 
     fn from_str(text: &str) -> Result<Self> {
         Template::parse(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ranges(rendered: &Rendered) -> &[Range<usize>] {
+        match &rendered.question {
+            Place::At(ranges) => ranges,
+            Place::Changed(_) => panic!("not found"),
+        }
+    }
+
+    fn rendered(template: &str, question: &str) -> Rendered {
+        Template::parse(template)
+            .unwrap()
+            .render(question, None)
+            .unwrap()
+    }
+
+    /// The texts are those of the paper's code for the same names.
+    #[test]
+    fn named_templates_render_their_wording() {
+        for (name, expected) in [
+            (
+                "deepseekmath",
+                "User: 1+1?\nPlease reason step by step, and put your final answer within \
+                 \\boxed{}.\n\nAssistant:",
+            ),
+            (
+                "alpaca",
+                "Below is an instruction that describes a task. Write a response that \
+                 appropriately completes the request.\n\n### Instruction:\n1+1?\n\n### Response:",
+            ),
+            (
+                "wizardmath-cot",
+                "Below is an instruction that describes a task. Write a response that \
+                 appropriately completes the request.\n\n### Instruction:\n1+1?\n\n### Response: \
+                 Let's think step by step.",
+            ),
+            ("qa", "User:\n1+1?\n\nAssistant:"),
+            (
+                "mammoth2-cot",
+                "You are supposed to provide a solution to a given problem.\n\n\nProblem:\n1+1?\n\
+                 Solution: Let's think step by step.",
+            ),
+        ] {
+            let rendered = rendered(name, "1+1?");
+            assert_eq!(rendered.text, expected, "{name}");
+            let range = ranges(&rendered)[0].clone();
+            assert_eq!(&rendered.text[range], "1+1?");
+            let stops = Template::parse(name).unwrap().stop_strings();
+            assert!(stops.iter().all(|stop| expected.contains(stop.as_str())));
+            assert_eq!(stops.len(), 2);
+        }
+    }
+
+    #[test]
+    fn a_text_of_ones_own_takes_the_question_wherever_it_asks() {
+        let rendered = rendered("{problem}\\n({problem})", "q {problem}");
+        assert_eq!(rendered.text, "q {problem}\n(q {problem})");
+        assert_eq!(ranges(&rendered), [0..11, 13..24]);
+    }
+
+    #[test]
+    fn a_chat_needs_a_chat_template() {
+        let error = Template::parse("chat")
+            .unwrap()
+            .render("q", None)
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Settings);
+        let error = Template::Custom("none".into())
+            .render("q", None)
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Settings);
+        let error = Template::parse("alpacca").unwrap_err();
+        assert!(error.detail().contains("alpaca"), "{error}");
     }
 }

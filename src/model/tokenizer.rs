@@ -45,6 +45,31 @@ fn failed(error: tokenizers::Error) -> Error {
     Error::new(ErrorKind::Model, format!("tokenizer: {error}")).with_source(error)
 }
 
+/// Runs what a tokenizer file decides the course of. The library panics on some files (a pattern
+/// that backtracks beyond the regex engine's limit, for one), and a file must not be able to do
+/// that to us.
+fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
+        Ok(result) => result.map_err(failed),
+        Err(panic) => {
+            let reason = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("unknown");
+            Err(Error::new(
+                ErrorKind::Model,
+                format!("tokenizer: it cannot be run: {reason}"),
+            ))
+        }
+    }
+}
+
+/// Parses a `tokenizer.json`.
+pub(super) fn parse(json: &[u8]) -> Result<tokenizers::Tokenizer> {
+    guarded(|| tokenizers::Tokenizer::from_bytes(json))
+}
+
 impl Tokenizer {
     /// Wraps a pipeline. `opening` overrides what the pipeline itself puts before a text.
     pub(crate) fn new(
@@ -103,10 +128,7 @@ impl Tokenizer {
     /// [`ErrorKind::Model`] where the tokenizer cannot represent the text.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
         let inner = &*self.inner;
-        let encoding = inner
-            .pipeline
-            .encode_fast(text, add_special)
-            .map_err(failed)?;
+        let encoding = guarded(|| inner.pipeline.encode_fast(text, add_special))?;
         if add_special && !inner.opens_itself {
             let mut ids = inner.opening.clone();
             ids.extend_from_slice(encoding.get_ids());
@@ -123,7 +145,7 @@ impl Tokenizer {
             blind.set_encode_special_tokens(true);
             blind
         });
-        let encoding = blind.encode_fast(text, false).map_err(failed)?;
+        let encoding = guarded(|| blind.encode_fast(text, false))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -145,7 +167,7 @@ impl Tokenizer {
 
     /// Decodes by the pipeline's own decoder.
     pub(super) fn decode_chain(&self, ids: &[u32]) -> Result<String> {
-        self.inner.pipeline.decode(ids, true).map_err(failed)
+        guarded(|| self.inner.pipeline.decode(ids, true))
     }
 
     /// A decoder that takes one token at a time.
@@ -192,8 +214,8 @@ impl Tokenizer {
 /// What a pipeline's post-processor puts before a text.
 fn own_opening(pipeline: &tokenizers::Tokenizer) -> Result<Vec<u32>> {
     const TEXT: &str = "a";
-    let bare = pipeline.encode_fast(TEXT, false).map_err(failed)?;
-    let dressed = pipeline.encode_fast(TEXT, true).map_err(failed)?;
+    let bare = guarded(|| pipeline.encode_fast(TEXT, false))?;
+    let dressed = guarded(|| pipeline.encode_fast(TEXT, true))?;
     let (bare, dressed) = (bare.get_ids(), dressed.get_ids());
     if bare.is_empty() {
         return Ok(Vec::new());

@@ -53,10 +53,11 @@ const UNUSED: i64 = 5;
 struct Pipeline {
     /// Unicode normalisation to composed characters.
     composed: bool,
-    /// Each digit by itself, before anything else.
+    /// Patterns that cut text one after another, each match a piece by itself; none for GPT-2's
+    /// own pattern of words.
+    cuts: &'static [&'static str],
+    /// Each digit by itself: before words for GPT-2's pattern, after the cuts else.
     single_digits: bool,
-    /// The pattern of words; `None` for GPT-2's own.
-    words: Option<&'static str>,
     /// Words that are tokens as a whole are taken without looking at merges.
     whole_words: bool,
     /// Whether texts begin with the special token where the file does not say.
@@ -65,11 +66,20 @@ struct Pipeline {
 
 const GPT2: Pipeline = Pipeline {
     composed: false,
+    cuts: &[],
     single_digits: false,
-    words: None,
     whole_words: false,
     add_bos: false,
 };
+
+const LINE_BREAKS: &str = r"[\r\n]";
+const EAST_ASIAN: &str = "[一-龥ࠀ-一가-퟿]+";
+/// Letters of alphabets with two cases.
+const DEEPSEEK_LETTERS: &str = concat!(
+    r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚ",
+    r"Ḁ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤ",
+    r"Ⳬ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+"
+);
 
 /// The pre-tokenizers that are known, by the names that converters write.
 fn pipeline(name: &str) -> Option<Pipeline> {
@@ -81,19 +91,36 @@ fn pipeline(name: &str) -> Option<Pipeline> {
         },
         "qwen2" => Pipeline {
             composed: true,
-            words: Some(concat!(
+            cuts: &[concat!(
                 r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|",
                 r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-            )),
+            )],
             ..GPT2
         },
         "llama-bpe" | "llama3" | "llama-v3" => Pipeline {
-            words: Some(concat!(
+            cuts: &[concat!(
                 r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|",
                 r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-            )),
+            )],
             whole_words: true,
             add_bos: true,
+            ..GPT2
+        },
+        // DeepSeekMath among them.
+        "deepseek-llm" => Pipeline {
+            cuts: &[
+                LINE_BREAKS,
+                DEEPSEEK_LETTERS,
+                r"\s?[!-/:-~！-／：-～‘-‟　-。]+",
+                r"\s+$",
+                EAST_ASIAN,
+            ],
+            single_digits: true,
+            ..GPT2
+        },
+        "deepseek-coder" => Pipeline {
+            cuts: &[LINE_BREAKS, r"\s?\p{L}+", r"\s?\p{P}+", EAST_ASIAN],
+            single_digits: true,
             ..GPT2
         },
         _ => return None,
@@ -101,7 +128,7 @@ fn pipeline(name: &str) -> Option<Pipeline> {
 }
 
 /// The names that [`pipeline`] knows, for messages.
-const KNOWN: &str = "gpt-2, smollm, qwen2 and llama-bpe";
+const KNOWN: &str = "gpt-2, smollm, qwen2, llama-bpe, deepseek-llm and deepseek-coder";
 
 /// Reads a file's vocabulary, chat template and special tokens.
 pub(in crate::model) fn vocabulary(file: &Gguf) -> Result<Vocabulary> {
@@ -274,15 +301,15 @@ fn tokenizer(
         .flag("tokenizer.ggml.add_space_prefix")?
         .unwrap_or(false);
     let mut steps: Vec<PreTokenizerWrapper> = Vec::new();
-    if pipeline.single_digits {
-        steps.push(Digits::new(true).into());
-    }
-    if let Some(words) = pipeline.words {
-        let pattern = SplitPattern::Regex(words.to_owned());
+    for cut in pipeline.cuts {
+        let pattern = SplitPattern::Regex((*cut).to_owned());
         let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false).map_err(failed)?;
         steps.push(split.into());
     }
-    steps.push(ByteLevel::new(space, false, pipeline.words.is_none()).into());
+    if pipeline.single_digits {
+        steps.push(Digits::new(true).into());
+    }
+    steps.push(ByteLevel::new(space, false, pipeline.cuts.is_empty()).into());
     tokenizer.with_pre_tokenizer(Some(PreTokenizerWrapper::from(Sequence::new(steps))));
     tokenizer.with_decoder(Some(DecoderWrapper::from(ByteLevel::default())));
     tokenizer.add_special_tokens(added).map_err(failed)?;
