@@ -381,10 +381,11 @@ impl<'a> Comparison<'a> {
         if a.negated != b.negated {
             return Ok(false);
         }
-        if let (Some(left), Some(right)) = (&a.name, &b.name) {
-            if same_name(left, right) && self.values(&a.value, &b.value)? {
-                return Ok(true);
-            }
+        if let (Some(left), Some(right)) = (&a.name, &b.name)
+            && same_name(left, right)
+            && self.values(&a.value, &b.value)?
+        {
+            return Ok(true);
         }
         if let (Some(left), Some(right)) = (&a.difference, &b.difference) {
             return Ok(left.proportional(right, self.budget)?.is_some());
@@ -420,11 +421,11 @@ impl<'a> Comparison<'a> {
                     if *taken || closed != other {
                         continue;
                     }
-                    if let Some(ratio) = x.proportional(y, self.budget)? {
-                        if !is_negative(&ratio) {
-                            *taken = true;
-                            continue 'next;
-                        }
+                    if let Some(ratio) = x.proportional(y, self.budget)?
+                        && !is_negative(&ratio)
+                    {
+                        *taken = true;
+                        continue 'next;
                     }
                 }
                 all = false;

@@ -37,13 +37,11 @@ pub(super) fn from_response(response: &str, lenient: bool) -> Result<Found, &'st
             marker: "marker",
         });
     }
-    if lenient {
-        if let Some(text) = prose::last_formula_or_number(text) {
-            return Ok(Found {
-                text,
-                marker: "lenient",
-            });
-        }
+    if lenient && let Some(text) = prose::last_formula_or_number(text) {
+        return Ok(Found {
+            text,
+            marker: "lenient",
+        });
     }
     Err("no marker of an answer")
 }
@@ -72,10 +70,10 @@ fn solution(response: &str) -> &str {
     let start = text.len() - text.trim_start().len();
     let mut end = text.len();
     for marker in NEXT_TURN {
-        if let Some(at) = text[start..].find(marker) {
-            if at > 0 {
-                end = end.min(start + at);
-            }
+        if let Some(at) = text[start..].find(marker)
+            && at > 0
+        {
+            end = end.min(start + at);
         }
     }
     &text[..end]

@@ -59,12 +59,11 @@ pub(super) fn marked(text: &str, lenient: bool) -> Option<String> {
     }
     let mut found = best.and_then(|(_, end)| Some((end, segment(&text[end..], lenient)?)));
     for phrase in BEHIND {
-        if let Some(at) = lower.rfind(phrase) {
-            if found.as_ref().is_none_or(|(end, _)| at > *end) {
-                if let Some(answer) = before(&text[..at]) {
-                    found = Some((at, answer));
-                }
-            }
+        if let Some(at) = lower.rfind(phrase)
+            && found.as_ref().is_none_or(|(end, _)| at > *end)
+            && let Some(answer) = before(&text[..at])
+        {
+            found = Some((at, answer));
         }
     }
     found.map(|(_, answer)| answer)
@@ -77,12 +76,11 @@ fn before(text: &str) -> Option<String> {
         .rfind(". ")
         .or_else(|| text.rfind('\n'))
         .map_or(text, |at| &text[at + 1..]);
-    if sentence.ends_with(['$', ')', ']']) {
-        if let Some(formula) = formulas(sentence).pop() {
-            if formula.end + 1 >= sentence.trim_end().len() {
-                return Some(formula.content.to_owned());
-            }
-        }
+    if sentence.ends_with(['$', ')', ']'])
+        && let Some(formula) = formulas(sentence).pop()
+        && formula.end + 1 >= sentence.trim_end().len()
+    {
+        return Some(formula.content.to_owned());
     }
     let word = sentence.rsplit(char::is_whitespace).next()?;
     let word = word.trim_matches('*');
@@ -137,10 +135,11 @@ fn segment(after: &str, lenient: bool) -> Option<String> {
         if let Some(formula) = formulas(sentence).pop() {
             return Some(formula.content.to_owned());
         }
-        if lenient && sentence.split_whitespace().count() > 2 {
-            if let Some(answer) = last_formula_or_number(sentence) {
-                return Some(answer);
-            }
+        if lenient
+            && sentence.split_whitespace().count() > 2
+            && let Some(answer) = last_formula_or_number(sentence)
+        {
+            return Some(answer);
         }
     }
     Some(sentence.to_owned())
@@ -363,10 +362,10 @@ fn choice(text: &str) -> Option<String> {
         (word.len() == 1 && ("A"..="H").contains(&word)).then(|| word.to_owned())
     };
     let first = text.split_whitespace().next()?;
-    if first.ends_with(['.', ':', ')']) {
-        if let Some(letter) = is_choice(first) {
-            return Some(letter);
-        }
+    if first.ends_with(['.', ':', ')'])
+        && let Some(letter) = is_choice(first)
+    {
+        return Some(letter);
     }
     text.split_whitespace()
         .rev()

@@ -194,7 +194,26 @@ impl<'a> Lexer<'a> {
         } else if let Some(command) = words::bare_command(run) {
             self.push(Tok::Command(command.to_owned()), end);
         } else {
-            match words::read_run(run) {
+            // A short run beside a word is a word: `grams of wax`.
+            let is_word = |run: &str| words::read_run(run) == Run::Word;
+            let behind_word = self.spaced
+                && matches!(
+                    self.out.last(),
+                    Some(Token {
+                        tok: Tok::Word(_),
+                        ..
+                    })
+                );
+            let before_word = self.text[end..].strip_prefix(' ').is_some_and(|rest| {
+                let next = letters_of(rest);
+                next.len() > 3 && words::bare_command(next).is_none() && is_word(next)
+            });
+            let kind = if behind_word || before_word {
+                Run::Word
+            } else {
+                words::read_run(run)
+            };
+            match kind {
                 Run::Word => self.push(Tok::Word(run.to_owned()), end),
                 Run::Name => self.push(Tok::Name(run.to_owned()), end),
                 Run::Product => {
@@ -335,12 +354,12 @@ impl<'a> Lexer<'a> {
             }
             let mut end = self.at + 2;
             // An optional length: `\\[4pt]`.
-            if let Some(tail) = self.text[end..].strip_prefix('[') {
-                if let Some(close) = tail.find(']').filter(|&n| {
+            if let Some(tail) = self.text[end..].strip_prefix('[')
+                && let Some(close) = tail.find(']').filter(|&n| {
                     n < 8 && tail[..n].ends_with(['t', 'm', 'x']) && tail.as_bytes()[0] != b']'
-                }) {
-                    end += close + 2;
-                }
+                })
+            {
+                end += close + 2;
             }
             self.push(Tok::NewLine, end);
             return Ok(());
@@ -389,13 +408,12 @@ impl<'a> Lexer<'a> {
                         self.environments += 1;
                         if environment == "array" {
                             // The columns: `{ll}`.
-                            if let Some((columns, past)) = braces(self.text, close) {
-                                if columns
+                            if let Some((columns, past)) = braces(self.text, close)
+                                && columns
                                     .chars()
                                     .all(|c| matches!(c, 'l' | 'c' | 'r' | '|' | ' '))
-                                {
-                                    close = past;
-                                }
+                            {
+                                close = past;
                             }
                         }
                         self.push(Tok::Begin(environment), close);

@@ -47,6 +47,7 @@ pub(crate) fn tree(tokens: &[Token], budget: &mut Budget) -> Result<Node, Stop> 
         bars: 0,
         builder: false,
         cells: 0,
+        reversed: false,
         wrapped: 0,
         budget,
     };
@@ -70,6 +71,8 @@ struct Parser<'t, 'b> {
     builder: bool,
     /// Inside a matrix: `&` and `\\` end a cell.
     cells: usize,
+    /// Inside `]…`: a `[` closes.
+    reversed: bool,
     /// Operators read so far that wrap what stands before them.
     wrapped: u32,
     budget: &'b mut Budget,
@@ -165,6 +168,7 @@ impl<'t> Parser<'t, '_> {
                 '*' => Infix::Times,
                 '/' => Infix::Over,
                 '^' | '_' | '!' | '\'' => Infix::Postfix,
+                '[' if self.reversed => return None,
                 '(' | '[' | '{' => Infix::Beside,
                 '|' if self.bars == 0 && !self.builder => Infix::Beside,
                 _ => return None,
@@ -511,9 +515,10 @@ impl<'t> Parser<'t, '_> {
             std::mem::take(&mut self.bars),
             std::mem::take(&mut self.builder),
             std::mem::take(&mut self.cells),
+            std::mem::replace(&mut self.reversed, open == ']'),
         );
         let result = self.bracket_inner(open, start);
-        (self.bars, self.builder, self.cells) = outer;
+        (self.bars, self.builder, self.cells, self.reversed) = outer;
         result
     }
 
@@ -932,19 +937,18 @@ impl<'t> Parser<'t, '_> {
         let span = left.span.start..self.span().end;
         match self.peek() {
             Some(Tok::Symbol('^')) => {
-                if let Some(Tok::Command(name)) = self.peek_at(1) {
-                    if name == "circ" {
-                        self.at += 2;
-                        return Ok(Node::new(Kind::Degree(Box::new(left)), span));
-                    }
+                if let Some(Tok::Command(name)) = self.peek_at(1)
+                    && name == "circ"
+                {
+                    self.at += 2;
+                    return Ok(Node::new(Kind::Degree(Box::new(left)), span));
                 }
                 if let (Some(Tok::Symbol('{')), Some(Tok::Command(name)), Some(Tok::Symbol('}'))) =
                     (self.peek_at(1), self.peek_at(2), self.peek_at(3))
+                    && name == "circ"
                 {
-                    if name == "circ" {
-                        self.at += 4;
-                        return Ok(Node::new(Kind::Degree(Box::new(left)), span));
-                    }
+                    self.at += 4;
+                    return Ok(Node::new(Kind::Degree(Box::new(left)), span));
                 }
                 // `y^{\prime\prime}` and `y^\prime`.
                 let mut ahead = 1;

@@ -199,10 +199,10 @@ const SHORT_WORDS: &[&str] = &[
     "lbs", "let", "man", "may", "men", "mg", "mi", "min", "mL", "ml", "mm", "mph", "my", "new",
     "no", "nor", "not", "now", "odd", "of", "off", "old", "on", "one", "or", "our", "out", "oz",
     "pm", "red", "see", "set", "she", "six", "so", "sq", "sum", "ten", "the", "to", "two", "up",
-    "us", "was", "way", "we", "who", "yd", "yes", "you", "six", "pet", "pen", "car", "bus", "bag",
-    "can", "cut", "win", "won", "end", "all", "blue", "nan", "sec", "mon", "tue", "wed", "thu",
-    "fri", "sat", "sun", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "oct", "nov",
-    "dec",
+    "us", "was", "way", "we", "who", "yd", "per", "usd", "mile", "hours", "each", "pcs", "kmh",
+    "yes", "you", "six", "pet", "pen", "car", "bus", "bag", "can", "cut", "win", "won", "end",
+    "all", "blue", "nan", "sec", "mon", "tue", "wed", "thu", "fri", "sat", "sun", "jan", "feb",
+    "mar", "apr", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
 ];
 
 /// How a run of letters is read.

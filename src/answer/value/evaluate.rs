@@ -153,14 +153,14 @@ fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
                 return Ok(Value::Clock(clock));
             }
             // `3:30 p.m.`: the words belong to the whole.
-            if let [rest @ .., last] = terms.as_slice() {
-                if let Kind::Unit(inner, unit) = &last.kind {
-                    let mut plain = rest.to_vec();
-                    plain.push((**inner).clone());
-                    if let Some(clock) = clock(&plain) {
-                        let unit = Unit::read(unit).ok_or(Stop::Unknown)?;
-                        return Ok(Value::Quantity(Box::new(Value::Clock(clock)), unit));
-                    }
+            if let [rest @ .., last] = terms.as_slice()
+                && let Kind::Unit(inner, unit) = &last.kind
+            {
+                let mut plain = rest.to_vec();
+                plain.push((**inner).clone());
+                if let Some(clock) = clock(&plain) {
+                    let unit = Unit::read(unit).ok_or(Stop::Unknown)?;
+                    return Ok(Value::Quantity(Box::new(Value::Clock(clock)), unit));
                 }
             }
             let terms = terms
@@ -179,14 +179,13 @@ fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
         Kind::Text(text) => Ok(Value::Text(text.clone())),
         Kind::Mul(factors) => {
             // `18 (girls)`: a word in brackets is a unit.
-            if let [rest @ .., last] = factors.as_slice() {
-                if let Kind::Group(inner) = &last.kind {
-                    if let (Kind::Text(unit), [amount]) = (&inner.kind, rest) {
-                        let value = one(amount, budget)?;
-                        let unit = Unit::read(unit).ok_or(Stop::Unknown)?;
-                        return Ok(Value::Quantity(Box::new(value), unit));
-                    }
-                }
+            if let [rest @ .., last] = factors.as_slice()
+                && let Kind::Group(inner) = &last.kind
+                && let (Kind::Text(unit), [amount]) = (&inner.kind, rest)
+            {
+                let value = one(amount, budget)?;
+                let unit = Unit::read(unit).ok_or(Stop::Unknown)?;
+                return Ok(Value::Quantity(Box::new(value), unit));
             }
             expression(node, budget)
         }
@@ -701,13 +700,14 @@ fn equation(
     let approximate = relations.contains(&Relation::Approximately);
     let mut name = label(first);
     let mut shown = last;
-    if sides.len() == 2 && name.is_none() {
-        if let Some(swapped) = label(last) {
-            // `5 = x`.
-            if label(first).is_none() && !approximate {
-                name = Some(swapped);
-                shown = first;
-            }
+    if sides.len() == 2
+        && name.is_none()
+        && let Some(swapped) = label(last)
+    {
+        // `5 = x`.
+        if label(first).is_none() && !approximate {
+            name = Some(swapped);
+            shown = first;
         }
     }
     let value = evaluate(shown, budget)?;

@@ -329,11 +329,11 @@ impl Fraction {
             .scale(&(RBig::ONE / content.clone()), budget)?;
         let outside = rational_root(&content, exponent, budget)?;
         // √(a²) of a sum is its absolute value.
-        if exponent == &RBig::from_parts(IBig::ONE, UBig::from(2u8)) {
-            if let Some(root) = square_root(&primitive, budget)? {
-                let absolute = super::functions::absolute(&root.into(), budget)?;
-                return outside.multiply(&absolute, budget);
-            }
+        if exponent == &RBig::from_parts(IBig::ONE, UBig::from(2u8))
+            && let Some(root) = square_root(&primitive, budget)?
+        {
+            let absolute = super::functions::absolute(&root.into(), budget)?;
+            return outside.multiply(&absolute, budget);
         }
         if primitive.0.len() > MAX_INSIDE {
             return Err(Stop::Limit);

@@ -69,25 +69,25 @@ pub(crate) fn absolute(value: &Fraction, budget: &mut Budget) -> Result<Fraction
     } else {
         value.clone()
     };
-    if let Some((monomial, coefficient)) = value.numerator.as_term() {
-        if value.denominator_is_one() {
-            // |c·x·y^2| = c·|x|·|y|^2.
-            let mut result = Fraction::rational(number::absolute(coefficient));
-            for (atom, exponent) in monomial {
-                let (base, times) = match atom {
-                    Atom::Symbol(name) if name != "π" => {
-                        (call("abs", vec![Fraction::atom(atom.clone())]), exponent)
-                    }
-                    Atom::Call(name, _) if name != "abs" && name != "floor" => {
-                        (call("abs", vec![Fraction::atom(atom.clone())]), exponent)
-                    }
-                    Atom::Imaginary => (Fraction::whole(1), exponent),
-                    _ => (Fraction::atom(atom.clone()), exponent),
-                };
-                result = result.multiply(&base.rational_power(times, budget)?, budget)?;
-            }
-            return Ok(result);
+    if let Some((monomial, coefficient)) = value.numerator.as_term()
+        && value.denominator_is_one()
+    {
+        // |c·x·y^2| = c·|x|·|y|^2.
+        let mut result = Fraction::rational(number::absolute(coefficient));
+        for (atom, exponent) in monomial {
+            let (base, times) = match atom {
+                Atom::Symbol(name) if name != "π" => {
+                    (call("abs", vec![Fraction::atom(atom.clone())]), exponent)
+                }
+                Atom::Call(name, _) if name != "abs" && name != "floor" => {
+                    (call("abs", vec![Fraction::atom(atom.clone())]), exponent)
+                }
+                Atom::Imaginary => (Fraction::whole(1), exponent),
+                _ => (Fraction::atom(atom.clone()), exponent),
+            };
+            result = result.multiply(&base.rational_power(times, budget)?, budget)?;
         }
+        return Ok(result);
     }
     if value.denominator_is_one() {
         let content = value.numerator.content(budget)?;
@@ -152,22 +152,24 @@ fn exponential_of_term(
     budget: &mut Budget,
 ) -> Result<Fraction, Stop> {
     // e^(c·ln a) = a^c.
-    if let [(Atom::Call(name, arguments), one)] = monomial.as_slice() {
-        if name == "ln" && one.is_one() {
-            if let [argument] = arguments.as_slice() {
-                return argument.rational_power(coefficient, budget);
-            }
-        }
+    if let [(Atom::Call(name, arguments), one)] = monomial.as_slice()
+        && name == "ln"
+        && one.is_one()
+        && let [argument] = arguments.as_slice()
+    {
+        return argument.rational_power(coefficient, budget);
     }
     // e^(iπc) = cos πc + i sin πc.
-    if let Some(rest) = without(monomial, &Atom::Imaginary) {
-        if rest.len() == 1 && rest[0].0 == Atom::Symbol("π".into()) && rest[0].1.is_one() {
-            let angle: Fraction = Poly::term(rest, coefficient.clone()).into();
-            let cosine = cosine(&angle, budget)?;
-            let sine = sine(&angle, budget)?;
-            let imaginary = Fraction::atom(Atom::Imaginary);
-            return cosine.add(&sine.multiply(&imaginary, budget)?, budget);
-        }
+    if let Some(rest) = without(monomial, &Atom::Imaginary)
+        && rest.len() == 1
+        && rest[0].0 == Atom::Symbol("π".into())
+        && rest[0].1.is_one()
+    {
+        let angle: Fraction = Poly::term(rest, coefficient.clone()).into();
+        let cosine = cosine(&angle, budget)?;
+        let sine = sine(&angle, budget)?;
+        let imaginary = Fraction::atom(Atom::Imaginary);
+        return cosine.add(&sine.multiply(&imaginary, budget)?, budget);
     }
     let atom = Atom::Power(Box::new(Base::Euler), monomial.clone());
     Ok(Poly::term(vec![(atom, coefficient.clone())], RBig::ONE).into())
@@ -498,10 +500,10 @@ pub(crate) fn apply(
             "abs" => return absolute(x, budget),
             "cbrt" => return x.rational_power(&rational(1, 3), budget),
             "arcsin" | "arccos" | "arctan" => {
-                if x.is_constant() {
-                    if let Some(angle) = inverse(name, x, budget)? {
-                        return Ok(angle);
-                    }
+                if x.is_constant()
+                    && let Some(angle) = inverse(name, x, budget)?
+                {
+                    return Ok(angle);
                 }
                 if name != "arccos" && leads_negative(x) {
                     return Ok(call(name, vec![x.negate()]).negate());
@@ -551,17 +553,18 @@ pub(crate) fn apply(
                 return logarithm(b, budget)?.divide(&base, budget);
             }
             "binom" => {
-                if let (Some(n), Some(k)) = (a.as_small(), b.as_small()) {
-                    if (0..=4000).contains(&n) && (0..=n).contains(&k) {
-                        let mut value = UBig::ONE;
-                        for i in 0..k.min(n - k) {
-                            budget.spend(1 + dashu_base::BitTest::bit_len(&value) / 512)?;
-                            let n = u64::try_from(n - i).map_err(|_| Stop::Unknown)?;
-                            let i = u64::try_from(i + 1).map_err(|_| Stop::Unknown)?;
-                            value = value * UBig::from(n) / UBig::from(i);
-                        }
-                        return Ok(Fraction::rational(RBig::from(value)));
+                if let (Some(n), Some(k)) = (a.as_small(), b.as_small())
+                    && (0..=4000).contains(&n)
+                    && (0..=n).contains(&k)
+                {
+                    let mut value = UBig::ONE;
+                    for i in 0..k.min(n - k) {
+                        budget.spend(1 + dashu_base::BitTest::bit_len(&value) / 512)?;
+                        let n = u64::try_from(n - i).map_err(|_| Stop::Unknown)?;
+                        let i = u64::try_from(i + 1).map_err(|_| Stop::Unknown)?;
+                        value = value * UBig::from(n) / UBig::from(i);
                     }
+                    return Ok(Fraction::rational(RBig::from(value)));
                 }
             }
             "mod" => {
