@@ -1,5 +1,6 @@
 //! The answer checker from outside: fixtures by rule, properties, hostile texts, and the
 //! labelled rows where they are present.
+#![allow(clippy::unwrap_used)]
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -5,6 +5,7 @@
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
+use super::circular::{circular, cosine, inverse, sine};
 use super::fraction::Fraction;
 use super::number;
 use super::poly::{Atom, Base, Monomial, Poly};
@@ -17,14 +18,11 @@ const REAL_DEPTH: u32 = 24;
 /// Most terms in the arguments of a function.
 const MAX_ARGUMENT: usize = 80;
 
-/// The largest multiple of an angle that is written in the single angle.
-const MAX_MULTIPLE: i64 = 8;
-
-fn rational(numerator: i64, denominator: u32) -> RBig {
+pub(super) fn rational(numerator: i64, denominator: u32) -> RBig {
     RBig::from_parts(IBig::from(numerator), UBig::from(denominator))
 }
 
-fn call(name: &str, arguments: Vec<Fraction>) -> Fraction {
+pub(super) fn call(name: &str, arguments: Vec<Fraction>) -> Fraction {
     Fraction::atom(Atom::Call(name.to_owned(), arguments))
 }
 
@@ -45,7 +43,7 @@ pub(crate) fn to_real(value: &Fraction) -> Option<real::Real> {
 }
 
 /// Whether the greatest term has a negative coefficient: which of `u` and `-u` stands for both.
-fn leads_negative(value: &Fraction) -> bool {
+pub(super) fn leads_negative(value: &Fraction) -> bool {
     value
         .numerator
         .leading()
@@ -245,216 +243,6 @@ pub(crate) fn logarithm(value: &Fraction, budget: &mut Budget) -> Result<Fractio
         sum = sum.add(&term.multiply(&times, budget)?, budget)?;
     }
     Ok(sum)
-}
-
-/// Cosine and sine of `k·π/12`, `k = 0 … 6`, by their polynomials in √2, √3, √6.
-fn special(k: i64, budget: &mut Budget) -> Result<Fraction, Stop> {
-    let root =
-        |n: i64, budget: &mut Budget| Fraction::whole(n).rational_power(&rational(1, 2), budget);
-    let quarter = Fraction::rational(rational(1, 4));
-    let half = Fraction::rational(rational(1, 2));
-    match k {
-        0 => Ok(Fraction::whole(1)),
-        1 => {
-            let sum = root(6, budget)?.add(&root(2, budget)?, budget)?;
-            sum.multiply(&quarter, budget)
-        }
-        2 => root(3, budget)?.multiply(&half, budget),
-        3 => root(2, budget)?.multiply(&half, budget),
-        4 => Ok(half),
-        5 => {
-            let sum = root(6, budget)?.subtract(&root(2, budget)?, budget)?;
-            sum.multiply(&quarter, budget)
-        }
-        _ => Ok(Fraction::whole(0)),
-    }
-}
-
-/// The rational `c` of an angle `cπ`.
-fn turns(value: &Fraction) -> Option<RBig> {
-    if value.is_zero() {
-        return Some(RBig::ZERO);
-    }
-    if !value.denominator_is_one() {
-        return None;
-    }
-    let (monomial, coefficient) = value.numerator.as_term()?;
-    match monomial.as_slice() {
-        [(Atom::Symbol(name), one)] if name == "π" && one.is_one() => Some(coefficient.clone()),
-        _ => None,
-    }
-}
-
-/// The cosine.
-pub(crate) fn cosine(value: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
-    Ok(circular(value, budget)?.0)
-}
-
-/// The sine.
-pub(crate) fn sine(value: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
-    Ok(circular(value, budget)?.1)
-}
-
-/// Cosine and sine together: of a sum by the addition theorems, of a small multiple in the
-/// single angle, of a rational multiple of π in the first quadrant.
-fn circular(value: &Fraction, budget: &mut Budget) -> Result<(Fraction, Fraction), Stop> {
-    budget.spend(1)?;
-    if !value.denominator_is_one() {
-        return Ok(single(value));
-    }
-    let mut cosine = Fraction::whole(1);
-    let mut sine = Fraction::whole(0);
-    for (monomial, coefficient) in &value.numerator.0 {
-        let (c, s) = circular_of_term(monomial, coefficient, budget)?;
-        let next_cosine = cosine
-            .multiply(&c, budget)?
-            .subtract(&sine.multiply(&s, budget)?, budget)?;
-        sine = sine
-            .multiply(&c, budget)?
-            .add(&cosine.multiply(&s, budget)?, budget)?;
-        cosine = next_cosine;
-    }
-    Ok((cosine, sine))
-}
-
-/// Atoms for an angle that nothing more is known of, with the sign taken out.
-fn single(value: &Fraction) -> (Fraction, Fraction) {
-    if leads_negative(value) {
-        let value = value.negate();
-        (
-            call("cos", vec![value.clone()]),
-            call("sin", vec![value]).negate(),
-        )
-    } else {
-        (
-            call("cos", vec![value.clone()]),
-            call("sin", vec![value.clone()]),
-        )
-    }
-}
-
-fn circular_of_term(
-    monomial: &Monomial,
-    coefficient: &RBig,
-    budget: &mut Budget,
-) -> Result<(Fraction, Fraction), Stop> {
-    let term: Fraction = Poly::term(monomial.clone(), coefficient.clone()).into();
-    if let Some(turns) = turns(&term) {
-        return circular_of_turns(&turns, budget);
-    }
-    let multiple = i64::try_from(coefficient.numerator()).unwrap_or(i64::MAX);
-    let size = multiple.saturating_abs();
-    if monomial.is_empty() || !(2..=MAX_MULTIPLE).contains(&size) {
-        return Ok(single(&term));
-    }
-    // Angle of one part, then (c + is)^n.
-    let part = RBig::from_parts(IBig::ONE, coefficient.denominator().clone());
-    let part: Fraction = Poly::term(monomial.clone(), part).into();
-    let (c, s) = single(&part);
-    let (mut cosine, mut sine) = (c.clone(), s.clone());
-    for _ in 1..size {
-        let next = cosine
-            .multiply(&c, budget)?
-            .subtract(&sine.multiply(&s, budget)?, budget)?;
-        sine = sine
-            .multiply(&c, budget)?
-            .add(&cosine.multiply(&s, budget)?, budget)?;
-        cosine = next;
-    }
-    if multiple < 0 {
-        sine = sine.negate();
-    }
-    Ok((cosine, sine))
-}
-
-fn circular_of_turns(turns: &RBig, budget: &mut Budget) -> Result<(Fraction, Fraction), Stop> {
-    budget.spend_bits(number::bits(turns))?;
-    // Into [0, 2), then into [0, 1/2] with signs.
-    let two = number::whole(2);
-    let mut angle = turns - RBig::from((turns / &two).floor()) * &two;
-    let (mut cosine_sign, mut sine_sign) = (false, false);
-    if angle >= RBig::ONE {
-        // cos(π + a) = -cos a, sin(π + a) = -sin a.
-        angle -= RBig::ONE;
-        (cosine_sign, sine_sign) = (true, true);
-    }
-    let half = rational(1, 2);
-    if angle > half {
-        // cos(π - a) = -cos a, sin(π - a) = sin a.
-        angle = RBig::ONE - angle;
-        cosine_sign = !cosine_sign;
-    }
-    let twelfths = &angle * number::whole(12);
-    let (cosine, sine) = match number::small(&twelfths) {
-        Some(k) => (special(k, budget)?, special(6 - k, budget)?),
-        None => {
-            let pi = Fraction::symbol("π");
-            // Above an eighth of a turn the complement stands for the angle.
-            let complement = &half - &angle;
-            let swap = complement < angle;
-            let shown = if swap { complement } else { angle };
-            let value = pi.multiply(&Fraction::rational(shown), budget)?;
-            let pair = fifth(&value, budget)?
-                .unwrap_or_else(|| (call("cos", vec![value.clone()]), call("sin", vec![value])));
-            if swap { (pair.1, pair.0) } else { pair }
-        }
-    };
-    let signed = |value: Fraction, negative: bool| {
-        if negative { value.negate() } else { value }
-    };
-    Ok((signed(cosine, cosine_sign), signed(sine, sine_sign)))
-}
-
-/// Cosine and sine of π/5 and π/10 by radicals.
-fn fifth(value: &Fraction, budget: &mut Budget) -> Result<Option<(Fraction, Fraction)>, Stop> {
-    let Some(turns) = turns(value) else {
-        return Ok(None);
-    };
-    let root5 = Fraction::whole(5).rational_power(&rational(1, 2), budget)?;
-    let quarter = Fraction::rational(rational(1, 4));
-    let nested = |sign: i64, budget: &mut Budget| -> Result<Fraction, Stop> {
-        // √(10 ± 2√5) / 4.
-        let inner = root5.multiply(&Fraction::whole(2 * sign), budget)?;
-        let inner = Fraction::whole(10).add(&inner, budget)?;
-        inner
-            .rational_power(&rational(1, 2), budget)?
-            .multiply(&quarter, budget)
-    };
-    if turns == rational(1, 5) {
-        let cosine = root5.add(&Fraction::whole(1), budget)?;
-        let cosine = cosine.multiply(&quarter, budget)?;
-        return Ok(Some((cosine, nested(-1, budget)?)));
-    }
-    if turns == rational(1, 10) {
-        let sine = root5.subtract(&Fraction::whole(1), budget)?;
-        let sine = sine.multiply(&quarter, budget)?;
-        return Ok(Some((nested(1, budget)?, sine)));
-    }
-    Ok(None)
-}
-
-/// Angles in twelfths of π that the inverse functions know.
-fn inverse(name: &str, value: &Fraction, budget: &mut Budget) -> Result<Option<Fraction>, Stop> {
-    let range: Vec<i64> = match name {
-        "arcsin" | "arctan" => (-6..=6).collect(),
-        _ => (0..=12).collect(),
-    };
-    for k in range {
-        budget.spend(4)?;
-        let turns = RBig::from_parts(IBig::from(k), UBig::from(12u8));
-        let (cosine, sine) = circular_of_turns(&turns, budget)?;
-        let found = match name {
-            "arcsin" => sine.same(value, budget)?,
-            "arccos" => cosine.same(value, budget)?,
-            _ if cosine.is_zero() => false,
-            _ => sine.same(&value.multiply(&cosine, budget)?, budget)?,
-        };
-        if found {
-            let pi = Fraction::symbol("π");
-            return Ok(Some(pi.multiply(&Fraction::rational(turns), budget)?));
-        }
-    }
-    Ok(None)
 }
 
 /// A named function of its arguments.

@@ -1,14 +1,18 @@
 //! What an answer means: exact numbers and expressions in normal form, and the structures that
 //! answers are made of. Knows the syntax tree; does not compare.
 
+mod circular;
 mod evaluate;
 mod fraction;
 mod functions;
 mod number;
 mod poly;
+mod power;
 mod real;
 mod reals;
+mod relation;
 mod scalar;
+mod signs;
 mod units;
 
 pub(super) use evaluate::{as_reals, bare, evaluate};

@@ -1,0 +1,208 @@
+//! Functions with their arguments, environments such as matrices, and large operators.
+
+use super::{Infix, Parsed, Parser, connective, mixed, power, product};
+use crate::answer::budget::Stop;
+use crate::answer::latex::lexer::Tok;
+use crate::answer::latex::tree::{Big, Kind, Node, Span};
+use crate::answer::latex::words::is_function;
+
+impl Parser<'_, '_> {
+    /// A function from behind its name: power, index and argument.
+    pub(super) fn function(&mut self, name: &str, span: Span) -> Parsed {
+        let mut base = None;
+        let mut exponent = None;
+        loop {
+            if self.is_symbol('_') && base.is_none() {
+                self.at += 1;
+                base = Some(self.script()?);
+            } else if self.is_symbol('^') && exponent.is_none() {
+                self.at += 1;
+                exponent = Some(self.script()?);
+            } else {
+                break;
+            }
+        }
+        let mut arguments = self.function_argument()?;
+        let mut name = name.to_owned();
+        if let Some(base) = base {
+            if name != "log" {
+                return Err(Stop::Unknown);
+            }
+            name = "log_base".into();
+            arguments.insert(0, base);
+        }
+        let mut inverse = false;
+        if let Some(power) = &exponent {
+            let minus_one = matches!(&power.kind, Kind::Neg(inner) if matches!(&inner.kind,
+                Kind::Number(literal) if literal.is_whole() && literal.whole == "1"));
+            if minus_one {
+                let arc = match name.as_str() {
+                    "sin" | "cos" | "tan" | "cot" | "sec" | "csc" | "sinh" | "cosh" | "tanh" => {
+                        format!("arc{name}")
+                    }
+                    _ => return Err(Stop::Unknown),
+                };
+                name = arc;
+                inverse = true;
+            }
+        }
+        let end = arguments
+            .last()
+            .map_or(span.end, |argument| argument.span.end);
+        let call = Node::new(Kind::Call(name, arguments), span.start..end);
+        Ok(match exponent {
+            Some(power) if !inverse => {
+                let span = call.span.clone();
+                Node::new(Kind::Pow(Box::new(call), Box::new(power)), span)
+            }
+            _ => call,
+        })
+    }
+
+    pub(super) fn function_argument(&mut self) -> Result<Vec<Node>, Stop> {
+        match self.peek() {
+            Some(Tok::Symbol('(' | '[' | '{')) => {
+                let open = if self.is_symbol('(') {
+                    '('
+                } else if self.is_symbol('[') {
+                    '['
+                } else {
+                    '{'
+                };
+                let inner = self.bracket(open)?;
+                Ok(match inner.kind {
+                    // `\ln{\left(x\right)}`: brackets inside braces.
+                    Kind::Group(inner) => match inner.kind {
+                        Kind::Group(inner) if open == '{' => vec![*inner],
+                        Kind::Bracket('(', ')', items) if open == '{' => items,
+                        kind => vec![Node::new(kind, inner.span)],
+                    },
+                    Kind::Bracket(_, _, items) | Kind::Set(items) => items,
+                    kind => vec![Node::new(kind, inner.span)],
+                })
+            }
+            _ => {
+                // A product written side by side, up to the next function or operator.
+                let mut argument = self.expression(power::TIGHT)?;
+                let first_is_call = matches!(argument.kind, Kind::Call(..));
+                loop {
+                    self.budget.spend(1)?;
+                    if first_is_call || self.infix() != Some(Infix::Beside) {
+                        break;
+                    }
+                    match self.peek() {
+                        Some(Tok::Command(name)) if is_function(name) => break,
+                        Some(Tok::Symbol('(' | '[' | '|')) => break,
+                        _ => {}
+                    }
+                    let next = self.expression(power::TIGHT)?;
+                    argument = mixed(&argument, &next).unwrap_or_else(|| product(argument, next));
+                }
+                Ok(vec![argument])
+            }
+        }
+    }
+
+    /// Whether a closing `\}` stands anywhere ahead.
+    pub(super) fn closes_set(&self) -> bool {
+        let ahead = self.tokens.get(self.at..).unwrap_or(&[]);
+        ahead
+            .iter()
+            .any(|token| matches!(&token.tok, Tok::Command(name) if name == "}"))
+    }
+
+    pub(super) fn environment(&mut self, environment: &str, cases: bool) -> Parsed {
+        let start = self.span().start;
+        self.at += 1;
+        let is_cases = cases || matches!(environment, "cases" | "dcases" | "rcases");
+        let is_matrix = is_cases
+            || matches!(
+                environment,
+                "pmatrix" | "bmatrix" | "matrix" | "smallmatrix" | "vmatrix" | "array" | "Bmatrix"
+            );
+        if !is_matrix {
+            return Err(Stop::Unknown);
+        }
+        let outer = (
+            std::mem::take(&mut self.bars),
+            std::mem::take(&mut self.builder),
+            self.cells,
+        );
+        self.cells += 1;
+        let mut rows = Vec::new();
+        let mut row = Vec::new();
+        loop {
+            self.budget.spend(1)?;
+            match self.peek() {
+                Some(Tok::End(name)) if name == environment => {
+                    self.at += 1;
+                    if !row.is_empty() {
+                        rows.push(row);
+                    }
+                    break;
+                }
+                Some(Tok::NewLine) => {
+                    self.at += 1;
+                    if !row.is_empty() {
+                        rows.push(std::mem::take(&mut row));
+                    }
+                }
+                Some(Tok::Symbol('&')) => self.at += 1,
+                Some(Tok::Command(name)) if name == "hline" => self.at += 1,
+                Some(Tok::Symbol(',' | ';')) if is_cases => self.at += 1,
+                Some(Tok::Word(word) | Tok::Text(word))
+                    if is_cases && connective(word) == Some(false) =>
+                {
+                    self.at += 1;
+                }
+                Some(_) => {
+                    let least = if is_cases { power::LIST + 1 } else { 0 };
+                    row.push(self.expression(least)?);
+                }
+                None => return Err(Stop::Unknown),
+            }
+        }
+        (self.bars, self.builder, self.cells) = outer;
+        let span = start..self.tokens[self.at - 1].span.end;
+        let kind = match environment {
+            "vmatrix" => Kind::Call(
+                "det".into(),
+                vec![Node::new(Kind::Matrix(rows), span.clone())],
+            ),
+            _ if is_cases => Kind::Cases(rows),
+            _ => Kind::Matrix(rows),
+        };
+        Ok(Node::new(kind, span))
+    }
+
+    /// A sum, product, integral, limit or union over an index.
+    pub(super) fn big(&mut self, name: &str, span: Span) -> Parsed {
+        let mut below = None;
+        let mut above = None;
+        loop {
+            if self.is_symbol('_') && below.is_none() {
+                self.at += 1;
+                below = Some(self.script()?);
+            } else if self.is_symbol('^') && above.is_none() {
+                self.at += 1;
+                above = Some(self.script()?);
+            } else {
+                break;
+            }
+        }
+        let least = match name {
+            "int" | "iint" | "oint" => power::SUM,
+            "bigcup" | "bigcap" => power::SETS,
+            _ => power::PRODUCT,
+        };
+        let body = self.expression(least)?;
+        let end = body.span.end;
+        let big = Big {
+            operator: name.to_owned(),
+            below,
+            above,
+            body,
+        };
+        Ok(Node::new(Kind::Big(Box::new(big)), span.start..end))
+    }
+}

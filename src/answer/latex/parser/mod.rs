@@ -1,0 +1,510 @@
+//! From tokens to a syntax tree, by operator precedence (Pratt). Every token ends up in the tree
+//! or the whole text is refused: nothing is dropped in silence.
+
+mod function;
+mod operand;
+mod postfix;
+
+use super::lexer::{Tok, Token};
+use super::tree::{Kind, Node, Relation, Span};
+use crate::answer::budget::{Budget, Stop};
+
+/// Binding powers, from the loosest to the tightest.
+mod power {
+    pub(super) const ROWS: u8 = 1;
+    pub(super) const LIST: u8 = 3;
+    pub(super) const CHAIN: u8 = 5;
+    pub(super) const RATIO: u8 = 7;
+    pub(super) const SETS: u8 = 9;
+    pub(super) const SUM: u8 = 11;
+    /// `-a mod b` is `(-a) mod b`.
+    pub(super) const MODULO: u8 = 12;
+    pub(super) const PRODUCT: u8 = 13;
+    pub(super) const NEGATION: u8 = 14;
+    pub(super) const TIGHT: u8 = 17;
+}
+
+/// The tree of a whole answer.
+///
+/// # Errors
+///
+/// [`Stop::Unknown`] where the text is no mathematics that is known here.
+pub(crate) fn tree(tokens: &[Token], budget: &mut Budget) -> Result<Node, Stop> {
+    let mut end = tokens.len();
+    // A sentence's full stop, and line ends after everything, are no part of the answer.
+    while end > 0
+        && matches!(
+            tokens[end - 1].tok,
+            Tok::Symbol('.' | ',' | ';' | ':') | Tok::NewLine
+        )
+    {
+        end -= 1;
+    }
+    let mut start = 0;
+    while start < end && matches!(tokens[start].tok, Tok::NewLine | Tok::Symbol(':')) {
+        start += 1;
+    }
+    let mut parser = Parser {
+        tokens: &tokens[start..end],
+        at: 0,
+        bars: 0,
+        builder: false,
+        cells: 0,
+        reversed: false,
+        wrapped: 0,
+        budget,
+    };
+    if parser.tokens.is_empty() {
+        return Err(Stop::Unknown);
+    }
+    let node = parser.expression(0)?;
+    if parser.at == parser.tokens.len() {
+        Ok(node)
+    } else {
+        Err(Stop::Unknown)
+    }
+}
+
+struct Parser<'t, 'b> {
+    tokens: &'t [Token],
+    at: usize,
+    /// Open `|`: one more closes instead of opening.
+    bars: usize,
+    /// Inside `{ x | … }` before its bar.
+    builder: bool,
+    /// Inside a matrix: `&` and `\\` end a cell.
+    cells: usize,
+    /// Inside `]…`: a `[` closes.
+    reversed: bool,
+    /// Operators read so far that wrap what stands before them.
+    wrapped: u32,
+    budget: &'b mut Budget,
+}
+
+/// Most such operators in one text: a bound on the depth of its tree.
+const MAX_WRAPPED: u32 = 600;
+
+type Parsed = Result<Node, Stop>;
+
+impl<'t> Parser<'t, '_> {
+    fn peek(&self) -> Option<&'t Tok> {
+        self.tokens.get(self.at).map(|token| &token.tok)
+    }
+
+    fn peek_at(&self, ahead: usize) -> Option<&'t Tok> {
+        self.tokens.get(self.at + ahead).map(|token| &token.tok)
+    }
+
+    fn span(&self) -> Span {
+        self.tokens
+            .get(self.at)
+            .or(self.tokens.last())
+            .map_or(0..0, |token| token.span.clone())
+    }
+
+    fn is_symbol(&self, symbol: char) -> bool {
+        matches!(self.peek(), Some(Tok::Symbol(c)) if *c == symbol)
+    }
+
+    fn is_command(&self, name: &str) -> bool {
+        matches!(self.peek(), Some(Tok::Command(c)) if c == name)
+    }
+
+    fn eat(&mut self, symbol: char) -> bool {
+        let eaten = self.is_symbol(symbol);
+        self.at += usize::from(eaten);
+        eaten
+    }
+
+    fn eat_command(&mut self, name: &str) -> bool {
+        let eaten = self.is_command(name);
+        self.at += usize::from(eaten);
+        eaten
+    }
+
+    fn expect(&mut self, symbol: char) -> Result<(), Stop> {
+        if self.eat(symbol) {
+            Ok(())
+        } else {
+            Err(Stop::Unknown)
+        }
+    }
+
+    fn joined(from: &Node, to: &Node) -> Span {
+        from.span.start..to.span.end.max(from.span.end)
+    }
+
+    fn expression(&mut self, least: u8) -> Parsed {
+        self.budget.enter()?;
+        let mut left = self.prefix()?;
+        loop {
+            self.budget.spend(1)?;
+            let Some(infix) = self.infix() else { break };
+            if infix.power() < least {
+                break;
+            }
+            if infix.nests() {
+                // Operators that wrap what stands before them deepen the tree without recursion.
+                self.wrapped += 1;
+                if self.wrapped > MAX_WRAPPED {
+                    return Err(Stop::Limit);
+                }
+            }
+            left = self.apply(left, infix)?;
+        }
+        self.budget.leave();
+        Ok(left)
+    }
+
+    /// The operator that stands next, without reading it.
+    fn infix(&self) -> Option<Infix> {
+        let tok = self.peek()?;
+        Some(match tok {
+            Tok::Symbol(c) => match c {
+                ';' => Infix::Row,
+                ',' => Infix::Item,
+                '=' => Infix::Relation(Relation::Equal),
+                '<' => Infix::Relation(Relation::Less),
+                '>' => Infix::Relation(Relation::Greater),
+                ':' if !self.builder => Infix::Ratio,
+                '+' | '-' => Infix::Sum,
+                '*' => Infix::Times,
+                '/' => Infix::Over,
+                '^' | '_' | '!' | '\'' => Infix::Postfix,
+                '[' if self.reversed => return None,
+                '(' | '[' | '{' => Infix::Beside,
+                '|' if self.bars == 0 && !self.builder => Infix::Beside,
+                _ => return None,
+            },
+            Tok::Command(name) => match name.as_str() {
+                "le" => Infix::Relation(Relation::LessEqual),
+                "ge" => Infix::Relation(Relation::GreaterEqual),
+                "ne" => Infix::Relation(Relation::NotEqual),
+                "approx" => Infix::Relation(Relation::Approximately),
+                "in" => Infix::Relation(Relation::In),
+                "equiv" => Infix::Relation(Relation::Equivalent),
+                "to" => Infix::Relation(Relation::Other("to")),
+                "implies" => Infix::Relation(Relation::Other("implies")),
+                "iff" => Infix::Relation(Relation::Other("iff")),
+                "sim" => Infix::Relation(Relation::Other("sim")),
+                "cong" => Infix::Relation(Relation::Other("cong")),
+                "propto" => Infix::Relation(Relation::Other("propto")),
+                "parallel" => Infix::Relation(Relation::Other("parallel")),
+                "perp" => Infix::Relation(Relation::Other("perp")),
+                "notin" => Infix::Relation(Relation::Other("notin")),
+                "subset" => Infix::Relation(Relation::Other("subset")),
+                "subseteq" => Infix::Relation(Relation::Other("subseteq")),
+                "colon" if !self.builder => Infix::Ratio,
+                "cup" | "cap" | "setminus" => Infix::SetOp,
+                "pm" | "mp" => Infix::Sum,
+                "cdot" => Infix::Times,
+                "div" => Infix::Over,
+                "mod" => Infix::Modulo,
+                "over" => Infix::Stacked,
+                "choose" => Infix::Stacked,
+                "pmod" => Infix::Congruence,
+                "%" | "circ" => Infix::Postfix,
+                "}" | "rfloor" | "rceil" | "rangle" | "Vert" => return None,
+                "wedge" | "vee" => Infix::Item,
+                _ => Infix::Beside,
+            },
+            Tok::Word(word) => match word.to_ascii_lowercase().as_str() {
+                "and" | "or" => Infix::Item,
+                "to" | "if" | "is" | "are" | "for" | "when" | "where" => return None,
+                _ => Infix::Unit,
+            },
+            Tok::Text(text) => match connective(text) {
+                Some(true) => Infix::Item,
+                Some(false) => return None,
+                None => Infix::Unit,
+            },
+            Tok::Currency(_) => Infix::Unit,
+            Tok::Number(_) | Tok::Letter(_) | Tok::Name(_) | Tok::Begin(_) => Infix::Beside,
+            Tok::NewLine | Tok::End(_) | Tok::Unknown(_) => return None,
+        })
+    }
+
+    fn apply(&mut self, left: Node, infix: Infix) -> Parsed {
+        match infix {
+            Infix::Row => {
+                let mut rows = vec![left];
+                while self.eat(';') {
+                    if self.ends_here() {
+                        break;
+                    }
+                    rows.push(self.expression(power::ROWS + 1)?);
+                }
+                Ok(collect(rows, Kind::Rows))
+            }
+            Infix::Item => {
+                let mut items = vec![left];
+                while let Some(Infix::Item) = self.infix() {
+                    // `, and` is one separator.
+                    while let Some(Infix::Item) = self.infix() {
+                        self.at += 1;
+                        self.budget.spend(1)?;
+                    }
+                    if self.ends_here() {
+                        break;
+                    }
+                    items.push(self.expression(power::LIST + 1)?);
+                }
+                Ok(collect(items, Kind::List))
+            }
+            Infix::Relation(first) => {
+                let mut sides = vec![left];
+                let mut relations = Vec::new();
+                let mut next = Some(Infix::Relation(first));
+                while let Some(Infix::Relation(relation)) = next {
+                    self.at += 1;
+                    relations.push(relation);
+                    sides.push(self.expression(power::CHAIN + 1)?);
+                    next = self.infix();
+                }
+                Ok(collect(sides, |sides| Kind::Chain(sides, relations)))
+            }
+            Infix::Congruence => {
+                // `x \equiv a \pmod m`: the left side is a chain of one equivalence.
+                self.at += 1;
+                let modulus = self.argument()?;
+                let span = Self::joined(&left, &modulus);
+                match left.kind {
+                    Kind::Chain(mut sides, relations)
+                        if relations == [Relation::Equivalent] && sides.len() == 2 =>
+                    {
+                        let right = sides.pop().ok_or(Stop::Unknown)?;
+                        let left = sides.pop().ok_or(Stop::Unknown)?;
+                        let parts = (Box::new(left), Box::new(right), Box::new(modulus));
+                        Ok(Node::new(Kind::Congruence(parts.0, parts.1, parts.2), span))
+                    }
+                    _ => Err(Stop::Unknown),
+                }
+            }
+            Infix::Ratio => {
+                let mut terms = vec![left];
+                while let Some(Infix::Ratio) = self.infix() {
+                    self.at += 1;
+                    terms.push(self.expression(power::RATIO + 1)?);
+                }
+                Ok(collect(terms, Kind::Ratio))
+            }
+            Infix::SetOp => {
+                let operator = match self.peek() {
+                    Some(Tok::Command(name)) if name == "cup" => '∪',
+                    Some(Tok::Command(name)) if name == "cap" => '∩',
+                    _ => '∖',
+                };
+                self.at += 1;
+                let right = self.expression(power::SETS + 1)?;
+                let span = Self::joined(&left, &right);
+                let kind = Kind::SetOp(operator, Box::new(left), Box::new(right));
+                Ok(Node::new(kind, span))
+            }
+            Infix::Sum => self.sum(left),
+            Infix::Times => {
+                self.at += 1;
+                let right = self.expression(power::PRODUCT + 1)?;
+                Ok(product(left, right))
+            }
+            Infix::Beside => {
+                let right = self.expression(power::PRODUCT + 1)?;
+                if let Some(mixed) = mixed(&left, &right) {
+                    return Ok(mixed);
+                }
+                if is_number(&right) && is_number(last_factor(&left)) {
+                    // `3 1/2` is a mixed number, `1 2` is nothing.
+                    if self.is_symbol('/') && matches!(self.peek_at(1), Some(Tok::Number(_))) {
+                        self.at += 1;
+                        let bottom = self.expression(power::TIGHT)?;
+                        let span = Self::joined(&right, &bottom);
+                        let kind = Kind::Div(Box::new(right), Box::new(bottom));
+                        return mixed(&left, &Node::new(kind, span)).ok_or(Stop::Unknown);
+                    }
+                    return Err(Stop::Unknown);
+                }
+                Ok(product(left, right))
+            }
+            Infix::Over => {
+                self.at += 1;
+                let right = self.expression(power::PRODUCT + 1)?;
+                let span = Self::joined(&left, &right);
+                Ok(Node::new(Kind::Div(Box::new(left), Box::new(right)), span))
+            }
+            Infix::Modulo => {
+                self.at += 1;
+                let right = self.expression(power::PRODUCT + 1)?;
+                let span = Self::joined(&left, &right);
+                Ok(Node::new(Kind::Call("mod".into(), vec![left, right]), span))
+            }
+            Infix::Stacked => {
+                let choose = self.is_command("choose");
+                self.at += 1;
+                let right = self.expression(power::LIST)?;
+                let span = Self::joined(&left, &right);
+                let kind = if choose {
+                    Kind::Call("binom".into(), vec![left, right])
+                } else {
+                    Kind::Div(Box::new(left), Box::new(right))
+                };
+                Ok(Node::new(kind, span))
+            }
+            Infix::Unit => self.unit(left),
+            Infix::Postfix => self.postfix(left),
+        }
+    }
+
+    fn sum(&mut self, left: Node) -> Parsed {
+        let sign = self.peek().cloned();
+        self.at += 1;
+        let right = self.expression(power::SUM + 1)?;
+        let span = Self::joined(&left, &right);
+        let right = match sign {
+            Some(Tok::Symbol('-')) => {
+                let span = right.span.clone();
+                Node::new(Kind::Neg(Box::new(right)), span)
+            }
+            Some(Tok::Command(name)) => {
+                let kind = Kind::PlusMinus(Some(Box::new(left)), Box::new(right), name == "mp");
+                return Ok(Node::new(kind, span));
+            }
+            _ => right,
+        };
+        let mut terms = match left.kind {
+            Kind::Add(terms) => terms,
+            kind => vec![Node::new(kind, left.span)],
+        };
+        terms.push(right);
+        Ok(Node::new(Kind::Add(terms), span))
+    }
+
+    /// Whether a list may end where the next token stands.
+    fn ends_here(&self) -> bool {
+        match self.peek() {
+            None | Some(Tok::NewLine | Tok::End(_)) => true,
+            Some(Tok::Symbol(c)) => matches!(c, ')' | ']' | '}' | '&' | '.'),
+            Some(Tok::Command(c)) => matches!(c.as_str(), "}" | "rangle"),
+            _ => false,
+        }
+    }
+}
+
+/// An operator between two things, or behind one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Infix {
+    Row,
+    Item,
+    Relation(Relation),
+    Congruence,
+    Ratio,
+    SetOp,
+    Sum,
+    Times,
+    Over,
+    Modulo,
+    Stacked,
+    Beside,
+    Unit,
+    Postfix,
+}
+
+impl Infix {
+    /// Whether the result holds the left side one level deeper.
+    fn nests(self) -> bool {
+        !matches!(
+            self,
+            Infix::Row
+                | Infix::Item
+                | Infix::Relation(_)
+                | Infix::Ratio
+                | Infix::Times
+                | Infix::Beside
+        )
+    }
+
+    fn power(self) -> u8 {
+        match self {
+            Infix::Row => power::ROWS,
+            Infix::Stacked => power::LIST - 1,
+            Infix::Item => power::LIST,
+            Infix::Relation(_) | Infix::Congruence => power::CHAIN,
+            Infix::Ratio => power::RATIO,
+            Infix::SetOp => power::SETS,
+            Infix::Sum => power::SUM,
+            Infix::Modulo => power::MODULO,
+            Infix::Times | Infix::Over | Infix::Beside | Infix::Unit => power::PRODUCT,
+            Infix::Postfix => power::TIGHT,
+        }
+    }
+}
+
+/// Whether a word joins items (`and`: yes) or opens a condition (`if`: no); other words are
+/// neither.
+pub(crate) fn connective(word: &str) -> Option<bool> {
+    let word = word.trim_matches(|c: char| c == ',' || c.is_whitespace());
+    match word.to_ascii_lowercase().as_str() {
+        "and" | "or" | "" | "and also" | "&" | "or also" | "和" | "或" => Some(true),
+        "if" | "for" | "when" | "where" | "with" | "such that" | "otherwise" | "for all" | "is"
+        | "are" | "while" | "iff" | "only if" => Some(false),
+        _ => None,
+    }
+}
+
+fn collect(items: Vec<Node>, kind: impl FnOnce(Vec<Node>) -> Kind) -> Node {
+    let start = items.first().map_or(0, |item| item.span.start);
+    let end = items.last().map_or(start, |item| item.span.end);
+    Node::new(kind(items), start..end)
+}
+
+fn product(left: Node, right: Node) -> Node {
+    let span = left.span.start..right.span.end;
+    let mut factors = match left.kind {
+        Kind::Mul(factors) => factors,
+        kind => vec![Node::new(kind, left.span)],
+    };
+    factors.push(right);
+    Node::new(Kind::Mul(factors), span)
+}
+
+fn is_number(node: &Node) -> bool {
+    matches!(node.kind, Kind::Number(_))
+}
+
+fn last_factor(node: &Node) -> &Node {
+    match &node.kind {
+        Kind::Mul(factors) => factors.last().unwrap_or(node),
+        _ => node,
+    }
+}
+
+/// A whole number right before a fraction of whole numbers.
+fn mixed(left: &Node, right: &Node) -> Option<Node> {
+    let Kind::Number(whole) = &left.kind else {
+        return None;
+    };
+    let Kind::Div(top, bottom) = &right.kind else {
+        return None;
+    };
+    let digits = |node: &Node| match &node.kind {
+        Kind::Number(literal) => literal.is_whole(),
+        Kind::Group(inner) => matches!(&inner.kind, Kind::Number(literal) if literal.is_whole()),
+        _ => false,
+    };
+    if !(whole.is_whole() && digits(top) && digits(bottom)) {
+        return None;
+    }
+    let span = left.span.start..right.span.end;
+    Some(Node::new(
+        Kind::Mixed(whole.clone(), Box::new(right.clone())),
+        span,
+    ))
+}
+
+/// The letters of a name, where a node is no more than that.
+fn plain_name(node: &Node) -> Option<String> {
+    match &node.kind {
+        Kind::Symbol(name) | Kind::Text(name) => Some(name.clone()),
+        Kind::Number(literal) if literal.is_whole() => Some(literal.whole.clone()),
+        Kind::Mul(factors) => factors.iter().map(plain_name).collect(),
+        _ => None,
+    }
+}

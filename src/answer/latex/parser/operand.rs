@@ -1,0 +1,462 @@
+//! Where an operand stands: numbers, names, brackets, sets, and commands with their arguments.
+
+use super::{Parsed, Parser, connective, plain_name, power};
+use crate::answer::budget::Stop;
+use crate::answer::latex::lexer::Tok;
+use crate::answer::latex::tree::{Kind, Literal, Node, Span};
+use crate::answer::latex::words::is_function;
+
+impl<'t> Parser<'t, '_> {
+    pub(super) fn prefix(&mut self) -> Parsed {
+        let span = self.span();
+        let Some(tok) = self.peek() else {
+            return Err(Stop::Unknown);
+        };
+        let node = |kind| Node::new(kind, span.clone());
+        match tok {
+            Tok::Number(literal) => {
+                self.at += 1;
+                Ok(node(Kind::Number(literal.clone())))
+            }
+            Tok::Letter(c) => {
+                self.at += 1;
+                self.applied(c.to_string(), span)
+            }
+            Tok::Name(name) | Tok::Word(name) | Tok::Text(name) => {
+                let is_text = !matches!(tok, Tok::Name(_));
+                if is_text && connective(name) == Some(false) {
+                    return Err(Stop::Unknown);
+                }
+                self.at += 1;
+                if !is_text {
+                    return Ok(node(Kind::Symbol(name.clone())));
+                }
+                // Words up to the next token that is no word are one text.
+                let mut words = name.clone();
+                let mut end = span.end;
+                while let Some(Tok::Word(more) | Tok::Text(more)) = self.peek() {
+                    if connective(more).is_some() {
+                        break;
+                    }
+                    self.budget.spend(1)?;
+                    words.push(' ');
+                    words.push_str(more);
+                    end = self.span().end;
+                    self.at += 1;
+                }
+                Ok(Node::new(Kind::Text(words), span.start..end))
+            }
+            Tok::Currency(sign) => {
+                self.at += 1;
+                let amount = self.expression(power::PRODUCT)?;
+                let unit = sign.to_string();
+                Ok(node(Kind::Unit(Box::new(amount), unit)))
+            }
+            Tok::Symbol(c) => match c {
+                '-' => {
+                    self.at += 1;
+                    let inner = self.expression(power::NEGATION - 1)?;
+                    Ok(node(Kind::Neg(Box::new(inner))))
+                }
+                '+' => {
+                    self.at += 1;
+                    self.expression(power::NEGATION - 1)
+                }
+                '(' | '[' | '{' | ']' => self.bracket(*c),
+                '|' => {
+                    self.at += 1;
+                    self.bars += 1;
+                    let inner = self.expression(power::CHAIN + 1)?;
+                    self.bars -= 1;
+                    self.expect('|')?;
+                    Ok(node(Kind::Call("abs".into(), vec![inner])))
+                }
+                '"' | '\'' => {
+                    // Quotes around the whole.
+                    let quote = *c;
+                    self.at += 1;
+                    let inner = self.expression(power::ROWS)?;
+                    self.expect(quote)?;
+                    Ok(inner)
+                }
+                '=' | '<' | '>' if self.at == 0 => {
+                    // `=5`, `>5`: the left side went without saying.
+                    if *c != '=' {
+                        return Err(Stop::Unknown);
+                    }
+                    self.at += 1;
+                    self.expression(power::CHAIN)
+                }
+                _ => Err(Stop::Unknown),
+            },
+            Tok::Command(name) => self.command(name, span),
+            Tok::Begin(environment) => self.environment(environment, false),
+            Tok::NewLine | Tok::End(_) | Tok::Unknown(_) => Err(Stop::Unknown),
+        }
+    }
+
+    /// A name that may be a function of what follows in brackets: `f(x)`, `f'(x)`.
+    pub(super) fn applied(&mut self, mut name: String, span: Span) -> Parsed {
+        if matches!(name.as_str(), "f" | "g" | "F" | "G" | "W") {
+            let letter = name.clone();
+            let before = self.at;
+            while self.eat('\'') {
+                self.budget.spend(1)?;
+                name.push('\'');
+            }
+            if self.is_symbol('_') && matches!(self.peek_at(2), Some(Tok::Symbol('('))) {
+                self.at += 1;
+                let index = self.index()?;
+                name.push('_');
+                name.push_str(&index);
+            }
+            let braced = self.is_symbol('{') && matches!(self.peek_at(1), Some(Tok::Symbol('(')));
+            if self.is_symbol('(') || braced {
+                let inner = self.bracket(if braced { '{' } else { '(' })?;
+                let inner = match inner.kind {
+                    Kind::Group(inner) if braced => *inner,
+                    _ => inner,
+                };
+                let arguments = match inner.kind {
+                    Kind::Group(inner) => vec![*inner],
+                    Kind::Bracket(_, _, items) => items,
+                    _ => return Err(Stop::Unknown),
+                };
+                return Ok(Node::new(Kind::Call(name, arguments), span));
+            }
+            self.at = before;
+            name = letter;
+        }
+        Ok(Node::new(Kind::Symbol(name), span))
+    }
+
+    /// A pair of brackets of any kind from its opening, which stands next.
+    pub(super) fn bracket(&mut self, open: char) -> Parsed {
+        let start = self.span().start;
+        self.at += 1;
+        let outer = (
+            std::mem::take(&mut self.bars),
+            std::mem::take(&mut self.builder),
+            std::mem::take(&mut self.cells),
+            std::mem::replace(&mut self.reversed, open == ']'),
+        );
+        let result = self.bracket_inner(open, start);
+        (self.bars, self.builder, self.cells, self.reversed) = outer;
+        result
+    }
+
+    pub(super) fn bracket_inner(&mut self, open: char, start: usize) -> Parsed {
+        if open == '{' && self.eat('}') {
+            return Ok(Node::new(Kind::Set(Vec::new()), start..start + 2));
+        }
+        let inner = self.expression(0)?;
+        let close = match self.peek() {
+            Some(Tok::Symbol(c @ (')' | ']' | '}'))) => *c,
+            Some(Tok::Symbol('[')) if open == ']' => '[',
+            _ => return Err(Stop::Unknown),
+        };
+        let end = self.span().end;
+        self.at += 1;
+        if (open == '{') != (close == '}') {
+            return Err(Stop::Unknown);
+        }
+        let span = start..end;
+        let items = match inner.kind {
+            Kind::List(items) => items,
+            // `(0;0;0)`: semicolons instead of commas.
+            Kind::Rows(items) if open != '{' => items,
+            kind => {
+                let inner = Box::new(Node::new(kind, inner.span));
+                return match (open, close) {
+                    ('(', ')') | ('[', ']') | ('{', '}') => Ok(Node::new(Kind::Group(inner), span)),
+                    _ => Err(Stop::Unknown),
+                };
+            }
+        };
+        if open == '{' {
+            return Ok(Node::new(Kind::Set(items), span));
+        }
+        let (open, close) = match (open, close) {
+            // The French way: `]0,1[`.
+            (']', '[') => ('(', ')'),
+            (']', ']') => ('(', ']'),
+            pair => pair,
+        };
+        Ok(Node::new(Kind::Bracket(open, close, items), span))
+    }
+
+    /// `\{ … \}` from behind its opening.
+    pub(super) fn set(&mut self, start: usize) -> Parsed {
+        if self.eat_command("}") {
+            return Ok(Node::new(Kind::Set(Vec::new()), start..start + 4));
+        }
+        let outer = (
+            std::mem::take(&mut self.bars),
+            std::mem::replace(&mut self.builder, true),
+            std::mem::take(&mut self.cells),
+        );
+        let inner = self.expression(0)?;
+        let node = if self.eat('|') || self.eat(':') || self.eat_command("colon") {
+            self.builder = false;
+            let condition = self.expression(0)?;
+            Kind::Builder(Box::new(inner), Box::new(condition))
+        } else {
+            match inner.kind {
+                Kind::List(items) | Kind::Rows(items) => Kind::Set(items),
+                kind => Kind::Set(vec![Node::new(kind, inner.span)]),
+            }
+        };
+        (self.bars, self.builder, self.cells) = outer;
+        let end = self.span().end;
+        if !self.eat_command("}") {
+            return Err(Stop::Unknown);
+        }
+        Ok(Node::new(node, start..end))
+    }
+
+    pub(super) fn command(&mut self, name: &'t str, span: Span) -> Parsed {
+        self.at += 1;
+        let node = |kind| Ok(Node::new(kind, span.clone()));
+        match name {
+            "pi" => node(Kind::Symbol("π".into())),
+            "e" | "i" => node(Kind::Symbol(name.into())),
+            "infty" => node(Kind::Infinity),
+            "emptyset" => node(Kind::Set(Vec::new())),
+            "ldots" => node(Kind::Ellipsis),
+            "frac" => {
+                if let Some(derivative) = self.derivative() {
+                    return node(derivative);
+                }
+                let top = self.argument()?;
+                let bottom = self.argument()?;
+                let span = span.start..bottom.span.end;
+                let kind = Kind::Div(Box::new(top), Box::new(bottom));
+                Ok(Node::new(kind, span))
+            }
+            "binom" => {
+                let top = self.argument()?;
+                let bottom = self.argument()?;
+                node(Kind::Call("binom".into(), vec![top, bottom]))
+            }
+            "sqrt" => {
+                let index = if self.is_symbol('[') {
+                    match self.bracket('[')?.kind {
+                        Kind::Group(inner) => Some(*inner),
+                        _ => return Err(Stop::Unknown),
+                    }
+                } else {
+                    None
+                };
+                let radicand = self.argument()?;
+                let index = index.unwrap_or_else(|| {
+                    let two = Literal {
+                        whole: "2".into(),
+                        ..Default::default()
+                    };
+                    Node::new(Kind::Number(two), span.clone())
+                });
+                let span = span.start..radicand.span.end;
+                Ok(Node::new(
+                    Kind::Root(Box::new(index), Box::new(radicand)),
+                    span,
+                ))
+            }
+            "pm" | "mp" => {
+                let inner = self.expression(power::NEGATION - 1)?;
+                node(Kind::PlusMinus(None, Box::new(inner), name == "mp"))
+            }
+            "{" => match self.peek() {
+                // `\left\{\begin{array} … \right.`: a brace that only opens.
+                Some(Tok::Begin(environment))
+                    if matches!(environment.as_str(), "array" | "aligned" | "matrix")
+                        && !self.closes_set() =>
+                {
+                    self.environment(environment, true)
+                }
+                _ => self.set(span.start),
+            },
+            "lfloor" | "lceil" => {
+                let (close, function) = if name == "lfloor" {
+                    ("rfloor", "floor")
+                } else {
+                    ("rceil", "ceil")
+                };
+                let inner = self.expression(power::CHAIN + 1)?;
+                if !self.eat_command(close) {
+                    return Err(Stop::Unknown);
+                }
+                node(Kind::Call(function.into(), vec![inner]))
+            }
+            "Vert" => {
+                let inner = self.expression(power::CHAIN + 1)?;
+                if !self.eat_command("Vert") {
+                    return Err(Stop::Unknown);
+                }
+                node(Kind::Call("norm".into(), vec![inner]))
+            }
+            "langle" => {
+                let inner = self.expression(power::LIST)?;
+                if !self.eat_command("rangle") {
+                    return Err(Stop::Unknown);
+                }
+                let items = match inner.kind {
+                    Kind::List(items) => items,
+                    _ => return Err(Stop::Unknown),
+                };
+                node(Kind::Bracket('⟨', '⟩', items))
+            }
+            "mathbf" | "boldsymbol" | "bm" | "vec" | "hat" | "bar" | "tilde" | "overline"
+            | "overrightarrow" | "dot" | "ddot" | "mathbb" | "mathcal" | "mathfrak" | "mathscr"
+            | "mathit" | "widehat" | "widetilde" | "pmb" | "mathring" | "overarc" | "angle"
+            | "triangle" => self.accent(name, span),
+            "boxed" | "fbox" => self.argument(),
+            "sum" | "prod" | "int" | "iint" | "oint" | "lim" | "bigcup" | "bigcap" => {
+                self.big(name, span)
+            }
+            "approx" if self.at == 1 => self.expression(power::CHAIN),
+            "therefore" | "because" => Err(Stop::Unknown),
+            "%" | "circ" | "}" | "rfloor" | "rceil" | "rangle" | "cup" | "cap" | "cdot" | "div"
+            | "le" | "ge" | "ne" | "approx" | "in" | "over" | "choose" | "pmod" | "mod"
+            | "overset" | "underset" | "underbrace" | "tag" | "hline" | "to" | "implies"
+            | "iff" | "forall" | "exists" | "wedge" | "vee" | "neg" | "not" => Err(Stop::Unknown),
+            _ if is_function(name) => self.function(name, span),
+            // Greek letters and every other command without arguments are names.
+            _ => {
+                if self.is_symbol('{') {
+                    // An unknown command with braces: its meaning is not known.
+                    return Err(Stop::Unknown);
+                }
+                node(Kind::Symbol(name.into()))
+            }
+        }
+    }
+
+    /// An accented or decorated name; around a number the decoration has no meaning.
+    pub(super) fn accent(&mut self, name: &str, span: Span) -> Parsed {
+        let inner = self.argument()?;
+        let inner = match inner.kind {
+            Kind::Group(inner) => *inner,
+            _ => inner,
+        };
+        match (name, &inner.kind) {
+            ("mathbf" | "boldsymbol" | "bm" | "mathit" | "pmb", Kind::Number(_)) => Ok(inner),
+            (_, Kind::Symbol(_) | Kind::Mul(_) | Kind::Text(_) | Kind::Number(_)) => {
+                let letters = plain_name(&inner).ok_or(Stop::Unknown)?;
+                Ok(Node::new(Kind::Symbol(format!("{name} {letters}")), span))
+            }
+            _ => Err(Stop::Unknown),
+        }
+    }
+
+    /// `\frac{dy}{dx}` as one name, where that is what stands next.
+    pub(super) fn derivative(&mut self) -> Option<Kind> {
+        let is_open = |ahead| matches!(self.peek_at(ahead), Some(Tok::Symbol('{')));
+        let is_close = |ahead| matches!(self.peek_at(ahead), Some(Tok::Symbol('}')));
+        let is_d = |ahead| match self.peek_at(ahead) {
+            Some(Tok::Letter('d')) => true,
+            Some(Tok::Command(name)) => name == "partial",
+            _ => false,
+        };
+        let name = |ahead| match self.peek_at(ahead) {
+            Some(Tok::Letter(c)) => Some(c.to_string()),
+            Some(Tok::Command(name)) if name != "partial" => Some(name.clone()),
+            _ => None,
+        };
+        if !(is_open(0) && is_d(1)) {
+            return None;
+        }
+        if is_close(2) && is_open(3) && is_d(4) && is_close(6) {
+            // `\frac{d}{dx}` in front of what it acts on.
+            let below = name(5)?;
+            self.at += 7;
+            return Some(Kind::Derivative(String::new(), below));
+        }
+        if is_close(3) && is_open(4) && is_d(5) && is_close(7) {
+            let (above, below) = (name(2)?, name(6)?);
+            self.at += 8;
+            return Some(Kind::Derivative(above, below));
+        }
+        None
+    }
+
+    /// What `\frac`, `\sqrt` and their like take: a group, a single token, or one digit of a
+    /// number.
+    pub(super) fn argument(&mut self) -> Parsed {
+        self.budget.enter()?;
+        let result = match self.peek() {
+            Some(Tok::Symbol('{')) => {
+                let node = self.bracket('{')?;
+                match node.kind {
+                    Kind::Group(inner) => Ok(*inner),
+                    _ => Ok(node),
+                }
+            }
+            Some(Tok::Symbol('(')) => self.bracket('('),
+            Some(Tok::Number(literal)) => {
+                let span = self.span();
+                self.at += 1;
+                Ok(Node::new(Kind::Number(literal.clone()), span))
+            }
+            Some(Tok::Letter(_) | Tok::Name(_) | Tok::Text(_) | Tok::Word(_)) => {
+                let span = self.span();
+                let kind = match self.peek() {
+                    Some(Tok::Letter(c)) => Kind::Symbol(c.to_string()),
+                    Some(Tok::Name(name)) => Kind::Symbol(name.clone()),
+                    Some(Tok::Text(text) | Tok::Word(text)) => Kind::Text(text.clone()),
+                    _ => return Err(Stop::Unknown),
+                };
+                self.at += 1;
+                Ok(Node::new(kind, span))
+            }
+            Some(Tok::Command(name)) => {
+                let span = self.span();
+                self.command(name, span)
+            }
+            _ => Err(Stop::Unknown),
+        };
+        self.budget.leave();
+        result
+    }
+
+    /// A power or an index: a group or a single token, with its sign.
+    pub(super) fn script(&mut self) -> Parsed {
+        if self.is_symbol('-') {
+            let span = self.span();
+            self.at += 1;
+            let inner = self.argument()?;
+            return Ok(Node::new(Kind::Neg(Box::new(inner)), span));
+        }
+        if self.eat('+') {
+            return self.argument();
+        }
+        let node = self.argument()?;
+        Ok(match node.kind {
+            Kind::Group(inner) => *inner,
+            _ => node,
+        })
+    }
+
+    /// An index as text, for a name.
+    pub(super) fn index(&mut self) -> Result<String, Stop> {
+        let start = self.at;
+        self.script()?;
+        let mut text = String::new();
+        for token in &self.tokens[start..self.at] {
+            self.budget.spend(1)?;
+            match &token.tok {
+                Tok::Number(literal) => text.push_str(&literal.whole),
+                Tok::Letter(c) => text.push(*c),
+                Tok::Symbol('{' | '}') => {}
+                Tok::Symbol(c) => text.push(*c),
+                Tok::Name(name) | Tok::Word(name) | Tok::Text(name) | Tok::Command(name) => {
+                    text.push_str(name);
+                }
+                _ => return Err(Stop::Unknown),
+            }
+            if !matches!(token.tok, Tok::Symbol('{' | '}')) {
+                text.push(' ');
+            }
+        }
+        Ok(text.trim_end().to_owned())
+    }
+}

@@ -1,0 +1,179 @@
+//! What stands behind an operand: powers, indices, primes, signs and units.
+
+use super::{Parsed, Parser, connective};
+use crate::answer::budget::Stop;
+use crate::answer::latex::lexer::Tok;
+use crate::answer::latex::tree::{Kind, Node, Span};
+
+impl Parser<'_, '_> {
+    pub(super) fn postfix(&mut self, left: Node) -> Parsed {
+        let span = left.span.start..self.span().end;
+        match self.peek() {
+            Some(Tok::Symbol('^')) => {
+                if let Some(Tok::Command(name)) = self.peek_at(1)
+                    && name == "circ"
+                {
+                    self.at += 2;
+                    return Ok(Node::new(Kind::Degree(Box::new(left)), span));
+                }
+                if let (Some(Tok::Symbol('{')), Some(Tok::Command(name)), Some(Tok::Symbol('}'))) =
+                    (self.peek_at(1), self.peek_at(2), self.peek_at(3))
+                    && name == "circ"
+                {
+                    self.at += 4;
+                    return Ok(Node::new(Kind::Degree(Box::new(left)), span));
+                }
+                // `y^{\prime\prime}` and `y^\prime`.
+                let mut ahead = 1;
+                let braced = matches!(self.peek_at(1), Some(Tok::Symbol('{')));
+                ahead += usize::from(braced);
+                let mut primes = 0;
+                while matches!(self.peek_at(ahead), Some(Tok::Symbol('\''))) {
+                    self.budget.spend(1)?;
+                    primes += 1;
+                    ahead += 1;
+                }
+                if primes > 0 {
+                    if braced {
+                        if !matches!(self.peek_at(ahead), Some(Tok::Symbol('}'))) {
+                            return Err(Stop::Unknown);
+                        }
+                        ahead += 1;
+                    }
+                    self.at += ahead;
+                    return self.primed(left, primes, span);
+                }
+                self.at += 1;
+                let exponent = self.script()?;
+                // `x^2_1`: the index belongs to the name.
+                if self.is_symbol('_') && matches!(left.kind, Kind::Symbol(_)) {
+                    let named = self.indexed(left)?;
+                    let kind = Kind::Pow(Box::new(named), Box::new(exponent));
+                    return Ok(Node::new(kind, span));
+                }
+                Ok(Node::new(
+                    Kind::Pow(Box::new(left), Box::new(exponent)),
+                    span,
+                ))
+            }
+            Some(Tok::Symbol('_')) => self.indexed(left),
+            Some(Tok::Symbol('!')) => {
+                self.at += 1;
+                Ok(Node::new(Kind::Factorial(Box::new(left)), span))
+            }
+            Some(Tok::Symbol('\'')) => {
+                let mut primes = 0;
+                while self.eat('\'') {
+                    self.budget.spend(1)?;
+                    primes += 1;
+                }
+                self.primed(left, primes, span)
+            }
+            Some(Tok::Command(name)) if name == "%" => {
+                self.at += 1;
+                Ok(Node::new(Kind::Percent(Box::new(left)), span))
+            }
+            Some(Tok::Command(name)) if name == "circ" => {
+                self.at += 1;
+                Ok(Node::new(Kind::Degree(Box::new(left)), span))
+            }
+            _ => Err(Stop::Unknown),
+        }
+    }
+
+    pub(super) fn primed(&mut self, left: Node, primes: usize, span: Span) -> Parsed {
+        let marks = "'".repeat(primes.min(8));
+        match left.kind {
+            Kind::Symbol(name) => Ok(Node::new(Kind::Symbol(name + &marks), span)),
+            _ => Err(Stop::Unknown),
+        }
+    }
+
+    pub(super) fn indexed(&mut self, left: Node) -> Parsed {
+        let span = left.span.start..self.span().end;
+        self.at += 1;
+        match left.kind {
+            Kind::Symbol(name) => {
+                let index = self.index()?;
+                Ok(Node::new(Kind::Symbol(format!("{name}_{index}")), span))
+            }
+            Kind::Text(name) => {
+                let index = self.index()?;
+                Ok(Node::new(Kind::Symbol(format!("{name}_{index}")), span))
+            }
+            Kind::Number(literal) if literal.is_whole() => {
+                let index = self.script()?;
+                match index.kind {
+                    Kind::Number(base) if base.is_whole() => {
+                        let base: u32 = base.whole.parse().map_err(|_| Stop::Unknown)?;
+                        Ok(Node::new(Kind::Based(literal.whole, base), span))
+                    }
+                    _ => Err(Stop::Unknown),
+                }
+            }
+            _ => Err(Stop::Unknown),
+        }
+    }
+
+    /// A unit behind a quantity: words, their powers, and words after a slash.
+    pub(super) fn unit(&mut self, left: Node) -> Parsed {
+        let start = self.at;
+        let mut unit = String::new();
+        loop {
+            self.budget.spend(1)?;
+            match self.peek() {
+                Some(Tok::Word(word) | Tok::Text(word)) if connective(word).is_none() => {
+                    if !unit.is_empty() && !unit.ends_with('/') {
+                        unit.push(' ');
+                    }
+                    unit.push_str(word);
+                    self.at += 1;
+                }
+                Some(Tok::Currency(sign)) => {
+                    unit.push(*sign);
+                    self.at += 1;
+                }
+                Some(Tok::Symbol('^')) if self.at > start => {
+                    self.at += 1;
+                    let power = self.script()?;
+                    unit.push('^');
+                    match power.kind {
+                        Kind::Number(literal) if literal.is_whole() => {
+                            unit.push_str(&literal.whole);
+                        }
+                        Kind::Neg(inner) => match inner.kind {
+                            Kind::Number(literal) if literal.is_whole() => {
+                                unit.push('-');
+                                unit.push_str(&literal.whole);
+                            }
+                            _ => return Err(Stop::Unknown),
+                        },
+                        _ => return Err(Stop::Unknown),
+                    }
+                }
+                Some(Tok::Symbol('/'))
+                    if self.at > start
+                        && matches!(self.peek_at(1), Some(Tok::Word(_) | Tok::Text(_))) =>
+                {
+                    self.at += 1;
+                    unit.push('/');
+                }
+                Some(Tok::Command(name))
+                    if name == "cdot"
+                        && self.at > start
+                        && matches!(self.peek_at(1), Some(Tok::Word(_) | Tok::Text(_))) =>
+                {
+                    self.at += 1;
+                    unit.push(' ');
+                }
+                _ => break,
+            }
+        }
+        if self.at == start {
+            return Err(Stop::Unknown);
+        }
+        let end = self.tokens[self.at - 1].span.end;
+        let span = left.span.start..end;
+        Ok(Node::new(Kind::Unit(Box::new(left), unit), span))
+    }
+}

@@ -1,0 +1,336 @@
+//! Chains of equalities and inequalities: names with their values, equations, constraints, and
+//! the sets of numbers that constraints leave.
+
+use std::collections::BTreeSet;
+
+use super::evaluate::{as_reals, evaluate};
+use super::fraction::Fraction;
+use super::functions::sign;
+use super::number;
+use super::poly::{Atom, Poly};
+use super::reals::{Piece, Reals};
+use super::scalar::scalar;
+use super::{Equation, Value};
+use crate::answer::budget::{Budget, Stop};
+use crate::answer::latex::{Kind, Node, Relation};
+
+/// The interval that constraints on one variable leave, where each is linear in it; with the
+/// variable's name.
+pub(super) fn solve(
+    constraints: &[(Fraction, bool)],
+    budget: &mut Budget,
+) -> Result<Option<(Reals, String)>, Stop> {
+    let mut names = BTreeSet::new();
+    for (expression, _) in constraints {
+        expression.symbols(&mut names);
+    }
+    if constraints.is_empty() {
+        return Ok(None);
+    }
+    let mut whole = Reals::all();
+    let mut variable: Option<String> = None;
+    for (expression, may_be_zero) in constraints {
+        budget.spend(1)?;
+        if !expression.denominator_is_one() {
+            return Ok(None);
+        }
+        // slope · name + rest, where the rest has no variable at all.
+        let mut slope = None;
+        let mut rest = Poly::default();
+        for (monomial, coefficient) in &expression.numerator.0 {
+            let term = Poly::term(monomial.clone(), coefficient.clone());
+            let mut inside = BTreeSet::new();
+            term.symbols(&mut inside);
+            let label = match monomial.as_slice() {
+                [(Atom::Symbol(name), one)] if one.is_one() && name != "π" => Some(name.clone()),
+                [(Atom::Call(name, arguments), one)] if one.is_one() => match name.as_str() {
+                    "f" | "g" | "F" | "G" | "W" => arguments.first().and_then(called(name)),
+                    _ => None,
+                },
+                _ => None,
+            };
+            match label {
+                Some(name) if slope.is_none() && variable.as_ref().is_none_or(|v| *v == name) => {
+                    slope = Some(coefficient.clone());
+                    variable = Some(name);
+                }
+                _ if inside.is_empty() => rest = rest.add(&term, budget)?,
+                _ => return Ok(None),
+            }
+        }
+        let Some(slope) = slope else {
+            return Ok(None);
+        };
+        let rising = !number::is_negative(&slope);
+        let bound = Fraction::from(rest)
+            .negate()
+            .divide(&Fraction::rational(slope), budget)?;
+        let mut piece = Piece {
+            low: None,
+            low_closed: false,
+            high: None,
+            high_closed: false,
+        };
+        if rising {
+            piece.low = Some(bound);
+            piece.low_closed = *may_be_zero;
+        } else {
+            piece.high = Some(bound);
+            piece.high_closed = *may_be_zero;
+        }
+        let piece = Reals {
+            pieces: vec![piece],
+        };
+        whole = whole.intersect(&piece, budget)?;
+    }
+    Ok(variable.map(|name| (whole, name)))
+}
+
+/// The name of a function applied to a variable: `f(x)`.
+pub(super) fn called(name: &str) -> impl Fn(&Fraction) -> Option<String> {
+    move |argument| {
+        let (monomial, one) = argument.numerator.as_term()?;
+        match monomial.as_slice() {
+            [(Atom::Symbol(inner), power)] if one.is_one() && power.is_one() => {
+                Some(format!("{name}({inner})"))
+            }
+            _ => None,
+        }
+    }
+}
+
+pub(super) fn chain(
+    sides: &[Node],
+    relations: &[Relation],
+    budget: &mut Budget,
+) -> Result<Value, Stop> {
+    use Relation::{Approximately, Equal, Greater, GreaterEqual, In, Less, LessEqual, NotEqual};
+    let (Some(first), Some(last)) = (sides.first(), sides.last()) else {
+        return Err(Stop::Unknown);
+    };
+    if relations.iter().all(|r| matches!(r, Equal | Approximately)) {
+        return equation(first, last, sides, relations, budget);
+    }
+    if let ([Relation::In], [left, right]) = (relations, sides) {
+        let name = label(left).ok_or(Stop::Unknown)?;
+        let value = evaluate(right, budget)?;
+        return match as_reals(&value, budget)? {
+            Some((reals, _)) => Ok(Value::Reals(reals, Some(name))),
+            None => Err(Stop::Unknown),
+        };
+    }
+    if let ([NotEqual], [left, right]) = (relations, sides) {
+        let value = evaluate(right, budget)?;
+        let difference = match (scalar(left, None, budget), scalar(right, None, budget)) {
+            (Ok(left), Ok(right)) => Some(left.subtract(&right, budget)?),
+            (Err(Stop::Limit), _) | (_, Err(Stop::Limit)) => return Err(Stop::Limit),
+            _ => None,
+        };
+        return Ok(Value::Equation(Equation {
+            name: label(left),
+            value: Box::new(value),
+            difference,
+            negated: true,
+        }));
+    }
+    if let ([NotEqual, ..] | [In, ..], _) = (relations, sides) {
+        return Err(Stop::Unknown);
+    }
+    let mut constraints = Vec::new();
+    for (pair, relation) in sides.windows(2).zip(relations) {
+        let [left, right] = pair else {
+            return Err(Stop::Unknown);
+        };
+        let infinite = |node: &Node| match &node.kind {
+            Kind::Infinity => true,
+            Kind::Neg(inner) => matches!(inner.kind, Kind::Infinity),
+            _ => false,
+        };
+        // `-∞ < x` says nothing.
+        if infinite(left) || infinite(right) {
+            let negative_left = matches!(left.kind, Kind::Neg(_));
+            let negative_right = matches!(right.kind, Kind::Neg(_));
+            let says_nothing = match relation {
+                Less | LessEqual => {
+                    infinite(left) && negative_left || infinite(right) && !negative_right
+                }
+                Greater | GreaterEqual => {
+                    infinite(left) && !negative_left || infinite(right) && negative_right
+                }
+                _ => false,
+            };
+            if says_nothing {
+                continue;
+            }
+            return Err(Stop::Unknown);
+        }
+        let (left, right) = (scalar(left, None, budget)?, scalar(right, None, budget)?);
+        let (big, small) = match relation {
+            Less | LessEqual => (right, left),
+            Greater | GreaterEqual => (left, right),
+            _ => return Err(Stop::Unknown),
+        };
+        let may_be_zero = matches!(relation, LessEqual | GreaterEqual);
+        constraints.push((big.subtract(&small, budget)?, may_be_zero));
+    }
+    if constraints.is_empty() {
+        return Err(Stop::Unknown);
+    }
+    Ok(Value::Inequalities(constraints))
+}
+
+pub(super) fn equation(
+    first: &Node,
+    last: &Node,
+    sides: &[Node],
+    relations: &[Relation],
+    budget: &mut Budget,
+) -> Result<Value, Stop> {
+    let approximate = relations.contains(&Relation::Approximately);
+    let mut name = label(first);
+    let mut shown = last;
+    if sides.len() == 2
+        && name.is_none()
+        && let Some(swapped) = label(last)
+    {
+        // `5 = x`.
+        if label(first).is_none() && !approximate {
+            name = Some(swapped);
+            shown = first;
+        }
+    }
+    let value = evaluate(shown, budget)?;
+    let mut difference = None;
+    if sides.len() == 2 && !approximate {
+        difference = match (scalar(first, None, budget), scalar(last, None, budget)) {
+            (Ok(left), Ok(right)) => Some(left.subtract(&right, budget)?),
+            (Err(Stop::Limit), _) | (_, Err(Stop::Limit)) => return Err(Stop::Limit),
+            _ => None,
+        };
+    }
+    if name.is_none() {
+        let constant = |node: &Node, budget: &mut Budget| {
+            scalar(node, None, budget).is_ok_and(|value| value.is_constant())
+        };
+        let is_chain = sides.len() > 2 || approximate;
+        // `3 + 4 = 7` ends in what it comes to, unless it is certainly wrong.
+        let wrong = difference
+            .as_ref()
+            .is_some_and(|difference| matches!(sign(difference), Some(-1 | 1)));
+        if is_chain || !wrong && constant(first, budget) && constant(last, budget) {
+            return Ok(value);
+        }
+        if difference.is_none() {
+            return Err(Stop::Unknown);
+        }
+    }
+    if let Value::List(values) = value {
+        // `x = 1 ± √2`: each value has the name.
+        return Ok(Value::List(
+            values
+                .into_iter()
+                .map(|value| {
+                    Value::Equation(Equation {
+                        name: name.clone(),
+                        value: Box::new(value),
+                        difference: None,
+                        negated: false,
+                    })
+                })
+                .collect(),
+        ));
+    }
+    Ok(Value::Equation(Equation {
+        name,
+        value: Box::new(value),
+        difference,
+        negated: false,
+    }))
+}
+
+/// What a left side names, where it does nothing else: a variable, `f(x)`, `(x, y)`, a length
+/// `|AB|`, a quotient or ratio of such lengths.
+pub(super) fn label(node: &Node) -> Option<String> {
+    match &node.kind {
+        Kind::Symbol(name) if !matches!(name.as_str(), "π" | "e" | "i") => Some(name.clone()),
+        Kind::Text(name) => Some(name.to_lowercase()),
+        Kind::Call(name, arguments) => {
+            let known = matches!(name.as_str(), "f" | "g" | "F" | "G" | "W" | "abs")
+                || name.contains(['\'', '_']);
+            let arguments: Option<Vec<String>> = arguments.iter().map(argument).collect();
+            match arguments {
+                Some(arguments) if known => Some(format!("{name}({})", arguments.join(","))),
+                _ => None,
+            }
+        }
+        Kind::Derivative(above, below) if !above.is_empty() => Some(format!("d{above}/d{below}")),
+        Kind::Mul(factors) => match factors.as_slice() {
+            [function, inner] => match (&function.kind, &inner.kind) {
+                (Kind::Symbol(name), Kind::Group(inner)) => {
+                    argument(inner).map(|inner| format!("{name}({inner})"))
+                }
+                (Kind::Symbol(name), Kind::Bracket('(', ')', items)) => {
+                    let items: Option<Vec<String>> = items.iter().map(argument).collect();
+                    items.map(|items| format!("{name}({})", items.join(",")))
+                }
+                _ => None,
+            },
+            _ => None,
+        },
+        Kind::Bracket('(', ')', items) => {
+            let items: Option<Vec<String>> = items.iter().map(label).collect();
+            items.map(|items| format!("({})", items.join(",")))
+        }
+        Kind::Group(inner) => label(inner),
+        Kind::Ratio(terms) => {
+            let terms: Option<Vec<String>> = terms.iter().map(label).collect();
+            terms.map(|terms| terms.join(":"))
+        }
+        Kind::Div(top, bottom) => {
+            let long = |node: &Node| match &node.kind {
+                Kind::Symbol(name) => {
+                    name.len() > 1 && name.chars().all(|c| c.is_ascii_uppercase())
+                }
+                _ => false,
+            };
+            (long(top) && long(bottom)).then(|| {
+                let (top, bottom) = (label(top), label(bottom));
+                format!("{}/{}", top.unwrap_or_default(), bottom.unwrap_or_default())
+            })
+        }
+        _ => None,
+    }
+}
+
+/// An argument in a label: a name or a whole number.
+pub(super) fn argument(node: &Node) -> Option<String> {
+    match &node.kind {
+        Kind::Symbol(name) => Some(name.clone()),
+        Kind::Number(literal) if literal.is_whole() => Some(literal.whole.clone()),
+        _ => None,
+    }
+}
+
+/// `4:30` or `12:05:10`: two digits behind each colon.
+pub(super) fn clock(terms: &[Node]) -> Option<Vec<u32>> {
+    if !(2..=3).contains(&terms.len()) {
+        return None;
+    }
+    let mut parts = Vec::new();
+    for (index, term) in terms.iter().enumerate() {
+        let Kind::Number(literal) = &term.kind else {
+            return None;
+        };
+        let digits = literal.whole.len();
+        let fits = if index == 0 { digits <= 2 } else { digits == 2 };
+        if !literal.is_whole() || !fits {
+            return None;
+        }
+        let value: u32 = literal.whole.parse().ok()?;
+        if value >= if index == 0 { 25 } else { 60 } {
+            return None;
+        }
+        parts.push(value);
+    }
+    Some(parts)
+}

@@ -1,0 +1,90 @@
+//! Trees with `±`: read once with plus and once with minus.
+
+use crate::answer::budget::{Budget, Stop};
+use crate::answer::latex::{Kind, Node};
+
+/// A tree with its `±` read as plus and as minus, where it has any outside of lists.
+pub(super) fn alternatives(node: &Node, budget: &mut Budget) -> Result<Option<(Node, Node)>, Stop> {
+    if matches!(
+        node.kind,
+        Kind::List(_) | Kind::Rows(_) | Kind::Set(_) | Kind::Chain(..) | Kind::SetOp(..)
+    ) || !holds_sign(node, budget)?
+    {
+        return Ok(None);
+    }
+    Ok(Some((
+        with_sign(node, false, budget)?,
+        with_sign(node, true, budget)?,
+    )))
+}
+
+pub(super) fn holds_sign(node: &Node, budget: &mut Budget) -> Result<bool, Stop> {
+    budget.spend(1)?;
+    if matches!(node.kind, Kind::PlusMinus(..)) {
+        return Ok(true);
+    }
+    for child in children(node) {
+        if holds_sign(child, budget)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+pub(super) fn children(node: &Node) -> Vec<&Node> {
+    match &node.kind {
+        Kind::Neg(a)
+        | Kind::Group(a)
+        | Kind::Factorial(a)
+        | Kind::Degree(a)
+        | Kind::Percent(a)
+        | Kind::Unit(a, _) => vec![a],
+        Kind::Div(a, b) | Kind::Pow(a, b) | Kind::Root(a, b) => vec![a, b],
+        Kind::Add(items) | Kind::Mul(items) | Kind::Call(_, items) | Kind::Bracket(_, _, items) => {
+            items.iter().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+pub(super) fn with_sign(node: &Node, minus: bool, budget: &mut Budget) -> Result<Node, Stop> {
+    budget.enter()?;
+    let boxed = |node: &Node, budget: &mut Budget| with_sign(node, minus, budget).map(Box::new);
+    let many = |items: &[Node], budget: &mut Budget| {
+        items
+            .iter()
+            .map(|item| with_sign(item, minus, budget))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let kind = match &node.kind {
+        Kind::PlusMinus(left, right, inverted) => {
+            let right = with_sign(right, minus, budget)?;
+            let span = right.span.clone();
+            let right = if minus != *inverted {
+                Node::new(Kind::Neg(Box::new(right)), span)
+            } else {
+                right
+            };
+            match left {
+                Some(left) => Kind::Add(vec![with_sign(left, minus, budget)?, right]),
+                None => right.kind,
+            }
+        }
+        Kind::Neg(a) => Kind::Neg(boxed(a, budget)?),
+        Kind::Group(a) => Kind::Group(boxed(a, budget)?),
+        Kind::Factorial(a) => Kind::Factorial(boxed(a, budget)?),
+        Kind::Degree(a) => Kind::Degree(boxed(a, budget)?),
+        Kind::Percent(a) => Kind::Percent(boxed(a, budget)?),
+        Kind::Unit(a, unit) => Kind::Unit(boxed(a, budget)?, unit.clone()),
+        Kind::Div(a, b) => Kind::Div(boxed(a, budget)?, boxed(b, budget)?),
+        Kind::Pow(a, b) => Kind::Pow(boxed(a, budget)?, boxed(b, budget)?),
+        Kind::Root(a, b) => Kind::Root(boxed(a, budget)?, boxed(b, budget)?),
+        Kind::Add(items) => Kind::Add(many(items, budget)?),
+        Kind::Mul(items) => Kind::Mul(many(items, budget)?),
+        Kind::Call(name, items) => Kind::Call(name.clone(), many(items, budget)?),
+        Kind::Bracket(open, close, items) => Kind::Bracket(*open, *close, many(items, budget)?),
+        other => other.clone(),
+    };
+    budget.leave();
+    Ok(Node::new(kind, node.span.clone()))
+}
