@@ -16,6 +16,7 @@ mod ops;
 mod rates;
 mod vocabulary;
 
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -41,11 +42,11 @@ struct Options {
     #[arg(long, default_value_t = 1600)]
     steps: usize,
     /// Exercises a step.
-    #[arg(long, default_value_t = 32)]
-    batch: usize,
+    #[arg(long, default_value = "32")]
+    batch: NonZeroUsize,
     /// Parts of a batch whose gradients are computed by themselves.
-    #[arg(long, default_value_t = 4)]
-    shards: usize,
+    #[arg(long, default_value = "4")]
+    shards: NonZeroUsize,
     /// Threads that compute shards.
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -65,17 +66,17 @@ struct Options {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Steps between lines of the log.
-    #[arg(long, default_value_t = 50)]
-    log_every: usize,
+    #[arg(long, default_value = "50")]
+    log_every: NonZeroUsize,
     /// Steps between measurements by level, each of which also saves the model.
-    #[arg(long, default_value_t = 200)]
-    save_every: usize,
+    #[arg(long, default_value = "200")]
+    save_every: NonZeroUsize,
     /// Problems a level in such a measurement.
-    #[arg(long, default_value_t = 40)]
-    problems: u64,
+    #[arg(long, default_value = "40")]
+    problems: NonZeroU64,
     /// Responses to each of 200 problems a level in the table at the end.
-    #[arg(long, default_value_t = 4)]
-    samples: usize,
+    #[arg(long, default_value = "4")]
+    samples: NonZeroUsize,
     /// Only make that table, for the model that is in the directory.
     #[arg(long)]
     table_only: bool,
@@ -99,7 +100,7 @@ fn main() -> Result<(), Error> {
 }
 
 fn table(options: &Options) -> Result<(), Error> {
-    rates::print(&options.out, options.threads, 200, options.samples.max(1))
+    rates::print(&options.out, options.threads, 200, options.samples.get())
 }
 
 fn train(options: &Options, tokenizer: &Tokenizer, decoder: &Decoder) -> Result<(), Error> {
@@ -197,8 +198,9 @@ fn train_step(
 ) -> Result<(f64, f64, usize), Error> {
     let total: f64 = options.mixture.iter().sum();
     let random = Philox::new(trial_seed(options.seed, "abacus mixture", 0));
-    let mut examples = Vec::with_capacity(options.batch);
-    for number in (step * options.batch) as u64..((step + 1) * options.batch) as u64 {
+    let batch = options.batch.get();
+    let mut examples = Vec::with_capacity(batch);
+    for number in (step * batch) as u64..((step + 1) * batch) as u64 {
         let mut drawn = random.uniform(number) * total;
         let mut level = 1;
         for weight in &options.mixture {
@@ -221,7 +223,7 @@ fn train_step(
     // Sequences of like length together: little padding.
     examples.sort_by_key(|example| example.tokens.len());
     let shards: Vec<&[Example]> = examples
-        .chunks(options.batch.div_ceil(options.shards))
+        .chunks(batch.div_ceil(options.shards.get()))
         .collect();
     let results = in_parallel(options.threads, shards.len(), |shard| {
         let batch = collate(shards[shard])?;
@@ -382,7 +384,7 @@ fn collate(examples: &[Example]) -> Result<Batch, Error> {
 fn measure(options: &Options, tokenizer: &Tokenizer, decoder: &Decoder) -> Result<Vec<f64>, Error> {
     let mut rates = Vec::new();
     for level in LEVELS {
-        let examples = (0..options.problems)
+        let examples = (0..options.problems.get())
             .map(|index| Example::new(tokenizer, Split::Evaluation, level, index, options.seed))
             .collect::<Result<Vec<_>, _>>()?;
         let shards: Vec<&[Example]> = examples.chunks(10).collect();
@@ -398,7 +400,7 @@ fn measure(options: &Options, tokenizer: &Tokenizer, decoder: &Decoder) -> Resul
             }
             Ok(sum)
         })?;
-        rates.push(sums.iter().sum::<f64>() / options.problems as f64);
+        rates.push(sums.iter().sum::<f64>() / options.problems.get() as f64);
     }
     Ok(rates)
 }
