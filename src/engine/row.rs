@@ -89,47 +89,44 @@ multiversion! {
 }
 
 multiversion! {
-    /// Sum over a row of exp(x - max), where max is the row's largest number.
-    fn exp_sum(row: &[f32], max: f32) -> f64 {
+    /// Writes exp((x - max) / temperature), where max is the row's largest number.
+    fn exponentials(row: &[f32], max: f32, temperature: f32, out: &mut [f32]) {
+        for (e, &x) in out.iter_mut().zip(row) {
+            *e = exp_negative((x - max) / temperature);
+        }
+    }
+}
+
+multiversion! {
+    /// The sum of a row.
+    fn sum(row: &[f32]) -> f64 {
         let mut sums = [0f64; LANES];
         let (chunks, rest) = row.as_chunks::<LANES>();
         for chunk in chunks {
             for i in 0..LANES {
-                sums[i] += f64::from(exp_negative(chunk[i] - max));
+                sums[i] += f64::from(chunk[i]);
             }
         }
         for (i, &x) in rest.iter().enumerate() {
-            sums[i] += f64::from(exp_negative(x - max));
+            sums[i] += f64::from(x);
         }
         sums.into_iter().sum()
     }
 }
 
 multiversion! {
-    /// Writes exp((x - max) / temperature) as whole multiples of 2^-bits, rounded to the nearest;
-    /// `bits` is at most 51. Returns their sum, which does not depend on any order.
-    fn weights(row: &[f32], max: f32, temperature: f32, bits: u32, weights: &mut [u64]) -> u64 {
+    /// Writes numbers from 0 to 1 as whole multiples of 2^-bits, rounded to the nearest; `bits` is
+    /// at most 51. Returns their sum, which does not depend on any order.
+    fn weights(row: &[f32], bits: u32, weights: &mut [u64]) -> u64 {
         // Adding 2^52 rounds to a whole number, which then stands in the low bits.
         const ROUND: f64 = 4_503_599_627_370_496.0;
         let scale = (1u64 << bits) as f64;
-        let weight = |x: f32| {
-            let e = exp_negative((x - max) / temperature);
-            (f64::from(e) * scale + ROUND).to_bits() - ROUND.to_bits()
-        };
-        let mut sums = [0u64; LANES];
-        let (chunks, rest) = row.as_chunks::<LANES>();
-        let (slots, tail) = weights.as_chunks_mut::<LANES>();
-        for (chunk, slot) in chunks.iter().zip(slots) {
-            for i in 0..LANES {
-                slot[i] = weight(chunk[i]);
-                sums[i] += slot[i];
-            }
+        let mut sum = 0;
+        for (weight, &x) in weights.iter_mut().zip(row) {
+            *weight = (f64::from(x) * scale + ROUND).to_bits() - ROUND.to_bits();
+            sum += *weight;
         }
-        for (i, (&x, slot)) in rest.iter().zip(tail).enumerate() {
-            *slot = weight(x);
-            sums[i] += *slot;
-        }
-        sums.into_iter().sum()
+        sum
     }
 }
 
@@ -143,6 +140,21 @@ multiversion! {
             let distance = (max - x) * scale;
             let distance = if distance < top { distance } else { top };
             *step = (distance + ROUND).to_bits() - ROUND.to_bits();
+        }
+    }
+}
+
+multiversion! {
+    /// Adds to `found` the positions of a step among `steps`, where few are it.
+    fn positions(steps: &[u32], step: u32, found: &mut Vec<u32>) {
+        const CHUNK: usize = 64;
+        for (index, chunk) in steps.chunks(CHUNK).enumerate() {
+            // Without a way out of the loop, so that it becomes vector code.
+            let some = chunk.iter().fold(false, |some, &s| some | (s == step));
+            if some {
+                let places = (0..).zip(chunk).filter(|&(_, &s)| s == step);
+                found.extend(places.map(|(offset, _)| (index * CHUNK) as u32 + offset));
+            }
         }
     }
 }
@@ -238,14 +250,13 @@ mod tests {
             assert!(finite);
             assert_eq!(low, row.iter().copied().fold(f32::INFINITY, f32::min));
             assert_eq!(high, row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-            let exact: f64 = row
-                .iter()
-                .map(|&x| (f64::from(x) - f64::from(high)).exp())
-                .sum();
-            assert!((exp_sum(&row, high) / exact - 1.0).abs() < 1e-6);
+            let exact: f64 = row.iter().map(|&x| (f64::from(x - high) / 1.6).exp()).sum();
+            let mut powers = vec![0.0; len];
+            exponentials(&row, high, 1.6, &mut powers);
+            assert!((sum(&powers) / exact - 1.0).abs() < 1e-6);
             let mut out = vec![0; len];
-            let sum = weights(&row, high, 1.6, 46, &mut out);
-            assert_eq!(sum, out.iter().sum::<u64>());
+            let mass = weights(&powers, 46, &mut out);
+            assert_eq!(mass, out.iter().sum::<u64>());
             for (&x, &w) in row.iter().zip(&out) {
                 let exact = (f64::from(x - high) / 1.6).exp();
                 assert!((w as f64 / 2f64.powi(46) - exact).abs() < 2e-6 * exact + 1e-13);
@@ -284,6 +295,12 @@ mod tests {
         for scale in [0.0, 1e-3, 1.0, 37.0, 1e30, f32::MAX] {
             let mut out = vec![0; row.len()];
             steps(&row, row[0], scale, 2047, &mut out);
+            let mut found = Vec::new();
+            positions(&out, out[1700], &mut found);
+            let plain: Vec<u32> = (0..3000)
+                .filter(|&i| out[i as usize] == out[1700])
+                .collect();
+            assert_eq!(found, plain);
             assert!(
                 out.is_sorted() && out[0] == 0 && out[2999] <= 2047,
                 "{scale}"

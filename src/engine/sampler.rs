@@ -73,10 +73,12 @@ impl Sampler {
 #[derive(Debug, Default)]
 struct Scratch {
     penalised: Vec<f32>,
+    /// Exponentials of the logits' distances from the largest.
+    powers: Vec<f32>,
     weights: Vec<u64>,
     steps: Vec<u32>,
     histogram: Vec<u64>,
-    edge: Vec<(f32, u32)>,
+    edge: Vec<u32>,
 }
 
 /// Draws the token of one row.
@@ -85,15 +87,19 @@ fn draw(row: &Row<'_>, sampling: &Sampling, scratch: &mut Scratch) -> Result<Dra
     if !finite || row.logits.is_empty() {
         return Err(not_finite(row.logits));
     }
-    let normaliser = f64::from(high) + row::exp_sum(row.logits, high).ln();
     let Scratch {
         penalised,
+        powers,
         weights,
         steps,
         histogram,
         edge,
     } = scratch;
-    let logits = if sampling.repetition_penalty == 1.0 {
+    powers.resize(row.logits.len(), 0.0);
+    row::exponentials(row.logits, high, 1.0, powers);
+    let normaliser = f64::from(high) + row::sum(powers).ln();
+    let unpenalised = sampling.repetition_penalty == 1.0;
+    let logits = if unpenalised {
         row.logits
     } else {
         penalised.clear();
@@ -107,7 +113,10 @@ fn draw(row: &Row<'_>, sampling: &Sampling, scratch: &mut Scratch) -> Result<Dra
     } else {
         let bits = weight_bits(logits.len());
         weights.resize(logits.len(), 0);
-        let mut mass = row::weights(logits, high, sampling.temperature, bits, weights);
+        if !(unpenalised && sampling.temperature == 1.0) {
+            row::exponentials(logits, high, sampling.temperature, powers);
+        }
+        let mut mass = row::weights(powers, bits, weights);
         let mut cut = Cut {
             logits,
             high,
@@ -181,7 +190,7 @@ struct Cut<'a> {
     range: f32,
     steps: &'a mut Vec<u32>,
     histogram: &'a mut Vec<u64>,
-    edge: &'a mut Vec<(f32, u32)>,
+    edge: &'a mut Vec<u32>,
 }
 
 impl Cut<'_> {
@@ -199,13 +208,18 @@ impl Cut<'_> {
         row::steps(logits, self.high, scale, last as u32, self.steps);
         self.histogram.clear();
         self.histogram.resize(Self::STEPS, 0);
-        let measured = |weight: u64| match measure {
-            Measure::Count => 1,
-            Measure::Mass => weight,
-        };
-        for (&step, &weight) in self.steps.iter().zip(&*weights) {
-            // The mask is free and spares the bounds check.
-            self.histogram[step as usize & last] += measured(weight);
+        // The mask changes nothing and spares the bounds check.
+        match measure {
+            Measure::Count => {
+                for &step in &*self.steps {
+                    self.histogram[step as usize & last] += 1;
+                }
+            }
+            Measure::Mass => {
+                for (&step, &weight) in self.steps.iter().zip(&*weights) {
+                    self.histogram[step as usize & last] += weight;
+                }
+            }
         }
         let mut left = target;
         let mut edge = last;
@@ -217,19 +231,21 @@ impl Cut<'_> {
             left -= sum;
         }
         self.edge.clear();
-        for (id, (&step, &logit)) in self.steps.iter().zip(logits).enumerate() {
-            if step as usize == edge {
-                self.edge.push((logit, id as u32));
+        row::positions(self.steps, edge as u32, self.edge);
+        let logit = |id: u32| logits[id as usize];
+        self.edge.sort_unstable_by(|&a, &b| {
+            let falling = logit(b).partial_cmp(&logit(a)).unwrap_or(Equal);
+            falling.then(a.cmp(&b))
+        });
+        for &id in &*self.edge {
+            let measured = match measure {
+                Measure::Count => 1,
+                Measure::Mass => weights[id as usize],
+            };
+            if measured >= left {
+                return row::keep_until(logits, logit(id), id, weights);
             }
-        }
-        self.edge
-            .sort_unstable_by(|a, b| b.0.partial_cmp(&a.0).unwrap_or(Equal).then(a.1.cmp(&b.1)));
-        for &(logit, id) in &*self.edge {
-            let weight = measured(weights[id as usize]);
-            if weight >= left {
-                return row::keep_until(logits, logit, id, weights);
-            }
-            left -= weight;
+            left -= measured;
         }
         row::total(weights)
     }
@@ -290,8 +306,10 @@ mod tests {
     fn kept_by_sorting(logits: &[f32], s: &Sampling) -> Vec<u64> {
         let bits = weight_bits(logits.len());
         let high = row::range(logits).1;
+        let mut powers = vec![0.0; logits.len()];
+        row::exponentials(logits, high, s.temperature, &mut powers);
         let mut weights = vec![0; logits.len()];
-        row::weights(logits, high, s.temperature, bits, &mut weights);
+        row::weights(&powers, bits, &mut weights);
         let mut order: Vec<usize> = (0..logits.len()).collect();
         order.sort_by(|&a, &b| logits[b].partial_cmp(&logits[a]).unwrap().then(a.cmp(&b)));
         order.truncate(s.top_k.unwrap_or(usize::MAX));
