@@ -327,3 +327,35 @@ fn a_journal_that_cannot_be_written_says_so() {
     assert_eq!(error.kind(), ErrorKind::Io);
     assert!(error.to_string().contains("journal.jsonl"));
 }
+
+#[test]
+fn a_second_writer_ends_the_run_before_harm_is_done() {
+    struct Rival(std::path::PathBuf, std::sync::Once);
+    impl Observer for Rival {
+        fn graded(&self, _: &Trial) {
+            self.1.call_once(|| {
+                let whole = fs::read(&self.0).unwrap();
+                let last = whole
+                    .split_inclusive(|&byte| byte == b'\n')
+                    .next_back()
+                    .unwrap();
+                fs::write(&self.0, [&whole[..], last].concat()).unwrap();
+            });
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("journal.jsonl");
+    let rival = Rival(journal.clone(), std::sync::Once::new());
+    let outcome = Run::builder(problems(&RATES))
+        .strategy(Uniform { k: 2 })
+        .journal(&journal)
+        .observer(&rival)
+        .build()
+        .unwrap()
+        .run(&Scripted::default(), &grader)
+        .unwrap();
+    assert_eq!(outcome.stop, RunStop::Failed);
+    let error = outcome.error.unwrap();
+    assert_eq!(error.kind(), ErrorKind::Journal);
+    assert!(error.to_string().contains("something else writes to it"));
+}

@@ -165,21 +165,23 @@ impl Journal {
 
     /// Writes a whole line, or takes back what was written of it.
     fn write(&mut self, line: &[u8]) -> Result<()> {
-        match self.file.write_all(line) {
-            Ok(()) => {
-                self.length += line.len() as u64;
-                self.written = true;
-                Ok(())
-            }
-            Err(error) => {
-                let undone = self.file.set_len(self.length);
-                let undone = undone.and_then(|()| self.file.seek(SeekFrom::End(0)));
-                if let Err(error) = undone {
-                    tracing::warn!(%error, "half a row stays at the journal's end");
-                }
-                Err(Error::io(&self.path, error))
-            }
+        let io = |error| Error::io(&self.path, error);
+        // Two runs on one journal would draw the same trials and make it useless to both.
+        if self.file.metadata().map_err(io)?.len() != self.length {
+            let reason = format!("{}: something else writes to it", self.path.display());
+            return Err(Error::new(ErrorKind::Journal, reason));
         }
+        if let Err(error) = self.file.write_all(line) {
+            let undone = self.file.set_len(self.length);
+            let undone = undone.and_then(|()| self.file.seek(SeekFrom::End(0)));
+            if let Err(error) = undone {
+                tracing::warn!(%error, "half a row stays at the journal's end");
+            }
+            return Err(io(error));
+        }
+        self.length += line.len() as u64;
+        self.written = true;
+        Ok(())
     }
 }
 
