@@ -12,14 +12,13 @@ pub(super) const WIDTH: usize = 16;
 ///
 /// # Safety
 ///
-/// All methods need the instructions that the implementing type stands for; the pointers must be
+/// A value whose bits are all zero must be sixteen zeros. All methods need the instructions that the implementing type stands for; the pointers must be
 /// good for sixteen elements (unaligned).
-pub(super) trait Lanes: Copy {
+pub(super) unsafe trait Lanes: Copy {
     /// How many rows a block may have for its accumulators, and what feeds them, to stay in
     /// registers, by its number of panels less one.
     const ROWS: [usize; 4];
 
-    unsafe fn zero() -> Self;
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
     /// `factor · self + sum`, rounded once where the hardware can.
@@ -30,18 +29,14 @@ pub(super) trait Lanes: Copy {
 #[derive(Clone, Copy)]
 pub(super) struct Portable([f32; WIDTH]);
 
-impl Lanes for Portable {
+// SAFETY: nothing but f32.
+unsafe impl Lanes for Portable {
     // With 32 registers of 4 (ARM) six rows fit; with 16 (x86 without AVX) three do.
     const ROWS: [usize; 4] = if cfg!(target_arch = "x86_64") {
         [3, 0, 0, 0]
     } else {
         [6, 0, 0, 0]
     };
-
-    #[inline(always)]
-    unsafe fn zero() -> Self {
-        Portable([0.0; WIDTH])
-    }
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
@@ -69,16 +64,11 @@ impl Lanes for Portable {
 #[derive(Clone, Copy)]
 pub(super) struct Avx2(__m256, __m256);
 
+// SAFETY: nothing but f32.
 #[cfg(target_arch = "x86_64")]
-impl Lanes for Avx2 {
+unsafe impl Lanes for Avx2 {
     // 16 registers of 8: twelve accumulators, two for the panel and one for the factor.
     const ROWS: [usize; 4] = [6, 3, 0, 0];
-
-    #[inline(always)]
-    unsafe fn zero() -> Self {
-        // SAFETY: the caller's promise.
-        unsafe { Avx2(_mm256_setzero_ps(), _mm256_setzero_ps()) }
-    }
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
@@ -113,16 +103,11 @@ impl Lanes for Avx2 {
 #[derive(Clone, Copy)]
 pub(super) struct Avx512(__m512);
 
+// SAFETY: nothing but f32.
 #[cfg(target_arch = "x86_64")]
-impl Lanes for Avx512 {
+unsafe impl Lanes for Avx512 {
     // 32 registers: 24 accumulators, up to four for the panels and one for the factor.
     const ROWS: [usize; 4] = [8, 8, 8, 6];
-
-    #[inline(always)]
-    unsafe fn zero() -> Self {
-        // SAFETY: the caller's promise.
-        unsafe { Avx512(_mm512_setzero_ps()) }
-    }
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {

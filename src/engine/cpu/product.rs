@@ -148,6 +148,17 @@ unsafe fn avx512(product: &Product) {
     unsafe { product.compute::<Avx512>() }
 }
 
+/// Writes a body once for each of the numbers below a constant, so that what they index stays in
+/// registers whether or not the compiler unrolls loops (it does not in debug builds).
+macro_rules! unrolled {
+    ($index:ident, $count:ident, $($number:literal)*, $body:block) => {
+        $(if const { $number < $count } {
+            let $index: usize = $number;
+            $body
+        })*
+    };
+}
+
 struct Product {
     inner: usize,
     rows: usize,
@@ -284,35 +295,37 @@ impl Product {
         y: *mut f32,
         y_stride: usize,
     ) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller's promise; all bits zero are sixteen zeros.
         unsafe {
-            let mut sums = [[V::zero(); P]; R];
+            let mut sums: [[V; P]; R] = std::mem::zeroed();
             if self.accumulate {
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    for (p, sum) in sums.iter_mut().enumerate() {
-                        *sum = V::load(y.add(r * y_stride + p * WIDTH));
-                    }
-                }
+                unrolled!(r, R, 0 1 2 3 4 5 6 7, {
+                    unrolled!(p, P, 0 1 2 3, {
+                        sums[r][p] = V::load(y.add(r * y_stride + p * WIDTH));
+                    });
+                });
             }
-            for k in 0..self.inner {
-                let mut columns = [V::zero(); P];
-                for (p, columns) in columns.iter_mut().enumerate() {
-                    *columns = V::load(w.add(p * self.panel_stride));
-                }
-                for (r, sums) in sums.iter_mut().enumerate() {
+            let mut k = 0;
+            while k < self.inner {
+                let mut columns: [V; P] = std::mem::zeroed();
+                unrolled!(p, P, 0 1 2 3, {
+                    columns[p] = V::load(w.add(p * self.panel_stride));
+                });
+                unrolled!(r, R, 0 1 2 3 4 5 6 7, {
                     let factor = *x.add(r * self.x_stride + k);
-                    for (sum, columns) in sums.iter_mut().zip(columns) {
-                        *sum = columns.multiply_add(factor, *sum);
-                    }
-                }
+                    unrolled!(p, P, 0 1 2 3, {
+                        sums[r][p] = columns[p].multiply_add(factor, sums[r][p]);
+                    });
+                });
                 // Beyond the last step there may be no more than the end of the data.
                 w = w.wrapping_add(self.step);
+                k += 1;
             }
-            for (r, sums) in sums.iter().enumerate() {
-                for (p, sum) in sums.iter().enumerate() {
-                    sum.store(y.add(r * y_stride + p * WIDTH));
-                }
-            }
+            unrolled!(r, R, 0 1 2 3 4 5 6 7, {
+                unrolled!(p, P, 0 1 2 3, {
+                    sums[r][p].store(y.add(r * y_stride + p * WIDTH));
+                });
+            });
         }
     }
 }
