@@ -85,11 +85,15 @@ impl<'a> Comparison<'a> {
             (Quantity(a, unit), Quantity(b, other)) => {
                 (self.quantities(a, unit, b, other)?, "unit")
             }
-            (Quantity(a, _), b @ (Sc(_) | Clock(_) | Percent(_) | Degrees(_))) => {
-                (self.values(a, b)?, "unit")
+            (Quantity(a, _), b @ (Sc(_) | Clock(_))) | (b @ (Sc(_) | Clock(_)), Quantity(a, _)) => {
+                // `18 dollars` = `18`, but a percentage keeps its sign.
+                (!matches!(**a, Percent(_)) && self.values(a, b)?, "unit")
             }
-            (a @ (Sc(_) | Clock(_) | Percent(_) | Degrees(_)), Quantity(b, _)) => {
-                (self.values(a, b)?, "unit")
+            (Quantity(a, _), b @ Percent(_)) | (b @ Percent(_), Quantity(a, _)) => {
+                (matches!(**a, Percent(_)) && self.values(a, b)?, "unit")
+            }
+            (Quantity(a, unit), b @ Degrees(_)) | (b @ Degrees(_), Quantity(a, unit)) => {
+                (unit.is_temperature() && self.values(a, b)?, "unit")
             }
             (Infinite(a), Infinite(b)) => (a == b, "infinity"),
             (Infinite(a), Quantity(b, _)) | (Quantity(b, _), Infinite(a)) => {

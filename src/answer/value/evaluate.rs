@@ -2,7 +2,7 @@
 
 use super::fraction::Fraction;
 use super::number;
-use super::reals::{Piece, Reals};
+use super::reals::{Piece, Reals, in_order};
 use super::relation::{chain, clock, solve};
 use super::scalar::{matrix, scalar};
 use super::signs::alternatives;
@@ -90,6 +90,7 @@ fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
             )),
             value @ (Value::Scalar(_)
             | Value::Clock(_)
+            | Value::Percent(_)
             | Value::Infinite(_)
             | Value::Quantity(..)) => {
                 if let Value::Quantity(value, inner) = value {
@@ -315,6 +316,11 @@ fn bracket(open: char, close: char, nodes: &[Node], budget: &mut Budget) -> Resu
         if mixed || nodes.iter().any(is_infinite) {
             let low = end(&nodes[0], true, budget)?;
             let high = end(&nodes[1], false, budget)?;
+            if let (Some(low), Some(high)) = (&low, &high)
+                && !in_order(low, high, budget)?
+            {
+                return Err(Stop::Unknown);
+            }
             let piece = Piece {
                 low_closed: open == '[' && low.is_some(),
                 high_closed: close == ']' && high.is_some(),
@@ -490,7 +496,7 @@ pub(crate) fn as_reals(
             let closed = matches!(value, Value::Square(_));
             match ends.as_slice() {
                 [low, high] => match (scalar(low), scalar(high)) {
-                    (Some(low), Some(high)) => Some((
+                    (Some(low), Some(high)) if in_order(&low, &high, budget)? => Some((
                         Reals {
                             pieces: vec![Piece {
                                 low: Some(low),

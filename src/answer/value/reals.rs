@@ -64,6 +64,11 @@ fn same_end(
     }
 }
 
+/// Whether two ends may be those of an interval: not known to stand in the wrong order.
+pub(super) fn in_order(low: &Fraction, high: &Fraction, budget: &mut Budget) -> Result<bool, Stop> {
+    Ok(!matches!(order(low, high, budget)?, Some(0 | 1)))
+}
+
 /// The sign of `left - right`, where it is known.
 fn order(left: &Fraction, right: &Fraction, budget: &mut Budget) -> Result<Option<i8>, Stop> {
     Ok(sign(&left.subtract(right, budget)?))
@@ -150,6 +155,11 @@ impl Reals {
             _ => (self.pieces.clone(), other.pieces.clone()),
         };
         if left.len() != right.len() {
+            return Ok(false);
+        }
+        // Constraints that contradict one another are more likely misread than meant: only an
+        // empty set that was written as one equals another.
+        if left.is_empty() && !(self.pieces.is_empty() && other.pieces.is_empty()) {
             return Ok(false);
         }
         let mut taken = vec![false; right.len()];

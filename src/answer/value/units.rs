@@ -162,6 +162,14 @@ impl Unit {
         Some(unit)
     }
 
+    /// Whether it is one of degrees, such as °F.
+    pub(crate) fn is_temperature(&self) -> bool {
+        self.dimensions
+            .keys()
+            .all(|name| name.starts_with("degree"))
+            && !self.dimensions.is_empty()
+    }
+
     fn times(&mut self, name: &str, scale: &RBig, power: i32) {
         let total = self.dimensions.entry(name.to_owned()).or_insert(0);
         *total += power;
