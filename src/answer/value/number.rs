@@ -84,6 +84,9 @@ pub(crate) fn small(value: &RBig) -> Option<i64> {
 /// Largest prime that integers are divided by on trial.
 const TRIAL: u32 = 3000;
 
+/// Longest integer, in bits, that is tried for being a power.
+const MAX_ROOT_BITS: usize = 2048;
+
 /// Positive integer as powers of primes below a bound, and a rest that is not divided further
 /// (written as the base of its largest power).
 pub(crate) fn factors(value: &UBig, budget: &mut Budget) -> Result<Vec<(UBig, u32)>, Stop> {
@@ -116,15 +119,19 @@ pub(crate) fn factors(value: &UBig, budget: &mut Budget) -> Result<Vec<(UBig, u3
     }
     if !rest.is_one() {
         let mut exponent = 1;
-        let mut degree = 2;
-        while degree <= 64 && (degree as usize) < rest.bit_len() {
-            budget.spend(1 + rest.bit_len() / 256)?;
-            let root = rest.nth_root(degree as usize);
-            if root.pow(degree as usize) == rest {
+        let mut degrees = [2u8, 3, 5, 7].into_iter().peekable();
+        while let Some(&degree) = degrees.peek() {
+            let size = rest.bit_len();
+            if size > MAX_ROOT_BITS || usize::from(degree) >= size {
+                break;
+            }
+            budget.spend(1 + size / 64)?;
+            let root = rest.nth_root(degree.into());
+            if root.pow(degree.into()) == rest {
                 rest = root;
-                exponent *= degree;
+                exponent *= u32::from(degree);
             } else {
-                degree += 1;
+                degrees.next();
             }
         }
         found.push((rest, exponent));

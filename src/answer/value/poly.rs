@@ -151,7 +151,7 @@ impl Poly {
         for (left, a) in &self.0 {
             for (right, b) in &other.0 {
                 budget.spend_bits(number::bits(a) + number::bits(b))?;
-                budget.spend(left.len() + right.len())?;
+                budget.spend(weight(left) + weight(right))?;
                 let (monomial, factor, extra) = multiply_monomials(left, right, budget)?;
                 let coefficient = a * b * factor;
                 if extra.is_empty() {
@@ -297,6 +297,21 @@ fn divide_monomials(left: &Monomial, right: &Monomial) -> Option<Monomial> {
         }
     }
     Some(quotient)
+}
+
+/// How much work a monomial is to compare and copy: its atoms with everything inside them.
+fn weight(monomial: &Monomial) -> usize {
+    let terms = |poly: &Poly| poly.0.keys().map(|term| 1 + weight(term)).sum::<usize>();
+    let atom = |atom: &Atom| match atom {
+        Atom::Symbol(_) | Atom::Integer(_) | Atom::Imaginary => 0,
+        Atom::Power(_, exponent) => weight(exponent),
+        Atom::Sum(inner) => terms(inner),
+        Atom::Call(_, arguments) => arguments
+            .iter()
+            .map(|x| terms(&x.numerator) + terms(&x.denominator))
+            .sum(),
+    };
+    monomial.iter().map(|(factor, _)| 1 + atom(factor)).sum()
 }
 
 /// A product of monomials: what remains, a rational factor, and polynomials that whole powers of
