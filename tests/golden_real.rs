@@ -91,10 +91,8 @@ fn check_logits(golden: &Golden, engine: &Engine, tolerance: f32) -> f32 {
             .copied()
             .collect();
         let last = rows.iter().map(|row| row.position).max().unwrap();
-        // All of the prompt by prefill; a part, and the rest token by token; all so for one.
-        let part = greedy.prompt.len() / 2 + 1;
-        let one = if *prompt == 0 { 1 } else { part };
-        for split in [greedy.prompt.len(), part, one] {
+        // All of the prompt by prefill; a part, and the rest token by token.
+        for split in [greedy.prompt.len(), greedy.prompt.len() / 2 + 1] {
             let found = engine
                 .logits(&tokens[..split], &tokens[split..=last])
                 .unwrap();
@@ -119,7 +117,7 @@ fn check_logits(golden: &Golden, engine: &Engine, tolerance: f32) -> f32 {
     worst
 }
 
-fn prompts(golden: &Golden) -> Vec<Prompt> {
+fn prompts_of(golden: &Golden) -> Vec<Prompt> {
     golden
         .greedy
         .iter()
@@ -155,48 +153,43 @@ fn check_greedy(golden: &Golden, completions: &[Completion]) {
     );
 }
 
-fn check(name: &str, backend: BackendChoice, slots: usize) {
-    let Some((golden, path)) = real::fixture::<Golden>(name) else {
+fn check(name: &str, backend: BackendChoice, prompts: usize, slots: usize) {
+    let Some((mut golden, path)) = real::fixture::<Golden>(name) else {
         return;
     };
+    golden.greedy.truncate(prompts);
+    golden.logits.retain(|logits| logits.prompt < prompts);
     let new_tokens = golden.greedy[0].tokens.len();
     let engine = engine(path, DtypeChoice::Auto, backend, new_tokens, slots);
     let worst = check_logits(&golden, &engine, TOLERANCE);
     println!("{name}: largest relative error {worst:.1e} with {backend:?}");
-    check_greedy(&golden, &engine.generate(&prompts(&golden), 0).unwrap());
+    check_greedy(&golden, &engine.generate(&prompts_of(&golden), 0).unwrap());
 }
 
 #[test]
 fn smollm2_own_kernels() {
-    check("smollm2", BackendChoice::Auto, 10);
+    check("smollm2", BackendChoice::Auto, 10, 10);
 }
 
 /// With fewer slots than prompts, so that some start while others are under way.
 #[test]
 fn smollm2_plain_operations() {
-    check("smollm2", BackendChoice::Plain, 4);
+    check("smollm2", BackendChoice::Plain, 5, 3);
 }
 
 #[test]
 fn qwen2_own_kernels() {
-    check("qwen2", BackendChoice::Auto, 10);
-}
-
-#[test]
-fn qwen2_plain_operations() {
-    check("qwen2", BackendChoice::Plain, 10);
+    check("qwen2", BackendChoice::Auto, 10, 10);
 }
 
 /// Products with quantised blocks round their other side to 8 bits: close, but no more.
 #[test]
-fn quantised_products() {
-    for name in ["smollm2", "qwen2"] {
-        let Some((mut golden, path)) = real::fixture::<Golden>(name) else {
-            return;
-        };
-        golden.logits.truncate(2);
-        let engine = engine(path, DtypeChoice::Quantized, BackendChoice::Auto, 1, 1);
-        let worst = check_logits(&golden, &engine, QUANTISED_TOLERANCE);
-        println!("{name}: largest relative error {worst:.1e} with quantised products");
-    }
+fn smollm2_quantised_products() {
+    let Some((mut golden, path)) = real::fixture::<Golden>("smollm2") else {
+        return;
+    };
+    golden.logits.truncate(1);
+    let engine = engine(path, DtypeChoice::Quantized, BackendChoice::Auto, 1, 1);
+    let worst = check_logits(&golden, &engine, QUANTISED_TOLERANCE);
+    println!("largest relative error {worst:.1e} with quantised products");
 }

@@ -10,6 +10,7 @@ mod golden;
 
 use std::path::{Path, PathBuf};
 
+use dart_math::ErrorKind;
 use dart_math::candle::{Device, safetensors};
 use dart_math::engine::{BackendChoice, Engine, Sampling};
 use dart_math::model::{Model, ModelSource, Prompt};
@@ -191,6 +192,59 @@ fixtures! {
     qwen2_window
     qwen3
     qwen3_bias
+}
+
+/// Scores are the logits' logarithms of probability, and agree with what a completion states.
+#[test]
+fn scores() {
+    let fixture = Fixture::read("llama_gqa_tied");
+    let engine = fixture.engine(BackendChoice::Auto);
+    let tokens = &fixture.golden.tokens;
+    let (head, tail) = tokens.split_at(fixture.golden.prompt);
+    let found = engine.score(head, tail).unwrap();
+    assert_eq!(found.len(), tail.len());
+    for (score, (token, row)) in found
+        .iter()
+        .zip(tail.iter().zip(&fixture.logits[head.len() - 1..]))
+    {
+        let sum: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
+        let expected = f64::from(row[*token as usize]) - sum.ln();
+        assert!((score - expected).abs() < 1e-4, "{score} for {expected}");
+    }
+
+    let completion = engine.generate(&[prompt(head)], 0).unwrap().remove(0);
+    let sum: f64 = engine.score(head, &completion.tokens).unwrap().iter().sum();
+    let stated = completion.logprob.unwrap();
+    assert!(
+        (sum - stated).abs() < 1e-4 * sum.abs(),
+        "{sum} for {stated}"
+    );
+}
+
+/// What cannot be scored is refused, and the engine goes on.
+#[test]
+fn bad_texts_are_refused() {
+    let fixture = Fixture::read("llama_gqa_tied");
+    for backend in [BackendChoice::Auto, BackendChoice::Plain] {
+        let engine = fixture.engine(backend);
+        let vocab = engine.model().config().vocab_size as u32;
+        let context = engine.model().config().context_length;
+        assert!(engine.score(&[1], &[]).unwrap().is_empty());
+        for (prompt, continuation) in [
+            (vec![], vec![1]),
+            (vec![vocab], vec![1]),
+            (vec![1], vec![vocab]),
+            (vec![1], vec![2, u32::MAX, 2]),
+            (vec![1; context + 1], vec![1]),
+            (vec![1; context], vec![1, 1]),
+        ] {
+            let error = engine.score(&prompt, &continuation).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Data, "{error}");
+        }
+        // Every position of the context can be read.
+        assert_eq!(engine.score(&vec![1; context], &[1]).unwrap().len(), 1);
+        check_logits(&fixture, &engine, fixture.golden.prompt);
+    }
 }
 
 /// No fixture is left without its tests.
