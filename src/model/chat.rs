@@ -372,7 +372,11 @@ mod tests {
     /// Each of these would run for ever, or fill memory, were it not bounded.
     #[test]
     fn templates_are_bounded() {
+        let deep = format!("{{{{ {} }}}}", "(".repeat(100_000));
+        let nested = "{% if 1 %}".repeat(50_000);
         for source in [
+            deep.as_str(),
+            nested.as_str(),
             "{% for i in range(99999999) %}{% for j in range(99999999) %}{% endfor %}{% endfor %}",
             "{{ 'x' * 9999999999 }}",
             "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",

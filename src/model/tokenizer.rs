@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
+use super::config::MAX_VOCAB;
 use super::detokenizer::{ByteTable, Detokenizer};
 use crate::{Error, ErrorKind, Result};
 
@@ -100,6 +101,12 @@ impl Tokenizer {
             .into_values()
             .max()
             .map_or(0, |id| id as usize + 1);
+        if vocab_size > MAX_VOCAB {
+            return Err(Error::new(
+                ErrorKind::Model,
+                format!("tokenizer: a token has the id {}", vocab_size - 1),
+            ));
+        }
         let bytes = match pipeline.get_decoder() {
             Some(tokenizers::DecoderWrapper::ByteLevel(_)) => {
                 Some(ByteTable::new(&pipeline, vocab_size))

@@ -82,6 +82,15 @@ pub(in crate::model) fn describe(file: &Gguf) -> Result<Described> {
             ));
         }
     };
+    if file.size("split.count")?.unwrap_or(1) > 1 {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "{}: one of several files of a split model; merge them into one first",
+                file.label()
+            ),
+        ));
+    }
     let section = Section { file, prefix: name };
     if section.size("expert_count")?.unwrap_or(0) > 0 {
         return Err(section.fail(
