@@ -75,9 +75,11 @@ pub(crate) trait Backend: Send {
     fn non_finite_weight(&self) -> Option<String>;
 }
 
-/// The backend for a model: the CPU kernels for dense weights computed in f32 on a CPU, else plain
-/// operations. The kernels lay the weights out anew and let go of each as they do, so that there is
-/// no time when all are held twice (unless the caller holds them too).
+/// The backend for a model: the CPU kernels for dense weights on a CPU, else plain operations.
+///
+/// The kernels compute in f32 whatever `dtype` says, and keep 16-bit weights as they are. They lay
+/// the weights out anew and let go of each as they do, so that there is no time when all are held
+/// twice (unless the caller holds them too).
 ///
 /// # Errors
 ///
@@ -92,7 +94,6 @@ pub(crate) fn backend_for(
     check_shapes(config, &weights)?;
     let kernels = choice == BackendChoice::Auto
         && device.is_cpu()
-        && dtype == DType::F32
         && matrices(&weights).all(|(_, matrix)| matches!(matrix, Matrix::Dense(_)));
     Ok(if kernels {
         Box::new(Checked(Cpu::new(config, weights)?))

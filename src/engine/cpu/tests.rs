@@ -231,8 +231,9 @@ fn sixteen_bit_weights_are_exact() {
         let mut weights = random_weights(&config, 17);
         cast_all(&mut weights, dtype);
         let (prompts, scripts) = scripts(&config, 5);
-        let mut half = Cpu::new(&config, weights.clone()).unwrap();
-        let half = together(&mut half, &prompts, &scripts);
+        let choice = BackendChoice::Auto;
+        let mut half = backend_for(&config, weights.clone(), &Device::Cpu, dtype, choice).unwrap();
+        let half = together(&mut *half, &prompts, &scripts);
         cast_all(&mut weights, DType::F32);
         let mut single = Cpu::new(&config, weights.clone()).unwrap();
         assert!(half == together(&mut single, &prompts, &scripts));
