@@ -47,6 +47,9 @@ struct Arguments {
     /// Numbers of sequences.
     #[arg(long, value_delimiter = ',', default_value = "1,32")]
     batches: Vec<usize>,
+    /// Threads of our engine; candle takes their number from RAYON_NUM_THREADS.
+    #[arg(long)]
+    threads: Option<usize>,
     /// How often to measure each, in turn; the fastest counts.
     #[arg(long, default_value_t = 1)]
     rounds: usize,
@@ -57,8 +60,26 @@ struct Arguments {
 struct Measured {
     prompt_seconds: f64,
     generation_seconds: f64,
+    /// Of all threads, where the system tells.
+    generation_cpu_seconds: Option<f64>,
     /// Of the first sequence.
     tokens: Vec<u32>,
+}
+
+/// Processor time of this process so far: less disturbed than the clock by what else runs on the
+/// machine. Linux tells it in hundredths of a second.
+fn cpu_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The second field is a name in parentheses, which may hold anything.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<f64>);
+    let (user, system) = (ticks.next()?.ok()?, ticks.next()?.ok()?);
+    Some((user + system) / 100.0)
+}
+
+/// From an earlier to a later reading.
+fn cpu_since(earlier: Option<f64>) -> Option<f64> {
+    Some(cpu_seconds()? - earlier?)
 }
 
 /// A decoder that takes a batch of equally long rows at one position.
@@ -125,7 +146,7 @@ fn generate<R: Rows>(
     };
     let prompt_seconds = start.elapsed().as_secs_f64();
 
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), cpu_seconds());
     let mut first = Vec::with_capacity(new_tokens);
     for position in prompt.len()..prompt.len() + new_tokens {
         let tokens = logits.argmax(D::Minus1)?;
@@ -139,6 +160,7 @@ fn generate<R: Rows>(
     Ok(Measured {
         prompt_seconds,
         generation_seconds,
+        generation_cpu_seconds: cpu_since(cpu),
         tokens: first,
     })
 }
@@ -242,12 +264,12 @@ fn dense(model: &Model, rope_theta: f32) -> Outcome<Dense> {
 /// Our engine on the same prompt: once for the prompt and a token, once for all of it.
 fn ours(engines: &[Engine; 2], prompt: &Prompt, batch: usize) -> Outcome<Measured> {
     let prompts = vec![prompt.clone(); batch];
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), cpu_seconds());
     engines[0].generate(&prompts, 0)?;
-    let prompt_seconds = start.elapsed().as_secs_f64();
-    let start = Instant::now();
+    let (prompt_seconds, prompt_cpu) = (start.elapsed().as_secs_f64(), cpu_since(cpu));
+    let (start, cpu) = (Instant::now(), cpu_seconds());
     let completions = engines[1].generate(&prompts, 0)?;
-    let all = start.elapsed().as_secs_f64();
+    let (all, all_cpu) = (start.elapsed().as_secs_f64(), cpu_since(cpu));
     let first = completions.first().ok_or("no completion")?;
     if let Some(other) = completions
         .iter()
@@ -259,6 +281,7 @@ fn ours(engines: &[Engine; 2], prompt: &Prompt, batch: usize) -> Outcome<Measure
     Ok(Measured {
         prompt_seconds,
         generation_seconds,
+        generation_cpu_seconds: all_cpu.zip(prompt_cpu).map(|(all, prompt)| all - prompt),
         tokens: first.tokens.clone(),
     })
 }
@@ -296,17 +319,24 @@ fn main() -> Outcome<()> {
     let mut dense = dense(&model, rope_theta)?;
 
     println!(
-        "{}: prompt of {} tokens, {} new tokens, {} threads",
+        "{}: prompt of {} tokens, {} new tokens",
         model.name(),
         arguments.prompt_tokens,
         arguments.new_tokens,
-        std::thread::available_parallelism()?
     );
-    println!("| engine | sequences | prompt, s | generation, tok/s | all, tok/s | same tokens |");
-    println!("|---|---|---|---|---|---|");
+    println!(
+        "| engine | sequences | prompt, s | generation, tok/s | all, tok/s \
+         | generation, tok per CPU second | same tokens |"
+    );
+    println!("|---|---|---|---|---|---|---|");
     for &batch in &arguments.batches {
         let engine = |new_tokens| {
-            Engine::builder(model.clone())
+            let builder = Engine::builder(model.clone());
+            let builder = match arguments.threads {
+                Some(threads) => builder.threads(threads),
+                None => builder,
+            };
+            builder
                 .sampling(Sampling::greedy())
                 .max_new_tokens(new_tokens)
                 .ignore_eos(true)
@@ -342,10 +372,15 @@ fn main() -> Outcome<()> {
                 .take_while(|(a, b)| a == b)
                 .count();
             // The first new token comes out of the prompt's step.
+            let generated = (count - batch) as f64;
+            let per_cpu_second = match measured.generation_cpu_seconds {
+                Some(seconds) => format!("{:.1}", generated / seconds),
+                None => "unknown".to_owned(),
+            };
             println!(
-                "| {name} | {batch} | {:.2} | {:.1} | {:.1} | {agree} of {} |",
+                "| {name} | {batch} | {:.2} | {:.1} | {:.1} | {per_cpu_second} | {agree} of {} |",
                 measured.prompt_seconds,
-                (count - batch) as f64 / measured.generation_seconds,
+                generated / measured.generation_seconds,
                 count as f64 / (measured.prompt_seconds + measured.generation_seconds),
                 expected.len(),
             );

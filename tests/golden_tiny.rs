@@ -136,10 +136,10 @@ fn check(name: &str, backend: BackendChoice) {
 
     // Greedy: alone, and as several samples of shared prompts in one batch of ragged progress.
     let first = prompt(&golden.tokens[..golden.prompt]);
-    let alone = engine.generate(&[first.clone()], 0).unwrap();
+    let alone = engine.generate(std::slice::from_ref(&first), 0).unwrap();
     assert_eq!(alone[0].tokens, golden.greedy);
     let other = prompt(&golden.tokens[..golden.prompt / 2]);
-    let other_alone = engine.generate(&[other.clone()], 0).unwrap();
+    let other_alone = engine.generate(std::slice::from_ref(&other), 0).unwrap();
     let prompts = [first.clone(), other.clone(), first.clone(), first, other];
     let together = engine.generate(&prompts, 0).unwrap();
     for (index, completion) in together.iter().enumerate() {
