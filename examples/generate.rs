@@ -1,7 +1,7 @@
 //! Prompts in, completions out.
 //!
 //! ```sh
-//! cargo run --release --example generate -- "Mia has 4 pens and buys 9 more. How many has she?"
+//! cargo run --release --example generate -- "Mia has 4 pencils. She buys 9 more. How many pencils does Mia have now?"
 //! cargo run --release --example generate -- --prompts prompts.jsonl --greedy --json
 //! ```
 

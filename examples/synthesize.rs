@@ -71,7 +71,7 @@ struct Args {
     /// vanilla: trials per problem [default: 8; the preset's: 52]
     #[arg(long, value_name = "N", help_heading = "Strategy")]
     trials: Option<u32>,
-    /// The most trials of one problem [default: 64; the preset's: 2048]
+    /// The most trials of one problem [default: 256; the preset's: 2048]
     #[arg(long, value_name = "N", help_heading = "Strategy")]
     max_trials: Option<u32>,
     /// prop2diff: first trials of a problem that tell its difficulty [default: 8]
@@ -209,7 +209,7 @@ impl Args {
         let most = match (self.strategy, self.engine.preset) {
             // The strategy has a number of trials of its own.
             (StrategyName::Vanilla, _) => None,
-            (_, None) => Some(64),
+            (_, None) => Some(256),
             (_, Some(_)) => Some(2048),
         };
         Limits {

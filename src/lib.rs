@@ -1,4 +1,36 @@
 //! Difficulty-aware rejection sampling of mathematical solutions.
+//!
+//! A language model samples solutions in-process ([`engine`], from a [`model`]'s files); a checker
+//! decides whether their final answers equal the reference ([`answer`]); a run gives every problem
+//! as many tries as its difficulty asks for ([`dars`]); and a difficulty-balanced data set comes out
+//! ([`data`], [`report`]). The parts meet in three traits, [`Generator`], [`Source`] and [`Grader`],
+//! and each can be replaced by one's own.
+//!
+//! ```
+//! use dart_math::dars::{Prop2Diff, Run};
+//! use dart_math::{answer::Checker, data::arithmetic};
+//! # #[cfg(feature = "engine")] {
+//! use dart_math::{engine::Engine, model::Model};
+//!
+//! let engine = Engine::builder(Model::built_in()?).slots(16).build()?;
+//! let outcome = Run::builder(arithmetic::problems(1..=2, 3, 0))
+//!     .strategy(Prop2Diff::with_pilot(4, 4))
+//!     .build()?
+//!     .run(&engine, &Checker::default())?;
+//! assert!(outcome.finished());
+//! # }
+//! # Ok::<(), dart_math::Error>(())
+//! ```
+//!
+//! # Features
+//!
+//! - `engine` (default): models, decoder, sampler, continuous batching, by way of [candle](mod@candle).
+//! - `hub` (default): models by repository id. It more than doubles the dependency tree.
+//! - `cuda`, `metal`: NVIDIA and Apple GPUs.
+//! - `mkl`, `accelerate`: Intel's and Apple's matrix products on the CPU, for plain operations.
+//!
+//! Without default features there remain the traits, the checker, runs and JSONL files: a small tree
+//! without candle.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod answer;
@@ -23,3 +55,7 @@ pub use contract::{
     Settings, Source, StopReason, Tally, Trial, TrialId, Verdict, trial_seed,
 };
 pub use error::{Error, ErrorKind, Result};
+
+#[cfg(all(doctest, feature = "engine"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

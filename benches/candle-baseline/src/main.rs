@@ -2,7 +2,7 @@
 //! machine in the same run: greedy, several sequences of one prompt.
 //!
 //! ```text
-//! cargo run --release --example compare_candle -- SmolLM2-135M-Instruct.Q4_1.gguf
+//! cargo run --release --manifest-path benches/candle-baseline/Cargo.toml -- SmolLM2-135M-Instruct.Q4_1.gguf
 //! ```
 //!
 //! candle-transformers is measured as its users would run it: `quantized_llama` on the file's
