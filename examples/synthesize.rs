@@ -152,16 +152,17 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
     display.bar.finish_and_clear();
     let outcome = outcome.map_err(|error| args.explain(error))?;
 
-    if let Some(directory) = &args.out {
-        if outcome.totals.drawn == 0 && is_published(directory, &outcome) {
-            eprintln!(
-                "{} holds this run already, finished, with {} responses: nothing to do \
-                 (--fresh begins anew)",
-                directory.display(),
-                outcome.totals.kept
-            );
-            return Ok(ExitCode::SUCCESS);
-        }
+    if let Some(directory) = &args.out
+        && outcome.totals.drawn == 0
+        && is_published(directory, &outcome)
+    {
+        eprintln!(
+            "{} holds this run already, finished, with {} responses: nothing to do \
+             (--fresh begins anew)",
+            directory.display(),
+            outcome.totals.kept
+        );
+        return Ok(ExitCode::SUCCESS);
     }
     publish(args, &outcome)?;
     summarise(args, &outcome, &engine);
@@ -274,14 +275,14 @@ fn prepare(directory: &Path, fresh: bool) -> Result<(), Failure> {
                 _ => {}
             }
         }
-    } else if !journal.exists() {
-        if let Some(name) = FILES.iter().find(|name| directory.join(name).exists()) {
-            return Err(format!(
-                "{} has a {name}, but no {JOURNAL} to resume from (--fresh would replace it)",
-                directory.display()
-            )
-            .into());
-        }
+    } else if !journal.exists()
+        && let Some(name) = FILES.iter().find(|name| directory.join(name).exists())
+    {
+        return Err(format!(
+            "{} has a {name}, but no {JOURNAL} to resume from (--fresh would replace it)",
+            directory.display()
+        )
+        .into());
     }
     Ok(())
 }
