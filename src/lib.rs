@@ -27,7 +27,8 @@
 //! - `engine` (default): models, decoder, sampler, continuous batching, by way of [candle](mod@candle).
 //! - `hub` (default): models by repository id. It more than doubles the dependency tree.
 //! - `cuda`, `metal`: NVIDIA and Apple GPUs.
-//! - `mkl`, `accelerate`: Intel's and Apple's matrix products on the CPU, for plain operations.
+//! - `mkl`, `accelerate`: Intel's and Apple's matrix products for plain dense operations on the CPU.
+//!   The crate's own kernels do not use them.
 //!
 //! Without default features there remain the traits, the checker, runs and JSONL files: a small tree
 //! without candle.

@@ -1,6 +1,7 @@
 //! Continuous batching, on tiny models of random weights: a trial is the same whatever happens
 //! around it, and every request is delivered once.
 
+#![cfg(feature = "engine")]
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;

@@ -24,7 +24,7 @@ pub struct TrialId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Finish {
-    /// At a stop token or a stop string, or because a remote server said so.
+    /// At a stop token or a stop string, or because the generator says so.
     Stop,
     /// At the limit of new tokens, or of the model's context.
     Length,
@@ -107,7 +107,7 @@ pub trait Source: Sync {
 
 /// Samples completions for a source until it says [`Next::Done`].
 ///
-/// Implemented by the in-process engine, by remote servers, and by scripted ones in tests.
+/// Implemented by the in-process engine and by scripted ones in tests; a remote server can be one.
 ///
 /// # A generator of one's own
 ///

@@ -19,8 +19,9 @@ use crate::{Completion, Generator, Request, Result, Settings, Source};
 /// Samples completions from a model in this process.
 ///
 /// As a [`Generator`] it serves a run; [`generate`](Engine::generate) completes a list of prompts.
-/// Whatever else is being sampled, and on a CPU on however many threads, the same seed gives the
-/// same completion.
+/// The same seed gives the same completion, whatever else is being sampled: bit for bit, on any
+/// number of threads, with the crate's own CPU kernels (dense weights); up to the rounding of
+/// floating-point sums elsewhere.
 ///
 /// ```
 /// use dart_math::engine::{Engine, Sampling};

@@ -1,6 +1,6 @@
 //! A run as a person reads it: tables.
 //!
-//! Knows the records of [`dars`](crate::dars).
+//! Knows the contract only: a run's records.
 
 mod levels;
 
