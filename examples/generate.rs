@@ -21,7 +21,12 @@ use dart_math::model::Template;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
+use common::say;
+
 type Failure = Box<dyn std::error::Error>;
+
+/// The most completions of one call: each holds its prompt in memory.
+const MOST_COMPLETIONS: usize = 10_000_000;
 
 /// Complete prompts with a language model, as text or as JSONL.
 #[derive(Debug, Parser)]
@@ -78,7 +83,11 @@ fn run(args: &Args) -> Result<(), Failure> {
         builder = builder.template(Template::parse("{problem}")?);
     }
     let engine = builder.build()?;
-    let mut prompts = Vec::with_capacity(rows.len() * args.samples.get());
+    let count = rows.len().saturating_mul(args.samples.get());
+    if count > MOST_COMPLETIONS {
+        return Err(format!("{count} completions are more than {MOST_COMPLETIONS}").into());
+    }
+    let mut prompts = Vec::with_capacity(count);
     for row in &rows {
         let prompt = match args.raw {
             true => engine.model().raw_prompt(&row.prompt),
@@ -110,7 +119,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     })?;
     bar.finish_and_clear();
     written?;
-    eprintln!("{}", engine.statistics());
+    say!("{}", engine.statistics());
     Ok(())
 }
 
@@ -163,7 +172,7 @@ fn read(path: &Path) -> Result<Vec<Row>, Failure> {
             Ok(row) => rows.push(row),
             Err(reason) => {
                 bad += 1;
-                eprintln!("{}:{number}: {reason}", path.display());
+                say!("{}:{number}: {reason}", path.display());
             }
         }
     }

@@ -16,6 +16,13 @@ use dart_math::answer::{Checker, Reference};
 use dart_math::{Error, ErrorKind, Result, Verdict};
 use serde_json::{Map, Value};
 
+/// A line on stderr. Where that is full or closed the line is lost, and nothing else.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        let _ = writeln!(io::stderr(), $($words)*);
+    }};
+}
+
 /// Grade answers or whole responses against references.
 ///
 /// Each line of FILE is an object with `reference` and either `answer` (a bare answer) or
@@ -115,6 +122,12 @@ fn run(arguments: &Arguments) -> Result<Totals> {
     };
     let (target, output): (String, Box<dyn Write>) = match &arguments.out {
         Some(path) => {
+            if let (Ok(input), Ok(output)) = (arguments.file.canonicalize(), path.canonicalize())
+                && input == output
+            {
+                let reason = format!("{}: both input and output", path.display());
+                return Err(Error::new(ErrorKind::Settings, reason));
+            }
             let file = File::create(path).map_err(|error| Error::io(path, error))?;
             (path.display().to_string(), Box::new(file))
         }
@@ -167,7 +180,7 @@ fn run(arguments: &Arguments) -> Result<Totals> {
                 object.insert("reason".into(), verdict.reason.into());
             }
             Err(bad) => {
-                eprintln!("{name}:{number}: {}", bad.reason);
+                say!("{name}:{number}: {}", bad.reason);
                 totals.bad += 1;
                 object.insert("id".into(), bad.id);
                 object.insert("equal".into(), false.into());
@@ -196,17 +209,19 @@ fn main() -> ExitCode {
         Ok(totals) => {
             let graded = totals.equal + totals.different;
             let seconds = start.elapsed().as_secs_f64();
-            eprintln!(
+            say!(
                 "{graded} graded in {seconds:.3} s: {} equal, {} not, {} bad rows",
-                totals.equal, totals.different, totals.bad
+                totals.equal,
+                totals.different,
+                totals.bad
             );
             for (rule, (equal, different)) in &totals.rules {
-                eprintln!("  {rule:<14} {equal:>6} equal {different:>6} not");
+                say!("  {rule:<14} {equal:>6} equal {different:>6} not");
             }
             ExitCode::from(u8::from(totals.bad > 0))
         }
         Err(error) => {
-            eprintln!("grade: {error}");
+            say!("grade: {error}");
             ExitCode::from(2)
         }
     }

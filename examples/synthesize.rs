@@ -9,7 +9,7 @@
 mod common;
 
 use std::fs;
-use std::io::{IsTerminal, Write};
+use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -26,6 +26,8 @@ use dart_math::data::{DataSet, arithmetic, pass_rates};
 use dart_math::report::LevelTable;
 use dart_math::{Problem, Settings};
 use indicatif::{ProgressBar, ProgressStyle};
+
+use common::say;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -72,7 +74,7 @@ struct Args {
     #[arg(long, value_name = "N", help_heading = "Strategy")]
     trials: Option<u32>,
     /// The most trials of one problem [default: 256; the preset's: 2048]
-    #[arg(long, value_name = "N", help_heading = "Strategy")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Strategy")]
     max_trials: Option<u32>,
     /// prop2diff: first trials of a problem that tell its difficulty [default: 8]
     #[arg(
@@ -125,6 +127,7 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
     if let Some(directory) = &args.out {
         prepare(directory, args.fresh)?;
     }
+    // Before anything is loaded, and before --fresh removes anything.
     let engine = args.engine.builder()?.build()?;
 
     let cancel = CancelHandle::new();
@@ -148,7 +151,11 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
     if let Some(directory) = &args.out {
         run = run.journal(directory.join(JOURNAL));
     }
-    let outcome = run.build()?.run(&engine, &Checker::default());
+    let run = run.build()?;
+    if let (Some(directory), true) = (&args.out, args.fresh) {
+        clear(directory)?;
+    }
+    let outcome = run.run(&engine, &Checker::default());
     display.bar.finish_and_clear();
     let outcome = outcome.map_err(|error| args.explain(error))?;
 
@@ -156,13 +163,19 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
         && outcome.totals.drawn == 0
         && is_published(directory, &outcome)
     {
-        eprintln!(
+        say!(
             "{} holds this run already, finished, with {} responses: nothing to do \
              (--fresh begins anew)",
             directory.display(),
             outcome.totals.kept
         );
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(error) = &outcome.error
+        && error.kind() == dart_math::ErrorKind::Journal
+    {
+        // Someone else's run: its files are not ours to replace.
+        return Err(error.to_string().into());
     }
     publish(args, &outcome)?;
     summarise(args, &outcome, &engine);
@@ -235,7 +248,7 @@ impl Args {
                 };
                 let (problems, bad) = read(path, on_bad_row)?;
                 if let Some(first) = bad.first() {
-                    eprintln!(
+                    say!(
                         "{}: left out {} bad rows, the first at {first}",
                         path.display(),
                         bad.len()
@@ -263,19 +276,9 @@ impl Args {
 
 /// Makes the directory ready, and refuses one that holds a data set of unknown origin.
 fn prepare(directory: &Path, fresh: bool) -> Result<(), Failure> {
-    let named = |error| dart_math::Error::io(directory, error);
-    fs::create_dir_all(directory).map_err(named)?;
-    let journal = directory.join(JOURNAL);
-    if fresh {
-        for name in [JOURNAL].iter().chain(&FILES) {
-            match fs::remove_file(directory.join(name)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(named(error).into());
-                }
-                _ => {}
-            }
-        }
-    } else if !journal.exists()
+    fs::create_dir_all(directory).map_err(|error| dart_math::Error::io(directory, error))?;
+    if !fresh
+        && !has_header(&directory.join(JOURNAL))
         && let Some(name) = FILES.iter().find(|name| directory.join(name).exists())
     {
         return Err(format!(
@@ -287,6 +290,47 @@ fn prepare(directory: &Path, fresh: bool) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether there is a journal with at least its first line.
+fn has_header(journal: &Path) -> bool {
+    let mut line = Vec::new();
+    fs::File::open(journal).is_ok_and(|file| {
+        let read = BufReader::new(file)
+            .take(1 << 20)
+            .read_until(b'\n', &mut line);
+        read.is_ok() && line.ends_with(b"\n")
+    })
+}
+
+/// Removes an earlier run, unless it is still going on.
+fn clear(directory: &Path) -> Result<(), Failure> {
+    let journal = directory.join(JOURNAL);
+    if let Ok(file) = fs::File::open(&journal)
+        && matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock))
+    {
+        return Err(format!("{}: another run is writing to it", journal.display()).into());
+    }
+    for name in [JOURNAL].iter().chain(&FILES) {
+        let path = directory.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(dart_math::Error::io(&path, error).into());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// How many lines a file of the data set has.
+fn lines(path: &Path) -> Option<u64> {
+    let mut reader = BufReader::new(fs::File::open(path).ok()?);
+    let mut count = 0;
+    while reader.skip_until(b'\n').ok()? > 0 {
+        count += 1;
+    }
+    Some(count)
+}
+
 /// Whether the directory has the files of this very outcome.
 fn is_published(directory: &Path, outcome: &Outcome) -> bool {
     let Ok(bytes) = fs::read(directory.join("manifest.json")) else {
@@ -296,7 +340,22 @@ fn is_published(directory: &Path, outcome: &Outcome) -> bool {
         return false;
     };
     outcome.finished()
-        && FILES.iter().all(|name| directory.join(name).exists())
+        && [
+            ("dataset.jsonl", outcome.totals.kept),
+            ("trials.jsonl", outcome.trials.len() as u64),
+            ("problems.jsonl", outcome.problems.len() as u64),
+        ]
+        .iter()
+        .all(|&(name, rows)| lines(&directory.join(name)) == Some(rows))
+        && [
+            ("trials", outcome.totals.trials),
+            ("correct", outcome.totals.correct),
+            ("kept", outcome.totals.kept),
+        ]
+        .iter()
+        .all(|&(name, count)| {
+            manifest.get("totals").and_then(|totals| totals.get(name)) == Some(&count.into())
+        })
         && manifest.get("stop").and_then(|stop| stop.as_str()) == Some(outcome.stop.name())
         && manifest.get("limits") == Some(&outcome.limits.clone().into())
 }
@@ -339,23 +398,31 @@ fn publish(args: &Args, outcome: &Outcome) -> Result<(), Failure> {
 
 fn summarise(args: &Args, outcome: &Outcome, engine: &dart_math::engine::Engine) {
     let totals = &outcome.totals;
-    eprint!("{}", LevelTable::new(&outcome.problems));
-    eprintln!(
+    say!(
+        "{}",
+        LevelTable::new(&outcome.problems).to_string().trim_end()
+    );
+    say!(
         "{} of {} problems have all they were to get; {} responses kept of {} trials ({} resumed) \
          in {:.1} s",
-        totals.met, totals.problems, totals.kept, totals.trials, totals.resumed, totals.seconds
+        totals.met,
+        totals.problems,
+        totals.kept,
+        totals.trials,
+        totals.resumed,
+        totals.seconds
     );
-    eprintln!("{}", engine.statistics());
+    say!("{}", engine.statistics());
     if !outcome.finished() {
-        eprintln!("{}: what is complete was kept", outcome.stop);
+        say!("{}: what is complete was kept", outcome.stop);
     }
     match &args.out {
-        Some(directory) if outcome.finished() => eprintln!("written to {}", directory.display()),
-        Some(directory) => eprintln!(
+        Some(directory) if outcome.finished() => say!("written to {}", directory.display()),
+        Some(directory) => say!(
             "written to {}; the same command goes on from there",
             directory.display()
         ),
-        None if std::io::stdout().is_terminal() => eprintln!("--out DIR keeps the data set"),
+        None if std::io::stdout().is_terminal() => say!("--out DIR keeps the data set"),
         None => {}
     }
 }
@@ -399,9 +466,10 @@ impl Observer for Display {
             let mut spoken = spoken.lock().unwrap_or_else(|error| error.into_inner());
             if spoken.elapsed() >= Duration::from_secs(10) {
                 *spoken = Instant::now();
-                eprintln!(
+                say!(
                     "{}/{} problems, {message}",
-                    progress.done, progress.problems
+                    progress.done,
+                    progress.problems
                 );
             }
         }

@@ -11,6 +11,15 @@ use dart_math::engine::{Engine, EngineBuilder, Sampling};
 use dart_math::model::{DeviceChoice, DtypeChoice, Model, ModelSource, Template};
 use indicatif::{ProgressBar, ProgressStyle};
 
+/// A line on stderr. Where that is full or closed the line is lost, and nothing else.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+pub(crate) use say;
+
 /// Which model samples, and how.
 #[derive(Debug, Args)]
 pub(crate) struct EngineArgs {
@@ -47,19 +56,39 @@ pub(crate) struct EngineArgs {
     #[arg(long, help_heading = "Sampling", conflicts_with_all = ["temperature", "top_p", "top_k", "min_p"])]
     pub(crate) greedy: bool,
     /// Divides the logits; 0 is greedy [default: 1.0]
-    #[arg(long, value_name = "T", help_heading = "Sampling")]
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        value_name = "T",
+        help_heading = "Sampling"
+    )]
     pub(crate) temperature: Option<f32>,
     /// Keep the most probable tokens whose mass reaches P [default: 0.95]
-    #[arg(long, value_name = "P", help_heading = "Sampling")]
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        value_name = "P",
+        help_heading = "Sampling"
+    )]
     pub(crate) top_p: Option<f32>,
     /// Keep the N most probable tokens
     #[arg(long, value_name = "N", help_heading = "Sampling")]
     pub(crate) top_k: Option<usize>,
     /// Keep the tokens at least P times as probable as the most probable one
-    #[arg(long, value_name = "P", help_heading = "Sampling")]
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        value_name = "P",
+        help_heading = "Sampling"
+    )]
     pub(crate) min_p: Option<f32>,
     /// Makes tokens that were seen less probable; 1 changes nothing
-    #[arg(long, value_name = "R", help_heading = "Sampling")]
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        value_name = "R",
+        help_heading = "Sampling"
+    )]
     pub(crate) repetition_penalty: Option<f32>,
     /// The most tokens of a completion [default: 1024]
     #[arg(long, value_name = "N", help_heading = "Sampling")]
@@ -171,6 +200,7 @@ pub(crate) fn show_log() {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        .log_internal_errors(false)
         .without_time()
         .init();
 }
@@ -181,13 +211,13 @@ pub(crate) fn exit(result: std::result::Result<(), Box<dyn std::error::Error>>) 
         return ExitCode::SUCCESS;
     };
     let mut said = error.to_string();
-    eprintln!("error: {said}");
+    say!("error: {said}");
     let mut cause = error.source();
     while let Some(error) = cause {
         // Many errors end with the words of their cause.
         let words = error.to_string();
         if !said.ends_with(&words) {
-            eprintln!("  caused by: {words}");
+            say!("  caused by: {words}");
         }
         said = words;
         cause = error.source();

@@ -6,7 +6,7 @@
 //! trial drawn again. Everything else that is not as written is refused, by line.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, ErrorKind as IoErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -72,6 +72,19 @@ impl Journal {
             .truncate(false)
             .open(path)
             .map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::new(
+                    ErrorKind::Journal,
+                    format!("{}: another run is writing to it", path.display()),
+                ));
+            }
+            // File systems without locks: a second writer is still noticed by the file's length.
+            Err(TryLockError::Error(error)) => {
+                tracing::debug!(%error, path = %path.display(), "the journal cannot be locked");
+            }
+        }
         let mut lines = Lines {
             reader: BufReader::new(&file),
             path,

@@ -110,9 +110,10 @@ impl DataSet<'_> {
         let mut manifest = Draft::new(directory, "manifest.json")?;
         manifest.manifest(self.manifest)?;
 
+        // All are whole before the first gets its name.
         let drafts = [dataset, trials, problems, manifest].map(Draft::finish);
-        for draft in drafts {
-            draft?.publish()?;
+        for draft in drafts.into_iter().collect::<Result<Vec<_>>>()? {
+            draft.publish()?;
         }
         Ok(())
     }

@@ -14,6 +14,9 @@ use super::{Engine, Sampling, Statistics};
 use crate::model::{Model, Template};
 use crate::{Error, ErrorKind, Result};
 
+/// More threads than any machine runs at once are a slip of the pen.
+const MOST_THREADS: usize = 1024;
+
 /// Settings of an [`Engine`].
 #[must_use]
 pub struct EngineBuilder {
@@ -137,6 +140,12 @@ impl EngineBuilder {
             None => std::thread::available_parallelism().map_or(1, usize::from),
         };
         let threads = positive("threads", threads)?;
+        if threads > MOST_THREADS {
+            return Err(Error::new(
+                ErrorKind::Settings,
+                format!("threads is {threads}, but must be at most {MOST_THREADS}"),
+            ));
+        }
         let max_new_tokens = positive("max_new_tokens", self.max_new_tokens)?;
         if self.stop.iter().any(String::is_empty) {
             return Err(Error::new(

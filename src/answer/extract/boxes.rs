@@ -20,6 +20,24 @@ struct Place<'a> {
 /// Longest stretch of text, in bytes, between two boxes of one list.
 const MAX_GAP: usize = 60;
 
+/// Words after which a sentence corrects or concludes: what follows is another answer, not another
+/// member of a list.
+const TURNS: &[&str] = &[
+    "actually",
+    "answer",
+    "but",
+    "hence",
+    "instead",
+    "no",
+    "not",
+    "rather",
+    "so",
+    "then",
+    "therefore",
+    "thus",
+    "wait",
+];
+
 /// The last box, with those before it that one sentence joins to it.
 pub(super) fn last(text: &str) -> Boxes {
     let (mut places, unclosed) = places(text);
@@ -157,9 +175,11 @@ fn joins(gap: &str) -> bool {
         return false;
     }
     let plain = plain.trim();
-    plain.is_empty()
-        || plain.starts_with([',', ';', '、'])
-        || plain
+    let said = |words: &[&str]| {
+        plain
             .split(|c: char| !c.is_alphabetic())
-            .any(|word| word.eq_ignore_ascii_case("and") || word.eq_ignore_ascii_case("or"))
+            .any(|word| words.iter().any(|known| word.eq_ignore_ascii_case(known)))
+    };
+    !said(TURNS)
+        && (plain.is_empty() || plain.starts_with([',', ';', '、']) || said(&["and", "or"]))
 }
