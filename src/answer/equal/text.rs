@@ -51,7 +51,7 @@ fn words(tokens: &[Token]) -> Vec<String> {
     for token in trimmed(tokens) {
         let letters = match &token.tok {
             Tok::Letter(c) => Some(c.to_string()),
-            Tok::Name(run) | Tok::Word(run) => Some(run.clone()),
+            Tok::Name(run) | Tok::Word(run) => Some(run.to_string()),
             _ => None,
         };
         match letters {

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use smol_str::SmolStr;
+
 /// Bytes of the text that a node was read from.
 pub(crate) type Span = Range<usize>;
 
@@ -58,7 +60,7 @@ pub(crate) enum Relation {
 pub(crate) enum Kind {
     Number(Literal),
     /// A variable or a named constant; accents and indices are part of the name.
-    Symbol(String),
+    Symbol(SmolStr),
     Infinity,
     Neg(Box<Node>),
     /// `±a` where the first is absent, else `a ± b`. The flag says `∓`.
@@ -72,7 +74,7 @@ pub(crate) enum Kind {
     /// Index and radicand.
     Root(Box<Node>, Box<Node>),
     /// A named function and its arguments.
-    Call(String, Vec<Node>),
+    Call(SmolStr, Vec<Node>),
     Factorial(Box<Node>),
     Degree(Box<Node>),
     Percent(Box<Node>),
@@ -102,17 +104,17 @@ pub(crate) enum Kind {
     Cases(Vec<Vec<Node>>),
     Ratio(Vec<Node>),
     /// `d left / d right`.
-    Derivative(String, String),
+    Derivative(SmolStr, SmolStr),
     /// A sum, product, integral or limit: operator, variable, from, to, body.
     Big(Box<Big>),
     Ellipsis,
-    Text(String),
+    Text(SmolStr),
 }
 
 /// A large operator and its parts.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Big {
-    pub(crate) operator: String,
+    pub(crate) operator: SmolStr,
     /// The part below, if any, such as `k=1` or `x \to 0`.
     pub(crate) below: Option<Node>,
     /// The part above, if any.

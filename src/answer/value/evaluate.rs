@@ -373,7 +373,7 @@ fn builder(left: &Node, condition: &Node, budget: &mut Budget) -> Result<Value, 
             _ => Err(Stop::Unknown),
         },
         Value::Reals(reals, Some(variable)) if variable == name => Ok(Value::Reals(reals, None)),
-        Value::Equation(equation) if equation.name.as_ref() == Some(&name) => {
+        Value::Equation(equation) if equation.name.as_deref() == Some(name.as_str()) => {
             if equation.negated {
                 return complement(*equation.value);
             }

@@ -2,6 +2,7 @@
 //! multiplication.
 
 use dashu_ratio::RBig;
+use smol_str::SmolStr;
 
 use super::number;
 use super::poly::{Atom, Monomial, Poly};
@@ -41,7 +42,7 @@ impl Fraction {
 
     /// A variable or named constant.
     pub(crate) fn symbol(name: &str) -> Self {
-        Fraction::atom(Atom::Symbol(name.to_owned()))
+        Fraction::atom(Atom::Symbol(SmolStr::new(name)))
     }
 
     pub(crate) fn is_zero(&self) -> bool {
@@ -49,12 +50,15 @@ impl Fraction {
     }
 
     pub(crate) fn denominator_is_one(&self) -> bool {
-        self.denominator.as_constant().is_some_and(|c| c.is_one())
+        self.denominator.is_one()
     }
 
     /// The value, where it is a rational number.
     pub(crate) fn as_rational(&self) -> Option<RBig> {
         let numerator = self.numerator.as_constant()?;
+        if self.denominator.is_one() {
+            return Some(numerator);
+        }
         let denominator = self.denominator.as_constant()?;
         if denominator.is_zero() {
             return None;
@@ -68,16 +72,14 @@ impl Fraction {
     }
 
     /// Names of the variables in it.
-    pub(crate) fn symbols(&self, out: &mut std::collections::BTreeSet<String>) {
+    pub(crate) fn symbols(&self, out: &mut std::collections::BTreeSet<SmolStr>) {
         self.numerator.symbols(out);
         self.denominator.symbols(out);
     }
 
     /// Whether it holds no variable.
     pub(crate) fn is_constant(&self) -> bool {
-        let mut names = std::collections::BTreeSet::new();
-        self.symbols(&mut names);
-        names.is_empty()
+        self.numerator.is_constant() && self.denominator.is_constant()
     }
 
     pub(crate) fn negate(&self) -> Fraction {
@@ -88,6 +90,9 @@ impl Fraction {
     }
 
     pub(crate) fn add(&self, other: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
+        if self.denominator_is_one() && other.denominator_is_one() {
+            return Ok(self.numerator.add(&other.numerator, budget)?.into());
+        }
         if self.denominator == other.denominator {
             let numerator = self.numerator.add(&other.numerator, budget)?;
             return Fraction::new(numerator, self.denominator.clone(), budget);
@@ -115,6 +120,10 @@ impl Fraction {
     pub(crate) fn divide(&self, other: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
         if other.is_zero() {
             return Err(Stop::Unknown);
+        }
+        if let (Some(top), Some(bottom)) = (self.as_rational(), other.as_rational()) {
+            budget.spend_bits(number::bits(&top) + number::bits(&bottom))?;
+            return Ok(Fraction::rational(top / bottom));
         }
         let numerator = self.numerator.multiply(&other.denominator, budget)?;
         let denominator = self.denominator.multiply(&other.numerator, budget)?;
@@ -183,9 +192,12 @@ impl Fraction {
         if self == other {
             return Ok(true);
         }
+        if let (Some(left), Some(right)) = (self.as_rational(), other.as_rational()) {
+            return Ok(left == right);
+        }
         let left = self.numerator.multiply(&other.denominator, budget)?;
         let right = other.numerator.multiply(&self.denominator, budget)?;
-        Ok(left.add(&right.negate(), budget)?.is_zero())
+        Ok(left.subtract(&right, budget)?.is_zero())
     }
 
     /// Whether this is a constant (rational) multiple of another that is not zero.

@@ -23,7 +23,7 @@ pub(super) fn rational(numerator: i64, denominator: u32) -> RBig {
 }
 
 pub(super) fn call(name: &str, arguments: Vec<Fraction>) -> Fraction {
-    Fraction::atom(Atom::Call(name.to_owned(), arguments))
+    Fraction::atom(Atom::Call(name.into(), arguments))
 }
 
 /// The sign of a real constant, where it is beyond doubt.

@@ -22,6 +22,8 @@ pub(super) use number::{is_negative, whole};
 pub(super) use reals::Reals;
 pub(super) use units::{Unit, word_number};
 
+use smol_str::SmolStr;
+
 /// A number or expression, and how many significant digits it was written with where it was
 /// written as one decimal with a fractional part.
 #[derive(Debug, Clone)]
@@ -66,7 +68,7 @@ pub(crate) enum Value {
     Congruence(Fraction, Fraction, Fraction),
     /// Values with conditions.
     Cases(Vec<Vec<Value>>),
-    Text(String),
+    Text(SmolStr),
 }
 
 /// Two sides that are equal, or are not.

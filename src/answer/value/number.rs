@@ -51,6 +51,20 @@ pub(crate) fn literal(literal: &Literal, budget: &mut Budget) -> Result<RBig, St
     Ok(value)
 }
 
+/// A product; whole numbers and ones, which most are, are not brought to lowest terms again.
+pub(crate) fn multiply(a: &RBig, b: &RBig) -> RBig {
+    if a.is_one() {
+        return b.clone();
+    }
+    if b.is_one() {
+        return a.clone();
+    }
+    if a.is_int() && b.is_int() {
+        return RBig::from(a.numerator() * b.numerator());
+    }
+    a * b
+}
+
 /// A rational to a whole power.
 pub(crate) fn power(base: &RBig, exponent: i64, budget: &mut Budget) -> Result<RBig, Stop> {
     if base.is_zero() && exponent < 0 {

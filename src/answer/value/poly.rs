@@ -4,10 +4,9 @@
 //! Every rewriting here is an identity on the common domain of both sides, so that equal normal
 //! forms prove equality; different ones only fail to.
 
-use std::collections::BTreeMap;
-
 use dashu_int::UBig;
 use dashu_ratio::RBig;
+use smol_str::SmolStr;
 
 use super::fraction::Fraction;
 use super::number;
@@ -17,7 +16,7 @@ use crate::answer::budget::{Budget, Stop};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Atom {
     /// A variable, or a constant that nothing is known of but its name. π is one.
-    Symbol(String),
+    Symbol(SmolStr),
     /// An integer above 1 that is no power; exponents lie between 0 and 1.
     Integer(UBig),
     /// The imaginary unit; its exponent is 1.
@@ -25,7 +24,7 @@ pub(crate) enum Atom {
     /// `base^(monomial)`, of an exponent that is not a number.
     Power(Box<Base>, Monomial),
     /// A function of arguments in normal form.
-    Call(String, Vec<Fraction>),
+    Call(SmolStr, Vec<Fraction>),
     /// A polynomial under a root; exponents lie between 0 and 1.
     Sum(Poly),
 }
@@ -42,9 +41,9 @@ pub(crate) enum Base {
 /// Atoms with their exponents, sorted, none with exponent 0.
 pub(crate) type Monomial = Vec<(Atom, RBig)>;
 
-/// Terms with their coefficients, none of them 0.
+/// Terms with their coefficients, none of them 0, in the order of the monomials.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(crate) struct Poly(pub(crate) BTreeMap<Monomial, RBig>);
+pub(crate) struct Poly(pub(crate) Vec<(Monomial, RBig)>);
 
 /// Most terms of a polynomial.
 const MAX_TERMS: usize = 600;
@@ -57,11 +56,34 @@ impl Poly {
 
     /// One term.
     pub(crate) fn term(monomial: Monomial, coefficient: RBig) -> Self {
-        let mut terms = BTreeMap::new();
-        if !coefficient.is_zero() {
-            terms.insert(monomial, coefficient);
+        if coefficient.is_zero() {
+            return Poly::default();
         }
-        Poly(terms)
+        Poly(vec![(monomial, coefficient)])
+    }
+
+    /// The sum of terms in any order, like ones together.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::Limit`] where too many are left.
+    fn collect(mut terms: Vec<(Monomial, RBig)>) -> Result<Poly, Stop> {
+        let ordered = terms.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        if !ordered {
+            terms.sort_by(|(a, _), (b, _)| a.cmp(b));
+            terms.dedup_by(|(monomial, coefficient), (before, sum)| {
+                let like = monomial == before;
+                if like {
+                    *sum += std::mem::take(coefficient);
+                }
+                like
+            });
+        }
+        terms.retain(|(_, coefficient)| !coefficient.is_zero());
+        if terms.len() > MAX_TERMS {
+            return Err(Stop::Limit);
+        }
+        Ok(Poly(terms))
     }
 
     /// An atom by itself.
@@ -75,56 +97,76 @@ impl Poly {
 
     /// The value of a polynomial without atoms.
     pub(crate) fn as_constant(&self) -> Option<RBig> {
-        match self.0.len() {
-            0 => Some(RBig::ZERO),
-            1 => {
-                let (monomial, coefficient) = self.0.first_key_value()?;
-                monomial.is_empty().then(|| coefficient.clone())
-            }
+        match self.0.as_slice() {
+            [] => Some(RBig::ZERO),
+            [(monomial, coefficient)] if monomial.is_empty() => Some(coefficient.clone()),
             _ => None,
         }
     }
 
-    /// The one term of a polynomial that has just one.
-    pub(crate) fn as_term(&self) -> Option<(&Monomial, &RBig)> {
-        if self.0.len() == 1 {
-            self.0.first_key_value()
-        } else {
-            None
-        }
+    /// Whether it is 1.
+    pub(crate) fn is_one(&self) -> bool {
+        matches!(self.0.as_slice(), [(monomial, coefficient)] if monomial.is_empty() && coefficient.is_one())
     }
 
-    fn insert(&mut self, monomial: Monomial, coefficient: RBig) -> Result<(), Stop> {
-        use std::collections::btree_map::Entry;
-        if coefficient.is_zero() {
-            return Ok(());
+    /// The one term of a polynomial that has just one.
+    pub(crate) fn as_term(&self) -> Option<(&Monomial, &RBig)> {
+        match self.0.as_slice() {
+            [(monomial, coefficient)] => Some((monomial, coefficient)),
+            _ => None,
         }
-        match self.0.entry(monomial) {
-            Entry::Vacant(entry) => {
-                entry.insert(coefficient);
-            }
-            Entry::Occupied(mut entry) => {
-                let sum = entry.get() + coefficient;
-                if sum.is_zero() {
-                    entry.remove();
-                } else {
-                    entry.insert(sum);
-                }
-            }
-        }
-        if self.0.len() > MAX_TERMS {
-            return Err(Stop::Limit);
-        }
-        Ok(())
     }
 
     pub(crate) fn add(&self, other: &Poly, budget: &mut Budget) -> Result<Poly, Stop> {
-        let mut sum = self.clone();
-        for (monomial, coefficient) in &other.0 {
-            budget.spend_bits(number::bits(coefficient))?;
-            sum.insert(monomial.clone(), coefficient.clone())?;
+        self.combine(other, false, budget)
+    }
+
+    pub(crate) fn subtract(&self, other: &Poly, budget: &mut Budget) -> Result<Poly, Stop> {
+        self.combine(other, true, budget)
+    }
+
+    /// `self + other`, or `self - other` where `minus`: both are in order.
+    fn combine(&self, other: &Poly, minus: bool, budget: &mut Budget) -> Result<Poly, Stop> {
+        use std::cmp::Ordering;
+        let mut sum = Vec::with_capacity(self.0.len() + other.0.len());
+        let (mut left, mut right) = (self.0.iter().peekable(), other.0.iter().peekable());
+        let signed = |(monomial, coefficient): &(Monomial, RBig)| {
+            let coefficient = coefficient.clone();
+            (
+                monomial.clone(),
+                if minus { -coefficient } else { coefficient },
+            )
+        };
+        loop {
+            let order = match (left.peek(), right.peek()) {
+                (Some((a, _)), Some((b, _))) => a.cmp(b),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => break,
+            };
+            match order {
+                Ordering::Less => sum.extend(left.next().cloned()),
+                Ordering::Greater => {
+                    if let Some(term) = right.next() {
+                        budget.spend_bits(number::bits(&term.1))?;
+                        sum.push(signed(term));
+                    }
+                }
+                Ordering::Equal => {
+                    if let (Some((monomial, a)), Some((_, b))) = (left.next(), right.next()) {
+                        budget.spend_bits(number::bits(b))?;
+                        let total = if minus { a - b } else { a + b };
+                        if !total.is_zero() {
+                            sum.push((monomial.clone(), total));
+                        }
+                    }
+                }
+            }
         }
-        Ok(sum)
+        if sum.len() > MAX_TERMS {
+            return Err(Stop::Limit);
+        }
+        Ok(Poly(sum))
     }
 
     pub(crate) fn negate(&self) -> Poly {
@@ -137,38 +179,56 @@ impl Poly {
     }
 
     pub(crate) fn scale(&self, factor: &RBig, budget: &mut Budget) -> Result<Poly, Stop> {
-        let mut product = Poly::default();
+        if factor.is_zero() {
+            return Ok(Poly::default());
+        }
+        if factor.is_one() {
+            return Ok(self.clone());
+        }
+        let mut product = Vec::with_capacity(self.0.len());
         for (monomial, coefficient) in &self.0 {
             budget.spend_bits(number::bits(coefficient) + number::bits(factor))?;
-            product.insert(monomial.clone(), coefficient * factor)?;
+            product.push((monomial.clone(), number::multiply(coefficient, factor)));
         }
-        Ok(product)
+        Ok(Poly(product))
     }
 
     pub(crate) fn multiply(&self, other: &Poly, budget: &mut Budget) -> Result<Poly, Stop> {
+        for (constant, poly) in [(self, other), (other, self)] {
+            match constant.0.as_slice() {
+                [] => return Ok(Poly::default()),
+                [(monomial, factor)] if monomial.is_empty() => return poly.scale(factor, budget),
+                _ => {}
+            }
+        }
         budget.enter()?;
-        let mut product = Poly::default();
+        let mut product: Vec<(Monomial, RBig)> = Vec::with_capacity(self.0.len() * other.0.len());
         for (left, a) in &self.0 {
             for (right, b) in &other.0 {
                 budget.spend_bits(number::bits(a) + number::bits(b))?;
                 budget.spend(weight(left) + weight(right))?;
                 let (monomial, factor, extra) = multiply_monomials(left, right, budget)?;
-                let coefficient = a * b * factor;
+                let mut coefficient = number::multiply(a, b);
+                if !factor.is_one() {
+                    coefficient = number::multiply(&coefficient, &factor);
+                }
                 if extra.is_empty() {
-                    product.insert(monomial, coefficient)?;
+                    product.push((monomial, coefficient));
                 } else {
                     let mut term = Poly::term(monomial, coefficient);
                     for poly in extra {
                         term = term.multiply(&poly, budget)?;
                     }
-                    for (monomial, coefficient) in term.0 {
-                        product.insert(monomial, coefficient)?;
-                    }
+                    product.extend(term.0);
                 }
+            }
+            // Like terms together before there are too many to keep.
+            if product.len() > 4 * MAX_TERMS {
+                product = Poly::collect(product)?.0;
             }
         }
         budget.leave();
-        Ok(product)
+        Poly::collect(product)
     }
 
     pub(crate) fn power(&self, exponent: u32, budget: &mut Budget) -> Result<Poly, Stop> {
@@ -199,7 +259,7 @@ impl Poly {
     pub(crate) fn content(&self, budget: &mut Budget) -> Result<RBig, Stop> {
         let mut numerator = UBig::ZERO;
         let mut denominator = UBig::ONE;
-        for coefficient in self.0.values() {
+        for (_, coefficient) in &self.0 {
             numerator = number::gcd(&numerator.into(), coefficient.numerator(), budget)?;
             let common = number::gcd(
                 &denominator.clone().into(),
@@ -213,7 +273,9 @@ impl Poly {
 
     /// The coefficient of the greatest monomial.
     pub(crate) fn leading(&self) -> Option<(&Monomial, &RBig)> {
-        self.0.last_key_value()
+        self.0
+            .last()
+            .map(|(monomial, coefficient)| (monomial, coefficient))
     }
 
     /// The quotient where `other` divides this polynomial without a rest.
@@ -222,7 +284,7 @@ impl Poly {
             return Err(Stop::Unknown);
         };
         let mut rest = self.clone();
-        let mut quotient = Poly::default();
+        let mut quotient = Vec::new();
         let mut rounds = 0;
         while let Some((monomial, value)) = rest.leading() {
             rounds += 1;
@@ -236,19 +298,25 @@ impl Poly {
             budget.spend_bits(number::bits(&value))?;
             let term = Poly::term(monomial.clone(), value.clone());
             let before = rest.leading().map(|(m, _)| m.clone());
-            rest = rest.add(&term.multiply(other, budget)?.negate(), budget)?;
+            rest = rest.subtract(&term.multiply(other, budget)?, budget)?;
             // Atoms with relations (roots) may bring a monomial back: then it does not divide.
             if rest.leading().map(|(m, _)| m.clone()) >= before {
                 return Ok(None);
             }
-            quotient.insert(monomial, value)?;
+            quotient.push((monomial, value));
         }
-        Ok(Some(quotient))
+        Poly::collect(quotient).map(Some)
+    }
+
+    /// Whether it holds no variable.
+    pub(crate) fn is_constant(&self) -> bool {
+        let mut atoms = self.0.iter().flat_map(|(monomial, _)| monomial);
+        atoms.all(|(atom, _)| atom.is_constant())
     }
 
     /// Names of the variables, in order.
-    pub(crate) fn symbols(&self, out: &mut std::collections::BTreeSet<String>) {
-        for monomial in self.0.keys() {
+    pub(crate) fn symbols(&self, out: &mut std::collections::BTreeSet<SmolStr>) {
+        for (monomial, _) in &self.0 {
             for (atom, _) in monomial {
                 atom.symbols(out);
             }
@@ -257,7 +325,24 @@ impl Poly {
 }
 
 impl Atom {
-    fn symbols(&self, out: &mut std::collections::BTreeSet<String>) {
+    /// Whether it holds no variable.
+    fn is_constant(&self) -> bool {
+        match self {
+            Atom::Symbol(name) => name == "π",
+            Atom::Integer(_) | Atom::Imaginary => true,
+            Atom::Power(base, exponent) => {
+                let base = match &**base {
+                    Base::Euler => true,
+                    Base::Atom(base) => base.is_constant(),
+                };
+                base && exponent.iter().all(|(atom, _)| atom.is_constant())
+            }
+            Atom::Call(_, arguments) => arguments.iter().all(Fraction::is_constant),
+            Atom::Sum(poly) => poly.is_constant(),
+        }
+    }
+
+    fn symbols(&self, out: &mut std::collections::BTreeSet<SmolStr>) {
         match self {
             Atom::Symbol(name) if name == "π" => {}
             Atom::Symbol(name) => {
@@ -301,7 +386,10 @@ fn divide_monomials(left: &Monomial, right: &Monomial) -> Option<Monomial> {
 
 /// How much work a monomial is to compare and copy: its atoms with everything inside them.
 fn weight(monomial: &Monomial) -> usize {
-    let terms = |poly: &Poly| poly.0.keys().map(|term| 1 + weight(term)).sum::<usize>();
+    let terms = |poly: &Poly| {
+        let terms = poly.0.iter();
+        terms.map(|(term, _)| 1 + weight(term)).sum::<usize>()
+    };
     let atom = |atom: &Atom| match atom {
         Atom::Symbol(_) | Atom::Integer(_) | Atom::Imaginary => 0,
         Atom::Power(_, exponent) => weight(exponent),

@@ -115,7 +115,7 @@ impl Fraction {
     fn sum_power(&self, exponent: &RBig, budget: &mut Budget) -> Result<Fraction, Stop> {
         if let Some(n) = number::small(exponent) {
             if n > MAX_EXPANDED && self.numerator.0.len() > 1 {
-                let atoms: usize = self.numerator.0.keys().map(Vec::len).sum();
+                let atoms: usize = self.numerator.0.iter().map(|(term, _)| term.len()).sum();
                 if atoms > 2 || n > 200 {
                     return Err(Stop::Limit);
                 }
@@ -374,15 +374,13 @@ fn rational_square_root(value: &RBig) -> Option<RBig> {
 
 /// `√(a + b√c) = √((a+r)/2) ± √((a-r)/2)` with `r² = a² - b²c`, where `r` is rational.
 fn denest(poly: &Poly, budget: &mut Budget) -> Result<Option<Poly>, Stop> {
-    if poly.0.len() != 2 {
+    // The constant term comes first.
+    let [(one, a), (surd, b)] = poly.0.as_slice() else {
+        return Ok(None);
+    };
+    if !one.is_empty() {
         return Ok(None);
     }
-    let Some(a) = poly.0.get(&Monomial::new()) else {
-        return Ok(None);
-    };
-    let Some((surd, b)) = poly.0.iter().find(|(monomial, _)| !monomial.is_empty()) else {
-        return Ok(None);
-    };
     let half = RBig::from_parts(IBig::ONE, UBig::from(2u8));
     let mut c = RBig::ONE;
     for (atom, exponent) in surd {

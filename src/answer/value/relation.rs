@@ -42,7 +42,9 @@ pub(super) fn solve(
             let mut inside = BTreeSet::new();
             term.symbols(&mut inside);
             let label = match monomial.as_slice() {
-                [(Atom::Symbol(name), one)] if one.is_one() && name != "π" => Some(name.clone()),
+                [(Atom::Symbol(name), one)] if one.is_one() && name != "π" => {
+                    Some(name.to_string())
+                }
                 [(Atom::Call(name, arguments), one)] if one.is_one() => match name.as_str() {
                     "f" | "g" | "F" | "G" | "W" => arguments.first().and_then(called(name)),
                     _ => None,
@@ -252,7 +254,7 @@ pub(super) fn equation(
 /// `|AB|`, a quotient or ratio of such lengths.
 pub(super) fn label(node: &Node) -> Option<String> {
     match &node.kind {
-        Kind::Symbol(name) if !matches!(name.as_str(), "π" | "e" | "i") => Some(name.clone()),
+        Kind::Symbol(name) if !matches!(name.as_str(), "π" | "e" | "i") => Some(name.to_string()),
         Kind::Text(name) => Some(name.to_lowercase()),
         Kind::Call(name, arguments) => {
             let known = matches!(name.as_str(), "f" | "g" | "F" | "G" | "W" | "abs")
@@ -305,7 +307,7 @@ pub(super) fn label(node: &Node) -> Option<String> {
 /// An argument in a label: a name or a whole number.
 pub(super) fn argument(node: &Node) -> Option<String> {
     match &node.kind {
-        Kind::Symbol(name) => Some(name.clone()),
+        Kind::Symbol(name) => Some(name.to_string()),
         Kind::Number(literal) if literal.is_whole() => Some(literal.whole.clone()),
         _ => None,
     }

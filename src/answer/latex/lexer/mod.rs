@@ -5,6 +5,8 @@
 mod number;
 mod unicode;
 
+use smol_str::SmolStr;
+
 use super::tree::{Literal, Span};
 use super::words::{self, Run};
 use crate::answer::budget::{Budget, Stop};
@@ -14,23 +16,23 @@ use crate::answer::budget::{Budget, Stop};
 pub(crate) enum Tok {
     Number(Literal),
     /// A command by its canonical name, without the backslash.
-    Command(String),
+    Command(SmolStr),
     /// A one-letter variable.
     Letter(char),
     /// A name of several letters, such as `AB`.
-    Name(String),
+    Name(SmolStr),
     /// A word in plain text.
-    Word(String),
+    Word(SmolStr),
     /// Upright text from `\text{…}` and its like, trimmed.
-    Text(String),
+    Text(SmolStr),
     /// Punctuation and operators.
     Symbol(char),
     /// A currency sign.
     Currency(char),
     /// `\\`.
     NewLine,
-    Begin(String),
-    End(String),
+    Begin(SmolStr),
+    End(SmolStr),
     /// A character that no mathematics is written with.
     Unknown(char),
 }
@@ -119,7 +121,7 @@ impl<'a> Lexer<'a> {
     }
 
     fn command(&mut self, name: &str, len: usize) {
-        self.push(Tok::Command(name.to_owned()), self.at + len);
+        self.push(Tok::Command(name.into()), self.at + len);
     }
 
     fn run(&mut self, budget: &mut Budget, nested: u32) -> Result<(), Stop> {
@@ -195,7 +197,7 @@ impl<'a> Lexer<'a> {
         if let Some(c) = run.chars().next().filter(|_| run.len() == 1) {
             self.push(Tok::Letter(c), end);
         } else if let Some(command) = words::bare_command(run) {
-            self.push(Tok::Command(command.to_owned()), end);
+            self.push(Tok::Command(command.into()), end);
         } else {
             // A short run beside a word is a word: `grams of wax`.
             let is_word = |run: &str| words::read_run(run) == Run::Word;
@@ -217,13 +219,13 @@ impl<'a> Lexer<'a> {
                 words::read_run(run)
             };
             match kind {
-                Run::Word => self.push(Tok::Word(run.to_owned()), end),
-                Run::Name => self.push(Tok::Name(run.to_owned()), end),
+                Run::Word => self.push(Tok::Word(run.into()), end),
+                Run::Name => self.push(Tok::Name(run.into()), end),
                 Run::Product => {
                     // `2pi r` and `sinx`: a known name in front, then one letter.
                     for name in ["sin", "cos", "tan", "ln", "log", "pi", "sqrt"] {
                         if run.len() == name.len() + 1 && run.starts_with(name) {
-                            self.push(Tok::Command(name.to_owned()), self.at + name.len());
+                            self.push(Tok::Command(name.into()), self.at + name.len());
                             break;
                         }
                     }
@@ -320,10 +322,10 @@ impl<'a> Lexer<'a> {
                                 close = past;
                             }
                         }
-                        self.push(Tok::Begin(environment), close);
+                        self.push(Tok::Begin(environment.into()), close);
                     } else {
                         self.environments = self.environments.saturating_sub(1);
-                        self.push(Tok::End(environment), close);
+                        self.push(Tok::End(environment.into()), close);
                     }
                     return Ok(());
                 }
@@ -438,8 +440,8 @@ impl<'a> Lexer<'a> {
         let plain = plain.trim();
         let known = words::canonical(plain);
         if name.starts_with("operatorname") || is_known(known) && plain.len() > 1 {
-            let command = words::bare_command(plain).unwrap_or(known).to_owned();
-            self.push(Tok::Command(command), close);
+            let command = words::bare_command(plain).unwrap_or(known);
+            self.push(Tok::Command(command.into()), close);
             return Ok(());
         }
         // Mathematics inside upright text: `\text{13}`, `\mathrm{e}^{2}`, `\textbf{(D)}`.
@@ -479,7 +481,7 @@ impl<'a> Lexer<'a> {
                 self.spaced = true;
             }
             _ => {
-                self.push(Tok::Text(plain.to_owned()), close);
+                self.push(Tok::Text(plain.into()), close);
             }
         }
         Ok(())

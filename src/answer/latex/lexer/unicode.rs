@@ -171,7 +171,7 @@ impl Lexer<'_> {
                 .find(|c: char| !c.is_alphabetic() || c.is_ascii())
                 .unwrap_or(rest.len());
             let word = rest[..end].to_owned();
-            self.push(Tok::Word(word), self.at + end);
+            self.push(Tok::Word(word.into()), self.at + end);
         } else {
             self.push(Tok::Unknown(c), self.at + len);
         }

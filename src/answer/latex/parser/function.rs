@@ -1,5 +1,7 @@
 //! Functions with their arguments, environments such as matrices, and large operators.
 
+use smol_str::{SmolStr, format_smolstr};
+
 use super::{Infix, Parsed, Parser, connective, mixed, power, product};
 use crate::answer::budget::Stop;
 use crate::answer::latex::lexer::Tok;
@@ -23,7 +25,7 @@ impl Parser<'_, '_> {
             }
         }
         let mut arguments = self.function_argument()?;
-        let mut name = name.to_owned();
+        let mut name = SmolStr::new(name);
         if let Some(base) = base {
             if name != "log" {
                 return Err(Stop::Unknown);
@@ -38,7 +40,7 @@ impl Parser<'_, '_> {
             if minus_one {
                 let arc = match name.as_str() {
                     "sin" | "cos" | "tan" | "cot" | "sec" | "csc" | "sinh" | "cosh" | "tanh" => {
-                        format!("arc{name}")
+                        format_smolstr!("arc{name}")
                     }
                     _ => return Err(Stop::Unknown),
                 };
@@ -198,7 +200,7 @@ impl Parser<'_, '_> {
         let body = self.expression(least)?;
         let end = body.span.end;
         let big = Big {
-            operator: name.to_owned(),
+            operator: name.into(),
             below,
             above,
             body,

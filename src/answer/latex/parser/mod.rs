@@ -502,7 +502,7 @@ fn mixed(left: &Node, right: &Node) -> Option<Node> {
 /// The letters of a name, where a node is no more than that.
 fn plain_name(node: &Node) -> Option<String> {
     match &node.kind {
-        Kind::Symbol(name) | Kind::Text(name) => Some(name.clone()),
+        Kind::Symbol(name) | Kind::Text(name) => Some(name.to_string()),
         Kind::Number(literal) if literal.is_whole() => Some(literal.whole.clone()),
         Kind::Mul(factors) => factors.iter().map(plain_name).collect(),
         _ => None,

@@ -1,5 +1,7 @@
 //! Where an operand stands: numbers, names, brackets, sets, and commands with their arguments.
 
+use smol_str::{SmolStr, format_smolstr};
+
 use super::{Parsed, Parser, connective, plain_name, power};
 use crate::answer::budget::Stop;
 use crate::answer::latex::lexer::Tok;
@@ -20,7 +22,7 @@ impl<'t> Parser<'t, '_> {
             }
             Tok::Letter(c) => {
                 self.at += 1;
-                self.applied(c.to_string(), span)
+                self.applied(letter(*c), span)
             }
             Tok::Name(name) | Tok::Word(name) | Tok::Text(name) => {
                 let is_text = !matches!(tok, Tok::Name(_));
@@ -32,7 +34,7 @@ impl<'t> Parser<'t, '_> {
                     return Ok(node(Kind::Symbol(name.clone())));
                 }
                 // Words up to the next token that is no word are one text.
-                let mut words = name.clone();
+                let mut words = name.to_string();
                 let mut end = span.end;
                 while let Some(Tok::Word(more) | Tok::Text(more)) = self.peek() {
                     if connective(more).is_some() {
@@ -44,7 +46,7 @@ impl<'t> Parser<'t, '_> {
                     end = self.span().end;
                     self.at += 1;
                 }
-                Ok(Node::new(Kind::Text(words), span.start..end))
+                Ok(Node::new(Kind::Text(words.into()), span.start..end))
             }
             Tok::Currency(sign) => {
                 self.at += 1;
@@ -96,19 +98,18 @@ impl<'t> Parser<'t, '_> {
     }
 
     /// A name that may be a function of what follows in brackets: `f(x)`, `f'(x)`.
-    pub(super) fn applied(&mut self, mut name: String, span: Span) -> Parsed {
+    pub(super) fn applied(&mut self, mut name: SmolStr, span: Span) -> Parsed {
         if matches!(name.as_str(), "f" | "g" | "F" | "G" | "W") {
             let letter = name.clone();
             let before = self.at;
             while self.eat('\'') {
                 self.budget.spend(1)?;
-                name.push('\'');
+                name = format_smolstr!("{name}'");
             }
             if self.is_symbol('_') && matches!(self.peek_at(2), Some(Tok::Symbol('('))) {
                 self.at += 1;
                 let index = self.index()?;
-                name.push('_');
-                name.push_str(&index);
+                name = format_smolstr!("{name}_{index}");
             }
             let braced = self.is_symbol('{') && matches!(self.peek_at(1), Some(Tok::Symbol('(')));
             if self.is_symbol('(') || braced {
@@ -342,7 +343,10 @@ impl<'t> Parser<'t, '_> {
             ("mathbf" | "boldsymbol" | "bm" | "mathit" | "pmb", Kind::Number(_)) => Ok(inner),
             (_, Kind::Symbol(_) | Kind::Mul(_) | Kind::Text(_) | Kind::Number(_)) => {
                 let letters = plain_name(&inner).ok_or(Stop::Unknown)?;
-                Ok(Node::new(Kind::Symbol(format!("{name} {letters}")), span))
+                Ok(Node::new(
+                    Kind::Symbol(format_smolstr!("{name} {letters}")),
+                    span,
+                ))
             }
             _ => Err(Stop::Unknown),
         }
@@ -358,7 +362,7 @@ impl<'t> Parser<'t, '_> {
             _ => false,
         };
         let name = |ahead| match self.peek_at(ahead) {
-            Some(Tok::Letter(c)) => Some(c.to_string()),
+            Some(Tok::Letter(c)) => Some(letter(*c)),
             Some(Tok::Command(name)) if name != "partial" => Some(name.clone()),
             _ => None,
         };
@@ -369,7 +373,7 @@ impl<'t> Parser<'t, '_> {
             // `\frac{d}{dx}` in front of what it acts on.
             let below = name(5)?;
             self.at += 7;
-            return Some(Kind::Derivative(String::new(), below));
+            return Some(Kind::Derivative(SmolStr::default(), below));
         }
         if is_close(3) && is_open(4) && is_d(5) && is_close(7) {
             let (above, below) = (name(2)?, name(6)?);
@@ -400,7 +404,7 @@ impl<'t> Parser<'t, '_> {
             Some(Tok::Letter(_) | Tok::Name(_) | Tok::Text(_) | Tok::Word(_)) => {
                 let span = self.span();
                 let kind = match self.peek() {
-                    Some(Tok::Letter(c)) => Kind::Symbol(c.to_string()),
+                    Some(Tok::Letter(c)) => Kind::Symbol(letter(*c)),
                     Some(Tok::Name(name)) => Kind::Symbol(name.clone()),
                     Some(Tok::Text(text) | Tok::Word(text)) => Kind::Text(text.clone()),
                     _ => return Err(Stop::Unknown),
@@ -459,4 +463,9 @@ impl<'t> Parser<'t, '_> {
         }
         Ok(text.trim_end().to_owned())
     }
+}
+
+/// A letter as a name.
+fn letter(c: char) -> SmolStr {
+    SmolStr::from_iter([c])
 }

@@ -1,5 +1,7 @@
 //! What stands behind an operand: powers, indices, primes, signs and units.
 
+use smol_str::format_smolstr;
+
 use super::{Parsed, Parser, connective};
 use crate::answer::budget::Stop;
 use crate::answer::latex::lexer::Tok;
@@ -84,7 +86,10 @@ impl Parser<'_, '_> {
     pub(super) fn primed(&mut self, left: Node, primes: usize, span: Span) -> Parsed {
         let marks = "'".repeat(primes.min(8));
         match left.kind {
-            Kind::Symbol(name) => Ok(Node::new(Kind::Symbol(name + &marks), span)),
+            Kind::Symbol(name) => Ok(Node::new(
+                Kind::Symbol(format_smolstr!("{name}{marks}")),
+                span,
+            )),
             _ => Err(Stop::Unknown),
         }
     }
@@ -95,11 +100,17 @@ impl Parser<'_, '_> {
         match left.kind {
             Kind::Symbol(name) => {
                 let index = self.index()?;
-                Ok(Node::new(Kind::Symbol(format!("{name}_{index}")), span))
+                Ok(Node::new(
+                    Kind::Symbol(format_smolstr!("{name}_{index}")),
+                    span,
+                ))
             }
             Kind::Text(name) => {
                 let index = self.index()?;
-                Ok(Node::new(Kind::Symbol(format!("{name}_{index}")), span))
+                Ok(Node::new(
+                    Kind::Symbol(format_smolstr!("{name}_{index}")),
+                    span,
+                ))
             }
             Kind::Number(literal) if literal.is_whole() => {
                 let index = self.script()?;
