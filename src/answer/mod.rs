@@ -126,6 +126,27 @@ impl Checker {
         self.reference(reference).grade(response)
     }
 
+    /// Grades many responses, each with its reference, on rayon's threads. Verdicts come in the
+    /// order of the pairs and are those that [`grade`](Self::grade) gives one by one.
+    ///
+    /// ```
+    /// use dart_math::answer::Checker;
+    ///
+    /// let pairs = [("72", r"So it is \boxed{72}."), ("0.5", "The answer is 1/3.")];
+    /// let verdicts = Checker::default().grade_batch(&pairs);
+    /// assert!(verdicts[0].equal && !verdicts[1].equal);
+    /// ```
+    pub fn grade_batch<R, A>(&self, pairs: &[(R, A)]) -> Vec<Verdict>
+    where
+        R: AsRef<str> + Sync,
+        A: AsRef<str> + Sync,
+    {
+        use rayon::prelude::*;
+        let grade =
+            |(reference, response): &(R, A)| self.grade(reference.as_ref(), response.as_ref());
+        pairs.par_iter().map(grade).collect()
+    }
+
     /// Reads a reference once, to grade many responses against it.
     ///
     /// ```
@@ -197,6 +218,13 @@ impl Reference {
                 reason: Cow::Borrowed(reason),
             },
         }
+    }
+
+    /// Grades many responses against this reference, on rayon's threads, in their order.
+    pub fn grade_batch<A: AsRef<str> + Sync>(&self, responses: &[A]) -> Vec<Verdict> {
+        use rayon::prelude::*;
+        let responses = responses.par_iter();
+        responses.map(|text| self.grade(text.as_ref())).collect()
     }
 
     fn compare(&self, answer: String) -> Verdict {
