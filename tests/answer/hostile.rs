@@ -1,0 +1,70 @@
+//! Texts made to take long, nest deep or overflow. The work of each is bounded by counted steps:
+//! these tests end quickly, in a thread with a small stack, or they do not end.
+
+use dart_math::answer::Checker;
+
+use crate::hostile_texts::hostile_texts;
+
+/// Runs a check where deep recursion would overflow.
+fn with_small_stack(check: impl FnOnce() + Send + 'static) {
+    std::thread::Builder::new()
+        .stack_size(2 * 1024 * 1024)
+        .spawn(check)
+        .unwrap()
+        .join()
+        .unwrap();
+}
+
+#[test]
+fn every_pair_of_neighbours_is_decided_the_same_in_both_orders() {
+    with_small_stack(|| {
+        let checker = Checker::builder().lenient(true).build();
+        let texts = hostile_texts();
+        for (index, text) in texts.iter().enumerate() {
+            let _ = checker.grade("1", text);
+            let neighbour = &texts[(index + 1) % texts.len()];
+            let verdict = checker.equal(text, neighbour);
+            let back = checker.equal(neighbour, text);
+            assert_eq!(verdict.equal, back.equal, "{index}: not symmetric");
+        }
+    });
+}
+
+/// What cannot be worked out within the bounds says so; it is not taken for something else.
+#[test]
+fn none_is_taken_for_a_number() {
+    with_small_stack(|| {
+        let checker = Checker::default();
+        let texts = hostile_texts();
+        let mut wrong = Vec::new();
+        let mut undecided = 0;
+        for text in &texts {
+            for number in ["7", "-3", "41.5"] {
+                for verdict in [checker.equal(text, number), checker.equal(number, text)] {
+                    undecided += usize::from(verdict.rule == "undecided");
+                    let known = matches!(
+                        &*verdict.rule,
+                        "undecided" | "text" | "unread" | "kind" | "number" | "expression" | "list"
+                    );
+                    if verdict.equal || !known {
+                        wrong.push(format!(
+                            "{:.60} vs {number}: {verdict}",
+                            text.escape_debug()
+                        ));
+                    }
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+        assert!(undecided > 6 * 20, "only {undecided} were undecided");
+    });
+}
+
+#[test]
+fn memory_for_a_long_text_is_not_kept() {
+    let checker = Checker::default();
+    let long = "7".repeat(1_000_000);
+    let verdict = checker.equal(&long, &format!("{long}0"));
+    assert_eq!((verdict.equal, &*verdict.rule), (false, "undecided"));
+    assert!(checker.equal(&long, &long).equal);
+}

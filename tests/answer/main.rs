@@ -1,0 +1,23 @@
+//! The answer checker from outside: fixtures by rule, properties, hostile and fuzzed texts, the
+//! examples of its guide, and the labelled rows where they are present.
+#![allow(clippy::unwrap_used)]
+
+mod expression;
+mod fixtures;
+mod fuzzed;
+mod grading;
+mod guide;
+mod hostile;
+mod hostile_texts;
+mod labelled;
+mod neighbours;
+mod pieces;
+mod properties;
+mod rewrites;
+
+use std::path::PathBuf;
+
+/// A file or folder of the repository.
+fn repository(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
+}
