@@ -1,0 +1,39 @@
+//! Two texts with a byte 1 between them: the same verdict in both orders and twice, and each side
+//! equals itself. Bytes from 128 stand for pieces that answers are written in, so that few
+//! bytes make much mathematics.
+#![no_main]
+
+use dart_math::answer::Checker;
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../tests/answer/pieces.rs"]
+mod pieces;
+
+/// The text of a unit.
+fn text(data: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * data.len());
+    for &byte in data {
+        match usize::from(byte).checked_sub(128) {
+            None => text.push(char::from(byte)),
+            Some(index) => text.push_str(pieces::PIECES[index % pieces::PIECES.len()]),
+        }
+    }
+    text
+}
+
+fuzz_target!(|data: &[u8]| {
+    let text = text(data);
+    let (left, right) = text.split_once('\u{1}').unwrap_or((&text, "1"));
+    let checker = Checker::default();
+    let verdict = checker.equal(left, right);
+    let back = checker.equal(right, left);
+    assert_eq!(
+        verdict.equal, back.equal,
+        "{left:?} vs {right:?}: {verdict}; the other way {back}"
+    );
+    assert_eq!(verdict, checker.equal(left, right), "not the same twice");
+    for side in [left, right] {
+        let itself = checker.equal(side, side);
+        assert!(itself.equal || itself.rule == "empty", "{side:?} is not itself: {itself}");
+    }
+});
