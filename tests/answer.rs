@@ -67,6 +67,11 @@ fn expressions() {
 }
 
 #[test]
+fn numeric() {
+    check("numeric.txt");
+}
+
+#[test]
 fn percent_and_units() {
     check("percent_units.txt");
 }

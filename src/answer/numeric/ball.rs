@@ -2,12 +2,12 @@
 //! holds all results for operands in the balls given: what rounding may take away goes into the
 //! radius.
 
-use dashu_base::{Abs, BitTest, Sign, SquareRoot};
+use dashu_base::{Abs, BitTest, PowerOfTwo, Sign, SquareRoot};
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
-use super::magnitude::Magnitude;
 use super::Fail;
+use super::magnitude::Magnitude;
 
 /// Numbers of `2^±LARGEST` and beyond are not computed with.
 const LARGEST: i64 = 1 << 40;
@@ -106,14 +106,6 @@ impl Ball {
     pub(super) fn widen(mut self, by: Magnitude) -> Ball {
         self.radius = self.radius.add(by);
         self
-    }
-
-    /// The midpoint alone.
-    pub(super) fn midpoint(&self) -> Ball {
-        Ball {
-            radius: Magnitude::ZERO,
-            ..self.clone()
-        }
     }
 
     /// Whether it is one number.
@@ -231,13 +223,11 @@ impl Ball {
         if lower.is_zero() {
             return Err(Fail::Unclear);
         }
-        let shift =
-            (bits + 3 + other.mid.bit_len()).saturating_sub(self.mid.bit_len());
+        let shift = (bits + 3 + other.mid.bit_len()).saturating_sub(self.mid.bit_len());
         let quotient = (&self.mid << shift) / &other.mid;
         let exponent = self.exponent - other.exponent - shift as i64;
-        let exact = self.is_exact()
-            && other.is_exact()
-            && &quotient * &other.mid == &self.mid << shift;
+        let exact =
+            self.is_exact() && other.is_exact() && &quotient * &other.mid == &self.mid << shift;
         if exact {
             return Ball::new(quotient, exponent, Magnitude::ZERO, bits);
         }

@@ -6,6 +6,7 @@ use super::Fail;
 use super::ball::Ball;
 use super::complex::Complex;
 use super::elementary::{Constants, arc_tangent, exponential, logarithm};
+use super::magnitude::Magnitude;
 use crate::answer::budget::Budget;
 
 /// Largest number whose factorial is multiplied out, and that is chosen from.
@@ -28,7 +29,7 @@ pub(super) fn real(
         [a, m] if name == "mod" => {
             // a - m·⌊a/m⌋.
             let whole = the_floor(&a.divide(m, bits)?)?;
-            let whole = Ball::new(whole, 0, super::magnitude::Magnitude::ZERO, bits)?;
+            let whole = Ball::new(whole, 0, Magnitude::ZERO, bits)?;
             a.subtract(&m.multiply(&whole, bits)?, bits)
         }
         [x, n] if name == "^" => power(x, n, bits, constants),
@@ -46,19 +47,6 @@ pub(super) fn real(
                 best = twice.shift(-1, bits)?;
             }
             Ok(best)
-        }
-        [first, rest @ ..] if matches!(name, "gcd" | "lcm") => {
-            let mut result = small(first)?.unsigned_abs();
-            for next in rest {
-                let next = small(next)?.unsigned_abs();
-                let common = greatest_common(result, next);
-                result = match (name, common) {
-                    ("gcd", _) => common,
-                    (_, 0) => 0,
-                    _ => (result / common).checked_mul(next).ok_or(Fail::Unknown)?,
-                };
-            }
-            Ok(Ball::whole(i64::try_from(result).map_err(|_| Fail::Unknown)?))
         }
         _ => Err(Fail::Unknown),
     }
@@ -100,7 +88,10 @@ fn of_one(
                 return Err(Fail::Unclear);
             };
             let size = x.absolute();
-            let root = size.multiply(&size, inner)?.add(&one, inner)?.root(2, inner)?;
+            let root = size
+                .multiply(&size, inner)?
+                .add(&one, inner)?
+                .root(2, inner)?;
             let value = logarithm(&size.add(&root, inner)?, bits, constants)?;
             Ok(if sign < 0 { value.negate() } else { value })
         }
@@ -132,10 +123,10 @@ fn of_one(
                 _ => two.divide(&difference, bits),
             }
         }
-        "floor" => Ball::new(the_floor(x)?, 0, super::magnitude::Magnitude::ZERO, bits),
+        "floor" => Ball::new(the_floor(x)?, 0, Magnitude::ZERO, bits),
         "ceil" => {
             let floor = the_floor(&x.clone().negate())?;
-            Ball::new(-floor, 0, super::magnitude::Magnitude::ZERO, bits)
+            Ball::new(-floor, 0, Magnitude::ZERO, bits)
         }
         "factorial" => {
             let n = small(x)?;
@@ -160,9 +151,7 @@ fn of_one(
 fn cofunction(x: &Ball, bits: usize) -> Computed {
     // (1-x)(1+x) keeps more than 1 - x² near the ends.
     let one = Ball::whole(1);
-    let product = one
-        .subtract(x, bits)?
-        .multiply(&one.add(x, bits)?, bits)?;
+    let product = one.subtract(x, bits)?.multiply(&one.add(x, bits)?, bits)?;
     product.root(2, bits)
 }
 
@@ -234,12 +223,4 @@ fn binomial(n: &Ball, k: &Ball, bits: usize, budget: &mut Budget) -> Computed {
             .divide(&Ball::whole(i + 1), inner)?;
     }
     Ok(product)
-}
-
-fn greatest_common(a: u64, b: u64) -> u64 {
-    let (mut a, mut b) = (a, b);
-    while b > 0 {
-        (a, b) = (b, a % b);
-    }
-    a
 }

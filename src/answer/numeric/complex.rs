@@ -6,8 +6,8 @@ use dashu_ratio::RBig;
 
 use super::Fail;
 use super::ball::Ball;
-use super::magnitude::Magnitude;
 use super::elementary::{Constants, arc_tangent, circular, exponential, logarithm};
+use super::magnitude::Magnitude;
 
 /// Largest exponent that is met by multiplying.
 const MAX_POWER: i64 = 256;

@@ -7,7 +7,8 @@ use super::Fail;
 use super::ball::Ball;
 use super::complex::Complex;
 use super::elementary::Constants;
-use super::evaluate::{Evaluator, Extent, Unknowns, is_rational_function, piecewise};
+use super::evaluate::{Evaluator, Extent, Unknowns, is_rational_function};
+use super::pieces::Pieces;
 use super::points;
 use crate::answer::budget::{Budget, Stop};
 use crate::answer::value::Fraction;
@@ -85,55 +86,68 @@ pub(crate) fn compare(
             Found::Undefined | Found::Undecided => Numeric::Undecided,
         });
     }
-    let bends = piecewise(left) || piecewise(right);
-    over_points(&unknowns, bends, &mut at, budget)
+    let pieces = Pieces::of(&[left, right], unknowns.only());
+    over_points(&unknowns, &pieces, &mut at, budget)
 }
 
 /// Asks at one point after another until two expressions are shown to differ or have agreed at
 /// enough points.
 fn over_points(
     unknowns: &Unknowns<'_>,
-    bends: bool,
+    pieces: &Pieces,
     at: &mut dyn FnMut(&[RBig], Asked, &mut Budget) -> Result<Found, Stop>,
     budget: &mut Budget,
 ) -> Result<Numeric, Stop> {
     let dimensions = unknowns.len();
     let mut agreed = 0;
+    let mut general = 0;
     let all = points::GENERAL + points::FAR + points::WHOLE;
     for index in 0..all {
         budget.spend(1)?;
         let enough = agreed >= POINTS;
         let point = if index < points::GENERAL {
-            if enough && !bends {
+            if enough && !pieces.any {
                 break;
             }
             points::general(index, dimensions)
         } else if index < points::GENERAL + points::FAR {
             // Only those with pieces can be one thing near and another far out.
-            if !bends {
+            if !pieces.any {
                 continue;
             }
             points::far(index - points::GENERAL, dimensions)
         } else {
-            if enough {
+            // What has values at whole numbers only is asked at all of them.
+            if general >= POINTS {
                 break;
             }
             points::whole(index - points::GENERAL - points::FAR, dimensions)
         };
         let asked = if enough { Asked::Glance } else { Asked::Proof };
         match at(&point, asked, budget)? {
-            Found::Equal => agreed += 1,
+            Found::Equal => {
+                agreed += 1;
+                general += usize::from(index < points::GENERAL);
+            }
             // Independent values for functions that depend on one another prove nothing.
             Found::Different if unknowns.any_function() => return Ok(Numeric::Undecided),
             Found::Different => return Ok(Numeric::Different),
             Found::Undefined | Found::Undecided => {}
         }
     }
-    Ok(if agreed >= POINTS {
-        Numeric::Equal
-    } else {
-        Numeric::Undecided
-    })
+    if agreed < POINTS {
+        return Ok(Numeric::Undecided);
+    }
+    // Expressions with pieces: once in each that is known.
+    let Some(samples) = pieces.samples() else {
+        return Ok(Numeric::Undecided);
+    };
+    for sample in samples {
+        if let Found::Different = at(&[sample], Asked::Glance, budget)? {
+            return Ok(Numeric::Different);
+        }
+    }
+    Ok(Numeric::Equal)
 }
 
 type Pair = (Result<Complex, Fail>, Result<Complex, Fail>, Extent);
@@ -233,7 +247,9 @@ pub(crate) fn sign(value: &Fraction, budget: &mut Budget) -> Result<Option<i8>, 
                 if matches!(found.im.sign(), Some(-1 | 1)) {
                     return Ok(None);
                 }
-                if found.is_real() && let Some(sign) = found.re.sign() {
+                if found.is_real()
+                    && let Some(sign) = found.re.sign()
+                {
                     return Ok(Some(sign));
                 }
                 let needed = Needed::of(&[&found], extent);
@@ -299,21 +315,47 @@ pub(crate) fn is_within(
     budget: &mut Budget,
 ) -> Result<bool, Stop> {
     for bits in [FIRST_BITS, 4 * FIRST_BITS] {
-        let Some(ball) = real_ball(value, bits, budget)? else {
+        let Some(value) = real_ball(value, bits, budget)? else {
             return Ok(false);
         };
-        let decided = |ball: &Ball| -> Result<Option<i8>, Fail> {
-            let centre = Ball::rational(centre, bits)?;
-            let gap = ball.subtract(&centre, bits)?.absolute();
-            Ok(gap.subtract(&Ball::rational(distance, bits)?, bits)?.sign())
-        };
-        match decided(&ball) {
-            Ok(Some(sign)) => return Ok(sign <= 0),
-            Ok(None) => {}
-            Err(_) => return Ok(false),
+        let distance = Ball::rational(distance, bits);
+        let within = Ball::rational(centre, bits)
+            .and_then(|centre| nearer(&value, &centre, &distance?, bits));
+        if let Some(within) = within.unwrap_or(Some(false)) {
+            return Ok(within);
         }
     }
     Ok(false)
+}
+
+/// Whether a real constant certainly differs from another by no more than a part of that.
+pub(crate) fn is_near(
+    value: &Fraction,
+    other: &Fraction,
+    part: &RBig,
+    budget: &mut Budget,
+) -> Result<bool, Stop> {
+    for bits in [FIRST_BITS, 4 * FIRST_BITS] {
+        let (Some(value), Some(other)) = (
+            real_ball(value, bits, budget)?,
+            real_ball(other, bits, budget)?,
+        ) else {
+            return Ok(false);
+        };
+        let near = Ball::rational(part, bits)
+            .and_then(|part| part.multiply(&other.absolute(), bits))
+            .and_then(|distance| nearer(&value, &other, &distance, bits));
+        if let Some(near) = near.unwrap_or(Some(false)) {
+            return Ok(near);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether `|a - b| ≤ distance`, where that is certain.
+fn nearer(a: &Ball, b: &Ball, distance: &Ball, bits: usize) -> Result<Option<bool>, Fail> {
+    let gap = a.subtract(b, bits)?.absolute();
+    Ok(gap.subtract(distance, bits)?.sign().map(|sign| sign <= 0))
 }
 
 /// The sign of the constant real factor that one expression is of another, where there is one.
@@ -332,8 +374,7 @@ pub(crate) fn proportional(
     let mut factor = None;
     for index in 0..points::GENERAL {
         let point = points::general(index, unknowns.len());
-        let mut evaluator =
-            Evaluator::new(FIRST_BITS, &unknowns, &point, &mut constants, budget);
+        let mut evaluator = Evaluator::new(FIRST_BITS, &unknowns, &point, &mut constants, budget);
         let (a, b) = (evaluator.fraction(left), evaluator.fraction(right));
         match (a, b) {
             (Err(Fail::Limit), _) | (_, Err(Fail::Limit)) => return Err(Stop::Limit),
@@ -368,8 +409,7 @@ pub(crate) fn proportional(
             let mut values = Vec::with_capacity(4);
             let mut extent = Extent::default();
             for point in [anchor.as_slice(), point] {
-                let mut evaluator =
-                    Evaluator::new(bits, &unknowns, point, &mut constants, budget);
+                let mut evaluator = Evaluator::new(bits, &unknowns, point, &mut constants, budget);
                 values.push(evaluator.fraction(left));
                 values.push(evaluator.fraction(right));
                 extent.bits = extent.bits.max(evaluator.extent.bits);
@@ -383,7 +423,7 @@ pub(crate) fn proportional(
         };
         settle(&mut evaluate, asked, budget)
     };
-    let bends = piecewise(left) || piecewise(right);
-    let found = over_points(&unknowns, bends, &mut at, budget)?;
+    let pieces = Pieces::of(&[left, right], unknowns.only());
+    let found = over_points(&unknowns, &pieces, &mut at, budget)?;
     Ok((found == Numeric::Equal).then_some(factor))
 }

@@ -123,11 +123,7 @@ fn halvings(bits: usize) -> usize {
 }
 
 /// The exponential.
-pub(super) fn exponential(
-    x: &Ball,
-    bits: usize,
-    constants: &mut Constants,
-) -> Result<Ball, Fail> {
+pub(super) fn exponential(x: &Ball, bits: usize, constants: &mut Constants) -> Result<Ball, Fail> {
     if x.is_zero() {
         return Ok(Ball::whole(1));
     }
@@ -207,10 +203,7 @@ pub(super) fn circular(
         return Err(Fail::Unclear);
     }
     if x.parts().0.is_zero() {
-        return Ok((
-            Ball::whole(1).widen(slope),
-            Ball::around_zero(slope),
-        ));
+        return Ok((Ball::whole(1).widen(slope), Ball::around_zero(slope)));
     }
     let top = x.top();
     if top > MAX_TOP {

@@ -39,6 +39,14 @@ impl<'a> Unknowns<'a> {
         self.0.len()
     }
 
+    /// The only one, where there is just one.
+    pub(super) fn only(&self) -> Option<&'a Atom> {
+        match self.0.as_slice() {
+            [atom] => Some(atom),
+            _ => None,
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -59,7 +67,7 @@ impl<'a> Unknowns<'a> {
     }
 
     fn in_poly(&mut self, value: &'a Poly) {
-        for monomial in value.0.keys() {
+        for (monomial, _) in &value.0 {
             for (atom, _) in monomial {
                 self.in_atom(atom);
             }
@@ -116,51 +124,24 @@ fn is_known(name: &str, arguments: usize) -> bool {
                 | "ceil"
                 | "factorial"
         ),
-        2 => matches!(
-            name,
-            "^" | "binom" | "mod" | "max" | "min" | "gcd" | "lcm"
-        ),
-        _ => matches!(name, "max" | "min" | "gcd" | "lcm"),
-    }
-}
-
-/// Whether a function jumps or bends: expressions with it may agree here and differ there.
-fn is_piecewise(name: &str) -> bool {
-    matches!(name, "abs" | "floor" | "ceil" | "mod" | "max" | "min")
-}
-
-/// Whether an expression holds a function that jumps or bends.
-pub(super) fn piecewise(value: &Fraction) -> bool {
-    piecewise_poly(&value.numerator) || piecewise_poly(&value.denominator)
-}
-
-fn piecewise_poly(value: &Poly) -> bool {
-    let mut atoms = value.0.keys().flatten();
-    atoms.any(|(atom, _)| piecewise_atom(atom))
-}
-
-fn piecewise_atom(atom: &Atom) -> bool {
-    match atom {
-        Atom::Symbol(_) | Atom::Integer(_) | Atom::Imaginary => false,
-        Atom::Power(base, exponent) => {
-            matches!(&**base, Base::Atom(base) if piecewise_atom(base))
-                || exponent.iter().any(|(atom, _)| piecewise_atom(atom))
-        }
-        Atom::Call(name, arguments) => is_piecewise(name) || arguments.iter().any(piecewise),
-        Atom::Sum(inner) => piecewise_poly(inner),
+        // Not `gcd` and `lcm`: what holds for a few whole numbers need not hold for the next.
+        2 => matches!(name, "^" | "binom" | "mod" | "max" | "min"),
+        _ => matches!(name, "max" | "min"),
     }
 }
 
 /// Whether an expression is a quotient of polynomials in variables (and π) with rational
 /// coefficients: its normal form then decides alone.
 pub(super) fn is_rational_function(value: &Fraction, with_pi: bool) -> bool {
-    [&value.numerator, &value.denominator].into_iter().all(|poly| {
-        let mut factors = poly.0.keys().flatten();
-        factors.all(|(atom, exponent)| match atom {
-            Atom::Symbol(name) => exponent.is_int() && (with_pi || name != "π"),
-            _ => false,
+    [&value.numerator, &value.denominator]
+        .into_iter()
+        .all(|poly| {
+            let mut factors = poly.0.iter().flat_map(|(monomial, _)| monomial);
+            factors.all(|(atom, exponent)| match atom {
+                Atom::Symbol(name) => exponent.is_int() && (with_pi || name != "π"),
+                _ => false,
+            })
         })
-    })
 }
 
 /// What an evaluation met: how long the numbers in the expression are in bits, and the largest
@@ -299,8 +280,7 @@ impl<'a, 'b> Evaluator<'a, 'b> {
     }
 
     fn any_depends(&self, arguments: &[Fraction]) -> bool {
-        !self.unknowns.is_empty()
-            && !Unknowns::of(&arguments.iter().collect::<Vec<_>>()).is_empty()
+        !self.unknowns.is_empty() && !Unknowns::of(&arguments.iter().collect::<Vec<_>>()).is_empty()
     }
 
     fn atom(&mut self, atom: &'a Atom) -> Evaluated {

@@ -17,9 +17,10 @@ mod decide;
 mod elementary;
 mod evaluate;
 mod magnitude;
+mod pieces;
 mod points;
 
-pub(super) use decide::{Numeric, compare, floor, is_within, proportional, sign};
+pub(super) use decide::{Numeric, compare, floor, is_near, is_within, proportional, sign};
 
 /// Why there is no enclosure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,7 +40,11 @@ pub(super) fn general(index: usize, dimensions: usize) -> Vec<RBig> {
         // Odd multiples of 2^-12.
         let (low, high) = (from * 4096 / 1000, to * 4096 / 1000);
         let value = (low + (random >> 8) as i64 % (high - low)) | 1;
-        let value = if both && random & 1 == 1 { -value } else { value };
+        let value = if both && random & 1 == 1 {
+            -value
+        } else {
+            value
+        };
         RBig::from_parts(IBig::from(value), UBig::from(4096u32))
     };
     (0..dimensions).map(coordinate).collect()
@@ -65,7 +69,11 @@ pub(super) fn far(index: usize, dimensions: usize) -> Vec<RBig> {
         let size = 10i64.pow(1 + index as u32 / 2);
         let value = size * 4096 + ((random >> 8) as i64 % (size * 4096)) | 1;
         // Alternating for one variable, any signs for several.
-        let flip = if dimension == 0 { index } else { random as usize };
+        let flip = if dimension == 0 {
+            index
+        } else {
+            random as usize
+        };
         let value = if flip % 2 == 1 { -value } else { value };
         RBig::from_parts(IBig::from(value), UBig::from(4096u32))
     };
