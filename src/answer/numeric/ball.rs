@@ -61,10 +61,16 @@ impl Ball {
         let ball = if length > bits {
             let shift = length - bits;
             let exponent = exponent + shift as i64;
+            let exact = mid.trailing_zeros().is_some_and(|zeros| zeros >= shift);
+            let lost = if exact {
+                Magnitude::ZERO
+            } else {
+                Magnitude::power_of_two(exponent)
+            };
             Ball {
                 mid: mid >> shift,
                 exponent,
-                radius: radius.add(Magnitude::power_of_two(exponent)),
+                radius: radius.add(lost),
             }
         } else {
             Ball {

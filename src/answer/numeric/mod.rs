@@ -19,6 +19,8 @@ mod evaluate;
 mod magnitude;
 mod pieces;
 mod points;
+#[cfg(test)]
+mod tests;
 
 pub(super) use decide::{Numeric, compare, floor, is_near, is_within, proportional, sign};
 
