@@ -23,6 +23,7 @@ mod budget;
 mod equal;
 mod extract;
 mod latex;
+mod numeric;
 mod value;
 
 use std::borrow::Cow;

@@ -3,9 +3,9 @@
 use dashu_ratio::RBig;
 
 use crate::answer::budget::{Budget, Stop};
+use crate::answer::numeric::{self, Numeric};
 use crate::answer::value::{
-    Equation, Fraction, Scalar, Unit, Value, as_reals, bare, is_negative, to_real, whole,
-    word_number,
+    Equation, Fraction, Scalar, Unit, Value, as_reals, bare, is_negative, whole, word_number,
 };
 
 /// How far a decimal may be off.
@@ -28,6 +28,8 @@ pub(super) struct Comparison<'a> {
     tolerance: Tolerance,
     budget: &'a mut Budget,
     rule: &'static str,
+    /// Whether enclosures had the last word on two numbers or expressions.
+    numeric: bool,
 }
 
 type Compared = Result<bool, Stop>;
@@ -38,12 +40,18 @@ impl<'a> Comparison<'a> {
             tolerance,
             budget,
             rule: "kind",
+            numeric: false,
         }
     }
 
     /// The rule that decided on the outermost values.
     pub(super) fn rule(&self) -> &'static str {
         self.rule
+    }
+
+    /// Whether the decision, or a part of it, came from enclosures.
+    pub(super) fn is_numeric(&self) -> bool {
+        self.numeric
     }
 
     /// Whether two values are equal.
@@ -62,12 +70,17 @@ impl<'a> Comparison<'a> {
         };
         Ok(match (left, right) {
             (Sc(a), Sc(b)) => {
-                let rule = if a.value.is_constant() && b.value.is_constant() {
-                    "number"
-                } else {
-                    "expression"
+                let constant = a.value.is_constant() && b.value.is_constant();
+                let before = std::mem::take(&mut self.numeric);
+                let same = self.scalars(a, b)?;
+                let rule = match (constant, self.numeric) {
+                    (true, false) => "number",
+                    (true, true) => "number (numeric)",
+                    (false, false) => "expression",
+                    (false, true) => "expression (numeric)",
                 };
-                (self.scalars(a, b)?, rule)
+                self.numeric |= before;
+                (same, rule)
             }
             (Eq(a), Eq(b)) => (self.equations(a, b)?, "equation"),
             (Eq(a), _) if a.name.is_some() && !a.negated && !matches!(right, List(_)) => {
@@ -76,12 +89,12 @@ impl<'a> Comparison<'a> {
             (_, Eq(b)) if b.name.is_some() && !b.negated && !matches!(left, List(_)) => {
                 (self.values(left, &b.value)?, "equation")
             }
-            (Percent(a), Percent(b)) => (a.same(b, self.budget)?, "percent"),
+            (Percent(a), Percent(b)) => (self.same(a, b)?, "percent"),
             (Percent(a), Sc(b)) => (self.percent(a, &b.value)?, "percent"),
             (Sc(a), Percent(b)) => (self.percent(b, &a.value)?, "percent"),
-            (Degrees(a), Degrees(b)) => (a.same(b, self.budget)?, "degrees"),
-            (Degrees(a), Sc(b)) => (a.same(&b.value, self.budget)?, "degrees"),
-            (Sc(a), Degrees(b)) => (a.value.same(b, self.budget)?, "degrees"),
+            (Degrees(a), Degrees(b)) => (self.same(a, b)?, "degrees"),
+            (Degrees(a), Sc(b)) => (self.same(a, &b.value)?, "degrees"),
+            (Sc(a), Degrees(b)) => (self.same(&a.value, b)?, "degrees"),
             (Quantity(a, unit), Quantity(b, other)) => {
                 (self.quantities(a, unit, b, other)?, "unit")
             }
@@ -117,7 +130,7 @@ impl<'a> Comparison<'a> {
                 (self.ratios(a, &b)?, "ratio")
             }
             (Congruence(a, r, m), Congruence(b, s, n)) => {
-                let same = a.same(b, self.budget)? && m.same(n, self.budget)?;
+                let same = self.same(a, b)? && self.same(m, n)?;
                 (same && self.congruent(r, s, m)?, "congruence")
             }
             (Matrix(a), Matrix(b)) => (self.matrices(a, b)?, "matrix"),
@@ -162,8 +175,22 @@ impl<'a> Comparison<'a> {
         })
     }
 
+    /// Whether two numbers or expressions are equal: by their normal forms, or by enclosures.
+    fn same(&mut self, left: &Fraction, right: &Fraction) -> Compared {
+        if left.same(right, self.budget)? {
+            return Ok(true);
+        }
+        match numeric::compare(left, right, self.budget)? {
+            Numeric::Equal => {
+                self.numeric = true;
+                Ok(true)
+            }
+            Numeric::Different | Numeric::Undecided => Ok(false),
+        }
+    }
+
     fn scalars(&mut self, left: &Scalar, right: &Scalar) -> Compared {
-        if left.value.same(&right.value, self.budget)? {
+        if self.same(&left.value, &right.value)? {
             return Ok(true);
         }
         if !left.value.is_constant() || !right.value.is_constant() {
@@ -179,10 +206,10 @@ impl<'a> Comparison<'a> {
         match self.tolerance {
             Tolerance::Exact => Ok(false),
             Tolerance::Relative(tolerance) => {
-                let (Some(a), Some(b)) = (to_real(&left.value), to_real(&right.value)) else {
+                let Some(tolerance) = RBig::simplest_from_f64(tolerance) else {
                     return Ok(false);
                 };
-                Ok((a.value - b.value).abs() <= tolerance * a.value.abs())
+                numeric::is_near(&right.value, &left.value, &tolerance, self.budget)
             }
             Tolerance::ReferenceDigits => match left.decimal {
                 Some(digits) => self.rounds_to(&left.value, &right.value, digits),
@@ -248,22 +275,16 @@ impl<'a> Comparison<'a> {
                 };
                 Ok(difference <= bound)
             }
-            None => {
-                let Some(exact) = to_real(exact) else {
-                    return Ok(false);
-                };
-                let difference = (decimal.to_f64_fast() - exact.value).abs();
-                Ok(exact.error * 4.0 < bound.to_f64_fast() && difference <= bound.to_f64_fast())
-            }
+            None => numeric::is_within(exact, &decimal, &bound, self.budget),
         }
     }
 
     fn percent(&mut self, percent: &Fraction, other: &Fraction) -> Compared {
-        if percent.same(other, self.budget)? {
+        if self.same(percent, other)? {
             return Ok(true);
         }
         let hundredfold = other.multiply(&Fraction::whole(100), self.budget)?;
-        percent.same(&hundredfold, self.budget)
+        self.same(percent, &hundredfold)
     }
 
     fn quantities(&mut self, a: &Value, unit: &Unit, b: &Value, other: &Unit) -> Compared {
@@ -282,7 +303,7 @@ impl<'a> Comparison<'a> {
         let b = b
             .value
             .multiply(&Fraction::rational(other.scale.clone()), self.budget)?;
-        a.same(&b, self.budget)
+        self.same(&a, &b)
     }
 
     /// Equal as ratios: all pairs of terms in proportion.
@@ -293,7 +314,7 @@ impl<'a> Comparison<'a> {
         for i in 1..a.len() {
             let left = a[0].multiply(&b[i], self.budget)?;
             let right = b[0].multiply(&a[i], self.budget)?;
-            if !left.same(&right, self.budget)? {
+            if !self.same(&left, &right)? {
                 return Ok(false);
             }
         }
@@ -301,7 +322,7 @@ impl<'a> Comparison<'a> {
     }
 
     fn congruent(&mut self, r: &Fraction, s: &Fraction, m: &Fraction) -> Compared {
-        if r.same(s, self.budget)? {
+        if self.same(r, s)? {
             return Ok(true);
         }
         let difference = r.subtract(s, self.budget)?.as_rational();
@@ -320,7 +341,7 @@ impl<'a> Comparison<'a> {
                 return Ok(false);
             }
             for (x, y) in left.iter().zip(right) {
-                if !x.same(y, self.budget)? {
+                if !self.same(x, y)? {
                     return Ok(false);
                 }
             }
@@ -392,7 +413,12 @@ impl<'a> Comparison<'a> {
             return Ok(true);
         }
         if let (Some(left), Some(right)) = (&a.difference, &b.difference) {
-            return Ok(left.proportional(right, self.budget)?.is_some());
+            if left.proportional(right, self.budget)?.is_some() {
+                return Ok(true);
+            }
+            let factor = numeric::proportional(left, right, self.budget)?;
+            self.numeric |= factor.is_some();
+            return Ok(factor.is_some());
         }
         Ok(false)
     }
@@ -425,9 +451,11 @@ impl<'a> Comparison<'a> {
                     if *taken || closed != other {
                         continue;
                     }
-                    if let Some(ratio) = x.proportional(y, self.budget)?
-                        && !is_negative(&ratio)
-                    {
+                    let sign = match x.proportional(y, self.budget)? {
+                        Some(ratio) => Some(if is_negative(&ratio) { -1 } else { 1 }),
+                        None => numeric::proportional(x, y, self.budget)?,
+                    };
+                    if sign == Some(1) {
                         *taken = true;
                         continue 'next;
                     }

@@ -107,6 +107,12 @@ pub(super) fn decide(
         (Ok(left), Ok(right)) => {
             let mut comparison = compare::Comparison::new(tolerance, budget);
             match comparison.values(left, right) {
+                Ok(true) if comparison.is_numeric() => {
+                    return Decision {
+                        reason: Cow::Borrowed("agrees to far more digits than by coincidence"),
+                        ..Decision::yes(comparison.rule())
+                    };
+                }
                 Ok(true) => return Decision::yes(comparison.rule()),
                 Ok(false) => Ok(comparison.rule()),
                 Err(stop) => Err(stop),

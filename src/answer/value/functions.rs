@@ -9,11 +9,8 @@ use super::circular::{circular, cosine, inverse, sine};
 use super::fraction::Fraction;
 use super::number;
 use super::poly::{Atom, Base, Monomial, Poly};
-use super::real;
 use crate::answer::budget::{Budget, Stop};
-
-/// Nesting down to which constants are turned into doubles.
-const REAL_DEPTH: u32 = 24;
+use crate::answer::numeric;
 
 /// Most terms in the arguments of a function.
 const MAX_ARGUMENT: usize = 80;
@@ -26,20 +23,15 @@ pub(super) fn call(name: &str, arguments: Vec<Fraction>) -> Fraction {
     Fraction::atom(Atom::Call(name.into(), arguments))
 }
 
-/// The sign of a real constant, where it is beyond doubt.
-pub(crate) fn sign(value: &Fraction) -> Option<i8> {
+/// The sign of a real constant, where it is known.
+pub(crate) fn sign(value: &Fraction, budget: &mut Budget) -> Result<Option<i8>, Stop> {
     if value.is_zero() {
-        return Some(0);
+        return Ok(Some(0));
     }
     if let Some(value) = value.as_rational() {
-        return Some(if number::is_negative(&value) { -1 } else { 1 });
+        return Ok(Some(if number::is_negative(&value) { -1 } else { 1 }));
     }
-    real::fraction(value, REAL_DEPTH)?.sign()
-}
-
-/// A real constant as a double with its error.
-pub(crate) fn to_real(value: &Fraction) -> Option<real::Real> {
-    real::fraction(value, REAL_DEPTH)
+    numeric::sign(value, budget)
 }
 
 /// Whether the greatest term has a negative coefficient: which of `u` and `-u` stands for both.
@@ -53,7 +45,7 @@ pub(super) fn leads_negative(value: &Fraction) -> bool {
 /// `|value|`.
 pub(crate) fn absolute(value: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
     budget.spend(1)?;
-    match sign(value) {
+    match sign(value, budget)? {
         Some(-1) => return Ok(value.negate()),
         Some(_) => return Ok(value.clone()),
         None => {}
@@ -307,17 +299,19 @@ pub(crate) fn apply(
                     };
                     return Ok(Fraction::rational(RBig::from(whole)));
                 }
-                if let Some(value) = to_real(x) {
-                    let (low, high) = (
-                        (value.value - value.error).floor(),
-                        (value.value + value.error).floor(),
-                    );
-                    // Equal bounds are a whole number only where the value itself is one, and
-                    // then it would have been rational.
-                    if low == high && low.abs() < 1e15 {
-                        let whole = low as i64 + i64::from(name == "ceil");
-                        return Ok(Fraction::whole(whole));
-                    }
+                // The ceiling is the floor of the opposite.
+                let down = if name == "floor" {
+                    x.clone()
+                } else {
+                    x.negate()
+                };
+                if let Some(whole) = numeric::floor(&down, budget)? {
+                    let whole = Fraction::rational(RBig::from(whole));
+                    return Ok(if name == "floor" {
+                        whole
+                    } else {
+                        whole.negate()
+                    });
                 }
                 return Ok(call(name, arguments));
             }
@@ -402,7 +396,7 @@ pub(crate) fn apply(
             let mut best = arguments.first().ok_or(Stop::Unknown)?.clone();
             for next in &arguments[1..] {
                 let difference = next.subtract(&best, budget)?;
-                let sign = sign(&difference).ok_or(Stop::Unknown)?;
+                let sign = sign(&difference, budget)?.ok_or(Stop::Unknown)?;
                 if sign > 0 && name == "max" || sign < 0 && name == "min" {
                     best = next.clone();
                 }

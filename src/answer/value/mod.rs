@@ -8,7 +8,6 @@ mod functions;
 mod number;
 mod poly;
 mod power;
-mod real;
 mod reals;
 mod relation;
 mod scalar;
@@ -17,8 +16,8 @@ mod units;
 
 pub(super) use evaluate::{as_reals, bare, evaluate};
 pub(super) use fraction::Fraction;
-pub(super) use functions::to_real;
 pub(super) use number::{is_negative, whole};
+pub(super) use poly::{Atom, Base, Poly};
 pub(super) use reals::Reals;
 pub(super) use units::{Unit, word_number};
 

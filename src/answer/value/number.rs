@@ -178,11 +178,6 @@ pub(crate) fn gcd(a: &IBig, b: &IBig, budget: &mut Budget) -> Result<UBig, Stop>
     Ok(dashu_base::Gcd::gcd(a, b))
 }
 
-/// A rational as the nearest double; huge ones become infinite.
-pub(crate) fn to_f64(value: &RBig) -> f64 {
-    value.to_f64_fast()
-}
-
 /// Whether a rational is below zero.
 pub(crate) fn is_negative(value: &RBig) -> bool {
     value.numerator().sign() == Sign::Negative && !value.is_zero()

@@ -4,6 +4,7 @@
 use super::fraction::Fraction;
 use super::functions::sign;
 use crate::answer::budget::{Budget, Stop};
+use crate::answer::numeric::{self, Numeric};
 
 /// One interval: its ends (none: infinite) and whether they belong to it.
 #[derive(Debug, Clone)]
@@ -59,7 +60,10 @@ fn same_end(
 ) -> Result<bool, Stop> {
     match (left, right) {
         (None, None) => Ok(true),
-        (Some(left), Some(right)) => left.same(right, budget),
+        (Some(left), Some(right)) => {
+            Ok(left.same(right, budget)?
+                || numeric::compare(left, right, budget)? == Numeric::Equal)
+        }
         _ => Ok(false),
     }
 }
@@ -71,7 +75,7 @@ pub(super) fn in_order(low: &Fraction, high: &Fraction, budget: &mut Budget) -> 
 
 /// The sign of `left - right`, where it is known.
 fn order(left: &Fraction, right: &Fraction, budget: &mut Budget) -> Result<Option<i8>, Stop> {
-    Ok(sign(&left.subtract(right, budget)?))
+    sign(&left.subtract(right, budget)?, budget)
 }
 
 impl Reals {

@@ -216,9 +216,10 @@ pub(super) fn equation(
         };
         let is_chain = sides.len() > 2 || approximate;
         // `3 + 4 = 7` ends in what it comes to, unless it is certainly wrong.
-        let wrong = difference
-            .as_ref()
-            .is_some_and(|difference| matches!(sign(difference), Some(-1 | 1)));
+        let wrong = match &difference {
+            Some(difference) => matches!(sign(difference, budget)?, Some(-1 | 1)),
+            None => false,
+        };
         if is_chain || !wrong && constant(first, budget) && constant(last, budget) {
             return Ok(value);
         }

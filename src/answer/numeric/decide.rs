@@ -1,0 +1,429 @@
+//! Decisions from enclosures at rising precision: equal or different, signs, whole parts.
+
+use dashu_int::IBig;
+use dashu_ratio::RBig;
+
+use super::Fail;
+use super::ball::Ball;
+use super::complex::Complex;
+use super::elementary::Constants;
+use super::evaluate::{Evaluator, Extent, Unknowns, is_rational_function};
+use super::pieces::Pieces;
+use super::points;
+use crate::answer::budget::{Budget, Stop};
+use crate::answer::value::Fraction;
+
+/// Bits to start with: most numbers that differ, differ here.
+const FIRST_BITS: usize = 64;
+
+/// Bits beyond which nothing is computed.
+const MAX_BITS: usize = 2400;
+
+/// Bits that two equal numbers agree to, beyond what their sizes call for.
+const AGREEMENT: i64 = 200;
+
+/// Points at which two expressions have to agree.
+const POINTS: usize = 8;
+
+/// What enclosures say about two values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Numeric {
+    /// They agree far beyond any coincidence.
+    Equal,
+    /// They certainly differ.
+    Different,
+    /// Neither was shown.
+    Undecided,
+}
+
+/// What was found at one point.
+enum Found {
+    Equal,
+    Different,
+    /// One side has no value there.
+    Undefined,
+    Undecided,
+}
+
+/// What is asked of two values at a point.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// Agreement far beyond coincidence.
+    Proof,
+    /// Only whether they differ in the first bits.
+    Glance,
+}
+
+/// Compares two constants, or two expressions as functions of real variables on their common
+/// domain.
+pub(crate) fn compare(
+    left: &Fraction,
+    right: &Fraction,
+    budget: &mut Budget,
+) -> Result<Numeric, Stop> {
+    if is_rational_function(left, true) && is_rational_function(right, true) {
+        // The normal form has decided already.
+        return Ok(Numeric::Different);
+    }
+    let mut constants = Constants::default();
+    let unknowns = Unknowns::of(&[left, right]);
+    let mut at = |point: &[RBig], asked: Asked, budget: &mut Budget| {
+        let mut evaluate = |bits: usize, budget: &mut Budget| {
+            let mut evaluator = Evaluator::new(bits, &unknowns, point, &mut constants, budget);
+            let left = evaluator.fraction(left);
+            if matches!(left, Err(Fail::Limit | Fail::Undefined)) {
+                return (left.clone(), left, evaluator.extent);
+            }
+            let right = evaluator.fraction(right);
+            (left, right, evaluator.extent)
+        };
+        settle(&mut evaluate, asked, budget)
+    };
+    if unknowns.is_empty() {
+        return Ok(match at(&[], Asked::Proof, budget)? {
+            Found::Equal => Numeric::Equal,
+            Found::Different => Numeric::Different,
+            Found::Undefined | Found::Undecided => Numeric::Undecided,
+        });
+    }
+    let pieces = Pieces::of(&[left, right], unknowns.only());
+    over_points(&unknowns, &pieces, &mut at, budget)
+}
+
+/// Asks at one point after another until two expressions are shown to differ or have agreed at
+/// enough points.
+fn over_points(
+    unknowns: &Unknowns<'_>,
+    pieces: &Pieces,
+    at: &mut dyn FnMut(&[RBig], Asked, &mut Budget) -> Result<Found, Stop>,
+    budget: &mut Budget,
+) -> Result<Numeric, Stop> {
+    let dimensions = unknowns.len();
+    let mut agreed = 0;
+    let mut general = 0;
+    let all = points::GENERAL + points::FAR + points::WHOLE;
+    for index in 0..all {
+        budget.spend(1)?;
+        let enough = agreed >= POINTS;
+        let point = if index < points::GENERAL {
+            if enough && !pieces.any {
+                break;
+            }
+            points::general(index, dimensions)
+        } else if index < points::GENERAL + points::FAR {
+            // Only those with pieces can be one thing near and another far out.
+            if !pieces.any {
+                continue;
+            }
+            points::far(index - points::GENERAL, dimensions)
+        } else {
+            // What has values at whole numbers only is asked at all of them.
+            if general >= POINTS {
+                break;
+            }
+            points::whole(index - points::GENERAL - points::FAR, dimensions)
+        };
+        let asked = if enough { Asked::Glance } else { Asked::Proof };
+        match at(&point, asked, budget)? {
+            Found::Equal => {
+                agreed += 1;
+                general += usize::from(index < points::GENERAL);
+            }
+            // Independent values for functions that depend on one another prove nothing.
+            Found::Different if unknowns.any_function() => return Ok(Numeric::Undecided),
+            Found::Different => return Ok(Numeric::Different),
+            Found::Undefined | Found::Undecided => {}
+        }
+    }
+    if agreed < POINTS {
+        return Ok(Numeric::Undecided);
+    }
+    // Expressions with pieces: once in each that is known.
+    let Some(samples) = pieces.samples() else {
+        return Ok(Numeric::Undecided);
+    };
+    for sample in samples {
+        if let Found::Different = at(&[sample], Asked::Glance, budget)? {
+            return Ok(Numeric::Different);
+        }
+    }
+    Ok(Numeric::Equal)
+}
+
+type Pair = (Result<Complex, Fail>, Result<Complex, Fail>, Extent);
+
+/// Raises the precision until two values are seen to differ or to agree.
+fn settle(
+    evaluate: &mut dyn FnMut(usize, &mut Budget) -> Pair,
+    asked: Asked,
+    budget: &mut Budget,
+) -> Result<Found, Stop> {
+    let mut bits = FIRST_BITS;
+    loop {
+        let (left, right, extent) = evaluate(bits, budget);
+        let wanted = match (left, right) {
+            (Err(Fail::Limit), _) | (_, Err(Fail::Limit)) => return Err(Stop::Limit),
+            (Err(Fail::Undefined), _) | (_, Err(Fail::Undefined)) => return Ok(Found::Undefined),
+            (Err(Fail::Unknown), _) | (_, Err(Fail::Unknown)) => return Ok(Found::Undecided),
+            (Ok(left), Ok(right)) => {
+                let Ok(gap) = left.subtract(&right, bits) else {
+                    return Ok(Found::Undecided);
+                };
+                if differs(&gap) {
+                    return Ok(Found::Different);
+                }
+                if asked == Asked::Glance {
+                    return Ok(Found::Equal);
+                }
+                let needed = Needed::of(&[&left, &right], extent);
+                if needed.met_by(&gap) {
+                    return Ok(Found::Equal);
+                }
+                needed.bits
+            }
+            _ => 0,
+        };
+        if bits >= MAX_BITS || wanted > MAX_BITS {
+            return Ok(Found::Undecided);
+        }
+        bits = wanted.max(bits * 2).min(MAX_BITS);
+    }
+}
+
+fn differs(gap: &Complex) -> bool {
+    [&gap.re, &gap.im]
+        .into_iter()
+        .any(|part| matches!(part.sign(), Some(-1 | 1)))
+}
+
+/// How near two values must be known to lie before they count as equal.
+struct Needed {
+    /// Their distance must be known to be below `2^threshold`.
+    threshold: i64,
+    /// A precision that is likely to show it.
+    bits: usize,
+}
+
+impl Needed {
+    /// 200 bits beyond the sizes in play. Different numbers can be near one another only as far
+    /// as the numbers that they are made from are long (`√(10^100+1)` and `10^50`) or large or
+    /// small (`√(1+e^-1000)` and 1): so many bits more are asked for.
+    fn of(values: &[&Complex], extent: Extent) -> Needed {
+        let parts = values.iter().flat_map(|value| [&value.re, &value.im]);
+        let size = parts.map(|part| part.upper().top()).max().unwrap_or(0);
+        let length = i64::try_from(extent.bits).unwrap_or(i64::MAX / 4);
+        let threshold = size.clamp(0, extent.range.max(0)) - AGREEMENT - length - extent.range;
+        // Behind the leading bit of the larger value, and some for what is lost on the way.
+        let bits = size.max(-extent.range) - threshold + 24;
+        Needed {
+            threshold,
+            bits: usize::try_from(bits).unwrap_or(usize::MAX),
+        }
+    }
+
+    fn met_by(&self, gap: &Complex) -> bool {
+        [&gap.re, &gap.im]
+            .into_iter()
+            .all(|part| part.upper().top() <= self.threshold)
+    }
+}
+
+/// The sign of a real constant: of zero, where it agrees with zero far beyond coincidence.
+pub(crate) fn sign(value: &Fraction, budget: &mut Budget) -> Result<Option<i8>, Stop> {
+    let mut constants = Constants::default();
+    let unknowns = Unknowns::of(&[value]);
+    if !unknowns.is_empty() {
+        return Ok(None);
+    }
+    let mut bits = FIRST_BITS;
+    loop {
+        let mut evaluator = Evaluator::new(bits, &unknowns, &[], &mut constants, budget);
+        let found = evaluator.fraction(value);
+        let extent = evaluator.extent;
+        let wanted = match found {
+            Err(Fail::Limit) => return Err(Stop::Limit),
+            Err(Fail::Undefined | Fail::Unknown) => return Ok(None),
+            Ok(found) => {
+                if matches!(found.im.sign(), Some(-1 | 1)) {
+                    return Ok(None);
+                }
+                if found.is_real()
+                    && let Some(sign) = found.re.sign()
+                {
+                    return Ok(Some(sign));
+                }
+                let needed = Needed::of(&[&found], extent);
+                if needed.met_by(&found) {
+                    return Ok(Some(0));
+                }
+                needed.bits
+            }
+            Err(Fail::Unclear) => 0,
+        };
+        if bits >= MAX_BITS || wanted > MAX_BITS {
+            return Ok(None);
+        }
+        bits = wanted.max(bits * 2).min(MAX_BITS);
+    }
+}
+
+/// The value of a real constant as a ball of at least `bits` bits, where it has one.
+fn real_ball(value: &Fraction, bits: usize, budget: &mut Budget) -> Result<Option<Ball>, Stop> {
+    let mut constants = Constants::default();
+    let unknowns = Unknowns::of(&[value]);
+    if !unknowns.is_empty() {
+        return Ok(None);
+    }
+    let mut evaluator = Evaluator::new(bits, &unknowns, &[], &mut constants, budget);
+    match evaluator.fraction(value) {
+        Err(Fail::Limit) => Err(Stop::Limit),
+        Err(_) => Ok(None),
+        Ok(value) => Ok(value.real().cloned()),
+    }
+}
+
+/// The greatest whole number that is not above a real constant.
+pub(crate) fn floor(value: &Fraction, budget: &mut Budget) -> Result<Option<IBig>, Stop> {
+    for bits in [FIRST_BITS, 4 * FIRST_BITS] {
+        let Some(ball) = real_ball(value, bits, budget)? else {
+            return Ok(None);
+        };
+        let Some((low, high)) = ball.floors() else {
+            continue;
+        };
+        if low == high {
+            return Ok(Some(low));
+        }
+        if &low + IBig::ONE == high {
+            // On one side of a whole number, or that number itself.
+            let whole = Fraction::rational(RBig::from(high.clone()));
+            match sign(&value.subtract(&whole, budget)?, budget)? {
+                Some(-1) => return Ok(Some(low)),
+                Some(_) => return Ok(Some(high)),
+                None => return Ok(None),
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a real constant certainly lies within a distance of a rational number.
+pub(crate) fn is_within(
+    value: &Fraction,
+    centre: &RBig,
+    distance: &RBig,
+    budget: &mut Budget,
+) -> Result<bool, Stop> {
+    for bits in [FIRST_BITS, 4 * FIRST_BITS] {
+        let Some(value) = real_ball(value, bits, budget)? else {
+            return Ok(false);
+        };
+        let distance = Ball::rational(distance, bits);
+        let within = Ball::rational(centre, bits)
+            .and_then(|centre| nearer(&value, &centre, &distance?, bits));
+        if let Some(within) = within.unwrap_or(Some(false)) {
+            return Ok(within);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a real constant certainly differs from another by no more than a part of that.
+pub(crate) fn is_near(
+    value: &Fraction,
+    other: &Fraction,
+    part: &RBig,
+    budget: &mut Budget,
+) -> Result<bool, Stop> {
+    for bits in [FIRST_BITS, 4 * FIRST_BITS] {
+        let (Some(value), Some(other)) = (
+            real_ball(value, bits, budget)?,
+            real_ball(other, bits, budget)?,
+        ) else {
+            return Ok(false);
+        };
+        let near = Ball::rational(part, bits)
+            .and_then(|part| part.multiply(&other.absolute(), bits))
+            .and_then(|distance| nearer(&value, &other, &distance, bits));
+        if let Some(near) = near.unwrap_or(Some(false)) {
+            return Ok(near);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether `|a - b| ≤ distance`, where that is certain.
+fn nearer(a: &Ball, b: &Ball, distance: &Ball, bits: usize) -> Result<Option<bool>, Fail> {
+    let gap = a.subtract(b, bits)?.absolute();
+    Ok(gap.subtract(distance, bits)?.sign().map(|sign| sign <= 0))
+}
+
+/// The sign of the constant real factor that one expression is of another, where there is one.
+pub(crate) fn proportional(
+    left: &Fraction,
+    right: &Fraction,
+    budget: &mut Budget,
+) -> Result<Option<i8>, Stop> {
+    if is_rational_function(left, false) && is_rational_function(right, false) {
+        return Ok(None);
+    }
+    let mut constants = Constants::default();
+    let unknowns = Unknowns::of(&[left, right]);
+    // The first point where both have values that are not zero gives the factor.
+    let mut anchor: Option<Vec<RBig>> = None;
+    let mut factor = None;
+    for index in 0..points::GENERAL {
+        let point = points::general(index, unknowns.len());
+        let mut evaluator = Evaluator::new(FIRST_BITS, &unknowns, &point, &mut constants, budget);
+        let (a, b) = (evaluator.fraction(left), evaluator.fraction(right));
+        match (a, b) {
+            (Err(Fail::Limit), _) | (_, Err(Fail::Limit)) => return Err(Stop::Limit),
+            (Ok(a), Ok(b)) => {
+                let signs = (a.re.sign(), b.re.sign());
+                if !a.is_real() || !b.is_real() {
+                    return Ok(None);
+                }
+                match signs {
+                    (Some(0), Some(0)) => {}
+                    (Some(0), Some(_)) | (Some(_), Some(0)) => return Ok(None),
+                    (Some(a), Some(b)) => {
+                        factor = Some(a * b);
+                        anchor = Some(point);
+                        break;
+                    }
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+    }
+    let (Some(anchor), Some(factor)) = (anchor, factor) else {
+        return Ok(None);
+    };
+    // left(p)·right(anchor) = right(p)·left(anchor) at all other points.
+    let mut at = |point: &[RBig], asked: Asked, budget: &mut Budget| {
+        if point == anchor {
+            return Ok(Found::Undecided);
+        }
+        let mut evaluate = |bits: usize, budget: &mut Budget| {
+            let mut values = Vec::with_capacity(4);
+            let mut extent = Extent::default();
+            for point in [anchor.as_slice(), point] {
+                let mut evaluator = Evaluator::new(bits, &unknowns, point, &mut constants, budget);
+                values.push(evaluator.fraction(left));
+                values.push(evaluator.fraction(right));
+                extent.bits = extent.bits.max(evaluator.extent.bits);
+                extent.range += evaluator.extent.range;
+            }
+            let product = |i: usize, j: usize| match (&values[i], &values[j]) {
+                (Ok(a), Ok(b)) => a.multiply(b, bits),
+                (Err(fail), _) | (_, Err(fail)) => Err(*fail),
+            };
+            (product(2, 1), product(3, 0), extent)
+        };
+        settle(&mut evaluate, asked, budget)
+    };
+    let pieces = Pieces::of(&[left, right], unknowns.only());
+    let found = over_points(&unknowns, &pieces, &mut at, budget)?;
+    Ok((found == Numeric::Equal).then_some(factor))
+}

@@ -1,0 +1,391 @@
+//! Exponential, logarithm, sine, cosine and arc tangent of balls, and the constants that their
+//! arguments are reduced with.
+//!
+//! Each is computed at the midpoint in fixed point, numbers being integers in units of `2^-n`, by
+//! a series after the argument was made small. The comments count the units that are lost; the
+//! radius of the argument comes in through a bound on the slope.
+
+use dashu_base::{Abs, BitTest, Sign, SquareRoot};
+use dashu_int::{IBig, UBig};
+
+use super::Fail;
+use super::ball::Ball;
+use super::magnitude::Magnitude;
+
+/// Bits of an argument's whole part, or of zeros behind its point, that are met with more
+/// precision.
+const MAX_TOP: i64 = 2048;
+
+/// π and ln 2, as far as they were asked for.
+#[derive(Debug, Default)]
+pub(super) struct Constants {
+    pi: Option<(usize, IBig)>,
+    ln2: Option<(usize, IBig)>,
+}
+
+impl Constants {
+    /// π in units of `2^-places`, to two units.
+    fn pi_units(&mut self, places: usize) -> IBig {
+        // 16 arctan(1/5) - 4 arctan(1/239).
+        at_least(&mut self.pi, places, |places| {
+            reciprocal_series(5, places, true) * 16u8 - reciprocal_series(239, places, true) * 4u8
+        })
+    }
+
+    /// ln 2 in units of `2^-places`, to two units.
+    fn ln2_units(&mut self, places: usize) -> IBig {
+        // 18 artanh(1/26) - 2 artanh(1/4801) + 8 artanh(1/8749).
+        at_least(&mut self.ln2, places, |places| {
+            reciprocal_series(26, places, false) * 18u8
+                - reciprocal_series(4801, places, false) * 2u8
+                + reciprocal_series(8749, places, false) * 8u8
+        })
+    }
+
+    /// π.
+    pub(super) fn pi(&mut self, bits: usize) -> Result<Ball, Fail> {
+        let places = bits + 4;
+        let units = self.pi_units(places);
+        fixed_ball(units, 2, places, Magnitude::ZERO, bits)
+    }
+}
+
+/// A constant from what is kept of it, or computed anew with bits to spare.
+fn at_least(
+    kept: &mut Option<(usize, IBig)>,
+    places: usize,
+    compute: impl Fn(usize) -> IBig,
+) -> IBig {
+    // The series lose fewer than 2^20 units.
+    const SPARE: usize = 24;
+    if let Some((known, value)) = kept
+        && *known >= places
+    {
+        return &*value >> (*known - places);
+    }
+    let value = compute(places + SPARE) >> SPARE;
+    *kept = Some((places, value.clone()));
+    value
+}
+
+/// `arctan(1/q)` (or `artanh(1/q)` where the signs do not alternate) in units of `2^-places`:
+/// each of its terms, fewer than `places`, is off by fewer than three units.
+fn reciprocal_series(q: u32, places: usize, alternates: bool) -> IBig {
+    let square = u64::from(q) * u64::from(q);
+    let mut power = (IBig::ONE << places) / q;
+    let mut sum = power.clone();
+    let mut n = 1u64;
+    loop {
+        power /= square;
+        if power.is_zero() {
+            return sum;
+        }
+        n += 2;
+        let term = &power / n;
+        if alternates && n % 4 == 3 {
+            sum -= term;
+        } else {
+            sum += term;
+        }
+    }
+}
+
+/// A ball from a fixed-point number that is off by so many units, and more radius.
+fn fixed_ball(
+    units: IBig,
+    error: u64,
+    places: usize,
+    more: Magnitude,
+    bits: usize,
+) -> Result<Ball, Fail> {
+    let exponent = -(places as i64);
+    let radius = Magnitude::above(error, exponent).add(more);
+    Ball::new(units, exponent, radius, bits)
+}
+
+/// The midpoint in units of `2^-places`, rounded down: off by less than one unit.
+fn to_fixed(value: &Ball, places: usize) -> Result<IBig, Fail> {
+    let (mid, exponent) = value.parts();
+    let shift = exponent + places as i64;
+    match usize::try_from(shift) {
+        Ok(shift) => Ok(mid << shift),
+        Err(_) => {
+            let shift = usize::try_from(shift.unsigned_abs()).map_err(|_| Fail::Unknown)?;
+            Ok(mid >> shift)
+        }
+    }
+}
+
+/// How often an argument is halved before a series: balances the two at this precision.
+fn halvings(bits: usize) -> usize {
+    // The square root of bits, more or less.
+    1 + bits.isqrt() / 3
+}
+
+/// The exponential.
+pub(super) fn exponential(x: &Ball, bits: usize, constants: &mut Constants) -> Result<Ball, Fail> {
+    if x.is_zero() {
+        return Ok(Ball::whole(1));
+    }
+    // e^(x+d) - e^x = e^x (e^d - 1), and e^d - 1 ≤ 2d for d up to 1.
+    if x.radius().top() > 0 {
+        return Err(Fail::Unclear);
+    }
+    if x.parts().0.is_zero() {
+        return Ok(Ball::whole(1).widen(x.radius().multiply(Magnitude::power_of_two(1))));
+    }
+    let top = x.top();
+    if top > 38 {
+        return Err(Fail::Unknown);
+    }
+    if top < -(bits as i64) {
+        // 1 + x, give or take x².
+        let size = x.upper();
+        let error = size.multiply(Magnitude::power_of_two(1));
+        return Ok(Ball::whole(1).widen(error));
+    }
+    let halved = halvings(bits);
+    let whole = top.max(0) as usize;
+    let places = bits + 2 * halved + 2 * whole + 32;
+    let units = to_fixed(x, places)?;
+    let ln2 = constants.ln2_units(places);
+    // x = times·ln 2 + rest; |times| < 2^(whole+1) has brought as many units twice over.
+    let times = floor_divide(&units, &ln2);
+    let rest = units - &times * ln2;
+    let times = i64::try_from(&times).map_err(|_| Fail::Unknown)?;
+    let reduced = rest >> halved;
+    let mut sum = (IBig::ONE << places) + &reduced;
+    let mut term = reduced.clone();
+    let mut n = 1u64;
+    loop {
+        n += 1;
+        term = ((term * &reduced) >> places) / n;
+        if term.is_zero() {
+            break;
+        }
+        sum += &term;
+    }
+    for _ in 0..halved {
+        sum = (&sum * &sum) >> places;
+    }
+    // Units lost: two a term and at the end, up to fourfold by each squaring of what stays
+    // below 2, one by each squaring; and from the rest, whose slope is at most 2.
+    let series = (2 * n + 8) << (2 * halved);
+    let reduction = 1u64 << (whole + 4);
+    let size = Magnitude::power_of_two(times + 1);
+    let spread = size.multiply(x.radius().multiply(Magnitude::power_of_two(1)));
+    let ball = fixed_ball(sum, series + reduction, places, Magnitude::ZERO, bits)?;
+    Ok(ball.shift(times, bits)?.widen(spread))
+}
+
+/// `a / b` rounded down; `b` is above zero.
+fn floor_divide(a: &IBig, b: &IBig) -> IBig {
+    let quotient = a / b;
+    // Division rounds towards zero.
+    if a < &(&quotient * b) {
+        quotient - IBig::ONE
+    } else {
+        quotient
+    }
+}
+
+/// Cosine and sine.
+pub(super) fn circular(
+    x: &Ball,
+    bits: usize,
+    constants: &mut Constants,
+) -> Result<(Ball, Ball), Fail> {
+    if x.is_zero() {
+        return Ok((Ball::whole(1), Ball::zero()));
+    }
+    let slope = x.radius();
+    if slope.top() > 1 {
+        return Err(Fail::Unclear);
+    }
+    if x.parts().0.is_zero() {
+        return Ok((Ball::whole(1).widen(slope), Ball::around_zero(slope)));
+    }
+    let top = x.top();
+    if top > MAX_TOP {
+        return Err(Fail::Unclear);
+    }
+    if top < -(bits as i64) {
+        // |sin x - x| ≤ |x|³, |cos x - 1| ≤ x².
+        let square = x.upper().multiply(x.upper());
+        let cube = square.multiply(x.upper());
+        return Ok((Ball::whole(1).widen(square), x.clone().widen(cube)));
+    }
+    let halved = halvings(bits);
+    let whole = top.max(0) as usize;
+    let small = (-top).max(0) as usize;
+    let places = bits + 2 * halved + whole + small + 32;
+    let units = to_fixed(x, places)?;
+    let quarter: IBig = constants.pi_units(places) >> 1;
+    // x = times·π/2 + rest, |rest| ≤ π/4 and a little; |times| < 2^(whole+1).
+    let times = floor_divide(&(&units + (&quarter >> 1)), &quarter);
+    let rest = units - &times * quarter;
+    let reduced = rest >> halved;
+    let square = (&reduced * &reduced) >> places;
+    let one = IBig::ONE << places;
+    let (mut cosine, mut sine) = (one.clone(), reduced.clone());
+    let (mut even, mut odd) = (one.clone(), reduced);
+    let mut n = 0u64;
+    loop {
+        n += 2;
+        even = -((even * &square) >> places) / (n * (n - 1));
+        odd = -((odd * &square) >> places) / (n * (n + 1));
+        if even.is_zero() && odd.is_zero() {
+            break;
+        }
+        cosine += &even;
+        sine += &odd;
+    }
+    for _ in 0..halved {
+        // sin 2a = 2 sin a cos a, cos 2a = 1 - 2 sin² a.
+        let doubled: IBig = (&sine * &cosine) >> (places - 1);
+        cosine = &one - ((&sine * &sine) >> (places - 1));
+        sine = doubled;
+    }
+    // Units lost: three a term, up to fourfold and two more by each doubling; and those of the
+    // rest, two for each multiple of π/2 and a few more.
+    let series = (3 * n + 8) << (2 * halved);
+    let reduction = Magnitude::power_of_two(whole as i64 + 3 - places as i64);
+    let more = slope.add(reduction);
+    let sine = fixed_ball(sine, series, places, more, bits)?;
+    let cosine = fixed_ball(cosine, series, places, more, bits)?;
+    let quadrant = u8::try_from(times & IBig::from(3)).unwrap_or(0);
+    Ok(match quadrant {
+        0 => (cosine, sine),
+        1 => (sine.negate(), cosine),
+        2 => (cosine.negate(), sine.negate()),
+        _ => (sine, cosine.negate()),
+    })
+}
+
+/// The natural logarithm of something above zero.
+pub(super) fn logarithm(x: &Ball, bits: usize, constants: &mut Constants) -> Result<Ball, Fail> {
+    match x.sign() {
+        Some(1) => {}
+        Some(_) => return Err(Fail::Undefined),
+        None => return Err(Fail::Unclear),
+    }
+    if x.is_one() {
+        return Ok(Ball::zero());
+    }
+    // ln y - ln x ≤ |y - x| / min(x, y).
+    let spread = x.radius().divide(x.lower()).ok_or(Fail::Unclear)?;
+    let halved = halvings(bits);
+    let top = x.top();
+    let whole = 64 - top.unsigned_abs().leading_zeros() as usize;
+    let places = bits + halved + whole + 32;
+    // x = m·2^times, m between 1/2 and 1, or twice that below 3/4.
+    let (mid, _) = x.parts();
+    let length = mid.bit_len();
+    let mut units = match places.checked_sub(length) {
+        Some(shift) => mid << shift,
+        None => mid >> (length - places),
+    };
+    let mut times = top;
+    if units < IBig::from(3) << (places - 2) {
+        units <<= 1;
+        times -= 1;
+    }
+    for _ in 0..halved {
+        units = square_root(units << places)?;
+    }
+    // ln m = 2 artanh((m-1)/(m+1)); a root halves the error and adds a unit, the quotient adds
+    // another: five units at most.
+    let one = IBig::ONE << places;
+    let ratio = ((&units - &one) << places) / (&units + &one);
+    let square = (&ratio * &ratio) >> places;
+    let mut power = ratio.clone();
+    let mut sum = ratio;
+    let mut n = 1u64;
+    loop {
+        power = (power * &square) >> places;
+        n += 2;
+        let term = &power / n;
+        if term.is_zero() {
+            break;
+        }
+        sum += term;
+    }
+    let mut result = sum << (halved + 1);
+    result += IBig::from(times) * constants.ln2_units(places);
+    // Units lost: five at first, three a term, doubled as often as roots were taken and once
+    // more; two for each ln 2.
+    let error = ((3 * n + 12) << (halved + 1)) + 2 * times.unsigned_abs();
+    fixed_ball(result, error, places, spread, bits)
+}
+
+/// The whole part of a root.
+fn square_root(value: IBig) -> Result<IBig, Fail> {
+    let value = UBig::try_from(value).map_err(|_| Fail::Undefined)?;
+    Ok(value.sqrt().into())
+}
+
+/// The arc tangent.
+pub(super) fn arc_tangent(x: &Ball, bits: usize, constants: &mut Constants) -> Result<Ball, Fail> {
+    // The slope is at most 1.
+    let slope = x.radius();
+    let (mid, exponent) = x.parts();
+    if mid.is_zero() {
+        return Ok(x.clone());
+    }
+    let top = x.top();
+    if top < -(bits as i64) {
+        // |arctan x - x| ≤ |x|³.
+        let size = x.upper();
+        return Ok(x.clone().widen(size.multiply(size).multiply(size)));
+    }
+    let halved = halvings(bits);
+    let small = (-top).max(0) as usize;
+    let places = bits + halved + small + 32;
+    let negative = mid.sign() == Sign::Negative;
+    let size = mid.clone().abs();
+    let one = IBig::ONE << places;
+    // Above 1 the reciprocal's complement stands for it.
+    let inverted = top > 0;
+    let mut units = if inverted {
+        // 2^places / (mid·2^exponent), or nothing where that is below a unit.
+        match usize::try_from(places as i64 - exponent) {
+            Ok(shift) => (IBig::ONE << shift) / &size,
+            Err(_) => IBig::ZERO,
+        }
+    } else {
+        to_fixed(&x.absolute(), places)?
+    };
+    // arctan v = 2 arctan(v / (1 + √(1 + v²))).
+    for _ in 0..halved {
+        let root = square_root((&one << places) + &units * &units)?;
+        units = (units << places) / (&one + root);
+    }
+    let square = (&units * &units) >> places;
+    let mut power = units.clone();
+    let mut sum = units;
+    let mut n = 1u64;
+    loop {
+        power = (power * &square) >> places;
+        n += 2;
+        let term = &power / n;
+        if term.is_zero() {
+            break;
+        }
+        if n % 4 == 3 {
+            sum -= term;
+        } else {
+            sum += term;
+        }
+    }
+    let mut result = sum << halved;
+    // Units lost: a halving halves those before and adds three; three a term; doubled as often
+    // as halved; and π/2.
+    let error = ((3 * n + 12) << halved) + 2;
+    if inverted {
+        result = (constants.pi_units(places) >> 1) - result;
+    }
+    if negative {
+        result = -result;
+    }
+    fixed_ball(result, error, places, slope, bits)
+}

@@ -1,0 +1,423 @@
+//! The value of an expression in normal form at a point: variables stand for given numbers.
+//!
+//! Variables are real. What depends on them has a value only where that is real (or becomes
+//! complex through an `i` that was written); constants such as `√(1-√2)` are complex by their
+//! principal branches.
+
+use dashu_base::BitTest;
+use dashu_int::UBig;
+use dashu_ratio::RBig;
+
+use super::Fail;
+use super::ball::Ball;
+use super::calls;
+use super::complex::Complex;
+use super::elementary::Constants;
+use crate::answer::budget::{Budget, Stop};
+use crate::answer::value::{Atom, Base, Fraction, Poly};
+
+/// Most terms of a polynomial whose sizes are all counted.
+const COUNTED_TERMS: usize = 8;
+
+/// Variables, and functions that nothing is known of, in order.
+#[derive(Debug, Default)]
+pub(super) struct Unknowns<'a>(Vec<&'a Atom>);
+
+impl<'a> Unknowns<'a> {
+    /// Those of several expressions.
+    pub(super) fn of(expressions: &[&'a Fraction]) -> Unknowns<'a> {
+        let mut found = Unknowns::default();
+        for expression in expressions {
+            found.in_fraction(expression);
+        }
+        found.0.sort();
+        found.0.dedup();
+        found
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The only one, where there is just one.
+    pub(super) fn only(&self) -> Option<&'a Atom> {
+        match self.0.as_slice() {
+            [atom] => Some(atom),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether any is a function of which only the name is known: expressions that differ for
+    /// independent values of it may still be the same.
+    pub(super) fn any_function(&self) -> bool {
+        self.0.iter().any(|atom| matches!(atom, Atom::Call(..)))
+    }
+
+    fn position(&self, atom: &Atom) -> Option<usize> {
+        self.0.binary_search(&atom).ok()
+    }
+
+    fn in_fraction(&mut self, value: &'a Fraction) {
+        self.in_poly(&value.numerator);
+        self.in_poly(&value.denominator);
+    }
+
+    fn in_poly(&mut self, value: &'a Poly) {
+        for (monomial, _) in &value.0 {
+            for (atom, _) in monomial {
+                self.in_atom(atom);
+            }
+        }
+    }
+
+    fn in_atom(&mut self, atom: &'a Atom) {
+        match atom {
+            Atom::Symbol(name) if name == "π" => {}
+            Atom::Symbol(_) => self.0.push(atom),
+            Atom::Integer(_) | Atom::Imaginary => {}
+            Atom::Power(base, exponent) => {
+                if let Base::Atom(base) = &**base {
+                    self.in_atom(base);
+                }
+                for (atom, _) in exponent {
+                    self.in_atom(atom);
+                }
+            }
+            Atom::Call(name, arguments) if is_known(name, arguments.len()) => {
+                for argument in arguments {
+                    self.in_fraction(argument);
+                }
+            }
+            Atom::Call(..) => self.0.push(atom),
+            Atom::Sum(inner) => self.in_poly(inner),
+        }
+    }
+}
+
+/// Functions that can be evaluated, by name and number of arguments.
+fn is_known(name: &str, arguments: usize) -> bool {
+    match arguments {
+        0 => name == "minus_one",
+        1 => matches!(
+            name,
+            "ln" | "exp"
+                | "sin"
+                | "cos"
+                | "abs"
+                | "arcsin"
+                | "arccos"
+                | "arctan"
+                | "arccot"
+                | "arcsec"
+                | "arccsc"
+                | "arcsinh"
+                | "arccosh"
+                | "arctanh"
+                | "coth"
+                | "sech"
+                | "csch"
+                | "floor"
+                | "ceil"
+                | "factorial"
+        ),
+        // Not `gcd` and `lcm`: what holds for a few whole numbers need not hold for the next.
+        2 => matches!(name, "^" | "binom" | "mod" | "max" | "min"),
+        _ => matches!(name, "max" | "min"),
+    }
+}
+
+/// Whether an expression is a quotient of polynomials in variables (and π) with rational
+/// coefficients: its normal form then decides alone.
+pub(super) fn is_rational_function(value: &Fraction, with_pi: bool) -> bool {
+    [&value.numerator, &value.denominator]
+        .into_iter()
+        .all(|poly| {
+            let mut factors = poly.0.iter().flat_map(|(monomial, _)| monomial);
+            factors.all(|(atom, exponent)| match atom {
+                Atom::Symbol(name) => exponent.is_int() && (with_pi || name != "π"),
+                _ => false,
+            })
+        })
+}
+
+/// What an evaluation met: how long the numbers in the expression are in bits, and the largest
+/// `|log₂|` of any value on the way.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Extent {
+    pub(super) bits: usize,
+    pub(super) range: i64,
+}
+
+/// Evaluates expressions at one point with one precision.
+pub(super) struct Evaluator<'a, 'b> {
+    pub(super) bits: usize,
+    pub(super) unknowns: &'b Unknowns<'a>,
+    pub(super) point: &'b [RBig],
+    pub(super) constants: &'b mut Constants,
+    pub(super) budget: &'b mut Budget,
+    pub(super) extent: Extent,
+    seen: Vec<(&'a Atom, Complex)>,
+}
+
+type Evaluated = Result<Complex, Fail>;
+
+impl From<Stop> for Fail {
+    fn from(_: Stop) -> Self {
+        Fail::Limit
+    }
+}
+
+impl<'a, 'b> Evaluator<'a, 'b> {
+    pub(super) fn new(
+        bits: usize,
+        unknowns: &'b Unknowns<'a>,
+        point: &'b [RBig],
+        constants: &'b mut Constants,
+        budget: &'b mut Budget,
+    ) -> Self {
+        Evaluator {
+            bits,
+            unknowns,
+            point,
+            constants,
+            budget,
+            extent: Extent::default(),
+            seen: Vec::new(),
+        }
+    }
+
+    /// The value of an expression.
+    pub(super) fn fraction(&mut self, value: &'a Fraction) -> Evaluated {
+        let numerator = self.poly(&value.numerator)?;
+        if value.denominator_is_one() {
+            return Ok(numerator);
+        }
+        let denominator = self.poly(&value.denominator)?;
+        self.pay_little()?;
+        let quotient = numerator.divide(&denominator, self.bits)?;
+        Ok(self.noted(quotient))
+    }
+
+    /// Pays for a sum, product, quotient or root.
+    fn pay_little(&mut self) -> Result<(), Fail> {
+        Ok(self.budget.spend(1 + self.bits / 256)?)
+    }
+
+    /// Pays for a transcendental function.
+    fn pay(&mut self) -> Result<(), Fail> {
+        let bits = self.bits;
+        Ok(self.budget.spend(8 + bits / 8 + bits * bits / 8192)?)
+    }
+
+    fn noted(&mut self, value: Complex) -> Complex {
+        for part in [&value.re, &value.im] {
+            if matches!(part.sign(), Some(-1 | 1)) {
+                self.extent.range = self.extent.range.max(part.top().abs());
+            }
+        }
+        value
+    }
+
+    fn poly(&mut self, value: &'a Poly) -> Evaluated {
+        let mut sum = Complex::whole(0);
+        let (mut total, mut longest) = (0, 0);
+        for (monomial, coefficient) in &value.0 {
+            self.pay_little()?;
+            let length = length(coefficient);
+            total += length;
+            longest = longest.max(length);
+            let mut term: Complex = Ball::rational(coefficient, self.bits)?.into();
+            for (atom, exponent) in monomial {
+                let factor = self.factor(atom, exponent)?;
+                self.pay_little()?;
+                term = term.multiply(&factor, self.bits)?;
+            }
+            term = self.noted(term);
+            sum = sum.add(&term, self.bits)?;
+        }
+        self.extent.bits += total.min(COUNTED_TERMS * longest);
+        Ok(self.noted(sum))
+    }
+
+    fn factor(&mut self, atom: &'a Atom, exponent: &RBig) -> Evaluated {
+        let base = self.atom(atom)?;
+        if exponent.is_one() {
+            return Ok(base);
+        }
+        self.extent.bits += length(exponent);
+        self.pay_little()?;
+        if !exponent.denominator().bit(0)
+            && let Some(real) = base.real()
+            && real.sign() != Some(1)
+            && self.depends(atom)
+        {
+            // A root of even order that leaves the reals.
+            return match real.sign() {
+                Some(0) => base.rational_power(exponent, self.bits, self.constants),
+                Some(_) => Err(Fail::Undefined),
+                None => Err(Fail::Unclear),
+            };
+        }
+        if !exponent.is_int() && exponent.denominator() > &UBig::from(3u8) {
+            self.pay()?;
+        }
+        let power = base.rational_power(exponent, self.bits, self.constants)?;
+        Ok(self.noted(power))
+    }
+
+    /// Whether an atom's value depends on the point.
+    fn depends(&self, atom: &Atom) -> bool {
+        if self.unknowns.is_empty() {
+            return false;
+        }
+        let mut inside = Unknowns::default();
+        inside.in_atom(atom);
+        !inside.is_empty()
+    }
+
+    fn any_depends(&self, arguments: &[Fraction]) -> bool {
+        !self.unknowns.is_empty() && !Unknowns::of(&arguments.iter().collect::<Vec<_>>()).is_empty()
+    }
+
+    fn atom(&mut self, atom: &'a Atom) -> Evaluated {
+        match atom {
+            Atom::Symbol(name) if name == "π" => {
+                self.pay_little()?;
+                Ok(self.constants.pi(self.bits)?.into())
+            }
+            Atom::Symbol(_) => self.unknown(atom),
+            Atom::Integer(value) => {
+                self.extent.bits += value.bit_len();
+                let value = Ball::rational(&RBig::from(value.clone()), self.bits)?;
+                Ok(self.noted(value.into()))
+            }
+            Atom::Imaginary => Ok(Complex::imaginary()),
+            Atom::Power(..) | Atom::Call(..) | Atom::Sum(_) => {
+                self.budget.enter()?;
+                let value = self.compound(atom);
+                self.budget.leave();
+                value
+            }
+        }
+    }
+
+    fn unknown(&mut self, atom: &Atom) -> Evaluated {
+        let value = self
+            .unknowns
+            .position(atom)
+            .and_then(|index| self.point.get(index))
+            .ok_or(Fail::Unknown)?;
+        Ok(Ball::rational(value, self.bits)?.into())
+    }
+
+    fn compound(&mut self, atom: &'a Atom) -> Evaluated {
+        if let Some((_, value)) = self.seen.iter().find(|(known, _)| *known == atom) {
+            return Ok(value.clone());
+        }
+        let value = match atom {
+            Atom::Sum(inner) => self.poly(inner)?,
+            Atom::Power(base, exponent) => {
+                let mut product = Complex::whole(1);
+                for (atom, times) in exponent {
+                    let factor = self.factor(atom, times)?;
+                    self.pay_little()?;
+                    product = product.multiply(&factor, self.bits)?;
+                }
+                match &**base {
+                    Base::Euler => {
+                        self.pay()?;
+                        product.exponential(self.bits, self.constants)?
+                    }
+                    Base::Atom(base) => {
+                        let fixed = !self.depends(base)
+                            && exponent.iter().all(|(atom, _)| !self.depends(atom));
+                        let base = self.atom(base)?;
+                        self.power(&base, &product, fixed)?
+                    }
+                }
+            }
+            Atom::Call(name, arguments) if is_known(name, arguments.len()) => {
+                let fixed = !self.any_depends(arguments);
+                let mut values = Vec::with_capacity(arguments.len());
+                for argument in arguments {
+                    values.push(self.fraction(argument)?);
+                }
+                self.pay()?;
+                self.call(name, &values, fixed)?
+            }
+            _ => self.unknown(atom)?,
+        };
+        let value = self.noted(value);
+        self.seen.push((atom, value.clone()));
+        Ok(value)
+    }
+
+    /// A power; of a negative or complex base only where whole or constant.
+    fn power(&mut self, base: &Complex, exponent: &Complex, fixed: bool) -> Evaluated {
+        self.pay()?;
+        if let Some(whole) = whole(exponent) {
+            return base.power(whole, self.bits, self.constants);
+        }
+        if base.is_zero() {
+            return match exponent.real().map(Ball::sign) {
+                Some(Some(1)) => Ok(Complex::whole(0)),
+                Some(None) => Err(Fail::Unclear),
+                _ => Err(Fail::Undefined),
+            };
+        }
+        match base.real().map(Ball::sign) {
+            Some(Some(1)) => {}
+            Some(None) => return Err(Fail::Unclear),
+            _ if fixed => {}
+            Some(Some(_)) => return Err(Fail::Undefined),
+            None => {}
+        }
+        base.principal_power(exponent, self.bits, self.constants)
+    }
+
+    /// A function of its arguments; `fixed` where these are constants.
+    fn call(&mut self, name: &str, arguments: &[Complex], fixed: bool) -> Evaluated {
+        let bits = self.bits;
+        if let [x] = arguments {
+            match name {
+                "exp" => return x.exponential(bits, self.constants),
+                "sin" => return Ok(x.circular(bits, self.constants)?.1),
+                "cos" => return Ok(x.circular(bits, self.constants)?.0),
+                "abs" => return Ok(x.absolute(bits)?.into()),
+                "ln" => {
+                    if !fixed && x.is_real() && x.re.sign() != Some(1) {
+                        return Err(outside(x.re.sign()));
+                    }
+                    return x.logarithm(bits, self.constants);
+                }
+                _ => {}
+            }
+        }
+        let reals: Option<Vec<Ball>> = arguments.iter().map(|x| x.real().cloned()).collect();
+        let reals = reals.ok_or(Fail::Unknown)?;
+        Ok(calls::real(name, &reals, bits, self.constants, self.budget)?.into())
+    }
+}
+
+/// Bits of a rational number's parts.
+fn length(value: &RBig) -> usize {
+    value.numerator().bit_len() + value.denominator().bit_len()
+}
+
+/// The small whole number that a value is.
+fn whole(value: &Complex) -> Option<i64> {
+    let whole = value.real()?.as_whole()?;
+    i64::try_from(whole).ok()
+}
+
+/// Why a number of this sign has no logarithm.
+fn outside(sign: Option<i8>) -> Fail {
+    match sign {
+        None => Fail::Unclear,
+        Some(_) => Fail::Undefined,
+    }
+}
