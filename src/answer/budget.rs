@@ -71,6 +71,22 @@ impl Budget {
         self.spend(1)
     }
 
+    /// Tries something: `None` where it has no value, at the depth of before.
+    pub(super) fn attempt<T>(
+        &mut self,
+        work: impl FnOnce(&mut Budget) -> Result<T, Stop>,
+    ) -> Result<Option<T>, Stop> {
+        let depth = self.depth;
+        match work(self) {
+            Ok(value) => Ok(Some(value)),
+            Err(Stop::Unknown) => {
+                self.depth = depth;
+                Ok(None)
+            }
+            Err(Stop::Limit) => Err(Stop::Limit),
+        }
+    }
+
     /// Comes back from a level.
     pub(super) fn leave(&mut self) {
         self.depth = self.depth.saturating_sub(1);

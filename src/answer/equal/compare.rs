@@ -65,8 +65,9 @@ impl<'a> Comparison<'a> {
 
     fn dispatch(&mut self, left: &Value, right: &Value) -> Result<(bool, &'static str), Stop> {
         use Value::{
-            Based, Cases, Clock, Congruence, Date, Degrees, Equation as Eq, Inequalities, Infinite,
-            List, Matrix, Percent, Quantity, Ratio, Reals, Scalar as Sc, Set, Square, Text, Tuple,
+            Based, Cases, Clock, Congruence, Date, Degrees, Equation as Eq, Family, Inequalities,
+            Infinite, List, Matrix, Percent, Quantity, Ratio, Reals, Scalar as Sc, Set, Square,
+            Text, Tuple,
         };
         Ok(match (left, right) {
             (Sc(a), Sc(b)) => {
@@ -155,6 +156,16 @@ impl<'a> Comparison<'a> {
             (List(a), Tuple(b)) | (Tuple(b), List(a)) if distinct_names(a) => {
                 (self.in_order(&stripped(a), b)?, "tuple")
             }
+            (Family(a, low, high), Family(b, first, last)) => {
+                let ends = self.same_end(low, first)? && self.same_end(high, last)?;
+                (ends && self.values(a, b)?, "family")
+            }
+            // A set of one thing is that thing, as a set of several is a list.
+            (Set(a), b) | (b, Set(a))
+                if a.len() == 1 && !matches!(b, Set(_) | Reals(..) | Inequalities(_)) =>
+            {
+                (self.values(&a[0], b)?, "set")
+            }
             (Cases(a), Cases(b)) => (self.cases(a, b)?, "piecewise"),
             (Inequalities(a), Inequalities(b)) => (self.inequalities(a, b)?, "inequality"),
             (
@@ -165,9 +176,12 @@ impl<'a> Comparison<'a> {
                 (Some(number), Sc(scalar)) => {
                     (scalar.value.as_small() == Some(number), "number word")
                 }
-                (_, Text(other)) => {
-                    let number = word_number(text);
-                    (number.is_some() && number == word_number(other), "text")
+                (number, Text(other)) => {
+                    let folded = |text: &str| -> Vec<String> {
+                        text.split_whitespace().map(str::to_lowercase).collect()
+                    };
+                    let same = number.is_some() && number == word_number(other);
+                    (same || folded(text) == folded(other), "text")
                 }
                 _ => (false, "text"),
             },
@@ -421,6 +435,14 @@ impl<'a> Comparison<'a> {
             return Ok(factor.is_some());
         }
         Ok(false)
+    }
+
+    fn same_end(&mut self, a: &Option<Fraction>, b: &Option<Fraction>) -> Compared {
+        match (a, b) {
+            (None, None) => Ok(true),
+            (Some(a), Some(b)) => a.same(b, self.budget),
+            _ => Ok(false),
+        }
     }
 
     fn cases(&mut self, a: &[Vec<Value>], b: &[Vec<Value>]) -> Compared {

@@ -3,9 +3,11 @@
 
 mod lexer;
 mod parser;
+mod print;
 mod tree;
 mod words;
 
 pub(super) use lexer::{Tok, Token, tokens};
 pub(super) use parser::tree;
-pub(super) use tree::{Big, Kind, Literal, Node, Relation};
+pub(super) use print::print;
+pub(super) use tree::{Big, Domain, Kind, Literal, Node, Relation};

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use smol_str::SmolStr;
 
+use crate::answer::budget::{Budget, Stop};
+
 /// Bytes of the text that a node was read from.
 pub(crate) type Span = Range<usize>;
 
@@ -28,6 +30,22 @@ impl Literal {
     /// Whether it is digits alone.
     pub(crate) fn is_whole(&self) -> bool {
         self.fraction.is_empty() && self.repeat.is_empty() && self.exponent == 0
+    }
+
+    /// As digits with a point.
+    pub(crate) fn plain(&self) -> String {
+        let mut text = self.whole.clone();
+        if !self.fraction.is_empty() || !self.repeat.is_empty() {
+            text.push('.');
+            text.push_str(&self.fraction);
+        }
+        if !self.repeat.is_empty() {
+            text.push_str(&format!("({})", self.repeat));
+        }
+        if self.exponent != 0 {
+            text.push_str(&format!("e{}", self.exponent));
+        }
+        text
     }
 
     /// Digits from the first that is not zero.
@@ -108,7 +126,16 @@ pub(crate) enum Kind {
     /// A sum, product, integral or limit: operator, variable, from, to, body.
     Big(Box<Big>),
     Ellipsis,
+    /// A statement that holds for each whole number that the named parameter stands for.
+    ForAll(Box<Node>, SmolStr, Domain),
     Text(SmolStr),
+}
+
+/// What a parameter may stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Domain {
+    Integers,
+    Naturals,
 }
 
 /// A large operator and its parts.
@@ -126,5 +153,64 @@ impl Node {
     /// A node of a kind at a place.
     pub(crate) fn new(kind: Kind, span: Span) -> Self {
         Node { kind, span }
+    }
+
+    /// Nodes right below, to change.
+    pub(crate) fn children_mut(&mut self) -> Vec<&mut Node> {
+        match &mut self.kind {
+            Kind::Number(_)
+            | Kind::Symbol(_)
+            | Kind::Infinity
+            | Kind::Based(..)
+            | Kind::Derivative(..)
+            | Kind::Ellipsis
+            | Kind::Text(_) => Vec::new(),
+            Kind::Neg(a)
+            | Kind::Mixed(_, a)
+            | Kind::Factorial(a)
+            | Kind::Degree(a)
+            | Kind::Percent(a)
+            | Kind::Unit(a, _)
+            | Kind::Group(a)
+            | Kind::ForAll(a, ..) => vec![a],
+            Kind::PlusMinus(a, b, _) => a.iter_mut().map(|a| &mut **a).chain([&mut **b]).collect(),
+            Kind::Div(a, b)
+            | Kind::Pow(a, b)
+            | Kind::Root(a, b)
+            | Kind::Builder(a, b)
+            | Kind::SetOp(_, a, b) => vec![a, b],
+            Kind::Congruence(a, b, c) => vec![a, b, c],
+            Kind::Add(items)
+            | Kind::Mul(items)
+            | Kind::Call(_, items)
+            | Kind::Chain(items, _)
+            | Kind::List(items)
+            | Kind::Rows(items)
+            | Kind::Bracket(_, _, items)
+            | Kind::Set(items)
+            | Kind::Ratio(items) => items.iter_mut().collect(),
+            Kind::Matrix(rows) | Kind::Cases(rows) => rows.iter_mut().flatten().collect(),
+            Kind::Big(big) => [&mut big.below, &mut big.above]
+                .into_iter()
+                .flatten()
+                .chain([&mut big.body])
+                .collect(),
+        }
+    }
+
+    /// The same tree with another name for one variable.
+    pub(crate) fn renamed(&self, from: &str, to: &str, budget: &mut Budget) -> Result<Node, Stop> {
+        let mut node = self.clone();
+        let mut open = vec![&mut node];
+        while let Some(next) = open.pop() {
+            budget.spend(1)?;
+            if let Kind::Symbol(name) = &mut next.kind
+                && name == from
+            {
+                *name = SmolStr::new(to);
+            }
+            open.extend(next.children_mut());
+        }
+        Ok(node)
     }
 }

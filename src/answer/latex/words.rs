@@ -145,6 +145,49 @@ pub(super) fn bare_command(run: &str) -> Option<&'static str> {
     })
 }
 
+/// Greek letters, which are names like any other letter.
+pub(crate) fn is_greek(command: &str) -> bool {
+    matches!(
+        command,
+        "alpha"
+            | "beta"
+            | "gamma"
+            | "delta"
+            | "epsilon"
+            | "zeta"
+            | "eta"
+            | "theta"
+            | "vartheta"
+            | "iota"
+            | "kappa"
+            | "lambda"
+            | "mu"
+            | "nu"
+            | "xi"
+            | "rho"
+            | "varrho"
+            | "sigma"
+            | "varsigma"
+            | "tau"
+            | "upsilon"
+            | "phi"
+            | "chi"
+            | "psi"
+            | "omega"
+            | "Gamma"
+            | "Delta"
+            | "Theta"
+            | "Lambda"
+            | "Xi"
+            | "Pi"
+            | "Sigma"
+            | "Upsilon"
+            | "Phi"
+            | "Psi"
+            | "Omega"
+    )
+}
+
 /// Functions that take the next thing as their argument.
 pub(crate) fn is_function(command: &str) -> bool {
     matches!(
@@ -214,6 +257,12 @@ pub(super) enum Run {
     Name,
     /// A product of one-letter variables.
     Product,
+}
+
+/// Whether letters by themselves are read as a word or as a product, so that as a name they stand
+/// in upright text.
+pub(super) fn is_text(letters: &str) -> bool {
+    letters.contains(|c: char| !c.is_ascii_alphabetic()) || read_run(letters) == Run::Word
 }
 
 /// How to read a run of at least two ASCII letters that is no known function.

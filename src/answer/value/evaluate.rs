@@ -1,15 +1,18 @@
 //! From a syntax tree to the value of a whole answer.
 
+use dashu_ratio::RBig;
+
 use super::fraction::Fraction;
+use super::matrix::matrix;
 use super::number;
 use super::reals::{Piece, Reals, in_order};
 use super::relation::{chain, clock, solve};
-use super::scalar::{matrix, scalar};
+use super::scalar::scalar;
 use super::signs::alternatives;
 use super::units::Unit;
 use super::{Equation, Scalar, Value};
 use crate::answer::budget::{Budget, Stop};
-use crate::answer::latex::{Kind, Literal, Node, Relation};
+use crate::answer::latex::{Big, Domain, Kind, Literal, Node, Relation};
 
 /// What an answer means.
 ///
@@ -82,33 +85,9 @@ fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
         Kind::Infinity => Ok(Value::Infinite(false)),
         Kind::Percent(inner) => Ok(Value::Percent(scalar(inner, None, budget)?)),
         Kind::Degree(inner) => Ok(Value::Degrees(scalar(inner, None, budget)?)),
-        Kind::Unit(inner, unit) => match one(inner, budget)? {
-            // `32^\circ \mathrm{F}`.
-            Value::Degrees(value) => Ok(Value::Quantity(
-                Box::new(Value::scalar(value)),
-                Unit::read(&format!("degree-{unit}")).ok_or(Stop::Unknown)?,
-            )),
-            value @ (Value::Scalar(_)
-            | Value::Clock(_)
-            | Value::Percent(_)
-            | Value::Infinite(_)
-            | Value::Quantity(..)) => {
-                if let Value::Quantity(value, inner) = value {
-                    // A currency sign in front and words behind: `$18 per day`.
-                    let words = unit.trim();
-                    let mut joined = Unit::read(words).ok_or(Stop::Unknown)?;
-                    if words.to_lowercase().starts_with("per ") || words.starts_with('/') {
-                        for (name, power) in inner.dimensions {
-                            *joined.dimensions.entry(name).or_insert(0) += power;
-                        }
-                        joined.scale *= inner.scale;
-                    }
-                    return Ok(Value::Quantity(value, joined));
-                }
-                let unit = Unit::read(unit).ok_or(Stop::Unknown)?;
-                Ok(Value::Quantity(Box::new(value), unit))
-            }
-            _ => Err(Stop::Unknown),
+        Kind::Unit(inner, unit) => match leading_quantity(inner, unit, budget)? {
+            Some(sum) => Ok(sum),
+            None => quantity(inner, unit, budget),
         },
         Kind::Based(digits, base) => Ok(Value::Based(digits.clone(), *base)),
         Kind::Symbol(name) if reals_named(name).is_some() => {
@@ -176,6 +155,17 @@ fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
             Ok(Value::Cases(rows))
         }
         Kind::Text(text) => Ok(Value::Text(text.clone())),
+        Kind::Ellipsis => Ok(Value::Text("…".into())),
+        Kind::ForAll(inner, name, domain) => {
+            // The parameter's own name says nothing.
+            let stands = match domain {
+                Domain::Integers => "any integer",
+                Domain::Naturals => "any natural number",
+            };
+            evaluate(&inner.renamed(name, stands, budget)?, budget)
+        }
+        Kind::Big(big) if big.operator == "bigcup" => family(big, budget),
+        Kind::Add(terms) if terms.iter().any(holds_unit) => quantities(terms, budget),
         Kind::Mul(factors) => {
             // `18 (girls)`: a word in brackets is a unit.
             if let [rest @ .., last] = factors.as_slice()
@@ -190,6 +180,159 @@ fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
         }
         _ => expression(node, budget),
     }
+}
+
+/// A value with a unit behind it.
+fn quantity(inner: &Node, unit: &str, budget: &mut Budget) -> Result<Value, Stop> {
+    match one(inner, budget)? {
+        // `32^\circ \mathrm{F}`.
+        Value::Degrees(value) => Ok(Value::Quantity(
+            Box::new(Value::scalar(value)),
+            Unit::read(&format!("degree-{unit}")).ok_or(Stop::Unknown)?,
+        )),
+        value @ (Value::Scalar(_)
+        | Value::Clock(_)
+        | Value::Percent(_)
+        | Value::Infinite(_)
+        | Value::Quantity(..)) => {
+            if let Value::Quantity(value, inner) = value {
+                // A currency sign in front and words behind: `$18 per day`.
+                let words = unit.trim();
+                let mut joined = Unit::read(words).ok_or(Stop::Unknown)?;
+                if words.to_lowercase().starts_with("per ") || words.starts_with('/') {
+                    for (name, power) in inner.dimensions {
+                        *joined.dimensions.entry(name).or_insert(0) += power;
+                    }
+                    joined.scale *= inner.scale;
+                }
+                return Ok(Value::Quantity(value, joined));
+            }
+            let unit = Unit::read(unit).ok_or(Stop::Unknown)?;
+            Ok(Value::Quantity(Box::new(value), unit))
+        }
+        _ => Err(Stop::Unknown),
+    }
+}
+
+/// `5 feet 3 inches`, read as a product that the last unit is put on.
+fn leading_quantity(inner: &Node, unit: &str, budget: &mut Budget) -> Result<Option<Value>, Stop> {
+    let Kind::Mul(factors) = &inner.kind else {
+        return Ok(None);
+    };
+    let [first, second] = factors.as_slice() else {
+        return Ok(None);
+    };
+    if !matches!(first.kind, Kind::Unit(..)) || !matches!(second.kind, Kind::Number(_)) {
+        return Ok(None);
+    }
+    let parts = vec![one(first, budget)?, quantity(second, unit, budget)?];
+    let sum = compound(&parts, budget)?;
+    // `4 ft × 12 ft`: the lengths of two sides, not their product.
+    Ok(Some(sum.unwrap_or(Value::List(parts))))
+}
+
+/// Whether a term has a unit on it.
+fn holds_unit(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Unit(..) => true,
+        Kind::Neg(inner) => holds_unit(inner),
+        _ => false,
+    }
+}
+
+/// A sum with units: on every term, or on the last for all.
+fn quantities(terms: &[Node], budget: &mut Budget) -> Result<Value, Stop> {
+    let Some((last, rest)) = terms.split_last() else {
+        return Err(Stop::Unknown);
+    };
+    if !rest.iter().any(holds_unit) {
+        let (plain, unit) = match &last.kind {
+            Kind::Unit(inner, unit) => ((**inner).clone(), unit),
+            Kind::Neg(negative) => match &negative.kind {
+                Kind::Unit(inner, unit) => {
+                    let kind = Kind::Neg(inner.clone());
+                    (Node::new(kind, last.span.clone()), unit)
+                }
+                _ => return Err(Stop::Unknown),
+            },
+            _ => return Err(Stop::Unknown),
+        };
+        let mut terms = rest.to_vec();
+        let span = terms.first().map_or(0, |term| term.span.start)..plain.span.end;
+        terms.push(plain);
+        return quantity(&Node::new(Kind::Add(terms), span), unit, budget);
+    }
+    let mut total: Option<(Fraction, Unit)> = None;
+    for term in terms {
+        let Value::Quantity(value, unit) = one(term, budget)? else {
+            return Err(Stop::Unknown);
+        };
+        let Value::Scalar(value) = *value else {
+            return Err(Stop::Unknown);
+        };
+        total = Some(match total {
+            None => (value.value, unit),
+            Some((sum, first)) => {
+                let ratio = unit.ratio(&first).ok_or(Stop::Unknown)?;
+                let value = value.value.multiply(&Fraction::rational(ratio), budget)?;
+                (sum.add(&value, budget)?, first)
+            }
+        });
+    }
+    let (sum, unit) = total.ok_or(Stop::Unknown)?;
+    Ok(Value::Quantity(Box::new(Value::scalar(sum)), unit))
+}
+
+/// Quantities in falling units of one kind, as one: `2 hours 30 minutes`.
+fn compound(parts: &[Value], budget: &mut Budget) -> Result<Option<Value>, Stop> {
+    let mut total: Option<(Fraction, Unit, Unit)> = None;
+    for part in parts {
+        let Value::Quantity(value, unit) = part else {
+            return Ok(None);
+        };
+        let Value::Scalar(value) = &**value else {
+            return Ok(None);
+        };
+        let Some(amount) = value.value.as_rational() else {
+            return Ok(None);
+        };
+        total = Some(match total {
+            None => (value.value.clone(), unit.clone(), unit.clone()),
+            Some((sum, first, last)) => {
+                // Each part is less than one of the part before.
+                let (Some(step), Some(ratio)) = (unit.ratio(&last), unit.ratio(&first)) else {
+                    return Ok(None);
+                };
+                let share = &step * &amount;
+                if step >= RBig::ONE || share >= RBig::ONE || number::is_negative(&amount) {
+                    return Ok(None);
+                }
+                let value = value.value.multiply(&Fraction::rational(ratio), budget)?;
+                (sum.add(&value, budget)?, first, unit.clone())
+            }
+        });
+    }
+    Ok(total.map(|(sum, unit, _)| Value::Quantity(Box::new(Value::scalar(sum)), unit)))
+}
+
+/// A union of sets over a whole number.
+fn family(big: &Big, budget: &mut Budget) -> Result<Value, Stop> {
+    let below = big.below.as_ref().ok_or(Stop::Unknown)?;
+    let above = big.above.as_ref().ok_or(Stop::Unknown)?;
+    let Kind::Chain(sides, relations) = &below.kind else {
+        return Err(Stop::Unknown);
+    };
+    let ([index, from], [Relation::Equal]) = (sides.as_slice(), relations.as_slice()) else {
+        return Err(Stop::Unknown);
+    };
+    let Kind::Symbol(name) = &index.kind else {
+        return Err(Stop::Unknown);
+    };
+    let body = big.body.renamed(name, "any integer", budget)?;
+    let body = set_operation(&body, budget)?;
+    let low = end(from, true, budget)?;
+    let high = end(above, false, budget)?;
+    Ok(Value::Family(Box::new(body), low, high))
 }
 
 fn expression(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
@@ -235,45 +378,70 @@ fn list(nodes: &[Node], budget: &mut Budget) -> Result<Value, Stop> {
         }
     }
     let mut flat = Vec::with_capacity(values.len());
-    let mut constraints = Vec::new();
     for value in values {
         match value {
             Value::List(inner) => flat.extend(inner),
-            Value::Inequalities(inner) => {
-                constraints.extend(inner.iter().cloned());
-                flat.push(Value::Inequalities(inner));
-            }
             value => flat.push(value),
         }
     }
-    // `x < 1 or x > 2` is a union of sets.
-    if flat.len() > 1 && constraints.len() >= flat.len() {
-        let mut pieces = Vec::new();
-        let mut variable = None;
-        let mut all = true;
-        for value in &flat {
-            match value {
-                Value::Inequalities(constraints) => match solve(constraints, budget)? {
-                    Some((reals, name)) if variable.as_ref().is_none_or(|v| *v == name) => {
-                        pieces.extend(reals.pieces);
-                        variable = Some(name);
-                    }
-                    _ => all = false,
-                },
-                _ => all = false,
-            }
-        }
-        // `x > 1, x < 2` is meant as both at once: only a union without overlap is sure.
-        if all {
-            let disjoint = disjoint(&pieces, budget)?;
-            return if disjoint {
-                Ok(Value::Reals(Reals { pieces }, variable))
-            } else {
-                Ok(Value::Inequalities(constraints))
-            };
-        }
+    if let Some(sum) = compound(&flat, budget)?.filter(|_| flat.len() > 1) {
+        return Ok(sum);
+    }
+    if let Some(value) = conditions(&flat, budget)? {
+        return Ok(value);
+    }
+    // Dots among the items: the order tells what they stand for.
+    if nodes.iter().any(|node| matches!(node.kind, Kind::Ellipsis)) {
+        return Ok(Value::Tuple(flat));
     }
     Ok(Value::List(flat))
+}
+
+/// Conditions on one variable between commas, `and` or `or`: `x < 1 or x > 2` is a union,
+/// `x > 1, x < 2` and `x \ge 0, x \ne 1` hold both at once. Which one is meant shows in whether
+/// they overlap: only a union without overlap is sure.
+fn conditions(values: &[Value], budget: &mut Budget) -> Result<Option<Value>, Stop> {
+    if values.len() < 2 {
+        return Ok(None);
+    }
+    let mut sets = Vec::new();
+    let mut variable: Option<String> = None;
+    let mut constraints = Some(Vec::new());
+    for value in values {
+        match value {
+            Value::Inequalities(inner) => {
+                if let Some(all) = &mut constraints {
+                    all.extend(inner.iter().cloned());
+                }
+            }
+            Value::Reals(_, Some(_)) => constraints = None,
+            Value::Equation(equation) if equation.negated => constraints = None,
+            _ => return Ok(None),
+        }
+        match as_reals(value, budget)? {
+            Some((reals, Some(name))) if variable.as_ref().is_none_or(|v| *v == name) => {
+                sets.push(reals);
+                variable = Some(name);
+            }
+            // Constraints on several variables are kept as they are, in any order.
+            _ => return Ok(None),
+        }
+    }
+    let pieces: Vec<Piece> = sets.iter().flat_map(|set| set.pieces.clone()).collect();
+    if disjoint(&pieces, budget)? {
+        return Ok(Some(Value::Reals(Reals { pieces }, variable)));
+    }
+    if let Some(constraints) = constraints {
+        return Ok(Some(Value::Inequalities(constraints)));
+    }
+    let common = budget.attempt(|budget| {
+        let mut common = Reals::all();
+        for set in &sets {
+            common = common.intersect(set, budget)?;
+        }
+        Ok(common)
+    })?;
+    Ok(common.map(|common| Value::Reals(common, variable)))
 }
 
 fn disjoint(pieces: &[Piece], budget: &mut Budget) -> Result<bool, Stop> {

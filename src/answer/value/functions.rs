@@ -237,6 +237,49 @@ pub(crate) fn logarithm(value: &Fraction, budget: &mut Budget) -> Result<Fractio
     Ok(sum)
 }
 
+/// The inverse hyperbolic functions as logarithms.
+fn area(name: &str, x: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
+    let one = Fraction::whole(1);
+    if name == "arctanh" {
+        let ratio = one
+            .add(x, budget)?
+            .divide(&one.subtract(x, budget)?, budget)?;
+        let half = Fraction::rational(rational(1, 2));
+        return logarithm(&ratio, budget)?.multiply(&half, budget);
+    }
+    if name == "arcsinh" && leads_negative(x) {
+        return Ok(area(name, &x.negate(), budget)?.negate());
+    }
+    let square = x.multiply(x, budget)?;
+    let inside = if name == "arcsinh" {
+        square.add(&one, budget)?
+    } else {
+        square.subtract(&one, budget)?
+    };
+    let root = inside.rational_power(&rational(1, 2), budget)?;
+    logarithm(&x.add(&root, budget)?, budget)
+}
+
+/// The greatest common divisor or least common multiple of rational numbers: of whole multiples
+/// of their common unit.
+fn common(greatest: bool, numbers: &[RBig], budget: &mut Budget) -> Result<Fraction, Stop> {
+    let mut result = number::absolute(numbers.first().ok_or(Stop::Unknown)?);
+    for next in &numbers[1..] {
+        budget.spend_bits(number::bits(&result) + number::bits(next))?;
+        let scale = IBig::from(result.denominator() * next.denominator());
+        let a = result.numerator() * IBig::from(next.denominator().clone());
+        let b = next.numerator() * IBig::from(result.denominator().clone());
+        let divisor = number::gcd(&a, &b, budget)?;
+        let unit = RBig::from(divisor.clone()) / RBig::from(scale);
+        result = if greatest || divisor.is_zero() {
+            unit
+        } else {
+            number::absolute(&(result * next / unit))
+        };
+    }
+    Ok(Fraction::rational(result))
+}
+
 /// A named function of its arguments.
 pub(crate) fn apply(
     name: &str,
@@ -289,6 +332,16 @@ pub(crate) fn apply(
                     return Ok(call(name, vec![x.negate()]).negate());
                 }
                 return Ok(call(name, arguments));
+            }
+            "arcsinh" | "arccosh" | "arctanh" => return area(name, x, budget),
+            "arcsec" | "arccsc" => {
+                let inverse = one.divide(x, budget)?;
+                let name = if name == "arcsec" { "arccos" } else { "arcsin" };
+                return apply(name, vec![inverse], budget);
+            }
+            // Of a positive number; of others there is more than one custom.
+            "arccot" if sign(x) == Some(1) => {
+                return apply("arctan", vec![one.divide(x, budget)?], budget);
             }
             "floor" | "ceil" => {
                 if let Some(value) = x.as_rational() {
@@ -364,32 +417,9 @@ pub(crate) fn apply(
     }
     match name {
         "gcd" | "lcm" => {
-            let whole: Option<Vec<IBig>> = arguments
-                .iter()
-                .map(|x| {
-                    x.as_rational()
-                        .filter(RBig::is_int)
-                        .map(|x| x.into_parts().0)
-                })
-                .collect();
-            if let Some(whole) = whole.filter(|whole| !whole.is_empty()) {
-                let (_, mut result) = whole[0].clone().into_parts();
-                for next in &whole[1..] {
-                    let common = number::gcd(&result.clone().into(), next, budget)?;
-                    result = if name == "gcd" {
-                        common
-                    } else if common.is_zero() {
-                        UBig::ZERO
-                    } else {
-                        let (_, next) = next.clone().into_parts();
-                        budget.spend_bits(
-                            dashu_base::BitTest::bit_len(&result)
-                                + dashu_base::BitTest::bit_len(&next),
-                        )?;
-                        result / common * next
-                    };
-                }
-                return Ok(Fraction::rational(RBig::from(result)));
+            let numbers: Option<Vec<RBig>> = arguments.iter().map(Fraction::as_rational).collect();
+            if let Some(numbers) = numbers.filter(|numbers| !numbers.is_empty()) {
+                return common(name == "gcd", &numbers, budget);
             }
         }
         "max" | "min" if arguments.iter().all(Fraction::is_constant) => {
@@ -409,6 +439,10 @@ pub(crate) fn apply(
     if matches!(name, "gcd" | "lcm" | "max" | "min") {
         arguments.sort();
         arguments.dedup();
+        // Of one thing and itself there is nothing else to choose.
+        if let [only] = arguments.as_slice() {
+            return Ok(only.clone());
+        }
     }
     let size: usize = arguments
         .iter()

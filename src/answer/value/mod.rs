@@ -1,10 +1,12 @@
 //! What an answer means: exact numbers and expressions in normal form, and the structures that
 //! answers are made of. Knows the syntax tree; does not compare.
 
+mod calculus;
 mod circular;
 mod evaluate;
 mod fraction;
 mod functions;
+mod matrix;
 mod number;
 mod poly;
 mod power;
@@ -12,6 +14,7 @@ mod reals;
 mod relation;
 mod scalar;
 mod signs;
+mod substitute;
 mod units;
 
 pub(super) use evaluate::{as_reals, bare, evaluate};
@@ -67,6 +70,9 @@ pub(crate) enum Value {
     Congruence(Fraction, Fraction, Fraction),
     /// Values with conditions.
     Cases(Vec<Vec<Value>>),
+    /// A union over a whole number (named by the body's bound variable) from one end to the
+    /// other; an absent end is infinite.
+    Family(Box<Value>, Option<Fraction>, Option<Fraction>),
     Text(SmolStr),
 }
 
@@ -115,6 +121,7 @@ impl Value {
             Value::Date(_) => "a date",
             Value::Congruence(..) => "a congruence",
             Value::Cases(_) => "a piecewise value",
+            Value::Family(..) => "a family of sets",
             Value::Text(_) => "text",
         }
     }

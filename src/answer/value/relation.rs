@@ -6,13 +6,14 @@ use std::collections::BTreeSet;
 use super::evaluate::{as_reals, evaluate};
 use super::fraction::Fraction;
 use super::functions::sign;
+use super::matrix::{add, matrix, scale};
 use super::number;
 use super::poly::{Atom, Poly};
 use super::reals::{Piece, Reals};
 use super::scalar::scalar;
 use super::{Equation, Value};
 use crate::answer::budget::{Budget, Stop};
-use crate::answer::latex::{Kind, Node, Relation};
+use crate::answer::latex::{Kind, Node, Relation, print};
 
 /// The interval that constraints on one variable leave, where each is linear in it; with the
 /// variable's name.
@@ -201,14 +202,33 @@ pub(super) fn equation(
             shown = first;
         }
     }
+    if name.is_none() {
+        name = event(first, budget)?;
+    }
     let value = evaluate(shown, budget)?;
     let mut difference = None;
     if sides.len() == 2 && !approximate {
-        difference = match (scalar(first, None, budget), scalar(last, None, budget)) {
-            (Ok(left), Ok(right)) => Some(left.subtract(&right, budget)?),
-            (Err(Stop::Limit), _) | (_, Err(Stop::Limit)) => return Err(Stop::Limit),
-            _ => None,
-        };
+        let left = budget.attempt(|budget| side(first, budget))?;
+        let right = budget.attempt(|budget| side(last, budget))?;
+        if let (Some(left), Some(right)) = (left, right) {
+            difference = Some(left.subtract(&right, budget)?);
+        }
+    }
+    if name.is_none()
+        && let Value::Matrix(rows) = &value
+    {
+        name = matrix_label(first);
+        let computed = budget.attempt(|budget| matrix(first, budget))?.flatten();
+        if let Some(computed) = computed {
+            // What a computation of matrices comes to, where it does.
+            let difference = add(
+                &computed,
+                &scale(rows, &Fraction::whole(-1), budget)?,
+                budget,
+            )?;
+            let holds = difference.iter().flatten().all(Fraction::is_zero);
+            return if holds { Ok(value) } else { Err(Stop::Unknown) };
+        }
     }
     if name.is_none() {
         let constant = |node: &Node, budget: &mut Budget| {
@@ -249,6 +269,56 @@ pub(super) fn equation(
         difference,
         negated: false,
     }))
+}
+
+/// A side of an equation as one expression; a ratio of two terms is their quotient.
+fn side(node: &Node, budget: &mut Budget) -> Result<Fraction, Stop> {
+    match &node.kind {
+        Kind::Ratio(terms) => match terms.as_slice() {
+            [top, bottom] => {
+                let (top, bottom) = (scalar(top, None, budget)?, scalar(bottom, None, budget)?);
+                top.divide(&bottom, budget)
+            }
+            _ => Err(Stop::Unknown),
+        },
+        _ => scalar(node, None, budget),
+    }
+}
+
+/// `P(X = 2)`, `P(\{2\})`: a letter with a statement or set in brackets, as a name.
+fn event(node: &Node, budget: &mut Budget) -> Result<Option<String>, Stop> {
+    let Kind::Mul(factors) = &node.kind else {
+        return Ok(None);
+    };
+    let [letter, inner] = factors.as_slice() else {
+        return Ok(None);
+    };
+    let (Kind::Symbol(name), Kind::Group(inner)) = (&letter.kind, &inner.kind) else {
+        return Ok(None);
+    };
+    let fits = matches!(
+        inner.kind,
+        Kind::Chain(..) | Kind::Set(_) | Kind::SetOp(..) | Kind::Builder(..)
+    );
+    if !fits || !name.starts_with(|c: char| c.is_ascii_uppercase()) {
+        return Ok(None);
+    }
+    Ok(Some(format!("{name}({})", print(inner, budget)?)))
+}
+
+/// `B^{-1}` or `A^T` in front of a matrix.
+fn matrix_label(node: &Node) -> Option<String> {
+    let Kind::Pow(base, exponent) = &node.kind else {
+        return None;
+    };
+    let Kind::Symbol(name) = &base.kind else {
+        return None;
+    };
+    match &exponent.kind {
+        Kind::Neg(one) if argument(one).as_deref() == Some("1") => Some(format!("{name}^-1")),
+        Kind::Symbol(transposed) if transposed == "T" => Some(format!("{name}^T")),
+        _ => None,
+    }
 }
 
 /// What a left side names, where it does nothing else: a variable, `f(x)`, `(x, y)`, a length

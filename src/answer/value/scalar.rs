@@ -1,15 +1,14 @@
-//! From a syntax tree to one expression in normal form, or to a matrix of them.
+//! From a syntax tree to one expression in normal form.
 
 use dashu_ratio::RBig;
 
+use super::calculus;
 use super::fraction::Fraction;
 use super::functions;
+use super::matrix::{determinant, matrix};
 use super::number;
 use crate::answer::budget::{Budget, Stop};
 use crate::answer::latex::{Big, Kind, Node, Relation};
-
-/// Rows of a matrix.
-pub(super) type Rows = Vec<Vec<Fraction>>;
 
 /// Most terms of a sum or product that is written out.
 const MAX_RANGE: i64 = 400;
@@ -19,9 +18,19 @@ pub(super) type Bindings<'a> = Option<&'a Binding<'a>>;
 
 /// One bound variable and those bound around it.
 pub(super) struct Binding<'a> {
-    name: &'a str,
-    value: Fraction,
-    outer: Bindings<'a>,
+    pub(super) name: &'a str,
+    pub(super) value: Fraction,
+    pub(super) outer: Bindings<'a>,
+}
+
+/// How many variables are bound. A bound variable has no name outside: this number stands for it.
+pub(super) fn depth(mut bound: Bindings<'_>) -> usize {
+    let mut depth = 0;
+    while let Some(binding) = bound {
+        depth += 1;
+        bound = binding.outer;
+    }
+    depth
 }
 
 /// The expression that a tree stands for.
@@ -44,6 +53,11 @@ fn scalar_inner(node: &Node, bound: Bindings<'_>, budget: &mut Budget) -> Result
         Kind::Text(name) if !name.contains(' ') => Ok(Fraction::symbol(&format!("text {name}"))),
         Kind::Group(inner) => at(inner),
         Kind::Neg(inner) => Ok(at(inner)?.negate()),
+        // `1 + 2 + … + n`: what the dots stand for is told by the terms in their order.
+        Kind::Add(terms) if terms.iter().any(is_ellipsis) => series("series", terms, bound, budget),
+        Kind::Mul(factors) if factors.iter().any(is_ellipsis) => {
+            series("product of", factors, bound, budget)
+        }
         Kind::Add(terms) => {
             let mut sum = Fraction::whole(0);
             for term in terms {
@@ -132,8 +146,39 @@ fn scalar_inner(node: &Node, bound: Bindings<'_>, budget: &mut Budget) -> Result
         | Kind::Cases(_)
         | Kind::Ratio(_)
         | Kind::Ellipsis
+        | Kind::ForAll(..)
         | Kind::Text(_) => Err(Stop::Unknown),
     }
+}
+
+fn is_ellipsis(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Ellipsis => true,
+        Kind::Neg(inner) => matches!(inner.kind, Kind::Ellipsis),
+        _ => false,
+    }
+}
+
+/// Terms or factors with dots among them, in their order.
+fn series(
+    name: &str,
+    items: &[Node],
+    bound: Bindings<'_>,
+    budget: &mut Budget,
+) -> Result<Fraction, Stop> {
+    let mut arguments = Vec::with_capacity(items.len());
+    for item in items {
+        arguments.push(if is_ellipsis(item) {
+            let dots = Fraction::symbol("…");
+            match item.kind {
+                Kind::Neg(_) => dots.negate(),
+                _ => dots,
+            }
+        } else {
+            scalar(item, bound, budget)?
+        });
+    }
+    functions::apply(name, arguments, budget)
 }
 
 fn symbol(name: &str, mut bound: Bindings<'_>) -> Fraction {
@@ -196,16 +241,9 @@ fn large(big: &Big, bound: Bindings<'_>, budget: &mut Budget) -> Result<Fraction
                 return Ok(total);
             }
         }
-        // The index has no name outside: how deep it is bound stands for it.
-        let mut depth = 0;
-        let mut outer = bound;
-        while let Some(binding) = outer {
-            depth += 1;
-            outer = binding.outer;
-        }
         let binding = Binding {
             name,
-            value: Fraction::symbol(&format!("bound {depth}")),
+            value: Fraction::symbol(&format!("bound {}", depth(bound))),
             outer: bound,
         };
         let body = scalar(&big.body, Some(&binding), budget)?;
@@ -217,164 +255,9 @@ fn large(big: &Big, bound: Bindings<'_>, budget: &mut Budget) -> Result<Fraction
         let atom = super::poly::Atom::Call(big.operator.clone(), vec![body, from, to]);
         return Ok(Fraction::atom(atom));
     }
-    if big.operator == "int" {
-        let mut arguments = vec![scalar(&big.body, bound, budget)?];
-        for end in [&big.below, &big.above].into_iter().flatten() {
-            arguments.push(match &end.kind {
-                Kind::Infinity => Fraction::symbol("infinity"),
-                Kind::Neg(inner) if matches!(inner.kind, Kind::Infinity) => {
-                    Fraction::symbol("infinity").negate()
-                }
-                _ => scalar(end, bound, budget)?,
-            });
-        }
-        let atom = super::poly::Atom::Call("int".into(), arguments);
-        return Ok(Fraction::atom(atom));
+    match big.operator.as_str() {
+        "int" => calculus::integral(big, bound, budget),
+        "lim" => calculus::limit(big, bound, budget),
+        _ => Err(Stop::Unknown),
     }
-    Err(Stop::Unknown)
-}
-
-/// The matrix that a tree stands for, if it is one: sums, products and multiples included.
-pub(super) fn matrix(node: &Node, budget: &mut Budget) -> Result<Option<Rows>, Stop> {
-    budget.enter()?;
-    let result = match &node.kind {
-        Kind::Group(inner) => matrix(inner, budget)?,
-        Kind::Matrix(rows) => {
-            let mut values = Vec::with_capacity(rows.len());
-            let width = rows.first().map_or(0, Vec::len);
-            for row in rows {
-                if row.len() != width {
-                    return Err(Stop::Unknown);
-                }
-                let row = row
-                    .iter()
-                    .map(|cell| scalar(cell, None, budget))
-                    .collect::<Result<Vec<_>, _>>()?;
-                values.push(row);
-            }
-            Some(values)
-        }
-        Kind::Neg(inner) => match matrix(inner, budget)? {
-            Some(rows) => Some(scale(&rows, &Fraction::whole(-1), budget)?),
-            None => None,
-        },
-        Kind::Add(terms) => {
-            let mut sum: Option<Rows> = None;
-            for (index, term) in terms.iter().enumerate() {
-                let rows = matrix(term, budget)?;
-                sum = match (sum, rows) {
-                    (None, Some(rows)) if index == 0 => Some(rows),
-                    (None, None) => None,
-                    (Some(left), Some(right)) => Some(add(&left, &right, budget)?),
-                    _ => return Err(Stop::Unknown),
-                };
-            }
-            sum
-        }
-        Kind::Mul(factors) => {
-            let mut product: Option<Rows> = None;
-            let mut multiple = Fraction::whole(1);
-            for factor in factors {
-                if let Some(rows) = matrix(factor, budget)? {
-                    product = Some(match product {
-                        None => rows,
-                        Some(left) => multiply(&left, &rows, budget)?,
-                    });
-                }
-            }
-            match product {
-                Some(rows) => {
-                    for factor in factors {
-                        if !contains_matrix(factor) {
-                            let factor = scalar(factor, None, budget)?;
-                            multiple = multiple.multiply(&factor, budget)?;
-                        }
-                    }
-                    Some(scale(&rows, &multiple, budget)?)
-                }
-                None => None,
-            }
-        }
-        _ => None,
-    };
-    budget.leave();
-    Ok(result)
-}
-
-fn contains_matrix(node: &Node) -> bool {
-    match &node.kind {
-        Kind::Matrix(_) => true,
-        Kind::Group(inner) | Kind::Neg(inner) => contains_matrix(inner),
-        Kind::Add(items) | Kind::Mul(items) => items.iter().any(contains_matrix),
-        _ => false,
-    }
-}
-
-fn scale(rows: &Rows, factor: &Fraction, budget: &mut Budget) -> Result<Rows, Stop> {
-    rows.iter()
-        .map(|row| row.iter().map(|x| x.multiply(factor, budget)).collect())
-        .collect()
-}
-
-fn add(left: &Rows, right: &Rows, budget: &mut Budget) -> Result<Rows, Stop> {
-    let same_shape =
-        left.len() == right.len() && left.iter().zip(right).all(|(a, b)| a.len() == b.len());
-    if !same_shape {
-        return Err(Stop::Unknown);
-    }
-    left.iter()
-        .zip(right)
-        .map(|(a, b)| a.iter().zip(b).map(|(x, y)| x.add(y, budget)).collect())
-        .collect()
-}
-
-fn multiply(left: &Rows, right: &Rows, budget: &mut Budget) -> Result<Rows, Stop> {
-    let inner = right.len();
-    if left.iter().any(|row| row.len() != inner) {
-        return Err(Stop::Unknown);
-    }
-    let width = right.first().map_or(0, Vec::len);
-    let mut product = Vec::with_capacity(left.len());
-    for row in left {
-        let mut out = Vec::with_capacity(width);
-        for column in 0..width {
-            let mut sum = Fraction::whole(0);
-            for (x, other) in row.iter().zip(right) {
-                let term = x.multiply(&other[column], budget)?;
-                sum = sum.add(&term, budget)?;
-            }
-            out.push(sum);
-        }
-        product.push(out);
-    }
-    Ok(product)
-}
-
-/// By expansion along the first row; up to 5 rows.
-fn determinant(rows: &Rows, budget: &mut Budget) -> Result<Fraction, Stop> {
-    let size = rows.len();
-    if size == 0 || size > 5 || rows.iter().any(|row| row.len() != size) {
-        return Err(Stop::Unknown);
-    }
-    if size == 1 {
-        return Ok(rows[0][0].clone());
-    }
-    let mut sum = Fraction::whole(0);
-    for (column, factor) in rows[0].iter().enumerate() {
-        let minor: Rows = rows[1..]
-            .iter()
-            .map(|row| {
-                let mut row = row.clone();
-                row.remove(column);
-                row
-            })
-            .collect();
-        let term = factor.multiply(&determinant(&minor, budget)?, budget)?;
-        sum = if column % 2 == 0 {
-            sum.add(&term, budget)?
-        } else {
-            sum.subtract(&term, budget)?
-        };
-    }
-    Ok(sum)
 }

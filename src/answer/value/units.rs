@@ -85,7 +85,6 @@ const TELLING: &[&str] = &[
     "negative",
     "positive",
     "choose",
-    "power",
     "remainder",
     "to",
     "or",
@@ -105,9 +104,11 @@ impl Unit {
     /// the words say more of the number than a unit does.
     pub(crate) fn read(text: &str) -> Option<Unit> {
         let lower = text.to_lowercase();
-        if lower
-            .split(|c: char| !c.is_alphabetic())
-            .any(|word| TELLING.contains(&word))
+        // `14 times` counts; `14 times 3` multiplies.
+        if lower.trim() != "times"
+            && lower
+                .split(|c: char| !c.is_alphabetic())
+                .any(|word| TELLING.contains(&word))
         {
             return None;
         }
@@ -160,6 +161,12 @@ impl Unit {
             }
         }
         Some(unit)
+    }
+
+    /// How many of another unit of the same kind one is.
+    pub(crate) fn ratio(&self, other: &Unit) -> Option<RBig> {
+        let same = !self.dimensions.is_empty() && self.dimensions == other.dimensions;
+        same.then(|| &self.scale / &other.scale)
     }
 
     /// Whether it is one of degrees, such as °F.

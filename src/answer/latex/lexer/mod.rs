@@ -374,6 +374,7 @@ impl<'a> Lexer<'a> {
         if canonical == name && !is_known(name) {
             for known in [
                 "lvert", "rvert", "vert", "qquad", "quad", "cdot", "times", "pi", "lbrack",
+                "lbrace",
             ] {
                 if name.len() > known.len() && name.starts_with(known) {
                     let len = 1 + known.len();
@@ -414,6 +415,26 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
+    /// Whether upright letters that also name a function or relation are a unit where they stand:
+    /// `12 \mathrm{~min}`, `\mathrm{ft}/\mathrm{sec}`, `3 \text{ in}`.
+    fn is_unit(&self, name: &str, end: usize) -> bool {
+        if !matches!(name, "min" | "sec" | "in" | "deg") {
+            return false;
+        }
+        let last = self.out.last().map(|token| &token.tok);
+        if matches!(last, Some(Tok::Text(_) | Tok::Symbol('/'))) {
+            return true;
+        }
+        let behind_quantity = matches!(last, Some(Tok::Number(_) | Tok::Symbol('}' | ')')))
+            || matches!(last, Some(Tok::Command(name)) if name == "pi");
+        let next = self.text[end..].trim_start_matches([' ', '~']);
+        let applied = next
+            .starts_with(|c: char| c.is_alphanumeric() || matches!(c, '(' | '\\' | '{'))
+            && !next.starts_with("\\)")
+            && !next.starts_with("\\]");
+        behind_quantity && !applied && (name == "in" || !next.starts_with(['^', '_']))
+    }
+
     fn text_command(
         &mut self,
         name: &str,
@@ -439,7 +460,8 @@ impl<'a> Lexer<'a> {
             .replace("\\,", " ");
         let plain = plain.trim();
         let known = words::canonical(plain);
-        if name.starts_with("operatorname") || is_known(known) && plain.len() > 1 {
+        let unit = !name.starts_with("operatorname") && self.is_unit(plain, close);
+        if name.starts_with("operatorname") || is_known(known) && plain.len() > 1 && !unit {
             let command = words::bare_command(plain).unwrap_or(known);
             self.push(Tok::Command(command.into()), close);
             return Ok(());

@@ -61,7 +61,10 @@ impl Lexer<'_> {
             let n = digits(at + 1);
             let after = &text[at + 1 + n..];
             let repeat = repeating(after);
-            if n > 0 || repeat.is_some() {
+            // `3./2`: a point that only ends its number.
+            if n == 0 && after.starts_with(['/', '*', '^']) {
+                at += 1;
+            } else if n > 0 || repeat.is_some() {
                 literal.fraction.push_str(&text[at + 1..at + 1 + n]);
                 at += 1 + n;
                 if let Some((digits, len)) = repeat {
@@ -124,7 +127,8 @@ impl Separator {
             }
             Separator::Thin => {
                 for thin in [
-                    "{,}\\!", "{,}", ",\\!", "\\,", "\\!", "\u{2009}", "\u{202f}", "\u{a0}",
+                    "{,}\\!", "{,}", "{, }", " {, }", " {,}", ",\\!", "\\,", "\\!", "\u{2009}",
+                    "\u{202f}", "\u{a0}",
                 ] {
                     if let Some(tail) = rest.strip_prefix(thin) {
                         let spaces = tail.bytes().take_while(|&b| b == b' ').count();

@@ -140,6 +140,25 @@ impl Lexer<'_> {
                 });
                 return;
             }
+            '①'..='⑳' => {
+                let number = c as u32 - '①' as u32 + 1;
+                self.command("textcircled", len);
+                for tok in [
+                    Tok::Symbol('{'),
+                    Tok::Number(Literal {
+                        whole: number.to_string(),
+                        ..Literal::default()
+                    }),
+                    Tok::Symbol('}'),
+                ] {
+                    self.out.push(Token {
+                        tok,
+                        span: self.at..self.at,
+                        spaced: false,
+                    });
+                }
+                return;
+            }
             '€' | '£' | '¥' | '₹' | '￥' | '¢' => {
                 self.push(Tok::Currency(c), self.at + len);
                 return;

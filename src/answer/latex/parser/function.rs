@@ -6,7 +6,7 @@ use super::{Infix, Parsed, Parser, connective, mixed, power, product};
 use crate::answer::budget::Stop;
 use crate::answer::latex::lexer::Tok;
 use crate::answer::latex::tree::{Big, Kind, Node, Span};
-use crate::answer::latex::words::is_function;
+use crate::answer::latex::words::{is_function, is_greek};
 
 impl Parser<'_, '_> {
     /// A function from behind its name: power, index and argument.
@@ -95,6 +95,10 @@ impl Parser<'_, '_> {
                     match self.peek() {
                         Some(Tok::Command(name)) if is_function(name) => break,
                         Some(Tok::Symbol('(' | '[' | '|')) => break,
+                        // `\int \sin x dx`: the differential is no part of the argument.
+                        Some(Tok::Letter('d')) if self.integrals > 0 && self.is_differential() => {
+                            break;
+                        }
                         _ => {}
                     }
                     let next = self.expression(power::TIGHT)?;
@@ -102,6 +106,15 @@ impl Parser<'_, '_> {
                 }
                 Ok(vec![argument])
             }
+        }
+    }
+
+    /// Whether a `d` that stands next has a variable behind it.
+    fn is_differential(&self) -> bool {
+        match self.peek_at(1) {
+            Some(Tok::Letter(_)) => true,
+            Some(Tok::Command(name)) => is_greek(name),
+            _ => false,
         }
     }
 
@@ -181,23 +194,35 @@ impl Parser<'_, '_> {
     pub(super) fn big(&mut self, name: &str, span: Span) -> Parsed {
         let mut below = None;
         let mut above = None;
+        let (mut low, mut high) = (false, false);
         loop {
-            if self.is_symbol('_') && below.is_none() {
-                self.at += 1;
-                below = Some(self.script()?);
-            } else if self.is_symbol('^') && above.is_none() {
-                self.at += 1;
-                above = Some(self.script()?);
+            let script = if self.is_symbol('_') && !low {
+                low = true;
+                &mut below
+            } else if self.is_symbol('^') && !high {
+                high = true;
+                &mut above
             } else {
                 break;
+            };
+            self.at += 1;
+            // `\int_{}^{} x dx` has no ends.
+            let is_empty = self.is_symbol('{') && matches!(self.peek_at(1), Some(Tok::Symbol('}')));
+            if is_empty {
+                self.at += 2;
+            } else {
+                *script = Some(self.script()?);
             }
         }
+        let is_integral = matches!(name, "int" | "iint" | "oint");
         let least = match name {
             "int" | "iint" | "oint" => power::SUM,
             "bigcup" | "bigcap" => power::SETS,
             _ => power::PRODUCT,
         };
+        self.integrals += u32::from(is_integral);
         let body = self.expression(least)?;
+        self.integrals -= u32::from(is_integral);
         let end = body.span.end;
         let big = Big {
             operator: name.into(),

@@ -4,6 +4,9 @@
 mod function;
 mod operand;
 mod postfix;
+mod whole;
+
+use smol_str::SmolStr;
 
 use super::lexer::{Tok, Token};
 use super::tree::{Kind, Node, Relation, Span};
@@ -44,19 +47,37 @@ pub(crate) fn tree(tokens: &[Token], budget: &mut Budget) -> Result<Node, Stop> 
     while start < end && matches!(tokens[start].tok, Tok::NewLine | Tok::Symbol(':')) {
         start += 1;
     }
+    let tokens = &tokens[start..end];
+    if tokens.is_empty() {
+        return Err(Stop::Unknown);
+    }
+    if let Some((end, name, domain)) = whole::clause(tokens, budget)? {
+        let read = budget.attempt(|budget| parse(&tokens[..end], budget))?;
+        if let Some(inner) = read {
+            let span = inner.span.start..tokens[tokens.len() - 1].span.end;
+            let kind = Kind::ForAll(Box::new(inner), SmolStr::from_iter([name]), domain);
+            return Ok(Node::new(kind, span));
+        }
+    }
+    match budget.attempt(|budget| parse(tokens, budget))? {
+        Some(node) => Ok(node),
+        None => whole::fallback(tokens),
+    }
+}
+
+/// The tree of tokens that are one expression.
+fn parse(tokens: &[Token], budget: &mut Budget) -> Parsed {
     let mut parser = Parser {
-        tokens: &tokens[start..end],
+        tokens,
         at: 0,
         bars: 0,
         builder: false,
         cells: 0,
         reversed: false,
         wrapped: 0,
+        integrals: 0,
         budget,
     };
-    if parser.tokens.is_empty() {
-        return Err(Stop::Unknown);
-    }
     let node = parser.expression(0)?;
     if parser.at == parser.tokens.len() {
         Ok(node)
@@ -78,6 +99,8 @@ struct Parser<'t, 'b> {
     reversed: bool,
     /// Operators read so far that wrap what stands before them.
     wrapped: u32,
+    /// Integral signs whose differentials are still to come.
+    integrals: u32,
     budget: &'b mut Budget,
 }
 
@@ -307,6 +330,17 @@ impl<'t> Parser<'t, '_> {
                 Ok(product(left, right))
             }
             Infix::Beside => {
+                // `396 (degrees)`: a sign in brackets.
+                if self.is_symbol('(')
+                    && matches!(self.peek_at(1), Some(Tok::Command(name)) if name == "circ" || name == "%")
+                    && matches!(self.peek_at(2), Some(Tok::Symbol(')')))
+                {
+                    self.at += 1;
+                    let mut marked = self.postfix(left)?;
+                    self.expect(')')?;
+                    marked.span.end = self.tokens[self.at - 1].span.end;
+                    return Ok(marked);
+                }
                 let right = self.expression(power::PRODUCT + 1)?;
                 if let Some(mixed) = mixed(&left, &right) {
                     return Ok(mixed);

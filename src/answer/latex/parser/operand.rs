@@ -36,15 +36,24 @@ impl<'t> Parser<'t, '_> {
                 // Words up to the next token that is no word are one text.
                 let mut words = name.to_string();
                 let mut end = span.end;
-                while let Some(Tok::Word(more) | Tok::Text(more)) = self.peek() {
-                    if connective(more).is_some() {
-                        break;
-                    }
+                loop {
                     self.budget.spend(1)?;
-                    words.push(' ');
-                    words.push_str(more);
-                    end = self.span().end;
-                    self.at += 1;
+                    match self.peek() {
+                        Some(Tok::Word(more) | Tok::Text(more)) if connective(more).is_none() => {
+                            words.push(' ');
+                            words.push_str(more);
+                            end = self.span().end;
+                            self.at += 1;
+                        }
+                        _ => match self.inside_word() {
+                            Some(more) => {
+                                words.push_str(&more);
+                                self.at += 2;
+                                end = self.tokens[self.at - 1].span.end;
+                            }
+                            None => break,
+                        },
+                    }
                 }
                 Ok(Node::new(Kind::Text(words.into()), span.start..end))
             }
@@ -71,7 +80,12 @@ impl<'t> Parser<'t, '_> {
                     let inner = self.expression(power::CHAIN + 1)?;
                     self.bars -= 1;
                     self.expect('|')?;
-                    Ok(node(Kind::Call("abs".into(), vec![inner])))
+                    // Bars around a matrix are its determinant.
+                    let function = match inner.kind {
+                        Kind::Matrix(_) => "det",
+                        _ => "abs",
+                    };
+                    Ok(node(Kind::Call(function.into(), vec![inner])))
                 }
                 '"' | '\'' => {
                     // Quotes around the whole.
@@ -95,6 +109,34 @@ impl<'t> Parser<'t, '_> {
             Tok::Begin(environment) => self.environment(environment, false),
             Tok::NewLine | Tok::End(_) | Tok::Unknown(_) => Err(Stop::Unknown),
         }
+    }
+
+    /// What goes on with a word behind punctuation that belongs to it: `first-aid`, `Lisa's`,
+    /// `sq. inches`. Two tokens.
+    pub(super) fn inside_word(&self) -> Option<String> {
+        let (sign, next) = (self.tokens.get(self.at)?, self.tokens.get(self.at + 1)?);
+        let Tok::Symbol(mark) = sign.tok else {
+            return None;
+        };
+        if sign.spaced {
+            return None;
+        }
+        let word = match &next.tok {
+            Tok::Word(word) if connective(word).is_none() => word.as_str(),
+            Tok::Letter('s') if mark == '\'' => "s",
+            _ => return None,
+        };
+        match mark {
+            '-' | '\'' if !next.spaced => Some(format!("{mark}{word}")),
+            // A full stop behind a longer word ends a sentence.
+            '.' if next.spaced && self.is_short_word_before() => Some(format!(". {word}")),
+            _ => None,
+        }
+    }
+
+    fn is_short_word_before(&self) -> bool {
+        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
+        matches!(before, Some(token) if matches!(&token.tok, Tok::Word(word) if word.len() <= 3))
     }
 
     /// A name that may be a function of what follows in brackets: `f(x)`, `f'(x)`.
@@ -175,7 +217,7 @@ impl<'t> Parser<'t, '_> {
             }
         };
         if open == '{' {
-            return Ok(Node::new(Kind::Set(items), span));
+            return Ok(Node::new(Kind::Set(self.inner_sets(items)), span));
         }
         let (open, close) = match (open, close) {
             // The French way: `]0,1[`.
@@ -184,6 +226,27 @@ impl<'t> Parser<'t, '_> {
             pair => pair,
         };
         Ok(Node::new(Kind::Bracket(open, close, items), span))
+    }
+
+    /// `{{1},{2}}`: where every item of a set in bare braces stands in braces, each is a set.
+    fn inner_sets(&self, items: Vec<Node>) -> Vec<Node> {
+        let in_braces = |item: &Node| {
+            let at = self
+                .tokens
+                .partition_point(|token| token.span.start < item.span.start);
+            matches!(item.kind, Kind::Group(_) | Kind::Set(_))
+                && matches!(self.tokens.get(at), Some(token) if token.tok == Tok::Symbol('{'))
+        };
+        if !items.iter().all(in_braces) {
+            return items;
+        }
+        items
+            .into_iter()
+            .map(|item| match item.kind {
+                Kind::Group(inner) => Node::new(Kind::Set(vec![*inner]), item.span),
+                kind => Node::new(kind, item.span),
+            })
+            .collect()
     }
 
     /// `\{ … \}` from behind its opening.
@@ -309,7 +372,7 @@ impl<'t> Parser<'t, '_> {
             "mathbf" | "boldsymbol" | "bm" | "vec" | "hat" | "bar" | "tilde" | "overline"
             | "overrightarrow" | "dot" | "ddot" | "mathbb" | "mathcal" | "mathfrak" | "mathscr"
             | "mathit" | "widehat" | "widetilde" | "pmb" | "mathring" | "overarc" | "angle"
-            | "triangle" => self.accent(name, span),
+            | "triangle" | "textcircled" => self.accent(name, span),
             "boxed" | "fbox" => self.argument(),
             "sum" | "prod" | "int" | "iint" | "oint" | "lim" | "bigcup" | "bigcap" => {
                 self.big(name, span)
@@ -436,32 +499,57 @@ impl<'t> Parser<'t, '_> {
         let node = self.argument()?;
         Ok(match node.kind {
             Kind::Group(inner) => *inner,
-            _ => node,
+            // `x^{\left{3+1\right}}`: braces that were to group.
+            Kind::Set(mut items) if items.len() == 1 => match items.pop() {
+                Some(item) => item,
+                None => return Err(Stop::Unknown),
+            },
+            kind => Node::new(kind, node.span),
         })
     }
 
-    /// An index as text, for a name.
+    /// An index as text, for a name: what stands in braces, or one token with its sign. Its
+    /// tokens are part of the name, whatever they would mean by themselves.
     pub(super) fn index(&mut self) -> Result<String, Stop> {
-        let start = self.at;
-        self.script()?;
         let mut text = String::new();
-        for token in &self.tokens[start..self.at] {
+        let mut open = 0usize;
+        loop {
             self.budget.spend(1)?;
-            match &token.tok {
-                Tok::Number(literal) => text.push_str(&literal.whole),
-                Tok::Letter(c) => text.push(*c),
-                Tok::Symbol('{' | '}') => {}
-                Tok::Symbol(c) => text.push(*c),
+            let tok = self.peek().ok_or(Stop::Unknown)?;
+            self.at += 1;
+            let word = match tok {
+                Tok::Symbol('{') => {
+                    open += 1;
+                    continue;
+                }
+                Tok::Symbol('}') => {
+                    open = open.checked_sub(1).ok_or(Stop::Unknown)?;
+                    if open == 0 {
+                        break;
+                    }
+                    continue;
+                }
+                Tok::Number(literal) => literal.plain(),
+                Tok::Letter(c) | Tok::Symbol(c) => c.to_string(),
                 Tok::Name(name) | Tok::Word(name) | Tok::Text(name) | Tok::Command(name) => {
-                    text.push_str(name);
+                    name.to_string()
                 }
                 _ => return Err(Stop::Unknown),
-            }
-            if !matches!(token.tok, Tok::Symbol('{' | '}')) {
+            };
+            // A name is taken apart at its own marks: those inside are written otherwise.
+            let word = word.replace('_', "‿").replace('\'', "′");
+            if !text.is_empty() {
                 text.push(' ');
             }
+            text.push_str(&word);
+            if open == 0 && word != "-" && word != "+" {
+                break;
+            }
         }
-        Ok(text.trim_end().to_owned())
+        if text.is_empty() {
+            return Err(Stop::Unknown);
+        }
+        Ok(text)
     }
 }
 

@@ -45,6 +45,11 @@ impl Parser<'_, '_> {
                     self.at += ahead;
                     return self.primed(left, primes, span);
                 }
+                if let Some((side, len)) = self.one_sided() {
+                    self.at += len;
+                    let kind = Kind::Call(side.into(), vec![left]);
+                    return Ok(Node::new(kind, span));
+                }
                 self.at += 1;
                 let exponent = self.script()?;
                 // `x^2_1`: the index belongs to the name.
@@ -80,6 +85,23 @@ impl Parser<'_, '_> {
                 Ok(Node::new(Kind::Degree(Box::new(left)), span))
             }
             _ => Err(Stop::Unknown),
+        }
+    }
+
+    /// `^+`, `^-`, `^{+}` or `^{-}` with nothing behind the sign: the side that a limit comes from,
+    /// and how many tokens it takes.
+    fn one_sided(&self) -> Option<(&'static str, usize)> {
+        let braced = matches!(self.peek_at(1), Some(Tok::Symbol('{')));
+        let sign = self.peek_at(1 + usize::from(braced));
+        let side = match sign {
+            Some(Tok::Symbol('+')) => "from above",
+            Some(Tok::Symbol('-')) => "from below",
+            _ => return None,
+        };
+        match (braced, self.peek_at(2 + usize::from(braced))) {
+            (true, Some(Tok::Symbol('}'))) => Some((side, 4)),
+            (false, Some(Tok::Symbol('}'))) => Some((side, 2)),
+            _ => None,
         }
     }
 
@@ -139,6 +161,11 @@ impl Parser<'_, '_> {
                     }
                     unit.push_str(word);
                     self.at += 1;
+                    while let Some(more) = self.inside_word() {
+                        self.budget.spend(1)?;
+                        unit.push_str(&more);
+                        self.at += 2;
+                    }
                 }
                 Some(Tok::Currency(sign)) => {
                     unit.push(*sign);
@@ -168,6 +195,15 @@ impl Parser<'_, '_> {
                 {
                     self.at += 1;
                     unit.push('/');
+                }
+                // `N-m`, newton metres.
+                Some(Tok::Symbol('-'))
+                    if self.at > start
+                        && matches!(self.peek_at(1), Some(Tok::Text(_)))
+                        && !self.tokens[self.at + 1].spaced =>
+                {
+                    self.at += 1;
+                    unit.push(' ');
                 }
                 Some(Tok::Command(name))
                     if name == "cdot"

@@ -1,0 +1,172 @@
+//! What is read of a whole text rather than token by token: a parameter's domain behind the
+//! answer, rows of numbers, and sentences of words alone.
+
+use super::{Node, collect};
+use crate::answer::budget::{Budget, Stop};
+use crate::answer::latex::lexer::{Tok, Token};
+use crate::answer::latex::tree::{Domain, Kind};
+
+/// Most tokens of a clause such as `, where k is any integer`.
+const MAX_CLAUSE: usize = 14;
+
+/// Words that such a clause is made of besides the name and the domain.
+const CLAUSE: &[&str] = &[
+    "any",
+    "all",
+    "every",
+    "each",
+    "is",
+    "an",
+    "a",
+    "some",
+    "arbitrary",
+    "being",
+    "for",
+    "where",
+    "with",
+];
+
+/// The end of the answer before a clause that says which whole numbers a parameter stands for,
+/// with the parameter and its domain.
+pub(super) fn clause(
+    tokens: &[Token],
+    budget: &mut Budget,
+) -> Result<Option<(usize, char, Domain)>, Stop> {
+    let first = tokens.len().saturating_sub(MAX_CLAUSE).max(1);
+    for start in first..tokens.len() {
+        budget.spend(1)?;
+        let opens = match &tokens[start].tok {
+            Tok::Symbol(c) => matches!(c, ',' | ';' | '('),
+            Tok::Word(word) | Tok::Text(word) => word
+                .split_whitespace()
+                .next()
+                .is_some_and(|word| matches!(word.trim_matches(','), "for" | "where" | "with")),
+            _ => false,
+        };
+        if !opens {
+            continue;
+        }
+        let Some((name, domain)) = read_clause(&tokens[start..], budget)? else {
+            continue;
+        };
+        let used = tokens[..start]
+            .iter()
+            .any(|token| token.tok == Tok::Letter(name));
+        if used {
+            return Ok(Some((start, name, domain)));
+        }
+    }
+    Ok(None)
+}
+
+/// The parameter and domain of a clause, where the tokens are one from start to end.
+fn read_clause(tokens: &[Token], budget: &mut Budget) -> Result<Option<(char, Domain)>, Stop> {
+    let mut name = None;
+    let mut domain = None;
+    let mut rest = tokens.iter().map(|token| &token.tok).peekable();
+    let mut is_first = true;
+    while let Some(tok) = rest.next() {
+        budget.spend(1)?;
+        match tok {
+            Tok::Symbol(',' | ';') if is_first => {}
+            Tok::Symbol('(') if is_first || name.is_none() => {}
+            Tok::Symbol(')') if rest.peek().is_none() => {}
+            Tok::Letter(c) if name.is_none() => name = Some(*c),
+            Tok::Word(text) | Tok::Text(text) => {
+                for word in text.split_whitespace() {
+                    let word = word.trim_matches(',').to_lowercase();
+                    match word.as_str() {
+                        "integer" | "integers" if domain.is_none() => {
+                            domain = Some(Domain::Integers);
+                        }
+                        "" => {}
+                        word if CLAUSE.contains(&word) => {}
+                        _ => return Ok(None),
+                    }
+                }
+            }
+            Tok::Command(command) if command == "in" && name.is_some() && domain.is_none() => {
+                if matches!(rest.peek(), Some(Tok::Command(c)) if c == "mathbb" || c == "mathbf") {
+                    rest.next();
+                }
+                let braced = matches!(rest.peek(), Some(Tok::Symbol('{')));
+                if braced {
+                    rest.next();
+                }
+                domain = match rest.next() {
+                    Some(Tok::Letter('Z')) => Some(Domain::Integers),
+                    Some(Tok::Letter('N')) => Some(Domain::Naturals),
+                    _ => return Ok(None),
+                };
+                if braced && rest.next() != Some(&Tok::Symbol('}')) {
+                    return Ok(None);
+                }
+            }
+            _ => return Ok(None),
+        }
+        is_first = false;
+    }
+    Ok(name.zip(domain))
+}
+
+/// What a text that is no one expression is all the same: numbers in a row, or words alone.
+pub(super) fn fallback(tokens: &[Token]) -> Result<Node, Stop> {
+    numbers(tokens)
+        .or_else(|| words(tokens))
+        .ok_or(Stop::Unknown)
+}
+
+/// `4 3 -1`: numbers with spaces between them, their signs close in front.
+fn numbers(tokens: &[Token]) -> Option<Node> {
+    let mut items = Vec::new();
+    let mut at = 0;
+    while let Some(token) = tokens.get(at) {
+        if at > 0 && !token.spaced {
+            return None;
+        }
+        let start = token.span.start;
+        let negative = token.tok == Tok::Symbol('-');
+        at += usize::from(negative);
+        let number = tokens.get(at)?;
+        let Tok::Number(literal) = &number.tok else {
+            return None;
+        };
+        if negative && number.spaced {
+            return None;
+        }
+        at += 1;
+        let node = Node::new(Kind::Number(literal.clone()), number.span.clone());
+        items.push(if negative {
+            Node::new(Kind::Neg(Box::new(node)), start..number.span.end)
+        } else {
+            node
+        });
+    }
+    (items.len() > 1).then(|| collect(items, Kind::List))
+}
+
+/// A sentence or phrase without any mathematics in it.
+fn words(tokens: &[Token]) -> Option<Node> {
+    let mut text = String::new();
+    let mut real = false;
+    for token in tokens {
+        if token.spaced && !text.is_empty() {
+            text.push(' ');
+        }
+        match &token.tok {
+            Tok::Word(word) | Tok::Text(word) => {
+                if matches!(token.tok, Tok::Text(_)) && !text.is_empty() && !text.ends_with(' ') {
+                    text.push(' ');
+                }
+                real = true;
+                text.push_str(word);
+            }
+            Tok::Name(word) => text.push_str(word),
+            Tok::Letter(c) => text.push(*c),
+            Tok::Symbol(c @ ('.' | ',' | '\'' | '-' | ';' | ':' | '?' | '"')) => text.push(*c),
+            _ => return None,
+        }
+    }
+    let (first, last) = (tokens.first()?, tokens.last()?);
+    real.then(|| Node::new(Kind::Text(text.into()), first.span.start..last.span.end))
+}
