@@ -199,8 +199,8 @@ fn antiderivative(
         return Ok(None);
     }
     let range = Range {
-        low: sign(low),
-        high: sign(high),
+        low: sign(low, budget)?,
+        high: sign(high, budget)?,
     };
     let mut sum = Fraction::whole(0);
     for (monomial, coefficient) in &body.numerator.0 {

@@ -340,7 +340,7 @@ pub(crate) fn apply(
                 return apply(name, vec![inverse], budget);
             }
             // Of a positive number; of others there is more than one custom.
-            "arccot" if sign(x) == Some(1) => {
+            "arccot" if sign(x, budget)? == Some(1) => {
                 return apply("arctan", vec![one.divide(x, budget)?], budget);
             }
             "floor" | "ceil" => {
