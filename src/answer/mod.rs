@@ -31,6 +31,8 @@ use std::borrow::Cow;
 use budget::Budget;
 use equal::{Read, Tolerance};
 
+pub use extract::{Extracted, Marker, NoAnswer, extract};
+
 use crate::{Completion, Finish, Grader, Problem, Settings, Verdict};
 
 /// Version of the rules: part of the settings, so that a run is not resumed under other ones.
@@ -163,7 +165,7 @@ impl Checker {
         Reference {
             checker: *self,
             read: Read::new(&text, &mut budget),
-            text,
+            text: text.into_owned(),
         }
     }
 
@@ -210,13 +212,13 @@ impl Reference {
 
     /// Whether the final answer of a response equals the reference.
     pub fn grade(&self, response: &str) -> Verdict {
-        match extract::from_response(response, self.checker.lenient) {
+        match extract(response, self.checker.lenient) {
             Ok(found) => self.compare(found.text),
             Err(reason) => Verdict {
                 equal: false,
                 extracted: None,
                 rule: Cow::Borrowed("no answer"),
-                reason: Cow::Borrowed(reason),
+                reason: Cow::Borrowed(reason.as_str()),
             },
         }
     }
@@ -228,14 +230,14 @@ impl Reference {
         responses.map(|text| self.grade(text.as_ref())).collect()
     }
 
-    fn compare(&self, answer: String) -> Verdict {
+    fn compare(&self, answer: Cow<'_, str>) -> Verdict {
         let mut budget = Budget::default();
         let read = Read::new(&answer, &mut budget);
         let mut budget = Budget::default();
         let decision = equal::decide(&self.read, &read, self.checker.tolerance, &mut budget);
         Verdict {
             equal: decision.equal,
-            extracted: Some(answer),
+            extracted: Some(answer.into_owned()),
             rule: Cow::Borrowed(decision.rule),
             reason: decision.reason,
         }

@@ -1,16 +1,24 @@
-//! Boxes: `\boxed{…}` and `\fbox{…}`, several in one sentence included. One pass over the text.
+//! Boxes: `\boxed{…}` and `\fbox{…}`, several in one sentence included. One pass over the text
+//! from its first box on.
+
+use memchr::{memchr3, memmem};
+
+use super::{Answer, offset};
 
 /// What a text's boxes come to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Boxes {
+pub(super) enum Boxes<'a> {
     /// The content of the last one, or of those joined with it.
-    Found(String),
+    Found(Answer<'a>),
     /// The last one has no end.
     CutOff,
+    /// The last one has nothing inside: a mention of the command.
+    Empty,
     None,
 }
 
 /// A box: from its backslash to behind its brace, and what stands inside.
+#[derive(Debug, Clone, Copy)]
 struct Place<'a> {
     start: usize,
     end: usize,
@@ -20,70 +28,182 @@ struct Place<'a> {
 /// Longest stretch of text, in bytes, between two boxes of one list.
 const MAX_GAP: usize = 60;
 
-/// Words after which a sentence corrects or concludes: what follows is another answer, not another
-/// member of a list.
+/// Most boxes of one list.
+const MAX_LIST: usize = 100;
+
+/// Words after which a sentence corrects, restates or concludes: what follows is another answer,
+/// not another member of a list.
 const TURNS: &[&str] = &[
+    "about",
     "actually",
     "answer",
+    "approximately",
+    "becomes",
     "but",
+    "equals",
+    "equivalently",
+    "gives",
     "hence",
     "instead",
+    "namely",
     "no",
     "not",
     "rather",
+    "simplifies",
     "so",
     "then",
     "therefore",
     "thus",
     "wait",
+    "which",
 ];
 
 /// The last box, with those before it that one sentence joins to it.
-pub(super) fn last(text: &str) -> Boxes {
-    let (mut places, unclosed) = places(text);
-    let Some(last) = places.pop() else {
-        return if unclosed.is_some() {
-            Boxes::CutOff
-        } else {
-            Boxes::None
+pub(super) fn last(text: &str) -> Boxes<'_> {
+    let Some(first) = first_command(text.as_bytes()) else {
+        return Boxes::None;
+    };
+    let (places, unclosed) = places(text, first);
+    let Some(last) = places.last().copied() else {
+        return match unclosed {
+            Some(_) => Boxes::CutOff,
+            None => Boxes::None,
         };
     };
-    if unclosed.is_some_and(|start| start >= last.end) {
+    if unclosed.is_some_and(|start| start >= last.end || holds(&text[start..last.start])) {
         return Boxes::CutOff;
     }
-    let mut contents = vec![last.content.trim()];
-    let mut from = last.start;
-    while let Some(place) = places.pop() {
-        if !text.get(place.end..from).is_some_and(joins) {
+    if last.content.is_empty() {
+        return Boxes::Empty;
+    }
+    let mut members = 1;
+    for pair in places.windows(2).rev() {
+        if !joins(&text[pair[0].end..pair[1].start]) {
             break;
         }
-        contents.push(place.content.trim());
-        from = place.start;
+        members += 1;
     }
-    contents.reverse();
-    // The same answer said twice is one answer.
-    let squeeze = |text: &str| text.split_whitespace().collect::<String>();
-    let first = squeeze(contents[0]);
-    if contents.iter().all(|content| squeeze(content) == first) {
-        contents.truncate(1);
+    if members == 1 {
+        return Boxes::Found(Answer::piece(last.content));
     }
-    Boxes::Found(contents.join(", "))
+    if members > MAX_LIST {
+        return Boxes::CutOff;
+    }
+    Boxes::Found(list(text, &places[places.len() - members..]))
+}
+
+/// Several boxes as one list. What is equal but for spaces is named once; names in front of the
+/// boxes (`x = `, `y = `) stay where each has one of its own.
+fn list<'a>(text: &'a str, places: &[Place<'a>]) -> Answer<'a> {
+    let mut distinct: Vec<Place<'a>> = Vec::with_capacity(places.len());
+    for place in places {
+        if !place.content.is_empty()
+            && !distinct
+                .iter()
+                .any(|other| same(other.content, place.content))
+        {
+            distinct.push(*place);
+        }
+    }
+    if let [place] = distinct[..] {
+        return Answer::piece(place.content);
+    }
+    let names: Vec<&str> = distinct
+        .iter()
+        .map_while(|place| name_before(text, place.start))
+        .collect();
+    let named = names.len() == distinct.len()
+        && names
+            .iter()
+            .enumerate()
+            .all(|(index, name)| !names[..index].iter().any(|other| same(other, name)));
+    let mut joined = String::new();
+    for (index, place) in distinct.iter().enumerate() {
+        if index > 0 {
+            joined.push_str(", ");
+        }
+        if named {
+            joined.push_str(names[index]);
+        }
+        joined.push_str(place.content);
+    }
+    let start = if named {
+        offset(text, names[0])
+    } else {
+        distinct[0].start
+    };
+    let end = distinct.last().map_or(start, |place| place.end);
+    Answer::list(joined, &text[start..end])
+}
+
+/// Whether two texts are the same but for spaces.
+fn same(left: &str, right: &str) -> bool {
+    let bytes = |text: &str| {
+        text.bytes()
+            .filter(|b| !b.is_ascii_whitespace())
+            .collect::<Vec<u8>>()
+    };
+    left == right || bytes(left) == bytes(right)
+}
+
+/// The name and equals sign, such as `x_1 = `, right before a box.
+fn name_before(text: &str, box_start: usize) -> Option<&str> {
+    let before = text[..box_start].trim_ascii_end().strip_suffix('=')?;
+    let before = before.trim_ascii_end();
+    let len = before
+        .bytes()
+        .rev()
+        .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'{' | b'}' | b'\\'))
+        .count();
+    let name = before[before.len() - len..].trim_start_matches(['{', '}']);
+    let stem = name.split('_').next()?;
+    let is_letter = stem.len() == 1 && stem.as_bytes()[0].is_ascii_alphabetic();
+    let is_command = stem.len() > 2
+        && stem.starts_with('\\')
+        && stem[1..].bytes().all(|b| b.is_ascii_alphabetic());
+    (is_letter || is_command).then(|| &text[offset(text, name)..box_start])
+}
+
+/// Whether what an unclosed box begins with goes on to the next box, so that the next one stands
+/// inside it. A formula or a paragraph that ended shows that only a brace was forgotten.
+fn holds(between: &str) -> bool {
+    !(between.contains('$')
+        || between.contains("\\)")
+        || between.contains("\\]")
+        || between.contains("\n\n"))
+}
+
+/// Where the first box command of a text starts.
+fn first_command(bytes: &[u8]) -> Option<usize> {
+    memmem::find_iter(bytes, b"box").find_map(|at| {
+        let start = match bytes.get(at.checked_sub(1)?)? {
+            b'\\' => at - 1,
+            b'f' => at.checked_sub(2).filter(|&start| bytes[start] == b'\\')?,
+            _ => return None,
+        };
+        command(bytes, start + 1).map(|_| start)
+    })
 }
 
 /// Complete boxes in order, outermost only, and where the last one without an end starts.
-fn places(text: &str) -> (Vec<Place<'_>>, Option<usize>) {
+fn places(text: &str, first: usize) -> (Vec<Place<'_>>, Option<usize>) {
     let bytes = text.as_bytes();
     let mut places: Vec<Place<'_>> = Vec::new();
-    // Open braces: of a box its start and the start of its content.
-    let mut open: Vec<Option<(usize, usize)>> = Vec::new();
+    // Open boxes: start, start of the content, and how many braces are open around the content.
+    let mut open: Vec<(usize, usize, usize)> = Vec::new();
+    let mut depth = 0;
     let mut unclosed = None;
-    let mut at = 0;
-    while at < bytes.len() {
+    let mut at = first;
+    while let Some(step) = bytes
+        .get(at..)
+        .and_then(|rest| memchr3(b'\\', b'{', b'}', rest))
+    {
+        at += step;
         match bytes[at] {
             b'\\' => {
                 // `\\boxed` of a quoted string counts too; any other escaped character is skipped.
                 let name = at + 1 + usize::from(bytes.get(at + 1) == Some(&b'\\'));
-                let Some(after) = box_command(bytes, name) else {
+                let Some(after) = command(bytes, name) else {
                     at += 2;
                     continue;
                 };
@@ -92,53 +212,91 @@ fn places(text: &str) -> (Vec<Place<'_>>, Option<usize>) {
                     brace += 1;
                 }
                 if bytes.get(brace) == Some(&b'{') {
-                    open.push(Some((at, brace + 1)));
+                    depth += 1;
+                    open.push((at, brace + 1, depth));
                     at = brace + 1;
                 } else {
-                    match bare_word(text, brace) {
-                        Some(end) => {
-                            places.push(Place {
-                                start: at,
-                                end,
-                                content: text.get(brace..end).unwrap_or(""),
-                            });
-                        }
-                        None => unclosed = Some(at),
+                    let (end, complete) = bare_end(text, brace);
+                    if !complete || text[brace..].trim_ascii().is_empty() {
+                        unclosed = Some(at);
+                        at = after;
+                        continue;
                     }
-                    at = after;
+                    if end > brace {
+                        places.push(Place {
+                            start: at,
+                            end,
+                            content: unboxed(&text[brace..end]),
+                        });
+                    }
+                    at = end.max(after);
                 }
             }
             b'{' => {
-                open.push(None);
+                depth += 1;
                 at += 1;
             }
-            b'}' => {
-                if let Some(Some((start, inside))) = open.pop() {
+            _ => {
+                if let Some(&(start, inside, opened)) = open.last()
+                    && opened == depth
+                {
+                    open.pop();
                     // Boxes inside this one are part of it.
                     while places.last().is_some_and(|place| place.start > start) {
                         places.pop();
                     }
-                    if let Some(content) = text.get(inside..at) {
-                        places.push(Place {
-                            start,
-                            end: at + 1,
-                            content,
-                        });
-                    }
+                    places.push(Place {
+                        start,
+                        end: at + 1,
+                        content: unboxed(&text[inside..at]),
+                    });
                 }
+                depth = depth.saturating_sub(1);
                 at += 1;
             }
-            _ => at += 1,
         }
     }
-    for start in open.into_iter().flatten().map(|(start, _)| start) {
+    for (start, ..) in open {
         unclosed = unclosed.max(Some(start));
     }
     (places, unclosed)
 }
 
+/// A box's content, without a second box that holds all of it.
+fn unboxed(content: &str) -> &str {
+    let mut content = content.trim();
+    loop {
+        let inner = content
+            .strip_prefix("\\boxed")
+            .or_else(|| content.strip_prefix("\\fbox"))
+            .and_then(|rest| rest.trim_ascii_start().strip_prefix('{'));
+        let Some(inner) = inner else { return content };
+        match closing_brace(inner) {
+            Some(end) if inner[end + 1..].trim().is_empty() => content = inner[..end].trim(),
+            _ => return content,
+        }
+    }
+}
+
+/// Where the brace is closed that was opened right before a text.
+fn closing_brace(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut depth = 0usize;
+    let mut at = 0;
+    loop {
+        at += memchr3(b'\\', b'{', b'}', bytes.get(at..)?)?;
+        match bytes[at] {
+            b'\\' => at += 1,
+            b'{' => depth += 1,
+            _ if depth == 0 => return Some(at),
+            _ => depth -= 1,
+        }
+        at += 1;
+    }
+}
+
 /// What follows the name of a box command that starts at `name`.
-fn box_command(bytes: &[u8], name: usize) -> Option<usize> {
+fn command(bytes: &[u8], name: usize) -> Option<usize> {
     let rest = bytes.get(name..)?;
     let len = [&b"boxed"[..], b"fbox"]
         .into_iter()
@@ -149,37 +307,130 @@ fn box_command(bytes: &[u8], name: usize) -> Option<usize> {
     ends.then_some(name + len)
 }
 
-/// The end of the word that stands for a box's content where it has no braces.
-fn bare_word(text: &str, start: usize) -> Option<usize> {
-    let rest = text.get(start..)?;
-    let end = rest
-        .find(|c: char| c.is_whitespace() || matches!(c, '$' | ',' | ';'))
-        .unwrap_or(rest.len());
-    let word = rest[..end].trim_end_matches('.');
-    (!word.is_empty()).then(|| start + word.len())
+/// The end of what stands for a box's content where it has no braces: up to a space, a comma, a
+/// full stop or the formula's end, outside of braces and parentheses. Also whether all of these
+/// are closed there.
+fn bare_end(text: &str, start: usize) -> (usize, bool) {
+    let bytes = text.as_bytes();
+    let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    let mut depth = 0usize;
+    let mut at = start;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'$' | b'\n' => break,
+            b'\\' => match bytes.get(at + 1) {
+                Some(b')' | b']') => break,
+                Some(b) if b.is_ascii() => at += 1,
+                _ => {}
+            },
+            b'{' | b'(' => depth += 1,
+            b'}' | b')' if depth == 0 => break,
+            b'}' | b')' => depth -= 1,
+            b' ' | b'\t' | b'\r' | b';' if depth == 0 => break,
+            // A comma inside `1,000` belongs to the number.
+            b',' if depth == 0
+                && !(at > start
+                    && digit(at - 1)
+                    && (1..4).all(|next| digit(at + next))
+                    && !digit(at + 4)) =>
+            {
+                break;
+            }
+            b'.' if depth == 0 && !digit(at + 1) => break,
+            0xE3 | 0xEF if text[at..].starts_with(['。', '，', '；', '、']) => break,
+            _ => {}
+        }
+        at += 1;
+    }
+    (at.min(bytes.len()), depth == 0)
 }
 
 /// Whether what stands between two boxes makes them one list.
 fn joins(gap: &str) -> bool {
-    if gap.len() > MAX_GAP || gap.contains("\n\n") {
+    if gap.len() > MAX_GAP {
         return false;
     }
-    let mut plain = gap.to_owned();
-    for delimiter in [
-        "$", "\\(", "\\)", "\\[", "\\]", "\\quad", "\\qquad", "\\,", "\\;", "\\ ", "~", "\\text",
-        "\\mbox", "{", "}", "*",
-    ] {
-        plain = plain.replace(delimiter, " ");
+    let bytes = gap.as_bytes();
+    let mut first = true;
+    let mut said_and = false;
+    let mut begins = true;
+    let mut at = 0;
+    while at < bytes.len() {
+        let rest = &gap[at..];
+        if rest.starts_with("\n\n") || rest.starts_with(['?', '!']) {
+            return false;
+        }
+        if let Some(len) = spacing(rest) {
+            at += len;
+            continue;
+        }
+        let c = rest.chars().next().unwrap_or(' ');
+        if c.is_alphabetic() {
+            let len = rest
+                .find(|c: char| !c.is_alphabetic())
+                .unwrap_or(rest.len());
+            let word = &rest[..len];
+            if TURNS.iter().any(|turn| word.eq_ignore_ascii_case(turn)) {
+                return false;
+            }
+            if word.eq_ignore_ascii_case("and")
+                || word.eq_ignore_ascii_case("or")
+                || matches!(word, "和" | "或" | "与" | "及")
+            {
+                said_and = true;
+            }
+            if first {
+                begins = false;
+            }
+            first = false;
+            at += len;
+            continue;
+        }
+        match c {
+            // A sentence ends where nothing but spacing follows the stop, or a space.
+            '.' => {
+                let mut next = at + 1;
+                let mut spaced = false;
+                while let Some(len) = gap.get(next..).filter(|r| !r.is_empty()).and_then(spacing) {
+                    spaced |= bytes[next].is_ascii_whitespace();
+                    next += len;
+                }
+                if spaced {
+                    return false;
+                }
+                if first {
+                    begins = false;
+                }
+            }
+            '。' => return false,
+            ',' | ';' | '、' | '，' | '；' => {}
+            _ if first => begins = false,
+            _ => {}
+        }
+        // What is computed with is no answer yet: `\boxed{3} + \boxed{4}`.
+        if first && !matches!(c, ',' | ';' | '、' | '，' | '；' | '.') {
+            return false;
+        }
+        first = false;
+        at += c.len_utf8();
     }
-    if plain.contains(". ") || plain.contains(".\n") || plain.contains(['?', '!']) {
-        return false;
+    begins || said_and
+}
+
+/// The length of spacing, a delimiter or a command for either that a text starts with.
+fn spacing(text: &str) -> Option<usize> {
+    const COMMANDS: &[&str] = &[
+        "\\(", "\\)", "\\[", "\\]", "\\quad", "\\qquad", "\\,", "\\;", "\\ ", "\\\\", "\\textbf",
+        "\\text", "\\mbox", "\\mathrm",
+    ];
+    match text.as_bytes()[0] {
+        b'$' | b'~' | b'{' | b'}' | b'*' | b'&' => Some(1),
+        b'\n' if text.starts_with("\n\n") => None,
+        b if b.is_ascii_whitespace() => Some(1),
+        b'\\' => COMMANDS
+            .iter()
+            .find(|command| text.starts_with(**command))
+            .map(|command| command.len()),
+        _ => None,
     }
-    let plain = plain.trim();
-    let said = |words: &[&str]| {
-        plain
-            .split(|c: char| !c.is_alphabetic())
-            .any(|word| words.iter().any(|known| word.eq_ignore_ascii_case(known)))
-    };
-    !said(TURNS)
-        && (plain.is_empty() || plain.starts_with([',', ';', '、']) || said(&["and", "or"]))
 }

@@ -1,0 +1,496 @@
+//! What marks an answer in prose, tags and JSON: "the final answer is", `**Answer:**`, `####`,
+//! `A:`, `<answer>`, `{"answer": …}`, 答案是. What a marker marks is read by [`segment`].
+
+use memchr::{memmem, memrchr2_iter};
+
+use super::sentence::{head, sentence_end, tail};
+use super::{Answer, Marker, json, segment};
+
+/// Most markers of which the answer is read until one has any.
+const MAX_TRIES: usize = 8;
+
+/// Most "answer"s of a text that are looked at, from the last one on.
+const MAX_WORDS: usize = 500;
+
+/// The last places of many, from the last one on.
+pub(super) fn last_places(places: impl Iterator<Item = usize>) -> impl Iterator<Item = usize> {
+    let mut ring = [None; MAX_TRIES];
+    let mut count = 0;
+    for place in places {
+        ring[count % MAX_TRIES] = Some(place);
+        count += 1;
+    }
+    (1..=MAX_TRIES.min(count)).filter_map(move |back| ring[(count - back) % MAX_TRIES])
+}
+
+/// The best of what was found.
+struct Best<'a> {
+    found: Option<(Answer<'a>, Marker, usize)>,
+    tries: usize,
+}
+
+impl<'a> Best<'a> {
+    /// Whether a marker at a place would be better than what was found: of more trust, or of the
+    /// same and later.
+    fn takes(&self, marker: Marker, at: usize) -> bool {
+        match &self.found {
+            None => true,
+            Some((_, other, place)) => {
+                marker.rank() < other.rank() || marker.rank() == other.rank() && at > *place
+            }
+        }
+    }
+
+    /// Reads what a marker marks, if it is better.
+    fn offer(&mut self, marker: Marker, at: usize, read: impl FnOnce() -> Option<Answer<'a>>) {
+        if self.tries < MAX_TRIES && self.takes(marker, at) {
+            self.tries += 1;
+            if let Some(answer) = read() {
+                self.found = Some((answer, marker, at));
+            }
+        }
+    }
+}
+
+/// The answer behind (or before) the most trusted marker of a text.
+pub(super) fn marked(text: &str, lenient: bool) -> Option<(Answer<'_>, Marker)> {
+    let mut best = Best {
+        found: None,
+        tries: 0,
+    };
+    hashes(text, lenient, &mut best);
+    words(text, lenient, &mut best);
+    if best.takes(Marker::Answer, text.len()) {
+        best.tries = 0;
+        line(text, lenient, &mut best);
+        if !text.is_ascii() {
+            chinese(text, lenient, &mut best);
+        }
+    }
+    best.found.map(|(answer, marker, _)| (answer, marker))
+}
+
+/// `#### 5`, but no heading of the fourth level.
+fn hashes<'a>(text: &'a str, lenient: bool, best: &mut Best<'a>) {
+    let bytes = text.as_bytes();
+    let last = last_places(memmem::find_iter(bytes, b"####")).find(|&at| {
+        let is_start = at == 0 || bytes[at - 1] != b'#';
+        is_start && bytes.get(at + 4) != Some(&b'#') && marks_answer(&text[at + 4..])
+    });
+    if let Some(at) = last {
+        best.offer(Marker::Hashes, at, || {
+            segment::after(&text[at + 4..], lenient)
+        });
+    }
+}
+
+/// Whether what follows `####` is an answer: mathematics that is not a heading's number, or
+/// anything that ends the text.
+fn marks_answer(text: &str) -> bool {
+    let text = head(text, 400).trim_start_matches([' ', '*']);
+    let (line, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let digits = line.bytes().take_while(u8::is_ascii_digit).count();
+    let is_numbered = digits > 0
+        && line[digits..].starts_with(['.', ')'])
+        && line[digits + 1..].starts_with([' ', '*']);
+    if is_numbered || line.trim().is_empty() {
+        return false;
+    }
+    !line.starts_with(char::is_alphabetic) || rest.trim().is_empty()
+}
+
+/// Every "answer" of a text, from the last one on.
+fn words<'a>(text: &'a str, lenient: bool, best: &mut Best<'a>) {
+    let bytes = text.as_bytes();
+    let mut looks = 0;
+    for middle in memrchr2_iter(b'w', b'W', bytes) {
+        let Some(at) = middle.checked_sub(3) else {
+            break;
+        };
+        let Some(word) = bytes.get(at..at + 6) else {
+            continue;
+        };
+        if !word.eq_ignore_ascii_case(b"answer") {
+            continue;
+        }
+        looks += 1;
+        if !best.takes(Marker::FinalAnswer, at) || best.tries >= MAX_TRIES || looks > MAX_WORDS {
+            break;
+        }
+        offer_word(text, at, lenient, best);
+    }
+}
+
+fn offer_word<'a>(text: &'a str, at: usize, lenient: bool, best: &mut Best<'a>) {
+    let (before, behind) = (&text[..at], &text[at + 6..]);
+    if let Some(content) = tag_content(before, behind) {
+        best.offer(Marker::Tag, at, || segment::after(content, lenient));
+        return;
+    }
+    if let Some(value) = field(before, behind) {
+        best.offer(Marker::Json, at, || json::value(value));
+        return;
+    }
+    if before.ends_with(|c: char| c.is_alphanumeric() || c == '_') {
+        return;
+    }
+    let behind = behind.strip_prefix(['s', 'S']).unwrap_or(behind);
+    if behind.starts_with(|c: char| c.is_alphanumeric() || c == '_') {
+        return;
+    }
+    let look = look_back(before);
+    if look.vetoed {
+        return;
+    }
+    let marker = if look.is_final {
+        Marker::FinalAnswer
+    } else {
+        Marker::Answer
+    };
+    if let Some(end) = look.is_at {
+        // "5 is the answer"; but "here is the answer: 5".
+        best.offer(marker, at, || {
+            segment::before(&text[..end]).or_else(|| {
+                let behind = behind.trim_start_matches('*').strip_prefix([':', '：'])?;
+                segment::after(behind, lenient)
+            })
+        });
+    } else if let Some(start) = follow(behind, look.starts_line, 1) {
+        best.offer(marker, at, || segment::after(&behind[start..], lenient));
+    }
+}
+
+/// What stands in `<answer>…</answer>`, up to the end where the tag is not closed: the closing
+/// tag is often what a generation stops at.
+fn tag_content<'a>(before: &str, behind: &'a str) -> Option<&'a str> {
+    if !before.ends_with('<') {
+        return None;
+    }
+    let content = behind.strip_prefix('>')?;
+    let content = head(content, super::sentence::MAX_SENTENCE);
+    Some(content.split("</").next().unwrap_or(content).trim())
+}
+
+/// What follows the name of a JSON field such as `"answer"` or `"final_answer"`.
+fn field<'a>(before: &str, behind: &'a str) -> Option<&'a str> {
+    let value = behind.strip_prefix(['"', '\''])?;
+    let name = before.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == '_');
+    (name.ends_with(['"', '\'']) && value.trim_ascii_start().starts_with(':')).then_some(value)
+}
+
+/// What the words before "answer" say.
+#[derive(Default)]
+struct LookBack {
+    /// "final" is one of them.
+    is_final: bool,
+    /// They say that it is no answer ("the wrong answer", "if the answer").
+    vetoed: bool,
+    /// Nothing else stands in the line before them.
+    starts_line: bool,
+    /// Where the text ends that "is the answer" follows.
+    is_at: Option<usize>,
+}
+
+/// Words before "answer" that say nothing of whether it is one.
+const NEUTRAL: &[&str] = &[
+    "the",
+    "our",
+    "my",
+    "your",
+    "this",
+    "that",
+    "correct",
+    "right",
+    "exact",
+    "required",
+    "desired",
+    "numerical",
+    "numeric",
+    "simplified",
+    "complete",
+    "overall",
+    "actual",
+    "true",
+    "best",
+    "only",
+    "possible",
+    "resulting",
+    "s",
+    "an",
+    "a",
+];
+
+/// Words before "answer" with which it is none.
+const VETOES: &[&str] = &[
+    "wrong",
+    "incorrect",
+    "previous",
+    "earlier",
+    "initial",
+    "first",
+    "common",
+    "mistaken",
+    "tempting",
+    "intuitive",
+    "naive",
+    "partial",
+    "intermediate",
+    "another",
+    "other",
+    "his",
+    "her",
+    "their",
+    "if",
+    "whether",
+    "suppose",
+    "supposing",
+    "assume",
+    "assuming",
+    "unless",
+    "maybe",
+    "perhaps",
+    "say",
+    "guess",
+    "not",
+    "t",
+    "no",
+    "would",
+    "could",
+    "what",
+];
+
+fn look_back(before: &str) -> LookBack {
+    let mut look = LookBack::default();
+    let mut rest = tail(before, 100);
+    let cut = before.len() - rest.len();
+    for _ in 0..6 {
+        rest = rest.trim_end_matches([' ', '\t', '*', '_', '"', '“', '`', '(', '>', '\\']);
+        let marks = rest.trim_end_matches(['#', ' ', '*']);
+        if marks.is_empty() && cut == 0 || marks.ends_with('\n') {
+            look.starts_line = true;
+            return look;
+        }
+        let len = rest
+            .bytes()
+            .rev()
+            .take_while(|b| b.is_ascii_alphabetic())
+            .count();
+        let word = &rest[rest.len() - len..];
+        let is = |words: &[&str]| words.iter().any(|known| word.eq_ignore_ascii_case(known));
+        if is(&["final"]) {
+            look.is_final = true;
+        } else if is(&["is", "are"]) {
+            look.is_at = Some(cut + rest.len() - len);
+            return look;
+        } else if is(VETOES) {
+            look.vetoed = true;
+            return look;
+        } else if len == 0 || !is(NEUTRAL) {
+            return look;
+        }
+        rest = rest[..rest.len() - len].trim_end_matches(['\'', '’']);
+    }
+    look
+}
+
+/// Verbs between "answer" and what it is.
+const VERBS: &[&str] = &[
+    "is",
+    "are",
+    "was",
+    "equals",
+    "becomes",
+    "will be",
+    "would be",
+    "should be",
+    "must be",
+    "has to be",
+    "comes out to be",
+    "comes out to",
+    "comes to",
+    "turns out to be",
+    "works out to",
+    "simplifies to",
+    "then is",
+    "therefore is",
+    "thus is",
+];
+
+/// Words behind "answer is" after which no answer follows.
+const REMARKS: &[&str] = &[
+    "not",
+    "correct",
+    "right",
+    "wrong",
+    "incorrect",
+    "reasonable",
+    "verified",
+    "valid",
+    "consistent",
+    "unique",
+    "clear",
+    "found",
+    "obtained",
+    "expressed",
+    "written",
+    "based",
+    "supposed",
+    "expected",
+    "asked",
+    "requested",
+    "needed",
+    "required",
+    "still",
+    "never",
+    "in",
+    "an integer",
+    "the same",
+    "to be",
+    "confirmed",
+];
+
+/// Words behind "answer" that go on to a verb later in the sentence.
+const CONNECTIVES: &[&str] = &[
+    "to",
+    "for",
+    "of",
+    "in",
+    "from",
+    "that",
+    "we",
+    "i",
+    "you",
+    "as",
+    "after",
+    "using",
+    "then",
+    "therefore",
+    "thus",
+    "here",
+    "rounded",
+];
+
+/// How far behind "answer" a verb is looked for, in bytes.
+const MAX_CONNECTION: usize = 160;
+
+/// Where what is marked starts behind "answer", if anything is. `again` is how often words such
+/// as "choice" may still be passed.
+fn follow(behind: &str, starts_line: bool, again: usize) -> Option<usize> {
+    let rest = behind.trim_start_matches(['*', '_', '"', '”', '`', ' ', '\t', '}']);
+    let at = behind.len() - rest.len();
+    let first = rest.chars().next();
+    match first {
+        None => return None,
+        Some('\n' | '\r') if starts_line => return Some(at),
+        Some(':' | '：') => return Some(at + first.map_or(1, char::len_utf8)),
+        Some('=') if !rest.starts_with("==") => return Some(at + 1),
+        _ => {}
+    }
+    let rest = rest.trim_start();
+    let at = behind.len() - rest.len();
+    if let Some(len) = starting(VERBS, rest) {
+        let said = rest[len..].trim_start();
+        let is_marked = rest[len..].starts_with([':', '：', '*']);
+        return (is_marked || starting(REMARKS, said).is_none()).then_some(at + len);
+    }
+    if again > 0
+        && let Some(len) = starting(&["choice", "option", "value", "key"], rest)
+    {
+        return follow(&rest[len..], starts_line, again - 1).map(|start| at + len + start);
+    }
+    // `Answer $9$`, `Answer (B)`.
+    let bare = rest.trim_start_matches("**");
+    if starts_line && at > 0 && (segment::begins_mathematics(bare) || segment::begins_choice(bare))
+    {
+        return Some(at);
+    }
+    if !rest.starts_with([',', '(']) && starting(CONNECTIVES, rest).is_none() {
+        return None;
+    }
+    let clause = head(rest, MAX_CONNECTION);
+    let clause = &clause[..sentence_end(clause)];
+    let first = |verbs: &[&str]| {
+        let ends = verbs
+            .iter()
+            .filter_map(|verb| Some(clause.find(verb)? + verb.len()));
+        ends.min()
+    };
+    first(&[" is ", " is:", " is\n", ":", "："])
+        .or_else(|| first(&[" are ", " = "]))
+        .filter(|end| starting(REMARKS, clause[*end..].trim_start()).is_none())
+        .map(|end| at + end)
+}
+
+/// The length of the phrase, as whole words, that a text starts with.
+fn starting(phrases: &[&str], text: &str) -> Option<usize> {
+    let first = text.as_bytes().first()?.to_ascii_lowercase();
+    phrases
+        .iter()
+        .find(|phrase| {
+            phrase.as_bytes()[0] == first
+                && text
+                    .get(..phrase.len())
+                    .is_some_and(|start| start.eq_ignore_ascii_case(phrase))
+                && !text[phrase.len()..].starts_with(|c: char| c.is_ascii_alphanumeric())
+        })
+        .map(|phrase| phrase.len())
+}
+
+/// A line `A: 5`, unless it is the first of several choices.
+fn line<'a>(text: &'a str, lenient: bool, best: &mut Best<'a>) {
+    let bytes = text.as_bytes();
+    let last = last_places(memmem::find_iter(bytes, b"A:")).find(|&at| {
+        let before = tail(&text[..at], 16).trim_end_matches([' ', '*']);
+        let starts_line = before.is_empty() || before.ends_with('\n');
+        let behind = head(&text[at + 2..], 400);
+        let (line, next) = behind.split_once('\n').unwrap_or((behind, ""));
+        let is_choice =
+            line.contains("B:") || next.trim_start_matches(['\n', ' ', '*']).starts_with("B:");
+        starts_line && line.starts_with([' ', '*']) && !is_choice
+    });
+    if let Some(at) = last {
+        best.offer(Marker::Answer, at, || {
+            segment::after(&text[at + 2..], lenient)
+        });
+    }
+}
+
+/// 答案是, 答案为, 答案：, 故选.
+fn chinese<'a>(text: &'a str, lenient: bool, best: &mut Best<'a>) {
+    let mut tries = 0;
+    let bytes = text.as_bytes();
+    for (name, needs_verb) in [("答案", true), ("故选", false), ("应选", false)] {
+        for at in memmem::rfind_iter(bytes, name.as_bytes()) {
+            tries += 1;
+            if tries > 3 * MAX_TRIES {
+                return;
+            }
+            if !best.takes(Marker::Answer, at) {
+                break;
+            }
+            let behind = text[at + name.len()..].trim_start_matches(['*', ' ', '】', ']']);
+            let verb = [
+                "应该是",
+                "应该为",
+                "应是",
+                "应为",
+                "就是",
+                "是",
+                "为",
+                "選",
+                "选择",
+                "选",
+                "：",
+                ":",
+            ]
+            .iter()
+            .find_map(|verb| behind.strip_prefix(verb));
+            let marked = match verb {
+                Some(rest) => rest,
+                None if needs_verb => continue,
+                None => behind,
+            };
+            best.offer(Marker::Answer, at, || segment::after(marked, lenient));
+        }
+    }
+}

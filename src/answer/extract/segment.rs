@@ -1,0 +1,680 @@
+//! The answer right behind a marker or right before one, cut out of its sentence.
+
+use memchr::memchr_iter;
+
+use super::formula::{Formula, formula_at, formulas};
+use super::sentence::{MAX_SENTENCE, head, said, sentence_end, tail, tidy};
+use super::{Answer, offset};
+
+/// The answer at the start of what follows a marker.
+pub(super) fn after(text: &str, lenient: bool) -> Option<Answer<'_>> {
+    let text = opening(head(text, MAX_SENTENCE));
+    // A `\text{` that was opened around the marker.
+    let text = text
+        .strip_prefix("\\text{")
+        .filter(|rest| !rest.contains('}'))
+        .unwrap_or(text);
+    if let Some(answer) = leading(text, lenient) {
+        return Some(answer);
+    }
+    prose(&text[..sentence_end(text)], lenient)
+}
+
+/// Words between a marker and its answer that say nothing of its value.
+const FILLERS: &[&str] = &[
+    "about",
+    "actually",
+    "also",
+    "approximately",
+    "around",
+    "equal to",
+    "exactly",
+    "given by",
+    "hence",
+    "indeed",
+    "just",
+    "now",
+    "roughly",
+    "simply",
+    "then",
+    "therefore",
+    "thus",
+];
+
+/// What follows a marker, from the answer on.
+fn opening(text: &str) -> &str {
+    let mut text = text;
+    loop {
+        let before = text.len();
+        text = text.trim_start_matches(|c: char| {
+            c.is_whitespace() || matches!(c, ':' | '：' | '"' | '“' | '=' | '#' | '•')
+        });
+        // A brace that was opened around the marker.
+        text = text.strip_prefix('}').unwrap_or(text);
+        // Bold type that ends here; what begins here is read with its end.
+        if text.starts_with('*') && bold_at(text).is_none() {
+            text = text.trim_start_matches('*');
+        }
+        if text.starts_with(|c: char| c.is_ascii_lowercase()) {
+            let filler = FILLERS.iter().find_map(|filler| {
+                let rest = text.strip_prefix(filler)?;
+                let rest = rest.strip_prefix(',').unwrap_or(rest);
+                rest.starts_with([' ', ':']).then_some(rest)
+            });
+            text = filler.unwrap_or(text);
+        }
+        if let Some(letter) = named_choice(text) {
+            text = letter;
+        }
+        if text.len() == before {
+            return text;
+        }
+    }
+}
+
+/// What follows "option" or "choice" where that is a choice letter.
+fn named_choice(text: &str) -> Option<&str> {
+    let len = ["option", "choice", "letter"]
+        .iter()
+        .find(|word| {
+            text.get(..word.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(word))
+        })?
+        .len();
+    let rest = text[len..].trim_start_matches(|c: char| c.is_whitespace() || c == ':' || c == '*');
+    let is_letter = begins_choice(rest.trim_start_matches('$')) || rest.starts_with("$\\text");
+    (rest.len() < text.len() - len && is_letter).then_some(rest)
+}
+
+/// What stands between delimiters: a formula, bold type or code.
+#[derive(Debug, Clone, Copy)]
+struct Span<'a> {
+    content: &'a str,
+    end: usize,
+    /// Whether it is a formula, not words that may hold one.
+    is_formula: bool,
+}
+
+/// The span that a text starts with.
+fn span_at(text: &str) -> Option<Span<'_>> {
+    if let Some(Formula { content, end }) = formula_at(text) {
+        return Some(Span {
+            content,
+            end,
+            is_formula: true,
+        });
+    }
+    bold_at(text).or_else(|| code_at(text))
+}
+
+/// Bold type (or italic) that a text starts with, unless it is a label: `**5**`.
+fn bold_at(text: &str) -> Option<Span<'_>> {
+    let stars = text.bytes().take_while(|b| *b == b'*').count();
+    if !(1..=3).contains(&stars) || text[stars..].starts_with(char::is_whitespace) {
+        return None;
+    }
+    let line = head(text, 512).lines().next()?;
+    let close = line[stars..].find(&text[..stars])? + stars;
+    let content = line[stars..close].trim();
+    if content.is_empty() || content.ends_with([':', '：']) {
+        return None;
+    }
+    let whole = formula_at(content).filter(|formula| formula.end == content.len());
+    Some(Span {
+        content: whole.map_or(content, |formula| formula.content),
+        end: close + stars,
+        is_formula: whole.is_some(),
+    })
+}
+
+/// Code in backticks, in the line or in a block of one line.
+fn code_at(text: &str) -> Option<Span<'_>> {
+    let (content, end) = if let Some(rest) = text.strip_prefix("```") {
+        let close = rest.find("```")?;
+        // The block's language stands in its first line.
+        let content = rest[..close].split_once('\n').map_or("", |(_, rest)| rest);
+        (content.trim(), close + 6)
+    } else {
+        let rest = text.strip_prefix('`')?;
+        let close = rest.find('`')?;
+        (rest[..close].trim(), close + 2)
+    };
+    let whole = formula_at(content).filter(|formula| formula.end == content.len());
+    (!content.is_empty() && !content.contains('\n')).then_some(Span {
+        content: whole.map_or(content, |formula| formula.content),
+        end,
+        is_formula: whole.is_some(),
+    })
+}
+
+/// What joins the members of a list.
+const JOINTS: &[&str] = &[
+    ", and ", "and ", ", or ", "or ", ", ", ",", "；", "、", "，", "或", "和", "及", "与",
+];
+
+/// The formulas that a text starts with, joined where `and`, `or` or commas join them, with the
+/// unit behind them.
+fn leading(text: &str, lenient: bool) -> Option<Answer<'_>> {
+    let first = span_at(text)?;
+    let mut members = Vec::new();
+    let mut last = first;
+    let mut end = first.end;
+    loop {
+        let rest = text[end..].trim_start();
+        let next = JOINTS.iter().find_map(|joint| {
+            let member = rest.strip_prefix(joint)?.trim_start();
+            Some((member, span_at(member)?))
+        });
+        let Some((member, span)) = next else { break };
+        if members.is_empty() {
+            members.push(first.content);
+        }
+        members.push(span.content);
+        end = offset(text, member) + span.end;
+        last = span;
+    }
+    let rest = &text[end..];
+    if members.is_empty()
+        && let Some(answer) = predicate(rest)
+    {
+        return Some(answer);
+    }
+    let first_answer = if first.is_formula || !members.is_empty() {
+        Answer::piece(first.content)
+    } else {
+        prose(first.content, lenient)?
+    };
+    let unit = unit(rest);
+    if members.is_empty() && unit.is_empty() {
+        return Some(first_answer);
+    }
+    let mut joined = if members.is_empty() {
+        first_answer.text.into_owned()
+    } else {
+        members.join(", ")
+    };
+    let stop = if unit.is_empty() {
+        last.content
+    } else {
+        if rest.starts_with(char::is_whitespace) {
+            joined.push(' ');
+        }
+        joined.push_str(unit);
+        unit
+    };
+    let start = offset(text, first.content);
+    Some(Answer::list(
+        joined,
+        &text[start..offset(text, stop) + stop.len()],
+    ))
+}
+
+/// What a formula is said to be: ` is 5` behind `$x$`.
+fn predicate(rest: &str) -> Option<Answer<'_>> {
+    let rest = rest.strip_prefix(char::is_whitespace)?.trim_start();
+    let rest = ["is equal to ", "is ", "are ", "equals ", "= "]
+        .iter()
+        .find_map(|verb| rest.strip_prefix(verb))?;
+    let rest = opening(rest);
+    begins_mathematics(rest).then(|| after(rest, false))?
+}
+
+/// Whether a text begins with a formula or a number.
+pub(super) fn begins_mathematics(text: &str) -> bool {
+    let bare = text.trim_start_matches(['*', '(', '-', '+', '−', '±', '[', '{', '`']);
+    bare.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '$' | '\\' | '√' | 'π' | '.'))
+}
+
+/// Words behind a formula that begin something other than its unit.
+const NOT_UNITS: &[&str] = &[
+    "above",
+    "after",
+    "are",
+    "as",
+    "at",
+    "because",
+    "below",
+    "by",
+    "due",
+    "for",
+    "from",
+    "hence",
+    "here",
+    "is",
+    "on",
+    "since",
+    "so",
+    "that",
+    "there",
+    "therefore",
+    "thus",
+    "using",
+    "was",
+    "were",
+    "where",
+    "which",
+    "with",
+];
+
+/// Words behind "and" or "or" that begin a new clause or say the same again.
+const CLAUSES: &[&str] = &[
+    "about",
+    "approximately",
+    "equivalently",
+    "hence",
+    "it",
+    "roughly",
+    "simply",
+    "so",
+    "that",
+    "the",
+    "therefore",
+    "this",
+    "thus",
+    "we",
+];
+
+/// What belongs to a formula behind it: a unit, a percent sign, but also "or more", for the
+/// reader to see.
+fn unit(rest: &str) -> &str {
+    let sentence = &rest[..sentence_end(rest)];
+    let piece = tidy(said(sentence)).trim_start_matches(['*', '`']);
+    let piece = piece.trim_start();
+    let word = |text: &str| -> usize {
+        text.find(|c: char| !c.is_alphabetic())
+            .unwrap_or(text.len())
+    };
+    let known = |words: &[&str], text: &str| words.contains(&&text[..word(text)]);
+    if let Some(behind) = piece.strip_prefix([',', ';', '，', ')', '"', '”', ']']) {
+        let behind = behind.trim_start();
+        let more = behind
+            .strip_prefix("and ")
+            .or_else(|| behind.strip_prefix("or "))
+            .unwrap_or(behind);
+        // A member that is no formula: `$3$, 4`.
+        return if begins_mathematics(more) { piece } else { "" };
+    }
+    if known(NOT_UNITS, piece) {
+        return "";
+    }
+    if known(&["in"], piece)
+        && !piece[2..]
+            .trim_start_matches(['.', '^', '2', '3'])
+            .is_empty()
+    {
+        return "";
+    }
+    if let Some(clause) = piece
+        .strip_prefix("and ")
+        .or_else(|| piece.strip_prefix("or "))
+        && known(CLAUSES, clause)
+    {
+        return "";
+    }
+    piece
+}
+
+/// Words before a number or formula that change what it means.
+const HEDGES: &[&str] = &[
+    "almost", "below", "between", "exceed", "exceeds", "fewer", "half", "least", "less", "minus",
+    "more", "most", "nearly", "negative", "no", "not", "over", "plus", "than", "times", "to",
+    "under", "without",
+];
+
+/// Whether a text ends in a word that changes what follows.
+fn hedges(text: &str) -> bool {
+    let text = text.trim_end();
+    let len: usize = text
+        .bytes()
+        .rev()
+        .take_while(|b| b.is_ascii_alphabetic())
+        .count();
+    let word = &text[text.len() - len..];
+    HEDGES.iter().any(|hedge| word.eq_ignore_ascii_case(hedge))
+}
+
+/// The answer in a sentence: all of it where it begins with mathematics or is a word or two;
+/// else what stands behind its verb, or its formulas.
+fn prose(sentence: &str, lenient: bool) -> Option<Answer<'_>> {
+    let sentence = tidy(said(sentence));
+    if sentence.is_empty() {
+        return None;
+    }
+    if let Some(letter) = bracketed_choice(sentence) {
+        return Some(Answer::piece(letter));
+    }
+    let letters = sentence.chars().take_while(|c| c.is_alphabetic()).count();
+    if letters < 2 || sentence.starts_with("pi") {
+        return Some(Answer::piece(sentence));
+    }
+    if let Some((rest, is_sign)) = behind_verb(sentence) {
+        let rest = opening(rest);
+        if let Some(answer) = leading(rest, lenient) {
+            return Some(answer);
+        }
+        if !rest.is_empty() && (!is_sign || rest.contains(|c: char| c.is_ascii_digit())) {
+            return Some(Answer::piece(tidy(rest)));
+        }
+    }
+    let mut inside = formulas(sentence);
+    if let Some((start, first)) = inside.next() {
+        let count = 1 + inside.count();
+        if !hedges(&sentence[..start]) {
+            if count == 1 && unit(&sentence[start + first.end..]).is_empty() {
+                return Some(Answer::piece(first.content));
+            }
+            let answer = leading(&sentence[start..], lenient)?;
+            let end = offset(sentence, answer.place) + answer.place.len();
+            if formulas(&sentence[end..]).next().is_none() {
+                return Some(answer);
+            }
+        }
+    }
+    if lenient
+        && sentence.split_whitespace().count() > 2
+        && let Some(answer) = last_formula_or_number(sentence)
+    {
+        return Some(answer);
+    }
+    Some(Answer::piece(sentence))
+}
+
+/// The letter of `B) 12`.
+fn bracketed_choice(sentence: &str) -> Option<&str> {
+    let bytes = sentence.as_bytes();
+    (bytes.len() > 1 && bytes[0].is_ascii_uppercase() && bytes[1] == b')').then(|| &sentence[..1])
+}
+
+/// What stands behind the last verb of a sentence, outside of formulas, and whether that verb is
+/// an equals sign.
+pub(super) fn behind_verb(sentence: &str) -> Option<(&str, bool)> {
+    let mut verb = None;
+    let mut sign = None;
+    let mut skip = 0;
+    let mut inside = formulas(sentence).peekable();
+    for at in memchr_iter(b' ', sentence.as_bytes()) {
+        while let Some((start, formula)) = inside.next_if(|(start, _)| *start < at) {
+            skip = start + formula.end;
+        }
+        if at < skip {
+            continue;
+        }
+        let rest = &sentence[at + 1..];
+        let found = ["is ", "are ", "be ", "equals "]
+            .iter()
+            .find_map(|verb| rest.strip_prefix(verb));
+        if found.is_some() {
+            verb = found;
+        } else if let Some(rest) = rest.strip_prefix("= ") {
+            sign = Some(rest);
+        }
+    }
+    match (verb, sign) {
+        (Some(verb), _) => Some((verb, false)),
+        (None, Some(sign)) => Some((sign, true)),
+        (None, None) => None,
+    }
+}
+
+/// The answer right before a phrase: a formula or several, a choice letter, or mathematics
+/// without delimiters.
+pub(super) fn before(text: &str) -> Option<Answer<'_>> {
+    let text = tail(text, MAX_SENTENCE).trim_end();
+    let text = text.strip_suffix(',').unwrap_or(text);
+    if let Some((content, start)) = span_before(text) {
+        let mut members = vec![content];
+        let mut rest = text[..start].trim_end();
+        loop {
+            let joint = rest
+                .strip_suffix("and")
+                .or_else(|| rest.strip_suffix("or"))
+                .unwrap_or(rest);
+            let joint = joint.trim_end();
+            let joint = joint.strip_suffix(',').unwrap_or(joint);
+            if joint.len() == rest.len() {
+                break;
+            }
+            let Some((content, start)) = span_before(joint.trim_end()) else {
+                break;
+            };
+            members.push(content);
+            rest = text[..start].trim_end();
+        }
+        if hedges(rest) {
+            return None;
+        }
+        members.reverse();
+        let first = offset(text, members[0]);
+        let place = &text[first..offset(text, content) + content.len()];
+        return Some(if members.len() == 1 {
+            Answer::piece(content)
+        } else {
+            Answer::list(members.join(", "), place)
+        });
+    }
+    if let Some(letter) = choice_before(text) {
+        return Some(Answer::piece(letter));
+    }
+    trailing_mathematics(text).map(Answer::piece)
+}
+
+/// The formula or bold type that a text ends with, and where it starts.
+fn span_before(text: &str) -> Option<(&str, usize)> {
+    let (open, len) = [
+        ("$$", "$$"),
+        ("$", "$"),
+        ("\\(", "\\)"),
+        ("\\[", "\\]"),
+        ("**", "**"),
+    ]
+    .iter()
+    .find_map(|(open, close)| Some((open, text.strip_suffix(close)?.len())))?;
+    let start = text[..len].rfind(open)?;
+    let content = text[start + open.len()..len].trim();
+    (!content.is_empty() && !content.contains('\n') || open.starts_with('\\'))
+        .then_some((content, start))
+}
+
+/// The choice letter that a text ends with: `(B)`, `option B`.
+pub(super) fn choice_before(text: &str) -> Option<&str> {
+    let text = text.trim_end().trim_end_matches('*');
+    let (letter, rest) = match text.strip_suffix(')') {
+        Some(inner) => {
+            let letter = inner.get(inner.len().checked_sub(1)?..)?;
+            (letter, inner.strip_suffix(letter)?.strip_suffix('(')?)
+        }
+        None => {
+            let letter = text.get(text.len().checked_sub(1)?..)?;
+            let rest = text.strip_suffix(letter)?;
+            let named = rest.trim_end();
+            let len = named
+                .bytes()
+                .rev()
+                .take_while(|b| b.is_ascii_alphabetic())
+                .count();
+            let word = &named[named.len() - len..];
+            let is_named = ["option", "choice", "answer", "letter"]
+                .iter()
+                .any(|name| word.eq_ignore_ascii_case(name));
+            if !is_named || named.len() == rest.len() {
+                return None;
+            }
+            (letter, rest)
+        }
+    };
+    // `f(A)` is no choice.
+    let stands_alone = !rest.ends_with(|c: char| c.is_alphanumeric());
+    (("A"..="J").contains(&letter) && stands_alone).then_some(letter)
+}
+
+/// The mathematics that a sentence ends with, written without delimiters, with a unit of one
+/// word: `x = 5`, `3 + 4 = 7`, `5 apples`. `None` where a word before it changes what it means.
+pub(super) fn trailing_mathematics(text: &str) -> Option<&str> {
+    let text = tidy(text);
+    let line = text.rfind('\n').map_or(text, |at| &text[at + 1..]);
+    let mut start = line.len();
+    let mut rest = line;
+    let mut units = 0;
+    let mut any = false;
+    loop {
+        rest = rest.trim_end_matches([' ', '\t']);
+        let word_start = rest.rfind([' ', '\t']).map_or(0, |at| at + 1);
+        let word = rest[word_start..].trim_start_matches('*');
+        if word.is_empty() {
+            break;
+        }
+        let ends = word.ends_with('.') || word.ends_with(':') || word.ends_with('!') && any;
+        if any && ends {
+            break;
+        }
+        if is_mathematics(word) {
+            any = true;
+            start = offset(line, word);
+        } else if any && matches!(word, "and" | "or") {
+            // A list, if it goes on; else the sentence does.
+            let before = rest[..word_start].trim_end();
+            let previous = before.rfind([' ', '\t']).map_or(0, |at| at + 1);
+            if !is_mathematics(&before[previous..]) {
+                break;
+            }
+        } else if !any && units == 0 && word.chars().all(char::is_alphabetic) {
+            units = 1;
+        } else {
+            break;
+        }
+        rest = &rest[..word_start];
+    }
+    let found = &line[start..];
+    let number_before_unit = units == 0
+        || found
+            .split(' ')
+            .rev()
+            .nth(1)
+            .is_some_and(|word| word.bytes().any(|b| b.is_ascii_digit()));
+    (any && number_before_unit && !hedges(&line[..start])).then_some(found)
+}
+
+/// Whether a word is mathematics: it has a digit, an operator or a command, or is one letter.
+fn is_mathematics(word: &str) -> bool {
+    let bare = word.trim_matches([',', ';', '(', ')']);
+    let mut letters = bare.chars();
+    if let (Some(letter), None) = (letters.next(), letters.next())
+        && letter.is_alphabetic()
+    {
+        return !matches!(letter, 'a' | 'A' | 'I');
+    }
+    word.contains(|c: char| {
+        c.is_ascii_digit()
+            || matches!(
+                c,
+                '=' | '+'
+                    | '*'
+                    | '/'
+                    | '^'
+                    | '<'
+                    | '>'
+                    | '\\'
+                    | '%'
+                    | '$'
+                    | '€'
+                    | '£'
+                    | '≤'
+                    | '≥'
+                    | '≠'
+                    | '±'
+                    | '√'
+                    | 'π'
+                    | '≈'
+                    | '∞'
+                    | '×'
+                    | '÷'
+                    | '·'
+                    | '−'
+            )
+    }) || matches!(word, "-" | "pi")
+}
+
+/// The last formula of a text, or its last number where that stands later; failing both, a
+/// choice letter.
+pub(super) fn last_formula_or_number(text: &str) -> Option<Answer<'_>> {
+    let formula = formulas(text).last();
+    let formula_end = formula.map_or(0, |(start, formula)| start + formula.end);
+    match (formula, last_number(text)) {
+        (_, Some((number, end))) if end > formula_end => Some(number),
+        (Some((_, formula)), _) => Some(Answer::piece(formula.content)),
+        (None, Some((number, _))) => Some(number),
+        (None, None) => choice(text).map(Answer::piece),
+    }
+}
+
+/// The last number outside of words, with its sign, fraction and percent sign, and where it
+/// ends.
+fn last_number(text: &str) -> Option<(Answer<'_>, usize)> {
+    let bytes = text.as_bytes();
+    let is_part = |b: u8| b.is_ascii_digit() || matches!(b, b'.' | b',' | b'/');
+    let mut end = bytes.len();
+    while end > 0 {
+        let digit = bytes[..end].iter().rposition(u8::is_ascii_digit)?;
+        let mut start = digit;
+        while start > 0 && is_part(bytes[start - 1]) {
+            start -= 1;
+        }
+        // Separators in front belong to the sentence; a point may open a decimal.
+        let mut from = start;
+        while from < digit && matches!(bytes[from], b',' | b'/') {
+            from += 1;
+        }
+        let glued = from > 0 && (bytes[from - 1].is_ascii_alphabetic() || bytes[from - 1] == b'_');
+        if glued {
+            end = start;
+            continue;
+        }
+        let minus = from > 0
+            && bytes[from - 1] == b'-'
+            && (from == 1 || !bytes[from - 2].is_ascii_alphanumeric());
+        let from = from - usize::from(minus);
+        let number = text.get(from..digit + 1)?;
+        let stop = digit + 1;
+        let behind = text[stop..].trim_start();
+        return Some(if behind.starts_with('%') || behind.starts_with("\\%") {
+            let sign = offset(text, behind) + behind.find('%').map_or(0, |at| at + 1);
+            let place = &text[from..sign];
+            (Answer::piece(place), sign)
+        } else {
+            (Answer::piece(number), stop)
+        });
+    }
+    None
+}
+
+/// A choice letter: `A. …` at the start, else the last capital that stands alone.
+fn choice(text: &str) -> Option<&str> {
+    let first = text.split_whitespace().next()?;
+    if first.ends_with(['.', ':', ')'])
+        && let Some(letter) = lone_capital(first)
+    {
+        return Some(letter);
+    }
+    text.split_whitespace()
+        .rev()
+        .filter(|word| *word != "A")
+        .find_map(lone_capital)
+}
+
+/// The choice letter that a word is but for punctuation.
+fn lone_capital(word: &str) -> Option<&str> {
+    let word = word.trim_matches(|c: char| !c.is_alphanumeric());
+    (word.len() == 1 && ("A"..="H").contains(&word)).then_some(word)
+}
+
+/// Whether a text begins with a choice letter that stands alone: `B`, `(B)`, `B.`.
+pub(super) fn begins_choice(text: &str) -> bool {
+    let bytes = text.trim_start_matches('(').as_bytes();
+    matches!(bytes.first(), Some(b'A'..=b'J'))
+        && !bytes.get(1).is_some_and(u8::is_ascii_alphanumeric)
+}
+
+/// Whether a text begins with a formula between delimiters, or bold.
+pub(super) fn begins_formula(text: &str) -> bool {
+    span_at(text).is_some()
+}

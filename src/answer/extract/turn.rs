@@ -1,0 +1,212 @@
+//! The part of a response that is the solution: behind the reasoning, before a next problem or
+//! turn. One pass over the line breaks, angle and square brackets of the text.
+
+use memchr::memchr3_iter;
+
+/// The solution in a response. `None` where the response is reasoning that was never closed.
+///
+/// - `<think>…</think>` is skipped if anything follows it; a `</think>` alone closes a reasoning
+///   that the prompt's template opened. Where nothing follows, the reasoning is the solution.
+/// - A `<think>` that is never closed is the start of unfinished work: what stands before it is
+///   the solution, and where nothing does there is none.
+/// - A control token of a chat template ends the solution, and so does a line that opens a next
+///   problem or turn, once there is a solution to end.
+pub(super) fn solution(response: &str) -> Option<&str> {
+    let bytes = response.as_bytes();
+    let mut start = 0;
+    // Where the text before the last closed reasoning, with that reasoning, starts.
+    let mut with_reasoning = None;
+    let mut reasoning = None;
+    let mut tags = 0;
+    let mut next = None;
+    let mut end = bytes.len();
+    for at in memchr3_iter(b'\n', b'<', b'[', bytes) {
+        if at < start {
+            continue;
+        }
+        let rest = &bytes[at..];
+        if rest[0] == b'\n' {
+            if next.is_none()
+                && reasoning.is_none()
+                && opens_next(&response[at + 1..])
+                && !is_introduction(&response[start..at])
+            {
+                next = Some(at);
+            }
+            continue;
+        }
+        if let Some(len) = control(rest) {
+            if response[start..at].trim_ascii().is_empty() {
+                // What opens this turn.
+                start = at + len;
+                continue;
+            }
+            end = at;
+            break;
+        }
+        if rest.starts_with(b"<think") {
+            // After the next turn's first line, reasoning is that turn's.
+            if next.is_some() {
+                break;
+            }
+            tags += 1;
+            reasoning.get_or_insert(at);
+        } else if let Some(len) = closing(rest) {
+            if reasoning.is_none() && tags > 0 && next.is_some() {
+                break;
+            }
+            tags += 1;
+            // Opened or not, what stood before is reasoning, with any problem restated in it.
+            with_reasoning.get_or_insert(start);
+            next = None;
+            reasoning = None;
+            start = at + len;
+        }
+    }
+    if let Some(from) = reasoning {
+        let before = &response[start..from];
+        return (!before.trim_ascii().is_empty()).then_some(before);
+    }
+    let end = next.unwrap_or(end);
+    let text = &response[start..end];
+    match with_reasoning {
+        Some(from) if text.trim_ascii().is_empty() => Some(&response[from..end]),
+        _ => Some(text),
+    }
+}
+
+/// Tokens of chat templates that end a turn or open one.
+const CONTROL: &[&str] = &[
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end_of_text|>",
+    "<|start_header_id|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|system|>",
+    "<|end|>",
+    "<|eos|>",
+    "<start_of_turn>",
+    "<end_of_turn>",
+    "<eos>",
+    "</s>",
+    "<s>",
+    "<｜end▁of▁sentence｜>",
+    "<｜User｜>",
+    "<｜Assistant｜>",
+    "[INST]",
+    "[/INST]",
+];
+
+/// The length of the control token that a text starts with.
+fn control(text: &[u8]) -> Option<usize> {
+    // Most brackets are of mathematics: the second byte tells.
+    if !matches!(text.get(1), Some(b'|' | b'/' | b'e' | b's' | b'I' | 0xEF)) {
+        return None;
+    }
+    CONTROL
+        .iter()
+        .find(|token| text.starts_with(token.as_bytes()))
+        .map(|token| token.len())
+}
+
+/// The length of a tag that closes reasoning.
+fn closing(text: &[u8]) -> Option<usize> {
+    ["</think>", "</thinking>"]
+        .iter()
+        .find(|tag| text.starts_with(tag.as_bytes()))
+        .map(|tag| tag.len())
+}
+
+/// What a line must start with to open a next problem or turn.
+struct Opener {
+    word: &'static str,
+    /// Whether it may stand as a heading without a colon, such as `### Instruction`.
+    heading: bool,
+    /// Whether it counts only as a heading.
+    only: bool,
+}
+
+const fn opener(word: &'static str, heading: bool, only: bool) -> Opener {
+    Opener {
+        word,
+        heading,
+        only,
+    }
+}
+
+const OPENERS: &[Opener] = &[
+    opener("Problem", true, false),
+    opener("Next problem", true, false),
+    opener("New problem", true, false),
+    opener("Question", true, false),
+    opener("Next question", true, false),
+    opener("New question", true, false),
+    opener("Exercise", true, false),
+    opener("Q", false, false),
+    opener("Human", true, false),
+    opener("User", true, false),
+    opener("Assistant", true, false),
+    opener("Instructions", true, false),
+    opener("Instruction", true, false),
+    opener("Input", true, true),
+    opener("问题", true, false),
+    opener("题目", true, false),
+    opener("用户", true, false),
+];
+
+/// Whether a line opens a next problem or turn: `Problem:`, `**Question 2.**`, `### Instruction`,
+/// `Human:`.
+fn opens_next(line: &str) -> bool {
+    let bytes = line.as_bytes();
+    let decorations = bytes
+        .iter()
+        .take_while(|b| matches!(b, b'#' | b'*' | b'>' | b' '))
+        .count();
+    let plain = &line[decorations..];
+    // What most lines start with opens nothing.
+    if !matches!(
+        plain.as_bytes().first(),
+        Some(b'A' | b'E' | b'H' | b'I' | b'N' | b'P' | b'Q' | b'U' | 0xE7 | 0xE9)
+    ) {
+        return false;
+    }
+    let is_heading = matches!(bytes[0], b'#' | b'*');
+    OPENERS.iter().any(|opener| {
+        let Some((word, rest)) = plain.split_at_checked(opener.word.len()) else {
+            return false;
+        };
+        if !word.eq_ignore_ascii_case(opener.word) || opener.only && !is_heading {
+            return false;
+        }
+        let rest = rest.trim_start_matches(' ');
+        let after = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        let numbered = after.len() < rest.len();
+        let after = after.trim_start_matches(['*', ' ']);
+        match after.chars().next() {
+            Some(':' | '：') => true,
+            Some('.' | ')') => numbered,
+            Some('\n' | '\r') | None => is_heading && opener.heading,
+            _ => false,
+        }
+    })
+}
+
+/// Longest introduction, in bytes.
+const MAX_INTRODUCTION: usize = 200;
+
+/// Whether a text is no solution yet, so that a problem behind it is the one to be solved, said
+/// again: one short line without any mathematics and without an answer.
+fn is_introduction(text: &str) -> bool {
+    if text.len() > MAX_INTRODUCTION {
+        return false;
+    }
+    let text = text.trim_ascii();
+    let says_something = text.bytes().any(|b| {
+        b.is_ascii_digit() || matches!(b, b'\\' | b'$' | b'=' | b'\n' | b'*') || !b.is_ascii()
+    });
+    !says_something && !text.to_ascii_lowercase().contains("answer")
+}
