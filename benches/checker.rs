@@ -4,21 +4,23 @@
 //! cargo bench --no-default-features --bench checker
 //! ```
 //!
-//! Before the harness's own table it prints a line for each set of rows: pairs a second (the best
-//! of several passes), and of single pairs (each the best of several calls) the median, the 99th
-//! percentile and the slowest, with what it was. The sets are
+//! Before the harness's own table it prints a line for each set of rows: pairs a second of the
+//! processor's time, and of single pairs (each the best of several calls) the median, the 99th
+//! percentile and the slowest, with what it was. The sets, all or those that `DART_MATH_SETS` names
+//! between commas, are
 //!
 //! - `sample`: pairs in the mix of real benchmarks, `tests/fixtures/answer/benchmark.txt`;
 //! - `responses`: the same answers at the end of whole responses of about 1 kB;
-//! - the labelled files of `DART_MATH_SHARED/answers` (else of `../shared/answers`), if present;
+//! - `labelled`: the files of `DART_MATH_SHARED/answers` (else of `../shared/answers`), if present;
 //! - `hostile`: texts made to take long;
 //! - `fuzzed`: `DART_MATH_FUZZED` generated pairs (else 20,000), the same on every run;
-//! - `units`: the files of the folder `DART_MATH_UNITS`, if given, each a fuzzer's unit: two
-//!   texts with a byte 1 between them, or one text.
+//! - `units`: the files of the folder `DART_MATH_UNITS`, if given, each a fuzzer's unit of text;
+//!   those of a folder `equal` or with that in their name are read as that target reads them.
 
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use dart_math::Verdict;
@@ -69,13 +71,27 @@ fn prepared(rows: &[Row], checker: Checker) -> Vec<Prepared<'_>> {
 }
 
 fn main() {
+    let chosen = std::env::var("DART_MATH_SETS").unwrap_or_default();
+    let is_chosen = |set: &str| chosen.is_empty() || chosen.split(',').any(|name| name == set);
     let sample = sample();
-    report("sample", &sample, Checker::default());
-    report("responses", &responses(&sample), Checker::default());
-    labelled();
-    report("hostile", &hostile(), Checker::default());
-    fuzzed(&sample);
-    units();
+    if is_chosen("sample") {
+        report("sample", &sample, Checker::default());
+    }
+    if is_chosen("responses") {
+        report("responses", &responses(&sample), Checker::default());
+    }
+    if is_chosen("labelled") {
+        labelled();
+    }
+    if is_chosen("hostile") {
+        report("hostile", &hostile(), Checker::default());
+    }
+    if is_chosen("fuzzed") {
+        fuzzed(&sample);
+    }
+    if is_chosen("units") {
+        units();
+    }
     if let Some(peak) = peak_memory() {
         println!("peak memory of the process: {peak}");
     }
@@ -289,7 +305,12 @@ fn units() {
     let mut rows = Vec::new();
     for entry in entries.flatten() {
         let bytes = std::fs::read(entry.path()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
+        let packed = entry.path().to_string_lossy().contains("equal");
+        let text = if packed {
+            pieces::unpacked(&bytes)
+        } else {
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
         let (reference, answer) = text.split_once('\u{1}').unwrap_or((&text, &text));
         for (reference, response) in [(reference, false), ("1", true)] {
             rows.push(Row {
@@ -384,15 +405,16 @@ fn report(name: &str, rows: &[Row], checker: Checker) {
         }
         singles.push((best, index));
     }
-    // Whole passes, for a second in all.
-    let mut fastest = Duration::MAX;
-    let all = Instant::now();
-    while fastest == Duration::MAX || all.elapsed() < Duration::from_secs(1) {
-        let start = Instant::now();
+    // Whole passes, for a second of the processor's time in all.
+    let start = processor_time();
+    let mut passes = 0;
+    let mut spent = Duration::ZERO;
+    while spent < Duration::from_secs(1) {
         for row in &prepared {
             let _ = black_box(black_box(row).verdict());
         }
-        fastest = fastest.min(start.elapsed());
+        passes += 1;
+        spent = processor_time().saturating_sub(start);
     }
     singles.sort_unstable();
     let at = |share: f64| micros(singles[((singles.len() - 1) as f64 * share) as usize].0);
@@ -403,7 +425,7 @@ fn report(name: &str, rows: &[Row], checker: Checker) {
          worst {:>9.2} µs  not as labelled {wrong} of {labelled}\n{:24}worst is row {which}: {} vs {}",
         rows.len(),
         bytes / rows.len(),
-        rows.len() as f64 / fastest.as_secs_f64(),
+        (rows.len() * passes) as f64 / spent.as_secs_f64(),
         at(0.5),
         at(0.99),
         micros(slowest),
@@ -423,6 +445,18 @@ fn shortened(text: &str) -> String {
     let tail: String = text.chars().skip(length.saturating_sub(60)).collect();
     let dots = if length > 60 { "…" } else { "" };
     format!("{dots}{}", tail.escape_debug())
+}
+
+/// How long this thread has run: other work on the machine does not count. Where the system does
+/// not tell, the time of day.
+fn processor_time() -> Duration {
+    static BEGUN: OnceLock<Instant> = OnceLock::new();
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let nanoseconds = told.and_then(|text| text.split_whitespace().next()?.parse().ok());
+    nanoseconds.map_or_else(
+        || BEGUN.get_or_init(Instant::now).elapsed(),
+        Duration::from_nanos,
+    )
 }
 
 /// The most memory that the process has had, where the system tells.

@@ -9,20 +9,8 @@ use libfuzzer_sys::fuzz_target;
 #[path = "../../tests/answer/pieces.rs"]
 mod pieces;
 
-/// The text of a unit.
-fn text(data: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * data.len());
-    for &byte in data {
-        match usize::from(byte).checked_sub(128) {
-            None => text.push(char::from(byte)),
-            Some(index) => text.push_str(pieces::PIECES[index % pieces::PIECES.len()]),
-        }
-    }
-    text
-}
-
 fuzz_target!(|data: &[u8]| {
-    let text = text(data);
+    let text = pieces::unpacked(data);
     let (left, right) = text.split_once('\u{1}').unwrap_or((&text, "1"));
     let checker = Checker::default();
     let verdict = checker.equal(left, right);

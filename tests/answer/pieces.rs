@@ -20,3 +20,16 @@ pub(crate) const PIECES: &[&str] = &[
     "\\displaystyle ", "per ", " hours", " p.m.", "3:30", "2:3", "the answer is ", "\\dfrac{",
     "\\overrightarrow{", "\\det", "^{99}", "^{-1}", "_2", "i", "e", "\\ ",
 ];
+
+/// The text of a fuzzer's unit: ASCII as it is, and a piece for each byte above.
+#[allow(dead_code)] // not every user of this file has units
+pub(crate) fn unpacked(unit: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * unit.len());
+    for &byte in unit {
+        match usize::from(byte).checked_sub(128) {
+            None => text.push(char::from(byte)),
+            Some(index) => text.push_str(PIECES[index % PIECES.len()]),
+        }
+    }
+    text
+}

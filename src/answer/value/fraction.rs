@@ -77,6 +77,11 @@ impl Fraction {
         self.denominator.symbols(out);
     }
 
+    /// How much work it is to compare and copy: its atoms with everything inside them.
+    pub(super) fn weight(&self) -> usize {
+        self.numerator.weight() + self.denominator.weight()
+    }
+
     /// Whether it holds no variable.
     pub(crate) fn is_constant(&self) -> bool {
         self.numerator.is_constant() && self.denominator.is_constant()

@@ -202,7 +202,8 @@ impl Poly {
             }
         }
         budget.enter()?;
-        let mut product: Vec<(Monomial, RBig)> = Vec::with_capacity(self.0.len() * other.0.len());
+        let most = (self.0.len() * other.0.len()).min(4 * MAX_TERMS);
+        let mut product: Vec<(Monomial, RBig)> = Vec::with_capacity(most);
         for (left, a) in &self.0 {
             for (right, b) in &other.0 {
                 budget.spend_bits(number::bits(a) + number::bits(b))?;
@@ -308,6 +309,12 @@ impl Poly {
         Poly::collect(quotient).map(Some)
     }
 
+    /// How much work it is to compare and copy.
+    pub(super) fn weight(&self) -> usize {
+        let terms = self.0.iter();
+        terms.map(|(monomial, _)| 1 + weight(monomial)).sum()
+    }
+
     /// Whether it holds no variable.
     pub(crate) fn is_constant(&self) -> bool {
         let mut atoms = self.0.iter().flat_map(|(monomial, _)| monomial);
@@ -386,20 +393,23 @@ fn divide_monomials(left: &Monomial, right: &Monomial) -> Option<Monomial> {
 
 /// How much work a monomial is to compare and copy: its atoms with everything inside them.
 fn weight(monomial: &Monomial) -> usize {
-    let terms = |poly: &Poly| {
-        let terms = poly.0.iter();
-        terms.map(|(term, _)| 1 + weight(term)).sum::<usize>()
-    };
-    let atom = |atom: &Atom| match atom {
+    monomial.iter().map(|(atom, _)| 1 + inside(atom)).sum()
+}
+
+/// How much is inside of an atom.
+fn inside(atom: &Atom) -> usize {
+    match atom {
         Atom::Symbol(_) | Atom::Integer(_) | Atom::Imaginary => 0,
-        Atom::Power(_, exponent) => weight(exponent),
-        Atom::Sum(inner) => terms(inner),
-        Atom::Call(_, arguments) => arguments
-            .iter()
-            .map(|x| terms(&x.numerator) + terms(&x.denominator))
-            .sum(),
-    };
-    monomial.iter().map(|(factor, _)| 1 + atom(factor)).sum()
+        Atom::Power(base, exponent) => {
+            let base = match &**base {
+                Base::Euler => 0,
+                Base::Atom(base) => inside(base),
+            };
+            base + weight(exponent)
+        }
+        Atom::Sum(inner) => inner.weight(),
+        Atom::Call(_, arguments) => arguments.iter().map(Fraction::weight).sum(),
+    }
 }
 
 /// A product of monomials: what remains, a rational factor, and polynomials that whole powers of

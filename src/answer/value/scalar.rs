@@ -13,6 +13,9 @@ use crate::answer::latex::{Big, Kind, Node, Relation};
 /// Most terms of a sum or product that is written out.
 const MAX_RANGE: i64 = 400;
 
+/// Most atoms of a value, with those inside of them.
+const MAX_WEIGHT: usize = 4000;
+
 /// What stands for variables while a sum is written out.
 pub(super) type Bindings<'a> = Option<&'a Binding<'a>>;
 
@@ -42,6 +45,15 @@ pub(super) fn scalar(
     budget.enter()?;
     let result = scalar_inner(node, bound, budget)?;
     budget.leave();
+    // Atoms hold values of their own, and a tangent holds its argument twice: by functions of
+    // functions a value would double at each level.
+    if matches!(node.kind, Kind::Call(..) | Kind::Pow(..) | Kind::Root(..)) {
+        let weight = result.weight();
+        if weight > MAX_WEIGHT {
+            return Err(Stop::Limit);
+        }
+        budget.spend(weight / 8)?;
+    }
     Ok(result)
 }
 
