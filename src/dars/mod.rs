@@ -65,7 +65,3 @@ pub use run::{Run, RunBuilder};
 pub use strategy::{Goal, Prefix, Prop2Diff, Strategy, Uniform, Vanilla};
 
 use crate::Problem;
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{RunStop, hex};
+use super::RunStop;
 use crate::{Error, ProblemRecord, Settings, Trial};
 
 /// The result of a run, complete or not: everything that had settled when it ended.
@@ -121,5 +121,5 @@ pub(super) fn fingerprint<'p>(problems: impl Iterator<Item = &'p crate::Problem>
             hash.update(text.as_bytes());
         }
     }
-    hex(&hash.finalize()[..16])
+    crate::contract::hex(&hash.finalize()[..16])
 }
