@@ -30,15 +30,19 @@ const ALPACA: &str = "Below is an instruction that describes a task. Write a res
                       appropriately completes the request.\n\n### Instruction:\n";
 
 impl NamedTemplate {
+    /// DeepSeekMath's wording, which models without a chat template are given unless another is
+    /// asked for.
+    pub const DEEPSEEKMATH: NamedTemplate = NamedTemplate {
+        name: "deepseekmath",
+        before: "User: ",
+        after: "\nPlease reason step by step, and put your final answer within \\boxed{}.\
+                \n\nAssistant:",
+        stop: &["User:", "Assistant:"],
+    };
+
     /// All of them.
     pub const ALL: &'static [NamedTemplate] = &[
-        NamedTemplate {
-            name: "deepseekmath",
-            before: "User: ",
-            after: "\nPlease reason step by step, and put your final answer within \\boxed{}.\
-                    \n\nAssistant:",
-            stop: &["User:", "Assistant:"],
-        },
+        Self::DEEPSEEKMATH,
         NamedTemplate {
             name: "alpaca",
             before: ALPACA,
