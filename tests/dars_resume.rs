@@ -252,6 +252,56 @@ fn damaged_and_foreign_rows_are_refused_by_line() {
 }
 
 #[test]
+fn an_observer_that_panics_ends_the_run_and_harms_no_journal() {
+    /// Panics from a call on; the calls are counted from 0.
+    struct Jumpy(u32, std::sync::atomic::AtomicU32);
+    impl Observer for Jumpy {
+        fn progress(&self, _: &dart_math::dars::Progress) {
+            let calls = self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            assert!(calls < self.0, "saw a ghost");
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("journal.jsonl");
+    let watched = |calls: u32| {
+        let observer = Jumpy(calls, 0.into());
+        Run::builder(problems(&RATES))
+            .strategy(Prop2Diff::with_pilot(12, 6))
+            .limits(limits())
+            .seed(5)
+            .journal(&journal)
+            .observer(&observer)
+            .build()
+            .unwrap()
+            .run(&Scripted::default(), &grader)
+            .unwrap()
+    };
+    let frightened = |outcome: &Outcome| {
+        assert_eq!(outcome.stop, RunStop::Failed);
+        let error = outcome.error.as_ref().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Settings);
+        assert!(error.detail().contains("saw a ghost"), "{error}");
+    };
+    // When the run begins, and when trials have settled.
+    let outcome = watched(0);
+    frightened(&outcome);
+    assert_eq!(outcome.totals.drawn, 0);
+    frightened(&watched(9));
+    let before = settled(&fs::read(&journal).unwrap()).len();
+    assert!(before >= 8);
+    let outcome = resume(&journal, &Scripted::default(), limits()).unwrap();
+    assert_eq!(outcome.totals.resumed as usize, before);
+    assert!(files(&outcome) == undisturbed());
+    // A finished run begins and ends, and nothing else: the second call is the last.
+    let bytes = fs::read(&journal).unwrap();
+    let outcome = watched(1);
+    frightened(&outcome);
+    assert!(files(&outcome) == undisturbed());
+    assert_eq!(fs::read(&journal).unwrap(), bytes);
+    assert_eq!(watched(2).stop, RunStop::Finished);
+}
+
+#[test]
 fn a_changed_configuration_is_refused_with_every_difference() {
     let directory = tempfile::tempdir().unwrap();
     let journal = directory.path().join("journal.jsonl");
