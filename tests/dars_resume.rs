@@ -298,8 +298,20 @@ fn damaged_and_foreign_rows_are_refused_by_line() {
         &[&lines[..], &[lines[4]]].concat(),
         &format!("jsonl:{}: trial", lines.len() + 1),
     );
-    changed(3, &lines[3][..20], "jsonl:4: ");
-    changed(3, "", "jsonl:4: ");
+    changed(
+        3,
+        &lines[3][..20],
+        "jsonl:4:20: EOF while parsing a string (",
+    );
+    changed(3, "", "jsonl:4:1: EOF while parsing a value (");
+    let two_in_one = lines[3].to_owned() + lines[4];
+    let place = format!("jsonl:4:{}: trailing characters (", lines[3].len() + 1);
+    changed(3, &two_in_one, &place);
+    changed(
+        3,
+        "{\"problem\":7}",
+        "jsonl:4:12: invalid type: integer `7`",
+    );
     changed(0, lines[3], "jsonl:1: not the header");
     changed(0, "{\"question\": \"1 + 1?\"}", "jsonl:1: not the header");
     changed(
@@ -322,6 +334,108 @@ fn damaged_and_foreign_rows_are_refused_by_line() {
     fs::write(&journal, "a file of something else").unwrap();
     assert!(refusal(&journal).contains("not the header"));
     assert_eq!(fs::read(&journal).unwrap(), b"a file of something else");
+}
+
+#[test]
+fn any_line_of_trials_may_be_deleted_and_is_drawn_again() {
+    let run = |journal: &Path, generator: &Scripted| {
+        Run::builder(problems(&[0.7, 0.4, 0.0]))
+            .strategy(Uniform { k: 2 })
+            .limits(Limits {
+                trials_per_problem: Some(6),
+                ..Limits::default()
+            })
+            .seed(8)
+            .journal(journal)
+            .build()
+            .unwrap()
+            .run(generator, &grader)
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("journal.jsonl");
+    let whole = run(&journal, &Scripted::default()).unwrap();
+    let text = fs::read_to_string(&journal).unwrap();
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let every = settled(text.as_bytes());
+    assert_eq!(every.len(), lines.len() - 1);
+    for index in 1..lines.len() {
+        let mut damaged = lines.clone();
+        damaged[index] = "{\n";
+        fs::write(&journal, damaged.concat()).unwrap();
+        let error = run(&journal, &Scripted::default()).unwrap_err();
+        let place = format!("jsonl:{}:1: EOF", index + 1);
+        assert!(error.detail().contains(&place), "{error}");
+        assert!(error.detail().contains("delete this line"), "{error}");
+
+        damaged.remove(index);
+        let left = damaged.concat();
+        fs::write(&journal, &left).unwrap();
+        // A trial that came in after its problem had ended does not count, and is not missed.
+        let counts = |id: &&TrialId| {
+            let same = |trial: &Trial| {
+                trial.number == id.number && trial.problem == format!("p{}", id.problem)
+            };
+            whole.trials.iter().any(same)
+        };
+        let settled = settled(left.as_bytes());
+        let missed: Vec<TrialId> = every.difference(&settled).filter(counts).copied().collect();
+        let generator = Scripted::default();
+        let outcome = run(&journal, &generator).unwrap();
+        assert_eq!(outcome.trials, whole.trials, "without line {}", index + 1);
+        assert_eq!(outcome.problems, whole.problems);
+        let asked: Vec<TrialId> = generator.log().asked.keys().copied().collect();
+        assert_eq!(asked, missed, "without line {}", index + 1);
+    }
+}
+
+#[test]
+fn an_observer_that_panics_ends_the_run_and_harms_no_journal() {
+    /// Panics from a call on; the calls are counted from 0.
+    struct Jumpy(u32, std::sync::atomic::AtomicU32);
+    impl Observer for Jumpy {
+        fn progress(&self, _: &dart_math::dars::Progress) {
+            let calls = self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            assert!(calls < self.0, "saw a ghost");
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("journal.jsonl");
+    let watched = |calls: u32| {
+        let observer = Jumpy(calls, 0.into());
+        Run::builder(problems(&RATES))
+            .strategy(Prop2Diff::with_pilot(12, 6))
+            .limits(limits())
+            .seed(5)
+            .journal(&journal)
+            .observer(&observer)
+            .build()
+            .unwrap()
+            .run(&Scripted::default(), &grader)
+            .unwrap()
+    };
+    let frightened = |outcome: &Outcome| {
+        assert_eq!(outcome.stop, RunStop::Failed);
+        let error = outcome.error.as_ref().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Settings);
+        assert!(error.detail().contains("saw a ghost"), "{error}");
+    };
+    // When the run begins, and when trials have settled.
+    let outcome = watched(0);
+    frightened(&outcome);
+    assert_eq!(outcome.totals.drawn, 0);
+    frightened(&watched(9));
+    let before = settled(&fs::read(&journal).unwrap()).len();
+    assert!(before >= 8);
+    let outcome = resume(&journal, &Scripted::default(), limits()).unwrap();
+    assert_eq!(outcome.totals.resumed as usize, before);
+    assert!(files(&outcome) == undisturbed());
+    // A finished run begins and ends, and nothing else: the second call is the last.
+    let bytes = fs::read(&journal).unwrap();
+    let outcome = watched(1);
+    frightened(&outcome);
+    assert!(files(&outcome) == undisturbed());
+    assert_eq!(fs::read(&journal).unwrap(), bytes);
+    assert_eq!(watched(2).stop, RunStop::Finished);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use dart_math::engine::{Engine, EngineBuilder, Sampling};
 use dart_math::model::{DeviceChoice, DtypeChoice, Model, ModelSource, Template};
+use dart_math::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::tool::{Failure, Usage};
@@ -33,9 +34,10 @@ pub(crate) struct EngineArgs {
     /// Type of the weights: auto, f32, f16, bf16 or quantized
     #[arg(long, default_value = "auto", help_heading = "Model")]
     pub(crate) dtype: DtypeChoice,
-    /// Prompt template: `chat` (the model's own), a template's name, or a text with {problem}
+    /// Prompt template: `chat` (the model's own), a template's name, a text with {problem} in which
+    /// every `\n` is a line break, or @ and a file with such a text, which is taken as it is
     /// [default: the model's own, or else deepseekmath]
-    #[arg(long, value_name = "NAME|chat|STRING", help_heading = "Model")]
+    #[arg(long, value_name = "NAME|chat|STRING|@FILE", help_heading = "Model")]
     pub(crate) template: Option<String>,
 
     /// Settings of a paper, where no flag says otherwise: `dart` is temperature 1.6, top-p 0.95 and
@@ -112,7 +114,7 @@ impl EngineArgs {
         let sampling = self.sampling();
         sampling.validate()?;
         let source = self.source()?;
-        let template = self.template.as_deref().map(Template::parse).transpose()?;
+        let template = self.template.as_deref().map(template).transpose()?;
         let mut builder = Engine::builder(self.load(source)?)
             .sampling(sampling)
             .max_new_tokens(self.max_new_tokens())
@@ -194,4 +196,13 @@ impl EngineArgs {
         };
         self.max_new_tokens.unwrap_or(default)
     }
+}
+
+/// The template that a flag's text names.
+fn template(text: &str) -> Result<Template> {
+    let Some(path) = text.strip_prefix('@') else {
+        return Template::parse(&text.replace("\\n", "\n"));
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
+    Template::custom(text).map_err(|error| error.context(path))
 }

@@ -19,3 +19,8 @@ pub use record::{ProblemRecord, StopReason, Tally, Trial};
 /// Named settings of a part (a generator, a grader, a strategy), in the order in which they are
 /// shown. They go into a run's manifest, and a run is only resumed where all of them agree.
 pub type Settings = serde_json::Map<String, serde_json::Value>;
+
+/// Bytes, as of a hash, in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -32,12 +32,8 @@ impl Problem {
         hash.update((question.len() as u64).to_le_bytes());
         hash.update(question.as_bytes());
         hash.update(reference.as_bytes());
-        let id = hash.finalize()[..8]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
         Problem {
-            id,
+            id: super::hex(&hash.finalize()[..8]),
             question,
             reference,
             metadata: serde_json::Map::new(),

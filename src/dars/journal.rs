@@ -4,7 +4,8 @@
 //!
 //! A row is written whole before its trial counts, so a run that is killed loses at most what was
 //! under way. What a kill may leave is a last line without its end; that line is dropped, and its
-//! trial drawn again. Everything else that is not as written is refused, by line.
+//! trial drawn again. Everything else that is not as written is refused, by line. A line may be
+//! deleted: its trial is then drawn again if it counts.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Session;
+use crate::error::json_reason;
 use crate::{Error, ErrorKind, Result, Settings, Trial, TrialId, trial_seed};
 
 /// Version of the format.
@@ -123,8 +125,8 @@ impl Journal {
         if let Some(limits) = &mut limits {
             let mut seen = std::collections::HashSet::new();
             while let Line::Whole(line) = lines.next()? {
-                let row: std::result::Result<Trial, String> = match serde_json::from_slice(line) {
-                    Ok(trial) => Ok(trial),
+                let trial: Trial = match serde_json::from_slice(line) {
+                    Ok(trial) => trial,
                     Err(error) => match serde_json::from_slice(line) {
                         Ok(Note::Limits(raised)) => {
                             *limits = raised;
@@ -138,11 +140,12 @@ impl Journal {
                             sessions.push(session);
                             continue;
                         }
-                        Err(_) => Err(error.to_string()),
+                        Err(_) => return Err(unreadable(path, lines.number, &error)),
                     },
                 };
-                let named = row.and_then(|trial| Ok((expected.name(&trial)?, trial)));
-                let (id, trial) = named.map_err(|reason| damaged(path, lines.number, &reason))?;
+                let id = expected
+                    .name(&trial)
+                    .map_err(|reason| damaged(path, lines.number, &reason))?;
                 if !seen.insert(id) {
                     let TrialId { number, .. } = id;
                     let reason = format!("trial {number} of {:?} a second time", trial.problem);
@@ -329,11 +332,20 @@ fn serialise(row: &impl Serialize, line: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-fn damaged(path: &Path, line: u64, reason: &str) -> Error {
+/// `place` is a line, or a line and the byte in it.
+fn damaged(path: &Path, place: impl std::fmt::Display, reason: &str) -> Error {
     Error::new(
         ErrorKind::Journal,
-        format!("{}:{line}: {reason}", path.display()),
+        format!("{}:{place}: {reason}", path.display()),
     )
+}
+
+/// A line that is no row. Without it there is a gap among the trials, as where a row was not written.
+fn unreadable(path: &Path, line: u64, error: &serde_json::Error) -> Error {
+    let place = format!("{line}:{}", error.column().max(1));
+    let reason = json_reason(error);
+    let hint = "delete this line to go on without it; what it held is drawn again if it counts";
+    damaged(path, place, &format!("{reason} ({hint})"))
 }
 
 fn other_configuration(path: &Path, differences: &[String]) -> Error {

@@ -67,7 +67,3 @@ pub use session::Session;
 pub use strategy::{Goal, Prefix, Prop2Diff, Strategy, Uniform, Vanilla};
 
 use crate::Problem;
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}

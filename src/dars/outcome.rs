@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::session::to_milliseconds;
-use super::{RunStop, Session, hex};
+use super::{RunStop, Session};
 use crate::{Error, ProblemRecord, Settings, Trial};
 
 /// The result of a run, complete or not: everything that had settled when it ended.
@@ -143,5 +143,5 @@ pub(super) fn fingerprint<'p>(problems: impl Iterator<Item = &'p crate::Problem>
             hash.update(text.as_bytes());
         }
     }
-    hex(&hash.finalize()[..16])
+    crate::contract::hex(&hash.finalize()[..16])
 }

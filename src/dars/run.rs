@@ -13,6 +13,7 @@ use super::session::GRADER_FAILED;
 use super::{
     CancelHandle, Limits, Observer, Outcome, Progress, RunStop, Session, Strategy, Totals,
 };
+use crate::error::panic_message;
 use crate::{
     Completion, Error, ErrorKind, Finish, Generator, Grader, Next, Offer, Problem, Result,
     Settings, Source, Trial, TrialId, Verdict,
@@ -173,9 +174,9 @@ impl<'a> Run<'a> {
     /// Draws, grades and counts until every problem has ended or the run is stopped. Grading has
     /// threads of its own; the generator runs on the caller's.
     ///
-    /// A limit, an interruption, or a failure of generator, journal or strategy once the run has
-    /// begun does not make an error here: the outcome has what is complete, and says why there is
-    /// not more.
+    /// A limit, an interruption, or a failure of generator, journal, strategy or observer once the
+    /// run has begun does not make an error here: the outcome has what is complete, and says why
+    /// there is not more.
     ///
     /// # Errors
     ///
@@ -441,7 +442,7 @@ impl<'a> Shared<'a> {
         }));
         let failed = judged.is_err();
         let verdict = judged.unwrap_or_else(|panic| {
-            let reason = message(&*panic);
+            let reason = panic_message(&*panic);
             tracing::warn!(problem = request.problem.id, reason, "the grader panicked");
             Verdict {
                 reason: reason.to_owned().into(),
@@ -456,23 +457,25 @@ impl<'a> Shared<'a> {
             verdict,
         );
         let graded = self.observer.is_some().then(|| row.clone());
-        // A strategy or an observer of the user's may panic: the run ends with that as its error
-        // instead of waiting for a verdict that never comes.
-        let settled = catch_unwind(AssertUnwindSafe(|| self.settle(trial, row)));
-        let told = {
+        let counts = self.guard(|| self.settle(trial, row)).unwrap_or(false);
+        {
             let mut state = self.lock();
             state.grading -= 1;
             state.totals.grader_failures += u64::from(failed);
-            drop(state);
-            self.settled.notify_all();
-            let counts = matches!(settled, Ok(true));
-            let graded = graded.as_ref().filter(|_| counts);
-            catch_unwind(AssertUnwindSafe(|| self.tell(graded)))
-        };
-        if let Err(panic) = settled.map(drop).and(told) {
-            let reason = format!("strategy or observer panicked: {}", message(&*panic));
-            self.lock().fail(Error::new(ErrorKind::Settings, reason));
         }
+        self.settled.notify_all();
+        self.tell(graded.as_ref().filter(|_| counts));
+    }
+
+    /// Runs what calls a strategy or an observer of the user's. Where that panics the run ends with
+    /// it as its error, instead of waiting for a verdict that never comes or losing its outcome.
+    fn guard<T>(&self, run: impl FnOnce() -> T) -> Option<T> {
+        let ran = catch_unwind(AssertUnwindSafe(run));
+        ran.map_err(|panic| {
+            let reason = format!("strategy or observer panicked: {}", panic_message(&*panic));
+            self.lock().fail(Error::new(ErrorKind::Settings, reason));
+        })
+        .ok()
     }
 
     /// Writes a graded trial's row and counts it, unless it is of no use any more.
@@ -502,28 +505,31 @@ impl<'a> Shared<'a> {
         let Some(observer) = &self.observer else {
             return;
         };
-        let observer = observer.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(trial) = graded {
-            observer.graded(trial);
-        }
-        let progress = {
-            let state = self.lock();
-            let counts = state.ledger.counts();
-            Progress {
-                problems: self.problems,
-                done: counts.done,
-                met: counts.met,
-                trials: counts.trials,
-                correct: counts.correct,
-                resumed: state.totals.resumed,
-                tokens: state.totals.tokens_sampled,
-                in_flight: state.flights.len(),
-                grading: state.grading,
-                expected: counts.expected,
-                elapsed: self.begun.elapsed(),
+        self.guard(|| {
+            let observer = observer.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(trial) = graded {
+                observer.graded(trial);
             }
-        };
-        observer.progress(&progress);
+            observer.progress(&self.progress());
+        });
+    }
+
+    fn progress(&self) -> Progress {
+        let state = self.lock();
+        let counts = state.ledger.counts();
+        Progress {
+            problems: self.problems,
+            done: counts.done,
+            met: counts.met,
+            trials: counts.trials,
+            correct: counts.correct,
+            resumed: state.totals.resumed,
+            tokens: state.totals.tokens_sampled,
+            in_flight: state.flights.len(),
+            grading: state.grading,
+            expected: counts.expected,
+            elapsed: self.begun.elapsed(),
+        }
     }
 
     /// Settles why the run ended, once the generator has returned and all verdicts are in.
@@ -597,13 +603,4 @@ impl<'a> Shared<'a> {
             limits,
         }
     }
-}
-
-/// What a panic said.
-fn message(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
 }

@@ -334,7 +334,7 @@ fn fingerprint(rates: &HashMap<String, f64>) -> String {
         hash.update(id.as_bytes());
         hash.update(rate.to_bits().to_le_bytes());
     }
-    super::hex(&hash.finalize()[..16])
+    crate::contract::hex(&hash.finalize()[..16])
 }
 
 fn named<const N: usize>(name: &str, rest: [(&str, serde_json::Value); N]) -> Settings {

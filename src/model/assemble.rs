@@ -4,6 +4,9 @@
 //! them before anything is allocated, then joined layer by layer. Knows the names in both kinds
 //! of files; how bytes become numbers is the source's business.
 
+use std::sync::Arc;
+
+use candle_core::quantized::QTensor;
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 
@@ -130,7 +133,7 @@ impl Part {
     }
 }
 
-/// Where tensors come from.
+/// Where tensors come from: what a file has, and its numbers. The rest is the same for all.
 pub(super) trait TensorSource {
     /// How the file that holds a tensor (or should) is called.
     fn label(&self, name: &str) -> String;
@@ -141,11 +144,79 @@ pub(super) trait TensorSource {
     /// The names of all tensors.
     fn names(&self) -> Vec<&str>;
 
+    /// Writes a part's numbers, row after row, to a slice of just that length.
+    fn fill<T: Element>(&self, part: &Part, out: &mut [T]) -> Result<()>;
+
+    /// The parts' blocks as they are stored, `None` where none of them is stored in blocks.
+    fn blocks(&self, _parts: &[Part], _device: &Device) -> Result<Option<Vec<Arc<QTensor>>>> {
+        Ok(None)
+    }
+
+    /// What errors call a tensor.
+    fn tensor_label(&self, name: &str) -> String {
+        format!("{}: tensor `{name}`", self.label(name))
+    }
+
+    /// A tensor that the plan has and the file has not.
+    fn missing(&self, name: &str) -> Error {
+        Error::new(
+            ErrorKind::Model,
+            format!("{}: no tensor `{name}`", self.label(name)),
+        )
+    }
+
     /// The parts stacked along their rows.
-    fn matrix(&self, parts: &[Part], target: &Target) -> Result<Matrix>;
+    fn matrix(&self, parts: &[Part], target: &Target) -> Result<Matrix> {
+        if target.quantized
+            && let Some(blocks) = self.blocks(parts, &target.device)?
+        {
+            return Ok(Matrix::Quantized(blocks));
+        }
+        let columns = parts.first().and_then(|part| part.columns);
+        self.dense(parts, &[rows(parts), columns.unwrap_or_default()], target)
+            .map(Matrix::Dense)
+    }
 
     /// The parts one after another.
-    fn vector(&self, parts: &[Part], target: &Target) -> Result<Tensor>;
+    fn vector(&self, parts: &[Part], target: &Target) -> Result<Tensor> {
+        self.dense(parts, &[rows(parts)], target)
+    }
+
+    /// The parts' numbers in the target's type.
+    fn dense(&self, parts: &[Part], shape: &[usize], target: &Target) -> Result<Tensor> {
+        match target.dtype {
+            DType::F32 => self.dense_of::<f32>(parts, shape, &target.device),
+            DType::F16 => self.dense_of::<f16>(parts, shape, &target.device),
+            DType::BF16 => self.dense_of::<bf16>(parts, shape, &target.device),
+            other => Err(Error::new(
+                ErrorKind::Settings,
+                format!("weights cannot be held as {}", other.as_str()),
+            )),
+        }
+    }
+
+    /// The parts' numbers as `T`s.
+    fn dense_of<T: Element>(
+        &self,
+        parts: &[Part],
+        shape: &[usize],
+        device: &Device,
+    ) -> Result<Tensor> {
+        let name = parts.first().map_or("", |part| part.name.as_str());
+        let label = self.tensor_label(name);
+        let mut numbers = buffer::<T>(shape.iter().product(), &label)?;
+        let mut rest = numbers.as_mut_slice();
+        for part in parts {
+            let (out, after) = rest.split_at_mut(part.rows * part.columns.unwrap_or(1));
+            rest = after;
+            self.fill(part, out)?;
+        }
+        Tensor::from_vec(numbers, shape, device).map_err(|error| device_error(&label, error))
+    }
+}
+
+fn rows(parts: &[Part]) -> usize {
+    parts.iter().map(|part| part.rows).sum()
 }
 
 /// Where tensors go.
@@ -446,7 +517,7 @@ impl Element for bf16 {
 }
 
 /// A buffer of zeros whose allocation may fail without a panic.
-pub(super) fn buffer<T: Element>(length: usize, label: &str) -> Result<Vec<T>> {
+fn buffer<T: Element>(length: usize, label: &str) -> Result<Vec<T>> {
     let mut buffer = Vec::new();
     buffer.try_reserve_exact(length).map_err(|error| {
         Error::new(

@@ -49,11 +49,6 @@ impl Fingerprint {
 
     /// The first 128 bits in hexadecimal.
     pub(super) fn finish(self) -> String {
-        self.hash
-            .finalize()
-            .iter()
-            .take(16)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        crate::contract::hex(&self.hash.finalize()[..16])
     }
 }

@@ -7,7 +7,7 @@ use super::config::DecoderConfig;
 use super::device::DeviceChoice;
 use super::load::ModelBuilder;
 use super::source::ModelSource;
-use super::template::Template;
+use super::template::{NamedTemplate, Template};
 use super::tokenizer::Tokenizer;
 use super::weights::Weights;
 use super::{prompt, random};
@@ -225,10 +225,9 @@ impl Template {
     /// The template for a model if nothing else is said: its own chat template, or the wording of
     /// DeepSeekMath where it has none.
     pub fn default_for(model: &Model) -> Template {
-        const DEEPSEEKMATH: &super::NamedTemplate = &super::NamedTemplate::ALL[0];
         match model.chat_template() {
             Some(_) => Template::Chat { system: None },
-            None => Template::Named(DEEPSEEKMATH),
+            None => Template::Named(&NamedTemplate::DEEPSEEKMATH),
         }
     }
 }

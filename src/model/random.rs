@@ -1,15 +1,13 @@
 //! Models with random weights.
 
-use candle_core::{DType, Device, Tensor};
-use half::{bf16, f16};
+use candle_core::{DType, Device};
 use rayon::prelude::*;
 
-use super::assemble::{self, Element, Layout, Naming, Part, Plan, Target, TensorSource};
+use super::assemble::{Element, Layout, Naming, Part, Plan, Target, TensorSource};
 use super::config::{Architecture, DecoderConfig};
 use super::fingerprint::Fingerprint;
 use super::loaded::{Model, Parts};
 use super::tokenizer::Tokenizer;
-use super::weights::Matrix;
 use crate::{Error, ErrorKind, Philox, Result, trial_seed};
 
 const DEVIATION: f64 = 0.02;
@@ -60,8 +58,8 @@ struct Noise {
 }
 
 impl TensorSource for Noise {
-    fn label(&self, name: &str) -> String {
-        format!("random {name}")
+    fn label(&self, _name: &str) -> String {
+        "random weights".to_owned()
     }
 
     fn shape(&self, _name: &str) -> Option<&[usize]> {
@@ -72,67 +70,25 @@ impl TensorSource for Noise {
         Vec::new()
     }
 
-    fn matrix(&self, parts: &[Part], target: &Target) -> Result<Matrix> {
-        let rows = parts.iter().map(|part| part.rows).sum();
-        let columns = parts
-            .first()
-            .and_then(|part| part.columns)
-            .unwrap_or_default();
-        self.tensor(parts, &[rows, columns], target)
-            .map(Matrix::Dense)
-    }
-
-    fn vector(&self, parts: &[Part], target: &Target) -> Result<Tensor> {
-        let rows = parts.iter().map(|part| part.rows).sum();
-        self.tensor(parts, &[rows], target)
-    }
-}
-
-impl Noise {
-    fn tensor(&self, parts: &[Part], shape: &[usize], target: &Target) -> Result<Tensor> {
-        match target.dtype {
-            DType::F32 => self.tensor_of::<f32>(parts, shape, &target.device),
-            DType::F16 => self.tensor_of::<f16>(parts, shape, &target.device),
-            DType::BF16 => self.tensor_of::<bf16>(parts, shape, &target.device),
-            other => Err(Error::new(
-                ErrorKind::Settings,
-                format!("weights cannot be held as {}", other.as_str()),
-            )),
-        }
-    }
-
-    fn tensor_of<T: Element>(
-        &self,
-        parts: &[Part],
-        shape: &[usize],
-        device: &Device,
-    ) -> Result<Tensor> {
+    fn fill<T: Element>(&self, part: &Part, out: &mut [T]) -> Result<()> {
         const CHUNK: usize = 1 << 14;
-        let label = parts.first().map_or("random", |part| part.name.as_str());
-        let mut numbers = assemble::buffer::<T>(shape.iter().product(), label)?;
-        let mut rest = numbers.as_mut_slice();
-        for part in parts {
-            let (out, after) = rest.split_at_mut(part.rows * part.columns.unwrap_or(1));
-            rest = after;
-            if part.columns.is_none() && part.name.ends_with("weight") {
-                out.fill(T::from_f32(1.0));
-                continue;
-            }
-            // Each tensor has a key of its own; one block of bits gives two numbers.
-            let random = Philox::new(trial_seed(self.seed, &part.name, 0));
-            out.par_chunks_mut(CHUNK)
-                .enumerate()
-                .for_each(|(chunk, out)| {
-                    for (index, pair) in out.chunks_mut(2).enumerate() {
-                        let block = random.block((chunk * CHUNK / 2 + index) as u64);
-                        for (out, normal) in pair.iter_mut().zip(normal_pair(block)) {
-                            *out = T::from_f32((normal * DEVIATION) as f32);
-                        }
-                    }
-                });
+        if part.columns.is_none() && part.name.ends_with("weight") {
+            out.fill(T::from_f32(1.0));
+            return Ok(());
         }
-        Tensor::from_vec(numbers, shape, device)
-            .map_err(|error| assemble::device_error(label, error))
+        // Each tensor has a key of its own; one block of bits gives two numbers.
+        let random = Philox::new(trial_seed(self.seed, &part.name, 0));
+        out.par_chunks_mut(CHUNK)
+            .enumerate()
+            .for_each(|(chunk, out)| {
+                for (index, pair) in out.chunks_mut(2).enumerate() {
+                    let block = random.block((chunk * CHUNK / 2 + index) as u64);
+                    for (out, normal) in pair.iter_mut().zip(normal_pair(block)) {
+                        *out = T::from_f32((normal * DEVIATION) as f32);
+                    }
+                }
+            });
+        Ok(())
     }
 }
 

@@ -5,15 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::DType;
 use half::{bf16, f16};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
-use super::assemble::{self, Element, Part, Target, TensorSource};
+use super::assemble::{Element, Part, TensorSource};
 use super::files::{Bytes, Files, MAX_JSON};
 use super::huggingface;
-use super::weights::Matrix;
 use crate::{Error, ErrorKind, Result};
 
 /// Largest header that is read; a model of 100 layers needs about 100 kB.
@@ -306,76 +305,29 @@ impl TensorSource for SafeTensors {
         self.entries.keys().map(String::as_str).collect()
     }
 
-    fn matrix(&self, parts: &[Part], target: &Target) -> Result<Matrix> {
-        let rows = parts.iter().map(|part| part.rows).sum();
-        let columns = parts
-            .first()
-            .and_then(|part| part.columns)
-            .unwrap_or_default();
-        self.tensor(parts, &[rows, columns], target)
-            .map(Matrix::Dense)
-    }
-
-    fn vector(&self, parts: &[Part], target: &Target) -> Result<Tensor> {
-        let rows = parts.iter().map(|part| part.rows).sum();
-        self.tensor(parts, &[rows], target)
-    }
-}
-
-impl SafeTensors {
-    fn tensor(&self, parts: &[Part], shape: &[usize], target: &Target) -> Result<Tensor> {
-        match target.dtype {
-            DType::F32 => self.tensor_of::<f32>(parts, shape, &target.device),
-            DType::F16 => self.tensor_of::<f16>(parts, shape, &target.device),
-            DType::BF16 => self.tensor_of::<bf16>(parts, shape, &target.device),
-            other => Err(Error::new(
-                ErrorKind::Settings,
-                format!("weights cannot be held as {}", other.as_str()),
-            )),
-        }
-    }
-
-    fn tensor_of<T: Element>(
-        &self,
-        parts: &[Part],
-        shape: &[usize],
-        device: &Device,
-    ) -> Result<Tensor> {
-        let name = parts.first().map_or("", |part| part.name.as_str());
-        let label = format!("{}: tensor `{name}`", TensorSource::label(self, name));
-        let mut numbers = assemble::buffer::<T>(shape.iter().product(), &label)?;
-        let mut rest = numbers.as_mut_slice();
-        for part in parts {
-            let length = part.rows * part.columns.unwrap_or(1);
-            let (out, after) = rest.split_at_mut(length);
-            rest = after;
-            let entry = self.entries.get(&part.name).ok_or_else(|| {
-                Error::new(
-                    ErrorKind::Model,
-                    format!("{label}: no tensor `{}`", part.name),
-                )
-            })?;
-            let bytes = self.bytes(entry);
-            match entry.dtype {
-                Kind::F64 => convert::<T, 8>(bytes, out, |b| f64::from_le_bytes(b) as f32),
-                Kind::F32 => convert::<T, 4>(bytes, out, f32::from_le_bytes),
-                Kind::F16 => convert::<T, 2>(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
-                Kind::Bf16 => convert::<T, 2>(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
-                Kind::Other(ref kind) => {
-                    return Err(Error::new(
-                        ErrorKind::Unsupported,
-                        format!(
-                            "{}: tensor `{}` is of type {}; supported are F64, F32, F16, BF16",
-                            TensorSource::label(self, &part.name),
-                            part.name,
-                            kind.escape_debug()
-                        ),
-                    ));
-                }
+    fn fill<T: Element>(&self, part: &Part, out: &mut [T]) -> Result<()> {
+        let entry = self
+            .entries
+            .get(&part.name)
+            .ok_or_else(|| self.missing(&part.name))?;
+        let bytes = self.bytes(entry);
+        match entry.dtype {
+            Kind::F64 => convert::<T, 8>(bytes, out, |b| f64::from_le_bytes(b) as f32),
+            Kind::F32 => convert::<T, 4>(bytes, out, f32::from_le_bytes),
+            Kind::F16 => convert::<T, 2>(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
+            Kind::Bf16 => convert::<T, 2>(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
+            Kind::Other(ref kind) => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!(
+                        "{} is of type {}; supported are F64, F32, F16, BF16",
+                        self.tensor_label(&part.name),
+                        kind.escape_debug()
+                    ),
+                ));
             }
         }
-        Tensor::from_vec(numbers, shape, device)
-            .map_err(|error| assemble::device_error(&label, error))
+        Ok(())
     }
 }
 

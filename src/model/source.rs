@@ -50,15 +50,8 @@ impl ModelSource {
         if text == Self::BUILT_IN {
             return Ok(ModelSource::BuiltIn);
         }
-        let path = Path::new(text);
-        if path.is_dir() {
-            return Ok(ModelSource::Directory(path.to_owned()));
-        }
-        if path
-            .extension()
-            .is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
-        {
-            return Ok(ModelSource::Gguf(path.to_owned()));
+        if let Some(source) = on_disk(Path::new(text)) {
+            return Ok(source);
         }
         let (id, revision) = match text.split_once('@') {
             Some((id, revision)) => (id, Some(revision)),
@@ -79,6 +72,18 @@ impl ModelSource {
                 Self::BUILT_IN
             ),
         ))
+    }
+}
+
+/// What a path names by itself: a directory that exists, or a file with GGUF's extension.
+fn on_disk(path: &Path) -> Option<ModelSource> {
+    let gguf = |extension: &std::ffi::OsStr| extension.eq_ignore_ascii_case("gguf");
+    if path.is_dir() {
+        Some(ModelSource::Directory(path.to_owned()))
+    } else if path.extension().is_some_and(gguf) {
+        Some(ModelSource::Gguf(path.to_owned()))
+    } else {
+        None
     }
 }
 
@@ -107,14 +112,7 @@ impl FromStr for ModelSource {
 impl From<&Path> for ModelSource {
     /// A GGUF file if it has that extension, else a directory.
     fn from(path: &Path) -> Self {
-        let gguf = path
-            .extension()
-            .is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
-        if gguf && !path.is_dir() {
-            ModelSource::Gguf(path.to_owned())
-        } else {
-            ModelSource::Directory(path.to_owned())
-        }
+        on_disk(path).unwrap_or_else(|| ModelSource::Directory(path.to_owned()))
     }
 }
 

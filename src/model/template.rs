@@ -30,15 +30,19 @@ const ALPACA: &str = "Below is an instruction that describes a task. Write a res
                       appropriately completes the request.\n\n### Instruction:\n";
 
 impl NamedTemplate {
+    /// DeepSeekMath's wording, which models without a chat template are given unless another is
+    /// asked for.
+    pub const DEEPSEEKMATH: NamedTemplate = NamedTemplate {
+        name: "deepseekmath",
+        before: "User: ",
+        after: "\nPlease reason step by step, and put your final answer within \\boxed{}.\
+                \n\nAssistant:",
+        stop: &["User:", "Assistant:"],
+    };
+
     /// All of them.
     pub const ALL: &'static [NamedTemplate] = &[
-        NamedTemplate {
-            name: "deepseekmath",
-            before: "User: ",
-            after: "\nPlease reason step by step, and put your final answer within \\boxed{}.\
-                    \n\nAssistant:",
-            stop: &["User:", "Assistant:"],
-        },
+        Self::DEEPSEEKMATH,
         NamedTemplate {
             name: "alpaca",
             before: ALPACA,
@@ -124,8 +128,7 @@ pub(super) enum Place {
 }
 
 impl Template {
-    /// `chat`, the name of a [`NamedTemplate`], or a text with `{problem}`, in which `\n` may be
-    /// written for a line break.
+    /// `chat`, the name of a [`NamedTemplate`], or a text with `{problem}`, which is taken as it is.
     ///
     /// # Errors
     ///
@@ -135,18 +138,31 @@ impl Template {
             Ok(Template::Chat { system: None })
         } else if let Some(named) = NamedTemplate::find(text) {
             Ok(Template::Named(named))
-        } else if text.contains(MARK) {
-            Ok(Template::Custom(text.replace("\\n", "\n")))
         } else {
-            let names: Vec<&str> = NamedTemplate::ALL.iter().map(|t| t.name).collect();
-            Err(Error::new(
-                ErrorKind::Settings,
-                format!(
-                    "template `{}`: expected chat, {} or a text with {MARK}",
-                    text.escape_debug(),
-                    names.join(", ")
-                ),
-            ))
+            Template::custom(text).map_err(|_| {
+                let names: Vec<&str> = NamedTemplate::ALL.iter().map(|t| t.name).collect();
+                Error::new(
+                    ErrorKind::Settings,
+                    format!(
+                        "template `{}`: expected chat, {} or a text with {MARK}",
+                        text.escape_debug(),
+                        names.join(", ")
+                    ),
+                )
+            })
+        }
+    }
+
+    /// A text with `{problem}` where the question belongs, as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`] where there is no `{problem}` in it.
+    pub fn custom(text: impl Into<String>) -> Result<Self> {
+        let text = text.into();
+        match text.contains(MARK) {
+            true => Ok(Template::Custom(text)),
+            false => Err(no_mark()),
         }
     }
 
@@ -203,10 +219,7 @@ impl Template {
                     text.push_str(part);
                 }
                 if questions.is_empty() {
-                    return Err(Error::new(
-                        ErrorKind::Settings,
-                        format!("template: no {MARK} in it"),
-                    ));
+                    return Err(no_mark());
                 }
                 Ok(Rendered {
                     text,
@@ -215,6 +228,10 @@ impl Template {
             }
         }
     }
+}
+
+fn no_mark() -> Error {
+    Error::new(ErrorKind::Settings, format!("template: no {MARK} in it"))
 }
 
 impl std::str::FromStr for Template {
@@ -282,9 +299,15 @@ mod tests {
 
     #[test]
     fn a_text_of_ones_own_takes_the_question_wherever_it_asks() {
-        let rendered = rendered("{problem}\\n({problem})", "q {problem}");
+        let rendered = rendered("{problem}\n({problem})", "q {problem}");
         assert_eq!(rendered.text, "q {problem}\n(q {problem})");
         assert_eq!(ranges(&rendered), [0..11, 13..24]);
+    }
+
+    #[test]
+    fn a_text_of_ones_own_keeps_its_backslashes() {
+        let rendered = rendered("{problem} ($a \\neq \\nu$)\n", "q");
+        assert_eq!(rendered.text, "q ($a \\neq \\nu$)\n");
     }
 
     #[test]

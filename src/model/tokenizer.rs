@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::config::MAX_VOCAB;
 use super::detokenizer::{ByteTable, Detokenizer};
+use crate::error::panic_message;
 use crate::{Error, ErrorKind, Result};
 
 /// A model's tokenizer. Cheap to clone.
@@ -52,17 +53,10 @@ fn failed(error: tokenizers::Error) -> Error {
 fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
         Ok(result) => result.map_err(failed),
-        Err(panic) => {
-            let reason = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("unknown");
-            Err(Error::new(
-                ErrorKind::Model,
-                format!("tokenizer: it cannot be run: {reason}"),
-            ))
-        }
+        Err(panic) => Err(Error::new(
+            ErrorKind::Model,
+            format!("tokenizer: it cannot be run: {}", panic_message(&*panic)),
+        )),
     }
 }
 

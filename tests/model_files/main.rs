@@ -6,6 +6,7 @@ mod directory;
 mod gguf;
 #[path = "../tiny/mod.rs"]
 mod tiny;
+mod vocabularies;
 
 use std::path::Path;
 

@@ -4,14 +4,12 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use candle_core::Device;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
-use candle_core::{DType, Device, Tensor};
-use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::container::{Entry, Gguf};
-use crate::model::assemble::{self, Element, Part, Target, TensorSource};
-use crate::model::weights::Matrix;
+use crate::model::assemble::{self, Element, Part, TensorSource};
 use crate::{Error, ErrorKind, Result};
 
 impl TensorSource for Gguf {
@@ -27,129 +25,73 @@ impl TensorSource for Gguf {
         self.tensors().map(|(name, _)| name).collect()
     }
 
-    fn matrix(&self, parts: &[Part], target: &Target) -> Result<Matrix> {
-        let mut entries = Vec::with_capacity(parts.len());
-        for part in parts {
-            entries.push((part, self.find(part)?));
+    fn fill<T: Element>(&self, part: &Part, out: &mut [T]) -> Result<()> {
+        /// Elements that are dequantised at a time.
+        const CHUNK: usize = 1 << 18;
+        let entry = self.find(part)?;
+        let label = self.tensor_label(&part.name);
+        // A vector is taken as rows of one element, so that its order can be changed, too.
+        let columns = part.columns.unwrap_or(1);
+        if !columns.is_multiple_of(entry.dtype.block_size()) {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("{label}: a vector stored as {:?} blocks", entry.dtype),
+            ));
         }
-        let blocks = entries
-            .iter()
-            .any(|(_, entry)| entry.dtype.block_size() > 1);
-        if target.quantized && blocks {
-            return entries
-                .iter()
-                .map(|(part, entry)| self.quantized(part, entry, &target.device))
-                .collect::<Result<_>>()
-                .map(Matrix::Quantized);
-        }
-        let rows = parts.iter().map(|part| part.rows).sum();
-        let columns = parts
-            .first()
-            .and_then(|part| part.columns)
-            .unwrap_or_default();
-        self.dense(&entries, &[rows, columns], target)
-            .map(Matrix::Dense)
+        let chunk_rows = (CHUNK / columns).max(1);
+        out.par_chunks_mut(chunk_rows * columns)
+            .enumerate()
+            .try_for_each(|(chunk, out)| {
+                let first = chunk * chunk_rows;
+                let count = out.len() / columns;
+                let rows = self.rows(part, entry, first..first + count, &label)?;
+                let tensor = qtensor(
+                    entry.dtype,
+                    rows.bytes(),
+                    vec![count, columns],
+                    &Device::Cpu,
+                )
+                .and_then(|tensor| tensor.dequantize(&Device::Cpu))
+                .and_then(|tensor| tensor.flatten_all()?.to_vec1::<f32>())
+                .map_err(|error| assemble::device_error(&label, error))?;
+                for (out, number) in out.iter_mut().zip(tensor) {
+                    *out = T::from_f32(number);
+                }
+                Ok(())
+            })
     }
 
-    fn vector(&self, parts: &[Part], target: &Target) -> Result<Tensor> {
+    fn blocks(&self, parts: &[Part], device: &Device) -> Result<Option<Vec<Arc<QTensor>>>> {
         let mut entries = Vec::with_capacity(parts.len());
         for part in parts {
             entries.push((part, self.find(part)?));
         }
-        let rows = parts.iter().map(|part| part.rows).sum();
-        self.dense(&entries, &[rows], target)
+        if entries
+            .iter()
+            .all(|(_, entry)| entry.dtype.block_size() == 1)
+        {
+            return Ok(None);
+        }
+        entries
+            .into_iter()
+            .map(|(part, entry)| self.quantized(part, entry, device))
+            .collect::<Result<_>>()
+            .map(Some)
     }
 }
 
 impl Gguf {
     fn find(&self, part: &Part) -> Result<&Entry> {
-        self.tensor(&part.name).ok_or_else(|| {
-            Error::new(
-                ErrorKind::Model,
-                format!("{}: no tensor `{}`", self.label(), part.name),
-            )
-        })
-    }
-
-    fn tensor_label(&self, part: &Part) -> String {
-        format!("{}: tensor `{}`", self.label(), part.name)
+        self.tensor(&part.name)
+            .ok_or_else(|| self.missing(&part.name))
     }
 
     /// A part's blocks, whole rows of them moved where their order asks for it.
     fn quantized(&self, part: &Part, entry: &Entry, device: &Device) -> Result<Arc<QTensor>> {
-        let label = self.tensor_label(part);
+        let label = self.tensor_label(&part.name);
         let rows = self.rows(part, entry, 0..part.rows, &label)?;
         qtensor(entry.dtype, rows.bytes(), part.shape(), device)
             .map(Arc::new)
-            .map_err(|error| assemble::device_error(&label, error))
-    }
-
-    fn dense(
-        &self,
-        entries: &[(&Part, &Entry)],
-        shape: &[usize],
-        target: &Target,
-    ) -> Result<Tensor> {
-        match target.dtype {
-            DType::F32 => self.dense_of::<f32>(entries, shape, &target.device),
-            DType::F16 => self.dense_of::<f16>(entries, shape, &target.device),
-            DType::BF16 => self.dense_of::<bf16>(entries, shape, &target.device),
-            other => Err(Error::new(
-                ErrorKind::Settings,
-                format!("weights cannot be held as {}", other.as_str()),
-            )),
-        }
-    }
-
-    fn dense_of<T: Element>(
-        &self,
-        entries: &[(&Part, &Entry)],
-        shape: &[usize],
-        device: &Device,
-    ) -> Result<Tensor> {
-        /// Elements that are dequantised at a time.
-        const CHUNK: usize = 1 << 18;
-        let label = entries
-            .first()
-            .map(|(part, _)| self.tensor_label(part))
-            .unwrap_or_default();
-        let mut numbers = assemble::buffer::<T>(shape.iter().product(), &label)?;
-        let mut rest = numbers.as_mut_slice();
-        for &(part, entry) in entries {
-            let label = self.tensor_label(part);
-            // A vector is taken as rows of one element, so that its order can be changed, too.
-            let columns = part.columns.unwrap_or(1);
-            if !columns.is_multiple_of(entry.dtype.block_size()) {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    format!("{label}: a vector stored as {:?} blocks", entry.dtype),
-                ));
-            }
-            let (out, after) = rest.split_at_mut(part.rows * columns);
-            rest = after;
-            let chunk_rows = (CHUNK / columns).max(1);
-            out.par_chunks_mut(chunk_rows * columns)
-                .enumerate()
-                .try_for_each(|(chunk, out)| {
-                    let first = chunk * chunk_rows;
-                    let count = out.len() / columns;
-                    let rows = self.rows(part, entry, first..first + count, &label)?;
-                    let tensor = qtensor(
-                        entry.dtype,
-                        rows.bytes(),
-                        vec![count, columns],
-                        &Device::Cpu,
-                    )
-                    .and_then(|tensor| tensor.dequantize(&Device::Cpu))
-                    .and_then(|tensor| tensor.flatten_all()?.to_vec1::<f32>())
-                    .map_err(|error| assemble::device_error(&label, error))?;
-                    for (out, number) in out.iter_mut().zip(tensor) {
-                        *out = T::from_f32(number);
-                    }
-                    Ok(())
-                })?;
-        }
-        Tensor::from_vec(numbers, shape, device)
             .map_err(|error| assemble::device_error(&label, error))
     }
 

@@ -1,0 +1,174 @@
+//! `config.json`: the decoder's shape, with the defaults of its architecture.
+
+use serde_json::{Map, Value};
+
+use super::fields::Fields;
+use super::rotary::rope_frequencies;
+use super::stop_tokens::stop_tokens;
+use super::windows::sliding_windows;
+use crate::Result;
+use crate::model::assemble::Layout;
+use crate::model::config::{Architecture, DecoderConfig};
+
+/// What `config.json` says.
+#[derive(Debug)]
+pub(in crate::model) struct Parsed {
+    pub(in crate::model) config: DecoderConfig,
+    pub(in crate::model) layout: Layout,
+    pub(in crate::model) stop_tokens: Vec<u32>,
+}
+
+/// What differs between architectures where a field is missing.
+struct Defaults {
+    vocab_size: usize,
+    intermediate_size: usize,
+    kv_heads: Option<usize>,
+    head_dim: Option<usize>,
+    context_length: usize,
+}
+
+fn defaults(architecture: Architecture) -> Defaults {
+    match architecture {
+        Architecture::Llama => Defaults {
+            vocab_size: 32_000,
+            intermediate_size: 11_008,
+            kv_heads: None,
+            head_dim: None,
+            context_length: 2_048,
+        },
+        Architecture::Mistral => Defaults {
+            vocab_size: 32_000,
+            intermediate_size: 14_336,
+            kv_heads: Some(8),
+            head_dim: None,
+            context_length: 131_072,
+        },
+        Architecture::Qwen2 => Defaults {
+            vocab_size: 151_936,
+            intermediate_size: 22_016,
+            kv_heads: Some(32),
+            head_dim: None,
+            context_length: 32_768,
+        },
+        Architecture::Qwen3 => Defaults {
+            vocab_size: 151_936,
+            intermediate_size: 22_016,
+            kv_heads: Some(32),
+            head_dim: Some(128),
+            context_length: 32_768,
+        },
+    }
+}
+
+/// Reads `config.json`.
+pub(in crate::model) fn parse(file: &str, map: &Map<String, Value>) -> Result<Parsed> {
+    let fields = Fields { file, map };
+    let architecture = architecture(&fields)?;
+    if fields.get("quantization_config").is_some() {
+        return Err(fields.unsupported(
+            "quantization_config",
+            "says that the safetensors are quantised; quantised weights are read from GGUF files",
+        ));
+    }
+    if let Some(activation) = fields.text("hidden_act")?
+        && !matches!(activation, "silu" | "swish")
+    {
+        return Err(fields.unsupported(
+            "hidden_act",
+            format!("is `{activation}`; only silu is supported"),
+        ));
+    }
+    let default = defaults(architecture);
+    let hidden_size = fields.size_or("hidden_size", 4_096)?;
+    let layers = fields.size_or("num_hidden_layers", 32)?;
+    let heads = fields.size_or("num_attention_heads", 32)?;
+    if heads == 0 {
+        return Err(fields.error("num_attention_heads", "is 0"));
+    }
+    let kv_heads = match fields.size("num_key_value_heads")? {
+        Some(kv_heads) => kv_heads,
+        // A null stands for "as many as query heads" in every architecture.
+        None if map.contains_key("num_key_value_heads") => heads,
+        None => default.kv_heads.unwrap_or(heads),
+    };
+    let head_dim = match fields.size("head_dim")? {
+        Some(head_dim) => head_dim,
+        None => match default.head_dim {
+            Some(head_dim) => head_dim,
+            None if hidden_size.is_multiple_of(heads) => hidden_size / heads,
+            None => {
+                return Err(fields.error(
+                    "num_attention_heads",
+                    format!("is {heads}, which does not divide `hidden_size` {hidden_size}"),
+                ));
+            }
+        },
+    };
+    let context_length = fields.size_or("max_position_embeddings", default.context_length)?;
+    let config = DecoderConfig {
+        architecture,
+        hidden_size,
+        intermediate_size: fields.size_or("intermediate_size", default.intermediate_size)?,
+        layers,
+        heads,
+        kv_heads,
+        head_dim,
+        vocab_size: fields.size_or("vocab_size", default.vocab_size)?,
+        context_length,
+        rms_norm_eps: fields.positive("rms_norm_eps")?.unwrap_or(1e-6) as f32,
+        rope_frequencies: rope_frequencies(&fields, head_dim, context_length)?,
+        sliding_windows: sliding_windows(&fields, architecture, layers)?,
+    };
+    config.validate().map_err(|error| error.context(file))?;
+
+    let attention_bias = fields.flag_or("attention_bias", false)?;
+    let layout = Layout {
+        qkv_bias: match architecture {
+            Architecture::Llama | Architecture::Qwen3 => attention_bias,
+            Architecture::Mistral => false,
+            Architecture::Qwen2 => true,
+        },
+        output_bias: match architecture {
+            Architecture::Llama | Architecture::Qwen3 => attention_bias,
+            Architecture::Mistral | Architecture::Qwen2 => false,
+        },
+        mlp_bias: architecture == Architecture::Llama && fields.flag_or("mlp_bias", false)?,
+        qk_norm: architecture == Architecture::Qwen3,
+        tied: fields.flag_or("tie_word_embeddings", false)?,
+    };
+    Ok(Parsed {
+        config,
+        layout,
+        stop_tokens: stop_tokens(file, map)?,
+    })
+}
+
+fn architecture(fields: &Fields<'_>) -> Result<Architecture> {
+    let named = match fields.get("architectures") {
+        Some(Value::Array(names)) => names.first().and_then(Value::as_str),
+        _ => None,
+    };
+    let (field, name) = match named {
+        Some(name) => ("architectures", name),
+        None => match fields.text("model_type")? {
+            Some(name) => ("model_type", name),
+            None => {
+                return Err(fields.error("architectures", "is missing, and so is `model_type`"));
+            }
+        },
+    };
+    match name {
+        "LlamaForCausalLM" | "llama" => Ok(Architecture::Llama),
+        "MistralForCausalLM" | "mistral" => Ok(Architecture::Mistral),
+        "Qwen2ForCausalLM" | "qwen2" => Ok(Architecture::Qwen2),
+        "Qwen3ForCausalLM" | "qwen3" => Ok(Architecture::Qwen3),
+        other => Err(fields.unsupported(
+            field,
+            format!(
+                "is `{}`; supported are {}",
+                other.escape_debug(),
+                Architecture::SUPPORTED
+            ),
+        )),
+    }
+}

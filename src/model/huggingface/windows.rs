@@ -1,0 +1,72 @@
+//! Which layers see a window only, and how wide it is.
+
+use serde_json::Value;
+
+use super::fields::Fields;
+use crate::Result;
+use crate::model::config::Architecture;
+
+/// Windows of layers: Mistral's for all, Qwen's for the layers from `max_window_layers` on where
+/// `use_sliding_window` is set, or as `layer_types` lists them.
+pub(super) fn sliding_windows(
+    fields: &Fields<'_>,
+    architecture: Architecture,
+    layers: usize,
+) -> Result<Vec<Option<usize>>> {
+    if layers > 1 << 16 {
+        return Err(fields.error("num_hidden_layers", format!("is {layers}")));
+    }
+    let window = match architecture {
+        Architecture::Llama => None,
+        // A missing field means 4096 to transformers; a null means none.
+        Architecture::Mistral if !fields.map.contains_key("sliding_window") => Some(4_096),
+        Architecture::Mistral => fields.size("sliding_window")?,
+        Architecture::Qwen2 | Architecture::Qwen3 => {
+            if fields.flag_or("use_sliding_window", false)? {
+                match fields.map.contains_key("sliding_window") {
+                    true => fields.size("sliding_window")?,
+                    false => Some(4_096),
+                }
+            } else {
+                None
+            }
+        }
+    };
+    if window == Some(0) {
+        return Err(fields.error("sliding_window", "is 0"));
+    }
+    let Some(window) = window else {
+        return Ok(vec![None; layers]);
+    };
+    if architecture == Architecture::Mistral {
+        return Ok(vec![Some(window); layers]);
+    }
+    match fields.get("layer_types") {
+        Some(Value::Array(types)) => {
+            if types.len() != layers {
+                return Err(fields.error(
+                    "layer_types",
+                    format!("lists {} layers of {layers}", types.len()),
+                ));
+            }
+            types
+                .iter()
+                .map(|kind| match kind.as_str() {
+                    Some("full_attention") => Ok(None),
+                    Some("sliding_attention") => Ok(Some(window)),
+                    _ => Err(fields.unsupported(
+                        "layer_types",
+                        format!("has {kind}; supported are full_attention and sliding_attention"),
+                    )),
+                })
+                .collect()
+        }
+        Some(_) => Err(fields.error("layer_types", "is not a list")),
+        None => {
+            let full = fields.size_or("max_window_layers", 28)?;
+            Ok((0..layers)
+                .map(|layer| (layer >= full).then_some(window))
+                .collect())
+        }
+    }
+}
