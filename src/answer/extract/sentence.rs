@@ -177,7 +177,7 @@ pub(super) fn said(sentence: &str) -> &str {
     let bytes = sentence.as_bytes();
     for at in memchr_iter(b' ', bytes) {
         let rest = sentence[at + 1..].trim_start_matches('(');
-        if !rest.starts_with(|c: char| matches!(c, 'a' | 'b' | 's' | 't' | 'w' | 'i' | '—')) {
+        if !rest.starts_with(['a', 'b', 's', 't', 'w', 'i', '—']) {
             continue;
         }
         let opens = |phrases: &[&str]| {

@@ -90,12 +90,15 @@ pub(crate) fn compare(
     over_points(&unknowns, &pieces, &mut at, budget)
 }
 
+/// What two expressions are to one another at a point.
+type At<'a> = &'a mut dyn FnMut(&[RBig], Asked, &mut Budget) -> Result<Found, Stop>;
+
 /// Asks at one point after another until two expressions are shown to differ or have agreed at
 /// enough points.
 fn over_points(
     unknowns: &Unknowns<'_>,
     pieces: &Pieces,
-    at: &mut dyn FnMut(&[RBig], Asked, &mut Budget) -> Result<Found, Stop>,
+    at: At<'_>,
     budget: &mut Budget,
 ) -> Result<Numeric, Stop> {
     let dimensions = unknowns.len();

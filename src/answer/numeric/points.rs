@@ -67,7 +67,7 @@ pub(super) fn far(index: usize, dimensions: usize) -> Vec<RBig> {
     let coordinate = |dimension: usize| {
         let random = random(2_000 + index, dimension);
         let size = 10i64.pow(1 + index as u32 / 2);
-        let value = size * 4096 + ((random >> 8) as i64 % (size * 4096)) | 1;
+        let value = (size * 4096 + (random >> 8) as i64 % (size * 4096)) | 1;
         // Alternating for one variable, any signs for several.
         let flip = if dimension == 0 {
             index

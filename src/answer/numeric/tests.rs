@@ -126,7 +126,7 @@ fn values_computed_elsewhere_lie_inside() {
 /// A ball of any size with a radius of any size.
 fn any_ball() -> impl Strategy<Value = Ball> {
     (any::<i64>(), -90i64..30, prop::option::of(-120i64..-2)).prop_map(|(mid, exponent, radius)| {
-        let radius = radius.map_or(Magnitude::ZERO, |r| Magnitude::power_of_two(r));
+        let radius = radius.map_or(Magnitude::ZERO, Magnitude::power_of_two);
         Ball::new(mid.into(), exponent, radius, 64).unwrap()
     })
 }
