@@ -505,10 +505,16 @@ fn bracket(open: char, close: char, nodes: &[Node], budget: &mut Budget) -> Resu
     }
     let values = items(nodes, budget)?;
     match (open, close) {
+        // `[x=1, y=2]`: names tell the values apart, the brackets only hold them.
+        ('[', ']') if values.len() > 1 && values.iter().all(is_named) => Ok(Value::List(values)),
         ('[', ']') => Ok(Value::Square(values)),
         ('(', ')') | ('⟨', '⟩') => Ok(Value::Tuple(values)),
         _ => Err(Stop::Unknown),
     }
+}
+
+fn is_named(value: &Value) -> bool {
+    matches!(value, Value::Equation(equation) if equation.name.is_some() && !equation.negated)
 }
 
 /// The end of an interval; infinite ends must lie on their own side.

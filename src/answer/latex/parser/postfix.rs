@@ -167,7 +167,7 @@ impl Parser<'_, '_> {
                         self.at += 2;
                     }
                 }
-                Some(Tok::Currency(sign)) => {
+                Some(Tok::Currency(sign)) if unit.is_empty() => {
                     unit.push(*sign);
                     self.at += 1;
                 }
@@ -203,7 +203,6 @@ impl Parser<'_, '_> {
                         && !self.tokens[self.at + 1].spaced =>
                 {
                     self.at += 1;
-                    unit.push(' ');
                 }
                 Some(Tok::Command(name))
                     if name == "cdot"
@@ -211,7 +210,6 @@ impl Parser<'_, '_> {
                         && matches!(self.peek_at(1), Some(Tok::Word(_) | Tok::Text(_))) =>
                 {
                     self.at += 1;
-                    unit.push(' ');
                 }
                 _ => break,
             }
