@@ -137,8 +137,12 @@ impl Printer<'_> {
                 }
             }
             Kind::Congruence(left, right, modulus) => {
-                self.node(left)?;
-                self.between(" \\equiv ", right, " ")?;
+                if matches!(left.kind, Kind::Ellipsis) {
+                    self.between("", right, " ")?;
+                } else {
+                    self.node(left)?;
+                    self.between(" \\equiv ", right, " ")?;
+                }
                 self.between("\\pmod{", modulus, "}")?;
             }
             Kind::List(items) => self.joined(items, ", ")?,

@@ -186,6 +186,9 @@ impl<'a> Lexer<'a> {
     }
 
     fn letters(&mut self) {
+        if self.hexadecimal() {
+            return;
+        }
         if let Some(len) = self.half_of_day() {
             let word = &self.text[self.at..self.at + len];
             self.push(Tok::Word(word.into()), self.at + len);

@@ -60,6 +60,12 @@ pub(crate) fn tree(tokens: &[Token], budget: &mut Budget) -> Result<Node, Stop> 
             return Ok(Node::new(kind, span));
         }
     }
+    if let Some(colon) = whole::restatement(tokens) {
+        let left = parse(&tokens[..colon], budget)?;
+        let right = parse(&tokens[colon + 1..], budget)?;
+        let same = vec![Relation::Other("iff")];
+        return Ok(collect(vec![left, right], |sides| Kind::Chain(sides, same)));
+    }
     if let Some(node) = budget.attempt(|budget| parse(tokens, budget))? {
         return Ok(node);
     }
@@ -67,12 +73,6 @@ pub(crate) fn tree(tokens: &[Token], budget: &mut Budget) -> Result<Node, Stop> 
         let mut node = parse(&tokens[start..], budget)?;
         node.span.start = tokens[0].span.start;
         return Ok(node);
-    }
-    if let Some(colon) = whole::restatement(tokens) {
-        let left = parse(&tokens[..colon], budget)?;
-        let right = parse(&tokens[colon + 1..], budget)?;
-        let same = vec![Relation::Other("iff")];
-        return Ok(collect(vec![left, right], |sides| Kind::Chain(sides, same)));
     }
     whole::fallback(tokens)
 }
@@ -217,6 +217,9 @@ impl<'t> Parser<'t, '_> {
                 '/' => Infix::Over,
                 '^' | '_' | '!' | '\'' => Infix::Postfix,
                 '[' if self.reversed => return None,
+                '(' if matches!(self.peek_at(1), Some(Tok::Command(name)) if name == "mod") => {
+                    Infix::Congruence
+                }
                 '(' | '[' | '{' => Infix::Beside,
                 '|' if self.bars == 0 && !self.builder => Infix::Beside,
                 _ => return None,
@@ -256,6 +259,7 @@ impl<'t> Parser<'t, '_> {
                 None => Infix::Unit,
             },
             Tok::Currency(_) => Infix::Unit,
+            Tok::Letter('x') if self.is_times() => Infix::Times,
             Tok::Number(_) | Tok::Letter(_) | Tok::Name(_) | Tok::Begin(_) => Infix::Beside,
             Tok::NewLine | Tok::End(_) | Tok::Unknown(_) => return None,
         })
@@ -302,8 +306,15 @@ impl<'t> Parser<'t, '_> {
             }
             Infix::Congruence => {
                 // `x \equiv a \pmod m`: the left side is a chain of one equivalence.
+                let bracket = self.eat('(');
                 self.at += 1;
-                let modulus = self.argument()?;
+                let modulus = if bracket {
+                    let modulus = self.expression(power::SUM)?;
+                    self.expect(')')?;
+                    modulus
+                } else {
+                    self.argument()?
+                };
                 let span = Self::joined(&left, &modulus);
                 match left.kind {
                     Kind::Chain(mut sides, relations)
@@ -314,7 +325,14 @@ impl<'t> Parser<'t, '_> {
                         let parts = (Box::new(left), Box::new(right), Box::new(modulus));
                         Ok(Node::new(Kind::Congruence(parts.0, parts.1, parts.2), span))
                     }
-                    _ => Err(Stop::Unknown),
+                    Kind::Chain(..) | Kind::List(_) => Err(Stop::Unknown),
+                    // `3 \pmod 7`: what is congruent went without saying.
+                    kind => {
+                        let unsaid = Node::new(Kind::Ellipsis, left.span.start..left.span.start);
+                        let right = Node::new(kind, left.span);
+                        let parts = (Box::new(unsaid), Box::new(right), Box::new(modulus));
+                        Ok(Node::new(Kind::Congruence(parts.0, parts.1, parts.2), span))
+                    }
                 }
             }
             Infix::Ratio => {
@@ -423,6 +441,26 @@ impl<'t> Parser<'t, '_> {
         };
         terms.push(right);
         Ok(Node::new(Kind::Add(terms), span))
+    }
+
+    /// Whether an `x` that stands next multiplies: `3.5 x 10^8`, `4 ft x 12 ft`.
+    fn is_times(&self) -> bool {
+        let (Some(sign), Some(next)) = (self.tokens.get(self.at), self.tokens.get(self.at + 1))
+        else {
+            return false;
+        };
+        let Tok::Number(literal) = &next.tok else {
+            return false;
+        };
+        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
+        let power_of_ten = literal.is_whole()
+            && literal.whole == "10"
+            && matches!(self.peek_at(2), Some(Tok::Symbol('^')));
+        match before.map(|token| &token.tok) {
+            Some(Tok::Number(_)) => power_of_ten && sign.spaced == next.spaced,
+            Some(Tok::Text(_) | Tok::Word(_)) => true,
+            _ => false,
+        }
     }
 
     /// Whether a list may end where the next token stands.

@@ -134,6 +134,14 @@ pub(super) fn restatement(tokens: &[Token]) -> Option<usize> {
     let colon = tokens
         .iter()
         .position(|token| token.tok == Tok::Symbol(':'))?;
+    let nested = tokens[..colon].iter().any(|token| match &token.tok {
+        Tok::Symbol(c) => matches!(c, '(' | '[' | '{' | '|'),
+        Tok::Command(name) => name == "{",
+        _ => false,
+    });
+    if nested {
+        return None;
+    }
     let inequality = tokens[..colon].iter().any(|token| match &token.tok {
         Tok::Symbol(c) => matches!(c, '<' | '>'),
         Tok::Command(name) => matches!(name.as_str(), "le" | "ge"),
