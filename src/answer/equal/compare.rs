@@ -5,7 +5,8 @@ use dashu_ratio::RBig;
 use crate::answer::budget::{Budget, Stop};
 use crate::answer::numeric::{self, Numeric};
 use crate::answer::value::{
-    Equation, Fraction, Scalar, Unit, Value, as_reals, bare, is_negative, whole, word_number,
+    Equation, Fraction, Scalar, Unit, Value, as_reals, bare, components, is_negative, seconds,
+    whole, word_number,
 };
 
 /// How far a decimal may be off.
@@ -96,6 +97,20 @@ impl<'a> Comparison<'a> {
             (Degrees(a), Degrees(b)) => (self.same(a, b)?, "degrees"),
             (Degrees(a), Sc(b)) => (self.same(a, &b.value)?, "degrees"),
             (Sc(a), Degrees(b)) => (self.same(&a.value, b)?, "degrees"),
+            (Quantity(a, unit), Quantity(b, other)) if unit.half_of_day().is_some() => {
+                let half = other.half_of_day();
+                let (a, b) = (self.moment(a, unit), self.moment(b, other));
+                (half.is_some() && a.is_some() && a == b, "time")
+            }
+            (Quantity(a, unit), b @ Clock(_)) | (b @ Clock(_), Quantity(a, unit))
+                if unit.half_of_day().is_some() =>
+            {
+                // The half of the day on one side only: the same figures, or the 24-hour clock.
+                let plain = self.moment(b, &Unit::default());
+                let same = plain.is_some()
+                    && (plain == self.moment(a, unit) || plain == self.moment(a, &Unit::default()));
+                (same, "time")
+            }
             (Quantity(a, unit), Quantity(b, other)) => {
                 (self.quantities(a, unit, b, other)?, "unit")
             }
@@ -105,6 +120,18 @@ impl<'a> Comparison<'a> {
             }
             (Quantity(a, _), b @ Percent(_)) | (b @ Percent(_), Quantity(a, _)) => {
                 (matches!(**a, Percent(_)) && self.values(a, b)?, "unit")
+            }
+            (Quantity(a, unit), Degrees(b)) | (Degrees(b), Quantity(a, unit))
+                if unit.is_radian() =>
+            {
+                let Sc(a) = &**a else {
+                    return Ok((false, "degrees"));
+                };
+                let half_turn = Fraction::symbol("π");
+                let radians = b
+                    .multiply(&half_turn, self.budget)?
+                    .divide(&Fraction::whole(180), self.budget)?;
+                (self.same(&a.value, &radians)?, "degrees")
             }
             (Quantity(a, unit), b @ Degrees(_)) | (b @ Degrees(_), Quantity(a, unit)) => {
                 (unit.is_temperature() && self.values(a, b)?, "unit")
@@ -123,7 +150,7 @@ impl<'a> Comparison<'a> {
                 let same = other.value.as_rational() == Some(RBig::from(number));
                 (same, "base")
             }
-            (Clock(a), Clock(b)) => (a == b, "time"),
+            (Clock(a), Clock(b)) => (seconds(a, None) == seconds(b, None), "time"),
             (Date(a), Date(b)) => (a == b, "date"),
             (Ratio(a), Ratio(b)) => (self.ratios(a, b)?, "ratio"),
             (Ratio(a), Clock(b)) | (Clock(b), Ratio(a)) => {
@@ -131,7 +158,8 @@ impl<'a> Comparison<'a> {
                 (self.ratios(a, &b)?, "ratio")
             }
             (Congruence(a, r, m), Congruence(b, s, n)) => {
-                let same = self.same(a, b)? && self.same(m, n)?;
+                let unsaid = Fraction::symbol("…");
+                let same = (*a == unsaid || *b == unsaid || self.same(a, b)?) && self.same(m, n)?;
                 (same && self.congruent(r, s, m)?, "congruence")
             }
             (Matrix(a), Matrix(b)) => (self.matrices(a, b)?, "matrix"),
@@ -147,6 +175,20 @@ impl<'a> Comparison<'a> {
                     }
                     (same, "matrix")
                 }
+            }
+            (Sc(vector), Tuple(items)) | (Tuple(items), Sc(vector)) => {
+                let components = components(&vector.value, items.len(), self.budget)?;
+                (self.each(components, items)?, "vector")
+            }
+            (Sc(vector), Matrix(rows)) | (Matrix(rows), Sc(vector)) => {
+                let column = rows.iter().all(|row| row.len() == 1);
+                let items: Vec<Value> = match rows.as_slice() {
+                    rows if column => rows.iter().flatten().cloned().map(Value::scalar).collect(),
+                    [row] => row.iter().cloned().map(Value::scalar).collect(),
+                    _ => Vec::new(),
+                };
+                let components = components(&vector.value, items.len(), self.budget)?;
+                (self.each(components, &items)?, "vector")
             }
             (Tuple(a), Tuple(b)) => (self.in_order(a, b)?, "tuple"),
             (Square(a), Square(b)) => (self.in_order(a, b)?, "interval"),
@@ -173,9 +215,7 @@ impl<'a> Comparison<'a> {
                 Reals(..) | Inequalities(_) | Tuple(_) | Square(_) | Set(_) | Eq(_),
             ) => (self.reals(left, right)?, "interval"),
             (Text(text), other) | (other, Text(text)) => match (word_number(text), other) {
-                (Some(number), Sc(scalar)) => {
-                    (scalar.value.as_small() == Some(number), "number word")
-                }
+                (Some(number), Sc(scalar)) => (self.same(&scalar.value, &number)?, "number word"),
                 (number, Text(other)) => {
                     let folded = |text: &str| -> Vec<String> {
                         text.split_whitespace().map(str::to_lowercase).collect()
@@ -435,6 +475,30 @@ impl<'a> Comparison<'a> {
             return Ok(factor.is_some());
         }
         Ok(false)
+    }
+
+    /// Whether components are those of a vector, one by one.
+    fn each(&mut self, components: Option<Vec<Fraction>>, items: &[Value]) -> Compared {
+        match components {
+            Some(components) => {
+                let components: Vec<Value> = components.into_iter().map(Value::scalar).collect();
+                self.in_order(&components, items)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// Seconds since midnight; a whole number of hours is a time where the half of the day is said.
+    fn moment(&self, value: &Value, unit: &Unit) -> Option<u32> {
+        let half = unit.half_of_day();
+        match value {
+            Value::Clock(clock) => seconds(clock, half),
+            Value::Scalar(hour) => {
+                let hour = u32::try_from(hour.value.as_small()?).ok()?;
+                half.and_then(|half| seconds(&[hour, 0], Some(half)))
+            }
+            _ => None,
+        }
     }
 
     fn same_end(&mut self, a: &Option<Fraction>, b: &Option<Fraction>) -> Compared {

@@ -62,13 +62,13 @@ impl Read {
             Ok(tokens) => read.tokens = tokens,
             Err(_) => return read,
         }
-        let words = value::word_number(text).map(value::Fraction::whole);
-        read.value = match (text::date(text), words) {
-            (Some(date), _) => Ok(Value::Date(date)),
-            (None, Some(number)) => Ok(Value::scalar(number)),
-            (None, None) => {
-                latex::tree(&read.tokens, budget).and_then(|tree| value::evaluate(&tree, budget))
-            }
+        read.value = match value::date(text) {
+            Some(date) => Ok(Value::Date(date)),
+            None => match value::spoken(text) {
+                Some(number) => Ok(number),
+                None => latex::tree(&read.tokens, budget)
+                    .and_then(|tree| value::evaluate(&tree, budget)),
+            },
         };
         read
     }

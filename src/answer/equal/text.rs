@@ -1,4 +1,4 @@
-//! Answers as text: the same tokens, the same words, choice letters and dates.
+//! Answers as text: the same tokens, the same words, choice letters.
 
 use super::{Decision, is_stop};
 use crate::answer::latex::{Tok, Token};
@@ -160,19 +160,4 @@ pub(super) fn choice(reference: &[Token], answer: &[Token]) -> Option<Decision> 
     } else {
         Decision::no("choice", "another letter")
     })
-}
-
-/// A date in figures: year, month, day.
-pub(super) fn date(text: &str) -> Option<[u32; 3]> {
-    let separator = ['-', '/'].into_iter().find(|&c| text.contains(c))?;
-    let mut parts = text.split(separator);
-    let mut next = |length: std::ops::RangeInclusive<usize>| -> Option<u32> {
-        let part = parts.next()?;
-        let digits = part.bytes().all(|b| b.is_ascii_digit());
-        (digits && length.contains(&part.len())).then(|| part.parse().ok())?
-    };
-    let (year, month, day) = (next(4..=4)?, next(1..=2)?, next(1..=2)?);
-    let valid =
-        (1000..3000).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
-    (valid && parts.next().is_none()).then_some([year, month, day])
 }

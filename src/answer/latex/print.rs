@@ -137,8 +137,12 @@ impl Printer<'_> {
                 }
             }
             Kind::Congruence(left, right, modulus) => {
-                self.node(left)?;
-                self.between(" \\equiv ", right, " ")?;
+                if matches!(left.kind, Kind::Ellipsis) {
+                    self.between("", right, " ")?;
+                } else {
+                    self.node(left)?;
+                    self.between(" \\equiv ", right, " ")?;
+                }
                 self.between("\\pmod{", modulus, "}")?;
             }
             Kind::List(items) => self.joined(items, ", ")?,
@@ -222,7 +226,15 @@ impl Printer<'_> {
         let cut = name.find(['_', '\'']).unwrap_or(name.len());
         let (stem, mut rest) = name.split_at(cut);
         match stem.split_once(' ') {
-            Some((accent, letters)) => self.put(&format!("\\{accent}{{{letters}}}")),
+            Some((accent, letters)) => {
+                self.put(&format!("\\{accent}{{"));
+                if letters.contains(' ') {
+                    self.name(letters);
+                } else {
+                    self.put(letters);
+                }
+                self.put("}");
+            }
             None => {
                 let mut letters = stem.chars();
                 let single = letters.next().filter(|_| letters.next().is_none());
@@ -230,6 +242,7 @@ impl Printer<'_> {
                     Some('π') => self.put("\\pi "),
                     Some(c) if c.is_ascii_alphabetic() => self.put(stem),
                     None if words::read_run(stem) == Run::Name => self.put(stem),
+                    None if words::is_symbol(stem) => self.put(&format!("\\{stem} ")),
                     None if words::is_text(stem) => self.put(&format!("\\text{{{stem}}}")),
                     _ => self.put(&format!("\\{stem} ")),
                 }
@@ -368,4 +381,93 @@ fn relation_sign(relation: Relation) -> String {
         Relation::Other(name) => return format!(" \\{name} "),
     };
     format!(" {sign} ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::extract;
+    use crate::answer::latex::{tokens, tree};
+    use std::path::Path;
+
+    fn read(text: &str) -> Option<Node> {
+        let mut budget = Budget::default();
+        let tokens = tokens(text, &mut budget).ok()?;
+        tree(&tokens, &mut budget).ok()
+    }
+
+    /// The same tree without places.
+    fn placeless(mut node: Node) -> Node {
+        let mut open = vec![&mut node];
+        while let Some(next) = open.pop() {
+            next.span = 0..0;
+            open.extend(next.children_mut());
+        }
+        node
+    }
+
+    /// What is wrong with a text's tree: tokens that no node covers, or a print that reads
+    /// differently.
+    fn fault(text: &str) -> Option<String> {
+        let mut budget = Budget::default();
+        let tokens = tokens(text, &mut budget).ok()?;
+        let root = tree(&tokens, &mut budget).ok()?;
+        let uncovered = tokens.iter().find(|token| {
+            let stop = matches!(
+                token.tok,
+                crate::answer::latex::Tok::Symbol('.' | ',' | ';' | ':')
+                    | crate::answer::latex::Tok::NewLine
+            );
+            !stop && (token.span.start < root.span.start || token.span.end > root.span.end)
+        });
+        if let Some(token) = uncovered {
+            return Some(format!("{text}: {token:?} is in no node ({:?})", root.span));
+        }
+        let printed = match print(&root, &mut Budget::default()) {
+            Ok(printed) => printed,
+            Err(stop) => return Some(format!("{text}: not printed: {stop:?}")),
+        };
+        let root = placeless(root);
+        match read(&printed).map(placeless) {
+            Some(again) if again == root => None,
+            Some(again) => Some(format!(
+                "{text}\n  printed {printed}\n  {root:?}\n  {again:?}"
+            )),
+            None => Some(format!("{text}\n  printed {printed}\n  which is not read")),
+        }
+    }
+
+    #[test]
+    fn what_is_printed_reads_as_the_same_tree() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut texts = Vec::new();
+        for entry in std::fs::read_dir(root.join("tests/fixtures/answer")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "txt") {
+                for line in std::fs::read_to_string(path).unwrap().lines() {
+                    let sides = line.split_once(" ≡ ").or_else(|| line.split_once(" ≢ "));
+                    if let Some((left, right)) = sides.filter(|_| !line.starts_with('#')) {
+                        texts.extend([left.to_owned(), right.to_owned()]);
+                    }
+                }
+            }
+        }
+        assert!(texts.len() > 500, "{}", texts.len());
+        let answers = root.join("../shared/answers/gold_answers.jsonl");
+        match std::fs::read_to_string(answers) {
+            Ok(lines) => texts.extend(lines.lines().map(|line| {
+                let row: serde_json::Value = serde_json::from_str(line).unwrap();
+                extract::from_answer(row["reference"].as_str().unwrap())
+            })),
+            Err(_) => println!("without the real answers, which are not here"),
+        }
+        let faults: Vec<String> = texts.iter().filter_map(|text| fault(text)).collect();
+        assert!(
+            faults.is_empty(),
+            "{} of {}:\n{}",
+            faults.len(),
+            texts.len(),
+            faults[..faults.len().min(30)].join("\n")
+        );
+    }
 }

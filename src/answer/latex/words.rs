@@ -188,6 +188,91 @@ pub(crate) fn is_greek(command: &str) -> bool {
     )
 }
 
+/// Commands that are names or signs by themselves, like a letter.
+pub(crate) fn is_symbol(command: &str) -> bool {
+    is_greek(command)
+        || matches!(
+            command,
+            "ell"
+                | "hbar"
+                | "imath"
+                | "jmath"
+                | "partial"
+                | "nabla"
+                | "aleph"
+                | "beth"
+                | "wp"
+                | "Re"
+                | "Im"
+                | "top"
+                | "bot"
+                | "star"
+                | "checkmark"
+                | "square"
+                | "Box"
+                | "blacksquare"
+                | "bigcirc"
+                | "bigstar"
+                | "spadesuit"
+                | "heartsuit"
+                | "diamondsuit"
+                | "clubsuit"
+                | "complement"
+                | "mho"
+                | "Omicron"
+                | "omicron"
+                | "odot"
+                | "oplus"
+                | "varpi"
+                | "varnothing"
+                | "Reals"
+                | "dagger"
+                | "sharp"
+                | "flat"
+        )
+}
+
+/// Relations that are known by name only: two statements with one are equal where both sides are.
+pub(crate) fn relation(command: &str) -> Option<&'static str> {
+    const NAMES: &[&str] = &[
+        "to",
+        "implies",
+        "iff",
+        "sim",
+        "cong",
+        "propto",
+        "parallel",
+        "perp",
+        "notin",
+        "subset",
+        "subseteq",
+        "subsetneq",
+        "subsetneqq",
+        "nsubseteq",
+        "supset",
+        "supseteq",
+        "supsetneq",
+        "ni",
+        "ll",
+        "gg",
+        "prec",
+        "succ",
+        "preceq",
+        "succeq",
+        "nmid",
+        "asymp",
+        "mapsto",
+        "leftarrow",
+        "leftrightarrow",
+        "Leftarrow",
+        "nparallel",
+        "triangleq",
+        "nless",
+        "ngtr",
+    ];
+    NAMES.iter().find(|name| **name == command).copied()
+}
+
 /// Functions that take the next thing as their argument.
 pub(crate) fn is_function(command: &str) -> bool {
     matches!(

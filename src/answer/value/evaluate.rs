@@ -5,6 +5,7 @@ use dashu_ratio::RBig;
 use super::fraction::Fraction;
 use super::matrix::matrix;
 use super::number;
+use super::number_words::spoken;
 use super::reals::{Piece, Reals, in_order};
 use super::relation::{chain, clock, solve};
 use super::scalar::scalar;
@@ -120,8 +121,12 @@ fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
         Kind::Chain(sides, relations) => chain(sides, relations, budget),
         Kind::Congruence(left, right, modulus) => {
             let modulus = scalar(modulus, None, budget)?;
+            let left = match left.kind {
+                Kind::Ellipsis => Fraction::symbol("…"),
+                _ => scalar(left, None, budget)?,
+            };
             Ok(Value::Congruence(
-                scalar(left, None, budget)?,
+                left,
                 scalar(right, None, budget)?,
                 modulus,
             ))
@@ -154,7 +159,7 @@ fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
                 .collect::<Result<Vec<_>, _>>()?;
             Ok(Value::Cases(rows))
         }
-        Kind::Text(text) => Ok(Value::Text(text.clone())),
+        Kind::Text(text) => Ok(spoken(text).unwrap_or_else(|| Value::Text(text.clone()))),
         Kind::Ellipsis => Ok(Value::Text("…".into())),
         Kind::ForAll(inner, name, domain) => {
             // The parameter's own name says nothing.
@@ -505,10 +510,16 @@ fn bracket(open: char, close: char, nodes: &[Node], budget: &mut Budget) -> Resu
     }
     let values = items(nodes, budget)?;
     match (open, close) {
+        // `[x=1, y=2]`: names tell the values apart, the brackets only hold them.
+        ('[', ']') if values.len() > 1 && values.iter().all(is_named) => Ok(Value::List(values)),
         ('[', ']') => Ok(Value::Square(values)),
         ('(', ')') | ('⟨', '⟩') => Ok(Value::Tuple(values)),
         _ => Err(Stop::Unknown),
     }
+}
+
+fn is_named(value: &Value) -> bool {
+    matches!(value, Value::Equation(equation) if equation.name.is_some() && !equation.negated)
 }
 
 /// The end of an interval; infinite ends must lie on their own side.

@@ -2,12 +2,14 @@
 //! answers are made of. Knows the syntax tree; does not compare.
 
 mod calculus;
+mod calendar;
 mod circular;
 mod evaluate;
 mod fraction;
 mod functions;
 mod matrix;
 mod number;
+mod number_words;
 mod poly;
 mod power;
 mod reals;
@@ -16,13 +18,17 @@ mod scalar;
 mod signs;
 mod substitute;
 mod units;
+mod vectors;
 
+pub(super) use calendar::{date, seconds};
 pub(super) use evaluate::{as_reals, bare, evaluate};
 pub(super) use fraction::Fraction;
 pub(super) use number::{is_negative, whole};
+pub(super) use number_words::{spoken, word_number};
 pub(super) use poly::{Atom, Base, Poly};
 pub(super) use reals::Reals;
-pub(super) use units::{Unit, word_number};
+pub(super) use units::Unit;
+pub(super) use vectors::components;
 
 use smol_str::SmolStr;
 
@@ -64,7 +70,7 @@ pub(crate) enum Value {
     Ratio(Vec<Fraction>),
     /// Hours, minutes and maybe seconds as written.
     Clock(Vec<u32>),
-    /// Year, month, day as written.
+    /// Year, month, day as written; 0 where one is not said.
     Date([u32; 3]),
     /// Residue and modulus, with what is congruent.
     Congruence(Fraction, Fraction, Fraction),

@@ -114,6 +114,14 @@ pub(super) fn chain(
     if relations.iter().all(|r| matches!(r, Equal | Approximately)) {
         return equation(first, last, sides, relations, budget);
     }
+    // The same said twice: it has a value where both sides agree.
+    if let ([Relation::Other("iff")], [left, right]) = (relations, sides) {
+        let (left, right) = (evaluate(left, budget)?, evaluate(right, budget)?);
+        return match (as_reals(&left, budget)?, as_reals(&right, budget)?) {
+            (Some((a, _)), Some((b, _))) if a.same(&b, budget)? => Ok(left),
+            _ => Err(Stop::Unknown),
+        };
+    }
     if let ([Relation::In], [left, right]) = (relations, sides) {
         let name = label(left).ok_or(Stop::Unknown)?;
         let value = evaluate(right, budget)?;
@@ -355,6 +363,11 @@ pub(super) fn label(node: &Node) -> Option<String> {
             items.map(|items| format!("({})", items.join(",")))
         }
         Kind::Group(inner) => label(inner),
+        // `A \cap B`, a set made of sets that have names only.
+        Kind::SetOp(operator, left, right) => {
+            let (left, right) = (label(left)?, label(right)?);
+            Some(format!("{left} {operator} {right}"))
+        }
         Kind::Ratio(terms) => {
             let terms: Option<Vec<String>> = terms.iter().map(label).collect();
             terms.map(|terms| terms.join(":"))

@@ -7,6 +7,7 @@ use super::fraction::Fraction;
 use super::functions;
 use super::matrix::{determinant, matrix};
 use super::number;
+use super::vectors;
 use crate::answer::budget::{Budget, Stop};
 use crate::answer::latex::{Big, Kind, Node, Relation};
 
@@ -206,6 +207,10 @@ fn symbol(name: &str, mut bound: Bindings<'_>) -> Fraction {
             Vec::new(),
         )),
         "i" => Fraction::atom(super::poly::Atom::Imaginary),
+        // Unit vectors under any decoration.
+        _ if vectors::axis_of_name(name).is_some() => {
+            Fraction::symbol(vectors::axis_of_name(name).unwrap_or(name))
+        }
         _ => Fraction::symbol(name),
     }
 }

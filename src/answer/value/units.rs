@@ -1,12 +1,14 @@
-//! Units of quantities with their conversions, and number words.
+//! Units of quantities with their conversions.
 
 use std::collections::BTreeMap;
 
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
+use super::calendar::Half;
+
 /// A product of powers of base units, and how many of them one is.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Unit {
     /// Base units (or words that are their own unit) with their powers.
     pub(crate) dimensions: BTreeMap<String, i32>,
@@ -14,38 +16,256 @@ pub(crate) struct Unit {
     pub(crate) scale: RBig,
 }
 
-/// Base unit and size of a known unit as numerator and denominator.
-fn known(word: &str) -> Option<(&'static str, u32, u32)> {
+/// A unit as powers of base units, and how many of them it is: numerator, denominator and a power
+/// of ten.
+type Size = (&'static [(&'static str, i32)], u64, u64, i32);
+
+const LENGTH: &[(&str, i32)] = &[("m", 1)];
+const AREA: &[(&str, i32)] = &[("m", 2)];
+const VOLUME: &[(&str, i32)] = &[("m", 3)];
+const MASS: &[(&str, i32)] = &[("g", 1)];
+const TIME: &[(&str, i32)] = &[("s", 1)];
+const MONTHS: &[(&str, i32)] = &[("month", 1)];
+const SPEED: &[(&str, i32)] = &[("m", 1), ("s", -1)];
+const FORCE: &[(&str, i32)] = &[("g", 1), ("m", 1), ("s", -2)];
+const PRESSURE: &[(&str, i32)] = &[("g", 1), ("m", -1), ("s", -2)];
+const ENERGY: &[(&str, i32)] = &[("g", 1), ("m", 2), ("s", -2)];
+const POWER: &[(&str, i32)] = &[("g", 1), ("m", 2), ("s", -3)];
+const CALORIES: &[(&str, i32)] = &[("cal", 1)];
+const GALLONS: &[(&str, i32)] = &[("gal", 1)];
+const VOLTAGE: &[(&str, i32)] = &[("g", 1), ("m", 2), ("s", -3), ("A", -1)];
+const CHARGE: &[(&str, i32)] = &[("A", 1), ("s", 1)];
+const FREQUENCY: &[(&str, i32)] = &[("s", -1)];
+const DOLLARS: &[(&str, i32)] = &[("$", 1)];
+const EUROS: &[(&str, i32)] = &[("€", 1)];
+const POUNDS: &[(&str, i32)] = &[("£", 1)];
+const YUAN: &[(&str, i32)] = &[("¥", 1)];
+const RUPEES: &[(&str, i32)] = &[("₹", 1)];
+const ANGLE: &[(&str, i32)] = &[("rad", 1)];
+
+/// A unit by its symbol, whose case tells `m` from `M`.
+fn symbol(word: &str) -> Option<Size> {
     Some(match word {
-        "mm" | "millimeter" | "millimetre" => ("m", 1, 1000),
-        "cm" | "centimeter" | "centimetre" => ("m", 1, 100),
-        "dm" | "decimeter" | "decimetre" => ("m", 1, 10),
-        "m" | "meter" | "metre" => ("m", 1, 1),
-        "km" | "kilometer" | "kilometre" => ("m", 1000, 1),
-        "in" | "inch" | "inche" => ("ft", 1, 12),
-        "ft" | "foot" | "feet" => ("ft", 1, 1),
-        "yd" | "yard" => ("ft", 3, 1),
-        "mi" | "mile" => ("ft", 5280, 1),
-        "mg" | "milligram" => ("g", 1, 1000),
-        "g" | "gram" => ("g", 1, 1),
-        "kg" | "kilogram" => ("g", 1000, 1),
-        "oz" | "ounce" => ("oz", 1, 1),
-        "lb" | "pound" => ("oz", 16, 1),
-        "s" | "sec" | "second" => ("s", 1, 1),
-        "min" | "minute" => ("s", 60, 1),
-        "h" | "hr" | "hour" => ("s", 3600, 1),
-        "day" => ("s", 86_400, 1),
-        "week" => ("s", 604_800, 1),
-        "ml" | "mL" | "milliliter" | "millilitre" => ("L", 1, 1000),
-        "l" | "L" | "liter" | "litre" => ("L", 1, 1),
-        "$" | "dollar" | "usd" => ("$", 1, 1),
-        "¢" | "cent" => ("$", 1, 100),
-        "€" | "euro" => ("€", 1, 1),
-        "£" => ("£", 1, 1),
-        "¥" | "yuan" | "元" => ("¥", 1, 1),
-        "unit" => ("unit", 1, 1),
+        "m" => (LENGTH, 1, 1, 0),
+        "g" => (MASS, 1, 1, 0),
+        "t" => (MASS, 1, 1, 6),
+        "s" => (TIME, 1, 1, 0),
+        "h" => (TIME, 3600, 1, 0),
+        "d" => (TIME, 86_400, 1, 0),
+        "l" | "L" | "ℓ" => (VOLUME, 1, 1, -3),
+        "cc" => (VOLUME, 1, 1, -6),
+        "N" => (FORCE, 1, 1, 3),
+        "J" => (ENERGY, 1, 1, 3),
+        "W" => (POWER, 1, 1, 3),
+        "Pa" => (PRESSURE, 1, 1, 3),
+        "V" => (VOLTAGE, 1, 1, 3),
+        "A" => (&[("A", 1)], 1, 1, 0),
+        "C" => (CHARGE, 1, 1, 0),
+        "Hz" => (FREQUENCY, 1, 1, 0),
+        "K" => (&[("K", 1)], 1, 1, 0),
+        "eV" => (ENERGY, 1_602_176_634, 1, -25),
+        "Wh" => (ENERGY, 36, 1, 5),
+        "ha" => (AREA, 1, 1, 4),
+        "mol" => (&[("mol", 1)], 1, 1, 0),
+        "cal" => (CALORIES, 1, 1, 0),
+        "$" => (DOLLARS, 1, 1, 0),
+        "¢" => (DOLLARS, 1, 1, -2),
+        "€" => (EUROS, 1, 1, 0),
+        "£" => (POUNDS, 1, 1, 0),
+        "¥" | "￥" | "元" => (YUAN, 1, 1, 0),
+        "₹" => (RUPEES, 1, 1, 0),
         _ => return None,
     })
+}
+
+/// A unit by its name in small letters and the singular.
+fn named(word: &str) -> Option<Size> {
+    Some(match word {
+        "meter" | "metre" | "米" => (LENGTH, 1, 1, 0),
+        "厘米" => (LENGTH, 1, 1, -2),
+        "千米" | "公里" => (LENGTH, 1, 1, 3),
+        "in" | "inch" | "inche" => (LENGTH, 254, 1, -4),
+        "ft" | "foot" | "feet" => (LENGTH, 3048, 1, -4),
+        "yd" | "yard" => (LENGTH, 9144, 1, -4),
+        "mi" | "mile" => (LENGTH, 1_609_344, 1, -3),
+        "gram" | "gramme" => (MASS, 1, 1, 0),
+        "千克" | "公斤" => (MASS, 1, 1, 3),
+        "tonne" => (MASS, 1, 1, 6),
+        "oz" | "ounce" => (MASS, 45_359_237, 16, -5),
+        "lb" | "pound" => (MASS, 45_359_237, 1, -5),
+        "sec" | "second" | "秒" => (TIME, 1, 1, 0),
+        "min" | "minute" | "分钟" => (TIME, 60, 1, 0),
+        "hr" | "hour" | "小时" => (TIME, 3600, 1, 0),
+        "day" | "天" => (TIME, 86_400, 1, 0),
+        "week" | "wk" => (TIME, 604_800, 1, 0),
+        "fortnight" => (TIME, 1_209_600, 1, 0),
+        "month" => (MONTHS, 1, 1, 0),
+        "year" | "yr" => (MONTHS, 12, 1, 0),
+        "decade" => (MONTHS, 120, 1, 0),
+        "century" | "centurie" => (MONTHS, 1200, 1, 0),
+        "liter" | "litre" => (VOLUME, 1, 1, -3),
+        "gal" | "gallon" => (GALLONS, 1, 1, 0),
+        "qt" | "quart" => (GALLONS, 1, 4, 0),
+        "pt" | "pint" => (GALLONS, 1, 8, 0),
+        "cup" => (GALLONS, 1, 16, 0),
+        "tbsp" | "tablespoon" => (GALLONS, 1, 256, 0),
+        "tsp" | "teaspoon" => (GALLONS, 1, 768, 0),
+        "acre" => (AREA, 40_468_564_224, 1, -7),
+        "hectare" => (AREA, 1, 1, 4),
+        "knot" => (SPEED, 1852, 3600, 0),
+        "mph" => (SPEED, 1_609_344, 3600, -3),
+        "kph" | "kmh" | "kmph" => (SPEED, 1000, 3600, 0),
+        "mps" => (SPEED, 1, 1, 0),
+        "newton" => (FORCE, 1, 1, 3),
+        "joule" => (ENERGY, 1, 1, 3),
+        "watt" => (POWER, 1, 1, 3),
+        "pascal" => (PRESSURE, 1, 1, 3),
+        "bar" => (PRESSURE, 1, 1, 8),
+        "atm" | "atmosphere" => (PRESSURE, 101_325, 1, 3),
+        "volt" => (VOLTAGE, 1, 1, 3),
+        "ampere" | "amp" => (&[("A", 1)], 1, 1, 0),
+        "coulomb" => (CHARGE, 1, 1, 0),
+        "hertz" => (FREQUENCY, 1, 1, 0),
+        "kelvin" => (&[("K", 1)], 1, 1, 0),
+        "mole" => (&[("mol", 1)], 1, 1, 0),
+        "calorie" => (CALORIES, 1, 1, 0),
+        "erg" => (ENERGY, 1, 1, -4),
+        "dollar" | "usd" | "buck" => (DOLLARS, 1, 1, 0),
+        "cent" => (DOLLARS, 1, 1, -2),
+        "euro" | "eur" => (EUROS, 1, 1, 0),
+        "gbp" => (POUNDS, 1, 1, 0),
+        "yuan" | "rmb" | "cny" => (YUAN, 1, 1, 0),
+        "rupee" | "inr" | "rs" => (RUPEES, 1, 1, 0),
+        "rad" | "radian" => (ANGLE, 1, 1, 0),
+        "unit" => (&[("unit", 1)], 1, 1, 0),
+        _ => return None,
+    })
+}
+
+/// Prefixes of symbols as powers of ten.
+const SYMBOL_PREFIXES: &[(&str, i32)] = &[
+    ("da", 1),
+    ("T", 12),
+    ("G", 9),
+    ("M", 6),
+    ("k", 3),
+    ("h", 2),
+    ("d", -1),
+    ("c", -2),
+    ("m", -3),
+    ("µ", -6),
+    ("μ", -6),
+    ("u", -6),
+    ("n", -9),
+    ("p", -12),
+];
+
+/// Prefixes of names as powers of ten.
+const NAME_PREFIXES: &[(&str, i32)] = &[
+    ("tera", 12),
+    ("giga", 9),
+    ("mega", 6),
+    ("kilo", 3),
+    ("hecto", 2),
+    ("deci", -1),
+    ("centi", -2),
+    ("milli", -3),
+    ("micro", -6),
+    ("nano", -9),
+    ("pico", -12),
+];
+
+/// Units that take prefixes.
+fn is_metric(word: &str) -> bool {
+    matches!(
+        word,
+        "m" | "g"
+            | "s"
+            | "l"
+            | "L"
+            | "N"
+            | "J"
+            | "W"
+            | "Pa"
+            | "V"
+            | "A"
+            | "C"
+            | "Hz"
+            | "eV"
+            | "Wh"
+            | "mol"
+            | "cal"
+            | "K"
+            | "t"
+            | "meter"
+            | "metre"
+            | "gram"
+            | "gramme"
+            | "second"
+            | "liter"
+            | "litre"
+            | "newton"
+            | "joule"
+            | "watt"
+            | "pascal"
+            | "volt"
+            | "ampere"
+            | "amp"
+            | "hertz"
+            | "mole"
+            | "calorie"
+            | "coulomb"
+            | "tonne"
+    )
+}
+
+/// What a word says as a unit: as a symbol, as a name in any case, with a prefix.
+fn known(word: &str) -> Option<(&'static [(&'static str, i32)], RBig)> {
+    let folded = fold(word);
+    let word = word.trim_matches('.');
+    if matches!(folded.as_str(), "am" | "pm") {
+        return None;
+    }
+    let sized = |(base, numerator, denominator, tens): Size, more: i32| {
+        let power = |tens: i32| UBig::from(10u8).pow(tens.unsigned_abs() as usize);
+        let tens = tens + more;
+        let ratio = RBig::from_parts(IBig::from(numerator), UBig::from(denominator));
+        let scale = if tens < 0 {
+            ratio / RBig::from(power(tens))
+        } else {
+            ratio * RBig::from(power(tens))
+        };
+        (base, scale)
+    };
+    if let Some(size) = symbol(word).or_else(|| named(&folded)) {
+        return Some(sized(size, 0));
+    }
+    // Micro and milli are told from mega by case alone.
+    for (prefix, tens) in SYMBOL_PREFIXES {
+        if let Some(rest) = word.strip_prefix(prefix)
+            && is_metric(rest)
+            && let Some(size) = symbol(rest)
+        {
+            return Some(sized(size, *tens));
+        }
+    }
+    for (prefix, tens) in NAME_PREFIXES {
+        if let Some(rest) = folded.strip_prefix(prefix)
+            && is_metric(rest)
+            && let Some(size) = named(rest)
+        {
+            return Some(sized(size, *tens));
+        }
+    }
+    // `KG`, `Cm`, `KM`: symbols in careless case, where no other unit is written so.
+    match folded.as_str() {
+        "kg" => Some(sized((MASS, 1, 1, 3), 0)),
+        "km" => Some(sized((LENGTH, 1, 1, 3), 0)),
+        "cm" => Some(sized((LENGTH, 1, 1, -2), 0)),
+        "ml" => Some(sized((VOLUME, 1, 1, -6), 0)),
+        "kwh" => Some(sized((ENERGY, 36, 1, 8), 0)),
+        _ => None,
+    }
 }
 
 /// Words that change a number's meaning, so that what holds them is no unit.
@@ -119,7 +339,8 @@ impl Unit {
         let spaced = text.replace('/', " per ").replace(['(', ')', ','], " ");
         let mut sign = 1;
         let mut next_power = 1;
-        let mut last: Option<(String, RBig, i32)> = None;
+        let mut in_degrees = false;
+        let mut last: Option<(String, i32)> = None;
         for word in spaced.split_whitespace() {
             let (word, power) = match word.split_once('^') {
                 Some((word, power)) => (word, power.parse::<i32>().unwrap_or(1).clamp(-9, 9)),
@@ -132,33 +353,49 @@ impl Unit {
                 "square" | "sq" => next_power = 2,
                 "cubic" | "cu" => next_power = 3,
                 "squared" | "cubed" => {
-                    if let Some((name, scale, times)) = last.take() {
-                        let more = if folded == "squared" { 1 } else { 2 };
-                        unit.times(&name, &scale, times * more);
+                    if let Some((word, times)) = last.take() {
+                        let more = times * if folded == "squared" { 1 } else { 2 };
+                        match known(&word) {
+                            Some((base, scale)) => {
+                                unit.scaled(&scale, more);
+                                for (name, times) in base {
+                                    unit.times(name, more * times);
+                                }
+                            }
+                            None => unit.times(&fold(&word), more),
+                        }
                     }
                 }
-                "mph" => {
-                    unit.times("ft", &RBig::from(5280u32), 1);
-                    unit.times("s", &RBig::from(3600u32), -1);
-                }
-                "kph" => {
-                    unit.times("m", &RBig::from(1000u32), 1);
-                    unit.times("s", &RBig::from(3600u32), -1);
-                }
+                // `degrees Celsius` is one unit with °C.
+                "degree" => in_degrees = true,
                 _ => {
+                    let joined = format!("degree-{word}");
+                    let word = if std::mem::take(&mut in_degrees) {
+                        joined.as_str()
+                    } else {
+                        word
+                    };
+                    let folded = fold(word);
                     let power = power * next_power * sign;
                     next_power = 1;
-                    let (name, scale) = match known(&folded) {
-                        Some((name, numerator, denominator)) => (
-                            name.to_owned(),
-                            RBig::from_parts(IBig::from(numerator), UBig::from(denominator)),
-                        ),
-                        None => (folded.clone(), RBig::ONE),
-                    };
-                    unit.times(&name, &scale, power);
-                    last = Some((name, scale, power));
+                    match known(word) {
+                        Some((base, scale)) => {
+                            unit.scaled(&scale, power);
+                            for (name, times) in base {
+                                unit.times(name, power * times);
+                            }
+                            last = Some((word.to_owned(), power));
+                        }
+                        None => {
+                            unit.times(&folded, power);
+                            last = Some((word.to_owned(), power));
+                        }
+                    }
                 }
             }
+        }
+        if in_degrees {
+            unit.times("degree", sign);
         }
         Some(unit)
     }
@@ -169,6 +406,21 @@ impl Unit {
         same.then(|| &self.scale / &other.scale)
     }
 
+    /// The half of the day, where it is `a.m.` or `p.m.`.
+    pub(crate) fn half_of_day(&self) -> Option<Half> {
+        let mut names = self.dimensions.keys();
+        match (names.next().map(String::as_str), names.next()) {
+            (Some("am"), None) => Some(Half::Morning),
+            (Some("pm"), None) => Some(Half::Afternoon),
+            _ => None,
+        }
+    }
+
+    /// Whether it is the radian.
+    pub(crate) fn is_radian(&self) -> bool {
+        self.dimensions.len() == 1 && self.dimensions.get("rad") == Some(&1)
+    }
+
     /// Whether it is one of degrees, such as °F.
     pub(crate) fn is_temperature(&self) -> bool {
         self.dimensions
@@ -177,12 +429,15 @@ impl Unit {
             && !self.dimensions.is_empty()
     }
 
-    fn times(&mut self, name: &str, scale: &RBig, power: i32) {
+    fn times(&mut self, name: &str, power: i32) {
         let total = self.dimensions.entry(name.to_owned()).or_insert(0);
         *total += power;
         if *total == 0 {
             self.dimensions.remove(name);
         }
+    }
+
+    fn scaled(&mut self, scale: &RBig, power: i32) {
         for _ in 0..power.unsigned_abs().min(27) {
             if power > 0 {
                 self.scale *= scale;
@@ -206,86 +461,14 @@ fn fold(word: &str) -> String {
         return word;
     }
     let lower = word.to_lowercase();
-    if lower == "feet" {
-        return "foot".into();
+    match lower.as_str() {
+        "feet" => return "foot".into(),
+        "degree-celsius" | "degree-centigrade" => return "degree-c".into(),
+        "degree-fahrenheit" => return "degree-f".into(),
+        _ => {}
     }
     match lower.strip_suffix('s') {
         Some(singular) if !lower.ends_with("ss") && singular.len() > 2 => singular.into(),
         _ => lower,
     }
-}
-
-/// The number that words such as `one thousand six hundred twenty-five` spell.
-pub(crate) fn word_number(text: &str) -> Option<i64> {
-    let mut total: i64 = 0;
-    let mut group: i64 = 0;
-    let mut any = false;
-    let mut room = i64::MAX; // what the next word must stay below within its group
-    let lower = text.to_lowercase();
-    let words = lower
-        .split(|c: char| c.is_whitespace() || c == '-')
-        .filter(|word| !word.is_empty());
-    for word in words {
-        if word == "and" && any {
-            continue;
-        }
-        let (value, is_unit) = match word {
-            "zero" => (0, true),
-            "one" => (1, true),
-            "two" => (2, true),
-            "three" => (3, true),
-            "four" => (4, true),
-            "five" => (5, true),
-            "six" => (6, true),
-            "seven" => (7, true),
-            "eight" => (8, true),
-            "nine" => (9, true),
-            "ten" => (10, true),
-            "eleven" => (11, true),
-            "twelve" => (12, true),
-            "thirteen" => (13, true),
-            "fourteen" => (14, true),
-            "fifteen" => (15, true),
-            "sixteen" => (16, true),
-            "seventeen" => (17, true),
-            "eighteen" => (18, true),
-            "nineteen" => (19, true),
-            "twenty" => (20, true),
-            "thirty" => (30, true),
-            "forty" => (40, true),
-            "fifty" => (50, true),
-            "sixty" => (60, true),
-            "seventy" => (70, true),
-            "eighty" => (80, true),
-            "ninety" => (90, true),
-            "hundred" => (100, false),
-            "thousand" => (1000, false),
-            "million" => (1_000_000, false),
-            "billion" => (1_000_000_000, false),
-            _ => return None,
-        };
-        if is_unit {
-            if value >= room || value == 0 && any {
-                return None;
-            }
-            group = group.checked_add(value)?;
-            // After `twenty` only `one` to `nine`, after those only `hundred` and above.
-            room = if value >= 20 { 10 } else { 1 };
-        } else if value == 100 {
-            if !any || group == 0 || group > 99 {
-                return None;
-            }
-            group = group.checked_mul(100)?;
-            room = 100;
-        } else {
-            if !any || group == 0 || total % (value * 1000) != 0 && total != 0 {
-                return None;
-            }
-            total = total.checked_add(group.checked_mul(value)?)?;
-            group = 0;
-            room = 1000;
-        }
-        any = true;
-    }
-    if any { total.checked_add(group) } else { None }
 }

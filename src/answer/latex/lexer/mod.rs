@@ -186,6 +186,14 @@ impl<'a> Lexer<'a> {
     }
 
     fn letters(&mut self) {
+        if self.hexadecimal() {
+            return;
+        }
+        if let Some(len) = self.half_of_day() {
+            let word = &self.text[self.at..self.at + len];
+            self.push(Tok::Word(word.into()), self.at + len);
+            return;
+        }
         let run: &str = {
             let rest = self.rest();
             let end = rest
@@ -238,6 +246,21 @@ impl<'a> Lexer<'a> {
                 }
             }
         }
+    }
+
+    /// The length of `a.m.` or `p.m.` behind a number.
+    fn half_of_day(&self) -> Option<usize> {
+        let rest = self.rest().as_bytes();
+        let is = |at: usize, options: &[u8]| rest.get(at).is_some_and(|b| options.contains(b));
+        let fits = is(0, b"aApP") && is(1, b".") && is(2, b"mM");
+        let behind_number = matches!(
+            self.out.last(),
+            Some(Token {
+                tok: Tok::Number(_),
+                ..
+            })
+        );
+        (fits && behind_number).then(|| if is(3, b".") { 4 } else { 3 })
     }
 
     fn backslash(&mut self, budget: &mut Budget, nested: u32) -> Result<(), Stop> {
@@ -418,18 +441,25 @@ impl<'a> Lexer<'a> {
     /// Whether upright letters that also name a function or relation are a unit where they stand:
     /// `12 \mathrm{~min}`, `\mathrm{ft}/\mathrm{sec}`, `3 \text{ in}`.
     fn is_unit(&self, name: &str, end: usize) -> bool {
-        if !matches!(name, "min" | "sec" | "in" | "deg") {
+        if !matches!(name, "min" | "sec" | "in" | "deg" | "times") {
             return false;
         }
         let last = self.out.last().map(|token| &token.tok);
         if matches!(last, Some(Tok::Text(_) | Tok::Symbol('/'))) {
             return true;
         }
-        let behind_quantity = matches!(last, Some(Tok::Number(_) | Tok::Symbol('}' | ')')))
+        let behind_quantity = matches!(last, Some(Tok::Number(_) | Tok::Symbol('}' | ')' | '(')))
             || matches!(last, Some(Tok::Command(name)) if name == "pi");
         let next = self.text[end..].trim_start_matches([' ', '~']);
+        let next = next.trim_end_matches(['$', '.']);
+        // `14 \text{ times}` counts; with a number behind it multiplies.
+        if name == "times" {
+            return behind_quantity && (next.is_empty() || next.starts_with(')'));
+        }
         let applied = next
             .starts_with(|c: char| c.is_alphanumeric() || matches!(c, '(' | '\\' | '{'))
+            && !next.starts_with("\\text")
+            && !next.starts_with("\\mathrm")
             && !next.starts_with("\\)")
             && !next.starts_with("\\]");
         behind_quantity && !applied && (name == "in" || !next.starts_with(['^', '_']))

@@ -14,6 +14,9 @@ impl Lexer<'_> {
                 .count()
         };
         let mut at = start;
+        if self.hexadecimal() {
+            return;
+        }
         let n = digits(at);
         // `\frac12` takes one digit for each part.
         let is_frac = |back: usize| {
@@ -60,7 +63,11 @@ impl Lexer<'_> {
         if text[at..].starts_with('.') {
             let n = digits(at + 1);
             let after = &text[at + 1 + n..];
-            let repeat = repeating(after);
+            let repeat = repeating(after).or_else(|| {
+                // `0.1(6)` is a product unless it is all there is.
+                let alone = start == 0 || n == 0;
+                bracketed(after).filter(|(_, len)| n == 0 || alone && after.len() == *len)
+            });
             // `3./2`: a point that only ends its number.
             if n == 0 && after.starts_with(['/', '*', '^']) {
                 at += 1;
@@ -70,6 +77,13 @@ impl Lexer<'_> {
                 if let Some((digits, len)) = repeat {
                     literal.repeat = digits;
                     at += len;
+                } else if let Some((repeat, len)) =
+                    endless(&literal.fraction, text.get(at..).unwrap_or(""))
+                {
+                    literal.repeat = repeat;
+                    at += len;
+                } else {
+                    at += overlined(&mut literal, text.get(at..).unwrap_or(""));
                 }
             }
         }
@@ -81,6 +95,23 @@ impl Lexer<'_> {
             at += len;
         }
         self.push(Tok::Number(literal), at);
+    }
+
+    /// Digits above 9 before a base above 10: `2A_{16}`, one name in capital letters.
+    pub(super) fn hexadecimal(&mut self) -> bool {
+        let rest = self.rest();
+        let run = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
+        let figures = &rest[..run];
+        let tail = &rest[run..];
+        let based = ["_{16}", "_16", "_{12}", "_12", "_{11}", "_11"]
+            .iter()
+            .any(|base| tail.starts_with(base));
+        if !based || !figures.bytes().any(|b| b.is_ascii_alphabetic()) {
+            return false;
+        }
+        let name = figures.to_ascii_uppercase();
+        self.push(Tok::Name(name.into()), self.at + run);
+        true
     }
 
     /// Digits of the groups of three behind `separator`, and where they end.
@@ -142,27 +173,91 @@ impl Separator {
     }
 }
 
-/// The digits under a bar or dots, and the length of what was read.
+/// The digits under a bar or between dots, and the length of what was read.
 fn repeating(rest: &str) -> Option<(String, usize)> {
     for command in ["\\overline", "\\bar", "\\dot"] {
-        if let Some(tail) = rest.strip_prefix(command) {
-            let (digits, len) = match tail.strip_prefix('{') {
-                Some(tail) => {
-                    let close = tail.find('}')?;
-                    (&tail[..close], command.len() + close + 2)
-                }
-                None => {
-                    let digit = tail.get(..1)?;
-                    (digit, command.len() + 1)
-                }
-            };
-            if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-                return None;
+        let Some(tail) = rest.strip_prefix(command) else {
+            continue;
+        };
+        let (mut digits, mut len) = marked(tail)?;
+        len += command.len();
+        if command == "\\dot" {
+            // `0.\dot{1}4285\dot{7}`: dots over the first and the last digit.
+            let between = rest[len..].bytes().take_while(u8::is_ascii_digit).count();
+            let last = rest[len + between..].strip_prefix(command).and_then(marked);
+            if let Some((last, more)) = last {
+                digits.push_str(&rest[len..len + between]);
+                digits.push_str(&last);
+                len += between + command.len() + more;
             }
-            return Some((digits.to_owned(), len));
         }
+        return Some((digits, len));
     }
     None
+}
+
+/// Digits in braces, or one digit, and their length.
+fn marked(tail: &str) -> Option<(String, usize)> {
+    let (digits, len) = match tail.strip_prefix('{') {
+        Some(tail) => {
+            let close = tail.find('}')?;
+            (&tail[..close], close + 2)
+        }
+        None => (tail.get(..1)?, 1),
+    };
+    let fits = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    fits.then(|| (digits.to_owned(), len))
+}
+
+/// The digits in `(3)`, and its length.
+fn bracketed(rest: &str) -> Option<(String, usize)> {
+    let tail = rest.strip_prefix('(')?;
+    let close = tail.find(')')?;
+    let digits = &tail[..close];
+    let fits = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    fits.then(|| (digits.to_owned(), close + 2))
+}
+
+/// Digits that stand three times or more before dots, as in `0.1666...`, repeat; fewer are only a
+/// beginning.
+fn endless(fraction: &str, rest: &str) -> Option<(String, usize)> {
+    let spaces = rest.len() - rest.trim_start_matches(' ').len();
+    let dots = ["...", "…", "\\ldots", "\\dots", "\\cdots"];
+    let mark = dots
+        .iter()
+        .find(|mark| rest[spaces..].starts_with(**mark))?;
+    let bytes = fraction.as_bytes();
+    (1..=bytes.len() / 3).find_map(|period| {
+        let tail = &bytes[bytes.len() - 3 * period..];
+        let block = &tail[..period];
+        let thrice = tail[period..2 * period] == *block && tail[2 * period..] == *block;
+        thrice.then(|| {
+            (
+                fraction[fraction.len() - period..].to_owned(),
+                spaces + mark.len(),
+            )
+        })
+    })
+}
+
+/// Digits with a line over each, as combining characters: the last one read is the first. Moves
+/// them to the repeating part and gives the length of what was read.
+fn overlined(literal: &mut Literal, rest: &str) -> usize {
+    const LINE: char = '\u{305}';
+    let Some(mut tail) = rest.strip_prefix(LINE) else {
+        return 0;
+    };
+    literal.repeat.extend(literal.fraction.pop());
+    loop {
+        let mut chars = tail.chars();
+        match (chars.next(), chars.next()) {
+            (Some(digit), Some(LINE)) if digit.is_ascii_digit() => {
+                literal.repeat.push(digit);
+                tail = chars.as_str();
+            }
+            _ => return rest.len() - tail.len(),
+        }
+    }
 }
 
 /// A power of ten behind `e` or `E`, and its length.

@@ -10,6 +10,7 @@ use smol_str::SmolStr;
 
 use super::lexer::{Tok, Token};
 use super::tree::{Kind, Node, Relation, Span};
+use super::words::relation;
 use crate::answer::budget::{Budget, Stop};
 
 /// Binding powers, from the loosest to the tightest.
@@ -59,10 +60,21 @@ pub(crate) fn tree(tokens: &[Token], budget: &mut Budget) -> Result<Node, Stop> 
             return Ok(Node::new(kind, span));
         }
     }
-    match budget.attempt(|budget| parse(tokens, budget))? {
-        Some(node) => Ok(node),
-        None => whole::fallback(tokens),
+    if let Some(colon) = whole::restatement(tokens) {
+        let left = parse(&tokens[..colon], budget)?;
+        let right = parse(&tokens[colon + 1..], budget)?;
+        let same = vec![Relation::Other("iff")];
+        return Ok(collect(vec![left, right], |sides| Kind::Chain(sides, same)));
     }
+    if let Some(node) = budget.attempt(|budget| parse(tokens, budget))? {
+        return Ok(node);
+    }
+    if let Some(start) = whole::introduction(tokens) {
+        let mut node = parse(&tokens[start..], budget)?;
+        node.span.start = tokens[0].span.start;
+        return Ok(node);
+    }
+    whole::fallback(tokens)
 }
 
 /// The tree of tokens that are one expression.
@@ -125,6 +137,13 @@ impl<'t> Parser<'t, '_> {
             .map_or(0..0, |token| token.span.clone())
     }
 
+    /// From a token to the last one read.
+    fn span_from(&self, start: usize) -> Span {
+        let from = self.tokens.get(start).map_or(0, |token| token.span.start);
+        let read = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
+        from..read.map_or(from, |token| token.span.end)
+    }
+
     fn is_symbol(&self, symbol: char) -> bool {
         matches!(self.peek(), Some(Tok::Symbol(c)) if *c == symbol)
     }
@@ -159,7 +178,9 @@ impl<'t> Parser<'t, '_> {
 
     fn expression(&mut self, least: u8) -> Parsed {
         self.budget.enter()?;
+        let start = self.at;
         let mut left = self.prefix()?;
+        left.span = self.span_from(start);
         loop {
             self.budget.spend(1)?;
             let Some(infix) = self.infix() else { break };
@@ -174,6 +195,7 @@ impl<'t> Parser<'t, '_> {
                 }
             }
             left = self.apply(left, infix)?;
+            left.span = self.span_from(start);
         }
         self.budget.leave();
         Ok(left)
@@ -195,6 +217,9 @@ impl<'t> Parser<'t, '_> {
                 '/' => Infix::Over,
                 '^' | '_' | '!' | '\'' => Infix::Postfix,
                 '[' if self.reversed => return None,
+                '(' if matches!(self.peek_at(1), Some(Tok::Command(name)) if name == "mod") => {
+                    Infix::Congruence
+                }
                 '(' | '[' | '{' => Infix::Beside,
                 '|' if self.bars == 0 && !self.builder => Infix::Beside,
                 _ => return None,
@@ -206,17 +231,6 @@ impl<'t> Parser<'t, '_> {
                 "approx" => Infix::Relation(Relation::Approximately),
                 "in" => Infix::Relation(Relation::In),
                 "equiv" => Infix::Relation(Relation::Equivalent),
-                "to" => Infix::Relation(Relation::Other("to")),
-                "implies" => Infix::Relation(Relation::Other("implies")),
-                "iff" => Infix::Relation(Relation::Other("iff")),
-                "sim" => Infix::Relation(Relation::Other("sim")),
-                "cong" => Infix::Relation(Relation::Other("cong")),
-                "propto" => Infix::Relation(Relation::Other("propto")),
-                "parallel" => Infix::Relation(Relation::Other("parallel")),
-                "perp" => Infix::Relation(Relation::Other("perp")),
-                "notin" => Infix::Relation(Relation::Other("notin")),
-                "subset" => Infix::Relation(Relation::Other("subset")),
-                "subseteq" => Infix::Relation(Relation::Other("subseteq")),
                 "colon" if !self.builder => Infix::Ratio,
                 "cup" | "cap" | "setminus" => Infix::SetOp,
                 "pm" | "mp" => Infix::Sum,
@@ -229,7 +243,10 @@ impl<'t> Parser<'t, '_> {
                 "%" | "circ" => Infix::Postfix,
                 "}" | "rfloor" | "rceil" | "rangle" | "Vert" => return None,
                 "wedge" | "vee" => Infix::Item,
-                _ => Infix::Beside,
+                name => match relation(name) {
+                    Some(name) => Infix::Relation(Relation::Other(name)),
+                    None => Infix::Beside,
+                },
             },
             Tok::Word(word) => match word.to_ascii_lowercase().as_str() {
                 "and" | "or" => Infix::Item,
@@ -242,6 +259,7 @@ impl<'t> Parser<'t, '_> {
                 None => Infix::Unit,
             },
             Tok::Currency(_) => Infix::Unit,
+            Tok::Letter('x') if self.is_times() => Infix::Times,
             Tok::Number(_) | Tok::Letter(_) | Tok::Name(_) | Tok::Begin(_) => Infix::Beside,
             Tok::NewLine | Tok::End(_) | Tok::Unknown(_) => return None,
         })
@@ -288,8 +306,15 @@ impl<'t> Parser<'t, '_> {
             }
             Infix::Congruence => {
                 // `x \equiv a \pmod m`: the left side is a chain of one equivalence.
+                let bracket = self.eat('(');
                 self.at += 1;
-                let modulus = self.argument()?;
+                let modulus = if bracket {
+                    let modulus = self.expression(power::SUM)?;
+                    self.expect(')')?;
+                    modulus
+                } else {
+                    self.argument()?
+                };
                 let span = Self::joined(&left, &modulus);
                 match left.kind {
                     Kind::Chain(mut sides, relations)
@@ -300,7 +325,14 @@ impl<'t> Parser<'t, '_> {
                         let parts = (Box::new(left), Box::new(right), Box::new(modulus));
                         Ok(Node::new(Kind::Congruence(parts.0, parts.1, parts.2), span))
                     }
-                    _ => Err(Stop::Unknown),
+                    Kind::Chain(..) | Kind::List(_) => Err(Stop::Unknown),
+                    // `3 \pmod 7`: what is congruent went without saying.
+                    kind => {
+                        let unsaid = Node::new(Kind::Ellipsis, left.span.start..left.span.start);
+                        let right = Node::new(kind, left.span);
+                        let parts = (Box::new(unsaid), Box::new(right), Box::new(modulus));
+                        Ok(Node::new(Kind::Congruence(parts.0, parts.1, parts.2), span))
+                    }
                 }
             }
             Infix::Ratio => {
@@ -409,6 +441,26 @@ impl<'t> Parser<'t, '_> {
         };
         terms.push(right);
         Ok(Node::new(Kind::Add(terms), span))
+    }
+
+    /// Whether an `x` that stands next multiplies: `3.5 x 10^8`, `4 ft x 12 ft`.
+    fn is_times(&self) -> bool {
+        let (Some(sign), Some(next)) = (self.tokens.get(self.at), self.tokens.get(self.at + 1))
+        else {
+            return false;
+        };
+        let Tok::Number(literal) = &next.tok else {
+            return false;
+        };
+        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
+        let power_of_ten = literal.is_whole()
+            && literal.whole == "10"
+            && matches!(self.peek_at(2), Some(Tok::Symbol('^')));
+        match before.map(|token| &token.tok) {
+            Some(Tok::Number(_)) => power_of_ten && sign.spaced == next.spaced,
+            Some(Tok::Text(_) | Tok::Word(_)) => true,
+            _ => false,
+        }
     }
 
     /// Whether a list may end where the next token stands.
@@ -538,7 +590,11 @@ fn plain_name(node: &Node) -> Option<String> {
     match &node.kind {
         Kind::Symbol(name) | Kind::Text(name) => Some(name.to_string()),
         Kind::Number(literal) if literal.is_whole() => Some(literal.whole.clone()),
-        Kind::Mul(factors) => factors.iter().map(plain_name).collect(),
+        // Names with decorations of their own do not run together.
+        Kind::Mul(factors) => factors
+            .iter()
+            .map(|factor| plain_name(factor).filter(|name| !name.contains(' ')))
+            .collect(),
         _ => None,
     }
 }

@@ -6,7 +6,7 @@ use super::{Parsed, Parser, connective, plain_name, power};
 use crate::answer::budget::Stop;
 use crate::answer::latex::lexer::Tok;
 use crate::answer::latex::tree::{Kind, Literal, Node, Span};
-use crate::answer::latex::words::is_function;
+use crate::answer::latex::words::{is_function, is_symbol};
 
 impl<'t> Parser<'t, '_> {
     pub(super) fn prefix(&mut self) -> Parsed {
@@ -91,9 +91,9 @@ impl<'t> Parser<'t, '_> {
                     // Quotes around the whole.
                     let quote = *c;
                     self.at += 1;
-                    let inner = self.expression(power::ROWS)?;
+                    let inner = self.expression(power::LIST + 1)?;
                     self.expect(quote)?;
-                    Ok(inner)
+                    Ok(node(Kind::Group(Box::new(inner))))
                 }
                 '=' | '<' | '>' if self.at == 0 => {
                     // `=5`, `>5`: the left side went without saying.
@@ -384,14 +384,9 @@ impl<'t> Parser<'t, '_> {
             | "overset" | "underset" | "underbrace" | "tag" | "hline" | "to" | "implies"
             | "iff" | "forall" | "exists" | "wedge" | "vee" | "neg" | "not" => Err(Stop::Unknown),
             _ if is_function(name) => self.function(name, span),
-            // Greek letters and every other command without arguments are names.
-            _ => {
-                if self.is_symbol('{') {
-                    // An unknown command with braces: its meaning is not known.
-                    return Err(Stop::Unknown);
-                }
-                node(Kind::Symbol(name.into()))
-            }
+            _ if is_symbol(name) && !self.is_symbol('{') => node(Kind::Symbol(name.into())),
+            // An unknown command may be a relation or take arguments: its meaning is not known.
+            _ => Err(Stop::Unknown),
         }
     }
 

@@ -134,18 +134,37 @@ impl Parser<'_, '_> {
                     span,
                 ))
             }
-            Kind::Number(literal) if literal.is_whole() => {
-                let index = self.script()?;
-                match index.kind {
-                    Kind::Number(base) if base.is_whole() => {
-                        let base: u32 = base.whole.parse().map_err(|_| Stop::Unknown)?;
-                        Ok(Node::new(Kind::Based(literal.whole, base), span))
-                    }
-                    _ => Err(Stop::Unknown),
-                }
-            }
+            Kind::Number(literal) if literal.is_whole() => self.based(literal.whole, span),
+            // `(1011)_2`.
+            Kind::Group(inner) => match inner.kind {
+                Kind::Number(literal) if literal.is_whole() => self.based(literal.whole, span),
+                _ => Err(Stop::Unknown),
+            },
             _ => Err(Stop::Unknown),
         }
+    }
+
+    /// Digits with the base that stands next, in figures or as a word.
+    fn based(&mut self, digits: String, span: Span) -> Parsed {
+        let base = match self.script()?.kind {
+            Kind::Number(base) if base.is_whole() => {
+                base.whole.parse().map_err(|_| Stop::Unknown)?
+            }
+            Kind::Text(word) => match word.as_str() {
+                "two" => 2,
+                "three" => 3,
+                "four" => 4,
+                "five" => 5,
+                "six" => 6,
+                "seven" => 7,
+                "eight" => 8,
+                "nine" => 9,
+                "ten" => 10,
+                _ => return Err(Stop::Unknown),
+            },
+            _ => return Err(Stop::Unknown),
+        };
+        Ok(Node::new(Kind::Based(digits, base), span))
     }
 
     /// A unit behind a quantity: words, their powers, and words after a slash.
@@ -167,7 +186,7 @@ impl Parser<'_, '_> {
                         self.at += 2;
                     }
                 }
-                Some(Tok::Currency(sign)) => {
+                Some(Tok::Currency(sign)) if unit.is_empty() => {
                     unit.push(*sign);
                     self.at += 1;
                 }
@@ -203,7 +222,6 @@ impl Parser<'_, '_> {
                         && !self.tokens[self.at + 1].spaced =>
                 {
                     self.at += 1;
-                    unit.push(' ');
                 }
                 Some(Tok::Command(name))
                     if name == "cdot"
@@ -211,7 +229,6 @@ impl Parser<'_, '_> {
                         && matches!(self.peek_at(1), Some(Tok::Word(_) | Tok::Text(_))) =>
                 {
                     self.at += 1;
-                    unit.push(' ');
                 }
                 _ => break,
             }

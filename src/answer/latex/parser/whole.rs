@@ -109,6 +109,51 @@ fn read_clause(tokens: &[Token], budget: &mut Budget) -> Result<Option<(char, Do
     Ok(name.zip(domain))
 }
 
+/// Where the answer begins behind words that only say that it follows: `Solution is: …`.
+pub(super) fn introduction(tokens: &[Token]) -> Option<usize> {
+    let mut at = 0;
+    let mut word = |options: &[&str]| {
+        let found = matches!(tokens.get(at).map(|token| &token.tok), Some(Tok::Word(word))
+            if options.iter().any(|option| word.eq_ignore_ascii_case(option)));
+        at += usize::from(found);
+        found
+    };
+    word(&["the"]);
+    if !word(&["solution", "solutions", "answer", "answers", "result"]) {
+        return None;
+    }
+    let verb = word(&["is", "are"]);
+    let colon = tokens.get(at).map(|token| &token.tok) == Some(&Tok::Symbol(':'));
+    at += usize::from(colon);
+    let follows = (verb || colon) && at < tokens.len();
+    follows.then_some(at)
+}
+
+/// The colon in `x < -7 : (-∞, -7)`: an inequality, and the same set as an interval.
+pub(super) fn restatement(tokens: &[Token]) -> Option<usize> {
+    let colon = tokens
+        .iter()
+        .position(|token| token.tok == Tok::Symbol(':'))?;
+    let nested = tokens[..colon].iter().any(|token| match &token.tok {
+        Tok::Symbol(c) => matches!(c, '(' | '[' | '{' | '|'),
+        Tok::Command(name) => name == "{",
+        _ => false,
+    });
+    if nested {
+        return None;
+    }
+    let inequality = tokens[..colon].iter().any(|token| match &token.tok {
+        Tok::Symbol(c) => matches!(c, '<' | '>'),
+        Tok::Command(name) => matches!(name.as_str(), "le" | "ge"),
+        _ => false,
+    });
+    let bracket = matches!(
+        tokens.get(colon + 1).map(|token| &token.tok),
+        Some(Tok::Symbol('(' | '['))
+    );
+    (inequality && bracket).then_some(colon)
+}
+
 /// What a text that is no one expression is all the same: numbers in a row, or words alone.
 pub(super) fn fallback(tokens: &[Token]) -> Result<Node, Stop> {
     numbers(tokens)

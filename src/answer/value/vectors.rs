@@ -1,0 +1,68 @@
+//! Vectors written in unit vectors: `2\mathbf{i} + 3\mathbf{j}` as components.
+
+use super::fraction::Fraction;
+use super::poly::{Atom, Monomial, Poly};
+use crate::answer::budget::{Budget, Stop};
+
+/// The one name of each unit vector.
+const AXES: [&str; 3] = ["axis i", "axis j", "axis k"];
+
+/// The unit vector that a decorated name stands for: bold, with a hat or with an arrow.
+pub(super) fn axis_of_name(name: &str) -> Option<&'static str> {
+    let (decoration, letter) = name.rsplit_once(' ')?;
+    let fits = decoration.split(' ').all(|word| {
+        matches!(
+            word,
+            "mathbf" | "hat" | "vec" | "boldsymbol" | "bm" | "widehat" | "pmb" | "overrightarrow"
+        )
+    });
+    if !fits {
+        return None;
+    }
+    match letter {
+        "i" | "imath" => Some(AXES[0]),
+        "j" | "jmath" => Some(AXES[1]),
+        "k" => Some(AXES[2]),
+        _ => None,
+    }
+}
+
+/// The components of an expression that is linear in the unit vectors, as many as asked for.
+pub(crate) fn components(
+    value: &Fraction,
+    count: usize,
+    budget: &mut Budget,
+) -> Result<Option<Vec<Fraction>>, Stop> {
+    if !(2..=3).contains(&count) {
+        return Ok(None);
+    }
+    let denominator = Fraction::from(value.denominator.clone());
+    if AXES.iter().any(|axis| denominator.depends_on(axis)) {
+        return Ok(None);
+    }
+    let mut sums = vec![Fraction::whole(0); count];
+    for (monomial, coefficient) in &value.numerator.0 {
+        let mut axis = None;
+        let mut rest = Monomial::new();
+        for (atom, exponent) in monomial {
+            let found = match atom {
+                Atom::Symbol(name) => AXES.iter().position(|axis| axis == name),
+                _ => None,
+            };
+            match found {
+                Some(index) if axis.is_none() && exponent.is_one() => axis = Some(index),
+                Some(_) => return Ok(None),
+                None => rest.push((atom.clone(), exponent.clone())),
+            }
+        }
+        let Some(sum) = axis.and_then(|index| sums.get_mut(index)) else {
+            return Ok(None);
+        };
+        let rest = Fraction::from(Poly::term(rest, coefficient.clone()));
+        if AXES.iter().any(|axis| rest.depends_on(axis)) {
+            return Ok(None);
+        }
+        *sum = sum.add(&rest.divide(&denominator, budget)?, budget)?;
+    }
+    Ok(Some(sums))
+}
