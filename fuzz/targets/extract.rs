@@ -1,5 +1,4 @@
-//! Any response is read without a panic, the same way twice, and what is read of it is an answer
-//! that equals itself.
+//! Any response is read without a panic, and what is read of it is an answer that equals itself.
 #![no_main]
 
 use dart_math::answer::Checker;
@@ -7,15 +6,22 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let response = String::from_utf8_lossy(data);
+    let mut last = None;
     for lenient in [false, true] {
         let checker = Checker::builder().lenient(lenient).build();
         let verdict = checker.grade("1", &response);
-        assert_eq!(verdict, checker.grade("1", &response), "not the same twice");
-        if let Some(read) = &verdict.extracted {
-            let itself = checker.equal(read, read);
-            assert!(itself.equal || itself.rule == "empty", "{read:?} is not itself: {itself}");
-        } else {
+        let Some(read) = verdict.extracted else {
             assert!(!verdict.equal);
+            continue;
+        };
+        if last.as_ref() == Some(&read) {
+            continue;
         }
+        let itself = checker.equal(&read, &read);
+        assert!(
+            itself.equal || itself.rule == "empty",
+            "{read:?} is not itself: {itself}"
+        );
+        last = Some(read);
     }
 });

@@ -46,9 +46,9 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     let mut bytes = rest.iter().copied();
-    let left = grown(&mut bytes, 5);
+    let left = grown(&mut bytes, 4);
     let right = match change % 3 {
-        0 => grown(&mut bytes, 5),
+        0 => grown(&mut bytes, 4),
         _ => left.nudged(usize::from(at % 16), change / 3),
     };
     let choices = [*style, style.rotate_left(3) ^ 0x5a, at ^ change, 7];
@@ -62,5 +62,8 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     let back = checker.equal(&other, &plain);
-    assert_eq!(verdict.equal, back.equal, "{plain} vs {other}: {verdict}; back {back}");
+    assert_eq!(
+        verdict.equal, back.equal,
+        "{plain} vs {other}: {verdict}; back {back}"
+    );
 });

@@ -67,6 +67,8 @@ proptest! {
         let plain = Pen::new(&[]).answer(&answer);
         let other = Pen::new(&choices).answer(&answer);
         let checker = Checker::default();
+        // A root without a real value has no value here.
+        prop_assume!(checker.reference(&plain).kind() != "not read as mathematics");
         for (left, right) in [(&plain, &other), (&other, &plain)] {
             let verdict = checker.equal(left, right);
             prop_assert!(verdict.equal, "{} vs {}: {}", left, right, verdict);
