@@ -4,7 +4,7 @@
 
 pub mod arithmetic;
 pub mod dataset;
-mod lines;
+pub mod lines;
 pub mod pass_rates;
 pub mod problems;
 

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::lines::Rows;
+use super::lines::{Row, Rows};
 use crate::{Error, ErrorKind, Result};
 
 /// Reads a table of pass rates by problem id. Problems without a trial are left out.
@@ -39,12 +39,12 @@ pub fn read(path: impl AsRef<Path>) -> Result<HashMap<String, f64>> {
 ///
 /// As [`read`].
 pub fn read_from(reader: impl BufRead, name: &str) -> Result<HashMap<String, f64>> {
-    let mut rows = Rows::new(reader);
     let mut rates = HashMap::new();
     let mut seen = HashMap::new();
-    while let Some((line, row)) = rows.next().map_err(|error| Error::io(name, error))? {
+    for row in Rows::new(reader) {
+        let Row { line, object } = row.map_err(|error| Error::io(name, error))?;
         let bad = |reason| Error::new(ErrorKind::Data, format!("{name}:{line}: {reason}"));
-        let (id, rate) = row.and_then(|row| rate(&row)).map_err(bad)?;
+        let (id, rate) = object.and_then(|row| rate(&row)).map_err(bad)?;
         if let Some(first) = seen.insert(id.clone(), line) {
             return Err(bad(format!("id {id:?} was line {first}'s already")));
         }

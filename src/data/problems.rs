@@ -17,7 +17,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::lines::Rows;
+use super::lines::{Row, Rows};
 use crate::{Error, ErrorKind, Problem, Result};
 
 /// What to do about a row that is not a problem.
@@ -49,8 +49,9 @@ impl fmt::Display for BadRow {
 /// # Errors
 ///
 /// Where the file cannot be read, has no problem at all, or, with [`OnBadRow::Fail`], has a row
-/// that is not one: not UTF-8, not a JSON object, longer than 16 MiB, without a question or a
-/// reference, or with the id or the text of an earlier one. The error names file, line and reason.
+/// that is not one: not UTF-8, not a JSON object, longer than
+/// [`LONGEST_LINE`](super::lines::LONGEST_LINE), without a question or a reference, or with the id or
+/// the text of an earlier one. The error names file, line and reason.
 pub fn read(path: impl AsRef<Path>, on_bad_row: OnBadRow) -> Result<(Vec<Problem>, Vec<BadRow>)> {
     let path = path.as_ref();
     let file = File::open(path).map_err(|error| Error::io(path, error))?;
@@ -85,11 +86,11 @@ pub fn read_from(
     name: &str,
     on_bad_row: OnBadRow,
 ) -> Result<(Vec<Problem>, Vec<BadRow>)> {
-    let mut rows = Rows::new(reader);
     let (mut problems, mut bad) = (Vec::<Problem>::new(), Vec::new());
     let mut lines: HashMap<String, u64> = HashMap::new();
-    while let Some((line, row)) = rows.next().map_err(|error| Error::io(name, error))? {
-        let problem = row
+    for row in Rows::new(reader) {
+        let Row { line, object } = row.map_err(|error| Error::io(name, error))?;
+        let problem = object
             .and_then(problem)
             .and_then(|problem| match lines.get(&problem.id) {
                 Some(first) => Err(format!("id {:?} was line {first}'s already", problem.id)),
