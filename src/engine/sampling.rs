@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of models or rows of logits; the arithmetic is the sampler's.
 
+use serde_json::Value;
+
 use crate::{Error, ErrorKind, Result, Settings};
 
 /// How the next token is drawn from a row of logits.
@@ -116,18 +118,48 @@ impl Sampling {
     /// The settings by name, for a manifest.
     pub(super) fn settings(&self) -> Settings {
         let mut settings = Settings::new();
-        settings.insert("temperature".into(), self.temperature.into());
-        settings.insert("top_p".into(), self.top_p.into());
+        settings.insert("temperature".into(), as_written(self.temperature));
+        settings.insert("top_p".into(), as_written(self.top_p));
         settings.insert("top_k".into(), self.top_k.into());
-        settings.insert("min_p".into(), self.min_p.into());
-        settings.insert("repetition_penalty".into(), self.repetition_penalty.into());
+        settings.insert("min_p".into(), as_written(self.min_p));
+        let penalty = as_written(self.repetition_penalty);
+        settings.insert("repetition_penalty".into(), penalty);
         settings
     }
+}
+
+/// A number by the shortest decimal that names it, as a person would write it: 0.95, not the
+/// 0.949999988079071 that the same bits are when they are widened.
+fn as_written(number: f32) -> Value {
+    let shortest = number.to_string();
+    // Its own text always parses; `null` is what JSON has for what is not finite.
+    shortest.parse::<f64>().map_or(Value::Null, Value::from)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_are_shown_as_they_were_written() {
+        let sampling = Sampling {
+            repetition_penalty: 1.1,
+            temperature: 0.7,
+            top_k: None,
+            top_p: 0.95,
+            min_p: 1e-7,
+        };
+        assert_eq!(
+            serde_json::to_string(&sampling.settings()).unwrap(),
+            r#"{"temperature":0.7,"top_p":0.95,"top_k":null,"min_p":1e-7,"repetition_penalty":1.1}"#
+        );
+        // No two settings look the same.
+        for bits in (1..0x7f80_0000).step_by(65_537) {
+            let number = f32::from_bits(bits);
+            let shown = as_written(number).to_string();
+            assert_eq!(shown.parse::<f32>(), Ok(number), "{shown}");
+        }
+    }
 
     #[test]
     fn settings_out_of_range_are_named() {
