@@ -58,14 +58,16 @@ fn settled(journal: &[u8]) -> BTreeSet<TrialId> {
     let text = String::from_utf8_lossy(journal);
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let rows = whole.lines().skip(1);
-    rows.map(|row| {
-        let trial: Trial = serde_json::from_str(row).unwrap();
-        TrialId {
-            problem: trial.problem[1..].parse().unwrap(),
-            number: trial.number,
-        }
-    })
-    .collect()
+    let trials = rows.filter(|row| !row.starts_with("{\"session\""));
+    trials
+        .map(|row| {
+            let trial: Trial = serde_json::from_str(row).unwrap();
+            TrialId {
+                problem: trial.problem[1..].parse().unwrap(),
+                number: trial.number,
+            }
+        })
+        .collect()
 }
 
 #[test]
@@ -150,6 +152,77 @@ fn an_interrupted_run_keeps_all_that_was_graded() {
     };
     assert!(calls > 3);
     assert!(files(&last) == undisturbed());
+}
+
+#[test]
+fn every_call_that_drew_is_told_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("journal.jsonl");
+    let killed = Scripted::new(Schedule {
+        killed_after: Some(20),
+        ..Schedule::default()
+    });
+    let panic = catch_unwind(AssertUnwindSafe(|| resume(&journal, &killed, limits())));
+    assert!(panic.is_err());
+    let rows = settled(&fs::read(&journal).unwrap()).len() as u64;
+    assert!(rows > 5);
+
+    let failing = Scripted::new(Schedule {
+        fails_after: Some(30),
+        ..Schedule::default()
+    });
+    let failed = resume(&journal, &failing, limits()).unwrap();
+    assert_eq!(failed.stop, RunStop::Failed);
+    let outcome = resume(&journal, &Scripted::default(), limits()).unwrap();
+
+    let [first, second, third] = &outcome.sessions[..] else {
+        panic!("{:?}", outcome.sessions)
+    };
+    assert_eq!((&first.finished, first.seconds), (&None, None));
+    assert_eq!((first.resumed, first.drawn), (0, rows));
+    assert_eq!(*second, failed.sessions[1]);
+    assert_eq!((second.resumed, second.drawn), (rows, 29));
+    assert_eq!(third.resumed, outcome.totals.resumed);
+    assert_eq!(third.drawn, outcome.totals.drawn);
+    assert_eq!(third.tokens_sampled, outcome.totals.tokens_sampled);
+    let finished = [second, third].map(|session| session.finished.clone().unwrap());
+    let times = [
+        &first.started,
+        &second.started,
+        &finished[0],
+        &third.started,
+        &finished[1],
+    ];
+    assert!(times.is_sorted(), "{times:?}");
+    assert!(
+        times
+            .iter()
+            .all(|time| time.len() == 20 && time.ends_with('Z'))
+    );
+
+    let manifest = outcome.manifest();
+    let totals = &manifest["totals"];
+    assert_eq!(totals["drawn"], rows + 29 + third.drawn);
+    let sampled: u64 = outcome.sessions.iter().map(|s| s.tokens_sampled).sum();
+    assert_eq!(totals["tokens_sampled"], sampled);
+    assert!(totals["seconds"].as_f64() >= second.seconds);
+    assert_eq!(totals.get("resumed"), None);
+    assert_eq!(manifest["sessions"][1]["started"], *second.started);
+
+    // Looking at a finished run is no part of its history.
+    let idle = resume(&journal, &Scripted::default(), limits()).unwrap();
+    assert_eq!(idle.sessions, outcome.sessions);
+    // Without a journal there is this call only.
+    let alone = Run::builder(problems(&RATES))
+        .strategy(Uniform { k: 1 })
+        .limits(limits());
+    let alone = alone
+        .build()
+        .unwrap()
+        .run(&Scripted::default(), &grader)
+        .unwrap();
+    assert_eq!(alone.sessions.len(), 1);
+    assert_eq!(alone.sessions[0].drawn, alone.totals.drawn);
 }
 
 #[test]

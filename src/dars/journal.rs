@@ -1,5 +1,6 @@
 //! A run's journal: one JSON object a line, first the configuration, then a row for each graded
-//! trial, in the order in which they settled.
+//! trial, in the order in which they settled. Between them stand the calls that drew them: a row
+//! where one begins to draw and one, with its sums, where it ends.
 //!
 //! A row is written whole before its trial counts, so a run that is killed loses at most what was
 //! under way. What a kill may leave is a last line without its end; that line is dropped, and its
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Session;
 use crate::{Error, ErrorKind, Result, Settings, Trial, TrialId, trial_seed};
 
 /// Version of the format.
@@ -29,10 +31,14 @@ struct Header {
     limits: Settings,
 }
 
-/// Raised limits, written when a run is resumed with them.
+/// A row that is no trial.
 #[derive(Serialize, Deserialize)]
-struct Raised {
-    limits: Settings,
+#[serde(rename_all = "snake_case")]
+enum Note {
+    /// Raised limits, written when a run is resumed with them.
+    Limits(Settings),
+    /// A call of the run, written before its first trial, and whole when it ends.
+    Session(Session),
 }
 
 /// An open journal, ready for more rows.
@@ -41,6 +47,10 @@ pub(super) struct Journal {
     file: File,
     path: PathBuf,
     line: Vec<u8>,
+    /// Earlier calls.
+    sessions: Vec<Session>,
+    /// This call, as it began, until it is written.
+    unwritten: Option<Session>,
     /// Length of the file up to the last whole row.
     length: u64,
     /// Whether something was written that may not be on the disk.
@@ -54,6 +64,8 @@ pub(super) struct Expected<'a> {
     /// Index of each problem by its id.
     pub(super) problems: &'a HashMap<&'a str, u32>,
     pub(super) seed: u64,
+    /// The call that opens it.
+    pub(super) session: &'a Session,
 }
 
 impl Journal {
@@ -94,6 +106,8 @@ impl Journal {
         };
         let header = expected.header()?;
         let mut limits = None;
+        let mut sessions: Vec<Session> = Vec::new();
+        let mut session = expected.session.clone();
         match lines.next()? {
             Line::Whole(line) => {
                 let found: Header = serde_json::from_slice(line)
@@ -111,9 +125,17 @@ impl Journal {
             while let Line::Whole(line) = lines.next()? {
                 let row: std::result::Result<Trial, String> = match serde_json::from_slice(line) {
                     Ok(trial) => Ok(trial),
-                    Err(error) => match serde_json::from_slice::<Raised>(line) {
-                        Ok(raised) => {
-                            *limits = raised.limits;
+                    Err(error) => match serde_json::from_slice(line) {
+                        Ok(Note::Limits(raised)) => {
+                            *limits = raised;
+                            continue;
+                        }
+                        Ok(Note::Session(session)) => {
+                            // The second row of a call stands for the first.
+                            if session.finished.is_some() {
+                                sessions.pop_if(|last| last.finished.is_none());
+                            }
+                            sessions.push(session);
                             continue;
                         }
                         Err(_) => Err(error.to_string()),
@@ -126,6 +148,11 @@ impl Journal {
                     let reason = format!("trial {number} of {:?} a second time", trial.problem);
                     return Err(damaged(path, lines.number, &reason));
                 }
+                // Until a call's second row has its sums, its trials are what is known of it.
+                if let Some(open) = sessions.last_mut().filter(|last| last.finished.is_none()) {
+                    open.count(&trial);
+                }
+                session.resumed += 1;
                 take(id, trial);
             }
         }
@@ -134,6 +161,8 @@ impl Journal {
             file,
             path: path.to_owned(),
             line: Vec::new(),
+            sessions,
+            unwritten: Some(session),
             length,
             written: false,
         };
@@ -144,18 +173,36 @@ impl Journal {
             Some(limits) => {
                 expected.check_limits(path, &limits)?;
                 if limits != *expected.limits {
-                    journal.append(&Raised {
-                        limits: expected.limits.clone(),
-                    })?;
+                    journal.append(&Note::Limits(expected.limits.clone()))?;
                 }
             }
         }
         Ok(journal)
     }
 
-    /// Writes a trial's row.
+    /// Writes a trial's row, before the first one that of this call.
     pub(super) fn trial(&mut self, trial: &Trial) -> Result<()> {
+        self.begin()?;
         self.append(trial)
+    }
+
+    /// Writes this call's sums.
+    pub(super) fn end(&mut self, session: &Session) -> Result<()> {
+        self.begin()?;
+        self.append(&Note::Session(session.clone()))
+    }
+
+    /// The calls of before.
+    pub(super) fn into_sessions(self) -> Vec<Session> {
+        self.sessions
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        if let Some(session) = &self.unwritten {
+            self.append(&Note::Session(session.clone()))?;
+            self.unwritten = None;
+        }
+        Ok(())
     }
 
     /// Hands everything written to the disk.

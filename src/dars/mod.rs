@@ -56,12 +56,14 @@ mod limits;
 mod observe;
 mod outcome;
 mod run;
+mod session;
 mod strategy;
 
 pub use limits::{Limits, RunStop};
 pub use observe::{CancelHandle, Observer, Progress};
 pub use outcome::{Outcome, Totals};
 pub use run::{Run, RunBuilder};
+pub use session::Session;
 pub use strategy::{Goal, Prefix, Prop2Diff, Strategy, Uniform, Vanilla};
 
 use crate::Problem;

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{RunStop, hex};
+use super::session::to_milliseconds;
+use super::{RunStop, Session, hex};
 use crate::{Error, ProblemRecord, Settings, Trial};
 
 /// The result of a run, complete or not: everything that had settled when it ended.
@@ -16,6 +17,9 @@ pub struct Outcome {
     pub trials: Vec<Trial>,
     /// Sums.
     pub totals: Totals,
+    /// The calls that drew the trials, in their order: those of before, which the journal has, and
+    /// this one, unless it found nothing to draw.
+    pub sessions: Vec<Session>,
     /// Why the run ended.
     pub stop: RunStop,
     /// What failed, where `stop` is [`RunStop::Failed`]. What had settled before is here all the
@@ -83,7 +87,9 @@ impl Outcome {
         self.stop == RunStop::Finished
     }
 
-    /// Configuration, limits, totals and the reason of the end, as one object for a manifest.
+    /// Configuration, limits, the reason of the end, totals and sessions, as one object for a
+    /// manifest. What [`totals`](Outcome::totals) has of this call alone is there the sum over all
+    /// sessions, as far as it is known of those that were killed.
     pub fn manifest(&self) -> Settings {
         let mut manifest = self.configuration.clone();
         manifest.insert("limits".into(), self.limits.clone().into());
@@ -91,9 +97,25 @@ impl Outcome {
         if let Some(error) = &self.error {
             manifest.insert("error".into(), error.to_string().into());
         }
-        // A struct of numbers always serialises.
-        let totals = serde_json::to_value(self.totals).unwrap_or_default();
+        let sum = |count: fn(&Session) -> u64| self.sessions.iter().map(count).sum();
+        let seconds = self.sessions.iter().filter_map(|session| session.seconds);
+        let totals = Totals {
+            drawn: sum(|session| session.drawn),
+            cancelled: sum(|session| session.cancelled),
+            tokens_sampled: sum(|session| session.tokens_sampled),
+            grader_failures: sum(|session| session.grader_failures),
+            seconds: to_milliseconds(seconds.sum()),
+            ..self.totals
+        };
+        // Structs of numbers and texts always serialise.
+        let mut totals = serde_json::to_value(totals).unwrap_or_default();
+        if let Some(totals) = totals.as_object_mut() {
+            // No trial of the whole run came from elsewhere.
+            totals.shift_remove("resumed");
+        }
         manifest.insert("totals".into(), totals);
+        let sessions = serde_json::to_value(&self.sessions).unwrap_or_default();
+        manifest.insert("sessions".into(), sessions);
         manifest
     }
 

@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 use super::journal::{Expected, Journal};
 use super::ledger::Ledger;
 use super::outcome::fingerprint;
-use super::{CancelHandle, Limits, Observer, Outcome, Progress, RunStop, Strategy, Totals};
+use super::session::GRADER_FAILED;
+use super::{
+    CancelHandle, Limits, Observer, Outcome, Progress, RunStop, Session, Strategy, Totals,
+};
 use crate::{
     Completion, Error, ErrorKind, Finish, Generator, Grader, Next, Offer, Problem, Result,
     Settings, Source, Trial, TrialId, Verdict,
@@ -180,6 +183,7 @@ impl<'a> Run<'a> {
     /// another configuration (every difference is named); threads cannot be started.
     pub fn run(self, generator: &dyn Generator, grader: &dyn Grader) -> Result<Outcome> {
         let begun = Instant::now();
+        let session = Session::begin();
         let configuration = self.configuration(generator, grader);
         let limits = self.limits.settings();
         let mut ledger = Ledger::open(&self.problems, &*self.strategy, self.limits, self.seed);
@@ -195,6 +199,7 @@ impl<'a> Run<'a> {
                         .map(|(index, problem)| (problem.id.as_str(), index))
                         .collect(),
                     seed: self.seed,
+                    session: &session,
                 };
                 Some(Journal::open(path, &expected, |id, trial| {
                     resumed.resumed += 1;
@@ -224,6 +229,7 @@ impl<'a> Run<'a> {
                     tokens: 0,
                     ..resumed
                 },
+                session,
             }),
             settled: Condvar::new(),
             journal: journal.map(Mutex::new),
@@ -273,6 +279,8 @@ struct State<'a> {
     error: Option<Error>,
     tokens_before: u64,
     totals: Totals,
+    /// This call, without its sums until it ends.
+    session: Session,
 }
 
 impl State<'_> {
@@ -437,7 +445,7 @@ impl<'a> Shared<'a> {
             tracing::warn!(problem = request.problem.id, reason, "the grader panicked");
             Verdict {
                 reason: reason.to_owned().into(),
-                ..Verdict::new(false, "grader failed")
+                ..Verdict::new(false, GRADER_FAILED)
             }
         });
         let row = Trial::new(
@@ -531,9 +539,17 @@ impl<'a> Shared<'a> {
             }
             Err(error) => state.fail(error),
         }
+        state.totals.seconds = self.begun.elapsed().as_secs_f64();
+        let totals = state.totals;
+        state.session.end(&totals);
         if let Some(journal) = &self.journal {
             let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Err(error) = journal.sync() {
+            let ended = match state.session.drew() {
+                true => journal.end(&state.session),
+                // Looking at a finished run is no part of its history.
+                false => Ok(()),
+            };
+            if let Err(error) = ended.and_then(|()| journal.sync()) {
                 state.fail(error);
             }
         }
@@ -558,13 +574,23 @@ impl<'a> Shared<'a> {
             correct: trials.iter().filter(|trial| trial.verdict.equal).count() as u64,
             kept: problems.iter().map(kept).sum(),
             tokens: trials.iter().map(|trial| u64::from(trial.tokens)).sum(),
-            seconds: self.begun.elapsed().as_secs_f64(),
             ..state.totals
         };
+        let mut sessions = match self.journal {
+            None => Vec::new(),
+            Some(journal) => journal
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner)
+                .into_sessions(),
+        };
+        if state.session.drew() || sessions.is_empty() {
+            sessions.push(state.session);
+        }
         Outcome {
             problems,
             trials,
             totals,
+            sessions,
             stop: state.stop.unwrap_or(RunStop::Finished),
             error: state.error,
             configuration,

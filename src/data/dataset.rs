@@ -5,7 +5,7 @@
 //! | `dataset.jsonl` | a training pair: `query`, `response` |
 //! | `trials.jsonl` | one trial: `problem`, `trial` (its number), `seed`, `response`, `extracted`, `equal`, `rule`, `reason`, `finish`, `tokens` (how many), `logprob`, `accepted` |
 //! | `problems.jsonl` | one problem: `id`, `question`, `reference`, `metadata`, `trials`, `correct`, `pass_rate`, `standard_error`, `target`, `kept`, `stop_reason` |
-//! | `manifest.json` | (one object) version, settings, seed, limits, totals, times |
+//! | `manifest.json` | (one object) version, settings, seed, limits, `stop` (why the run ended), `totals`, and `sessions`: one row a call that drew trials, with the times when it began and ended |
 //!
 //! Failures are published with successes: difficulty cannot be told without them. Knows the
 //! contract only.

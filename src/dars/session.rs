@@ -1,0 +1,130 @@
+//! The calls that a run was made in: when each began and ended, and what it drew.
+//!
+//! Nothing of a data set depends on them; they are for its manifest.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::Totals;
+use crate::Trial;
+
+/// The rule of a verdict that stands for a grader's panic.
+pub(super) const GRADER_FAILED: &str = "grader failed";
+
+/// One call of [`Run::run`](super::Run::run). A run that was interrupted and resumed has several.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Session {
+    /// When it began: UTC, to the second, as in RFC 3339 (`2026-11-22T18:05:00Z`).
+    pub started: String,
+    /// When it ended; `None` where it was killed.
+    pub finished: Option<String>,
+    /// Time that it took, to the millisecond (so that writing and reading it back changes nothing);
+    /// `None` where it was killed.
+    pub seconds: Option<f64>,
+    /// Trials that it found in the journal.
+    pub resumed: u64,
+    /// Whole trials that it drew. Where it was killed: those that the journal has.
+    pub drawn: u64,
+    /// Trials that it began and stopped. Where it was killed: 0, for nobody counted them.
+    pub cancelled: u64,
+    /// Tokens that it sampled, cancelled trials included. Where it was killed: those of the trials
+    /// that the journal has.
+    pub tokens_sampled: u64,
+    /// Trials that it drew and whose grader failed (panicked).
+    pub grader_failures: u64,
+}
+
+impl Session {
+    /// One that begins now.
+    pub(super) fn begin() -> Self {
+        Session {
+            started: utc(SystemTime::now()),
+            ..Session::default()
+        }
+    }
+
+    /// Counts a trial of the journal that is its own.
+    pub(super) fn count(&mut self, trial: &Trial) {
+        self.drawn += 1;
+        self.tokens_sampled += u64::from(trial.tokens);
+        self.grader_failures += u64::from(trial.verdict.rule == GRADER_FAILED);
+    }
+
+    /// Ends it now, with these sums.
+    pub(super) fn end(&mut self, totals: &Totals) {
+        self.finished = Some(utc(SystemTime::now()));
+        self.seconds = Some(to_milliseconds(totals.seconds));
+        self.resumed = totals.resumed;
+        self.drawn = totals.drawn;
+        self.cancelled = totals.cancelled;
+        self.tokens_sampled = totals.tokens_sampled;
+        self.grader_failures = totals.grader_failures;
+    }
+
+    /// Whether it sampled anything.
+    pub(super) fn drew(&self) -> bool {
+        self.drawn + self.cancelled > 0
+    }
+}
+
+/// Seconds without what is below a millisecond.
+pub(super) fn to_milliseconds(seconds: f64) -> f64 {
+    (seconds * 1e3).round() / 1e3
+}
+
+/// A time in UTC, as RFC 3339 has it; 1970's first second for any before.
+fn utc(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    // Years begin in March here, so that a leap day is the last of its year, and are counted from
+    // the year 0; 400 of them have 146,097 days.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    // Five months from March or August on have 153 days.
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (year, month) = match month {
+        0..10 => (400 * era + year, month + 3),
+        _ => (400 * era + year + 1, month - 9),
+    };
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(seconds: u64) -> String {
+        utc(UNIX_EPOCH + Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        assert_eq!(at(0), "1970-01-01T00:00:00Z");
+        assert_eq!(at(1_000_000_000), "2001-09-09T01:46:40Z");
+        assert_eq!(at(2_147_483_647), "2038-01-19T03:14:07Z");
+        assert_eq!(utc(UNIX_EPOCH - Duration::from_secs(1)), at(0));
+
+        // Every day of 600 years, counted by the rule of leap years.
+        let mut day = 0;
+        for year in 1970..2570 {
+            let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+            let february = if leap { 29 } else { 28 };
+            let months = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+            for (month, days) in (1..).zip(months) {
+                for date in 1..=days {
+                    let expected = format!("{year}-{month:02}-{date:02}T23:59:59Z");
+                    assert_eq!(at(day * 86_400 + 86_399), expected);
+                    day += 1;
+                }
+            }
+        }
+    }
+}
