@@ -2,7 +2,6 @@
 //! around it, and every request is delivered once.
 
 #![cfg(feature = "engine")]
-#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -6,7 +6,6 @@
 //! tests pass with a note.
 
 #![cfg(feature = "engine")]
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod golden;
 #[path = "golden/real.rs"]

@@ -4,7 +4,6 @@
 //! `scripts/golden_tiny.py` makes the fixtures and says what is in them.
 
 #![cfg(feature = "engine")]
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod golden;
 

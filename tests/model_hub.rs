@@ -1,6 +1,5 @@
 //! Models from a hub: a server of the test's own, so that downloads, cache, token and errors are
 //! seen without a network.
-#![allow(clippy::unwrap_used, clippy::expect_used)] // Tests fail by panicking.
 #![cfg(feature = "hub")]
 
 mod tiny;

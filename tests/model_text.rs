@@ -1,6 +1,5 @@
 //! Text to tokens and back: opening tokens once, special tokens where they may be, characters
 //! whole while tokens come one by one.
-#![allow(clippy::unwrap_used, clippy::expect_used)] // Tests fail by panicking.
 #![cfg(feature = "engine")]
 
 mod tiny;

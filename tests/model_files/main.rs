@@ -1,6 +1,5 @@
 //! Loading of models from files: right ones give exactly the weights that were written, damaged
 //! and hostile ones give errors that name the file and what is wrong with it.
-#![allow(clippy::unwrap_used, clippy::expect_used)] // Tests fail by panicking.
 #![cfg(feature = "engine")]
 
 mod directory;
