@@ -5,37 +5,46 @@
 //! cargo run --release --example generate -- --prompts prompts.jsonl --greedy --json
 //! ```
 
-mod common;
+mod common {
+    pub(crate) mod engine;
+    pub(crate) mod rows;
+    pub(crate) mod tool;
+}
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use dart_math::Completion;
-use dart_math::model::Template;
+use dart_math::data::lines::Row;
+use dart_math::engine::Engine;
+use dart_math::model::{Prompt, Template};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use common::say;
-
-type Failure = Box<dyn std::error::Error>;
+use common::rows::Input;
+use common::tool::{self, Failure, Stdout, say};
 
 /// The most completions of one call: each holds its prompt in memory.
 const MOST_COMPLETIONS: usize = 10_000_000;
 
 /// Complete prompts with a language model, as text or as JSONL.
+///
+/// A bad row of FILE.jsonl is reported on stderr and, with --json, written as an object with its
+/// `id` and an `error`; the rest goes on. Exit status: 0 if every prompt was completed, 1 if some
+/// were bad, there was none, or something failed, 2 if the arguments make no sense.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
     /// Questions to complete
     #[arg(value_name = "PROMPT", required_unless_present = "prompts")]
     questions: Vec<String>,
-    /// Questions from JSONL rows {"id", "prompt"}; `-` reads stdin
+    /// Questions from JSONL rows {"id", "prompt"}, where a row without an id has its line's number;
+    /// `-` reads stdin
     #[arg(long, value_name = "FILE.jsonl", conflicts_with = "questions")]
     prompts: Option<PathBuf>,
     /// Take prompts as they are, without a template
@@ -52,149 +61,188 @@ struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    engine: common::EngineArgs,
+    engine: common::engine::EngineArgs,
 }
 
-/// A prompt as it was given.
-struct Row {
+/// What was asked for, in its order.
+struct Question {
     id: Value,
-    prompt: String,
+    /// Where it stands, for messages.
+    place: String,
+    /// What is to be completed, or why it cannot be.
+    text: Result<String, String>,
 }
 
 fn main() -> ExitCode {
-    common::show_log();
-    common::exit(run(&Args::parse()))
+    tool::show_log();
+    tool::exit(run(&Args::parse()))
 }
 
-fn run(args: &Args) -> Result<(), Failure> {
-    let rows = match &args.prompts {
-        Some(path) => read(path)?,
-        None => (1..)
-            .zip(&args.questions)
-            .map(|(id, prompt)| Row {
-                id: Value::from(id),
-                prompt: prompt.clone(),
-            })
-            .collect(),
-    };
+fn run(args: &Args) -> Result<ExitCode, Failure> {
+    let mut questions = args.questions()?;
     let mut builder = args.engine.builder()?;
     if args.raw {
         // A template without markers of its own that would stop a completion.
         builder = builder.template(Template::parse("{problem}")?);
     }
     let engine = builder.build()?;
-    let count = rows.len().saturating_mul(args.samples.get());
+    let count = questions.len().saturating_mul(args.samples.get());
     if count > MOST_COMPLETIONS {
         return Err(format!("{count} completions are more than {MOST_COMPLETIONS}").into());
     }
     let mut prompts = Vec::with_capacity(count);
-    for row in &rows {
-        let prompt = match args.raw {
-            true => engine.model().raw_prompt(&row.prompt),
-            false => engine.prompt(&row.prompt),
-        };
-        let prompt = prompt.map_err(|error| error.context(format_args!("prompt {}", row.id)))?;
-        prompts.extend(std::iter::repeat_n(prompt, args.samples.get()));
+    for question in &mut questions {
+        let prompt = question.text.clone();
+        match prompt.and_then(|text| args.prompt(&engine, &text)) {
+            Ok(prompt) => prompts.extend(std::iter::repeat_n(prompt, args.samples.get())),
+            Err(reason) => {
+                say!("{}: {reason}", question.place);
+                question.text = Err(reason);
+            }
+        }
     }
+    complete(args, &engine, &questions, &prompts)?;
+    let bad = questions.iter().filter(|question| question.text.is_err());
+    match bad.count() {
+        0 => Ok(ExitCode::SUCCESS),
+        bad => Err(format!("{bad} of {} prompts are bad", questions.len()).into()),
+    }
+}
 
+/// Samples, and writes in the order of the questions, each row as soon as all before it are there.
+fn complete(
+    args: &Args,
+    engine: &Engine,
+    questions: &[Question],
+    prompts: &[Prompt],
+) -> Result<(), Failure> {
     let bar = ProgressBar::new(prompts.len() as u64).with_style(ProgressStyle::with_template(
         "{bar:30} {pos}/{len} completions, {elapsed} gone, {eta} to go",
     )?);
-    // Rows are written in the order of the prompts, each as soon as all before it are.
+    let good = (0..)
+        .zip(questions)
+        .filter(|(_, question)| question.text.is_ok());
+    let good: Vec<usize> = good.map(|(index, _)| index).collect();
     let mut early = BTreeMap::new();
-    let mut next = 0;
+    let (mut next, mut at) = (0, 0);
     let mut written = Ok(());
-    engine.generate_each(&prompts, args.seed, |index, completion| {
+    engine.generate_each(prompts, args.seed, |index, completion| {
         early.insert(index, completion);
         bar.inc(1);
         while let Some(completion) = early.remove(&next) {
-            let row = &rows[next / args.samples];
-            written = bar.suspend(|| write(args, row, next, prompts.len(), &completion));
+            let question = good[next / args.samples];
+            written = bar.suspend(|| {
+                args.write_bad(&questions[at..question])?;
+                args.write(&questions[question], next, prompts.len(), &completion)
+            });
             if written.is_err() {
                 return ControlFlow::Break(());
             }
+            at = question;
             next += 1;
         }
         ControlFlow::Continue(())
     })?;
     bar.finish_and_clear();
-    written?;
+    written
+        .and_then(|()| args.write_bad(&questions[at..]))
+        .map_err(Stdout)?;
     say!("{}", engine.statistics());
     Ok(())
 }
 
-fn write(
-    args: &Args,
-    row: &Row,
-    index: usize,
-    count: usize,
-    completion: &Completion,
-) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    let sample = index % args.samples;
-    if args.json {
-        let mut line = json!({
-            "id": row.id,
-            "text": completion.text,
-            "tokens": completion.tokens,
-            "finish": completion.finish,
-            "logprob": completion.logprob,
-        });
-        if args.samples.get() > 1 {
-            line["sample"] = sample.into();
+impl Args {
+    fn questions(&self) -> Result<Vec<Question>, Failure> {
+        let Some(path) = &self.prompts else {
+            let numbered = (1..).zip(&self.questions).map(|(number, text)| Question {
+                id: Value::from(number),
+                place: format!("prompt {number}"),
+                text: Ok(text.clone()),
+            });
+            return Ok(numbered.collect());
+        };
+        let mut input = Input::open(path)?;
+        let mut questions = Vec::new();
+        while let Some(Row { line, object, .. }) = input.next()? {
+            let (id, text) = match object {
+                Ok(row) => question(row, line),
+                Err(reason) => (Value::from(line), Err(reason)),
+            };
+            let place = format!("{}:{line}", input.name);
+            questions.push(Question { id, place, text });
         }
-        writeln!(out, "{line}")?;
-    } else {
-        if count > 1 {
-            writeln!(out, "--- prompt {}, sample {sample}", row.id)?;
-        }
-        writeln!(out, "{}", completion.text)?;
+        Ok(questions)
     }
-    out.flush()
-}
 
-/// Reads rows, and names every bad one before it fails.
-fn read(path: &Path) -> Result<Vec<Row>, Failure> {
-    let failed = |error| dart_math::Error::io(path, error);
-    let reader: Box<dyn BufRead> = if path == Path::new("-") {
-        Box::new(std::io::stdin().lock())
-    } else {
-        Box::new(BufReader::new(File::open(path).map_err(failed)?))
-    };
-    let mut rows = Vec::new();
-    let mut bad = 0usize;
-    for (number, line) in (1u64..).zip(reader.lines()) {
-        let line = line.map_err(|error| failed(error).context(format_args!("line {number}")))?;
-        if line.trim().is_empty() {
-            continue;
+    fn prompt(&self, engine: &Engine, text: &str) -> Result<Prompt, String> {
+        let prompt = match self.raw {
+            true => engine.model().raw_prompt(text),
+            false => engine.prompt(text),
+        };
+        match prompt {
+            Ok(prompt) if prompt.tokens.is_empty() => Err("a prompt without any token".into()),
+            prompt => prompt.map_err(|error| error.to_string()),
         }
-        match parse(&line, number) {
-            Ok(row) => rows.push(row),
-            Err(reason) => {
-                bad += 1;
-                say!("{}:{number}: {reason}", path.display());
+    }
+
+    /// Writes the rows of those questions that are bad.
+    fn write_bad(&self, questions: &[Question]) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        for Question { id, place, text } in questions {
+            if let (true, Err(reason)) = (self.json, text) {
+                let row = json!({"id": id, "error": format!("{place}: {reason}")});
+                writeln!(out, "{row}")?;
             }
         }
+        out.flush()
     }
-    if bad > 0 {
-        return Err(format!("{}: {bad} bad rows", path.display()).into());
+
+    /// Writes one of `count` completions.
+    fn write(
+        &self,
+        question: &Question,
+        index: usize,
+        count: usize,
+        completion: &Completion,
+    ) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        let sample = index % self.samples;
+        if self.json {
+            let mut line = json!({
+                "id": question.id,
+                "text": completion.text,
+                "tokens": completion.tokens,
+                "finish": completion.finish,
+                "logprob": completion.logprob,
+            });
+            if self.samples.get() > 1 {
+                line["sample"] = sample.into();
+            }
+            writeln!(out, "{line}")?;
+        } else {
+            if count > 1 {
+                writeln!(out, "--- prompt {}, sample {sample}", question.id)?;
+            }
+            writeln!(out, "{}", completion.text)?;
+        }
+        out.flush()
     }
-    Ok(rows)
 }
 
-fn parse(line: &str, number: u64) -> Result<Row, String> {
-    let row: Value = serde_json::from_str(line).map_err(|error| format!("not JSON: {error}"))?;
-    let Value::Object(mut row) = row else {
-        return Err("not an object".into());
-    };
+/// The id and the text of a row.
+fn question(mut row: Map<String, Value>, line: u64) -> (Value, Result<String, String>) {
     let id = match row.remove("id") {
-        None => Value::from(number),
+        None => Value::from(line),
         Some(id @ (Value::String(_) | Value::Number(_))) => id,
-        Some(id) => return Err(format!("`id` is {id}, not a string or a number")),
+        Some(id) => {
+            let reason = format!("`id` is {id}, not a string or a number");
+            return (Value::from(line), Err(reason));
+        }
     };
-    match row.remove("prompt") {
-        Some(Value::String(prompt)) => Ok(Row { id, prompt }),
+    let text = match row.remove("prompt") {
+        Some(Value::String(prompt)) => Ok(prompt),
         Some(_) => Err("`prompt` is not a string".into()),
         None => Err("no `prompt`".into()),
-    }
+    };
+    (id, text)
 }

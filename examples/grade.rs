@@ -4,24 +4,26 @@
 //! cargo run --release --no-default-features --example grade -- answers.jsonl > verdicts.jsonl
 //! ```
 
+mod common {
+    pub(crate) mod rows;
+    pub(crate) mod tool;
+}
+
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
 use dart_math::answer::{Checker, Reference};
-use dart_math::{Error, ErrorKind, Result, Verdict};
+use dart_math::data::lines::Row;
+use dart_math::{Error, Verdict};
 use serde_json::{Map, Value};
 
-/// A line on stderr. Where that is full or closed the line is lost, and nothing else.
-macro_rules! say {
-    ($($words:tt)*) => {{
-        let _ = writeln!(io::stderr(), $($words)*);
-    }};
-}
+use common::rows::Input;
+use common::tool::{self, Failure, Stdout, Usage, say};
 
 /// Grade answers or whole responses against references.
 ///
@@ -31,19 +33,92 @@ macro_rules! say {
 /// written, in the same order.
 ///
 /// A bad line is reported on stderr and written as an object with `equal` false and an `error`;
-/// the rest goes on. Exit status: 0 if every line was graded, 1 if some were bad, 2 if a file
-/// could not be read or written or the arguments are wrong.
-#[derive(Parser)]
+/// the rest goes on. Exit status: 0 if every line was graded, 1 if some were bad, there was none,
+/// or a file could not be read or written, 2 if the arguments make no sense.
+#[derive(Debug, Parser)]
 #[command(version)]
-struct Arguments {
+struct Args {
     /// The rows to grade; `-` reads standard input.
     file: PathBuf,
     /// Read the last formula or number of a response without a marker as its answer.
     #[arg(long)]
     lenient: bool,
+    /// Numbers also equal a reference written as a decimal where they round to its digits: 100/3
+    /// equals 33.3.
+    #[arg(long, conflicts_with = "relative_tolerance")]
+    reference_digits: bool,
+    /// Numbers are also equal where they differ by at most X times the reference.
+    #[arg(long, value_name = "X", value_parser = tolerance, allow_negative_numbers = true)]
+    relative_tolerance: Option<f64>,
     /// Write the verdicts here instead of to standard output.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+}
+
+fn tolerance(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(x) if (0.0..1.0).contains(&x) => Ok(x),
+        _ => Err("not a number from 0 to below 1".into()),
+    }
+}
+
+impl Args {
+    fn checker(&self) -> Checker {
+        let mut checker = Checker::builder().lenient(self.lenient);
+        if self.reference_digits {
+            checker = checker.reference_digits();
+        }
+        if let Some(tolerance) = self.relative_tolerance {
+            checker = checker.relative_tolerance(tolerance);
+        }
+        checker.build()
+    }
+
+    fn output(&self) -> Result<Output, Failure> {
+        let Some(path) = &self.out else {
+            return Ok(Output {
+                file: None,
+                writer: BufWriter::new(Box::new(io::stdout().lock())),
+            });
+        };
+        if let (Ok(input), Ok(output)) = (self.file.canonicalize(), path.canonicalize())
+            && input == output
+        {
+            let reason = format!("--out {}: that is the file to be graded", path.display());
+            return Err(Usage(reason).into());
+        }
+        let file = File::create(path).map_err(|error| Error::io(path, error))?;
+        Ok(Output {
+            file: Some(path.clone()),
+            writer: BufWriter::new(Box::new(file)),
+        })
+    }
+}
+
+/// Where verdicts go: a file, or standard output.
+struct Output {
+    file: Option<PathBuf>,
+    writer: BufWriter<Box<dyn Write>>,
+}
+
+impl Output {
+    fn row(&mut self, row: &Map<String, Value>) -> Result<(), Failure> {
+        let written = serde_json::to_writer(&mut self.writer, row).map_err(io::Error::from);
+        let written = written.and_then(|()| self.writer.write_all(b"\n"));
+        written.map_err(|error| self.failed(error))
+    }
+
+    fn finish(mut self) -> Result<(), Failure> {
+        let flushed = self.writer.flush();
+        flushed.map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: io::Error) -> Failure {
+        match &self.file {
+            Some(path) => Error::io(path, error).into(),
+            None => Stdout(error).into(),
+        }
+    }
 }
 
 /// What was graded, for the summary.
@@ -68,11 +143,7 @@ struct Grader {
 }
 
 impl Grader {
-    fn verdict(&mut self, line: &str) -> Result<(Value, Verdict), BadRow> {
-        let row: Map<String, Value> = serde_json::from_str(line).map_err(|error| BadRow {
-            id: Value::Null,
-            reason: format!("not a JSON object: {error}"),
-        })?;
+    fn verdict(&mut self, row: &Map<String, Value>) -> Result<(Value, Verdict), BadRow> {
         let id = row.get("id").cloned().unwrap_or(Value::Null);
         let bad = |reason: &str| BadRow {
             id: id.clone(),
@@ -107,63 +178,24 @@ impl Grader {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<Totals> {
-    let from_stdin = arguments.file == Path::new("-");
-    let name = if from_stdin {
-        "<stdin>".to_owned()
-    } else {
-        arguments.file.display().to_string()
-    };
-    let input: Box<dyn BufRead> = if from_stdin {
-        Box::new(io::stdin().lock())
-    } else {
-        let file = File::open(&arguments.file).map_err(|e| Error::io(&arguments.file, e))?;
-        Box::new(BufReader::new(file))
-    };
-    let (target, output): (String, Box<dyn Write>) = match &arguments.out {
-        Some(path) => {
-            if let (Ok(input), Ok(output)) = (arguments.file.canonicalize(), path.canonicalize())
-                && input == output
-            {
-                let reason = format!("{}: both input and output", path.display());
-                return Err(Error::new(ErrorKind::Settings, reason));
-            }
-            let file = File::create(path).map_err(|error| Error::io(path, error))?;
-            (path.display().to_string(), Box::new(file))
-        }
-        None => ("<stdout>".to_owned(), Box::new(io::stdout().lock())),
-    };
-    let mut output = BufWriter::new(output);
+/// Grades every row of the input.
+fn grade(args: &Args, input: &mut Input) -> Result<Totals, Failure> {
+    let mut output = args.output()?;
     let mut totals = Totals::default();
-    let checker = Checker::builder().lenient(arguments.lenient).build();
     let mut grader = Grader {
-        checker,
+        checker: args.checker(),
         last: None,
     };
-    let mut input = input;
-    let mut bytes = Vec::new();
-    let mut number = 0usize;
-    loop {
-        bytes.clear();
-        let read = input
-            .read_until(b'\n', &mut bytes)
-            .map_err(|error| Error::io(&name, error))?;
-        if read == 0 {
-            break;
-        }
-        number += 1;
-        if bytes.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        let row = match std::str::from_utf8(&bytes) {
-            Ok(line) => grader.verdict(line),
-            Err(error) => Err(BadRow {
+    while let Some(Row { line, object, .. }) = input.next()? {
+        let verdict = match object {
+            Ok(row) => grader.verdict(&row),
+            Err(reason) => Err(BadRow {
                 id: Value::Null,
-                reason: format!("not UTF-8: {error}"),
+                reason,
             }),
         };
-        let mut object = Map::new();
-        match row {
+        let mut row = Map::new();
+        match verdict {
             Ok((id, verdict)) => {
                 let counts = totals.rules.entry(verdict.rule.to_string()).or_default();
                 if verdict.equal {
@@ -173,56 +205,49 @@ fn run(arguments: &Arguments) -> Result<Totals> {
                     counts.1 += 1;
                     totals.different += 1;
                 }
-                object.insert("id".into(), id);
-                object.insert("equal".into(), verdict.equal.into());
-                object.insert("extracted".into(), verdict.extracted.into());
-                object.insert("rule".into(), verdict.rule.into());
-                object.insert("reason".into(), verdict.reason.into());
+                row.insert("id".into(), id);
+                row.insert("equal".into(), verdict.equal.into());
+                row.insert("extracted".into(), verdict.extracted.into());
+                row.insert("rule".into(), verdict.rule.into());
+                row.insert("reason".into(), verdict.reason.into());
             }
             Err(bad) => {
-                say!("{name}:{number}: {}", bad.reason);
+                let error = format!("{}:{line}: {}", input.name, bad.reason);
+                say!("{error}");
                 totals.bad += 1;
-                object.insert("id".into(), bad.id);
-                object.insert("equal".into(), false.into());
-                object.insert(
-                    "error".into(),
-                    format!("{name}:{number}: {}", bad.reason).into(),
-                );
+                row.insert("id".into(), bad.id);
+                row.insert("equal".into(), false.into());
+                row.insert("error".into(), error.into());
             }
         }
-        let write = serde_json::to_writer(&mut output, &object)
-            .map_err(io::Error::from)
-            .and_then(|()| output.write_all(b"\n"));
-        write.map_err(|error| Error::io(&target, error))?;
+        output.row(&row)?;
     }
-    output.flush().map_err(|error| Error::io(&target, error))?;
-    if number == 0 {
-        return Err(Error::new(ErrorKind::Data, format!("{name}: no rows")));
-    }
+    output.finish()?;
     Ok(totals)
 }
 
-fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+fn run(args: &Args) -> Result<ExitCode, Failure> {
     let start = Instant::now();
-    match run(&arguments) {
-        Ok(totals) => {
-            let graded = totals.equal + totals.different;
-            let seconds = start.elapsed().as_secs_f64();
-            say!(
-                "{graded} graded in {seconds:.3} s: {} equal, {} not, {} bad rows",
-                totals.equal,
-                totals.different,
-                totals.bad
-            );
-            for (rule, (equal, different)) in &totals.rules {
-                say!("  {rule:<14} {equal:>6} equal {different:>6} not");
-            }
-            ExitCode::from(u8::from(totals.bad > 0))
-        }
-        Err(error) => {
-            say!("grade: {error}");
-            ExitCode::from(2)
-        }
+    let mut input = Input::open(&args.file)?;
+    let totals = grade(args, &mut input)?;
+    say!(
+        "{} graded in {:.3} s: {} equal, {} not, {} bad rows",
+        totals.equal + totals.different,
+        start.elapsed().as_secs_f64(),
+        totals.equal,
+        totals.different,
+        totals.bad
+    );
+    for (rule, (equal, different)) in &totals.rules {
+        say!("  {rule:<14} {equal:>6} equal {different:>6} not");
     }
+    match totals.bad {
+        0 => Ok(ExitCode::SUCCESS),
+        bad => Err(format!("{}: {bad} bad rows", input.name).into()),
+    }
+}
+
+fn main() -> ExitCode {
+    tool::show_log();
+    tool::exit(run(&Args::parse()))
 }

@@ -6,7 +6,10 @@
 //!     --model Qwen/Qwen2.5-Math-1.5B-Instruct --problems gsm8k_train.jsonl --out data/gsm8k
 //! ```
 
-mod common;
+mod common {
+    pub(crate) mod engine;
+    pub(crate) mod tool;
+}
 
 use std::fs;
 use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
@@ -27,9 +30,7 @@ use dart_math::report::LevelTable;
 use dart_math::{Problem, Settings};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use common::say;
-
-type Failure = Box<dyn std::error::Error>;
+use common::tool::{self, Failure, Stdout, Usage, say};
 
 /// Problems of each level that are made where no file of problems is given.
 const MADE_PER_LEVEL: usize = 20;
@@ -44,6 +45,9 @@ const FILES: [&str; 4] = [
 
 /// Sample solutions of mathematical problems with a language model, check their answers, and keep
 /// as many correct ones of each problem as its difficulty asks for.
+///
+/// Exit status: 0 if all was done, 1 if something failed, 2 if the arguments make no sense, 130
+/// after Ctrl-C.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
@@ -99,7 +103,7 @@ struct Args {
     #[arg(long, requires = "out")]
     fresh: bool,
     #[command(flatten)]
-    engine: common::EngineArgs,
+    engine: common::engine::EngineArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -113,11 +117,8 @@ enum StrategyName {
 }
 
 fn main() -> ExitCode {
-    common::show_log();
-    match synthesize(&Args::parse()) {
-        Ok(code) => code,
-        Err(error) => common::exit(Err(error)),
-    }
+    tool::show_log();
+    tool::exit(synthesize(&Args::parse()))
 }
 
 fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
@@ -177,15 +178,17 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
         // Someone else's run: its files are not ours to replace.
         return Err(error.to_string().into());
     }
-    publish(args, &outcome)?;
-    summarise(args, &outcome, &engine);
-    match outcome.stop {
-        RunStop::Interrupted => Ok(ExitCode::from(130)),
-        _ => match outcome.error {
-            Some(error) => Err(error.into()),
-            None => Ok(ExitCode::SUCCESS),
-        },
+    let published = publish(args, &outcome);
+    summarise(args, &outcome, &engine, published.is_ok());
+    if let Some(error) = &outcome.error {
+        tool::report(error);
     }
+    let code = tool::exit(published.map(|()| ExitCode::SUCCESS));
+    Ok(match (outcome.stop, outcome.error) {
+        (RunStop::Interrupted, _) => ExitCode::from(130),
+        (_, Some(_)) => ExitCode::FAILURE,
+        (_, None) => code,
+    })
 }
 
 impl Args {
@@ -193,7 +196,7 @@ impl Args {
         let paper = self.engine.preset.is_some();
         let only =
             |flag: &str, given: bool, name: StrategyName| match given && self.strategy != name {
-                true => Err(format!("{flag} is of no use to this strategy")),
+                true => Err(Usage(format!("{flag} is of no use to this strategy"))),
                 false => Ok(()),
             };
         only("--trials", self.trials.is_some(), StrategyName::Vanilla)?;
@@ -201,7 +204,7 @@ impl Args {
         let table = self.pass_rates.is_some();
         only("--pass-rates", table, StrategyName::Prop2diff)?;
         if self.k.is_some() && self.strategy == StrategyName::Vanilla {
-            return Err("--k is of no use to this strategy".into());
+            return Err(Usage("--k is of no use to this strategy".into()).into());
         }
         let k = |own, papers| self.k.unwrap_or(if paper { papers } else { own });
         Ok(match (self.strategy, &self.pass_rates) {
@@ -234,6 +237,9 @@ impl Args {
 
     fn problems(&self) -> Result<Vec<Problem>, Failure> {
         let mut problems = match &self.problems {
+            None if self.skip_bad => {
+                return Err(Usage("--skip-bad is of no use without --problems".into()).into());
+            }
             None => {
                 // One of each level in turn, so that a limit leaves all levels in.
                 let levels = arithmetic::LEVELS;
@@ -391,12 +397,13 @@ fn publish(args: &Args, outcome: &Outcome) -> Result<(), Failure> {
             "query": questions.get(&*trial.problem),
             "response": trial.response,
         });
-        writeln!(out, "{row}")?;
+        writeln!(out, "{row}").map_err(Stdout)?;
     }
+    out.flush().map_err(Stdout)?;
     Ok(())
 }
 
-fn summarise(args: &Args, outcome: &Outcome, engine: &dart_math::engine::Engine) {
+fn summarise(args: &Args, outcome: &Outcome, engine: &dart_math::engine::Engine, published: bool) {
     let totals = &outcome.totals;
     say!(
         "{}",
@@ -416,13 +423,23 @@ fn summarise(args: &Args, outcome: &Outcome, engine: &dart_math::engine::Engine)
     if !outcome.finished() {
         say!("{}: what is complete was kept", outcome.stop);
     }
+    let again = match args.fresh {
+        true => "the same command without --fresh",
+        false => "the same command",
+    };
     match &args.out {
-        Some(directory) if outcome.finished() => say!("written to {}", directory.display()),
-        Some(directory) => say!(
-            "written to {}; the same command goes on from there",
+        Some(directory) if !published => say!(
+            "not written to {}; {again} goes on from its {JOURNAL}",
             directory.display()
         ),
-        None if std::io::stdout().is_terminal() => say!("--out DIR keeps the data set"),
+        Some(directory) if outcome.finished() => say!("written to {}", directory.display()),
+        Some(directory) => say!(
+            "written to {}; {again} goes on from there",
+            directory.display()
+        ),
+        None if !published || std::io::stdout().is_terminal() => {
+            say!("--out DIR keeps the data set")
+        }
         None => {}
     }
 }

@@ -1,49 +1,23 @@
 //! The example `synthesize` as a user meets it: its files, its refusals, its exit codes.
 #![cfg(feature = "engine")]
 
+mod tool;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
-/// The example's binary, which `cargo test` builds beside the tests.
-fn binary() -> Option<PathBuf> {
-    let tests = std::env::current_exe().unwrap();
-    let name = format!("synthesize{}", std::env::consts::EXE_SUFFIX);
-    let path = tests.parent()?.parent()?.join("examples").join(name);
-    if !path.exists() {
-        eprintln!("skipped: the example is not built (cargo build --example synthesize)");
-        return None;
-    }
-    Some(path)
-}
-
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-fn synthesize(binary: &Path, args: &[&str]) -> Ran {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = Command::new(binary).args(args).output().unwrap();
-    Ran {
-        code: status.code(),
-        out: String::from_utf8(stdout).unwrap(),
-        err: String::from_utf8(stderr).unwrap(),
-    }
-}
+use tool::Tool;
 
 #[test]
 fn a_directory_is_made_resumed_refused_and_begun_anew() {
-    let Some(binary) = binary() else { return };
+    let Some(synthesize) = Tool::find("synthesize") else {
+        return;
+    };
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("set");
     let out = out.to_str().unwrap();
     let base = ["--limit", "8", "--strategy", "uniform", "--out", out];
-    let run = |more: &[&str]| synthesize(&binary, &[&base, more].concat());
+    let run = |more: &[&str]| synthesize.run(&[&base, more].concat());
     let read = |name: &str| fs::read(Path::new(out).join(name)).unwrap();
 
     let ran = run(&["--k", "2", "--max-trials", "6"]);
@@ -107,7 +81,9 @@ fn a_directory_is_made_resumed_refused_and_begun_anew() {
 
 #[test]
 fn rows_go_to_a_standard_output_that_is_no_terminal() {
-    let Some(binary) = binary() else { return };
+    let Some(synthesize) = Tool::find("synthesize") else {
+        return;
+    };
     let directory = tempfile::tempdir().unwrap();
     let problems = directory.path().join("problems.jsonl");
     let rows = concat!(
@@ -126,7 +102,7 @@ fn rows_go_to_a_standard_output_that_is_no_terminal() {
         "--trials",
         "3",
     ];
-    let ran = synthesize(&binary, &args);
+    let ran = synthesize.run(&args);
     assert_eq!(ran.code, Some(1));
     assert!(
         ran.err.contains("problems.jsonl:2: no `reference`"),
@@ -135,7 +111,7 @@ fn rows_go_to_a_standard_output_that_is_no_terminal() {
     );
     assert!(ran.out.is_empty());
 
-    let ran = synthesize(&binary, &[&args[..], &["--skip-bad"]].concat());
+    let ran = synthesize.run(&[&args[..], &["--skip-bad"]].concat());
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert!(
         ran.err.contains("left out 1 bad rows, the first at line 2"),
@@ -152,28 +128,143 @@ fn rows_go_to_a_standard_output_that_is_no_terminal() {
 
 #[test]
 fn flags_that_make_no_sense_are_refused() {
-    let Some(binary) = binary() else { return };
-    for (args, reason) in [
-        (&["--trials", "4"][..], "--trials is of no use"),
-        (&["--strategy", "vanilla", "--k", "4"], "--k is of no use"),
+    let Some(synthesize) = Tool::find("synthesize") else {
+        return;
+    };
+    for (args, code, reason) in [
+        (&["--trials", "4"][..], 2, "--trials is of no use"),
+        (
+            &["--strategy", "vanilla", "--k", "4"],
+            2,
+            "--k is of no use",
+        ),
         (
             &["--strategy", "uniform", "--pilot", "4"],
+            2,
             "--pilot is of no use",
         ),
-        (&["--k", "0"], "k must be at least 1"),
-        (&["--limit", "0"], "there are none"),
-        (&["--problems", "no/such/file"], "no/such/file"),
-        (&["--pass-rates", "no/such/table"], "no/such/table"),
-        (&["--model", "no/such.gguf"], "no/such.gguf"),
+        (&["--k", "0"], 2, "k must be at least 1"),
+        (&["--limit", "0"], 2, "there are none"),
+        (&["--fresh"], 2, "--out"),
+        (
+            &["--skip-bad"],
+            2,
+            "--skip-bad is of no use without --problems",
+        ),
+        (
+            &["--revision", "v1"],
+            2,
+            "--revision is of no use to `abacus`",
+        ),
+        (
+            &["--cache-dir", "x"],
+            2,
+            "--cache-dir is of no use to `abacus`",
+        ),
+        (&["--problems", "no/such/file"], 1, "no/such/file"),
+        (&["--pass-rates", "no/such/table"], 1, "no/such/table"),
+        (&["--model", "no/such.gguf"], 1, "no/such.gguf"),
     ] {
-        let ran = synthesize(&binary, args);
-        assert_eq!(ran.code, Some(1), "{args:?}");
+        let ran = synthesize.run(args);
+        assert_eq!(ran.code, Some(code), "{args:?}: {}", ran.err);
         assert!(ran.err.contains(reason), "{args:?}: {}", ran.err);
+        assert!(ran.err.starts_with("error: "), "{args:?}: {}", ran.err);
     }
-    assert_eq!(synthesize(&binary, &["--fresh"]).code, Some(2));
+    assert!(synthesize.run(&["--help"]).out.contains("--max-trials"));
+}
+
+#[test]
+#[cfg(unix)]
+fn a_line_without_end_is_refused() {
+    let Some(synthesize) = Tool::find("synthesize") else {
+        return;
+    };
+    let ran = synthesize.run(&["--problems", "/dev/zero"]);
+    assert_eq!(ran.code, Some(1));
     assert!(
-        synthesize(&binary, &["--help"])
-            .out
-            .contains("--max-trials")
+        ran.err.contains("/dev/zero:1: longer than 16 MiB"),
+        "{}",
+        ran.err
     );
+}
+
+#[test]
+fn a_manifest_tells_of_every_call() {
+    let Some(synthesize) = Tool::find("synthesize") else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().to_str().unwrap();
+    let base = [
+        "--limit",
+        "8",
+        "--strategy",
+        "uniform",
+        "--out",
+        out,
+        "--max-trials",
+    ];
+    let manifest = || {
+        let bytes = fs::read(directory.path().join("manifest.json")).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&bytes).unwrap()
+    };
+    assert_eq!(synthesize.run(&[&base[..], &["2"]].concat()).code, Some(0));
+    let first = manifest();
+    assert_eq!(first["generator"]["top_p"].to_string(), "0.95");
+    assert_eq!(first["sessions"].as_array().unwrap().len(), 1);
+    assert_eq!(synthesize.run(&[&base[..], &["4"]].concat()).code, Some(0));
+    let both = manifest();
+    let sessions = both["sessions"].as_array().unwrap();
+    assert_eq!((sessions.len(), &sessions[0]), (2, &first["sessions"][0]));
+    for name in ["drawn", "cancelled", "tokens_sampled"] {
+        let sum: u64 = sessions
+            .iter()
+            .map(|session| session[name].as_u64().unwrap())
+            .sum();
+        assert_eq!(both["totals"][name], sum, "{name}");
+    }
+    assert!(sessions[0]["finished"].as_str() <= sessions[1]["started"].as_str());
+}
+
+#[test]
+fn a_data_set_that_cannot_be_written_does_not_hide_the_run() {
+    let Some(synthesize) = Tool::find("synthesize") else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().to_str().unwrap();
+    let args = [
+        "--limit",
+        "8",
+        "--strategy",
+        "uniform",
+        "--k",
+        "1",
+        "--max-trials",
+        "2",
+    ];
+    let args = [&args[..], &["--out", out]].concat();
+    assert_eq!(synthesize.run(&args).code, Some(0));
+    let dataset = directory.path().join("dataset.jsonl");
+    fs::remove_file(&dataset).unwrap();
+    fs::create_dir_all(dataset.join("in the way")).unwrap();
+    let ran = synthesize.run(&args);
+    assert_eq!(ran.code, Some(1));
+    for said in [
+        "level",
+        "trials",
+        "the same command goes on from its journal.jsonl",
+        "error: ",
+    ] {
+        assert!(ran.err.contains(said), "{} lacks {said}", ran.err);
+    }
+    let last = ran.err.lines().find(|line| line.starts_with("error: "));
+    assert!(last.unwrap().contains("dataset.jsonl"), "{}", ran.err);
+
+    fs::remove_dir_all(&dataset).unwrap();
+    assert_eq!(synthesize.run(&args).code, Some(0));
+    assert!(dataset.is_file());
+
+    let args = ["--limit", "2", "--strategy", "vanilla", "--trials", "8"];
+    synthesize.cannot_write(&args, b"");
 }

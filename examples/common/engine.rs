@@ -1,24 +1,14 @@
-//! Options that the tools share: which model, how it samples, on what.
+//! Options of the tools that sample: which model, how it samples, on what.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use dart_math::Result;
 use dart_math::engine::{Engine, EngineBuilder, Sampling};
 use dart_math::model::{DeviceChoice, DtypeChoice, Model, ModelSource, Template};
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A line on stderr. Where that is full or closed the line is lost, and nothing else.
-macro_rules! say {
-    ($($words:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($words)*);
-    }};
-}
-pub(crate) use say;
+use super::tool::{Failure, Usage};
 
 /// Which model samples, and how.
 #[derive(Debug, Args)]
@@ -117,12 +107,13 @@ pub(crate) enum Preset {
 
 impl EngineArgs {
     /// Loads the model, showing what is downloaded, and sets up its engine.
-    pub(crate) fn builder(&self) -> Result<EngineBuilder> {
+    pub(crate) fn builder(&self) -> Result<EngineBuilder, Failure> {
         // Settings are checked before anything is loaded.
         let sampling = self.sampling();
         sampling.validate()?;
+        let source = self.source()?;
         let template = self.template.as_deref().map(Template::parse).transpose()?;
-        let mut builder = Engine::builder(self.load()?)
+        let mut builder = Engine::builder(self.load(source)?)
             .sampling(sampling)
             .max_new_tokens(self.max_new_tokens())
             .stop(self.stop.clone())
@@ -139,10 +130,24 @@ impl EngineArgs {
         Ok(builder)
     }
 
-    fn load(&self) -> Result<Model> {
-        let mut builder = Model::builder(ModelSource::parse(&self.model)?)
-            .device(self.device)
-            .dtype(self.dtype);
+    /// Where the model is, if the flags about the hub are of use there.
+    fn source(&self) -> Result<ModelSource, Failure> {
+        let source = ModelSource::parse(&self.model)?;
+        let given = [
+            ("--revision", self.revision.is_some()),
+            ("--cache-dir", self.cache_dir.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((flag, _)) if !matches!(source, ModelSource::Hub { .. }) => {
+                let reason = format!("{flag} is of no use to `{source}`, which is not of the hub");
+                Err(Usage(reason).into())
+            }
+            _ => Ok(source),
+        }
+    }
+
+    fn load(&self, source: ModelSource) -> dart_math::Result<Model> {
+        let mut builder = Model::builder(source).device(self.device).dtype(self.dtype);
         if let Some(revision) = &self.revision {
             builder = builder.revision(revision);
         }
@@ -189,38 +194,4 @@ impl EngineArgs {
         };
         self.max_new_tokens.unwrap_or(default)
     }
-}
-
-/// Shows the library's warnings on stderr (`RUST_LOG` says which).
-pub(crate) fn show_log() {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .log_internal_errors(false)
-        .without_time()
-        .init();
-}
-
-/// What a tool ends with: an error's one line and its causes on stderr, and a code that says so.
-pub(crate) fn exit(result: std::result::Result<(), Box<dyn std::error::Error>>) -> ExitCode {
-    let Err(error) = result else {
-        return ExitCode::SUCCESS;
-    };
-    let mut said = error.to_string();
-    say!("error: {said}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // Many errors end with the words of their cause.
-        let words = error.to_string();
-        if !said.ends_with(&words) {
-            say!("  caused by: {words}");
-        }
-        said = words;
-        cause = error.source();
-    }
-    ExitCode::FAILURE
 }

@@ -1,0 +1,96 @@
+//! How every tool speaks and ends: its log and its errors on stderr, its exit code.
+//!
+//! The codes: 0 where all was done, 1 where something failed or a row was bad, 2 where the arguments
+//! make no sense, 130 after Ctrl-C (of tools that handle it).
+
+use std::error::Error;
+use std::fmt;
+use std::io::{self, ErrorKind, IsTerminal};
+use std::process::ExitCode;
+
+/// A line on stderr. Where that is full or closed the line is lost, and nothing else.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+pub(crate) use say;
+
+/// What a tool fails with.
+pub(crate) type Failure = Box<dyn Error>;
+
+/// Arguments that make no sense, alone or together; names them.
+#[derive(Debug)]
+pub(crate) struct Usage(pub(crate) String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Usage {}
+
+/// A standard output that cannot be written to.
+#[derive(Debug)]
+pub(crate) struct Stdout(pub(crate) io::Error);
+
+impl fmt::Display for Stdout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "stdout: {}", self.0)
+    }
+}
+
+impl Error for Stdout {}
+
+/// Shows the library's warnings on stderr (`RUST_LOG` says which).
+pub(crate) fn show_log() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .log_internal_errors(false)
+        .without_time()
+        .init();
+}
+
+/// What a tool ends with. Whoever reads its output may close the pipe: that is no failure.
+pub(crate) fn exit(result: Result<ExitCode, Failure>) -> ExitCode {
+    let error = match result {
+        Ok(code) => return code,
+        Err(error) => error,
+    };
+    if let Some(Stdout(error)) = error.downcast_ref()
+        && error.kind() == ErrorKind::BrokenPipe
+    {
+        return ExitCode::SUCCESS;
+    }
+    report(&*error);
+    let settings = error
+        .downcast_ref()
+        .is_some_and(|error: &dart_math::Error| error.kind() == dart_math::ErrorKind::Settings);
+    match settings || error.is::<Usage>() {
+        true => ExitCode::from(2),
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// An error's one line on stderr, and its causes.
+pub(crate) fn report(error: &dyn Error) {
+    let mut said = error.to_string();
+    say!("error: {said}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // Many errors end with the words of their cause.
+        let words = error.to_string();
+        if !said.ends_with(&words) {
+            say!("  caused by: {words}");
+        }
+        said = words;
+        cause = error.source();
+    }
+}
