@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use dart_math::answer::Checker;
 
 use crate::repository;
+use crate::shared::shared;
 
 /// `file id reason` of each row that is known to be refused.
 fn known() -> BTreeMap<(String, String), String> {
@@ -32,13 +33,6 @@ fn known() -> BTreeMap<(String, String), String> {
 
 #[test]
 fn labelled_rows() {
-    let shared =
-        std::env::var_os("DART_MATH_SHARED").map_or_else(|| repository("../shared"), PathBuf::from);
-    let directory = shared.join("answers");
-    if !directory.join("gsm8k_solutions.jsonl").is_file() {
-        println!("skipped: no labelled rows at {}", directory.display());
-        return;
-    }
     let files = [
         ("dart_math", false),
         ("gsm8k_solutions", false),
@@ -50,12 +44,17 @@ fn labelled_rows() {
         ("qwen_grader", false),
         ("reflexive", false),
     ];
+    // The list is of rows of all files: each of them must be there.
+    let paths = files.map(|(name, _)| shared(&format!("answers/{name}.jsonl")));
+    let Some(paths) = paths.into_iter().collect::<Option<Vec<PathBuf>>>() else {
+        return;
+    };
     let known = known();
     let mut missed = BTreeSet::new();
     let mut report = String::new();
-    for (name, lenient) in files {
+    for ((name, lenient), path) in files.into_iter().zip(paths) {
         let checker = Checker::builder().lenient(lenient).build();
-        let text = std::fs::read_to_string(directory.join(format!("{name}.jsonl"))).unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
         for line in text.lines() {
             let row: serde_json::Value = serde_json::from_str(line).unwrap();
             let debatable = row["debatable"].as_bool().unwrap_or(false);

@@ -1,6 +1,5 @@
 //! The answer checker from outside: fixtures by rule, properties, hostile and fuzzed texts, the
 //! examples of its guide, and the labelled rows where they are present.
-#![allow(clippy::unwrap_used)]
 
 mod expression;
 mod fixtures;
@@ -14,6 +13,8 @@ mod neighbours;
 mod pieces;
 mod properties;
 mod rewrites;
+#[path = "../shared/mod.rs"]
+mod shared;
 
 use std::path::PathBuf;
 
