@@ -457,7 +457,7 @@ mod tests {
         match std::fs::read_to_string(answers) {
             Ok(lines) => texts.extend(lines.lines().map(|line| {
                 let row: serde_json::Value = serde_json::from_str(line).unwrap();
-                extract::from_answer(row["reference"].as_str().unwrap())
+                extract::from_answer(row["reference"].as_str().unwrap()).into_owned()
             })),
             Err(_) => println!("without the real answers, which are not here"),
         }
