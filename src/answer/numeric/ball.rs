@@ -229,6 +229,9 @@ impl Ball {
         if lower.is_zero() {
             return Err(Fail::Unclear);
         }
+        if self.is_zero() {
+            return Ok(Ball::zero());
+        }
         let shift = (bits + 3 + other.mid.bit_len()).saturating_sub(self.mid.bit_len());
         let quotient = (&self.mid << shift) / &other.mid;
         let exponent = self.exponent - other.exponent - shift as i64;

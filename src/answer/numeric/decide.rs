@@ -7,7 +7,7 @@ use super::Fail;
 use super::ball::Ball;
 use super::complex::Complex;
 use super::elementary::Constants;
-use super::evaluate::{Evaluator, Extent, Unknowns, is_rational_function};
+use super::evaluate::{Evaluator, Extent, Unknowns, is_decided_by_form, is_rational_function};
 use super::pieces::Pieces;
 use super::points;
 use crate::answer::budget::{Budget, Stop};
@@ -21,6 +21,9 @@ const MAX_BITS: usize = 2400;
 
 /// Bits that two equal numbers agree to, beyond what their sizes call for.
 const AGREEMENT: i64 = 200;
+
+/// Sizes beyond which no precision would do.
+const MAX_RANGE: i64 = 1 << 20;
 
 /// Points at which two expressions have to agree.
 const POINTS: usize = 8;
@@ -55,14 +58,13 @@ enum Asked {
 }
 
 /// Compares two constants, or two expressions as functions of real variables on their common
-/// domain.
+/// domain, whose normal forms differ.
 pub(crate) fn compare(
     left: &Fraction,
     right: &Fraction,
     budget: &mut Budget,
 ) -> Result<Numeric, Stop> {
-    if is_rational_function(left, true) && is_rational_function(right, true) {
-        // The normal form has decided already.
+    if is_decided_by_form(left) && is_decided_by_form(right) {
         return Ok(Numeric::Different);
     }
     let mut constants = Constants::default();
@@ -208,16 +210,18 @@ struct Needed {
 }
 
 impl Needed {
-    /// 200 bits beyond the sizes in play. Different numbers can be near one another only as far
-    /// as the numbers that they are made from are long (`√(10^100+1)` and `10^50`) or large or
-    /// small (`√(1+e^-1000)` and 1): so many bits more are asked for.
+    /// 200 bits beyond the sizes in play. Different numbers are near one another by making as far
+    /// as the numbers that they are made from are long (`√(10^100+1)` and `10^50`) or the values
+    /// on the way large or small (`√(1+e^-300)` and 1, `tanh 500` and 1), twice as far where a
+    /// function is flat (`cos e^-200` and 1): so many bits more are asked for.
     fn of(values: &[&Complex], extent: Extent) -> Needed {
         let parts = values.iter().flat_map(|value| [&value.re, &value.im]);
         let size = parts.map(|part| part.upper().top()).max().unwrap_or(0);
         let length = i64::try_from(extent.bits).unwrap_or(i64::MAX / 4);
-        let threshold = size.clamp(0, extent.range.max(0)) - AGREEMENT - length - extent.range;
+        let range = extent.range.min(MAX_RANGE);
+        let threshold = size.clamp(0, range) - AGREEMENT - length - 2 * range;
         // Behind the leading bit of the larger value, and some for what is lost on the way.
-        let bits = size.max(-extent.range) - threshold + 24;
+        let bits = size.max(-range) - threshold + 24;
         Needed {
             threshold,
             bits: usize::try_from(bits).unwrap_or(usize::MAX),
@@ -310,6 +314,32 @@ pub(crate) fn floor(value: &Fraction, budget: &mut Budget) -> Result<Option<IBig
     Ok(None)
 }
 
+/// The multiple of π/12 that a real constant between -π and π is near to, if any: whether it is
+/// equal to it is left open.
+pub(crate) fn near_twelfth(value: &Fraction, budget: &mut Budget) -> Result<Option<i64>, Stop> {
+    let Some(ball) = real_ball(value, FIRST_BITS, budget)? else {
+        return Ok(None);
+    };
+    let near = || -> Result<Option<i64>, Fail> {
+        let bits = FIRST_BITS;
+        // ⌊12·value/π + 1/2⌋ and what is left of it.
+        let part = Constants::default()
+            .pi(bits)?
+            .divide(&Ball::whole(12), bits)?;
+        let twelfths = ball.divide(&part, bits)?;
+        let half = Ball::whole(1).shift(-1, bits)?;
+        let Some((low, high)) = twelfths.add(&half, bits)?.floors() else {
+            return Ok(None);
+        };
+        let Ok(k) = i64::try_from(&low) else {
+            return Ok(None);
+        };
+        let rest = twelfths.subtract(&Ball::whole(k), bits)?;
+        Ok((low == high && rest.sign().unwrap_or(0) == 0).then_some(k))
+    };
+    Ok(near().unwrap_or(None))
+}
+
 /// Whether a real constant certainly lies within a distance of a rational number.
 pub(crate) fn is_within(
     value: &Fraction,
@@ -367,7 +397,7 @@ pub(crate) fn proportional(
     right: &Fraction,
     budget: &mut Budget,
 ) -> Result<Option<i8>, Stop> {
-    if is_rational_function(left, false) && is_rational_function(right, false) {
+    if is_rational_function(left) && is_rational_function(right) {
         return Ok(None);
     }
     let mut constants = Constants::default();

@@ -10,13 +10,14 @@ use dashu_int::{IBig, UBig};
 
 use super::Fail;
 use super::ball::Ball;
+use super::digits;
 use super::magnitude::Magnitude;
 
 /// Bits of an argument's whole part, or of zeros behind its point, that are met with more
 /// precision.
 const MAX_TOP: i64 = 2048;
 
-/// π and ln 2, as far as they were asked for.
+/// π and ln 2, as far as they were asked for beyond what is written down.
 #[derive(Debug, Default)]
 pub(super) struct Constants {
     pi: Option<(usize, IBig)>,
@@ -26,20 +27,18 @@ pub(super) struct Constants {
 impl Constants {
     /// π in units of `2^-places`, to two units.
     fn pi_units(&mut self, places: usize) -> IBig {
-        // 16 arctan(1/5) - 4 arctan(1/239).
-        at_least(&mut self.pi, places, |places| {
-            reciprocal_series(5, places, true) * 16u8 - reciprocal_series(239, places, true) * 4u8
-        })
+        match written(&digits::PI, places) {
+            Some(value) => value,
+            None => at_least(&mut self.pi, places, pi_series),
+        }
     }
 
     /// ln 2 in units of `2^-places`, to two units.
     fn ln2_units(&mut self, places: usize) -> IBig {
-        // 18 artanh(1/26) - 2 artanh(1/4801) + 8 artanh(1/8749).
-        at_least(&mut self.ln2, places, |places| {
-            reciprocal_series(26, places, false) * 18u8
-                - reciprocal_series(4801, places, false) * 2u8
-                + reciprocal_series(8749, places, false) * 8u8
-        })
+        match written(&digits::LN2, places) {
+            Some(value) => value,
+            None => at_least(&mut self.ln2, places, ln2_series),
+        }
     }
 
     /// π.
@@ -50,11 +49,30 @@ impl Constants {
     }
 }
 
+/// A constant of which so many places are written down.
+fn written(words: &[u64], places: usize) -> Option<IBig> {
+    let beyond = digits::PLACES.checked_sub(places)?;
+    let needed = words.get(beyond / 64..)?;
+    let bytes: Vec<u8> = needed.iter().flat_map(|word| word.to_le_bytes()).collect();
+    Some(IBig::from(UBig::from_le_bytes(&bytes) >> (beyond % 64)))
+}
+
+/// π in units of `2^-places`, by 16 arctan(1/5) - 4 arctan(1/239).
+fn pi_series(places: usize) -> IBig {
+    reciprocal_series(5, places, true) * 16u8 - reciprocal_series(239, places, true) * 4u8
+}
+
+/// ln 2 in units of `2^-places`, by 18 artanh(1/26) - 2 artanh(1/4801) + 8 artanh(1/8749).
+fn ln2_series(places: usize) -> IBig {
+    reciprocal_series(26, places, false) * 18u8 - reciprocal_series(4801, places, false) * 2u8
+        + reciprocal_series(8749, places, false) * 8u8
+}
+
 /// A constant from what is kept of it, or computed anew with bits to spare.
 fn at_least(
     kept: &mut Option<(usize, IBig)>,
     places: usize,
-    compute: impl Fn(usize) -> IBig,
+    series: impl Fn(usize) -> IBig,
 ) -> IBig {
     // The series lose fewer than 2^20 units.
     const SPARE: usize = 24;
@@ -63,7 +81,7 @@ fn at_least(
     {
         return &*value >> (*known - places);
     }
-    let value = compute(places + SPARE) >> SPARE;
+    let value = series(places + SPARE) >> SPARE;
     *kept = Some((places, value.clone()));
     value
 }
@@ -388,4 +406,32 @@ pub(super) fn arc_tangent(x: &Ball, bits: usize, constants: &mut Constants) -> R
         result = -result;
     }
     fixed_ball(result, error, places, slope, bits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_down_is_what_the_series_give() {
+        for (words, series) in [
+            (&digits::PI, pi_series as fn(usize) -> IBig),
+            (&digits::LN2, ln2_series),
+        ] {
+            for places in [1, 63, 64, 65, 200, 1000, digits::PLACES - 1, digits::PLACES] {
+                let exact = series(places + 40) >> 40usize;
+                let Some(value) = written(words, places) else {
+                    panic!("{places} places are not written down");
+                };
+                let difference = value - exact;
+                assert!(difference.abs() <= IBig::ONE, "{places} places");
+            }
+            assert!(written(words, digits::PLACES + 1).is_none());
+        }
+        // Beyond, the series take over without a seam.
+        let mut constants = Constants::default();
+        let near = constants.pi_units(digits::PLACES);
+        let far = constants.pi_units(digits::PLACES + 500) >> 500usize;
+        assert!((near - far).abs() <= IBig::from(2));
+    }
 }

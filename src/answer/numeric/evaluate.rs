@@ -130,26 +130,51 @@ fn is_known(name: &str, arguments: usize) -> bool {
     }
 }
 
-/// Whether an expression is a quotient of polynomials in variables (and π) with rational
-/// coefficients: its normal form then decides alone.
-pub(super) fn is_rational_function(value: &Fraction, with_pi: bool) -> bool {
-    [&value.numerator, &value.denominator]
-        .into_iter()
-        .all(|poly| {
-            let mut factors = poly.0.iter().flat_map(|(monomial, _)| monomial);
-            factors.all(|(atom, exponent)| match atom {
-                Atom::Symbol(name) => exponent.is_int() && (with_pi || name != "π"),
-                _ => false,
-            })
-        })
+/// Longest integer, in bits, under a root that has no factors left: trial division has taken
+/// those below 3,000, and the next has 24.
+const PRIME_BITS: usize = 23;
+
+/// Whether the normal form decides alone: it is a quotient of polynomials in variables, π, `i`
+/// and roots of primes, all of which are independent of one another.
+pub(super) fn is_decided_by_form(value: &Fraction) -> bool {
+    all_atoms(value, |atom, _| match atom {
+        Atom::Symbol(_) | Atom::Imaginary => true,
+        Atom::Integer(value) => value.bit_len() <= PRIME_BITS,
+        _ => false,
+    })
 }
 
-/// What an evaluation met: how long the numbers in the expression are in bits, and the largest
-/// `|log₂|` of any value on the way.
+/// Whether an expression is a quotient of polynomials in variables with rational coefficients.
+pub(super) fn is_rational_function(value: &Fraction) -> bool {
+    all_atoms(value, |atom, exponent| match atom {
+        Atom::Symbol(name) => exponent.is_int() && name != "π",
+        _ => false,
+    })
+}
+
+fn all_atoms(value: &Fraction, fits: impl Fn(&Atom, &RBig) -> bool) -> bool {
+    [&value.numerator, &value.denominator]
+        .into_iter()
+        .flat_map(|poly| &poly.0)
+        .flat_map(|(monomial, _)| monomial)
+        .all(|(atom, exponent)| fits(atom, exponent))
+}
+
+/// What an evaluation met: how long the numbers in the expression are together, in bits, and how
+/// large or small the values on the way, as the sum of their `|log₂|`. Of a sum of terms, the
+/// largest and the smallest count.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Extent {
     pub(super) bits: usize,
     pub(super) range: i64,
+}
+
+/// A part that was evaluated before.
+struct Seen<'a> {
+    atom: &'a Atom,
+    value: Complex,
+    /// Whether it is the same at all points.
+    fixed: bool,
 }
 
 /// Evaluates expressions at one point with one precision.
@@ -160,7 +185,11 @@ pub(super) struct Evaluator<'a, 'b> {
     pub(super) constants: &'b mut Constants,
     pub(super) budget: &'b mut Budget,
     pub(super) extent: Extent,
-    seen: Vec<(&'a Atom, Complex)>,
+    /// Whether the value of a variable was asked for.
+    touched: bool,
+    seen: Vec<Seen<'a>>,
+    /// Angles with their cosines and sines, which come together.
+    angles: Vec<(&'a Fraction, Complex, Complex)>,
 }
 
 type Evaluated = Result<Complex, Fail>;
@@ -186,7 +215,9 @@ impl<'a, 'b> Evaluator<'a, 'b> {
             constants,
             budget,
             extent: Extent::default(),
+            touched: false,
             seen: Vec::new(),
+            angles: Vec::new(),
         }
     }
 
@@ -199,7 +230,8 @@ impl<'a, 'b> Evaluator<'a, 'b> {
         let denominator = self.poly(&value.denominator)?;
         self.pay_little()?;
         let quotient = numerator.divide(&denominator, self.bits)?;
-        Ok(self.noted(quotient))
+        self.note(&quotient);
+        Ok(quotient)
     }
 
     /// Pays for a sum, product, quotient or root.
@@ -213,18 +245,16 @@ impl<'a, 'b> Evaluator<'a, 'b> {
         Ok(self.budget.spend(8 + bits / 8 + bits * bits / 8192)?)
     }
 
-    fn noted(&mut self, value: Complex) -> Complex {
-        for part in [&value.re, &value.im] {
-            if matches!(part.sign(), Some(-1 | 1)) {
-                self.extent.range = self.extent.range.max(part.top().abs());
-            }
-        }
-        value
+    /// Adds a value's size to what is known of the expression.
+    fn note(&mut self, value: &Complex) {
+        let (high, low) = sizes(value);
+        self.extent.range += high.max(low);
     }
 
     fn poly(&mut self, value: &'a Poly) -> Evaluated {
         let mut sum = Complex::whole(0);
         let (mut total, mut longest) = (0, 0);
+        let (mut highest, mut lowest) = (0, 0);
         for (monomial, coefficient) in &value.0 {
             self.pay_little()?;
             let length = length(coefficient);
@@ -236,51 +266,53 @@ impl<'a, 'b> Evaluator<'a, 'b> {
                 self.pay_little()?;
                 term = term.multiply(&factor, self.bits)?;
             }
-            term = self.noted(term);
+            let (high, low) = sizes(&term);
+            highest = high.max(highest);
+            lowest = low.max(lowest);
             sum = sum.add(&term, self.bits)?;
         }
         self.extent.bits += total.min(COUNTED_TERMS * longest);
-        Ok(self.noted(sum))
+        self.extent.range += highest + lowest;
+        if value.0.len() > 1 {
+            self.note(&sum);
+        }
+        Ok(sum)
     }
 
     fn factor(&mut self, atom: &'a Atom, exponent: &RBig) -> Evaluated {
-        let base = self.atom(atom)?;
+        let (base, fixed) = self.apart(|this| this.atom(atom))?;
         if exponent.is_one() {
             return Ok(base);
         }
         self.extent.bits += length(exponent);
         self.pay_little()?;
-        if !exponent.denominator().bit(0)
+        if !fixed
+            && !exponent.denominator().bit(0)
             && let Some(real) = base.real()
-            && real.sign() != Some(1)
-            && self.depends(atom)
         {
-            // A root of even order that leaves the reals.
-            return match real.sign() {
-                Some(0) => base.rational_power(exponent, self.bits, self.constants),
-                Some(_) => Err(Fail::Undefined),
-                None => Err(Fail::Unclear),
-            };
+            // A root of even order stays with the reals.
+            match real.sign() {
+                Some(-1) => return Err(Fail::Undefined),
+                None => return Err(Fail::Unclear),
+                Some(_) => {}
+            }
         }
         if !exponent.is_int() && exponent.denominator() > &UBig::from(3u8) {
             self.pay()?;
         }
-        let power = base.rational_power(exponent, self.bits, self.constants)?;
-        Ok(self.noted(power))
+        base.rational_power(exponent, self.bits, self.constants)
     }
 
-    /// Whether an atom's value depends on the point.
-    fn depends(&self, atom: &Atom) -> bool {
-        if self.unknowns.is_empty() {
-            return false;
-        }
-        let mut inside = Unknowns::default();
-        inside.in_atom(atom);
-        !inside.is_empty()
-    }
-
-    fn any_depends(&self, arguments: &[Fraction]) -> bool {
-        !self.unknowns.is_empty() && !Unknowns::of(&arguments.iter().collect::<Vec<_>>()).is_empty()
+    /// Evaluates a part by itself: its value, and whether that is fixed, the same at all points.
+    fn apart<T>(
+        &mut self,
+        part: impl FnOnce(&mut Self) -> Result<T, Fail>,
+    ) -> Result<(T, bool), Fail> {
+        let before = std::mem::take(&mut self.touched);
+        let value = part(self)?;
+        let fixed = !self.touched;
+        self.touched |= before;
+        Ok((value, fixed))
     }
 
     fn atom(&mut self, atom: &'a Atom) -> Evaluated {
@@ -293,7 +325,7 @@ impl<'a, 'b> Evaluator<'a, 'b> {
             Atom::Integer(value) => {
                 self.extent.bits += value.bit_len();
                 let value = Ball::rational(&RBig::from(value.clone()), self.bits)?;
-                Ok(self.noted(value.into()))
+                Ok(value.into())
             }
             Atom::Imaginary => Ok(Complex::imaginary()),
             Atom::Power(..) | Atom::Call(..) | Atom::Sum(_) => {
@@ -306,6 +338,7 @@ impl<'a, 'b> Evaluator<'a, 'b> {
     }
 
     fn unknown(&mut self, atom: &Atom) -> Evaluated {
+        self.touched = true;
         let value = self
             .unknowns
             .position(atom)
@@ -315,50 +348,57 @@ impl<'a, 'b> Evaluator<'a, 'b> {
     }
 
     fn compound(&mut self, atom: &'a Atom) -> Evaluated {
-        if let Some((_, value)) = self.seen.iter().find(|(known, _)| *known == atom) {
-            return Ok(value.clone());
+        if let Some(seen) = self.seen.iter().find(|seen| seen.atom == atom) {
+            self.touched |= !seen.fixed;
+            return Ok(seen.value.clone());
         }
-        let value = match atom {
-            Atom::Sum(inner) => self.poly(inner)?,
+        let (value, fixed) = self.apart(|this| this.compound_anew(atom))?;
+        self.note(&value);
+        self.seen.push(Seen {
+            atom,
+            value: value.clone(),
+            fixed,
+        });
+        Ok(value)
+    }
+
+    fn compound_anew(&mut self, atom: &'a Atom) -> Evaluated {
+        match atom {
+            Atom::Sum(inner) => self.poly(inner),
             Atom::Power(base, exponent) => {
-                let mut product = Complex::whole(1);
-                for (atom, times) in exponent {
-                    let factor = self.factor(atom, times)?;
-                    self.pay_little()?;
-                    product = product.multiply(&factor, self.bits)?;
-                }
-                match &**base {
-                    Base::Euler => {
-                        self.pay()?;
-                        product.exponential(self.bits, self.constants)?
+                let (exponent, fixed_exponent) = self.apart(|this| {
+                    let mut product = Complex::whole(1);
+                    for (atom, times) in exponent {
+                        let factor = this.factor(atom, times)?;
+                        this.pay_little()?;
+                        product = product.multiply(&factor, this.bits)?;
                     }
+                    Ok(product)
+                })?;
+                self.note(&exponent);
+                self.pay()?;
+                match &**base {
+                    Base::Euler => exponent.exponential(self.bits, self.constants),
                     Base::Atom(base) => {
-                        let fixed = !self.depends(base)
-                            && exponent.iter().all(|(atom, _)| !self.depends(atom));
-                        let base = self.atom(base)?;
-                        self.power(&base, &product, fixed)?
+                        let (base, fixed_base) = self.apart(|this| this.atom(base))?;
+                        self.power(&base, &exponent, fixed_base && fixed_exponent)
                     }
                 }
             }
             Atom::Call(name, arguments) if is_known(name, arguments.len()) => {
-                let fixed = !self.any_depends(arguments);
-                let mut values = Vec::with_capacity(arguments.len());
-                for argument in arguments {
-                    values.push(self.fraction(argument)?);
-                }
+                let (values, fixed) = self.apart(|this| {
+                    let values = arguments.iter().map(|argument| this.fraction(argument));
+                    values.collect::<Result<Vec<_>, _>>()
+                })?;
                 self.pay()?;
-                self.call(name, &values, fixed)?
+                self.call(name, arguments, &values, fixed)
             }
-            _ => self.unknown(atom)?,
-        };
-        let value = self.noted(value);
-        self.seen.push((atom, value.clone()));
-        Ok(value)
+            _ => self.unknown(atom),
+        }
     }
 
     /// A power; of a negative or complex base only where whole or constant.
     fn power(&mut self, base: &Complex, exponent: &Complex, fixed: bool) -> Evaluated {
-        self.pay()?;
         if let Some(whole) = whole(exponent) {
             return base.power(whole, self.bits, self.constants);
         }
@@ -380,13 +420,30 @@ impl<'a, 'b> Evaluator<'a, 'b> {
     }
 
     /// A function of its arguments; `fixed` where these are constants.
-    fn call(&mut self, name: &str, arguments: &[Complex], fixed: bool) -> Evaluated {
+    fn call(
+        &mut self,
+        name: &str,
+        written: &'a [Fraction],
+        arguments: &[Complex],
+        fixed: bool,
+    ) -> Evaluated {
         let bits = self.bits;
-        if let [x] = arguments {
+        if let ([x], [written]) = (arguments, written) {
             match name {
                 "exp" => return x.exponential(bits, self.constants),
-                "sin" => return Ok(x.circular(bits, self.constants)?.1),
-                "cos" => return Ok(x.circular(bits, self.constants)?.0),
+                "sin" | "cos" => {
+                    let known = self.angles.iter().find(|(angle, ..)| *angle == written);
+                    let (cosine, sine) = match known {
+                        Some((_, cosine, sine)) => (cosine.clone(), sine.clone()),
+                        None => {
+                            let (cosine, sine) = x.circular(bits, self.constants)?;
+                            let pair = (cosine.clone(), sine.clone());
+                            self.angles.push((written, cosine, sine));
+                            pair
+                        }
+                    };
+                    return Ok(if name == "sin" { sine } else { cosine });
+                }
                 "abs" => return Ok(x.absolute(bits)?.into()),
                 "ln" => {
                     if !fixed && x.is_real() && x.re.sign() != Some(1) {
@@ -401,6 +458,18 @@ impl<'a, 'b> Evaluator<'a, 'b> {
         let reals = reals.ok_or(Fail::Unknown)?;
         Ok(calls::real(name, &reals, bits, self.constants, self.budget)?.into())
     }
+}
+
+/// By how many bits a value is above 1 and below, as far as it is known not to be zero.
+fn sizes(value: &Complex) -> (i64, i64) {
+    let (mut high, mut low) = (0, 0);
+    for part in [&value.re, &value.im] {
+        if matches!(part.sign(), Some(-1 | 1)) {
+            high = part.top().max(high);
+            low = (-part.top()).max(low);
+        }
+    }
+    (high, low)
 }
 
 /// Bits of a rational number's parts.

@@ -14,6 +14,7 @@ mod ball;
 mod calls;
 mod complex;
 mod decide;
+mod digits;
 mod elementary;
 mod evaluate;
 mod magnitude;
@@ -22,7 +23,9 @@ mod points;
 #[cfg(test)]
 mod tests;
 
-pub(super) use decide::{Numeric, compare, floor, is_near, is_within, proportional, sign};
+pub(super) use decide::{
+    Numeric, compare, floor, is_near, is_within, near_twelfth, proportional, sign,
+};
 
 /// Why there is no enclosure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

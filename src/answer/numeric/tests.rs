@@ -211,6 +211,10 @@ proptest! {
         prop_assert_eq!(product.as_whole(), Some(IBig::from(a * b)));
         prop_assert_eq!(product.divide(&y, 64).unwrap().as_whole(), Some(IBig::from(a)));
         prop_assert_eq!(y.multiply(&y, 64).unwrap().root(2, 64).unwrap().as_whole(), Some(b.into()));
+        // Nothing stays nothing: what is real must not be blurred into the complex.
+        let third = Ball::rational(&RBig::from_parts(b.into(), UBig::from(3u8)), 64).unwrap();
+        prop_assert!(Ball::zero().divide(&third, 64).unwrap().is_zero());
+        prop_assert!(Ball::zero().multiply(&third, 64).unwrap().is_zero());
         let quotient = RBig::from_parts(a.into(), UBig::try_from(b).unwrap());
         let ball = Ball::rational(&quotient, 64).unwrap();
         let (low, high) = ends(&ball);

@@ -8,6 +8,7 @@ use super::functions::{call, leads_negative, rational};
 use super::number;
 use super::poly::{Atom, Monomial, Poly};
 use crate::answer::budget::{Budget, Stop};
+use crate::answer::numeric;
 
 /// The largest multiple of an angle that is written in the single angle.
 const MAX_MULTIPLE: i64 = 8;
@@ -197,32 +198,29 @@ pub(super) fn fifth(
     Ok(None)
 }
 
-/// Angles in twelfths of π that the inverse functions know.
+/// The angle of an inverse function's value, where it is in whole twelfths of π.
 pub(super) fn inverse(
     name: &str,
     value: &Fraction,
     budget: &mut Budget,
 ) -> Result<Option<Fraction>, Stop> {
-    let range: Vec<i64> = match name {
-        "arcsin" | "arctan" => (-6..=6).collect(),
-        _ => (0..=12).collect(),
+    let angle = call(name, vec![value.clone()]);
+    let Some(k) = numeric::near_twelfth(&angle, budget)? else {
+        return Ok(None);
     };
-    for k in range {
-        budget.spend(4)?;
-        let turns = RBig::from_parts(IBig::from(k), UBig::from(12u8));
-        let (cosine, sine) = circular_of_turns(&turns, budget)?;
-        let found = match name {
-            "arcsin" => sine.same(value, budget)?,
-            "arccos" => cosine.same(value, budget)?,
-            _ if cosine.is_zero() => false,
-            _ => sine.same(&value.multiply(&cosine, budget)?, budget)?,
-        };
-        if found {
-            let pi = Fraction::symbol("π");
-            return Ok(Some(pi.multiply(&Fraction::rational(turns), budget)?));
-        }
+    let turns = RBig::from_parts(IBig::from(k), UBig::from(12u8));
+    let (cosine, sine) = circular_of_turns(&turns, budget)?;
+    let found = match name {
+        "arcsin" => sine.same(value, budget)?,
+        "arccos" => cosine.same(value, budget)?,
+        _ if cosine.is_zero() => false,
+        _ => sine.same(&value.multiply(&cosine, budget)?, budget)?,
+    };
+    if !found {
+        return Ok(None);
     }
-    Ok(None)
+    let pi = Fraction::symbol("π");
+    Ok(Some(pi.multiply(&Fraction::rational(turns), budget)?))
 }
 
 /// The cosine.
