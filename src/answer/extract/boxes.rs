@@ -3,6 +3,7 @@
 
 use memchr::{memchr3, memmem};
 
+use super::sentence::head;
 use super::{Answer, offset};
 
 /// What a text's boxes come to.
@@ -76,6 +77,10 @@ pub(super) fn last(text: &str) -> Boxes<'_> {
     if last.content.is_empty() {
         return Boxes::Empty;
     }
+    let behind = text[last.end..].trim_start_matches(['$', ' ', '\\', ')', ']', '*']);
+    if DENIALS.iter().any(|denial| behind.starts_with(denial)) {
+        return Boxes::None;
+    }
     let mut members = 1;
     for pair in places.windows(2).rev() {
         if !joins(&text[pair[0].end..pair[1].start]) {
@@ -84,13 +89,139 @@ pub(super) fn last(text: &str) -> Boxes<'_> {
         members += 1;
     }
     if members == 1 {
-        return Boxes::Found(Answer::piece(last.content));
+        return Boxes::Found(with_unit(text, &last));
     }
     if members > MAX_LIST {
         return Boxes::CutOff;
     }
     Boxes::Found(list(text, &places[places.len() - members..]))
 }
+
+/// Units that are known by their word alone, behind a box. (`in` and one letter are not.)
+const UNITS: &[&str] = &[
+    "%",
+    "\\%",
+    "percent",
+    "mm",
+    "cm",
+    "dm",
+    "km",
+    "mg",
+    "kg",
+    "ml",
+    "mL",
+    "mph",
+    "inch",
+    "inches",
+    "feet",
+    "foot",
+    "ft",
+    "yard",
+    "yards",
+    "mile",
+    "miles",
+    "meter",
+    "meters",
+    "metre",
+    "metres",
+    "centimeter",
+    "centimeters",
+    "kilometer",
+    "kilometers",
+    "gram",
+    "grams",
+    "kilogram",
+    "kilograms",
+    "pound",
+    "pounds",
+    "ounce",
+    "ounces",
+    "liter",
+    "liters",
+    "litre",
+    "litres",
+    "second",
+    "seconds",
+    "minute",
+    "minutes",
+    "hour",
+    "hours",
+    "day",
+    "days",
+    "week",
+    "weeks",
+    "dollar",
+    "dollars",
+    "cent",
+    "cents",
+    "euro",
+    "euros",
+];
+
+/// A box's content with the unit right behind the box: a number that says "cm" is none of metres.
+fn with_unit<'a>(text: &'a str, place: &Place<'a>) -> Answer<'a> {
+    let is_number = place
+        .content
+        .ends_with(|c: char| c.is_ascii_digit() || c == '}')
+        && !["text", "mbox", "mathrm", "\\%", "="]
+            .iter()
+            .any(|unit| place.content.contains(unit));
+    let behind = head(&text[place.end..], 80);
+    let rest = behind.trim_start_matches(['$', ' ', '~']);
+    let rest = rest
+        .strip_prefix("\\)")
+        .or_else(|| rest.strip_prefix("\\]"))
+        .unwrap_or(rest)
+        .trim_start_matches(' ');
+    let group = rest
+        .trim_start_matches(['\\', ',', ' ', ';'])
+        .strip_prefix("text{")
+        .or_else(|| rest.strip_prefix("\\mathrm{"))
+        .and_then(|group| group.split_once('}'));
+    let (word, len) = match group {
+        Some((word, behind)) => (word.trim(), rest.len() - behind.len()),
+        None => {
+            let len = rest
+                .find(|c: char| !(c.is_alphabetic() || matches!(c, '%' | '\\')))
+                .unwrap_or(rest.len());
+            (&rest[..len], len)
+        }
+    };
+    if !is_number || !UNITS.contains(&word) {
+        return Answer::piece(place.content);
+    }
+    // What the unit is of: `cm^2`, `miles per hour`, `feet/s`.
+    let mut end = len;
+    let power = &rest[len..];
+    if power.starts_with(['^', '²', '³', '/']) {
+        end += power
+            .find(|c: char| c.is_whitespace() || matches!(c, '.' | ',' | '$' | ')'))
+            .unwrap_or(power.len());
+    } else if let Some(of) = power.strip_prefix(" per ") {
+        end += 5 + of.find(|c: char| !c.is_alphabetic()).unwrap_or(of.len());
+    } else if power.starts_with(" squared") || power.starts_with(" cubed") {
+        end += power[1..]
+            .find(|c: char| !c.is_alphabetic())
+            .unwrap_or(power.len() - 1)
+            + 1;
+    }
+    let unit = &rest[..end];
+    let start = offset(text, place.content);
+    let stop = offset(text, unit) + unit.len();
+    Answer::list(format!("{} {unit}", place.content), &text[start..stop])
+}
+
+/// What says behind a box that it is not the answer.
+const DENIALS: &[&str] = &[
+    "is wrong",
+    "is incorrect",
+    "is not correct",
+    "is not right",
+    "is not the answer",
+    "is not the correct",
+    "cannot be right",
+    "cannot be correct",
+];
 
 /// Several boxes as one list. What is equal but for spaces is named once; names in front of the
 /// boxes (`x = `, `y = `) stay where each has one of its own.
@@ -320,6 +451,8 @@ fn bare_end(text: &str, start: usize) -> (usize, bool) {
             b'$' | b'\n' => break,
             b'\\' => match bytes.get(at + 1) {
                 Some(b')' | b']') => break,
+                // `\{1, 2\}`: the brace itself comes next.
+                Some(b'{' | b'}') => {}
                 Some(b) if b.is_ascii() => at += 1,
                 _ => {}
             },

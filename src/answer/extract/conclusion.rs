@@ -192,6 +192,10 @@ fn reading(body: &str) -> Option<Answer<'_>> {
     }
     let found = segment::trailing_mathematics(sentence)?;
     let found = found.strip_prefix("= ").unwrap_or(found);
+    if segment::begins_formula(found) {
+        let answer = segment::after(found, false)?;
+        return relates(&answer.text).then_some(answer);
+    }
     let is_whole = offset(sentence, found) == 0;
     let said_equal = sentence[..offset(sentence, found)].ends_with("= ");
     (is_whole || said_equal || relates(found)).then(|| Answer::piece(found))

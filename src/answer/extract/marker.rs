@@ -3,7 +3,7 @@
 
 use memchr::{memmem, memrchr2_iter};
 
-use super::sentence::{head, sentence_end, tail};
+use super::sentence::{MAX_SENTENCE, head, sentence_end, tail};
 use super::{Answer, Marker, json, segment};
 
 /// Most markers of which the answer is read until one has any.
@@ -160,15 +160,17 @@ fn offer_word<'a>(text: &'a str, at: usize, lenient: bool, best: &mut Best<'a>) 
     }
 }
 
-/// What stands in `<answer>…</answer>`, up to the end where the tag is not closed: the closing
+/// What stands in `<answer>…</answer>` or `[ANSWER]…[/ANSWER]`, up to the end where the tag is not closed: the closing
 /// tag is often what a generation stops at.
 fn tag_content<'a>(before: &str, behind: &'a str) -> Option<&'a str> {
-    if !before.ends_with('<') {
-        return None;
-    }
-    let content = behind.strip_prefix('>')?;
-    let content = head(content, super::sentence::MAX_SENTENCE);
-    Some(content.split("</").next().unwrap_or(content).trim())
+    let open = before.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == '_');
+    let (content, close) = match open.as_bytes().last()? {
+        b'<' => (behind.strip_prefix('>')?, "</"),
+        b'[' => (behind.strip_prefix(']')?, "[/"),
+        _ => return None,
+    };
+    let content = head(content, MAX_SENTENCE);
+    Some(content.split(close).next().unwrap_or(content).trim())
 }
 
 /// What follows the name of a JSON field such as `"answer"` or `"final_answer"`.
@@ -215,7 +217,6 @@ const NEUTRAL: &[&str] = &[
     "only",
     "possible",
     "resulting",
-    "s",
     "an",
     "a",
 ];
@@ -285,6 +286,11 @@ fn look_back(before: &str) -> LookBack {
         } else if is(VETOES) {
             look.vetoed = true;
             return look;
+        } else if is(&["s"]) {
+            // The problem's answer, but not a student's.
+            let owner = rest[..rest.len() - len].trim_end_matches(['\'', '’']);
+            look.vetoed = !owner.ends_with("problem") && !owner.ends_with("question");
+            return look;
         } else if len == 0 || !is(NEUTRAL) {
             return look;
         }
@@ -305,6 +311,13 @@ const VERBS: &[&str] = &[
     "should be",
     "must be",
     "has to be",
+    "must therefore be",
+    "must then be",
+    "should therefore be",
+    "should then be",
+    "will then be",
+    "would then be",
+    "can only be",
     "comes out to be",
     "comes out to",
     "comes to",
@@ -404,6 +417,12 @@ fn follow(behind: &str, starts_line: bool, again: usize) -> Option<usize> {
     {
         return Some(at);
     }
+    // "The answer, 8, is even".
+    if let Some(aside) = rest.strip_prefix(',')
+        && segment::begins_mathematics(aside.trim_start())
+    {
+        return Some(at + 1);
+    }
     if !rest.starts_with([',', '(']) && starting(CONNECTIVES, rest).is_none() {
         return None;
     }
@@ -459,7 +478,7 @@ fn line<'a>(text: &'a str, lenient: bool, best: &mut Best<'a>) {
 fn chinese<'a>(text: &'a str, lenient: bool, best: &mut Best<'a>) {
     let mut tries = 0;
     let bytes = text.as_bytes();
-    for (name, needs_verb) in [("答案", true), ("故选", false), ("应选", false)] {
+    for name in ["答案", "选"] {
         for at in memmem::rfind_iter(bytes, name.as_bytes()) {
             tries += 1;
             if tries > 3 * MAX_TRIES {
@@ -468,28 +487,32 @@ fn chinese<'a>(text: &'a str, lenient: bool, best: &mut Best<'a>) {
             if !best.takes(Marker::Answer, at) {
                 break;
             }
-            let behind = text[at + name.len()..].trim_start_matches(['*', ' ', '】', ']']);
-            let verb = [
-                "应该是",
-                "应该为",
-                "应是",
-                "应为",
-                "就是",
-                "是",
-                "为",
-                "選",
-                "选择",
-                "选",
-                "：",
-                ":",
-            ]
-            .iter()
-            .find_map(|verb| behind.strip_prefix(verb));
-            let marked = match verb {
-                Some(rest) => rest,
-                None if needs_verb => continue,
-                None => behind,
+            let behind = text[at + name.len()..].trim_start_matches(['*', ' ']);
+            let marked = if name == "选" {
+                let letter = behind.trim_start_matches(['择', '：', ':', ' ', '*', '$']);
+                let several = letter
+                    .bytes()
+                    .take_while(|b| (b'A'..=b'J').contains(b))
+                    .count();
+                let ends = !letter[several..].starts_with(|c: char| c.is_ascii_alphanumeric());
+                (segment::begins_choice(letter) || several > 0 && ends).then_some(letter)
+            } else {
+                [
+                    "应该是",
+                    "应该为",
+                    "应是",
+                    "应为",
+                    "就是",
+                    "是",
+                    "为",
+                    "】",
+                    "：",
+                    ":",
+                ]
+                .iter()
+                .find_map(|verb| behind.strip_prefix(verb))
             };
+            let Some(marked) = marked else { continue };
             best.offer(Marker::Answer, at, || segment::after(marked, lenient));
         }
     }

@@ -8,7 +8,13 @@ use super::{Answer, offset};
 
 /// The answer at the start of what follows a marker.
 pub(super) fn after(text: &str, lenient: bool) -> Option<Answer<'_>> {
-    let text = opening(head(text, MAX_SENTENCE));
+    let whole = head(text, MAX_SENTENCE);
+    let text = opening(whole);
+    if whole[..offset(whole, text)].contains('\n')
+        && let Some(answer) = items(text, lenient)
+    {
+        return Some(answer);
+    }
     // A `\text{` that was opened around the marker.
     let text = text
         .strip_prefix("\\text{")
@@ -18,6 +24,49 @@ pub(super) fn after(text: &str, lenient: bool) -> Option<Answer<'_>> {
         return Some(answer);
     }
     prose(&text[..sentence_end(text)], lenient)
+}
+
+/// Most items of a list.
+const MAX_ITEMS: usize = 50;
+
+/// The answers in a list of items, a line each, that a text starts with: `- $x = 1$`, `1. 5`.
+fn items(text: &str, lenient: bool) -> Option<Answer<'_>> {
+    let mut answers: Vec<Answer<'_>> = Vec::new();
+    let mut numbered = false;
+    for line in text.lines().take(2 * MAX_ITEMS) {
+        let line = line.trim_start();
+        if line.is_empty() {
+            continue;
+        }
+        let digits = line.bytes().take_while(u8::is_ascii_digit).count();
+        let bullet = ["- ", "* ", "• "];
+        let item = match bullet.iter().find_map(|bullet| line.strip_prefix(bullet)) {
+            Some(item) => item.trim_start(),
+            None if digits > 0 => {
+                let rest = line[digits..].strip_prefix(['.', ')']);
+                let Some(item) = rest.and_then(|rest| rest.strip_prefix(' ')) else {
+                    break;
+                };
+                numbered = true;
+                item.trim_start()
+            }
+            None => break,
+        };
+        let answer = leading(item, lenient).or_else(|| prose(&item[..sentence_end(item)], lenient));
+        answers.push(answer?);
+    }
+    match &answers[..] {
+        [] => None,
+        // `5. It follows` alone is a number with its sentence's end.
+        [answer] if numbered && !begins_mathematics(&answer.text) => None,
+        [_] => answers.pop(),
+        [first, .., last] => {
+            let start = offset(text, first.place);
+            let end = offset(text, last.place) + last.place.len();
+            let texts: Vec<&str> = answers.iter().map(|answer| &*answer.text).collect();
+            Some(Answer::list(texts.join(", "), &text[start..end]))
+        }
+    }
 }
 
 /// Words between a marker and its answer that say nothing of its value.
@@ -32,6 +81,7 @@ const FILLERS: &[&str] = &[
     "given by",
     "hence",
     "indeed",
+    "only",
     "just",
     "now",
     "roughly",
@@ -47,7 +97,7 @@ fn opening(text: &str) -> &str {
     loop {
         let before = text.len();
         text = text.trim_start_matches(|c: char| {
-            c.is_whitespace() || matches!(c, ':' | '：' | '"' | '“' | '=' | '#' | '•')
+            c.is_whitespace() || matches!(c, ':' | '：' | ',' | '，' | '"' | '“' | '=' | '#' | '•')
         });
         // A brace that was opened around the marker.
         text = text.strip_prefix('}').unwrap_or(text);
@@ -174,7 +224,10 @@ fn leading(text: &str, lenient: bool) -> Option<Answer<'_>> {
         last = span;
     }
     let rest = &text[end..];
+    // A full stop inside the last formula ends the sentence.
+    let ends = last.content.ends_with('.') && !last.content.ends_with("..");
     if members.is_empty()
+        && !ends
         && let Some(answer) = predicate(rest)
     {
         return Some(answer);
@@ -184,7 +237,7 @@ fn leading(text: &str, lenient: bool) -> Option<Answer<'_>> {
     } else {
         prose(first.content, lenient)?
     };
-    let unit = unit(rest);
+    let unit = if ends { "" } else { unit(rest) };
     if members.is_empty() && unit.is_empty() {
         return Some(first_answer);
     }
@@ -340,8 +393,11 @@ fn prose(sentence: &str, lenient: bool) -> Option<Answer<'_>> {
     if sentence.is_empty() {
         return None;
     }
-    if let Some(letter) = bracketed_choice(sentence) {
-        return Some(Answer::piece(letter));
+    if let Some(word) = bracketed_choice(sentence).or_else(|| yes_or_no(sentence)) {
+        return Some(Answer::piece(word));
+    }
+    if let Some(list) = chinese_list(sentence) {
+        return Some(list);
     }
     let letters = sentence.chars().take_while(|c| c.is_alphabetic()).count();
     if letters < 2 || sentence.starts_with("pi") {
@@ -370,6 +426,14 @@ fn prose(sentence: &str, lenient: bool) -> Option<Answer<'_>> {
             }
         }
     }
+    // "The ball costs **5 cents": the sentence ends where the bold type does.
+    let mut types = sentence.split("**");
+    if let (Some(before), Some(bold), None) = (types.next(), types.next(), types.next())
+        && !hedges(before)
+        && !bold.trim().is_empty()
+    {
+        return Some(Answer::piece(bold.trim()));
+    }
     if lenient
         && sentence.split_whitespace().count() > 2
         && let Some(answer) = last_formula_or_number(sentence)
@@ -383,6 +447,32 @@ fn prose(sentence: &str, lenient: bool) -> Option<Answer<'_>> {
 fn bracketed_choice(sentence: &str) -> Option<&str> {
     let bytes = sentence.as_bytes();
     (bytes.len() > 1 && bytes[0].is_ascii_uppercase() && bytes[1] == b')').then(|| &sentence[..1])
+}
+
+/// The first word of `No, it is not possible`.
+fn yes_or_no(sentence: &str) -> Option<&str> {
+    let len = sentence.bytes().take_while(u8::is_ascii_alphabetic).count();
+    let (word, rest) = sentence.split_at(len);
+    let is_known = ["yes", "no", "true", "false"]
+        .iter()
+        .any(|known| word.eq_ignore_ascii_case(known));
+    (is_known && rest.starts_with([',', ';', ':', '，'])).then_some(word)
+}
+
+/// The members of `5或6` and `1、2`.
+fn chinese_list(sentence: &str) -> Option<Answer<'_>> {
+    if sentence.is_ascii() {
+        return None;
+    }
+    let members: Vec<&str> = sentence
+        .split(['或', '和', '、', '及', '与'])
+        .map(str::trim)
+        .collect();
+    let is_list = members.len() > 1
+        && members
+            .iter()
+            .all(|member| begins_mathematics(member) || begins_choice(member));
+    is_list.then(|| Answer::list(members.join(", "), sentence))
 }
 
 /// What stands behind the last verb of a sentence, outside of formulas, and whether that verb is
@@ -504,7 +594,12 @@ pub(super) fn choice_before(text: &str) -> Option<&str> {
     };
     // `f(A)` is no choice.
     let stands_alone = !rest.ends_with(|c: char| c.is_alphanumeric());
-    (("A"..="J").contains(&letter) && stands_alone).then_some(letter)
+    let is_letter = match letter.as_bytes() {
+        [b'A'..=b'J'] => true,
+        [b'a'..=b'j'] => text.ends_with(')'),
+        _ => false,
+    };
+    (is_letter && stands_alone).then_some(letter)
 }
 
 /// The mathematics that a sentence ends with, written without delimiters, with a unit of one
@@ -512,6 +607,9 @@ pub(super) fn choice_before(text: &str) -> Option<&str> {
 pub(super) fn trailing_mathematics(text: &str) -> Option<&str> {
     let text = tidy(text);
     let line = text.rfind('\n').map_or(text, |at| &text[at + 1..]);
+    if let [b'A'..=b'J'] = line.as_bytes() {
+        return Some(line);
+    }
     let mut start = line.len();
     let mut rest = line;
     let mut units = 0;
@@ -667,11 +765,14 @@ fn lone_capital(word: &str) -> Option<&str> {
     (word.len() == 1 && ("A"..="H").contains(&word)).then_some(word)
 }
 
-/// Whether a text begins with a choice letter that stands alone: `B`, `(B)`, `B.`.
+/// Whether a text begins with a choice letter that stands alone: `B`, `(B)`, `B.`, `(b)`.
 pub(super) fn begins_choice(text: &str) -> bool {
-    let bytes = text.trim_start_matches('(').as_bytes();
-    matches!(bytes.first(), Some(b'A'..=b'J'))
-        && !bytes.get(1).is_some_and(u8::is_ascii_alphanumeric)
+    let bytes = text.trim_start_matches(['(', '（']).as_bytes();
+    match bytes.first() {
+        Some(b'A'..=b'J') => !bytes.get(1).is_some_and(u8::is_ascii_alphanumeric),
+        Some(b'a'..=b'j') => text.starts_with('(') && bytes.get(1) == Some(&b')'),
+        _ => false,
+    }
 }
 
 /// Whether a text begins with a formula between delimiters, or bold.

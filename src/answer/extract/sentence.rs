@@ -169,7 +169,7 @@ const EXPLANATIONS: &[&str] = &[
 
 /// What opens an explanation only behind a comma.
 const ASIDES: &[&str] = &[
-    "so", "as", "where we", "and we", "and this", "and so", "but we", "i.e.", "that is",
+    "is", "so", "as", "where we", "and we", "and this", "and so", "but we", "i.e.", "that is",
 ];
 
 /// A sentence without the explanation at its end: ` because …`, `, which …`, ` (since …)`.
@@ -177,7 +177,7 @@ pub(super) fn said(sentence: &str) -> &str {
     let bytes = sentence.as_bytes();
     for at in memchr_iter(b' ', bytes) {
         let rest = sentence[at + 1..].trim_start_matches('(');
-        if !rest.starts_with(['a', 'b', 's', 't', 'w', 'i', '—']) {
+        if !rest.starts_with(['a', 'b', 'i', 's', 't', 'w', '—']) {
             continue;
         }
         let opens = |phrases: &[&str]| {
