@@ -2,7 +2,7 @@
 """Math-Verify on the rows that our checker is measured on: pairs a CPU-second and misses.
 
     python3 -m venv VENV && VENV/bin/pip install math-verify==0.9.0
-    VENV/bin/python scripts/math_verify.py [FILE…]
+    VENV/bin/python scripts/measure_math_verify.py [FILE…]
 
 FILE is a fixture of `a ≡ b` and `a ≢ b` lines (*.txt) or rows with `reference`, and `answer` or
 `response`, and `expected` (*.jsonl); without any, the benchmark's sample and the labelled files of
