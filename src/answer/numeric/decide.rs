@@ -28,6 +28,9 @@ const MAX_RANGE: i64 = 1 << 20;
 /// Points at which two expressions have to agree.
 const POINTS: usize = 8;
 
+/// Points at which nothing may be decided before no more are asked.
+const MAX_UNDECIDED: usize = 4;
+
 /// What enclosures say about two values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Numeric {
@@ -106,6 +109,7 @@ fn over_points(
     let dimensions = unknowns.len();
     let mut agreed = 0;
     let mut general = 0;
+    let mut undecided = 0;
     let all = points::GENERAL + points::FAR + points::WHOLE;
     for index in 0..all {
         budget.spend(1)?;
@@ -137,7 +141,13 @@ fn over_points(
             // Independent values for functions that depend on one another prove nothing.
             Found::Different if unknowns.any_function() => return Ok(Numeric::Undecided),
             Found::Different => return Ok(Numeric::Different),
-            Found::Undefined | Found::Undecided => {}
+            Found::Undefined => {}
+            Found::Undecided => {
+                undecided += 1;
+                if undecided > MAX_UNDECIDED {
+                    return Ok(Numeric::Undecided);
+                }
+            }
         }
     }
     if agreed < POINTS {
@@ -148,8 +158,10 @@ fn over_points(
         return Ok(Numeric::Undecided);
     };
     for sample in samples {
-        if let Found::Different = at(&[sample], Asked::Glance, budget)? {
-            return Ok(Numeric::Different);
+        match at(&[sample], Asked::Proof, budget)? {
+            Found::Different => return Ok(Numeric::Different),
+            Found::Undecided => return Ok(Numeric::Undecided),
+            Found::Equal | Found::Undefined => {}
         }
     }
     Ok(Numeric::Equal)
@@ -436,7 +448,7 @@ pub(crate) fn proportional(
     // left(p)·right(anchor) = right(p)·left(anchor) at all other points.
     let mut at = |point: &[RBig], asked: Asked, budget: &mut Budget| {
         if point == anchor {
-            return Ok(Found::Undecided);
+            return Ok(Found::Undefined);
         }
         let mut evaluate = |bits: usize, budget: &mut Budget| {
             let mut values = Vec::with_capacity(4);

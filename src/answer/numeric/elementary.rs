@@ -145,6 +145,9 @@ pub(super) fn exponential(x: &Ball, bits: usize, constants: &mut Constants) -> R
     if x.is_zero() {
         return Ok(Ball::whole(1));
     }
+    if !x.parts().0.is_zero() && x.top() > 38 {
+        return Err(Fail::Unknown);
+    }
     // e^(x+d) - e^x = e^x (e^d - 1), and e^d - 1 ≤ 2d for d up to 1.
     if x.radius().top() > 0 {
         return Err(Fail::Unclear);
@@ -153,9 +156,6 @@ pub(super) fn exponential(x: &Ball, bits: usize, constants: &mut Constants) -> R
         return Ok(Ball::whole(1).widen(x.radius().multiply(Magnitude::power_of_two(1))));
     }
     let top = x.top();
-    if top > 38 {
-        return Err(Fail::Unknown);
-    }
     if top < -(bits as i64) {
         // 1 + x, give or take x².
         let size = x.upper();
