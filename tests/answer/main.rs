@@ -8,6 +8,7 @@ mod grading;
 mod guide;
 mod hostile;
 mod hostile_texts;
+mod identities;
 mod labelled;
 mod neighbours;
 mod pieces;

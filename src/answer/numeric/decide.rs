@@ -28,6 +28,9 @@ const MAX_RANGE: i64 = 1 << 20;
 /// Points at which two expressions have to agree.
 const POINTS: usize = 8;
 
+/// Points at which nothing may be decided before no more are asked.
+const MAX_UNDECIDED: usize = 4;
+
 /// What enclosures say about two values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Numeric {
@@ -48,12 +51,21 @@ enum Found {
     Undecided,
 }
 
+/// Kinds of points.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    General,
+    Far,
+    Seldom,
+    Whole,
+}
+
 /// What is asked of two values at a point.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asked {
     /// Agreement far beyond coincidence.
     Proof,
-    /// Only whether they differ in the first bits.
+    /// Only whether they differ in so many bits as most would.
     Glance,
 }
 
@@ -103,41 +115,47 @@ fn over_points(
     at: At<'_>,
     budget: &mut Budget,
 ) -> Result<Numeric, Stop> {
+    use points::{FAR, GENERAL, SELDOM, WHOLE};
     let dimensions = unknowns.len();
     let mut agreed = 0;
-    let mut general = 0;
-    let all = points::GENERAL + points::FAR + points::WHOLE;
-    for index in 0..all {
+    let mut undecided = 0;
+    // Those with pieces can be one thing near and another far out.
+    let far = if pieces.any { FAR } else { 0 };
+    let general = (0..GENERAL).map(|index| (Place::General, index));
+    let far = (0..far).map(|index| (Place::Far, index));
+    let seldom = (0..SELDOM).map(|index| (Place::Seldom, index));
+    let whole = (0..WHOLE).map(|index| (Place::Whole, index));
+    let mut only_whole = true;
+    for (place, index) in general.chain(far).chain(seldom).chain(whole) {
         budget.spend(1)?;
         let enough = agreed >= POINTS;
-        let point = if index < points::GENERAL {
-            if enough && !pieces.any {
-                break;
-            }
-            points::general(index, dimensions)
-        } else if index < points::GENERAL + points::FAR {
-            // Only those with pieces can be one thing near and another far out.
-            if !pieces.any {
-                continue;
-            }
-            points::far(index - points::GENERAL, dimensions)
-        } else {
+        let point = match place {
+            Place::General if enough && !pieces.any => continue,
+            Place::Seldom if enough => continue,
             // What has values at whole numbers only is asked at all of them.
-            if general >= POINTS {
-                break;
-            }
-            points::whole(index - points::GENERAL - points::FAR, dimensions)
+            Place::Whole if enough && !only_whole => break,
+            Place::General => points::general(index, dimensions),
+            Place::Far => points::far(index, dimensions),
+            Place::Seldom => points::seldom(index, dimensions),
+            Place::Whole => points::whole(index, dimensions),
         };
         let asked = if enough { Asked::Glance } else { Asked::Proof };
         match at(&point, asked, budget)? {
             Found::Equal => {
                 agreed += 1;
-                general += usize::from(index < points::GENERAL);
+                only_whole &= place == Place::Whole;
             }
             // Independent values for functions that depend on one another prove nothing.
             Found::Different if unknowns.any_function() => return Ok(Numeric::Undecided),
             Found::Different => return Ok(Numeric::Different),
-            Found::Undefined | Found::Undecided => {}
+            Found::Undefined => {}
+            // Not much can be computed far out.
+            Found::Undecided => {
+                undecided += usize::from(place != Place::Far);
+                if undecided > MAX_UNDECIDED {
+                    return Ok(Numeric::Undecided);
+                }
+            }
         }
     }
     if agreed < POINTS {
@@ -148,8 +166,10 @@ fn over_points(
         return Ok(Numeric::Undecided);
     };
     for sample in samples {
-        if let Found::Different = at(&[sample], Asked::Glance, budget)? {
-            return Ok(Numeric::Different);
+        match at(&[sample], Asked::Proof, budget)? {
+            Found::Different => return Ok(Numeric::Different),
+            Found::Undecided => return Ok(Numeric::Undecided),
+            Found::Equal | Found::Undefined => {}
         }
     }
     Ok(Numeric::Equal)
@@ -163,7 +183,10 @@ fn settle(
     asked: Asked,
     budget: &mut Budget,
 ) -> Result<Found, Stop> {
-    let mut bits = FIRST_BITS;
+    let mut bits = match asked {
+        Asked::Proof => FIRST_BITS,
+        Asked::Glance => 4 * FIRST_BITS,
+    };
     loop {
         let (left, right, extent) = evaluate(bits, budget);
         let wanted = match (left, right) {
@@ -436,7 +459,7 @@ pub(crate) fn proportional(
     // left(p)·right(anchor) = right(p)·left(anchor) at all other points.
     let mut at = |point: &[RBig], asked: Asked, budget: &mut Budget| {
         if point == anchor {
-            return Ok(Found::Undecided);
+            return Ok(Found::Undefined);
         }
         let mut evaluate = |bits: usize, budget: &mut Budget| {
             let mut values = Vec::with_capacity(4);

@@ -45,7 +45,7 @@ impl Constants {
     pub(super) fn pi(&mut self, bits: usize) -> Result<Ball, Fail> {
         let places = bits + 4;
         let units = self.pi_units(places);
-        fixed_ball(units, 2, places, Magnitude::ZERO, bits)
+        Fixed::new(units, places, 2).ball(Magnitude::ZERO, bits)
     }
 }
 
@@ -108,17 +108,33 @@ fn reciprocal_series(q: u32, places: usize, alternates: bool) -> IBig {
     }
 }
 
-/// A ball from a fixed-point number that is off by so many units, and more radius.
-fn fixed_ball(
+/// A number in units of `2^-places`, and by how much it may be off.
+struct Fixed {
     units: IBig,
-    error: u64,
     places: usize,
-    more: Magnitude,
-    bits: usize,
-) -> Result<Ball, Fail> {
-    let exponent = -(places as i64);
-    let radius = Magnitude::above(error, exponent).add(more);
-    Ball::new(units, exponent, radius, bits)
+    error: Magnitude,
+}
+
+impl Fixed {
+    /// One that is off by at most so many units.
+    fn new(units: IBig, places: usize, error: u64) -> Fixed {
+        Fixed {
+            units,
+            places,
+            error: Magnitude::above(error, -(places as i64)),
+        }
+    }
+
+    fn negate(mut self) -> Fixed {
+        self.units = -self.units;
+        self
+    }
+
+    /// A ball with more radius.
+    fn ball(self, more: Magnitude, bits: usize) -> Result<Ball, Fail> {
+        let exponent = -(self.places as i64);
+        Ball::new(self.units, exponent, self.error.add(more), bits)
+    }
 }
 
 /// The midpoint in units of `2^-places`, rounded down: off by less than one unit.
@@ -145,6 +161,9 @@ pub(super) fn exponential(x: &Ball, bits: usize, constants: &mut Constants) -> R
     if x.is_zero() {
         return Ok(Ball::whole(1));
     }
+    if !x.parts().0.is_zero() && x.top() > 38 {
+        return Err(Fail::Unknown);
+    }
     // e^(x+d) - e^x = e^x (e^d - 1), and e^d - 1 ≤ 2d for d up to 1.
     if x.radius().top() > 0 {
         return Err(Fail::Unclear);
@@ -153,17 +172,27 @@ pub(super) fn exponential(x: &Ball, bits: usize, constants: &mut Constants) -> R
         return Ok(Ball::whole(1).widen(x.radius().multiply(Magnitude::power_of_two(1))));
     }
     let top = x.top();
-    if top > 38 {
-        return Err(Fail::Unknown);
-    }
     if top < -(bits as i64) {
-        // 1 + x, give or take x².
-        let size = x.upper();
-        let error = size.multiply(Magnitude::power_of_two(1));
+        // 1, give or take 2|x|.
+        let error = x.upper().multiply(Magnitude::power_of_two(1));
         return Ok(Ball::whole(1).widen(error));
     }
+    let (mantissa, times) = exponential_parts(x, bits, constants)?;
+    let size = Magnitude::power_of_two(times + 1);
+    let spread = size.multiply(x.radius().multiply(Magnitude::power_of_two(1)));
+    let ball = mantissa.ball(Magnitude::ZERO, bits)?;
+    Ok(ball.shift(times, bits)?.widen(spread))
+}
+
+/// The exponential of a midpoint that is not zero: a number between 1 and 2, and the power of
+/// two that it is multiplied by.
+fn exponential_parts(
+    x: &Ball,
+    bits: usize,
+    constants: &mut Constants,
+) -> Result<(Fixed, i64), Fail> {
     let halved = halvings(bits);
-    let whole = top.max(0) as usize;
+    let whole = x.top().max(0) as usize;
     let places = bits + 2 * halved + 2 * whole + 32;
     let units = to_fixed(x, places)?;
     let ln2 = constants.ln2_units(places);
@@ -190,10 +219,7 @@ pub(super) fn exponential(x: &Ball, bits: usize, constants: &mut Constants) -> R
     // below 2, one by each squaring; and from the rest, whose slope is at most 2.
     let series = (2 * n + 8) << (2 * halved);
     let reduction = 1u64 << (whole + 4);
-    let size = Magnitude::power_of_two(times + 1);
-    let spread = size.multiply(x.radius().multiply(Magnitude::power_of_two(1)));
-    let ball = fixed_ball(sum, series + reduction, places, Magnitude::ZERO, bits)?;
-    Ok(ball.shift(times, bits)?.widen(spread))
+    Ok((Fixed::new(sum, places, series + reduction), times))
 }
 
 /// `a / b` rounded down; `b` is above zero.
@@ -233,6 +259,17 @@ pub(super) fn circular(
         let cube = square.multiply(x.upper());
         return Ok((Ball::whole(1).widen(square), x.clone().widen(cube)));
     }
+    let (cosine, sine) = circular_parts(x, bits, constants)?;
+    Ok((cosine.ball(slope, bits)?, sine.ball(slope, bits)?))
+}
+
+/// Cosine and sine of a midpoint that is not zero.
+fn circular_parts(
+    x: &Ball,
+    bits: usize,
+    constants: &mut Constants,
+) -> Result<(Fixed, Fixed), Fail> {
+    let top = x.top();
     let halved = halvings(bits);
     let whole = top.max(0) as usize;
     let small = (-top).max(0) as usize;
@@ -268,9 +305,12 @@ pub(super) fn circular(
     // rest, two for each multiple of π/2 and a few more.
     let series = (3 * n + 8) << (2 * halved);
     let reduction = Magnitude::power_of_two(whole as i64 + 3 - places as i64);
-    let more = slope.add(reduction);
-    let sine = fixed_ball(sine, series, places, more, bits)?;
-    let cosine = fixed_ball(cosine, series, places, more, bits)?;
+    let part = |units: IBig| {
+        let mut part = Fixed::new(units, places, series);
+        part.error = part.error.add(reduction);
+        part
+    };
+    let (cosine, sine) = (part(cosine), part(sine));
     let quadrant = u8::try_from(times & IBig::from(3)).unwrap_or(0);
     Ok(match quadrant {
         0 => (cosine, sine),
@@ -292,6 +332,11 @@ pub(super) fn logarithm(x: &Ball, bits: usize, constants: &mut Constants) -> Res
     }
     // ln y - ln x ≤ |y - x| / min(x, y).
     let spread = x.radius().divide(x.lower()).ok_or(Fail::Unclear)?;
+    logarithm_of_midpoint(x, bits, constants)?.ball(spread, bits)
+}
+
+/// The natural logarithm of a midpoint above zero.
+fn logarithm_of_midpoint(x: &Ball, bits: usize, constants: &mut Constants) -> Result<Fixed, Fail> {
     let halved = halvings(bits);
     let top = x.top();
     let whole = 64 - top.unsigned_abs().leading_zeros() as usize;
@@ -333,7 +378,7 @@ pub(super) fn logarithm(x: &Ball, bits: usize, constants: &mut Constants) -> Res
     // Units lost: five at first, three a term, doubled as often as roots were taken and once
     // more; two for each ln 2.
     let error = ((3 * n + 12) << (halved + 1)) + 2 * times.unsigned_abs();
-    fixed_ball(result, error, places, spread, bits)
+    Ok(Fixed::new(result, places, error))
 }
 
 /// The whole part of a root.
@@ -346,16 +391,25 @@ fn square_root(value: IBig) -> Result<IBig, Fail> {
 pub(super) fn arc_tangent(x: &Ball, bits: usize, constants: &mut Constants) -> Result<Ball, Fail> {
     // The slope is at most 1.
     let slope = x.radius();
-    let (mid, exponent) = x.parts();
-    if mid.is_zero() {
+    if x.parts().0.is_zero() {
         return Ok(x.clone());
     }
-    let top = x.top();
-    if top < -(bits as i64) {
+    if x.top() < -(bits as i64) {
         // |arctan x - x| ≤ |x|³.
         let size = x.upper();
         return Ok(x.clone().widen(size.multiply(size).multiply(size)));
     }
+    arc_tangent_of_midpoint(x, bits, constants)?.ball(slope, bits)
+}
+
+/// The arc tangent of a midpoint that is not zero.
+fn arc_tangent_of_midpoint(
+    x: &Ball,
+    bits: usize,
+    constants: &mut Constants,
+) -> Result<Fixed, Fail> {
+    let (mid, exponent) = x.parts();
+    let top = x.top();
     let halved = halvings(bits);
     let small = (-top).max(0) as usize;
     let places = bits + halved + small + 32;
@@ -405,12 +459,52 @@ pub(super) fn arc_tangent(x: &Ball, bits: usize, constants: &mut Constants) -> R
     if negative {
         result = -result;
     }
-    fixed_ball(result, error, places, slope, bits)
+    Ok(Fixed::new(result, places, error))
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    /// The bounds on lost units hold by themselves, before the bits that are computed in excess
+    /// are rounded away and hide them.
+    #[test]
+    fn the_units_that_are_lost_are_counted() {
+        let mut constants = Constants::default();
+        let meets = |fixed: Fixed, exact: Ball, what: &str| {
+            let ball = fixed.ball(Magnitude::ZERO, usize::MAX).unwrap();
+            let gap = ball.subtract(&exact, 4000).unwrap();
+            assert!(gap.lower().is_zero(), "{what}: {gap:?}");
+            // And not by a wide margin: the bits in excess must not all be lost.
+            assert!(ball.radius().top() < exact.upper().top() - 20, "{what}");
+        };
+        for bits in [30usize, 64, 130, 300, 700] {
+            for k in 1..60i64 {
+                // Of all sizes: about 2^(k/3 - 10), and negative ones.
+                let mid = IBig::from(k * k * 7_919 + 1) << (bits / 2);
+                let exponent = k / 3 - 24 - (bits / 2) as i64;
+                let x = Ball::new(mid, exponent, Magnitude::ZERO, 4000).unwrap();
+                let more = bits + 300;
+                for x in [x.clone(), x.clone().negate()] {
+                    let (mantissa, times) = exponential_parts(&x, bits, &mut constants).unwrap();
+                    let exact = exponential(&x, more, &mut constants).unwrap();
+                    let exact = exact.shift(-times, more).unwrap();
+                    meets(mantissa, exact, &format!("exp of {x:?} at {bits}"));
+                    let (cosine, sine) = circular_parts(&x, bits, &mut constants).unwrap();
+                    let exact = circular(&x, more, &mut constants).unwrap();
+                    meets(cosine, exact.0, &format!("cos of {x:?} at {bits}"));
+                    meets(sine, exact.1, &format!("sin of {x:?} at {bits}"));
+                    let fixed = arc_tangent_of_midpoint(&x, bits, &mut constants).unwrap();
+                    let exact = arc_tangent(&x, more, &mut constants).unwrap();
+                    meets(fixed, exact, &format!("arctan of {x:?} at {bits}"));
+                }
+                let fixed = logarithm_of_midpoint(&x, bits, &mut constants).unwrap();
+                let exact = logarithm(&x, more, &mut constants).unwrap();
+                meets(fixed, exact, &format!("ln of {x:?} at {bits}"));
+            }
+        }
+    }
 
     #[test]
     fn what_is_written_down_is_what_the_series_give() {

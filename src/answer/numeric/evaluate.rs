@@ -258,6 +258,7 @@ impl<'a, 'b> Evaluator<'a, 'b> {
         for (monomial, coefficient) in &value.0 {
             self.pay_little()?;
             let length = length(coefficient);
+            self.budget.spend(length / 4096)?;
             total += length;
             longest = longest.max(length);
             let mut term: Complex = Ball::rational(coefficient, self.bits)?.into();
