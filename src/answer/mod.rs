@@ -29,14 +29,14 @@ mod value;
 use std::borrow::Cow;
 
 use budget::Budget;
-use equal::{Read, Tolerance};
+use equal::{Options, Read, Tolerance};
 
 pub use extract::{Extracted, Marker, NoAnswer, extract};
 
 use crate::{Completion, Finish, Grader, Problem, Settings, Verdict};
 
 /// Version of the rules: part of the settings, so that a run is not resumed under other ones.
-const RULES: u32 = 1;
+const RULES: u32 = 2;
 
 /// Grades answers against references. Cheap to clone; holds options only.
 ///
@@ -44,14 +44,17 @@ const RULES: u32 = 1;
 #[derive(Debug, Clone, Copy)]
 pub struct Checker {
     lenient: bool,
-    tolerance: Tolerance,
+    options: Options,
 }
 
 impl Default for Checker {
     fn default() -> Self {
         Checker {
             lenient: false,
-            tolerance: Tolerance::Exact,
+            options: Options {
+                tolerance: Tolerance::Exact,
+                constant_of_integration: false,
+            },
         }
     }
 }
@@ -79,7 +82,7 @@ impl CheckerBuilder {
     /// assert!(checker.equal(r"\frac{1}{3}", "0.333").equal);
     /// ```
     pub fn relative_tolerance(mut self, tolerance: f64) -> Self {
-        self.0.tolerance = Tolerance::Relative(tolerance.max(0.0));
+        self.0.options.tolerance = Tolerance::Relative(tolerance.max(0.0));
         self
     }
 
@@ -94,7 +97,24 @@ impl CheckerBuilder {
     /// assert!(!checker.equal(r"\frac{100}{3}", "33.3").equal);
     /// ```
     pub fn reference_digits(mut self) -> Self {
-        self.0.tolerance = Tolerance::ReferenceDigits;
+        self.0.options.tolerance = Tolerance::ReferenceDigits;
+        self
+    }
+
+    /// Whether an additive constant of integration may be missing on one side, or have another
+    /// name: `C`, `c`, `K`, `k`, with or without an index. Off by default.
+    ///
+    /// ```
+    /// use dart_math::answer::Checker;
+    ///
+    /// let checker = Checker::builder().constant_of_integration(true).build();
+    /// assert!(checker.equal(r"\frac{x^2}{2} + C", r"\frac{x^2}{2} + k").equal);
+    /// assert!(checker.equal(r"\frac{x^2}{2} + C", r"\frac{x^2}{2}").equal);
+    /// assert!(!checker.equal(r"\frac{x^2}{2}", r"\frac{x^2}{2} + 1").equal);
+    /// assert!(!Checker::default().equal("x + C", "x").equal);
+    /// ```
+    pub fn constant_of_integration(mut self, overlook: bool) -> Self {
+        self.0.options.constant_of_integration = overlook;
         self
     }
 
@@ -171,7 +191,7 @@ impl Checker {
 
     /// The options and the rules' version, for a run's manifest.
     pub fn settings(&self) -> Settings {
-        let tolerance = match self.tolerance {
+        let tolerance = match self.options.tolerance {
             Tolerance::Exact => "exact".into(),
             Tolerance::Relative(tolerance) => serde_json::json!({ "relative": tolerance }),
             Tolerance::ReferenceDigits => "reference digits".into(),
@@ -181,6 +201,10 @@ impl Checker {
         settings.insert("rules".into(), RULES.into());
         settings.insert("lenient".into(), self.lenient.into());
         settings.insert("tolerance".into(), tolerance);
+        settings.insert(
+            "constant_of_integration".into(),
+            self.options.constant_of_integration.into(),
+        );
         settings
     }
 }
@@ -234,7 +258,7 @@ impl Reference {
         let mut budget = Budget::default();
         let read = Read::new(&answer, &mut budget);
         let mut budget = Budget::default();
-        let decision = equal::decide(&self.read, &read, self.checker.tolerance, &mut budget);
+        let decision = equal::decide(&self.read, &read, self.checker.options, &mut budget);
         Verdict {
             equal: decision.equal,
             extracted: Some(answer.into_owned()),

@@ -77,6 +77,7 @@ fn with_option(option: &str) -> Checker {
     match option {
         "" => builder.build(),
         "lenient" => builder.lenient(true).build(),
+        "constant_of_integration" => builder.constant_of_integration(true).build(),
         "reference_digits" => builder.reference_digits().build(),
         _ => {
             let tolerance = option

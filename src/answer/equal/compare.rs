@@ -5,8 +5,8 @@ use dashu_ratio::RBig;
 use crate::answer::budget::{Budget, Stop};
 use crate::answer::numeric::{self, Numeric};
 use crate::answer::value::{
-    Equation, Fraction, Scalar, Unit, Value, as_reals, bare, components, is_negative, seconds,
-    whole, word_number,
+    Equation, Fraction, Scalar, Unit, Value, as_reals, bare, components, differ_by_constant,
+    is_negative, seconds, whole, word_number,
 };
 
 /// How far a decimal may be off.
@@ -21,12 +21,21 @@ pub(crate) enum Tolerance {
     ReferenceDigits,
 }
 
+/// What a comparison may overlook.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Options {
+    /// How far a decimal may be off.
+    pub(crate) tolerance: Tolerance,
+    /// Whether an additive constant of integration may be missing or have another name.
+    pub(crate) constant_of_integration: bool,
+}
+
 /// Significant digits from which a decimal stands for all that rounds to it.
 const FLOATING_DIGITS: usize = 12;
 
 /// One comparison: reference on the left, answer on the right.
 pub(super) struct Comparison<'a> {
-    tolerance: Tolerance,
+    options: Options,
     budget: &'a mut Budget,
     rule: &'static str,
     /// Whether enclosures had the last word on two numbers or expressions.
@@ -36,9 +45,9 @@ pub(super) struct Comparison<'a> {
 type Compared = Result<bool, Stop>;
 
 impl<'a> Comparison<'a> {
-    pub(super) fn new(tolerance: Tolerance, budget: &'a mut Budget) -> Self {
+    pub(super) fn new(options: Options, budget: &'a mut Budget) -> Self {
         Comparison {
-            tolerance,
+            options,
             budget,
             rule: "kind",
             numeric: false,
@@ -68,7 +77,7 @@ impl<'a> Comparison<'a> {
         use Value::{
             Based, Cases, Clock, Congruence, Date, Degrees, Equation as Eq, Family, Inequalities,
             Infinite, List, Matrix, Percent, Quantity, Ratio, Reals, Scalar as Sc, Set, Square,
-            Text, Tuple,
+            Statement, Text, Tuple,
         };
         Ok(match (left, right) {
             (Sc(a), Sc(b)) => {
@@ -214,6 +223,7 @@ impl<'a> Comparison<'a> {
                 Reals(..) | Inequalities(_) | Tuple(_) | Square(_) | Set(_) | Eq(_),
                 Reals(..) | Inequalities(_) | Tuple(_) | Square(_) | Set(_) | Eq(_),
             ) => (self.reals(left, right)?, "interval"),
+            (Statement(a), Statement(b)) => (self.in_order(a, b)?, "statement"),
             (Text(text), other) | (other, Text(text)) => match (word_number(text), other) {
                 (Some(number), Sc(scalar)) => (self.same(&scalar.value, &number)?, "number word"),
                 (number, Text(other)) => {
@@ -248,7 +258,8 @@ impl<'a> Comparison<'a> {
             return Ok(true);
         }
         if !left.value.is_constant() || !right.value.is_constant() {
-            return Ok(false);
+            return Ok(self.options.constant_of_integration
+                && differ_by_constant(&left.value, &right.value, self.budget)?);
         }
         for (decimal, exact) in [(left, right), (right, left)] {
             if decimal.decimal.is_some_and(|n| n >= FLOATING_DIGITS)
@@ -257,7 +268,7 @@ impl<'a> Comparison<'a> {
                 return Ok(true);
             }
         }
-        match self.tolerance {
+        match self.options.tolerance {
             Tolerance::Exact => Ok(false),
             Tolerance::Relative(tolerance) => {
                 let Some(tolerance) = RBig::simplest_from_f64(tolerance) else {

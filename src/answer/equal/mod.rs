@@ -10,7 +10,7 @@ use crate::answer::budget::{Budget, MAX_INPUT, Stop};
 use crate::answer::latex::{self, Tok, Token};
 use crate::answer::value::{self, Value};
 
-pub(super) use compare::Tolerance;
+pub(super) use compare::{Options, Tolerance};
 
 /// A verdict's rule and reason, before it is put together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,8 +66,7 @@ impl Read {
             Some(date) => Ok(Value::Date(date)),
             None => match value::spoken(text) {
                 Some(number) => Ok(number),
-                None => latex::tree(&read.tokens, budget)
-                    .and_then(|tree| value::evaluate(&tree, budget)),
+                None => evaluate(&read.tokens, budget),
             },
         };
         read
@@ -87,7 +86,7 @@ impl Read {
 pub(super) fn decide(
     reference: &Read,
     answer: &Read,
-    tolerance: Tolerance,
+    options: Options,
     budget: &mut Budget,
 ) -> Decision {
     if answer.text.is_empty() || reference.text.is_empty() {
@@ -105,7 +104,7 @@ pub(super) fn decide(
     }
     let compared = match (&reference.value, &answer.value) {
         (Ok(left), Ok(right)) => {
-            let mut comparison = compare::Comparison::new(tolerance, budget);
+            let mut comparison = compare::Comparison::new(options, budget);
             match comparison.values(left, right) {
                 Ok(true) if comparison.is_numeric() => {
                     return Decision {
@@ -124,13 +123,24 @@ pub(super) fn decide(
         return Decision::no("undecided", "the bound on steps, bits or depth was reached");
     }
     let is_prose = |read: &Read| match &read.value {
-        Ok(Value::Text(_)) => true,
+        Ok(Value::Text(_) | Value::Statement(_)) => true,
         Ok(_) => false,
         Err(_) => true,
     };
     if is_prose(reference) || is_prose(answer) {
         if text::same_words(&reference.tokens, &answer.tokens) {
             return Decision::yes("text");
+        }
+        // Not known to mean anything, but written as the same tree.
+        if reference.value.is_err() && answer.value.is_err() {
+            let tree = |read: &Read, budget: &mut Budget| {
+                let tree = budget.attempt(|budget| latex::tree(&read.tokens, budget));
+                tree.ok().flatten().map(latex::Node::plain)
+            };
+            let left = tree(reference, budget);
+            if left.is_some() && left == tree(answer, budget) {
+                return Decision::yes("identical");
+            }
         }
         let unread = if reference.value.is_err() {
             "the reference is not read as mathematics and the texts differ"
@@ -151,6 +161,17 @@ pub(super) fn decide(
             },
         ),
         Err(_) => Decision::no("unread", "a part has no value that is known here"),
+    }
+}
+
+/// The value of tokens: as one expression, or else as a statement of words and formulas.
+fn evaluate(tokens: &[Token], budget: &mut Budget) -> Result<Value, Stop> {
+    let whole = budget.attempt(|budget| {
+        latex::tree(tokens, budget).and_then(|tree| value::evaluate(&tree, budget))
+    })?;
+    match whole {
+        Some(value) => Ok(value),
+        None => value::statement(&latex::statement(tokens, budget)?, budget),
     }
 }
 

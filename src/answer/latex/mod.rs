@@ -8,6 +8,6 @@ mod tree;
 mod words;
 
 pub(super) use lexer::{Tok, Token, tokens};
-pub(super) use parser::tree;
+pub(super) use parser::{statement, tree};
 pub(super) use print::print;
 pub(super) use tree::{Big, Domain, Kind, Literal, Node, Relation};

@@ -131,7 +131,13 @@ impl Printer<'_> {
             Kind::Chain(sides, relations) => {
                 for (index, side) in sides.iter().enumerate() {
                     if let Some(relation) = index.checked_sub(1).and_then(|i| relations.get(i)) {
-                        self.put(&relation_sign(*relation));
+                        let whole = matches!(sides[0].kind, Kind::Chain(..) | Kind::List(_));
+                        if whole && *relation == Relation::Other("iff") {
+                            // An inequality and the same set as an interval.
+                            self.put(" : ");
+                        } else {
+                            self.put(&relation_sign(*relation));
+                        }
                     }
                     self.node(side)?;
                 }
@@ -315,10 +321,9 @@ impl Printer<'_> {
         let mut parts = unit.chars().peekable();
         while let Some(c) = parts.next() {
             match c {
-                ' ' | '/' | '$' | '€' | '£' | '¥' | '₹' | '￥' | '¢' | '^' => {
+                '/' | '$' | '€' | '£' | '¥' | '₹' | '￥' | '¢' | '^' => {
                     self.unit_word(&mut word);
                     match c {
-                        ' ' => {}
                         '$' => self.put("\\$"),
                         '^' => {
                             self.put("^{");
@@ -338,7 +343,7 @@ impl Printer<'_> {
 
     fn unit_word(&mut self, word: &mut String) {
         if !word.is_empty() {
-            self.put(&format!("\\text{{{word}}}"));
+            self.put(&format!("\\text{{{}}}", word.trim()));
             word.clear();
         }
     }

@@ -155,6 +155,21 @@ impl Node {
         Node { kind, span }
     }
 
+    /// The tree without places and without brackets that only group: what two writings of the same
+    /// have in common.
+    pub(crate) fn plain(mut self) -> Node {
+        let mut open = vec![&mut self];
+        while let Some(next) = open.pop() {
+            while let Kind::Group(inner) = &mut next.kind {
+                let inner = std::mem::replace(&mut inner.kind, Kind::Ellipsis);
+                next.kind = inner;
+            }
+            next.span = 0..0;
+            open.extend(next.children_mut());
+        }
+        self
+    }
+
     /// Nodes right below, to change.
     pub(crate) fn children_mut(&mut self) -> Vec<&mut Node> {
         match &mut self.kind {

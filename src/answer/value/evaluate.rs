@@ -30,6 +30,18 @@ pub(crate) fn evaluate(node: &Node, budget: &mut Budget) -> Result<Value, Stop> 
     Ok(value)
 }
 
+/// The value of words and formulas by turns.
+pub(crate) fn statement(parts: &[Node], budget: &mut Budget) -> Result<Value, Stop> {
+    let mut values = Vec::with_capacity(parts.len());
+    for part in parts {
+        values.push(match &part.kind {
+            Kind::Text(text) => Value::Text(text.clone()),
+            _ => evaluate(part, budget)?,
+        });
+    }
+    Ok(Value::Statement(values))
+}
+
 /// The values of an item: two where it holds a `±`.
 fn items(nodes: &[Node], budget: &mut Budget) -> Result<Vec<Value>, Stop> {
     let mut values = Vec::with_capacity(nodes.len());

@@ -21,12 +21,13 @@ mod units;
 mod vectors;
 
 pub(super) use calendar::{date, seconds};
-pub(super) use evaluate::{as_reals, bare, evaluate};
+pub(super) use evaluate::{as_reals, bare, evaluate, statement};
 pub(super) use fraction::Fraction;
 pub(super) use number::{is_negative, whole};
 pub(super) use number_words::{spoken, word_number};
 pub(super) use poly::{Atom, Base, Poly};
 pub(super) use reals::Reals;
+pub(super) use substitute::differ_by_constant;
 pub(super) use units::Unit;
 pub(super) use vectors::components;
 
@@ -80,6 +81,8 @@ pub(crate) enum Value {
     /// other; an absent end is infinite.
     Family(Box<Value>, Option<Fraction>, Option<Fraction>),
     Text(SmolStr),
+    /// Words and formulas by turns.
+    Statement(Vec<Value>),
 }
 
 /// Two sides that are equal, or are not.
@@ -129,6 +132,7 @@ impl Value {
             Value::Cases(_) => "a piecewise value",
             Value::Family(..) => "a family of sets",
             Value::Text(_) => "text",
+            Value::Statement(_) => "a statement",
         }
     }
 }

@@ -85,7 +85,14 @@ impl Fraction {
                         Poly::atom(Atom::Imaginary)
                             .power(u32::try_from(n.rem_euclid(4)).unwrap_or(0), budget)?,
                     ),
-                    None => return Err(Stop::Unknown),
+                    None if number::is_negative(coefficient) => return Err(Stop::Unknown),
+                    // iʳ = cos πr/2 + i sin πr/2, the principal value.
+                    None => {
+                        let turns = &total / number::whole(2);
+                        let (cosine, sine) = super::circular::circular_of_turns(&turns, budget)?;
+                        let imaginary = Fraction::atom(Atom::Imaginary);
+                        cosine.add(&sine.multiply(&imaginary, budget)?, budget)?
+                    }
                 },
                 // √(x²) is |x|.
                 Atom::Symbol(name) if name != "π" && even_inside && even_root => {

@@ -83,3 +83,52 @@ fn atom(part: &Atom, name: &str, value: &Fraction, budget: &mut Budget) -> Resul
         }
     }
 }
+
+/// Whether a name is one that constants of integration have: `C`, `K`, `C_1`.
+fn is_constant_name(name: &str) -> bool {
+    let letter = name.split('_').next().unwrap_or(name);
+    matches!(letter, "C" | "c" | "K" | "k")
+}
+
+/// Whether two expressions differ by a constant of integration only: one that is added on one side
+/// or on both, under whatever name, and a number beside it.
+pub(crate) fn differ_by_constant(
+    left: &Fraction,
+    right: &Fraction,
+    budget: &mut Budget,
+) -> Result<bool, Stop> {
+    let mut names = std::collections::BTreeSet::new();
+    left.symbols(&mut names);
+    right.symbols(&mut names);
+    // Something must be there that was integrated.
+    if names.iter().all(|name| is_constant_name(name)) {
+        return Ok(false);
+    }
+    let difference = left.subtract(right, budget)?;
+    if !difference.denominator_is_one() {
+        return Ok(false);
+    }
+    for (monomial, _) in &difference.numerator.0 {
+        let fits = match monomial.as_slice() {
+            [(Atom::Symbol(name), one)] if one.is_one() => is_constant_name(name),
+            _ => Fraction::from(Poly::term(monomial.clone(), dashu_ratio::RBig::ONE)).is_constant(),
+        };
+        if !fits {
+            return Ok(false);
+        }
+    }
+    // A number alone is not overlooked: some side must have a constant added to it.
+    for side in [left, right] {
+        for name in names.iter().filter(|name| is_constant_name(name)) {
+            let next = Fraction::symbol(name).add(&Fraction::whole(1), budget)?;
+            let Some(moved) = budget.attempt(|budget| side.substitute(name, &next, budget))? else {
+                continue;
+            };
+            let step = moved.subtract(side, budget)?;
+            if !step.is_zero() && step.as_rational().is_some() {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}

@@ -1,6 +1,7 @@
 //! From tokens to a syntax tree, by operator precedence (Pratt). Every token ends up in the tree
 //! or the whole text is refused: nothing is dropped in silence.
 
+mod bars;
 mod function;
 mod operand;
 mod postfix;
@@ -74,7 +75,36 @@ pub(crate) fn tree(tokens: &[Token], budget: &mut Budget) -> Result<Node, Stop> 
         node.span.start = tokens[0].span.start;
         return Ok(node);
     }
+    if let Some(tokens) = bars::directed(tokens)
+        && let Some(node) = budget.attempt(|budget| parse(&tokens, budget))?
+    {
+        return Ok(node);
+    }
     whole::fallback(tokens)
+}
+
+/// The parts of a sentence with formulas in it: words as texts, and the tree of each formula.
+///
+/// # Errors
+///
+/// [`Stop::Unknown`] where it has no words or no formulas, is too long, or a formula is not read.
+pub(crate) fn statement(tokens: &[Token], budget: &mut Budget) -> Result<Vec<Node>, Stop> {
+    let mut parts = Vec::new();
+    let mut words = 0;
+    for (range, is_text) in whole::segments(tokens).ok_or(Stop::Unknown)? {
+        let part = &tokens[range];
+        if is_text {
+            let text = whole::words(part).ok_or(Stop::Unknown)?;
+            words += part.len();
+            parts.push(text);
+        } else {
+            parts.push(parse(part, budget)?);
+        }
+    }
+    if words > whole::MAX_WORDS {
+        return Err(Stop::Unknown);
+    }
+    Ok(parts)
 }
 
 /// The tree of tokens that are one expression.
@@ -241,7 +271,7 @@ impl<'t> Parser<'t, '_> {
                 "choose" => Infix::Stacked,
                 "pmod" => Infix::Congruence,
                 "%" | "circ" => Infix::Postfix,
-                "}" | "rfloor" | "rceil" | "rangle" | "Vert" => return None,
+                "}" | "rfloor" | "rceil" | "rangle" | "Vert" | "rvert" => return None,
                 "wedge" | "vee" => Infix::Item,
                 name => match relation(name) {
                     Some(name) => Infix::Relation(Relation::Other(name)),
@@ -286,11 +316,22 @@ impl<'t> Parser<'t, '_> {
                         self.budget.spend(1)?;
                     }
                     if self.ends_here() {
+                        // A comma at the end says nothing; `and` announces what is missing.
+                        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
+                        if !matches!(before.map(|token| &token.tok), Some(Tok::Symbol(','))) {
+                            return Err(Stop::Unknown);
+                        }
                         break;
                     }
                     items.push(self.expression(power::LIST + 1)?);
                 }
-                Ok(collect(items, Kind::List))
+                match (items.pop(), items.is_empty()) {
+                    (Some(only), true) => Ok(only),
+                    (last, _) => {
+                        items.extend(last);
+                        Ok(collect(items, Kind::List))
+                    }
+                }
             }
             Infix::Relation(first) => {
                 let mut sides = vec![left];

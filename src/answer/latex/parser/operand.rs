@@ -351,6 +351,13 @@ impl<'t> Parser<'t, '_> {
                 }
                 node(Kind::Call(function.into(), vec![inner]))
             }
+            "lvert" => {
+                let inner = self.expression(power::CHAIN + 1)?;
+                if !self.eat_command("rvert") {
+                    return Err(Stop::Unknown);
+                }
+                node(Kind::Call("abs".into(), vec![inner]))
+            }
             "Vert" => {
                 let inner = self.expression(power::CHAIN + 1)?;
                 if !self.eat_command("Vert") {

@@ -190,8 +190,42 @@ fn numbers(tokens: &[Token]) -> Option<Node> {
     (items.len() > 1).then(|| collect(items, Kind::List))
 }
 
+/// Most parts of a sentence with formulas, and most words.
+const MAX_SEGMENTS: usize = 12;
+pub(super) const MAX_WORDS: usize = 40;
+
+/// Tokens cut into words (yes) and formulas (no) by turns, punctuation between them left out;
+/// `None` where there are not both, or too many.
+pub(super) fn segments(tokens: &[Token]) -> Option<Vec<(std::ops::Range<usize>, bool)>> {
+    let is_word = |token: &Token| matches!(token.tok, Tok::Word(_) | Tok::Text(_));
+    let is_mark =
+        |token: &Token| matches!(token.tok, Tok::Symbol('.' | ',' | ';' | ':') | Tok::NewLine);
+    let mut segments: Vec<(std::ops::Range<usize>, bool)> = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        let word = is_word(token);
+        match segments.last_mut() {
+            Some((range, text)) if *text == word => range.end = at + 1,
+            _ => segments.push((at..at + 1, word)),
+        }
+        if segments.len() > MAX_SEGMENTS {
+            return None;
+        }
+    }
+    for (range, text) in &mut segments {
+        while !*text && range.end > range.start && is_mark(&tokens[range.end - 1]) {
+            range.end -= 1;
+        }
+        while !*text && range.end > range.start && is_mark(&tokens[range.start]) {
+            range.start += 1;
+        }
+    }
+    segments.retain(|(range, _)| !range.is_empty());
+    let both = segments.iter().any(|(_, text)| *text) && segments.iter().any(|(_, text)| !*text);
+    both.then_some(segments)
+}
+
 /// A sentence or phrase without any mathematics in it.
-fn words(tokens: &[Token]) -> Option<Node> {
+pub(super) fn words(tokens: &[Token]) -> Option<Node> {
     let mut text = String::new();
     let mut real = false;
     for token in tokens {
