@@ -100,12 +100,21 @@ impl<'a> Comparison<'a> {
             (_, Eq(b)) if b.name.is_some() && !b.negated && !matches!(left, List(_)) => {
                 (self.values(left, &b.value)?, "equation")
             }
+            (Eq(a), List(b)) | (List(b), Eq(a)) if one_by_one(a).is_some() => {
+                let a = one_by_one(a).unwrap_or_default();
+                (self.lists(&a, b)?, "equation")
+            }
             (Percent(a), Percent(b)) => (self.same(a, b)?, "percent"),
             (Percent(a), Sc(b)) => (self.percent(a, &b.value)?, "percent"),
             (Sc(a), Percent(b)) => (self.percent(b, &a.value)?, "percent"),
             (Degrees(a), Degrees(b)) => (self.same(a, b)?, "degrees"),
-            (Degrees(a), Sc(b)) => (self.same(a, &b.value)?, "degrees"),
-            (Sc(a), Degrees(b)) => (self.same(&a.value, b)?, "degrees"),
+            (Degrees(a), Sc(b)) | (Sc(b), Degrees(a)) => {
+                let radians = a
+                    .multiply(&Fraction::symbol("π"), self.budget)?
+                    .divide(&Fraction::whole(180), self.budget)?;
+                let same = self.same(a, &b.value)? || self.same(&radians, &b.value)?;
+                (same, "degrees")
+            }
             (Quantity(a, unit), Quantity(b, other)) if unit.half_of_day().is_some() => {
                 let half = other.half_of_day();
                 let (a, b) = (self.moment(a, unit), self.moment(b, other));
@@ -605,6 +614,31 @@ fn distinct_names(items: &[Value]) -> bool {
         }
     }
     true
+}
+
+/// `(x, y) = (1, 2)` as `x = 1, y = 2`.
+fn one_by_one(equation: &Equation) -> Option<Vec<Value>> {
+    let names = equation
+        .name
+        .as_ref()?
+        .strip_prefix('(')?
+        .strip_suffix(')')?;
+    let names: Vec<&str> = names.split(',').collect();
+    let Value::Tuple(values) = &*equation.value else {
+        return None;
+    };
+    if equation.negated || names.len() != values.len() {
+        return None;
+    }
+    let named = names.iter().zip(values).map(|(name, value)| {
+        Value::Equation(Equation {
+            name: Some((*name).to_owned()),
+            value: Box::new(value.clone()),
+            difference: None,
+            negated: false,
+        })
+    });
+    Some(named.collect())
 }
 
 /// Items without their names, where all have one.

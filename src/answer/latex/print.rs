@@ -122,7 +122,11 @@ impl Printer<'_> {
             Kind::Percent(inner) => self.between("", inner, "\\%")?,
             Kind::Unit(inner, unit) => {
                 self.node(inner)?;
-                self.unit(unit);
+                if unit.bytes().all(|b| b == b'\'') {
+                    self.put(unit);
+                } else {
+                    self.unit(unit);
+                }
             }
             Kind::Based(digits, base) => {
                 self.put(digits);

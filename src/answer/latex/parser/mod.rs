@@ -278,6 +278,12 @@ impl<'t> Parser<'t, '_> {
                     None => Infix::Beside,
                 },
             },
+            // `3 to 4`, all there is.
+            Tok::Word(word) | Tok::Text(word)
+                if word == "to" && self.at == 1 && self.tokens.len() == 3 =>
+            {
+                Infix::Ratio
+            }
             Tok::Word(word) => match word.to_ascii_lowercase().as_str() {
                 "and" | "or" => Infix::Item,
                 "to" | "if" | "is" | "are" | "for" | "when" | "where" => return None,
