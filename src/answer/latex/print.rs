@@ -298,6 +298,8 @@ impl Printer<'_> {
                 self.between("\\binom{", top, "}{")?;
                 return self.between("", bottom, "}");
             }
+            ("wedge", items) => return self.joined(items, " \\wedge "),
+            ("vee", items) => return self.joined(items, " \\vee "),
             ("norm", [inner]) => return self.between("\\Vert ", inner, "\\Vert "),
             ("from above", [inner]) => return self.between("", inner, "^{+}"),
             ("from below", [inner]) => return self.between("", inner, "^{-}"),

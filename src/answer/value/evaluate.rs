@@ -120,6 +120,12 @@ fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
         })),
         Kind::Neg(inner) => match &inner.kind {
             Kind::Infinity => Ok(Value::Infinite(true)),
+            Kind::Mul(factors) if matches!(factors[0].kind, Kind::Degree(_)) => {
+                match one(inner, budget)? {
+                    Value::Degrees(value) => Ok(Value::Degrees(value.negate())),
+                    _ => expression(node, budget),
+                }
+            }
             Kind::Number(_) | Kind::Percent(_) | Kind::Degree(_) | Kind::Unit(..) => {
                 match one(inner, budget)? {
                     Value::Quantity(value, unit) => match *value {
@@ -175,7 +181,12 @@ fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
             if nodes.is_empty() {
                 return Ok(Value::Set(Vec::new()));
             }
-            Ok(Value::Set(items(nodes, budget)?))
+            let values = items(nodes, budget)?;
+            // Dots stand for what the order of the others tells.
+            if nodes.iter().any(|node| matches!(node.kind, Kind::Ellipsis)) {
+                return Ok(Value::Set(vec![Value::Tuple(values)]));
+            }
+            Ok(Value::Set(values))
         }
         Kind::Builder(left, condition) => builder(left, condition, budget),
         Kind::SetOp(..) => set_operation(node, budget),

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use smol_str::SmolStr;
+
 use super::curves;
 use super::evaluate::{as_reals, evaluate};
 use super::fraction::Fraction;
@@ -130,6 +132,18 @@ pub(super) fn chain(
             (Some((a, _)), Some((b, _))) if a.same(&b, budget)? => Ok(left),
             _ => Err(Stop::Unknown),
         };
+    }
+    // `A \subset B`, `a \perp b`: known by name, with its sides in order where that matters.
+    if let ([Relation::Other(name)], [left, right]) = (relations, sides) {
+        let mut sides = vec![scalar(left, None, budget)?, scalar(right, None, budget)?];
+        if matches!(
+            *name,
+            "parallel" | "perp" | "sim" | "cong" | "asymp" | "nparallel"
+        ) {
+            sides.sort();
+        }
+        let atom = Atom::Call(SmolStr::new_static(name), sides);
+        return Ok(Value::scalar(Fraction::atom(atom)));
     }
     if let ([Relation::In], [left, right]) = (relations, sides) {
         let name = label(left).ok_or(Stop::Unknown)?;
