@@ -1,6 +1,7 @@
 //! The answer checker from outside: fixtures by rule, properties, hostile and fuzzed texts, the
 //! examples of its guide, and the labelled rows where they are present.
 
+mod coverage;
 mod expression;
 mod fixtures;
 mod fuzzed;

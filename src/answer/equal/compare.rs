@@ -40,6 +40,8 @@ pub(super) struct Comparison<'a> {
     rule: &'static str,
     /// Whether enclosures had the last word on two numbers or expressions.
     numeric: bool,
+    /// How deep in the answers the values stand that are compared now.
+    level: u32,
 }
 
 type Compared = Result<bool, Stop>;
@@ -51,6 +53,7 @@ impl<'a> Comparison<'a> {
             budget,
             rule: "kind",
             numeric: false,
+            level: 0,
         }
     }
 
@@ -67,7 +70,9 @@ impl<'a> Comparison<'a> {
     /// Whether two values are equal.
     pub(super) fn values(&mut self, left: &Value, right: &Value) -> Compared {
         self.budget.enter()?;
+        self.level += 1;
         let (result, rule) = self.dispatch(left, right)?;
+        self.level -= 1;
         self.rule = rule;
         self.budget.leave();
         Ok(result)
@@ -80,6 +85,15 @@ impl<'a> Comparison<'a> {
             Statement, Text, Tuple,
         };
         Ok(match (left, right) {
+            // A whole answer that is a set of one thing is that thing, as a set of several is a
+            // list; inside of others it is not.
+            (Set(a), b) | (b, Set(a))
+                if a.len() == 1
+                    && self.level == 1
+                    && !matches!(b, Set(_) | Reals(..) | Inequalities(_) | List(_)) =>
+            {
+                (self.values(&a[0], b)?, "set")
+            }
             (Sc(a), Sc(b)) => {
                 let constant = a.value.is_constant() && b.value.is_constant();
                 let before = std::mem::take(&mut self.numeric);
@@ -100,12 +114,21 @@ impl<'a> Comparison<'a> {
             (_, Eq(b)) if b.name.is_some() && !b.negated && !matches!(left, List(_)) => {
                 (self.values(left, &b.value)?, "equation")
             }
+            (Eq(a), List(b)) | (List(b), Eq(a)) if one_by_one(a).is_some() => {
+                let a = one_by_one(a).unwrap_or_default();
+                (self.lists(&a, b)?, "equation")
+            }
             (Percent(a), Percent(b)) => (self.same(a, b)?, "percent"),
             (Percent(a), Sc(b)) => (self.percent(a, &b.value)?, "percent"),
             (Sc(a), Percent(b)) => (self.percent(b, &a.value)?, "percent"),
             (Degrees(a), Degrees(b)) => (self.same(a, b)?, "degrees"),
-            (Degrees(a), Sc(b)) => (self.same(a, &b.value)?, "degrees"),
-            (Sc(a), Degrees(b)) => (self.same(&a.value, b)?, "degrees"),
+            (Degrees(a), Sc(b)) | (Sc(b), Degrees(a)) => {
+                let radians = a
+                    .multiply(&Fraction::symbol("π"), self.budget)?
+                    .divide(&Fraction::whole(180), self.budget)?;
+                let same = self.same(a, &b.value)? || self.same(&radians, &b.value)?;
+                (same, "degrees")
+            }
             (Quantity(a, unit), Quantity(b, other)) if unit.half_of_day().is_some() => {
                 let half = other.half_of_day();
                 let (a, b) = (self.moment(a, unit), self.moment(b, other));
@@ -210,12 +233,6 @@ impl<'a> Comparison<'a> {
             (Family(a, low, high), Family(b, first, last)) => {
                 let ends = self.same_end(low, first)? && self.same_end(high, last)?;
                 (ends && self.values(a, b)?, "family")
-            }
-            // A set of one thing is that thing, as a set of several is a list.
-            (Set(a), b) | (b, Set(a))
-                if a.len() == 1 && !matches!(b, Set(_) | Reals(..) | Inequalities(_)) =>
-            {
-                (self.values(&a[0], b)?, "set")
             }
             (Cases(a), Cases(b)) => (self.cases(a, b)?, "piecewise"),
             (Inequalities(a), Inequalities(b)) => (self.inequalities(a, b)?, "inequality"),
@@ -439,6 +456,13 @@ impl<'a> Comparison<'a> {
         }
         let mut taken = vec![false; b.len()];
         'next: for x in a {
+            // The same normal form first: nothing is to be worked out for it.
+            for (y, taken) in b.iter().zip(&mut taken) {
+                if !*taken && same_form(x, y) {
+                    *taken = true;
+                    continue 'next;
+                }
+            }
             for (y, taken) in b.iter().zip(&mut taken) {
                 if !*taken && self.values(x, y)? {
                     *taken = true;
@@ -457,6 +481,9 @@ impl<'a> Comparison<'a> {
 
     fn included(&mut self, a: &[Value], b: &[Value]) -> Compared {
         'next: for x in a {
+            if b.iter().any(|y| same_form(x, y)) {
+                continue;
+            }
             for y in b {
                 if self.values(x, y)? {
                     continue 'next;
@@ -605,6 +632,39 @@ fn distinct_names(items: &[Value]) -> bool {
         }
     }
     true
+}
+
+/// Whether two values are expressions of one normal form.
+fn same_form(left: &Value, right: &Value) -> bool {
+    match (left, right) {
+        (Value::Scalar(left), Value::Scalar(right)) => left.value == right.value,
+        _ => false,
+    }
+}
+
+/// `(x, y) = (1, 2)` as `x = 1, y = 2`.
+fn one_by_one(equation: &Equation) -> Option<Vec<Value>> {
+    let names = equation
+        .name
+        .as_ref()?
+        .strip_prefix('(')?
+        .strip_suffix(')')?;
+    let names: Vec<&str> = names.split(',').collect();
+    let Value::Tuple(values) = &*equation.value else {
+        return None;
+    };
+    if equation.negated || names.len() != values.len() {
+        return None;
+    }
+    let named = names.iter().zip(values).map(|(name, value)| {
+        Value::Equation(Equation {
+            name: Some((*name).to_owned()),
+            value: Box::new(value.clone()),
+            difference: None,
+            negated: false,
+        })
+    });
+    Some(named.collect())
 }
 
 /// Items without their names, where all have one.

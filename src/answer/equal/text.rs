@@ -101,7 +101,14 @@ fn flush(glued: &mut String, words: &mut Vec<String>) {
 /// A choice letter and whether anything stands behind it.
 fn letter(tokens: &[Token]) -> Option<(char, bool)> {
     let upper = |c: char| ('A'..='J').contains(&c).then_some(c);
-    let tokens = trimmed(tokens);
+    let mut tokens = trimmed(tokens);
+    // `Option B`.
+    if let [first, rest @ ..] = tokens
+        && matches!(&first.tok, Tok::Word(word) if is_choice_word(word))
+        && !rest.is_empty()
+    {
+        tokens = rest;
+    }
     match tokens {
         [] => None,
         [token] => match &token.tok {
@@ -131,8 +138,18 @@ fn letter(tokens: &[Token]) -> Option<(char, bool)> {
     }
 }
 
+/// A word in front of a choice letter.
+fn is_choice_word(word: &str) -> bool {
+    ["option", "choice"]
+        .iter()
+        .any(|known| word.eq_ignore_ascii_case(known))
+}
+
 fn letter_of_text(text: &str) -> Option<(char, bool)> {
-    let text = text.trim();
+    let text = match text.trim().split_once(' ') {
+        Some((word, rest)) if is_choice_word(word) => rest.trim(),
+        _ => text.trim(),
+    };
     let (inner, rest) = match text.strip_prefix('(') {
         Some(tail) => tail.split_once(')')?,
         None => match text.split_once(['.', ':', ')']) {

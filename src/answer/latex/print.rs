@@ -122,7 +122,11 @@ impl Printer<'_> {
             Kind::Percent(inner) => self.between("", inner, "\\%")?,
             Kind::Unit(inner, unit) => {
                 self.node(inner)?;
-                self.unit(unit);
+                if unit.bytes().all(|b| b == b'\'') {
+                    self.put(unit);
+                } else {
+                    self.unit(unit);
+                }
             }
             Kind::Based(digits, base) => {
                 self.put(digits);
@@ -294,6 +298,8 @@ impl Printer<'_> {
                 self.between("\\binom{", top, "}{")?;
                 return self.between("", bottom, "}");
             }
+            ("wedge", items) => return self.joined(items, " \\wedge "),
+            ("vee", items) => return self.joined(items, " \\vee "),
             ("norm", [inner]) => return self.between("\\Vert ", inner, "\\Vert "),
             ("from above", [inner]) => return self.between("", inner, "^{+}"),
             ("from below", [inner]) => return self.between("", inner, "^{-}"),

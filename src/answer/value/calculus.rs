@@ -182,8 +182,152 @@ fn definite(
             return top.subtract(&bottom, budget);
         }
     }
+    let to_infinity = !low.depends_on("infinity") && *high == Fraction::symbol("infinity");
+    if to_infinity {
+        // Any positive number has infinity's sign.
+        let some = Fraction::whole(1);
+        if let Some(whole) = antiderivative(body, name, low, &some, budget)? {
+            let top = at_the_end(&whole, name, budget)?;
+            let bottom = budget.attempt(|budget| whole.substitute(name, low, budget))?;
+            if let (Some(top), Some(bottom)) = (top, bottom) {
+                return top.subtract(&bottom, budget);
+            }
+        }
+    }
     let arguments = vec![body.clone(), low.clone(), high.clone()];
     Ok(call("integral", arguments))
+}
+
+/// The sum over all whole numbers from `from` on of terms with one ratio below 1.
+pub(super) fn geometric(
+    body: &Fraction,
+    from: &Fraction,
+    depth: usize,
+    budget: &mut Budget,
+) -> Result<Option<Fraction>, Stop> {
+    let name = format!("bound {depth}");
+    if !body.depends_on(&name) {
+        return Ok(None);
+    }
+    let next = Fraction::symbol(&name).add(&Fraction::whole(1), budget)?;
+    let first = budget.attempt(|budget| body.substitute(&name, from, budget))?;
+    let ratio =
+        budget.attempt(|budget| body.substitute(&name, &next, budget)?.divide(body, budget))?;
+    let (Some(first), Some(ratio)) = (first, ratio) else {
+        return Ok(None);
+    };
+    let one = Fraction::whole(1);
+    let rest = one.subtract(&ratio, budget)?;
+    let converges = !ratio.depends_on(&name)
+        && sign(&rest, budget)? == Some(1)
+        && sign(&one.add(&ratio, budget)?, budget)? == Some(1);
+    if !converges {
+        return Ok(None);
+    }
+    Ok(Some(first.divide(&rest, budget)?))
+}
+
+/// An antiderivative's value at positive infinity, where each of its terms has one by itself.
+fn at_the_end(whole: &Fraction, name: &str, budget: &mut Budget) -> Result<Option<Fraction>, Stop> {
+    let denominator = Fraction::from(whole.denominator.clone());
+    if denominator.depends_on(name) {
+        return Ok(None);
+    }
+    let mut rest = Poly::default();
+    for (monomial, coefficient) in &whole.numerator.0 {
+        let term = Poly::term(monomial.clone(), coefficient.clone());
+        if !Fraction::from(term.clone()).depends_on(name) {
+            rest = rest.add(&term, budget)?;
+        } else if !vanishes(monomial, name, budget)? {
+            return Ok(None);
+        }
+    }
+    Fraction::from(rest).divide(&denominator, budget).map(Some)
+}
+
+/// Whether a product goes to zero at positive infinity: a falling exponential with whatever powers
+/// beside it, or a falling power.
+fn vanishes(monomial: &Monomial, name: &str, budget: &mut Budget) -> Result<bool, Stop> {
+    let (mut falling, mut rising_power) = (false, false);
+    let mut exponential = false;
+    for (atom, exponent) in monomial {
+        match atom {
+            Atom::Symbol(symbol) if symbol == name => {
+                let down = number::is_negative(exponent);
+                falling |= down;
+                rising_power |= !down;
+            }
+            Atom::Power(base, power) if matches!(**base, Base::Euler) => {
+                let argument: Fraction = Poly::term(power.clone(), exponent.clone()).into();
+                if argument.depends_on(name) {
+                    let Some(slope) = slope(&argument, name, budget)? else {
+                        return Ok(false);
+                    };
+                    if sign(&slope, budget)? != Some(-1) {
+                        return Ok(false);
+                    }
+                    exponential = true;
+                }
+            }
+            atom if Fraction::atom(atom.clone()).depends_on(name) => return Ok(false),
+            _ => {}
+        }
+    }
+    Ok(exponential || falling && !rising_power)
+}
+
+/// `∫ c/(ax+b)` where that is above zero, and `∫ c/(ax²+b)` without a zero.
+fn of_quotient(
+    body: &Fraction,
+    name: &str,
+    low: &Fraction,
+    high: &Fraction,
+    budget: &mut Budget,
+) -> Result<Option<Fraction>, Stop> {
+    let top = Fraction::from(body.numerator.clone());
+    let bottom = Fraction::from(body.denominator.clone());
+    if top.depends_on(name) {
+        return Ok(None);
+    }
+    if let Some(slope) = slope(&bottom, name, budget)? {
+        for end in [low, high] {
+            let value = budget.attempt(|budget| bottom.substitute(name, end, budget))?;
+            let Some(value) = value else {
+                return Ok(None);
+            };
+            if sign(&value, budget)? != Some(1) {
+                return Ok(None);
+            }
+        }
+        let logarithm = call("ln", vec![bottom]);
+        let whole = top.divide(&slope, budget)?.multiply(&logarithm, budget)?;
+        return Ok(Some(whole));
+    }
+    let at = |x: i64, budget: &mut Budget| {
+        budget.attempt(|budget| bottom.substitute(name, &Fraction::whole(x), budget))
+    };
+    let (Some(zero), Some(one)) = (at(0, budget)?, at(1, budget)?) else {
+        return Ok(None);
+    };
+    let square = one.subtract(&zero, budget)?;
+    let x = Fraction::symbol(name);
+    let shape = square
+        .multiply(&x, budget)?
+        .multiply(&x, budget)?
+        .add(&zero, budget)?;
+    if square.is_zero() || square.depends_on(name) || !shape.same(&bottom, budget)? {
+        return Ok(None);
+    }
+    // a x² + b = a (x² + s²), and the integral is arctan(x/s) / (a s).
+    let inside = zero.divide(&square, budget)?;
+    if sign(&inside, budget)? != Some(1) {
+        return Ok(None);
+    }
+    let half = RBig::ONE / number::whole(2);
+    let root = inside.rational_power(&half, budget)?;
+    let angle = call("arctan", vec![x.divide(&root, budget)?]);
+    let scale = square.multiply(&root, budget)?;
+    Ok(Some(top.divide(&scale, budget)?.multiply(&angle, budget)?))
 }
 
 /// A function whose derivative `body` is, continuous from `low` to `high`.
@@ -196,7 +340,7 @@ fn antiderivative(
 ) -> Result<Option<Fraction>, Stop> {
     let denominator = Fraction::from(body.denominator.clone());
     if denominator.depends_on(name) {
-        return Ok(None);
+        return of_quotient(body, name, low, high, budget);
     }
     let range = Range {
         low: sign(low, budget)?,

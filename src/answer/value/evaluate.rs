@@ -42,6 +42,55 @@ pub(crate) fn statement(parts: &[Node], budget: &mut Budget) -> Result<Value, St
     Ok(Value::Statement(values))
 }
 
+/// Cases whose last value stands for all numbers that the conditions before leave (`otherwise`),
+/// with that as its condition.
+fn complete(mut rows: Vec<Vec<Value>>, budget: &mut Budget) -> Result<Vec<Vec<Value>>, Stop> {
+    let Some((last, others)) = rows.split_last() else {
+        return Ok(rows);
+    };
+    if last.len() != 1 {
+        return Ok(rows);
+    }
+    let mut pieces = Vec::new();
+    let mut variable: Option<String> = None;
+    for row in others {
+        let [_, condition] = row.as_slice() else {
+            return Ok(rows);
+        };
+        match as_reals(condition, budget)? {
+            Some((reals, Some(name))) if variable.as_ref().is_none_or(|v| *v == name) => {
+                pieces.extend(reals.pieces);
+                variable = Some(name);
+            }
+            _ => return Ok(rows),
+        }
+    }
+    let rest = budget.attempt(|budget| Reals { pieces }.complement(budget))?;
+    if let (Some(rest), Some(last)) = (rest, rows.last_mut()) {
+        last.push(Value::Reals(rest, variable));
+    }
+    Ok(rows)
+}
+
+/// Sets that are usually said in words.
+fn set_in_words(text: &str) -> Option<Value> {
+    let words: Vec<String> = text.split_whitespace().map(str::to_lowercase).collect();
+    let words: Vec<&str> = words
+        .iter()
+        .map(|word| word.trim_matches(['.', ',']))
+        .collect();
+    match words.as_slice() {
+        ["all", "real", "numbers"]
+        | ["all", "reals"]
+        | ["the", "real", "numbers"]
+        | ["any", "real", "number"] => Some(Value::Reals(Reals::all(), None)),
+        ["empty", "set"] | ["the", "empty", "set"] | ["no", "solution" | "solutions"] => {
+            Some(Value::Set(Vec::new()))
+        }
+        _ => None,
+    }
+}
+
 /// The values of an item: two where it holds a `±`.
 fn items(nodes: &[Node], budget: &mut Budget) -> Result<Vec<Value>, Stop> {
     let mut values = Vec::with_capacity(nodes.len());
@@ -71,6 +120,12 @@ fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
         })),
         Kind::Neg(inner) => match &inner.kind {
             Kind::Infinity => Ok(Value::Infinite(true)),
+            Kind::Mul(factors) if matches!(factors[0].kind, Kind::Degree(_)) => {
+                match one(inner, budget)? {
+                    Value::Degrees(value) => Ok(Value::Degrees(value.negate())),
+                    _ => expression(node, budget),
+                }
+            }
             Kind::Number(_) | Kind::Percent(_) | Kind::Degree(_) | Kind::Unit(..) => {
                 match one(inner, budget)? {
                     Value::Quantity(value, unit) => match *value {
@@ -126,7 +181,12 @@ fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
             if nodes.is_empty() {
                 return Ok(Value::Set(Vec::new()));
             }
-            Ok(Value::Set(items(nodes, budget)?))
+            let values = items(nodes, budget)?;
+            // Dots stand for what the order of the others tells.
+            if nodes.iter().any(|node| matches!(node.kind, Kind::Ellipsis)) {
+                return Ok(Value::Set(vec![Value::Tuple(values)]));
+            }
+            Ok(Value::Set(values))
         }
         Kind::Builder(left, condition) => builder(left, condition, budget),
         Kind::SetOp(..) => set_operation(node, budget),
@@ -164,14 +224,21 @@ fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
                 .collect::<Result<Vec<_>, _>>()?;
             Ok(Value::Ratio(terms))
         }
+        // One statement a row: a system.
+        Kind::Cases(rows) if rows.len() > 1 && rows.iter().all(|row| row.len() == 1) => {
+            let statements: Vec<Node> = rows.iter().flatten().cloned().collect();
+            list(&statements, budget)
+        }
         Kind::Cases(rows) => {
             let rows = rows
                 .iter()
                 .map(|row| items(row, budget))
                 .collect::<Result<Vec<_>, _>>()?;
-            Ok(Value::Cases(rows))
+            Ok(Value::Cases(complete(rows, budget)?))
         }
-        Kind::Text(text) => Ok(spoken(text).unwrap_or_else(|| Value::Text(text.clone()))),
+        Kind::Text(text) => Ok(spoken(text)
+            .or_else(|| set_in_words(text))
+            .unwrap_or_else(|| Value::Text(text.clone()))),
         Kind::Ellipsis => Ok(Value::Text("…".into())),
         Kind::ForAll(inner, name, domain) => {
             // The parameter's own name says nothing.
@@ -183,6 +250,12 @@ fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
         }
         Kind::Big(big) if big.operator == "bigcup" => family(big, budget),
         Kind::Add(terms) if terms.iter().any(holds_unit) => quantities(terms, budget),
+        Kind::Mul(factors) if matches!(factors[0].kind, Kind::Degree(_)) => {
+            match sexagesimal(factors, budget)? {
+                Some(degrees) => Ok(Value::Degrees(degrees)),
+                None => expression(node, budget),
+            }
+        }
         Kind::Mul(factors) => {
             // `18 (girls)`: a word in brackets is a unit.
             if let [rest @ .., last] = factors.as_slice()
@@ -246,6 +319,22 @@ fn leading_quantity(inner: &Node, unit: &str, budget: &mut Budget) -> Result<Opt
     let sum = compound(&parts, budget)?;
     // `4 ft × 12 ft`: the lengths of two sides, not their product.
     Ok(Some(sum.unwrap_or(Value::List(parts))))
+}
+
+/// `5° 30' 36''`, in degrees.
+fn sexagesimal(factors: &[Node], budget: &mut Budget) -> Result<Option<Fraction>, Stop> {
+    let mut sum = Fraction::whole(0);
+    for (index, factor) in factors.iter().enumerate() {
+        let (inner, parts) = match &factor.kind {
+            Kind::Degree(inner) if index == 0 => (inner, 1),
+            Kind::Unit(inner, unit) if unit == "'" && index == 1 => (inner, 60),
+            Kind::Unit(inner, unit) if unit == "''" && index > 0 => (inner, 3600),
+            _ => return Ok(None),
+        };
+        let part = scalar(inner, None, budget)?.divide(&Fraction::whole(parts), budget)?;
+        sum = sum.add(&part, budget)?;
+    }
+    Ok((factors.len() > 1).then_some(sum))
 }
 
 /// Whether a term has a unit on it.

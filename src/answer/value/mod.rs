@@ -4,6 +4,7 @@
 mod calculus;
 mod calendar;
 mod circular;
+mod curves;
 mod evaluate;
 mod fraction;
 mod functions;

@@ -3,6 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use smol_str::SmolStr;
+
+use super::curves;
 use super::evaluate::{as_reals, evaluate};
 use super::fraction::Fraction;
 use super::functions::sign;
@@ -34,6 +37,14 @@ pub(super) fn solve(
         budget.spend(1)?;
         if !expression.denominator_is_one() {
             return Ok(None);
+        }
+        if let Some((reals, name)) = curves::above_zero(expression, *may_be_zero, budget)? {
+            if variable.as_ref().is_some_and(|variable| *variable != name) {
+                return Ok(None);
+            }
+            variable = Some(name);
+            whole = whole.intersect(&reals, budget)?;
+            continue;
         }
         // slope · name + rest, where the rest has no variable at all.
         let mut slope = None;
@@ -121,6 +132,18 @@ pub(super) fn chain(
             (Some((a, _)), Some((b, _))) if a.same(&b, budget)? => Ok(left),
             _ => Err(Stop::Unknown),
         };
+    }
+    // `A \subset B`, `a \perp b`: known by name, with its sides in order where that matters.
+    if let ([Relation::Other(name)], [left, right]) = (relations, sides) {
+        let mut sides = vec![scalar(left, None, budget)?, scalar(right, None, budget)?];
+        if matches!(
+            *name,
+            "parallel" | "perp" | "sim" | "cong" | "asymp" | "nparallel"
+        ) {
+            sides.sort();
+        }
+        let atom = Atom::Call(SmolStr::new_static(name), sides);
+        return Ok(Value::scalar(Fraction::atom(atom)));
     }
     if let ([Relation::In], [left, right]) = (relations, sides) {
         let name = label(left).ok_or(Stop::Unknown)?;
@@ -349,6 +372,18 @@ pub(super) fn label(node: &Node) -> Option<String> {
             [function, inner] => match (&function.kind, &inner.kind) {
                 (Kind::Symbol(name), Kind::Group(inner)) => {
                     argument(inner).map(|inner| format!("{name}({inner})"))
+                }
+                // `f^{-1}(x)`.
+                (Kind::Pow(base, exponent), Kind::Group(inner)) => {
+                    match (&base.kind, &exponent.kind) {
+                        (Kind::Symbol(name), Kind::Neg(one))
+                            if matches!(name.as_str(), "f" | "g" | "h" | "F" | "G")
+                                && argument(one).as_deref() == Some("1") =>
+                        {
+                            argument(inner).map(|inner| format!("{name}^-1({inner})"))
+                        }
+                        _ => None,
+                    }
                 }
                 (Kind::Symbol(name), Kind::Bracket('(', ')', items)) => {
                     let items: Option<Vec<String>> = items.iter().map(argument).collect();

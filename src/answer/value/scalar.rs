@@ -264,6 +264,12 @@ fn large(big: &Big, bound: Bindings<'_>, budget: &mut Budget) -> Result<Fraction
             outer: bound,
         };
         let body = scalar(&big.body, Some(&binding), budget)?;
+        if infinite
+            && is_sum
+            && let Some(sum) = calculus::geometric(&body, &from, depth(bound), budget)?
+        {
+            return Ok(sum);
+        }
         let to = if infinite {
             Fraction::symbol("infinity")
         } else {

@@ -323,6 +323,10 @@ impl Unit {
     /// A unit as written: words, powers behind `^`, `per` or `/`, `square`, `cubic`. `None` where
     /// the words say more of the number than a unit does.
     pub(crate) fn read(text: &str) -> Option<Unit> {
+        // Minutes of an angle, or feet.
+        if text.contains('\'') && !text.contains(char::is_alphabetic) {
+            return None;
+        }
         let lower = text.to_lowercase();
         // `14 times` counts; `14 times 3` multiplies.
         if lower.trim() != "times"

@@ -499,6 +499,7 @@ impl<'a> Lexer<'a> {
         // Mathematics inside upright text: `\text{13}`, `\mathrm{e}^{2}`, `\textbf{(D)}`.
         let is_mathematics = !plain.is_empty()
             && (plain.contains('\\')
+                || begins_with_number(plain)
                 || plain.contains(['^', '_', '{', '='])
                 || !plain.contains(|c: char| c.is_alphabetic()))
             && nested < 4;
@@ -538,6 +539,13 @@ impl<'a> Lexer<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether upright text is a number with words behind it, and no place such as `1st`.
+fn begins_with_number(text: &str) -> bool {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let next = text[digits..].bytes().next();
+    digits > 0 && !next.is_some_and(|b| b.is_ascii_alphabetic())
 }
 
 /// What stands in the braces that open at or after `at` (spaces may come first), and where they

@@ -63,6 +63,14 @@ impl Parser<'_, '_> {
 
     pub(super) fn function_argument(&mut self) -> Result<Vec<Node>, Stop> {
         match self.peek() {
+            // `\min\{3, 5\}`.
+            Some(Tok::Command(name)) if name == "{" => {
+                let inner = self.argument()?;
+                Ok(match inner.kind {
+                    Kind::Set(items) if !items.is_empty() => items,
+                    kind => vec![Node::new(kind, inner.span)],
+                })
+            }
             Some(Tok::Symbol('(' | '[' | '{')) => {
                 let open = if self.is_symbol('(') {
                     '('

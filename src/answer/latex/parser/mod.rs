@@ -278,6 +278,12 @@ impl<'t> Parser<'t, '_> {
                     None => Infix::Beside,
                 },
             },
+            // `3 to 4`, all there is.
+            Tok::Word(word) | Tok::Text(word)
+                if word == "to" && self.at == 1 && self.tokens.len() == 3 =>
+            {
+                Infix::Ratio
+            }
             Tok::Word(word) => match word.to_ascii_lowercase().as_str() {
                 "and" | "or" => Infix::Item,
                 "to" | "if" | "is" | "are" | "for" | "when" | "where" => return None,
@@ -309,9 +315,16 @@ impl<'t> Parser<'t, '_> {
             }
             Infix::Item => {
                 let mut items = vec![left];
+                let mut logical: Option<&str> = None;
                 while let Some(Infix::Item) = self.infix() {
                     // `, and` is one separator.
                     while let Some(Infix::Item) = self.infix() {
+                        if let Some(Tok::Command(name)) = self.peek() {
+                            if logical.is_some_and(|before| before != name) {
+                                return Err(Stop::Unknown);
+                            }
+                            logical = Some(name);
+                        }
                         self.at += 1;
                         self.budget.spend(1)?;
                     }
@@ -324,6 +337,13 @@ impl<'t> Parser<'t, '_> {
                         break;
                     }
                     items.push(self.expression(power::LIST + 1)?);
+                }
+                // `x < 1 ∨ x > 2` lists statements; between letters the signs are operations.
+                let statements = items
+                    .iter()
+                    .all(|item| matches!(item.kind, Kind::Chain(..)));
+                if let Some(name) = logical.filter(|_| !statements) {
+                    return Ok(collect(items, |items| Kind::Call(name.into(), items)));
                 }
                 match (items.pop(), items.is_empty()) {
                     (Some(only), true) => Ok(only),

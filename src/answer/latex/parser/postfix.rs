@@ -112,6 +112,10 @@ impl Parser<'_, '_> {
                 Kind::Symbol(format_smolstr!("{name}{marks}")),
                 span,
             )),
+            // Minutes and seconds of an angle, or feet and inches.
+            Kind::Number(_) if primes <= 2 => {
+                Ok(Node::new(Kind::Unit(Box::new(left), marks), span))
+            }
             _ => Err(Stop::Unknown),
         }
     }
