@@ -1,5 +1,6 @@
 //! Decisions from enclosures at rising precision: equal or different, signs, whole parts.
 
+use dashu_base::Abs;
 use dashu_int::IBig;
 use dashu_ratio::RBig;
 
@@ -391,6 +392,10 @@ pub(crate) fn is_near(
     part: &RBig,
     budget: &mut Budget,
 ) -> Result<bool, Stop> {
+    if let (Some(value), Some(other)) = (value.as_rational(), other.as_rational()) {
+        let gap = (value - &other).abs();
+        return Ok(gap <= part * other.abs());
+    }
     for bits in [FIRST_BITS, 4 * FIRST_BITS] {
         let (Some(value), Some(other)) = (
             real_ball(value, bits, budget)?,
