@@ -10,7 +10,7 @@ use super::reals::{Piece, Reals, in_order};
 use super::relation::{chain, clock, solve};
 use super::scalar::scalar;
 use super::signs::alternatives;
-use super::units::Unit;
+use super::units::{Unit, multiplier};
 use super::{Equation, Scalar, Value};
 use crate::answer::budget::{Budget, Stop};
 use crate::answer::latex::{Big, Domain, Kind, Literal, Node, Relation};
@@ -274,7 +274,12 @@ fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
 
 /// A value with a unit behind it.
 fn quantity(inner: &Node, unit: &str, budget: &mut Budget) -> Result<Value, Stop> {
-    match one(inner, budget)? {
+    let (factor, unit) = multiplier(unit);
+    let value = multiplied(one(inner, budget)?, factor, budget)?;
+    if unit.is_empty() {
+        return Ok(value);
+    }
+    match value {
         // `32^\circ \mathrm{F}`.
         Value::Degrees(value) => Ok(Value::Quantity(
             Box::new(Value::scalar(value)),
@@ -298,6 +303,24 @@ fn quantity(inner: &Node, unit: &str, budget: &mut Budget) -> Result<Value, Stop
                 return Ok(Value::Quantity(value, joined));
             }
             let unit = Unit::read(unit).ok_or(Stop::Unknown)?;
+            Ok(Value::Quantity(Box::new(value), unit))
+        }
+        _ => Err(Stop::Unknown),
+    }
+}
+
+/// So many dozens, thousands or millions of a plain number or of a sum of money.
+fn multiplied(value: Value, factor: u64, budget: &mut Budget) -> Result<Value, Stop> {
+    if factor == 1 {
+        return Ok(value);
+    }
+    match value {
+        Value::Scalar(scalar) => {
+            let factor = Fraction::rational(factor.into());
+            Ok(Value::scalar(scalar.value.multiply(&factor, budget)?))
+        }
+        Value::Quantity(value, unit) if matches!(*value, Value::Scalar(_)) => {
+            let value = multiplied(*value, factor, budget)?;
             Ok(Value::Quantity(Box::new(value), unit))
         }
         _ => Err(Stop::Unknown),

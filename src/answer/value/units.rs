@@ -476,3 +476,25 @@ fn fold(word: &str) -> String {
         _ => lower,
     }
 }
+
+/// What the words behind a number multiply it by, and the words behind these: `million people`.
+pub(super) fn multiplier(words: &str) -> (u64, &str) {
+    let mut rest = words.trim();
+    let mut factor: u64 = 1;
+    loop {
+        let (word, behind) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+        let times = match word.to_ascii_lowercase().as_str() {
+            "dozen" | "dozens" => 12,
+            "hundred" => 100,
+            "thousand" => 1_000,
+            "million" => 1_000_000,
+            "billion" => 1_000_000_000,
+            "trillion" => 1_000_000_000_000,
+            _ => return (factor, rest),
+        };
+        let Some(product) = factor.checked_mul(times) else {
+            return (factor, rest);
+        };
+        (factor, rest) = (product, behind.trim_start());
+    }
+}

@@ -441,7 +441,7 @@ impl<'a> Lexer<'a> {
     /// Whether upright letters that also name a function or relation are a unit where they stand:
     /// `12 \mathrm{~min}`, `\mathrm{ft}/\mathrm{sec}`, `3 \text{ in}`.
     fn is_unit(&self, name: &str, end: usize) -> bool {
-        if !matches!(name, "min" | "sec" | "in" | "deg" | "times") {
+        if !matches!(name, "min" | "sec" | "in" | "deg" | "cup" | "times") {
             return false;
         }
         let last = self.out.last().map(|token| &token.tok);
