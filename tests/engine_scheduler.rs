@@ -408,6 +408,97 @@ fn bad_settings_and_prompts_are_errors() {
     assert!(engine.generate(&[], 0).unwrap().is_empty());
 }
 
+/// Half and a quarter of the memory that keys and values would take change no token.
+#[test]
+fn less_room_for_keys_and_values_changes_nothing() {
+    let mut prompts = Vec::new();
+    for sample in 0..6 {
+        prompts.extend(ragged(4).into_iter().skip(sample % 2));
+    }
+    let engine = |backend, limit: Option<usize>| {
+        let builder = Engine::builder(looping_model())
+            .template(Template::parse("{problem}").unwrap())
+            .sampling(Sampling::dart())
+            .max_new_tokens(300)
+            .ignore_eos(true)
+            .loop_detection(false)
+            .backend(backend)
+            .slots(16);
+        let builder = match limit {
+            Some(limit) => builder.kv_bytes(limit),
+            None => builder,
+        };
+        builder.build().unwrap()
+    };
+    for backend in [BackendChoice::Auto, BackendChoice::Plain] {
+        let free = engine(backend, None);
+        let whole = free.generate(&prompts, 5).unwrap();
+        let most = free.statistics().peak_kv_bytes;
+        for limit in [most / 2, most / 4] {
+            let bounded = engine(backend, Some(limit));
+            let completions = bounded.generate(&prompts, 5).unwrap();
+            let statistics = bounded.statistics();
+            assert!(statistics.given_up > 0 && statistics.peak_kv_bytes <= limit);
+            for (bounded, whole) in completions.iter().zip(&whole) {
+                assert_eq!(bounded.tokens, whole.tokens);
+                if backend == BackendChoice::Auto {
+                    assert_eq!(bounded, whole);
+                }
+            }
+        }
+        let error = engine(backend, Some(most / 100)).generate(&prompts, 5);
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Settings);
+    }
+}
+
+#[test]
+fn limits_of_single_completions() {
+    let engine = builder().ignore_eos(true).slots(5).build().unwrap();
+    let prompts = ragged(12);
+    let whole = engine.generate(&prompts, 4).unwrap();
+    let limits: Vec<usize> = (0..12).map(|i| 1 + i * 5 % 31).collect();
+    let cut = engine.generate_up_to(&prompts, &limits, 4).unwrap();
+    for ((whole, cut), limit) in whole.iter().zip(&cut).zip(limits) {
+        // No more than the engine's own limit of 24.
+        assert_eq!(cut.tokens, whole.tokens[..limit.min(24)]);
+        assert_eq!(cut.finish, Finish::Length);
+    }
+    for limits in [&[1; 11][..], &[0; 12]] {
+        let error = engine.generate_up_to(&prompts, limits, 4).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Settings);
+    }
+}
+
+#[test]
+fn steps_are_timed_when_asked_for() {
+    let prompts = ragged(9);
+    let silent = builder().build().unwrap();
+    silent.generate(&prompts, 0).unwrap();
+    assert!(silent.step_times().is_empty());
+    for backend in [BackendChoice::Auto, BackendChoice::Plain] {
+        let engine = builder().backend(backend).record_steps(true).slots(4);
+        let engine = engine.build().unwrap();
+        engine.generate(&prompts, 0).unwrap();
+        let (steps, statistics) = (engine.step_times(), engine.statistics());
+        assert_eq!(steps.len() as u64, statistics.steps);
+        let rows: usize = steps.iter().map(|step| step.rows).sum();
+        assert_eq!(rows as u64, statistics.busy_slots);
+        for step in &steps {
+            let told = backend == BackendChoice::Auto;
+            assert_eq!(
+                (step.linear.is_some(), step.attention.is_some()),
+                (told, told)
+            );
+            let parts = step.linear.unwrap_or_default() + step.attention.unwrap_or_default();
+            assert_eq!(parts + step.sampling + step.other(), step.total);
+            assert!(step.other() > std::time::Duration::ZERO);
+            assert!(!told || !step.linear.unwrap().is_zero() && !step.attention.unwrap().is_zero());
+        }
+        let total: std::time::Duration = steps.iter().map(|step| step.total).sum();
+        assert!(total <= statistics.time);
+    }
+}
+
 #[test]
 fn a_list_can_be_left_early() {
     let engine = builder().slots(4).build().unwrap();

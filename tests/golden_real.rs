@@ -152,43 +152,71 @@ fn check_greedy(golden: &Golden, completions: &[Completion]) {
     );
 }
 
-fn check(name: &str, backend: BackendChoice, prompts: usize, slots: usize) {
+fn check(name: &str, dtype: DtypeChoice, backend: BackendChoice, prompts: usize, slots: usize) {
     let Some((mut golden, path)) = real::fixture::<Golden>(name) else {
         return;
     };
     golden.greedy.truncate(prompts);
     golden.logits.retain(|logits| logits.prompt < prompts);
     let new_tokens = golden.greedy[0].tokens.len();
-    let engine = engine(path, DtypeChoice::Auto, backend, new_tokens, slots);
+    let engine = engine(path, dtype, backend, new_tokens, slots);
     let worst = check_logits(&golden, &engine, TOLERANCE);
-    println!("{name}: largest relative error {worst:.1e} with {backend:?}");
+    println!("{name}: largest relative error {worst:.1e} with {backend:?}, {dtype}");
     check_greedy(&golden, &engine.generate(&prompts_of(&golden), 0).unwrap());
 }
 
 #[test]
 fn smollm2_own_kernels() {
-    check("smollm2", BackendChoice::Auto, 10, 10);
+    check(
+        "smollm2",
+        DtypeChoice::Quantized,
+        BackendChoice::Auto,
+        10,
+        10,
+    );
 }
 
 /// With fewer slots than prompts, so that some start while others are under way.
 #[test]
 fn smollm2_plain_operations() {
-    check("smollm2", BackendChoice::Plain, 5, 3);
+    check("smollm2", DtypeChoice::F32, BackendChoice::Plain, 5, 3);
 }
 
 #[test]
 fn qwen2_own_kernels() {
-    check("qwen2", BackendChoice::Auto, 10, 10);
+    check("qwen2", DtypeChoice::Quantized, BackendChoice::Auto, 10, 10);
 }
 
-/// Products with quantised blocks round their other side to 8 bits: close, but no more.
+/// Dequantised weights take more memory and give the same.
 #[test]
-fn smollm2_quantised_products() {
+fn dequantised_weights_give_the_same_bits() {
+    for name in ["smollm2", "qwen2"] {
+        let Some((golden, path)) = real::fixture::<Golden>(name) else {
+            return;
+        };
+        let file = std::fs::metadata(&path).unwrap().len() as usize;
+        let prompt = &golden.greedy[0].prompt;
+        let (fed, more) = prompt.split_at(prompt.len() / 2);
+        let run = |dtype| {
+            let engine = engine(path.clone(), dtype, BackendChoice::Auto, 1, 1);
+            (engine.logits(fed, more).unwrap(), engine.weight_bytes())
+        };
+        let (blocks, small) = run(DtypeChoice::Quantized);
+        let (wide, large) = run(DtypeChoice::F32);
+        assert!(blocks == wide);
+        println!("{name}: {small} bytes of weights, {large} in f32, {file} in the file");
+        assert!(small < large && 100 * small <= 115 * file);
+    }
+}
+
+/// Candle's products with quantised blocks round their other side to 8 bits: close, but no more.
+#[test]
+fn smollm2_quantised_plain_products() {
     let Some((mut golden, path)) = real::fixture::<Golden>("smollm2") else {
         return;
     };
     golden.logits.truncate(1);
-    let engine = engine(path, DtypeChoice::Quantized, BackendChoice::Auto, 1, 1);
+    let engine = engine(path, DtypeChoice::Quantized, BackendChoice::Plain, 1, 1);
     let worst = check_logits(&golden, &engine, QUANTISED_TOLERANCE);
     println!("largest relative error {worst:.1e} with quantised products");
 }

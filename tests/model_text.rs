@@ -9,7 +9,8 @@ use std::path::Path;
 use dart_math::ErrorKind;
 use dart_math::candle::{DType, Device};
 use dart_math::model::{
-    Architecture, DecoderConfig, Detokenizer, Model, ModelSource, Template, Tokenizer,
+    Architecture, DecoderConfig, Detokenizer, DeviceChoice, DtypeChoice, Matrix, Model,
+    ModelSource, Template, Tokenizer,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -374,6 +375,58 @@ fn random_models_are_the_same_everywhere() {
     )
     .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Model);
+}
+
+#[test]
+fn a_configuration_gives_the_shape_of_a_random_model() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("config.json");
+    let load = |dtype| Model::random_like(&path, 3, DeviceChoice::Cpu, dtype);
+    assert_eq!(load(DtypeChoice::Auto).unwrap_err().kind(), ErrorKind::Io);
+    let config = serde_json::json!({
+        "model_type": "qwen2", "hidden_size": 64, "intermediate_size": 96,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "vocab_size": 50, "max_position_embeddings": 128, "tie_word_embeddings": true,
+    });
+    std::fs::write(&path, config.to_string()).unwrap();
+    let model = load(DtypeChoice::Bf16).unwrap();
+    assert_eq!((model.dtype(), model.is_quantized()), (DType::BF16, false));
+    let (config, weights) = (model.config(), model.weights());
+    assert_eq!((config.hidden_size, config.qkv_size()), (64, 128));
+    // The head is the embedding, and queries, keys and values have biases.
+    let norms = 64 * 5;
+    let layer = 128 * 64 + 128 + 64 * 64 + 3 * 96 * 64;
+    assert_eq!(model.parameters(), 50 * 64 + norms + 2 * layer);
+    let (Matrix::Dense(embedding), Matrix::Dense(head)) = (&weights.embedding, &weights.head)
+    else {
+        panic!("quantised");
+    };
+    assert_eq!((embedding.id(), head.dtype()), (head.id(), DType::BF16));
+
+    // Four bits lose no more than a sixteenth of a block's range.
+    let blocks = load(DtypeChoice::Quantized).unwrap();
+    assert!(blocks.is_quantized());
+    let Matrix::Quantized(parts) = &blocks.weights().layers[1].qkv.weight else {
+        panic!("dense");
+    };
+    let dense = load(DtypeChoice::F32).unwrap();
+    let Matrix::Dense(exact) = &dense.weights().layers[1].qkv.weight else {
+        panic!("quantised");
+    };
+    assert_eq!(parts.len(), 3);
+    let rounded: Vec<Vec<f32>> = parts
+        .iter()
+        .flat_map(|part| {
+            part.dequantize(&Device::Cpu)
+                .unwrap()
+                .to_vec2::<f32>()
+                .unwrap()
+        })
+        .collect();
+    let exact = exact.to_vec2::<f32>().unwrap();
+    for (exact, rounded) in exact.iter().flatten().zip(rounded.iter().flatten()) {
+        assert!((exact - rounded).abs() < 0.012, "{exact} {rounded}");
+    }
 }
 
 /// The real files, where they are: special tokens, stop tokens, chat texts.

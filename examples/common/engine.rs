@@ -95,6 +95,9 @@ pub(crate) struct EngineArgs {
     /// How many sequences run at a time [default: 32 on a CPU, 64 on a GPU]
     #[arg(long, value_name = "N", help_heading = "Machine")]
     pub(crate) slots: Option<usize>,
+    /// The most memory for keys and values, in MiB [default: no limit]
+    #[arg(long, value_name = "N", help_heading = "Machine")]
+    pub(crate) kv_mib: Option<usize>,
     /// How many threads compute [default: as many as the machine runs at once]
     #[arg(long, value_name = "N", help_heading = "Machine")]
     pub(crate) threads: Option<usize>,
@@ -125,6 +128,9 @@ impl EngineArgs {
         }
         if let Some(slots) = self.slots {
             builder = builder.slots(slots);
+        }
+        if let Some(mib) = self.kv_mib {
+            builder = builder.kv_bytes(mib.saturating_mul(1 << 20));
         }
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);

@@ -6,9 +6,10 @@
 use candle_core::{DType, Device};
 
 use super::cpu::Cpu;
-use super::inspect::{check_shapes, matrices};
+use super::inspect::check_shapes;
 use super::plain::Plain;
-use crate::model::{DecoderConfig, Matrix, Weights};
+use super::steps::Spent;
+use crate::model::{DecoderConfig, Weights};
 use crate::{Error, ErrorKind, Result};
 
 /// Names a prompt whose keys and values a [`Backend`] holds. Never used twice.
@@ -23,10 +24,11 @@ pub(crate) struct SequenceId(pub(super) u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum BackendChoice {
-    /// The crate's own kernels for dense weights on a CPU; elsewhere, plain operations.
+    /// The crate's own kernels on a CPU; elsewhere, plain operations.
     #[default]
     Auto,
-    /// Plain tensor operations on any device: the reference that the kernels are held to.
+    /// Plain tensor operations on any device: the reference that the kernels are held to. With
+    /// quantised weights they round the rows that these are multiplied with to 8 bits.
     Plain,
 }
 
@@ -71,13 +73,28 @@ pub(crate) trait Backend: Send {
     /// Bytes held by keys and values now.
     fn kv_bytes(&self) -> usize;
 
+    /// Bytes that they would hold after feeding a token to each of these sequences.
+    fn kv_bytes_after(&self, sequences: &[SequenceId]) -> usize;
+
+    /// Bytes that a prompt of so many tokens takes.
+    fn prefix_bytes(&self, tokens: usize) -> usize;
+
+    /// Bytes that a suffix of so many tokens takes.
+    fn suffix_bytes(&self, tokens: usize) -> usize;
+
+    /// Bytes held by the weights.
+    fn weight_bytes(&self) -> usize;
+
+    /// Time spent so far, by part, where the backend tells.
+    fn spent(&self) -> Option<Spent>;
+
     /// The first weight that holds a value that is not finite, in words.
     fn non_finite_weight(&self) -> Option<String>;
 }
 
-/// The backend for a model: the CPU kernels for dense weights on a CPU, else plain operations.
+/// The backend for a model: the CPU kernels on a CPU, else plain operations.
 ///
-/// The kernels compute in f32 whatever `dtype` says, and keep 16-bit weights as they are. They lay
+/// The kernels compute in f32 whatever `dtype` says, and keep 16-bit and quantised weights. They lay
 /// the weights out anew and let go of each as they do, so that there is no time when all are held
 /// twice (unless the caller holds them too).
 ///
@@ -92,10 +109,7 @@ pub(crate) fn backend_for(
     choice: BackendChoice,
 ) -> Result<Box<dyn Backend>> {
     check_shapes(config, &weights)?;
-    let kernels = choice == BackendChoice::Auto
-        && device.is_cpu()
-        && matrices(&weights).all(|(_, matrix)| matches!(matrix, Matrix::Dense(_)));
-    Ok(if kernels {
+    Ok(if choice == BackendChoice::Auto && device.is_cpu() {
         Box::new(Checked(Cpu::new(config, weights)?))
     } else {
         Box::new(Checked(Plain::new(config, weights, device, dtype)?))
@@ -194,6 +208,26 @@ impl<B: Backend> Backend for Checked<B> {
 
     fn kv_bytes(&self) -> usize {
         self.0.kv_bytes()
+    }
+
+    fn kv_bytes_after(&self, sequences: &[SequenceId]) -> usize {
+        self.0.kv_bytes_after(sequences)
+    }
+
+    fn prefix_bytes(&self, tokens: usize) -> usize {
+        self.0.prefix_bytes(tokens)
+    }
+
+    fn suffix_bytes(&self, tokens: usize) -> usize {
+        self.0.suffix_bytes(tokens)
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.0.weight_bytes()
+    }
+
+    fn spent(&self) -> Option<Spent> {
+        self.0.spent()
     }
 
     fn non_finite_weight(&self) -> Option<String> {

@@ -25,12 +25,14 @@ pub struct EngineBuilder {
     template: Option<Template>,
     slots: Option<usize>,
     idle_prompts: usize,
+    kv_bytes: Option<usize>,
     threads: Option<usize>,
     max_new_tokens: usize,
     ignore_eos: bool,
     stop: Vec<String>,
     loop_detection: bool,
     backend: BackendChoice,
+    record_steps: bool,
 }
 
 impl EngineBuilder {
@@ -41,12 +43,14 @@ impl EngineBuilder {
             template: None,
             slots: None,
             idle_prompts: 16,
+            kv_bytes: None,
             threads: None,
             max_new_tokens: 1024,
             ignore_eos: false,
             stop: Vec::new(),
             loop_detection: true,
             backend: BackendChoice::default(),
+            record_steps: false,
         }
     }
 
@@ -74,6 +78,18 @@ impl EngineBuilder {
     /// default 16.
     pub fn idle_prompts(mut self, idle_prompts: usize) -> Self {
         self.idle_prompts = idle_prompts;
+        self
+    }
+
+    /// The most bytes that keys and values may take, those of prompts included. By default there is
+    /// no such limit.
+    ///
+    /// Where room runs out, the samples that were begun last give up theirs, and later go on where
+    /// they were after feeding their own tokens to the model again: to the same tokens, bit for bit
+    /// on a CPU. A sample is begun when there is room for one of the length that samples have had
+    /// on average. (While plain operations make more room, one layer's is there twice.)
+    pub fn kv_bytes(mut self, limit: usize) -> Self {
+        self.kv_bytes = Some(limit);
         self
     }
 
@@ -115,6 +131,13 @@ impl EngineBuilder {
     /// What computes the logits.
     pub fn backend(mut self, backend: BackendChoice) -> Self {
         self.backend = backend;
+        self
+    }
+
+    /// Keeps the times of every decoding step for [`Engine::step_times`]: about 100 bytes a step,
+    /// for as long as the engine lives. Off by default.
+    pub fn record_steps(mut self, record_steps: bool) -> Self {
+        self.record_steps = record_steps;
         self
     }
 
@@ -194,6 +217,7 @@ impl EngineBuilder {
             room: Room {
                 slots,
                 idle_prompts: self.idle_prompts,
+                kv_bytes: self.kv_bytes,
             },
             ignore_eos: self.ignore_eos,
             pool,
@@ -202,6 +226,7 @@ impl EngineBuilder {
                 slots,
                 ..Statistics::default()
             }),
+            steps: self.record_steps.then(Mutex::default),
             model,
         })
     }

@@ -10,18 +10,18 @@ use rayon::ThreadPool;
 use super::backend::Backend;
 use super::list::List;
 use super::sampler::Sampler;
-use super::scheduler::{Room, Scheduler, Texts};
+use super::scheduler::{Log, Room, Scheduler, Texts};
 use super::trial::Rules;
-use super::{EngineBuilder, Sampling, Statistics};
+use super::{EngineBuilder, Sampling, Statistics, StepTimes};
 use crate::model::{Model, Prompt, Template};
-use crate::{Completion, Generator, Request, Result, Settings, Source};
+use crate::{Completion, Error, ErrorKind, Generator, Request, Result, Settings, Source};
 
 /// Samples completions from a model in this process.
 ///
 /// As a [`Generator`] it serves a run; [`generate`](Engine::generate) completes a list of prompts.
 /// The same seed gives the same completion, whatever else is being sampled: bit for bit, on any
-/// number of threads, with the crate's own CPU kernels (dense weights); up to the rounding of
-/// floating-point sums elsewhere.
+/// number of threads, with the crate's own CPU kernels; up to the rounding of floating-point sums
+/// elsewhere.
 ///
 /// ```
 /// use dart_math::engine::{Engine, Sampling};
@@ -49,6 +49,7 @@ pub struct Engine {
     pub(super) pool: ThreadPool,
     pub(super) backend: Mutex<Box<dyn Backend>>,
     pub(super) statistics: Mutex<Statistics>,
+    pub(super) steps: Option<Mutex<Vec<StepTimes>>>,
 }
 
 impl Engine {
@@ -75,6 +76,27 @@ impl Engine {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Times of all decoding steps since the engine was built, first to last; none unless
+    /// [`record_steps`](EngineBuilder::record_steps) was asked for.
+    pub fn step_times(&self) -> Vec<StepTimes> {
+        let copy = |steps: &Mutex<Vec<StepTimes>>| {
+            let steps = steps.lock().unwrap_or_else(PoisonError::into_inner);
+            steps.clone()
+        };
+        self.steps.as_ref().map(copy).unwrap_or_default()
+    }
+
+    /// Bytes that the weights take in the engine's own layout. Waits for a run to end.
+    pub fn weight_bytes(&self) -> usize {
+        let backend = self.backend.lock().unwrap_or_else(PoisonError::into_inner);
+        backend.weight_bytes()
+    }
+
+    /// How many threads compute.
+    pub fn threads(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+
     /// A question as a prompt, by the engine's template.
     ///
     /// # Errors
@@ -96,13 +118,50 @@ impl Engine {
     /// that leaves no room in the model's context is no error: its completion is empty and ends as
     /// [`Finish::Length`](crate::Finish::Length).
     pub fn generate(&self, prompts: &[Prompt], seed: u64) -> Result<Vec<Completion>> {
+        self.collect(prompts, None, seed)
+    }
+
+    /// One completion for each prompt, in their order, of at most as many tokens as is said.
+    fn collect(
+        &self,
+        prompts: &[Prompt],
+        limits: Option<&[usize]>,
+        seed: u64,
+    ) -> Result<Vec<Completion>> {
         let mut completions = vec![None; prompts.len()];
-        self.generate_each(prompts, seed, |index, completion| {
+        let mut each = |index: usize, completion| {
             completions[index] = Some(completion);
             ControlFlow::Continue(())
-        })?;
+        };
+        self.complete(&List::new(prompts, limits, seed, &mut each))?;
         // Every request is delivered where the run ended well.
         Ok(completions.into_iter().flatten().collect())
+    }
+
+    /// Like [`generate`](Engine::generate), with a limit of its own for each completion: at most so
+    /// many new tokens, and no more than the engine's settings allow. For loads of known lengths.
+    ///
+    /// # Errors
+    ///
+    /// As for [`generate`](Engine::generate), and [`ErrorKind::Settings`] unless there is one limit
+    /// for each prompt and all are at least 1.
+    pub fn generate_up_to(
+        &self,
+        prompts: &[Prompt],
+        limits: &[usize],
+        seed: u64,
+    ) -> Result<Vec<Completion>> {
+        if limits.len() != prompts.len() || limits.contains(&0) {
+            return Err(Error::new(
+                ErrorKind::Settings,
+                format!(
+                    "{} limits for {} prompts: there must be one for each, at least 1",
+                    limits.len(),
+                    prompts.len()
+                ),
+            ));
+        }
+        self.collect(prompts, Some(limits), seed)
     }
 
     /// Like [`generate`](Engine::generate), but hands out each completion as soon as it is there,
@@ -118,10 +177,13 @@ impl Engine {
         seed: u64,
         mut each: impl FnMut(usize, Completion) -> ControlFlow<()> + Send,
     ) -> Result<()> {
-        let list = List::new(prompts, seed, &mut each);
-        self.execute(&list, &|request| {
-            Ok(list.prompt(request.trial).tokens.clone())
-        })
+        self.complete(&List::new(prompts, None, seed, &mut each))
+    }
+
+    /// Samples a list.
+    fn complete(&self, list: &List<'_>) -> Result<()> {
+        let prompt = |request: &Request| Ok(list.prompt(request.trial).tokens.clone());
+        self.execute(list, &prompt, &|request| list.most(request.trial))
     }
 
     /// Runs the scheduler over a source on the engine's threads.
@@ -129,25 +191,22 @@ impl Engine {
         &self,
         source: &dyn Source,
         prompt: &(dyn Fn(&Request) -> Result<Vec<u32>> + Sync),
+        most: &(dyn Fn(&Request) -> usize + Sync),
     ) -> Result<()> {
         let mut backend = self.backend.lock().unwrap_or_else(PoisonError::into_inner);
         let backend: &mut dyn Backend = &mut **backend;
         self.pool.install(move || {
             let texts = Texts {
                 prompt,
+                most,
                 detokenizer: &|| self.model.tokenizer().stream(),
             };
             let sampler = Sampler::new(self.sampling, self.pool.current_num_threads());
-            Scheduler::new(
-                backend,
-                sampler,
-                &self.rules,
-                texts,
-                self.room,
-                source,
-                &self.statistics,
-            )
-            .run()
+            let log = Log {
+                statistics: &self.statistics,
+                steps: self.steps.as_ref(),
+            };
+            Scheduler::new(backend, sampler, &self.rules, texts, self.room, source, log).run()
         })?;
         tracing::debug!(statistics = ?self.statistics(), "run finished");
         Ok(())
@@ -158,9 +217,8 @@ impl Engine {
 /// engine does one run at a time, and the second would wait for the first for ever.
 impl Generator for Engine {
     fn run(&self, source: &dyn Source) -> Result<()> {
-        self.execute(source, &|request| {
-            Ok(self.prompt(&request.problem.question)?.tokens)
-        })
+        let prompt = |request: &Request| Ok(self.prompt(&request.problem.question)?.tokens);
+        self.execute(source, &prompt, &|_| usize::MAX)
     }
 
     /// What completions depend on: not the slots, the threads or the backend.

@@ -65,6 +65,39 @@ fn vectors(weights: &Weights) -> impl Iterator<Item = (String, &Tensor)> {
     std::iter::once(("output norm".to_string(), &weights.output_norm)).chain(layers)
 }
 
+/// Bytes of a decoder's weights; an output head that is the embedding counts once.
+pub(super) fn stored_bytes(weights: &Weights) -> usize {
+    let tensor = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
+    let matrix = |matrix: &Matrix| match matrix {
+        Matrix::Dense(dense) => tensor(dense),
+        Matrix::Quantized(parts) => parts.iter().map(|part| part.storage_size_in_bytes()).sum(),
+    };
+    let all: usize = matrices(weights).map(|(_, weight)| matrix(weight)).sum();
+    let shared = match is_tied(weights) {
+        true => matrix(&weights.head),
+        false => 0,
+    };
+    all - shared
+        + vectors(weights)
+            .map(|(_, vector)| tensor(vector))
+            .sum::<usize>()
+}
+
+/// Whether the output head is the embedding.
+pub(super) fn is_tied(weights: &Weights) -> bool {
+    match (&weights.embedding, &weights.head) {
+        (Matrix::Dense(embedding), Matrix::Dense(head)) => embedding.id() == head.id(),
+        (Matrix::Quantized(embedding), Matrix::Quantized(head)) => {
+            embedding.len() == head.len()
+                && embedding
+                    .iter()
+                    .zip(head)
+                    .all(|(embedding, head)| Arc::ptr_eq(embedding, head))
+        }
+        _ => false,
+    }
+}
+
 /// Whether all values of a tensor are finite; true where that cannot be found out.
 pub(super) fn is_finite(tensor: &Tensor) -> bool {
     // A product with 0 is 0, except that infinities and what is not a number give the latter.

@@ -17,6 +17,8 @@ pub(super) struct List<'a> {
     prompts: &'a [Prompt],
     /// For each distinct prompt, where it stands in the list.
     places: Vec<Vec<usize>>,
+    /// The most tokens of each completion, in the prompts' order, where there are such limits.
+    limits: Option<&'a [usize]>,
     seed: u64,
     state: Mutex<ListState<'a>>,
 }
@@ -29,7 +31,12 @@ struct ListState<'a> {
 }
 
 impl<'a> List<'a> {
-    pub(super) fn new(prompts: &'a [Prompt], seed: u64, each: Each<'a>) -> Self {
+    pub(super) fn new(
+        prompts: &'a [Prompt],
+        limits: Option<&'a [usize]>,
+        seed: u64,
+        each: Each<'a>,
+    ) -> Self {
         let mut known: HashMap<(&str, &[u32]), usize> = HashMap::new();
         let mut places: Vec<Vec<usize>> = Vec::new();
         for (place, prompt) in prompts.iter().enumerate() {
@@ -50,6 +57,7 @@ impl<'a> List<'a> {
         List {
             prompts,
             places,
+            limits,
             seed,
             state: Mutex::new(ListState {
                 queue: queue.into_iter(),
@@ -65,6 +73,12 @@ impl<'a> List<'a> {
 
     pub(super) fn prompt(&self, trial: TrialId) -> &Prompt {
         &self.prompts[self.place(trial)]
+    }
+
+    /// The most tokens of a completion.
+    pub(super) fn most(&self, trial: TrialId) -> usize {
+        self.limits
+            .map_or(usize::MAX, |limits| limits[self.place(trial)])
     }
 
     fn request(&self, trial: TrialId) -> Request {

@@ -18,11 +18,14 @@ mod sampling;
 mod scheduler;
 mod score;
 mod statistics;
+mod steps;
 mod stop;
 mod trial;
 
 pub use backend::BackendChoice;
 pub use builder::EngineBuilder;
+pub use cpu::fma_peak;
 pub use generator::Engine;
 pub use sampling::Sampling;
 pub use statistics::Statistics;
+pub use steps::StepTimes;

@@ -5,16 +5,20 @@
 //! further one costs a row in a decoding step. When a trial ends, its slot takes the next request
 //! before the next step.
 //!
+//! Where the keys and values of all would pass the bytes allowed, the youngest trials give up
+//! theirs. They go on later, before anything new is begun, and are fed their own tokens again: as
+//! rows of the same steps in which others go ahead.
+//!
 //! Knows backends, the sampler and trials; nothing of files, templates or why a source wants what.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Statistics;
 use super::backend::{Backend, PrefixId, SequenceId};
 use super::sampler::{Draw, Sampler};
 use super::trial::{Rules, Trial};
+use super::{Statistics, StepTimes};
 use crate::model::Detokenizer;
 use crate::{Error, ErrorKind, Finish, Next, Offer, Request, Result, Source};
 
@@ -29,8 +33,18 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(4);
 pub(super) struct Texts<'a> {
     /// The prompt's tokens of a request.
     pub(super) prompt: &'a (dyn Fn(&Request) -> Result<Vec<u32>> + Sync),
+    /// The most tokens of a request's completion, where the rules allow as many.
+    pub(super) most: &'a (dyn Fn(&Request) -> usize + Sync),
     /// A fresh stream from tokens to text.
     pub(super) detokenizer: &'a (dyn Fn() -> Detokenizer + Sync),
+}
+
+/// Where a scheduler writes down what it does.
+#[derive(Clone, Copy)]
+pub(super) struct Log<'a> {
+    pub(super) statistics: &'a Mutex<Statistics>,
+    /// Times of all steps, where they are wanted.
+    pub(super) steps: Option<&'a Mutex<Vec<StepTimes>>>,
 }
 
 /// What a scheduler may hold.
@@ -40,6 +54,8 @@ pub(super) struct Room {
     pub(super) slots: usize,
     /// Prompts that are kept though none of their trials is in flight.
     pub(super) idle_prompts: usize,
+    /// Bytes of keys and values.
+    pub(super) kv_bytes: Option<usize>,
 }
 
 /// One run over a source.
@@ -50,12 +66,18 @@ pub(super) struct Scheduler<'a> {
     texts: Texts<'a>,
     room: Room,
     source: &'a dyn Source,
-    statistics: &'a Mutex<Statistics>,
+    log: Log<'a>,
     /// Requests taken from the source that have no slot yet.
     pending: VecDeque<Request>,
     /// Whether the source has said that there is nothing more.
     done: bool,
     active: Vec<Active>,
+    /// Trials that gave up their keys and values, oldest first.
+    parked: Vec<Parked>,
+    /// How many trials were begun.
+    begun: u64,
+    /// Tokens of the completions so far, and how many there were, to know what to expect.
+    finished: (u64, u64),
     /// By the problem's index.
     prompts: HashMap<u32, Prompt>,
     /// Problems whose prompts leave no room in the context.
@@ -69,6 +91,17 @@ pub(super) struct Scheduler<'a> {
 struct Active {
     trial: Trial,
     sequence: SequenceId,
+    /// How many of its tokens the model has been fed: all but the last, unless it is on its way
+    /// back there.
+    fed: usize,
+    /// How many trials were begun before it.
+    age: u64,
+}
+
+/// A trial that waits for room.
+struct Parked {
+    trial: Trial,
+    age: u64,
 }
 
 /// A prompt whose keys and values the backend holds.
@@ -90,7 +123,7 @@ impl<'a> Scheduler<'a> {
         texts: Texts<'a>,
         room: Room,
         source: &'a dyn Source,
-        statistics: &'a Mutex<Statistics>,
+        log: Log<'a>,
     ) -> Self {
         Scheduler {
             backend,
@@ -99,10 +132,13 @@ impl<'a> Scheduler<'a> {
             texts,
             room,
             source,
-            statistics,
+            log,
             pending: VecDeque::new(),
             done: false,
             active: Vec::new(),
+            parked: Vec::new(),
+            begun: 0,
+            finished: (0, 0),
             prompts: HashMap::new(),
             too_long: HashSet::new(),
             clock: 0,
@@ -118,7 +154,7 @@ impl<'a> Scheduler<'a> {
             self.cancel()?;
             self.admit()?;
             let busy = !self.active.is_empty();
-            let finished = !busy && self.done && self.pending.is_empty();
+            let finished = !busy && self.done && self.pending.is_empty() && self.parked.is_empty();
             if busy {
                 self.step()?;
                 sleep = SHORTEST_SLEEP;
@@ -144,11 +180,27 @@ impl<'a> Scheduler<'a> {
                 self.end(slot, Finish::Cancelled)?;
             }
         }
+        let parked = std::mem::take(&mut self.parked);
+        for parked in parked {
+            if self.source.wanted(parked.trial.request.trial) {
+                self.parked.push(parked);
+            } else {
+                self.deliver(parked.trial, Finish::Cancelled)?;
+            }
+        }
         Ok(())
     }
 
     /// Fills free slots for as long as the source has requests.
     fn admit(&mut self) -> Result<()> {
+        while self.active.len() < self.room.slots && !self.parked.is_empty() {
+            let Parked { trial, .. } = &self.parked[0];
+            if self.fitting(&[(&trial.request, trial.len())])? == 0 {
+                return Ok(());
+            }
+            let parked = self.parked.remove(0);
+            self.resume(parked)?;
+        }
         while self.active.len() < self.room.slots {
             let free = self.room.slots - self.active.len();
             if self.pending.is_empty() && !self.done {
@@ -167,11 +219,145 @@ impl<'a> Scheduler<'a> {
             if self.pending.is_empty() {
                 break;
             }
-            let count = free.min(self.pending.len());
+            let first: Vec<_> = self.pending.iter().take(free).map(|r| (r, 0)).collect();
+            let count = self.fitting(&first)?;
+            if count == 0 {
+                break;
+            }
             let requests: Vec<Request> = self.pending.drain(..count).collect();
             self.start(requests)?;
         }
         Ok(())
+    }
+
+    /// How many of these, each a request and how many tokens it has already, there is room for
+    /// beside what is in flight, when all become as long as completions have been on average. One
+    /// at least where nothing is in flight.
+    fn fitting(&self, requests: &[(&Request, usize)]) -> Result<usize> {
+        let Some(limit) = self.room.kv_bytes else {
+            return Ok(requests.len());
+        };
+        let expected = match self.finished {
+            // Nothing is known: most completions end well before they have to.
+            (_, 0) => self.rules.max_new_tokens / 4,
+            (tokens, count) => (tokens / count) as usize,
+        };
+        let suffix = |len: usize| self.backend.suffix_bytes(expected.max(len + 1));
+        let lens = self.active.iter().map(|active| active.trial.len());
+        let mut bytes: usize = lens.map(suffix).sum();
+        let live = self.prompts.values().filter(|prompt| prompt.live > 0);
+        bytes += live
+            .map(|prompt| self.backend.prefix_bytes(prompt.tokens.len()))
+            .sum::<usize>();
+        let mut new = HashSet::new();
+        for (count, &(request, len)) in requests.iter().enumerate() {
+            let problem = request.trial.problem;
+            let held = self.prompts.get(&problem);
+            if held.is_none_or(|prompt| prompt.live == 0) && new.insert(problem) {
+                let tokens = match held {
+                    Some(prompt) => prompt.tokens.len(),
+                    None => self.tokens(request)?.len(),
+                };
+                // Overlong ones take nothing: they are not run.
+                if tokens < self.rules.context_length {
+                    bytes += self.backend.prefix_bytes(tokens);
+                }
+            }
+            bytes += suffix(len);
+            if bytes > limit && count + self.active.len() > 0 {
+                return Ok(count);
+            }
+        }
+        Ok(requests.len())
+    }
+
+    /// Makes room for keys and values: forgets prompts that no trial in flight needs, then has the
+    /// youngest trials give up theirs, until `needed` bytes are within the limit. `needed` is given
+    /// the backend and the sequences in slots; `keep` are prompts that are about to be used.
+    fn make_room(
+        &mut self,
+        keep: &[Request],
+        needed: impl Fn(&dyn Backend, &[SequenceId]) -> usize,
+    ) -> Result<()> {
+        let Some(limit) = self.room.kv_bytes else {
+            return Ok(());
+        };
+        loop {
+            let sequences: Vec<SequenceId> = self.active.iter().map(|a| a.sequence).collect();
+            let bytes = needed(&*self.backend, &sequences);
+            if bytes <= limit {
+                return Ok(());
+            }
+            let unused = |(problem, prompt): &(&u32, &Prompt)| {
+                let kept = keep
+                    .iter()
+                    .any(|request| request.trial.problem == **problem);
+                prompt.live == 0 && !kept
+            };
+            let idle = self.prompts.iter().filter(unused);
+            let oldest = idle.min_by_key(|(_, prompt)| prompt.last_used);
+            if let Some((&problem, _)) = oldest {
+                self.forget(problem);
+                continue;
+            }
+            let ages = self.active.iter().map(|active| active.age).enumerate();
+            let youngest = ages.max_by_key(|&(_, age)| age);
+            match youngest {
+                // The one that is left keeps what it has, unless it makes room for a prompt.
+                Some((slot, _)) if self.active.len() > 1 || !keep.is_empty() => self.park(slot),
+                _ => {
+                    return Err(Error::new(
+                        ErrorKind::Settings,
+                        format!(
+                            "kv_bytes is {limit}, which does not hold the keys and values of a \
+                             single sample: {bytes} bytes"
+                        ),
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Has a trial give up its keys and values, and its slot.
+    fn park(&mut self, slot: usize) {
+        let Active {
+            trial,
+            sequence,
+            age,
+            ..
+        } = self.active.swap_remove(slot);
+        self.backend.release_sequence(sequence);
+        if let Some(prompt) = self.prompts.get_mut(&trial.request.trial.problem) {
+            prompt.live -= 1;
+        }
+        let place = self.parked.partition_point(|other| other.age < age);
+        self.parked.insert(place, Parked { trial, age });
+        self.count(|s| s.given_up += 1);
+    }
+
+    /// Gives a parked trial a slot again; it is fed its own tokens before it goes on.
+    fn resume(&mut self, parked: Parked) -> Result<()> {
+        let Parked { trial, age } = parked;
+        self.prefill(std::slice::from_ref(&trial.request))?;
+        self.occupy(trial, age);
+        self.evict();
+        Ok(())
+    }
+
+    /// Puts a trial whose prompt is held into a slot.
+    fn occupy(&mut self, trial: Trial, age: u64) {
+        self.clock += 1;
+        if let Some(prompt) = self.prompts.get_mut(&trial.request.trial.problem) {
+            prompt.live += 1;
+            prompt.last_used = self.clock;
+            let sequence = self.backend.fork(prompt.prefix);
+            self.active.push(Active {
+                trial,
+                sequence,
+                fed: 0,
+                age,
+            });
+        }
     }
 
     /// Draws the first tokens of new trials and puts those that go on into slots.
@@ -184,12 +370,15 @@ impl<'a> Scheduler<'a> {
                 Some(prompt) => {
                     self.clock += 1;
                     prompt.last_used = self.clock;
+                    let most = (self.texts.most)(&request);
                     let detokenizer = (self.texts.detokenizer)();
-                    trials.push(Trial::new(request, &prompt.tokens, detokenizer, self.rules));
+                    let trial = Trial::new(request, &prompt.tokens, most, detokenizer, self.rules);
+                    trials.push(trial);
                 }
                 // Not an error: one overlong problem is no reason to end a run.
                 None => {
-                    let trial = Trial::new(request, &[], (self.texts.detokenizer)(), self.rules);
+                    let detokenizer = (self.texts.detokenizer)();
+                    let trial = Trial::new(request, &[], 0, detokenizer, self.rules);
                     self.deliver(trial, Finish::Length)?;
                 }
             }
@@ -210,11 +399,8 @@ impl<'a> Scheduler<'a> {
             match push(&mut trial, draw, self.rules)? {
                 Some(finish) => self.deliver(trial, finish)?,
                 None => {
-                    if let Some(prompt) = self.prompts.get_mut(&trial.request.trial.problem) {
-                        prompt.live += 1;
-                        let sequence = self.backend.fork(prompt.prefix);
-                        self.active.push(Active { trial, sequence });
-                    }
+                    self.begun += 1;
+                    self.occupy(trial, self.begun);
                 }
             }
         }
@@ -233,14 +419,7 @@ impl<'a> Scheduler<'a> {
             {
                 continue;
             }
-            let name = |error: Error| error.context(format_args!("problem {}", request.problem.id));
-            let tokens = (self.texts.prompt)(request).map_err(name)?;
-            if tokens.is_empty() {
-                return Err(name(Error::new(
-                    ErrorKind::Data,
-                    "its prompt has no tokens",
-                )));
-            }
+            let tokens = self.tokens(request)?;
             if tokens.len() >= self.rules.context_length {
                 tracing::warn!(
                     problem = %request.problem.id,
@@ -263,9 +442,27 @@ impl<'a> Scheduler<'a> {
                 tokens += next.1.len();
                 pack.push(next);
             }
+            self.make_room(requests, |backend, _| {
+                let prompts = pack.iter().map(|(_, prompt)| prompt.len());
+                let new: usize = prompts.map(|len| backend.prefix_bytes(len)).sum();
+                backend.kv_bytes() + new
+            })?;
             self.prefill_pack(pack, tokens)?;
         }
         Ok(())
+    }
+
+    /// The prompt of a request.
+    fn tokens(&self, request: &Request) -> Result<Vec<u32>> {
+        let name = |error: Error| error.context(format_args!("problem {}", request.problem.id));
+        let tokens = (self.texts.prompt)(request).map_err(name)?;
+        if tokens.is_empty() {
+            return Err(name(Error::new(
+                ErrorKind::Data,
+                "its prompt has no tokens",
+            )));
+        }
+        Ok(tokens)
     }
 
     fn prefill_pack(&mut self, pack: Vec<(u32, Vec<u32>)>, tokens: usize) -> Result<()> {
@@ -273,6 +470,7 @@ impl<'a> Scheduler<'a> {
         let prompts: Vec<&[u32]> = pack.iter().map(|(_, prompt)| prompt.as_slice()).collect();
         let prefilled = self.backend.prefill(&prompts)?;
         let count = pack.len() as u64;
+        let bytes = self.backend.kv_bytes();
         for ((problem, tokens), (prefix, logits)) in pack.into_iter().zip(prefilled) {
             let prompt = Prompt {
                 prefix,
@@ -287,57 +485,86 @@ impl<'a> Scheduler<'a> {
             s.prompts += count;
             s.prompt_tokens += tokens as u64;
             s.prefill_time += clock.elapsed();
+            s.peak_kv_bytes = s.peak_kv_bytes.max(bytes);
         });
         Ok(())
     }
 
-    /// Feeds every active trial's last token and takes the next one.
+    /// Feeds every active trial its next token and draws the one after it, where there is none yet.
     fn step(&mut self) -> Result<()> {
         let clock = Instant::now();
+        self.make_room(&[], |backend, sequences| backend.kv_bytes_after(sequences))?;
+        let before = self.backend.spent();
         let fed: Vec<(SequenceId, u32)> = self
             .active
             .iter()
-            .map(|active| (active.sequence, active.trial.last().unwrap_or(0)))
+            .map(|active| {
+                let token = active.trial.token(active.fed).unwrap_or(0);
+                (active.sequence, token)
+            })
             .collect();
         let mut logits = std::mem::take(&mut self.logits);
+        let start = Instant::now();
         self.backend.decode(&fed, &mut logits)?;
-        let decoded = clock.elapsed();
+        let decoded = start.elapsed();
         let width = self.backend.vocab_size();
-        let rows: Vec<_> = self
-            .active
-            .iter()
-            .zip(logits.chunks_exact(width))
-            .map(|(active, logits)| active.trial.row(logits))
-            .collect();
+        let mut drawing = Vec::with_capacity(fed.len());
+        let mut rows = Vec::with_capacity(fed.len());
+        for (active, logits) in self.active.iter_mut().zip(logits.chunks_exact(width)) {
+            active.fed += 1;
+            let last = active.fed == active.trial.len();
+            drawing.push(last);
+            if last {
+                rows.push(active.trial.row(logits));
+            }
+        }
         let draws = self.sampler.draw(&rows);
         drop(rows);
         self.logits = logits;
+        let sampling = start.elapsed() - decoded;
+        let drawn = draws.len() as u64;
         let bytes = self.backend.kv_bytes();
         self.count(|s| {
             s.steps += 1;
             s.busy_slots += fed.len() as u64;
+            s.refed_tokens += fed.len() as u64 - drawn;
             s.decode_time += decoded;
-            s.sampling_time += clock.elapsed() - decoded;
+            s.sampling_time += sampling;
             s.peak_kv_bytes = s.peak_kv_bytes.max(bytes);
         });
         let mut ended = Vec::new();
-        for (slot, (active, draw)) in self.active.iter_mut().zip(draws).enumerate() {
+        let slots = self.active.iter_mut().enumerate().zip(drawing);
+        let drawn_in = slots.filter_map(|(slot, drawing)| drawing.then_some(slot));
+        for ((slot, active), draw) in drawn_in.zip(draws) {
             if let Some(finish) = push(&mut active.trial, draw, self.rules)? {
                 ended.push((slot, finish));
             }
         }
-        self.count(|s| s.generated_tokens += fed.len() as u64);
+        self.count(|s| s.generated_tokens += drawn);
         // From the back, since a slot that is given up takes the last one's trial.
         for (slot, finish) in ended.into_iter().rev() {
             self.end(slot, finish)?;
         }
         self.evict();
+        if let Some(steps) = self.log.steps {
+            let spent = before.zip(self.backend.spent());
+            let mut steps = steps.lock().unwrap_or_else(PoisonError::into_inner);
+            steps.push(StepTimes {
+                rows: fed.len(),
+                total: clock.elapsed(),
+                linear: spent.map(|(before, after)| after.linear - before.linear),
+                attention: spent.map(|(before, after)| after.attention - before.attention),
+                sampling,
+            });
+        }
         Ok(())
     }
 
     /// Frees a slot and delivers its trial.
     fn end(&mut self, slot: usize, finish: Finish) -> Result<()> {
-        let Active { trial, sequence } = self.active.swap_remove(slot);
+        let Active {
+            trial, sequence, ..
+        } = self.active.swap_remove(slot);
         self.backend.release_sequence(sequence);
         if let Some(prompt) = self.prompts.get_mut(&trial.request.trial.problem) {
             prompt.live -= 1;
@@ -347,6 +574,10 @@ impl<'a> Scheduler<'a> {
 
     fn deliver(&mut self, trial: Trial, finish: Finish) -> Result<()> {
         let id = trial.request.trial;
+        if finish != Finish::Cancelled && trial.len() > 0 {
+            self.finished.0 += trial.len() as u64;
+            self.finished.1 += 1;
+        }
         let completion = trial.finish(finish, self.rules)?;
         self.source.deliver(id, completion);
         self.count(|s| s.completions += 1);
@@ -363,16 +594,22 @@ impl<'a> Scheduler<'a> {
             .collect();
         let surplus = idle.len().saturating_sub(self.room.idle_prompts);
         idle.sort_unstable();
-        for (_, problem) in &idle[..surplus] {
-            if let Some(prompt) = self.prompts.remove(problem) {
-                self.backend.release_prefix(prompt.prefix);
-            }
+        for &(_, problem) in &idle[..surplus] {
+            self.forget(problem);
+        }
+    }
+
+    /// Forgets a prompt that none of the trials in slots needs.
+    fn forget(&mut self, problem: u32) {
+        if let Some(prompt) = self.prompts.remove(&problem) {
+            self.backend.release_prefix(prompt.prefix);
         }
     }
 
     fn count(&self, change: impl FnOnce(&mut Statistics)) {
         change(
             &mut self
+                .log
                 .statistics
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),

@@ -20,6 +20,10 @@ pub struct Statistics {
     pub steps: u64,
     /// Sum over the steps of the busy slots.
     pub busy_slots: u64,
+    /// How often a sequence gave up its keys and values because there was no room for all.
+    pub given_up: u64,
+    /// Tokens fed to the model again for that.
+    pub refed_tokens: u64,
     /// The most bytes that keys and values have held after a step.
     pub peak_kv_bytes: usize,
     /// Wall-clock time of the runs, waiting for their sources included.

@@ -45,10 +45,12 @@ pub(super) struct Trial {
 }
 
 impl Trial {
-    /// A completion without tokens. The prompt leaves room for at least one in the context.
+    /// A completion without tokens, of at most `most`. The prompt leaves room for at least one in
+    /// the context.
     pub(super) fn new(
         request: Request,
         prompt: &[u32],
+        most: usize,
         detokenizer: Detokenizer,
         rules: &Rules,
     ) -> Self {
@@ -60,7 +62,7 @@ impl Trial {
         Trial {
             random: Philox::new(request.seed),
             request,
-            limit: rules.max_new_tokens.min(room),
+            limit: rules.max_new_tokens.min(room).min(most),
             tokens: Vec::new(),
             logprob: 0.0,
             text: String::new(),
@@ -86,9 +88,9 @@ impl Trial {
         self.tokens.len()
     }
 
-    /// The last token, which the model has not been fed yet.
-    pub(super) fn last(&self) -> Option<u32> {
-        self.tokens.last().copied()
+    /// The token at a position.
+    pub(super) fn token(&self, position: usize) -> Option<u32> {
+        self.tokens.get(position).copied()
     }
 
     /// Takes the next token, and says whether and why the completion ends with it. Of several
@@ -214,7 +216,7 @@ mod tests {
             problem: Arc::new(Problem::new("", "")),
             seed: 1,
         };
-        Trial::new(request, prompt, tokenizer.stream(), rules)
+        Trial::new(request, prompt, usize::MAX, tokenizer.stream(), rules)
     }
 
     /// Feeds tokens until the trial ends; gives up on it where they do.
@@ -330,6 +332,6 @@ mod tests {
         let row = trial.row(&[]);
         assert_eq!(row.seen, [3, 9, 40]);
         assert_eq!(row.position, 3);
-        assert_eq!(trial.last(), Some(40));
+        assert_eq!((trial.token(2), trial.token(3)), (Some(40), None));
     }
 }

@@ -127,8 +127,9 @@ impl fmt::Display for DeviceChoice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum DtypeChoice {
-    /// `f32` on a CPU, `bf16` elsewhere. Quantised files are dequantised, except on a CPU where
-    /// their weights as `f32` would pass 8 GiB: there they stay quantised.
+    /// The blocks of a quantised file on a CPU, where the engine's kernels give the same logits
+    /// as with `f32`, at least as fast and in a fraction of the memory; else `f32` on a CPU and
+    /// `bf16` elsewhere, to which quantised files are dequantised.
     #[default]
     Auto,
     /// 32-bit floating point.

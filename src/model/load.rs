@@ -24,9 +24,6 @@ use super::source::ModelSource;
 use super::tokenizer::{self, Tokenizer};
 use crate::{Error, ErrorKind, Result};
 
-/// Above this size as `f32`, a quantised file's weights stay quantised on a CPU.
-const MAX_DEQUANTIZED: u64 = 8 << 30;
-
 /// A callback that hears of a download.
 pub(super) type Progress = Arc<dyn Fn(HubProgress) + Send + Sync>;
 
@@ -271,10 +268,12 @@ fn from_gguf(path: &Path, dtype: DtypeChoice, device: Device) -> Result<Model> {
         let dtype = format!("{:?}", entry.dtype);
         fingerprint.tensor(name, &dtype, &entry.shape, file.bytes(entry));
     }
-    let as_f32 = 4 * Plan::new(&config, layout, naming).parameters();
+    let blocks = file
+        .tensors()
+        .any(|(_, entry)| entry.dtype.block_size() > 1);
     let quantized = match dtype {
         DtypeChoice::Quantized => true,
-        DtypeChoice::Auto => device.is_cpu() && as_f32 > MAX_DEQUANTIZED,
+        DtypeChoice::Auto => device.is_cpu() && blocks,
         _ => false,
     };
     let target = Target {

@@ -1,10 +1,12 @@
 //! A model in memory, ready to be run.
 
+use std::path::Path;
+
 use candle_core::{DType, Device};
 
 use super::chat::ChatTemplate;
 use super::config::DecoderConfig;
-use super::device::DeviceChoice;
+use super::device::{DeviceChoice, DtypeChoice};
 use super::load::ModelBuilder;
 use super::source::ModelSource;
 use super::template::{NamedTemplate, Template};
@@ -100,6 +102,24 @@ impl Model {
         dtype: DType,
     ) -> Result<Model> {
         random::model(config, seed, device, dtype)
+    }
+
+    /// Like [`random`](Model::random), of the shape that a `config.json` of the Hugging Face kind
+    /// says: biases and a shared output head as there. Nothing else is read, so that a model's cost
+    /// can be measured without its weights. Weights are made in the type asked for, one matrix at a
+    /// time; [`DtypeChoice::Quantized`] makes blocks of GGUF's type Q4_0.
+    ///
+    /// # Errors
+    ///
+    /// As for [`random`](Model::random), and where the file cannot be read or says what the crate
+    /// does not have.
+    pub fn random_like(
+        config: &Path,
+        seed: u64,
+        device: DeviceChoice,
+        dtype: DtypeChoice,
+    ) -> Result<Model> {
+        random::model_like(config, seed, device.open()?, dtype)
     }
 
     /// The decoder's shape.

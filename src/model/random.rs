@@ -1,11 +1,18 @@
 //! Models with random weights.
 
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device};
 use rayon::prelude::*;
 
-use super::assemble::{Element, Layout, Naming, Part, Plan, Target, TensorSource};
+use super::assemble::{self, Element, Layout, Naming, Part, Plan, Target, TensorSource};
 use super::config::{Architecture, DecoderConfig};
+use super::device::DtypeChoice;
+use super::files::{Files, MAX_JSON};
 use super::fingerprint::Fingerprint;
+use super::huggingface;
 use super::loaded::{Model, Parts};
 use super::tokenizer::Tokenizer;
 use crate::{Error, ErrorKind, Philox, Result, trial_seed};
@@ -19,7 +26,6 @@ pub(super) fn model(
     device: &Device,
     dtype: DType,
 ) -> Result<Model> {
-    config.validate()?;
     let layout = Layout {
         qkv_bias: config.architecture == Architecture::Qwen2,
         output_bias: false,
@@ -27,12 +33,42 @@ pub(super) fn model(
         qk_norm: config.architecture == Architecture::Qwen3,
         tied: false,
     };
-    let plan = Plan::new(&config, layout, Naming::HuggingFace);
     let target = Target {
         device: device.clone(),
         dtype,
         quantized: false,
     };
+    build(config, layout, seed, target)
+}
+
+/// A model of the shape that a configuration file says.
+pub(super) fn model_like(
+    path: &Path,
+    seed: u64,
+    device: Device,
+    dtype: DtypeChoice,
+) -> Result<Model> {
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let files = Files::Directory(directory.unwrap_or(Path::new(".")).to_owned());
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let label = path.display().to_string();
+    let bytes = files
+        .read(&name, MAX_JSON)?
+        .ok_or_else(|| Error::new(ErrorKind::Io, format!("{label}: no such file")))?;
+    let parsed = huggingface::parse(&label, &huggingface::object(&label, &bytes)?)?;
+    let target = Target {
+        dtype: dtype.compute(&device),
+        device,
+        quantized: dtype == DtypeChoice::Quantized,
+    };
+    build(parsed.config, parsed.layout, seed, target)
+}
+
+fn build(config: DecoderConfig, layout: Layout, seed: u64, target: Target) -> Result<Model> {
+    config.validate()?;
+    let plan = Plan::new(&config, layout, Naming::HuggingFace);
     let weights = plan.build(&Noise { seed }, &target)?;
     let tokenizer = tokenizer(config.vocab_size)?;
     let mut fingerprint = Fingerprint::new(&config);
@@ -44,9 +80,9 @@ pub(super) fn model(
         stop_tokens: Vec::new(),
         chat_template: None,
         parameters: plan.parameters(),
-        quantized: false,
-        device: device.clone(),
-        dtype,
+        quantized: target.quantized,
+        device: target.device,
+        dtype: target.dtype,
         fingerprint: fingerprint.finish(),
         config,
     }))
@@ -68,6 +104,18 @@ impl TensorSource for Noise {
 
     fn names(&self) -> Vec<&str> {
         Vec::new()
+    }
+
+    /// Matrices in blocks of four bits.
+    fn blocks(&self, parts: &[Part], device: &Device) -> Result<Option<Vec<Arc<QTensor>>>> {
+        let quantised = |part: &Part| {
+            let wide = self.dense_of::<f32>(std::slice::from_ref(part), &part.shape(), device)?;
+            QTensor::quantize(&wide, GgmlDType::Q4_0)
+                .map(Arc::new)
+                .map_err(|error| assemble::device_error(&self.tensor_label(&part.name), error))
+        };
+        let blocks = parts.iter().map(quantised).collect::<Result<_>>()?;
+        Ok(Some(blocks))
     }
 
     fn fill<T: Element>(&self, part: &Part, out: &mut [T]) -> Result<()> {

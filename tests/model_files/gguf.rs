@@ -67,8 +67,12 @@ pub(crate) fn quantised_gguf() -> Gguf {
 #[test]
 fn blocks_are_dequantised_or_kept_with_their_rows_in_order() {
     let (_directory, path) = gguf_file(&quantised_gguf());
-    assert_is_tiny(&load(&path).unwrap());
+    assert_is_tiny(&load_as(&path, DtypeChoice::F32).unwrap());
     let kept = load_as(&path, DtypeChoice::Quantized).unwrap();
+    // Which is what is done on a CPU, where there are blocks.
+    assert!(load(&path).unwrap().is_quantized());
+    let (_directory, whole) = gguf_file(&Gguf::new());
+    assert!(!load(&whole).unwrap().is_quantized());
     assert!(kept.is_quantized());
     assert_eq!(kept.dtype(), DType::F32);
     let tensors = tiny::tensors();

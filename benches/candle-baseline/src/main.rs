@@ -23,7 +23,7 @@ use clap::Parser;
 use dart_math::candle::quantized::gguf_file;
 use dart_math::candle::{self, D, DType, Device, Tensor};
 use dart_math::engine::{Engine, Sampling};
-use dart_math::model::{Matrix, Model, ModelSource, Prompt};
+use dart_math::model::{DtypeChoice, Matrix, Model, ModelSource, Prompt};
 
 /// What the prompt is cut from.
 const TEXT: &str = "Question: A farmer has 17 sheep and buys 3 pens of 12 sheep each. Every sheep \
@@ -316,7 +316,8 @@ fn main() -> Outcome<()> {
         tokens,
     };
     let mut quantized = quantized(path)?;
-    let mut dense = dense(&model, rope_theta)?;
+    let wide = Model::builder(ModelSource::Gguf(path.clone())).dtype(DtypeChoice::F32);
+    let mut dense = dense(&wide.load()?, rope_theta)?;
 
     println!(
         "{}: prompt of {} tokens, {} new tokens",

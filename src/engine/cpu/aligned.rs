@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-/// A floating-point number: every bit pattern of its size is one, zeros are 0.
+/// A number: every bit pattern of its size is one, zeros are 0.
 ///
 /// # Safety
 ///
@@ -15,6 +15,9 @@ unsafe impl Element for f32 {}
 unsafe impl Element for f16 {}
 // SAFETY: as above.
 unsafe impl Element for bf16 {}
+
+// SAFETY: 1 byte of any value.
+unsafe impl Element for u8 {}
 
 /// A fixed number of elements, zero at first.
 pub(super) struct Aligned<T> {
@@ -47,7 +50,7 @@ impl<T: Element> std::ops::Deref for Aligned<T> {
 
     fn deref(&self) -> &[T] {
         // SAFETY: the lines are at least `len` elements of initialised memory, aligned for more
-        // than any `T`, and every bit pattern is a `T` (a floating-point number).
+        // than any `T`, and every bit pattern is a `T`.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
     }
 }

@@ -29,6 +29,13 @@ impl KvShape {
         }
     }
 
+    /// Bytes of a segment for so many positions.
+    pub(super) fn bytes(&self, positions: usize) -> usize {
+        let numbers = positions.next_multiple_of(WIDTH) * (self.head_dim + self.value_width());
+        // A segment's positions are a whole number of cache lines.
+        self.layers * self.kv_heads * numbers * size_of::<f32>()
+    }
+
     /// Width of a row of values: a whole number of panels.
     pub(super) fn value_width(&self) -> usize {
         self.head_dim.next_multiple_of(WIDTH)
@@ -127,9 +134,14 @@ pub(super) struct Suffix {
 }
 
 impl Suffix {
+    /// Whether one more position needs another page.
+    pub(super) fn is_full(&self) -> bool {
+        self.len == self.pages.len() * PAGE
+    }
+
     /// Makes room for one more position.
     pub(super) fn reserve(&mut self, shape: KvShape) {
-        if self.len == self.pages.len() * PAGE {
+        if self.is_full() {
             self.pages.push(Segment::new(shape, PAGE));
         }
     }

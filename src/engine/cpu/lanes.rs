@@ -1,7 +1,9 @@
-//! Sixteen f32 in vector registers, for each set of instructions.
+//! Sixteen f32, or whole numbers, in vector registers, for each set of instructions.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
+
+use half::f16;
 
 use super::simd::{PORTABLE_FUSES, multiply_add};
 
@@ -12,17 +14,35 @@ pub(super) const WIDTH: usize = 16;
 ///
 /// # Safety
 ///
-/// A value whose bits are all zero must be sixteen zeros. All methods need the instructions that the implementing type stands for; the pointers must be
-/// good for sixteen elements (unaligned).
+/// A value whose bits are all zero must be sixteen zeros. All methods need the instructions that
+/// the implementing type stands for; the pointers must be good for sixteen elements (unaligned).
 pub(super) unsafe trait Lanes: Copy {
     /// How many rows a block may have for its accumulators, and what feeds them, to stay in
     /// registers, by its number of panels less one.
     const ROWS: [usize; 4];
 
+    /// Sixteen whole numbers of 32 bits.
+    type Whole: Copy;
+
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
     /// `factor · self + sum`, rounded once where the hardware can.
     unsafe fn multiply_add(self, factor: f32, sum: Self) -> Self;
+
+    /// Sixteen times the same.
+    unsafe fn splat(x: f32) -> Self;
+    unsafe fn times(self, other: Self) -> Self;
+    /// `self · factor + offset`, fused or not: for products that are exact.
+    unsafe fn times_plus(self, factor: Self, offset: Self) -> Self;
+    /// Sixteen f16 (little-endian), widened.
+    unsafe fn halves(from: *const u8) -> Self;
+    /// Sixteen bytes, one a lane.
+    unsafe fn bytes(from: *const u8) -> Self::Whole;
+    /// Some bits of whole numbers: shifted to the left, or right where that is negative, and masked.
+    unsafe fn field(from: Self::Whole, left: i32, mask: i32) -> Self::Whole;
+    unsafe fn or(a: Self::Whole, b: Self::Whole) -> Self::Whole;
+    /// Whole numbers below 2²⁴, as f32.
+    unsafe fn float(from: Self::Whole) -> Self;
 }
 
 /// For any processor; the compiler finds what vectors it has.
@@ -37,6 +57,8 @@ unsafe impl Lanes for Portable {
     } else {
         [6, 0, 0, 0]
     };
+
+    type Whole = [i32; WIDTH];
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
@@ -57,9 +79,65 @@ unsafe impl Lanes for Portable {
         }
         sum
     }
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        Portable([x; WIDTH])
+    }
+
+    #[inline(always)]
+    unsafe fn times(mut self, other: Self) -> Self {
+        for (x, y) in self.0.iter_mut().zip(other.0) {
+            *x *= y;
+        }
+        self
+    }
+
+    #[inline(always)]
+    unsafe fn times_plus(mut self, factor: Self, offset: Self) -> Self {
+        for ((x, factor), offset) in self.0.iter_mut().zip(factor.0).zip(offset.0) {
+            *x = *x * factor + offset;
+        }
+        self
+    }
+
+    #[inline(always)]
+    unsafe fn halves(from: *const u8) -> Self {
+        // SAFETY: the caller's promise.
+        let halves = unsafe { from.cast::<[[u8; 2]; WIDTH]>().read_unaligned() };
+        Portable(halves.map(|half| f16::from_le_bytes(half).to_f32()))
+    }
+
+    #[inline(always)]
+    unsafe fn bytes(from: *const u8) -> Self::Whole {
+        // SAFETY: the caller's promise.
+        unsafe { from.cast::<[u8; WIDTH]>().read_unaligned() }.map(i32::from)
+    }
+
+    #[inline(always)]
+    unsafe fn field(from: Self::Whole, left: i32, mask: i32) -> Self::Whole {
+        if left >= 0 {
+            from.map(|x| x << left & mask)
+        } else {
+            from.map(|x| x >> -left & mask)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn or(mut a: Self::Whole, b: Self::Whole) -> Self::Whole {
+        for (a, b) in a.iter_mut().zip(b) {
+            *a |= b;
+        }
+        a
+    }
+
+    #[inline(always)]
+    unsafe fn float(from: Self::Whole) -> Self {
+        Portable(from.map(|x| x as f32))
+    }
 }
 
-/// AVX2 and FMA.
+/// AVX2, FMA and F16C.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
 pub(super) struct Avx2(__m256, __m256);
@@ -69,6 +147,8 @@ pub(super) struct Avx2(__m256, __m256);
 unsafe impl Lanes for Avx2 {
     // 16 registers of 8: twelve accumulators, two for the panel and one for the factor.
     const ROWS: [usize; 4] = [6, 3, 0, 0];
+
+    type Whole = (__m256i, __m256i);
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
@@ -96,6 +176,91 @@ unsafe impl Lanes for Avx2 {
             )
         }
     }
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Avx2(_mm256_set1_ps(x), _mm256_set1_ps(x)) }
+    }
+
+    #[inline(always)]
+    unsafe fn times(self, other: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            Avx2(
+                _mm256_mul_ps(self.0, other.0),
+                _mm256_mul_ps(self.1, other.1),
+            )
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn times_plus(self, factor: Self, offset: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            Avx2(
+                _mm256_fmadd_ps(self.0, factor.0, offset.0),
+                _mm256_fmadd_ps(self.1, factor.1, offset.1),
+            )
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn halves(from: *const u8) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            Avx2(
+                _mm256_cvtph_ps(_mm_loadu_si128(from.cast())),
+                _mm256_cvtph_ps(_mm_loadu_si128(from.add(WIDTH).cast())),
+            )
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn bytes(from: *const u8) -> Self::Whole {
+        // SAFETY: the caller's promise.
+        unsafe {
+            (
+                _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast())),
+                _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.add(8).cast())),
+            )
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn field(from: Self::Whole, left: i32, mask: i32) -> Self::Whole {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (count, mask) = (_mm_cvtsi32_si128(left.abs()), _mm256_set1_epi32(mask));
+            let shifted = if left >= 0 {
+                (
+                    _mm256_sll_epi32(from.0, count),
+                    _mm256_sll_epi32(from.1, count),
+                )
+            } else {
+                (
+                    _mm256_srl_epi32(from.0, count),
+                    _mm256_srl_epi32(from.1, count),
+                )
+            };
+            (
+                _mm256_and_si256(shifted.0, mask),
+                _mm256_and_si256(shifted.1, mask),
+            )
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn or(a: Self::Whole, b: Self::Whole) -> Self::Whole {
+        // SAFETY: the caller's promise.
+        unsafe { (_mm256_or_si256(a.0, b.0), _mm256_or_si256(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    unsafe fn float(from: Self::Whole) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Avx2(_mm256_cvtepi32_ps(from.0), _mm256_cvtepi32_ps(from.1)) }
+    }
 }
 
 /// AVX-512F.
@@ -108,6 +273,8 @@ pub(super) struct Avx512(__m512);
 unsafe impl Lanes for Avx512 {
     // 32 registers: 24 accumulators, up to four for the panels and one for the factor.
     const ROWS: [usize; 4] = [8, 8, 8, 6];
+
+    type Whole = __m512i;
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
@@ -125,5 +292,61 @@ unsafe impl Lanes for Avx512 {
     unsafe fn multiply_add(self, factor: f32, sum: Self) -> Self {
         // SAFETY: the caller's promise.
         unsafe { Avx512(_mm512_fmadd_ps(_mm512_set1_ps(factor), self.0, sum.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Avx512(_mm512_set1_ps(x)) }
+    }
+
+    #[inline(always)]
+    unsafe fn times(self, other: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Avx512(_mm512_mul_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn times_plus(self, factor: Self, offset: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Avx512(_mm512_fmadd_ps(self.0, factor.0, offset.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn halves(from: *const u8) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Avx512(_mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))) }
+    }
+
+    #[inline(always)]
+    unsafe fn bytes(from: *const u8) -> Self::Whole {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn field(from: Self::Whole, left: i32, mask: i32) -> Self::Whole {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let count = _mm_cvtsi32_si128(left.abs());
+            let shifted = if left >= 0 {
+                _mm512_sll_epi32(from, count)
+            } else {
+                _mm512_srl_epi32(from, count)
+            };
+            _mm512_and_si512(shifted, _mm512_set1_epi32(mask))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn or(a: Self::Whole, b: Self::Whole) -> Self::Whole {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_or_si512(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn float(from: Self::Whole) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Avx512(_mm512_cvtepi32_ps(from)) }
     }
 }

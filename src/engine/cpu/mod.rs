@@ -1,5 +1,5 @@
-//! The decoder by own kernels on a CPU: dense weights packed once, f32 arithmetic, rows computed
-//! independently of one another.
+//! The decoder by own kernels on a CPU: weights packed once, quantised ones as blocks, f32
+//! arithmetic, rows computed independently of one another.
 //!
 //! The logits of a sequence are a function of its tokens alone, to the last bit: every sum has a
 //! fixed order, whatever else is in the batch, however many threads there are, and wherever the
@@ -7,26 +7,31 @@
 
 mod aligned;
 mod attention;
+mod blocks;
 mod cache;
 mod lanes;
 mod matrix;
 mod parallel;
+mod peak;
 mod product;
 mod rows;
 mod simd;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
 
 use self::attention::{Attention, BufferPool, Place, pieces};
-use self::cache::{KvShape, Prefix, Suffix};
+use self::cache::{KvShape, PAGE, Prefix, Suffix};
 use self::matrix::{Packed, Projection, vector};
+pub use self::peak::fma_peak;
 use self::rows::{add, rms_norm, rms_norm_in_place, rotate, swiglu};
 use self::simd::Level;
 use super::backend::{Backend, PrefixId, SequenceId, bad_sequence, device_error, rotary_tables};
-use super::inspect::{PROJECTIONS, is_finite};
+use super::inspect::{PROJECTIONS, is_finite, is_tied};
+use super::steps::Spent;
 use crate::Result;
 use crate::model::{DecoderConfig, Matrix, Weights};
 
@@ -54,6 +59,8 @@ enum Embedding {
     Head,
     /// `[vocab, hidden]`, shared with whoever loaded it.
     Table(Tensor),
+    /// `[vocab, hidden]`, quantised.
+    Packed(Packed),
 }
 
 struct Layer {
@@ -91,6 +98,15 @@ struct Workspace {
     /// `[rows, intermediate]`.
     gated: Vec<f32>,
     buffers: BufferPool,
+    /// Time spent with all of this so far.
+    spent: Spent,
+}
+
+/// Does some work and adds the time that it takes to a total.
+fn timed(total: &mut Duration, work: impl FnOnce()) {
+    let clock = Instant::now();
+    work();
+    *total += clock.elapsed();
 }
 
 /// A row in flight: whose it is and its position in the sequence.
@@ -143,13 +159,14 @@ impl Cache<'_> {
 }
 
 impl Cpu {
-    /// Packs the weights, letting go of each as it is packed. An embedding that is not the output
-    /// head as well is kept as it is.
+    /// Packs the weights, letting go of each as it is packed. A dense embedding that is not the
+    /// output head as well is kept as it is.
     pub(super) fn new(config: &DecoderConfig, weights: Weights) -> Result<Self> {
         Self::with_level(config, weights, Level::detect())
     }
 
     fn with_level(config: &DecoderConfig, weights: Weights, level: Level) -> Result<Self> {
+        let tied = is_tied(&weights);
         let layers = weights
             .layers
             .into_iter()
@@ -168,11 +185,10 @@ impl Cpu {
                 })
             })
             .collect::<Result<Vec<_>>>()?;
-        let embedding = match (weights.embedding, &weights.head) {
-            (Matrix::Dense(embedding), Matrix::Dense(head)) if embedding.id() != head.id() => {
-                Embedding::Table(embedding)
-            }
-            _ => Embedding::Head,
+        let embedding = match weights.embedding {
+            _ if tied => Embedding::Head,
+            Matrix::Dense(embedding) => Embedding::Table(embedding),
+            embedding => Embedding::Packed(Packed::new(embedding)?),
         };
         Ok(Cpu {
             config: config.clone(),
@@ -197,12 +213,14 @@ impl Cpu {
     fn embed(&self, tokens: &[u32], x: &mut Vec<f32>) -> Result<()> {
         let hidden = self.config.hidden_size;
         x.resize(tokens.len() * hidden, 0.0);
-        match &self.embedding {
-            Embedding::Head => {
-                for (&token, row) in tokens.iter().zip(x.chunks_exact_mut(hidden)) {
-                    self.head.row(token as usize, row);
-                }
+        let copy = |table: &Packed, x: &mut [f32]| {
+            for (&token, row) in tokens.iter().zip(x.chunks_exact_mut(hidden)) {
+                table.row(self.level, token as usize, row);
             }
+        };
+        match &self.embedding {
+            Embedding::Head => copy(&self.head, x),
+            Embedding::Packed(table) => copy(table, x),
             Embedding::Table(table) => {
                 let select = || -> candle_core::Result<Vec<f32>> {
                     let tokens = Tensor::new(tokens, &Device::Cpu)?;
@@ -234,6 +252,7 @@ impl Cpu {
             gate_up,
             gated,
             buffers,
+            spent,
         } = workspace;
         self.embed(tokens, x)?;
         normed.resize(count * hidden, 0.0);
@@ -253,7 +272,7 @@ impl Cpu {
         };
         for (index, layer) in self.layers.iter().enumerate() {
             self.norm(x, &layer.attention_norm, normed);
-            layer.qkv.forward(level, normed, qkv);
+            timed(&mut spent.linear, || layer.qkv.forward(level, normed, qkv));
             parallel::for_each_chunk(qkv, stride, |row, qkv| {
                 let angles = c.head_dim / 2;
                 let angles = row * angles..(row + 1) * angles;
@@ -281,17 +300,25 @@ impl Cpu {
                 queries: qkv,
                 stride,
             };
-            attention.forward(&places, &pieces, buffers, attended);
-            layer.attention_output.forward(level, attended, update);
+            timed(&mut spent.attention, || {
+                attention.forward(&places, &pieces, buffers, attended);
+            });
+            timed(&mut spent.linear, || {
+                layer.attention_output.forward(level, attended, update);
+            });
             self.add(x, update);
             self.norm(x, &layer.ffn_norm, normed);
-            layer.gate_up.forward(level, normed, gate_up);
+            timed(&mut spent.linear, || {
+                layer.gate_up.forward(level, normed, gate_up);
+            });
             let width = c.intermediate_size;
             parallel::for_each_chunk(gated, width, |row, gated| {
                 let gate_up = &gate_up[row * 2 * width..][..2 * width];
                 swiglu(level, &gate_up[..width], &gate_up[width..], gated);
             });
-            layer.down.forward(level, gated, update);
+            timed(&mut spent.linear, || {
+                layer.down.forward(level, gated, update)
+            });
             self.add(x, update);
         }
         Ok(())
@@ -327,7 +354,9 @@ impl Cpu {
             );
         }
         logits.resize(rows.len() * self.config.vocab_size, 0.0);
-        self.head.multiply(self.level, normed, logits);
+        timed(&mut workspace.spent.linear, || {
+            self.head.multiply(self.level, normed, logits);
+        });
     }
 
     /// Prefills prompts, some rows at a time; logits `[vocab]` of each.
@@ -485,6 +514,55 @@ impl Backend for Cpu {
         prefixes.chain(suffixes).sum()
     }
 
+    fn kv_bytes_after(&self, sequences: &[SequenceId]) -> usize {
+        let known = sequences.iter().filter_map(|id| self.sequences.get(id));
+        let full = known.filter(|sequence| sequence.suffix.is_full()).count();
+        self.kv_bytes() + full * self.shape.bytes(PAGE)
+    }
+
+    fn prefix_bytes(&self, tokens: usize) -> usize {
+        self.shape.bytes(tokens)
+    }
+
+    fn suffix_bytes(&self, tokens: usize) -> usize {
+        tokens.div_ceil(PAGE) * self.shape.bytes(PAGE)
+    }
+
+    fn weight_bytes(&self) -> usize {
+        let vectors = self.layers.iter().flat_map(|layer| {
+            [
+                Some(&layer.attention_norm),
+                layer.query_norm.as_ref(),
+                layer.key_norm.as_ref(),
+                Some(&layer.ffn_norm),
+            ]
+        });
+        let vectors = vectors.flatten().chain([&self.output_norm]);
+        let projections = self.layers.iter().flat_map(|layer| {
+            [
+                &layer.qkv,
+                &layer.attention_output,
+                &layer.gate_up,
+                &layer.down,
+            ]
+        });
+        let embedding = match &self.embedding {
+            Embedding::Head => 0,
+            Embedding::Table(table) => table.elem_count() * table.dtype().size_in_bytes(),
+            Embedding::Packed(table) => table.bytes(),
+        };
+        vectors
+            .map(|vector| size_of_val(vector.as_slice()))
+            .sum::<usize>()
+            + projections.map(Projection::bytes).sum::<usize>()
+            + self.head.bytes()
+            + embedding
+    }
+
+    fn spent(&self) -> Option<Spent> {
+        Some(self.workspace.spent)
+    }
+
     fn non_finite_weight(&self) -> Option<String> {
         let vector = |name: &str, vector: Option<&Vec<f32>>| {
             let finite = vector.is_none_or(|vector| vector.iter().all(|x| x.is_finite()));
@@ -512,9 +590,13 @@ impl Backend for Cpu {
             let name = norm.or_else(projection)?;
             Some(format!("{name} of layer {index}"))
         };
-        let embedding = || match &self.embedding {
-            Embedding::Table(table) if !is_finite(table) => Some("embedding".to_string()),
-            _ => None,
+        let embedding = || {
+            let finite = match &self.embedding {
+                Embedding::Head => true,
+                Embedding::Table(table) => is_finite(table),
+                Embedding::Packed(table) => table.is_finite(),
+            };
+            (!finite).then(|| "embedding".to_string())
         };
         let head = || (!self.head.is_finite()).then(|| "output head".to_string());
         vector("output norm", Some(&self.output_norm))

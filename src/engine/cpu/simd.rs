@@ -9,7 +9,7 @@ pub(super) struct Level(Kind);
 pub(super) enum Kind {
     /// What every processor of the architecture has.
     Portable,
-    /// AVX2 and FMA: 16 registers of 8.
+    /// AVX2, FMA and F16C, which come together: 16 registers of 8.
     #[cfg(target_arch = "x86_64")]
     Avx2,
     /// AVX-512F besides: 32 registers of 16.
@@ -27,7 +27,9 @@ impl Level {
     pub(super) fn available() -> impl Iterator<Item = Level> {
         #[cfg(target_arch = "x86_64")]
         let kinds = {
-            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let avx2 = is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c");
             let avx512 = avx2 && is_x86_feature_detected!("avx512f");
             [
                 Some(Kind::Portable),

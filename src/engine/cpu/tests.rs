@@ -1,7 +1,10 @@
 //! The CPU kernels against loops in f64 and against plain operations, and their bits against
 //! themselves under other batches, threads and splits.
 
-use candle_core::{DType, Device};
+use std::sync::Arc;
+
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::super::backend::{Backend, BackendChoice, SequenceId, backend_for};
 use super::super::reference::{
@@ -237,6 +240,99 @@ fn sixteen_bit_weights_are_exact() {
         cast_all(&mut weights, DType::F32);
         let mut single = Cpu::new(&config, weights.clone()).unwrap();
         assert!(half == together(&mut single, &prompts, &scripts));
+    }
+}
+
+/// Quantised weights, queries, keys and values each of a type of its own, and the same weights
+/// dequantised.
+fn quantised(config: &DecoderConfig, seed: u64) -> (Weights, Weights) {
+    let (mut blocks, mut dense) = (random_weights(config, seed), random_weights(config, seed));
+    let queries = config.heads * config.head_dim;
+    let keys = config.kv_heads * config.head_dim;
+    let halves = [config.intermediate_size; 2];
+    let convert = |blocks: &mut Matrix, dense: &mut Matrix, rows: &[usize], types: &[GgmlDType]| {
+        let Matrix::Dense(tensor) = &*blocks else {
+            panic!("quantised already");
+        };
+        let mut first = 0;
+        let parts: Vec<Arc<QTensor>> = rows
+            .iter()
+            .zip(types)
+            .map(|(&rows, &dtype)| {
+                // A copy, for quantisation does not look where in its memory a view begins.
+                let part = tensor.narrow(0, first, rows).unwrap();
+                let part = part.affine(1.0, 0.0).unwrap();
+                first += rows;
+                Arc::new(QTensor::quantize(&part, dtype).unwrap())
+            })
+            .collect();
+        let wide: Vec<Tensor> = parts
+            .iter()
+            .map(|part| part.dequantize(&Device::Cpu).unwrap())
+            .collect();
+        *dense = Matrix::Dense(Tensor::cat(&wide, 0).unwrap());
+        *blocks = Matrix::Quantized(parts);
+    };
+    use GgmlDType::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
+    for (blocks, dense) in blocks.layers.iter_mut().zip(&mut dense.layers) {
+        let qkv = [queries, keys, keys];
+        let (from, to) = (&mut blocks.qkv.weight, &mut dense.qkv.weight);
+        convert(from, to, &qkv, &[Q4_0, Q5_0, Q8_0]);
+        let (from, to) = (&mut blocks.attention_output, &mut dense.attention_output);
+        convert(
+            &mut from.weight,
+            &mut to.weight,
+            &[config.hidden_size],
+            &[Q4_1],
+        );
+        let (from, to) = (&mut blocks.gate_up.weight, &mut dense.gate_up.weight);
+        convert(from, to, &halves, &[Q4_1, Q5_1]);
+        let (from, to) = (&mut blocks.down.weight, &mut dense.down.weight);
+        convert(from, to, &[config.hidden_size], &[Q5_0]);
+    }
+    let vocab = [config.vocab_size];
+    let tied = config.architecture == Architecture::Llama;
+    convert(&mut blocks.embedding, &mut dense.embedding, &vocab, &[Q8_0]);
+    if tied {
+        blocks.head = blocks.embedding.clone();
+        dense.head = dense.embedding.clone();
+    } else {
+        convert(&mut blocks.head, &mut dense.head, &vocab, &[Q4_0]);
+    }
+    (blocks, dense)
+}
+
+/// Blocks are used as they are: the same as dequantising them first, to the bit, whatever is in
+/// the batch; and less memory.
+#[test]
+fn quantised_weights_are_exact() {
+    for architecture in [Architecture::Llama, Architecture::Qwen2] {
+        let config = DecoderConfig {
+            hidden_size: 64,
+            intermediate_size: 96,
+            heads: 8,
+            ..tiny(architecture)
+        };
+        let (blocks, dense) = quantised(&config, 19);
+        let (prompts, scripts) = scripts(&config, 9);
+        let mut cpu = Cpu::new(&config, blocks.clone()).unwrap();
+        let mut wide = Cpu::new(&config, dense.clone()).unwrap();
+        let together_blocks = together(&mut cpu, &prompts, &scripts);
+        assert!(together_blocks == together(&mut wide, &prompts, &scripts));
+        for (script, together) in scripts.iter().zip(&together_blocks) {
+            let alone = alone(&mut cpu, &prompts[script.prompt], &script.tokens);
+            assert!(alone == *together);
+        }
+        let history = [&prompts[scripts[0].prompt][..], &scripts[0].tokens].concat();
+        let expected = naive_logits(&config, &dense, &history);
+        let last = together_blocks[0].last().unwrap();
+        assert_close(last, &expected, 1e-4, "reference");
+        assert!(3 * cpu.weight_bytes() < wide.weight_bytes());
+        // It is what is chosen, with an output that is checked.
+        let auto = BackendChoice::Auto;
+        let mut auto = backend_for(&config, blocks, &Device::Cpu, DType::F32, auto).unwrap();
+        assert!(together_blocks == together(&mut *auto, &prompts, &scripts));
+        assert_eq!(auto.weight_bytes(), cpu.weight_bytes());
     }
 }
 

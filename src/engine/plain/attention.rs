@@ -82,12 +82,42 @@ impl Group {
             .sum()
     }
 
-    /// Makes the suffix tensors hold every slot and one more token of each.
-    fn reserve(&mut self, config: &DecoderConfig, device: &Device) -> Result<(usize, usize)> {
+    /// Bytes of keys and values of so many positions, all layers.
+    pub(super) fn bytes_of(config: &DecoderConfig, positions: usize) -> usize {
+        2 * config.layers * config.kv_heads * config.head_dim * positions * size_of::<f32>()
+    }
+
+    /// Bytes of a suffix of so many tokens, alone.
+    pub(super) fn suffix_bytes(config: &DecoderConfig, tokens: usize) -> usize {
+        Self::bytes_of(config, tokens.next_multiple_of(GROWTH))
+    }
+
+    /// Bytes that a group will hold when it has been fed a token.
+    pub(super) fn bytes_after(&self, config: &DecoderConfig) -> usize {
+        let held = match self.suffix.first().map(|(keys, _)| keys.dims()) {
+            Some(&[_, slots, capacity, _]) => (slots, capacity),
+            _ => (0, 0),
+        };
+        let (slots, capacity) = self.reserved(held);
+        Self::bytes_of(config, self.prefix_len + slots * capacity)
+    }
+
+    /// Slots and capacity that hold every sequence and one more token of each, given those of now.
+    fn reserved(&self, (old_slots, old_capacity): (usize, usize)) -> (usize, usize) {
         let needed = 1 + self.lengths.iter().flatten().max().unwrap_or(&0);
         let slots = self.lengths.len();
+        // Fewer slots only where that is worth the copy.
+        let shrink = 2 * slots <= old_slots;
+        (
+            if shrink { slots } else { slots.max(old_slots) },
+            old_capacity.max(needed.next_multiple_of(GROWTH)),
+        )
+    }
+
+    /// Makes the suffix tensors hold every slot and one more token of each.
+    fn reserve(&mut self, config: &DecoderConfig, device: &Device) -> Result<(usize, usize)> {
         if self.suffix.is_empty() {
-            let capacity = needed.next_multiple_of(GROWTH);
+            let (slots, capacity) = self.reserved((0, 0));
             let shape = (config.kv_heads, slots, capacity, config.head_dim);
             let zeros = || Tensor::zeros(shape, DType::F32, device);
             self.suffix = (0..config.layers)
@@ -95,19 +125,13 @@ impl Group {
                 .collect::<Result<_>>()?;
         }
         let (_, old_slots, old_capacity, _) = self.suffix[0].0.dims4()?;
-        let capacity = if needed > old_capacity {
-            needed.next_multiple_of(GROWTH)
-        } else {
-            old_capacity
-        };
-        // Fewer slots only where that is worth the copy.
-        let shrink = 2 * slots <= old_slots;
-        if slots > old_slots || shrink || capacity > old_capacity {
+        let (slots, capacity) = self.reserved((old_slots, old_capacity));
+        if (slots, capacity) != (old_slots, old_capacity) {
             let resize = |tensor: &Tensor| -> Result<Tensor> {
-                let tensor = if shrink {
+                let tensor = if slots < old_slots {
                     tensor.narrow(1, 0, slots)?
                 } else {
-                    tensor.pad_with_zeros(1, 0, slots.saturating_sub(old_slots))?
+                    tensor.pad_with_zeros(1, 0, slots - old_slots)?
                 };
                 tensor
                     .pad_with_zeros(2, 0, capacity - old_capacity)?
@@ -118,7 +142,6 @@ impl Group {
                 *values = resize(values)?;
             }
         }
-        let (_, slots, capacity, _) = self.suffix[0].0.dims4()?;
         Ok((slots, capacity))
     }
 }

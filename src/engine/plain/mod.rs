@@ -7,14 +7,15 @@
 mod attention;
 mod linear;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{DType, Device, Tensor};
 
 use self::attention::{DecodePlan, Group, PrefillPlan};
 use self::linear::{Embedding, Projection};
 use super::backend::{Backend, PrefixId, SequenceId, bad_sequence, device_error, rotary_tables};
-use super::inspect::non_finite_weight;
+use super::inspect::{non_finite_weight, stored_bytes};
+use super::steps::Spent;
 use crate::Result;
 use crate::model::{DecoderConfig, Weights};
 
@@ -322,6 +323,34 @@ impl Backend for Plain {
 
     fn kv_bytes(&self) -> usize {
         self.groups.values().map(Group::bytes).sum()
+    }
+
+    fn kv_bytes_after(&self, sequences: &[SequenceId]) -> usize {
+        let known = sequences.iter().filter_map(|id| self.sequences.get(id));
+        let fed: BTreeSet<PrefixId> = known.map(|place| place.prefix).collect();
+        let bytes = |(id, group): (&PrefixId, &Group)| match fed.contains(id) {
+            true => group.bytes_after(&self.config),
+            false => group.bytes(),
+        };
+        self.groups.iter().map(bytes).sum()
+    }
+
+    fn prefix_bytes(&self, tokens: usize) -> usize {
+        Group::bytes_of(&self.config, tokens)
+    }
+
+    fn suffix_bytes(&self, tokens: usize) -> usize {
+        Group::suffix_bytes(&self.config, tokens)
+    }
+
+    /// Of the weights as given: what had to be converted is held twice, and counted once.
+    fn weight_bytes(&self) -> usize {
+        stored_bytes(&self.weights)
+    }
+
+    /// Not known: most devices only queue the work when it is asked for.
+    fn spent(&self) -> Option<Spent> {
+        None
     }
 
     fn non_finite_weight(&self) -> Option<String> {

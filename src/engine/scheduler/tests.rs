@@ -8,6 +8,7 @@ use candle_core::{DType, Device};
 
 use super::*;
 use crate::engine::Sampling;
+use crate::engine::steps::Spent;
 use crate::engine::stop::StopStrings;
 use crate::model::{Architecture, DecoderConfig, Model};
 use crate::{Completion, Philox, Problem, TrialId};
@@ -24,6 +25,8 @@ struct Books {
     prefills: Vec<Vec<usize>>,
     most_sequences: usize,
     steps: usize,
+    /// What must never be held more of.
+    limit: Option<usize>,
     /// In which step the first row's first logit is not a number.
     spoilt: Option<usize>,
 }
@@ -36,6 +39,11 @@ impl Books {
         (0..VOCABULARY as u64).map(move |i| 4.0 * Philox::new(key).uniform(i) as f32)
     }
 
+    fn check(&self) {
+        let held = self.kv_bytes();
+        assert!(self.limit.is_none_or(|limit| held <= limit), "{held}");
+    }
+
     fn id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
@@ -46,14 +54,16 @@ impl Backend for Books {
     fn prefill(&mut self, prompts: &[&[u32]]) -> Result<Vec<(PrefixId, Vec<f32>)>> {
         self.prefills
             .push(prompts.iter().map(|p| p.len()).collect());
-        Ok(prompts
+        let prefixes = prompts
             .iter()
             .map(|prompt| {
                 let id = PrefixId(self.id());
                 self.prefixes.insert(id, prompt.to_vec());
                 (id, Self::logits(prompt).collect())
             })
-            .collect())
+            .collect();
+        self.check();
+        Ok(prefixes)
     }
 
     fn fork(&mut self, prefix: PrefixId) -> SequenceId {
@@ -72,6 +82,7 @@ impl Backend for Books {
             tokens.push(*token);
             logits.extend(Self::logits(tokens));
         }
+        self.check();
         if self.spoilt == Some(self.steps) {
             logits[0] = f32::NAN;
         }
@@ -92,11 +103,32 @@ impl Backend for Books {
         VOCABULARY
     }
 
+    /// A byte for each token: a prompt's once, and what its sequences add.
     fn kv_bytes(&self) -> usize {
-        self.sequences
-            .values()
-            .map(|(_, tokens)| tokens.len())
-            .sum()
+        let prefixes: usize = self.prefixes.values().map(Vec::len).sum();
+        let suffixes = self.sequences.values();
+        let suffixes = suffixes.map(|(prefix, tokens)| tokens.len() - self.prefixes[prefix].len());
+        prefixes + suffixes.sum::<usize>()
+    }
+
+    fn kv_bytes_after(&self, sequences: &[SequenceId]) -> usize {
+        self.kv_bytes() + sequences.len()
+    }
+
+    fn prefix_bytes(&self, tokens: usize) -> usize {
+        tokens
+    }
+
+    fn suffix_bytes(&self, tokens: usize) -> usize {
+        tokens
+    }
+
+    fn weight_bytes(&self) -> usize {
+        0
+    }
+
+    fn spent(&self) -> Option<Spent> {
+        None
     }
 
     fn non_finite_weight(&self) -> Option<String> {
@@ -210,16 +242,22 @@ fn run(books: &mut Books, room: Room, source: &dyn Source) -> (Result<()>, Stati
     let statistics = Mutex::new(Statistics::default());
     let texts = Texts {
         prompt: &prompt,
+        most: &|_| usize::MAX,
         detokenizer: &|| model.tokenizer().stream(),
     };
     let sampler = Sampler::new(Sampling::default(), 2);
-    let result = Scheduler::new(books, sampler, &rules, texts, room, source, &statistics).run();
+    let log = Log {
+        statistics: &statistics,
+        steps: None,
+    };
+    let result = Scheduler::new(books, sampler, &rules, texts, room, source, log).run();
     (result, statistics.into_inner().unwrap())
 }
 
 const ROOM: Room = Room {
     slots: 4,
     idle_prompts: 2,
+    kv_bytes: None,
 };
 
 #[test]
@@ -319,6 +357,85 @@ fn what_is_not_a_number_ends_the_run_with_the_trials_name() {
         assert!(books.prefixes.is_empty() && books.sequences.is_empty());
     }
     assert!(early > 0);
+}
+
+#[test]
+fn who_gives_up_its_room_goes_on_to_the_same_tokens() {
+    let all: Vec<Request> = (0..40).map(|n| request(n % 5, n)).collect();
+    let free = Lists::new([all.clone()]);
+    let room = Room { slots: 16, ..ROOM };
+    let (result, statistics) = run(&mut Books::default(), room, &free);
+    result.unwrap();
+    assert_eq!((statistics.given_up, statistics.refed_tokens), (0, 0));
+    let most = statistics.peak_kv_bytes;
+    let free = free.delivered.into_inner().unwrap();
+    let mut given_up = Vec::new();
+    // Down to what a single sample of the longest prompt needs: 5 tokens, and 19 that are fed.
+    for limit in [most - 1, most / 2, most / 4, 30, 24] {
+        let source = Lists::new([all.clone()]);
+        let mut books = Books {
+            limit: Some(limit),
+            ..Books::default()
+        };
+        let room = Room {
+            kv_bytes: Some(limit),
+            ..room
+        };
+        let (result, statistics) = run(&mut books, room, &source);
+        result.unwrap();
+        assert_eq!(source.delivered.into_inner().unwrap(), free, "{limit}");
+        assert!(statistics.peak_kv_bytes <= limit);
+        assert_eq!(statistics.given_up > 0, statistics.refed_tokens > 0);
+        let fed = statistics.busy_slots - statistics.refed_tokens;
+        assert_eq!(fed + 40, statistics.generated_tokens);
+        assert!(books.prefixes.is_empty() && books.sequences.is_empty());
+        given_up.push(statistics.given_up);
+    }
+    assert!(given_up[1] > 0 && given_up[2] > 0, "{given_up:?}");
+
+    let source = Lists::new([all]);
+    let room = Room {
+        kv_bytes: Some(10),
+        ..room
+    };
+    let mut books = Books::default();
+    let error = run(&mut books, room, &source).0.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Settings);
+    assert!(error.detail().contains("kv_bytes is 10"), "{error}");
+    assert!(books.prefixes.is_empty() && books.sequences.is_empty());
+}
+
+/// A source that loses interest in trials, those that wait for room among them.
+#[test]
+fn who_waits_for_room_can_be_cancelled() {
+    struct Fickle(Lists);
+    impl Source for Fickle {
+        fn next(&self, offer: Offer<'_>) -> Next {
+            self.0.next(offer)
+        }
+        fn wanted(&self, trial: TrialId) -> bool {
+            // All but the first few, as soon as the first of them has ended.
+            self.0.delivered.lock().unwrap().is_empty() || trial.number < 3
+        }
+        fn deliver(&self, trial: TrialId, completion: Completion) {
+            self.0.deliver(trial, completion);
+        }
+    }
+    let source = Fickle(Lists::new([(0..12).map(|n| request(4, n)).collect()]));
+    let room = Room {
+        slots: 12,
+        kv_bytes: Some(40),
+        ..ROOM
+    };
+    let mut books = Books::default();
+    let (result, statistics) = run(&mut books, room, &source);
+    result.unwrap();
+    assert!(statistics.given_up > 0);
+    let delivered = source.0.delivered.into_inner().unwrap();
+    assert_eq!(delivered.len(), 12);
+    let cancelled = delivered.values().filter(|c| c.finish == Finish::Cancelled);
+    assert!(cancelled.count() > 3);
+    assert!(books.prefixes.is_empty() && books.sequences.is_empty());
 }
 
 #[test]

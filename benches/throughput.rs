@@ -1,0 +1,64 @@
+//! The engine's throughput on the built-in model, one line of JSON for each of a few loads: what
+//! the example `throughput` prints for one.
+//!
+//! ```sh
+//! cargo bench --bench throughput
+//! ```
+//!
+//! Small as the model is, its steps are a millisecond: this shows what the scheduler, attention and
+//! the sampler cost, and needs no download. Give the example a model or a shape to see what the
+//! matrix products cost.
+
+#[path = "../examples/throughput/load.rs"]
+mod load;
+
+use dart_math::Result;
+use dart_math::model::Model;
+
+use load::{Lengths, Load, measure};
+
+fn main() -> Result<()> {
+    let greedy = Load {
+        prompts: 1,
+        samples: 32,
+        prompt_tokens: 100,
+        new_tokens: 100,
+        lengths: Lengths::Fixed,
+        temperature: 0.0,
+        top_p: 1.0,
+        slots: 32,
+        kv_bytes: None,
+        seed: 0,
+    };
+    let dart = Load {
+        temperature: 1.6,
+        top_p: 0.95,
+        ..greedy
+    };
+    let loads = [
+        Load {
+            samples: 1,
+            slots: 1,
+            ..greedy
+        },
+        greedy,
+        dart,
+        Load {
+            prompts: 40,
+            samples: 4,
+            lengths: Lengths::Spread,
+            new_tokens: 40,
+            ..dart
+        },
+        // About half of the memory that it would take.
+        Load {
+            kv_bytes: Some(8 << 20),
+            ..dart
+        },
+    ];
+    for load in loads {
+        let engine = load.engine(Model::built_in()?)?.build()?;
+        println!("{}", serde_json::Value::Object(measure(&engine, &load)?));
+    }
+    Ok(())
+}

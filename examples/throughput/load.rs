@@ -1,0 +1,236 @@
+//! A load of a known shape on an engine, and what is measured of it: what the example prints and
+//! the bench goes through.
+
+use std::time::{Duration, Instant};
+
+use dart_math::engine::{Engine, EngineBuilder, Sampling, Statistics, StepTimes, fma_peak};
+use dart_math::model::{DecoderConfig, Model, Prompt, Template};
+use dart_math::{Completion, Philox, Result, trial_seed};
+use serde_json::{Map, Value, json};
+
+/// How long completions are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lengths {
+    /// All the same.
+    Fixed,
+    /// From the number over √10 to √10 times the number, evenly on a scale of logarithms.
+    Spread,
+}
+
+/// What is sampled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Load {
+    pub(crate) prompts: usize,
+    pub(crate) samples: usize,
+    pub(crate) prompt_tokens: usize,
+    pub(crate) new_tokens: usize,
+    pub(crate) lengths: Lengths,
+    /// 0 is greedy.
+    pub(crate) temperature: f32,
+    pub(crate) top_p: f32,
+    pub(crate) slots: usize,
+    /// The most bytes of keys and values.
+    pub(crate) kv_bytes: Option<usize>,
+    pub(crate) seed: u64,
+}
+
+impl Load {
+    /// An engine for this load: nothing but the lengths ends a completion.
+    pub(crate) fn engine(&self, model: Model) -> Result<EngineBuilder> {
+        let longest = self.limits().into_iter().max().unwrap_or(1);
+        let builder = Engine::builder(model)
+            .template(Template::parse("{problem}")?)
+            .sampling(Sampling {
+                temperature: self.temperature,
+                top_p: self.top_p,
+                ..Sampling::default()
+            })
+            .max_new_tokens(longest)
+            .ignore_eos(true)
+            .loop_detection(false)
+            .slots(self.slots)
+            .record_steps(true);
+        Ok(match self.kv_bytes {
+            Some(limit) => builder.kv_bytes(limit),
+            None => builder,
+        })
+    }
+
+    /// The length of each completion, those of a prompt side by side.
+    pub(crate) fn limits(&self) -> Vec<usize> {
+        let random = Philox::new(trial_seed(self.seed, "lengths", 0));
+        let length = |index: usize| match self.lengths {
+            Lengths::Fixed => self.new_tokens,
+            Lengths::Spread => {
+                let factor = 10f64.powf(random.uniform(index as u64) - 0.5);
+                ((self.new_tokens as f64 * factor).round() as usize).max(1)
+            }
+        };
+        (0..self.prompts * self.samples).map(length).collect()
+    }
+
+    /// Prompts of random tokens, each as often as it is sampled.
+    pub(crate) fn prompts(&self, vocab: usize) -> Vec<Prompt> {
+        let prompt = |index: usize| {
+            let text = format!("prompt {index}");
+            let random = Philox::new(trial_seed(self.seed, &text, 0));
+            let token = |position| random.below(position, vocab as u64) as u32;
+            let tokens = (0..self.prompt_tokens as u64).map(token).collect();
+            Prompt { text, tokens }
+        };
+        (0..self.prompts)
+            .flat_map(|index| std::iter::repeat_n(prompt(index), self.samples))
+            .collect()
+    }
+}
+
+/// Runs a load on an engine that has done nothing yet, and says how fast it was.
+pub(crate) fn measure(engine: &Engine, load: &Load) -> Result<Map<String, Value>> {
+    let config = engine.model().config();
+    let on_cpu = engine.model().device().is_cpu();
+    let prompts = load.prompts(config.vocab_size);
+    let peak_before = on_cpu.then(|| fma_peak(engine.threads()));
+    let clock = Instant::now();
+    let completions = engine.generate_up_to(&prompts, &load.limits(), load.seed)?;
+    let seconds = clock.elapsed().as_secs_f64();
+    // Whatever else runs takes from both; the better one is nearer to what the machine can do.
+    let peak = peak_before.map(|before| before.max(fma_peak(engine.threads())));
+
+    let statistics = engine.statistics();
+    let steps = engine.step_times();
+    let stepped: usize = steps.iter().map(|step| step.rows).sum();
+    let new = stepped as u64 - statistics.refed_tokens;
+    let in_steps: Duration = steps.iter().map(|step| step.total).sum();
+    let operations = operations(config, &statistics, stepped);
+    let linear: Option<Duration> = steps.iter().map(|step| step.linear).sum();
+    let decoding = head_and_layers(config) * stepped as f64;
+    let share =
+        |operations: f64, seconds: f64| peak.map(|peak| rounded(operations / seconds / peak, 4));
+
+    let report = json!({
+        "model": engine.model().name(),
+        "settings": engine.model().settings(),
+        "threads": engine.threads(),
+        "slots": load.slots,
+        "kv_bytes": load.kv_bytes,
+        "prompt_count": load.prompts,
+        "samples_per_prompt": load.samples,
+        "prompt_tokens": load.prompt_tokens,
+        "new_tokens": load.new_tokens,
+        "lengths": match load.lengths {
+            Lengths::Fixed => "fixed",
+            Lengths::Spread => "spread",
+        },
+        "temperature": written(load.temperature),
+        "top_p": written(load.top_p),
+        "seconds": rounded(seconds, 6),
+        "generated_tokens": statistics.generated_tokens,
+        "refed_tokens": statistics.refed_tokens,
+        "given_up": statistics.given_up,
+        "tokens_per_second": rounded(statistics.generated_tokens as f64 / seconds, 2),
+        "decode_tokens_per_second": rate(new as f64, in_steps),
+        "prefill_tokens_per_second":
+            rate(statistics.prompt_tokens as f64, statistics.prefill_time),
+        "steps": steps.len(),
+        "step_ms": {
+            "total": spread_of(&steps, |step| Some(step.total)),
+            "linear": spread_of(&steps, |step| step.linear),
+            "attention": spread_of(&steps, |step| step.attention),
+            "sampling": spread_of(&steps, |step| Some(step.sampling)),
+            "other": spread_of(&steps, |step| Some(step.other())),
+        },
+        "occupancy": rounded(statistics.occupancy(), 4),
+        "occupancy_before_drain": occupancy_before_drain(&steps, load.slots),
+        "peak_bytes": peak_bytes(),
+        "weight_bytes": engine.weight_bytes(),
+        "peak_kv_bytes": statistics.peak_kv_bytes,
+        "fma_peak": peak.map(f64::round),
+        "fma_peak_share": share(operations, seconds),
+        "fma_peak_share_in_linear_layers":
+            linear.and_then(|linear| share(decoding, linear.as_secs_f64())),
+        "tokens_digest": digest(&completions),
+    });
+    match report {
+        Value::Object(report) => Ok(report),
+        _ => Ok(Map::new()),
+    }
+}
+
+/// Floating-point operations of one token in the linear layers of the decoder's layers.
+fn layers(config: &DecoderConfig) -> f64 {
+    let attention = config.hidden_size * (config.qkv_size() + config.heads * config.head_dim);
+    let feed_forward = 3 * config.hidden_size * config.intermediate_size;
+    2.0 * (config.layers * (attention + feed_forward)) as f64
+}
+
+/// Those of a token whose logits are computed.
+fn head_and_layers(config: &DecoderConfig) -> f64 {
+    layers(config) + 2.0 * (config.vocab_size * config.hidden_size) as f64
+}
+
+/// Operations of a whole run: a prompt needs logits after its last token only.
+fn operations(config: &DecoderConfig, statistics: &Statistics, stepped: usize) -> f64 {
+    let head = head_and_layers(config) - layers(config);
+    layers(config) * statistics.prompt_tokens as f64
+        + head * statistics.prompts as f64
+        + head_and_layers(config) * stepped as f64
+}
+
+/// So many a second.
+fn rate(count: f64, time: Duration) -> Option<f64> {
+    (time > Duration::ZERO).then(|| rounded(count / time.as_secs_f64(), 2))
+}
+
+/// A number to so many decimals: what is beyond them is noise.
+fn rounded(x: f64, decimals: i32) -> f64 {
+    let scale = 10f64.powi(decimals);
+    (x * scale).round() / scale
+}
+
+/// A setting as it is written, not as its nearest f32.
+fn written(x: f32) -> Option<f64> {
+    x.to_string().parse().ok()
+}
+
+/// Median and tenth percentile over the steps, in milliseconds; null where a time is not known.
+fn spread_of(steps: &[StepTimes], time: impl Fn(&StepTimes) -> Option<Duration>) -> Value {
+    let times: Option<Vec<Duration>> = steps.iter().map(time).collect();
+    let Some(mut times) = times.filter(|times| !times.is_empty()) else {
+        return Value::Null;
+    };
+    times.sort_unstable();
+    let at = |share: usize| {
+        rounded(
+            times[(times.len() - 1) * share / 100].as_secs_f64() * 1e3,
+            4,
+        )
+    };
+    json!({ "median": at(50), "p10": at(10) })
+}
+
+/// Share of the slots that were busy up to the last step in which all were: after it there is
+/// nothing left to fill them with.
+fn occupancy_before_drain(steps: &[StepTimes], slots: usize) -> Option<f64> {
+    let last = steps.iter().rposition(|step| step.rows == slots)?;
+    let busy: usize = steps[..=last].iter().map(|step| step.rows).sum();
+    Some(rounded(busy as f64 / ((last + 1) * slots) as f64, 4))
+}
+
+/// The most memory that this process has held, where the system tells (Linux): pages of mapped
+/// files included.
+fn peak_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// The same for the same tokens, whatever the slots and threads.
+fn digest(completions: &[Completion]) -> String {
+    let tokens = completions.iter().flat_map(|completion| {
+        let length = completion.tokens.len() as u32;
+        std::iter::once(length).chain(completion.tokens.iter().copied())
+    });
+    let key = tokens.fold(0, |key, token| Philox::new(key).bits(u64::from(token)));
+    format!("{key:016x}")
+}

@@ -1,0 +1,148 @@
+//! Tokens per second for a load of a given shape, as one line of JSON.
+//!
+//! ```sh
+//! cargo run --release --example throughput -- --model SmolLM2-135M-Instruct.Q4_1.gguf --samples-per-prompt 32 --slots 32
+//! cargo run --release --example throughput -- --random-weights config.json --dtype bf16 --temperature 1.6 --top-p 0.95
+//! ```
+//!
+//! Prompts are random tokens and weights may be, too: what tokens are does not change the cost.
+//! `tokens_per_second` counts generated tokens over the time of everything, prefill and sampling
+//! included; loading the model is not.
+
+mod load;
+#[path = "../common/tool.rs"]
+mod tool;
+
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, ValueEnum};
+use dart_math::Result;
+use dart_math::model::{DeviceChoice, DtypeChoice, Model, ModelSource};
+
+use load::{Lengths, Load, measure};
+use tool::{Failure, Stdout, Usage, say};
+
+/// Measure an engine's tokens per second for a load of a given shape.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(flatten)]
+    model: Which,
+    /// What computes: auto, cpu, cuda, cuda:N or metal
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+    /// Type of the weights: auto, f32, f16, bf16 or quantized
+    #[arg(long, default_value = "auto")]
+    dtype: DtypeChoice,
+
+    /// Distinct prompts
+    #[arg(long, default_value = "1", value_name = "N")]
+    prompt_count: NonZeroUsize,
+    /// Completions of each prompt
+    #[arg(long, default_value = "32", value_name = "N")]
+    samples_per_prompt: NonZeroUsize,
+    /// Tokens of each prompt
+    #[arg(long, default_value = "100", value_name = "N")]
+    prompt_tokens: NonZeroUsize,
+    /// Tokens of each completion; stop tokens are ignored
+    #[arg(long, default_value = "128", value_name = "N")]
+    new_tokens: NonZeroUsize,
+    /// `fixed`: all completions have that many tokens; `spread`: from a third of it to three times
+    /// as many
+    #[arg(long, default_value = "fixed")]
+    lengths: LengthsChoice,
+    /// Divides the logits; 0 is greedy
+    #[arg(long, default_value_t = 0.0, value_name = "T")]
+    temperature: f32,
+    /// Keep the most probable tokens whose mass reaches P
+    #[arg(long, default_value_t = 1.0, value_name = "P")]
+    top_p: f32,
+    /// Key of the random numbers
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    seed: u64,
+
+    /// How many sequences run at a time
+    #[arg(long, default_value = "32", value_name = "N")]
+    slots: NonZeroUsize,
+    /// The most memory for keys and values, in MiB [default: no limit]
+    #[arg(long, value_name = "N")]
+    kv_mib: Option<usize>,
+    /// How many threads compute [default: as many as the machine runs at once]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// Model: `abacus` (built in), a directory, a GGUF file, or a repository id of the hub
+    #[arg(long, value_name = "ID|DIR|FILE.gguf")]
+    model: Option<String>,
+    /// A config.json: a model of its shape with random weights
+    #[arg(long, value_name = "CONFIG.json")]
+    random_weights: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LengthsChoice {
+    Fixed,
+    Spread,
+}
+
+fn main() -> ExitCode {
+    tool::show_log();
+    tool::exit(run(&Arguments::parse()))
+}
+
+fn run(arguments: &Arguments) -> std::result::Result<ExitCode, Failure> {
+    let load = Load {
+        prompts: arguments.prompt_count.get(),
+        samples: arguments.samples_per_prompt.get(),
+        prompt_tokens: arguments.prompt_tokens.get(),
+        new_tokens: arguments.new_tokens.get(),
+        lengths: match arguments.lengths {
+            LengthsChoice::Fixed => Lengths::Fixed,
+            LengthsChoice::Spread => Lengths::Spread,
+        },
+        temperature: arguments.temperature,
+        top_p: arguments.top_p,
+        slots: arguments.slots.get(),
+        kv_bytes: arguments.kv_mib.map(|mib| mib.saturating_mul(1 << 20)),
+        seed: arguments.seed,
+    };
+    let model = open(arguments)?;
+    let longest = load.limits().into_iter().max().unwrap_or_default();
+    let (needed, context) = (load.prompt_tokens + longest, model.config().context_length);
+    if needed > context {
+        let reason = format!(
+            "{needed} tokens of a prompt and its longest completion, but the model's context \
+             holds {context}"
+        );
+        return Err(Usage(reason).into());
+    }
+    let mut builder = load.engine(model)?;
+    if let Some(threads) = arguments.threads {
+        builder = builder.threads(threads);
+    }
+    let engine = builder.build()?;
+    let report = measure(&engine, &load)?;
+    say!("{}", engine.statistics());
+    let line = serde_json::Value::Object(report);
+    writeln!(std::io::stdout(), "{line}").map_err(Stdout)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn open(arguments: &Arguments) -> Result<Model> {
+    let (device, dtype) = (arguments.device, arguments.dtype);
+    if let Some(config) = &arguments.model.random_weights {
+        return Model::random_like(config, arguments.seed, device, dtype);
+    }
+    let name = arguments.model.model.as_deref().unwrap_or_default();
+    Model::builder(ModelSource::parse(name)?)
+        .device(device)
+        .dtype(dtype)
+        .load()
+}

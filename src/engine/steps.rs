@@ -1,0 +1,43 @@
+//! How long single decoding steps took, and what in them.
+//!
+//! For measurements: an engine keeps these only when it is asked to.
+
+use std::time::Duration;
+
+/// Wall-clock times of one decoding step, which feeds one token to every busy slot and draws the
+/// next ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StepTimes {
+    /// Busy slots: rows of the step.
+    pub rows: usize,
+    /// The whole step.
+    pub total: Duration,
+    /// Of it, in linear layers, the output head among them; `None` where the backend does not tell
+    /// (plain operations do not).
+    pub linear: Option<Duration>,
+    /// Of it, in attention; `None` likewise.
+    pub attention: Option<Duration>,
+    /// Of it, in drawing tokens from the logits.
+    pub sampling: Duration,
+}
+
+impl StepTimes {
+    /// What is left of the step: norms, rotation, activation, embedding, text. With a backend that
+    /// does not tell its parts, everything but the drawing.
+    #[must_use]
+    pub fn other(&self) -> Duration {
+        let known = [self.linear, self.attention].into_iter().flatten();
+        known.fold(
+            self.total.saturating_sub(self.sampling),
+            Duration::saturating_sub,
+        )
+    }
+}
+
+/// Wall-clock time that a backend has spent so far, by part.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Spent {
+    pub(super) linear: Duration,
+    pub(super) attention: Duration,
+}

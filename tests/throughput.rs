@@ -1,0 +1,96 @@
+//! The example `throughput` as a user meets it: one line of JSON, the same tokens whatever the
+//! slots and threads, its refusals.
+#![cfg(feature = "engine")]
+
+use std::process::Command;
+
+use serde_json::Value;
+
+/// What the example says and whether it ended well; `None` where it is not built.
+fn throughput(args: &[&str]) -> Option<(bool, String, String)> {
+    let tests = std::env::current_exe().unwrap();
+    let name = format!("throughput{}", std::env::consts::EXE_SUFFIX);
+    let path = tests.parent()?.parent()?.join("examples").join(name);
+    if !path.exists() {
+        eprintln!("skipped: the example is not built (cargo build --example throughput)");
+        return None;
+    }
+    let output = Command::new(path).args(args).output().unwrap();
+    Some((
+        output.status.success(),
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    ))
+}
+
+fn report(args: &[&str]) -> Option<Value> {
+    let (good, out, err) = throughput(args)?;
+    assert!(good, "{err}");
+    assert_eq!(out.lines().count(), 1);
+    Some(serde_json::from_str(&out).unwrap())
+}
+
+#[test]
+fn a_ragged_load_keeps_its_slots_busy_and_its_tokens() {
+    let load = "--model abacus --prompt-count 5 --samples-per-prompt 4 --prompt-tokens 12 \
+        --new-tokens 20 --lengths spread --temperature 1.6 --top-p 0.95";
+    let run = |more: &str| {
+        let args: Vec<&str> = load.split_whitespace().chain(more.split(' ')).collect();
+        report(&args)
+    };
+    let Some(first) = run("--slots 7 --threads 2") else {
+        return;
+    };
+    assert_eq!(first["occupancy_before_drain"], 1.0);
+    let number = |name: &str| first[name].as_f64().unwrap();
+    // 20 completions of 7 to 63 tokens.
+    let tokens = number("generated_tokens");
+    assert!((140.0..=1260.0).contains(&tokens), "{tokens}");
+    let rate = tokens / number("seconds");
+    assert!((number("tokens_per_second") / rate - 1.0).abs() < 1e-3);
+    for name in [
+        "decode_tokens_per_second",
+        "prefill_tokens_per_second",
+        "peak_kv_bytes",
+        "fma_peak",
+    ] {
+        assert!(number(name) > 0.0, "{name}");
+    }
+    for share in [
+        "occupancy",
+        "fma_peak_share",
+        "fma_peak_share_in_linear_layers",
+    ] {
+        assert!((0.0..=1.0).contains(&number(share)), "{share}");
+    }
+    assert!(cfg!(not(target_os = "linux")) || number("peak_bytes") > number("weight_bytes"));
+    for part in ["total", "linear", "attention", "sampling", "other"] {
+        let times = &first["step_ms"][part];
+        assert!(times["p10"].as_f64() <= times["median"].as_f64(), "{part}");
+    }
+    for other in ["--slots 1 --threads 1", "--slots 32 --threads 1"] {
+        let report = run(other).unwrap();
+        assert_eq!(report["tokens_digest"], first["tokens_digest"], "{other}");
+    }
+    // Another seed gives other tokens, or the digest would show nothing.
+    let other = run("--slots 7 --seed 1").unwrap();
+    assert_ne!(other["tokens_digest"], first["tokens_digest"]);
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused() {
+    for (args, reason) in [
+        (&["--slots", "3"][..], "--model"),
+        (&["--model", "abacus", "--new-tokens", "100000"], "context"),
+        (
+            &["--random-weights", "/nowhere/config.json"],
+            "no such file",
+        ),
+        (&["--model", "abacus", "--top-p", "2"], "top_p"),
+    ] {
+        let Some((good, out, err)) = throughput(args) else {
+            return;
+        };
+        assert!(!good && out.is_empty() && err.contains(reason), "{err}");
+    }
+}
