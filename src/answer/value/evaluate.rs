@@ -7,7 +7,7 @@ use super::matrix::matrix;
 use super::number;
 use super::number_words::spoken;
 use super::reals::{Piece, Reals, in_order};
-use super::relation::{chain, clock, solve};
+use super::relation::{chain, clock, label, solve};
 use super::scalar::scalar;
 use super::signs::alternatives;
 use super::units::Unit;
@@ -256,6 +256,16 @@ fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
                 None => expression(node, budget),
             }
         }
+        // `A(1, 2)`, a point with its name.
+        Kind::Mul(factors) if named_point(factors).is_some() => {
+            let value = one(&factors[1], budget)?;
+            Ok(Value::Equation(Equation {
+                name: named_point(factors),
+                value: Box::new(value),
+                difference: None,
+                negated: false,
+            }))
+        }
         Kind::Mul(factors) => {
             // `18 (girls)`: a word in brackets is a unit.
             if let [rest @ .., last] = factors.as_slice()
@@ -319,6 +329,22 @@ fn leading_quantity(inner: &Node, unit: &str, budget: &mut Budget) -> Result<Opt
     let sum = compound(&parts, budget)?;
     // `4 ft × 12 ft`: the lengths of two sides, not their product.
     Ok(Some(sum.unwrap_or(Value::List(parts))))
+}
+
+/// The capital letter in front of coordinates.
+fn named_point(factors: &[Node]) -> Option<String> {
+    match factors {
+        [letter, place] => match (&letter.kind, &place.kind) {
+            (Kind::Symbol(name), Kind::Bracket('(', ')', _))
+                if name.starts_with(|c: char| c.is_ascii_uppercase())
+                    && name.chars().nth(1).is_none_or(|c| matches!(c, '_' | '\'')) =>
+            {
+                Some(name.to_string())
+            }
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// `5° 30' 36''`, in degrees.
@@ -633,6 +659,44 @@ fn end(node: &Node, low: bool, budget: &mut Budget) -> Result<Option<Fraction>, 
 }
 
 fn builder(left: &Node, condition: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+    if let Some(reals) = budget.attempt(|budget| real_builder(left, condition, budget))? {
+        return Ok(reals);
+    }
+    let name = label(left).ok_or(Stop::Unknown)?;
+    // `x = 2k, k ∈ ℤ`: the parameter's own name says nothing.
+    let condition = match &condition.kind {
+        Kind::List(items) => match items.split_last() {
+            Some((last, rest)) if integer_of(last).is_some() => {
+                let kind = match rest {
+                    [only] => only.kind.clone(),
+                    rest => Kind::List(rest.to_vec()),
+                };
+                let from = integer_of(last).unwrap_or_default();
+                Node::new(kind, condition.span.clone()).renamed(from, "any integer", budget)?
+            }
+            _ => condition.clone(),
+        },
+        _ => condition.clone(),
+    };
+    let value = evaluate(&condition, budget)?;
+    Ok(Value::Builder(name, Box::new(value)))
+}
+
+/// The name in `k ∈ ℤ`.
+fn integer_of(node: &Node) -> Option<&str> {
+    let Kind::Chain(sides, relations) = &node.kind else {
+        return None;
+    };
+    match (sides.as_slice(), relations.as_slice()) {
+        ([name, domain], [Relation::In]) => match (&name.kind, &domain.kind) {
+            (Kind::Symbol(name), Kind::Symbol(domain)) if domain == "mathbb Z" => Some(name),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn real_builder(left: &Node, condition: &Node, budget: &mut Budget) -> Result<Value, Stop> {
     let name = match &left.kind {
         Kind::Symbol(name) => name.clone(),
         // `\{x \in \mathbb{R} \mid … \}`.

@@ -82,6 +82,8 @@ pub(crate) enum Value {
     /// other; an absent end is infinite.
     Family(Box<Value>, Option<Fraction>, Option<Fraction>),
     Text(SmolStr),
+    /// All that a name stands for where a condition holds, of a kind that is no set of reals.
+    Builder(String, Box<Value>),
     /// Words and formulas by turns.
     Statement(Vec<Value>),
 }
@@ -133,6 +135,7 @@ impl Value {
             Value::Cases(_) => "a piecewise value",
             Value::Family(..) => "a family of sets",
             Value::Text(_) => "text",
+            Value::Builder(..) => "a set by its condition",
             Value::Statement(_) => "a statement",
         }
     }
