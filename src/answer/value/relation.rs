@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use smol_str::SmolStr;
 
 use super::curves;
-use super::evaluate::{as_reals, evaluate};
+use super::evaluate::evaluate;
 use super::fraction::Fraction;
 use super::functions::sign;
 use super::matrix::{add, matrix, scale};
@@ -14,6 +14,7 @@ use super::number;
 use super::poly::{Atom, Poly};
 use super::reals::{Piece, Reals};
 use super::scalar::scalar;
+use super::sets::as_reals;
 use super::{Equation, Value};
 use crate::answer::budget::{Budget, Stop};
 use crate::answer::latex::{Kind, Node, Relation, print};
