@@ -240,6 +240,9 @@ impl<'a> Comparison<'a> {
                 Reals(..) | Inequalities(_) | Tuple(_) | Square(_) | Set(_) | Eq(_),
                 Reals(..) | Inequalities(_) | Tuple(_) | Square(_) | Set(_) | Eq(_),
             ) => (self.reals(left, right)?, "interval"),
+            (Value::Builder(name, a), Value::Builder(other, b)) => {
+                (name == other && self.values(a, b)?, "set")
+            }
             (Statement(a), Statement(b)) => (self.in_order(a, b)?, "statement"),
             (Text(text), other) | (other, Text(text)) => match (word_number(text), other) {
                 (Some(number), Sc(scalar)) => (self.same(&scalar.value, &number)?, "number word"),

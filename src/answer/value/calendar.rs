@@ -36,6 +36,15 @@ fn figures(text: &str) -> Option<Date> {
         let digits = part.bytes().all(|b| b.is_ascii_digit());
         (digits && length.contains(&part.len())).then(|| part.parse().ok())?
     };
+    if third.len() == 4 {
+        // The year last: only where which number is the day is beyond doubt.
+        let (a, b) = (number(first, 1..=2)?, number(second, 1..=2)?);
+        let (month, day) = if a > 12 { (b, a) } else { (a, b) };
+        if a == 0 || b == 0 || a <= 12 && b <= 12 && a != b {
+            return None;
+        }
+        return checked(number(third, 4..=4)?, month, day);
+    }
     let (month, day) = (number(second, 1..=2)?, number(third, 1..=2)?);
     if month == 0 || day == 0 {
         return None;

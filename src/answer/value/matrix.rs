@@ -81,7 +81,17 @@ pub(super) fn matrix(node: &Node, budget: &mut Budget) -> Result<Option<Rows>, S
                     )?)
                 }
             },
-            None => None,
+            // `(1, 2, 3)^T` and `[1, 2, 3]^T`.
+            None => match (&base.kind, &exponent.kind) {
+                (Kind::Bracket(_, _, items), Kind::Symbol(name)) if name == "T" => {
+                    let mut rows = Vec::with_capacity(items.len());
+                    for item in items {
+                        rows.push(vec![scalar(item, None, budget)?]);
+                    }
+                    Some(rows)
+                }
+                _ => None,
+            },
         },
         _ => None,
     };

@@ -13,21 +13,24 @@ mod number;
 mod number_words;
 mod poly;
 mod power;
+mod quantities;
 mod reals;
 mod relation;
 mod scalar;
+mod sets;
 mod signs;
 mod substitute;
 mod units;
 mod vectors;
 
 pub(super) use calendar::{date, seconds};
-pub(super) use evaluate::{as_reals, bare, evaluate, statement};
+pub(super) use evaluate::{bare, evaluate, statement};
 pub(super) use fraction::Fraction;
 pub(super) use number::{is_negative, whole};
 pub(super) use number_words::{spoken, word_number};
 pub(super) use poly::{Atom, Base, Poly};
 pub(super) use reals::Reals;
+pub(super) use sets::as_reals;
 pub(super) use substitute::differ_by_constant;
 pub(super) use units::Unit;
 pub(super) use vectors::components;
@@ -82,6 +85,8 @@ pub(crate) enum Value {
     /// other; an absent end is infinite.
     Family(Box<Value>, Option<Fraction>, Option<Fraction>),
     Text(SmolStr),
+    /// All that a name stands for where a condition holds, of a kind that is no set of reals.
+    Builder(String, Box<Value>),
     /// Words and formulas by turns.
     Statement(Vec<Value>),
 }
@@ -133,6 +138,7 @@ impl Value {
             Value::Cases(_) => "a piecewise value",
             Value::Family(..) => "a family of sets",
             Value::Text(_) => "text",
+            Value::Builder(..) => "a set by its condition",
             Value::Statement(_) => "a statement",
         }
     }

@@ -65,6 +65,11 @@ impl Fraction {
             }
             return self.sum_power(exponent, budget);
         };
+        if !exponent.denominator().bit(0)
+            && let Some(root) = root_of_signed(monomial, coefficient, exponent, budget)?
+        {
+            return Ok(root);
+        }
         // No sign comes out of a root of even order: √(-x) is not i√x on the negative axis.
         let is_variable = monomial
             .iter()
@@ -257,6 +262,41 @@ impl Fraction {
         }
         Ok(result)
     }
+}
+
+/// A root of even order of a product in which constants are below zero, such as `cos 2`: of their
+/// absolute values, with the sign of the whole product. `None` where there are none.
+fn root_of_signed(
+    monomial: &Monomial,
+    coefficient: &RBig,
+    exponent: &RBig,
+    budget: &mut Budget,
+) -> Result<Option<Fraction>, Stop> {
+    let mut rest = Monomial::new();
+    let mut negatives = Vec::new();
+    let mut sign = coefficient.clone();
+    for (atom, power) in monomial {
+        let value = Fraction::atom(atom.clone());
+        let below = matches!(atom, Atom::Call(..))
+            && power.is_int()
+            && super::functions::sign(&value, budget)? == Some(-1);
+        if below {
+            if power.numerator().bit(0) {
+                sign = -sign;
+            }
+            negatives.push((value.negate(), power * exponent));
+        } else {
+            rest.push((atom.clone(), power.clone()));
+        }
+    }
+    if negatives.is_empty() {
+        return Ok(None);
+    }
+    let mut result = Fraction::from(Poly::term(rest, sign)).rational_power(exponent, budget)?;
+    for (value, power) in negatives {
+        result = result.multiply(&value.sum_power(&power, budget)?, budget)?;
+    }
+    Ok(Some(result))
 }
 
 /// `atom^exponent` in normal form.

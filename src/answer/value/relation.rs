@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use smol_str::SmolStr;
 
 use super::curves;
-use super::evaluate::{as_reals, evaluate};
+use super::evaluate::evaluate;
 use super::fraction::Fraction;
 use super::functions::sign;
 use super::matrix::{add, matrix, scale};
@@ -14,6 +14,7 @@ use super::number;
 use super::poly::{Atom, Poly};
 use super::reals::{Piece, Reals};
 use super::scalar::scalar;
+use super::sets::as_reals;
 use super::{Equation, Value};
 use crate::answer::budget::{Budget, Stop};
 use crate::answer::latex::{Kind, Node, Relation, print};
@@ -359,7 +360,11 @@ pub(super) fn label(node: &Node) -> Option<String> {
         Kind::Symbol(name) if !matches!(name.as_str(), "π" | "e" | "i") => Some(name.to_string()),
         Kind::Text(name) => Some(name.to_lowercase()),
         Kind::Call(name, arguments) => {
-            let known = matches!(name.as_str(), "f" | "g" | "F" | "G" | "W" | "abs")
+            // `\tan\theta`, `\cos A`: of an angle that has a name.
+            let angle = matches!(name.as_str(), "sin" | "cos" | "tan" | "cot" | "sec" | "csc")
+                && matches!(arguments.as_slice(), [argument] if is_angle(argument));
+            let known = angle
+                || matches!(name.as_str(), "f" | "g" | "F" | "G" | "W" | "abs")
                 || name.contains(['\'', '_']);
             let arguments: Option<Vec<String>> = arguments.iter().map(argument).collect();
             match arguments {
@@ -420,6 +425,23 @@ pub(super) fn label(node: &Node) -> Option<String> {
             })
         }
         _ => None,
+    }
+}
+
+/// A name that angles have: a Greek letter, a capital letter, `\angle A`.
+fn is_angle(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Symbol(name) => {
+            let single = name.chars().nth(1).is_none();
+            single && name.starts_with(|c: char| c.is_ascii_uppercase())
+                || name.starts_with("angle ")
+                || matches!(
+                    name.as_str(),
+                    "alpha" | "beta" | "gamma" | "delta" | "theta" | "phi" | "omega" | "psi"
+                )
+        }
+        Kind::Group(inner) => is_angle(inner),
+        _ => false,
     }
 }
 

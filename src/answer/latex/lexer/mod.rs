@@ -496,10 +496,21 @@ impl<'a> Lexer<'a> {
             self.push(Tok::Command(command.into()), close);
             return Ok(());
         }
+        // `9.8 \mathrm{m/s^2}`: a unit behind its number.
+        let behind_number = matches!(
+            self.out.last().map(|token| &token.tok),
+            Some(Tok::Number(_) | Tok::Symbol(')' | '}'))
+        );
+        if behind_number && is_compound_unit(plain) {
+            let unit = plain.replace(['{', '}'], "");
+            self.push(Tok::Text(unit.into()), close);
+            return Ok(());
+        }
         // Mathematics inside upright text: `\text{13}`, `\mathrm{e}^{2}`, `\textbf{(D)}`.
         let is_mathematics = !plain.is_empty()
             && (plain.contains('\\')
                 || begins_with_number(plain)
+                || joins_letters(plain)
                 || plain.contains(['^', '_', '{', '='])
                 || !plain.contains(|c: char| c.is_alphabetic()))
             && nested < 4;
@@ -539,6 +550,27 @@ impl<'a> Lexer<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether upright text is words with powers and slashes between them: `m/s^2`, `kg m^{-1}`.
+fn is_compound_unit(text: &str) -> bool {
+    text.contains('^')
+        && text.starts_with(|c: char| c.is_ascii_alphabetic() && c != 'e')
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '^' | '{' | '}' | '-' | ' '))
+}
+
+/// Whether upright text is choice letters with words between them: `A and C`.
+fn joins_letters(text: &str) -> bool {
+    let mut letters = 0;
+    let parts = text.split([' ', ',']).filter(|part| !part.is_empty());
+    let fits = parts.into_iter().all(|part| {
+        let letter = part.len() == 1 && part.bytes().all(|b| b.is_ascii_uppercase());
+        letters += usize::from(letter);
+        letter || matches!(part, "and" | "or")
+    });
+    fits && letters > 1
 }
 
 /// Whether upright text is a number with words behind it, and no place such as `1st`.

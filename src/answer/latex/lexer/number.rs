@@ -158,8 +158,8 @@ impl Separator {
             }
             Separator::Thin => {
                 for thin in [
-                    "{,}\\!", "{,}", "{, }", " {, }", " {,}", ",\\!", "\\,", "\\!", "\u{2009}",
-                    "\u{202f}", "\u{a0}",
+                    "{,}\\!", "{,}", "{, }", " {, }", " {,}", ",\\!", "\\,", "\\!", "\\ ",
+                    "\u{2009}", "\u{202f}", "\u{a0}",
                 ] {
                     if let Some(tail) = rest.strip_prefix(thin) {
                         let spaces = tail.bytes().take_while(|&b| b == b' ').count();

@@ -272,6 +272,13 @@ impl<'t> Parser<'t, '_> {
                 "pmod" => Infix::Congruence,
                 "%" | "circ" => Infix::Postfix,
                 "}" | "rfloor" | "rceil" | "rangle" | "Vert" | "rvert" => return None,
+                // `5 \frac{\text{km}}{\text{h}}`.
+                "frac"
+                    if matches!(self.peek_at(1), Some(Tok::Symbol('{')))
+                        && matches!(self.peek_at(2), Some(Tok::Text(_))) =>
+                {
+                    Infix::Unit
+                }
                 "wedge" | "vee" => Infix::Item,
                 name => match relation(name) {
                     Some(name) => Infix::Relation(Relation::Other(name)),
@@ -423,6 +430,18 @@ impl<'t> Parser<'t, '_> {
                 Ok(product(left, right))
             }
             Infix::Beside => {
+                // `25^\circ C`, all there is.
+                if matches!(left.kind, Kind::Degree(_))
+                    && let Some(Tok::Letter(scale @ ('C' | 'F'))) = self.peek()
+                    && self.at + 1 == self.tokens.len()
+                {
+                    self.at += 1;
+                    let span = left.span.clone();
+                    return Ok(Node::new(
+                        Kind::Unit(Box::new(left), scale.to_string()),
+                        span,
+                    ));
+                }
                 // `396 (degrees)`: a sign in brackets.
                 if self.is_symbol('(')
                     && matches!(self.peek_at(1), Some(Tok::Command(name)) if name == "circ" || name == "%")

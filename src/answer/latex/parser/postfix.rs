@@ -171,6 +171,37 @@ impl Parser<'_, '_> {
         Ok(Node::new(Kind::Based(digits, base), span))
     }
 
+    /// The words and powers between braces.
+    fn unit_group(&mut self, unit: &mut String) -> Result<(), Stop> {
+        self.expect('{')?;
+        let mut is_first = true;
+        while !self.eat('}') {
+            self.budget.spend(1)?;
+            match self.peek() {
+                Some(Tok::Word(word) | Tok::Text(word)) => {
+                    self.at += 1;
+                    if !is_first {
+                        unit.push(' ');
+                    }
+                    unit.push_str(word);
+                }
+                Some(Tok::Symbol('^')) if !is_first => {
+                    self.at += 1;
+                    match self.script()?.kind {
+                        Kind::Number(literal) if literal.is_whole() => {
+                            unit.push('^');
+                            unit.push_str(&literal.whole);
+                        }
+                        _ => return Err(Stop::Unknown),
+                    }
+                }
+                _ => return Err(Stop::Unknown),
+            }
+            is_first = false;
+        }
+        Ok(())
+    }
+
     /// A unit behind a quantity: words, their powers, and words after a slash.
     pub(super) fn unit(&mut self, left: Node) -> Parsed {
         let start = self.at;
@@ -189,6 +220,13 @@ impl Parser<'_, '_> {
                         unit.push_str(&more);
                         self.at += 2;
                     }
+                }
+                Some(Tok::Command(name)) if name == "frac" && self.at == start => {
+                    self.at += 1;
+                    self.unit_group(&mut unit)?;
+                    unit.push('/');
+                    self.unit_group(&mut unit)?;
+                    break;
                 }
                 Some(Tok::Currency(sign)) if unit.is_empty() => {
                     unit.push(*sign);

@@ -1,0 +1,188 @@
+//! Values with units: one behind a value, one for a whole sum, several of one kind together.
+
+use dashu_ratio::RBig;
+
+use super::Value;
+use super::evaluate::one;
+use super::fraction::Fraction;
+use super::number;
+use super::scalar::scalar;
+use super::units::{Unit, multiplier};
+use crate::answer::budget::{Budget, Stop};
+use crate::answer::latex::{Kind, Node};
+
+/// A value with a unit behind it.
+pub(super) fn quantity(inner: &Node, unit: &str, budget: &mut Budget) -> Result<Value, Stop> {
+    let (factor, unit) = multiplier(unit);
+    let value = multiplied(one(inner, budget)?, factor, budget)?;
+    if unit.is_empty() {
+        return Ok(value);
+    }
+    match value {
+        // `32^\circ \mathrm{F}`.
+        Value::Degrees(value) => Ok(Value::Quantity(
+            Box::new(Value::scalar(value)),
+            Unit::read(&format!("degree-{unit}")).ok_or(Stop::Unknown)?,
+        )),
+        value @ (Value::Scalar(_)
+        | Value::Clock(_)
+        | Value::Percent(_)
+        | Value::Infinite(_)
+        | Value::Quantity(..)) => {
+            if let Value::Quantity(value, inner) = value {
+                // A currency sign in front and words behind: `$18 per day`.
+                let words = unit.trim();
+                let mut joined = Unit::read(words).ok_or(Stop::Unknown)?;
+                if words.to_lowercase().starts_with("per ") || words.starts_with('/') {
+                    for (name, power) in inner.dimensions {
+                        *joined.dimensions.entry(name).or_insert(0) += power;
+                    }
+                    joined.scale *= inner.scale;
+                }
+                return Ok(Value::Quantity(value, joined));
+            }
+            let unit = Unit::read(unit).ok_or(Stop::Unknown)?;
+            Ok(Value::Quantity(Box::new(value), unit))
+        }
+        _ => Err(Stop::Unknown),
+    }
+}
+
+/// So many dozens, thousands or millions of a plain number or of a sum of money.
+fn multiplied(value: Value, factor: u64, budget: &mut Budget) -> Result<Value, Stop> {
+    if factor == 1 {
+        return Ok(value);
+    }
+    match value {
+        Value::Scalar(scalar) => {
+            let factor = Fraction::rational(factor.into());
+            Ok(Value::scalar(scalar.value.multiply(&factor, budget)?))
+        }
+        Value::Quantity(value, unit) if matches!(*value, Value::Scalar(_)) => {
+            let value = multiplied(*value, factor, budget)?;
+            Ok(Value::Quantity(Box::new(value), unit))
+        }
+        _ => Err(Stop::Unknown),
+    }
+}
+
+/// `5 feet 3 inches`, read as a product that the last unit is put on.
+pub(super) fn leading_quantity(
+    inner: &Node,
+    unit: &str,
+    budget: &mut Budget,
+) -> Result<Option<Value>, Stop> {
+    let Kind::Mul(factors) = &inner.kind else {
+        return Ok(None);
+    };
+    let [first, second] = factors.as_slice() else {
+        return Ok(None);
+    };
+    if !matches!(first.kind, Kind::Unit(..)) || !matches!(second.kind, Kind::Number(_)) {
+        return Ok(None);
+    }
+    let parts = vec![one(first, budget)?, quantity(second, unit, budget)?];
+    let sum = compound(&parts, budget)?;
+    // `4 ft × 12 ft`: the lengths of two sides, not their product.
+    Ok(Some(sum.unwrap_or(Value::List(parts))))
+}
+
+/// `5° 30' 36''`, in degrees.
+pub(super) fn sexagesimal(factors: &[Node], budget: &mut Budget) -> Result<Option<Fraction>, Stop> {
+    let mut sum = Fraction::whole(0);
+    for (index, factor) in factors.iter().enumerate() {
+        let (inner, parts) = match &factor.kind {
+            Kind::Degree(inner) if index == 0 => (inner, 1),
+            Kind::Unit(inner, unit) if unit == "'" && index == 1 => (inner, 60),
+            Kind::Unit(inner, unit) if unit == "''" && index > 0 => (inner, 3600),
+            _ => return Ok(None),
+        };
+        let part = scalar(inner, None, budget)?.divide(&Fraction::whole(parts), budget)?;
+        sum = sum.add(&part, budget)?;
+    }
+    Ok((factors.len() > 1).then_some(sum))
+}
+
+/// Whether a term has a unit on it.
+pub(super) fn holds_unit(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Unit(..) => true,
+        Kind::Neg(inner) => holds_unit(inner),
+        _ => false,
+    }
+}
+
+/// A sum with units: on every term, or on the last for all.
+pub(super) fn quantities(terms: &[Node], budget: &mut Budget) -> Result<Value, Stop> {
+    let Some((last, rest)) = terms.split_last() else {
+        return Err(Stop::Unknown);
+    };
+    if !rest.iter().any(holds_unit) {
+        let (plain, unit) = match &last.kind {
+            Kind::Unit(inner, unit) => ((**inner).clone(), unit),
+            Kind::Neg(negative) => match &negative.kind {
+                Kind::Unit(inner, unit) => {
+                    let kind = Kind::Neg(inner.clone());
+                    (Node::new(kind, last.span.clone()), unit)
+                }
+                _ => return Err(Stop::Unknown),
+            },
+            _ => return Err(Stop::Unknown),
+        };
+        let mut terms = rest.to_vec();
+        let span = terms.first().map_or(0, |term| term.span.start)..plain.span.end;
+        terms.push(plain);
+        return quantity(&Node::new(Kind::Add(terms), span), unit, budget);
+    }
+    let mut total: Option<(Fraction, Unit)> = None;
+    for term in terms {
+        let Value::Quantity(value, unit) = one(term, budget)? else {
+            return Err(Stop::Unknown);
+        };
+        let Value::Scalar(value) = *value else {
+            return Err(Stop::Unknown);
+        };
+        total = Some(match total {
+            None => (value.value, unit),
+            Some((sum, first)) => {
+                let ratio = unit.ratio(&first).ok_or(Stop::Unknown)?;
+                let value = value.value.multiply(&Fraction::rational(ratio), budget)?;
+                (sum.add(&value, budget)?, first)
+            }
+        });
+    }
+    let (sum, unit) = total.ok_or(Stop::Unknown)?;
+    Ok(Value::Quantity(Box::new(Value::scalar(sum)), unit))
+}
+
+/// Quantities in falling units of one kind, as one: `2 hours 30 minutes`.
+pub(super) fn compound(parts: &[Value], budget: &mut Budget) -> Result<Option<Value>, Stop> {
+    let mut total: Option<(Fraction, Unit, Unit)> = None;
+    for part in parts {
+        let Value::Quantity(value, unit) = part else {
+            return Ok(None);
+        };
+        let Value::Scalar(value) = &**value else {
+            return Ok(None);
+        };
+        let Some(amount) = value.value.as_rational() else {
+            return Ok(None);
+        };
+        total = Some(match total {
+            None => (value.value.clone(), unit.clone(), unit.clone()),
+            Some((sum, first, last)) => {
+                // Each part is less than one of the part before.
+                let (Some(step), Some(ratio)) = (unit.ratio(&last), unit.ratio(&first)) else {
+                    return Ok(None);
+                };
+                let share = &step * &amount;
+                if step >= RBig::ONE || share >= RBig::ONE || number::is_negative(&amount) {
+                    return Ok(None);
+                }
+                let value = value.value.multiply(&Fraction::rational(ratio), budget)?;
+                (sum.add(&value, budget)?, first, unit.clone())
+            }
+        });
+    }
+    Ok(total.map(|(sum, unit, _)| Value::Quantity(Box::new(Value::scalar(sum)), unit)))
+}

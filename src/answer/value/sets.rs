@@ -1,0 +1,392 @@
+//! Sets: brackets, set-builders, unions and differences, conditions on one variable, families.
+
+use super::Value;
+use super::evaluate::{evaluate, is_named, items, reals_named};
+use super::fraction::Fraction;
+use super::reals::{Piece, Reals, in_order};
+use super::relation::{label, solve};
+use super::scalar::scalar;
+use crate::answer::budget::{Budget, Stop};
+use crate::answer::latex::{Big, Kind, Node, Relation};
+
+/// All real numbers but one.
+pub(super) fn complement(value: Value) -> Result<Value, Stop> {
+    match value {
+        Value::Scalar(scalar) => {
+            let point = Some(scalar.value);
+            let piece = |low: Option<Fraction>, high: Option<Fraction>| Piece {
+                low,
+                low_closed: false,
+                high,
+                high_closed: false,
+            };
+            Ok(Value::Reals(
+                Reals {
+                    pieces: vec![piece(None, point.clone()), piece(point, None)],
+                },
+                None,
+            ))
+        }
+        _ => Err(Stop::Unknown),
+    }
+}
+
+pub(super) fn set_operation(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+    let (operator, left, right) = match &node.kind {
+        Kind::SetOp(operator, left, right) => (operator, left, right),
+        // Braces around one number: no set is meant by round brackets here either.
+        Kind::Group(inner) if matches!(inner.kind, Kind::Number(_) | Kind::Neg(_)) => {
+            return Ok(Value::Set(vec![evaluate(inner, budget)?]));
+        }
+        Kind::Group(inner) => {
+            budget.enter()?;
+            let value = set_operation(inner, budget)?;
+            budget.leave();
+            return Ok(value);
+        }
+        _ => return evaluate(node, budget),
+    };
+    budget.enter()?;
+    let left = set_operation(left, budget)?;
+    let right = set_operation(right, budget)?;
+    budget.leave();
+    if let (Value::Set(a), Value::Set(b)) = (&left, &right) {
+        return finite(*operator, a, b, budget);
+    }
+    let mut variable = None;
+    let mut sides = Vec::new();
+    for side in [left, right] {
+        let (reals, name) = as_reals(&side, budget)?.ok_or(Stop::Unknown)?;
+        variable = variable.or(name);
+        sides.push(reals);
+    }
+    let (Some(right), Some(mut left)) = (sides.pop(), sides.pop()) else {
+        return Err(Stop::Unknown);
+    };
+    if *operator == '∖' {
+        let rest = right.complement(budget)?;
+        return Ok(Value::Reals(left.intersect(&rest, budget)?, variable));
+    }
+    if *operator == '∩' {
+        return Ok(Value::Reals(left.intersect(&right, budget)?, variable));
+    }
+    left.pieces.extend(right.pieces);
+    Ok(Value::Reals(left, variable))
+}
+
+pub(super) fn finite(
+    operator: char,
+    left: &[Value],
+    right: &[Value],
+    budget: &mut Budget,
+) -> Result<Value, Stop> {
+    let contains = |set: &[Value], value: &Value, budget: &mut Budget| -> Result<bool, Stop> {
+        for other in set {
+            match (other, value) {
+                (Value::Scalar(a), Value::Scalar(b)) => {
+                    if a.value.same(&b.value, budget)? {
+                        return Ok(true);
+                    }
+                }
+                _ => return Err(Stop::Unknown),
+            }
+        }
+        Ok(false)
+    };
+    let mut result = Vec::new();
+    if operator == '∪' {
+        result.extend(left.iter().cloned());
+        result.extend(right.iter().cloned());
+        return Ok(Value::Set(result));
+    }
+    for value in left {
+        if contains(right, value, budget)? == (operator == '∩') {
+            result.push(value.clone());
+        }
+    }
+    Ok(Value::Set(result))
+}
+
+/// A value as a set of real numbers, with the variable that it was stated for, where it is one.
+pub(crate) fn as_reals(
+    value: &Value,
+    budget: &mut Budget,
+) -> Result<Option<(Reals, Option<String>)>, Stop> {
+    let scalar = |value: &Value| match value {
+        Value::Scalar(scalar) => Some(scalar.value.clone()),
+        _ => None,
+    };
+    Ok(match value {
+        Value::Reals(reals, variable) => Some((reals.clone(), variable.clone())),
+        Value::Tuple(ends) | Value::Square(ends) => {
+            let closed = matches!(value, Value::Square(_));
+            match ends.as_slice() {
+                [low, high] => match (scalar(low), scalar(high)) {
+                    (Some(low), Some(high)) if in_order(&low, &high, budget)? => Some((
+                        Reals {
+                            pieces: vec![Piece {
+                                low: Some(low),
+                                low_closed: closed,
+                                high: Some(high),
+                                high_closed: closed,
+                            }],
+                        },
+                        None,
+                    )),
+                    _ => None,
+                },
+                _ => None,
+            }
+        }
+        Value::Set(points) => points
+            .iter()
+            .map(|point| scalar(point).map(Piece::point))
+            .collect::<Option<Vec<_>>>()
+            .map(|pieces| (Reals { pieces }, None)),
+        Value::Inequalities(constraints) => {
+            solve(constraints, budget)?.map(|(reals, name)| (reals, Some(name)))
+        }
+        Value::Equation(equation) if equation.negated => match &*equation.value {
+            Value::Scalar(_) if equation.name.is_some() => {
+                match complement((*equation.value).clone())? {
+                    Value::Reals(reals, _) => Some((reals, equation.name.clone())),
+                    _ => None,
+                }
+            }
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+/// A union of sets over a whole number.
+pub(super) fn family(big: &Big, budget: &mut Budget) -> Result<Value, Stop> {
+    let below = big.below.as_ref().ok_or(Stop::Unknown)?;
+    let above = big.above.as_ref().ok_or(Stop::Unknown)?;
+    let Kind::Chain(sides, relations) = &below.kind else {
+        return Err(Stop::Unknown);
+    };
+    let ([index, from], [Relation::Equal]) = (sides.as_slice(), relations.as_slice()) else {
+        return Err(Stop::Unknown);
+    };
+    let Kind::Symbol(name) = &index.kind else {
+        return Err(Stop::Unknown);
+    };
+    let body = big.body.renamed(name, "any integer", budget)?;
+    let body = set_operation(&body, budget)?;
+    let low = end(from, true, budget)?;
+    let high = end(above, false, budget)?;
+    Ok(Value::Family(Box::new(body), low, high))
+}
+
+/// Conditions on one variable between commas, `and` or `or`: `x < 1 or x > 2` is a union,
+/// `x > 1, x < 2` and `x \ge 0, x \ne 1` hold both at once. Which one is meant shows in whether
+/// they overlap: only a union without overlap is sure.
+pub(super) fn conditions(values: &[Value], budget: &mut Budget) -> Result<Option<Value>, Stop> {
+    if values.len() < 2 {
+        return Ok(None);
+    }
+    let mut sets = Vec::new();
+    let mut variable: Option<String> = None;
+    let mut constraints = Some(Vec::new());
+    for value in values {
+        match value {
+            Value::Inequalities(inner) => {
+                if let Some(all) = &mut constraints {
+                    all.extend(inner.iter().cloned());
+                }
+            }
+            Value::Reals(_, Some(_)) => constraints = None,
+            Value::Equation(equation) if equation.negated => constraints = None,
+            _ => return Ok(None),
+        }
+        match as_reals(value, budget)? {
+            Some((reals, Some(name))) if variable.as_ref().is_none_or(|v| *v == name) => {
+                sets.push(reals);
+                variable = Some(name);
+            }
+            // Constraints on several variables are kept as they are, in any order.
+            _ => return Ok(None),
+        }
+    }
+    let pieces: Vec<Piece> = sets.iter().flat_map(|set| set.pieces.clone()).collect();
+    if disjoint(&pieces, budget)? {
+        return Ok(Some(Value::Reals(Reals { pieces }, variable)));
+    }
+    if let Some(constraints) = constraints {
+        return Ok(Some(Value::Inequalities(constraints)));
+    }
+    let common = budget.attempt(|budget| {
+        let mut common = Reals::all();
+        for set in &sets {
+            common = common.intersect(set, budget)?;
+        }
+        Ok(common)
+    })?;
+    Ok(common.map(|common| Value::Reals(common, variable)))
+}
+
+pub(super) fn disjoint(pieces: &[Piece], budget: &mut Budget) -> Result<bool, Stop> {
+    for (index, piece) in pieces.iter().enumerate() {
+        for other in &pieces[index + 1..] {
+            let left = Reals {
+                pieces: vec![piece.clone()],
+            };
+            let right = Reals {
+                pieces: vec![other.clone()],
+            };
+            match left.intersect(&right, budget) {
+                Ok(common) if common.pieces.is_empty() => {}
+                Ok(_) | Err(Stop::Unknown) => return Ok(false),
+                Err(stop) => return Err(stop),
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Sets that are usually said in words.
+pub(super) fn set_in_words(text: &str) -> Option<Value> {
+    let words: Vec<String> = text.split_whitespace().map(str::to_lowercase).collect();
+    let words: Vec<&str> = words
+        .iter()
+        .map(|word| word.trim_matches(['.', ',']))
+        .collect();
+    match words.as_slice() {
+        ["all", "real", "numbers"]
+        | ["all", "reals"]
+        | ["the", "real", "numbers"]
+        | ["any", "real", "number"] => Some(Value::Reals(Reals::all(), None)),
+        ["empty", "set"] | ["the", "empty", "set"] | ["no", "solution" | "solutions"] => {
+            Some(Value::Set(Vec::new()))
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn builder(left: &Node, condition: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+    if let Some(reals) = budget.attempt(|budget| real_builder(left, condition, budget))? {
+        return Ok(reals);
+    }
+    let name = label(left).ok_or(Stop::Unknown)?;
+    // `x = 2k, k ∈ ℤ`: the parameter's own name says nothing.
+    let condition = match &condition.kind {
+        Kind::List(items) => match items.split_last() {
+            Some((last, rest)) if integer_of(last).is_some() => {
+                let kind = match rest {
+                    [only] => only.kind.clone(),
+                    rest => Kind::List(rest.to_vec()),
+                };
+                let from = integer_of(last).unwrap_or_default();
+                Node::new(kind, condition.span.clone()).renamed(from, "any integer", budget)?
+            }
+            _ => condition.clone(),
+        },
+        _ => condition.clone(),
+    };
+    let value = evaluate(&condition, budget)?;
+    Ok(Value::Builder(name, Box::new(value)))
+}
+
+pub(super) fn real_builder(
+    left: &Node,
+    condition: &Node,
+    budget: &mut Budget,
+) -> Result<Value, Stop> {
+    let name = match &left.kind {
+        Kind::Symbol(name) => name.clone(),
+        // `\{x \in \mathbb{R} \mid … \}`.
+        Kind::Chain(sides, relations) => match (sides.as_slice(), relations.as_slice()) {
+            ([variable, domain], [Relation::In]) => match (&variable.kind, &domain.kind) {
+                (Kind::Symbol(name), Kind::Symbol(domain)) if reals_named(domain).is_some() => {
+                    name.clone()
+                }
+                _ => return Err(Stop::Unknown),
+            },
+            _ => return Err(Stop::Unknown),
+        },
+        _ => return Err(Stop::Unknown),
+    };
+    match evaluate(condition, budget)? {
+        Value::Inequalities(constraints) => match solve(&constraints, budget)? {
+            Some((reals, variable)) if variable == name => Ok(Value::Reals(reals, None)),
+            _ => Err(Stop::Unknown),
+        },
+        Value::Reals(reals, Some(variable)) if variable == name => Ok(Value::Reals(reals, None)),
+        Value::Equation(equation) if equation.name.as_deref() == Some(name.as_str()) => {
+            if equation.negated {
+                return complement(*equation.value);
+            }
+            Ok(Value::Set(vec![*equation.value]))
+        }
+        _ => Err(Stop::Unknown),
+    }
+}
+
+/// The name in `k ∈ ℤ`.
+pub(super) fn integer_of(node: &Node) -> Option<&str> {
+    let Kind::Chain(sides, relations) = &node.kind else {
+        return None;
+    };
+    match (sides.as_slice(), relations.as_slice()) {
+        ([name, domain], [Relation::In]) => match (&name.kind, &domain.kind) {
+            (Kind::Symbol(name), Kind::Symbol(domain)) if domain == "mathbb Z" => Some(name),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The end of an interval; infinite ends must lie on their own side.
+pub(super) fn end(node: &Node, low: bool, budget: &mut Budget) -> Result<Option<Fraction>, Stop> {
+    match &node.kind {
+        Kind::Infinity if !low => Ok(None),
+        Kind::Neg(inner) if low && matches!(inner.kind, Kind::Infinity) => Ok(None),
+        _ => Ok(Some(scalar(node, None, budget)?)),
+    }
+}
+
+pub(super) fn bracket(
+    open: char,
+    close: char,
+    nodes: &[Node],
+    budget: &mut Budget,
+) -> Result<Value, Stop> {
+    if nodes.len() == 2 && (open != '⟨') {
+        let is_infinite = |node: &Node| match &node.kind {
+            Kind::Infinity => true,
+            Kind::Neg(inner) => matches!(inner.kind, Kind::Infinity),
+            _ => false,
+        };
+        let mixed = (open == '(') != (close == ')');
+        if mixed || nodes.iter().any(is_infinite) {
+            let low = end(&nodes[0], true, budget)?;
+            let high = end(&nodes[1], false, budget)?;
+            if let (Some(low), Some(high)) = (&low, &high)
+                && !in_order(low, high, budget)?
+            {
+                return Err(Stop::Unknown);
+            }
+            let piece = Piece {
+                low_closed: open == '[' && low.is_some(),
+                high_closed: close == ']' && high.is_some(),
+                low,
+                high,
+            };
+            return Ok(Value::Reals(
+                Reals {
+                    pieces: vec![piece],
+                },
+                None,
+            ));
+        }
+    }
+    let values = items(nodes, budget)?;
+    match (open, close) {
+        // `[x=1, y=2]`: names tell the values apart, the brackets only hold them.
+        ('[', ']') if values.len() > 1 && values.iter().all(is_named) => Ok(Value::List(values)),
+        ('[', ']') => Ok(Value::Square(values)),
+        ('(', ')') | ('⟨', '⟩') => Ok(Value::Tuple(values)),
+        _ => Err(Stop::Unknown),
+    }
+}
