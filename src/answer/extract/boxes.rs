@@ -71,7 +71,9 @@ pub(super) fn last(text: &str) -> Boxes<'_> {
             None => Boxes::None,
         };
     };
-    if unclosed.is_some_and(|start| start >= last.end || holds(&text[start..last.start])) {
+    // (One that starts inside of the last complete box is part of its content.)
+    let holds_last = |start: usize| text.get(start..last.start).is_some_and(holds);
+    if unclosed.is_some_and(|start| start >= last.end || holds_last(start)) {
         return Boxes::CutOff;
     }
     if last.content.is_empty() {
