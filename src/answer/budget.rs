@@ -11,7 +11,7 @@ pub(super) const MAX_DEPTH: u32 = 80;
 pub(super) const MAX_BITS: usize = 40_000;
 
 /// Steps of one comparison. A step is about one token, tree node or product of two terms.
-pub(super) const MAX_STEPS: u32 = 60_000;
+pub(super) const MAX_STEPS: u32 = 40_000;
 
 /// Why a computation ended without a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
