@@ -2,6 +2,7 @@
 //! is unequal unless the texts match token by token.
 
 mod compare;
+mod joints;
 mod text;
 
 use std::borrow::Cow;
@@ -69,6 +70,9 @@ impl Read {
                 None => evaluate(&read.tokens, budget),
             },
         };
+        if joints::lost(&read.tokens, &read.value) {
+            read.value = Err(Stop::Unknown);
+        }
         read
     }
 

@@ -367,9 +367,13 @@ pub(super) fn bracket(
             {
                 return Err(Stop::Unknown);
             }
+            // No interval holds infinity.
+            if open == '[' && low.is_none() || close == ']' && high.is_none() {
+                return Err(Stop::Unknown);
+            }
             let piece = Piece {
-                low_closed: open == '[' && low.is_some(),
-                high_closed: close == ']' && high.is_some(),
+                low_closed: open == '[',
+                high_closed: close == ']',
                 low,
                 high,
             };

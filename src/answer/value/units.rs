@@ -285,6 +285,47 @@ const TELLING: &[&str] = &[
     "half",
     "third",
     "quarter",
+    "halves",
+    "thirds",
+    "quarters",
+    "fourths",
+    "fifths",
+    "sixths",
+    "eighths",
+    "tenths",
+    "hundredths",
+    "thousandths",
+    "doubled",
+    "tripled",
+    "twice",
+    "thrice",
+    "gross",
+    "lakh",
+    "crore",
+    "ppm",
+    "above",
+    "below",
+    "under",
+    "loss",
+    "deficit",
+    "debt",
+    "too",
+    "is",
+    "are",
+    "false",
+    "invalid",
+    "wrong",
+    "incorrect",
+    "rejected",
+    "extraneous",
+    "impossible",
+    "inverse",
+    "imaginary",
+    "complex",
+    "north",
+    "south",
+    "east",
+    "west",
     "plus",
     "minus",
     "times",
@@ -360,17 +401,17 @@ impl Unit {
                 "square" | "sq" => next_power = 2,
                 "cubic" | "cu" => next_power = 3,
                 "squared" | "cubed" => {
-                    if let Some((word, times)) = last.take() {
-                        let more = times * if folded == "squared" { 1 } else { 2 };
-                        match known(&word) {
-                            Some((base, scale)) => {
-                                unit.scaled(&scale, more);
-                                for (name, times) in base {
-                                    unit.times(name, more * times);
-                                }
+                    // Without a unit in front it is the number's power.
+                    let (word, times) = last.take()?;
+                    let more = times * if folded == "squared" { 1 } else { 2 };
+                    match known(&word) {
+                        Some((base, scale)) => {
+                            unit.scaled(&scale, more);
+                            for (name, times) in base {
+                                unit.times(name, more * times);
                             }
-                            None => unit.times(&fold(&word), more),
                         }
+                        None => unit.times(&fold(&word), more),
                     }
                 }
                 // `degrees Celsius` is one unit with °C.

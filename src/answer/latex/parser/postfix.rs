@@ -65,8 +65,19 @@ impl Parser<'_, '_> {
             }
             Some(Tok::Symbol('_')) => self.indexed(left),
             Some(Tok::Symbol('!')) => {
-                self.at += 1;
-                Ok(Node::new(Kind::Factorial(Box::new(left)), span))
+                let mut node = left;
+                let mut times = 0;
+                while self.eat('!') {
+                    self.budget.spend(1)?;
+                    times += 1;
+                    node = Node::new(Kind::Factorial(Box::new(node)), span.clone());
+                }
+                // `n!!` is no factorial of a factorial; and as many signs are no number's.
+                match times {
+                    2 => Err(Stop::Unknown),
+                    1..=8 => Ok(node),
+                    _ => Err(Stop::Limit),
+                }
             }
             Some(Tok::Symbol('\'')) => {
                 let mut primes = 0;
