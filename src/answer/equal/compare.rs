@@ -80,9 +80,9 @@ impl<'a> Comparison<'a> {
 
     fn dispatch(&mut self, left: &Value, right: &Value) -> Result<(bool, &'static str), Stop> {
         use Value::{
-            Based, Cases, Clock, Congruence, Date, Degrees, Equation as Eq, Family, Inequalities,
-            Infinite, List, Matrix, Percent, Quantity, Ratio, Reals, Scalar as Sc, Set, Square,
-            Statement, Text, Tuple,
+            Based, Cases, Clock, Congruence, Date, Degrees, Either, Equation as Eq, Family,
+            Inequalities, Infinite, List, Matrix, Percent, Quantity, Ratio, Reals, Scalar as Sc,
+            Set, Square, Statement, Text, Tuple,
         };
         Ok(match (left, right) {
             // A whole answer that is a set of one thing is that thing, as a set of several is a
@@ -224,8 +224,15 @@ impl<'a> Comparison<'a> {
             }
             (Tuple(a), Tuple(b)) => (self.in_order(a, b)?, "tuple"),
             (Square(a), Square(b)) => (self.in_order(a, b)?, "interval"),
-            (List(a), List(b)) => (self.lists(a, b)?, "list"),
-            (Set(a), Set(b)) => (self.sets(a, b)?, "set"),
+            (List(a), List(b)) | (Either(a), Either(b)) => (self.lists(a, b)?, "list"),
+            // Braces do not say how the statements in them belong together.
+            (Set(a), Set(b)) | (Set(a), Either(b)) | (Either(a), Set(b)) => {
+                (self.sets(a, b)?, "set")
+            }
+            // `x = 2, y = 1` tells more than the set of the numbers.
+            (Set(a), List(b)) | (List(b), Set(a)) if b.len() > 1 && distinct_names(b) => {
+                (distinct_names(a) && self.sets(a, b)?, "set")
+            }
             (Set(a), List(b)) | (List(b), Set(a)) => (self.sets(a, &stripped(b))?, "set"),
             (List(a), Tuple(b)) | (Tuple(b), List(a)) if distinct_names(a) => {
                 (self.in_order(&stripped(a), b)?, "tuple")

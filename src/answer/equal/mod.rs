@@ -70,7 +70,7 @@ impl Read {
                 None => evaluate(&read.tokens, budget),
             },
         };
-        if joints::lost(&read.tokens, &read.value) {
+        if joints::contradict(&read.tokens, &read.value) {
             read.value = Err(Stop::Unknown);
         }
         read

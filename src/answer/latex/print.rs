@@ -156,6 +156,7 @@ impl Printer<'_> {
                 self.between("\\pmod{", modulus, "}")?;
             }
             Kind::List(items) => self.joined(items, ", ")?,
+            Kind::Or(parts) => self.joined(parts, " \\text{ or } ")?,
             Kind::Rows(items) => self.joined(items, "; ")?,
             Kind::Group(inner) => self.between("(", inner, ")")?,
             Kind::Bracket(open, close, items) => {
@@ -298,6 +299,8 @@ impl Printer<'_> {
                 self.between("\\binom{", top, "}{")?;
                 return self.between("", bottom, "}");
             }
+            ("cross", items) => return self.joined(items, " \\times "),
+            ("circ", items) => return self.joined(items, " \\circ "),
             ("wedge", items) => return self.joined(items, " \\wedge "),
             ("vee", items) => return self.joined(items, " \\vee "),
             ("norm", [inner]) => return self.between("\\Vert ", inner, "\\Vert "),

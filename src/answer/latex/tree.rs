@@ -106,6 +106,8 @@ pub(crate) enum Kind {
     Congruence(Box<Node>, Box<Node>, Box<Node>),
     /// Items between commas, `and`, `or`.
     List(Vec<Node>),
+    /// Statements of which one holds; one that is a list holds as a whole.
+    Or(Vec<Node>),
     /// Items between semicolons.
     Rows(Vec<Node>),
     /// One item in round or square brackets.
@@ -200,6 +202,7 @@ impl Node {
             | Kind::Call(_, items)
             | Kind::Chain(items, _)
             | Kind::List(items)
+            | Kind::Or(items)
             | Kind::Rows(items)
             | Kind::Bracket(_, _, items)
             | Kind::Set(items)

@@ -15,7 +15,7 @@ pub(super) fn canonical(command: &str) -> &str {
         "approx" | "simeq" | "approxeq" | "thickapprox" => "approx",
         "ldots" | "cdots" | "dots" | "dotsc" | "dotsb" | "dotsm" | "dotso" => "ldots",
         "varnothing" | "emptyset" => "emptyset",
-        "cdot" | "times" | "ast" | "bullet" => "cdot",
+        "cdot" | "ast" | "bullet" => "cdot",
         "div" => "div",
         "mid" | "vert" | "lvert" | "rvert" => "|",
         "lVert" | "rVert" | "Vert" | "|" => "Vert",

@@ -59,6 +59,8 @@ enum Place {
     Far,
     Seldom,
     Whole,
+    /// Of the size of a power of ten.
+    Scaled(usize),
 }
 
 /// What is asked of two values at a point.
@@ -82,6 +84,9 @@ pub(crate) fn compare(
     }
     let mut constants = Constants::default();
     let unknowns = Unknowns::of(&[left, right]);
+    if unknowns.any_varies() {
+        return Ok(Numeric::Undecided);
+    }
     let mut at = |point: &[RBig], asked: Asked, budget: &mut Budget| {
         let mut evaluate = |bits: usize, budget: &mut Budget| {
             let mut evaluator = Evaluator::new(bits, &unknowns, point, &mut constants, budget);
@@ -116,7 +121,7 @@ fn over_points(
     at: At<'_>,
     budget: &mut Budget,
 ) -> Result<Numeric, Stop> {
-    use points::{FAR, GENERAL, SELDOM, WHOLE};
+    use points::{FAR, GENERAL, SCALED, SELDOM, WHOLE};
     let dimensions = unknowns.len();
     let mut agreed = 0;
     let mut undecided = 0;
@@ -126,19 +131,24 @@ fn over_points(
     let far = (0..far).map(|index| (Place::Far, index));
     let seldom = (0..SELDOM).map(|index| (Place::Seldom, index));
     let whole = (0..WHOLE).map(|index| (Place::Whole, index));
+    let scales = if dimensions > 1 { pieces.scales() } else { &[] };
+    let scaled = scales
+        .iter()
+        .flat_map(|&power| (0..SCALED).map(move |index| (Place::Scaled(power), index)));
     let mut only_whole = true;
-    for (place, index) in general.chain(far).chain(seldom).chain(whole) {
+    for (place, index) in general.chain(far).chain(seldom).chain(scaled).chain(whole) {
         budget.spend(1)?;
         let enough = agreed >= POINTS;
         let point = match place {
             Place::General if enough && !pieces.any => continue,
             Place::Seldom if enough => continue,
-            // What has values at whole numbers only is asked at all of them.
-            Place::Whole if enough && !only_whole => break,
+            // What jumps, or has values at whole numbers only, is asked at all of them.
+            Place::Whole if enough && !only_whole && !pieces.jumps => break,
             Place::General => points::general(index, dimensions),
             Place::Far => points::far(index, dimensions),
             Place::Seldom => points::seldom(index, dimensions),
             Place::Whole => points::whole(index, dimensions),
+            Place::Scaled(power) => points::scaled(index, dimensions, power),
         };
         let asked = if enough { Asked::Glance } else { Asked::Proof };
         match at(&point, asked, budget)? {
@@ -152,7 +162,12 @@ fn over_points(
             Found::Undefined => {}
             // Not much can be computed far out.
             Found::Undecided => {
-                undecided += usize::from(place != Place::Far);
+                let counts = match place {
+                    Place::Far | Place::Scaled(_) => false,
+                    Place::Whole => !enough,
+                    Place::General | Place::Seldom => true,
+                };
+                undecided += usize::from(counts);
                 if undecided > MAX_UNDECIDED {
                     return Ok(Numeric::Undecided);
                 }
@@ -162,7 +177,7 @@ fn over_points(
     if agreed < POINTS {
         return Ok(Numeric::Undecided);
     }
-    // Expressions with pieces: once in each that is known.
+    // Expressions with pieces: once in each that is known, and where they jump.
     let Some(samples) = pieces.samples() else {
         return Ok(Numeric::Undecided);
     };

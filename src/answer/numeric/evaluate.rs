@@ -21,7 +21,11 @@ const COUNTED_TERMS: usize = 8;
 
 /// Variables, and functions that nothing is known of, in order.
 #[derive(Debug, Default)]
-pub(super) struct Unknowns<'a>(Vec<&'a Atom>);
+pub(super) struct Unknowns<'a> {
+    atoms: Vec<&'a Atom>,
+    /// Whether one of the functions is of the index of a sum: of it nothing can be evaluated.
+    varies: bool,
+}
 
 impl<'a> Unknowns<'a> {
     /// Those of several expressions.
@@ -30,35 +34,40 @@ impl<'a> Unknowns<'a> {
         for expression in expressions {
             found.in_fraction(expression);
         }
-        found.0.sort();
-        found.0.dedup();
+        found.atoms.sort();
+        found.atoms.dedup();
         found
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.atoms.len()
     }
 
     /// The only one, where there is just one.
     pub(super) fn only(&self) -> Option<&'a Atom> {
-        match self.0.as_slice() {
+        match self.atoms.as_slice() {
             [atom] => Some(atom),
             _ => None,
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.atoms.is_empty()
     }
 
     /// Whether any is a function of which only the name is known: expressions that differ for
     /// independent values of it may still be the same.
     pub(super) fn any_function(&self) -> bool {
-        self.0.iter().any(|atom| matches!(atom, Atom::Call(..)))
+        self.atoms.iter().any(|atom| matches!(atom, Atom::Call(..)))
+    }
+
+    /// Whether a function of which only the name is known is one of the index of a sum.
+    pub(super) fn any_varies(&self) -> bool {
+        self.varies
     }
 
     fn position(&self, atom: &Atom) -> Option<usize> {
-        self.0.binary_search(&atom).ok()
+        self.atoms.binary_search(&atom).ok()
     }
 
     fn in_fraction(&mut self, value: &'a Fraction) {
@@ -76,8 +85,8 @@ impl<'a> Unknowns<'a> {
 
     fn in_atom(&mut self, atom: &'a Atom) {
         match atom {
-            Atom::Symbol(name) if name == "π" => {}
-            Atom::Symbol(_) => self.0.push(atom),
+            Atom::Symbol(name) if name == "π" || is_bound(name) => {}
+            Atom::Symbol(_) => self.atoms.push(atom),
             Atom::Integer(_) | Atom::Imaginary => {}
             Atom::Power(base, exponent) => {
                 if let Base::Atom(base) = &**base {
@@ -92,11 +101,35 @@ impl<'a> Unknowns<'a> {
                     self.in_fraction(argument);
                 }
             }
-            Atom::Call(..) => self.0.push(atom),
+            Atom::Call(_, arguments) => {
+                self.varies |= arguments.iter().any(holds_index);
+                self.atoms.push(atom);
+            }
             Atom::Sum(inner) => self.in_poly(inner),
         }
     }
 }
+
+/// How the index of a sum or product begins; the number behind it says how many sums are around.
+const BOUND: &str = "bound ";
+
+/// Whether a name stands for the index of a sum or product.
+fn is_bound(name: &str) -> bool {
+    name.starts_with(BOUND)
+}
+
+/// Whether an expression holds such an index.
+fn holds_index(value: &Fraction) -> bool {
+    let mut names = std::collections::BTreeSet::new();
+    value.symbols(&mut names);
+    names.iter().any(|name| is_bound(name))
+}
+
+/// Most terms of a sum or product at one point.
+const MAX_TERMS: i64 = 64;
+
+/// Largest power that is worked out exactly.
+const MAX_EXACT_POWER: i64 = 16;
 
 /// Functions that can be evaluated, by name and number of arguments.
 fn is_known(name: &str, arguments: usize) -> bool {
@@ -126,6 +159,7 @@ fn is_known(name: &str, arguments: usize) -> bool {
         ),
         // Not `gcd` and `lcm`: what holds for a few whole numbers need not hold for the next.
         2 => matches!(name, "^" | "binom" | "mod" | "max" | "min"),
+        3 if matches!(name, "sum" | "prod") => true,
         _ => matches!(name, "max" | "min"),
     }
 }
@@ -190,6 +224,8 @@ pub(super) struct Evaluator<'a, 'b> {
     seen: Vec<Seen<'a>>,
     /// Angles with their cosines and sines, which come together.
     angles: Vec<(&'a Fraction, Complex, Complex)>,
+    /// What the indices of sums and products stand for now, from the outermost in.
+    indices: Vec<RBig>,
 }
 
 type Evaluated = Result<Complex, Fail>;
@@ -218,6 +254,7 @@ impl<'a, 'b> Evaluator<'a, 'b> {
             touched: false,
             seen: Vec::new(),
             angles: Vec::new(),
+            indices: Vec::new(),
         }
     }
 
@@ -340,12 +377,91 @@ impl<'a, 'b> Evaluator<'a, 'b> {
 
     fn unknown(&mut self, atom: &Atom) -> Evaluated {
         self.touched = true;
-        let value = self
-            .unknowns
-            .position(atom)
-            .and_then(|index| self.point.get(index))
-            .ok_or(Fail::Unknown)?;
+        let value = self.coordinate(atom).ok_or(Fail::Unknown)?;
         Ok(Ball::rational(value, self.bits)?.into())
+    }
+
+    /// What a variable or an index stands for.
+    fn coordinate(&self, atom: &Atom) -> Option<&RBig> {
+        if let Atom::Symbol(name) = atom
+            && let Some(index) = name.strip_prefix(BOUND)
+        {
+            return self.indices.get(index.parse::<usize>().ok()?);
+        }
+        self.point.get(self.unknowns.position(atom)?)
+    }
+
+    /// The value of a quotient of polynomials in variables, exactly.
+    fn exact(&mut self, value: &Fraction) -> Result<Option<RBig>, Fail> {
+        let (top, bottom) = (
+            self.exact_poly(&value.numerator)?,
+            self.exact_poly(&value.denominator)?,
+        );
+        Ok(match (top, bottom) {
+            (Some(top), Some(bottom)) if !bottom.is_zero() => Some(top / bottom),
+            _ => None,
+        })
+    }
+
+    fn exact_poly(&mut self, value: &Poly) -> Result<Option<RBig>, Fail> {
+        let mut sum = RBig::ZERO;
+        for (monomial, coefficient) in &value.0 {
+            let mut term = coefficient.clone();
+            for (atom, exponent) in monomial {
+                let power = i64::try_from(exponent.numerator());
+                let power = power.ok().filter(|n| (0..=MAX_EXACT_POWER).contains(n));
+                let (Some(power), true, Some(base)) =
+                    (power, exponent.is_int(), self.coordinate(atom))
+                else {
+                    return Ok(None);
+                };
+                let base = base.clone();
+                for _ in 0..power {
+                    self.budget.spend(1 + length(&term) / 1024)?;
+                    term *= &base;
+                }
+                self.touched = true;
+            }
+            self.budget
+                .spend(1 + (length(&sum) + length(&term)) / 1024)?;
+            sum += term;
+        }
+        Ok(Some(sum))
+    }
+
+    /// A sum or product of so many terms as its ends, which are whole numbers, say.
+    fn series(&mut self, is_sum: bool, [body, from, to]: [&'a Fraction; 3]) -> Evaluated {
+        let whole = |value: Option<RBig>| {
+            let value = value.filter(RBig::is_int).ok_or(Fail::Undefined)?;
+            i64::try_from(value.numerator()).map_err(|_| Fail::Unknown)
+        };
+        let from = whole(self.exact(from)?)?;
+        let to = whole(self.exact(to)?)?;
+        let count = to.saturating_sub(from).saturating_add(1);
+        if count < 0 {
+            return Err(Fail::Undefined);
+        }
+        if count > MAX_TERMS {
+            return Err(Fail::Unknown);
+        }
+        let mut total = Complex::whole(i64::from(!is_sum));
+        for k in from..=to {
+            // Parts with the index in them are others each time.
+            let seen = std::mem::take(&mut self.seen);
+            let angles = std::mem::take(&mut self.angles);
+            self.indices.push(RBig::from(k));
+            let term = self.fraction(body);
+            self.indices.pop();
+            (self.seen, self.angles) = (seen, angles);
+            let term = term?;
+            self.pay_little()?;
+            total = if is_sum {
+                total.add(&term, self.bits)?
+            } else {
+                total.multiply(&term, self.bits)?
+            };
+        }
+        Ok(total)
     }
 
     fn compound(&mut self, atom: &'a Atom) -> Evaluated {
@@ -387,6 +503,20 @@ impl<'a, 'b> Evaluator<'a, 'b> {
                 }
             }
             Atom::Call(name, arguments) if is_known(name, arguments.len()) => {
+                if let ("sum" | "prod", [body, from, to]) = (name.as_str(), arguments.as_slice()) {
+                    return self.series(name == "sum", [body, from, to]);
+                }
+                // What is rounded is worked out exactly where it can be: near a whole number no
+                // precision tells which side it is on.
+                if let ("floor" | "ceil", [argument]) = (name.as_str(), arguments.as_slice())
+                    && let Some(value) = self.exact(argument)?
+                {
+                    let whole = match name.as_str() {
+                        "floor" => value.floor(),
+                        _ => value.ceil(),
+                    };
+                    return Ok(Ball::rational(&RBig::from(whole), self.bits)?.into());
+                }
                 let (values, fixed) = self.apart(|this| {
                     let values = arguments.iter().map(|argument| this.fraction(argument));
                     values.collect::<Result<Vec<_>, _>>()

@@ -1,5 +1,6 @@
 //! Functions that jump or bend, and where: expressions with them may agree here and differ there.
 
+use dashu_base::{Abs, BitTest};
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
@@ -8,13 +9,29 @@ use crate::answer::value::{Atom, Base, Fraction, Poly};
 /// Most places that are looked between.
 const MAX_BREAKS: usize = 40;
 
-/// What is known of the places where expressions bend.
+/// Whole numbers on either side of zero at which a rounded argument is looked at.
+const NEAR: i64 = 3;
+
+/// Powers of ten from which a constant lies further out than points do anyway.
+const FAR_OUT: usize = 4;
+
+/// Most such powers that are looked at.
+const MAX_SCALES: usize = 4;
+
+/// What is known of the places where expressions bend and jump.
 #[derive(Debug, Default)]
 pub(super) struct Pieces {
     /// Whether there are any.
     pub(super) any: bool,
-    /// Those that are known, for a single variable.
+    /// Whether there are any that values jump at: at the place itself they may differ, though they
+    /// agree on both sides.
+    pub(super) jumps: bool,
+    /// Places that are known, for a single variable.
     breaks: Vec<RBig>,
+    /// Places of jumps, for a single variable.
+    steps: Vec<RBig>,
+    /// Powers of ten that are as large as constants beside variables in what bends.
+    scales: Vec<usize>,
 }
 
 impl Pieces {
@@ -26,21 +43,32 @@ impl Pieces {
         }
         pieces.breaks.sort();
         pieces.breaks.dedup();
+        pieces.steps.sort();
+        pieces.steps.dedup();
+        pieces.scales.sort_unstable();
+        pieces.scales.dedup();
+        pieces.scales.truncate(MAX_SCALES);
         pieces
     }
 
-    /// A point in each piece between known places, and outside of all; `None` where they are too
-    /// many.
+    /// Powers of ten in whose sizes several variables are to be looked at.
+    pub(super) fn scales(&self) -> &[usize] {
+        &self.scales
+    }
+
+    /// A point in each piece between known places, and outside of all, and the places of jumps;
+    /// `None` where they are too many.
     pub(super) fn samples(&self) -> Option<Vec<RBig>> {
         let breaks = &self.breaks;
-        if breaks.len() > MAX_BREAKS {
+        if breaks.len() > MAX_BREAKS || self.steps.len() > MAX_BREAKS {
             return None;
         }
+        let mut samples = self.steps.clone();
         let (Some(first), Some(last)) = (breaks.first(), breaks.last()) else {
-            return Some(Vec::new());
+            return Some(samples);
         };
         let part = RBig::from_parts(IBig::from(3), UBig::from(7u8));
-        let mut samples = vec![first - &part, last + &part];
+        samples.extend([first - &part, last + &part]);
         for pair in breaks.windows(2) {
             samples.push(&pair[0] + (&pair[1] - &pair[0]) * &part);
         }
@@ -77,17 +105,25 @@ impl Pieces {
                 match (name.as_str(), arguments.as_slice()) {
                     ("abs", [argument]) => {
                         self.any = true;
+                        self.scale(argument);
                         self.zero(linear(argument, variable));
                     }
                     ("max" | "min", _) => {
                         self.any = true;
                         for (index, a) in arguments.iter().enumerate() {
+                            self.scale(a);
                             for b in &arguments[index + 1..] {
                                 self.crossing(linear(a, variable), linear(b, variable));
                             }
                         }
                     }
-                    ("floor" | "ceil" | "mod", _) => self.any = true,
+                    ("floor" | "ceil" | "mod", _) => {
+                        self.any = true;
+                        self.jumps = true;
+                        if let [argument] = arguments.as_slice() {
+                            self.whole(linear(argument, variable));
+                        }
+                    }
                     _ => {}
                 }
             }
@@ -100,6 +136,46 @@ impl Pieces {
             && !slope.is_zero()
         {
             self.breaks.push(-rest / slope);
+        }
+    }
+
+    /// Where `slope·x + rest` is a whole number near zero.
+    fn whole(&mut self, line: Option<(RBig, RBig)>) {
+        if let Some((slope, rest)) = line
+            && !slope.is_zero()
+        {
+            let at = |k: i64| (RBig::from(k) - &rest) / &slope;
+            self.steps.extend((-NEAR..=NEAR).map(at));
+        }
+    }
+
+    /// Notes how far out a sum of variables and a constant bends.
+    fn scale(&mut self, value: &Fraction) {
+        let Some(denominator) = value.denominator.as_constant() else {
+            return;
+        };
+        let (mut constant, mut slope) = (RBig::ZERO, RBig::ZERO);
+        for (monomial, coefficient) in &value.numerator.0 {
+            let size = (coefficient / &denominator).abs();
+            if monomial.is_empty() {
+                constant = size;
+            } else if slope.is_zero() || size < slope {
+                slope = size;
+            }
+        }
+        let place = if slope.is_zero() {
+            constant
+        } else {
+            constant / slope
+        };
+        // Decimal digits of the whole part, by 30103 bits for 100000 digits.
+        let bits = place
+            .numerator()
+            .bit_len()
+            .saturating_sub(place.denominator().bit_len());
+        let digits = bits.saturating_mul(30_103) / 100_000;
+        if digits >= FAR_OUT {
+            self.scales.push(digits);
         }
     }
 

@@ -52,7 +52,10 @@ const WINDOWS: [(i64, i64, bool); 12] = [
 pub(super) const SELDOM: usize = WINDOWS.len() * 8;
 
 /// Points of whole numbers.
-pub(super) const WHOLE: usize = 20;
+pub(super) const WHOLE: usize = 36;
+
+/// Points of a size that expressions themselves tell of.
+pub(super) const SCALED: usize = 16;
 
 /// Points far out.
 pub(super) const FAR: usize = 2 * SIZES.len();
@@ -89,8 +92,12 @@ fn units(thousandths: i64, denominator: u32) -> i64 {
     thousandths * i64::from(denominator) / 1_000
 }
 
-/// The coordinates of a point of whole numbers: positive ones in the first half.
+/// The coordinates of a point of whole numbers: positive ones in the first half. A single variable
+/// goes through the first of them in turn.
 pub(super) fn whole(index: usize, dimensions: usize) -> Vec<RBig> {
+    if dimensions == 1 && index < WHOLE / 2 {
+        return vec![RBig::from(IBig::from(index + 1))];
+    }
     let coordinate = |dimension: usize| {
         let random = random(1_000 + index, dimension);
         let size = 1 + (random >> 8) % if index % 4 == 3 { 60 } else { 12 };
@@ -122,6 +129,25 @@ pub(super) fn far(index: usize, dimensions: usize) -> Vec<RBig> {
             value * power
         };
         if negative { -value } else { value }
+    };
+    (0..dimensions).map(coordinate).collect()
+}
+
+/// The coordinates of a point of the size of a power of ten, each of them or a small one, of either
+/// sign.
+pub(super) fn scaled(index: usize, dimensions: usize, power: usize) -> Vec<RBig> {
+    let size = RBig::from(UBig::from(10u8).pow(power));
+    let coordinate = |dimension: usize| {
+        let random = random(3_000 + index, dimension);
+        let denominator = DENOMINATORS[index % DENOMINATORS.len()];
+        let part = 1 + (random >> 8) as i64 % (20 * i64::from(denominator));
+        let value = RBig::from_parts(IBig::from(part), UBig::from(denominator));
+        let value = if random & 6 == 0 {
+            value
+        } else {
+            value * &size
+        };
+        if random & 1 == 1 { -value } else { value }
     };
     (0..dimensions).map(coordinate).collect()
 }

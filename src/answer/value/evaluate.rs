@@ -1,5 +1,6 @@
 //! From a syntax tree to the value of a whole answer.
 
+use super::conditions::{all_of, one_of};
 use super::fraction::Fraction;
 use super::matrix::matrix;
 use super::number;
@@ -10,7 +11,7 @@ use super::quantities::{
 use super::reals::Reals;
 use super::relation::{chain, clock};
 use super::scalar::scalar;
-use super::sets::{as_reals, bracket, builder, conditions, family, set_in_words, set_operation};
+use super::sets::{as_reals, bracket, builder, family, set_in_words, set_operation};
 use super::signs::alternatives;
 use super::units::Unit;
 use super::{Equation, Scalar, Value};
@@ -92,11 +93,8 @@ pub(super) fn items(nodes: &[Node], budget: &mut Budget) -> Result<Vec<Value>, S
 
 pub(super) fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
     match &node.kind {
-        Kind::Group(inner) => match &inner.kind {
-            // Brackets around a list were read as a tuple; around anything else they group.
-            Kind::Text(_) => evaluate(inner, budget),
-            _ => evaluate(inner, budget),
-        },
+        // Brackets around a list were read as a tuple; around anything else they group.
+        Kind::Group(inner) => evaluate(inner, budget),
         Kind::Number(literal) => Ok(Value::Scalar(Scalar {
             value: Fraction::rational(number::literal(literal, budget)?),
             decimal: decimal(literal),
@@ -145,6 +143,7 @@ pub(super) fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
             Ok(Value::Reals(reals_named(name).unwrap_or_default(), None))
         }
         Kind::List(nodes) => list(nodes, budget),
+        Kind::Or(parts) => one_of(parts, budget),
         Kind::Rows(rows) => {
             let are_lists = rows.iter().all(|row| matches!(row.kind, Kind::List(_)));
             if !are_lists {
@@ -333,7 +332,7 @@ fn list(nodes: &[Node], budget: &mut Budget) -> Result<Value, Stop> {
     if let Some(sum) = compound(&flat, budget)?.filter(|_| flat.len() > 1) {
         return Ok(sum);
     }
-    if let Some(value) = conditions(&flat, budget)? {
+    if let Some(value) = all_of(&flat, budget)? {
         return Ok(value);
     }
     // Dots among the items: the order tells what they stand for.

@@ -402,6 +402,14 @@ pub(crate) fn apply(
                     return Ok(Fraction::rational(RBig::from(value)));
                 }
             }
+            // a × b = -(b × a).
+            "cross" => {
+                return Ok(match a.cmp(b) {
+                    std::cmp::Ordering::Less => call(name, arguments),
+                    std::cmp::Ordering::Equal => Fraction::whole(0),
+                    std::cmp::Ordering::Greater => call(name, vec![b.clone(), a.clone()]).negate(),
+                });
+            }
             "mod" => {
                 if let (Some(a), Some(m)) = (a.as_rational(), b.as_rational()) {
                     if m.is_zero() {

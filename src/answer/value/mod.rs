@@ -1,9 +1,11 @@
 //! What an answer means: exact numbers and expressions in normal form, and the structures that
 //! answers are made of. Knows the syntax tree; does not compare.
 
+mod application;
 mod calculus;
 mod calendar;
 mod circular;
+mod conditions;
 mod curves;
 mod evaluate;
 mod fraction;
@@ -60,6 +62,8 @@ pub(crate) enum Value {
     Based(String, u32),
     /// Items in any order, repeats counted.
     List(Vec<Value>),
+    /// Statements about several unknowns of which one holds.
+    Either(Vec<Value>),
     /// Items in order: round or angle brackets, or the entries of a column.
     Tuple(Vec<Value>),
     /// Items in square brackets: a list in order, or a closed interval.
@@ -124,6 +128,7 @@ impl Value {
             Value::Infinite(_) => "infinity",
             Value::Based(..) => "a number in a base",
             Value::List(_) => "a list",
+            Value::Either(_) => "statements of which one holds",
             Value::Tuple(_) => "a tuple",
             Value::Square(_) => "a bracketed list",
             Value::Set(_) => "a set",

@@ -357,6 +357,7 @@ fn matrix_label(node: &Node) -> Option<String> {
 /// `|AB|`, a quotient or ratio of such lengths.
 pub(super) fn label(node: &Node) -> Option<String> {
     match &node.kind {
+        Kind::Symbol(name) if name == "y'" => Some("dy/dx".to_owned()),
         Kind::Symbol(name) if !matches!(name.as_str(), "π" | "e" | "i") => Some(name.to_string()),
         Kind::Text(name) => Some(name.to_lowercase()),
         Kind::Call(name, arguments) => {

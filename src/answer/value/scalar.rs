@@ -2,6 +2,7 @@
 
 use dashu_ratio::RBig;
 
+use super::application::{Application, application};
 use super::calculus;
 use super::fraction::Fraction;
 use super::functions;
@@ -79,14 +80,7 @@ fn scalar_inner(node: &Node, bound: Bindings<'_>, budget: &mut Budget) -> Result
             }
             Ok(sum)
         }
-        Kind::Mul(factors) => {
-            let mut product = Fraction::whole(1);
-            for factor in factors {
-                let factor = scalar(factor, bound, budget)?;
-                product = product.multiply(&factor, budget)?;
-            }
-            Ok(product)
-        }
+        Kind::Mul(factors) => product(factors, bound, budget),
         Kind::Div(top, bottom) => {
             let (top, bottom) = (at(top)?, at(bottom)?);
             top.divide(&bottom, budget)
@@ -150,6 +144,7 @@ fn scalar_inner(node: &Node, bound: Bindings<'_>, budget: &mut Budget) -> Result
         | Kind::Chain(..)
         | Kind::Congruence(..)
         | Kind::List(_)
+        | Kind::Or(_)
         | Kind::Rows(_)
         | Kind::Bracket(..)
         | Kind::Set(_)
@@ -161,6 +156,77 @@ fn scalar_inner(node: &Node, bound: Bindings<'_>, budget: &mut Budget) -> Result
         | Kind::Ellipsis
         | Kind::ForAll(..)
         | Kind::Text(_) => Err(Stop::Unknown),
+    }
+}
+
+/// A product of factors side by side; a name in front of brackets may be a function, and matrices
+/// keep their order.
+fn product(factors: &[Node], bound: Bindings<'_>, budget: &mut Budget) -> Result<Fraction, Stop> {
+    let mut product = Fraction::whole(1);
+    let mut matrices = Vec::new();
+    let mut rest = factors;
+    while let [factor, others @ ..] = rest {
+        rest = others;
+        let applied = others.first().and_then(|next| application(factor, next));
+        let factor = match applied {
+            Some(applied) => {
+                rest = &others[1..];
+                let value = function(&applied, bound, budget)?;
+                product = product.multiply(&value, budget)?;
+                continue;
+            }
+            None => factor,
+        };
+        if vectors::matrix_names(factor, &mut matrices) {
+            budget.spend(matrices.len())?;
+            continue;
+        }
+        let factor = scalar(factor, bound, budget)?;
+        product = product.multiply(&factor, budget)?;
+    }
+    let mut ordered = Vec::with_capacity(matrices.len());
+    for matrix in matrices {
+        ordered.push(scalar(matrix, bound, budget)?);
+    }
+    if let [first, others @ ..] = ordered.as_slice() {
+        let factor = if others.iter().all(|other| other == first) {
+            let mut power = first.clone();
+            for other in others {
+                power = power.multiply(other, budget)?;
+            }
+            power
+        } else {
+            functions::call("matrix product", ordered)
+        };
+        product = product.multiply(&factor, budget)?;
+    }
+    Ok(product)
+}
+
+/// A function that is known by its name, of its arguments.
+fn function(
+    applied: &Application<'_>,
+    bound: Bindings<'_>,
+    budget: &mut Budget,
+) -> Result<Fraction, Stop> {
+    let mut arguments = Vec::with_capacity(applied.arguments.len());
+    for argument in applied.arguments {
+        arguments.push(scalar(argument, bound, budget)?);
+    }
+    let value = match (applied.name, arguments.as_slice()) {
+        // Γ(n) = (n-1)!.
+        ("Gamma", [x]) if x.as_small().is_some_and(|n| n > 0) => {
+            let before = x.subtract(&Fraction::whole(1), budget)?;
+            functions::apply("factorial", vec![before], budget)?
+        }
+        _ => functions::call(applied.name, arguments),
+    };
+    match applied.exponent {
+        Some(exponent) => {
+            let exponent = scalar(exponent, bound, budget)?;
+            value.power(&exponent, budget)
+        }
+        None => Ok(value),
     }
 }
 
@@ -207,6 +273,8 @@ fn symbol(name: &str, mut bound: Bindings<'_>) -> Fraction {
             Vec::new(),
         )),
         "i" => Fraction::atom(super::poly::Atom::Imaginary),
+        // The derivative of the unknown of a differential equation.
+        "y'" => Fraction::symbol("dy/dx"),
         // Unit vectors under any decoration.
         _ if vectors::axis_of_name(name).is_some() => {
             Fraction::symbol(vectors::axis_of_name(name).unwrap_or(name))

@@ -7,7 +7,12 @@ use crate::answer::latex::{Kind, Node};
 pub(super) fn alternatives(node: &Node, budget: &mut Budget) -> Result<Option<(Node, Node)>, Stop> {
     if matches!(
         node.kind,
-        Kind::List(_) | Kind::Rows(_) | Kind::Set(_) | Kind::Chain(..) | Kind::SetOp(..)
+        Kind::List(_)
+            | Kind::Or(_)
+            | Kind::Rows(_)
+            | Kind::Set(_)
+            | Kind::Chain(..)
+            | Kind::SetOp(..)
     ) || !holds_sign(node, budget)?
     {
         return Ok(None);

@@ -1,8 +1,10 @@
-//! Vectors written in unit vectors: `2\mathbf{i} + 3\mathbf{j}` as components.
+//! Vectors written in unit vectors: `2\mathbf{i} + 3\mathbf{j}` as components; names of matrices,
+//! whose order in a product matters.
 
 use super::fraction::Fraction;
 use super::poly::{Atom, Monomial, Poly};
 use crate::answer::budget::{Budget, Stop};
+use crate::answer::latex::{Kind, Node};
 
 /// The one name of each unit vector.
 const AXES: [&str; 3] = ["axis i", "axis j", "axis k"];
@@ -65,4 +67,38 @@ pub(crate) fn components(
         *sum = sum.add(&rest.divide(&denominator, budget)?, budget)?;
     }
     Ok(Some(sums))
+}
+
+/// Whether a factor is a matrix, or several: bold capital letters, their powers, and products of
+/// them in brackets. They are added to those found before, in order.
+pub(super) fn matrix_names<'a>(factor: &'a Node, found: &mut Vec<&'a Node>) -> bool {
+    let is_matrix = |node: &Node| match &node.kind {
+        Kind::Symbol(name) => {
+            let letter = ["mathbf ", "boldsymbol ", "bm ", "pmb "]
+                .iter()
+                .find_map(|decoration| name.strip_prefix(decoration));
+            letter.is_some_and(|letter| letter.starts_with(|c: char| c.is_ascii_uppercase()))
+        }
+        _ => false,
+    };
+    match &factor.kind {
+        Kind::Pow(base, _) if is_matrix(base) => {}
+        Kind::Group(inner) => {
+            let Kind::Mul(factors) = &inner.kind else {
+                return false;
+            };
+            let before = found.len();
+            for factor in factors {
+                if !matrix_names(factor, found) {
+                    found.truncate(before);
+                    return false;
+                }
+            }
+            return true;
+        }
+        _ if is_matrix(factor) => {}
+        _ => return false,
+    }
+    found.push(factor);
+    true
 }

@@ -5,13 +5,14 @@ mod bars;
 mod function;
 mod operand;
 mod postfix;
+mod vectors;
 mod whole;
 
 use smol_str::SmolStr;
 
 use super::lexer::{Tok, Token};
 use super::tree::{Kind, Node, Relation, Span};
-use super::words::relation;
+use super::words::{is_function, is_greek, relation};
 use crate::answer::budget::{Budget, Stop};
 
 /// Binding powers, from the loosest to the tightest.
@@ -264,7 +265,8 @@ impl<'t> Parser<'t, '_> {
                 "colon" if !self.builder => Infix::Ratio,
                 "cup" | "cap" | "setminus" => Infix::SetOp,
                 "pm" | "mp" => Infix::Sum,
-                "cdot" => Infix::Times,
+                "cdot" | "times" => Infix::Times,
+                "circ" if self.is_composition() => Infix::Compose,
                 "div" => Infix::Over,
                 "mod" => Infix::Modulo,
                 "over" => Infix::Stacked,
@@ -323,9 +325,14 @@ impl<'t> Parser<'t, '_> {
             Infix::Item => {
                 let mut items = vec![left];
                 let mut logical: Option<&str> = None;
+                // Where an item stands that one of several begins with.
+                let mut others = Vec::new();
                 while let Some(Infix::Item) = self.infix() {
                     // `, and` is one separator.
                     while let Some(Infix::Item) = self.infix() {
+                        if self.is_disjunction() && others.last() != Some(&items.len()) {
+                            others.push(items.len());
+                        }
                         if let Some(Tok::Command(name)) = self.peek() {
                             if logical.is_some_and(|before| before != name) {
                                 return Err(Stop::Unknown);
@@ -351,6 +358,10 @@ impl<'t> Parser<'t, '_> {
                     .all(|item| matches!(item.kind, Kind::Chain(..)));
                 if let Some(name) = logical.filter(|_| !statements) {
                     return Ok(collect(items, |items| Kind::Call(name.into(), items)));
+                }
+                others.retain(|&start| start < items.len());
+                if statements && !others.is_empty() {
+                    return Ok(disjunction(items, &others));
                 }
                 match (items.pop(), items.is_empty()) {
                     (Some(only), true) => Ok(only),
@@ -425,9 +436,22 @@ impl<'t> Parser<'t, '_> {
             }
             Infix::Sum => self.sum(left),
             Infix::Times => {
+                let is_cross = self.is_command("times");
                 self.at += 1;
                 let right = self.expression(power::PRODUCT + 1)?;
+                if is_cross && vectors::is_vector(last_factor(&left)) && vectors::is_vector(&right)
+                {
+                    return Ok(vectors::cross(left, right));
+                }
                 Ok(product(left, right))
+            }
+            Infix::Compose => {
+                let mut functions = vec![left];
+                while let Some(Infix::Compose) = self.infix() {
+                    self.at += 1;
+                    functions.push(self.expression(power::TIGHT)?);
+                }
+                Ok(collect(functions, |items| Kind::Call("circ".into(), items)))
             }
             Infix::Beside => {
                 // `25^\circ C`, all there is.
@@ -543,6 +567,31 @@ impl<'t> Parser<'t, '_> {
         }
     }
 
+    /// Whether a circle that stands next is between two names of functions: `f \circ g`.
+    fn is_composition(&self) -> bool {
+        let is_name = |token: Option<&Token>| match token.map(|token| &token.tok) {
+            Some(Tok::Letter(_)) => true,
+            Some(Tok::Command(name)) => is_function(name) || is_greek(name),
+            _ => false,
+        };
+        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
+        is_name(before) && is_name(self.tokens.get(self.at + 1))
+    }
+
+    /// Whether an `or` stands next.
+    fn is_disjunction(&self) -> bool {
+        match self.peek() {
+            Some(Tok::Word(word) | Tok::Text(word)) => {
+                let word = word.trim_matches(|c: char| c == ',' || c.is_whitespace());
+                ["or", "or also", "或"]
+                    .iter()
+                    .any(|or| word.eq_ignore_ascii_case(or))
+            }
+            Some(Tok::Command(name)) => name == "vee",
+            _ => false,
+        }
+    }
+
     /// Whether a list may end where the next token stands.
     fn ends_here(&self) -> bool {
         match self.peek() {
@@ -565,6 +614,7 @@ enum Infix {
     SetOp,
     Sum,
     Times,
+    Compose,
     Over,
     Modulo,
     Stacked,
@@ -583,6 +633,7 @@ impl Infix {
                 | Infix::Relation(_)
                 | Infix::Ratio
                 | Infix::Times
+                | Infix::Compose
                 | Infix::Beside
         )
     }
@@ -598,7 +649,7 @@ impl Infix {
             Infix::Sum => power::SUM,
             Infix::Modulo => power::MODULO,
             Infix::Times | Infix::Over | Infix::Beside | Infix::Unit => power::PRODUCT,
-            Infix::Postfix => power::TIGHT,
+            Infix::Postfix | Infix::Compose => power::TIGHT,
         }
     }
 }
@@ -619,6 +670,24 @@ fn collect(items: Vec<Node>, kind: impl FnOnce(Vec<Node>) -> Kind) -> Node {
     let start = items.first().map_or(0, |item| item.span.start);
     let end = items.last().map_or(start, |item| item.span.end);
     Node::new(kind(items), start..end)
+}
+
+/// Statements with an `or` before each of some.
+fn disjunction(mut items: Vec<Node>, starts: &[usize]) -> Node {
+    let mut parts = Vec::with_capacity(starts.len() + 1);
+    for &start in starts.iter().rev() {
+        parts.push(items.split_off(start));
+    }
+    parts.push(items);
+    parts.reverse();
+    let part = |mut items: Vec<Node>| match (items.pop(), items.is_empty()) {
+        (Some(only), true) => only,
+        (last, _) => {
+            items.extend(last);
+            collect(items, Kind::List)
+        }
+    };
+    collect(parts.into_iter().map(part).collect(), Kind::Or)
 }
 
 fn product(left: Node, right: Node) -> Node {

@@ -267,6 +267,8 @@ impl<'t> Parser<'t, '_> {
         } else {
             match inner.kind {
                 Kind::List(items) | Kind::Rows(items) => Kind::Set(items),
+                // `\{x = 1 or x = 2\}`: the braces hold the statements.
+                Kind::Or(parts) => Kind::Set(parts.into_iter().flat_map(listed).collect()),
                 kind => Kind::Set(vec![Node::new(kind, inner.span)]),
             }
         };
@@ -386,10 +388,12 @@ impl<'t> Parser<'t, '_> {
             }
             "approx" if self.at == 1 => self.expression(power::CHAIN),
             "therefore" | "because" => Err(Stop::Unknown),
-            "%" | "circ" | "}" | "rfloor" | "rceil" | "rangle" | "cup" | "cap" | "cdot" | "div"
-            | "le" | "ge" | "ne" | "approx" | "in" | "over" | "choose" | "pmod" | "mod"
-            | "overset" | "underset" | "underbrace" | "tag" | "hline" | "to" | "implies"
-            | "iff" | "forall" | "exists" | "wedge" | "vee" | "neg" | "not" => Err(Stop::Unknown),
+            "%" | "circ" | "}" | "rfloor" | "rceil" | "rangle" | "cup" | "cap" | "cdot"
+            | "times" | "div" | "le" | "ge" | "ne" | "approx" | "in" | "over" | "choose"
+            | "pmod" | "mod" | "overset" | "underset" | "underbrace" | "tag" | "hline" | "to"
+            | "implies" | "iff" | "forall" | "exists" | "wedge" | "vee" | "neg" | "not" => {
+                Err(Stop::Unknown)
+            }
             _ if is_function(name) => self.function(name, span),
             _ if is_symbol(name) && !self.is_symbol('{') => node(Kind::Symbol(name.into())),
             // An unknown command may be a relation or take arguments: its meaning is not known.
@@ -552,6 +556,14 @@ impl<'t> Parser<'t, '_> {
             return Err(Stop::Unknown);
         }
         Ok(text)
+    }
+}
+
+/// The items of a list, or else the only one.
+fn listed(node: Node) -> Vec<Node> {
+    match node.kind {
+        Kind::List(items) => items,
+        _ => vec![node],
     }
 }
 

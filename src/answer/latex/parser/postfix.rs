@@ -277,7 +277,7 @@ impl Parser<'_, '_> {
                     self.at += 1;
                 }
                 Some(Tok::Command(name))
-                    if name == "cdot"
+                    if matches!(name.as_str(), "cdot" | "times")
                         && self.at > start
                         && matches!(self.peek_at(1), Some(Tok::Word(_) | Tok::Text(_))) =>
                 {
