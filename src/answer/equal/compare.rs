@@ -6,7 +6,7 @@ use crate::answer::budget::{Budget, Stop};
 use crate::answer::numeric::{self, Numeric};
 use crate::answer::value::{
     Equation, Fraction, Scalar, Unit, Value, as_reals, bare, components, differ_by_constant,
-    is_negative, seconds, whole, word_number,
+    is_negative, same_progression, seconds, whole, word_number,
 };
 
 /// How far a decimal may be off.
@@ -285,6 +285,9 @@ impl<'a> Comparison<'a> {
             return Ok(true);
         }
         if !left.value.is_constant() || !right.value.is_constant() {
+            if same_progression(&left.value, &right.value, self.budget)? {
+                return Ok(true);
+            }
             return Ok(self.options.constant_of_integration
                 && differ_by_constant(&left.value, &right.value, self.budget)?);
         }

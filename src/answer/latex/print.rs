@@ -135,7 +135,8 @@ impl Printer<'_> {
             Kind::Chain(sides, relations) => {
                 for (index, side) in sides.iter().enumerate() {
                     if let Some(relation) = index.checked_sub(1).and_then(|i| relations.get(i)) {
-                        let whole = matches!(sides[0].kind, Kind::Chain(..) | Kind::List(_));
+                        let whole =
+                            matches!(sides[0].kind, Kind::Chain(..) | Kind::List(_) | Kind::Or(_));
                         if whole && *relation == Relation::Other("iff") {
                             // An inequality and the same set as an interval.
                             self.put(" : ");
@@ -303,6 +304,7 @@ impl Printer<'_> {
             ("circ", items) => return self.joined(items, " \\circ "),
             ("wedge", items) => return self.joined(items, " \\wedge "),
             ("vee", items) => return self.joined(items, " \\vee "),
+            ("double factorial", [inner]) => return self.between("", inner, "!!"),
             ("norm", [inner]) => return self.between("\\Vert ", inner, "\\Vert "),
             ("from above", [inner]) => return self.between("", inner, "^{+}"),
             ("from below", [inner]) => return self.between("", inner, "^{-}"),

@@ -173,7 +173,7 @@ impl Pieces {
             .numerator()
             .bit_len()
             .saturating_sub(place.denominator().bit_len());
-        let digits = bits.saturating_mul(30_103) / 100_000;
+        let digits = 1 + bits.saturating_mul(30_103) / 100_000;
         if digits >= FAR_OUT {
             self.scales.push(digits);
         }

@@ -1,4 +1,5 @@
-//! Inequalities whose left side is no line: quadratics, and `|x|` with a coefficient.
+//! Expressions that are no line: where quadratics, and `|x|` with a coefficient, are above zero, and
+//! the zeros of quadratics.
 
 use dashu_ratio::RBig;
 
@@ -56,6 +57,24 @@ pub(super) fn above_zero(
     };
     let (Shape::Bars { name, .. } | Shape::Quadratic { name, .. }) = shape;
     Ok(Some((Reals { pieces }, name)))
+}
+
+/// The real zeros of a quadratic, with the variable's name; `None` where they are
+/// not known.
+pub(super) fn roots(
+    expression: &Fraction,
+    budget: &mut Budget,
+) -> Result<Option<(Vec<Fraction>, String)>, Stop> {
+    if !expression.denominator_is_one() {
+        return Ok(None);
+    }
+    let Some(Shape::Quadratic { name, a, b, c }) = shape(&expression.numerator, budget)? else {
+        return Ok(None);
+    };
+    Ok(zeros(&a, &b, &c, budget)?.map(|ends| {
+        let roots = ends.map_or(Vec::new(), |(low, high)| vec![low, high]);
+        (roots, name)
+    }))
 }
 
 /// What an expression is in its one variable.

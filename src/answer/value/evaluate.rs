@@ -5,6 +5,7 @@ use super::fraction::Fraction;
 use super::matrix::matrix;
 use super::number;
 use super::number_words::spoken;
+use super::progressions::ANY_INTEGER;
 use super::quantities::{
     compound, holds_unit, leading_quantity, quantities, quantity, sexagesimal,
 };
@@ -225,7 +226,7 @@ pub(super) fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
         Kind::ForAll(inner, name, domain) => {
             // The parameter's own name says nothing.
             let stands = match domain {
-                Domain::Integers => "any integer",
+                Domain::Integers => ANY_INTEGER,
                 Domain::Naturals => "any natural number",
             };
             evaluate(&inner.renamed(name, stands, budget)?, budget)

@@ -377,6 +377,20 @@ pub(crate) fn apply(
                     _ => Ok(call(name, arguments)),
                 };
             }
+            // n(n-2)(n-4)….
+            "double factorial" => {
+                let Some(n) = x.as_small().filter(|n| (-1..=2000).contains(n)) else {
+                    return Ok(call(name, arguments));
+                };
+                let mut value = UBig::ONE;
+                let mut factor = u64::try_from(n).unwrap_or(0);
+                while factor > 1 {
+                    budget.spend(1 + dashu_base::BitTest::bit_len(&value) / 512)?;
+                    value *= factor;
+                    factor -= 2;
+                }
+                return Ok(Fraction::rational(RBig::from(value)));
+            }
             "max" | "min" => return Ok(x.clone()),
             _ => {}
         }

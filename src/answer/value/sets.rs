@@ -1,8 +1,12 @@
 //! Sets: brackets, set-builders, unions and differences, conditions on one variable, families.
 
+use dashu_ratio::RBig;
+
 use super::Value;
+use super::curves::roots;
 use super::evaluate::{evaluate, is_named, items, reals_named};
 use super::fraction::Fraction;
+use super::progressions::ANY_INTEGER;
 use super::reals::{Piece, Reals, in_order};
 use super::relation::{label, solve};
 use super::scalar::scalar;
@@ -172,7 +176,7 @@ pub(super) fn family(big: &Big, budget: &mut Budget) -> Result<Value, Stop> {
     let Kind::Symbol(name) = &index.kind else {
         return Err(Stop::Unknown);
     };
-    let body = big.body.renamed(name, "any integer", budget)?;
+    let body = big.body.renamed(name, ANY_INTEGER, budget)?;
     let body = set_operation(&body, budget)?;
     let low = end(from, true, budget)?;
     let high = end(above, false, budget)?;
@@ -202,6 +206,14 @@ pub(super) fn builder(left: &Node, condition: &Node, budget: &mut Budget) -> Res
     if let Some(reals) = budget.attempt(|budget| real_builder(left, condition, budget))? {
         return Ok(reals);
     }
+    // `2k | k ∈ ℤ`.
+    if let Some(parameter) = integer_of(condition) {
+        let value = scalar(&left.renamed(parameter, ANY_INTEGER, budget)?, None, budget)?;
+        return match value.depends_on(ANY_INTEGER) {
+            true => Ok(Value::Set(vec![Value::scalar(value)])),
+            false => Err(Stop::Unknown),
+        };
+    }
     let name = label(left).ok_or(Stop::Unknown)?;
     // `x = 2k, k ∈ ℤ`: the parameter's own name says nothing.
     let condition = match &condition.kind {
@@ -212,14 +224,20 @@ pub(super) fn builder(left: &Node, condition: &Node, budget: &mut Budget) -> Res
                     rest => Kind::List(rest.to_vec()),
                 };
                 let from = integer_of(last).unwrap_or_default();
-                Node::new(kind, condition.span.clone()).renamed(from, "any integer", budget)?
+                Node::new(kind, condition.span.clone()).renamed(from, ANY_INTEGER, budget)?
             }
             _ => condition.clone(),
         },
         _ => condition.clone(),
     };
-    let value = evaluate(&condition, budget)?;
-    Ok(Value::Builder(name, Box::new(value)))
+    match evaluate(&condition, budget)? {
+        Value::Equation(equation)
+            if !equation.negated && equation.name.as_deref() == Some(name.as_str()) =>
+        {
+            Ok(Value::Set(vec![*equation.value]))
+        }
+        value => Ok(Value::Builder(name, Box::new(value))),
+    }
 }
 
 pub(super) fn real_builder(
@@ -227,6 +245,7 @@ pub(super) fn real_builder(
     condition: &Node,
     budget: &mut Budget,
 ) -> Result<Value, Stop> {
+    let mut whole = false;
     let name = match &left.kind {
         Kind::Symbol(name) => name.clone(),
         // `\{x \in \mathbb{R} \mid … \}`.
@@ -235,26 +254,75 @@ pub(super) fn real_builder(
                 (Kind::Symbol(name), Kind::Symbol(domain)) if reals_named(domain).is_some() => {
                     name.clone()
                 }
+                (Kind::Symbol(name), Kind::Symbol(domain)) if domain == "mathbb Z" => {
+                    whole = true;
+                    name.clone()
+                }
                 _ => return Err(Stop::Unknown),
             },
             _ => return Err(Stop::Unknown),
         },
         _ => return Err(Stop::Unknown),
     };
+    let set = |reals: Reals, budget: &mut Budget| match whole {
+        true => integers_in(&reals, budget).map(Value::Set),
+        false => Ok(Value::Reals(reals, None)),
+    };
     match evaluate(condition, budget)? {
         Value::Inequalities(constraints) => match solve(&constraints, budget)? {
-            Some((reals, variable)) if variable == name => Ok(Value::Reals(reals, None)),
+            Some((reals, variable)) if variable == name => set(reals, budget),
             _ => Err(Stop::Unknown),
         },
-        Value::Reals(reals, Some(variable)) if variable == name => Ok(Value::Reals(reals, None)),
+        Value::Reals(reals, Some(variable)) if variable == name => set(reals, budget),
+        // `x² = 4`: what solves it.
+        Value::Equation(equation) if equation.name.is_none() && !equation.negated => {
+            let difference = equation.difference.ok_or(Stop::Unknown)?;
+            match roots(&difference, budget)? {
+                Some((roots, variable)) if variable == name && !whole => {
+                    Ok(Value::Set(roots.into_iter().map(Value::scalar).collect()))
+                }
+                _ => Err(Stop::Unknown),
+            }
+        }
         Value::Equation(equation) if equation.name.as_deref() == Some(name.as_str()) => {
-            if equation.negated {
+            if equation.negated && !whole {
                 return complement(*equation.value);
+            }
+            if equation.negated || whole {
+                return Err(Stop::Unknown);
             }
             Ok(Value::Set(vec![*equation.value]))
         }
         _ => Err(Stop::Unknown),
     }
+}
+
+/// Most integers of a set that are written out.
+const MAX_INTEGERS: i64 = 1000;
+
+/// The integers in a set of reals, where these are few.
+fn integers_in(reals: &Reals, budget: &mut Budget) -> Result<Vec<Value>, Stop> {
+    let mut found = Vec::new();
+    for piece in &reals.pieces {
+        let end = |end: &Option<Fraction>| {
+            let end = end.as_ref().and_then(Fraction::as_rational);
+            end.ok_or(Stop::Unknown)
+        };
+        let (low, high) = (end(&piece.low)?, end(&piece.high)?);
+        let excludes = |end: &RBig, closed: bool| i64::from(end.is_int() && !closed);
+        let first = i64::try_from(low.ceil()).map_err(|_| Stop::Unknown)?;
+        let last = i64::try_from(high.floor()).map_err(|_| Stop::Unknown)?;
+        let first = first.saturating_add(excludes(&low, piece.low_closed));
+        let last = last.saturating_sub(excludes(&high, piece.high_closed));
+        if last.saturating_sub(first) > MAX_INTEGERS {
+            return Err(Stop::Unknown);
+        }
+        for k in first..=last {
+            budget.spend(1)?;
+            found.push(Value::scalar(Fraction::whole(k)));
+        }
+    }
+    Ok(found)
 }
 
 /// The name in `k ∈ ℤ`.

@@ -65,17 +65,21 @@ impl Parser<'_, '_> {
             }
             Some(Tok::Symbol('_')) => self.indexed(left),
             Some(Tok::Symbol('!')) => {
-                let mut node = left;
                 let mut times = 0;
                 while self.eat('!') {
                     self.budget.spend(1)?;
                     times += 1;
-                    node = Node::new(Kind::Factorial(Box::new(node)), span.clone());
                 }
-                // `n!!` is no factorial of a factorial; and as many signs are no number's.
                 match times {
-                    2 => Err(Stop::Unknown),
-                    1..=8 => Ok(node),
+                    // No factorial of a factorial.
+                    2 => {
+                        let kind = Kind::Call("double factorial".into(), vec![left]);
+                        Ok(Node::new(kind, span))
+                    }
+                    1..=8 => Ok((0..times).fold(left, |node, _| {
+                        Node::new(Kind::Factorial(Box::new(node)), span.clone())
+                    })),
+                    // So many signs are no number's.
                     _ => Err(Stop::Limit),
                 }
             }
