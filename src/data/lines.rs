@@ -8,6 +8,8 @@ use std::io::{BufRead, Read, Result};
 
 use serde_json::{Map, Value};
 
+use crate::error::json_reason;
+
 /// The longest line that is read, in bytes without its end.
 pub const LONGEST_LINE: usize = 16 << 20;
 
@@ -119,17 +121,8 @@ fn object(line: &[u8]) -> std::result::Result<Map<String, Value>, String> {
         Err(error) => Err(format!(
             "not JSON (column {}): {}",
             error.column(),
-            what_failed(&error)
+            json_reason(&error)
         )),
-    }
-}
-
-/// The parser's message without its line, which is always 1.
-fn what_failed(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    match text.rfind(" at line ") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
     }
 }
 

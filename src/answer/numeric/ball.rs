@@ -254,20 +254,14 @@ impl Ball {
             let positive = self.power(-exponent.max(-i64::MAX), bits + 4)?;
             return Ball::whole(1).divide(&positive, bits);
         }
-        let mut result = Ball::whole(1);
-        let mut square = self.clone();
-        let mut left = exponent;
         // Errors grow with the exponent.
         let inner = bits + 2 + (64 - exponent.leading_zeros() as usize);
-        while left > 0 {
-            if left & 1 == 1 {
-                result = result.multiply(&square, inner)?;
-            }
-            left >>= 1;
-            if left > 0 {
-                square = square.multiply(&square, inner)?;
-            }
-        }
+        let result = raise(
+            Ball::whole(1),
+            self.clone(),
+            exponent.unsigned_abs(),
+            |a, b| a.multiply(b, inner),
+        )?;
         Ball::new(result.mid, result.exponent, result.radius, bits)
     }
 
@@ -348,4 +342,24 @@ impl Ball {
             }
         }
     }
+}
+
+/// `one` times a power of the base, by squaring.
+pub(super) fn raise<T>(
+    one: T,
+    base: T,
+    exponent: u64,
+    multiply: impl Fn(&T, &T) -> Result<T, Fail>,
+) -> Result<T, Fail> {
+    let (mut result, mut square, mut left) = (one, base, exponent);
+    while left > 0 {
+        if left & 1 == 1 {
+            result = multiply(&result, &square)?;
+        }
+        left >>= 1;
+        if left > 0 {
+            square = multiply(&square, &square)?;
+        }
+    }
+    Ok(result)
 }

@@ -5,7 +5,7 @@
 use dashu_ratio::RBig;
 
 use super::Fail;
-use super::ball::Ball;
+use super::ball::{Ball, raise};
 use super::elementary::{Constants, arc_tangent, circular, exponential, logarithm};
 use super::magnitude::Magnitude;
 
@@ -221,20 +221,11 @@ impl Complex {
             return self.principal_power(&exponent, bits, constants);
         }
         let inner = bits + 16;
-        let mut result = Complex::whole(1);
-        let mut square = self.clone();
-        let mut left = exponent.unsigned_abs();
-        while left > 0 {
-            if left & 1 == 1 {
-                result = result.multiply(&square, inner)?;
-            }
-            left >>= 1;
-            if left > 0 {
-                square = square.multiply(&square, inner)?;
-            }
-        }
+        let one = Complex::whole(1);
+        let size = exponent.unsigned_abs();
+        let result = raise(one.clone(), self.clone(), size, |a, b| a.multiply(b, inner))?;
         if exponent < 0 {
-            result = Complex::whole(1).divide(&result, bits)?;
+            return one.divide(&result, bits);
         }
         Ok(result)
     }

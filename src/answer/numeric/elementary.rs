@@ -360,25 +360,34 @@ fn logarithm_of_midpoint(x: &Ball, bits: usize, constants: &mut Constants) -> Re
     // another: five units at most.
     let one = IBig::ONE << places;
     let ratio = ((&units - &one) << places) / (&units + &one);
-    let square = (&ratio * &ratio) >> places;
-    let mut power = ratio.clone();
-    let mut sum = ratio;
-    let mut n = 1u64;
-    loop {
-        power = (power * &square) >> places;
-        n += 2;
-        let term = &power / n;
-        if term.is_zero() {
-            break;
-        }
-        sum += term;
-    }
+    let (sum, n) = odd_powers(ratio, places, false);
     let mut result = sum << (halved + 1);
     result += IBig::from(times) * constants.ln2_units(places);
     // Units lost: five at first, three a term, doubled as often as roots were taken and once
     // more; two for each ln 2.
     let error = ((3 * n + 12) << (halved + 1)) + 2 * times.unsigned_abs();
     Ok(Fixed::new(result, places, error))
+}
+
+/// `x + x³/3 + x⁵/5 + …` in units of `2^-places`, or with signs by turns, and the last exponent.
+fn odd_powers(x: IBig, places: usize, by_turns: bool) -> (IBig, u64) {
+    let square = (&x * &x) >> places;
+    let mut power = x.clone();
+    let mut sum = x;
+    let mut n = 1u64;
+    loop {
+        power = (power * &square) >> places;
+        n += 2;
+        let term = &power / n;
+        if term.is_zero() {
+            return (sum, n);
+        }
+        if by_turns && n % 4 == 3 {
+            sum -= term;
+        } else {
+            sum += term;
+        }
+    }
 }
 
 /// The whole part of a root.
@@ -432,23 +441,7 @@ fn arc_tangent_of_midpoint(
         let root = square_root((&one << places) + &units * &units)?;
         units = (units << places) / (&one + root);
     }
-    let square = (&units * &units) >> places;
-    let mut power = units.clone();
-    let mut sum = units;
-    let mut n = 1u64;
-    loop {
-        power = (power * &square) >> places;
-        n += 2;
-        let term = &power / n;
-        if term.is_zero() {
-            break;
-        }
-        if n % 4 == 3 {
-            sum -= term;
-        } else {
-            sum += term;
-        }
-    }
+    let (sum, n) = odd_powers(units, places, true);
     let mut result = sum << halved;
     // Units lost: a halving halves those before and adds three; three a term; doubled as often
     // as halved; and π/2.

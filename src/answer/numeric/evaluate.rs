@@ -388,6 +388,10 @@ impl<'a, 'b> Evaluator<'a, 'b> {
         {
             return self.indices.get(index.parse::<usize>().ok()?);
         }
+        // The end of an endless sum is no variable.
+        if matches!(atom, Atom::Symbol(name) if name == "infinity") {
+            return None;
+        }
         self.point.get(self.unknowns.position(atom)?)
     }
 

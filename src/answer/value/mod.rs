@@ -1,8 +1,8 @@
 //! What an answer means: exact numbers and expressions in normal form, and the structures that
 //! answers are made of. Knows the syntax tree; does not compare.
 
+mod antiderivative;
 mod application;
-mod calculus;
 mod calendar;
 mod circular;
 mod conditions;
@@ -10,6 +10,8 @@ mod curves;
 mod evaluate;
 mod fraction;
 mod functions;
+mod integrals;
+mod limits;
 mod matrix;
 mod number;
 mod number_words;
@@ -23,6 +25,7 @@ mod scalar;
 mod sets;
 mod signs;
 mod substitute;
+mod sums;
 mod units;
 mod vectors;
 

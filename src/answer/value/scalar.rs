@@ -3,17 +3,16 @@
 use dashu_ratio::RBig;
 
 use super::application::{Application, application};
-use super::calculus;
 use super::fraction::Fraction;
 use super::functions;
+use super::integrals;
+use super::limits;
 use super::matrix::{determinant, matrix};
 use super::number;
+use super::sums;
 use super::vectors;
 use crate::answer::budget::{Budget, Stop};
-use crate::answer::latex::{Big, Kind, Node, Relation};
-
-/// Most terms of a sum or product that is written out.
-const MAX_RANGE: i64 = 400;
+use crate::answer::latex::{Big, Kind, Node};
 
 /// Most atoms of a value, with those inside of them.
 const MAX_WEIGHT: usize = 4000;
@@ -283,72 +282,13 @@ fn symbol(name: &str, mut bound: Bindings<'_>) -> Fraction {
     }
 }
 
-/// A sum or product over a range of whole numbers, written out; any other large operator as a
-/// name of its parts.
+/// The value of a large operator.
 fn large(big: &Big, bound: Bindings<'_>, budget: &mut Budget) -> Result<Fraction, Stop> {
-    let is_sum = big.operator == "sum";
-    if is_sum || big.operator == "prod" {
-        let Some(below) = &big.below else {
-            return Err(Stop::Unknown);
-        };
-        let (Kind::Chain(sides, relations), Some(above)) = (&below.kind, &big.above) else {
-            return Err(Stop::Unknown);
-        };
-        let ([index, from], [Relation::Equal]) = (sides.as_slice(), relations.as_slice()) else {
-            return Err(Stop::Unknown);
-        };
-        let Kind::Symbol(name) = &index.kind else {
-            return Err(Stop::Unknown);
-        };
-        let from = scalar(from, bound, budget)?;
-        let infinite = matches!(above.kind, Kind::Infinity);
-        if !infinite {
-            let to = scalar(above, bound, budget)?;
-            if let (Some(low), Some(high)) = (from.as_small(), to.as_small()) {
-                let count = high.saturating_sub(low);
-                if count > MAX_RANGE {
-                    return Err(Stop::Limit);
-                }
-                let mut total = Fraction::whole(i64::from(!is_sum));
-                for k in low..=high {
-                    let binding = Binding {
-                        name,
-                        value: Fraction::whole(k),
-                        outer: bound,
-                    };
-                    let term = scalar(&big.body, Some(&binding), budget)?;
-                    total = if is_sum {
-                        total.add(&term, budget)?
-                    } else {
-                        total.multiply(&term, budget)?
-                    };
-                }
-                return Ok(total);
-            }
-        }
-        let binding = Binding {
-            name,
-            value: Fraction::symbol(&format!("bound {}", depth(bound))),
-            outer: bound,
-        };
-        let body = scalar(&big.body, Some(&binding), budget)?;
-        if infinite
-            && is_sum
-            && let Some(sum) = calculus::geometric(&body, &from, depth(bound), budget)?
-        {
-            return Ok(sum);
-        }
-        let to = if infinite {
-            Fraction::symbol("infinity")
-        } else {
-            scalar(above, bound, budget)?
-        };
-        let atom = super::poly::Atom::Call(big.operator.clone(), vec![body, from, to]);
-        return Ok(Fraction::atom(atom));
-    }
     match big.operator.as_str() {
-        "int" => calculus::integral(big, bound, budget),
-        "lim" => calculus::limit(big, bound, budget),
+        "sum" => sums::series(big, true, bound, budget),
+        "prod" => sums::series(big, false, bound, budget),
+        "int" => integrals::integral(big, bound, budget),
+        "lim" => limits::limit(big, bound, budget),
         _ => Err(Stop::Unknown),
     }
 }

@@ -1,0 +1,97 @@
+//! Sums and products over an index: written out where both ends are numbers, in closed form where
+//! they are geometric, and otherwise as an atom of their parts.
+
+use super::fraction::Fraction;
+use super::functions::{call, sign};
+use super::scalar::{Binding, Bindings, depth, scalar};
+use crate::answer::budget::{Budget, Stop};
+use crate::answer::latex::{Big, Kind, Relation};
+
+/// Most terms of a sum or product that is written out.
+const MAX_RANGE: i64 = 400;
+
+/// A sum, or else a product, over the whole numbers from one end to the other.
+pub(super) fn series(
+    big: &Big,
+    is_sum: bool,
+    bound: Bindings<'_>,
+    budget: &mut Budget,
+) -> Result<Fraction, Stop> {
+    let (Some(below), Some(above)) = (&big.below, &big.above) else {
+        return Err(Stop::Unknown);
+    };
+    let Kind::Chain(sides, relations) = &below.kind else {
+        return Err(Stop::Unknown);
+    };
+    let ([index, from], [Relation::Equal]) = (sides.as_slice(), relations.as_slice()) else {
+        return Err(Stop::Unknown);
+    };
+    let Kind::Symbol(name) = &index.kind else {
+        return Err(Stop::Unknown);
+    };
+    let term = |value: Fraction, budget: &mut Budget| {
+        let binding = Binding {
+            name,
+            value,
+            outer: bound,
+        };
+        scalar(&big.body, Some(&binding), budget)
+    };
+    let from = scalar(from, bound, budget)?;
+    let infinite = matches!(above.kind, Kind::Infinity);
+    let to = match infinite {
+        true => Fraction::symbol("infinity"),
+        false => scalar(above, bound, budget)?,
+    };
+    if let (Some(low), Some(high)) = (from.as_small(), to.as_small()) {
+        if high.saturating_sub(low) > MAX_RANGE {
+            return Err(Stop::Limit);
+        }
+        let mut total = Fraction::whole(i64::from(!is_sum));
+        for k in low..=high {
+            let term = term(Fraction::whole(k), budget)?;
+            total = match is_sum {
+                true => total.add(&term, budget)?,
+                false => total.multiply(&term, budget)?,
+            };
+        }
+        return Ok(total);
+    }
+    let body = term(Fraction::symbol(&format!("bound {}", depth(bound))), budget)?;
+    if infinite
+        && is_sum
+        && let Some(sum) = geometric(&body, &from, depth(bound), budget)?
+    {
+        return Ok(sum);
+    }
+    Ok(call(&big.operator, vec![body, from, to]))
+}
+
+/// The sum over all whole numbers from `from` on of terms with one ratio below 1.
+fn geometric(
+    body: &Fraction,
+    from: &Fraction,
+    depth: usize,
+    budget: &mut Budget,
+) -> Result<Option<Fraction>, Stop> {
+    let name = format!("bound {depth}");
+    if !body.depends_on(&name) {
+        return Ok(None);
+    }
+    let next = Fraction::symbol(&name).add(&Fraction::whole(1), budget)?;
+    let first = budget.attempt(|budget| body.substitute(&name, from, budget))?;
+    let ratio =
+        budget.attempt(|budget| body.substitute(&name, &next, budget)?.divide(body, budget))?;
+    let (Some(first), Some(ratio)) = (first, ratio) else {
+        return Ok(None);
+    };
+    let one = Fraction::whole(1);
+    let rest = one.subtract(&ratio, budget)?;
+    let converges = !ratio.depends_on(&name)
+        && sign(&rest, budget)? == Some(1)
+        && sign(&one.add(&ratio, budget)?, budget)? == Some(1);
+    if !converges {
+        return Ok(None);
+    }
+    Ok(Some(first.divide(&rest, budget)?))
+}
