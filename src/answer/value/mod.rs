@@ -20,6 +20,7 @@ mod scalar;
 mod sets;
 mod signs;
 mod substitute;
+mod telling;
 mod units;
 mod vectors;
 

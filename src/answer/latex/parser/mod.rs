@@ -3,6 +3,7 @@
 
 mod bars;
 mod function;
+mod notation;
 mod operand;
 mod postfix;
 mod whole;
@@ -296,6 +297,7 @@ impl<'t> Parser<'t, '_> {
                 "to" | "if" | "is" | "are" | "for" | "when" | "where" => return None,
                 _ => Infix::Unit,
             },
+            Tok::Text(_) if self.is_infix_choice() => Infix::Postfix,
             Tok::Text(text) => match connective(text) {
                 Some(true) => Infix::Item,
                 Some(false) => return None,
@@ -303,6 +305,8 @@ impl<'t> Parser<'t, '_> {
             },
             Tok::Currency(_) => Infix::Unit,
             Tok::Letter('x') if self.is_times() => Infix::Times,
+            Tok::Letter(_) if self.is_lettered_unit() => Infix::Unit,
+            Tok::Letter(_) if self.is_infix_choice() => Infix::Postfix,
             Tok::Number(_) | Tok::Letter(_) | Tok::Name(_) | Tok::Begin(_) => Infix::Beside,
             Tok::NewLine | Tok::End(_) | Tok::Unknown(_) => return None,
         })
@@ -370,6 +374,16 @@ impl<'t> Parser<'t, '_> {
                     sides.push(self.expression(power::CHAIN + 1)?);
                     next = self.infix();
                 }
+                // `x \equiv 3 \mod 7`: the sign says that the modulus is of both sides.
+                if let ([Relation::Equivalent], [_, right]) = (&*relations, &*sides)
+                    && let Kind::Call(name, parts) = &right.kind
+                    && let ("mod", [rest, modulus]) = (name.as_str(), &**parts)
+                {
+                    let (rest, modulus) = (Box::new(rest.clone()), Box::new(modulus.clone()));
+                    let span = sides[0].span.start..right.span.end;
+                    let left = Box::new(sides.swap_remove(0));
+                    return Ok(Node::new(Kind::Congruence(left, rest, modulus), span));
+                }
                 Ok(collect(sides, |sides| Kind::Chain(sides, relations)))
             }
             Infix::Congruence => {
@@ -386,7 +400,8 @@ impl<'t> Parser<'t, '_> {
                 let span = Self::joined(&left, &modulus);
                 match left.kind {
                     Kind::Chain(mut sides, relations)
-                        if relations == [Relation::Equivalent] && sides.len() == 2 =>
+                        if matches!(*relations, [Relation::Equivalent | Relation::Equal])
+                            && sides.len() == 2 =>
                     {
                         let right = sides.pop().ok_or(Stop::Unknown)?;
                         let left = sides.pop().ok_or(Stop::Unknown)?;
@@ -442,6 +457,17 @@ impl<'t> Parser<'t, '_> {
                         span,
                     ));
                 }
+                // `1101 (base 2)`.
+                if self.is_symbol('(')
+                    && let Kind::Number(literal) = &left.kind
+                    && literal.is_whole()
+                    && let Some((base, len)) = self.base(1)
+                    && matches!(self.peek_at(1 + len), Some(Tok::Symbol(')')))
+                {
+                    self.at += len + 2;
+                    let span = left.span.clone();
+                    return Ok(Node::new(Kind::Based(literal.whole.clone(), base), span));
+                }
                 // `396 (degrees)`: a sign in brackets.
                 if self.is_symbol('(')
                     && matches!(self.peek_at(1), Some(Tok::Command(name)) if name == "circ" || name == "%")
@@ -454,7 +480,8 @@ impl<'t> Parser<'t, '_> {
                     return Ok(marked);
                 }
                 let right = self.expression(power::PRODUCT + 1)?;
-                if let Some(mixed) = mixed(&left, &right) {
+                let read = mixed(&left, &right);
+                if let Some(mixed) = read.or_else(|| notation::signed_mixed(&left, &right, mixed)) {
                     return Ok(mixed);
                 }
                 if is_number(&right) && is_number(last_factor(&left)) {
@@ -463,8 +490,21 @@ impl<'t> Parser<'t, '_> {
                         self.at += 1;
                         let bottom = self.expression(power::TIGHT)?;
                         let span = Self::joined(&right, &bottom);
-                        let kind = Kind::Div(Box::new(right), Box::new(bottom));
-                        return mixed(&left, &Node::new(kind, span)).ok_or(Stop::Unknown);
+                        // (A percent sign or a degree's is the whole number's.)
+                        let over = |bottom: Box<Node>| {
+                            let kind = Kind::Div(Box::new(right), bottom);
+                            Box::new(Node::new(kind, span.clone()))
+                        };
+                        let right = match bottom.kind {
+                            Kind::Percent(bottom) => Kind::Percent(over(bottom)),
+                            Kind::Degree(bottom) => Kind::Degree(over(bottom)),
+                            _ => over(Box::new(bottom)).kind,
+                        };
+                        let right = Node::new(right, span);
+                        let read = mixed(&left, &right);
+                        return read
+                            .or_else(|| notation::signed_mixed(&left, &right, mixed))
+                            .ok_or(Stop::Unknown);
                     }
                     return Err(Stop::Unknown);
                 }
