@@ -195,8 +195,8 @@ impl<'a> Comparison<'a> {
                 (same && self.congruent(r, s, m)?, "congruence")
             }
             (Matrix(a), Matrix(b)) => (self.matrices(a, b)?, "matrix"),
-            (Matrix(rows), Tuple(items) | List(items))
-            | (Tuple(items) | List(items), Matrix(rows)) => {
+            (Matrix(rows), Tuple(items) | List(items) | Square(items))
+            | (Tuple(items) | List(items) | Square(items), Matrix(rows)) => {
                 let is_column = rows.iter().all(|row| row.len() == 1);
                 if !is_column || rows.len() != items.len() {
                     (false, "matrix")

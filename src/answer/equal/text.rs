@@ -35,11 +35,13 @@ pub(super) fn is_run(tokens: &[Token]) -> bool {
         })
 }
 
-/// Words that mean yes or no.
-fn alias(words: &[String]) -> Option<bool> {
-    match words {
-        [word] if word == "yes" || word == "true" => Some(true),
-        [word] if word == "no" || word == "false" => Some(false),
+/// What words say that are known under several spellings: yes or no, that a value is missing.
+fn alias(words: &[String]) -> Option<&'static str> {
+    let words: Vec<&str> = words.iter().take(4).map(String::as_str).collect();
+    match words.as_slice() {
+        ["yes" | "true"] => Some("yes"),
+        ["no" | "false"] => Some("no"),
+        ["dne" | "DNE"] | ["does", "not", "exist"] => Some("does not exist"),
         _ => None,
     }
 }

@@ -256,7 +256,7 @@ pub(super) fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
                 && let (Kind::Text(unit), [amount]) = (&inner.kind, rest)
             {
                 let value = one(amount, budget)?;
-                let unit = Unit::read(unit).ok_or(Stop::Unknown)?;
+                let unit = Unit::label(unit).ok_or(Stop::Unknown)?;
                 return Ok(Value::Quantity(Box::new(value), unit));
             }
             expression(node, budget)

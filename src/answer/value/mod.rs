@@ -26,6 +26,7 @@ mod sets;
 mod signs;
 mod substitute;
 mod sums;
+mod telling;
 mod units;
 mod vectors;
 

@@ -2,8 +2,10 @@
 
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
+use smol_str::{SmolStr, format_smolstr};
 
 use super::fraction::Fraction;
+use super::telling::multiplier;
 use super::units::Unit;
 use super::{Scalar, Value};
 
@@ -19,23 +21,38 @@ pub(crate) fn spoken(text: &str) -> Option<Value> {
     if first.is_ascii_digit() {
         return ordinal_figures(text);
     }
+    if text.eq_ignore_ascii_case("noon") || text.eq_ignore_ascii_case("midnight") {
+        let twelve = Box::new(Value::Clock(vec![12, 0]));
+        return Some(Value::Quantity(twelve, Unit::read(&text.to_lowercase())?));
+    }
     if !first.is_ascii_alphabetic() || !may_begin(text) {
         return None;
     }
     let words = words(text);
+    if words == ["dozen"] {
+        return Some(scalar(RBig::from(12)));
+    }
     if let Some(number) = number(&words) {
         return Some(scalar(number));
     }
     if let Some(number) = ordinal(&words) {
-        return Some(place(number));
+        return Some(Value::Text(figures_of_place(number)));
     }
-    // The longest number in front, and a unit behind it.
+    // The longest number in front, and a unit behind it. (`a dozen` counts as one.)
     for end in (1..words.len().min(12)).rev() {
-        let Some(number) = number(&words[..end]) else {
-            continue;
+        let behind = words[end..].join(" ");
+        let (factor, unit) = multiplier(&behind);
+        let number = match number(&words[..end]) {
+            Some(number) => number,
+            None if factor > 1 && words[..end] == ["a"] => RBig::ONE,
+            None if factor > 1 && words[..end] == ["half", "a"] => RBig::ONE / RBig::from(2),
+            None => continue,
         };
-        let unit = Unit::read(&words[end..].join(" "))?;
-        return Some(Value::Quantity(Box::new(scalar(number)), unit));
+        let value = scalar(number * RBig::from(factor));
+        if unit.is_empty() {
+            return Some(value);
+        }
+        return Some(Value::Quantity(Box::new(value), Unit::read(unit)?));
     }
     None
 }
@@ -58,7 +75,7 @@ fn may_begin(text: &str) -> bool {
         return word.eq_ignore_ascii_case("a");
     }
     let word = word.to_ascii_lowercase();
-    matches!(word.as_str(), "half" | "negative" | "minus")
+    matches!(word.as_str(), "half" | "negative" | "minus" | "dozen")
         || single_cardinal(&word).is_some()
         || single_ordinal(&word).is_some()
 }
@@ -78,29 +95,32 @@ fn scalar(value: RBig) -> Value {
     })
 }
 
-/// A place in an order: the number with that as its unit.
-fn place(number: i64) -> Value {
-    let unit = Unit::read("ordinal").unwrap_or_default();
-    let value = scalar(RBig::from(IBig::from(number)));
-    Value::Quantity(Box::new(value), unit)
+/// A place in an order, in figures: `21st`. It is no number, so that `5` and `fifth` differ.
+pub(super) fn figures_of_place(number: i64) -> SmolStr {
+    format_smolstr!("{number}{}", suffix(number))
 }
 
-/// `21st`, `3rd`.
-fn ordinal_figures(text: &str) -> Option<Value> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (figures, suffix) = text.split_at(digits);
-    if figures.len() > 9 {
-        return None;
-    }
-    let number: i64 = figures.parse().ok()?;
-    let fits = match (number % 100, number % 10) {
+/// What is written behind the figures of a place.
+fn suffix(number: i64) -> &'static str {
+    match (number % 100, number % 10) {
         (11..=13, _) => "th",
         (_, 1) => "st",
         (_, 2) => "nd",
         (_, 3) => "rd",
         _ => "th",
-    };
-    suffix.eq_ignore_ascii_case(fits).then(|| place(number))
+    }
+}
+
+/// `21st`, `3rd`.
+fn ordinal_figures(text: &str) -> Option<Value> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (figures, behind) = text.split_at(digits);
+    if figures.len() > 9 {
+        return None;
+    }
+    let number: i64 = figures.parse().ok()?;
+    let fits = behind.eq_ignore_ascii_case(suffix(number));
+    fits.then(|| Value::Text(figures_of_place(number)))
 }
 
 /// A number with its sign: whole, a fraction, a mixed number, or a decimal.
@@ -187,7 +207,7 @@ fn ordinal(words: &[String]) -> Option<i64> {
 }
 
 /// An ordinal of one word.
-fn single_ordinal(word: &str) -> Option<i64> {
+pub(super) fn single_ordinal(word: &str) -> Option<i64> {
     Some(match word {
         "first" => 1,
         "second" => 2,
@@ -225,7 +245,7 @@ fn single_ordinal(word: &str) -> Option<i64> {
 
 /// What one word of a cardinal stands for, and whether it is counted by itself (`twenty`) rather
 /// than counting what stands before it (`hundred`).
-fn single_cardinal(word: &str) -> Option<(i64, bool)> {
+pub(super) fn single_cardinal(word: &str) -> Option<(i64, bool)> {
     Some(match word {
         "zero" => (0, true),
         "one" => (1, true),
@@ -271,8 +291,13 @@ fn cardinal(words: &[String]) -> Option<i64> {
     // What the next word must stay below within its group.
     let mut room = i64::MAX;
     let mut last = "";
-    for word in words {
+    for (at, word) in words.iter().enumerate() {
         last = word;
+        // `a hundred`.
+        if at == 0 && word == "a" && words.len() > 1 {
+            (group, any, room) = (1, true, 1);
+            continue;
+        }
         if word == "and" && any {
             continue;
         }

@@ -6,13 +6,21 @@ use super::Value;
 use super::evaluate::one;
 use super::fraction::Fraction;
 use super::number;
+use super::number_words;
 use super::scalar::scalar;
-use super::units::{Unit, multiplier};
+use super::telling::multiplier;
+use super::units::Unit;
 use crate::answer::budget::{Budget, Stop};
 use crate::answer::latex::{Kind, Node};
 
 /// A value with a unit behind it.
 pub(super) fn quantity(inner: &Node, unit: &str, budget: &mut Budget) -> Result<Value, Stop> {
+    if matches!(unit.trim(), "st" | "nd" | "rd" | "th") {
+        return match &inner.kind {
+            Kind::Number(literal) if literal.is_whole() => place(&literal.whole),
+            _ => Err(Stop::Unknown),
+        };
+    }
     let (factor, unit) = multiplier(unit);
     let value = multiplied(one(inner, budget)?, factor, budget)?;
     if unit.is_empty() {
@@ -46,6 +54,12 @@ pub(super) fn quantity(inner: &Node, unit: &str, budget: &mut Budget) -> Result<
         }
         _ => Err(Stop::Unknown),
     }
+}
+
+/// A place in an order, by its figures: it is no number, and equal to the same place only.
+fn place(figures: &str) -> Result<Value, Stop> {
+    let place = figures.parse().map_err(|_| Stop::Unknown)?;
+    Ok(Value::Text(number_words::figures_of_place(place)))
 }
 
 /// So many dozens, thousands or millions of a plain number or of a sum of money.

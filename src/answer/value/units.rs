@@ -6,6 +6,7 @@ use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
 use super::calendar::Half;
+use super::telling;
 
 /// A product of powers of base units, and how many of them one is.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -34,6 +35,8 @@ const POWER: &[(&str, i32)] = &[("g", 1), ("m", 2), ("s", -3)];
 const CALORIES: &[(&str, i32)] = &[("cal", 1)];
 const GALLONS: &[(&str, i32)] = &[("gal", 1)];
 const VOLTAGE: &[(&str, i32)] = &[("g", 1), ("m", 2), ("s", -3), ("A", -1)];
+const RESISTANCE: &[(&str, i32)] = &[("g", 1), ("m", 2), ("s", -3), ("A", -2)];
+const CAPACITANCE: &[(&str, i32)] = &[("g", -1), ("m", -2), ("s", 4), ("A", 2)];
 const CHARGE: &[(&str, i32)] = &[("A", 1), ("s", 1)];
 const FREQUENCY: &[(&str, i32)] = &[("s", -1)];
 const DOLLARS: &[(&str, i32)] = &[("$", 1)];
@@ -63,6 +66,9 @@ fn symbol(word: &str) -> Option<Size> {
         "C" => (CHARGE, 1, 1, 0),
         "Hz" => (FREQUENCY, 1, 1, 0),
         "K" => (&[("K", 1)], 1, 1, 0),
+        "Ω" => (RESISTANCE, 1, 1, 3),
+        "F" => (CAPACITANCE, 1, 1, -3),
+        "u" => (&[("unit", 1)], 1, 1, 0),
         "eV" => (ENERGY, 1_602_176_634, 1, -25),
         "Wh" => (ENERGY, 36, 1, 5),
         "ha" => (AREA, 1, 1, 4),
@@ -122,7 +128,8 @@ fn named(word: &str) -> Option<Size> {
         "pascal" => (PRESSURE, 1, 1, 3),
         "bar" => (PRESSURE, 1, 1, 8),
         "atm" | "atmosphere" => (PRESSURE, 101_325, 1, 3),
-        "ohm" => (&[("g", 1), ("m", 2), ("s", -3), ("A", -2)], 1, 1, 3),
+        "ohm" => (RESISTANCE, 1, 1, 3),
+        "farad" => (CAPACITANCE, 1, 1, -3),
         "volt" => (VOLTAGE, 1, 1, 3),
         "ampere" | "amp" => (&[("A", 1)], 1, 1, 0),
         "coulomb" => (CHARGE, 1, 1, 0),
@@ -197,6 +204,10 @@ fn is_metric(word: &str) -> bool {
             | "mol"
             | "cal"
             | "K"
+            | "Ω"
+            | "F"
+            | "ohm"
+            | "farad"
             | "t"
             | "meter"
             | "metre"
@@ -269,115 +280,23 @@ fn known(word: &str) -> Option<(&'static [(&'static str, i32)], RBig)> {
     }
 }
 
-/// Words that change a number's meaning, so that what holds them is no unit.
-const TELLING: &[&str] = &[
-    "hundred",
-    "hundreds",
-    "thousand",
-    "thousands",
-    "million",
-    "millions",
-    "billion",
-    "billions",
-    "trillion",
-    "dozen",
-    "dozens",
-    "half",
-    "third",
-    "quarter",
-    "halves",
-    "thirds",
-    "quarters",
-    "fourths",
-    "fifths",
-    "sixths",
-    "eighths",
-    "tenths",
-    "hundredths",
-    "thousandths",
-    "doubled",
-    "tripled",
-    "twice",
-    "thrice",
-    "gross",
-    "lakh",
-    "crore",
-    "ppm",
-    "above",
-    "below",
-    "under",
-    "loss",
-    "deficit",
-    "debt",
-    "too",
-    "is",
-    "are",
-    "false",
-    "invalid",
-    "wrong",
-    "incorrect",
-    "rejected",
-    "extraneous",
-    "impossible",
-    "inverse",
-    "imaginary",
-    "complex",
-    "north",
-    "south",
-    "east",
-    "west",
-    "plus",
-    "minus",
-    "times",
-    "over",
-    "divided",
-    "multiplied",
-    "root",
-    "mod",
-    "modulo",
-    "factorial",
-    "less",
-    "more",
-    "fewer",
-    "than",
-    "least",
-    "most",
-    "not",
-    "no",
-    "negative",
-    "never",
-    "cannot",
-    "positive",
-    "choose",
-    "remainder",
-    "to",
-    "or",
-    "and",
-    "but",
-    "about",
-    "approximately",
-    "between",
-    "up",
-    "if",
-    "when",
-    "base",
-];
-
 impl Unit {
     /// A unit as written: words, powers behind `^`, `per` or `/`, `square`, `cubic`. `None` where
     /// the words say more of the number than a unit does.
     pub(crate) fn read(text: &str) -> Option<Unit> {
+        if telling::tells(text) {
+            return None;
+        }
+        Unit::label(text)
+    }
+
+    /// A unit in brackets, which name what is counted.
+    pub(crate) fn label(text: &str) -> Option<Unit> {
         // Minutes of an angle, or feet.
         if text.contains('\'') && !text.contains(char::is_alphabetic) {
             return None;
         }
-        let lower = text.to_lowercase();
-        // `14 times` counts; `14 times 3` multiplies.
-        if lower.trim() != "times"
-            && lower
-                .split(|c: char| !c.is_alphabetic())
-                .any(|word| TELLING.contains(&word))
-        {
+        if telling::labels_more(text) {
             return None;
         }
         let mut unit = Unit {
@@ -426,7 +345,12 @@ impl Unit {
                     let folded = fold(word);
                     let power = power * next_power * sign;
                     next_power = 1;
-                    match known(word) {
+                    let size = known(word);
+                    // A letter that is no unit's symbol may be a factor, a number's or a name.
+                    if size.is_none() && is_lone_letter(&folded) {
+                        return None;
+                    }
+                    match size {
                         Some((base, scale)) => {
                             unit.scaled(&scale, power);
                             for (name, times) in base {
@@ -445,7 +369,8 @@ impl Unit {
         if in_degrees {
             unit.times("degree", sign);
         }
-        Some(unit)
+        // `5 square`, with nothing that is squared, is the number's power.
+        (next_power == 1).then_some(unit)
     }
 
     /// How many of another unit of the same kind one is.
@@ -459,7 +384,8 @@ impl Unit {
         let mut names = self.dimensions.keys();
         match (names.next().map(String::as_str), names.next()) {
             (Some("am"), None) => Some(Half::Morning),
-            (Some("pm"), None) => Some(Half::Afternoon),
+            (Some("pm" | "noon"), None) => Some(Half::Afternoon),
+            (Some("midnight"), None) => Some(Half::Morning),
             _ => None,
         }
     }
@@ -496,6 +422,17 @@ impl Unit {
     }
 }
 
+/// Whether a word is one letter, of a temperature's scale or a direction behind degrees included.
+fn is_lone_letter(word: &str) -> bool {
+    let word = word.strip_prefix("degree-").unwrap_or(word);
+    let mut letters = word.chars();
+    match (letters.next(), letters.next()) {
+        (Some('c' | 'f' | 'C' | 'F' | 'K'), None) => !word.is_ascii(),
+        (Some(letter), None) => letter.is_ascii_alphabetic() || ('α'..='ω').contains(&letter),
+        _ => false,
+    }
+}
+
 /// A unit's word without case, dots and plural; symbols of one or two letters keep their case.
 fn fold(word: &str) -> String {
     let word: String = word
@@ -518,27 +455,5 @@ fn fold(word: &str) -> String {
     match lower.strip_suffix('s') {
         Some(singular) if !lower.ends_with("ss") && singular.len() > 2 => singular.into(),
         _ => lower,
-    }
-}
-
-/// What the words behind a number multiply it by, and the words behind these: `million people`.
-pub(super) fn multiplier(words: &str) -> (u64, &str) {
-    let mut rest = words.trim();
-    let mut factor: u64 = 1;
-    loop {
-        let (word, behind) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-        let times = match word.to_ascii_lowercase().as_str() {
-            "dozen" | "dozens" => 12,
-            "hundred" => 100,
-            "thousand" => 1_000,
-            "million" => 1_000_000,
-            "billion" => 1_000_000_000,
-            "trillion" => 1_000_000_000_000,
-            _ => return (factor, rest),
-        };
-        let Some(product) = factor.checked_mul(times) else {
-            return (factor, rest);
-        };
-        (factor, rest) = (product, behind.trim_start());
     }
 }

@@ -4,6 +4,8 @@
 
 mod number;
 mod unicode;
+mod units;
+mod width;
 
 use smol_str::SmolStr;
 
@@ -47,6 +49,17 @@ pub(crate) struct Token {
 
 /// Tokens of a text, one step each.
 pub(crate) fn tokens(text: &str, budget: &mut Budget) -> Result<Vec<Token>, Stop> {
+    let Some(narrow) = width::Narrow::of(text) else {
+        return lexed(text, budget);
+    };
+    let mut tokens = lexed(&narrow.text, budget)?;
+    for token in &mut tokens {
+        token.span = narrow.original(token.span.start)..narrow.original(token.span.end);
+    }
+    Ok(tokens)
+}
+
+fn lexed(text: &str, budget: &mut Budget) -> Result<Vec<Token>, Stop> {
     let mut lexer = Lexer {
         text,
         at: 0,
@@ -170,6 +183,8 @@ impl<'a> Lexer<'a> {
                 '>' if self.rest().starts_with(">=") => self.command("ge", 2),
                 '!' if self.rest().starts_with("!=") => self.command("ne", 2),
                 '-' if self.rest().starts_with("->") => self.command("to", 2),
+                // `x := 5` gives a name its value.
+                ':' if self.rest().starts_with(":=") => self.symbol_as('=', 2),
                 '{' | '}' | '(' | ')' | '[' | ']' | '+' | '-' | '/' | '^' | '_' | '=' | '<'
                 | '>' | '|' | ',' | ';' | ':' | '!' | '\'' | '&' | '*' | '.' | '?' | '"' | '`' => {
                     self.symbol(c, 1);
@@ -189,6 +204,10 @@ impl<'a> Lexer<'a> {
         if self.hexadecimal() {
             return;
         }
+        if let Some(len) = self.per_cent() {
+            self.command("%", len);
+            return;
+        }
         if let Some(len) = self.half_of_day() {
             let word = &self.text[self.at..self.at + len];
             self.push(Tok::Word(word.into()), self.at + len);
@@ -204,7 +223,7 @@ impl<'a> Lexer<'a> {
         let end = self.at + run.len();
         if let Some(c) = run.chars().next().filter(|_| run.len() == 1) {
             self.push(Tok::Letter(c), end);
-        } else if let Some(command) = words::bare_command(run) {
+        } else if let Some(command) = words::bare_command(run).filter(|_| !self.is_said(run, end)) {
             self.push(Tok::Command(command.into()), end);
         } else {
             // A short run beside a word is a word: `grams of wax`.
@@ -221,7 +240,7 @@ impl<'a> Lexer<'a> {
                 let next = letters_of(rest);
                 next.len() > 3 && words::bare_command(next).is_none() && is_word(next)
             });
-            let kind = if behind_word || before_word {
+            let kind = if behind_word || before_word || words::bare_command(run).is_some() {
                 Run::Word
             } else {
                 words::read_run(run)
@@ -246,21 +265,6 @@ impl<'a> Lexer<'a> {
                 }
             }
         }
-    }
-
-    /// The length of `a.m.` or `p.m.` behind a number.
-    fn half_of_day(&self) -> Option<usize> {
-        let rest = self.rest().as_bytes();
-        let is = |at: usize, options: &[u8]| rest.get(at).is_some_and(|b| options.contains(b));
-        let fits = is(0, b"aApP") && is(1, b".") && is(2, b"mM");
-        let behind_number = matches!(
-            self.out.last(),
-            Some(Token {
-                tok: Tok::Number(_),
-                ..
-            })
-        );
-        (fits && behind_number).then(|| if is(3, b".") { 4 } else { 3 })
     }
 
     fn backslash(&mut self, budget: &mut Budget, nested: u32) -> Result<(), Stop> {
@@ -392,6 +396,10 @@ impl<'a> Lexer<'a> {
             }
             _ => {}
         }
+        if let Some((unit, end)) = self.unit_behind(name, end) {
+            self.push(Tok::Text(unit.into()), end);
+            return Ok(());
+        }
         let canonical = words::canonical(name);
         // A Greek letter glued to the command before: `\vertx\vert`.
         if canonical == name && !is_known(name) {
@@ -421,6 +429,7 @@ impl<'a> Lexer<'a> {
                 let symbol = canonical.chars().next().unwrap_or('(');
                 self.symbol(symbol, end - self.at);
             }
+            "coloneqq" | "coloneq" => self.symbol('=', end - self.at),
             "lt" => self.symbol('<', end - self.at),
             "gt" => self.symbol('>', end - self.at),
             "prime" => self.symbol('\'', end - self.at),
@@ -436,33 +445,6 @@ impl<'a> Lexer<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Whether upright letters that also name a function or relation are a unit where they stand:
-    /// `12 \mathrm{~min}`, `\mathrm{ft}/\mathrm{sec}`, `3 \text{ in}`.
-    fn is_unit(&self, name: &str, end: usize) -> bool {
-        if !matches!(name, "min" | "sec" | "in" | "deg" | "cup" | "times") {
-            return false;
-        }
-        let last = self.out.last().map(|token| &token.tok);
-        if matches!(last, Some(Tok::Text(_) | Tok::Symbol('/'))) {
-            return true;
-        }
-        let behind_quantity = matches!(last, Some(Tok::Number(_) | Tok::Symbol('}' | ')' | '(')))
-            || matches!(last, Some(Tok::Command(name)) if name == "pi");
-        let next = self.text[end..].trim_start_matches([' ', '~']);
-        let next = next.trim_end_matches(['$', '.']);
-        // `14 \text{ times}` counts; with a number behind it multiplies.
-        if name == "times" {
-            return behind_quantity && (next.is_empty() || next.starts_with(')'));
-        }
-        let applied = next
-            .starts_with(|c: char| c.is_alphanumeric() || matches!(c, '(' | '\\' | '{'))
-            && !next.starts_with("\\text")
-            && !next.starts_with("\\mathrm")
-            && !next.starts_with("\\)")
-            && !next.starts_with("\\]");
-        behind_quantity && !applied && (name == "in" || !next.starts_with(['^', '_']))
     }
 
     fn text_command(
@@ -489,6 +471,12 @@ impl<'a> Lexer<'a> {
             .replace("\\ ", " ")
             .replace("\\,", " ");
         let plain = plain.trim();
+        if !name.starts_with("operatorname")
+            && let Some(unit) = self.upright_unit(plain)
+        {
+            self.push(Tok::Text(unit.into()), close);
+            return Ok(());
+        }
         let known = words::canonical(plain);
         let unit = !name.starts_with("operatorname") && self.is_unit(plain, close);
         if name.starts_with("operatorname") || is_known(known) && plain.len() > 1 && !unit {
@@ -501,7 +489,7 @@ impl<'a> Lexer<'a> {
             self.out.last().map(|token| &token.tok),
             Some(Tok::Number(_) | Tok::Symbol(')' | '}'))
         );
-        if behind_number && is_compound_unit(plain) {
+        if behind_number && units::is_compound_unit(plain) {
             let unit = plain.replace(['{', '}'], "");
             self.push(Tok::Text(unit.into()), close);
             return Ok(());
@@ -550,15 +538,6 @@ impl<'a> Lexer<'a> {
         }
         Ok(())
     }
-}
-
-/// Whether upright text is words with powers and slashes between them: `m/s^2`, `kg m^{-1}`.
-fn is_compound_unit(text: &str) -> bool {
-    text.contains('^')
-        && text.starts_with(|c: char| c.is_ascii_alphabetic() && c != 'e')
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '^' | '{' | '}' | '-' | ' '))
 }
 
 /// Whether upright text is choice letters with words between them: `A and C`.

@@ -4,9 +4,14 @@ use super::{Lexer, Literal, Tok, Token};
 
 impl Lexer<'_> {
     pub(super) fn unicode(&mut self, c: char, len: usize) {
+        if let Some((unit, len)) = self.sign_of_unit(c) {
+            self.push(Tok::Word(unit.into()), self.at + len);
+            return;
+        }
         let folded = match c {
-            // Full-width forms.
-            '\u{ff01}'..='\u{ff5e}' => char::from_u32(c as u32 - 0xfee0).unwrap_or(c),
+            '，' => ',',
+            '＄' => '$',
+            '＂' => '"',
             '−' | '–' | '—' | '‐' | '‑' | '﹣' => '-',
             '、' => ',',
             '’' | '′' | '‘' => '\'',
@@ -26,28 +31,6 @@ impl Lexer<'_> {
             }
             _ => c,
         };
-        if folded.is_ascii_digit() {
-            // Full-width digits: the run becomes one number.
-            let digits: String = self
-                .rest()
-                .chars()
-                .map_while(|c| {
-                    let c = char::from_u32((c as u32).wrapping_sub(0xfee0))?;
-                    c.is_ascii_digit().then_some(c)
-                })
-                .collect();
-            let end = self.at + digits.len() * len;
-            let literal = Literal {
-                whole: digits,
-                ..Literal::default()
-            };
-            self.push(Tok::Number(literal), end);
-            return;
-        }
-        if folded.is_ascii_alphabetic() {
-            self.push(Tok::Letter(folded), self.at + len);
-            return;
-        }
         if folded.is_ascii_punctuation() {
             match folded {
                 '%' => self.command("%", len),
@@ -68,6 +51,17 @@ impl Lexer<'_> {
             '×' => "times",
             '·' | '⋅' | '∙' | '•' => "cdot",
             '÷' => "div",
+            '℃' | '℉' => {
+                self.push(Tok::Symbol('^'), self.at);
+                self.command("circ", len);
+                let scale = if c == '℃' { 'C' } else { 'F' };
+                self.push(Tok::Letter(scale), self.at);
+                return;
+            }
+            '≔' => {
+                self.symbol('=', len);
+                return;
+            }
             '±' => "pm",
             '∓' => "mp",
             '√' => "sqrt",

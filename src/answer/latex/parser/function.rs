@@ -4,7 +4,7 @@ use smol_str::{SmolStr, format_smolstr};
 
 use super::{Infix, Parsed, Parser, connective, mixed, power, product};
 use crate::answer::budget::Stop;
-use crate::answer::latex::lexer::Tok;
+use crate::answer::latex::lexer::{Tok, Token};
 use crate::answer::latex::tree::{Big, Kind, Node, Span};
 use crate::answer::latex::words::{is_function, is_greek};
 
@@ -24,7 +24,17 @@ impl Parser<'_, '_> {
                 break;
             }
         }
+        let start = self.at;
         let mut arguments = self.function_argument()?;
+        // `max 5`, `\min f(x)`: a word that says which value it is, not a function of one number.
+        if matches!(name, "max" | "min" | "gcd" | "lcm") && arguments.len() == 1 {
+            let read = self.tokens.get(start..self.at).unwrap_or_default();
+            let bracketed = matches!(read.first().map(|token| &token.tok), Some(Tok::Symbol(_)));
+            let named = |token: &Token| !matches!(token.tok, Tok::Number(_) | Tok::Symbol(_));
+            if !bracketed || read.iter().any(named) {
+                return Err(Stop::Unknown);
+            }
+        }
         let mut name = SmolStr::new(name);
         if let Some(base) = base {
             if name != "log" {

@@ -138,6 +138,7 @@ impl Parser<'_, '_> {
                 "to" | "if" | "is" | "are" | "for" | "when" | "where" => return None,
                 _ => Infix::Unit,
             },
+            Tok::Text(_) if self.is_infix_choice() => Infix::Postfix,
             Tok::Text(text) => match connective(text) {
                 Some(true) => Infix::Item,
                 Some(false) => return None,
@@ -145,6 +146,8 @@ impl Parser<'_, '_> {
             },
             Tok::Currency(_) => Infix::Unit,
             Tok::Letter('x') if self.is_times() => Infix::Times,
+            Tok::Letter(_) if self.is_lettered_unit() => Infix::Unit,
+            Tok::Letter(_) if self.is_infix_choice() => Infix::Postfix,
             Tok::Number(_) | Tok::Letter(_) | Tok::Name(_) | Tok::Begin(_) => Infix::Beside,
             Tok::NewLine | Tok::End(_) | Tok::Unknown(_) => return None,
         })

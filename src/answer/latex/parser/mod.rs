@@ -4,6 +4,7 @@
 mod bars;
 mod function;
 mod infix;
+mod notation;
 mod operand;
 mod postfix;
 mod vectors;
@@ -291,6 +292,16 @@ impl<'t> Parser<'t, '_> {
                     sides.push(self.expression(power::CHAIN + 1)?);
                     next = self.infix();
                 }
+                // `x \equiv 3 \mod 7`: the sign says that the modulus is of both sides.
+                if let ([Relation::Equivalent], [_, right]) = (&*relations, &*sides)
+                    && let Kind::Call(name, parts) = &right.kind
+                    && let ("mod", [rest, modulus]) = (name.as_str(), &**parts)
+                {
+                    let (rest, modulus) = (Box::new(rest.clone()), Box::new(modulus.clone()));
+                    let span = sides[0].span.start..right.span.end;
+                    let left = Box::new(sides.swap_remove(0));
+                    return Ok(Node::new(Kind::Congruence(left, rest, modulus), span));
+                }
                 Ok(collect(sides, |sides| Kind::Chain(sides, relations)))
             }
             Infix::Congruence => {
@@ -307,7 +318,8 @@ impl<'t> Parser<'t, '_> {
                 let span = Self::joined(&left, &modulus);
                 match left.kind {
                     Kind::Chain(mut sides, relations)
-                        if relations == [Relation::Equivalent] && sides.len() == 2 =>
+                        if matches!(*relations, [Relation::Equivalent | Relation::Equal])
+                            && sides.len() == 2 =>
                     {
                         let right = sides.pop().ok_or(Stop::Unknown)?;
                         let left = sides.pop().ok_or(Stop::Unknown)?;
@@ -376,6 +388,17 @@ impl<'t> Parser<'t, '_> {
                         span,
                     ));
                 }
+                // `1101 (base 2)`.
+                if self.is_symbol('(')
+                    && let Kind::Number(literal) = &left.kind
+                    && literal.is_whole()
+                    && let Some((base, len)) = self.base(1)
+                    && matches!(self.peek_at(1 + len), Some(Tok::Symbol(')')))
+                {
+                    self.at += len + 2;
+                    let span = left.span.clone();
+                    return Ok(Node::new(Kind::Based(literal.whole.clone(), base), span));
+                }
                 // `396 (degrees)`: a sign in brackets.
                 if self.is_symbol('(')
                     && matches!(self.peek_at(1), Some(Tok::Command(name)) if name == "circ" || name == "%")
@@ -388,7 +411,8 @@ impl<'t> Parser<'t, '_> {
                     return Ok(marked);
                 }
                 let right = self.expression(power::PRODUCT + 1)?;
-                if let Some(mixed) = mixed(&left, &right) {
+                let read = mixed(&left, &right);
+                if let Some(mixed) = read.or_else(|| notation::signed_mixed(&left, &right, mixed)) {
                     return Ok(mixed);
                 }
                 if is_number(&right) && is_number(last_factor(&left)) {
@@ -397,8 +421,21 @@ impl<'t> Parser<'t, '_> {
                         self.at += 1;
                         let bottom = self.expression(power::TIGHT)?;
                         let span = Self::joined(&right, &bottom);
-                        let kind = Kind::Div(Box::new(right), Box::new(bottom));
-                        return mixed(&left, &Node::new(kind, span)).ok_or(Stop::Unknown);
+                        // (A percent sign or a degree's is the whole number's.)
+                        let over = |bottom: Box<Node>| {
+                            let kind = Kind::Div(Box::new(right), bottom);
+                            Box::new(Node::new(kind, span.clone()))
+                        };
+                        let right = match bottom.kind {
+                            Kind::Percent(bottom) => Kind::Percent(over(bottom)),
+                            Kind::Degree(bottom) => Kind::Degree(over(bottom)),
+                            _ => over(Box::new(bottom)).kind,
+                        };
+                        let right = Node::new(right, span);
+                        let read = mixed(&left, &right);
+                        return read
+                            .or_else(|| notation::signed_mixed(&left, &right, mixed))
+                            .ok_or(Stop::Unknown);
                     }
                     return Err(Stop::Unknown);
                 }

@@ -4,7 +4,7 @@ use smol_str::{SmolStr, format_smolstr};
 
 use super::{Parsed, Parser, connective, plain_name, power};
 use crate::answer::budget::Stop;
-use crate::answer::latex::lexer::Tok;
+use crate::answer::latex::lexer::{Tok, Token};
 use crate::answer::latex::tree::{Kind, Literal, Node, Span};
 use crate::answer::latex::words::{is_function, is_symbol};
 
@@ -15,6 +15,11 @@ impl<'t> Parser<'t, '_> {
             return Err(Stop::Unknown);
         };
         let node = |kind| Node::new(kind, span.clone());
+        if matches!(tok, Tok::Symbol('{' | '_' | '^'))
+            && let Some(choice) = self.scripted_choice()?
+        {
+            return Ok(choice);
+        }
         match tok {
             Tok::Number(literal) => {
                 self.at += 1;
@@ -206,6 +211,10 @@ impl<'t> Parser<'t, '_> {
         let span = start..end;
         let items = match inner.kind {
             Kind::List(items) => items,
+            // `[1, 2; 3, 4]`: rows of a matrix.
+            Kind::Rows(rows) if (open, close) == ('[', ']') && is_table(&rows, false) => {
+                return Ok(Node::new(Kind::Matrix(rows_of(rows)), span));
+            }
             // `(0;0;0)`: semicolons instead of commas.
             Kind::Rows(items) if open != '{' => items,
             kind => {
@@ -225,6 +234,10 @@ impl<'t> Parser<'t, '_> {
             (']', ']') => ('(', ']'),
             pair => pair,
         };
+        // `[[1, 2], [3, 4]]`.
+        if (open, close) == ('[', ']') && is_table(&items, true) {
+            return Ok(Node::new(Kind::Matrix(rows_of(items)), span));
+        }
         Ok(Node::new(Kind::Bracket(open, close, items), span))
     }
 
@@ -410,6 +423,10 @@ impl<'t> Parser<'t, '_> {
         };
         match (name, &inner.kind) {
             ("mathbf" | "boldsymbol" | "bm" | "mathit" | "pmb", Kind::Number(_)) => Ok(inner),
+            ("mathbf", Kind::Symbol(letter)) if self.is_number_set(letter) => Ok(Node::new(
+                Kind::Symbol(format_smolstr!("mathbb {letter}")),
+                span,
+            )),
             (_, Kind::Symbol(_) | Kind::Mul(_) | Kind::Text(_) | Kind::Number(_)) => {
                 let letters = plain_name(&inner).ok_or(Stop::Unknown)?;
                 Ok(Node::new(
@@ -419,6 +436,28 @@ impl<'t> Parser<'t, '_> {
             }
             _ => Err(Stop::Unknown),
         }
+    }
+
+    /// Whether a bold letter that was read is a set of numbers: the name of one, all there is or
+    /// behind `\in` and between the signs of sets.
+    fn is_number_set(&self, letter: &str) -> bool {
+        let joins = |tok: Option<&Tok>| match tok {
+            None => true,
+            Some(Tok::Command(name)) => matches!(
+                name.as_str(),
+                "in" | "notin" | "cup" | "cap" | "setminus" | "subset" | "subseteq" | "}"
+            ),
+            Some(Tok::Symbol(c)) => *c == ',',
+            _ => false,
+        };
+        let back = |token: &&Token| !matches!(token.tok, Tok::Symbol('{' | '}') | Tok::Letter(_));
+        let mut before = self.tokens[..self.at].iter().rev().filter(back);
+        let bold = before
+            .next()
+            .is_some_and(|token| token.tok == Tok::Command("mathbf".into()));
+        bold && matches!(letter, "N" | "Z" | "Q" | "R" | "C")
+            && joins(before.next().map(|token| &token.tok))
+            && joins(self.peek())
     }
 
     /// `\frac{dy}{dx}` as one name, where that is what stands next.
@@ -565,6 +604,28 @@ fn listed(node: Node) -> Vec<Node> {
         Kind::List(items) => items,
         _ => vec![node],
     }
+}
+
+/// Whether items are rows of one length, at least two of two: bracketed ones, or lists.
+fn is_table(items: &[Node], bracketed: bool) -> bool {
+    let width = |item: &Node| match &item.kind {
+        Kind::Bracket('[', ']', cells) if bracketed => cells.len(),
+        Kind::List(cells) if !bracketed => cells.len(),
+        _ => 0,
+    };
+    let [first, rest @ ..] = items else {
+        return false;
+    };
+    !rest.is_empty() && width(first) > 1 && rest.iter().all(|row| width(row) == width(first))
+}
+
+/// The cells of such rows.
+fn rows_of(items: Vec<Node>) -> Vec<Vec<Node>> {
+    let cells = |item: Node| match item.kind {
+        Kind::Bracket(_, _, cells) | Kind::List(cells) => cells,
+        kind => vec![Node::new(kind, item.span)],
+    };
+    items.into_iter().map(cells).collect()
 }
 
 /// A letter as a name.

@@ -2,7 +2,7 @@
 
 use smol_str::format_smolstr;
 
-use super::{Parsed, Parser, connective};
+use super::{Parsed, Parser, connective, notation};
 use crate::answer::budget::Stop;
 use crate::answer::latex::lexer::Tok;
 use crate::answer::latex::tree::{Kind, Node, Span};
@@ -11,6 +11,7 @@ impl Parser<'_, '_> {
     pub(super) fn postfix(&mut self, left: Node) -> Parsed {
         let span = left.span.start..self.span().end;
         match self.peek() {
+            Some(Tok::Letter(_) | Tok::Text(_)) => self.infix_choice(left),
             Some(Tok::Symbol('^')) => {
                 if let Some(Tok::Command(name)) = self.peek_at(1)
                     && name == "circ"
@@ -55,8 +56,21 @@ impl Parser<'_, '_> {
                 // `x^2_1`: the index belongs to the name.
                 if self.is_symbol('_') && matches!(left.kind, Kind::Symbol(_)) {
                     let named = self.indexed(left)?;
+                    if let Kind::Symbol(name) = &named.kind
+                        && let Some(choice) = notation::indexed_choice(name, &exponent)
+                    {
+                        return Ok(choice);
+                    }
                     let kind = Kind::Pow(Box::new(named), Box::new(exponent));
                     return Ok(Node::new(kind, span));
+                }
+                if let Kind::Symbol(name) = &left.kind
+                    && let Some(choice) = notation::indexed_choice(name, &exponent)
+                {
+                    return Ok(choice);
+                }
+                if let Some(place) = notation::place(&left, &exponent) {
+                    return Ok(Node::new(place, span));
                 }
                 Ok(Node::new(
                     Kind::Pow(Box::new(left), Box::new(exponent)),
@@ -217,13 +231,94 @@ impl Parser<'_, '_> {
         Ok(())
     }
 
+    /// Whether a letter that names a unit stands behind a slash, and nothing else close to it.
+    fn is_letter_below(&self) -> bool {
+        let fits = match self.peek_at(1) {
+            Some(Tok::Letter(c)) => matches!(c, 'h' | 's' | 'm' | 'g' | 'd' | 'L' | 'l'),
+            Some(Tok::Command(name)) => name == "min",
+            _ => false,
+        };
+        fits && match self.tokens.get(self.at + 2) {
+            None => true,
+            Some(token) => {
+                token.spaced || !matches!(token.tok, Tok::Letter(_) | Tok::Symbol('(' | '{' | '/'))
+            }
+        }
+    }
+
+    /// Whether letters in italics that stand next can be nothing but a unit behind a number:
+    /// `m/s` and `m/s^2` at the end, a letter over a word (`g/mL`, `g/cm^3`).
+    pub(super) fn is_lettered_unit(&self) -> bool {
+        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
+        if !matches!(before.map(|token| &token.tok), Some(Tok::Number(_))) {
+            return false;
+        }
+        let (Some(Tok::Letter(above)), Some(Tok::Symbol('/'))) = (self.peek(), self.peek_at(1))
+        else {
+            return false;
+        };
+        match self.peek_at(2) {
+            Some(Tok::Command(name)) => *above == 'L' && name == "min",
+            Some(Tok::Word(word)) => {
+                matches!(above, 'm' | 'g' | 'L' | 'N' | 'J') && connective(word).is_none()
+            }
+            Some(Tok::Letter('s')) if *above == 'm' => {
+                let rest = self.tokens.get(self.at + 3..).unwrap_or_default();
+                match rest {
+                    [] => true,
+                    [power, two] => {
+                        power.tok == Tok::Symbol('^')
+                            && matches!(&two.tok, Tok::Number(two) if two.is_whole() && two.whole == "2")
+                    }
+                    [power, open, two, close] => {
+                        power.tok == Tok::Symbol('^')
+                            && open.tok == Tok::Symbol('{')
+                            && matches!(&two.tok, Tok::Number(two) if two.is_whole() && two.whole == "2")
+                            && close.tok == Tok::Symbol('}')
+                    }
+                    _ => false,
+                }
+            }
+            _ => false,
+        }
+    }
+
     /// A unit behind a quantity: words, their powers, and words after a slash.
     pub(super) fn unit(&mut self, left: Node) -> Parsed {
+        // `1101 base 2`.
+        if let Some((base, len)) = self.base(0) {
+            let Kind::Number(literal) = left.kind else {
+                return Err(Stop::Unknown);
+            };
+            if !literal.is_whole() {
+                return Err(Stop::Unknown);
+            }
+            self.at += len;
+            return Ok(Node::new(Kind::Based(literal.whole, base), left.span));
+        }
         let start = self.at;
         let mut unit = String::new();
         loop {
             self.budget.spend(1)?;
             match self.peek() {
+                Some(Tok::Letter(c)) if unit.ends_with('/') || unit.ends_with(" per") => {
+                    if !matches!(c, 'h' | 's' | 'm' | 'g' | 'd' | 'L' | 'l' | 'J' | 'N') {
+                        return Err(Stop::Unknown);
+                    }
+                    if !unit.ends_with('/') {
+                        unit.push(' ');
+                    }
+                    unit.push(*c);
+                    self.at += 1;
+                }
+                Some(Tok::Letter(c)) if self.at == start && self.is_lettered_unit() => {
+                    unit.push(*c);
+                    self.at += 1;
+                }
+                Some(Tok::Command(name)) if name == "min" && unit.ends_with('/') => {
+                    unit.push_str("min");
+                    self.at += 1;
+                }
                 Some(Tok::Word(word) | Tok::Text(word)) if connective(word).is_none() => {
                     if !unit.is_empty() && !unit.ends_with('/') {
                         unit.push(' ');
@@ -267,7 +362,8 @@ impl Parser<'_, '_> {
                 }
                 Some(Tok::Symbol('/'))
                     if self.at > start
-                        && matches!(self.peek_at(1), Some(Tok::Word(_) | Tok::Text(_))) =>
+                        && (matches!(self.peek_at(1), Some(Tok::Word(_) | Tok::Text(_)))
+                            || self.is_letter_below()) =>
                 {
                     self.at += 1;
                     unit.push('/');

@@ -1,0 +1,274 @@
+//! Words behind a number that say more of it than what is counted: they multiply it, make it a
+//! place or a fraction, give it a direction or a sign, compare, deny or go on to another number.
+//! What holds one is no unit, and is not dropped where the other side has none.
+
+use super::number_words::{single_cardinal, single_ordinal};
+
+/// Multiples and parts that are no number words: of these many may be meant.
+const MULTIPLES: &[&str] = &[
+    "gross",
+    "lakh",
+    "crore",
+    "half",
+    "halves",
+    "quarter",
+    "quarters",
+    "doubled",
+    "tripled",
+    "halved",
+    "twice",
+    "thrice",
+    "dozen",
+    "dozens",
+    "trillion",
+    "trillions",
+    "ppm",
+    "ppb",
+    "bps",
+    "basis",
+    "permille",
+    "permil",
+    "千",
+    "分之",
+    "成",
+    "折",
+    "rev",
+    "bn",
+    "mn",
+    "mln",
+    "mil",
+];
+
+/// What is done with a number, or what comes of it.
+const OPERATIONS: &[&str] = &[
+    "plus",
+    "minus",
+    "over",
+    "divided",
+    "multiplied",
+    "root",
+    "roots",
+    "mod",
+    "modulo",
+    "factorial",
+    "choose",
+    "remainder",
+    "inverse",
+    "reciprocal",
+    "opposite",
+    "conjugate",
+    "raised",
+    "imaginary",
+    "complex",
+    "base",
+    "percentile",
+];
+
+/// How a number compares with the one that is meant.
+const COMPARISONS: &[&str] = &[
+    "less",
+    "more",
+    "fewer",
+    "greater",
+    "smaller",
+    "than",
+    "least",
+    "most",
+    "above",
+    "below",
+    "under",
+    "too",
+    "about",
+    "approximately",
+    "approx",
+    "roughly",
+    "around",
+    "nearly",
+    "almost",
+    "between",
+    "up",
+    "max",
+    "maximum",
+    "minimum",
+    "tops",
+    "ish",
+    "or",
+    "and",
+    "but",
+    "to",
+    "exclusive",
+    "inclusive",
+    "左右",
+];
+
+/// Signs and directions.
+const DIRECTIONS: &[&str] = &[
+    "negative",
+    "positive",
+    "loss",
+    "deficit",
+    "debt",
+    "short",
+    "north",
+    "south",
+    "east",
+    "west",
+    "northeast",
+    "northwest",
+    "southeast",
+    "southwest",
+    "northward",
+    "southward",
+    "eastward",
+    "westward",
+    "ne",
+    "nw",
+    "se",
+    "sw",
+    "nne",
+    "ene",
+    "ese",
+    "sse",
+    "ssw",
+    "wsw",
+    "wnw",
+    "nnw",
+    "clockwise",
+    "counterclockwise",
+    "anticlockwise",
+    "upward",
+    "upwards",
+    "downward",
+    "downwards",
+    "down",
+    "backward",
+    "backwards",
+    "ago",
+    "before",
+    "earlier",
+    "bc",
+    "bce",
+];
+
+/// Words that say whether, or under which condition, it is the answer.
+const DENIALS: &[&str] = &[
+    "is",
+    "are",
+    "not",
+    "no",
+    "never",
+    "cannot",
+    "false",
+    "invalid",
+    "wrong",
+    "incorrect",
+    "rejected",
+    "extraneous",
+    "impossible",
+    "undefined",
+    "if",
+    "when",
+    "unless",
+    "except",
+];
+
+/// Words that say more where they are all that stands behind the number; in front of others they
+/// belong to a thing's name (`fifth graders`, `power plants`, `pairs of shoes`).
+const ALONE: &[&str] = &[
+    "power", "powers", "prime", "square", "fold", "score", "point", "pair", "pairs",
+];
+
+/// Whether words behind a number tell more of it than a unit.
+pub(super) fn tells(words: &str) -> bool {
+    let first = words.split(|c: char| !c.is_alphabetic());
+    let mut all = first.filter(|word| !word.is_empty());
+    let alone = match (all.next(), all.next()) {
+        (Some(first), None) => {
+            let first = first.to_lowercase();
+            ALONE.contains(&first.as_str()) || is_place(&first)
+        }
+        _ => false,
+    };
+    alone || labels_more(words)
+}
+
+/// Whether words in brackets behind a number, which name what is counted, tell more of it:
+/// `41 (pairs)` counts pairs.
+pub(super) fn labels_more(words: &str) -> bool {
+    let lower = words.to_lowercase();
+    // `14 times` counts; `14 times 3` multiplies.
+    if lower.trim() == "times" {
+        return false;
+    }
+    let mut words = lower
+        .split(|c: char| !c.is_alphabetic())
+        .filter(|word| !word.is_empty());
+    let Some(first) = words.next() else {
+        return false;
+    };
+    single_cardinal(first).is_some()
+        || first
+            .strip_suffix("fold")
+            .is_some_and(is_ordinal_or_cardinal)
+        || std::iter::once(first).chain(words).any(|word| {
+            word == "times"
+                || word.starts_with(['万', '亿', '百', '十', '余', '多', '以', '约', '半'])
+                || is_multiple(word)
+                || [MULTIPLES, OPERATIONS, COMPARISONS, DIRECTIONS, DENIALS]
+                    .iter()
+                    .any(|words| words.contains(&word))
+        })
+}
+
+fn is_ordinal_or_cardinal(word: &str) -> bool {
+    single_cardinal(word).is_some() || single_ordinal(word).is_some()
+}
+
+/// A place in an order. (A second is one of time, too.)
+fn is_place(word: &str) -> bool {
+    word != "second" && single_ordinal(word).is_some() || matches!(word, "st" | "nd" | "rd" | "th")
+}
+
+/// Hundreds and thousands, tenths and thirds: so many of them are meant.
+fn is_multiple(word: &str) -> bool {
+    if matches!(single_cardinal(word), Some((_, false))) {
+        return true;
+    }
+    match word.strip_suffix('s') {
+        Some("second" | "one") | None => false,
+        Some(singular) => is_ordinal_or_cardinal(singular),
+    }
+}
+
+/// What the words behind a number multiply it by, and the words behind these: `million people`.
+pub(super) fn multiplier(words: &str) -> (u64, &str) {
+    let mut rest = words.trim();
+    let mut factor: u64 = 1;
+    loop {
+        let (mut word, mut behind) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+        // `万元`: words of Chinese have no spaces between them.
+        if word.starts_with(['万', '亿']) {
+            let len = word.chars().next().map_or(0, char::len_utf8);
+            (word, behind) = rest.split_at(len);
+        }
+        // (`M` is as well a unit of chemists, `K` one of temperature.)
+        let times = match word {
+            "k" => 1_000,
+            "万" => 10_000,
+            "亿" => 100_000_000,
+            _ => match word.to_ascii_lowercase().as_str() {
+                "dozen" | "dozens" => 12,
+                "hundred" => 100,
+                "thousand" => 1_000,
+                "million" => 1_000_000,
+                "billion" | "bn" => 1_000_000_000,
+                "trillion" => 1_000_000_000_000,
+                _ => return (factor, rest),
+            },
+        };
+        let Some(product) = factor.checked_mul(times) else {
+            return (factor, rest);
+        };
+        (factor, rest) = (product, behind.trim_start());
+    }
+}
