@@ -197,12 +197,20 @@ pub(super) const MAX_WORDS: usize = 40;
 /// Tokens cut into words (yes) and formulas (no) by turns, punctuation between them left out;
 /// `None` where there are not both, or too many.
 pub(super) fn segments(tokens: &[Token]) -> Option<Vec<(std::ops::Range<usize>, bool)>> {
-    let is_word = |token: &Token| matches!(token.tok, Tok::Word(_) | Tok::Text(_));
+    let spoken = |at: usize| {
+        let token = tokens.get(at).map(|token| &token.tok);
+        matches!(token, Some(Tok::Word(_) | Tok::Text(_)))
+    };
+    // `\min at $x = 1$`: the sign stands for the word.
+    let is_word = |at: usize| match &tokens[at].tok {
+        Tok::Command(name) => matches!(name.as_str(), "min" | "max") && spoken(at + 1),
+        _ => spoken(at),
+    };
     let is_mark =
         |token: &Token| matches!(token.tok, Tok::Symbol('.' | ',' | ';' | ':') | Tok::NewLine);
     let mut segments: Vec<(std::ops::Range<usize>, bool)> = Vec::new();
-    for (at, token) in tokens.iter().enumerate() {
-        let word = is_word(token);
+    for at in 0..tokens.len() {
+        let word = is_word(at);
         match segments.last_mut() {
             Some((range, text)) if *text == word => range.end = at + 1,
             _ => segments.push((at..at + 1, word)),
@@ -241,6 +249,7 @@ pub(super) fn words(tokens: &[Token]) -> Option<Node> {
                 text.push_str(word);
             }
             Tok::Name(word) => text.push_str(word),
+            Tok::Command(word) if matches!(word.as_str(), "min" | "max") => text.push_str(word),
             Tok::Letter(c) => text.push(*c),
             Tok::Symbol(c @ ('.' | ',' | '\'' | '-' | ';' | ':' | '?' | '"')) => text.push(*c),
             _ => return None,
