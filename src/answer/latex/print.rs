@@ -213,6 +213,7 @@ impl Printer<'_> {
                 self.put(match domain {
                     Domain::Integers => " \\in \\mathbb{Z}",
                     Domain::Naturals => " \\in \\mathbb{N}",
+                    Domain::Reals => " \\in \\mathbb{R}",
                 });
             }
         }

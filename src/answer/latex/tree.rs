@@ -138,6 +138,7 @@ pub(crate) enum Kind {
 pub(crate) enum Domain {
     Integers,
     Naturals,
+    Reals,
 }
 
 /// A large operator and its parts.

@@ -223,11 +223,15 @@ pub(super) fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
             .or_else(|| set_in_words(text))
             .unwrap_or_else(|| Value::Text(text.clone()))),
         Kind::Ellipsis => Ok(Value::Text("…".into())),
+        // Numbers are real unless something else is said; only the parameter of a vector has a name
+        // of no account.
+        Kind::ForAll(inner, _, Domain::Reals) if !is_vector(inner) => evaluate(inner, budget),
         Kind::ForAll(inner, name, domain) => {
             // The parameter's own name says nothing.
             let stands = match domain {
                 Domain::Integers => ANY_INTEGER,
                 Domain::Naturals => "any natural number",
+                Domain::Reals => "any real number",
             };
             evaluate(&inner.renamed(name, stands, budget)?, budget)
         }
@@ -238,6 +242,9 @@ pub(super) fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
                 Some(degrees) => Ok(Value::Degrees(degrees)),
                 None => expression(node, budget),
             }
+        }
+        Kind::Mul(factors) if feet_and_inches(factors).is_some() => {
+            quantities(&feet_and_inches(factors).unwrap_or_default(), budget)
         }
         // `A(1, 2)`, a point with its name.
         Kind::Mul(factors) if named_point(factors).is_some() => {
@@ -262,6 +269,32 @@ pub(super) fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
             expression(node, budget)
         }
         _ => expression(node, budget),
+    }
+}
+
+/// Whether an answer is a vector or point, or a name with one.
+fn is_vector(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Bracket('(' | '⟨', ..) | Kind::Matrix(_) => true,
+        Kind::Chain(sides, _) => sides.last().is_some_and(is_vector),
+        Kind::Group(inner) => is_vector(inner),
+        Kind::Add(items) | Kind::Mul(items) => items.iter().any(is_vector),
+        _ => false,
+    }
+}
+
+/// `5'10''` as feet and inches.
+fn feet_and_inches(factors: &[Node]) -> Option<Vec<Node>> {
+    let named = |node: &Node, marks: &str, unit: &str| match &node.kind {
+        Kind::Unit(amount, written) if written == marks => {
+            let kind = Kind::Unit(amount.clone(), unit.to_owned());
+            Some(Node::new(kind, node.span.clone()))
+        }
+        _ => None,
+    };
+    match factors {
+        [feet, inches] => Some(vec![named(feet, "'", "ft")?, named(inches, "''", "in")?]),
+        _ => None,
     }
 }
 

@@ -275,6 +275,10 @@ pub(super) fn equation(
         if is_chain || !wrong && constant(first, budget) && constant(last, budget) {
             return Ok(value);
         }
+        // A product of vectors that is not worked out here, and what it comes to.
+        if difference.is_none() && is_closed(first) {
+            return Ok(value);
+        }
         if difference.is_none() {
             return Err(Stop::Unknown);
         }
@@ -301,6 +305,18 @@ pub(super) fn equation(
         difference,
         negated: false,
     }))
+}
+
+/// Whether an expression holds numbers and matrices of numbers only.
+fn is_closed(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Number(_) => true,
+        Kind::Matrix(rows) => rows.iter().flatten().all(is_closed),
+        Kind::Group(inner) | Kind::Neg(inner) => is_closed(inner),
+        Kind::Add(items) | Kind::Mul(items) | Kind::Call(_, items) => items.iter().all(is_closed),
+        Kind::Div(a, b) | Kind::Pow(a, b) | Kind::Root(a, b) => is_closed(a) && is_closed(b),
+        _ => false,
+    }
 }
 
 /// A side of an equation as one expression; a ratio of two terms is their quotient.

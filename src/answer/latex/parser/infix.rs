@@ -87,6 +87,7 @@ impl Parser<'_, '_> {
                 '*' => Infix::Times,
                 '/' => Infix::Over,
                 '^' | '_' | '!' | '\'' => Infix::Postfix,
+                '"' if self.is_inches() => Infix::Postfix,
                 '[' if self.reversed => return None,
                 '(' if matches!(self.peek_at(1), Some(Tok::Command(name)) if name == "mod") => {
                     Infix::Congruence
@@ -182,6 +183,15 @@ impl Parser<'_, '_> {
         };
         let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
         is_name(before) && is_name(self.tokens.get(self.at + 1))
+    }
+
+    /// Whether a quotation mark that stands next is the inches of `5'10"`.
+    fn is_inches(&self) -> bool {
+        let before = |back: usize| {
+            let at = self.at.checked_sub(back)?;
+            self.tokens.get(at).map(|token| &token.tok)
+        };
+        matches!(before(1), Some(Tok::Number(_))) && before(2) == Some(&Tok::Symbol('\''))
     }
 
     /// Whether an `or` stands next.

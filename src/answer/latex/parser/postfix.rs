@@ -105,6 +105,10 @@ impl Parser<'_, '_> {
                 }
                 self.primed(left, primes, span)
             }
+            Some(Tok::Symbol('"')) => {
+                self.at += 1;
+                self.primed(left, 2, span)
+            }
             Some(Tok::Command(name)) if name == "%" => {
                 self.at += 1;
                 Ok(Node::new(Kind::Percent(Box::new(left)), span))

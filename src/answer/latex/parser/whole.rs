@@ -79,6 +79,8 @@ fn read_clause(tokens: &[Token], budget: &mut Budget) -> Result<Option<(char, Do
                         "integer" | "integers" if domain.is_none() => {
                             domain = Some(Domain::Integers);
                         }
+                        "real" | "reals" if domain.is_none() => domain = Some(Domain::Reals),
+                        "number" | "numbers" if domain == Some(Domain::Reals) => {}
                         "" => {}
                         word if CLAUSE.contains(&word) => {}
                         _ => return Ok(None),
@@ -96,6 +98,7 @@ fn read_clause(tokens: &[Token], budget: &mut Budget) -> Result<Option<(char, Do
                 domain = match rest.next() {
                     Some(Tok::Letter('Z')) => Some(Domain::Integers),
                     Some(Tok::Letter('N')) => Some(Domain::Naturals),
+                    Some(Tok::Letter('R')) => Some(Domain::Reals),
                     _ => return Ok(None),
                 };
                 if braced && rest.next() != Some(&Tok::Symbol('}')) {
