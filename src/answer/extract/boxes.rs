@@ -158,6 +158,12 @@ const UNITS: &[&str] = &[
     "cents",
     "euro",
     "euros",
+    "hundred",
+    "thousand",
+    "million",
+    "billion",
+    "trillion",
+    "dozen",
 ];
 
 /// A box's content with the unit right behind the box: a number that says "cm" is none of metres.
