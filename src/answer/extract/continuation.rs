@@ -1,11 +1,43 @@
 //! Lines that an answer goes on in: what stands right behind it, up to an empty line, and is
-//! nothing but mathematics. Without them `3⏎/4` would be read as 3, and `5⏎6` as 5.
+//! nothing but mathematics; and words that take it back. Without them `3⏎/4` would be read as 3, and `5⏎6` as 5.
 
 use super::segment::{begins_choice, is_mathematics};
 use super::{Answer, offset};
 
 /// What delimits formulas, bold type and code at the ends of a line.
 const DELIMITERS: &[&str] = &["$", "*", "`", "\\(", "\\)", "\\[", "\\]", " ", "\t", "\r"];
+
+/// What takes back an answer right behind it.
+const RETRACTIONS: &[&str] = &[
+    "wait",
+    "but wait",
+    "actually,",
+    "oops",
+    "hmm",
+    "sorry",
+    "correction",
+    "scratch that",
+    "no, ",
+    "no wait",
+    "that is wrong",
+    "that's wrong",
+    "that is not right",
+    "that's not right",
+    "i made a mistake",
+];
+
+/// Whether what follows an answer takes it back.
+pub(super) fn is_retracted(text: &str, answer: &Answer<'_>) -> bool {
+    let end = offset(text, answer.place) + answer.place.len();
+    let behind = text[end..].trim_start_matches([
+        '.', '…', ',', ';', '-', '–', '—', '(', '*', '$', ')', ']', ' ', '\n', '?', '!', '\\',
+    ]);
+    RETRACTIONS.iter().any(|words| {
+        behind
+            .get(..words.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(words))
+    })
+}
 
 /// An answer with the lines that it goes on in. `text` is what it was cut out of.
 pub(super) fn continued<'a>(text: &'a str, answer: Answer<'a>) -> Answer<'a> {

@@ -34,6 +34,7 @@ mod continuation;
 mod formula;
 mod json;
 mod marker;
+mod part;
 mod segment;
 mod sentence;
 mod turn;
@@ -122,6 +123,8 @@ pub enum NoAnswer {
     CutOff,
     /// The last box has nothing inside.
     EmptyBox,
+    /// The last box is a part of a formula: `\frac{\boxed{5}}{6}`.
+    Part,
     /// The response is reasoning (`<think>`) that never ends.
     Unfinished,
     /// Nothing is marked as an answer.
@@ -134,6 +137,7 @@ impl NoAnswer {
         match self {
             NoAnswer::CutOff => "the last box or tag is cut off",
             NoAnswer::EmptyBox => "the last box is empty",
+            NoAnswer::Part => "the last box is part of a formula",
             NoAnswer::Unfinished => "the reasoning is not finished",
             NoAnswer::Unmarked => "no marker of an answer",
         }
@@ -208,6 +212,7 @@ pub fn extract(response: &str, lenient: bool) -> Result<Extracted<'_>, NoAnswer>
     let (answer, marker) = match boxes::last(text) {
         boxes::Boxes::Found(answer) => (answer, Marker::Box),
         boxes::Boxes::CutOff => return Err(NoAnswer::CutOff),
+        boxes::Boxes::Part => return Err(NoAnswer::Part),
         boxes::Boxes::Empty => return Err(NoAnswer::EmptyBox),
         boxes::Boxes::None => match marker::marked(text, lenient) {
             marker::Marked::Found(answer, marker) => (answer, marker),

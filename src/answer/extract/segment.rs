@@ -2,7 +2,7 @@
 
 use memchr::memchr_iter;
 
-use super::continuation::continued;
+use super::continuation::{continued, is_retracted};
 use super::formula::{Formula, formula_at, formulas};
 use super::sentence::{MAX_SENTENCE, head, said, sentence_end, tail, tidy};
 use super::{Answer, offset};
@@ -10,7 +10,8 @@ use super::{Answer, offset};
 /// The answer at the start of what follows a marker.
 pub(super) fn after(text: &str, lenient: bool) -> Option<Answer<'_>> {
     let whole = head(text, MAX_SENTENCE);
-    Some(continued(whole, within(whole, lenient)?))
+    let answer = within(whole, lenient)?;
+    (!is_retracted(whole, &answer)).then(|| continued(whole, answer))
 }
 
 /// The answer in the first sentence, or in the first items of a list.

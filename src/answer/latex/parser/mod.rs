@@ -245,6 +245,7 @@ impl<'t> Parser<'t, '_> {
                 ':' if !self.builder => Infix::Ratio,
                 '+' | '-' => Infix::Sum,
                 '*' => Infix::Times,
+                '/' if self.is_rate() => Infix::Unit,
                 '/' => Infix::Over,
                 '^' | '_' | '!' | '\'' => Infix::Postfix,
                 '[' if self.reversed => return None,
