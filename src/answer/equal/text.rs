@@ -69,8 +69,11 @@ fn words(tokens: &[Token]) -> Vec<String> {
                     Tok::Text(text) => {
                         for word in text.split_whitespace() {
                             let word = word.trim_matches(|c: char| matches!(c, ',' | '.' | '"'));
-                            if !word.is_empty() {
+                            // (A letter's case tells units apart.)
+                            if word.chars().nth(1).is_some() {
                                 words.push(word.to_lowercase());
+                            } else if !word.is_empty() {
+                                words.push(word.to_owned());
                             }
                         }
                     }

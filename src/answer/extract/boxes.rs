@@ -3,6 +3,7 @@
 
 use memchr::{memchr3, memmem};
 
+use super::part::{Around, around};
 use super::sentence::head;
 use super::{Answer, offset};
 
@@ -13,6 +14,8 @@ pub(super) enum Boxes<'a> {
     Found(Answer<'a>),
     /// The last one has no end.
     CutOff,
+    /// The last one is a part of a formula.
+    Part,
     /// The last one has nothing inside: a mention of the command.
     Empty,
     None,
@@ -91,7 +94,14 @@ pub(super) fn last(text: &str) -> Boxes<'_> {
         members += 1;
     }
     if members == 1 {
-        return Boxes::Found(with_unit(text, &last));
+        return match around(&text[..last.start], &text[last.end..]) {
+            Around::Nothing => Boxes::Found(with_unit(text, &last)),
+            Around::Minus => {
+                let negative = format!("-({})", last.content);
+                Boxes::Found(Answer::list(negative, &text[last.start - 1..last.end]))
+            }
+            Around::Formula => Boxes::Part,
+        };
     }
     if members > MAX_LIST {
         return Boxes::CutOff;
@@ -158,6 +168,12 @@ const UNITS: &[&str] = &[
     "cents",
     "euro",
     "euros",
+    "hundred",
+    "thousand",
+    "million",
+    "billion",
+    "trillion",
+    "dozen",
 ];
 
 /// A box's content with the unit right behind the box: a number that says "cm" is none of metres.

@@ -27,6 +27,8 @@ pub(super) fn last_places(places: impl Iterator<Item = usize>) -> impl Iterator<
 struct Best<'a> {
     found: Option<(Answer<'a>, Marker, usize)>,
     tries: usize,
+    /// Whether behind all that was found a tag opens that is never closed.
+    cut_off: bool,
 }
 
 impl<'a> Best<'a> {
@@ -52,14 +54,28 @@ impl<'a> Best<'a> {
     }
 }
 
-/// The answer behind (or before) the most trusted marker of a text.
-pub(super) fn marked(text: &str, lenient: bool) -> Option<(Answer<'_>, Marker)> {
+/// What a text's markers come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Marked<'a> {
+    /// The answer behind (or before) the most trusted one.
+    Found(Answer<'a>, Marker),
+    /// The last one is a tag without an end.
+    CutOff,
+    None,
+}
+
+/// The answer that a text's markers mark.
+pub(super) fn marked(text: &str, lenient: bool) -> Marked<'_> {
     let mut best = Best {
         found: None,
         tries: 0,
+        cut_off: false,
     };
     hashes(text, lenient, &mut best);
     words(text, lenient, &mut best);
+    if best.cut_off {
+        return Marked::CutOff;
+    }
     if best.takes(Marker::Answer, text.len()) {
         best.tries = 0;
         line(text, lenient, &mut best);
@@ -67,7 +83,10 @@ pub(super) fn marked(text: &str, lenient: bool) -> Option<(Answer<'_>, Marker)> 
             chinese(text, lenient, &mut best);
         }
     }
-    best.found.map(|(answer, marker, _)| (answer, marker))
+    match best.found {
+        Some((answer, marker, _)) => Marked::Found(answer, marker),
+        None => Marked::None,
+    }
 }
 
 /// `#### 5`, but no heading of the fourth level.
@@ -118,17 +137,29 @@ fn words<'a>(text: &'a str, lenient: bool, best: &mut Best<'a>) {
             break;
         }
         offer_word(text, at, lenient, best);
+        if best.cut_off {
+            break;
+        }
     }
 }
 
 fn offer_word<'a>(text: &'a str, at: usize, lenient: bool, best: &mut Best<'a>) {
     let (before, behind) = (&text[..at], &text[at + 6..]);
-    if let Some(content) = tag_content(before, behind) {
-        best.offer(Marker::Tag, at, || segment::after(content, lenient));
-        return;
+    match tag(before, behind) {
+        Tag::Closed(content) => {
+            best.offer(Marker::Tag, at, || segment::after(content, lenient));
+            return;
+        }
+        Tag::Open => {
+            best.cut_off = !matches!(&best.found, Some((_, _, place)) if *place > at);
+            return;
+        }
+        Tag::None => {}
     }
     if let Some(value) = field(before, behind) {
         best.offer(Marker::Json, at, || json::value(value));
+        // An object that does not end, with nothing behind it.
+        best.cut_off = best.found.is_none() && !head(value, MAX_TAGGED).contains('}');
         return;
     }
     if before.ends_with(|c: char| c.is_alphanumeric() || c == '_') {
@@ -160,17 +191,32 @@ fn offer_word<'a>(text: &'a str, at: usize, lenient: bool, best: &mut Best<'a>) 
     }
 }
 
-/// What stands in `<answer>…</answer>` or `[ANSWER]…[/ANSWER]`, up to the end where the tag is not closed: the closing
-/// tag is often what a generation stops at.
-fn tag_content<'a>(before: &str, behind: &'a str) -> Option<&'a str> {
+/// Longest content of a tag, in bytes.
+const MAX_TAGGED: usize = 4 * MAX_SENTENCE;
+
+/// What the word is as a tag's name.
+enum Tag<'a> {
+    /// What stands in `<answer>…</answer>` or `[ANSWER]…[/ANSWER]`.
+    Closed(&'a str),
+    /// A tag that opens and is not closed: like a box that is cut off.
+    Open,
+    None,
+}
+
+fn tag<'a>(before: &str, behind: &'a str) -> Tag<'a> {
     let open = before.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == '_');
-    let (content, close) = match open.as_bytes().last()? {
-        b'<' => (behind.strip_prefix('>')?, "</"),
-        b'[' => (behind.strip_prefix(']')?, "[/"),
-        _ => return None,
+    let (content, close) = match open.as_bytes().last() {
+        Some(b'<') => (behind.strip_prefix('>'), "</"),
+        Some(b'[') => (behind.strip_prefix(']'), "[/"),
+        _ => return Tag::None,
     };
-    let content = head(content, MAX_SENTENCE);
-    Some(content.split(close).next().unwrap_or(content).trim())
+    let Some(content) = content else {
+        return Tag::None;
+    };
+    match head(content, MAX_TAGGED).split_once(close) {
+        Some((content, _)) => Tag::Closed(content.trim()),
+        None => Tag::Open,
+    }
 }
 
 /// What follows the name of a JSON field such as `"answer"` or `"final_answer"`.

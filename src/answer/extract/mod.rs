@@ -19,8 +19,9 @@
 //! | 6 | `Conclusion` | the last sentence, where it begins with therefore, hence, thus or so (所以, 因此, 故) and ends in mathematics: "so x = 5", "therefore the area is $5$ cm" |
 //! | 7 | `Last` | only where asked: the last formula or number, failing both a choice letter |
 //!
-//! A box that is cut off at the end is no answer, and neither is anything before it. An empty
+//! A box (or a tag) that is cut off at the end is no answer, and neither is anything before it. An empty
 //! last box is a mention of the command and says that the answer was not understood: no answer.
+//! Where the lines right behind an answer are mathematics, the answer goes on in them.
 //! Prose around an answer is cut, but a word that changes what a number means ("at least 5",
 //! "5 or more") stays, for the reader of mathematics to refuse.
 //!
@@ -29,9 +30,11 @@
 
 mod boxes;
 mod conclusion;
+mod continuation;
 mod formula;
 mod json;
 mod marker;
+mod part;
 mod segment;
 mod sentence;
 mod turn;
@@ -116,10 +119,12 @@ impl fmt::Display for Marker {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum NoAnswer {
-    /// The last box has no end: the response was cut off in it.
+    /// The last box, or tag, has no end: the response was cut off in it.
     CutOff,
     /// The last box has nothing inside.
     EmptyBox,
+    /// The last box is a part of a formula: `\frac{\boxed{5}}{6}`.
+    Part,
     /// The response is reasoning (`<think>`) that never ends.
     Unfinished,
     /// Nothing is marked as an answer.
@@ -130,8 +135,9 @@ impl NoAnswer {
     /// The reason in words.
     pub fn as_str(self) -> &'static str {
         match self {
-            NoAnswer::CutOff => "the last box is cut off",
+            NoAnswer::CutOff => "the last box or tag is cut off",
             NoAnswer::EmptyBox => "the last box is empty",
+            NoAnswer::Part => "the last box is part of a formula",
             NoAnswer::Unfinished => "the reasoning is not finished",
             NoAnswer::Unmarked => "no marker of an answer",
         }
@@ -206,14 +212,18 @@ pub fn extract(response: &str, lenient: bool) -> Result<Extracted<'_>, NoAnswer>
     let (answer, marker) = match boxes::last(text) {
         boxes::Boxes::Found(answer) => (answer, Marker::Box),
         boxes::Boxes::CutOff => return Err(NoAnswer::CutOff),
+        boxes::Boxes::Part => return Err(NoAnswer::Part),
         boxes::Boxes::Empty => return Err(NoAnswer::EmptyBox),
-        boxes::Boxes::None => marker::marked(text, lenient)
-            .or_else(|| conclusion::concluded(text))
-            .or_else(|| {
-                let last = lenient.then(|| segment::last_formula_or_number(text))??;
-                Some((last, Marker::Last))
-            })
-            .ok_or(NoAnswer::Unmarked)?,
+        boxes::Boxes::None => match marker::marked(text, lenient) {
+            marker::Marked::Found(answer, marker) => (answer, marker),
+            marker::Marked::CutOff => return Err(NoAnswer::CutOff),
+            marker::Marked::None => conclusion::concluded(text)
+                .or_else(|| {
+                    let last = lenient.then(|| segment::last_formula_or_number(text))??;
+                    Some((last, Marker::Last))
+                })
+                .ok_or(NoAnswer::Unmarked)?,
+        },
     };
     let start = offset(response, answer.place);
     Ok(Extracted {
@@ -231,7 +241,7 @@ pub(super) fn from_answer(answer: &str) -> Cow<'_, str> {
     }
     let answer = answer.trim();
     match marker::marked(answer, false) {
-        Some((found, _)) => found.text,
-        None => Cow::Borrowed(answer),
+        marker::Marked::Found(found, _) => found.text,
+        _ => Cow::Borrowed(answer),
     }
 }

@@ -2,6 +2,7 @@
 
 use memchr::memchr_iter;
 
+use super::continuation::{continued, is_retracted};
 use super::formula::{Formula, formula_at, formulas};
 use super::sentence::{MAX_SENTENCE, head, said, sentence_end, tail, tidy};
 use super::{Answer, offset};
@@ -9,6 +10,12 @@ use super::{Answer, offset};
 /// The answer at the start of what follows a marker.
 pub(super) fn after(text: &str, lenient: bool) -> Option<Answer<'_>> {
     let whole = head(text, MAX_SENTENCE);
+    let answer = within(whole, lenient)?;
+    (!is_retracted(whole, &answer)).then(|| continued(whole, answer))
+}
+
+/// The answer in the first sentence, or in the first items of a list.
+fn within(whole: &str, lenient: bool) -> Option<Answer<'_>> {
     let text = opening(whole);
     if whole[..offset(whole, text)].contains('\n')
         && let Some(answer) = items(text, lenient)
@@ -653,7 +660,7 @@ pub(super) fn trailing_mathematics(text: &str) -> Option<&str> {
 }
 
 /// Whether a word is mathematics: it has a digit, an operator or a command, or is one letter.
-fn is_mathematics(word: &str) -> bool {
+pub(super) fn is_mathematics(word: &str) -> bool {
     let bare = word.trim_matches([',', ';', '(', ')']);
     let mut letters = bare.chars();
     if let (Some(letter), None) = (letters.next(), letters.next())

@@ -330,7 +330,7 @@ const SHORT_WORDS: &[&str] = &[
     "us", "was", "way", "we", "who", "yd", "per", "usd", "mile", "hours", "each", "pcs", "kmh",
     "yes", "you", "six", "pet", "pen", "car", "bus", "bag", "can", "cut", "win", "won", "end",
     "all", "blue", "nan", "sec", "mon", "tue", "wed", "thu", "fri", "sat", "sun", "jan", "feb",
-    "mar", "apr", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+    "rpm", "kmph", "mps", "psi", "mar", "apr", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
 ];
 
 /// How a run of letters is read.

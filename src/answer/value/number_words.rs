@@ -52,9 +52,16 @@ pub(crate) fn spoken(text: &str) -> Option<Value> {
         if unit.is_empty() {
             return Some(value);
         }
+        if let (true, Value::Scalar(hundredths)) = (is_percent(unit), &value) {
+            return Some(Value::Percent(hundredths.value.clone()));
+        }
         return Some(Value::Quantity(Box::new(value), Unit::read(unit)?));
     }
     None
+}
+
+fn is_percent(words: &str) -> bool {
+    matches!(words, "percent" | "per cent" | "pct" | "%")
 }
 
 /// The number that a text spells, where it spells one and nothing else.

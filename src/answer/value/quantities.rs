@@ -38,14 +38,13 @@ pub(super) fn quantity(inner: &Node, unit: &str, budget: &mut Budget) -> Result<
         | Value::Infinite(_)
         | Value::Quantity(..)) => {
             if let Value::Quantity(value, inner) = value {
-                // A currency sign in front and words behind: `$18 per day`.
+                // A currency sign in front and words behind: `$18 per day`, read as either of the
+                // two on the other.
                 let words = unit.trim();
                 let mut joined = Unit::read(words).ok_or(Stop::Unknown)?;
-                if words.to_lowercase().starts_with("per ") || words.starts_with('/') {
-                    for (name, power) in inner.dimensions {
-                        *joined.dimensions.entry(name).or_insert(0) += power;
-                    }
-                    joined.scale *= inner.scale;
+                let is_rate = |unit: &Unit| unit.dimensions.values().all(|power| *power < 0);
+                if is_rate(&joined) || is_rate(&inner) {
+                    joined.multiply(&inner);
                 }
                 return Ok(Value::Quantity(value, joined));
             }

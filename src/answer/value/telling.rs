@@ -62,6 +62,8 @@ const OPERATIONS: &[&str] = &[
     "complex",
     "base",
     "percentile",
+    "pi",
+    "infinity",
 ];
 
 /// How a number compares with the one that is meant.
@@ -207,6 +209,7 @@ pub(super) fn labels_more(words: &str) -> bool {
         return false;
     };
     single_cardinal(first).is_some()
+        || is_suffix(first)
         || first
             .strip_suffix("fold")
             .is_some_and(is_ordinal_or_cardinal)
@@ -226,7 +229,12 @@ fn is_ordinal_or_cardinal(word: &str) -> bool {
 
 /// A place in an order. (A second is one of time, too.)
 fn is_place(word: &str) -> bool {
-    word != "second" && single_ordinal(word).is_some() || matches!(word, "st" | "nd" | "rd" | "th")
+    word != "second" && single_ordinal(word).is_some()
+}
+
+/// What is written behind the figures of a place.
+fn is_suffix(word: &str) -> bool {
+    matches!(word, "st" | "nd" | "rd" | "th")
 }
 
 /// Hundreds and thousands, tenths and thirds: so many of them are meant.

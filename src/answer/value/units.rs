@@ -347,7 +347,7 @@ impl Unit {
                     next_power = 1;
                     let size = known(word);
                     // A letter that is no unit's symbol may be a factor, a number's or a name.
-                    if size.is_none() && is_lone_letter(&folded) {
+                    if size.is_none() && is_lone_letter(word) {
                         return None;
                     }
                     match size {
@@ -401,6 +401,14 @@ impl Unit {
             .keys()
             .all(|name| name.starts_with("degree"))
             && !self.dimensions.is_empty()
+    }
+
+    /// With another unit as its factor.
+    pub(super) fn multiply(&mut self, other: &Unit) {
+        for (name, power) in &other.dimensions {
+            self.times(name, *power);
+        }
+        self.scale *= &other.scale;
     }
 
     fn times(&mut self, name: &str, power: i32) {

@@ -85,6 +85,7 @@ impl Parser<'_, '_> {
                 ':' if !self.builder => Infix::Ratio,
                 '+' | '-' => Infix::Sum,
                 '*' => Infix::Times,
+                '/' if self.is_rate() => Infix::Unit,
                 '/' => Infix::Over,
                 '^' | '_' | '!' | '\'' => Infix::Postfix,
                 '"' if self.is_inches() => Infix::Postfix,

@@ -88,6 +88,8 @@ impl Parser<'_, '_> {
             ("in", Some("base")) => (figures(2)?, 3),
             ("base" | "in base", _) => (figures(1)?, 2),
             (text, _) => {
+                let text = text.strip_prefix('(').unwrap_or(text);
+                let text = text.strip_suffix(')').unwrap_or(text);
                 let text = text.strip_prefix("in ").unwrap_or(text);
                 (text.strip_prefix("base ")?.trim().parse().ok()?, 1)
             }

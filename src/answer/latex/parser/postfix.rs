@@ -250,6 +250,18 @@ impl Parser<'_, '_> {
         }
     }
 
+    /// Whether a number stands right before a slash and a word behind it: `5/hour`.
+    pub(super) fn is_rate(&self) -> bool {
+        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
+        matches!(before.map(|token| &token.tok), Some(Tok::Number(_)))
+            && match self.peek_at(1) {
+                Some(Tok::Word(word) | Tok::Text(word)) => {
+                    word.len() > 1 && connective(word).is_none()
+                }
+                _ => false,
+            }
+    }
+
     /// Whether letters in italics that stand next can be nothing but a unit behind a number:
     /// `m/s` and `m/s^2` at the end, a letter over a word (`g/mL`, `g/cm^3`).
     pub(super) fn is_lettered_unit(&self) -> bool {
@@ -365,7 +377,7 @@ impl Parser<'_, '_> {
                     }
                 }
                 Some(Tok::Symbol('/'))
-                    if self.at > start
+                    if (self.at > start || self.is_rate())
                         && (matches!(self.peek_at(1), Some(Tok::Word(_) | Tok::Text(_)))
                             || self.is_letter_below()) =>
                 {
