@@ -173,8 +173,11 @@ impl<'a> Comparison<'a> {
                 (matches!(&**b, Infinite(b) if a == b), "infinity")
             }
             (Based(a, base), Based(b, other)) => {
-                let trim = |digits: &str| digits.trim_start_matches('0').to_owned();
-                (base == other && trim(a) == trim(b), "base")
+                let number = |digits: &str, base| dashu_int::UBig::from_str_radix(digits, base);
+                let (Ok(a), Ok(b)) = (number(a, *base), number(b, *other)) else {
+                    return Err(Stop::Unknown);
+                };
+                (a == b, "base")
             }
             (Based(digits, _), Sc(other)) | (Sc(other), Based(digits, _)) => {
                 let number = dashu_int::UBig::from_str_radix(digits, 10);
@@ -463,7 +466,7 @@ impl<'a> Comparison<'a> {
             return Ok(false);
         }
         // Names on one side only, all different: the order says which is which.
-        if a.len() > 1 && distinct_names(a) != distinct_names(b) {
+        if a.len() > 1 && distinct_names(a) != distinct_names(b) && only_names_of_one_stem(a, b) {
             let (a, b) = (stripped(a), stripped(b));
             return self.in_order(&a, &b);
         }
@@ -628,7 +631,21 @@ impl<'a> Comparison<'a> {
 /// Names that mean the same left side; `f(x)` and `y` are both the value of a function.
 fn same_name(left: &str, right: &str) -> bool {
     let is_function = |name: &str| name.len() == 4 && name.ends_with("(x)");
-    left == right || left == "y" && is_function(right) || right == "y" && is_function(left)
+    // `N(t)` and N, a function of t.
+    let of_letter = |name: &str, stem: &str| match name.strip_prefix(stem) {
+        Some(rest) => {
+            rest.len() == 3
+                && rest.starts_with('(')
+                && rest.ends_with(')')
+                && rest.as_bytes()[1].is_ascii_lowercase()
+        }
+        None => false,
+    };
+    left == right
+        || left == "y" && is_function(right)
+        || right == "y" && is_function(left)
+        || of_letter(left, right)
+        || of_letter(right, left)
 }
 
 /// Whether all items carry names and no two the same.
@@ -645,6 +662,26 @@ fn distinct_names(items: &[Value]) -> bool {
         }
     }
     true
+}
+
+/// Whether the names of all items, on one side or on both, are one but for indices.
+fn only_names_of_one_stem(a: &[Value], b: &[Value]) -> bool {
+    let names = |items: &[Value]| -> Vec<String> {
+        let named = items.iter().filter_map(|item| match item {
+            Value::Equation(Equation {
+                name: Some(name), ..
+            }) => Some(name.clone()),
+            _ => None,
+        });
+        named.collect()
+    };
+    let (a, b) = (names(a), names(b));
+    if a.is_empty() || b.is_empty() {
+        return true;
+    }
+    let stem = |name: &str| name.split('_').next().unwrap_or(name).to_owned();
+    let first = stem(&a[0]);
+    a.iter().chain(&b).all(|name| stem(name) == first)
 }
 
 /// Whether two values are expressions of one normal form.

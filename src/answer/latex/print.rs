@@ -301,6 +301,11 @@ impl Printer<'_> {
                 self.between("\\binom{", top, "}{")?;
                 return self.between("", bottom, "}");
             }
+            ("derivative", [function, order]) => {
+                self.node(function)?;
+                return self.between("^{(", order, ")}");
+            }
+            ("divergence", items) => return self.joined(items, " \\cdot "),
             ("cross", items) => return self.joined(items, " \\times "),
             ("circ", items) => return self.joined(items, " \\circ "),
             ("wedge", items) => return self.joined(items, " \\wedge "),

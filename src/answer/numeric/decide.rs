@@ -122,6 +122,9 @@ fn over_points(
     budget: &mut Budget,
 ) -> Result<Numeric, Stop> {
     use points::{FAR, GENERAL, SCALED, SELDOM, WHOLE};
+    if pieces.endless {
+        return Ok(Numeric::Undecided);
+    }
     let dimensions = unknowns.len();
     let mut agreed = 0;
     let mut undecided = 0;

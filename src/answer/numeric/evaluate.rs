@@ -14,7 +14,7 @@ use super::calls;
 use super::complex::Complex;
 use super::elementary::Constants;
 use crate::answer::budget::{Budget, Stop};
-use crate::answer::value::{Atom, Base, Fraction, Poly};
+use crate::answer::value::{Atom, Base, Fraction, Monomial, Poly};
 
 /// Most terms of a polynomial whose sizes are all counted.
 const COUNTED_TERMS: usize = 8;
@@ -299,10 +299,27 @@ impl<'a, 'b> Evaluator<'a, 'b> {
             total += length;
             longest = longest.max(length);
             let mut term: Complex = Ball::rational(coefficient, self.bits)?.into();
+            // (-1)^a · (-1)^b = (-1)^(a+b): the exponents may be whole only together.
+            let mut turns: Option<(Complex, bool)> = None;
             for (atom, exponent) in monomial {
+                if let Some(power) = exponent_of_minus_one(atom) {
+                    let (part, fixed) = self.apart(|this| this.product(power))?;
+                    let times: Complex = Ball::rational(exponent, self.bits)?.into();
+                    let part = part.multiply(&times, self.bits)?;
+                    turns = Some(match turns {
+                        Some((sum, all)) => (sum.add(&part, self.bits)?, all && fixed),
+                        None => (part, fixed),
+                    });
+                    continue;
+                }
                 let factor = self.factor(atom, exponent)?;
                 self.pay_little()?;
                 term = term.multiply(&factor, self.bits)?;
+            }
+            if let Some((turns, fixed)) = turns {
+                self.pay()?;
+                let sign = self.power(&Complex::whole(-1), &turns, fixed)?;
+                term = term.multiply(&sign, self.bits)?;
             }
             let (high, low) = sizes(&term);
             highest = high.max(highest);
@@ -315,6 +332,17 @@ impl<'a, 'b> Evaluator<'a, 'b> {
             self.note(&sum);
         }
         Ok(sum)
+    }
+
+    /// A product of powers.
+    fn product(&mut self, factors: &'a Monomial) -> Evaluated {
+        let mut product = Complex::whole(1);
+        for (atom, times) in factors {
+            let factor = self.factor(atom, times)?;
+            self.pay_little()?;
+            product = product.multiply(&factor, self.bits)?;
+        }
+        Ok(product)
     }
 
     fn factor(&mut self, atom: &'a Atom, exponent: &RBig) -> Evaluated {
@@ -487,15 +515,7 @@ impl<'a, 'b> Evaluator<'a, 'b> {
         match atom {
             Atom::Sum(inner) => self.poly(inner),
             Atom::Power(base, exponent) => {
-                let (exponent, fixed_exponent) = self.apart(|this| {
-                    let mut product = Complex::whole(1);
-                    for (atom, times) in exponent {
-                        let factor = this.factor(atom, times)?;
-                        this.pay_little()?;
-                        product = product.multiply(&factor, this.bits)?;
-                    }
-                    Ok(product)
-                })?;
+                let (exponent, fixed_exponent) = self.apart(|this| this.product(exponent))?;
                 self.note(&exponent);
                 self.pay()?;
                 match &**base {
@@ -592,6 +612,17 @@ impl<'a, 'b> Evaluator<'a, 'b> {
         let reals: Option<Vec<Ball>> = arguments.iter().map(|x| x.real().cloned()).collect();
         let reals = reals.ok_or(Fail::Unknown)?;
         Ok(calls::real(name, &reals, bits, self.constants, self.budget)?.into())
+    }
+}
+
+/// The exponent of a power of -1 that is no number.
+fn exponent_of_minus_one(atom: &Atom) -> Option<&Monomial> {
+    match atom {
+        Atom::Power(base, exponent) => match &**base {
+            Base::Atom(Atom::Call(name, _)) if name == "minus_one" => Some(exponent),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Pieces {
     /// Whether there are any that values jump at: at the place itself they may differ, though they
     /// agree on both sides.
     pub(super) jumps: bool,
+    /// Whether there are any in the terms of a sum, so that no number of terms tells of all.
+    pub(super) endless: bool,
     /// Places that are known, for a single variable.
     breaks: Vec<RBig>,
     /// Places of jumps, for a single variable.
@@ -99,9 +101,12 @@ impl Pieces {
             }
             Atom::Sum(inner) => self.in_poly(inner, variable),
             Atom::Call(name, arguments) => {
+                let outside = std::mem::take(&mut self.any);
                 for argument in arguments {
                     self.in_fraction(argument, variable);
                 }
+                self.endless |= self.any && matches!(name.as_str(), "sum" | "prod");
+                self.any |= outside;
                 match (name.as_str(), arguments.as_slice()) {
                     ("abs", [argument]) => {
                         self.any = true;

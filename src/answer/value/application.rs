@@ -15,8 +15,11 @@ pub(super) struct Application<'a> {
 /// What two factors that stand side by side are, if the first is a function and the second its
 /// argument.
 pub(super) fn application<'a>(first: &'a Node, second: &'a Node) -> Option<Application<'a>> {
-    let (Kind::Symbol(name) | Kind::Text(name)) = &first.kind else {
-        return None;
+    let name = match &first.kind {
+        Kind::Symbol(name) => name,
+        // `\text{Var}(X)`; a phrase in front of an interval is none.
+        Kind::Text(name) if name.bytes().all(|b| b.is_ascii_alphabetic()) => name,
+        _ => return None,
     };
     // `\mu \cdot (2)` and `x (y)` are products.
     if first.span.end != second.span.start {
@@ -28,7 +31,7 @@ pub(super) fn application<'a>(first: &'a Node, second: &'a Node) -> Option<Appli
     };
     let arguments = match &bracket.kind {
         Kind::Group(inner) => std::slice::from_ref(&**inner),
-        Kind::Bracket('(' | '[', ')' | ']', items) => items.as_slice(),
+        Kind::Bracket('(', ')', items) => items.as_slice(),
         _ => return None,
     };
     is_function(name, arguments).then_some(Application {

@@ -72,7 +72,7 @@ fn only_name(values: &[Value]) -> Option<&str> {
 }
 
 /// Solutions for the same unknowns, several in each: `x = 1, y = 2 or x = 3, y = 4`.
-fn solutions(groups: &[Vec<Value>]) -> Option<Vec<Value>> {
+pub(super) fn solutions(groups: &[Vec<Value>]) -> Option<Vec<Value>> {
     let mut names: Option<Vec<String>> = None;
     let mut tuples = Vec::with_capacity(groups.len());
     for group in groups {

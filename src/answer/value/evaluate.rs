@@ -1,6 +1,6 @@
 //! From a syntax tree to the value of a whole answer.
 
-use super::conditions::{all_of, one_of};
+use super::conditions::{all_of, one_of, solutions};
 use super::fraction::Fraction;
 use super::matrix::matrix;
 use super::number;
@@ -272,6 +272,16 @@ pub(super) fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
     }
 }
 
+/// Whether statements are about several unknowns.
+fn is_system(values: &[Value]) -> bool {
+    let name = |value: &Value| match value {
+        Value::Equation(equation) => equation.name.clone(),
+        _ => None,
+    };
+    let first = values.first().and_then(name);
+    values.iter().any(|value| name(value) != first)
+}
+
 /// Whether an answer is a vector or point, or a name with one.
 fn is_vector(node: &Node) -> bool {
     match &node.kind {
@@ -334,6 +344,20 @@ pub(super) fn reals_named(name: &str) -> Option<Reals> {
 /// Items between commas: a name before the first belongs to those that have none.
 fn list(nodes: &[Node], budget: &mut Budget) -> Result<Value, Stop> {
     let mut values = items(nodes, budget)?;
+    // Systems in a row are solutions, each of which belongs together.
+    let several =
+        |value: &Value| matches!(value, Value::List(inner) if inner.len() > 1 && is_system(inner));
+    if values.iter().any(several) {
+        let groups: Option<Vec<Vec<Value>>> = values
+            .into_iter()
+            .map(|value| match value {
+                Value::List(inner) => Some(inner),
+                _ => None,
+            })
+            .collect();
+        let solutions = groups.as_deref().and_then(solutions);
+        return solutions.map(Value::List).ok_or(Stop::Unknown);
+    }
     let mut name = None;
     for value in &mut values {
         match value {

@@ -35,7 +35,7 @@ pub(super) use evaluate::{bare, evaluate, statement};
 pub(super) use fraction::Fraction;
 pub(super) use number::{is_negative, whole};
 pub(super) use number_words::{spoken, word_number};
-pub(super) use poly::{Atom, Base, Poly};
+pub(super) use poly::{Atom, Base, Monomial, Poly};
 pub(super) use progressions::same_progression;
 pub(super) use reals::Reals;
 pub(super) use sets::as_reals;

@@ -18,6 +18,7 @@ use super::sets::as_reals;
 use super::{Equation, Value};
 use crate::answer::budget::{Budget, Stop};
 use crate::answer::latex::{Kind, Node, Relation, print};
+use crate::answer::numeric::{self, Numeric};
 
 /// The interval that constraints on one variable leave, where each is linear in it; with the
 /// variable's name.
@@ -124,6 +125,11 @@ pub(super) fn chain(
         return Err(Stop::Unknown);
     };
     if relations.iter().all(|r| matches!(r, Equal | Approximately)) {
+        if relations.len() > 1
+            && let Some(system) = system(sides, budget)?
+        {
+            return Ok(system);
+        }
         return equation(first, last, sides, relations, budget);
     }
     // The same said twice: it has a value where both sides agree.
@@ -214,6 +220,42 @@ pub(super) fn chain(
     Ok(Value::Inequalities(constraints))
 }
 
+/// `x = y = 3`, `(x-1)/2 = y/3 = z`: sides that certainly differ as expressions, so that each sign
+/// between them is an equation. `None` where they may be one value written in several ways.
+fn system(sides: &[Node], budget: &mut Budget) -> Result<Option<Value>, Stop> {
+    let mut values = Vec::with_capacity(sides.len());
+    for node in sides {
+        match budget.attempt(|budget| side(node, budget))? {
+            Some(value) => values.push(value),
+            None => return Ok(None),
+        }
+    }
+    // A name in front of what it stands for, worked out step by step.
+    let steps = if label(&sides[0]).is_some() { 1 } else { 0 };
+    let mut differs = false;
+    for pair in values[steps..].windows(2) {
+        let variables = !pair[0].is_constant() || !pair[1].is_constant();
+        differs |= variables
+            && !pair[0].same(&pair[1], budget)?
+            && numeric::compare(&pair[0], &pair[1], budget)? == Numeric::Different;
+    }
+    if !differs {
+        return Ok(None);
+    }
+    let mut equations = Vec::with_capacity(sides.len() - 1);
+    for (node, left) in sides.iter().zip(&values).take(sides.len() - 1) {
+        // Each is compared with the last one.
+        let right = &values[values.len() - 1];
+        equations.push(Value::Equation(Equation {
+            name: label(node),
+            value: Box::new(Value::scalar(right.clone())),
+            difference: Some(left.subtract(right, budget)?),
+            negated: false,
+        }));
+    }
+    Ok(Some(Value::List(equations)))
+}
+
 pub(super) fn equation(
     first: &Node,
     last: &Node,
@@ -263,8 +305,10 @@ pub(super) fn equation(
         }
     }
     if name.is_none() {
-        let constant = |node: &Node, budget: &mut Budget| {
-            scalar(node, None, budget).is_ok_and(|value| value.is_constant())
+        // (`x/x = 1` tells of x, though x is gone in what it comes to.)
+        let constant = |node: &Node, budget: &mut Budget| -> Result<bool, Stop> {
+            Ok(!holds_variable(node, budget)?
+                && scalar(node, None, budget).is_ok_and(|value| value.is_constant()))
         };
         let is_chain = sides.len() > 2 || approximate;
         // `3 + 4 = 7` ends in what it comes to, unless it is certainly wrong.
@@ -272,7 +316,7 @@ pub(super) fn equation(
             Some(difference) => matches!(sign(difference, budget)?, Some(-1 | 1)),
             None => false,
         };
-        if is_chain || !wrong && constant(first, budget) && constant(last, budget) {
+        if is_chain || !wrong && constant(first, budget)? && constant(last, budget)? {
             return Ok(value);
         }
         // A product of vectors that is not worked out here, and what it comes to.
@@ -307,6 +351,22 @@ pub(super) fn equation(
     }))
 }
 
+/// Whether a name of a variable stands anywhere in a tree.
+fn holds_variable(node: &Node, budget: &mut Budget) -> Result<bool, Stop> {
+    let mut copy = node.clone();
+    let mut open = vec![&mut copy];
+    while let Some(next) = open.pop() {
+        budget.spend(1)?;
+        if let Kind::Symbol(name) = &next.kind
+            && !matches!(name.as_str(), "π" | "e" | "i")
+        {
+            return Ok(true);
+        }
+        open.extend(next.children_mut());
+    }
+    Ok(false)
+}
+
 /// Whether an expression holds numbers and matrices of numbers only.
 fn is_closed(node: &Node) -> bool {
     match &node.kind {
@@ -328,6 +388,11 @@ fn side(node: &Node, budget: &mut Budget) -> Result<Fraction, Stop> {
                 top.divide(&bottom, budget)
             }
             _ => Err(Stop::Unknown),
+        },
+        // `y(2) = 6` is about a value of y.
+        Kind::Mul(_) => match label(node) {
+            Some(name) => Ok(Fraction::atom(Atom::Call(name.into(), Vec::new()))),
+            None => scalar(node, None, budget),
         },
         _ => scalar(node, None, budget),
     }

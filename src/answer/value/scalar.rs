@@ -163,6 +163,8 @@ fn scalar_inner(node: &Node, bound: Bindings<'_>, budget: &mut Budget) -> Result
 fn product(factors: &[Node], bound: Bindings<'_>, budget: &mut Budget) -> Result<Fraction, Stop> {
     let mut product = Fraction::whole(1);
     let mut matrices = Vec::new();
+    let transposed = vectors::any_transposed(factors);
+    let has_matrix = transposed || factors.iter().any(vectors::is_matrix);
     let mut rest = factors;
     while let [factor, others @ ..] = rest {
         rest = others;
@@ -176,9 +178,15 @@ fn product(factors: &[Node], bound: Bindings<'_>, budget: &mut Budget) -> Result
             }
             None => factor,
         };
-        if vectors::matrix_names(factor, &mut matrices) {
-            budget.spend(matrices.len())?;
-            continue;
+        if has_matrix {
+            budget.spend(1 + matrices.len())?;
+            if vectors::matrix_names(factor, &mut matrices) {
+                continue;
+            }
+            if vectors::is_vector(factor, transposed) {
+                matrices.push(factor);
+                continue;
+            }
         }
         let factor = scalar(factor, bound, budget)?;
         product = product.multiply(&factor, budget)?;
@@ -263,6 +271,16 @@ fn symbol(name: &str, mut bound: Bindings<'_>) -> Fraction {
     while let Some(binding) = bound {
         if binding.name == name {
             return binding.value.clone();
+        }
+        if let Some((stem, index)) = name.split_once('_')
+            && index.split(' ').any(|part| part == binding.name)
+        {
+            // `x_i` with i bound: another for each i.
+            return match (index == binding.name, binding.value.as_small()) {
+                (true, Some(k)) => Fraction::symbol(&format!("{stem}_{k}")),
+                (true, None) => functions::call(&format!("{stem}_"), vec![binding.value.clone()]),
+                _ => functions::call(name, vec![binding.value.clone()]),
+            };
         }
         bound = binding.outer;
     }

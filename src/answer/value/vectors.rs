@@ -69,23 +69,17 @@ pub(crate) fn components(
     Ok(Some(sums))
 }
 
-/// Whether a factor is a matrix, or several: bold capital letters, their powers, and products of
-/// them in brackets. They are added to those found before, in order.
+/// Whether a factor is a matrix, or several: bold capital letters, their powers, sums of them, and
+/// products of them in brackets. They are added to those found before, in order.
 pub(super) fn matrix_names<'a>(factor: &'a Node, found: &mut Vec<&'a Node>) -> bool {
-    let is_matrix = |node: &Node| match &node.kind {
-        Kind::Symbol(name) => {
-            let letter = ["mathbf ", "boldsymbol ", "bm ", "pmb "]
-                .iter()
-                .find_map(|decoration| name.strip_prefix(decoration));
-            letter.is_some_and(|letter| letter.starts_with(|c: char| c.is_ascii_uppercase()))
-        }
-        _ => false,
-    };
     match &factor.kind {
-        Kind::Pow(base, _) if is_matrix(base) => {}
         Kind::Group(inner) => {
             let Kind::Mul(factors) = &inner.kind else {
-                return false;
+                if !is_matrix(inner) {
+                    return false;
+                }
+                found.push(factor);
+                return true;
             };
             let before = found.len();
             for factor in factors {
@@ -101,4 +95,47 @@ pub(super) fn matrix_names<'a>(factor: &'a Node, found: &mut Vec<&'a Node>) -> b
     }
     found.push(factor);
     true
+}
+
+/// Whether an expression is a matrix by its names: a bold capital letter, something transposed, a
+/// power or sum of these.
+pub(super) fn is_matrix(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Symbol(name) => bold(name).is_some_and(|c| c.is_ascii_uppercase()),
+        Kind::Pow(base, exponent) => is_matrix(base) || is_transposed(exponent),
+        Kind::Add(terms) => terms.iter().any(is_matrix),
+        Kind::Neg(inner) | Kind::Group(inner) => is_matrix(inner),
+        _ => false,
+    }
+}
+
+/// Whether a factor may be a vector beside a matrix: a bold letter, or any name beside something
+/// transposed.
+pub(super) fn is_vector(node: &Node, transposed: bool) -> bool {
+    match &node.kind {
+        Kind::Symbol(name) => {
+            bold(name).is_some() || transposed && !matches!(name.as_str(), "π" | "e")
+        }
+        _ => false,
+    }
+}
+
+/// Whether any factor is transposed.
+pub(super) fn any_transposed(factors: &[Node]) -> bool {
+    factors
+        .iter()
+        .any(|factor| matches!(&factor.kind, Kind::Pow(_, exponent) if is_transposed(exponent)))
+}
+
+fn is_transposed(exponent: &Node) -> bool {
+    matches!(&exponent.kind, Kind::Symbol(name) if matches!(name.as_str(), "T" | "top"))
+}
+
+/// The letter of a bold name.
+fn bold(name: &str) -> Option<char> {
+    ["mathbf ", "boldsymbol ", "bm ", "pmb "]
+        .iter()
+        .find_map(|decoration| name.strip_prefix(decoration))?
+        .chars()
+        .next()
 }

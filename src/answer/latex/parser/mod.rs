@@ -361,9 +361,11 @@ impl<'t> Parser<'t, '_> {
                 let is_cross = self.is_command("times");
                 self.at += 1;
                 let right = self.expression(power::PRODUCT + 1)?;
-                if is_cross && vectors::is_vector(last_factor(&left)) && vectors::is_vector(&right)
-                {
+                if is_cross && vectors::is_cross(last_factor(&left), &right) {
                     return Ok(vectors::cross(left, right));
+                }
+                if !is_cross && vectors::is_nabla(last_factor(&left)) {
+                    return Ok(vectors::divergence(left, right));
                 }
                 Ok(product(left, right))
             }

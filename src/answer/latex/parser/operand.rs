@@ -216,6 +216,12 @@ impl<'t> Parser<'t, '_> {
                 return Ok(Node::new(Kind::Matrix(rows_of(rows)), span));
             }
             // `(0;0;0)`: semicolons instead of commas.
+            // But not both: `[1;2,3]` is a continued fraction.
+            Kind::Rows(items)
+                if open == '[' && items.iter().any(|item| matches!(item.kind, Kind::List(_))) =>
+            {
+                return Err(Stop::Unknown);
+            }
             Kind::Rows(items) if open != '{' => items,
             kind => {
                 let inner = Box::new(Node::new(kind, inner.span));

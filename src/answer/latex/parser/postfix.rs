@@ -51,6 +51,11 @@ impl Parser<'_, '_> {
                     let kind = Kind::Call(side.into(), vec![left]);
                     return Ok(Node::new(kind, span));
                 }
+                if let Some((order, len)) = self.derivative_order(&left) {
+                    self.at += len;
+                    let kind = Kind::Call("derivative".into(), vec![left, order]);
+                    return Ok(Node::new(kind, span));
+                }
                 self.at += 1;
                 let exponent = self.script()?;
                 // `x^2_1`: the index belongs to the name.
@@ -119,6 +124,30 @@ impl Parser<'_, '_> {
             }
             _ => Err(Stop::Unknown),
         }
+    }
+
+    /// The order of a derivative behind the name of a function, `y^{(4)}`, and how many tokens it
+    /// takes.
+    fn derivative_order(&self, left: &Node) -> Option<(Node, usize)> {
+        let is_function = matches!(&left.kind, Kind::Symbol(name)
+            if matches!(name.as_str(), "f" | "g" | "h" | "y" | "u" | "v" | "w" | "F" | "G"));
+        let braces = [
+            Tok::Symbol('{'),
+            Tok::Symbol('('),
+            Tok::Symbol(')'),
+            Tok::Symbol('}'),
+        ];
+        let found = [1, 2, 4, 5].map(|ahead| self.peek_at(ahead));
+        if !is_function || found != braces.each_ref().map(Some) {
+            return None;
+        }
+        let kind = match self.peek_at(3)? {
+            Tok::Number(literal) => Kind::Number(literal.clone()),
+            Tok::Letter(c) => Kind::Symbol(smol_str::SmolStr::from_iter([*c])),
+            _ => return None,
+        };
+        let span = self.tokens.get(self.at + 3)?.span.clone();
+        Some((Node::new(kind, span), 6))
     }
 
     /// `^+`, `^-`, `^{+}` or `^{-}` with nothing behind the sign: the side that a limit comes from,
