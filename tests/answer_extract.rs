@@ -53,6 +53,8 @@ fn assert_stands_in(response: &str, found: &Extracted<'_>) {
 fn says_why_there_is_no_answer() {
     for (response, reason) in [
         (r"We get \boxed{5", NoAnswer::CutOff),
+        ("The answer is 4. <answer>5", NoAnswer::CutOff),
+        (r"$\frac{\boxed{5}}{6}$", NoAnswer::Part),
         (r"It goes into \boxed{}.", NoAnswer::EmptyBox),
         (r"<think>So \boxed{5}", NoAnswer::Unfinished),
         ("So it goes.", NoAnswer::Unmarked),
@@ -71,6 +73,7 @@ fn work_is_linear_in_the_text() {
         r"\boxed{1}",
         r"\boxed{1} and ",
         r"\boxed5 ",
+        r"\boxed (",
         "$",
         "$$",
         "$1",
@@ -127,6 +130,8 @@ fn work_is_linear_in_the_text() {
         ",",
         ".",
     ];
+    let nested = r"\boxed{".repeat(60_000) + &"}".repeat(60_000);
+    assert!(extract(&nested, true).is_ok());
     for piece in pieces {
         for start in ["", "The answer is ", "So "] {
             let text = format!("{start}{}", piece.repeat(1_000_000 / piece.len()));

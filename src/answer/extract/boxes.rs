@@ -29,8 +29,24 @@ struct Place<'a> {
     content: &'a str,
 }
 
+impl Place<'_> {
+    /// With the content of the boxes in it that hold all of it.
+    fn opened(&self) -> Self {
+        Place {
+            content: unboxed(self.content),
+            ..*self
+        }
+    }
+}
+
+/// Most boxes around one another that are opened.
+const MAX_OPENED: usize = 4;
+
 /// Longest stretch of text, in bytes, between two boxes of one list.
 const MAX_GAP: usize = 60;
+
+/// Longest content of a box without braces, in bytes.
+const MAX_BARE: usize = 1024;
 
 /// Most boxes of one list.
 const MAX_LIST: usize = 100;
@@ -68,7 +84,7 @@ pub(super) fn last(text: &str) -> Boxes<'_> {
         return Boxes::None;
     };
     let (places, unclosed) = places(text, first);
-    let Some(last) = places.last().copied() else {
+    let Some(last) = places.last().map(Place::opened) else {
         return match unclosed {
             Some(_) => Boxes::CutOff,
             None => Boxes::None,
@@ -94,19 +110,30 @@ pub(super) fn last(text: &str) -> Boxes<'_> {
         members += 1;
     }
     if members == 1 {
-        return match around(&text[..last.start], &text[last.end..]) {
+        // (What stands between two boxes is of both: the last one counts.)
+        let before = match places.len().checked_sub(2).and_then(|at| places.get(at)) {
+            Some(other) if last.start - other.end < 12 => "",
+            _ => &text[..last.start],
+        };
+        return match around(before, &text[last.end..]) {
             Around::Nothing => Boxes::Found(with_unit(text, &last)),
-            Around::Minus => {
-                let negative = format!("-({})", last.content);
-                Boxes::Found(Answer::list(negative, &text[last.start - 1..last.end]))
+            Around::Minus if text[last.start..last.end].ends_with('}') => {
+                let negative = format!("-{{{}}}", last.content);
+                let sign = before
+                    .char_indices()
+                    .next_back()
+                    .map_or(last.start, |(at, _)| at);
+                Boxes::Found(Answer::list(negative, &text[sign..last.end]))
             }
+            Around::Minus => Boxes::Part,
             Around::Formula => Boxes::Part,
         };
     }
     if members > MAX_LIST {
         return Boxes::CutOff;
     }
-    Boxes::Found(list(text, &places[places.len() - members..]))
+    let members = places[places.len() - members..].iter().map(Place::opened);
+    Boxes::Found(list(text, &members.collect::<Vec<_>>()))
 }
 
 /// Units that are known by their word alone, behind a box. (`in` and one letter are not.)
@@ -366,7 +393,7 @@ fn places(text: &str, first: usize) -> (Vec<Place<'_>>, Option<usize>) {
                     at = brace + 1;
                 } else {
                     let (end, complete) = bare_end(text, brace);
-                    if !complete || text[brace..].trim_ascii().is_empty() {
+                    if !complete || bytes[brace..].iter().all(u8::is_ascii_whitespace) {
                         unclosed = Some(at);
                         at = after;
                         continue;
@@ -375,7 +402,7 @@ fn places(text: &str, first: usize) -> (Vec<Place<'_>>, Option<usize>) {
                         places.push(Place {
                             start: at,
                             end,
-                            content: unboxed(&text[brace..end]),
+                            content: &text[brace..end],
                         });
                     }
                     at = end.max(after);
@@ -397,7 +424,7 @@ fn places(text: &str, first: usize) -> (Vec<Place<'_>>, Option<usize>) {
                     places.push(Place {
                         start,
                         end: at + 1,
-                        content: unboxed(&text[inside..at]),
+                        content: &text[inside..at],
                     });
                 }
                 depth = depth.saturating_sub(1);
@@ -414,7 +441,7 @@ fn places(text: &str, first: usize) -> (Vec<Place<'_>>, Option<usize>) {
 /// A box's content, without a second box that holds all of it.
 fn unboxed(content: &str) -> &str {
     let mut content = content.trim();
-    loop {
+    for _ in 0..MAX_OPENED {
         let inner = content
             .strip_prefix("\\boxed")
             .or_else(|| content.strip_prefix("\\fbox"))
@@ -425,6 +452,7 @@ fn unboxed(content: &str) -> &str {
             _ => return content,
         }
     }
+    content
 }
 
 /// Where the brace is closed that was opened right before a text.
@@ -465,10 +493,15 @@ fn bare_end(text: &str, start: usize) -> (usize, bool) {
     let mut depth = 0usize;
     let mut at = start;
     while at < bytes.len() {
+        if at - start > MAX_BARE {
+            return (at, false);
+        }
         match bytes[at] {
             b'$' | b'\n' => break,
             b'\\' => match bytes.get(at + 1) {
                 Some(b')' | b']') => break,
+                // Another box: this one's brackets are not closed.
+                _ if depth > 0 && command(bytes, at + 1).is_some() => return (at, false),
                 // `\{1, 2\}`: the brace itself comes next.
                 Some(b'{' | b'}') => {}
                 Some(b) if b.is_ascii() => at += 1,

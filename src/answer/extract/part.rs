@@ -54,7 +54,7 @@ pub(super) fn around(before: &str, behind: &str) -> Around {
     if part {
         return Around::Formula;
     }
-    match before.strip_suffix(['-', '−']) {
+    match before.strip_suffix('-') {
         // `Answer:- \boxed{5}`, `so-\boxed{5}`.
         Some(rest) if !rest.ends_with(|c: char| c.is_alphabetic() || matches!(c, ':' | '-')) => {
             Around::Minus

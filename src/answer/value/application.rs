@@ -3,11 +3,13 @@
 //! `a(b+c)` is a product and `\varphi(10)` is not, though both are written alike. What is held to
 //! be a function here equals nothing but the same function of an equal argument.
 
+use smol_str::{SmolStr, format_smolstr};
+
 use crate::answer::latex::{Kind, Node, is_symbol};
 
 /// A function applied to arguments in brackets, maybe raised to a power.
 pub(super) struct Application<'a> {
-    pub(super) name: &'a str,
+    pub(super) name: SmolStr,
     pub(super) arguments: &'a [Node],
     pub(super) exponent: Option<&'a Node>,
 }
@@ -15,6 +17,20 @@ pub(super) struct Application<'a> {
 /// What two factors that stand side by side are, if the first is a function and the second its
 /// argument.
 pub(super) fn application<'a>(first: &'a Node, second: &'a Node) -> Option<Application<'a>> {
+    // `h^{-1}(x)`.
+    if let (Kind::Pow(base, exponent), Kind::Group(inner)) = (&first.kind, &second.kind)
+        && let (Kind::Symbol(name), Kind::Neg(one)) = (&base.kind, &exponent.kind)
+        && let (Kind::Symbol(_), Kind::Number(one)) = (&inner.kind, &one.kind)
+        && one.is_whole()
+        && one.whole == "1"
+        && is_inverted(name)
+    {
+        return Some(Application {
+            name: format_smolstr!("{name}^-1"),
+            arguments: std::slice::from_ref(&**inner),
+            exponent: None,
+        });
+    }
     let name = match &first.kind {
         Kind::Symbol(name) => name,
         // `\text{Var}(X)`; a phrase in front of an interval is none.
@@ -34,11 +50,16 @@ pub(super) fn application<'a>(first: &'a Node, second: &'a Node) -> Option<Appli
         Kind::Bracket('(', ')', items) => items.as_slice(),
         _ => return None,
     };
-    is_function(name, arguments).then_some(Application {
-        name,
+    is_function(name, arguments).then(|| Application {
+        name: name.clone(),
         arguments,
         exponent,
     })
+}
+
+/// Whether the power -1 of a name in front of an argument is its inverse function.
+fn is_inverted(name: &str) -> bool {
+    matches!(name, "f" | "g" | "h" | "y" | "F" | "G" | "H")
 }
 
 /// Whether a name is a function of such arguments.

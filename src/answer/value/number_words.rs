@@ -18,6 +18,9 @@ pub(crate) fn spoken(text: &str) -> Option<Value> {
     if text.len() > MAX_TEXT {
         return None;
     }
+    if let Some(thing) = thing_at_place(text) {
+        return Some(thing);
+    }
     if first.is_ascii_digit() {
         return ordinal_figures(text);
     }
@@ -116,6 +119,29 @@ fn suffix(number: i64) -> &'static str {
         (_, 3) => "rd",
         _ => "th",
     }
+}
+
+/// `the fifth`, `the 60th caller`: a place, and what stands there.
+fn thing_at_place(text: &str) -> Option<Value> {
+    let (article, rest) = text.split_at_checked(4)?;
+    if !article.eq_ignore_ascii_case("the ") {
+        return None;
+    }
+    let (place, thing) = rest.split_once(' ').unwrap_or((rest, ""));
+    let place = place.trim_end_matches('.').to_lowercase();
+    let figures = match ordinal(std::slice::from_ref(&place)) {
+        Some(number) => figures_of_place(number),
+        None => match ordinal_figures(&place)? {
+            Value::Text(figures) => figures,
+            _ => return None,
+        },
+    };
+    let thing = thing.trim_end_matches('.').to_lowercase();
+    if thing.is_empty() {
+        return Some(Value::Text(figures));
+    }
+    let plain = thing.chars().all(|c| c.is_ascii_alphabetic() || c == ' ');
+    plain.then(|| Value::Text(format_smolstr!("{figures} {thing}")))
 }
 
 /// `21st`, `3rd`.

@@ -230,11 +230,15 @@ fn system(sides: &[Node], budget: &mut Budget) -> Result<Option<Value>, Stop> {
             None => return Ok(None),
         }
     }
-    // A name in front of what it stands for, worked out step by step.
-    let steps = if label(&sides[0]).is_some() { 1 } else { 0 };
+    let is_named = label(&sides[0]).is_some();
     let mut differs = false;
-    for pair in values[steps..].windows(2) {
-        let variables = !pair[0].is_constant() || !pair[1].is_constant();
+    for (nodes, pair) in sides.windows(2).zip(values.windows(2)) {
+        // Behind a name stands what it comes to, step by step with what is given put in; only
+        // another name is another unknown.
+        let variables = match is_named {
+            true => label(&nodes[0]).is_some() && label(&nodes[1]).is_some(),
+            false => !pair[0].is_constant() || !pair[1].is_constant(),
+        };
         differs |= variables
             && !pair[0].same(&pair[1], budget)?
             && numeric::compare(&pair[0], &pair[1], budget)? == Numeric::Different;

@@ -220,13 +220,13 @@ fn function(
     for argument in applied.arguments {
         arguments.push(scalar(argument, bound, budget)?);
     }
-    let value = match (applied.name, arguments.as_slice()) {
+    let value = match (applied.name.as_str(), arguments.as_slice()) {
         // Γ(n) = (n-1)!.
         ("Gamma", [x]) if x.as_small().is_some_and(|n| n > 0) => {
             let before = x.subtract(&Fraction::whole(1), budget)?;
             functions::apply("factorial", vec![before], budget)?
         }
-        _ => functions::call(applied.name, arguments),
+        _ => functions::call(&applied.name, arguments),
     };
     match applied.exponent {
         Some(exponent) => {

@@ -435,7 +435,8 @@ fn is_lone_letter(word: &str) -> bool {
     let word = word.strip_prefix("degree-").unwrap_or(word);
     let mut letters = word.chars();
     match (letters.next(), letters.next()) {
-        (Some('c' | 'f' | 'C' | 'F' | 'K'), None) => !word.is_ascii(),
+        // (Coins: quarters and pence.)
+        (Some('c' | 'f' | 'C' | 'F' | 'K' | 'q' | 'p'), None) => false,
         (Some(letter), None) => letter.is_ascii_alphabetic() || ('α'..='ω').contains(&letter),
         _ => false,
     }

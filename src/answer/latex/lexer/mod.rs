@@ -386,6 +386,11 @@ impl<'a> Lexer<'a> {
                     self.at = end + skip + 1;
                     return Ok(());
                 }
+                // The bracket stands where its size is said, right behind what is before that.
+                if let Some(open) = past.chars().next().filter(|&c| c == '(' || c == '[') {
+                    self.symbol(open, end + skip + 1 - self.at);
+                    return Ok(());
+                }
                 // `\left{` stands for `\left\{` in careless text.
                 if let Some(brace) = past.chars().next().filter(|&c| c == '{' || c == '}') {
                     self.at = end + skip;

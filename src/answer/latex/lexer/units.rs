@@ -39,7 +39,7 @@ impl Lexer<'_> {
         }
         let next = self.text[end..].strip_prefix(' ').unwrap_or("");
         let word = letters_of(next);
-        let before_word = word.len() > 1 && words::bare_command(word).is_none();
+        let before_word = word.len() > 1 && word != "at" && words::bare_command(word).is_none();
         let behind_word = self.spaced
             && matches!(
                 self.out.last(),

@@ -5,7 +5,7 @@ use smol_str::{SmolStr, format_smolstr};
 use super::{Infix, Parsed, Parser, connective, mixed, power, product};
 use crate::answer::budget::Stop;
 use crate::answer::latex::lexer::{Tok, Token};
-use crate::answer::latex::tree::{Big, Kind, Node, Span};
+use crate::answer::latex::tree::{Big, Kind, Node, Relation, Span};
 use crate::answer::latex::words::{is_function, is_greek};
 
 impl Parser<'_, '_> {
@@ -23,6 +23,24 @@ impl Parser<'_, '_> {
             } else {
                 break;
             }
+        }
+        // `\max at x = 1`: where it is, under its name.
+        if matches!(name, "max" | "min")
+            && base.is_none()
+            && exponent.is_none()
+            && matches!(self.peek(), Some(Tok::Word(word) | Tok::Text(word)) if word == "at")
+        {
+            self.at += 1;
+            let place = self.expression(power::CHAIN)?;
+            let end = place.span.end;
+            let at = Node::new(Kind::Text(format_smolstr!("{name} at")), span.clone());
+            let (mut sides, mut relations) = match place.kind {
+                Kind::Chain(sides, relations) => (sides, relations),
+                kind => (vec![Node::new(kind, place.span)], Vec::new()),
+            };
+            sides.insert(0, at);
+            relations.insert(0, Relation::Equal);
+            return Ok(Node::new(Kind::Chain(sides, relations), span.start..end));
         }
         let start = self.at;
         let mut arguments = self.function_argument()?;
