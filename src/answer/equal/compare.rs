@@ -2,8 +2,9 @@
 
 use dashu_ratio::RBig;
 
+use super::collections::{distinct_names, one_by_one, stripped};
 use crate::answer::budget::{Budget, Stop};
-use crate::answer::numeric::{self, Numeric};
+use crate::answer::numeric;
 use crate::answer::value::{
     Equation, Fraction, Scalar, Unit, Value, as_reals, bare, components, differ_by_constant,
     is_negative, same_progression, seconds, whole, word_number,
@@ -30,21 +31,18 @@ pub(crate) struct Options {
     pub(crate) constant_of_integration: bool,
 }
 
-/// Significant digits from which a decimal stands for all that rounds to it.
-const FLOATING_DIGITS: usize = 12;
-
 /// One comparison: reference on the left, answer on the right.
 pub(super) struct Comparison<'a> {
-    options: Options,
-    budget: &'a mut Budget,
+    pub(super) options: Options,
+    pub(super) budget: &'a mut Budget,
     rule: &'static str,
     /// Whether enclosures had the last word on two numbers or expressions.
-    numeric: bool,
+    pub(super) numeric: bool,
     /// How deep in the answers the values stand that are compared now.
     level: u32,
 }
 
-type Compared = Result<bool, Stop>;
+pub(super) type Compared = Result<bool, Stop>;
 
 impl<'a> Comparison<'a> {
     pub(super) fn new(options: Options, budget: &'a mut Budget) -> Self {
@@ -269,247 +267,6 @@ impl<'a> Comparison<'a> {
         })
     }
 
-    /// Whether two numbers or expressions are equal: by their normal forms, or by enclosures.
-    fn same(&mut self, left: &Fraction, right: &Fraction) -> Compared {
-        if left.same(right, self.budget)? {
-            return Ok(true);
-        }
-        match numeric::compare(left, right, self.budget)? {
-            Numeric::Equal => {
-                self.numeric = true;
-                Ok(true)
-            }
-            Numeric::Different | Numeric::Undecided => Ok(false),
-        }
-    }
-
-    fn scalars(&mut self, left: &Scalar, right: &Scalar) -> Compared {
-        if self.same(&left.value, &right.value)? {
-            return Ok(true);
-        }
-        if !left.value.is_constant() || !right.value.is_constant() {
-            if same_progression(&left.value, &right.value, self.budget)? {
-                return Ok(true);
-            }
-            return Ok(self.options.constant_of_integration
-                && differ_by_constant(&left.value, &right.value, self.budget)?);
-        }
-        for (decimal, exact) in [(left, right), (right, left)] {
-            if decimal.decimal.is_some_and(|n| n >= FLOATING_DIGITS)
-                && self.within_unit(&decimal.value, &exact.value, FLOATING_DIGITS)?
-            {
-                return Ok(true);
-            }
-        }
-        match self.options.tolerance {
-            Tolerance::Exact => Ok(false),
-            Tolerance::Relative(tolerance) => {
-                let Some(tolerance) = RBig::simplest_from_f64(tolerance) else {
-                    return Ok(false);
-                };
-                numeric::is_near(&right.value, &left.value, &tolerance, self.budget)
-            }
-            Tolerance::ReferenceDigits => match left.decimal {
-                Some(digits) => self.rounds_to(&left.value, &right.value, digits),
-                None => Ok(false),
-            },
-        }
-    }
-
-    /// Whether two constants differ by at most one unit of the first's `digits`-th digit.
-    fn within_unit(&mut self, decimal: &Fraction, exact: &Fraction, digits: usize) -> Compared {
-        self.within(decimal, exact, digits, &RBig::ONE)
-    }
-
-    fn rounds_to(&mut self, decimal: &Fraction, exact: &Fraction, digits: usize) -> Compared {
-        let half = RBig::ONE / whole(2);
-        self.within(decimal, exact, digits, &half)
-    }
-
-    fn within(
-        &mut self,
-        decimal: &Fraction,
-        exact: &Fraction,
-        digits: usize,
-        units: &RBig,
-    ) -> Compared {
-        let Some(decimal) = decimal.as_rational() else {
-            return Ok(false);
-        };
-        if decimal.is_zero() {
-            return Ok(false);
-        }
-        let size = if is_negative(&decimal) {
-            -decimal.clone()
-        } else {
-            decimal.clone()
-        };
-        // One unit of the digit: a power of ten.
-        let mut unit = RBig::ONE;
-        let ten = whole(10);
-        let mut rounds = 0;
-        while size < unit {
-            unit /= &ten;
-            rounds += 1;
-            self.budget.spend(1 + rounds / 64)?;
-        }
-        while size >= &unit * &ten {
-            unit *= &ten;
-            rounds += 1;
-            self.budget.spend(1 + rounds / 64)?;
-        }
-        for _ in 1..digits {
-            unit /= &ten;
-            self.budget.spend(1)?;
-        }
-        let bound = unit * units;
-        match exact.as_rational() {
-            Some(exact) => {
-                let difference = decimal - exact;
-                let difference = if is_negative(&difference) {
-                    -difference
-                } else {
-                    difference
-                };
-                Ok(difference <= bound)
-            }
-            None => numeric::is_within(exact, &decimal, &bound, self.budget),
-        }
-    }
-
-    fn percent(&mut self, percent: &Fraction, other: &Fraction) -> Compared {
-        if self.same(percent, other)? {
-            return Ok(true);
-        }
-        let hundredfold = other.multiply(&Fraction::whole(100), self.budget)?;
-        self.same(percent, &hundredfold)
-    }
-
-    fn quantities(&mut self, a: &Value, unit: &Unit, b: &Value, other: &Unit) -> Compared {
-        if unit == other {
-            return self.values(a, b);
-        }
-        if unit.dimensions != other.dimensions {
-            return Ok(false);
-        }
-        let (Value::Scalar(a), Value::Scalar(b)) = (a, b) else {
-            return Ok(false);
-        };
-        let a = a
-            .value
-            .multiply(&Fraction::rational(unit.scale.clone()), self.budget)?;
-        let b = b
-            .value
-            .multiply(&Fraction::rational(other.scale.clone()), self.budget)?;
-        self.same(&a, &b)
-    }
-
-    /// Equal as ratios: all pairs of terms in proportion.
-    fn ratios(&mut self, a: &[Fraction], b: &[Fraction]) -> Compared {
-        if a.len() != b.len() || a.iter().chain(b).any(Fraction::is_zero) {
-            return Ok(false);
-        }
-        for i in 1..a.len() {
-            let left = a[0].multiply(&b[i], self.budget)?;
-            let right = b[0].multiply(&a[i], self.budget)?;
-            if !self.same(&left, &right)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn congruent(&mut self, r: &Fraction, s: &Fraction, m: &Fraction) -> Compared {
-        if self.same(r, s)? {
-            return Ok(true);
-        }
-        let difference = r.subtract(s, self.budget)?.as_rational();
-        Ok(match (difference, m.as_rational()) {
-            (Some(difference), Some(m)) if !m.is_zero() => (difference / m).is_int(),
-            _ => false,
-        })
-    }
-
-    fn matrices(&mut self, a: &[Vec<Fraction>], b: &[Vec<Fraction>]) -> Compared {
-        if a.len() != b.len() {
-            return Ok(false);
-        }
-        for (left, right) in a.iter().zip(b) {
-            if left.len() != right.len() {
-                return Ok(false);
-            }
-            for (x, y) in left.iter().zip(right) {
-                if !self.same(x, y)? {
-                    return Ok(false);
-                }
-            }
-        }
-        Ok(true)
-    }
-
-    fn in_order(&mut self, a: &[Value], b: &[Value]) -> Compared {
-        if a.len() != b.len() {
-            return Ok(false);
-        }
-        for (x, y) in a.iter().zip(b) {
-            if !self.values(x, y)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// The same items in any order, repeats counted. Names decide together: where only one side
-    /// has any, only the values count.
-    fn lists(&mut self, a: &[Value], b: &[Value]) -> Compared {
-        if a.len() != b.len() {
-            return Ok(false);
-        }
-        // Names on one side only, all different: the order says which is which.
-        if a.len() > 1 && distinct_names(a) != distinct_names(b) && only_names_of_one_stem(a, b) {
-            let (a, b) = (stripped(a), stripped(b));
-            return self.in_order(&a, &b);
-        }
-        let mut taken = vec![false; b.len()];
-        'next: for x in a {
-            // The same normal form first: nothing is to be worked out for it.
-            for (y, taken) in b.iter().zip(&mut taken) {
-                if !*taken && same_form(x, y) {
-                    *taken = true;
-                    continue 'next;
-                }
-            }
-            for (y, taken) in b.iter().zip(&mut taken) {
-                if !*taken && self.values(x, y)? {
-                    *taken = true;
-                    continue 'next;
-                }
-            }
-            return Ok(false);
-        }
-        Ok(true)
-    }
-
-    /// The same items in any order, repeats not counted.
-    fn sets(&mut self, a: &[Value], b: &[Value]) -> Compared {
-        Ok(self.included(a, b)? && self.included(b, a)?)
-    }
-
-    fn included(&mut self, a: &[Value], b: &[Value]) -> Compared {
-        'next: for x in a {
-            if b.iter().any(|y| same_form(x, y)) {
-                continue;
-            }
-            for y in b {
-                if self.values(x, y)? {
-                    continue 'next;
-                }
-            }
-            return Ok(false);
-        }
-        Ok(true)
-    }
-
     fn equations(&mut self, a: &Equation, b: &Equation) -> Compared {
         if a.negated != b.negated {
             return Ok(false);
@@ -531,53 +288,12 @@ impl<'a> Comparison<'a> {
         Ok(false)
     }
 
-    /// Whether components are those of a vector, one by one.
-    fn each(&mut self, components: Option<Vec<Fraction>>, items: &[Value]) -> Compared {
-        match components {
-            Some(components) => {
-                let components: Vec<Value> = components.into_iter().map(Value::scalar).collect();
-                self.in_order(&components, items)
-            }
-            None => Ok(false),
-        }
-    }
-
-    /// Seconds since midnight; a whole number of hours is a time where the half of the day is said.
-    fn moment(&self, value: &Value, unit: &Unit) -> Option<u32> {
-        let half = unit.half_of_day();
-        match value {
-            Value::Clock(clock) => seconds(clock, half),
-            Value::Scalar(hour) => {
-                let hour = u32::try_from(hour.value.as_small()?).ok()?;
-                half.and_then(|half| seconds(&[hour, 0], Some(half)))
-            }
-            _ => None,
-        }
-    }
-
     fn same_end(&mut self, a: &Option<Fraction>, b: &Option<Fraction>) -> Compared {
         match (a, b) {
             (None, None) => Ok(true),
             (Some(a), Some(b)) => a.same(b, self.budget),
             _ => Ok(false),
         }
-    }
-
-    fn cases(&mut self, a: &[Vec<Value>], b: &[Vec<Value>]) -> Compared {
-        if a.len() != b.len() {
-            return Ok(false);
-        }
-        let mut taken = vec![false; b.len()];
-        'next: for x in a {
-            for (y, taken) in b.iter().zip(&mut taken) {
-                if !*taken && self.in_order(x, y)? {
-                    *taken = true;
-                    continue 'next;
-                }
-            }
-            return Ok(false);
-        }
-        Ok(true)
     }
 
     /// The same constraints up to positive factors, or the same set of numbers for the same
@@ -646,78 +362,4 @@ fn same_name(left: &str, right: &str) -> bool {
         || right == "y" && is_function(left)
         || of_letter(left, right)
         || of_letter(right, left)
-}
-
-/// Whether all items carry names and no two the same.
-fn distinct_names(items: &[Value]) -> bool {
-    let mut names = Vec::new();
-    for item in items {
-        match item {
-            Value::Equation(Equation {
-                name: Some(name),
-                negated: false,
-                ..
-            }) if !names.contains(&name) => names.push(name),
-            _ => return false,
-        }
-    }
-    true
-}
-
-/// Whether the names of all items, on one side or on both, are one but for indices.
-fn only_names_of_one_stem(a: &[Value], b: &[Value]) -> bool {
-    let names = |items: &[Value]| -> Vec<String> {
-        let named = items.iter().filter_map(|item| match item {
-            Value::Equation(Equation {
-                name: Some(name), ..
-            }) => Some(name.clone()),
-            _ => None,
-        });
-        named.collect()
-    };
-    let (a, b) = (names(a), names(b));
-    if a.is_empty() || b.is_empty() {
-        return true;
-    }
-    let stem = |name: &str| name.split('_').next().unwrap_or(name).to_owned();
-    let first = stem(&a[0]);
-    a.iter().chain(&b).all(|name| stem(name) == first)
-}
-
-/// Whether two values are expressions of one normal form.
-fn same_form(left: &Value, right: &Value) -> bool {
-    match (left, right) {
-        (Value::Scalar(left), Value::Scalar(right)) => left.value == right.value,
-        _ => false,
-    }
-}
-
-/// `(x, y) = (1, 2)` as `x = 1, y = 2`.
-fn one_by_one(equation: &Equation) -> Option<Vec<Value>> {
-    let names = equation
-        .name
-        .as_ref()?
-        .strip_prefix('(')?
-        .strip_suffix(')')?;
-    let names: Vec<&str> = names.split(',').collect();
-    let Value::Tuple(values) = &*equation.value else {
-        return None;
-    };
-    if equation.negated || names.len() != values.len() {
-        return None;
-    }
-    let named = names.iter().zip(values).map(|(name, value)| {
-        Value::Equation(Equation {
-            name: Some((*name).to_owned()),
-            value: Box::new(value.clone()),
-            difference: None,
-            negated: false,
-        })
-    });
-    Some(named.collect())
-}
-
-/// Items without their names, where all have one.
-fn stripped(items: &[Value]) -> Vec<Value> {
-    items.iter().cloned().map(bare).collect()
 }

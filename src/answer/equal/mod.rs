@@ -1,8 +1,10 @@
 //! Whether two answers are equal: which values compare by which rule. Whatever is not understood
 //! is unequal unless the texts match token by token.
 
+mod collections;
 mod compare;
 mod joints;
+mod numbers;
 mod text;
 
 use std::borrow::Cow;
