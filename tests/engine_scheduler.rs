@@ -499,6 +499,44 @@ fn steps_are_timed_when_asked_for() {
     }
 }
 
+/// Slots are refilled before the next step for as long as there is something to fill them with, and
+/// the steps say from when on there is not.
+#[test]
+fn slots_are_full_until_the_drain() {
+    // Five prompts, eight samples each, of 1 to 22 tokens.
+    let prompts: Vec<Prompt> = (0..40).map(|i| prompt(i / 8, 9 + i / 8)).collect();
+    let limits: Vec<usize> = (0..40).map(|i| 1 + i * 7 % 22).collect();
+    let engine = |slots| {
+        let builder = builder().ignore_eos(true).loop_detection(false);
+        builder.slots(slots).record_steps(true)
+    };
+    for slots in [1, 3, 7] {
+        let engine = engine(slots).build().unwrap();
+        engine.generate_up_to(&prompts, &limits, 0).unwrap();
+        let steps = engine.step_times();
+        assert!(steps.is_sorted_by_key(|step| step.draining));
+        for step in &steps {
+            assert_eq!(step.draining, step.rows < slots);
+        }
+        // A completion's first token takes no step, and there is a drain unless there is one slot.
+        let rows: usize = steps.iter().map(|step| step.rows).sum();
+        assert_eq!(rows, limits.iter().sum::<usize>() - 40);
+        assert_eq!(steps.iter().any(|step| step.rows < slots), slots > 1);
+        // A fifth of the load at most is sampled in the drain.
+        let before: usize = steps.iter().filter(|s| !s.draining).map(|s| s.rows).sum();
+        assert!(10 * before > 8 * rows, "{before} of {rows}");
+    }
+    // Fewer than there are slots: a drain from the beginning.
+    let wide = engine(64).build().unwrap();
+    wide.generate_up_to(&prompts, &limits, 0).unwrap();
+    assert!(wide.step_times().iter().all(|step| step.draining));
+    // Whoever waits for room is something to fill a slot with.
+    let bounded = engine(7).kv_bytes(200_000).build().unwrap();
+    bounded.generate_up_to(&prompts, &limits, 0).unwrap();
+    let steps = bounded.step_times();
+    assert!(steps.iter().any(|step| !step.draining && step.rows < 7));
+}
+
 #[test]
 fn a_list_can_be_left_early() {
     let engine = builder().slots(4).build().unwrap();

@@ -208,12 +208,12 @@ fn spread_of(steps: &[StepTimes], time: impl Fn(&StepTimes) -> Option<Duration>)
     json!({ "median": at(50), "p10": at(10) })
 }
 
-/// Share of the slots that were busy up to the last step in which all were: after it there is
-/// nothing left to fill them with.
+/// Share of the slots that were busy in the mean step of those before the drain, in which something
+/// was left to fill free slots with; nothing if there was no such step.
 fn occupancy_before_drain(steps: &[StepTimes], slots: usize) -> Option<f64> {
-    let last = steps.iter().rposition(|step| step.rows == slots)?;
-    let busy: usize = steps[..=last].iter().map(|step| step.rows).sum();
-    Some(rounded(busy as f64 / ((last + 1) * slots) as f64, 4))
+    let before: Vec<_> = steps.iter().filter(|step| !step.draining).collect();
+    let busy: usize = before.iter().map(|step| step.rows).sum();
+    (!before.is_empty()).then(|| rounded(busy as f64 / (before.len() * slots) as f64, 4))
 }
 
 /// The most memory that this process has held, where the system tells (Linux): pages of mapped

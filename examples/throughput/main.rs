@@ -8,6 +8,12 @@
 //! Prompts are random tokens and weights may be, too: what tokens are does not change the cost.
 //! `tokens_per_second` counts generated tokens over the time of everything, prefill and sampling
 //! included; loading the model is not.
+//!
+//! `occupancy` is the share of the slots that were busy in the mean step; `occupancy_before_drain`
+//! that of the steps before nothing was left to fill a free slot with, when the last samples drain.
+//! `weight_bytes` are the weights in the engine's layout, `peak_kv_bytes` the most that keys and
+//! values held at a time, `kv_bytes` the limit that was set for them, and `peak_bytes` the most that
+//! the process held in all, pages of the mapped model file included.
 
 mod load;
 #[path = "../common/tool.rs"]
