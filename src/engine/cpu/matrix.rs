@@ -2,13 +2,12 @@
 
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{CpuStorage, DType, Device, Tensor, WithDType};
-use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::aligned::{Aligned, Element};
 use super::blocks::{self, Blocks, TILE};
-use super::lanes::WIDTH;
+use super::lanes::{WIDTH, widen_f16};
 use super::parallel;
 use super::product::{Output, Panels, Rows, multiply};
 use super::rows::{add, widen_bf16};
@@ -37,9 +36,8 @@ impl Stored for f32 {
 }
 
 impl Stored for f16 {
-    fn widen_all(_: Level, from: &[Self], to: &mut [f32]) {
-        // By the processor's own instruction where it has one.
-        from.convert_to_f32_slice(to);
+    fn widen_all(level: Level, from: &[Self], to: &mut [f32]) {
+        widen_f16(level, from, to);
     }
 }
 
