@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use dart_math::engine::{Engine, EngineBuilder, Sampling, Statistics, StepTimes, fma_peak};
+use dart_math::engine::{Engine, EngineBuilder, KvType, Sampling, Statistics, StepTimes, fma_peak};
 use dart_math::model::{DecoderConfig, Model, Prompt, Template};
-use dart_math::{Completion, Philox, Result, trial_seed};
+use dart_math::{Completion, Generator, Philox, Result, trial_seed};
 use serde_json::{Map, Value, json};
 
 /// How long completions are.
@@ -31,6 +31,7 @@ pub(crate) struct Load {
     pub(crate) slots: usize,
     /// The most bytes of keys and values.
     pub(crate) kv_bytes: Option<usize>,
+    pub(crate) kv_type: KvType,
     pub(crate) seed: u64,
 }
 
@@ -49,6 +50,7 @@ impl Load {
             .ignore_eos(true)
             .loop_detection(false)
             .slots(self.slots)
+            .kv_type(self.kv_type)
             .record_steps(true);
         Ok(match self.kv_bytes {
             Some(limit) => builder.kv_bytes(limit),
@@ -109,7 +111,7 @@ pub(crate) fn measure(engine: &Engine, load: &Load) -> Result<Map<String, Value>
 
     let report = json!({
         "model": engine.model().name(),
-        "settings": engine.model().settings(),
+        "settings": engine.settings(),
         "threads": engine.threads(),
         "slots": load.slots,
         "kv_bytes": load.kv_bytes,

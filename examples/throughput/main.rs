@@ -26,6 +26,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, ValueEnum};
 use dart_math::Result;
+use dart_math::engine::KvType;
 use dart_math::model::{DeviceChoice, DtypeChoice, Model, ModelSource};
 
 use load::{Lengths, Load, measure};
@@ -76,6 +77,9 @@ struct Arguments {
     /// The most memory for keys and values, in MiB [default: no limit]
     #[arg(long, value_name = "N")]
     kv_mib: Option<usize>,
+    /// Type in which keys and values are kept
+    #[arg(long, default_value = "f32")]
+    kv_type: KvTypeChoice,
     /// How many threads compute [default: as many as the machine runs at once]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -90,6 +94,12 @@ struct Which {
     /// A config.json: a model of its shape with random weights
     #[arg(long, value_name = "CONFIG.json")]
     random_weights: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum KvTypeChoice {
+    F32,
+    F16,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -117,6 +127,10 @@ fn run(arguments: &Arguments) -> std::result::Result<ExitCode, Failure> {
         top_p: arguments.top_p,
         slots: arguments.slots.get(),
         kv_bytes: arguments.kv_mib.map(|mib| mib.saturating_mul(1 << 20)),
+        kv_type: match arguments.kv_type {
+            KvTypeChoice::F32 => KvType::F32,
+            KvTypeChoice::F16 => KvType::F16,
+        },
         seed: arguments.seed,
     };
     let model = open(arguments)?;

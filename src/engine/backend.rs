@@ -32,6 +32,37 @@ pub enum BackendChoice {
     Plain,
 }
 
+/// The type in which the crate's own CPU kernels keep keys and values; they compute in f32 whatever
+/// this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum KvType {
+    /// As they are computed.
+    #[default]
+    F32,
+    /// Rounded to 16 bits, to 65,504 in size at most: half the memory, and less to read for samples
+    /// that have become long. Tokens are other ones than with f32, and as independent of the batch.
+    F16,
+}
+
+impl KvType {
+    /// Bytes of a number.
+    pub(super) fn bytes(self) -> usize {
+        match self {
+            KvType::F32 => 4,
+            KvType::F16 => 2,
+        }
+    }
+
+    /// As it is called in settings.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            KvType::F32 => "f32",
+            KvType::F16 => "f16",
+        }
+    }
+}
+
 /// Computes logits. One implementation is made of plain candle operations (any device; the
 /// reference), one of own CPU kernels.
 ///
@@ -100,17 +131,27 @@ pub(crate) trait Backend: Send {
 ///
 /// # Errors
 ///
-/// Weights whose shapes do not fit the configuration, or a failure of the device.
+/// Weights whose shapes do not fit the configuration, a failure of the device, or a `kv_type` other
+/// than f32 where the backend is made of plain operations, which keep what they compute.
 pub(crate) fn backend_for(
     config: &DecoderConfig,
     weights: Weights,
     device: &Device,
     dtype: DType,
     choice: BackendChoice,
+    kv_type: KvType,
 ) -> Result<Box<dyn Backend>> {
     check_shapes(config, &weights)?;
     Ok(if choice == BackendChoice::Auto && device.is_cpu() {
-        Box::new(Checked(Cpu::new(config, weights)?))
+        Box::new(Checked(Cpu::new(config, weights, kv_type)?))
+    } else if kv_type != KvType::default() {
+        return Err(Error::new(
+            ErrorKind::Settings,
+            format!(
+                "keys and values of type {} are for the crate's own CPU kernels alone",
+                kv_type.name()
+            ),
+        ));
     } else {
         Box::new(Checked(Plain::new(config, weights, device, dtype)?))
     })

@@ -29,7 +29,9 @@ use self::matrix::{Packed, Projection, vector};
 pub use self::peak::fma_peak;
 use self::rows::{add, rms_norm, rms_norm_in_place, rotate, swiglu};
 use self::simd::Level;
-use super::backend::{Backend, PrefixId, SequenceId, bad_sequence, device_error, rotary_tables};
+use super::backend::{
+    Backend, KvType, PrefixId, SequenceId, bad_sequence, device_error, rotary_tables,
+};
 use super::inspect::{PROJECTIONS, is_finite, is_tied};
 use super::steps::Spent;
 use crate::Result;
@@ -161,11 +163,16 @@ impl Cache<'_> {
 impl Cpu {
     /// Packs the weights, letting go of each as it is packed. A dense embedding that is not the
     /// output head as well is kept as it is.
-    pub(super) fn new(config: &DecoderConfig, weights: Weights) -> Result<Self> {
-        Self::with_level(config, weights, Level::detect())
+    pub(super) fn new(config: &DecoderConfig, weights: Weights, kv_type: KvType) -> Result<Self> {
+        Self::with_level(config, weights, kv_type, Level::detect())
     }
 
-    fn with_level(config: &DecoderConfig, weights: Weights, level: Level) -> Result<Self> {
+    fn with_level(
+        config: &DecoderConfig,
+        weights: Weights,
+        kv_type: KvType,
+        level: Level,
+    ) -> Result<Self> {
         let tied = is_tied(&weights);
         let layers = weights
             .layers
@@ -192,7 +199,7 @@ impl Cpu {
         };
         Ok(Cpu {
             config: config.clone(),
-            shape: KvShape::new(config),
+            shape: KvShape::new(config, kv_type),
             level,
             embedding,
             layers,
