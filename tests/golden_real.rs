@@ -228,9 +228,9 @@ fn smollm2_gives_the_same_tokens_in_any_schedule() {
     let Some((golden, path)) = real::fixture::<Golden>("smollm2") else {
         return;
     };
-    // Two prompts, eight samples each, which begin a second page.
+    // Two prompts, five samples each, which begin a second page.
     let prompts: Vec<Prompt> = prompts_of(&golden).into_iter().take(2).collect();
-    let prompts: Vec<Prompt> = (0..16).map(|i| prompts[i / 8].clone()).collect();
+    let prompts: Vec<Prompt> = (0..10).map(|i| prompts[i / 5].clone()).collect();
     let run = |slots: usize, threads: usize, limit: Option<usize>| {
         let model = Model::builder(ModelSource::Gguf(path.clone()))
             .load()
