@@ -201,20 +201,29 @@ impl Attention<'_> {
             let mut scores = Output::new(scores, count, stride, columns);
             multiply(level, head_dim, queries, panels, &mut scores, false);
         }
-        for (row, place) in places.iter().enumerate() {
-            let scores = &mut scores[row * shared * stride..];
-            let queries = rows(&queries[row * shared * head_dim..], head_dim, shared);
-            for (page, position) in pages(place) {
-                let filled = PAGE.min(place.position + 1 - position);
-                let skipped = begin.saturating_sub(position) / WIDTH * WIDTH;
-                if skipped < filled {
-                    let view = page.head(self.shape, self.layer, kv_head);
-                    let panels = key_panels(level, view, head_dim, skipped..filled, widened);
-                    let columns = panels.count * WIDTH;
-                    let scores = &mut scores[WIDTH + position + skipped - begin..];
-                    let mut scores = Output::new(scores, shared, stride, columns);
-                    multiply(level, head_dim, queries, panels, &mut scores, false);
-                }
+        let own: Vec<(usize, HeadView<'_>, usize)> = places
+            .iter()
+            .enumerate()
+            .flat_map(|(row, place)| {
+                pages(place).map(move |(page, position)| {
+                    (row, page.head(self.shape, self.layer, kv_head), position)
+                })
+            })
+            .collect();
+        for (index, &(row, view, position)) in own.iter().enumerate() {
+            if let Some(&(_, next, _)) = own.get(index + 1) {
+                next.keys.fetch();
+            }
+            let filled = PAGE.min(places[row].position + 1 - position);
+            let skipped = begin.saturating_sub(position) / WIDTH * WIDTH;
+            if skipped < filled {
+                let scores = &mut scores[row * shared * stride..];
+                let queries = rows(&queries[row * shared * head_dim..], head_dim, shared);
+                let panels = key_panels(level, view, head_dim, skipped..filled, widened);
+                let columns = panels.count * WIDTH;
+                let scores = &mut scores[WIDTH + position + skipped - begin..];
+                let mut scores = Output::new(scores, shared, stride, columns);
+                multiply(level, head_dim, queries, panels, &mut scores, false);
             }
         }
 
@@ -233,20 +242,20 @@ impl Attention<'_> {
             let mut sums = Output::new(sums, count, value_width, value_width);
             multiply(level, to - from, weights, panels, &mut sums, true);
         }
-        for (row, place) in places.iter().enumerate() {
-            let scores = &scores[row * shared * stride..];
-            let sums = &mut sums[row * shared * value_width..];
-            for (page, position) in pages(place) {
-                let filled = PAGE.min(place.position + 1 - position);
-                let skipped = begin.saturating_sub(position);
-                if skipped < filled {
-                    let view = page.head(self.shape, self.layer, kv_head);
-                    let weights = &scores[WIDTH + position + skipped - begin..];
-                    let weights = rows(weights, stride, shared);
-                    let panels = value_panels(level, view, value_width, skipped..filled, widened);
-                    let mut sums = Output::new(sums, shared, value_width, value_width);
-                    multiply(level, filled - skipped, weights, panels, &mut sums, true);
-                }
+        for (index, &(row, view, position)) in own.iter().enumerate() {
+            if let Some(&(_, next, _)) = own.get(index + 1) {
+                next.values.fetch();
+            }
+            let filled = PAGE.min(places[row].position + 1 - position);
+            let skipped = begin.saturating_sub(position);
+            if skipped < filled {
+                let scores = &scores[row * shared * stride..];
+                let sums = &mut sums[row * shared * value_width..];
+                let weights = &scores[WIDTH + position + skipped - begin..];
+                let weights = rows(weights, stride, shared);
+                let panels = value_panels(level, view, value_width, skipped..filled, widened);
+                let mut sums = Output::new(sums, shared, value_width, value_width);
+                multiply(level, filled - skipped, weights, panels, &mut sums, true);
             }
         }
 

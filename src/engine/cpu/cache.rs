@@ -96,6 +96,16 @@ pub(super) enum Numbers<F32, F16> {
 pub(super) type View<'a> = Numbers<&'a [f32], &'a [f16]>;
 
 impl<'a> View<'a> {
+    /// Has the processor fetch the numbers: each page is too short, and lies too far from the one
+    /// before it, for it to find out by itself. (Measured: attention takes three quarters of the
+    /// time, and about half where pages are f16.)
+    pub(super) fn fetch(self) {
+        match self {
+            Numbers::F32(numbers) => fetch(numbers),
+            Numbers::F16(numbers) => fetch(numbers),
+        }
+    }
+
     /// Some of the numbers, a whole number of lanes; in `widened` where they are not f32.
     pub(super) fn widen(
         self,
@@ -112,6 +122,18 @@ impl<'a> View<'a> {
             }
         }
     }
+}
+
+/// Has the processor fetch some numbers.
+fn fetch<T: Element>(numbers: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in numbers.chunks(64 / size_of::<T>()) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: the address is within the numbers.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = numbers;
 }
 
 /// Keys and values of `capacity` positions, all layers.
