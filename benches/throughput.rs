@@ -13,6 +13,7 @@
 mod load;
 
 use dart_math::Result;
+use dart_math::engine::KvType;
 use dart_math::model::Model;
 
 use load::{Lengths, Load, measure};
@@ -28,6 +29,7 @@ fn main() -> Result<()> {
         top_p: 1.0,
         slots: 32,
         kv_bytes: None,
+        kv_type: KvType::F32,
         seed: 0,
     };
     let dart = Load {

@@ -4,11 +4,14 @@
 #![cfg(feature = "engine")]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use dart_math::candle::{DType, Device};
-use dart_math::engine::{BackendChoice, Engine, EngineBuilder, Sampling};
-use dart_math::model::{Architecture, DecoderConfig, Model, Prompt, Template};
+use dart_math::engine::{BackendChoice, Engine, EngineBuilder, KvType, Sampling};
+use dart_math::model::{
+    Architecture, DecoderConfig, DtypeChoice, Model, ModelSource, Prompt, Template,
+};
 use dart_math::{
     Completion, ErrorKind, Finish, Generator, Next, Offer, Philox, Problem, Request, Source,
     TrialId, trial_seed,
@@ -451,6 +454,59 @@ fn less_room_for_keys_and_values_changes_nothing() {
     }
 }
 
+/// Blocks of every type of 32 weights: the same tokens with any number of slots and threads and with
+/// half of the room, whichever type keys and values are kept in; and those of the same weights
+/// dequantised.
+#[test]
+fn quantised_weights_give_the_same_tokens_in_any_schedule() {
+    for name in ["gguf_llama", "gguf_qwen2"] {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden");
+        let path = fixtures.join(name).join("model.gguf");
+        let run = |dtype, kv_type, slots: usize, threads: usize, limit: Option<usize>| {
+            let source = ModelSource::Gguf(path.clone());
+            let model = Model::builder(source).dtype(dtype).load().unwrap();
+            let builder = Engine::builder(model)
+                .template(Template::parse("{problem}").unwrap())
+                .sampling(Sampling::dart())
+                .max_new_tokens(90)
+                .ignore_eos(true)
+                .loop_detection(false)
+                .kv_type(kv_type)
+                .slots(slots)
+                .threads(threads);
+            let builder = match limit {
+                Some(limit) => builder.kv_bytes(limit),
+                None => builder,
+            };
+            let engine = builder.build().unwrap();
+            // Three prompts; completions begin a second page.
+            let prompts: Vec<Prompt> = (0..36).map(|i| prompt(i % 3, 2 + 20 * (i % 3))).collect();
+            let completions = engine.generate(&prompts, 6).unwrap();
+            (completions, engine.statistics())
+        };
+        let mut of_types = Vec::new();
+        for kv_type in [KvType::F32, KvType::F16] {
+            let blocks = DtypeChoice::Quantized;
+            let (one, _) = run(blocks, kv_type, 1, 1, None);
+            assert_eq!(one.len(), 36);
+            let mut most = 0;
+            for (slots, threads) in [(1, 2), (7, 1), (7, 2), (32, 1), (32, 2)] {
+                let (completions, statistics) = run(blocks, kv_type, slots, threads, None);
+                assert_same(&one, &completions);
+                most = most.max(statistics.peak_kv_bytes);
+            }
+            let (completions, statistics) = run(blocks, kv_type, 32, 2, Some(most / 2));
+            assert_same(&one, &completions);
+            assert!(statistics.given_up > 0 && statistics.peak_kv_bytes <= most / 2);
+            assert_same(&one, &run(DtypeChoice::F32, kv_type, 32, 2, None).0);
+            of_types.push((one, most));
+        }
+        let (wide, narrow) = (&of_types[0], &of_types[1]);
+        assert_eq!(wide.1, 2 * narrow.1);
+        assert!(wide.0 != narrow.0, "16 bits round nothing");
+    }
+}
+
 #[test]
 fn limits_of_single_completions() {
     let engine = builder().ignore_eos(true).slots(5).build().unwrap();
@@ -497,6 +553,44 @@ fn steps_are_timed_when_asked_for() {
         let total: std::time::Duration = steps.iter().map(|step| step.total).sum();
         assert!(total <= statistics.time);
     }
+}
+
+/// Slots are refilled before the next step for as long as there is something to fill them with, and
+/// the steps say from when on there is not.
+#[test]
+fn slots_are_full_until_the_drain() {
+    // Five prompts, eight samples each, of 1 to 22 tokens.
+    let prompts: Vec<Prompt> = (0..40).map(|i| prompt(i / 8, 9 + i / 8)).collect();
+    let limits: Vec<usize> = (0..40).map(|i| 1 + i * 7 % 22).collect();
+    let engine = |slots| {
+        let builder = builder().ignore_eos(true).loop_detection(false);
+        builder.slots(slots).record_steps(true)
+    };
+    for slots in [1, 3, 7] {
+        let engine = engine(slots).build().unwrap();
+        engine.generate_up_to(&prompts, &limits, 0).unwrap();
+        let steps = engine.step_times();
+        assert!(steps.is_sorted_by_key(|step| step.draining));
+        for step in &steps {
+            assert_eq!(step.draining, step.rows < slots);
+        }
+        // A completion's first token takes no step, and there is a drain unless there is one slot.
+        let rows: usize = steps.iter().map(|step| step.rows).sum();
+        assert_eq!(rows, limits.iter().sum::<usize>() - 40);
+        assert_eq!(steps.iter().any(|step| step.rows < slots), slots > 1);
+        // A fifth of the load at most is sampled in the drain.
+        let before: usize = steps.iter().filter(|s| !s.draining).map(|s| s.rows).sum();
+        assert!(10 * before > 8 * rows, "{before} of {rows}");
+    }
+    // Fewer than there are slots: a drain from the beginning.
+    let wide = engine(64).build().unwrap();
+    wide.generate_up_to(&prompts, &limits, 0).unwrap();
+    assert!(wide.step_times().iter().all(|step| step.draining));
+    // Whoever waits for room is something to fill a slot with.
+    let bounded = engine(7).kv_bytes(200_000).build().unwrap();
+    bounded.generate_up_to(&prompts, &limits, 0).unwrap();
+    let steps = bounded.step_times();
+    assert!(steps.iter().any(|step| !step.draining && step.rows < 7));
 }
 
 #[test]

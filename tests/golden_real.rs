@@ -220,3 +220,45 @@ fn smollm2_quantised_plain_products() {
     let worst = check_logits(&golden, &engine, QUANTISED_TOLERANCE);
     println!("largest relative error {worst:.1e} with quantised products");
 }
+
+/// The same tokens with any number of slots and threads, and with half of the room for keys and
+/// values.
+#[test]
+fn smollm2_gives_the_same_tokens_in_any_schedule() {
+    let Some((golden, path)) = real::fixture::<Golden>("smollm2") else {
+        return;
+    };
+    // Two prompts, five samples each, which begin a second page.
+    let prompts: Vec<Prompt> = prompts_of(&golden).into_iter().take(2).collect();
+    let prompts: Vec<Prompt> = (0..10).map(|i| prompts[i / 5].clone()).collect();
+    let run = |slots: usize, threads: usize, limit: Option<usize>| {
+        let model = Model::builder(ModelSource::Gguf(path.clone()))
+            .load()
+            .unwrap();
+        let builder = Engine::builder(model)
+            .sampling(Sampling::dart())
+            .max_new_tokens(80)
+            .ignore_eos(true)
+            .slots(slots)
+            .threads(threads);
+        let builder = match limit {
+            Some(limit) => builder.kv_bytes(limit),
+            None => builder,
+        };
+        let engine = builder.build().unwrap();
+        let completions = engine.generate(&prompts, 3).unwrap();
+        (completions, engine.statistics())
+    };
+    let (one, _) = run(1, 1, None);
+    assert_ne!(one[0].tokens, one[1].tokens);
+    for (slots, threads) in [(1, 2), (7, 1), (7, 2), (32, 1)] {
+        assert!(run(slots, threads, None).0 == one, "{slots} {threads}");
+    }
+    let (completions, statistics) = run(32, 2, None);
+    assert!(completions == one);
+    let half = statistics.peak_kv_bytes / 2;
+    let (completions, statistics) = run(32, 2, Some(half));
+    assert!(completions == one);
+    println!("{} gave up their room", statistics.given_up);
+    assert!(statistics.given_up > 0 && statistics.peak_kv_bytes <= half);
+}

@@ -77,6 +77,30 @@ fn a_ragged_load_keeps_its_slots_busy_and_its_tokens() {
     assert_ne!(other["tokens_digest"], first["tokens_digest"]);
 }
 
+/// Keys and values take what the docs say, and half of it in 16 bits.
+#[test]
+fn memory_of_keys_and_values_is_what_the_formula_gives() {
+    let model = dart_math::model::Model::built_in().unwrap();
+    let config = model.config();
+    let width = config.head_dim + config.head_dim.next_multiple_of(16);
+    // 69 of 70 tokens are fed to the model.
+    let positions = 12usize.next_multiple_of(16) + 7 * 69usize.next_multiple_of(64);
+    let numbers = config.layers * config.kv_heads * width * positions;
+    for (kv_type, size) in [("f32", 4), ("f16", 2)] {
+        let load = "--model abacus --samples-per-prompt 7 --slots 7 --prompt-tokens 12 \
+            --new-tokens 70 --kv-type";
+        let args: Vec<&str> = load.split_whitespace().chain([kv_type]).collect();
+        let Some(report) = report(&args) else {
+            return;
+        };
+        let bytes = report["peak_kv_bytes"].as_u64().unwrap();
+        assert_eq!(bytes, (numbers * size) as u64, "{kv_type}");
+        assert_eq!(report["settings"]["kv_type"], kv_type);
+        let weights = report["weight_bytes"].as_u64().unwrap();
+        assert!(cfg!(not(target_os = "linux")) || report["peak_bytes"].as_u64() > Some(weights));
+    }
+}
+
 #[test]
 fn what_cannot_be_measured_is_refused() {
     for (args, reason) in [

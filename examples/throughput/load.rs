@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use dart_math::engine::{Engine, EngineBuilder, Sampling, Statistics, StepTimes, fma_peak};
+use dart_math::engine::{Engine, EngineBuilder, KvType, Sampling, Statistics, StepTimes, fma_peak};
 use dart_math::model::{DecoderConfig, Model, Prompt, Template};
-use dart_math::{Completion, Philox, Result, trial_seed};
+use dart_math::{Completion, Generator, Philox, Result, trial_seed};
 use serde_json::{Map, Value, json};
 
 /// How long completions are.
@@ -31,6 +31,7 @@ pub(crate) struct Load {
     pub(crate) slots: usize,
     /// The most bytes of keys and values.
     pub(crate) kv_bytes: Option<usize>,
+    pub(crate) kv_type: KvType,
     pub(crate) seed: u64,
 }
 
@@ -49,6 +50,7 @@ impl Load {
             .ignore_eos(true)
             .loop_detection(false)
             .slots(self.slots)
+            .kv_type(self.kv_type)
             .record_steps(true);
         Ok(match self.kv_bytes {
             Some(limit) => builder.kv_bytes(limit),
@@ -109,7 +111,7 @@ pub(crate) fn measure(engine: &Engine, load: &Load) -> Result<Map<String, Value>
 
     let report = json!({
         "model": engine.model().name(),
-        "settings": engine.model().settings(),
+        "settings": engine.settings(),
         "threads": engine.threads(),
         "slots": load.slots,
         "kv_bytes": load.kv_bytes,
@@ -208,12 +210,12 @@ fn spread_of(steps: &[StepTimes], time: impl Fn(&StepTimes) -> Option<Duration>)
     json!({ "median": at(50), "p10": at(10) })
 }
 
-/// Share of the slots that were busy up to the last step in which all were: after it there is
-/// nothing left to fill them with.
+/// Share of the slots that were busy in the mean step of those before the drain, in which something
+/// was left to fill free slots with; nothing if there was no such step.
 fn occupancy_before_drain(steps: &[StepTimes], slots: usize) -> Option<f64> {
-    let last = steps.iter().rposition(|step| step.rows == slots)?;
-    let busy: usize = steps[..=last].iter().map(|step| step.rows).sum();
-    Some(rounded(busy as f64 / ((last + 1) * slots) as f64, 4))
+    let before: Vec<_> = steps.iter().filter(|step| !step.draining).collect();
+    let busy: usize = before.iter().map(|step| step.rows).sum();
+    (!before.is_empty()).then(|| rounded(busy as f64 / (before.len() * slots) as f64, 4))
 }
 
 /// The most memory that this process has held, where the system tells (Linux): pages of mapped

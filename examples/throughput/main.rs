@@ -8,6 +8,12 @@
 //! Prompts are random tokens and weights may be, too: what tokens are does not change the cost.
 //! `tokens_per_second` counts generated tokens over the time of everything, prefill and sampling
 //! included; loading the model is not.
+//!
+//! `occupancy` is the share of the slots that were busy in the mean step; `occupancy_before_drain`
+//! that of the steps before nothing was left to fill a free slot with, when the last samples drain.
+//! `weight_bytes` are the weights in the engine's layout, `peak_kv_bytes` the most that keys and
+//! values held at a time, `kv_bytes` the limit that was set for them, and `peak_bytes` the most that
+//! the process held in all, pages of the mapped model file included.
 
 mod load;
 #[path = "../common/tool.rs"]
@@ -20,6 +26,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, ValueEnum};
 use dart_math::Result;
+use dart_math::engine::KvType;
 use dart_math::model::{DeviceChoice, DtypeChoice, Model, ModelSource};
 
 use load::{Lengths, Load, measure};
@@ -70,6 +77,9 @@ struct Arguments {
     /// The most memory for keys and values, in MiB [default: no limit]
     #[arg(long, value_name = "N")]
     kv_mib: Option<usize>,
+    /// Type in which keys and values are kept
+    #[arg(long, default_value = "f32")]
+    kv_type: KvTypeChoice,
     /// How many threads compute [default: as many as the machine runs at once]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -84,6 +94,12 @@ struct Which {
     /// A config.json: a model of its shape with random weights
     #[arg(long, value_name = "CONFIG.json")]
     random_weights: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum KvTypeChoice {
+    F32,
+    F16,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -111,6 +127,10 @@ fn run(arguments: &Arguments) -> std::result::Result<ExitCode, Failure> {
         top_p: arguments.top_p,
         slots: arguments.slots.get(),
         kv_bytes: arguments.kv_mib.map(|mib| mib.saturating_mul(1 << 20)),
+        kv_type: match arguments.kv_type {
+            KvTypeChoice::F32 => KvType::F32,
+            KvTypeChoice::F16 => KvType::F16,
+        },
         seed: arguments.seed,
     };
     let model = open(arguments)?;

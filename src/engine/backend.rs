@@ -4,6 +4,7 @@
 //! Knows the shape of a model and its weights; nothing of sampling, text or requests.
 
 use candle_core::{DType, Device};
+use rayon::prelude::*;
 
 use super::cpu::Cpu;
 use super::inspect::check_shapes;
@@ -30,6 +31,37 @@ pub enum BackendChoice {
     /// Plain tensor operations on any device: the reference that the kernels are held to. With
     /// quantised weights they round the rows that these are multiplied with to 8 bits.
     Plain,
+}
+
+/// The type in which the crate's own CPU kernels keep keys and values; they compute in f32 whatever
+/// this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum KvType {
+    /// As they are computed.
+    #[default]
+    F32,
+    /// Rounded to 16 bits, to 65,504 in size at most: half the memory, and less to read for samples
+    /// that have become long. Tokens are other ones than with f32, and as independent of the batch.
+    F16,
+}
+
+impl KvType {
+    /// Bytes of a number.
+    pub(super) fn bytes(self) -> usize {
+        match self {
+            KvType::F32 => 4,
+            KvType::F16 => 2,
+        }
+    }
+
+    /// As it is called in settings.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            KvType::F32 => "f32",
+            KvType::F16 => "f16",
+        }
+    }
 }
 
 /// Computes logits. One implementation is made of plain candle operations (any device; the
@@ -100,17 +132,27 @@ pub(crate) trait Backend: Send {
 ///
 /// # Errors
 ///
-/// Weights whose shapes do not fit the configuration, or a failure of the device.
+/// Weights whose shapes do not fit the configuration, a failure of the device, or a `kv_type` other
+/// than f32 where the backend is made of plain operations, which keep what they compute.
 pub(crate) fn backend_for(
     config: &DecoderConfig,
     weights: Weights,
     device: &Device,
     dtype: DType,
     choice: BackendChoice,
+    kv_type: KvType,
 ) -> Result<Box<dyn Backend>> {
     check_shapes(config, &weights)?;
     Ok(if choice == BackendChoice::Auto && device.is_cpu() {
-        Box::new(Checked(Cpu::new(config, weights)?))
+        Box::new(Checked(Cpu::new(config, weights, kv_type)?))
+    } else if kv_type != KvType::default() {
+        return Err(Error::new(
+            ErrorKind::Settings,
+            format!(
+                "keys and values of type {} are for the crate's own CPU kernels alone",
+                kv_type.name()
+            ),
+        ));
     } else {
         Box::new(Checked(Plain::new(config, weights, device, dtype)?))
     })
@@ -135,13 +177,16 @@ impl<B: Backend> Checked<B> {
     }
 
     fn check_logits(&self, logits: &[f32]) -> Result<()> {
+        /// Logits that one thread looks at in about the time that waking another takes.
+        const SHARE: usize = 1 << 15;
         // All exponent bits set means infinite or not a number; the largest magnitude's bits show
         // whether there is any, without a branch for each.
         const INFINITE: u32 = 0x7F80_0000;
-        let largest = logits
-            .iter()
-            .fold(0, |largest, x| largest.max(x.to_bits() & 0x7FFF_FFFF));
-        if largest < INFINITE {
+        let largest = |logits: &[f32]| {
+            let sizes = logits.iter().map(|x| x.to_bits() & 0x7FFF_FFFF);
+            sizes.fold(0, u32::max)
+        };
+        if logits.par_chunks(SHARE).map(largest).max() < Some(INFINITE) {
             return Ok(());
         }
         let cause = match self.0.non_finite_weight() {

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use rayon::ThreadPoolBuilder;
 
-use super::backend::{BackendChoice, backend_for};
+use super::backend::{BackendChoice, KvType, backend_for};
 use super::scheduler::Room;
 use super::stop::StopStrings;
 use super::trial::Rules;
@@ -26,6 +26,7 @@ pub struct EngineBuilder {
     slots: Option<usize>,
     idle_prompts: usize,
     kv_bytes: Option<usize>,
+    kv_type: KvType,
     threads: Option<usize>,
     max_new_tokens: usize,
     ignore_eos: bool,
@@ -44,6 +45,7 @@ impl EngineBuilder {
             slots: None,
             idle_prompts: 16,
             kv_bytes: None,
+            kv_type: KvType::default(),
             threads: None,
             max_new_tokens: 1024,
             ignore_eos: false,
@@ -90,6 +92,13 @@ impl EngineBuilder {
     /// on average. (While plain operations make more room, one layer's is there twice.)
     pub fn kv_bytes(mut self, limit: usize) -> Self {
         self.kv_bytes = Some(limit);
+        self
+    }
+
+    /// The type in which keys and values are kept. By default f32. Another type needs the crate's own
+    /// CPU kernels, and is one of the settings that tokens depend on.
+    pub fn kv_type(mut self, kv_type: KvType) -> Self {
+        self.kv_type = kv_type;
         self
     }
 
@@ -208,6 +217,7 @@ impl EngineBuilder {
                 model.device(),
                 model.dtype(),
                 self.backend,
+                self.kv_type,
             )
         })?;
         Ok(Engine {
@@ -220,6 +230,7 @@ impl EngineBuilder {
                 kv_bytes: self.kv_bytes,
             },
             ignore_eos: self.ignore_eos,
+            kv_type: self.kv_type,
             pool,
             backend: Mutex::new(backend),
             statistics: Mutex::new(Statistics {

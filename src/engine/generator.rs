@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::ThreadPool;
 
-use super::backend::Backend;
+use super::backend::{Backend, KvType};
 use super::list::List;
 use super::sampler::Sampler;
 use super::scheduler::{Log, Room, Scheduler, Texts};
@@ -46,6 +46,7 @@ pub struct Engine {
     pub(super) rules: Rules,
     pub(super) room: Room,
     pub(super) ignore_eos: bool,
+    pub(super) kv_type: KvType,
     pub(super) pool: ThreadPool,
     pub(super) backend: Mutex<Box<dyn Backend>>,
     pub(super) statistics: Mutex<Statistics>,
@@ -231,6 +232,7 @@ impl Generator for Engine {
         settings.insert("stop".into(), self.rules.stop_strings.strings().into());
         settings.insert("ignore_eos".into(), self.ignore_eos.into());
         settings.insert("loop_detection".into(), self.rules.loop_detection.into());
+        settings.insert("kv_type".into(), self.kv_type.name().into());
         settings
     }
 }

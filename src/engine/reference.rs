@@ -116,6 +116,16 @@ pub(crate) fn random_tokens(config: &DecoderConfig, seed: u64, length: usize) ->
 
 /// Logits `[vocab]` after the last token of one sequence.
 pub(crate) fn naive_logits(config: &DecoderConfig, weights: &Weights, tokens: &[u32]) -> Vec<f64> {
+    naive_logits_keeping(config, weights, tokens, |x| x)
+}
+
+/// The same where keys and values are kept in some way.
+pub(crate) fn naive_logits_keeping(
+    config: &DecoderConfig,
+    weights: &Weights,
+    tokens: &[u32],
+    keep: impl Fn(f64) -> f64,
+) -> Vec<f64> {
     let c = config;
     let embedding = matrix(&weights.embedding);
     let mut rows: Vec<Vec<f64>> = tokens
@@ -148,6 +158,9 @@ pub(crate) fn naive_logits(config: &DecoderConfig, weights: &Weights, tokens: &[
                         *head = rms_norm(head, &vector(norm), c.rms_norm_eps);
                     }
                     rotate(head, position, &c.rope_frequencies);
+                }
+                if index >= c.heads {
+                    head.iter_mut().for_each(|x| *x = keep(*x));
                 }
             }
             heads.push(split);

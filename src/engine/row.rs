@@ -1,14 +1,14 @@
 //! Passes over one row of logits, written so that the compiler turns them into vector code.
 //!
 //! Every pass is plain arithmetic in a fixed order, without fused multiply-adds, so its result is
-//! bitwise the same with and without AVX2, and on every platform. Knows nothing of sampling.
+//! bitwise the same whatever vectors there are, and on every platform. Knows nothing of sampling.
 
 /// How many elements a pass handles side by side; sums run in so many lanes and are joined in
 /// order at the end.
 const LANES: usize = 16;
 
-/// Defines a function twice, for the baseline of the target and for AVX2, and picks one when it
-/// is called.
+/// Defines a function for the baseline of the target, for AVX2 and for AVX-512, and picks one when
+/// it is called.
 macro_rules! multiversion {
     ($(#[$meta:meta])* fn $name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)? $body:block) => {
         $(#[$meta])*
@@ -21,6 +21,18 @@ macro_rules! multiversion {
                 #[target_feature(enable = "avx2")]
                 fn avx2($($arg: $type),*) $(-> $result)? {
                     body($($arg),*)
+                }
+                #[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl")]
+                fn avx512($($arg: $type),*) $(-> $result)? {
+                    body($($arg),*)
+                }
+                if std::is_x86_feature_detected!("avx512f")
+                    && std::is_x86_feature_detected!("avx512bw")
+                    && std::is_x86_feature_detected!("avx512dq")
+                    && std::is_x86_feature_detected!("avx512vl")
+                {
+                    // SAFETY: the processor has all of these, and AVX2 with them.
+                    return unsafe { avx512($($arg),*) };
                 }
                 if std::is_x86_feature_detected!("avx2") {
                     // SAFETY: the processor has AVX2.

@@ -154,7 +154,7 @@ impl<'a> Scheduler<'a> {
             self.cancel()?;
             self.admit()?;
             let busy = !self.active.is_empty();
-            let finished = !busy && self.done && self.pending.is_empty() && self.parked.is_empty();
+            let finished = !busy && self.is_draining();
             if busy {
                 self.step()?;
                 sleep = SHORTEST_SLEEP;
@@ -168,6 +168,11 @@ impl<'a> Scheduler<'a> {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether nothing is left that a free slot could take.
+    fn is_draining(&self) -> bool {
+        self.done && self.pending.is_empty() && self.parked.is_empty()
     }
 
     /// Stops what is no longer wanted.
@@ -495,6 +500,7 @@ impl<'a> Scheduler<'a> {
         let clock = Instant::now();
         self.make_room(&[], |backend, sequences| backend.kv_bytes_after(sequences))?;
         let before = self.backend.spent();
+        let draining = self.is_draining();
         let fed: Vec<(SequenceId, u32)> = self
             .active
             .iter()
@@ -551,6 +557,7 @@ impl<'a> Scheduler<'a> {
             let mut steps = steps.lock().unwrap_or_else(PoisonError::into_inner);
             steps.push(StepTimes {
                 rows: fed.len(),
+                draining,
                 total: clock.elapsed(),
                 linear: spent.map(|(before, after)| after.linear - before.linear),
                 attention: spent.map(|(before, after)| after.attention - before.attention),

@@ -11,6 +11,10 @@ use std::time::Duration;
 pub struct StepTimes {
     /// Busy slots: rows of the step.
     pub rows: usize,
+    /// Whether nothing was left to fill a free slot with when the step began: the source has said
+    /// that it is done, and no request and no sample that gave up its room waits. (A source is asked
+    /// when a slot is free: a step that fills all slots is never one of the drain.)
+    pub draining: bool,
     /// The whole step.
     pub total: Duration,
     /// Of it, in linear layers, the output head among them; `None` where the backend does not tell

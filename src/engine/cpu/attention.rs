@@ -6,6 +6,7 @@
 //! depends on the row's own keys and values alone, not on how they are split into prefix and
 //! suffix or on the rows beside it.
 
+use std::ops::Range;
 use std::sync::Mutex;
 
 use super::cache::{HeadView, KvShape, PAGE, Prefix, Segment, Suffix};
@@ -18,6 +19,12 @@ use super::simd::Level;
 /// Query rows (rows of the batch times query heads that share a key head) of one piece of work,
 /// about: enough to make use of the keys and values brought into cache.
 const QUERIES: usize = 48;
+
+/// Positions of a prefix that are taken at a time: their keys, or values, stay in the nearest cache
+/// for all rows of a piece.
+const CHUNK: usize = 128;
+
+const _: () = assert!(CHUNK.is_multiple_of(WIDTH) && PAGE.is_multiple_of(WIDTH));
 
 /// A row of the batch: where it stands and what it attends to.
 #[derive(Clone, Copy)]
@@ -72,6 +79,8 @@ pub(super) struct Buffers {
     scores: Vec<f32>,
     sums: Vec<f32>,
     totals: Vec<f32>,
+    /// Keys or values that are kept in fewer bits.
+    widened: Vec<f32>,
 }
 
 /// Buffers for as many pieces as are worked on at once.
@@ -161,6 +170,7 @@ impl Attention<'_> {
             scores,
             sums,
             totals,
+            widened,
         } = buffers;
         queries.resize(count * head_dim, 0.0);
         scores.resize(count * stride, 0.0);
@@ -182,27 +192,38 @@ impl Attention<'_> {
         // Scores: of all rows over the prefix, then of each over its own pages.
         let in_prefix = end.min(prefix.len);
         let view = prefix.segment.head(self.shape, self.layer, kv_head);
-        if begin < in_prefix {
-            let panels = key_panels(view, head_dim, begin, in_prefix);
+        for from in (begin..in_prefix).step_by(CHUNK) {
+            let to = in_prefix.min(from + CHUNK);
+            let panels = key_panels(level, view, head_dim, from..to, widened);
             let queries = rows(queries, head_dim, count);
             let columns = panels.count * WIDTH;
-            let mut scores = Output::new(&mut scores[WIDTH..], count, stride, columns);
+            let scores = &mut scores[WIDTH + from - begin..];
+            let mut scores = Output::new(scores, count, stride, columns);
             multiply(level, head_dim, queries, panels, &mut scores, false);
         }
-        for (row, place) in places.iter().enumerate() {
-            let scores = &mut scores[row * shared * stride..];
-            let queries = rows(&queries[row * shared * head_dim..], head_dim, shared);
-            for (page, position) in pages(place) {
-                let filled = PAGE.min(place.position + 1 - position);
-                let skipped = begin.saturating_sub(position) / WIDTH * WIDTH;
-                if skipped < filled {
-                    let view = page.head(self.shape, self.layer, kv_head);
-                    let panels = key_panels(view, head_dim, skipped, filled);
-                    let columns = panels.count * WIDTH;
-                    let scores = &mut scores[WIDTH + position + skipped - begin..];
-                    let mut scores = Output::new(scores, shared, stride, columns);
-                    multiply(level, head_dim, queries, panels, &mut scores, false);
-                }
+        let own: Vec<(usize, HeadView<'_>, usize)> = places
+            .iter()
+            .enumerate()
+            .flat_map(|(row, place)| {
+                pages(place).map(move |(page, position)| {
+                    (row, page.head(self.shape, self.layer, kv_head), position)
+                })
+            })
+            .collect();
+        for (index, &(row, view, position)) in own.iter().enumerate() {
+            if let Some(&(_, next, _)) = own.get(index + 1) {
+                next.keys.fetch();
+            }
+            let filled = PAGE.min(places[row].position + 1 - position);
+            let skipped = begin.saturating_sub(position) / WIDTH * WIDTH;
+            if skipped < filled {
+                let scores = &mut scores[row * shared * stride..];
+                let queries = rows(&queries[row * shared * head_dim..], head_dim, shared);
+                let panels = key_panels(level, view, head_dim, skipped..filled, widened);
+                let columns = panels.count * WIDTH;
+                let scores = &mut scores[WIDTH + position + skipped - begin..];
+                let mut scores = Output::new(scores, shared, stride, columns);
+                multiply(level, head_dim, queries, panels, &mut scores, false);
             }
         }
 
@@ -214,27 +235,27 @@ impl Attention<'_> {
         }
 
         // Weighted sums of values, in the same two parts.
-        if begin < in_prefix {
-            let inner = in_prefix - begin;
-            let weights = rows(&scores[WIDTH..], stride, count);
-            let panels = value_panels(view, value_width, begin);
+        for from in (begin..in_prefix).step_by(CHUNK) {
+            let to = in_prefix.min(from + CHUNK);
+            let weights = rows(&scores[WIDTH + from - begin..], stride, count);
+            let panels = value_panels(level, view, value_width, from..to, widened);
             let mut sums = Output::new(sums, count, value_width, value_width);
-            multiply(level, inner, weights, panels, &mut sums, true);
+            multiply(level, to - from, weights, panels, &mut sums, true);
         }
-        for (row, place) in places.iter().enumerate() {
-            let scores = &scores[row * shared * stride..];
-            let sums = &mut sums[row * shared * value_width..];
-            for (page, position) in pages(place) {
-                let filled = PAGE.min(place.position + 1 - position);
-                let skipped = begin.saturating_sub(position);
-                if skipped < filled {
-                    let view = page.head(self.shape, self.layer, kv_head);
-                    let weights = &scores[WIDTH + position + skipped - begin..];
-                    let weights = rows(weights, stride, shared);
-                    let panels = value_panels(view, value_width, skipped);
-                    let mut sums = Output::new(sums, shared, value_width, value_width);
-                    multiply(level, filled - skipped, weights, panels, &mut sums, true);
-                }
+        for (index, &(row, view, position)) in own.iter().enumerate() {
+            if let Some(&(_, next, _)) = own.get(index + 1) {
+                next.values.fetch();
+            }
+            let filled = PAGE.min(places[row].position + 1 - position);
+            let skipped = begin.saturating_sub(position);
+            if skipped < filled {
+                let scores = &scores[row * shared * stride..];
+                let sums = &mut sums[row * shared * value_width..];
+                let weights = &scores[WIDTH + position + skipped - begin..];
+                let weights = rows(weights, stride, shared);
+                let panels = value_panels(level, view, value_width, skipped..filled, widened);
+                let mut sums = Output::new(sums, shared, value_width, value_width);
+                multiply(level, filled - skipped, weights, panels, &mut sums, true);
             }
         }
 
@@ -271,20 +292,35 @@ fn rows(data: &[f32], stride: usize, count: usize) -> Rows<'_> {
     }
 }
 
-/// The panels of keys that hold the positions `from` (a whole number of panels) to `to`.
-fn key_panels(view: HeadView<'_>, head_dim: usize, from: usize, to: usize) -> Panels<'_> {
+/// The panels of keys that hold some positions, from a whole number of panels on.
+fn key_panels<'a>(
+    level: Level,
+    view: HeadView<'a>,
+    head_dim: usize,
+    positions: Range<usize>,
+    widened: &'a mut Vec<f32>,
+) -> Panels<'a> {
+    let end = positions.end.next_multiple_of(WIDTH);
+    let numbers = positions.start * head_dim..end * head_dim;
     Panels {
-        data: &view.keys[from * head_dim..],
+        data: view.keys.widen(level, numbers, widened),
         stride: head_dim * WIDTH,
         step: WIDTH,
-        count: (to - from).div_ceil(WIDTH),
+        count: (end - positions.start) / WIDTH,
     }
 }
 
-/// Values from position `from` on.
-fn value_panels(view: HeadView<'_>, width: usize, from: usize) -> Panels<'_> {
+/// The values of some positions.
+fn value_panels<'a>(
+    level: Level,
+    view: HeadView<'a>,
+    width: usize,
+    positions: Range<usize>,
+    widened: &'a mut Vec<f32>,
+) -> Panels<'a> {
+    let numbers = positions.start * width..positions.end * width;
     Panels {
-        data: &view.values[from * width..],
+        data: view.values.widen(level, numbers, widened),
         stride: WIDTH,
         step: width,
         count: width / WIDTH,

@@ -17,6 +17,8 @@ use candle_core::quantized::GgmlDType;
 use rayon::prelude::*;
 
 use super::aligned::Aligned;
+#[cfg(target_arch = "aarch64")]
+use super::lanes::Neon;
 #[cfg(target_arch = "x86_64")]
 use super::lanes::{Avx2, Avx512};
 use super::lanes::{Lanes, Portable, WIDTH};
@@ -622,6 +624,8 @@ impl Blocks {
                 Kind::Avx2 => widen_avx2::<F>(panel, tiles, out),
                 #[cfg(target_arch = "x86_64")]
                 Kind::Avx512 => widen_avx512::<F>(panel, tiles, out),
+                #[cfg(target_arch = "aarch64")]
+                Kind::Neon => widen_tiles::<F, Neon>(panel, tiles, out),
             }
         });
     }
@@ -653,6 +657,8 @@ impl Blocks {
                 Kind::Avx2 => by_count!(dot_avx2,),
                 #[cfg(target_arch = "x86_64")]
                 Kind::Avx512 => by_count!(dot_avx512,),
+                #[cfg(target_arch = "aarch64")]
+                Kind::Neon => by_count!(dot_tiles, Neon),
             }
         });
     }

@@ -4,9 +4,19 @@
 //! Both are segments of the same layout. Per layer and key head, keys lie in panels of sixteen
 //! positions, `[capacity / 16][head_dim][16]`, so that scores are a product with panels; values lie
 //! as `[capacity][padded head_dim]`, so that weighted sums are.
+//!
+//! They are f32 as they were computed, or rounded to f16 when they are written and widened again as
+//! they are read: who reads them sees the same numbers, wherever they lie.
 
-use super::aligned::Aligned;
-use super::lanes::WIDTH;
+use std::ops::Range;
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
+use super::aligned::{Aligned, Element};
+use super::lanes::{WIDTH, widen_f16};
+use super::simd::Level;
+use crate::engine::backend::KvType;
 use crate::model::DecoderConfig;
 
 /// Positions in a page.
@@ -18,11 +28,13 @@ pub(super) struct KvShape {
     pub(super) layers: usize,
     pub(super) kv_heads: usize,
     pub(super) head_dim: usize,
+    pub(super) kv_type: KvType,
 }
 
 impl KvShape {
-    pub(super) fn new(config: &DecoderConfig) -> Self {
+    pub(super) fn new(config: &DecoderConfig, kv_type: KvType) -> Self {
         KvShape {
+            kv_type,
             layers: config.layers,
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
@@ -33,7 +45,7 @@ impl KvShape {
     pub(super) fn bytes(&self, positions: usize) -> usize {
         let numbers = positions.next_multiple_of(WIDTH) * (self.head_dim + self.value_width());
         // A segment's positions are a whole number of cache lines.
-        self.layers * self.kv_heads * numbers * size_of::<f32>()
+        self.layers * self.kv_heads * numbers * self.kv_type.bytes()
     }
 
     /// Width of a row of values: a whole number of panels.
@@ -42,19 +54,101 @@ impl KvShape {
     }
 }
 
+/// A type that keys and values are kept in.
+trait Kept: Element {
+    const ZERO: Self;
+
+    /// Rounds at most sixteen numbers to the type.
+    fn keep(from: &[f32], to: &mut [Self]);
+}
+
+impl Kept for f32 {
+    const ZERO: Self = 0.0;
+
+    fn keep(from: &[f32], to: &mut [Self]) {
+        to.copy_from_slice(from);
+    }
+}
+
+impl Kept for f16 {
+    const ZERO: Self = f16::ZERO;
+
+    fn keep(from: &[f32], to: &mut [Self]) {
+        const LARGEST: f32 = 65504.0;
+        let mut near = [0f32; WIDTH];
+        let near = &mut near[..from.len()];
+        for (near, from) in near.iter_mut().zip(from) {
+            // The largest that the type holds rather than infinity; what is no number stays none.
+            *near = from.clamp(-LARGEST, LARGEST);
+        }
+        to.convert_from_f32_slice(near);
+    }
+}
+
+/// Numbers of either type.
+#[derive(Clone, Copy)]
+pub(super) enum Numbers<F32, F16> {
+    F32(F32),
+    F16(F16),
+}
+
+/// Numbers that somebody else holds.
+pub(super) type View<'a> = Numbers<&'a [f32], &'a [f16]>;
+
+impl<'a> View<'a> {
+    /// Has the processor fetch the numbers: each page is too short, and lies too far from the one
+    /// before it, for it to find out by itself. (Measured: attention takes three quarters of the
+    /// time, and about half where pages are f16.)
+    pub(super) fn fetch(self) {
+        match self {
+            Numbers::F32(numbers) => fetch(numbers),
+            Numbers::F16(numbers) => fetch(numbers),
+        }
+    }
+
+    /// Some of the numbers, a whole number of lanes; in `widened` where they are not f32.
+    pub(super) fn widen(
+        self,
+        level: Level,
+        range: Range<usize>,
+        widened: &'a mut Vec<f32>,
+    ) -> &'a [f32] {
+        match self {
+            Numbers::F32(numbers) => &numbers[range],
+            Numbers::F16(numbers) => {
+                widened.resize(range.len(), 0.0);
+                widen_f16(level, &numbers[range], widened);
+                widened
+            }
+        }
+    }
+}
+
+/// Has the processor fetch some numbers.
+fn fetch<T: Element>(numbers: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in numbers.chunks(64 / size_of::<T>()) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: the address is within the numbers.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = numbers;
+}
+
 /// Keys and values of `capacity` positions, all layers.
 pub(super) struct Segment {
     capacity: usize,
-    data: Aligned<f32>,
+    data: Numbers<Aligned<f32>, Aligned<f16>>,
 }
 
 /// Keys and values of one head in one layer.
 #[derive(Clone, Copy)]
 pub(super) struct HeadView<'a> {
     /// `[capacity / 16][head_dim][16]`.
-    pub(super) keys: &'a [f32],
+    pub(super) keys: View<'a>,
     /// `[capacity][value_width]`.
-    pub(super) values: &'a [f32],
+    pub(super) values: View<'a>,
 }
 
 impl Segment {
@@ -62,18 +156,26 @@ impl Segment {
     pub(super) fn new(shape: KvShape, positions: usize) -> Self {
         let capacity = positions.next_multiple_of(WIDTH);
         let head = capacity * (shape.head_dim + shape.value_width());
-        Segment {
-            capacity,
-            data: Aligned::zeroed(shape.layers * shape.kv_heads * head),
-        }
+        let count = shape.layers * shape.kv_heads * head;
+        let data = match shape.kv_type {
+            KvType::F32 => Numbers::F32(Aligned::zeroed(count)),
+            KvType::F16 => Numbers::F16(Aligned::zeroed(count)),
+        };
+        Segment { capacity, data }
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.data.bytes()
+        match &self.data {
+            Numbers::F32(data) => data.bytes(),
+            Numbers::F16(data) => data.bytes(),
+        }
     }
 
-    fn start(&self, shape: KvShape, layer: usize, head: usize) -> usize {
-        (layer * shape.kv_heads + head) * self.capacity * (shape.head_dim + shape.value_width())
+    /// Where the keys and then the values of a head begin.
+    fn start(&self, shape: KvShape, layer: usize, head: usize) -> (usize, usize) {
+        let index = layer * shape.kv_heads + head;
+        let keys = index * self.capacity * (shape.head_dim + shape.value_width());
+        (keys, keys + self.capacity * shape.head_dim)
     }
 
     /// Keeps the keys and values of all heads, `[kv_heads · head_dim]` each, at a position of this
@@ -90,23 +192,44 @@ impl Segment {
             .chunks_exact(shape.head_dim)
             .zip(values.chunks_exact(shape.head_dim));
         for (head, (key, value)) in heads.enumerate() {
-            let start = self.start(shape, layer, head);
-            let panel = start + position / WIDTH * WIDTH * shape.head_dim + position % WIDTH;
-            for (to, &from) in self.data[panel..].iter_mut().step_by(WIDTH).zip(key) {
-                *to = from;
+            let (keys, values) = self.start(shape, layer, head);
+            let panel = keys + position / WIDTH * WIDTH * shape.head_dim + position % WIDTH;
+            let row = values + position * shape.value_width();
+            match &mut self.data {
+                Numbers::F32(data) => write(data, (panel, key), (row, value)),
+                Numbers::F16(data) => write(data, (panel, key), (row, value)),
             }
-            let row = start + self.capacity * shape.head_dim + position * shape.value_width();
-            self.data[row..][..shape.head_dim].copy_from_slice(value);
         }
     }
 
     pub(super) fn head(&self, shape: KvShape, layer: usize, head: usize) -> HeadView<'_> {
-        let start = self.start(shape, layer, head);
-        let keys = self.capacity * shape.head_dim;
-        let values = self.capacity * shape.value_width();
+        let (keys, values) = self.start(shape, layer, head);
+        let end = values + self.capacity * shape.value_width();
+        let view = |range: Range<usize>| match &self.data {
+            Numbers::F32(data) => Numbers::F32(&data[range]),
+            Numbers::F16(data) => Numbers::F16(&data[range]),
+        };
         HeadView {
-            keys: &self.data[start..][..keys],
-            values: &self.data[start + keys..][..values],
+            keys: view(keys..values),
+            values: view(values..end),
+        }
+    }
+}
+
+/// Keeps a key as a column of the panel that begins its lane at one place, and a value as a row at
+/// another.
+fn write<T: Kept>(data: &mut [T], (panel, key): (usize, &[f32]), (row, value): (usize, &[f32])) {
+    let rows = data[row..].chunks_mut(WIDTH).zip(value.chunks(WIDTH));
+    for (to, value) in rows {
+        T::keep(value, &mut to[..value.len()]);
+    }
+    let mut places = data[panel..].iter_mut().step_by(WIDTH);
+    for key in key.chunks(WIDTH) {
+        let mut kept = [T::ZERO; WIDTH];
+        T::keep(key, &mut kept[..key.len()]);
+        // In this order, so that no place is taken to no avail.
+        for (&from, to) in kept[..key.len()].iter().zip(places.by_ref()) {
+            *to = from;
         }
     }
 }
@@ -160,5 +283,78 @@ impl Suffix {
 
     pub(super) fn bytes(&self) -> usize {
         self.pages.iter().map(Segment::bytes).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is read is what was written, rounded where the type is f16, whatever the level; and
+    /// nothing else is touched.
+    #[test]
+    fn keys_and_values_are_read_as_they_were_written() {
+        for kv_type in [KvType::F32, KvType::F16] {
+            let shape = KvShape {
+                layers: 2,
+                kv_heads: 3,
+                head_dim: 20,
+                kv_type,
+            };
+            let mut segment = Segment::new(shape, 70);
+            assert_eq!(segment.bytes(), shape.bytes(70));
+            // Large enough to leave the range of f16 now and then, and small enough to be lost.
+            let number = |layer: usize, position: usize, i: usize| {
+                let x = (1 + layer * 1009 + position * 131 + i * 7) as f32;
+                x.sin() * 10f32.powi(i as i32 % 14 - 8)
+            };
+            for layer in 0..2 {
+                for position in 0..70 {
+                    let row = |from: usize| -> Vec<f32> {
+                        (from..from + 60)
+                            .map(|i| number(layer, position, i))
+                            .collect()
+                    };
+                    segment.write(shape, layer, position, &row(0), &row(60));
+                }
+            }
+            let kept = |x: f32| match kv_type {
+                KvType::F32 => x,
+                KvType::F16 => f16::from_f32(x.clamp(-65504.0, 65504.0)).to_f32(),
+            };
+            for level in Level::available() {
+                for (layer, head) in [(0, 0), (0, 2), (1, 0), (1, 1)] {
+                    let view = segment.head(shape, layer, head);
+                    let (mut first, mut second) = (Vec::new(), Vec::new());
+                    let keys = view.keys.widen(level, 0..80 * 20, &mut first);
+                    let values = view.values.widen(level, 0..80 * 32, &mut second);
+                    for position in 0..80 {
+                        for i in 0..32 {
+                            let place = head * 20 + i;
+                            let (mut key, mut value) = (0.0, 0.0);
+                            if position < 70 && i < 20 {
+                                key = kept(number(layer, position, place));
+                                value = kept(number(layer, position, 60 + place));
+                            }
+                            assert_eq!(values[position * 32 + i], value);
+                            if i < 20 {
+                                let panel = position / WIDTH * WIDTH * 20;
+                                let at = panel + i * WIDTH + position % WIDTH;
+                                assert_eq!(keys[at], key);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_f16_does_not_hold_is_kept_apart() {
+        let from = [1e9, -1e9, f32::NAN, 65504.0, 1e-9];
+        let mut to = [f16::ZERO; 5];
+        f16::keep(&from, &mut to);
+        assert_eq!((to[0], to[1], to[3]), (f16::MAX, f16::MIN, f16::MAX));
+        assert!(to[2].is_nan() && to[4] == f16::ZERO);
     }
 }

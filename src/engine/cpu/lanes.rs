@@ -1,11 +1,13 @@
 //! Sixteen f32, or whole numbers, in vector registers, for each set of instructions.
 
+#[cfg(target_arch = "aarch64")]
+use std::arch::aarch64::*;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::simd::{PORTABLE_FUSES, multiply_add};
+use super::simd::{Kind, Level, PORTABLE_FUSES, multiply_add};
 
 /// Lanes of a [`Lanes`] value, and columns of a panel.
 pub(super) const WIDTH: usize = 16;
@@ -43,6 +45,51 @@ pub(super) unsafe trait Lanes: Copy {
     unsafe fn or(a: Self::Whole, b: Self::Whole) -> Self::Whole;
     /// Whole numbers below 2²⁴, as f32.
     unsafe fn float(from: Self::Whole) -> Self;
+}
+
+/// `to = from`, exactly. A whole number of lanes.
+pub(super) fn widen_f16(level: Level, from: &[f16], to: &mut [f32]) {
+    assert!(from.len() == to.len() && to.len().is_multiple_of(WIDTH));
+    let (from, count, to) = (from.as_ptr().cast(), to.len() / WIDTH, to.as_mut_ptr());
+    // SAFETY: both are as long as asserted; a level exists only where its instructions were
+    // detected.
+    unsafe {
+        match level.kind() {
+            Kind::Portable => widen_halves::<Portable>(from, count, to),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => widen_halves_avx2(from, count, to),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => widen_halves_avx512(from, count, to),
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => widen_halves::<Neon>(from, count, to),
+        }
+    }
+}
+
+/// # Safety
+///
+/// The instructions of `V`; the pointers are good for `count` times sixteen numbers, of two bytes
+/// and of four.
+#[inline(always)]
+unsafe fn widen_halves<V: Lanes>(from: *const u8, count: usize, to: *mut f32) {
+    for index in 0..count {
+        // SAFETY: the caller's promise.
+        unsafe { V::halves(from.add(index * 2 * WIDTH)).store(to.add(index * WIDTH)) }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn widen_halves_avx2(from: *const u8, count: usize, to: *mut f32) {
+    // SAFETY: the caller's promise.
+    unsafe { widen_halves::<Avx2>(from, count, to) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,f16c,avx512f")]
+unsafe fn widen_halves_avx512(from: *const u8, count: usize, to: *mut f32) {
+    // SAFETY: the caller's promise.
+    unsafe { widen_halves::<Avx512>(from, count, to) }
 }
 
 /// For any processor; the compiler finds what vectors it has.
@@ -348,5 +395,153 @@ unsafe impl Lanes for Avx512 {
     unsafe fn float(from: Self::Whole) -> Self {
         // SAFETY: the caller's promise.
         unsafe { Avx512(_mm512_cvtepi32_ps(from)) }
+    }
+}
+
+/// NEON, which every 64-bit ARM processor has.
+#[cfg(target_arch = "aarch64")]
+#[derive(Clone, Copy)]
+pub(super) struct Neon([float32x4_t; 4]);
+
+#[cfg(target_arch = "aarch64")]
+impl Neon {
+    /// Four registers, each made by its number.
+    #[inline(always)]
+    fn each(register: impl Fn(usize) -> float32x4_t) -> Self {
+        Neon([register(0), register(1), register(2), register(3)])
+    }
+}
+
+// SAFETY: nothing but f32.
+#[cfg(target_arch = "aarch64")]
+unsafe impl Lanes for Neon {
+    // 32 registers of 4: up to 24 for accumulators, up to twelve for the panels where one row leaves
+    // room for three of them, and one for the factor.
+    const ROWS: [usize; 4] = [6, 2, 1, 0];
+
+    type Whole = [uint32x4_t; 4];
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller's promise.
+        Neon::each(|i| unsafe { vld1q_f32(from.add(4 * i)) })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        for (i, register) in self.0.into_iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { vst1q_f32(to.add(4 * i), register) }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(self, factor: f32, sum: Self) -> Self {
+        // SAFETY: every processor of the architecture has the instruction.
+        Neon::each(|i| unsafe { vfmaq_n_f32(sum.0[i], self.0[i], factor) })
+    }
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        // SAFETY: as above.
+        Neon::each(|_| unsafe { vdupq_n_f32(x) })
+    }
+
+    #[inline(always)]
+    unsafe fn times(self, other: Self) -> Self {
+        // SAFETY: as above.
+        Neon::each(|i| unsafe { vmulq_f32(self.0[i], other.0[i]) })
+    }
+
+    #[inline(always)]
+    unsafe fn times_plus(self, factor: Self, offset: Self) -> Self {
+        // SAFETY: as above.
+        Neon::each(|i| unsafe { vfmaq_f32(offset.0[i], self.0[i], factor.0[i]) })
+    }
+
+    #[inline(always)]
+    unsafe fn halves(from: *const u8) -> Self {
+        // By its name, since the type of four f16 is younger than the oldest compiler that will do.
+        Neon::each(|i| {
+            let wide;
+            // SAFETY: the caller's promise; the instruction reads and writes registers alone.
+            unsafe {
+                let halves = vld1_u8(from.add(8 * i));
+                std::arch::asm!(
+                    "fcvtl {wide:v}.4s, {halves:v}.4h",
+                    wide = lateout(vreg) wide,
+                    halves = in(vreg) halves,
+                    options(pure, nomem, nostack, preserves_flags),
+                );
+            }
+            wide
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn bytes(from: *const u8) -> Self::Whole {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let bytes = vld1q_u8(from);
+            let (low, high) = (vmovl_u8(vget_low_u8(bytes)), vmovl_high_u8(bytes));
+            [
+                vmovl_u16(vget_low_u16(low)),
+                vmovl_high_u16(low),
+                vmovl_u16(vget_low_u16(high)),
+                vmovl_high_u16(high),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn field(from: Self::Whole, left: i32, mask: i32) -> Self::Whole {
+        // SAFETY: every processor of the architecture has the instructions. A shift by a negative
+        // number goes to the right.
+        from.map(|x| unsafe {
+            vandq_u32(
+                vshlq_u32(x, vdupq_n_s32(left)),
+                vdupq_n_u32(mask.cast_unsigned()),
+            )
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn or(a: Self::Whole, b: Self::Whole) -> Self::Whole {
+        // SAFETY: as above.
+        std::array::from_fn(|i| unsafe { vorrq_u32(a[i], b[i]) })
+    }
+
+    #[inline(always)]
+    unsafe fn float(from: Self::Whole) -> Self {
+        // SAFETY: as above.
+        Neon::each(|i| unsafe { vcvtq_f32_u32(from[i]) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All f16 there are, by every level: the numbers that they stand for.
+    #[test]
+    fn every_f16_is_widened_exactly() {
+        let all: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).collect();
+        let mut wide = vec![0.0; all.len()];
+        for level in Level::available() {
+            widen_f16(level, &all, &mut wide);
+            for (half, wide) in all.iter().zip(&wide) {
+                let bits = i32::from(half.to_bits());
+                let (exponent, fraction) = (bits >> 10 & 31, f64::from(bits & 1023));
+                let size = match exponent {
+                    0 => fraction * 2f64.powi(-24),
+                    31 if fraction > 0.0 => f64::NAN,
+                    31 => f64::INFINITY,
+                    _ => (1024.0 + fraction) * 2f64.powi(exponent - 25),
+                };
+                let exact = if bits >> 15 == 1 { -size } else { size };
+                let same = f64::from(*wide) == exact || wide.is_nan() && exact.is_nan();
+                assert!(same, "{level:?} {half} {wide}");
+            }
+        }
     }
 }

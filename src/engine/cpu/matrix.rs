@@ -1,14 +1,15 @@
 //! Linear layers: weights packed once into panels, multiplied with rows of f32.
 
+use std::cell::RefCell;
+
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{CpuStorage, DType, Device, Tensor, WithDType};
-use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::aligned::{Aligned, Element};
 use super::blocks::{self, Blocks, TILE};
-use super::lanes::WIDTH;
+use super::lanes::{WIDTH, widen_f16};
 use super::parallel;
 use super::product::{Output, Panels, Rows, multiply};
 use super::rows::{add, widen_bf16};
@@ -37,9 +38,8 @@ impl Stored for f32 {
 }
 
 impl Stored for f16 {
-    fn widen_all(_: Level, from: &[Self], to: &mut [f32]) {
-        // By the processor's own instruction where it has one.
-        from.convert_to_f32_slice(to);
+    fn widen_all(level: Level, from: &[Self], to: &mut [f32]) {
+        widen_f16(level, from, to);
     }
 }
 
@@ -201,27 +201,34 @@ impl Packed {
         y: &mut Output<'_>,
         widen: impl Fn(usize, usize, &mut [f32]),
     ) {
-        let mut widened = Line([0f32; GROUP * INNER * WIDTH]);
-        let inputs = self.inputs;
-        for first in (0..inputs).step_by(INNER) {
-            let inner = INNER.min(inputs - first);
-            for panel in 0..count {
-                let to = &mut widened.0[panel * INNER * WIDTH..][..inner * WIDTH];
-                widen(panel, first, to);
-            }
-            let x = Rows {
-                data: &x[first..],
-                stride: inputs,
-                count: x.len() / inputs,
-            };
-            let w = Panels {
-                data: &widened.0,
-                stride: INNER * WIDTH,
-                step: WIDTH,
-                count,
-            };
-            multiply(level, inner, x, w, y, first > 0);
+        thread_local! {
+            /// Kept, for filling so much with zeros takes a hundredth of the time of a product.
+            static WIDENED: RefCell<Aligned<f32>> =
+                RefCell::new(Aligned::zeroed(GROUP * INNER * WIDTH));
         }
+        let inputs = self.inputs;
+        // Nothing in here multiplies again on this thread.
+        WIDENED.with_borrow_mut(|widened| {
+            for first in (0..inputs).step_by(INNER) {
+                let inner = INNER.min(inputs - first);
+                for panel in 0..count {
+                    let to = &mut widened[panel * INNER * WIDTH..][..inner * WIDTH];
+                    widen(panel, first, to);
+                }
+                let x = Rows {
+                    data: &x[first..],
+                    stride: inputs,
+                    count: x.len() / inputs,
+                };
+                let w = Panels {
+                    data: widened,
+                    stride: INNER * WIDTH,
+                    step: WIDTH,
+                    count,
+                };
+                multiply(level, inner, x, w, y, first > 0);
+            }
+        });
     }
 
     /// Row `output` of the matrix, widened: `[in]`.

@@ -27,9 +27,11 @@ use self::attention::{Attention, BufferPool, Place, pieces};
 use self::cache::{KvShape, PAGE, Prefix, Suffix};
 use self::matrix::{Packed, Projection, vector};
 pub use self::peak::fma_peak;
-use self::rows::{add, rms_norm, rms_norm_in_place, rotate, swiglu};
+use self::rows::{add, add_rms_norm, rms_norm, rms_norm_in_place, rotate, swiglu};
 use self::simd::Level;
-use super::backend::{Backend, PrefixId, SequenceId, bad_sequence, device_error, rotary_tables};
+use super::backend::{
+    Backend, KvType, PrefixId, SequenceId, bad_sequence, device_error, rotary_tables,
+};
 use super::inspect::{PROJECTIONS, is_finite, is_tied};
 use super::steps::Spent;
 use crate::Result;
@@ -128,16 +130,38 @@ enum Cache<'a> {
 }
 
 impl Cache<'_> {
-    fn write(&mut self, shape: KvShape, layer: usize, row: Row, keys: &[f32], values: &[f32]) {
-        let Row { owner, position } = row;
+    /// Turns the queries and keys of all rows by `turn`, and keeps the keys and values. Of a row's
+    /// `stride` numbers the first so many are `queries`, the next ones keys, then values.
+    fn keep(
+        &mut self,
+        (shape, layer): (KvShape, usize),
+        rows: &[Row],
+        (qkv, stride): (&mut [f32], usize),
+        queries: usize,
+        turn: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
+        let split = |qkv: &[f32]| -> (Range<usize>, Range<usize>) {
+            let values = (queries + qkv.len()) / 2;
+            (queries..values, values..qkv.len())
+        };
         match self {
             Cache::Prompts(prompts) => {
-                let segment = &mut prompts[owner].segment;
-                segment.write(shape, layer, position, keys, values);
+                parallel::for_each_chunk(qkv, stride, turn);
+                for (row, qkv) in rows.iter().zip(qkv.chunks_exact(stride)) {
+                    let (keys, values) = split(qkv);
+                    let segment = &mut prompts[row.owner].segment;
+                    segment.write(shape, layer, row.position, &qkv[keys], &qkv[values]);
+                }
             }
+            // A row each, in the same order: whoever turns a row writes it, too. Keys go to as many
+            // cache lines as they have numbers, which is what takes the time.
             Cache::Sequences { prefixes, suffixes } => {
-                let position = position - prefixes[owner].len;
-                suffixes[owner].write(shape, layer, position, keys, values);
+                parallel::for_each_pair(suffixes, 1, qkv, stride, |index, suffix, qkv| {
+                    turn(index, qkv);
+                    let (keys, values) = split(qkv);
+                    let position = rows[index].position - prefixes[index].len;
+                    suffix[0].write(shape, layer, position, &qkv[keys], &qkv[values]);
+                });
             }
         }
     }
@@ -161,11 +185,16 @@ impl Cache<'_> {
 impl Cpu {
     /// Packs the weights, letting go of each as it is packed. A dense embedding that is not the
     /// output head as well is kept as it is.
-    pub(super) fn new(config: &DecoderConfig, weights: Weights) -> Result<Self> {
-        Self::with_level(config, weights, Level::detect())
+    pub(super) fn new(config: &DecoderConfig, weights: Weights, kv_type: KvType) -> Result<Self> {
+        Self::with_level(config, weights, kv_type, Level::detect())
     }
 
-    fn with_level(config: &DecoderConfig, weights: Weights, level: Level) -> Result<Self> {
+    fn with_level(
+        config: &DecoderConfig,
+        weights: Weights,
+        kv_type: KvType,
+        level: Level,
+    ) -> Result<Self> {
         let tied = is_tied(&weights);
         let layers = weights
             .layers
@@ -192,7 +221,7 @@ impl Cpu {
         };
         Ok(Cpu {
             config: config.clone(),
-            shape: KvShape::new(config),
+            shape: KvShape::new(config, kv_type),
             level,
             embedding,
             layers,
@@ -271,9 +300,12 @@ impl Cpu {
             pieces(&places, c.heads, c.kv_heads)
         };
         for (index, layer) in self.layers.iter().enumerate() {
-            self.norm(x, &layer.attention_norm, normed);
+            match index {
+                0 => self.norm(x, &layer.attention_norm, normed),
+                _ => self.add_norm(x, update, &layer.attention_norm, normed),
+            }
             timed(&mut spent.linear, || layer.qkv.forward(level, normed, qkv));
-            parallel::for_each_chunk(qkv, stride, |row, qkv| {
+            let turn = |row: usize, qkv: &mut [f32]| {
                 let angles = c.head_dim / 2;
                 let angles = row * angles..(row + 1) * angles;
                 let (queries, keys) = qkv[..queries + keys].split_at_mut(queries);
@@ -285,11 +317,8 @@ impl Cpu {
                         rotate(level, head, &cos[angles.clone()], &sin[angles.clone()]);
                     }
                 }
-            });
-            for (&row, qkv) in rows.iter().zip(qkv.chunks_exact(stride)) {
-                let (keys, values) = qkv[queries..].split_at(keys);
-                cache.write(self.shape, index, row, keys, values);
-            }
+            };
+            cache.keep((self.shape, index), rows, (qkv, stride), queries, turn);
             let places: Vec<Place<'_>> = rows.iter().map(|&row| cache.place(row)).collect();
             let attention = Attention {
                 level,
@@ -306,8 +335,7 @@ impl Cpu {
             timed(&mut spent.linear, || {
                 layer.attention_output.forward(level, attended, update);
             });
-            self.add(x, update);
-            self.norm(x, &layer.ffn_norm, normed);
+            self.add_norm(x, update, &layer.ffn_norm, normed);
             timed(&mut spent.linear, || {
                 layer.gate_up.forward(level, normed, gate_up);
             });
@@ -319,8 +347,8 @@ impl Cpu {
             timed(&mut spent.linear, || {
                 layer.down.forward(level, gated, update)
             });
-            self.add(x, update);
         }
+        self.add(x, update);
         Ok(())
     }
 
@@ -329,6 +357,22 @@ impl Cpu {
         parallel::for_each_chunk(normed, hidden, |row, normed| {
             let x = &x[row * hidden..][..hidden];
             rms_norm(self.level, x, weight, self.config.rms_norm_eps, normed);
+        });
+    }
+
+    /// Adds an update to the residual stream and norms the sum.
+    fn add_norm(&self, x: &mut [f32], update: &[f32], weight: &[f32], normed: &mut [f32]) {
+        let hidden = self.config.hidden_size;
+        parallel::for_each_pair(x, hidden, normed, hidden, |row, x, normed| {
+            let update = &update[row * hidden..][..hidden];
+            add_rms_norm(
+                self.level,
+                x,
+                update,
+                weight,
+                self.config.rms_norm_eps,
+                normed,
+            );
         });
     }
 

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rayon::prelude::*;
+
 /// Calls `work` once for each number below `count`, on as many threads as the pool has. Whoever is
 /// free takes the next number, so that a thread whose core is taken away holds up nothing but the
 /// piece it is at. Nobody spins: a helper that comes late finds nothing left and goes.
@@ -29,6 +31,9 @@ pub(super) fn for_each(count: usize, work: impl Fn(usize) + Sync) {
     });
 }
 
+/// Elements that one thread goes through in about the time that waking another takes.
+const WORTH_WAKING: usize = 1 << 14;
+
 /// Calls `work` with each chunk of `size` elements and its number, in parallel if there is enough
 /// in all to be worth it.
 pub(super) fn for_each_chunk<T: Send>(
@@ -36,10 +41,6 @@ pub(super) fn for_each_chunk<T: Send>(
     size: usize,
     work: impl Fn(usize, &mut [T]) + Sync,
 ) {
-    use rayon::prelude::*;
-
-    /// Elements that one thread goes through in about the time that waking another takes.
-    const WORTH_WAKING: usize = 1 << 14;
     if data.len() < 2 * WORTH_WAKING {
         for (index, chunk) in data.chunks_mut(size).enumerate() {
             work(index, chunk);
@@ -49,5 +50,32 @@ pub(super) fn for_each_chunk<T: Send>(
             .with_min_len(WORTH_WAKING.div_ceil(size))
             .enumerate()
             .for_each(|(index, chunk)| work(index, chunk));
+    }
+}
+
+/// Calls `work` with each pair of chunks, of `first_size` and `second_size` elements, and its
+/// number, in parallel if there is enough of the second to be worth it: it counts twice, for what is
+/// done with pairs takes about as much longer.
+pub(super) fn for_each_pair<A: Send, B: Send>(
+    first: &mut [A],
+    first_size: usize,
+    second: &mut [B],
+    second_size: usize,
+    work: impl Fn(usize, &mut [A], &mut [B]) + Sync,
+) {
+    if second.len() < WORTH_WAKING {
+        let pairs = first
+            .chunks_mut(first_size)
+            .zip(second.chunks_mut(second_size));
+        for (index, (first, second)) in pairs.enumerate() {
+            work(index, first, second);
+        }
+    } else {
+        first
+            .par_chunks_mut(first_size)
+            .zip(second.par_chunks_mut(second_size))
+            .with_min_len(WORTH_WAKING.div_ceil(2 * second_size))
+            .enumerate()
+            .for_each(|(index, (first, second))| work(index, first, second));
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::Barrier;
 use std::time::Instant;
 
+#[cfg(target_arch = "aarch64")]
+use super::lanes::Neon;
 #[cfg(target_arch = "x86_64")]
 use super::lanes::{Avx2, Avx512};
 use super::lanes::{Lanes, Portable, WIDTH};
@@ -56,6 +58,8 @@ fn operations(level: Level) -> usize {
         Kind::Avx2 => AVX2,
         #[cfg(target_arch = "x86_64")]
         Kind::Avx512 => AVX512,
+        #[cfg(target_arch = "aarch64")]
+        Kind::Neon => NEON,
     };
     2 * WIDTH * LINKS * accumulators
 }
@@ -67,6 +71,8 @@ const PORTABLE: usize = if cfg!(target_arch = "x86_64") { 3 } else { 6 };
 const AVX2: usize = 6;
 #[cfg(target_arch = "x86_64")]
 const AVX512: usize = 16;
+#[cfg(target_arch = "aarch64")]
+const NEON: usize = 6;
 
 /// Chains of multiply-adds; the result only keeps them from being left out.
 fn chains(level: Level) -> [f32; WIDTH] {
@@ -90,6 +96,8 @@ fn chains(level: Level) -> [f32; WIDTH] {
             Kind::Avx2 => avx2(),
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => avx512(),
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => body::<Neon, NEON>(),
         }
     }
 }

@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+#[cfg(target_arch = "aarch64")]
+use super::lanes::Neon;
 #[cfg(target_arch = "x86_64")]
 use super::lanes::{Avx2, Avx512};
 use super::lanes::{Lanes, Portable, WIDTH};
@@ -130,6 +132,8 @@ pub(super) fn multiply(
             Kind::Avx2 => avx2(&product),
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => avx512(&product),
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => product.compute::<Neon>(),
         }
     }
 }

@@ -62,6 +62,24 @@ fn add_body<const FUSE: bool>(x: &mut [f32], y: &[f32]) {
 }
 
 for_each_level! {
+    /// `x += y`, then RMSNorm of the sum into `out`.
+    fn add_rms_norm(x: &mut [f32], y: &[f32], weight: &[f32], eps: f32, out: &mut [f32])
+        = add_rms_norm_body
+}
+
+#[inline(always)]
+fn add_rms_norm_body<const FUSE: bool>(
+    x: &mut [f32],
+    y: &[f32],
+    weight: &[f32],
+    eps: f32,
+    out: &mut [f32],
+) {
+    add_body::<FUSE>(x, y);
+    rms_norm_body::<FUSE>(x, weight, eps, out);
+}
+
+for_each_level! {
     /// `out = x · factor`.
     fn scale(x: &[f32], factor: f32, out: &mut [f32]) = scale_body
 }
@@ -242,6 +260,11 @@ mod tests {
             for i in 0..37 {
                 near(out[i], f64::from(x[i]) / norm * f64::from(y[i]));
             }
+            let (mut sum, mut normed) = (x.clone(), vec![0.0; 37]);
+            add_rms_norm(level, &mut sum, &y, &x, 1e-6, &mut normed);
+            let plain: Vec<f32> = x.iter().zip(&y).map(|(x, y)| x + y).collect();
+            rms_norm(level, &plain, &x, 1e-6, &mut out);
+            assert_eq!((sum, normed), (plain, out.clone()));
             swiglu(level, &x, &y, &mut out);
             for i in 0..37 {
                 let x = f64::from(x[i]);

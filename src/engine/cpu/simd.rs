@@ -15,6 +15,9 @@ pub(super) enum Kind {
     /// AVX-512F besides: 32 registers of 16.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// NEON, which every processor of its architecture has: 32 registers of 4.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
 }
 
 impl Level {
@@ -37,7 +40,9 @@ impl Level {
                 avx512.then_some(Kind::Avx512),
             ]
         };
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(target_arch = "aarch64")]
+        let kinds = [Some(Kind::Portable), Some(Kind::Neon)];
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let kinds = [Some(Kind::Portable)];
         kinds.into_iter().flatten().map(Level)
     }
@@ -89,6 +94,8 @@ macro_rules! for_each_level {
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 Kind::Avx512 => unsafe { avx512($($arg),*) },
+                #[cfg(target_arch = "aarch64")]
+                Kind::Neon => $body::<true>($($arg),*),
             }
         }
     };

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
 
-use super::super::backend::{Backend, BackendChoice, SequenceId, backend_for};
+use super::super::backend::{Backend, BackendChoice, KvType, SequenceId, backend_for};
 use super::super::reference::{
-    assert_close, naive_logits, random_tokens, random_weights, tiny, variants,
+    assert_close, naive_logits, naive_logits_keeping, random_tokens, random_weights, tiny, variants,
 };
 use super::{Cpu, Level};
 use crate::ErrorKind;
 use crate::model::{Architecture, DecoderConfig, Matrix, Weights};
+
+const KV_TYPES: [KvType; 2] = [KvType::F32, KvType::F16];
 
 /// Logits after each of `tokens`, fed one by one to a single sequence.
 fn alone(backend: &mut dyn Backend, prompt: &[u32], tokens: &[u32]) -> Vec<Vec<f32>> {
@@ -119,11 +121,12 @@ fn every_variant_agrees_with_the_reference_and_with_plain_operations() {
             &device,
             DType::F32,
             BackendChoice::Plain,
+            KvType::F32,
         )
         .unwrap();
         let plain = together(&mut *plain, &prompts, &scripts);
         for level in Level::available() {
-            let mut cpu = Cpu::with_level(config, weights.clone(), level).unwrap();
+            let mut cpu = Cpu::with_level(config, weights.clone(), KvType::F32, level).unwrap();
             let cpu = together(&mut cpu, &prompts, &scripts);
             for ((script, cpu), plain) in scripts.iter().zip(&cpu).zip(&plain) {
                 assert_eq!(cpu.len(), script.tokens.len() + 1);
@@ -144,8 +147,9 @@ fn bits_do_not_depend_on_the_batch() {
     for config in variants() {
         let weights = random_weights(&config, 11);
         let (prompts, scripts) = scripts(&config, 33);
-        for level in Level::available() {
-            let mut cpu = Cpu::with_level(&config, weights.clone(), level).unwrap();
+        let kinds = KV_TYPES.map(|kv_type| Level::available().map(move |level| (kv_type, level)));
+        for (kv_type, level) in kinds.into_iter().flatten() {
+            let mut cpu = Cpu::with_level(&config, weights.clone(), kv_type, level).unwrap();
             let batched = together(&mut cpu, &prompts, &scripts);
             for (script, batched) in scripts.iter().zip(&batched) {
                 let alone = alone(&mut cpu, &prompts[script.prompt], &script.tokens);
@@ -160,16 +164,19 @@ fn bits_do_not_depend_on_threads() {
     let config = tiny(Architecture::Mistral);
     let weights = random_weights(&config, 12);
     let (prompts, scripts) = scripts(&config, 20);
-    let results: Vec<_> = [1, 2, 7]
-        .map(|threads| {
+    let mut of_types = Vec::new();
+    for kv_type in KV_TYPES {
+        let results = [1, 2, 7].map(|threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
             pool.build().unwrap().install(|| {
-                let mut cpu = Cpu::new(&config, weights.clone()).unwrap();
+                let mut cpu = Cpu::new(&config, weights.clone(), kv_type).unwrap();
                 together(&mut cpu, &prompts, &scripts)
             })
-        })
-        .into();
-    assert!(results[0] == results[1] && results[0] == results[2]);
+        });
+        assert!(results[0] == results[1] && results[0] == results[2]);
+        of_types.extend(results.into_iter().next());
+    }
+    assert!(of_types[0] != of_types[1], "f16 rounds nothing");
 }
 
 /// A sequence that is resumed by prefilling what it had, or by feeding it again, goes on to the
@@ -179,12 +186,14 @@ fn bits_do_not_depend_on_where_the_prompt_ends() {
     for config in variants() {
         let weights = random_weights(&config, 13);
         let history = random_tokens(&config, 14, 140);
-        let mut cpu = Cpu::new(&config, weights.clone()).unwrap();
-        let fed = alone(&mut cpu, &history[..1], &history[1..]);
-        for split in [2, 15, 16, 17, 64, 79, 139] {
-            let (prompt, tokens) = history.split_at(split);
-            let resumed = alone(&mut cpu, prompt, tokens);
-            assert!(resumed[..] == fed[split - 1..], "{:?}", config.architecture);
+        for kv_type in KV_TYPES {
+            let mut cpu = Cpu::new(&config, weights.clone(), kv_type).unwrap();
+            let fed = alone(&mut cpu, &history[..1], &history[1..]);
+            for split in [2, 15, 16, 17, 64, 79, 129, 139] {
+                let (prompt, tokens) = history.split_at(split);
+                let resumed = alone(&mut cpu, prompt, tokens);
+                assert!(resumed[..] == fed[split - 1..], "{:?}", config.architecture);
+            }
         }
     }
 }
@@ -194,7 +203,7 @@ fn long_prompts_and_long_suffixes() {
     let config = tiny(Architecture::Mistral);
     let weights = random_weights(&config, 15);
     let long = random_tokens(&config, 16, 600);
-    let mut cpu = Cpu::new(&config, weights.clone()).unwrap();
+    let mut cpu = Cpu::new(&config, weights.clone(), KvType::F32).unwrap();
     let prompts = [&long[..530], &long[..3], &long[..256]];
     let prefixes = cpu.prefill(&prompts).unwrap();
     for ((_, logits), prompt) in prefixes.iter().zip(prompts) {
@@ -204,6 +213,56 @@ fn long_prompts_and_long_suffixes() {
     let logits = alone(&mut cpu, &long[..10], &long[10..200]);
     let expected = naive_logits(&config, &weights, &long[..200]);
     assert_close(logits.last().unwrap(), &expected, 1e-3, "long suffix");
+}
+
+/// Keys and values of 16 bits are those of the reference, rounded: closer to what it gives with such
+/// ones than to what it gives with whole ones; and they take half the memory.
+#[test]
+fn keys_and_values_of_sixteen_bits() {
+    let round = |x: f64| half::f16::from_f64(x).to_f64();
+    for config in variants() {
+        let weights = random_weights(&config, 21);
+        let history = random_tokens(&config, 22, 90);
+        let whole = naive_logits(&config, &weights, &history);
+        let rounded = naive_logits_keeping(&config, &weights, &history, round);
+        let mut cpu = Cpu::new(&config, weights.clone(), KvType::F16).unwrap();
+        for split in [3, 70] {
+            let (prompt, tokens) = history.split_at(split);
+            let logits = alone(&mut cpu, prompt, tokens);
+            let logits = logits.last().unwrap();
+            let distance = |from: &[f64]| {
+                let pairs = logits.iter().zip(from);
+                pairs.map(|(&x, y)| (f64::from(x) - y).powi(2)).sum::<f64>()
+            };
+            assert_close(logits, &whole, 1e-2, "whole keys and values");
+            // Both round the same numbers, but for the few that lie just between two.
+            assert_close(logits, &rounded, 1e-3, "rounded keys and values");
+            assert!(2.0 * distance(&rounded) < distance(&whole));
+        }
+        let bytes = |kv_type| {
+            let mut cpu = Cpu::new(&config, weights.clone(), kv_type).unwrap();
+            let prefix = cpu.prefill(&[&history]).unwrap()[0].0;
+            let sequence = cpu.fork(prefix);
+            cpu.decode(&[(sequence, 1)], &mut Vec::new()).unwrap();
+            (cpu.kv_bytes(), cpu.prefix_bytes(90) + cpu.suffix_bytes(1))
+        };
+        let (f32, f16) = (bytes(KvType::F32), bytes(KvType::F16));
+        assert_eq!((f32.0, f16.0), (f32.1, f16.1));
+        assert_eq!(f32.0, 2 * f16.0);
+    }
+    // Plain operations keep what they compute.
+    let config = tiny(Architecture::Llama);
+    let weights = random_weights(&config, 21);
+    let choice = BackendChoice::Plain;
+    let plain = backend_for(
+        &config,
+        weights,
+        &Device::Cpu,
+        DType::F32,
+        choice,
+        KvType::F16,
+    );
+    assert_eq!(plain.err().unwrap().kind(), ErrorKind::Settings);
 }
 
 /// 16-bit weights are used as they are: the same as widening them first, to the bit.
@@ -235,10 +294,18 @@ fn sixteen_bit_weights_are_exact() {
         cast_all(&mut weights, dtype);
         let (prompts, scripts) = scripts(&config, 5);
         let choice = BackendChoice::Auto;
-        let mut half = backend_for(&config, weights.clone(), &Device::Cpu, dtype, choice).unwrap();
+        let mut half = backend_for(
+            &config,
+            weights.clone(),
+            &Device::Cpu,
+            dtype,
+            choice,
+            KvType::F32,
+        )
+        .unwrap();
         let half = together(&mut *half, &prompts, &scripts);
         cast_all(&mut weights, DType::F32);
-        let mut single = Cpu::new(&config, weights.clone()).unwrap();
+        let mut single = Cpu::new(&config, weights.clone(), KvType::F32).unwrap();
         assert!(half == together(&mut single, &prompts, &scripts));
     }
 }
@@ -315,8 +382,8 @@ fn quantised_weights_are_exact() {
         };
         let (blocks, dense) = quantised(&config, 19);
         let (prompts, scripts) = scripts(&config, 9);
-        let mut cpu = Cpu::new(&config, blocks.clone()).unwrap();
-        let mut wide = Cpu::new(&config, dense.clone()).unwrap();
+        let mut cpu = Cpu::new(&config, blocks.clone(), KvType::F32).unwrap();
+        let mut wide = Cpu::new(&config, dense.clone(), KvType::F32).unwrap();
         let together_blocks = together(&mut cpu, &prompts, &scripts);
         assert!(together_blocks == together(&mut wide, &prompts, &scripts));
         for (script, together) in scripts.iter().zip(&together_blocks) {
@@ -330,7 +397,8 @@ fn quantised_weights_are_exact() {
         assert!(3 * cpu.weight_bytes() < wide.weight_bytes());
         // It is what is chosen, with an output that is checked.
         let auto = BackendChoice::Auto;
-        let mut auto = backend_for(&config, blocks, &Device::Cpu, DType::F32, auto).unwrap();
+        let mut auto =
+            backend_for(&config, blocks, &Device::Cpu, DType::F32, auto, KvType::F32).unwrap();
         assert!(together_blocks == together(&mut *auto, &prompts, &scripts));
         assert_eq!(auto.weight_bytes(), cpu.weight_bytes());
     }
@@ -348,6 +416,7 @@ fn bad_input_is_an_error() {
             &device,
             DType::F32,
             BackendChoice::Auto,
+            KvType::F32,
         )
         .unwrap()
     };

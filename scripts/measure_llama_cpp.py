@@ -1,0 +1,139 @@
+"""Tokens per second beside llama.cpp, in turn, as a table in markdown.
+
+    python3 scripts/measure_llama_cpp.py --throughput target/release/examples/throughput \\
+        --llama-parallel llama_parallel --ours MODEL.Q4_1.gguf --theirs MODEL.F16.gguf MODEL.Q4_0.gguf
+
+`llama_parallel MODEL PROMPT_TOKENS NEW_TOKENS THREADS {0|1} BATCH` is a driver of llama.cpp's library
+that prefills one prompt, shares its keys and values among BATCH sequences (KV_UNIFIED=0 in its
+environment: one stream of them for each) and draws tokens greedily (0) or at temperature 1.6 and
+top-p 0.95 (1). It prints a line with "prefill S s" and "gen S s".
+
+Every figure is of completions' tokens over all of the time, prefill and sampling included, loading
+not. Many sequences: ours from `--ours`, llama.cpp's from the file of `--theirs` and the kind of cache
+that a short trial shows to be its fastest for that setting. One sequence: both from `--ours`.
+Each round runs every setting once, ours and theirs after each other; medians over the rounds.
+"""
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+
+TIMES = re.compile(r"prefill ([0-9.]+)s +gen ([0-9.]+)s")
+
+
+def llama(arguments, model, unified, sampled, batch, new_tokens):
+    """llama.cpp's tokens per second, all included."""
+    # Its driver draws one token from the prompt's logits, and one in each step.
+    command = [arguments.llama_parallel, model, arguments.prompt_tokens, new_tokens - 1,
+               arguments.threads, int(sampled), batch]
+    environment = os.environ | {"KV_UNIFIED": str(int(unified))}
+    output = subprocess.run(list(map(str, command)), env=environment, check=True,
+                            capture_output=True, text=True).stdout
+    times = TIMES.search(output)
+    if not times:
+        sys.exit(f"no times in what llama.cpp's driver said: {output!r}")
+    return batch * new_tokens / sum(map(float, times.groups()))
+
+
+def ours(arguments, sampled, batch, new_tokens):
+    """The example's line of JSON."""
+    settings = {
+        "--model": arguments.ours, "--samples-per-prompt": batch, "--slots": batch,
+        "--prompt-tokens": arguments.prompt_tokens, "--new-tokens": new_tokens,
+        "--threads": arguments.threads, "--kv-type": arguments.kv_type,
+        "--temperature": 1.6 if sampled else 0, "--top-p": 0.95 if sampled else 1,
+    }
+    command = [arguments.throughput, *(str(x) for pair in settings.items() for x in pair)]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE,
+                            stderr=subprocess.DEVNULL, text=True).stdout
+    return json.loads(output)
+
+
+def fastest(arguments, sampled, batch):
+    """The file and the kind of cache with which llama.cpp is fastest."""
+    if batch == 1:
+        return arguments.ours, True
+    short = max(arguments.new_tokens // 4, 2)
+    kinds = [(model, unified) for model in arguments.theirs for unified in (False, True)]
+    return max(kinds, key=lambda kind: llama(arguments, *kind, sampled, batch, short))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--throughput", required=True, help="the example, built for release")
+    parser.add_argument("--llama-parallel", required=True)
+    parser.add_argument("--ours", required=True, help="a GGUF file")
+    parser.add_argument("--theirs", required=True, nargs="+", help="the same model for llama.cpp")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--prompt-tokens", type=int, default=100)
+    parser.add_argument("--new-tokens", type=int, default=128)
+    parser.add_argument("--kv-type", default="f32", help="ours")
+    parser.add_argument("--batches", type=int, nargs="+", default=[32, 64])
+    arguments = parser.parse_args()
+
+    settings = [(False, 1)]
+    settings += [(sampled, batch) for sampled in (False, True) for batch in arguments.batches]
+    kinds = {setting: fastest(arguments, *setting) for setting in settings}
+    reports = {setting: [] for setting in settings}
+    rates = {setting: [] for setting in settings}
+    for round_ in range(arguments.rounds):
+        for setting in settings:
+            sampled, batch = setting
+            reports[setting].append(ours(arguments, sampled, batch, arguments.new_tokens))
+            theirs = llama(arguments, *kinds[setting], sampled, batch, arguments.new_tokens)
+            rates[setting].append(theirs)
+            rate = reports[setting][-1]["tokens_per_second"]
+            print(f"round {round_ + 1}, {setting}: {rate:.0f} and {theirs:.0f}", file=sys.stderr)
+
+    print(f"{os.path.basename(arguments.ours)}, keys and values in {arguments.kv_type}, a prompt of "
+          f"{arguments.prompt_tokens} tokens, {arguments.new_tokens} new tokens, "
+          f"{arguments.threads} threads; medians of {arguments.rounds} rounds, least and most")
+    print()
+    print("| sampling | sequences | ours, tok/s | llama.cpp, tok/s | its file and cache | ratio "
+          "| FMA peak, GFLOP/s | of it, all included | in linear layers | peak MB |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for setting in settings:
+        sampled, batch = setting
+
+        def median(name):
+            return statistics.median(report[name] for report in reports[setting])
+
+        def spread(values):
+            return f"{statistics.median(values):.0f} ({min(values):.0f}–{max(values):.0f})"
+
+        own = [report["tokens_per_second"] for report in reports[setting]]
+        model, unified = kinds[setting]
+        kind = f"{os.path.basename(model)}, {'unified' if unified else 'streams'}"
+        ratio = statistics.median(own) / statistics.median(rates[setting])
+        print(f"| {'T 1.6, top-p 0.95' if sampled else 'greedy'} | {batch} | {spread(own)} "
+              f"| {spread(rates[setting])} | {kind} | **{ratio:.2f}** "
+              f"| {median('fma_peak') / 1e9:.0f} | {100 * median('fma_peak_share'):.0f} % "
+              f"| {100 * median('fma_peak_share_in_linear_layers'):.0f} % "
+              f"| {median('peak_bytes') / 1e6:.0f} |")
+    file = os.path.getsize(arguments.ours)
+    weights = reports[settings[0]][0]["weight_bytes"]
+    print()
+    print(f"Weights: {weights / 1e6:.1f} MB, {weights / file:.2f} of the file.")
+    print()
+    print("Parts of a step, median ms of the median round:")
+    print()
+    print("| sampling | sequences | step | linear | attention | sampling | other |")
+    print("|---|---|---|---|---|---|---|")
+    for setting in settings:
+        sampled, batch = setting
+
+        def part(name):
+            return statistics.median(r["step_ms"][name]["median"] for r in reports[setting])
+
+        parts = (f"{part(name):.2f}" for name in
+                 ("total", "linear", "attention", "sampling", "other"))
+        print(f"| {'T 1.6, top-p 0.95' if sampled else 'greedy'} | {batch} | {' | '.join(parts)} |")
+
+
+if __name__ == "__main__":
+    main()
