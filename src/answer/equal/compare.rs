@@ -6,8 +6,7 @@ use super::collections::{distinct_names, one_by_one, stripped};
 use crate::answer::budget::{Budget, Stop};
 use crate::answer::numeric;
 use crate::answer::value::{
-    Equation, Fraction, Scalar, Unit, Value, as_reals, bare, components, differ_by_constant,
-    is_negative, same_progression, seconds, whole, word_number,
+    Equation, Fraction, Unit, Value, as_reals, components, is_negative, seconds, word_number,
 };
 
 /// How far a decimal may be off.

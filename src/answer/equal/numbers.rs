@@ -3,7 +3,6 @@
 use dashu_ratio::RBig;
 
 use super::compare::{Compared, Comparison, Tolerance};
-use crate::answer::budget::Stop;
 use crate::answer::numeric::{self, Numeric};
 use crate::answer::value::{
     Fraction, Scalar, Unit, Value, differ_by_constant, is_negative, same_progression, seconds,
