@@ -1,6 +1,7 @@
 //! Whether two answers are equal: which values compare by which rule. Whatever is not understood
 //! is unequal unless the texts match token by token.
 
+mod choice;
 mod collections;
 mod compare;
 mod joints;
@@ -65,7 +66,7 @@ impl Read {
             Ok(tokens) => read.tokens = tokens,
             Err(_) => return read,
         }
-        read.value = match value::date(text) {
+        read.value = match value::date(&upright(text)) {
             Some(date) => Ok(Value::Date(date)),
             None => match value::spoken(text) {
                 Some(number) => Ok(number),
@@ -101,7 +102,7 @@ pub(super) fn decide(
     if reference.text == answer.text || text::identical(&reference.tokens, &answer.tokens) {
         return Decision::yes("identical");
     }
-    if let Some(decision) = text::choice(&reference.tokens, &answer.tokens) {
+    if let Some(decision) = choice::choice(&reference.tokens, &answer.tokens) {
         return decision;
     }
     if text::is_run(&reference.tokens) && text::is_run(&answer.tokens) {
@@ -179,6 +180,15 @@ fn evaluate(tokens: &[Token], budget: &mut Budget) -> Result<Value, Stop> {
         Some(value) => Ok(value),
         None => value::statement(&latex::statement(tokens, budget)?, budget),
     }
+}
+
+/// A short text without the commands that set parts of it upright: `4\text{ July}`.
+fn upright(text: &str) -> Cow<'_, str> {
+    const MAX_UPRIGHT: usize = 60;
+    if text.len() > MAX_UPRIGHT || !text.contains("\\text{") {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.replace("\\text{", "").replace('}', ""))
 }
 
 /// A text without one pair of quotation marks around it.

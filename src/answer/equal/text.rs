@@ -1,10 +1,10 @@
-//! Answers as text: the same tokens, the same words, choice letters.
+//! Answers as text: the same tokens, the same words.
 
-use super::{Decision, is_stop};
+use super::is_stop;
 use crate::answer::latex::{Tok, Token};
 
 /// Tokens without the punctuation that ends a sentence.
-fn trimmed(tokens: &[Token]) -> &[Token] {
+pub(super) fn trimmed(tokens: &[Token]) -> &[Token] {
     let mut end = tokens.len();
     while end > 0 && is_stop(&tokens[end - 1]) {
         end -= 1;
@@ -67,7 +67,9 @@ fn words(tokens: &[Token]) -> Vec<String> {
                 flush(&mut glued, &mut words);
                 match &token.tok {
                     Tok::Text(text) => {
-                        for word in text.split_whitespace() {
+                        // `x-axis`, whether its hyphen was written in upright text or not.
+                        let spaced = text.replace('-', " - ");
+                        for word in spaced.split_whitespace() {
                             let word = word.trim_matches(|c: char| matches!(c, ',' | '.' | '"'));
                             // (A letter's case tells units apart.)
                             if word.chars().nth(1).is_some() {
@@ -86,6 +88,14 @@ fn words(tokens: &[Token]) -> Vec<String> {
         }
     }
     flush(&mut glued, &mut words);
+    // `a square` is named no more than `square`.
+    if let [article, named, ..] = words.as_slice()
+        && matches!(article.as_str(), "a" | "an" | "the")
+        && named.len() > 2
+        && named.chars().all(char::is_alphabetic)
+    {
+        words.remove(0);
+    }
     words
 }
 
@@ -101,85 +111,4 @@ fn flush(glued: &mut String, words: &mut Vec<String>) {
     };
     words.push(word);
     glued.clear();
-}
-
-/// A choice letter and whether anything stands behind it.
-fn letter(tokens: &[Token]) -> Option<(char, bool)> {
-    let upper = |c: char| ('A'..='J').contains(&c).then_some(c);
-    let mut tokens = trimmed(tokens);
-    // `Option B`.
-    if let [first, rest @ ..] = tokens
-        && matches!(&first.tok, Tok::Word(word) if is_choice_word(word))
-        && !rest.is_empty()
-    {
-        tokens = rest;
-    }
-    match tokens {
-        [] => None,
-        [token] => match &token.tok {
-            Tok::Letter(c) => upper(*c).map(|c| (c, false)),
-            Tok::Text(text) => letter_of_text(text),
-            _ => None,
-        },
-        [first, second, third, rest @ ..]
-            if first.tok == Tok::Symbol('(') && third.tok == Tok::Symbol(')') =>
-        {
-            match &second.tok {
-                Tok::Letter(c) => upper(*c).map(|c| (c, !rest.is_empty())),
-                Tok::Text(text) => letter_of_text(text).map(|(c, _)| (c, !rest.is_empty())),
-                _ => None,
-            }
-        }
-        [first, rest @ ..] => match (&first.tok, &rest[0].tok) {
-            (Tok::Text(_), Tok::Symbol('+' | '-' | '=' | '^' | '_' | ',' | '/')) => None,
-            (Tok::Text(text), _) if text.starts_with('(') => {
-                letter_of_text(text).map(|(c, _)| (c, true))
-            }
-            (Tok::Letter(c), Tok::Symbol('.' | ':')) if rest.len() > 1 && rest[1].spaced => {
-                upper(*c).map(|c| (c, true))
-            }
-            _ => None,
-        },
-    }
-}
-
-/// A word in front of a choice letter.
-fn is_choice_word(word: &str) -> bool {
-    ["option", "choice"]
-        .iter()
-        .any(|known| word.eq_ignore_ascii_case(known))
-}
-
-fn letter_of_text(text: &str) -> Option<(char, bool)> {
-    let text = match text.trim().split_once(' ') {
-        Some((word, rest)) if is_choice_word(word) => rest.trim(),
-        _ => text.trim(),
-    };
-    let (inner, rest) = match text.strip_prefix('(') {
-        Some(tail) => tail.split_once(')')?,
-        None => match text.split_once(['.', ':', ')']) {
-            Some((inner, rest)) => (inner, rest),
-            None => (text, ""),
-        },
-    };
-    let mut chars = inner.trim().chars();
-    let letter = chars.next().filter(char::is_ascii_uppercase)?;
-    if chars.next().is_some() || !('A'..='J').contains(&letter) {
-        return None;
-    }
-    Some((letter, !rest.trim().is_empty()))
-}
-
-/// The decision where one side is a choice letter alone and the other begins with one.
-pub(super) fn choice(reference: &[Token], answer: &[Token]) -> Option<Decision> {
-    let (left, more) = letter(reference)?;
-    let (right, even_more) = letter(answer)?;
-    if more && even_more {
-        return None;
-    }
-    Some(if left == right {
-        Decision::yes("choice")
-    } else {
-        Decision::no("choice", "another letter")
-    })
 }

@@ -3,8 +3,10 @@
 
 use memchr::{memchr3, memmem};
 
+use super::continuation::takes_back;
+use super::marker::is_denied;
 use super::part::{Around, around};
-use super::sentence::head;
+use super::sentence::{head, tail};
 use super::{Answer, offset};
 
 /// What a text's boxes come to.
@@ -99,7 +101,10 @@ pub(super) fn last(text: &str) -> Boxes<'_> {
         return Boxes::Empty;
     }
     let behind = text[last.end..].trim_start_matches(['$', ' ', '\\', ')', ']', '*']);
-    if DENIALS.iter().any(|denial| behind.starts_with(denial)) {
+    if DENIALS.iter().any(|denial| behind.starts_with(denial))
+        || takes_back(head(behind, MAX_GAP))
+        || is_denied_before(&text[..last.start])
+    {
         return Boxes::None;
     }
     let mut members = 1;
@@ -267,6 +272,32 @@ const DENIALS: &[&str] = &[
     "cannot be right",
     "cannot be correct",
 ];
+
+/// Whether the words right before a box say that it is not the answer: "is definitely not",
+/// "cannot be", "I don't think the answer is".
+fn is_denied_before(before: &str) -> bool {
+    let before = tail(before, MAX_GAP);
+    let clause = before
+        .trim_end_matches(['$', '*', ' ', '(', '[', '\\', '\n'])
+        .rsplit(['.', ',', ';', ':', '\n'])
+        .next()
+        .unwrap_or("");
+    let words = clause
+        .rsplit(|c: char| !(c.is_alphabetic() || matches!(c, '\'' | '’')))
+        .filter(|word| !word.is_empty());
+    let denies = |word: &str| {
+        let word = word.to_ascii_lowercase();
+        word.ends_with("n't")
+            || word.ends_with("n’t")
+            || matches!(&*word, "not" | "cannot" | "never")
+    };
+    let mut last = words.take(2);
+    // Two words away it must be the answer that is denied.
+    last.next().is_some_and(denies)
+        || clause
+            .rfind("answer")
+            .is_some_and(|at| last.next().is_some_and(denies) || is_denied(&clause[..at]))
+}
 
 /// Several boxes as one list. What is equal but for spaces is named once; names in front of the
 /// boxes (`x = `, `y = `) stay where each has one of its own.

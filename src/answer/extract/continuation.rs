@@ -1,42 +1,115 @@
 //! Lines that an answer goes on in: what stands right behind it, up to an empty line, and is
 //! nothing but mathematics; and words that take it back. Without them `3⏎/4` would be read as 3, and `5⏎6` as 5.
 
-use super::segment::{begins_choice, is_mathematics};
+use super::segment::{begins_choice, begins_mathematics, is_mathematics};
 use super::{Answer, offset};
 
 /// What delimits formulas, bold type and code at the ends of a line.
 const DELIMITERS: &[&str] = &["$", "*", "`", "\\(", "\\)", "\\[", "\\]", " ", "\t", "\r"];
 
-/// What takes back an answer right behind it.
-const RETRACTIONS: &[&str] = &[
+/// What begins to take back an answer right behind it.
+const DOUBTS: &[&str] = &[
     "wait",
-    "but wait",
     "actually,",
     "oops",
     "hmm",
     "sorry",
-    "correction",
-    "scratch that",
     "no, ",
     "no wait",
-    "that is wrong",
-    "that's wrong",
-    "that is not right",
-    "that's not right",
+];
+
+/// What takes back an answer right behind it, beyond doubt.
+const RETRACTIONS: &[&str] = &[
+    "correction",
+    "scratch that",
+    "actually no",
+    "actually it",
+    "actually the answer",
+    "no it ",
+    "no, it ",
+    "no, that",
+    "no, the answer",
+    "on second thought",
+    "on reflection",
+    "i was wrong",
     "i made a mistake",
+    "i made an error",
+    "i take that back",
+    "i take it back",
+    "it should have been",
+];
+
+/// What is said of an answer right behind it, and that it is not right.
+const SUBJECTS: &[&str] = &["that", "this", "it", "which"];
+const WRONGS: &[&str] = &[
+    "'s wrong",
+    "'s incorrect",
+    "'s not right",
+    "'s not correct",
+    " is wrong",
+    " is incorrect",
+    " is not right",
+    " is not correct",
+    " isn't right",
+    " isn't correct",
+    " was wrong",
+    " was incorrect",
+    " can't be right",
+    " cannot be right",
+    " can't be correct",
+    " cannot be correct",
 ];
 
 /// Whether what follows an answer takes it back.
 pub(super) fn is_retracted(text: &str, answer: &Answer<'_>) -> bool {
     let end = offset(text, answer.place) + answer.place.len();
-    let behind = text[end..].trim_start_matches([
+    let behind = without_stops(&text[end..]);
+    let behind = behind_word(behind, "but ").unwrap_or(behind);
+    DOUBTS
+        .iter()
+        .any(|words| behind_word(behind, words).is_some())
+        || takes_back(behind)
+}
+
+/// Whether a text takes back, beyond doubt, what stands before it.
+pub(super) fn takes_back(text: &str) -> bool {
+    let mut rest = without_stops(text);
+    for _ in 0..2 {
+        let Some(behind) = ["wait", "oops", "sorry", "hmm", "but ", "actually, "]
+            .iter()
+            .find_map(|word| behind_word(rest, word))
+        else {
+            break;
+        };
+        rest = without_stops(behind);
+    }
+    let wrong = SUBJECTS.iter().any(|subject| {
+        behind_word(rest, subject).is_some_and(|said| {
+            // (`It should be noted` takes nothing back.)
+            let corrected = behind_word(said, " should be ").is_some_and(begins_mathematics);
+            corrected
+                || WRONGS
+                    .iter()
+                    .any(|wrong| behind_word(said, wrong).is_some())
+        })
+    });
+    wrong
+        || RETRACTIONS
+            .iter()
+            .any(|words| behind_word(rest, words).is_some())
+}
+
+/// What follows a phrase that a text starts with, in any case.
+fn behind_word<'a>(text: &'a str, phrase: &str) -> Option<&'a str> {
+    let (start, rest) = text.split_at_checked(phrase.len())?;
+    start.eq_ignore_ascii_case(phrase).then_some(rest)
+}
+
+/// A text without the punctuation and delimiters in front.
+fn without_stops(text: &str) -> &str {
+    text.trim_start_matches([
         '.', '…', ',', ';', '-', '–', '—', '(', '*', '$', ')', ']', ' ', '\n', '?', '!', '\\',
-    ]);
-    RETRACTIONS.iter().any(|words| {
-        behind
-            .get(..words.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(words))
-    })
+    ])
 }
 
 /// An answer with the lines that it goes on in. `text` is what it was cut out of.

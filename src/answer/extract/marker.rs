@@ -170,7 +170,7 @@ fn offer_word<'a>(text: &'a str, at: usize, lenient: bool, best: &mut Best<'a>) 
         return;
     }
     let look = look_back(before);
-    if look.vetoed {
+    if look.vetoed || look.is_own && starting(&["was"], behind.trim_start()).is_some() {
         return;
     }
     let marker = if look.is_final {
@@ -222,8 +222,14 @@ fn tag<'a>(before: &str, behind: &'a str) -> Tag<'a> {
 /// What follows the name of a JSON field such as `"answer"` or `"final_answer"`.
 fn field<'a>(before: &str, behind: &'a str) -> Option<&'a str> {
     let value = behind.strip_prefix(['"', '\''])?;
-    let name = before.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == '_');
-    (name.ends_with(['"', '\'']) && value.trim_ascii_start().starts_with(':')).then_some(value)
+    let object = before.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == '_');
+    // `"wrong_answer"` and `"student_answer"` are others.
+    let is_other = before[object.len()..].split('_').any(|word| {
+        let is = |known: &&str| word.eq_ignore_ascii_case(known);
+        VETOES.iter().any(is) || ["old", "student", "user", "alternative"].iter().any(is)
+    });
+    let is_field = object.ends_with(['"', '\'']) && value.trim_ascii_start().starts_with(':');
+    (is_field && !is_other).then_some(value)
 }
 
 /// What the words before "answer" say.
@@ -235,6 +241,8 @@ struct LookBack {
     vetoed: bool,
     /// Nothing else stands in the line before them.
     starts_line: bool,
+    /// "my" or "your" is one of them: what such an answer was, it is no more.
+    is_own: bool,
     /// Where the text ends that "is the answer" follows.
     is_at: Option<usize>,
 }
@@ -338,11 +346,47 @@ fn look_back(before: &str) -> LookBack {
             look.vetoed = !owner.ends_with("problem") && !owner.ends_with("question");
             return look;
         } else if len == 0 || !is(NEUTRAL) {
+            look.vetoed = is_denied(rest);
             return look;
         }
+        look.is_own |= is(&["my", "your"]);
         rest = rest[..rest.len() - len].trim_end_matches(['\'', '’']);
     }
     look
+}
+
+/// How far before a statement is looked for what denies it, in bytes.
+const MAX_DENIAL: usize = 80;
+
+/// Whether a clause goes on to deny what is stated behind it: "I don't think", "it is false that".
+pub(super) fn is_denied(before: &str) -> bool {
+    let before = tail(before, MAX_DENIAL);
+    let start = before.rfind(['.', ',', ';', ':', '!', '?', '\n']);
+    let clause = start.map_or(before, |at| &before[at + 1..]);
+    let mut words = clause
+        .rsplit(|c: char| !c.is_ascii_alphabetic())
+        .filter(|word| !word.is_empty())
+        .map(str::to_ascii_lowercase)
+        .skip_while(|word| matches!(word.as_str(), "that" | "the" | "a"));
+    match words.next().as_deref() {
+        Some(
+            "deny" | "denies" | "disagree" | "false" | "untrue" | "wrong" | "incorrect"
+            | "impossible" | "unlikely" | "doubtful" | "nonsense",
+        ) => true,
+        // ("There is no doubt that" is none.)
+        Some("doubt" | "doubts") => !matches!(words.next().as_deref(), Some("no" | "without")),
+        Some(
+            "think" | "believe" | "suppose" | "claim" | "say" | "mean" | "agree" | "accept"
+            | "conclude" | "sure" | "true" | "case" | "certain" | "convinced" | "correct" | "right"
+            | "clear" | "likely" | "possible" | "expect" | "imply" | "implies",
+        ) => words.any(|word| {
+            matches!(
+                word.as_str(),
+                "not" | "t" | "never" | "cannot" | "hardly" | "nobody" | "no" | "neither"
+            )
+        }),
+        _ => false,
+    }
 }
 
 /// Verbs between "answer" and what it is.
@@ -449,6 +493,11 @@ fn follow(behind: &str, starts_line: bool, again: usize) -> Option<usize> {
     let at = behind.len() - rest.len();
     if let Some(len) = starting(VERBS, rest) {
         let said = rest[len..].trim_start();
+        // "is definitely not".
+        let said = match said.split_once(' ') {
+            Some((adverb, rest)) if adverb.ends_with("ly") => rest,
+            _ => said,
+        };
         let is_marked = rest[len..].starts_with([':', '：', '*']);
         return (is_marked || starting(REMARKS, said).is_none()).then_some(at + len);
     }
@@ -534,6 +583,10 @@ fn chinese<'a>(text: &'a str, lenient: bool, best: &mut Best<'a>) {
                 break;
             }
             let behind = text[at + name.len()..].trim_start_matches(['*', ' ']);
+            // 不选 B.
+            if text[..at].ends_with(['不', '别', '非', '勿', '未', '误', '错']) {
+                continue;
+            }
             let marked = if name == "选" {
                 let letter = behind.trim_start_matches(['择', '：', ':', ' ', '*', '$']);
                 let several = letter

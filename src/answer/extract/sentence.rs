@@ -170,6 +170,24 @@ const EXPLANATIONS: &[&str] = &[
 /// What opens an explanation only behind a comma.
 const ASIDES: &[&str] = &[
     "is", "so", "as", "where we", "and we", "and this", "and so", "but we", "i.e.", "that is",
+    "not",
+];
+
+/// What begins a statement of its own behind a semicolon.
+const STATEMENTS: &[&str] = &[
+    "my ",
+    "your ",
+    "that ",
+    "this ",
+    "it ",
+    "we ",
+    "i ",
+    "I ",
+    "so ",
+    "thus ",
+    "hence ",
+    "therefore ",
+    "note ",
 ];
 
 /// A sentence without the explanation at its end: ` because …`, `, which …`, ` (since …)`.
@@ -177,7 +195,7 @@ pub(super) fn said(sentence: &str) -> &str {
     let bytes = sentence.as_bytes();
     for at in memchr_iter(b' ', bytes) {
         let rest = sentence[at + 1..].trim_start_matches('(');
-        if !rest.starts_with(['a', 'b', 'i', 's', 't', 'w', '—']) {
+        if !rest.starts_with(['a', 'b', 'i', 'n', 's', 't', 'w', '—']) {
             continue;
         }
         let opens = |phrases: &[&str]| {
@@ -187,15 +205,29 @@ pub(super) fn said(sentence: &str) -> &str {
             })
         };
         let comma = at > 0 && bytes[at - 1] == b',';
+        // Said again in another base: which of the two is the answer is not known.
+        if comma && rest.starts_with("that is ") && sentence[..at].contains(" base ") {
+            continue;
+        }
         if rest.starts_with("— ") || opens(EXPLANATIONS) || comma && opens(ASIDES) {
+            return &sentence[..at];
+        }
+    }
+    for (at, _) in sentence.match_indices("; ") {
+        if STATEMENTS
+            .iter()
+            .any(|words| sentence[at + 2..].starts_with(words))
+        {
             return &sentence[..at];
         }
     }
     for (at, _) in sentence.match_indices('，') {
         let rest = &sentence[at + '，'.len_utf8()..];
-        if ["因为", "所以", "因此", "故", "即", "其中", "选", "这"]
-            .iter()
-            .any(|word| rest.starts_with(word))
+        if [
+            "因为", "所以", "因此", "故", "即", "其中", "选", "这", "不", "而",
+        ]
+        .iter()
+        .any(|word| rest.starts_with(word))
         {
             return &sentence[..at];
         }

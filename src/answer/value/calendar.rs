@@ -70,7 +70,8 @@ fn chinese(text: &str) -> Option<Date> {
     }
 }
 
-fn month(word: &str) -> Option<u32> {
+/// The month that a word names.
+pub(super) fn month(word: &str) -> Option<u32> {
     const MONTHS: [&str; 12] = [
         "january",
         "february",

@@ -3,6 +3,7 @@
 use dashu_ratio::RBig;
 
 use super::Value;
+use super::calendar;
 use super::evaluate::one;
 use super::fraction::Fraction;
 use super::number;
@@ -20,6 +21,14 @@ pub(super) fn quantity(inner: &Node, unit: &str, budget: &mut Budget) -> Result<
             Kind::Number(literal) if literal.is_whole() => place(&literal.whole),
             _ => Err(Stop::Unknown),
         };
+    }
+    // `4 \text{ July}`.
+    if let Kind::Number(literal) = &inner.kind
+        && literal.is_whole()
+        && calendar::month(unit.trim()).is_some()
+    {
+        let date = calendar::date(&format!("{} {}", literal.whole, unit.trim()));
+        return date.map(Value::Date).ok_or(Stop::Unknown);
     }
     let (factor, unit) = multiplier(unit);
     let value = multiplied(one(inner, budget)?, factor, budget)?;

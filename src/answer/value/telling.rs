@@ -177,7 +177,21 @@ const DENIALS: &[&str] = &[
 /// Words that say more where they are all that stands behind the number; in front of others they
 /// belong to a thing's name (`fifth graders`, `power plants`, `pairs of shoes`).
 const ALONE: &[&str] = &[
-    "power", "powers", "prime", "square", "fold", "score", "point", "pair", "pairs",
+    "power",
+    "powers",
+    "prime",
+    "square",
+    "fold",
+    "score",
+    "point",
+    "pair",
+    "pairs",
+    "axis",
+    "intercept",
+    "coordinate",
+    "gon",
+    "sided",
+    "direction",
 ];
 
 /// Whether words behind a number tell more of it than a unit.
@@ -208,14 +222,17 @@ pub(super) fn labels_more(words: &str) -> bool {
     let Some(first) = words.next() else {
         return false;
     };
-    single_cardinal(first).is_some()
+    // `5 in` is a length, `5 in the hole` and `5 in base 6` are none.
+    let placed = first == "in" && matches!(words.clone().next(), Some("the" | "a" | "an" | "base"));
+    placed
+        || single_cardinal(first).is_some()
         || is_suffix(first)
         || first
             .strip_suffix("fold")
             .is_some_and(is_ordinal_or_cardinal)
         || std::iter::once(first).chain(words).any(|word| {
             word == "times"
-                || word.starts_with(['万', '亿', '百', '十', '余', '多', '以', '约', '半'])
+                || word.starts_with(['万', '亿', '百', '十', '余', '多', '以', '约', '半', '的'])
                 || is_multiple(word)
                 || [MULTIPLES, OPERATIONS, COMPARISONS, DIRECTIONS, DENIALS]
                     .iter()

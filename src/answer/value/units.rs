@@ -299,6 +299,10 @@ impl Unit {
         if telling::labels_more(text) {
             return None;
         }
+        // (`13 (DS games)` are games.)
+        if is_name(text.trim()) && known(text.trim()).is_none() {
+            return None;
+        }
         let mut unit = Unit {
             dimensions: BTreeMap::new(),
             scale: RBig::ONE,
@@ -309,6 +313,14 @@ impl Unit {
         let mut in_degrees = false;
         let mut last: Option<(String, i32)> = None;
         for word in spaced.split_whitespace() {
+            // A hyphen makes a name of both (`n-gon`, `x-axis`), but for units: `5-inch`.
+            let word = match word.strip_prefix('-') {
+                Some(word) => {
+                    known(word)?;
+                    word
+                }
+                None => word,
+            };
             let (word, power) = match word.split_once('^') {
                 Some((word, power)) => (word, power.parse::<i32>().unwrap_or(1).clamp(-9, 9)),
                 None => (word, 1),
@@ -440,6 +452,19 @@ fn is_lone_letter(word: &str) -> bool {
         (Some(letter), None) => letter.is_ascii_alphabetic() || ('α'..='ω').contains(&letter),
         _ => false,
     }
+}
+
+/// Whether a word is two or three capitals as the names of segments and triangles are, and no
+/// unit that is written so.
+fn is_name(word: &str) -> bool {
+    const CAPITALS: &[&str] = &[
+        "KB", "MB", "GB", "TB", "PB", "HP", "IU", "FT", "IN", "LB", "LBS", "OZ", "MM", "MI", "HR",
+        "HRS", "MPH", "KPH", "RPM", "BTU", "FPS", "BPM", "PSI", "AUD", "CAD", "HKD", "SGD", "JPY",
+        "KRW", "CHF", "NZD", "AU", "PTS", "PCS", "AM", "PM",
+    ];
+    (2..=3).contains(&word.len())
+        && word.bytes().all(|b| b.is_ascii_uppercase())
+        && !CAPITALS.contains(&word)
 }
 
 /// A unit's word without case, dots and plural; symbols of one or two letters keep their case.

@@ -223,6 +223,8 @@ impl<'a> Lexer<'a> {
         let end = self.at + run.len();
         if let Some(c) = run.chars().next().filter(|_| run.len() == 1) {
             self.push(Tok::Letter(c), end);
+        } else if let Some(sign) = self.currency_before(run, end) {
+            self.push(Tok::Currency(sign), end);
         } else if let Some(command) = words::bare_command(run).filter(|_| !self.is_said(run, end)) {
             self.push(Tok::Command(command.into()), end);
         } else {

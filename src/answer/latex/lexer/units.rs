@@ -80,6 +80,20 @@ impl Lexer<'_> {
         }
     }
 
+    /// The sign of the currency whose code stands before a number, at the very start: `USD 12.50`.
+    pub(super) fn currency_before(&self, run: &str, end: usize) -> Option<char> {
+        let sign = match run {
+            "USD" => '$',
+            "EUR" => '€',
+            "GBP" => '£',
+            "RMB" | "CNY" => '¥',
+            "INR" => '₹',
+            _ => return None,
+        };
+        let amount = self.text[end..].trim_start_matches([' ', '~']);
+        (self.out.is_empty() && amount.starts_with(|c: char| c.is_ascii_digit())).then_some(sign)
+    }
+
     /// Upright text behind a number that is a half of the day, or a unit with Greek letters, as
     /// plain text: `\text{pm}`, `\mathrm{k\Omega}`.
     pub(super) fn upright_unit(&self, plain: &str) -> Option<String> {

@@ -136,7 +136,7 @@ impl Parser<'_, '_> {
                 Infix::Ratio
             }
             Tok::Word(word) => match word.to_ascii_lowercase().as_str() {
-                "and" | "or" => Infix::Item,
+                "and" | "or" | "和" | "或" => Infix::Item,
                 "to" | "if" | "is" | "are" | "for" | "when" | "where" => return None,
                 _ => Infix::Unit,
             },
