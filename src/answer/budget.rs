@@ -11,7 +11,7 @@ pub(super) const MAX_DEPTH: u32 = 80;
 pub(super) const MAX_BITS: usize = 40_000;
 
 /// Steps of one comparison. A step is about one token, tree node or product of two terms.
-pub(super) const MAX_STEPS: u32 = 40_000;
+pub(super) const MAX_STEPS: u32 = 28_000;
 
 /// Why a computation ended without a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,11 +55,13 @@ impl Budget {
     }
 
     /// Pays for an operation on integers of so many bits, and refuses those that are too long.
+    /// Fractions are kept in lowest terms, and a common divisor takes time by the square.
     pub(super) fn spend_bits(&mut self, bits: usize) -> Result<(), Stop> {
         if bits > MAX_BITS {
             return Err(Stop::Limit);
         }
-        self.spend(1 + bits / 2048)
+        let blocks = bits / 512;
+        self.spend(1 + bits / 2048 + blocks * blocks)
     }
 
     /// Goes one level down; [`leave`](Self::leave) comes back.

@@ -126,7 +126,7 @@ fn holds_index(value: &Fraction) -> bool {
 }
 
 /// Most terms of a sum or product at one point.
-const MAX_TERMS: i64 = 64;
+const MAX_TERMS: i64 = 24;
 
 /// Largest power that is worked out exactly.
 const MAX_EXACT_POWER: i64 = 16;
@@ -279,7 +279,7 @@ impl<'a, 'b> Evaluator<'a, 'b> {
     /// Pays for a transcendental function.
     fn pay(&mut self) -> Result<(), Fail> {
         let bits = self.bits;
-        Ok(self.budget.spend(8 + bits / 8 + bits * bits / 8192)?)
+        Ok(self.budget.spend(8 + bits / 8 + bits * bits / 3072)?)
     }
 
     /// Adds a value's size to what is known of the expression.

@@ -15,6 +15,10 @@ use crate::answer::numeric;
 /// Most terms in the arguments of a function.
 const MAX_ARGUMENT: usize = 80;
 
+/// Longest coefficients in them, in bits: atoms are compared often, and two fractions only by their
+/// products.
+const MAX_ARGUMENT_BITS: usize = 4096;
+
 pub(super) fn rational(numerator: i64, denominator: u32) -> RBig {
     RBig::from_parts(IBig::from(numerator), UBig::from(denominator))
 }
@@ -286,6 +290,28 @@ pub(crate) fn apply(
     arguments: Vec<Fraction>,
     budget: &mut Budget,
 ) -> Result<Fraction, Stop> {
+    let exact = matches!(
+        name,
+        "ln" | "log_base"
+            | "factorial"
+            | "floor"
+            | "ceil"
+            | "abs"
+            | "gcd"
+            | "lcm"
+            | "max"
+            | "min"
+            | "mod"
+            | "binom"
+    );
+    let longest = arguments
+        .iter()
+        .flat_map(|x| x.numerator.0.iter().chain(&x.denominator.0))
+        .map(|(_, coefficient)| number::bits(coefficient))
+        .max();
+    if !exact && longest.is_some_and(|bits| bits > MAX_ARGUMENT_BITS) {
+        return Err(Stop::Limit);
+    }
     budget.spend(1)?;
     let one = Fraction::whole(1);
     if let [x] = arguments.as_slice() {

@@ -67,17 +67,22 @@ impl Poly {
     /// # Errors
     ///
     /// [`Stop::Limit`] where too many are left.
-    fn collect(mut terms: Vec<(Monomial, RBig)>) -> Result<Poly, Stop> {
+    fn collect(mut terms: Vec<(Monomial, RBig)>, budget: &mut Budget) -> Result<Poly, Stop> {
         let ordered = terms.windows(2).all(|pair| pair[0].0 < pair[1].0);
         if !ordered {
+            let rounds = usize::BITS - terms.len().leading_zeros();
+            budget.spend(terms.len() * rounds as usize)?;
             terms.sort_by(|(a, _), (b, _)| a.cmp(b));
+            let mut paid = Ok(());
             terms.dedup_by(|(monomial, coefficient), (before, sum)| {
                 let like = monomial == before;
-                if like {
+                if like && paid.is_ok() {
+                    paid = budget.spend_bits(number::bits(coefficient) + number::bits(sum));
                     *sum += std::mem::take(coefficient);
                 }
                 like
             });
+            paid?;
         }
         terms.retain(|(_, coefficient)| !coefficient.is_zero());
         if terms.len() > MAX_TERMS {
@@ -225,11 +230,11 @@ impl Poly {
             }
             // Like terms together before there are too many to keep.
             if product.len() > 4 * MAX_TERMS {
-                product = Poly::collect(product)?.0;
+                product = Poly::collect(product, budget)?.0;
             }
         }
         budget.leave();
-        Poly::collect(product)
+        Poly::collect(product, budget)
     }
 
     pub(crate) fn power(&self, exponent: u32, budget: &mut Budget) -> Result<Poly, Stop> {
@@ -306,7 +311,7 @@ impl Poly {
             }
             quotient.push((monomial, value));
         }
-        Poly::collect(quotient).map(Some)
+        Poly::collect(quotient, budget).map(Some)
     }
 
     /// How much work it is to compare and copy.
