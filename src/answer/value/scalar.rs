@@ -53,7 +53,8 @@ pub(super) fn scalar(
         if weight > MAX_WEIGHT {
             return Err(Stop::Limit);
         }
-        budget.spend(weight / 8)?;
+        // It is copied more than once on the way.
+        budget.spend(weight)?;
     }
     Ok(result)
 }
