@@ -293,16 +293,5 @@ pub(super) fn slope(
     name: &str,
     budget: &mut Budget,
 ) -> Result<Option<Fraction>, Stop> {
-    let at = |x: i64, budget: &mut Budget| {
-        budget.attempt(|budget| argument.substitute(name, &Fraction::whole(x), budget))
-    };
-    let (Some(zero), Some(one)) = (at(0, budget)?, at(1, budget)?) else {
-        return Ok(None);
-    };
-    let slope = one.subtract(&zero, budget)?;
-    let line = slope
-        .multiply(&Fraction::symbol(name), budget)?
-        .add(&zero, budget)?;
-    let linear = !slope.is_zero() && !slope.depends_on(name) && line.same(argument, budget)?;
-    Ok(linear.then_some(slope))
+    Ok(argument.linear_in(name, budget)?.map(|(_, slope)| slope))
 }

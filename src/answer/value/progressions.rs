@@ -34,16 +34,5 @@ fn progression(
     if !value.depends_on(ANY_INTEGER) {
         return Ok(None);
     }
-    let at = |k: i64, budget: &mut Budget| {
-        budget.attempt(|budget| value.substitute(ANY_INTEGER, &Fraction::whole(k), budget))
-    };
-    let (Some(start), Some(next)) = (at(0, budget)?, at(1, budget)?) else {
-        return Ok(None);
-    };
-    let step = next.subtract(&start, budget)?;
-    let line = step
-        .multiply(&Fraction::symbol(ANY_INTEGER), budget)?
-        .add(&start, budget)?;
-    let linear = !step.is_zero() && !step.depends_on(ANY_INTEGER) && line.same(value, budget)?;
-    Ok(linear.then_some((start, step)))
+    value.linear_in(ANY_INTEGER, budget)
 }

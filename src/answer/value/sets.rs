@@ -10,6 +10,7 @@ use super::progressions::ANY_INTEGER;
 use super::reals::{Piece, Reals, in_order};
 use super::relation::{label, solve};
 use super::scalar::scalar;
+use super::sums::range;
 use crate::answer::budget::{Budget, Stop};
 use crate::answer::latex::{Big, Kind, Node, Relation};
 
@@ -165,17 +166,7 @@ pub(crate) fn as_reals(
 
 /// A union of sets over a whole number.
 pub(super) fn family(big: &Big, budget: &mut Budget) -> Result<Value, Stop> {
-    let below = big.below.as_ref().ok_or(Stop::Unknown)?;
-    let above = big.above.as_ref().ok_or(Stop::Unknown)?;
-    let Kind::Chain(sides, relations) = &below.kind else {
-        return Err(Stop::Unknown);
-    };
-    let ([index, from], [Relation::Equal]) = (sides.as_slice(), relations.as_slice()) else {
-        return Err(Stop::Unknown);
-    };
-    let Kind::Symbol(name) = &index.kind else {
-        return Err(Stop::Unknown);
-    };
+    let (name, from, above) = range(big).ok_or(Stop::Unknown)?;
     let body = big.body.renamed(name, ANY_INTEGER, budget)?;
     let body = set_operation(&body, budget)?;
     let low = end(from, true, budget)?;

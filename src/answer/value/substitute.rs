@@ -29,6 +29,27 @@ impl Fraction {
         Ok(result)
     }
 
+    /// The value at zero and the slope of an expression that is linear in a variable, both of them
+    /// free of it; `None` where it is not, or where the slope is zero.
+    pub(super) fn linear_in(
+        &self,
+        name: &str,
+        budget: &mut Budget,
+    ) -> Result<Option<(Fraction, Fraction)>, Stop> {
+        let at = |x: i64, budget: &mut Budget| {
+            budget.attempt(|budget| self.substitute(name, &Fraction::whole(x), budget))
+        };
+        let (Some(start), Some(next)) = (at(0, budget)?, at(1, budget)?) else {
+            return Ok(None);
+        };
+        let slope = next.subtract(&start, budget)?;
+        let line = slope
+            .multiply(&Fraction::symbol(name), budget)?
+            .add(&start, budget)?;
+        let linear = !slope.is_zero() && !slope.depends_on(name) && line.same(self, budget)?;
+        Ok(linear.then_some((start, slope)))
+    }
+
     /// Whether a variable stands anywhere in it.
     pub(super) fn depends_on(&self, name: &str) -> bool {
         let mut names = std::collections::BTreeSet::new();

@@ -5,10 +5,25 @@ use super::fraction::Fraction;
 use super::functions::{call, sign};
 use super::scalar::{Binding, Bindings, depth, scalar};
 use crate::answer::budget::{Budget, Stop};
-use crate::answer::latex::{Big, Kind, Relation};
+use crate::answer::latex::{Big, Kind, Node, Relation};
 
 /// Most terms of a sum or product that is written out.
 const MAX_RANGE: i64 = 400;
+
+/// The index of a large operator with what it goes from and to, as in `\sum_{k=1}^{n}`.
+pub(super) fn range(big: &Big) -> Option<(&str, &Node, &Node)> {
+    let (below, above) = (big.below.as_ref()?, big.above.as_ref()?);
+    let Kind::Chain(sides, relations) = &below.kind else {
+        return None;
+    };
+    match (sides.as_slice(), relations.as_slice()) {
+        ([index, from], [Relation::Equal]) => match &index.kind {
+            Kind::Symbol(name) => Some((name, from, above)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
 
 /// A sum, or else a product, over the whole numbers from one end to the other.
 pub(super) fn series(
@@ -17,18 +32,7 @@ pub(super) fn series(
     bound: Bindings<'_>,
     budget: &mut Budget,
 ) -> Result<Fraction, Stop> {
-    let (Some(below), Some(above)) = (&big.below, &big.above) else {
-        return Err(Stop::Unknown);
-    };
-    let Kind::Chain(sides, relations) = &below.kind else {
-        return Err(Stop::Unknown);
-    };
-    let ([index, from], [Relation::Equal]) = (sides.as_slice(), relations.as_slice()) else {
-        return Err(Stop::Unknown);
-    };
-    let Kind::Symbol(name) = &index.kind else {
-        return Err(Stop::Unknown);
-    };
+    let (name, from, above) = range(big).ok_or(Stop::Unknown)?;
     let term = |value: Fraction, budget: &mut Budget| {
         let binding = Binding {
             name,
