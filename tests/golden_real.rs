@@ -14,7 +14,7 @@ mod real;
 use std::path::PathBuf;
 
 use dart_math::Completion;
-use dart_math::engine::{BackendChoice, Engine, Sampling};
+use dart_math::engine::{BackendChoice, Engine, Instructions, Sampling};
 use dart_math::model::{DtypeChoice, Model, ModelSource, Prompt};
 use serde::Deserialize;
 
@@ -59,6 +59,7 @@ fn engine(
     path: PathBuf,
     dtype: DtypeChoice,
     backend: BackendChoice,
+    instructions: Instructions,
     new_tokens: usize,
     slots: usize,
 ) -> Engine {
@@ -68,6 +69,7 @@ fn engine(
         .unwrap();
     Engine::builder(model)
         .backend(backend)
+        .instructions(instructions)
         .sampling(Sampling::greedy())
         .max_new_tokens(new_tokens)
         .ignore_eos(true)
@@ -152,39 +154,72 @@ fn check_greedy(golden: &Golden, completions: &[Completion]) {
     );
 }
 
-fn check(name: &str, dtype: DtypeChoice, backend: BackendChoice, prompts: usize, slots: usize) {
+/// How many of the prompts, on how many slots.
+struct Amount {
+    prompts: usize,
+    slots: usize,
+}
+
+fn check(
+    name: &str,
+    dtype: DtypeChoice,
+    backend: BackendChoice,
+    instructions: Instructions,
+    amount: Amount,
+) {
     let Some((mut golden, path)) = real::fixture::<Golden>(name) else {
         return;
     };
-    golden.greedy.truncate(prompts);
-    golden.logits.retain(|logits| logits.prompt < prompts);
+    golden.greedy.truncate(amount.prompts);
+    golden
+        .logits
+        .retain(|logits| logits.prompt < amount.prompts);
     let new_tokens = golden.greedy[0].tokens.len();
-    let engine = engine(path, dtype, backend, new_tokens, slots);
+    let slots = amount.slots;
+    let engine = engine(path, dtype, backend, instructions, new_tokens, slots);
     let worst = check_logits(&golden, &engine, TOLERANCE);
-    println!("{name}: largest relative error {worst:.1e} with {backend:?}, {dtype}");
+    println!(
+        "{name}: largest relative error {worst:.1e} with {backend:?}, {dtype}, {instructions}"
+    );
     check_greedy(&golden, &engine.generate(&prompts_of(&golden), 0).unwrap());
 }
 
+fn check_kernels(name: &str, instructions: Instructions, prompts: usize) {
+    let amount = Amount {
+        prompts,
+        slots: prompts,
+    };
+    let (dtype, backend) = (DtypeChoice::Quantized, BackendChoice::Auto);
+    check(name, dtype, backend, instructions, amount);
+}
+
+/// With all instructions that the processor has.
 #[test]
 fn smollm2_own_kernels() {
-    check(
-        "smollm2",
-        DtypeChoice::Quantized,
-        BackendChoice::Auto,
-        10,
-        10,
-    );
+    for instructions in Instructions::available() {
+        // Without vector instructions of its own it takes ten times as long.
+        let prompts = match instructions {
+            Instructions::Portable => 1,
+            _ => 10,
+        };
+        check_kernels("smollm2", instructions, prompts);
+    }
 }
 
 /// With fewer slots than prompts, so that some start while others are under way.
 #[test]
 fn smollm2_plain_operations() {
-    check("smollm2", DtypeChoice::F32, BackendChoice::Plain, 5, 3);
+    let (dtype, backend) = (DtypeChoice::F32, BackendChoice::Plain);
+    let amount = Amount {
+        prompts: 5,
+        slots: 3,
+    };
+    check("smollm2", dtype, backend, Instructions::Widest, amount);
 }
 
 #[test]
 fn qwen2_own_kernels() {
-    check("qwen2", DtypeChoice::Quantized, BackendChoice::Auto, 10, 10);
+    check_kernels("qwen2", Instructions::Widest, 10);
 }
 
 /// Dequantised weights take more memory and give the same.
@@ -198,7 +233,14 @@ fn dequantised_weights_give_the_same_bits() {
         let prompt = &golden.greedy[0].prompt;
         let (fed, more) = prompt.split_at(prompt.len() / 2);
         let run = |dtype| {
-            let engine = engine(path.clone(), dtype, BackendChoice::Auto, 1, 1);
+            let engine = engine(
+                path.clone(),
+                dtype,
+                BackendChoice::Auto,
+                Instructions::Widest,
+                1,
+                1,
+            );
             (engine.logits(fed, more).unwrap(), engine.weight_bytes())
         };
         let (blocks, small) = run(DtypeChoice::Quantized);
@@ -216,7 +258,14 @@ fn smollm2_quantised_plain_products() {
         return;
     };
     golden.logits.truncate(1);
-    let engine = engine(path, DtypeChoice::Quantized, BackendChoice::Plain, 1, 1);
+    let engine = engine(
+        path,
+        DtypeChoice::Quantized,
+        BackendChoice::Plain,
+        Instructions::Widest,
+        1,
+        1,
+    );
     let worst = check_logits(&golden, &engine, QUANTISED_TOLERANCE);
     println!("largest relative error {worst:.1e} with quantised products");
 }

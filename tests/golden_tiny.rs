@@ -9,10 +9,10 @@ mod golden;
 
 use std::path::{Path, PathBuf};
 
-use dart_math::ErrorKind;
 use dart_math::candle::{Device, safetensors};
-use dart_math::engine::{BackendChoice, Engine, Sampling};
+use dart_math::engine::{BackendChoice, Engine, Instructions, Sampling};
 use dart_math::model::{DtypeChoice, Model, ModelSource, Prompt};
+use dart_math::{ErrorKind, Generator};
 use serde::Deserialize;
 
 use golden::{fixtures, read_json};
@@ -61,7 +61,7 @@ impl Fixture {
         }
     }
 
-    fn engine(&self, backend: BackendChoice) -> Engine {
+    fn engine(&self, backend: BackendChoice, instructions: Instructions) -> Engine {
         let mut model = Model::builder(self.source());
         if backend == BackendChoice::Plain {
             // Candle's products of quantised weights round the activations to 8 bits.
@@ -70,6 +70,7 @@ impl Fixture {
         let model = model.load().unwrap();
         Engine::builder(model)
             .backend(backend)
+            .instructions(instructions)
             .sampling(Sampling::greedy())
             .max_new_tokens(self.golden.greedy.len())
             .ignore_eos(true)
@@ -125,9 +126,9 @@ fn check_logits(fixture: &Fixture, engine: &Engine, split: usize) -> f32 {
     worst
 }
 
-fn check(name: &str, backend: BackendChoice) {
+fn check(name: &str, backend: BackendChoice, instructions: Instructions) {
     let fixture = Fixture::read(name);
-    let engine = fixture.engine(backend);
+    let engine = fixture.engine(backend, instructions);
     let (golden, length) = (&fixture.golden, fixture.golden.tokens.len());
 
     // Every position by decoding (a prompt of one token), every position by prefill, and some
@@ -136,7 +137,7 @@ fn check(name: &str, backend: BackendChoice) {
     for split in (2..=length).rev() {
         worst = worst.max(check_logits(&fixture, &engine, split));
     }
-    println!("{name}: largest relative error {worst:.1e} with {backend:?}");
+    println!("{name}: largest relative error {worst:.1e} with {backend:?}, {instructions}");
 
     // Greedy: alone, and as several samples of shared prompts in one batch of ragged progress.
     let first = prompt(&golden.tokens[..golden.prompt]);
@@ -167,12 +168,14 @@ macro_rules! fixtures {
 
                 #[test]
                 fn own_kernels() {
-                    check(stringify!($name), BackendChoice::Auto);
+                    for instructions in Instructions::available() {
+                        check(stringify!($name), BackendChoice::Auto, instructions);
+                    }
                 }
 
                 #[test]
                 fn plain_operations() {
-                    check(stringify!($name), BackendChoice::Plain);
+                    check(stringify!($name), BackendChoice::Plain, Instructions::Widest);
                 }
             }
         )*
@@ -202,7 +205,7 @@ fixtures! {
 #[test]
 fn scores() {
     let fixture = Fixture::read("llama_gqa_tied");
-    let engine = fixture.engine(BackendChoice::Auto);
+    let engine = fixture.engine(BackendChoice::Auto, Instructions::Widest);
     let tokens = &fixture.golden.tokens;
     let (head, tail) = tokens.split_at(fixture.golden.prompt);
     let found = engine.score(head, tail).unwrap();
@@ -225,12 +228,57 @@ fn scores() {
     );
 }
 
+/// Instructions that round multiply-adds once agree to the last bit; those that the processor lacks,
+/// or that nothing would use, are refused.
+#[test]
+fn instructions() {
+    let fixture = Fixture::read("gguf_llama");
+    let tokens = &fixture.golden.tokens;
+    let logits = |instructions| {
+        let engine = fixture.engine(BackendChoice::Auto, instructions);
+        let logits = engine.logits(&tokens[..2], &tokens[2..]).unwrap();
+        (engine.settings()["fused_multiply_add"].clone(), logits)
+    };
+    let found: Vec<_> = Instructions::available().map(logits).collect();
+    assert!(found.last() == Some(&logits(Instructions::Widest)));
+    for (fused, logits) in &found {
+        let same = |other: &&(_, Vec<Vec<f32>>)| other.0 == *fused;
+        assert!(found.iter().filter(same).all(|other| other.1 == *logits));
+    }
+    let available: Vec<Instructions> = Instructions::available().collect();
+    let build = |instructions, backend| {
+        let model = Model::builder(fixture.source()).load().unwrap();
+        let builder = Engine::builder(model).instructions(instructions);
+        builder.backend(backend).build()
+    };
+    for instructions in [
+        Instructions::Portable,
+        Instructions::Avx2,
+        Instructions::Avx512,
+        Instructions::Neon,
+    ] {
+        let named = instructions.to_string();
+        assert_eq!(named.parse::<Instructions>().unwrap(), instructions);
+        match build(instructions, BackendChoice::Auto) {
+            Ok(_) => assert!(available.contains(&instructions)),
+            Err(error) => {
+                assert!(!available.contains(&instructions));
+                assert_eq!(error.kind(), ErrorKind::Settings);
+                assert!(error.to_string().contains(&named), "{error}");
+            }
+        }
+        let error = build(instructions, BackendChoice::Plain).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Settings);
+    }
+    assert!("sse9".parse::<Instructions>().is_err());
+}
+
 /// What cannot be scored is refused, and the engine goes on.
 #[test]
 fn bad_texts_are_refused() {
     let fixture = Fixture::read("llama_gqa_tied");
     for backend in [BackendChoice::Auto, BackendChoice::Plain] {
-        let engine = fixture.engine(backend);
+        let engine = fixture.engine(backend, Instructions::Widest);
         let vocab = engine.model().config().vocab_size as u32;
         let context = engine.model().config().context_length;
         assert!(engine.score(&[1], &[]).unwrap().is_empty());

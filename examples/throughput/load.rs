@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use dart_math::engine::{Engine, EngineBuilder, KvType, Sampling, Statistics, StepTimes, fma_peak};
+use dart_math::engine::{
+    Engine, EngineBuilder, Instructions, KvType, Sampling, Statistics, StepTimes, fma_peak,
+};
 use dart_math::model::{DecoderConfig, Model, Prompt, Template};
 use dart_math::{Completion, Generator, Philox, Result, trial_seed};
 use serde_json::{Map, Value, json};
@@ -32,6 +34,7 @@ pub(crate) struct Load {
     /// The most bytes of keys and values.
     pub(crate) kv_bytes: Option<usize>,
     pub(crate) kv_type: KvType,
+    pub(crate) instructions: Instructions,
     pub(crate) seed: u64,
 }
 
@@ -51,6 +54,7 @@ impl Load {
             .loop_detection(false)
             .slots(self.slots)
             .kv_type(self.kv_type)
+            .instructions(self.instructions)
             .record_steps(true);
         Ok(match self.kv_bytes {
             Some(limit) => builder.kv_bytes(limit),
@@ -113,6 +117,7 @@ pub(crate) fn measure(engine: &Engine, load: &Load) -> Result<Map<String, Value>
         "model": engine.model().name(),
         "settings": engine.settings(),
         "threads": engine.threads(),
+        "instructions": load.instructions.to_string(),
         "slots": load.slots,
         "kv_bytes": load.kv_bytes,
         "prompt_count": load.prompts,

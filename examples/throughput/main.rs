@@ -26,7 +26,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, ValueEnum};
 use dart_math::Result;
-use dart_math::engine::KvType;
+use dart_math::engine::{Instructions, KvType};
 use dart_math::model::{DeviceChoice, DtypeChoice, Model, ModelSource};
 
 use load::{Lengths, Load, measure};
@@ -80,6 +80,9 @@ struct Arguments {
     /// Type in which keys and values are kept
     #[arg(long, default_value = "f32")]
     kv_type: KvTypeChoice,
+    /// What the CPU kernels compute with: widest, portable, avx2, avx512 or neon
+    #[arg(long, default_value = "widest", value_name = "SET")]
+    instructions: Instructions,
     /// How many threads compute [default: as many as the machine runs at once]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -131,6 +134,7 @@ fn run(arguments: &Arguments) -> std::result::Result<ExitCode, Failure> {
             KvTypeChoice::F32 => KvType::F32,
             KvTypeChoice::F16 => KvType::F16,
         },
+        instructions: arguments.instructions,
         seed: arguments.seed,
     };
     let model = open(arguments)?;

@@ -3,10 +3,13 @@
 //!
 //! Knows the shape of a model and its weights; nothing of sampling, text or requests.
 
+use std::fmt;
+use std::str::FromStr;
+
 use candle_core::{DType, Device};
 use rayon::prelude::*;
 
-use super::cpu::Cpu;
+use super::cpu::{Cpu, Level};
 use super::inspect::check_shapes;
 use super::plain::Plain;
 use super::steps::Spent;
@@ -62,6 +65,82 @@ impl KvType {
             KvType::F16 => "f16",
         }
     }
+}
+
+/// The vector instructions that the crate's own CPU kernels compute with.
+///
+/// Those that fuse multiply-adds (all but [`Portable`](Instructions::Portable) on x86) give the
+/// same logits, to the last bit.
+///
+/// ```
+/// use dart_math::engine::Instructions;
+///
+/// assert!(Instructions::available().any(|set| set == Instructions::Portable));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Instructions {
+    /// The widest of those below that the processor has.
+    #[default]
+    Widest,
+    /// None but what every processor of the architecture has, as the compiler finds use for them.
+    Portable,
+    /// AVX2, FMA and F16C of x86-64.
+    Avx2,
+    /// AVX-512F of x86-64, besides.
+    Avx512,
+    /// NEON of 64-bit ARM.
+    Neon,
+}
+
+impl Instructions {
+    /// All that this processor has, narrowest first.
+    pub fn available() -> impl Iterator<Item = Instructions> {
+        let all = [
+            Instructions::Portable,
+            Instructions::Avx2,
+            Instructions::Avx512,
+            Instructions::Neon,
+        ];
+        all.into_iter().filter(|&set| Level::of(set).is_some())
+    }
+}
+
+impl FromStr for Instructions {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "widest" => Ok(Instructions::Widest),
+            "portable" => Ok(Instructions::Portable),
+            "avx2" => Ok(Instructions::Avx2),
+            "avx512" => Ok(Instructions::Avx512),
+            "neon" => Ok(Instructions::Neon),
+            _ => Err(Error::new(
+                ErrorKind::Settings,
+                format!("instructions `{text}`: expected widest, portable, avx2, avx512 or neon"),
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Instructions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Instructions::Widest => "widest",
+            Instructions::Portable => "portable",
+            Instructions::Avx2 => "avx2",
+            Instructions::Avx512 => "avx512",
+            Instructions::Neon => "neon",
+        })
+    }
+}
+
+/// Settings that are for the crate's own CPU kernels alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct KernelSettings {
+    pub(super) kv_type: KvType,
+    pub(super) instructions: Instructions,
 }
 
 /// Computes logits. One implementation is made of plain candle operations (any device; the
@@ -132,27 +211,31 @@ pub(crate) trait Backend: Send {
 ///
 /// # Errors
 ///
-/// Weights whose shapes do not fit the configuration, a failure of the device, or a `kv_type` other
-/// than f32 where the backend is made of plain operations, which keep what they compute.
+/// Weights whose shapes do not fit the configuration, a failure of the device, or settings of the
+/// kernels other than the default ones where the backend is made of plain operations.
 pub(crate) fn backend_for(
     config: &DecoderConfig,
     weights: Weights,
     device: &Device,
     dtype: DType,
     choice: BackendChoice,
-    kv_type: KvType,
+    kernels: KernelSettings,
 ) -> Result<Box<dyn Backend>> {
     check_shapes(config, &weights)?;
+    let refuse = |what: String| {
+        let reason = format!("{what} are for the crate's own CPU kernels alone");
+        Err(Error::new(ErrorKind::Settings, reason))
+    };
+    let KernelSettings {
+        kv_type,
+        instructions,
+    } = kernels;
     Ok(if choice == BackendChoice::Auto && device.is_cpu() {
-        Box::new(Checked(Cpu::new(config, weights, kv_type)?))
+        Box::new(Checked(Cpu::new(config, weights, kernels)?))
     } else if kv_type != KvType::default() {
-        return Err(Error::new(
-            ErrorKind::Settings,
-            format!(
-                "keys and values of type {} are for the crate's own CPU kernels alone",
-                kv_type.name()
-            ),
-        ));
+        return refuse(format!("keys and values of type {}", kv_type.name()));
+    } else if instructions != Instructions::default() {
+        return refuse(format!("{instructions} instructions"));
     } else {
         Box::new(Checked(Plain::new(config, weights, device, dtype)?))
     })

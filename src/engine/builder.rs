@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use rayon::ThreadPoolBuilder;
 
-use super::backend::{BackendChoice, KvType, backend_for};
+use super::backend::{BackendChoice, Instructions, KernelSettings, KvType, backend_for};
 use super::scheduler::Room;
 use super::stop::StopStrings;
 use super::trial::Rules;
@@ -26,7 +26,7 @@ pub struct EngineBuilder {
     slots: Option<usize>,
     idle_prompts: usize,
     kv_bytes: Option<usize>,
-    kv_type: KvType,
+    kernels: KernelSettings,
     threads: Option<usize>,
     max_new_tokens: usize,
     ignore_eos: bool,
@@ -45,7 +45,7 @@ impl EngineBuilder {
             slots: None,
             idle_prompts: 16,
             kv_bytes: None,
-            kv_type: KvType::default(),
+            kernels: KernelSettings::default(),
             threads: None,
             max_new_tokens: 1024,
             ignore_eos: false,
@@ -98,7 +98,14 @@ impl EngineBuilder {
     /// The type in which keys and values are kept. By default f32. Another type needs the crate's own
     /// CPU kernels, and is one of the settings that tokens depend on.
     pub fn kv_type(mut self, kv_type: KvType) -> Self {
-        self.kv_type = kv_type;
+        self.kernels.kv_type = kv_type;
+        self
+    }
+
+    /// The vector instructions that the crate's own CPU kernels compute with. By default the widest
+    /// that the processor has.
+    pub fn instructions(mut self, instructions: Instructions) -> Self {
+        self.kernels.instructions = instructions;
         self
     }
 
@@ -154,7 +161,8 @@ impl EngineBuilder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Settings`] for a setting out of its range; otherwise what the device says.
+    /// [`ErrorKind::Settings`] for a setting out of its range or one that the device or processor
+    /// cannot serve; otherwise what the device says.
     pub fn build(self) -> Result<Engine> {
         self.sampling.validate()?;
         let positive = |name: &str, value: usize| match value {
@@ -217,7 +225,7 @@ impl EngineBuilder {
                 model.device(),
                 model.dtype(),
                 self.backend,
-                self.kv_type,
+                self.kernels,
             )
         })?;
         Ok(Engine {
@@ -230,7 +238,7 @@ impl EngineBuilder {
                 kv_bytes: self.kv_bytes,
             },
             ignore_eos: self.ignore_eos,
-            kv_type: self.kv_type,
+            kernels: self.kernels,
             pool,
             backend: Mutex::new(backend),
             statistics: Mutex::new(Statistics {

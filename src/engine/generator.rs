@@ -7,7 +7,8 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::ThreadPool;
 
-use super::backend::{Backend, KvType};
+use super::backend::{Backend, KernelSettings};
+use super::cpu::Level;
 use super::list::List;
 use super::sampler::Sampler;
 use super::scheduler::{Log, Room, Scheduler, Texts};
@@ -46,7 +47,7 @@ pub struct Engine {
     pub(super) rules: Rules,
     pub(super) room: Room,
     pub(super) ignore_eos: bool,
-    pub(super) kv_type: KvType,
+    pub(super) kernels: KernelSettings,
     pub(super) pool: ThreadPool,
     pub(super) backend: Mutex<Box<dyn Backend>>,
     pub(super) statistics: Mutex<Statistics>,
@@ -232,7 +233,10 @@ impl Generator for Engine {
         settings.insert("stop".into(), self.rules.stop_strings.strings().into());
         settings.insert("ignore_eos".into(), self.ignore_eos.into());
         settings.insert("loop_detection".into(), self.rules.loop_detection.into());
-        settings.insert("kv_type".into(), self.kv_type.name().into());
+        settings.insert("kv_type".into(), self.kernels.kv_type.name().into());
+        // All instructions that round a multiply-add once give the same tokens.
+        let fused = Level::of(self.kernels.instructions).is_some_and(Level::fuses);
+        settings.insert("fused_multiply_add".into(), fused.into());
         settings
     }
 }

@@ -28,14 +28,14 @@ use self::cache::{KvShape, PAGE, Prefix, Suffix};
 use self::matrix::{Packed, Projection, vector};
 pub use self::peak::fma_peak;
 use self::rows::{add, add_rms_norm, rms_norm, rms_norm_in_place, rotate, swiglu};
-use self::simd::Level;
+pub(super) use self::simd::Level;
 use super::backend::{
-    Backend, KvType, PrefixId, SequenceId, bad_sequence, device_error, rotary_tables,
+    Backend, KernelSettings, PrefixId, SequenceId, bad_sequence, device_error, rotary_tables,
 };
 use super::inspect::{PROJECTIONS, is_finite, is_tied};
 use super::steps::Spent;
-use crate::Result;
 use crate::model::{DecoderConfig, Matrix, Weights};
+use crate::{Error, ErrorKind, Result};
 
 /// Rows that are prefilled at once: enough for the weights to be read from memory seldom, few
 /// enough for the activations to stay in cache.
@@ -185,16 +185,24 @@ impl Cache<'_> {
 impl Cpu {
     /// Packs the weights, letting go of each as it is packed. A dense embedding that is not the
     /// output head as well is kept as it is.
-    pub(super) fn new(config: &DecoderConfig, weights: Weights, kv_type: KvType) -> Result<Self> {
-        Self::with_level(config, weights, kv_type, Level::detect())
-    }
-
-    fn with_level(
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`] for instructions that the processor lacks; otherwise what reading
+    /// the weights gives.
+    pub(super) fn new(
         config: &DecoderConfig,
         weights: Weights,
-        kv_type: KvType,
-        level: Level,
+        kernels: KernelSettings,
     ) -> Result<Self> {
+        let KernelSettings {
+            kv_type,
+            instructions,
+        } = kernels;
+        let level = Level::of(instructions).ok_or_else(|| {
+            let reason = format!("this processor has no {instructions} instructions");
+            Error::new(ErrorKind::Settings, reason)
+        })?;
         let tied = is_tied(&weights);
         let layers = weights
             .layers

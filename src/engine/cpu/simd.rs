@@ -1,8 +1,10 @@
 //! What vector instructions this processor has, and functions compiled for each set of them.
 
+use crate::engine::backend::Instructions;
+
 /// Instructions that this processor was found to have; exists for those alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Level(Kind);
+pub(in crate::engine) struct Level(Kind);
 
 /// The sets of instructions that kernels are compiled for, narrowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,28 @@ impl Level {
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let kinds = [Some(Kind::Portable)];
         kinds.into_iter().flatten().map(Level)
+    }
+
+    /// The level of a set of instructions, where this processor has them.
+    pub(in crate::engine) fn of(instructions: Instructions) -> Option<Self> {
+        let named = |level: &Level| match level.kind() {
+            Kind::Portable => instructions == Instructions::Portable,
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => instructions == Instructions::Avx2,
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => instructions == Instructions::Avx512,
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => instructions == Instructions::Neon,
+        };
+        match instructions {
+            Instructions::Widest => Some(Level::detect()),
+            _ => Level::available().find(named),
+        }
+    }
+
+    /// Whether multiply-adds are rounded once, which is all that logits depend on.
+    pub(in crate::engine) fn fuses(self) -> bool {
+        PORTABLE_FUSES || self.0 != Kind::Portable
     }
 
     /// Which set this is. That its instructions may be used is what a `Level` stands for.

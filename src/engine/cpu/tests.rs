@@ -6,7 +6,9 @@ use std::sync::Arc;
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
 
-use super::super::backend::{Backend, BackendChoice, KvType, SequenceId, backend_for};
+use super::super::backend::{
+    Backend, BackendChoice, Instructions, KernelSettings, KvType, SequenceId, backend_for,
+};
 use super::super::reference::{
     assert_close, naive_logits, naive_logits_keeping, random_tokens, random_weights, tiny, variants,
 };
@@ -15,6 +17,17 @@ use crate::ErrorKind;
 use crate::model::{Architecture, DecoderConfig, Matrix, Weights};
 
 const KV_TYPES: [KvType; 2] = [KvType::F32, KvType::F16];
+
+fn kernels(kv_type: KvType, instructions: Instructions) -> KernelSettings {
+    KernelSettings {
+        kv_type,
+        instructions,
+    }
+}
+
+fn kept_as(kv_type: KvType) -> KernelSettings {
+    kernels(kv_type, Instructions::default())
+}
 
 /// Logits after each of `tokens`, fed one by one to a single sequence.
 fn alone(backend: &mut dyn Backend, prompt: &[u32], tokens: &[u32]) -> Vec<Vec<f32>> {
@@ -121,12 +134,13 @@ fn every_variant_agrees_with_the_reference_and_with_plain_operations() {
             &device,
             DType::F32,
             BackendChoice::Plain,
-            KvType::F32,
+            KernelSettings::default(),
         )
         .unwrap();
         let plain = together(&mut *plain, &prompts, &scripts);
-        for level in Level::available() {
-            let mut cpu = Cpu::with_level(config, weights.clone(), KvType::F32, level).unwrap();
+        for instructions in Instructions::available() {
+            let kernels = kernels(KvType::F32, instructions);
+            let mut cpu = Cpu::new(config, weights.clone(), kernels).unwrap();
             let cpu = together(&mut cpu, &prompts, &scripts);
             for ((script, cpu), plain) in scripts.iter().zip(&cpu).zip(&plain) {
                 assert_eq!(cpu.len(), script.tokens.len() + 1);
@@ -147,13 +161,14 @@ fn bits_do_not_depend_on_the_batch() {
     for config in variants() {
         let weights = random_weights(&config, 11);
         let (prompts, scripts) = scripts(&config, 33);
-        let kinds = KV_TYPES.map(|kv_type| Level::available().map(move |level| (kv_type, level)));
-        for (kv_type, level) in kinds.into_iter().flatten() {
-            let mut cpu = Cpu::with_level(&config, weights.clone(), kv_type, level).unwrap();
+        let kinds =
+            KV_TYPES.map(|kv_type| Instructions::available().map(move |set| (kv_type, set)));
+        for (kv_type, set) in kinds.into_iter().flatten() {
+            let mut cpu = Cpu::new(&config, weights.clone(), kernels(kv_type, set)).unwrap();
             let batched = together(&mut cpu, &prompts, &scripts);
             for (script, batched) in scripts.iter().zip(&batched) {
                 let alone = alone(&mut cpu, &prompts[script.prompt], &script.tokens);
-                assert!(alone == *batched, "{:?} {level:?}", config.architecture);
+                assert!(alone == *batched, "{:?} {set}", config.architecture);
             }
         }
     }
@@ -169,7 +184,7 @@ fn bits_do_not_depend_on_threads() {
         let results = [1, 2, 7].map(|threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
             pool.build().unwrap().install(|| {
-                let mut cpu = Cpu::new(&config, weights.clone(), kv_type).unwrap();
+                let mut cpu = Cpu::new(&config, weights.clone(), kept_as(kv_type)).unwrap();
                 together(&mut cpu, &prompts, &scripts)
             })
         });
@@ -187,7 +202,7 @@ fn bits_do_not_depend_on_where_the_prompt_ends() {
         let weights = random_weights(&config, 13);
         let history = random_tokens(&config, 14, 140);
         for kv_type in KV_TYPES {
-            let mut cpu = Cpu::new(&config, weights.clone(), kv_type).unwrap();
+            let mut cpu = Cpu::new(&config, weights.clone(), kept_as(kv_type)).unwrap();
             let fed = alone(&mut cpu, &history[..1], &history[1..]);
             for split in [2, 15, 16, 17, 64, 79, 129, 139] {
                 let (prompt, tokens) = history.split_at(split);
@@ -203,7 +218,7 @@ fn long_prompts_and_long_suffixes() {
     let config = tiny(Architecture::Mistral);
     let weights = random_weights(&config, 15);
     let long = random_tokens(&config, 16, 600);
-    let mut cpu = Cpu::new(&config, weights.clone(), KvType::F32).unwrap();
+    let mut cpu = Cpu::new(&config, weights.clone(), kept_as(KvType::F32)).unwrap();
     let prompts = [&long[..530], &long[..3], &long[..256]];
     let prefixes = cpu.prefill(&prompts).unwrap();
     for ((_, logits), prompt) in prefixes.iter().zip(prompts) {
@@ -225,7 +240,7 @@ fn keys_and_values_of_sixteen_bits() {
         let history = random_tokens(&config, 22, 90);
         let whole = naive_logits(&config, &weights, &history);
         let rounded = naive_logits_keeping(&config, &weights, &history, round);
-        let mut cpu = Cpu::new(&config, weights.clone(), KvType::F16).unwrap();
+        let mut cpu = Cpu::new(&config, weights.clone(), kept_as(KvType::F16)).unwrap();
         for split in [3, 70] {
             let (prompt, tokens) = history.split_at(split);
             let logits = alone(&mut cpu, prompt, tokens);
@@ -240,7 +255,7 @@ fn keys_and_values_of_sixteen_bits() {
             assert!(2.0 * distance(&rounded) < distance(&whole));
         }
         let bytes = |kv_type| {
-            let mut cpu = Cpu::new(&config, weights.clone(), kv_type).unwrap();
+            let mut cpu = Cpu::new(&config, weights.clone(), kept_as(kv_type)).unwrap();
             let prefix = cpu.prefill(&[&history]).unwrap()[0].0;
             let sequence = cpu.fork(prefix);
             cpu.decode(&[(sequence, 1)], &mut Vec::new()).unwrap();
@@ -260,7 +275,7 @@ fn keys_and_values_of_sixteen_bits() {
         &Device::Cpu,
         DType::F32,
         choice,
-        KvType::F16,
+        kept_as(KvType::F16),
     );
     assert_eq!(plain.err().unwrap().kind(), ErrorKind::Settings);
 }
@@ -300,12 +315,12 @@ fn sixteen_bit_weights_are_exact() {
             &Device::Cpu,
             dtype,
             choice,
-            KvType::F32,
+            KernelSettings::default(),
         )
         .unwrap();
         let half = together(&mut *half, &prompts, &scripts);
         cast_all(&mut weights, DType::F32);
-        let mut single = Cpu::new(&config, weights.clone(), KvType::F32).unwrap();
+        let mut single = Cpu::new(&config, weights.clone(), kept_as(KvType::F32)).unwrap();
         assert!(half == together(&mut single, &prompts, &scripts));
     }
 }
@@ -382,8 +397,8 @@ fn quantised_weights_are_exact() {
         };
         let (blocks, dense) = quantised(&config, 19);
         let (prompts, scripts) = scripts(&config, 9);
-        let mut cpu = Cpu::new(&config, blocks.clone(), KvType::F32).unwrap();
-        let mut wide = Cpu::new(&config, dense.clone(), KvType::F32).unwrap();
+        let mut cpu = Cpu::new(&config, blocks.clone(), kept_as(KvType::F32)).unwrap();
+        let mut wide = Cpu::new(&config, dense.clone(), kept_as(KvType::F32)).unwrap();
         let together_blocks = together(&mut cpu, &prompts, &scripts);
         assert!(together_blocks == together(&mut wide, &prompts, &scripts));
         for (script, together) in scripts.iter().zip(&together_blocks) {
@@ -397,8 +412,15 @@ fn quantised_weights_are_exact() {
         assert!(3 * cpu.weight_bytes() < wide.weight_bytes());
         // It is what is chosen, with an output that is checked.
         let auto = BackendChoice::Auto;
-        let mut auto =
-            backend_for(&config, blocks, &Device::Cpu, DType::F32, auto, KvType::F32).unwrap();
+        let mut auto = backend_for(
+            &config,
+            blocks,
+            &Device::Cpu,
+            DType::F32,
+            auto,
+            KernelSettings::default(),
+        )
+        .unwrap();
         assert!(together_blocks == together(&mut *auto, &prompts, &scripts));
         assert_eq!(auto.weight_bytes(), cpu.weight_bytes());
     }
@@ -416,7 +438,7 @@ fn bad_input_is_an_error() {
             &device,
             DType::F32,
             BackendChoice::Auto,
-            KvType::F32,
+            KernelSettings::default(),
         )
         .unwrap()
     };

@@ -3,7 +3,7 @@
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device};
 
-use super::super::backend::{Backend, BackendChoice, KvType, SequenceId, backend_for};
+use super::super::backend::{Backend, BackendChoice, KernelSettings, SequenceId, backend_for};
 use super::super::reference::{
     assert_close, naive_logits, random_tokens, random_weights, tiny, variants,
 };
@@ -17,7 +17,7 @@ fn plain(config: &DecoderConfig, weights: &Weights, dtype: DType) -> Box<dyn Bac
         &Device::Cpu,
         dtype,
         BackendChoice::Plain,
-        KvType::F32,
+        KernelSettings::default(),
     )
     .unwrap()
 }
@@ -235,7 +235,7 @@ fn bad_input_is_an_error() {
         &Device::Cpu,
         DType::F32,
         BackendChoice::Plain,
-        KvType::F32,
+        KernelSettings::default(),
     );
     assert!(
         error
