@@ -13,7 +13,7 @@
 mod load;
 
 use dart_math::Result;
-use dart_math::engine::{Instructions, KvType};
+use dart_math::engine::{ActivationType, Instructions, KvType};
 use dart_math::model::Model;
 
 use load::{Lengths, Load, measure};
@@ -30,6 +30,7 @@ fn main() -> Result<()> {
         slots: 32,
         kv_bytes: None,
         kv_type: KvType::F32,
+        activation_type: ActivationType::F32,
         instructions: Instructions::Widest,
         seed: 0,
     };

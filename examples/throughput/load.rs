@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use dart_math::engine::{
-    Engine, EngineBuilder, Instructions, KvType, Sampling, Statistics, StepTimes, fma_peak,
+    ActivationType, Engine, EngineBuilder, Instructions, KvType, Sampling, Statistics, StepTimes,
+    fma_peak,
 };
 use dart_math::model::{DecoderConfig, Model, Prompt, Template};
 use dart_math::{Completion, Generator, Philox, Result, trial_seed};
@@ -34,6 +35,7 @@ pub(crate) struct Load {
     /// The most bytes of keys and values.
     pub(crate) kv_bytes: Option<usize>,
     pub(crate) kv_type: KvType,
+    pub(crate) activation_type: ActivationType,
     pub(crate) instructions: Instructions,
     pub(crate) seed: u64,
 }
@@ -54,6 +56,7 @@ impl Load {
             .loop_detection(false)
             .slots(self.slots)
             .kv_type(self.kv_type)
+            .activation_type(self.activation_type)
             .instructions(self.instructions)
             .record_steps(true);
         Ok(match self.kv_bytes {

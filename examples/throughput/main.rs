@@ -26,7 +26,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, ValueEnum};
 use dart_math::Result;
-use dart_math::engine::{Instructions, KvType};
+use dart_math::engine::{ActivationType, Instructions, KvType};
 use dart_math::model::{DeviceChoice, DtypeChoice, Model, ModelSource};
 
 use load::{Lengths, Load, measure};
@@ -80,6 +80,9 @@ struct Arguments {
     /// Type in which keys and values are kept
     #[arg(long, default_value = "f32")]
     kv_type: KvTypeChoice,
+    /// Type of the numbers that quantised weights are multiplied with
+    #[arg(long, default_value = "f32")]
+    activation_type: ActivationTypeChoice,
     /// What the CPU kernels compute with: widest, portable, avx2, avx512 or neon
     #[arg(long, default_value = "widest", value_name = "SET")]
     instructions: Instructions,
@@ -103,6 +106,12 @@ struct Which {
 enum KvTypeChoice {
     F32,
     F16,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ActivationTypeChoice {
+    F32,
+    Int8,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -133,6 +142,10 @@ fn run(arguments: &Arguments) -> std::result::Result<ExitCode, Failure> {
         kv_type: match arguments.kv_type {
             KvTypeChoice::F32 => KvType::F32,
             KvTypeChoice::F16 => KvType::F16,
+        },
+        activation_type: match arguments.activation_type {
+            ActivationTypeChoice::F32 => ActivationType::F32,
+            ActivationTypeChoice::Int8 => ActivationType::Int8,
         },
         instructions: arguments.instructions,
         seed: arguments.seed,

@@ -6,7 +6,9 @@ use std::sync::Mutex;
 
 use rayon::ThreadPoolBuilder;
 
-use super::backend::{BackendChoice, Instructions, KernelSettings, KvType, backend_for};
+use super::backend::{
+    ActivationType, BackendChoice, Instructions, KernelSettings, KvType, backend_for,
+};
 use super::scheduler::Room;
 use super::stop::StopStrings;
 use super::trial::Rules;
@@ -99,6 +101,13 @@ impl EngineBuilder {
     /// CPU kernels, and is one of the settings that tokens depend on.
     pub fn kv_type(mut self, kv_type: KvType) -> Self {
         self.kernels.kv_type = kv_type;
+        self
+    }
+
+    /// The type of the numbers that the crate's own CPU kernels multiply quantised weights with. By
+    /// default f32. Another type needs these kernels, and is one of the settings that tokens depend on.
+    pub fn activation_type(mut self, activation_type: ActivationType) -> Self {
+        self.kernels.activation_type = activation_type;
         self
     }
 

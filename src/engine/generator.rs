@@ -234,6 +234,8 @@ impl Generator for Engine {
         settings.insert("ignore_eos".into(), self.ignore_eos.into());
         settings.insert("loop_detection".into(), self.rules.loop_detection.into());
         settings.insert("kv_type".into(), self.kernels.kv_type.name().into());
+        let activation_type = self.kernels.activation_type.name();
+        settings.insert("activation_type".into(), activation_type.into());
         // All instructions that round a multiply-add once give the same tokens.
         let fused = Level::of(self.kernels.instructions).is_some_and(Level::fuses);
         settings.insert("fused_multiply_add".into(), fused.into());

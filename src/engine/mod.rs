@@ -22,7 +22,7 @@ mod steps;
 mod stop;
 mod trial;
 
-pub use backend::{BackendChoice, Instructions, KvType};
+pub use backend::{ActivationType, BackendChoice, Instructions, KvType};
 pub use builder::EngineBuilder;
 pub use cpu::fma_peak;
 pub use generator::Engine;

@@ -7,281 +7,67 @@
 //! that the only rounding is that of the sum: widened weights are the same to the bit on every
 //! processor, fused or not, and the same as those of anybody else who goes by the format's formula.
 //!
-//! A panel of sixteen outputs is a row of blocks. A block holds the sixteen outputs' shared numbers
-//! (f16), then tiles of 32 inputs: the outputs' finer scales, if there are any, and the numbers in
-//! planes, one byte for each output in turn: the low four bits of two inputs, then one further bit
-//! of eight inputs or two of four. The types of K-blocks spend 8 bits on scales that the file packs
-//! into 6; nothing else takes more room than in the file.
+//! A panel of sixteen outputs is a row of spans: of one block, or of two where one does not fill whole
+//! cache lines. A span holds the sixteen outputs' shared numbers (f16), their finer scales, if there
+//! are any, and the numbers in tiles of 32 inputs. A tile's numbers are cache lines of sixteen words
+//! of 32 bits, one for each output. Inputs go by fours, the bytes of a word: a line has the low four
+//! bits of eight inputs, the first four inputs in the low halves of the bytes (or it has all eight
+//! bits of four inputs); then a line has one further bit of all 32 inputs, four inputs by four from
+//! the lowest bit of the bytes on, or two lines have two bits of 16 inputs each in the same way. The
+//! types of K-blocks spend 8 bits on scales that the file packs into 6; nothing else takes more room
+//! than in the file, but for half a line in a block of six bits and half of the last span where the
+//! blocks of a row are an odd number.
+
+use std::cell::RefCell;
 
 use candle_core::quantized::GgmlDType;
 use rayon::prelude::*;
 
 use super::aligned::Aligned;
+use super::formats::{BlockType, Format, MOST_INPUTS, TILE, Unpacked, half, with_format};
 #[cfg(target_arch = "aarch64")]
 use super::lanes::Neon;
 #[cfg(target_arch = "x86_64")]
 use super::lanes::{Avx2, Avx512};
 use super::lanes::{Lanes, Portable, WIDTH};
+use super::product::Output;
+#[cfg(target_arch = "aarch64")]
+use super::rounded::Sdot;
+#[cfg(target_arch = "x86_64")]
+use super::rounded::Vnni;
+use super::rounded::{
+    CHUNK, DotOfFours, FOURS, Fours, Product, RoundedRows, SCALES_STRIDE, WORDS_STRIDE, with_fours,
+};
 use super::simd::{Kind, Level};
-
-/// Inputs of a tile.
-pub(super) const TILE: usize = 32;
 
 /// The most panels that [`Blocks::dot`] takes at once.
 pub(super) const MOST_PANELS: usize = 3;
 
-/// The most inputs of a block.
-const MOST_INPUTS: usize = 256;
+/// Bytes of a cache line, which is sixteen words.
+pub(super) const LINE: usize = 4 * WIDTH;
 
-/// A block of one output, taken apart.
-struct Unpacked {
-    /// f16 bits that the whole block shares.
-    halves: [u16; 2],
-    /// For each tile, what its halves' factors and offsets are made of.
-    scales: [[u8; 2]; MOST_INPUTS / TILE],
-    numbers: [u8; MOST_INPUTS],
-}
-
-/// A type of block.
-trait Format {
-    /// Bytes of a block of one output in the file.
-    const STORED: usize;
-    /// Tiles of a block.
-    const TILES: usize;
-    /// f16 numbers that a block shares.
-    const HALVES: usize;
-    /// Bytes of scales of a tile.
-    const SCALES: usize;
-    /// Bits of a number.
-    const BITS: usize;
-
-    /// Takes a block of one output apart.
-    fn unpack(stored: &[u8], block: &mut Unpacked);
-
-    /// Factor and offset of the sixteen outputs for one half of a tile.
-    ///
-    /// # Safety
-    ///
-    /// The instructions of `V`, and pointers to the block's shared numbers and the tile's scales.
-    unsafe fn scales<V: Lanes>(halves: *const u8, scales: *const u8, half: usize) -> (V, V);
-}
-
-/// Bytes of a tile's first plane: four bits of two inputs in a byte, or eight of one.
-const fn low_bytes<F: Format>() -> usize {
-    TILE * WIDTH * if F::BITS == 8 { 8 } else { 4 } / 8
-}
-
+/// Bytes of a tile's numbers.
 const fn tile_bytes<F: Format>() -> usize {
-    F::SCALES * WIDTH + TILE * WIDTH * F::BITS / 8
+    TILE * WIDTH * F::BITS / 8
 }
 
-const fn block_bytes<F: Format>() -> usize {
-    2 * F::HALVES * WIDTH + F::TILES * tile_bytes::<F>()
-}
-
-fn half(stored: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([stored[at], stored[at + 1]])
-}
-
-/// Numbers of four bits as the types of 32 inputs store them: the first sixteen inputs in the low
-/// halves of the bytes, the others in the high ones; their fifth bits in order, if there are any.
-fn unpack_32(stored: &[u8], fifth: [u8; 4], numbers: &mut [u8]) {
-    let fifth = u32::from_le_bytes(fifth);
-    for (index, &byte) in stored.iter().enumerate() {
-        for (input, four) in [(index, byte & 15), (index + 16, byte >> 4)] {
-            numbers[input] = four | ((fifth >> input & 1) as u8) << 4;
-        }
+/// Tiles that lie together: as many as share a number, or two where they fill half a line with theirs.
+const fn span<F: Format>() -> usize {
+    if F::TILES == 1 && F::HALVES == 1 {
+        2
+    } else {
+        F::TILES
     }
 }
 
-/// Scales of six bits as the K-types with offsets pack them into twelve bytes: of each of the eight
-/// tiles the factor's and the offset's.
-fn unpack_scales(stored: &[u8], scales: &mut [[u8; 2]]) {
-    for (tile, scales) in scales.iter_mut().enumerate() {
-        *scales = match tile {
-            0..4 => [stored[tile] & 63, stored[tile + 4] & 63],
-            _ => [
-                stored[tile + 4] & 15 | stored[tile - 4] >> 6 << 4,
-                stored[tile + 4] >> 4 | stored[tile] >> 6 << 4,
-            ],
-        };
-    }
+/// Bytes of what the tiles of a span share and of their scales, in whole lines.
+const fn shared_bytes<F: Format>() -> usize {
+    let halves = 2 * F::HALVES * span::<F>() / F::TILES;
+    ((halves + span::<F>() * F::SCALES) * WIDTH).next_multiple_of(LINE)
 }
 
-/// Factor and offset of the types whose numbers lie around a middle: there the offset is so many
-/// factors below zero.
-#[inline(always)]
-unsafe fn around<V: Lanes>(factor: V, middle: f32) -> (V, V) {
-    // SAFETY: the caller has the instructions of `V`.
-    unsafe { (factor, factor.times(V::splat(-middle))) }
-}
-
-/// Factor and offset of the K-types with offsets.
-#[inline(always)]
-unsafe fn scaled<V: Lanes>(halves: *const u8, scales: *const u8) -> (V, V) {
-    // SAFETY: the caller has the instructions of `V`, and the pointers are good for two numbers of
-    // each output.
-    unsafe {
-        let factor = V::float(V::bytes(scales));
-        let offset = V::float(V::bytes(scales.add(WIDTH)));
-        let least = V::halves(halves.add(2 * WIDTH)).times(V::splat(-1.0));
-        (V::halves(halves).times(factor), least.times(offset))
-    }
-}
-
-/// Defines the types of blocks that hold 32 inputs.
-macro_rules! blocks_of_32 {
-    ($($name:ident: $bits:literal bits, $halves:literal halves, $stored:literal bytes;
-        |$from:ident, $block:ident| $unpack:expr;
-        |$lanes:ident| $scales:expr;)*) => {$(
-        struct $name;
-
-        impl Format for $name {
-            const STORED: usize = $stored;
-            const TILES: usize = 1;
-            const HALVES: usize = $halves;
-            const SCALES: usize = 0;
-            const BITS: usize = $bits;
-
-            fn unpack($from: &[u8], $block: &mut Unpacked) {
-                for (index, to) in $block.halves[..$halves].iter_mut().enumerate() {
-                    *to = half($from, 2 * index);
-                }
-                $unpack
-            }
-
-            #[inline(always)]
-            unsafe fn scales<V: Lanes>($lanes: *const u8, _: *const u8, _: usize) -> (V, V) {
-                // SAFETY: the caller's promise.
-                unsafe { $scales }
-            }
-        }
-    )*};
-}
-
-blocks_of_32! {
-    Q40: 4 bits, 1 halves, 18 bytes;
-        |from, block| unpack_32(&from[2..], [0; 4], &mut block.numbers);
-        |halves| around(V::halves(halves), 8.0);
-    Q41: 4 bits, 2 halves, 20 bytes;
-        |from, block| unpack_32(&from[4..], [0; 4], &mut block.numbers);
-        |halves| (V::halves(halves), V::halves(halves.add(2 * WIDTH)));
-    Q50: 5 bits, 1 halves, 22 bytes;
-        |from, block| {
-            let fifth = [from[2], from[3], from[4], from[5]];
-            unpack_32(&from[6..], fifth, &mut block.numbers);
-        };
-        |halves| around(V::halves(halves), 16.0);
-    Q51: 5 bits, 2 halves, 24 bytes;
-        |from, block| {
-            let fifth = [from[4], from[5], from[6], from[7]];
-            unpack_32(&from[8..], fifth, &mut block.numbers);
-        };
-        |halves| (V::halves(halves), V::halves(halves.add(2 * WIDTH)));
-    Q80: 8 bits, 1 halves, 34 bytes;
-        |from, block| for (to, &signed) in block.numbers.iter_mut().zip(&from[2..]) {
-            // From -128 … 127 to 0 … 255.
-            *to = signed ^ 0x80;
-        };
-        |halves| around(V::halves(halves), 128.0);
-}
-
-struct Q4K;
-
-impl Format for Q4K {
-    const STORED: usize = 144;
-    const TILES: usize = 8;
-    const HALVES: usize = 2;
-    const SCALES: usize = 2;
-    const BITS: usize = 4;
-
-    fn unpack(stored: &[u8], block: &mut Unpacked) {
-        block.halves = [half(stored, 0), half(stored, 2)];
-        unpack_scales(&stored[4..16], &mut block.scales);
-        // Two tiles side by side in the halves of 32 bytes.
-        let pairs = block.numbers.chunks_exact_mut(2 * TILE);
-        for (numbers, stored) in pairs.zip(stored[16..].chunks_exact(TILE)) {
-            let (first, second) = numbers.split_at_mut(TILE);
-            for ((first, second), &byte) in first.iter_mut().zip(second).zip(stored) {
-                (*first, *second) = (byte & 15, byte >> 4);
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn scales<V: Lanes>(halves: *const u8, scales: *const u8, _: usize) -> (V, V) {
-        // SAFETY: the caller's promise.
-        unsafe { scaled(halves, scales) }
-    }
-}
-
-struct Q5K;
-
-impl Format for Q5K {
-    const STORED: usize = 176;
-    const TILES: usize = 8;
-    const HALVES: usize = 2;
-    const SCALES: usize = 2;
-    const BITS: usize = 5;
-
-    fn unpack(stored: &[u8], block: &mut Unpacked) {
-        block.halves = [half(stored, 0), half(stored, 2)];
-        unpack_scales(&stored[4..16], &mut block.scales);
-        let (fifth, four) = stored[16..].split_at(TILE);
-        for (tile, numbers) in block.numbers.chunks_exact_mut(TILE).enumerate() {
-            // Fours as in the type of four bits; the fifth bits of tile `t` are bits `t`.
-            let four = &four[tile / 2 * TILE..][..TILE];
-            for ((to, &four), &fifth) in numbers.iter_mut().zip(four).zip(fifth) {
-                *to = four >> (4 * (tile % 2)) & 15 | (fifth >> tile & 1) << 4;
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn scales<V: Lanes>(halves: *const u8, scales: *const u8, _: usize) -> (V, V) {
-        // SAFETY: the caller's promise.
-        unsafe { scaled(halves, scales) }
-    }
-}
-
-struct Q6K;
-
-impl Format for Q6K {
-    const STORED: usize = 210;
-    const TILES: usize = 8;
-    const HALVES: usize = 1;
-    const SCALES: usize = 2;
-    const BITS: usize = 6;
-
-    fn unpack(stored: &[u8], block: &mut Unpacked) {
-        let (four, rest) = stored.split_at(128);
-        let (two, rest) = rest.split_at(64);
-        block.halves[0] = half(rest, 16);
-        for (to, &signed) in block.scales.as_flattened_mut().iter_mut().zip(&rest[..16]) {
-            // From -128 … 127 to 0 … 255.
-            *to = signed ^ 0x80;
-        }
-        for (tile, numbers) in block.numbers.chunks_exact_mut(TILE).enumerate() {
-            // Each half of the block has 64 bytes of fours, two tiles and then the other two in
-            // the halves of the bytes, and 32 bytes with two bits of each of its four tiles.
-            let (part, tile) = (tile / 4, tile % 4);
-            let four = &four[64 * part + 32 * (tile % 2)..][..TILE];
-            let two = &two[32 * part..][..TILE];
-            for ((to, &four), &two) in numbers.iter_mut().zip(four).zip(two) {
-                *to = four >> (4 * (tile / 2)) & 15 | (two >> (2 * tile) & 3) << 4;
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn scales<V: Lanes>(halves: *const u8, scales: *const u8, half: usize) -> (V, V) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let scale = V::float(V::bytes(scales.add(half * WIDTH)));
-            let scale = scale.times_plus(V::splat(1.0), V::splat(-128.0));
-            around(V::halves(halves).times(scale), 32.0)
-        }
-    }
+const fn span_bytes<F: Format>() -> usize {
+    shared_bytes::<F>() + span::<F>() * tile_bytes::<F>()
 }
 
 /// What becomes of widened weights.
@@ -320,75 +106,98 @@ impl<V: Lanes> Sink<V> for Dot<V> {
     }
 }
 
-/// Inputs that are widened in one go: as many as share a byte of fifth bits.
+/// Inputs that are widened in one go.
 const GO: usize = 8;
 
 /// Widens inputs `go · 8 ..` of a tile.
 ///
 /// # Safety
 ///
-/// The instructions of `V`; `planes` points to the tile's planes.
+/// The instructions of `V`; `numbers` points to the tile's numbers.
 #[inline(always)]
 unsafe fn widen_go<F: Format, V: Lanes>(
-    planes: *const u8,
+    numbers: *const u8,
     go: usize,
     (factor, offset): (V, V),
     sink: &mut impl Sink<V>,
 ) {
-    let first = go * GO;
     // SAFETY: the caller's promise.
     unsafe {
-        if const { F::BITS == 8 } {
-            for input in first..first + GO {
-                let numbers = V::float(V::bytes(planes.add(input * WIDTH)));
-                sink.take(input, numbers.times_plus(factor, offset));
+        let line = |index: usize| V::words(numbers.add(index * LINE));
+        for four in 0..2 {
+            let fours = 2 * go + four;
+            let (words, low) = match F::BITS {
+                8 => (line(fours), 0),
+                _ => (line(go), 4 * four as i32),
+            };
+            for byte in 0..4 {
+                let at = 8 * byte as i32;
+                let mut number = match F::BITS {
+                    8 => V::field(words, -at, 255),
+                    _ => V::field(words, -at - low, 15),
+                };
+                if const { F::BITS == 5 } {
+                    let fifth = V::field(line(4), 4 - at - fours as i32, 16);
+                    number = V::or(number, fifth);
+                }
+                if const { F::BITS == 6 } {
+                    let place = 2 * (fours % 4) as i32;
+                    let two = V::field(line(4 + fours / 4), 4 - at - place, 48);
+                    number = V::or(number, two);
+                }
+                let weights = V::float(number).times_plus(factor, offset);
+                sink.take(go * GO + 4 * four + byte, weights);
             }
-            return;
-        }
-        let high = planes.add(low_bytes::<F>());
-        for pair in 0..GO / 2 {
-            let input = first + 2 * pair;
-            let low = V::bytes(planes.add(input / 2 * WIDTH));
-            let (mut even, mut odd) = (V::field(low, 0, 15), V::field(low, -4, 15));
-            if const { F::BITS == 5 } {
-                let fifth = V::bytes(high.add(go * WIDTH));
-                let shift = 4 - 2 * pair as i32;
-                even = V::or(even, V::field(fifth, shift, 16));
-                odd = V::or(odd, V::field(fifth, shift - 1, 16));
-            }
-            if const { F::BITS == 6 } {
-                let two = V::bytes(high.add(input / 4 * WIDTH));
-                let shift = 4 - 4 * (pair % 2) as i32;
-                even = V::or(even, V::field(two, shift, 48));
-                odd = V::or(odd, V::field(two, shift - 2, 48));
-            }
-            sink.take(input, V::float(even).times_plus(factor, offset));
-            sink.take(input + 1, V::float(odd).times_plus(factor, offset));
         }
     }
 }
 
-/// A tile of a panel: its block's shared numbers, its scales and its planes.
+/// Where a tile of a panel has what belongs to it.
+struct Tile {
+    /// Its block's shared numbers.
+    halves: *const u8,
+    scales: *const u8,
+    numbers: *const u8,
+}
+
+/// A tile of a panel.
 #[inline(always)]
-fn tile_at<F: Format>(panel: *const u8, tile: usize) -> (*const u8, *const u8, *const u8) {
-    let block = panel.wrapping_add(tile / F::TILES * block_bytes::<F>());
-    let scales = block.wrapping_add(2 * F::HALVES * WIDTH + tile % F::TILES * tile_bytes::<F>());
-    (block, scales, scales.wrapping_add(F::SCALES * WIDTH))
+fn tile_at<F: Format>(panel: *const u8, tile: usize) -> Tile {
+    let (span, tile) = (tile / span::<F>(), tile % span::<F>());
+    let start = panel.wrapping_add(span * span_bytes::<F>());
+    let [halves, scales, numbers] = offsets::<F>(tile).map(|offset| start.wrapping_add(offset));
+    Tile {
+        halves,
+        scales,
+        numbers,
+    }
+}
+
+/// Where in its span a tile has its block's shared numbers, its scales and its numbers.
+#[inline(always)]
+const fn offsets<F: Format>(tile: usize) -> [usize; 3] {
+    let block = 2 * F::HALVES * WIDTH;
+    [
+        tile / F::TILES * block,
+        span::<F>() / F::TILES * block + tile * F::SCALES * WIDTH,
+        shared_bytes::<F>() + tile * tile_bytes::<F>(),
+    ]
 }
 
 /// Has the processor fetch what lies some tiles ahead of one: panels are too short, and end within
 /// a page too often, for it to find out by itself. (Measured: a row alone is up to twice as fast.)
 #[inline(always)]
-fn fetch_ahead<F: Format>(scales: *const u8) {
+fn fetch_ahead<F: Format>(tile: &Tile) {
     #[cfg(target_arch = "x86_64")]
-    for line in 0..tile_bytes::<F>().div_ceil(64) + 1 {
+    for line in 0..span_bytes::<F>().div_ceil(LINE * span::<F>()) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         const AHEAD: usize = 2048;
+        let address = tile.numbers.wrapping_add(AHEAD + LINE * line);
         // SAFETY: any address may be fetched, and one beyond the data only to no avail.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(scales.wrapping_add(AHEAD + 64 * line).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = scales;
+    let _ = tile;
 }
 
 /// Widens some tiles of a panel.
@@ -404,17 +213,17 @@ unsafe fn widen_tiles<F: Format, V: Lanes>(
     out: *mut f32,
 ) {
     for (index, tile) in tiles.enumerate() {
-        let (halves, scales, planes) = tile_at::<F>(panel, tile);
-        fetch_ahead::<F>(scales);
+        let tile = tile_at::<F>(panel, tile);
+        fetch_ahead::<F>(&tile);
         // SAFETY: the caller's promise.
         unsafe {
             let mut store = Store(out.add(index * TILE * WIDTH));
-            let halves_scales = [
-                F::scales::<V>(halves, scales, 0),
-                F::scales::<V>(halves, scales, 1),
+            let scales = [
+                F::scales::<V>(tile.halves, tile.scales, 0),
+                F::scales::<V>(tile.halves, tile.scales, 1),
             ];
             for go in 0..TILE / GO {
-                widen_go::<F, V>(planes, go, halves_scales[go / 2], &mut store);
+                widen_go::<F, V>(tile.numbers, go, scales[go / 2], &mut store);
             }
         }
     }
@@ -441,18 +250,20 @@ unsafe fn dot_tiles<F: Format, V: Lanes, const P: usize>(
             let inputs = x.add(tile * TILE);
             let mut scales: [[(V, V); 2]; P] = std::mem::zeroed();
             for (panel, scales) in scales.iter_mut().enumerate() {
-                let panel = panels.add(panel * panel_bytes);
-                let (halves, finer, _) = tile_at::<F>(panel, tile);
-                fetch_ahead::<F>(finer);
-                *scales = [F::scales(halves, finer, 0), F::scales(halves, finer, 1)];
+                let at = tile_at::<F>(panels.add(panel * panel_bytes), tile);
+                fetch_ahead::<F>(&at);
+                *scales = [
+                    F::scales(at.halves, at.scales, 0),
+                    F::scales(at.halves, at.scales, 1),
+                ];
             }
             // The panels in turn, so that no chain of sums waits for itself.
             for go in 0..TILE / GO {
                 for panel in 0..P {
-                    let (_, _, planes) = tile_at::<F>(panels.add(panel * panel_bytes), tile);
+                    let at = tile_at::<F>(panels.add(panel * panel_bytes), tile);
                     let sum = sums[panel];
                     let mut dot = Dot { inputs, sum };
-                    widen_go::<F, V>(planes, go, scales[panel][go / 2], &mut dot);
+                    widen_go::<F, V>(at.numbers, go, scales[panel][go / 2], &mut dot);
                     sums[panel] = dot.sum;
                 }
             }
@@ -461,6 +272,132 @@ unsafe fn dot_tiles<F: Format, V: Lanes, const P: usize>(
             sum.store(out.add(panel * WIDTH));
         }
     }
+}
+
+/// Four numbers of a tile, in the bytes of a word of each output.
+///
+/// # Safety
+///
+/// The instructions of `V`; `numbers` points to the tile's numbers.
+#[inline(always)]
+unsafe fn word<F: Format, V: Lanes>(numbers: *const u8, four: usize) -> V::Whole {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let line = |index: usize| V::words(numbers.add(index * LINE));
+        if const { F::BITS == 8 } {
+            return line(four);
+        }
+        let low = V::field(line(four / 2), -4 * (four % 2) as i32, 0x0F0F_0F0F);
+        match F::BITS {
+            5 => V::or(low, V::field(line(4), 4 - four as i32, 0x1010_1010)),
+            6 => {
+                let left = 4 - 2 * (four % 4) as i32;
+                V::or(low, V::field(line(4 + four / 4), left, 0x3030_3030))
+            }
+            _ => low,
+        }
+    }
+}
+
+/// Unpacks some tiles of a panel.
+///
+/// # Safety
+///
+/// The instructions of `V`; `panel` points to a panel with these tiles, the others to room for what
+/// is unpacked of them.
+#[inline(always)]
+unsafe fn unpack_tiles<F: Format, V: Lanes>(
+    panel: *const u8,
+    tiles: std::ops::Range<usize>,
+    words: *mut u8,
+    scales: *mut f32,
+) {
+    for (index, tile) in tiles.enumerate() {
+        let tile = tile_at::<F>(panel, tile);
+        fetch_ahead::<F>(&tile);
+        // SAFETY: the caller's promise.
+        unsafe {
+            for four in 0..FOURS {
+                let to = words.add((index * FOURS + four) * LINE);
+                V::store_words(word::<F, V>(tile.numbers, four), to);
+            }
+            for part in 0..F::PARTS {
+                let (factor, offset) = F::scales::<V>(tile.halves, tile.scales, part);
+                let to = scales.add((index * F::PARTS + part) * 2 * WIDTH);
+                factor.store(to);
+                offset.store(to.add(WIDTH));
+            }
+        }
+    }
+}
+
+/// A product of rounded rows with some panels.
+struct Work<'a> {
+    panels: *const u8,
+    panel_bytes: usize,
+    count: usize,
+    tiles: usize,
+    rows: &'a RoundedRows,
+    /// Room for sixteen numbers of each panel for all rows, so far apart.
+    y: *mut f32,
+    y_stride: usize,
+    fours: &'a mut Fours,
+}
+
+/// The product, for which some tiles of all panels are unpacked at a time.
+///
+/// # Safety
+///
+/// The instructions of `V` and `D`, and pointers that are good for what the sizes say.
+#[inline(always)]
+unsafe fn multiply_tiles<F: Format, V: Lanes, D: DotOfFours<V>>(work: Work<'_>) {
+    for first in (0..work.tiles).step_by(CHUNK) {
+        let part = first..work.tiles.min(first + CHUNK);
+        for panel in 0..work.count {
+            let words = work.fours.words[panel * WORDS_STRIDE..].as_mut_ptr();
+            let scales = work.fours.scales[panel * SCALES_STRIDE..].as_mut_ptr();
+            // SAFETY: the caller's promise; there is room for a chunk of each panel.
+            unsafe {
+                let panel = work.panels.add(panel * work.panel_bytes);
+                unpack_tiles::<F, V>(panel, part.clone(), words, scales);
+            }
+        }
+        let product = Product {
+            rows: work.rows,
+            fours: work.fours,
+            panels: work.count,
+            first,
+            tiles: part.len(),
+            y: work.y,
+            y_stride: work.y_stride,
+        };
+        // SAFETY: the caller's promise.
+        unsafe {
+            match (F::BITS, F::PARTS) {
+                (8, _) => product.compute::<V, D, true, 1>(),
+                (_, 1) => product.compute::<V, D, false, 1>(),
+                _ => product.compute::<V, D, false, 2>(),
+            }
+        }
+    }
+}
+
+/// Compiles it for each way to multiply.
+macro_rules! for_products {
+    ($($arch:literal, $name:ident, $lanes:ident, $dot:ident, $features:literal;)*) => {$(
+        #[cfg(target_arch = $arch)]
+        #[target_feature(enable = $features)]
+        unsafe fn $name<F: Format>(work: Work<'_>) {
+            // SAFETY: the caller's promise.
+            unsafe { multiply_tiles::<F, $lanes, $dot>(work) }
+        }
+    )*};
+}
+
+for_products! {
+    "x86_64", multiply_avx2, Avx2, Avx2, "avx2,fma,f16c";
+    "x86_64", multiply_vnni, Avx512, Vnni, "avx2,fma,f16c,avx512f,avx512vnni";
+    "aarch64", multiply_sdot, Neon, Sdot, "neon,dotprod";
 }
 
 /// Compiles the two for each level.
@@ -497,75 +434,6 @@ for_levels! {
     Avx512, widen_avx512, dot_avx512, "avx2,fma,f16c,avx512f";
 }
 
-/// The types of blocks that there are kernels for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum BlockType {
-    Q40,
-    Q41,
-    Q50,
-    Q51,
-    Q80,
-    Q4K,
-    Q5K,
-    Q6K,
-}
-
-/// Calls a function that is generic over the format.
-macro_rules! with_format {
-    ($type:expr, $format:ident => $call:expr) => {
-        match $type {
-            BlockType::Q40 => {
-                type $format = Q40;
-                $call
-            }
-            BlockType::Q41 => {
-                type $format = Q41;
-                $call
-            }
-            BlockType::Q50 => {
-                type $format = Q50;
-                $call
-            }
-            BlockType::Q51 => {
-                type $format = Q51;
-                $call
-            }
-            BlockType::Q80 => {
-                type $format = Q80;
-                $call
-            }
-            BlockType::Q4K => {
-                type $format = Q4K;
-                $call
-            }
-            BlockType::Q5K => {
-                type $format = Q5K;
-                $call
-            }
-            BlockType::Q6K => {
-                type $format = Q6K;
-                $call
-            }
-        }
-    };
-}
-
-impl BlockType {
-    fn of(dtype: GgmlDType) -> Option<Self> {
-        Some(match dtype {
-            GgmlDType::Q4_0 => BlockType::Q40,
-            GgmlDType::Q4_1 => BlockType::Q41,
-            GgmlDType::Q5_0 => BlockType::Q50,
-            GgmlDType::Q5_1 => BlockType::Q51,
-            GgmlDType::Q8_0 => BlockType::Q80,
-            GgmlDType::Q4K => BlockType::Q4K,
-            GgmlDType::Q5K => BlockType::Q5K,
-            GgmlDType::Q6K => BlockType::Q6K,
-            _ => return None,
-        })
-    }
-}
-
 /// A matrix `[out, in]` of blocks in panels of sixteen outputs, the last filled up with zeros.
 pub(super) struct Blocks {
     block_type: BlockType,
@@ -590,7 +458,7 @@ impl Blocks {
             if !inputs.is_multiple_of(F::TILES * TILE) || stored.len() != outputs * row {
                 return None;
             }
-            let panel_bytes = blocks * block_bytes::<F>();
+            let panel_bytes = (inputs / TILE).div_ceil(span::<F>()) * span_bytes::<F>();
             let mut data = Aligned::zeroed(outputs.div_ceil(WIDTH) * panel_bytes);
             if panel_bytes > 0 {
                 data.par_chunks_mut(panel_bytes)
@@ -663,6 +531,70 @@ impl Blocks {
         });
     }
 
+    /// The product of rounded rows with up to three panels from `panel` on.
+    pub(super) fn multiply_rounded(
+        &self,
+        level: Level,
+        (panel, count): (usize, usize),
+        rows: &RoundedRows,
+        y: &mut Output<'_>,
+    ) {
+        thread_local! {
+            /// For the products with a panel that is not all there.
+            static SUMS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+        }
+        assert!((1..=MOST_PANELS).contains(&count) && rows.inputs() == self.inputs);
+        let bytes = self.panel_bytes;
+        let panels = self.data[panel * bytes..][..count * bytes].as_ptr();
+        let multiply = |y, y_stride| {
+            with_fours(|fours| {
+                let work = Work {
+                    panels,
+                    panel_bytes: bytes,
+                    count,
+                    tiles: self.inputs / TILE,
+                    rows,
+                    y,
+                    y_stride,
+                    fours,
+                };
+                // SAFETY: there are as many panels and tiles as asserted, and `y` has room for all
+                // rows; a level exists only where its instructions were detected.
+                with_format!(self.block_type, F => unsafe {
+                    match level.kind() {
+                        Kind::Portable => multiply_tiles::<F, Portable, Portable>(work),
+                        #[cfg(target_arch = "x86_64")]
+                        Kind::Avx512 if is_x86_feature_detected!("avx512vnni") => {
+                            multiply_vnni::<F>(work);
+                        }
+                        #[cfg(target_arch = "x86_64")]
+                        Kind::Avx2 | Kind::Avx512 => multiply_avx2::<F>(work),
+                        #[cfg(target_arch = "aarch64")]
+                        Kind::Neon if std::arch::is_aarch64_feature_detected!("dotprod") => {
+                            multiply_sdot::<F>(work);
+                        }
+                        #[cfg(target_arch = "aarch64")]
+                        Kind::Neon => multiply_tiles::<F, Neon, Neon>(work),
+                    }
+                });
+            });
+        };
+        let (start, stride, columns) = y.shape(rows.rows());
+        let width = count * WIDTH;
+        if columns == width {
+            multiply(start, stride);
+            return;
+        }
+        assert!(columns < width);
+        SUMS.with_borrow_mut(|sums| {
+            sums.resize(rows.rows() * width, 0.0);
+            multiply(sums.as_mut_ptr(), width);
+            for (row, sums) in sums.chunks_exact(width).enumerate() {
+                y.row(row).copy_from_slice(&sums[..columns]);
+            }
+        });
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.data.bytes()
     }
@@ -671,11 +603,11 @@ impl Blocks {
     /// made of, which leave room for the products.
     pub(super) fn is_finite(&self) -> bool {
         const INFINITE: u16 = 0x7C00;
-        let (block, shared) = with_format!(self.block_type, F => {
-            (block_bytes::<F>(), 2 * F::HALVES * WIDTH)
+        let (span, halves) = with_format!(self.block_type, F => {
+            (span_bytes::<F>(), offsets::<F>(0)[1])
         });
-        self.data.chunks_exact(block).all(|block| {
-            let mut halves = block[..shared].chunks_exact(2);
+        self.data.chunks_exact(span).all(|span| {
+            let mut halves = span[..halves].chunks_exact(2);
             halves.all(|bytes| half(bytes, 0) & INFINITE != INFINITE)
         })
     }
@@ -689,33 +621,35 @@ fn pack_panel<F: Format>(rows: &[u8], row: usize, panel: &mut [u8]) {
         numbers: [0; MOST_INPUTS],
     };
     for (output, row) in rows.chunks_exact(row).enumerate() {
-        let blocks = panel.chunks_exact_mut(block_bytes::<F>());
-        for (stored, to) in row.chunks_exact(F::STORED).zip(blocks) {
+        for (index, stored) in row.chunks_exact(F::STORED).enumerate() {
             F::unpack(stored, &mut block);
-            let (shared, tiles) = to.split_at_mut(2 * F::HALVES * WIDTH);
-            for (half, to) in block.halves.iter().zip(shared.chunks_exact_mut(2 * WIDTH)) {
-                to[2 * output..][..2].copy_from_slice(&half.to_le_bytes());
+            let tile = index * F::TILES;
+            let (at, tile) = (tile / span::<F>(), tile % span::<F>());
+            let span = &mut panel[at * span_bytes::<F>()..][..span_bytes::<F>()];
+            let [halves, scales, numbers] = offsets::<F>(tile);
+            for (half, to) in block.halves[..F::HALVES].iter().zip(0..) {
+                let to = halves + 2 * (to * WIDTH + output);
+                span[to..][..2].copy_from_slice(&half.to_le_bytes());
             }
-            let numbers = block.numbers.chunks_exact(TILE);
-            let tiles = tiles.chunks_exact_mut(tile_bytes::<F>());
-            for ((tile, scales), numbers) in tiles.zip(&block.scales).zip(numbers) {
-                let (finer, planes) = tile.split_at_mut(F::SCALES * WIDTH);
-                for (&scale, to) in scales.iter().zip(finer.chunks_exact_mut(WIDTH)) {
-                    to[output] = scale;
-                }
-                let (low, high) = planes.split_at_mut(low_bytes::<F>());
+            let finer = block.scales[..F::TILES].iter();
+            let finer = finer.flat_map(|scales| &scales[..F::SCALES]);
+            for (&scale, to) in finer.zip(span[scales..].chunks_exact_mut(WIDTH)) {
+                to[output] = scale;
+            }
+            let tiles = span[numbers..].chunks_exact_mut(tile_bytes::<F>());
+            for (tile, numbers) in tiles.zip(block.numbers[..F::TILES * TILE].chunks_exact(TILE)) {
                 for (input, &number) in numbers.iter().enumerate() {
+                    let (fours, byte) = (input / 4, 4 * output + input % 4);
+                    if F::BITS == 8 {
+                        tile[fours * LINE + byte] = number;
+                        continue;
+                    }
+                    tile[fours / 2 * LINE + byte] |= (number & 15) << (4 * (fours % 2));
+                    let high = number >> 4;
                     match F::BITS {
-                        8 => low[input * WIDTH + output] = number,
-                        bits => {
-                            low[input / 2 * WIDTH + output] |= (number & 15) << (4 * (input % 2));
-                            if bits > 4 {
-                                // Of eight inputs one bit each, or of four inputs two.
-                                let each = bits - 4;
-                                let (byte, place) = (input * each / 8, input * each % 8);
-                                high[byte * WIDTH + output] |= (number >> 4) << place;
-                            }
-                        }
+                        5 => tile[4 * LINE + byte] |= high << fours,
+                        6 => tile[(4 + fours / 4) * LINE + byte] |= high << (2 * (fours % 4)),
+                        _ => {}
                     }
                 }
             }

@@ -38,12 +38,15 @@ pub(super) unsafe trait Lanes: Copy {
     unsafe fn times_plus(self, factor: Self, offset: Self) -> Self;
     /// Sixteen f16 (little-endian), widened.
     unsafe fn halves(from: *const u8) -> Self;
+    /// Sixteen whole numbers of 32 bits (little-endian).
+    unsafe fn words(from: *const u8) -> Self::Whole;
+    unsafe fn store_words(from: Self::Whole, to: *mut u8);
     /// Sixteen bytes, one a lane.
     unsafe fn bytes(from: *const u8) -> Self::Whole;
     /// Some bits of whole numbers: shifted to the left, or right where that is negative, and masked.
     unsafe fn field(from: Self::Whole, left: i32, mask: i32) -> Self::Whole;
     unsafe fn or(a: Self::Whole, b: Self::Whole) -> Self::Whole;
-    /// Whole numbers below 2²⁴, as f32.
+    /// Whole numbers below 2²⁴ in size, of either sign, as f32.
     unsafe fn float(from: Self::Whole) -> Self;
 }
 
@@ -156,6 +159,21 @@ unsafe impl Lanes for Portable {
     }
 
     #[inline(always)]
+    unsafe fn words(from: *const u8) -> Self::Whole {
+        // SAFETY: the caller's promise.
+        unsafe { from.cast::<[i32; WIDTH]>().read_unaligned() }.map(i32::from_le)
+    }
+
+    #[inline(always)]
+    unsafe fn store_words(from: Self::Whole, to: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            to.cast::<[i32; WIDTH]>()
+                .write_unaligned(from.map(i32::to_le));
+        }
+    }
+
+    #[inline(always)]
     unsafe fn bytes(from: *const u8) -> Self::Whole {
         // SAFETY: the caller's promise.
         unsafe { from.cast::<[u8; WIDTH]>().read_unaligned() }.map(i32::from)
@@ -264,6 +282,26 @@ unsafe impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn words(from: *const u8) -> Self::Whole {
+        // SAFETY: the caller's promise.
+        unsafe {
+            (
+                _mm256_loadu_si256(from.cast()),
+                _mm256_loadu_si256(from.add(32).cast()),
+            )
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_words(from: Self::Whole, to: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            _mm256_storeu_si256(to.cast(), from.0);
+            _mm256_storeu_si256(to.add(32).cast(), from.1);
+        }
+    }
+
+    #[inline(always)]
     unsafe fn bytes(from: *const u8) -> Self::Whole {
         // SAFETY: the caller's promise.
         unsafe {
@@ -363,6 +401,18 @@ unsafe impl Lanes for Avx512 {
     unsafe fn halves(from: *const u8) -> Self {
         // SAFETY: the caller's promise.
         unsafe { Avx512(_mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))) }
+    }
+
+    #[inline(always)]
+    unsafe fn words(from: *const u8) -> Self::Whole {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_words(from: Self::Whole, to: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_storeu_si512(to.cast(), from) }
     }
 
     #[inline(always)]
@@ -479,6 +529,20 @@ unsafe impl Lanes for Neon {
     }
 
     #[inline(always)]
+    unsafe fn words(from: *const u8) -> Self::Whole {
+        // SAFETY: the caller's promise.
+        std::array::from_fn(|i| unsafe { vld1q_u32(from.add(16 * i).cast()) })
+    }
+
+    #[inline(always)]
+    unsafe fn store_words(from: Self::Whole, to: *mut u8) {
+        for (i, register) in from.into_iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { vst1q_u32(to.add(16 * i).cast(), register) }
+        }
+    }
+
+    #[inline(always)]
     unsafe fn bytes(from: *const u8) -> Self::Whole {
         // SAFETY: the caller's promise.
         unsafe {
@@ -514,7 +578,7 @@ unsafe impl Lanes for Neon {
     #[inline(always)]
     unsafe fn float(from: Self::Whole) -> Self {
         // SAFETY: as above.
-        Neon::each(|i| unsafe { vcvtq_f32_u32(from[i]) })
+        Neon::each(|i| unsafe { vcvtq_f32_s32(vreinterpretq_s32_u32(from[i])) })
     }
 }
 

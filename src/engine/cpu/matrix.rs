@@ -8,10 +8,12 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::aligned::{Aligned, Element};
-use super::blocks::{self, Blocks, TILE};
+use super::blocks::{self, Blocks};
+use super::formats::TILE;
 use super::lanes::{WIDTH, widen_f16};
 use super::parallel;
 use super::product::{Output, Panels, Rows, multiply};
+use super::rounded::RoundedRows;
 use super::rows::{add, widen_bf16};
 use super::simd::Level;
 use crate::engine::backend::device_error;
@@ -122,9 +124,22 @@ impl Packed {
         self.inputs = inputs;
     }
 
-    /// `y = x · Wᵀ` for rows `[rows, in]` into `[rows, out]`.
-    pub(super) fn multiply(&self, level: Level, x: &[f32], y: &mut [f32]) {
+    /// `y = x · Wᵀ` for rows `[rows, in]` into `[rows, out]`. Where there is room to round the rows
+    /// to 8 bits in, those that blocks are multiplied with are.
+    pub(super) fn multiply(
+        &self,
+        level: Level,
+        x: &[f32],
+        rounded: Option<&mut RoundedRows>,
+        y: &mut [f32],
+    ) {
         let rows = x.len() / self.inputs;
+        let of_blocks = |part: &Part| matches!(part.data, Data::Blocks(_));
+        let rounded = rounded.filter(|_| self.parts.iter().any(of_blocks));
+        let rounded = rounded.map(|rounded| {
+            rounded.round(level, x, self.inputs);
+            &*rounded
+        });
         let y = Output::new(y, rows, self.outputs, self.outputs);
         parallel::for_each(self.parts.iter().map(Part::groups).sum(), |mut group| {
             for part in &self.parts {
@@ -135,7 +150,7 @@ impl Packed {
                     let columns = part.first + columns.start..part.first + columns.end;
                     // SAFETY: every group has its own columns, and every group is taken once.
                     let mut y = unsafe { y.part(0..rows, columns) };
-                    self.multiply_panels(level, x, &part.data, first, count, &mut y);
+                    self.multiply_panels(level, (x, rounded), &part.data, (first, count), &mut y);
                     return;
                 }
                 group -= part.groups();
@@ -147,13 +162,15 @@ impl Packed {
     fn multiply_panels(
         &self,
         level: Level,
-        x: &[f32],
+        (x, rounded): (&[f32], Option<&RoundedRows>),
         data: &Data,
-        first: usize,
-        count: usize,
+        (first, count): (usize, usize),
         y: &mut Output<'_>,
     ) {
         let inputs = self.inputs;
+        if let (Data::Blocks(blocks), Some(rounded)) = (data, rounded) {
+            return blocks.multiply_rounded(level, (first, count), rounded, y);
+        }
         match data {
             Data::F32(data) => {
                 let x = Rows {
@@ -362,9 +379,16 @@ impl Projection {
         })
     }
 
-    /// `y = x · Wᵀ + b` for rows `[rows, in]` into `[rows, out]`.
-    pub(super) fn forward(&self, level: Level, x: &[f32], y: &mut [f32]) {
-        self.weight.multiply(level, x, y);
+    /// `y = x · Wᵀ + b` for rows `[rows, in]` into `[rows, out]`, with the rows rounded as by
+    /// [`Packed::multiply`].
+    pub(super) fn forward(
+        &self,
+        level: Level,
+        x: &[f32],
+        rounded: Option<&mut RoundedRows>,
+        y: &mut [f32],
+    ) {
+        self.weight.multiply(level, x, rounded, y);
         if let Some(bias) = &self.bias {
             for row in y.chunks_exact_mut(bias.len()) {
                 add(level, row, bias);
@@ -418,8 +442,8 @@ mod tests {
             for rows in [1, 9, 33] {
                 let x = values(rows * inputs, 1 << 20);
                 let (mut y, mut widened) = (vec![0.0; rows * outputs], vec![0.0; rows * outputs]);
-                packed.multiply(Level::detect(), &x, &mut y);
-                wide.multiply(Level::detect(), &x, &mut widened);
+                packed.multiply(Level::detect(), &x, None, &mut y);
+                wide.multiply(Level::detect(), &x, None, &mut widened);
                 assert_eq!(y, widened);
                 for (i, &y) in y.iter().enumerate() {
                     let (row, output) = (i / outputs, i % outputs);
@@ -498,18 +522,100 @@ mod tests {
                         .collect();
                     let (mut y, mut widened) =
                         (vec![0.0; rows * outputs], vec![0.0; rows * outputs]);
-                    packed.multiply(level, &x, &mut y);
-                    wide.multiply(level, &x, &mut widened);
+                    packed.multiply(level, &x, None, &mut y);
+                    wide.multiply(level, &x, None, &mut widened);
                     assert_eq!(y, widened, "{dtype:?} {level:?} {rows}");
                     assert!(y.iter().all(|y| *y != 0.0));
                     // Alone, a row goes another way.
                     let mut alone = vec![0.0; outputs];
                     for (x, y) in x.chunks_exact(inputs).zip(y.chunks_exact(outputs)) {
-                        packed.multiply(level, x, &mut alone);
+                        packed.multiply(level, x, None, &mut alone);
                         assert_eq!(alone, y, "{dtype:?} {level:?}");
                     }
                 }
             }
+        }
+    }
+
+    /// A row as it is after rounding, by the definition: the nearest of 255 multiples of a scale.
+    fn rounded(x: &[f32]) -> Vec<f64> {
+        let round = |tile: &[f32]| {
+            let most = tile.iter().fold(0f32, |most, x| most.max(x.abs()));
+            let scale = f64::from(most / 127.0);
+            let number = |&x: &f32| (f64::from(x) * (127.0 / f64::from(most))).round() * scale;
+            tile.iter().map(number).collect::<Vec<f64>>()
+        };
+        x.chunks_exact(32).flat_map(round).collect()
+    }
+
+    /// Every type of block at every level: the product of the rounded row with the dequantised
+    /// matrix, to the bit whatever the number of rows and whoever fuses.
+    #[test]
+    fn rounded_products_are_those_of_rounded_rows() {
+        let (outputs, inputs) = (70, 768);
+        let random = Philox::new(8);
+        for (seed, dtype) in BLOCKS.into_iter().enumerate() {
+            let blocks = random_blocks(dtype, outputs, inputs, seed as u64);
+            let exact: Vec<Vec<f32>> = blocks.dequantize(&Device::Cpu).unwrap().to_vec2().unwrap();
+            let packed = Packed::new(Matrix::Quantized(vec![blocks])).unwrap();
+            let mut room = RoundedRows::default();
+            let mut of_levels = Vec::new();
+            for level in Level::available() {
+                for rows in [1, 2, 3, 5, 33] {
+                    let mut x: Vec<f32> = (0..(rows * inputs) as u64)
+                        .map(|i| (random.uniform(i) as f32 - 0.5) * (i % 97) as f32)
+                        .collect();
+                    // A tile of zeros, one of numbers next to nothing.
+                    x[..32].fill(0.0);
+                    x[32..64].iter_mut().for_each(|x| *x *= 1e-38);
+                    let mut y = vec![0.0; rows * outputs];
+                    packed.multiply(level, &x, Some(&mut room), &mut y);
+                    let mut alone = vec![0.0; outputs];
+                    for (x, y) in x.chunks_exact(inputs).zip(y.chunks_exact(outputs)) {
+                        packed.multiply(level, x, Some(&mut room), &mut alone);
+                        assert_eq!(alone, y, "{dtype:?} {level:?}");
+                        let mut x = rounded(x);
+                        x.iter_mut()
+                            .filter(|x| !x.is_normal())
+                            .for_each(|x| *x = 0.0);
+                        for (y, w) in y.iter().zip(&exact) {
+                            let products = x.iter().zip(w).map(|(x, &w)| x * f64::from(w));
+                            let size: f64 = products.clone().map(f64::abs).sum();
+                            let difference = (f64::from(*y) - products.sum::<f64>()).abs();
+                            assert!(
+                                difference <= 2e-6 * size,
+                                "{dtype:?} {level:?} {difference}"
+                            );
+                        }
+                    }
+                    if level.fuses() {
+                        of_levels.push((rows, y));
+                    }
+                }
+            }
+            for (rows, y) in &of_levels {
+                assert!(of_levels.iter().all(|(r, other)| r != rows || other == y));
+            }
+        }
+    }
+
+    /// What is not finite stays so, and in its own row.
+    #[test]
+    fn rounding_hides_nothing_that_is_not_finite() {
+        let blocks = random_blocks(GgmlDType::Q4_1, 16, 64, 3);
+        let packed = Packed::new(Matrix::Quantized(vec![blocks])).unwrap();
+        for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut x = vec![1.0; 3 * 64];
+            x[64 + 40] = bad;
+            let mut y = vec![0.0; 3 * 16];
+            let mut room = RoundedRows::default();
+            packed.multiply(Level::detect(), &x, Some(&mut room), &mut y);
+            let finite: Vec<bool> = y
+                .chunks_exact(16)
+                .map(|y| y.iter().all(|y| y.is_finite()))
+                .collect();
+            assert_eq!(finite, [true, false, true]);
+            assert!(y[16..32].iter().all(|y| !y.is_finite()));
         }
     }
 
@@ -546,8 +652,8 @@ mod tests {
         for rows in [1, 5] {
             let x: Vec<f32> = (0..rows * inputs).map(|i| (i as f32).sin()).collect();
             let (mut y, mut widened) = (vec![0.0; rows * 122], vec![0.0; rows * 122]);
-            packed.multiply(level, &x, &mut y);
-            wide.multiply(level, &x, &mut widened);
+            packed.multiply(level, &x, None, &mut y);
+            wide.multiply(level, &x, None, &mut widened);
             assert_eq!(y, widened);
         }
     }

@@ -9,11 +9,13 @@ mod aligned;
 mod attention;
 mod blocks;
 mod cache;
+mod formats;
 mod lanes;
 mod matrix;
 mod parallel;
 mod peak;
 mod product;
+mod rounded;
 mod rows;
 mod simd;
 
@@ -27,10 +29,12 @@ use self::attention::{Attention, BufferPool, Place, pieces};
 use self::cache::{KvShape, PAGE, Prefix, Suffix};
 use self::matrix::{Packed, Projection, vector};
 pub use self::peak::fma_peak;
+use self::rounded::RoundedRows;
 use self::rows::{add, add_rms_norm, rms_norm, rms_norm_in_place, rotate, swiglu};
 pub(super) use self::simd::Level;
 use super::backend::{
-    Backend, KernelSettings, PrefixId, SequenceId, bad_sequence, device_error, rotary_tables,
+    ActivationType, Backend, KernelSettings, PrefixId, SequenceId, bad_sequence, device_error,
+    rotary_tables,
 };
 use super::inspect::{PROJECTIONS, is_finite, is_tied};
 use super::steps::Spent;
@@ -99,6 +103,8 @@ struct Workspace {
     gate_up: Vec<f32>,
     /// `[rows, intermediate]`.
     gated: Vec<f32>,
+    /// Where rows are rounded to 8 bits before quantised weights: such a product's rows.
+    rounded: Option<RoundedRows>,
     buffers: BufferPool,
     /// Time spent with all of this so far.
     spent: Spent,
@@ -197,6 +203,7 @@ impl Cpu {
     ) -> Result<Self> {
         let KernelSettings {
             kv_type,
+            activation_type,
             instructions,
         } = kernels;
         let level = Level::of(instructions).ok_or_else(|| {
@@ -238,7 +245,10 @@ impl Cpu {
             prefixes: BTreeMap::new(),
             sequences: BTreeMap::new(),
             next_id: 0,
-            workspace: Workspace::default(),
+            workspace: Workspace {
+                rounded: (activation_type == ActivationType::Int8).then(RoundedRows::default),
+                ..Workspace::default()
+            },
         })
     }
 
@@ -288,6 +298,7 @@ impl Cpu {
             update,
             gate_up,
             gated,
+            rounded,
             buffers,
             spent,
         } = workspace;
@@ -312,7 +323,9 @@ impl Cpu {
                 0 => self.norm(x, &layer.attention_norm, normed),
                 _ => self.add_norm(x, update, &layer.attention_norm, normed),
             }
-            timed(&mut spent.linear, || layer.qkv.forward(level, normed, qkv));
+            timed(&mut spent.linear, || {
+                layer.qkv.forward(level, normed, rounded.as_mut(), qkv)
+            });
             let turn = |row: usize, qkv: &mut [f32]| {
                 let angles = c.head_dim / 2;
                 let angles = row * angles..(row + 1) * angles;
@@ -341,11 +354,16 @@ impl Cpu {
                 attention.forward(&places, &pieces, buffers, attended);
             });
             timed(&mut spent.linear, || {
-                layer.attention_output.forward(level, attended, update);
+                let rounded = rounded.as_mut();
+                layer
+                    .attention_output
+                    .forward(level, attended, rounded, update);
             });
             self.add_norm(x, update, &layer.ffn_norm, normed);
             timed(&mut spent.linear, || {
-                layer.gate_up.forward(level, normed, gate_up);
+                layer
+                    .gate_up
+                    .forward(level, normed, rounded.as_mut(), gate_up);
             });
             let width = c.intermediate_size;
             parallel::for_each_chunk(gated, width, |row, gated| {
@@ -353,7 +371,7 @@ impl Cpu {
                 swiglu(level, &gate_up[..width], &gate_up[width..], gated);
             });
             timed(&mut spent.linear, || {
-                layer.down.forward(level, gated, update)
+                layer.down.forward(level, gated, rounded.as_mut(), update)
             });
         }
         self.add(x, update);
@@ -407,7 +425,8 @@ impl Cpu {
         }
         logits.resize(rows.len() * self.config.vocab_size, 0.0);
         timed(&mut workspace.spent.linear, || {
-            self.head.multiply(self.level, normed, logits);
+            let rounded = workspace.rounded.as_mut();
+            self.head.multiply(self.level, normed, rounded, logits);
         });
     }
 

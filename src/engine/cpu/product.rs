@@ -74,6 +74,13 @@ impl<'a> Output<'a> {
         }
     }
 
+    /// Where it starts, how far its rows, of which there are so many, are apart, and how many columns
+    /// it has.
+    pub(super) fn shape(&mut self, rows: usize) -> (*mut f32, usize, usize) {
+        assert_eq!(rows, self.rows);
+        (self.start, self.stride, self.columns)
+    }
+
     /// One row.
     pub(super) fn row(&mut self, row: usize) -> &mut [f32] {
         assert!(row < self.rows);
@@ -162,6 +169,8 @@ macro_rules! unrolled {
         })*
     };
 }
+
+pub(super) use unrolled;
 
 struct Product {
     inner: usize,

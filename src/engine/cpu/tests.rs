@@ -22,6 +22,7 @@ fn kernels(kv_type: KvType, instructions: Instructions) -> KernelSettings {
     KernelSettings {
         kv_type,
         instructions,
+        ..KernelSettings::default()
     }
 }
 
