@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use dart_math::candle::{DType, Device};
-use dart_math::engine::{BackendChoice, Engine, EngineBuilder, KvType, Sampling};
+use dart_math::engine::{ActivationType, BackendChoice, Engine, EngineBuilder, KvType, Sampling};
 use dart_math::model::{
     Architecture, DecoderConfig, DtypeChoice, Model, ModelSource, Prompt, Template,
 };
@@ -455,14 +455,16 @@ fn less_room_for_keys_and_values_changes_nothing() {
 }
 
 /// Blocks of every type of 32 weights: the same tokens with any number of slots and threads and with
-/// half of the room, whichever type keys and values are kept in; and those of the same weights
-/// dequantised.
+/// half of the room, whichever types keys, values and activations have; and, where these are not
+/// rounded, those of the same weights dequantised.
 #[test]
 fn quantised_weights_give_the_same_tokens_in_any_schedule() {
     for name in ["gguf_llama", "gguf_qwen2"] {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden");
         let path = fixtures.join(name).join("model.gguf");
-        let run = |dtype, kv_type, slots: usize, threads: usize, limit: Option<usize>| {
+        type Types = (DtypeChoice, KvType, ActivationType);
+        let run = |types: Types, slots: usize, threads: usize, limit: Option<usize>| {
+            let (dtype, kv_type, activation_type) = types;
             let source = ModelSource::Gguf(path.clone());
             let model = Model::builder(source).dtype(dtype).load().unwrap();
             let builder = Engine::builder(model)
@@ -472,6 +474,7 @@ fn quantised_weights_give_the_same_tokens_in_any_schedule() {
                 .ignore_eos(true)
                 .loop_detection(false)
                 .kv_type(kv_type)
+                .activation_type(activation_type)
                 .slots(slots)
                 .threads(threads);
             let builder = match limit {
@@ -485,25 +488,35 @@ fn quantised_weights_give_the_same_tokens_in_any_schedule() {
             (completions, engine.statistics())
         };
         let mut of_types = Vec::new();
-        for kv_type in [KvType::F32, KvType::F16] {
-            let blocks = DtypeChoice::Quantized;
-            let (one, _) = run(blocks, kv_type, 1, 1, None);
+        for (kv_type, activation_type) in [
+            (KvType::F32, ActivationType::F32),
+            (KvType::F16, ActivationType::F32),
+            (KvType::F32, ActivationType::Int8),
+        ] {
+            let blocks = (DtypeChoice::Quantized, kv_type, activation_type);
+            let (one, _) = run(blocks, 1, 1, None);
             assert_eq!(one.len(), 36);
             let mut most = 0;
             for (slots, threads) in [(1, 2), (7, 1), (7, 2), (32, 1), (32, 2)] {
-                let (completions, statistics) = run(blocks, kv_type, slots, threads, None);
+                let (completions, statistics) = run(blocks, slots, threads, None);
                 assert_same(&one, &completions);
                 most = most.max(statistics.peak_kv_bytes);
             }
-            let (completions, statistics) = run(blocks, kv_type, 32, 2, Some(most / 2));
+            let (completions, statistics) = run(blocks, 32, 2, Some(most / 2));
             assert_same(&one, &completions);
             assert!(statistics.given_up > 0 && statistics.peak_kv_bytes <= most / 2);
-            assert_same(&one, &run(DtypeChoice::F32, kv_type, 32, 2, None).0);
+            if activation_type == ActivationType::F32 {
+                let wide = (DtypeChoice::F32, kv_type, activation_type);
+                assert_same(&one, &run(wide, 32, 2, None).0);
+            }
             of_types.push((one, most));
         }
-        let (wide, narrow) = (&of_types[0], &of_types[1]);
+        let [wide, narrow, rounded] = &of_types[..] else {
+            unreachable!()
+        };
         assert_eq!(wide.1, 2 * narrow.1);
         assert!(wide.0 != narrow.0, "16 bits round nothing");
+        assert!(wide.0 != rounded.0, "8 bits round nothing");
     }
 }
 

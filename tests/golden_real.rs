@@ -14,7 +14,7 @@ mod real;
 use std::path::PathBuf;
 
 use dart_math::Completion;
-use dart_math::engine::{BackendChoice, Engine, Instructions, Sampling};
+use dart_math::engine::{ActivationType, BackendChoice, Engine, Instructions, Sampling};
 use dart_math::model::{DtypeChoice, Model, ModelSource, Prompt};
 use serde::Deserialize;
 
@@ -268,6 +268,46 @@ fn smollm2_quantised_plain_products() {
     );
     let worst = check_logits(&golden, &engine, QUANTISED_TOLERANCE);
     println!("largest relative error {worst:.1e} with quantised products");
+}
+
+/// Rows rounded to 8 bits before quantised weights: close to the golden logits, and distributions
+/// close to those without rounding.
+#[test]
+fn rounded_activations_are_close() {
+    for name in ["smollm2", "qwen2"] {
+        let Some((golden, path)) = real::fixture::<Golden>(name) else {
+            return;
+        };
+        let engine = |activation_type| {
+            let model = Model::builder(ModelSource::Gguf(path.clone()));
+            let builder = Engine::builder(model.load().unwrap());
+            builder.activation_type(activation_type).build().unwrap()
+        };
+        let rounded = engine(ActivationType::Int8);
+        let worst = check_logits(&golden, &rounded, QUANTISED_TOLERANCE);
+        // Kullback-Leibler divergence from the exact distribution over all positions.
+        let exact = engine(ActivationType::F32);
+        let (mut divergence, mut positions) = (0.0, 0);
+        for greedy in &golden.greedy[..4] {
+            let run = |engine: &Engine| engine.logits(&greedy.prompt, &greedy.tokens).unwrap();
+            for (exact, rounded) in run(&exact).iter().zip(&run(&rounded)) {
+                let (exact, rounded) = (log_softmax(exact), log_softmax(rounded));
+                let terms = exact.iter().zip(&rounded);
+                divergence += terms.map(|(p, q)| p.exp() * (p - q)).sum::<f64>();
+                positions += 1;
+            }
+        }
+        let mean = divergence / f64::from(positions);
+        println!("{name}: largest relative error {worst:.1e}, mean divergence {mean:.1e} nats");
+        assert!(mean > 0.0 && mean < 0.02, "{mean}");
+    }
+}
+
+fn log_softmax(logits: &[f32]) -> Vec<f64> {
+    let most = logits.iter().fold(f32::MIN, |a, &b| a.max(b));
+    let sum: f64 = logits.iter().map(|&x| f64::from(x - most).exp()).sum();
+    let shift = f64::from(most) + sum.ln();
+    logits.iter().map(|&x| f64::from(x) - shift).collect()
 }
 
 /// The same tokens with any number of slots and threads, and with half of the room for keys and

@@ -10,7 +10,7 @@ mod golden;
 use std::path::{Path, PathBuf};
 
 use dart_math::candle::{Device, safetensors};
-use dart_math::engine::{BackendChoice, Engine, Instructions, Sampling};
+use dart_math::engine::{ActivationType, BackendChoice, Engine, Instructions, Sampling};
 use dart_math::model::{DtypeChoice, Model, ModelSource, Prompt};
 use dart_math::{ErrorKind, Generator};
 use serde::Deserialize;
@@ -270,6 +270,10 @@ fn instructions() {
         let error = build(instructions, BackendChoice::Plain).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Settings);
     }
+    let model = Model::builder(fixture.source()).load().unwrap();
+    let builder = Engine::builder(model).activation_type(ActivationType::Int8);
+    let error = builder.backend(BackendChoice::Plain).build().err().unwrap();
+    assert!(error.to_string().contains("int8"), "{error}");
     assert!("sse9".parse::<Instructions>().is_err());
 }
 

@@ -184,20 +184,44 @@ const fn offsets<F: Format>(tile: usize) -> [usize; 3] {
     ]
 }
 
-/// Has the processor fetch what lies some tiles ahead of one: panels are too short, and end within
-/// a page too often, for it to find out by itself. (Measured: a row alone is up to twice as fast.)
+/// A panel of so many bytes.
+#[derive(Clone, Copy)]
+struct Panel {
+    start: *const u8,
+    bytes: usize,
+}
+
+impl Panel {
+    /// The panel that is so many panels further on.
+    #[inline(always)]
+    fn next(self, count: usize) -> Self {
+        Panel {
+            start: self.start.wrapping_add(count * self.bytes),
+            ..self
+        }
+    }
+}
+
+/// Has the processor fetch what lies some tiles ahead of one, at the end of the panel in the one that
+/// the same thread will probably turn to: panels are too short, and end within a page too often, for
+/// it to find out by itself. (Measured: a row alone is up to twice as fast.)
 #[inline(always)]
-fn fetch_ahead<F: Format>(tile: &Tile) {
+fn fetch_ahead<F: Format>(panel: Panel, tile: &Tile) {
     #[cfg(target_arch = "x86_64")]
-    for line in 0..span_bytes::<F>().div_ceil(LINE * span::<F>()) {
+    {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         const AHEAD: usize = 2048;
-        let address = tile.numbers.wrapping_add(AHEAD + LINE * line);
-        // SAFETY: any address may be fetched, and one beyond the data only to no avail.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+        let mut address = tile.numbers.wrapping_add(AHEAD);
+        if address >= panel.next(1).start {
+            address = address.wrapping_add((MOST_PANELS - 1) * panel.bytes);
+        }
+        for line in 0..span_bytes::<F>().div_ceil(LINE * span::<F>()) {
+            // SAFETY: any address may be fetched, and one beyond the data only to no avail.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(address.wrapping_add(LINE * line).cast()) };
+        }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = tile;
+    let _ = (panel, tile);
 }
 
 /// Widens some tiles of a panel.
@@ -208,13 +232,13 @@ fn fetch_ahead<F: Format>(tile: &Tile) {
 /// numbers of each.
 #[inline(always)]
 unsafe fn widen_tiles<F: Format, V: Lanes>(
-    panel: *const u8,
+    panel: Panel,
     tiles: std::ops::Range<usize>,
     out: *mut f32,
 ) {
     for (index, tile) in tiles.enumerate() {
-        let tile = tile_at::<F>(panel, tile);
-        fetch_ahead::<F>(&tile);
+        let tile = tile_at::<F>(panel.start, tile);
+        fetch_ahead::<F>(panel, &tile);
         // SAFETY: the caller's promise.
         unsafe {
             let mut store = Store(out.add(index * TILE * WIDTH));
@@ -233,12 +257,11 @@ unsafe fn widen_tiles<F: Format, V: Lanes>(
 ///
 /// # Safety
 ///
-/// The instructions of `V`; `panels` points to `P` panels of `panel_bytes`, each of so many tiles,
+/// The instructions of `V`; `panels` is the first of `P` panels of so many tiles,
 /// `x` to their inputs and `out` to room for sixteen numbers of each panel.
 #[inline(always)]
 unsafe fn dot_tiles<F: Format, V: Lanes, const P: usize>(
-    panels: *const u8,
-    panel_bytes: usize,
+    panels: Panel,
     tiles: usize,
     x: *const f32,
     out: *mut f32,
@@ -250,8 +273,9 @@ unsafe fn dot_tiles<F: Format, V: Lanes, const P: usize>(
             let inputs = x.add(tile * TILE);
             let mut scales: [[(V, V); 2]; P] = std::mem::zeroed();
             for (panel, scales) in scales.iter_mut().enumerate() {
-                let at = tile_at::<F>(panels.add(panel * panel_bytes), tile);
-                fetch_ahead::<F>(&at);
+                let panel = panels.next(panel);
+                let at = tile_at::<F>(panel.start, tile);
+                fetch_ahead::<F>(panel, &at);
                 *scales = [
                     F::scales(at.halves, at.scales, 0),
                     F::scales(at.halves, at.scales, 1),
@@ -260,7 +284,7 @@ unsafe fn dot_tiles<F: Format, V: Lanes, const P: usize>(
             // The panels in turn, so that no chain of sums waits for itself.
             for go in 0..TILE / GO {
                 for panel in 0..P {
-                    let at = tile_at::<F>(panels.add(panel * panel_bytes), tile);
+                    let at = tile_at::<F>(panels.next(panel).start, tile);
                     let sum = sums[panel];
                     let mut dot = Dot { inputs, sum };
                     widen_go::<F, V>(at.numbers, go, scales[panel][go / 2], &mut dot);
@@ -307,14 +331,14 @@ unsafe fn word<F: Format, V: Lanes>(numbers: *const u8, four: usize) -> V::Whole
 /// is unpacked of them.
 #[inline(always)]
 unsafe fn unpack_tiles<F: Format, V: Lanes>(
-    panel: *const u8,
+    panel: Panel,
     tiles: std::ops::Range<usize>,
     words: *mut u8,
     scales: *mut f32,
 ) {
     for (index, tile) in tiles.enumerate() {
-        let tile = tile_at::<F>(panel, tile);
-        fetch_ahead::<F>(&tile);
+        let tile = tile_at::<F>(panel.start, tile);
+        fetch_ahead::<F>(panel, &tile);
         // SAFETY: the caller's promise.
         unsafe {
             for four in 0..FOURS {
@@ -333,8 +357,7 @@ unsafe fn unpack_tiles<F: Format, V: Lanes>(
 
 /// A product of rounded rows with some panels.
 struct Work<'a> {
-    panels: *const u8,
-    panel_bytes: usize,
+    panels: Panel,
     count: usize,
     tiles: usize,
     rows: &'a RoundedRows,
@@ -358,8 +381,7 @@ unsafe fn multiply_tiles<F: Format, V: Lanes, D: DotOfFours<V>>(work: Work<'_>) 
             let scales = work.fours.scales[panel * SCALES_STRIDE..].as_mut_ptr();
             // SAFETY: the caller's promise; there is room for a chunk of each panel.
             unsafe {
-                let panel = work.panels.add(panel * work.panel_bytes);
-                unpack_tiles::<F, V>(panel, part.clone(), words, scales);
+                unpack_tiles::<F, V>(work.panels.next(panel), part.clone(), words, scales);
             }
         }
         let product = Product {
@@ -406,7 +428,7 @@ macro_rules! for_levels {
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = $features)]
         unsafe fn $widen<F: Format>(
-            panel: *const u8,
+            panel: Panel,
             tiles: std::ops::Range<usize>,
             out: *mut f32,
         ) {
@@ -417,14 +439,13 @@ macro_rules! for_levels {
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = $features)]
         unsafe fn $dot<F: Format, const P: usize>(
-            panels: *const u8,
-            panel_bytes: usize,
+            panels: Panel,
             tiles: usize,
             x: *const f32,
             out: *mut f32,
         ) {
             // SAFETY: the caller's promise.
-            unsafe { dot_tiles::<F, $lanes, P>(panels, panel_bytes, tiles, x, out) }
+            unsafe { dot_tiles::<F, $lanes, P>(panels, tiles, x, out) }
         }
     )*};
 }
@@ -474,6 +495,15 @@ impl Blocks {
         })
     }
 
+    /// The first of some panels, all of which are there.
+    fn panels(&self, first: usize, count: usize) -> Panel {
+        let bytes = self.panel_bytes;
+        Panel {
+            start: self.data[first * bytes..][..count * bytes].as_ptr(),
+            bytes,
+        }
+    }
+
     /// Widens the weights of a panel's inputs from `first` on (a whole number of tiles, and so is
     /// their number) into `out`, `[inputs][16]`.
     pub(super) fn widen(&self, level: Level, panel: usize, first: usize, out: &mut [f32]) {
@@ -481,7 +511,7 @@ impl Blocks {
         assert!(first.is_multiple_of(TILE) && inputs.is_multiple_of(TILE));
         assert!(first + inputs <= self.inputs && out.len() == inputs * WIDTH);
         let tiles = first / TILE..(first + inputs) / TILE;
-        let panel = self.data[panel * self.panel_bytes..][..self.panel_bytes].as_ptr();
+        let panel = self.panels(panel, 1);
         let out = out.as_mut_ptr();
         // SAFETY: the panel holds the tiles and `out` is long enough, as asserted; a level exists
         // only where its instructions were detected.
@@ -504,15 +534,14 @@ impl Blocks {
         let count = out.len() / WIDTH;
         assert!((1..=MOST_PANELS).contains(&count) && out.len() == count * WIDTH);
         assert!(x.len() == self.inputs);
-        let bytes = self.panel_bytes;
-        let panels = self.data[panel * bytes..][..count * bytes].as_ptr();
+        let panels = self.panels(panel, count);
         let (tiles, x, out) = (self.inputs / TILE, x.as_ptr(), out.as_mut_ptr());
         macro_rules! by_count {
             ($dot:ident, $($lanes:ident)?) => {
                 match count {
-                    1 => $dot::<F, $($lanes,)? 1>(panels, bytes, tiles, x, out),
-                    2 => $dot::<F, $($lanes,)? 2>(panels, bytes, tiles, x, out),
-                    _ => $dot::<F, $($lanes,)? 3>(panels, bytes, tiles, x, out),
+                    1 => $dot::<F, $($lanes,)? 1>(panels, tiles, x, out),
+                    2 => $dot::<F, $($lanes,)? 2>(panels, tiles, x, out),
+                    _ => $dot::<F, $($lanes,)? 3>(panels, tiles, x, out),
                 }
             };
         }
@@ -544,13 +573,11 @@ impl Blocks {
             static SUMS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
         }
         assert!((1..=MOST_PANELS).contains(&count) && rows.inputs() == self.inputs);
-        let bytes = self.panel_bytes;
-        let panels = self.data[panel * bytes..][..count * bytes].as_ptr();
+        let panels = self.panels(panel, count);
         let multiply = |y, y_stride| {
             with_fours(|fours| {
                 let work = Work {
                     panels,
-                    panel_bytes: bytes,
                     count,
                     tiles: self.inputs / TILE,
                     rows,

@@ -4,30 +4,36 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-/// Calls `work` once for each number below `count`, on as many threads as the pool has. Whoever is
-/// free takes the next number, so that a thread whose core is taken away holds up nothing but the
-/// piece it is at. Nobody spins: a helper that comes late finds nothing left and goes.
+/// Calls `work` once for each number below `count`, on as many threads as the pool has. Each takes
+/// numbers one by one from a range of its own, so that what it turns to next lies next to what it had,
+/// and then from the others' ranges: a thread whose core is taken away holds up nothing but the piece
+/// it is at. Nobody spins: a helper that comes late finds nothing left and goes.
 pub(super) fn for_each(count: usize, work: impl Fn(usize) + Sync) {
     let workers = rayon::current_num_threads().min(count);
     if workers <= 1 {
         (0..count).for_each(work);
         return;
     }
-    let next = AtomicUsize::new(0);
-    let run = || {
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            if index >= count {
-                break;
+    let start = |range: usize| range * count / workers;
+    let next: Vec<AtomicUsize> = (0..workers).map(|w| AtomicUsize::new(start(w))).collect();
+    let run = |worker: usize| {
+        for range in (worker..workers).chain(0..worker) {
+            let end = start(range + 1);
+            loop {
+                let index = next[range].fetch_add(1, Ordering::Relaxed);
+                if index >= end {
+                    break;
+                }
+                work(index);
             }
-            work(index);
         }
     };
+    let run = &run;
     rayon::scope(|scope| {
-        for _ in 1..workers {
-            scope.spawn(|_| run());
+        for worker in 1..workers {
+            scope.spawn(move |_| run(worker));
         }
-        run();
+        run(0);
     });
 }
 
