@@ -12,9 +12,11 @@
 #[path = "../examples/throughput/load.rs"]
 mod load;
 
-use dart_math::Result;
+use std::io::Write;
+
 use dart_math::engine::{ActivationType, Instructions, KvType};
 use dart_math::model::Model;
+use dart_math::{Error, ErrorKind, Result};
 
 use load::{Lengths, Load, measure};
 
@@ -62,7 +64,15 @@ fn main() -> Result<()> {
     ];
     for load in loads {
         let engine = load.engine(Model::built_in()?)?.build()?;
-        println!("{}", serde_json::Value::Object(measure(&engine, &load)?));
+        let report = serde_json::Value::Object(measure(&engine, &load)?);
+        if let Err(error) = writeln!(std::io::stdout(), "{report}") {
+            // Whoever reads has enough.
+            if error.kind() == std::io::ErrorKind::BrokenPipe {
+                return Ok(());
+            }
+            let error = Error::new(ErrorKind::Io, format!("standard output: {error}"));
+            return Err(error);
+        }
     }
     Ok(())
 }

@@ -8,10 +8,10 @@ that prefills one prompt, shares its keys and values among BATCH sequences (KV_U
 environment: one stream of them for each) and draws tokens greedily (0) or at temperature 1.6 and
 top-p 0.95 (1). It prints a line with "prefill S s" and "gen S s".
 
-Every figure is of completions' tokens over all of the time, prefill and sampling included, loading
-not. Many sequences: ours from `--ours`, llama.cpp's from the file of `--theirs` and the kind of cache
+Ours are measured with activations in f32 and rounded to 8 bits (llama.cpp always rounds them). Every
+figure is of completions' tokens over all of the time, prefill and sampling included, loading not. Many sequences: ours from `--ours`, llama.cpp's from the file of `--theirs` and the kind of cache
 that a short trial shows to be its fastest for that setting. One sequence: both from `--ours`.
-Each round runs every setting once, ours and theirs after each other; medians over the rounds.
+Each round runs every setting once, both of ours and theirs after each other; medians over the rounds.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import statistics
 import subprocess
 import sys
 
+ACTIVATIONS = ["f32", "int8"]
 TIMES = re.compile(r"prefill ([0-9.]+)s +gen ([0-9.]+)s")
 
 
@@ -39,12 +40,13 @@ def llama(arguments, model, unified, sampled, batch, new_tokens):
     return batch * new_tokens / sum(map(float, times.groups()))
 
 
-def ours(arguments, sampled, batch, new_tokens):
+def ours(arguments, activations, sampled, batch, new_tokens):
     """The example's line of JSON."""
     settings = {
         "--model": arguments.ours, "--samples-per-prompt": batch, "--slots": batch,
         "--prompt-tokens": arguments.prompt_tokens, "--new-tokens": new_tokens,
         "--threads": arguments.threads, "--kv-type": arguments.kv_type,
+        "--activation-type": activations,
         "--temperature": 1.6 if sampled else 0, "--top-p": 0.95 if sampled else 1,
     }
     command = [arguments.throughput, *(str(x) for pair in settings.items() for x in pair)]
@@ -60,6 +62,10 @@ def fastest(arguments, sampled, batch):
     short = max(arguments.new_tokens // 4, 2)
     kinds = [(model, unified) for model in arguments.theirs for unified in (False, True)]
     return max(kinds, key=lambda kind: llama(arguments, *kind, sampled, batch, short))
+
+
+def name(setting):
+    return "T 1.6, top-p 0.95" if setting[0] else "greedy"
 
 
 def main():
@@ -79,60 +85,61 @@ def main():
     settings = [(False, 1)]
     settings += [(sampled, batch) for sampled in (False, True) for batch in arguments.batches]
     kinds = {setting: fastest(arguments, *setting) for setting in settings}
-    reports = {setting: [] for setting in settings}
+    reports = {(activations, *setting): [] for setting in settings for activations in ACTIVATIONS}
     rates = {setting: [] for setting in settings}
     for round_ in range(arguments.rounds):
         for setting in settings:
             sampled, batch = setting
-            reports[setting].append(ours(arguments, sampled, batch, arguments.new_tokens))
+            for activations in ACTIVATIONS:
+                report = ours(arguments, activations, *setting, arguments.new_tokens)
+                reports[activations, *setting].append(report)
             theirs = llama(arguments, *kinds[setting], sampled, batch, arguments.new_tokens)
             rates[setting].append(theirs)
-            rate = reports[setting][-1]["tokens_per_second"]
-            print(f"round {round_ + 1}, {setting}: {rate:.0f} and {theirs:.0f}", file=sys.stderr)
+            own = [reports[a, *setting][-1]["tokens_per_second"] for a in ACTIVATIONS]
+            print(f"round {round_ + 1}, {setting}: {own} and {theirs:.0f}", file=sys.stderr)
+
+    def median(key, name):
+        return statistics.median(report[name] for report in reports[key])
+
+    def spread(values):
+        return f"{statistics.median(values):.0f} ({min(values):.0f}–{max(values):.0f})"
 
     print(f"{os.path.basename(arguments.ours)}, keys and values in {arguments.kv_type}, a prompt of "
           f"{arguments.prompt_tokens} tokens, {arguments.new_tokens} new tokens, "
           f"{arguments.threads} threads; medians of {arguments.rounds} rounds, least and most")
     print()
-    print("| sampling | sequences | ours, tok/s | llama.cpp, tok/s | its file and cache | ratio "
-          "| FMA peak, GFLOP/s | of it, all included | in linear layers | peak MB |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("| sampling | sequences | llama.cpp, tok/s | its file and cache | ours, f32, tok/s | ratio "
+          "| ours, int8, tok/s | ratio |")
+    print("|---|---|---|---|---|---|---|---|")
     for setting in settings:
-        sampled, batch = setting
-
-        def median(name):
-            return statistics.median(report[name] for report in reports[setting])
-
-        def spread(values):
-            return f"{statistics.median(values):.0f} ({min(values):.0f}–{max(values):.0f})"
-
-        own = [report["tokens_per_second"] for report in reports[setting]]
         model, unified = kinds[setting]
         kind = f"{os.path.basename(model)}, {'unified' if unified else 'streams'}"
-        ratio = statistics.median(own) / statistics.median(rates[setting])
-        print(f"| {'T 1.6, top-p 0.95' if sampled else 'greedy'} | {batch} | {spread(own)} "
-              f"| {spread(rates[setting])} | {kind} | **{ratio:.2f}** "
-              f"| {median('fma_peak') / 1e9:.0f} | {100 * median('fma_peak_share'):.0f} % "
-              f"| {100 * median('fma_peak_share_in_linear_layers'):.0f} % "
-              f"| {median('peak_bytes') / 1e6:.0f} |")
+        row = [name(setting), str(setting[1]), spread(rates[setting]), kind]
+        for activations in ACTIVATIONS:
+            own = [report["tokens_per_second"] for report in reports[activations, *setting]]
+            ratio = statistics.median(own) / statistics.median(rates[setting])
+            row += [spread(own), f"**{ratio:.2f}**"]
+        print(f"| {' | '.join(row)} |")
+    print()
+    print("Ours: share of the FMA peak of f32 that was measured in the same run, and parts of a step "
+          "(median ms of the median round).")
+    print()
+    print("| sampling | sequences | activations | FMA peak, GFLOP/s | of it, all included "
+          "| in linear layers | step | linear | attention | sampling | other | peak MB |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    for key in sorted(reports, key=lambda key: (key[1:], key[0])):
+        row = [name(key[1:]), str(key[2]), key[0], f"{median(key, 'fma_peak') / 1e9:.0f}"]
+        for share in ("fma_peak_share", "fma_peak_share_in_linear_layers"):
+            row.append(f"{100 * median(key, share):.0f} %")
+        for part in ("total", "linear", "attention", "sampling", "other"):
+            times = (report["step_ms"][part]["median"] for report in reports[key])
+            row.append(f"{statistics.median(times):.2f}")
+        row.append(f"{median(key, 'peak_bytes') / 1e6:.0f}")
+        print(f"| {' | '.join(row)} |")
     file = os.path.getsize(arguments.ours)
-    weights = reports[settings[0]][0]["weight_bytes"]
+    weights = reports[ACTIVATIONS[0], *settings[0]][0]["weight_bytes"]
     print()
     print(f"Weights: {weights / 1e6:.1f} MB, {weights / file:.2f} of the file.")
-    print()
-    print("Parts of a step, median ms of the median round:")
-    print()
-    print("| sampling | sequences | step | linear | attention | sampling | other |")
-    print("|---|---|---|---|---|---|---|")
-    for setting in settings:
-        sampled, batch = setting
-
-        def part(name):
-            return statistics.median(r["step_ms"][name]["median"] for r in reports[setting])
-
-        parts = (f"{part(name):.2f}" for name in
-                 ("total", "linear", "attention", "sampling", "other"))
-        print(f"| {'T 1.6, top-p 0.95' if sampled else 'greedy'} | {batch} | {' | '.join(parts)} |")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 #![cfg(feature = "engine")]
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -615,11 +616,130 @@ fn a_list_can_be_left_early() {
             assert_ne!(completion.finish, Finish::Cancelled);
             seen.push(index);
             if seen.len() == 3 {
-                std::ops::ControlFlow::Break(())
+                ControlFlow::Break(())
             } else {
-                std::ops::ControlFlow::Continue(())
+                ControlFlow::Continue(())
             }
         })
         .unwrap();
     assert_eq!(seen.len(), 3);
+}
+
+/// An engine may be asked from any thread, also from those of another pool, which do other work
+/// while they wait; asked from within its own run it says so.
+#[test]
+fn an_engine_never_waits_for_itself() {
+    use rayon::prelude::*;
+    let engine = builder().build().unwrap();
+    let expected: Vec<_> = (0..24).map(|i| prompt(i, 3)).collect();
+    let expected = engine.generate(&expected, 1).unwrap();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2);
+    let found: Vec<Completion> = pool.build().unwrap().install(|| {
+        let one = |i| {
+            engine
+                .generate(&[prompt(i as u64, 3)], 1)
+                .unwrap()
+                .remove(0)
+        };
+        (0..24usize)
+            .into_par_iter()
+            .with_max_len(1)
+            .map(one)
+            .collect()
+    });
+    assert_same(&expected, &found);
+    let mut refused = 0;
+    let one = prompt(1, 3);
+    engine
+        .generate_each(std::slice::from_ref(&one), 1, |_, completion| {
+            let error = engine.score(&one.tokens, &completion.tokens).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Settings);
+            assert!(engine.generate(std::slice::from_ref(&one), 1).is_err());
+            assert!(engine.weight_bytes() > 0);
+            refused += 1;
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(refused, 1);
+    assert!(engine.score(&one.tokens, &[1, 2]).is_ok());
+}
+
+/// A limit on memory that a single sample might pass is an error at once; what completions may become
+/// is bounded by the context and by the request.
+#[test]
+fn memory_is_reckoned_by_what_samples_may_become() {
+    let prompts: Vec<Prompt> = (0..16).map(|_| prompt(3, 5)).collect();
+    let run = |new: usize, limit: Option<usize>, limits: usize| {
+        let builder = builder().max_new_tokens(new).slots(16).ignore_eos(true);
+        let builder = builder.loop_detection(false);
+        let builder = match limit {
+            Some(limit) => builder.kv_bytes(limit),
+            None => builder,
+        };
+        let engine = builder.build().unwrap();
+        let completions = engine.generate_up_to(&prompts, &[limits; 16], 1);
+        (completions, engine.statistics())
+    };
+    let (all, free) = run(115, None, 115);
+    let limit = free.peak_kv_bytes * 11 / 10;
+    for (new, limits) in [(115, 115), (1_000_000, 115), (usize::MAX, usize::MAX)] {
+        let (found, statistics) = run(new, Some(limit), limits);
+        assert_same(all.as_ref().unwrap(), &found.unwrap());
+        assert_eq!(statistics.steps, free.steps, "{new}");
+    }
+    let (_, short) = run(1_000_000, None, 10);
+    let (_, statistics) = run(1_000_000, Some(limit), 10);
+    assert_eq!(statistics.steps, short.steps);
+    let (error, statistics) = run(115, Some(free.peak_kv_bytes / 20), 115);
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Settings);
+    assert!(
+        error.to_string().contains("problem 1 of the list"),
+        "{error}"
+    );
+    assert_eq!(statistics.generated_tokens, 0);
+    // Scores keep to the limit, too.
+    let engine = builder().kv_bytes(1000).build().unwrap();
+    let error = engine.score(&prompts[0].tokens, &[1, 2]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Settings);
+}
+
+/// After the list is no longer wanted, what waits for room is not begun.
+#[test]
+fn what_waits_is_not_begun_after_a_break() {
+    let prompts: Vec<Prompt> = (0..16).map(|i| prompt(i, 5)).collect();
+    let engine = builder()
+        .slots(16)
+        .ignore_eos(true)
+        .loop_detection(false)
+        .kv_bytes(120_000)
+        .build()
+        .unwrap();
+    let mut at_break = None;
+    engine
+        .generate_each(&prompts, 1, |_, _| {
+            at_break = Some(engine.statistics());
+            ControlFlow::Break(())
+        })
+        .unwrap();
+    let (before, after) = (at_break.unwrap(), engine.statistics());
+    assert!(before.prompts < 16, "all were begun before");
+    assert_eq!((before.prompts, before.steps), (after.prompts, after.steps));
+    assert_eq!(before.generated_tokens, after.generated_tokens);
+}
+
+/// Plain operations round what quantised weights are multiplied with: a setting that tokens depend on.
+#[test]
+fn settings_say_who_rounds() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = path.join("tests/fixtures/golden/gguf_llama/model.gguf");
+    let settings = |dtype, backend| {
+        let model = Model::builder(ModelSource::Gguf(path.clone())).dtype(dtype);
+        let builder = Engine::builder(model.load().unwrap()).backend(backend);
+        builder.build().unwrap().settings()
+    };
+    let (auto, plain) = (BackendChoice::Auto, BackendChoice::Plain);
+    let (blocks, wide) = (DtypeChoice::Quantized, DtypeChoice::F32);
+    assert_ne!(settings(blocks, auto), settings(blocks, plain));
+    assert_eq!(settings(wide, auto), settings(wide, plain));
 }

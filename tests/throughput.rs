@@ -111,6 +111,23 @@ fn what_cannot_be_measured_is_refused() {
             "no such file",
         ),
         (&["--model", "abacus", "--top-p", "2"], "top_p"),
+        (
+            &["--model", "abacus", "--new-tokens", "18446744073709551615"],
+            "context",
+        ),
+        (
+            &[
+                "--model",
+                "abacus",
+                "--prompt-count",
+                "18446744073709551615",
+            ],
+            "completions",
+        ),
+        (
+            &["--model", "abacus", "--activation-type", "int4"],
+            "f32, int8",
+        ),
     ] {
         let Some((good, out, err)) = throughput(args) else {
             return;

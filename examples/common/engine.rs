@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use dart_math::engine::{Engine, EngineBuilder, Sampling};
+use dart_math::engine::{ActivationType, Engine, EngineBuilder, KvType, Sampling};
 use dart_math::model::{DeviceChoice, DtypeChoice, Model, ModelSource, Template};
 use dart_math::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -98,6 +98,23 @@ pub(crate) struct EngineArgs {
     /// The most memory for keys and values, in MiB [default: no limit]
     #[arg(long, value_name = "N", help_heading = "Machine")]
     pub(crate) kv_mib: Option<usize>,
+    /// Type in which keys and values are kept: f32, or f16 for half the memory (CPU only)
+    #[arg(
+        long,
+        default_value = "f32",
+        value_name = "TYPE",
+        help_heading = "Machine"
+    )]
+    pub(crate) kv_type: KvType,
+    /// Type of the numbers that quantised weights are multiplied with: f32, or int8, which is faster
+    /// (CPU only)
+    #[arg(
+        long,
+        default_value = "f32",
+        value_name = "TYPE",
+        help_heading = "Machine"
+    )]
+    pub(crate) activation_type: ActivationType,
     /// How many threads compute [default: as many as the machine runs at once]
     #[arg(long, value_name = "N", help_heading = "Machine")]
     pub(crate) threads: Option<usize>,
@@ -122,6 +139,8 @@ impl EngineArgs {
             .sampling(sampling)
             .max_new_tokens(self.max_new_tokens())
             .stop(self.stop.clone())
+            .kv_type(self.kv_type)
+            .activation_type(self.activation_type)
             .loop_detection(!self.no_loop_detection);
         if let Some(template) = template {
             builder = builder.template(template);

@@ -223,7 +223,7 @@ fn spread_of(steps: &[StepTimes], time: impl Fn(&StepTimes) -> Option<Duration>)
 fn occupancy_before_drain(steps: &[StepTimes], slots: usize) -> Option<f64> {
     let before: Vec<_> = steps.iter().filter(|step| !step.draining).collect();
     let busy: usize = before.iter().map(|step| step.rows).sum();
-    (!before.is_empty()).then(|| rounded(busy as f64 / (before.len() * slots) as f64, 4))
+    (!before.is_empty()).then(|| rounded(busy as f64 / (before.len() as f64 * slots as f64), 4))
 }
 
 /// The most memory that this process has held, where the system tells (Linux): pages of mapped

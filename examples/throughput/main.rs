@@ -77,12 +77,12 @@ struct Arguments {
     /// The most memory for keys and values, in MiB [default: no limit]
     #[arg(long, value_name = "N")]
     kv_mib: Option<usize>,
-    /// Type in which keys and values are kept
-    #[arg(long, default_value = "f32")]
-    kv_type: KvTypeChoice,
-    /// Type of the numbers that quantised weights are multiplied with
-    #[arg(long, default_value = "f32")]
-    activation_type: ActivationTypeChoice,
+    /// Type in which keys and values are kept: f32 or f16
+    #[arg(long, default_value = "f32", value_name = "TYPE")]
+    kv_type: KvType,
+    /// Type of the numbers that quantised weights are multiplied with: f32 or int8
+    #[arg(long, default_value = "f32", value_name = "TYPE")]
+    activation_type: ActivationType,
     /// What the CPU kernels compute with: widest, portable, avx2, avx512 or neon
     #[arg(long, default_value = "widest", value_name = "SET")]
     instructions: Instructions,
@@ -100,18 +100,6 @@ struct Which {
     /// A config.json: a model of its shape with random weights
     #[arg(long, value_name = "CONFIG.json")]
     random_weights: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum KvTypeChoice {
-    F32,
-    F16,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum ActivationTypeChoice {
-    F32,
-    Int8,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -139,20 +127,24 @@ fn run(arguments: &Arguments) -> std::result::Result<ExitCode, Failure> {
         top_p: arguments.top_p,
         slots: arguments.slots.get(),
         kv_bytes: arguments.kv_mib.map(|mib| mib.saturating_mul(1 << 20)),
-        kv_type: match arguments.kv_type {
-            KvTypeChoice::F32 => KvType::F32,
-            KvTypeChoice::F16 => KvType::F16,
-        },
-        activation_type: match arguments.activation_type {
-            ActivationTypeChoice::F32 => ActivationType::F32,
-            ActivationTypeChoice::Int8 => ActivationType::Int8,
-        },
+        kv_type: arguments.kv_type,
+        activation_type: arguments.activation_type,
         instructions: arguments.instructions,
         seed: arguments.seed,
     };
+    /// More completions than any measurement has are a slip of the pen.
+    const MOST_COMPLETIONS: usize = 1 << 24;
+    match load.prompts.checked_mul(load.samples) {
+        Some(count) if count <= MOST_COMPLETIONS => {}
+        _ => {
+            let reason = format!("more than {MOST_COMPLETIONS} completions");
+            return Err(Usage(reason).into());
+        }
+    }
     let model = open(arguments)?;
     let longest = load.limits().into_iter().max().unwrap_or_default();
-    let (needed, context) = (load.prompt_tokens + longest, model.config().context_length);
+    let needed = load.prompt_tokens.saturating_add(longest);
+    let context = model.config().context_length;
     if needed > context {
         let reason = format!(
             "{needed} tokens of a prompt and its longest completion, but the model's context \

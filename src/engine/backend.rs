@@ -3,14 +3,12 @@
 //!
 //! Knows the shape of a model and its weights; nothing of sampling, text or requests.
 
-use std::fmt;
-use std::str::FromStr;
-
 use candle_core::{DType, Device};
 use rayon::prelude::*;
 
-use super::cpu::{Cpu, Level};
+use super::cpu::Cpu;
 use super::inspect::check_shapes;
+use super::kernel_settings::{ActivationType, Instructions, KernelSettings, KvType};
 use super::plain::Plain;
 use super::steps::Spent;
 use crate::model::{DecoderConfig, Weights};
@@ -34,139 +32,6 @@ pub enum BackendChoice {
     /// Plain tensor operations on any device: the reference that the kernels are held to. With
     /// quantised weights they round the rows that these are multiplied with to 8 bits.
     Plain,
-}
-
-/// The type in which the crate's own CPU kernels keep keys and values; they compute in f32 whatever
-/// this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum KvType {
-    /// As they are computed.
-    #[default]
-    F32,
-    /// Rounded to 16 bits, to 65,504 in size at most: half the memory, and less to read for samples
-    /// that have become long. Tokens are other ones than with f32, and as independent of the batch.
-    F16,
-}
-
-impl KvType {
-    /// Bytes of a number.
-    pub(super) fn bytes(self) -> usize {
-        match self {
-            KvType::F32 => 4,
-            KvType::F16 => 2,
-        }
-    }
-
-    /// As it is called in settings.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            KvType::F32 => "f32",
-            KvType::F16 => "f16",
-        }
-    }
-}
-
-/// The type of the numbers that the crate's own CPU kernels multiply quantised weights with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum ActivationType {
-    /// As they are computed: weights and sums are exact but for the rounding of f32.
-    #[default]
-    F32,
-    /// Rounded to whole numbers from -127 to 127 times a factor that 32 neighbours share, so that
-    /// products are sums of whole numbers: up to twice as fast in all on processors with
-    /// instructions for them (AVX-512 VNNI, ARMv8.2). Logits differ by about as much as weights of 8
-    /// bits make them differ; tokens are other ones than with f32, and as independent of the batch.
-    /// llama.cpp always does so. Weights that are not quantised are multiplied in f32 all the same.
-    Int8,
-}
-
-impl ActivationType {
-    /// As it is called in settings.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            ActivationType::F32 => "f32",
-            ActivationType::Int8 => "int8",
-        }
-    }
-}
-
-/// The vector instructions that the crate's own CPU kernels compute with.
-///
-/// Those that fuse multiply-adds (all but [`Portable`](Instructions::Portable) on x86) give the
-/// same logits, to the last bit.
-///
-/// ```
-/// use dart_math::engine::Instructions;
-///
-/// assert!(Instructions::available().any(|set| set == Instructions::Portable));
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum Instructions {
-    /// The widest of those below that the processor has.
-    #[default]
-    Widest,
-    /// None but what every processor of the architecture has, as the compiler finds use for them.
-    Portable,
-    /// AVX2, FMA and F16C of x86-64.
-    Avx2,
-    /// AVX-512F of x86-64, besides.
-    Avx512,
-    /// NEON of 64-bit ARM.
-    Neon,
-}
-
-impl Instructions {
-    /// All that this processor has, narrowest first.
-    pub fn available() -> impl Iterator<Item = Instructions> {
-        let all = [
-            Instructions::Portable,
-            Instructions::Avx2,
-            Instructions::Avx512,
-            Instructions::Neon,
-        ];
-        all.into_iter().filter(|&set| Level::of(set).is_some())
-    }
-}
-
-impl FromStr for Instructions {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "widest" => Ok(Instructions::Widest),
-            "portable" => Ok(Instructions::Portable),
-            "avx2" => Ok(Instructions::Avx2),
-            "avx512" => Ok(Instructions::Avx512),
-            "neon" => Ok(Instructions::Neon),
-            _ => Err(Error::new(
-                ErrorKind::Settings,
-                format!("instructions `{text}`: expected widest, portable, avx2, avx512 or neon"),
-            )),
-        }
-    }
-}
-
-impl fmt::Display for Instructions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Instructions::Widest => "widest",
-            Instructions::Portable => "portable",
-            Instructions::Avx2 => "avx2",
-            Instructions::Avx512 => "avx512",
-            Instructions::Neon => "neon",
-        })
-    }
-}
-
-/// Settings that are for the crate's own CPU kernels alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct KernelSettings {
-    pub(super) kv_type: KvType,
-    pub(super) activation_type: ActivationType,
-    pub(super) instructions: Instructions,
 }
 
 /// Computes logits. One implementation is made of plain candle operations (any device; the
@@ -260,9 +125,9 @@ pub(crate) fn backend_for(
     Ok(if choice == BackendChoice::Auto && device.is_cpu() {
         Box::new(Checked(Cpu::new(config, weights, kernels)?))
     } else if kv_type != KvType::default() {
-        return refuse(format!("keys and values of type {}", kv_type.name()));
+        return refuse(format!("keys and values of type {kv_type}"));
     } else if activation_type != ActivationType::default() {
-        return refuse(format!("activations of type {}", activation_type.name()));
+        return refuse(format!("activations of type {activation_type}"));
     } else if instructions != Instructions::default() {
         return refuse(format!("{instructions} instructions"));
     } else {

@@ -6,9 +6,8 @@ use std::sync::Mutex;
 
 use rayon::ThreadPoolBuilder;
 
-use super::backend::{
-    ActivationType, BackendChoice, Instructions, KernelSettings, KvType, backend_for,
-};
+use super::backend::{BackendChoice, backend_for};
+use super::kernel_settings::{ActivationType, Instructions, KernelSettings, KvType};
 use super::scheduler::Room;
 use super::stop::StopStrings;
 use super::trial::Rules;
@@ -91,7 +90,8 @@ impl EngineBuilder {
     /// Where room runs out, the samples that were begun last give up theirs, and later go on where
     /// they were after feeding their own tokens to the model again: to the same tokens, bit for bit
     /// on a CPU. A sample is begun when there is room for one of the length that samples have had
-    /// on average. (While plain operations make more room, one layer's is there twice.)
+    /// on average. A prompt of which a single sample might not fit, should it become as long as it
+    /// may, is an error of the run. (While plain operations make more room, one layer's is there twice.)
     pub fn kv_bytes(mut self, limit: usize) -> Self {
         self.kv_bytes = Some(limit);
         self
@@ -238,6 +238,8 @@ impl EngineBuilder {
             )
         })?;
         Ok(Engine {
+            weight_bytes: backend.weight_bytes(),
+            plain: !(on_cpu && self.backend == BackendChoice::Auto),
             template,
             sampling: self.sampling,
             rules,

@@ -7,8 +7,9 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::ThreadPool;
 
-use super::backend::{Backend, KernelSettings};
+use super::backend::Backend;
 use super::cpu::Level;
+use super::kernel_settings::KernelSettings;
 use super::list::List;
 use super::sampler::Sampler;
 use super::scheduler::{Log, Room, Scheduler, Texts};
@@ -50,6 +51,9 @@ pub struct Engine {
     pub(super) kernels: KernelSettings,
     pub(super) pool: ThreadPool,
     pub(super) backend: Mutex<Box<dyn Backend>>,
+    pub(super) weight_bytes: usize,
+    /// Whether quantised weights are multiplied by plain operations.
+    pub(super) plain: bool,
     pub(super) statistics: Mutex<Statistics>,
     pub(super) steps: Option<Mutex<Vec<StepTimes>>>,
 }
@@ -88,10 +92,9 @@ impl Engine {
         self.steps.as_ref().map(copy).unwrap_or_default()
     }
 
-    /// Bytes that the weights take in the engine's own layout. Waits for a run to end.
+    /// Bytes that the weights take in the engine's own layout.
     pub fn weight_bytes(&self) -> usize {
-        let backend = self.backend.lock().unwrap_or_else(PoisonError::into_inner);
-        backend.weight_bytes()
+        self.weight_bytes
     }
 
     /// How many threads compute.
@@ -116,8 +119,9 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// A prompt without tokens, logits that are not finite, or a failure of the device. A prompt
-    /// that leaves no room in the model's context is no error: its completion is empty and ends as
+    /// A prompt without tokens, one for which
+    /// [`kv_bytes`](EngineBuilder::kv_bytes) does not leave enough for a single sample, logits that
+    /// are not finite, or a failure of the device. A prompt that leaves no room in the model's context is no error: its completion is empty and ends as
     /// [`Finish::Length`](crate::Finish::Length).
     pub fn generate(&self, prompts: &[Prompt], seed: u64) -> Result<Vec<Completion>> {
         self.collect(prompts, None, seed)
@@ -168,7 +172,7 @@ impl Engine {
 
     /// Like [`generate`](Engine::generate), but hands out each completion as soon as it is there,
     /// with its prompt's place in the list. After [`ControlFlow::Break`] nothing more is sampled
-    /// or handed out.
+    /// or handed out. The function may not ask this engine for more, which would be an error there.
     ///
     /// # Errors
     ///
@@ -195,9 +199,7 @@ impl Engine {
         prompt: &(dyn Fn(&Request) -> Result<Vec<u32>> + Sync),
         most: &(dyn Fn(&Request) -> usize + Sync),
     ) -> Result<()> {
-        let mut backend = self.backend.lock().unwrap_or_else(PoisonError::into_inner);
-        let backend: &mut dyn Backend = &mut **backend;
-        self.pool.install(move || {
+        self.with_backend(|backend| {
             let texts = Texts {
                 prompt,
                 most,
@@ -213,17 +215,50 @@ impl Engine {
         tracing::debug!(statistics = ?self.statistics(), "run finished");
         Ok(())
     }
+
+    /// Does some work with the backend on the engine's threads, after whoever has it now.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`] from within work of this very engine, which would wait for itself.
+    pub(super) fn with_backend<R: Send>(
+        &self,
+        work: impl FnOnce(&mut dyn Backend) -> Result<R> + Send,
+    ) -> Result<R> {
+        if self.pool.current_thread_index().is_some() {
+            return Err(Error::new(
+                ErrorKind::Settings,
+                "an engine cannot be asked for more from within its own run: it does one at a time",
+            ));
+        }
+        let run = || {
+            let mut backend = self.backend.lock().unwrap_or_else(PoisonError::into_inner);
+            let backend: &mut dyn Backend = &mut **backend;
+            self.pool.install(move || work(backend))
+        };
+        if rayon::current_thread_index().is_none() {
+            return run();
+        }
+        // A thread of another pool that waits for this one does other work meanwhile, which may ask
+        // this engine for more and wait for the lock that the same thread holds: so a thread of no
+        // pool waits in its place.
+        std::thread::scope(|scope| {
+            let done = scope.spawn(run).join();
+            done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
 }
 
-/// Not to be called, nor [`generate`](Engine::generate), from within the source's own methods: an
-/// engine does one run at a time, and the second would wait for the first for ever.
+/// An engine does one run at a time; others wait for it, from whatever thread they come. A run that is
+/// asked for from within the source's own methods would wait for itself, and is an error.
 impl Generator for Engine {
     fn run(&self, source: &dyn Source) -> Result<()> {
         let prompt = |request: &Request| Ok(self.prompt(&request.problem.question)?.tokens);
         self.execute(source, &prompt, &|_| usize::MAX)
     }
 
-    /// What completions depend on: not the slots, the threads or the backend.
+    /// What completions depend on: not the slots or the threads, nor the backend, unless it rounds
+    /// what quantised weights are multiplied with.
     fn settings(&self) -> Settings {
         let mut settings = self.model.settings();
         settings.insert("template".into(), self.template.name().into());
@@ -233,8 +268,12 @@ impl Generator for Engine {
         settings.insert("stop".into(), self.rules.stop_strings.strings().into());
         settings.insert("ignore_eos".into(), self.ignore_eos.into());
         settings.insert("loop_detection".into(), self.rules.loop_detection.into());
-        settings.insert("kv_type".into(), self.kernels.kv_type.name().into());
-        let activation_type = self.kernels.activation_type.name();
+        settings.insert("kv_type".into(), self.kernels.kv_type.to_string().into());
+        let activation_type = match self.plain && self.model.is_quantized() {
+            // As plain operations round them.
+            true => "plain".to_owned(),
+            false => self.kernels.activation_type.to_string(),
+        };
         settings.insert("activation_type".into(), activation_type.into());
         // All instructions that round a multiply-add once give the same tokens.
         let fused = Level::of(self.kernels.instructions).is_some_and(Level::fuses);

@@ -8,6 +8,7 @@ mod builder;
 mod cpu;
 mod generator;
 mod inspect;
+mod kernel_settings;
 mod list;
 mod plain;
 #[cfg(test)]
@@ -22,10 +23,11 @@ mod steps;
 mod stop;
 mod trial;
 
-pub use backend::{ActivationType, BackendChoice, Instructions, KvType};
+pub use backend::BackendChoice;
 pub use builder::EngineBuilder;
 pub use cpu::fma_peak;
 pub use generator::Engine;
+pub use kernel_settings::{ActivationType, Instructions, KvType};
 pub use sampling::Sampling;
 pub use statistics::Statistics;
 pub use steps::StepTimes;

@@ -58,6 +58,27 @@ pub(super) struct Room {
     pub(super) kv_bytes: Option<usize>,
 }
 
+impl Room {
+    /// Whether a single sample fits, at its full length.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`] where it does not.
+    pub(super) fn check(&self, backend: &dyn Backend, prompt: usize, new: usize) -> Result<()> {
+        let needed = backend.prefix_bytes(prompt) + backend.suffix_bytes(new);
+        match self.kv_bytes {
+            Some(limit) if needed > limit => Err(Error::new(
+                ErrorKind::Settings,
+                format!(
+                    "kv_bytes is {limit}, but keys and values of a prompt of {prompt} tokens and \
+                     {new} more take {needed} bytes"
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// One run over a source.
 pub(super) struct Scheduler<'a> {
     backend: &'a mut dyn Backend,
@@ -80,6 +101,8 @@ pub(super) struct Scheduler<'a> {
     finished: (u64, u64),
     /// By the problem's index.
     prompts: HashMap<u32, Prompt>,
+    /// How many tokens the prompts have of problems that wait for room.
+    waiting: HashMap<u32, usize>,
     /// Problems whose prompts leave no room in the context.
     too_long: HashSet<u32>,
     /// Counts uses of prompts, to know which was not used for longest.
@@ -140,6 +163,7 @@ impl<'a> Scheduler<'a> {
             begun: 0,
             finished: (0, 0),
             prompts: HashMap::new(),
+            waiting: HashMap::new(),
             too_long: HashSet::new(),
             clock: 0,
             logits: Vec::new(),
@@ -193,6 +217,14 @@ impl<'a> Scheduler<'a> {
                 self.deliver(parked.trial, Finish::Cancelled)?;
             }
         }
+        let pending = std::mem::take(&mut self.pending);
+        for request in pending {
+            if self.source.wanted(request.trial) {
+                self.pending.push_back(request);
+            } else {
+                self.deliver_empty(request, Finish::Cancelled)?;
+            }
+        }
         Ok(())
     }
 
@@ -200,7 +232,8 @@ impl<'a> Scheduler<'a> {
     fn admit(&mut self) -> Result<()> {
         while self.active.len() < self.room.slots && !self.parked.is_empty() {
             let Parked { trial, .. } = &self.parked[0];
-            if self.fitting(&[(&trial.request, trial.len())])? == 0 {
+            let parked = [(trial.request.clone(), trial.len())];
+            if self.fitting(&parked)? == 0 {
                 return Ok(());
             }
             let parked = self.parked.remove(0);
@@ -224,7 +257,8 @@ impl<'a> Scheduler<'a> {
             if self.pending.is_empty() {
                 break;
             }
-            let first: Vec<_> = self.pending.iter().take(free).map(|r| (r, 0)).collect();
+            let first = self.pending.iter().take(free).cloned();
+            let first: Vec<_> = first.map(|request| (request, 0)).collect();
             let count = self.fitting(&first)?;
             if count == 0 {
                 break;
@@ -236,39 +270,49 @@ impl<'a> Scheduler<'a> {
     }
 
     /// How many of these, each a request and how many tokens it has already, there is room for
-    /// beside what is in flight, when all become as long as completions have been on average. One
-    /// at least where nothing is in flight.
-    fn fitting(&self, requests: &[(&Request, usize)]) -> Result<usize> {
+    /// beside what is in flight, when all become as long as completions have been on average, or as
+    /// they may. One at least where nothing is in flight.
+    fn fitting(&mut self, requests: &[(Request, usize)]) -> Result<usize> {
         let Some(limit) = self.room.kv_bytes else {
             return Ok(requests.len());
         };
-        let expected = match self.finished {
-            // Nothing is known: most completions end well before they have to.
-            (_, 0) => self.rules.max_new_tokens / 4,
-            (tokens, count) => (tokens / count) as usize,
+        let backend = &*self.backend;
+        let suffix = |len: usize, most: usize| {
+            let expected = match self.finished {
+                // Nothing is known: most completions end well before they have to.
+                (_, 0) => most / 4,
+                (tokens, count) => most.min((tokens / count) as usize),
+            };
+            backend.suffix_bytes(expected.max(len + 1))
         };
-        let suffix = |len: usize| self.backend.suffix_bytes(expected.max(len + 1));
-        let lens = self.active.iter().map(|active| active.trial.len());
-        let mut bytes: usize = lens.map(suffix).sum();
+        let active = self.active.iter().map(|active| &active.trial);
+        let mut bytes: usize = active.map(|trial| suffix(trial.len(), trial.limit())).sum();
         let live = self.prompts.values().filter(|prompt| prompt.live > 0);
         bytes += live
-            .map(|prompt| self.backend.prefix_bytes(prompt.tokens.len()))
+            .map(|prompt| backend.prefix_bytes(prompt.tokens.len()))
             .sum::<usize>();
         let mut new = HashSet::new();
-        for (count, &(request, len)) in requests.iter().enumerate() {
+        for (count, (request, len)) in requests.iter().enumerate() {
             let problem = request.trial.problem;
             let held = self.prompts.get(&problem);
-            if held.is_none_or(|prompt| prompt.live == 0) && new.insert(problem) {
-                let tokens = match held {
-                    Some(prompt) => prompt.tokens.len(),
-                    None => self.tokens(request)?.len(),
-                };
-                // Overlong ones take nothing: they are not run.
-                if tokens < self.rules.context_length {
-                    bytes += self.backend.prefix_bytes(tokens);
+            let known = held.map(|prompt| prompt.tokens.len());
+            let tokens = match known.or_else(|| self.waiting.get(&problem).copied()) {
+                Some(tokens) => tokens,
+                None => {
+                    let tokens = tokens_of(&self.texts, request)?.len();
+                    self.waiting.insert(problem, tokens);
+                    tokens
                 }
+            };
+            // Overlong ones take nothing: they are not run.
+            let room = self.rules.context_length.saturating_sub(tokens);
+            if room > 0 {
+                if held.is_none_or(|prompt| prompt.live == 0) && new.insert(problem) {
+                    bytes += backend.prefix_bytes(tokens);
+                }
+                let most = (self.texts.most)(request).min(self.rules.max_new_tokens);
+                bytes += suffix(*len, most.min(room));
             }
-            bytes += suffix(len);
             if bytes > limit && count + self.active.len() > 0 {
                 return Ok(count);
             }
@@ -381,11 +425,7 @@ impl<'a> Scheduler<'a> {
                     trials.push(trial);
                 }
                 // Not an error: one overlong problem is no reason to end a run.
-                None => {
-                    let detokenizer = (self.texts.detokenizer)();
-                    let trial = Trial::new(request, &[], 0, detokenizer, self.rules);
-                    self.deliver(trial, Finish::Length)?;
-                }
+                None => self.deliver_empty(request, Finish::Length)?,
             }
         }
         let rows: Vec<_> = trials
@@ -424,7 +464,8 @@ impl<'a> Scheduler<'a> {
             {
                 continue;
             }
-            let tokens = self.tokens(request)?;
+            self.waiting.remove(&problem);
+            let tokens = tokens_of(&self.texts, request)?;
             if tokens.len() >= self.rules.context_length {
                 tracing::warn!(
                     problem = %request.problem.id,
@@ -435,6 +476,11 @@ impl<'a> Scheduler<'a> {
                 self.too_long.insert(problem);
                 continue;
             }
+            let most = (self.texts.most)(request).min(self.rules.max_new_tokens);
+            let most = most.min(self.rules.context_length - tokens.len());
+            self.room
+                .check(&*self.backend, tokens.len(), most.saturating_sub(1))
+                .map_err(|error| named(request, error))?;
             new.push((problem, tokens));
         }
         let mut new = new.into_iter().peekable();
@@ -455,19 +501,6 @@ impl<'a> Scheduler<'a> {
             self.prefill_pack(pack, tokens)?;
         }
         Ok(())
-    }
-
-    /// The prompt of a request.
-    fn tokens(&self, request: &Request) -> Result<Vec<u32>> {
-        let name = |error: Error| error.context(format_args!("problem {}", request.problem.id));
-        let tokens = (self.texts.prompt)(request).map_err(name)?;
-        if tokens.is_empty() {
-            return Err(name(Error::new(
-                ErrorKind::Data,
-                "its prompt has no tokens",
-            )));
-        }
-        Ok(tokens)
     }
 
     fn prefill_pack(&mut self, pack: Vec<(u32, Vec<u32>)>, tokens: usize) -> Result<()> {
@@ -579,6 +612,13 @@ impl<'a> Scheduler<'a> {
         self.deliver(trial, finish)
     }
 
+    /// Delivers a completion without tokens.
+    fn deliver_empty(&mut self, request: Request, finish: Finish) -> Result<()> {
+        let detokenizer = (self.texts.detokenizer)();
+        let trial = Trial::new(request, &[], 0, detokenizer, self.rules);
+        self.deliver(trial, finish)
+    }
+
     fn deliver(&mut self, trial: Trial, finish: Finish) -> Result<()> {
         let id = trial.request.trial;
         if finish != Finish::Cancelled && trial.len() > 0 {
@@ -634,6 +674,20 @@ impl Drop for Scheduler<'_> {
             self.backend.release_prefix(prompt.prefix);
         }
     }
+}
+
+/// The prompt of a request.
+fn tokens_of(texts: &Texts<'_>, request: &Request) -> Result<Vec<u32>> {
+    let tokens = (texts.prompt)(request).map_err(|error| named(request, error))?;
+    if tokens.is_empty() {
+        let empty = Error::new(ErrorKind::Data, "its prompt has no tokens");
+        return Err(named(request, empty));
+    }
+    Ok(tokens)
+}
+
+fn named(request: &Request, error: Error) -> Error {
+    error.context(format_args!("problem {}", request.problem.id))
 }
 
 /// Gives a trial its next token; an error names the trial and the token's position.

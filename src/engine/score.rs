@@ -2,8 +2,6 @@
 //!
 //! Knows backends; nothing of requests or sampling.
 
-use std::sync::PoisonError;
-
 use super::Engine;
 use super::backend::{Backend, SequenceId};
 use crate::{Error, ErrorKind, Result};
@@ -90,9 +88,8 @@ impl Engine {
         if let Some(&token) = prompt.iter().chain(fed).find(beyond) {
             return Err(outside(token, config.vocab_size));
         }
-        let mut backend = self.backend.lock().unwrap_or_else(PoisonError::into_inner);
-        let backend: &mut dyn Backend = &mut **backend;
-        self.pool.install(move || {
+        self.with_backend(|backend| {
+            self.room.check(backend, prompt.len(), fed.len())?;
             let mut prefixes = backend.prefill(&[prompt])?;
             let Some((prefix, logits)) = prefixes.pop() else {
                 return Err(Error::new(ErrorKind::Device, "a prompt gave no logits"));

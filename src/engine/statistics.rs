@@ -50,7 +50,7 @@ impl Statistics {
     pub fn occupancy(&self) -> f64 {
         ratio(
             self.busy_slots as f64,
-            (self.steps * self.slots as u64) as f64,
+            self.steps as f64 * self.slots as f64,
         )
     }
 }

@@ -88,6 +88,11 @@ impl Trial {
         self.tokens.len()
     }
 
+    /// The most tokens it may have.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// The token at a position.
     pub(super) fn token(&self, position: usize) -> Option<u32> {
         self.tokens.get(position).copied()

@@ -51,7 +51,7 @@ pub struct DecoderConfig {
 
 /// Largest values that any field may take: far above every model there is, small enough that no
 /// product of a tensor's dimensions overflows.
-const MAX_WIDTH: usize = 1 << 20;
+pub(in crate::model) const MAX_WIDTH: usize = 1 << 20;
 const MAX_LAYERS: usize = 1 << 12;
 const MAX_HEADS: usize = 1 << 12;
 const MAX_HEAD_DIM: usize = 1 << 12;
@@ -121,8 +121,14 @@ impl DecoderConfig {
                 self.head_dim
             )));
         }
-        if let Some(frequency) = self.rope_frequencies.iter().find(|f| !f.is_finite()) {
-            return Err(bad(format!("a rotary frequency is {frequency}")));
+        // The angles of all positions must be numbers.
+        let last = self.context_length as f32;
+        let mut frequencies = self.rope_frequencies.iter();
+        if let Some(frequency) = frequencies.find(|&&f| !(f * last).is_finite()) {
+            return Err(bad(format!(
+                "a rotary frequency is {frequency}, which is too large for {} positions",
+                self.context_length
+            )));
         }
         if self.sliding_windows.len() != self.layers {
             return Err(bad(format!(

@@ -109,6 +109,16 @@ impl TensorSource for Noise {
     /// Matrices in blocks of four bits.
     fn blocks(&self, parts: &[Part], device: &Device) -> Result<Option<Vec<Arc<QTensor>>>> {
         let quantised = |part: &Part| {
+            let columns = part.columns.unwrap_or_default();
+            if !columns.is_multiple_of(GgmlDType::Q4_0.block_size()) {
+                return Err(Error::new(
+                    ErrorKind::Model,
+                    format!(
+                        "{} has rows of {columns}, which cannot be cut into blocks of 32",
+                        self.tensor_label(&part.name)
+                    ),
+                ));
+            }
             let wide = self.dense_of::<f32>(std::slice::from_ref(part), &part.shape(), device)?;
             QTensor::quantize(&wide, GgmlDType::Q4_0)
                 .map(Arc::new)

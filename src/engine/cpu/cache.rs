@@ -16,7 +16,7 @@ use half::slice::HalfFloatSliceExt;
 use super::aligned::{Aligned, Element};
 use super::lanes::{WIDTH, widen_f16};
 use super::simd::Level;
-use crate::engine::backend::KvType;
+use crate::engine::kernel_settings::KvType;
 use crate::model::DecoderConfig;
 
 /// Positions in a page.

@@ -32,11 +32,9 @@ pub use self::peak::fma_peak;
 use self::rounded::RoundedRows;
 use self::rows::{add, add_rms_norm, rms_norm, rms_norm_in_place, rotate, swiglu};
 pub(super) use self::simd::Level;
-use super::backend::{
-    ActivationType, Backend, KernelSettings, PrefixId, SequenceId, bad_sequence, device_error,
-    rotary_tables,
-};
+use super::backend::{Backend, PrefixId, SequenceId, bad_sequence, device_error, rotary_tables};
 use super::inspect::{PROJECTIONS, is_finite, is_tied};
+use super::kernel_settings::{ActivationType, KernelSettings};
 use super::steps::Spent;
 use crate::model::{DecoderConfig, Matrix, Weights};
 use crate::{Error, ErrorKind, Result};

@@ -1,6 +1,6 @@
 //! What vector instructions this processor has, and functions compiled for each set of them.
 
-use crate::engine::backend::Instructions;
+use crate::engine::kernel_settings::Instructions;
 
 /// Instructions that this processor was found to have; exists for those alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
 
-use super::super::backend::{
-    Backend, BackendChoice, Instructions, KernelSettings, KvType, SequenceId, backend_for,
-};
+use super::super::backend::{Backend, BackendChoice, SequenceId, backend_for};
+use super::super::kernel_settings::{Instructions, KernelSettings, KvType};
 use super::super::reference::{
     assert_close, naive_logits, naive_logits_keeping, random_tokens, random_weights, tiny, variants,
 };
-use super::{Cpu, Level};
+use super::Cpu;
 use crate::ErrorKind;
 use crate::model::{Architecture, DecoderConfig, Matrix, Weights};
 

@@ -3,7 +3,8 @@
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device};
 
-use super::super::backend::{Backend, BackendChoice, KernelSettings, SequenceId, backend_for};
+use super::super::backend::{Backend, BackendChoice, SequenceId, backend_for};
+use super::super::kernel_settings::KernelSettings;
 use super::super::reference::{
     assert_close, naive_logits, random_tokens, random_weights, tiny, variants,
 };

@@ -8,7 +8,7 @@ use super::stop_tokens::stop_tokens;
 use super::windows::sliding_windows;
 use crate::Result;
 use crate::model::assemble::Layout;
-use crate::model::config::{Architecture, DecoderConfig};
+use crate::model::config::{Architecture, DecoderConfig, MAX_WIDTH};
 
 /// What `config.json` says.
 #[derive(Debug)]
@@ -80,6 +80,11 @@ pub(in crate::model) fn parse(file: &str, map: &Map<String, Value>) -> Result<Pa
     }
     let default = defaults(architecture);
     let hidden_size = fields.size_or("hidden_size", 4_096)?;
+    if hidden_size == 0 || hidden_size > MAX_WIDTH {
+        // Or else the width of a head that follows from it would be blamed.
+        let reason = format!("is {hidden_size}; it must be 1 to {MAX_WIDTH}");
+        return Err(fields.error("hidden_size", reason));
+    }
     let layers = fields.size_or("num_hidden_layers", 32)?;
     let heads = fields.size_or("num_attention_heads", 32)?;
     if heads == 0 {
