@@ -100,56 +100,107 @@ multiversion! {
     }
 }
 
-multiversion! {
-    /// Writes exp((x - max) / temperature), where max is the row's largest number.
-    fn exponentials(row: &[f32], max: f32, temperature: f32, out: &mut [f32]) {
-        for (e, &x) in out.iter_mut().zip(row) {
-            *e = exp_negative((x - max) / temperature);
-        }
-    }
-}
+/// Numbers that are worked on at a time, so that what lies between two passes stays in the nearest
+/// cache: some hundred kilobytes a row would not.
+const BLOCK: usize = 512;
 
-multiversion! {
-    /// The sum of a row.
-    fn sum(row: &[f32]) -> f64 {
-        let mut sums = [0f64; LANES];
-        let (chunks, rest) = row.as_chunks::<LANES>();
+/// Sums in lanes, so that they do not depend on the blocks.
+#[derive(Default)]
+struct Sums([f64; LANES]);
+
+impl Sums {
+    #[inline(always)]
+    fn add(&mut self, block: &[f32]) {
+        let (chunks, rest) = block.as_chunks::<LANES>();
         for chunk in chunks {
-            for i in 0..LANES {
-                sums[i] += f64::from(chunk[i]);
+            for (sum, &x) in self.0.iter_mut().zip(chunk) {
+                *sum += f64::from(x);
             }
         }
-        for (i, &x) in rest.iter().enumerate() {
-            sums[i] += f64::from(x);
+        for (sum, &x) in self.0.iter_mut().zip(rest) {
+            *sum += f64::from(x);
         }
-        sums.into_iter().sum()
+    }
+
+    fn total(self) -> f64 {
+        self.0.into_iter().sum()
+    }
+}
+
+/// Writes exp((x - max) / temperature).
+#[inline(always)]
+fn exponentials(block: &[f32], max: f32, temperature: f32, out: &mut [f32]) {
+    for (e, &x) in out.iter_mut().zip(block) {
+        *e = exp_negative((x - max) / temperature);
     }
 }
 
 multiversion! {
-    /// Writes numbers from 0 to 1 as whole multiples of 2^-bits, rounded to the nearest; `bits` is
-    /// at most 51. Returns their sum, which does not depend on any order.
-    fn weights(row: &[f32], bits: u32, weights: &mut [u64]) -> u64 {
+    /// The sum of exp(x - max), where max is the row's largest number.
+    fn normaliser(row: &[f32], max: f32) -> f64 {
+        let mut sums = Sums::default();
+        let mut buffer = [0f32; BLOCK];
+        for block in row.chunks(BLOCK) {
+            let powers = &mut buffer[..block.len()];
+            exponentials(block, max, 1.0, powers);
+            sums.add(powers);
+        }
+        sums.total()
+    }
+}
+
+multiversion! {
+    /// Writes exp((x - max) / temperature), where max is the row's largest number, as whole multiples
+    /// of 2^-bits, rounded to the nearest; `bits` is at most 51. Returns their sum, which does not
+    /// depend on any order, and what [`normaliser`] does.
+    fn weights(
+        row: &[f32],
+        max: f32,
+        temperature: f32,
+        bits: u32,
+        weights: &mut [u64]
+    ) -> (u64, f64) {
         // Adding 2^52 rounds to a whole number, which then stands in the low bits.
         const ROUND: f64 = 4_503_599_627_370_496.0;
         let scale = (1u64 << bits) as f64;
         let mut sum = 0;
-        for (weight, &x) in weights.iter_mut().zip(row) {
-            *weight = (f64::from(x) * scale + ROUND).to_bits() - ROUND.to_bits();
-            sum += *weight;
+        let mut sums = Sums::default();
+        let mut buffer = [0f32; BLOCK];
+        for (block, weights) in row.chunks(BLOCK).zip(weights.chunks_mut(BLOCK)) {
+            let powers = &mut buffer[..block.len()];
+            exponentials(block, max, 1.0, powers);
+            sums.add(powers);
+            if temperature != 1.0 {
+                exponentials(block, max, temperature, powers);
+            }
+            for (weight, &x) in weights.iter_mut().zip(&*powers) {
+                *weight = (f64::from(x) * scale + ROUND).to_bits() - ROUND.to_bits();
+                sum += *weight;
+            }
         }
-        sum
+        (sum, sums.total())
     }
 }
 
-multiversion! {
-    /// Writes for each number how far it lies below max, in steps of 1 / scale, at most `last`
-    /// (below 2^23): larger numbers never get a larger step.
-    fn steps(row: &[f32], max: f32, scale: f32, last: u32, steps: &mut [u32]) {
+/// How far numbers lie below the largest, in steps.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Steps {
+    /// The largest number.
+    pub(super) max: f32,
+    /// Steps of a distance of 1.
+    pub(super) scale: f32,
+    /// The last step, which holds everything farther down; below 2^23.
+    pub(super) last: u32,
+}
+
+impl Steps {
+    /// Writes the step of each number: larger numbers never get a larger step.
+    #[inline(always)]
+    fn write(self, block: &[f32], steps: &mut [u32]) {
         const ROUND: f32 = 8_388_608.0;
-        let top = last as f32;
-        for (step, &x) in steps.iter_mut().zip(row) {
-            let distance = (max - x) * scale;
+        let top = self.last as f32;
+        for (step, &x) in steps.iter_mut().zip(block) {
+            let distance = (self.max - x) * self.scale;
             let distance = if distance < top { distance } else { top };
             *step = (distance + ROUND).to_bits() - ROUND.to_bits();
         }
@@ -157,14 +208,44 @@ multiversion! {
 }
 
 multiversion! {
-    /// Adds to `found` the positions of a step among `steps`, where few are it.
-    fn positions(steps: &[u32], step: u32, found: &mut Vec<u32>) {
+    /// Adds what each number weighs to what its step holds; of weights that are not there each is 1.
+    /// There are a power of two of steps.
+    fn histogram(row: &[f32], steps: Steps, weights: Option<&[u64]>, sums: &mut [u64]) {
+        assert!(sums.len().is_power_of_two() && sums.len() == steps.last as usize + 1);
+        // Changes nothing and spares the bounds check.
+        let mask = sums.len() - 1;
+        let mut buffer = [0u32; BLOCK];
+        for (index, block) in row.chunks(BLOCK).enumerate() {
+            let found = &mut buffer[..block.len()];
+            steps.write(block, found);
+            match weights {
+                None => {
+                    for &step in &*found {
+                        sums[step as usize & mask] += 1;
+                    }
+                }
+                Some(weights) => {
+                    for (&step, &weight) in found.iter().zip(&weights[index * BLOCK..]) {
+                        sums[step as usize & mask] += weight;
+                    }
+                }
+            }
+        }
+    }
+}
+
+multiversion! {
+    /// Adds to `found` the positions of a step, where few are it.
+    fn positions(row: &[f32], steps: Steps, step: u32, found: &mut Vec<u32>) {
         const CHUNK: usize = 64;
-        for (index, chunk) in steps.chunks(CHUNK).enumerate() {
+        let mut buffer = [0u32; CHUNK];
+        for (index, block) in row.chunks(CHUNK).enumerate() {
+            let of_block = &mut buffer[..block.len()];
+            steps.write(block, of_block);
             // Without a way out of the loop, so that it becomes vector code.
-            let some = chunk.iter().fold(false, |some, &s| some | (s == step));
+            let some = of_block.iter().fold(false, |some, &s| some | (s == step));
             if some {
-                let places = (0..).zip(chunk).filter(|&(_, &s)| s == step);
+                let places = (0..).zip(&*of_block).filter(|&(_, &s)| s == step);
                 found.extend(places.map(|(offset, _)| (index * CHUNK) as u32 + offset));
             }
         }
@@ -256,19 +337,19 @@ mod tests {
 
     #[test]
     fn passes_agree_with_plain_sums() {
-        for len in [1, 2, 15, 16, 17, 511, 512, 513, 1000] {
+        for len in [1, 2, 15, 16, 17, 511, 512, 513, 1000, 1040] {
             let row = noise(len as u64, len, -30.0, 10.0);
             let (low, high, finite) = range(&row);
             assert!(finite);
             assert_eq!(low, row.iter().copied().fold(f32::INFINITY, f32::min));
             assert_eq!(high, row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-            let exact: f64 = row.iter().map(|&x| (f64::from(x - high) / 1.6).exp()).sum();
-            let mut powers = vec![0.0; len];
-            exponentials(&row, high, 1.6, &mut powers);
-            assert!((sum(&powers) / exact - 1.0).abs() < 1e-6);
+            let exact: f64 = row.iter().map(|&x| f64::from(x - high).exp()).sum();
+            assert!((normaliser(&row, high) / exact - 1.0).abs() < 1e-6);
             let mut out = vec![0; len];
-            let mass = weights(&powers, 46, &mut out);
-            assert_eq!(mass, out.iter().sum::<u64>());
+            for temperature in [1.0, 1.6] {
+                let (mass, sum) = weights(&row, high, temperature, 46, &mut out);
+                assert_eq!((mass, sum), (out.iter().sum(), normaliser(&row, high)));
+            }
             for (&x, &w) in row.iter().zip(&out) {
                 let exact = (f64::from(x - high) / 1.6).exp();
                 assert!((w as f64 / 2f64.powi(46) - exact).abs() < 2e-6 * exact + 1e-13);
@@ -306,12 +387,26 @@ mod tests {
         row.reverse();
         for scale in [0.0, 1e-3, 1.0, 37.0, 1e30, f32::MAX] {
             let mut out = vec![0; row.len()];
-            steps(&row, row[0], scale, 2047, &mut out);
+            let steps = Steps {
+                max: row[0],
+                scale,
+                last: 2047,
+            };
+            steps.write(&row, &mut out);
             let mut found = Vec::new();
-            positions(&out, out[1700], &mut found);
+            positions(&row, steps, out[1700], &mut found);
             let plain: Vec<u32> = (0..3000)
                 .filter(|&i| out[i as usize] == out[1700])
                 .collect();
+            let weighed: Vec<u64> = (0..3000).map(|i| i * i).collect();
+            for weights in [None, Some(&weighed[..])] {
+                let (mut sums, mut expected) = (vec![0; 2048], vec![0; 2048]);
+                histogram(&row, steps, weights, &mut sums);
+                for (i, &step) in out.iter().enumerate() {
+                    expected[step as usize] += weights.map_or(1, |weights| weights[i]);
+                }
+                assert_eq!(sums, expected);
+            }
             assert_eq!(found, plain);
             assert!(
                 out.is_sorted() && out[0] == 0 && out[2999] <= 2047,

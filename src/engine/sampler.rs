@@ -73,10 +73,7 @@ impl Sampler {
 #[derive(Debug, Default)]
 struct Scratch {
     penalised: Vec<f32>,
-    /// Exponentials of the logits' distances from the largest.
-    powers: Vec<f32>,
     weights: Vec<u64>,
-    steps: Vec<u32>,
     histogram: Vec<u64>,
     edge: Vec<u32>,
 }
@@ -89,15 +86,11 @@ fn draw(row: &Row<'_>, sampling: &Sampling, scratch: &mut Scratch) -> Result<Dra
     }
     let Scratch {
         penalised,
-        powers,
         weights,
-        steps,
         histogram,
         edge,
     } = scratch;
-    powers.resize(row.logits.len(), 0.0);
-    row::exponentials(row.logits, high, 1.0, powers);
-    let normaliser = f64::from(high) + row::sum(powers).ln();
+    let top = high;
     let unpenalised = sampling.repetition_penalty == 1.0;
     let logits = if unpenalised {
         row.logits
@@ -108,20 +101,18 @@ fn draw(row: &Row<'_>, sampling: &Sampling, scratch: &mut Scratch) -> Result<Dra
         (low, high, _) = row::range(penalised);
         penalised
     };
+    let mut normaliser = None;
     let token = if sampling.is_greedy() {
         logits.iter().position(|&x| x == high)
     } else {
         let bits = weight_bits(logits.len());
         weights.resize(logits.len(), 0);
-        if !(unpenalised && sampling.temperature == 1.0) {
-            row::exponentials(logits, high, sampling.temperature, powers);
-        }
-        let mut mass = row::weights(powers, bits, weights);
+        let (mut mass, sum) = row::weights(logits, high, sampling.temperature, bits, weights);
+        normaliser = unpenalised.then_some(sum);
         let mut cut = Cut {
             logits,
             high,
             range: high - low,
-            steps,
             histogram,
             edge,
         };
@@ -144,9 +135,10 @@ fn draw(row: &Row<'_>, sampling: &Sampling, scratch: &mut Scratch) -> Result<Dra
     };
     // Both searches find a token: the largest logit is in the row, and the point is in the mass.
     let token = token.unwrap_or(0);
+    let sum = normaliser.unwrap_or_else(|| row::normaliser(row.logits, top));
     Ok(Draw {
         token: token as u32,
-        logprob: f64::from(row.logits[token]) - normaliser,
+        logprob: f64::from(row.logits[token]) - (f64::from(top) + sum.ln()),
     })
 }
 
@@ -188,7 +180,6 @@ struct Cut<'a> {
     high: f32,
     /// How far below it the steps reach; the last one holds everything farther down.
     range: f32,
-    steps: &'a mut Vec<u32>,
     histogram: &'a mut Vec<u64>,
     edge: &'a mut Vec<u32>,
 }
@@ -203,24 +194,18 @@ impl Cut<'_> {
     fn keep(&mut self, weights: &mut [u64], measure: Measure, target: u64) -> u64 {
         let logits = self.logits;
         let last = Self::STEPS - 1;
-        let scale = (last as f32 / self.range.min(f32::MAX)).min(f32::MAX);
-        self.steps.resize(logits.len(), 0);
-        row::steps(logits, self.high, scale, last as u32, self.steps);
+        let steps = row::Steps {
+            max: self.high,
+            scale: (last as f32 / self.range.min(f32::MAX)).min(f32::MAX),
+            last: last as u32,
+        };
         self.histogram.clear();
         self.histogram.resize(Self::STEPS, 0);
-        // The mask changes nothing and spares the bounds check.
-        match measure {
-            Measure::Count => {
-                for &step in &*self.steps {
-                    self.histogram[step as usize & last] += 1;
-                }
-            }
-            Measure::Mass => {
-                for (&step, &weight) in self.steps.iter().zip(&*weights) {
-                    self.histogram[step as usize & last] += weight;
-                }
-            }
-        }
+        let weighed = match measure {
+            Measure::Count => None,
+            Measure::Mass => Some(&*weights),
+        };
+        row::histogram(logits, steps, weighed, self.histogram);
         let mut left = target;
         let mut edge = last;
         for (step, &sum) in self.histogram.iter().enumerate() {
@@ -231,7 +216,7 @@ impl Cut<'_> {
             left -= sum;
         }
         self.edge.clear();
-        row::positions(self.steps, edge as u32, self.edge);
+        row::positions(logits, steps, edge as u32, self.edge);
         let logit = |id: u32| logits[id as usize];
         self.edge.sort_unstable_by(|&a, &b| {
             let falling = logit(b).partial_cmp(&logit(a)).unwrap_or(Equal);
@@ -306,10 +291,8 @@ mod tests {
     fn kept_by_sorting(logits: &[f32], s: &Sampling) -> Vec<u64> {
         let bits = weight_bits(logits.len());
         let high = row::range(logits).1;
-        let mut powers = vec![0.0; logits.len()];
-        row::exponentials(logits, high, s.temperature, &mut powers);
         let mut weights = vec![0; logits.len()];
-        row::weights(&powers, bits, &mut weights);
+        row::weights(logits, high, s.temperature, bits, &mut weights);
         let mut order: Vec<usize> = (0..logits.len()).collect();
         order.sort_by(|&a, &b| logits[b].partial_cmp(&logits[a]).unwrap().then(a.cmp(&b)));
         order.truncate(s.top_k.unwrap_or(usize::MAX));
