@@ -18,8 +18,6 @@
 //! than in the file, but for half a line in a block of six bits and half of the last span where the
 //! blocks of a row are an odd number.
 
-use std::cell::RefCell;
-
 use candle_core::quantized::GgmlDType;
 use rayon::prelude::*;
 
@@ -30,14 +28,6 @@ use super::lanes::Neon;
 #[cfg(target_arch = "x86_64")]
 use super::lanes::{Avx2, Avx512};
 use super::lanes::{Lanes, Portable, WIDTH};
-use super::product::Output;
-#[cfg(target_arch = "aarch64")]
-use super::rounded::Sdot;
-#[cfg(target_arch = "x86_64")]
-use super::rounded::Vnni;
-use super::rounded::{
-    CHUNK, DotOfFours, FOURS, Fours, Product, RoundedRows, SCALES_STRIDE, WORDS_STRIDE, with_fours,
-};
 use super::simd::{Kind, Level};
 
 /// The most panels that [`Blocks::dot`] takes at once.
@@ -153,16 +143,16 @@ unsafe fn widen_go<F: Format, V: Lanes>(
 }
 
 /// Where a tile of a panel has what belongs to it.
-struct Tile {
+pub(super) struct Tile {
     /// Its block's shared numbers.
-    halves: *const u8,
-    scales: *const u8,
-    numbers: *const u8,
+    pub(super) halves: *const u8,
+    pub(super) scales: *const u8,
+    pub(super) numbers: *const u8,
 }
 
 /// A tile of a panel.
 #[inline(always)]
-fn tile_at<F: Format>(panel: *const u8, tile: usize) -> Tile {
+pub(super) fn tile_at<F: Format>(panel: *const u8, tile: usize) -> Tile {
     let (span, tile) = (tile / span::<F>(), tile % span::<F>());
     let start = panel.wrapping_add(span * span_bytes::<F>());
     let [halves, scales, numbers] = offsets::<F>(tile).map(|offset| start.wrapping_add(offset));
@@ -186,15 +176,15 @@ const fn offsets<F: Format>(tile: usize) -> [usize; 3] {
 
 /// A panel of so many bytes.
 #[derive(Clone, Copy)]
-struct Panel {
-    start: *const u8,
+pub(super) struct Panel {
+    pub(super) start: *const u8,
     bytes: usize,
 }
 
 impl Panel {
     /// The panel that is so many panels further on.
     #[inline(always)]
-    fn next(self, count: usize) -> Self {
+    pub(super) fn next(self, count: usize) -> Self {
         Panel {
             start: self.start.wrapping_add(count * self.bytes),
             ..self
@@ -206,7 +196,7 @@ impl Panel {
 /// the same thread will probably turn to: panels are too short, and end within a page too often, for
 /// it to find out by itself. (Measured: a row alone is up to twice as fast.)
 #[inline(always)]
-fn fetch_ahead<F: Format>(panel: Panel, tile: &Tile) {
+pub(super) fn fetch_ahead<F: Format>(panel: Panel, tile: &Tile) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -298,130 +288,6 @@ unsafe fn dot_tiles<F: Format, V: Lanes, const P: usize>(
     }
 }
 
-/// Four numbers of a tile, in the bytes of a word of each output.
-///
-/// # Safety
-///
-/// The instructions of `V`; `numbers` points to the tile's numbers.
-#[inline(always)]
-unsafe fn word<F: Format, V: Lanes>(numbers: *const u8, four: usize) -> V::Whole {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let line = |index: usize| V::words(numbers.add(index * LINE));
-        if const { F::BITS == 8 } {
-            return line(four);
-        }
-        let low = V::field(line(four / 2), -4 * (four % 2) as i32, 0x0F0F_0F0F);
-        match F::BITS {
-            5 => V::or(low, V::field(line(4), 4 - four as i32, 0x1010_1010)),
-            6 => {
-                let left = 4 - 2 * (four % 4) as i32;
-                V::or(low, V::field(line(4 + four / 4), left, 0x3030_3030))
-            }
-            _ => low,
-        }
-    }
-}
-
-/// Unpacks some tiles of a panel.
-///
-/// # Safety
-///
-/// The instructions of `V`; `panel` points to a panel with these tiles, the others to room for what
-/// is unpacked of them.
-#[inline(always)]
-unsafe fn unpack_tiles<F: Format, V: Lanes>(
-    panel: Panel,
-    tiles: std::ops::Range<usize>,
-    words: *mut u8,
-    scales: *mut f32,
-) {
-    for (index, tile) in tiles.enumerate() {
-        let tile = tile_at::<F>(panel.start, tile);
-        fetch_ahead::<F>(panel, &tile);
-        // SAFETY: the caller's promise.
-        unsafe {
-            for four in 0..FOURS {
-                let to = words.add((index * FOURS + four) * LINE);
-                V::store_words(word::<F, V>(tile.numbers, four), to);
-            }
-            for part in 0..F::PARTS {
-                let (factor, offset) = F::scales::<V>(tile.halves, tile.scales, part);
-                let to = scales.add((index * F::PARTS + part) * 2 * WIDTH);
-                factor.store(to);
-                offset.store(to.add(WIDTH));
-            }
-        }
-    }
-}
-
-/// A product of rounded rows with some panels.
-struct Work<'a> {
-    panels: Panel,
-    count: usize,
-    tiles: usize,
-    rows: &'a RoundedRows,
-    /// Room for sixteen numbers of each panel for all rows, so far apart.
-    y: *mut f32,
-    y_stride: usize,
-    fours: &'a mut Fours,
-}
-
-/// The product, for which some tiles of all panels are unpacked at a time.
-///
-/// # Safety
-///
-/// The instructions of `V` and `D`, and pointers that are good for what the sizes say.
-#[inline(always)]
-unsafe fn multiply_tiles<F: Format, V: Lanes, D: DotOfFours<V>>(work: Work<'_>) {
-    for first in (0..work.tiles).step_by(CHUNK) {
-        let part = first..work.tiles.min(first + CHUNK);
-        for panel in 0..work.count {
-            let words = work.fours.words[panel * WORDS_STRIDE..].as_mut_ptr();
-            let scales = work.fours.scales[panel * SCALES_STRIDE..].as_mut_ptr();
-            // SAFETY: the caller's promise; there is room for a chunk of each panel.
-            unsafe {
-                unpack_tiles::<F, V>(work.panels.next(panel), part.clone(), words, scales);
-            }
-        }
-        let product = Product {
-            rows: work.rows,
-            fours: work.fours,
-            panels: work.count,
-            first,
-            tiles: part.len(),
-            y: work.y,
-            y_stride: work.y_stride,
-        };
-        // SAFETY: the caller's promise.
-        unsafe {
-            match (F::BITS, F::PARTS) {
-                (8, _) => product.compute::<V, D, true, 1>(),
-                (_, 1) => product.compute::<V, D, false, 1>(),
-                _ => product.compute::<V, D, false, 2>(),
-            }
-        }
-    }
-}
-
-/// Compiles it for each way to multiply.
-macro_rules! for_products {
-    ($($arch:literal, $name:ident, $lanes:ident, $dot:ident, $features:literal;)*) => {$(
-        #[cfg(target_arch = $arch)]
-        #[target_feature(enable = $features)]
-        unsafe fn $name<F: Format>(work: Work<'_>) {
-            // SAFETY: the caller's promise.
-            unsafe { multiply_tiles::<F, $lanes, $dot>(work) }
-        }
-    )*};
-}
-
-for_products! {
-    "x86_64", multiply_avx2, Avx2, Avx2, "avx2,fma,f16c";
-    "x86_64", multiply_vnni, Avx512, Vnni, "avx2,fma,f16c,avx512f,avx512vnni";
-    "aarch64", multiply_sdot, Neon, Sdot, "neon,dotprod";
-}
-
 /// Compiles the two for each level.
 macro_rules! for_levels {
     ($($lanes:ident, $widen:ident, $dot:ident, $features:literal;)*) => {$(
@@ -457,8 +323,8 @@ for_levels! {
 
 /// A matrix `[out, in]` of blocks in panels of sixteen outputs, the last filled up with zeros.
 pub(super) struct Blocks {
-    block_type: BlockType,
-    inputs: usize,
+    pub(super) block_type: BlockType,
+    pub(super) inputs: usize,
     panel_bytes: usize,
     data: Aligned<u8>,
 }
@@ -496,7 +362,7 @@ impl Blocks {
     }
 
     /// The first of some panels, all of which are there.
-    fn panels(&self, first: usize, count: usize) -> Panel {
+    pub(super) fn panels(&self, first: usize, count: usize) -> Panel {
         let bytes = self.panel_bytes;
         Panel {
             start: self.data[first * bytes..][..count * bytes].as_ptr(),
@@ -556,68 +422,6 @@ impl Blocks {
                 Kind::Avx512 => by_count!(dot_avx512,),
                 #[cfg(target_arch = "aarch64")]
                 Kind::Neon => by_count!(dot_tiles, Neon),
-            }
-        });
-    }
-
-    /// The product of rounded rows with up to three panels from `panel` on.
-    pub(super) fn multiply_rounded(
-        &self,
-        level: Level,
-        (panel, count): (usize, usize),
-        rows: &RoundedRows,
-        y: &mut Output<'_>,
-    ) {
-        thread_local! {
-            /// For the products with a panel that is not all there.
-            static SUMS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-        }
-        assert!((1..=MOST_PANELS).contains(&count) && rows.inputs() == self.inputs);
-        let panels = self.panels(panel, count);
-        let multiply = |y, y_stride| {
-            with_fours(|fours| {
-                let work = Work {
-                    panels,
-                    count,
-                    tiles: self.inputs / TILE,
-                    rows,
-                    y,
-                    y_stride,
-                    fours,
-                };
-                // SAFETY: there are as many panels and tiles as asserted, and `y` has room for all
-                // rows; a level exists only where its instructions were detected.
-                with_format!(self.block_type, F => unsafe {
-                    match level.kind() {
-                        Kind::Portable => multiply_tiles::<F, Portable, Portable>(work),
-                        #[cfg(target_arch = "x86_64")]
-                        Kind::Avx512 if is_x86_feature_detected!("avx512vnni") => {
-                            multiply_vnni::<F>(work);
-                        }
-                        #[cfg(target_arch = "x86_64")]
-                        Kind::Avx2 | Kind::Avx512 => multiply_avx2::<F>(work),
-                        #[cfg(target_arch = "aarch64")]
-                        Kind::Neon if std::arch::is_aarch64_feature_detected!("dotprod") => {
-                            multiply_sdot::<F>(work);
-                        }
-                        #[cfg(target_arch = "aarch64")]
-                        Kind::Neon => multiply_tiles::<F, Neon, Neon>(work),
-                    }
-                });
-            });
-        };
-        let (start, stride, columns) = y.shape(rows.rows());
-        let width = count * WIDTH;
-        if columns == width {
-            multiply(start, stride);
-            return;
-        }
-        assert!(columns < width);
-        SUMS.with_borrow_mut(|sums| {
-            sums.resize(rows.rows() * width, 0.0);
-            multiply(sums.as_mut_ptr(), width);
-            for (row, sums) in sums.chunks_exact(width).enumerate() {
-                y.row(row).copy_from_slice(&sums[..columns]);
             }
         });
     }

@@ -10,6 +10,8 @@ mod attention;
 mod blocks;
 mod cache;
 mod formats;
+mod fours;
+mod integer_product;
 mod lanes;
 mod matrix;
 mod parallel;

@@ -1,0 +1,428 @@
+//! The product of rounded rows with quantised weights, in whole numbers.
+//!
+//! A tile of 32 inputs of a row is `scale · number` ([`rounded`](super::rounded)), and weights are
+//! `factor · number + offset` ([`blocks`](super::blocks)). The product of a tile is then
+//! `scale · factor · Σ number · number + offset · scale · Σ number`, whose sums are whole numbers and
+//! the same on every processor; what is added up in f32 has a fixed order. So a row's bits depend on
+//! nothing but itself here, too.
+
+use std::cell::RefCell;
+
+use super::aligned::Aligned;
+use super::blocks::{Blocks, LINE, Panel, fetch_ahead, tile_at};
+use super::formats::{Format, TILE, with_format};
+#[cfg(target_arch = "aarch64")]
+use super::fours::Sdot;
+#[cfg(target_arch = "x86_64")]
+use super::fours::Vnni;
+use super::fours::{DotOfFours, MOST_PANELS};
+#[cfg(target_arch = "aarch64")]
+use super::lanes::Neon;
+#[cfg(target_arch = "x86_64")]
+use super::lanes::{Avx2, Avx512};
+use super::lanes::{Lanes, Portable, WIDTH};
+use super::product::{Output, unrolled};
+use super::rounded::RoundedRows;
+use super::simd::{Kind, Level};
+
+/// Tiles of a panel that are unpacked at a time: a group's are in the nearest cache.
+const CHUNK: usize = 8;
+
+/// Words of a tile: the numbers of four inputs in the bytes of each of sixteen outputs' words.
+const FOURS: usize = TILE / 4;
+
+/// The most rows of a block.
+const MOST_ROWS: usize = 4;
+
+/// Some tiles of some panels, unpacked: of every tile the fours, and of its one or two parts the
+/// outputs' factors and offsets.
+struct Fours {
+    /// `[panel][tile][four]` of sixteen words, the bytes of which are four inputs' numbers.
+    words: Aligned<u8>,
+    /// `[panel][tile][part][factor, offset]` of sixteen f32.
+    scales: Aligned<f32>,
+}
+
+/// Bytes between the panels' words, and numbers between their scales.
+const WORDS_STRIDE: usize = CHUNK * FOURS * 4 * WIDTH;
+const SCALES_STRIDE: usize = CHUNK * 2 * 2 * WIDTH;
+
+impl Fours {
+    fn new() -> Self {
+        Fours {
+            words: Aligned::zeroed(MOST_PANELS * WORDS_STRIDE),
+            scales: Aligned::zeroed(MOST_PANELS * SCALES_STRIDE),
+        }
+    }
+}
+
+/// Calls a function with room for a group of panels that this thread keeps.
+fn with_fours(work: impl FnOnce(&mut Fours)) {
+    thread_local! {
+        static KEPT: RefCell<Fours> = RefCell::new(Fours::new());
+    }
+    // Nothing that is called multiplies again on this thread.
+    KEPT.with_borrow_mut(work);
+}
+
+/// The product of rounded rows with some tiles of `panels` unpacked panels, into or onto `y`.
+struct Product<'a> {
+    rows: &'a RoundedRows,
+    fours: &'a Fours,
+    panels: usize,
+    /// The first tile and how many.
+    first: usize,
+    tiles: usize,
+    /// `[rows][y_stride]`, of which sixteen of every panel are written.
+    y: *mut f32,
+    y_stride: usize,
+}
+
+impl Product<'_> {
+    /// Adds to `y` unless these are the first tiles. `PARTS` is how many parts of a tile have
+    /// factors of their own.
+    ///
+    /// # Safety
+    ///
+    /// The instructions of `V` and `D`; `y` is good for all rows.
+    #[inline(always)]
+    unsafe fn compute<V, D, const WIDE: bool, const PARTS: usize>(&self)
+    where
+        V: Lanes,
+        D: DotOfFours<V>,
+    {
+        assert!(self.panels <= MOST_PANELS && self.tiles <= CHUNK);
+        assert!((self.first + self.tiles) * TILE <= self.rows.inputs);
+        let mut panel = 0;
+        while panel < self.panels {
+            let mut group = self.panels - panel;
+            while group > 1 && D::ROWS[group - 1] == 0 {
+                group -= 1;
+            }
+            // SAFETY: the caller's promise.
+            unsafe {
+                match group {
+                    3 => self.group::<V, D, WIDE, PARTS, 3>(panel),
+                    2 => self.group::<V, D, WIDE, PARTS, 2>(panel),
+                    _ => self.group::<V, D, WIDE, PARTS, 1>(panel),
+                }
+            }
+            panel += group;
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`compute`](Self::compute).
+    #[inline(always)]
+    unsafe fn group<V, D, const WIDE: bool, const PARTS: usize, const P: usize>(&self, panel: usize)
+    where
+        V: Lanes,
+        D: DotOfFours<V>,
+    {
+        let (rows, most) = (self.rows.rows(), D::ROWS[P - 1]);
+        let blocks = rows.div_ceil(most);
+        for block in 0..blocks {
+            let first = block * rows / blocks;
+            let count = (block + 1) * rows / blocks - first;
+            macro_rules! sizes {
+                ($($rows:literal)*) => {
+                    match count {
+                        // SAFETY: the caller's promise. Larger blocks are never asked for, and not
+                        // compiled.
+                        $($rows => unsafe {
+                            if const { $rows <= D::ROWS[P - 1] } {
+                                self.tile::<V, D, WIDE, PARTS, $rows, P>(first, panel);
+                            }
+                        })*
+                        _ => {}
+                    }
+                };
+            }
+            sizes!(1 2 3 4);
+        }
+    }
+
+    /// `R` rows from `first` on with `P` panels from `panel` on.
+    ///
+    /// # Safety
+    ///
+    /// As for [`compute`](Self::compute).
+    #[inline(always)]
+    unsafe fn tile<V, D, const WIDE: bool, const PARTS: usize, const R: usize, const P: usize>(
+        &self,
+        first: usize,
+        panel: usize,
+    ) where
+        V: Lanes,
+        D: DotOfFours<V>,
+    {
+        const { assert!(R <= MOST_ROWS && P <= MOST_PANELS && FOURS.is_multiple_of(PARTS)) };
+        let (inputs, all_tiles) = (self.rows.inputs, self.rows.inputs / TILE);
+        // SAFETY: rows, panels and tiles exist, as asserted by the callers; all bits zero are
+        // sixteen zeros.
+        unsafe {
+            let numbers = self.rows.numbers.as_ptr();
+            let numbers = numbers.add(first * inputs + self.first * TILE);
+            let row_scales = self.rows.scales.as_ptr();
+            let row_scales = row_scales.add(first * all_tiles + self.first);
+            let words = self.fours.words.as_ptr().add(panel * WORDS_STRIDE);
+            let scales = self.fours.scales.as_ptr().add(panel * SCALES_STRIDE);
+            let y = self.y.add(first * self.y_stride + panel * WIDTH);
+            let mut total: [[V; P]; R] = std::mem::zeroed();
+            if self.first > 0 {
+                unrolled!(r, R, 0 1 2 3, {
+                    unrolled!(p, P, 0 1 2, {
+                        total[r][p] = V::load(y.add(r * self.y_stride + p * WIDTH));
+                    });
+                });
+            }
+            for tile in 0..self.tiles {
+                for part in 0..PARTS {
+                    let mut sums: [[V::Whole; P]; R] = std::mem::zeroed();
+                    let each = FOURS / PARTS;
+                    for four in part * each..(part + 1) * each {
+                        let at = (tile * FOURS + four) * 4 * WIDTH;
+                        let mut weights: [V::Whole; P] = std::mem::zeroed();
+                        unrolled!(p, P, 0 1 2, {
+                            weights[p] = V::words(words.add(p * WORDS_STRIDE + at));
+                        });
+                        unrolled!(r, R, 0 1 2 3, {
+                            let x = numbers.add(r * inputs + tile * TILE + 4 * four);
+                            let x = x.cast::<i32>().read_unaligned();
+                            unrolled!(p, P, 0 1 2, {
+                                sums[r][p] = D::dot::<WIDE>(weights[p], x, sums[r][p]);
+                            });
+                        });
+                    }
+                    let at = (tile * PARTS + part) * 2 * WIDTH;
+                    unrolled!(r, R, 0 1 2 3, {
+                        let scale = *row_scales.add(r * all_tiles + tile);
+                        unrolled!(p, P, 0 1 2, {
+                            let scales = scales.add(p * SCALES_STRIDE + at);
+                            let (factor, offset) = (V::load(scales), V::load(scales.add(WIDTH)));
+                            total[r][p] = add_tile(
+                                total[r][p],
+                                V::float(sums[r][p]),
+                                (factor, offset),
+                                scale.of::<PARTS>(part),
+                            );
+                        });
+                    });
+                }
+            }
+            unrolled!(r, R, 0 1 2 3, {
+                unrolled!(p, P, 0 1 2, {
+                    total[r][p].store(y.add(r * self.y_stride + p * WIDTH));
+                });
+            });
+        }
+    }
+}
+
+/// What a tile, or a part of it, adds.
+///
+/// # Safety
+///
+/// The instructions of `V`.
+#[inline(always)]
+unsafe fn add_tile<V: Lanes>(
+    total: V,
+    dot: V,
+    (factor, offset): (V, V),
+    (scale, sum): (f32, f32),
+) -> V {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let total = dot.times(factor).multiply_add(scale, total);
+        offset.multiply_add(sum, total)
+    }
+}
+
+/// Four numbers of a tile, in the bytes of a word of each output.
+///
+/// # Safety
+///
+/// The instructions of `V`; `numbers` points to the tile's numbers.
+#[inline(always)]
+unsafe fn word<F: Format, V: Lanes>(numbers: *const u8, four: usize) -> V::Whole {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let line = |index: usize| V::words(numbers.add(index * LINE));
+        if const { F::BITS == 8 } {
+            return line(four);
+        }
+        let low = V::field(line(four / 2), -4 * (four % 2) as i32, 0x0F0F_0F0F);
+        match F::BITS {
+            5 => V::or(low, V::field(line(4), 4 - four as i32, 0x1010_1010)),
+            6 => {
+                let left = 4 - 2 * (four % 4) as i32;
+                V::or(low, V::field(line(4 + four / 4), left, 0x3030_3030))
+            }
+            _ => low,
+        }
+    }
+}
+
+/// Unpacks some tiles of a panel.
+///
+/// # Safety
+///
+/// The instructions of `V`; `panel` points to a panel with these tiles, the others to room for what
+/// is unpacked of them.
+#[inline(always)]
+unsafe fn unpack_tiles<F: Format, V: Lanes>(
+    panel: Panel,
+    tiles: std::ops::Range<usize>,
+    words: *mut u8,
+    scales: *mut f32,
+) {
+    for (index, tile) in tiles.enumerate() {
+        let tile = tile_at::<F>(panel.start, tile);
+        fetch_ahead::<F>(panel, &tile);
+        // SAFETY: the caller's promise.
+        unsafe {
+            for four in 0..FOURS {
+                let to = words.add((index * FOURS + four) * LINE);
+                V::store_words(word::<F, V>(tile.numbers, four), to);
+            }
+            for part in 0..F::PARTS {
+                let (factor, offset) = F::scales::<V>(tile.halves, tile.scales, part);
+                let to = scales.add((index * F::PARTS + part) * 2 * WIDTH);
+                factor.store(to);
+                offset.store(to.add(WIDTH));
+            }
+        }
+    }
+}
+
+/// A product of rounded rows with some panels.
+struct Work<'a> {
+    panels: Panel,
+    count: usize,
+    tiles: usize,
+    rows: &'a RoundedRows,
+    /// Room for sixteen numbers of each panel for all rows, so far apart.
+    y: *mut f32,
+    y_stride: usize,
+    fours: &'a mut Fours,
+}
+
+/// The product, for which some tiles of all panels are unpacked at a time.
+///
+/// # Safety
+///
+/// The instructions of `V` and `D`, and pointers that are good for what the sizes say.
+#[inline(always)]
+unsafe fn multiply_tiles<F: Format, V: Lanes, D: DotOfFours<V>>(work: Work<'_>) {
+    for first in (0..work.tiles).step_by(CHUNK) {
+        let part = first..work.tiles.min(first + CHUNK);
+        for panel in 0..work.count {
+            let words = work.fours.words[panel * WORDS_STRIDE..].as_mut_ptr();
+            let scales = work.fours.scales[panel * SCALES_STRIDE..].as_mut_ptr();
+            // SAFETY: the caller's promise; there is room for a chunk of each panel.
+            unsafe {
+                unpack_tiles::<F, V>(work.panels.next(panel), part.clone(), words, scales);
+            }
+        }
+        let product = Product {
+            rows: work.rows,
+            fours: work.fours,
+            panels: work.count,
+            first,
+            tiles: part.len(),
+            y: work.y,
+            y_stride: work.y_stride,
+        };
+        // SAFETY: the caller's promise.
+        unsafe {
+            match (F::BITS, F::PARTS) {
+                (8, _) => product.compute::<V, D, true, 1>(),
+                (_, 1) => product.compute::<V, D, false, 1>(),
+                _ => product.compute::<V, D, false, 2>(),
+            }
+        }
+    }
+}
+
+/// Compiles it for each way to multiply.
+macro_rules! for_products {
+    ($($arch:literal, $name:ident, $lanes:ident, $dot:ident, $features:literal;)*) => {$(
+        #[cfg(target_arch = $arch)]
+        #[target_feature(enable = $features)]
+        unsafe fn $name<F: Format>(work: Work<'_>) {
+            // SAFETY: the caller's promise.
+            unsafe { multiply_tiles::<F, $lanes, $dot>(work) }
+        }
+    )*};
+}
+
+for_products! {
+    "x86_64", multiply_avx2, Avx2, Avx2, "avx2,fma,f16c";
+    "x86_64", multiply_vnni, Avx512, Vnni, "avx2,fma,f16c,avx512f,avx512vnni";
+    "aarch64", multiply_sdot, Neon, Sdot, "neon,dotprod";
+}
+
+impl Blocks {
+    /// The product of rounded rows with up to three panels from `panel` on.
+    pub(super) fn multiply_rounded(
+        &self,
+        level: Level,
+        (panel, count): (usize, usize),
+        rows: &RoundedRows,
+        y: &mut Output<'_>,
+    ) {
+        thread_local! {
+            /// For the products with a panel that is not all there.
+            static SUMS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+        }
+        assert!((1..=MOST_PANELS).contains(&count) && rows.inputs == self.inputs);
+        let panels = self.panels(panel, count);
+        let multiply = |y, y_stride| {
+            with_fours(|fours| {
+                let work = Work {
+                    panels,
+                    count,
+                    tiles: self.inputs / TILE,
+                    rows,
+                    y,
+                    y_stride,
+                    fours,
+                };
+                // SAFETY: there are as many panels and tiles as asserted, and `y` has room for all
+                // rows; a level exists only where its instructions were detected.
+                with_format!(self.block_type, F => unsafe {
+                    match level.kind() {
+                        Kind::Portable => multiply_tiles::<F, Portable, Portable>(work),
+                        #[cfg(target_arch = "x86_64")]
+                        Kind::Avx512 if is_x86_feature_detected!("avx512vnni") => {
+                            multiply_vnni::<F>(work);
+                        }
+                        #[cfg(target_arch = "x86_64")]
+                        Kind::Avx2 | Kind::Avx512 => multiply_avx2::<F>(work),
+                        #[cfg(target_arch = "aarch64")]
+                        Kind::Neon if std::arch::is_aarch64_feature_detected!("dotprod") => {
+                            multiply_sdot::<F>(work);
+                        }
+                        #[cfg(target_arch = "aarch64")]
+                        Kind::Neon => multiply_tiles::<F, Neon, Neon>(work),
+                    }
+                });
+            });
+        };
+        let (start, stride, columns) = y.shape(rows.rows());
+        let width = count * WIDTH;
+        if columns == width {
+            multiply(start, stride);
+            return;
+        }
+        assert!(columns < width);
+        SUMS.with_borrow_mut(|sums| {
+            sums.resize(rows.rows() * width, 0.0);
+            multiply(sums.as_mut_ptr(), width);
+            for (row, sums) in sums.chunks_exact(width).enumerate() {
+                y.row(row).copy_from_slice(&sums[..columns]);
+            }
+        });
+    }
+}
