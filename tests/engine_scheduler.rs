@@ -699,7 +699,11 @@ fn memory_is_reckoned_by_what_samples_may_become() {
     );
     assert_eq!(statistics.generated_tokens, 0);
     // Scores keep to the limit, too.
-    let engine = builder().kv_bytes(1000).build().unwrap();
+    let error = builder().kv_bytes(1000).build().err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Settings);
+    let error = builder().activation_type(ActivationType::Int8).build();
+    assert_eq!(error.err().unwrap().kind(), ErrorKind::Settings);
+    let engine = builder().kv_bytes(10_000).build().unwrap();
     let error = engine.score(&prompts[0].tokens, &[1, 2]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Settings);
 }

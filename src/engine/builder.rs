@@ -105,7 +105,8 @@ impl EngineBuilder {
     }
 
     /// The type of the numbers that the crate's own CPU kernels multiply quantised weights with. By
-    /// default f32. Another type needs these kernels, and is one of the settings that tokens depend on.
+    /// default f32. Another type needs these kernels and quantised weights, and is one of the settings
+    /// that tokens depend on.
     pub fn activation_type(mut self, activation_type: ActivationType) -> Self {
         self.kernels.activation_type = activation_type;
         self
@@ -206,6 +207,15 @@ impl EngineBuilder {
             Some(template) => template,
             None => Template::default_for(&model),
         };
+        if self.kernels.activation_type != ActivationType::F32 && !model.is_quantized() {
+            return Err(Error::new(
+                ErrorKind::Settings,
+                format!(
+                    "activations of type {} are for quantised weights, and these are not",
+                    self.kernels.activation_type
+                ),
+            ));
+        }
         let stop = template.stop_strings().into_iter().chain(self.stop);
         let rules = Rules {
             stop_tokens: match self.ignore_eos {
@@ -237,17 +247,20 @@ impl EngineBuilder {
                 self.kernels,
             )
         })?;
+        let room = Room {
+            slots,
+            idle_prompts: self.idle_prompts,
+            kv_bytes: self.kv_bytes,
+        };
+        // A prompt of one token and its first completion's token, which is drawn without feeding any.
+        room.check(&*backend, 1, 0)?;
         Ok(Engine {
             weight_bytes: backend.weight_bytes(),
             plain: !(on_cpu && self.backend == BackendChoice::Auto),
             template,
             sampling: self.sampling,
             rules,
-            room: Room {
-                slots,
-                idle_prompts: self.idle_prompts,
-                kv_bytes: self.kv_bytes,
-            },
+            room,
             ignore_eos: self.ignore_eos,
             kernels: self.kernels,
             pool,

@@ -37,8 +37,8 @@ pub enum ActivationType {
     #[default]
     F32,
     /// Rounded to whole numbers from -127 to 127 times a factor that 32 neighbours share, so that
-    /// products are sums of whole numbers: about 1.7 times as fast in all on processors with an
-    /// instruction for them (AVX-512 VNNI; ARMv8.2 has one, too). The mean divergence of the
+    /// products are sums of whole numbers: 1.6 to 2.4 times as fast in all with tens of sequences, on
+    /// processors with an instruction for them (AVX-512 VNNI; ARMv8.2 has one, too). The mean divergence of the
     /// distributions from those without rounding was 0.003 nats for a model of 135 million parameters
     /// and 0.0001 for one of 500 million. Tokens are other ones than with f32, and as independent of
     /// the batch. Weights that are not quantised are multiplied in f32 all the same.

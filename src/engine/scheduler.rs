@@ -474,7 +474,10 @@ impl<'a> Scheduler<'a> {
         }
         let completion = trial.finish(finish, self.rules)?;
         self.source.deliver(id, completion);
-        self.count(|s| s.completions += 1);
+        self.count(|s| match finish {
+            Finish::Cancelled => s.cancelled += 1,
+            _ => s.completions += 1,
+        });
         Ok(())
     }
 

@@ -8,8 +8,10 @@ use std::time::Duration;
 pub struct Statistics {
     /// How many sequences the engine runs at a time.
     pub slots: usize,
-    /// Completions delivered, cancelled ones included.
+    /// Completions delivered, but for cancelled ones.
     pub completions: u64,
+    /// Completions that were no longer wanted, and delivered as far as they were.
+    pub cancelled: u64,
     /// Tokens drawn, those of cancelled completions included.
     pub generated_tokens: u64,
     /// Prompts prefilled: each counts once for all its samples, unless it was evicted between.
@@ -61,9 +63,13 @@ fn ratio(a: f64, b: f64) -> f64 {
 
 impl std::fmt::Display for Statistics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let cancelled = match self.cancelled {
+            0 => String::new(),
+            count => format!(" and {count} cancelled"),
+        };
         write!(
             f,
-            "{} completions, {} tokens in {:.1} s ({:.1} tokens/s, {:.0} % of {} slots busy)",
+            "{} completions{cancelled}, {} tokens in {:.1} s ({:.1} tokens/s, {:.0} % of {} slots busy)",
             self.completions,
             self.generated_tokens,
             self.time.as_secs_f64(),

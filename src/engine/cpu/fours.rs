@@ -138,6 +138,24 @@ unsafe impl DotOfFours<Neon> for Neon {
 pub(super) struct Sdot;
 
 #[cfg(target_arch = "aarch64")]
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+fn sdot(weights: int8x16_t, x: int8x16_t, mut sum: int32x4_t) -> int32x4_t {
+    // By its name, for the intrinsic is younger than the oldest compiler that will do.
+    // SAFETY: the instruction, which is there, reads and writes registers alone.
+    unsafe {
+        std::arch::asm!(
+            "sdot {sum:v}.4s, {weights:v}.16b, {x:v}.16b",
+            sum = inout(vreg) sum,
+            weights = in(vreg) weights,
+            x = in(vreg) x,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sum
+}
+
+#[cfg(target_arch = "aarch64")]
 // SAFETY: nothing but whole numbers.
 unsafe impl DotOfFours<Neon> for Sdot {
     // 32 registers: twelve sums and twelve totals, four of weights and one of inputs.
@@ -149,20 +167,6 @@ unsafe impl DotOfFours<Neon> for Sdot {
         x: i32,
         sum: [uint32x4_t; 4],
     ) -> [uint32x4_t; 4] {
-        // By its name, for the intrinsic is younger than the oldest compiler that will do.
-        let sdot = |weights: int8x16_t, x: int8x16_t, mut sum: int32x4_t| {
-            // SAFETY: the caller has the instruction, which reads and writes registers alone.
-            unsafe {
-                std::arch::asm!(
-                    "sdot {sum:v}.4s, {weights:v}.16b, {x:v}.16b",
-                    sum = inout(vreg) sum,
-                    weights = in(vreg) weights,
-                    x = in(vreg) x,
-                    options(pure, nomem, nostack, preserves_flags),
-                );
-            }
-            sum
-        };
         // SAFETY: the caller's promise.
         unsafe {
             let x = vreinterpretq_s8_s32(vdupq_n_s32(x));

@@ -34,8 +34,8 @@ impl Room {
             Some(limit) if needed > limit => Err(Error::new(
                 ErrorKind::Settings,
                 format!(
-                    "kv_bytes is {limit}, but keys and values of a prompt of {prompt} tokens and \
-                     {new} more take {needed} bytes"
+                    "kv_bytes is {limit}, but keys and values of a prompt of {prompt} tokens and of \
+                     the {new} that may be fed after it take {needed} bytes"
                 ),
             )),
             _ => Ok(()),
