@@ -1,5 +1,5 @@
-//! The decoder by own kernels on a CPU: weights packed once, quantised ones as blocks, f32
-//! arithmetic, rows computed independently of one another.
+//! The decoder by own kernels on a CPU: weights packed once, quantised ones as blocks, arithmetic in
+//! f32 (or in whole numbers of 8 bits, where asked for), rows computed independently of one another.
 //!
 //! The logits of a sequence are a function of its tokens alone, to the last bit: every sum has a
 //! fixed order, whatever else is in the batch, however many threads there are, and wherever the
