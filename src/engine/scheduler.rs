@@ -323,10 +323,9 @@ impl<'a> Scheduler<'a> {
                 self.too_long.insert(problem);
                 continue;
             }
-            let most = (self.texts.most)(request).min(self.rules.max_new_tokens);
-            let most = most.min(self.rules.context_length - tokens.len());
+            let limit = self.rules.limit(tokens.len(), (self.texts.most)(request));
             self.room
-                .check(&*self.backend, tokens.len(), most.saturating_sub(1))
+                .check(&*self.backend, tokens.len(), limit.saturating_sub(1))
                 .map_err(|error| named(request, error))?;
             new.push((problem, tokens));
         }

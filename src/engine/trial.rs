@@ -27,6 +27,14 @@ pub(super) struct Rules {
     pub(super) penalised: bool,
 }
 
+impl Rules {
+    /// The most tokens of a completion of a prompt of so many, of which at most `most` are wanted.
+    pub(super) fn limit(&self, prompt: usize, most: usize) -> usize {
+        let room = self.context_length.saturating_sub(prompt);
+        self.max_new_tokens.min(room).min(most)
+    }
+}
+
 /// A completion that is being sampled.
 #[derive(Debug)]
 pub(super) struct Trial {
@@ -54,7 +62,6 @@ impl Trial {
         detokenizer: Detokenizer,
         rules: &Rules,
     ) -> Self {
-        let room = rules.context_length.saturating_sub(prompt.len());
         let mut seen = Seen::default();
         if rules.penalised {
             prompt.iter().for_each(|&token| seen.insert(token));
@@ -62,7 +69,7 @@ impl Trial {
         Trial {
             random: Philox::new(request.seed),
             request,
-            limit: rules.max_new_tokens.min(room).min(most),
+            limit: rules.limit(prompt.len(), most),
             tokens: Vec::new(),
             logprob: 0.0,
             text: String::new(),

@@ -30,7 +30,7 @@ use super::lanes::{Avx2, Avx512};
 use super::lanes::{Lanes, Portable, WIDTH};
 use super::simd::{Kind, Level};
 
-/// The most panels that [`Blocks::dot`] takes at once.
+/// The most panels that a product takes at once.
 pub(super) const MOST_PANELS: usize = 3;
 
 /// Bytes of a cache line, which is sixteen words.

@@ -5,14 +5,12 @@ use std::arch::aarch64::*;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
+use super::blocks::MOST_PANELS;
 #[cfg(target_arch = "aarch64")]
 use super::lanes::Neon;
 #[cfg(target_arch = "x86_64")]
 use super::lanes::{Avx2, Avx512};
 use super::lanes::{Lanes, Portable, WIDTH};
-
-/// The most panels of a group.
-pub(super) const MOST_PANELS: usize = 3;
 
 /// Sums of products of four bytes each.
 ///

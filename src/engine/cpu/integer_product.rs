@@ -9,13 +9,13 @@
 use std::cell::RefCell;
 
 use super::aligned::Aligned;
-use super::blocks::{Blocks, LINE, Panel, fetch_ahead, tile_at};
+use super::blocks::{Blocks, LINE, MOST_PANELS, Panel, fetch_ahead, tile_at};
 use super::formats::{Format, TILE, with_format};
+use super::fours::DotOfFours;
 #[cfg(target_arch = "aarch64")]
 use super::fours::Sdot;
 #[cfg(target_arch = "x86_64")]
 use super::fours::Vnni;
-use super::fours::{DotOfFours, MOST_PANELS};
 #[cfg(target_arch = "aarch64")]
 use super::lanes::Neon;
 #[cfg(target_arch = "x86_64")]
@@ -44,7 +44,7 @@ struct Fours {
 }
 
 /// Bytes between the panels' words, and numbers between their scales.
-const WORDS_STRIDE: usize = CHUNK * FOURS * 4 * WIDTH;
+const WORDS_STRIDE: usize = CHUNK * FOURS * LINE;
 const SCALES_STRIDE: usize = CHUNK * 2 * 2 * WIDTH;
 
 impl Fours {
@@ -182,7 +182,7 @@ impl Product<'_> {
                     let mut sums: [[V::Whole; P]; R] = std::mem::zeroed();
                     let each = FOURS / PARTS;
                     for four in part * each..(part + 1) * each {
-                        let at = (tile * FOURS + four) * 4 * WIDTH;
+                        let at = (tile * FOURS + four) * LINE;
                         let mut weights: [V::Whole; P] = std::mem::zeroed();
                         unrolled!(p, P, 0 1 2, {
                             weights[p] = V::words(words.add(p * WORDS_STRIDE + at));

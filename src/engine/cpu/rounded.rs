@@ -11,7 +11,6 @@ const LEAST: f32 = 1e-30;
 
 /// What a tile of a row was rounded by.
 #[derive(Clone, Copy, Default)]
-#[repr(C)]
 pub(super) struct TileScale {
     /// What a number of 1 stands for; not a number where any of the tile's was not finite.
     scale: f32,

@@ -80,13 +80,12 @@ impl Scheduler<'_> {
                 }
             };
             // Overlong ones take nothing: they are not run.
-            let room = self.rules.context_length.saturating_sub(tokens);
-            if room > 0 {
+            if tokens < self.rules.context_length {
                 if held.is_none_or(|prompt| prompt.live == 0) && new.insert(problem) {
                     bytes += backend.prefix_bytes(tokens);
                 }
-                let most = (self.texts.most)(request).min(self.rules.max_new_tokens);
-                bytes += suffix(*len, most.min(room));
+                let most = (self.texts.most)(request);
+                bytes += suffix(*len, self.rules.limit(tokens, most));
             }
             if bytes > limit && count + self.active.len() > 0 {
                 return Ok(count);
