@@ -33,6 +33,8 @@ find_compiler() {
 compiler=$(find_compiler)
 # Fused multiply-adds and reordered sums would give other bits than nvcc's code.
 flags=(-std=c++17 -O2 -w -fPIC -ffp-contract=off -I"$emulation" -I"$kernels")
+# Built where it runs: kernels' fmaf is an instruction where the processor has one.
+if grep -qsw fma /proc/cpuinfo && grep -qsw avx2 /proc/cpuinfo; then flags+=(-mavx2 -mfma); fi
 [ "${EXACT_MMA:-0}" = 1 ] && flags+=(-DEMU_EXACT_MMA)
 
 # Objects of other flags or another compiler are not reused.
