@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use rayon::ThreadPoolBuilder;
 
-use super::backend::{BackendChoice, backend_for};
+use super::decoder::{BackendChoice, decoder_for};
 use super::kernel_settings::{ActivationType, Instructions, KernelSettings, KvType};
 use super::scheduler::Room;
 use super::stop::StopStrings;
@@ -238,7 +238,7 @@ impl EngineBuilder {
             })?;
         let weights = model.take_weights();
         let backend = pool.install(|| {
-            backend_for(
+            decoder_for(
                 model.config(),
                 weights,
                 model.device(),

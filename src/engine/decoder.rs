@@ -6,6 +6,7 @@
 use candle_core::{DType, Device};
 use rayon::prelude::*;
 
+use super::backend::{PrefixId, SequenceId};
 use super::cpu::Cpu;
 use super::inspect::check_shapes;
 use super::kernel_settings::{ActivationType, Instructions, KernelSettings, KvType};
@@ -13,14 +14,6 @@ use super::plain::Plain;
 use super::steps::Spent;
 use crate::model::{DecoderConfig, Weights};
 use crate::{Error, ErrorKind, Result};
-
-/// Names a prompt whose keys and values a [`Backend`] holds. Never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct PrefixId(pub(super) u64);
-
-/// Names a sequence that continues a prefix. Never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct SequenceId(pub(super) u64);
 
 /// What computes the logits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -38,8 +31,8 @@ pub enum BackendChoice {
 /// reference), one of own CPU kernels.
 ///
 /// A sequence is a prefix, shared and immutable, and a suffix of its own that grows by a token
-/// with every [`decode`](Backend::decode). Work is spread over the current rayon pool.
-pub(crate) trait Backend: Send {
+/// with every [`decode`](Decoder::decode). Work is spread over the current rayon pool.
+pub(crate) trait Decoder: Send {
     /// Runs each prompt once (packed), keeps its keys and values as an immutable prefix, and
     /// returns, in the prompts' order, the prefix's id and the logits `[vocab]` after the prompt's
     /// last token.
@@ -104,14 +97,14 @@ pub(crate) trait Backend: Send {
 ///
 /// Weights whose shapes do not fit the configuration, a failure of the device, or settings of the
 /// kernels other than the default ones where the backend is made of plain operations.
-pub(crate) fn backend_for(
+pub(crate) fn decoder_for(
     config: &DecoderConfig,
     weights: Weights,
     device: &Device,
     dtype: DType,
     choice: BackendChoice,
     kernels: KernelSettings,
-) -> Result<Box<dyn Backend>> {
+) -> Result<Box<dyn Decoder>> {
     check_shapes(config, &weights)?;
     let refuse = |what: String| {
         let reason = format!("{what} are for the crate's own CPU kernels alone");
@@ -139,7 +132,7 @@ pub(crate) fn backend_for(
 /// and logits that are not finite are found.
 struct Checked<B>(B);
 
-impl<B: Backend> Checked<B> {
+impl<B: Decoder> Checked<B> {
     fn check_token(&self, token: u32) -> Result<()> {
         if (token as usize) < self.0.vocab_size() {
             return Ok(());
@@ -178,7 +171,7 @@ impl<B: Backend> Checked<B> {
     }
 }
 
-impl<B: Backend> Backend for Checked<B> {
+impl<B: Decoder> Decoder for Checked<B> {
     fn prefill(&mut self, prompts: &[&[u32]]) -> Result<Vec<(PrefixId, Vec<f32>)>> {
         for (index, prompt) in prompts.iter().enumerate() {
             if prompt.is_empty() {

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::ThreadPool;
 
-use super::backend::Backend;
+use super::decoder::Decoder;
 use super::cpu::Level;
 use super::kernel_settings::KernelSettings;
 use super::list::List;
@@ -50,7 +50,7 @@ pub struct Engine {
     pub(super) ignore_eos: bool,
     pub(super) kernels: KernelSettings,
     pub(super) pool: ThreadPool,
-    pub(super) backend: Mutex<Box<dyn Backend>>,
+    pub(super) backend: Mutex<Box<dyn Decoder>>,
     pub(super) weight_bytes: usize,
     /// Whether quantised weights are multiplied by plain operations.
     pub(super) plain: bool,
@@ -223,7 +223,7 @@ impl Engine {
     /// [`ErrorKind::Settings`] from within work of this very engine, which would wait for itself.
     pub(super) fn with_backend<R: Send>(
         &self,
-        work: impl FnOnce(&mut dyn Backend) -> Result<R> + Send,
+        work: impl FnOnce(&mut dyn Decoder) -> Result<R> + Send,
     ) -> Result<R> {
         if self.pool.current_thread_index().is_some() {
             return Err(Error::new(
@@ -233,7 +233,7 @@ impl Engine {
         }
         let run = || {
             let mut backend = self.backend.lock().unwrap_or_else(PoisonError::into_inner);
-            let backend: &mut dyn Backend = &mut **backend;
+            let backend: &mut dyn Decoder = &mut **backend;
             self.pool.install(move || work(backend))
         };
         if rayon::current_thread_index().is_none() {

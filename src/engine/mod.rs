@@ -6,6 +6,7 @@
 mod backend;
 mod builder;
 mod cpu;
+mod decoder;
 mod generator;
 mod inspect;
 mod kernel_settings;
@@ -23,7 +24,7 @@ mod steps;
 mod stop;
 mod trial;
 
-pub use backend::BackendChoice;
+pub use decoder::BackendChoice;
 pub use builder::EngineBuilder;
 pub use cpu::fma_peak;
 pub use generator::Engine;

@@ -153,7 +153,7 @@ fn penalise(logits: &mut [f32], seen: &[u32], penalty: f32) {
 }
 
 /// How fine weights are: as fine as the sum over a vocabulary leaves room for in 62 bits.
-fn weight_bits(vocabulary: usize) -> u32 {
+pub(super) fn weight_bits(vocabulary: usize) -> u32 {
     let width = usize::BITS - vocabulary.saturating_sub(1).leading_zeros();
     62u32.saturating_sub(width).min(51)
 }

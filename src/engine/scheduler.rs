@@ -17,7 +17,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::backend::{Backend, PrefixId, SequenceId};
+use super::backend::{PrefixId, SequenceId};
+use super::decoder::Decoder;
 use super::sampler::{Draw, Sampler};
 use super::trial::{Rules, Trial};
 use super::{Statistics, StepTimes};
@@ -52,7 +53,7 @@ pub(super) struct Log<'a> {
 
 /// One run over a source.
 pub(super) struct Scheduler<'a> {
-    backend: &'a mut dyn Backend,
+    backend: &'a mut dyn Decoder,
     sampler: Sampler,
     rules: &'a Rules,
     texts: Texts<'a>,
@@ -111,7 +112,7 @@ struct Prompt {
 
 impl<'a> Scheduler<'a> {
     pub(super) fn new(
-        backend: &'a mut dyn Backend,
+        backend: &'a mut dyn Decoder,
         sampler: Sampler,
         rules: &'a Rules,
         texts: Texts<'a>,

@@ -3,7 +3,8 @@
 //! Knows backends; nothing of requests or sampling.
 
 use super::Engine;
-use super::backend::{Backend, SequenceId};
+use super::backend::SequenceId;
+use super::decoder::Decoder;
 use crate::{Error, ErrorKind, Result};
 
 impl Engine {
@@ -105,7 +106,7 @@ impl Engine {
 }
 
 fn feed(
-    backend: &mut dyn Backend,
+    backend: &mut dyn Decoder,
     sequence: SequenceId,
     tokens: &[u32],
     show: &mut impl FnMut(&[f32]),

@@ -16,7 +16,7 @@ use super::product::{Output, Panels, Rows, multiply};
 use super::rounded::RoundedRows;
 use super::rows::{add, widen_bf16};
 use super::simd::Level;
-use crate::engine::backend::device_error;
+use crate::engine::decoder::device_error;
 use crate::model::{Linear, Matrix};
 use crate::{Error, ErrorKind, Result};
 

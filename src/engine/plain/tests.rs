@@ -3,7 +3,8 @@
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device};
 
-use super::super::backend::{Backend, BackendChoice, SequenceId, backend_for};
+use super::super::backend::SequenceId;
+use super::super::decoder::{BackendChoice, Decoder, decoder_for};
 use super::super::kernel_settings::KernelSettings;
 use super::super::reference::{
     assert_close, naive_logits, random_tokens, random_weights, tiny, variants,
@@ -11,8 +12,8 @@ use super::super::reference::{
 use crate::ErrorKind;
 use crate::model::{Architecture, DecoderConfig, Linear, Matrix, Weights};
 
-fn plain(config: &DecoderConfig, weights: &Weights, dtype: DType) -> Box<dyn Backend> {
-    backend_for(
+fn plain(config: &DecoderConfig, weights: &Weights, dtype: DType) -> Box<dyn Decoder> {
+    decoder_for(
         config,
         weights.clone(),
         &Device::Cpu,
@@ -44,7 +45,7 @@ fn agrees_with_the_reference(
     let mut live: Vec<(SequenceId, Vec<u32>)> = Vec::new();
     let mut logits = Vec::new();
     let mut step = 0;
-    let feed = |backend: &mut Box<dyn Backend>,
+    let feed = |backend: &mut Box<dyn Decoder>,
                 live: &mut Vec<(SequenceId, Vec<u32>)>,
                 logits: &mut Vec<f32>,
                 step: &mut u64,
@@ -230,7 +231,7 @@ fn bad_input_is_an_error() {
     );
 
     weights.layers[2].ffn_norm = weights.output_norm.narrow(0, 0, 39).unwrap();
-    let error = backend_for(
+    let error = decoder_for(
         &config,
         weights.clone(),
         &Device::Cpu,

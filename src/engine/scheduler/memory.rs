@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use super::{Active, Parked, Prompt, Scheduler, tokens_of};
-use crate::engine::backend::{Backend, SequenceId};
+use crate::engine::backend::SequenceId;
+use crate::engine::decoder::Decoder;
 use crate::{Error, ErrorKind, Request, Result};
 
 /// What a scheduler may hold.
@@ -25,7 +26,7 @@ impl Room {
     /// [`ErrorKind::Settings`] where it does not.
     pub(in crate::engine) fn check(
         &self,
-        backend: &dyn Backend,
+        backend: &dyn Decoder,
         prompt: usize,
         new: usize,
     ) -> Result<()> {
@@ -100,7 +101,7 @@ impl Scheduler<'_> {
     pub(super) fn make_room(
         &mut self,
         keep: &[Request],
-        needed: impl Fn(&dyn Backend, &[SequenceId]) -> usize,
+        needed: impl Fn(&dyn Decoder, &[SequenceId]) -> usize,
     ) -> Result<()> {
         let Some(limit) = self.room.kv_bytes else {
             return Ok(());

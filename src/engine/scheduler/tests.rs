@@ -50,7 +50,7 @@ impl Books {
     }
 }
 
-impl Backend for Books {
+impl Decoder for Books {
     fn prefill(&mut self, prompts: &[&[u32]]) -> Result<Vec<(PrefixId, Vec<f32>)>> {
         self.prefills
             .push(prompts.iter().map(|p| p.len()).collect());
