@@ -250,6 +250,15 @@ impl<B: Decoder> Decoder for Checked<B> {
     }
 }
 
+/// Why random weights that a device makes cannot be used elsewhere.
+pub(super) const NOT_MADE: &str =
+    "these random weights are made on a CUDA device, by the crate's own backend alone";
+
+/// The error for such weights.
+pub(super) fn not_made() -> Error {
+    Error::new(ErrorKind::Settings, NOT_MADE)
+}
+
 /// An error of candle's, as this crate's.
 pub(super) fn device_error(source: candle_core::Error) -> Error {
     Error::new(ErrorKind::Device, source.to_string()).with_source(source)

@@ -6,6 +6,8 @@
 mod backend;
 mod builder;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod decoder;
 mod generator;
 mod inspect;
@@ -27,6 +29,8 @@ mod trial;
 pub use decoder::BackendChoice;
 pub use builder::EngineBuilder;
 pub use cpu::fma_peak;
+#[cfg(feature = "cuda")]
+pub(crate) use cuda::check_device as cuda_device;
 pub use generator::Engine;
 pub use kernel_settings::{ActivationType, Instructions, KvType};
 pub use sampling::Sampling;
