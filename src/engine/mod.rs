@@ -10,6 +10,7 @@ mod cpu;
 mod cuda;
 mod decoder;
 mod generator;
+mod group;
 mod inspect;
 mod kernel_settings;
 mod list;
@@ -32,6 +33,7 @@ pub use cpu::fma_peak;
 #[cfg(feature = "cuda")]
 pub(crate) use cuda::check_device as cuda_device;
 pub use generator::Engine;
+pub use group::EngineGroup;
 pub use kernel_settings::{ActivationType, Instructions, KvType};
 pub use sampling::Sampling;
 pub use statistics::Statistics;

@@ -1005,3 +1005,62 @@ impl Drop for Cuda {
         let _ = self.device.bind().and_then(|()| self.device.synchronize());
     }
 }
+
+#[cfg(test)]
+mod scratch {
+    use super::*;
+    use crate::model::{DeviceChoice, DtypeChoice, Model, ModelSource};
+
+    #[test]
+    fn scratch() {
+        let dir = std::path::Path::new("/tmp/gpu/fake");
+        let _libs: Vec<_> = ["libcuda.so.1", "libcublas.so.13"]
+            .iter()
+            .map(|n| unsafe {
+                use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+                Library::open(Some(dir.join(n)), RTLD_NOW | RTLD_GLOBAL).unwrap()
+            })
+            .collect();
+        for dtype in [DtypeChoice::F32, DtypeChoice::Bf16] {
+            let load = |device, dtype| {
+                Model::builder(ModelSource::BuiltIn).device(device).dtype(dtype).load().unwrap()
+            };
+            let mut model = load(DeviceChoice::Cuda(0), dtype);
+            let config = model.config().clone();
+            let precision =
+                if dtype == DtypeChoice::F32 { Precision::F32 } else { Precision::Bf16 };
+            let mut cuda = Cuda::new(
+                &config,
+                model.take_weights(),
+                CudaSettings {
+                    ordinal: 0,
+                    precision,
+                    slots: 5,
+                    prefix_cache: 4,
+                    max_new_tokens: 100,
+                    kv_bytes: None,
+                    deterministic: false,
+                },
+            )
+            .unwrap();
+            let cpu = crate::engine::Engine::builder(load(DeviceChoice::Cpu, DtypeChoice::F32))
+                .build()
+                .unwrap();
+            let prompt = cpu.prompt("Tom has 3 apples and buys 4 more. How many has he now?").unwrap();
+            let continuation: Vec<u32> = (0..90u32).map(|i| i * 7 % 150).collect();
+            let expected = cpu.logits(&prompt.tokens, &continuation).unwrap();
+            let mut found = Vec::new();
+            let clock = std::time::Instant::now();
+            cuda.follow(&prompt.tokens, &continuation, &mut |l| found.push(l.to_vec())).unwrap();
+            println!("{:?}", clock.elapsed());
+            let mut worst = 0f32;
+            for (f, e) in found.iter().zip(&expected) {
+                let scale = e.iter().fold(0f32, |a, b| a.max(b.abs()));
+                for (a, b) in f.iter().zip(e) {
+                    worst = worst.max((a - b).abs() / scale);
+                }
+            }
+            println!("{dtype:?} worst {worst:e}");
+        }
+    }
+}
