@@ -5,9 +5,11 @@
 
 mod backend;
 mod builder;
+mod choice;
 mod cpu;
 mod decoder;
 mod generator;
+mod host;
 mod inspect;
 mod kernel_settings;
 mod list;
@@ -24,8 +26,8 @@ mod steps;
 mod stop;
 mod trial;
 
-pub use decoder::BackendChoice;
 pub use builder::EngineBuilder;
+pub use choice::BackendChoice;
 pub use cpu::fma_peak;
 pub use generator::Engine;
 pub use kernel_settings::{ActivationType, Instructions, KvType};
