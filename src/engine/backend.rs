@@ -8,9 +8,11 @@
 //! Knows the shape of a model and its weights, sampling settings and random keys; nothing of text,
 //! requests or slots of the scheduler.
 
+use std::time::Duration;
+
 use super::Sampling;
 use super::steps::Spent;
-use crate::{Philox, Result};
+use crate::{Error, ErrorKind, Philox, Result};
 
 /// Names a prompt whose KV cache a [`Backend`] holds. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -140,6 +142,23 @@ pub(crate) trait Backend: Send {
     /// Time spent so far, by part, where the backend tells.
     fn spent(&self) -> Option<Spent>;
 
+    /// Time spent so far in drawing tokens, where the backend tells it apart from decoding.
+    fn sampling_time(&self) -> Option<Duration> {
+        None
+    }
+
     /// Why logits are not finite, in words: the first weight that holds such a value, if any.
     fn non_finite_weight(&self) -> Option<String>;
+}
+
+/// The error for logits that are not finite, which says why.
+pub(super) fn non_finite(backend: &dyn Backend) -> Error {
+    let cause = match backend.non_finite_weight() {
+        Some(weight) => format!("its weight {weight} holds a value that is not finite"),
+        None => "its weights are finite, but too large for the type that it is computed in".into(),
+    };
+    Error::new(
+        ErrorKind::NonFinite,
+        format!("the model's logits are not finite: {cause}"),
+    )
 }

@@ -1,31 +1,19 @@
-//! What computes logits: the interface between the scheduler and the decoder, and what all its
-//! implementations share.
+//! What computes logits on the host: the interface between a host-sampled backend and the model's
+//! forward pass, and what its implementations share.
 //!
 //! Knows the shape of a model and its weights; nothing of sampling, text or requests.
 
 use candle_core::{DType, Device};
-use rayon::prelude::*;
 
+use super::BackendChoice;
 use super::backend::{PrefixId, SequenceId};
 use super::cpu::Cpu;
 use super::inspect::check_shapes;
-use super::kernel_settings::{ActivationType, Instructions, KernelSettings, KvType};
+use super::kernel_settings::KernelSettings;
 use super::plain::Plain;
 use super::steps::Spent;
 use crate::model::{DecoderConfig, Weights};
 use crate::{Error, ErrorKind, Result};
-
-/// What computes the logits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum BackendChoice {
-    /// The crate's own kernels on a CPU; elsewhere, plain operations.
-    #[default]
-    Auto,
-    /// Plain tensor operations on any device: the reference that the kernels are held to. With
-    /// quantised weights they round the rows that these are multiplied with to 8 bits.
-    Plain,
-}
 
 /// Computes logits. One implementation is made of plain candle operations (any device; the
 /// reference), one of own CPU kernels.
@@ -33,27 +21,26 @@ pub enum BackendChoice {
 /// A sequence is a prefix, shared and immutable, and a suffix of its own that grows by a token
 /// with every [`decode`](Decoder::decode). Work is spread over the current rayon pool.
 pub(crate) trait Decoder: Send {
-    /// Runs each prompt once (packed), keeps its keys and values as an immutable prefix, and
-    /// returns, in the prompts' order, the prefix's id and the logits `[vocab]` after the prompt's
-    /// last token.
+    /// Runs each prompt once (packed), keeps its KV cache as an immutable prefix, and returns, in
+    /// the prompts' order, the prefix's id and the logits `[vocab]` after the prompt's last token,
+    /// finite or not.
     ///
     /// # Errors
     ///
-    /// A prompt without tokens, a token outside the vocabulary, logits that are not finite
-    /// ([`ErrorKind::NonFinite`]), or a failure of the device. No prefix is kept then.
+    /// A prompt without tokens, a token outside the vocabulary, or a failure of the device. No
+    /// prefix is kept then.
     fn prefill(&mut self, prompts: &[&[u32]]) -> Result<Vec<(PrefixId, Vec<f32>)>>;
 
     /// A new sequence that continues a prefix, with an empty suffix.
     fn fork(&mut self, prefix: PrefixId) -> SequenceId;
 
     /// Feeds one token to each sequence and writes the logits after it, `[rows, vocab]` row-major,
-    /// into `logits` (resized).
+    /// into `logits` (resized), finite or not.
     ///
     /// # Errors
     ///
-    /// A sequence that is unknown or named twice, a token outside the vocabulary, logits that are
-    /// not finite ([`ErrorKind::NonFinite`]), or a failure of the device. The sequences named are
-    /// of no further use then, except to be released.
+    /// A sequence that is unknown or named twice, a token outside the vocabulary, or a failure of
+    /// the device. The sequences named can only be released then.
     fn decode(&mut self, rows: &[(SequenceId, u32)], logits: &mut Vec<f32>) -> Result<()>;
 
     /// Forgets a sequence and its suffix. Unknown ids are ignored.
@@ -65,10 +52,10 @@ pub(crate) trait Decoder: Send {
     /// Length of a row of logits.
     fn vocab_size(&self) -> usize;
 
-    /// Bytes held by keys and values now.
+    /// Bytes held by the KV cache now.
     fn kv_bytes(&self) -> usize;
 
-    /// Bytes that they would hold after feeding a token to each of these sequences.
+    /// Bytes that it would hold after a token is fed to each of these sequences.
     fn kv_bytes_after(&self, sequences: &[SequenceId]) -> usize;
 
     /// Bytes that a prompt of so many tokens takes.
@@ -80,14 +67,14 @@ pub(crate) trait Decoder: Send {
     /// Bytes held by the weights.
     fn weight_bytes(&self) -> usize;
 
-    /// Time spent so far, by part, where the backend tells.
+    /// Time spent so far, by part, where the decoder tells.
     fn spent(&self) -> Option<Spent>;
 
-    /// The first weight that holds a value that is not finite, in words.
+    /// Why logits are not finite, in words: the first weight that holds such a value, if any.
     fn non_finite_weight(&self) -> Option<String>;
 }
 
-/// The backend for a model: the CPU kernels on a CPU, else plain operations.
+/// The decoder for a model: the CPU kernels on a CPU, else plain operations.
 ///
 /// The kernels compute in f32 whatever `dtype` says, and keep 16-bit and quantised weights. They lay
 /// the weights out anew and let go of each as they do, so that there is no time when all are held
@@ -96,7 +83,7 @@ pub(crate) trait Decoder: Send {
 /// # Errors
 ///
 /// Weights whose shapes do not fit the configuration, a failure of the device, or settings of the
-/// kernels other than the default ones where the backend is made of plain operations.
+/// kernels other than the default ones where the decoder is made of plain operations.
 pub(crate) fn decoder_for(
     config: &DecoderConfig,
     weights: Weights,
@@ -106,33 +93,18 @@ pub(crate) fn decoder_for(
     kernels: KernelSettings,
 ) -> Result<Box<dyn Decoder>> {
     check_shapes(config, &weights)?;
-    let refuse = |what: String| {
-        let reason = format!("{what} are for the crate's own CPU kernels alone");
-        Err(Error::new(ErrorKind::Settings, reason))
-    };
-    let KernelSettings {
-        kv_type,
-        activation_type,
-        instructions,
-    } = kernels;
-    Ok(if choice == BackendChoice::Auto && device.is_cpu() {
-        Box::new(Checked(Cpu::new(config, weights, kernels)?))
-    } else if kv_type != KvType::default() {
-        return refuse(format!("keys and values of type {kv_type}"));
-    } else if activation_type != ActivationType::default() {
-        return refuse(format!("activations of type {activation_type}"));
-    } else if instructions != Instructions::default() {
-        return refuse(format!("{instructions} instructions"));
-    } else {
-        Box::new(Checked(Plain::new(config, weights, device, dtype)?))
-    })
+    if choice == BackendChoice::Auto && device.is_cpu() {
+        return Ok(Box::new(Checked(Cpu::new(config, weights, kernels)?)));
+    }
+    kernels.refuse_elsewhere()?;
+    let plain = Plain::new(config, weights, device, dtype)?;
+    Ok(Box::new(Checked(plain)))
 }
 
-/// A backend whose input and output are checked: the one place where tokens outside the vocabulary
-/// and logits that are not finite are found.
-struct Checked<B>(B);
+/// A decoder whose input is checked: the one place where tokens outside the vocabulary are found.
+struct Checked<D>(D);
 
-impl<B: Decoder> Checked<B> {
+impl<D: Decoder> Checked<D> {
     fn check_token(&self, token: u32) -> Result<()> {
         if (token as usize) < self.0.vocab_size() {
             return Ok(());
@@ -145,33 +117,9 @@ impl<B: Decoder> Checked<B> {
             ),
         ))
     }
-
-    fn check_logits(&self, logits: &[f32]) -> Result<()> {
-        /// Logits that one thread looks at in about the time that waking another takes.
-        const SHARE: usize = 1 << 15;
-        // All exponent bits set means infinite or not a number; the largest magnitude's bits show
-        // whether there is any, without a branch for each.
-        const INFINITE: u32 = 0x7F80_0000;
-        let largest = |logits: &[f32]| {
-            let sizes = logits.iter().map(|x| x.to_bits() & 0x7FFF_FFFF);
-            sizes.fold(0, u32::max)
-        };
-        if logits.par_chunks(SHARE).map(largest).max() < Some(INFINITE) {
-            return Ok(());
-        }
-        let cause = match self.0.non_finite_weight() {
-            Some(weight) => format!("its weight {weight} holds a value that is not finite"),
-            None => "its weights are finite, but too large for the type that it is computed in"
-                .to_string(),
-        };
-        Err(Error::new(
-            ErrorKind::NonFinite,
-            format!("the model's logits are not finite: {cause}"),
-        ))
-    }
 }
 
-impl<B: Decoder> Decoder for Checked<B> {
+impl<D: Decoder> Decoder for Checked<D> {
     fn prefill(&mut self, prompts: &[&[u32]]) -> Result<Vec<(PrefixId, Vec<f32>)>> {
         for (index, prompt) in prompts.iter().enumerate() {
             if prompt.is_empty() {
@@ -185,16 +133,7 @@ impl<B: Decoder> Decoder for Checked<B> {
                     .map_err(|error| error.context(format_args!("prompt {index}")))?;
             }
         }
-        let prefixes = self.0.prefill(prompts)?;
-        for (_, logits) in &prefixes {
-            if let Err(error) = self.check_logits(logits) {
-                for (prefix, _) in &prefixes {
-                    self.0.release_prefix(*prefix);
-                }
-                return Err(error);
-            }
-        }
-        Ok(prefixes)
+        self.0.prefill(prompts)
     }
 
     fn fork(&mut self, prefix: PrefixId) -> SequenceId {
@@ -205,8 +144,7 @@ impl<B: Decoder> Decoder for Checked<B> {
         for &(_, token) in rows {
             self.check_token(token)?;
         }
-        self.0.decode(rows, logits)?;
-        self.check_logits(logits)
+        self.0.decode(rows, logits)
     }
 
     fn release_sequence(&mut self, sequence: SequenceId) {

@@ -5,12 +5,14 @@
 
 mod backend;
 mod builder;
+mod choice;
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod decoder;
 mod generator;
 mod group;
+mod host;
 mod inspect;
 mod kernel_settings;
 mod list;
@@ -27,8 +29,8 @@ mod steps;
 mod stop;
 mod trial;
 
-pub use decoder::BackendChoice;
 pub use builder::EngineBuilder;
+pub use choice::BackendChoice;
 pub use cpu::fma_peak;
 #[cfg(feature = "cuda")]
 pub(crate) use cuda::check_device as cuda_device;
