@@ -1,81 +1,149 @@
 #!/usr/bin/env bash
-# What is to be checked and measured on a machine with an NVIDIA GPU, in one command there.
+# Checks and measures the CUDA backend on a machine with an NVIDIA GPU, which needs no Rust: everything is
+# built elsewhere.
 #
-#   scripts/gpu.sh build DIR    with Rust and the CUDA toolkit: the stripped binary and this script
-#   scripts/gpu.sh run DIR      with a GPU and python3, no Rust: prints tables
+#   scripts/gpu.sh build DIR              builds the programs and puts them into DIR (under 40 MB)
+#   scripts/gpu.sh check DIR OUT          on the GPU: logits and tokens against the CPU engine's (150 s at most)
+#   scripts/gpu.sh measure DIR OUT [S]    on the GPU: tokens a second of three 7-8B shapes, S seconds at most (350)
+#   scripts/gpu.sh peers DIR OUT [S]      on the GPU: transformers' continuous batching on the same load (100)
+#   scripts/gpu.sh rehearse DIR OUT       here: check and measure over the fake driver, with a tiny shape
 #
-# `run` holds the CUDA device against the CPU of the same machine, in f32 and in bf16, with the
-# built-in model, and measures sampling. Nothing is downloaded.
-set -euo pipefail
+# Each part writes its file to OUT as it ends; a part that fails does not stop the next. Tables go to
+# standard output. Weights are random numbers of the exact shape, made on the device.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+usage() { sed -n '2,14p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+[ $# -ge 2 ] || usage
+verb=$1
+mkdir -p "$2" && dir=$(cd "$2" && pwd)
+seconds=${4:-}
+rehearsal=
+if [ "$verb" != build ]; then
+  [ $# -ge 3 ] || usage
+  mkdir -p "$3" && out=$(cd "$3" && pwd)
+fi
+begin=$SECONDS
 
 build() {
-  local dir=$1
-  mkdir -p "$dir"
-  cd "$(dirname "${BASH_SOURCE[0]}")/.."
-  cargo build --release --no-default-features --features cuda --example generate
-  strip -o "$dir/generate" "${CARGO_TARGET_DIR:-target}/release/examples/generate"
-  cp "scripts/gpu.sh" "$dir/"
-  ls -l "$dir"
+  set -e
+  cargo build --release --no-default-features --features cuda --example throughput --example synthesize
+  local target=${CARGO_TARGET_DIR:-target} test
+  test=$(cargo test --release --no-default-features --features cuda --test cuda_engine --no-run \
+    --message-format json 2>/dev/null |
+    python3 -c 'import json, sys
+for line in sys.stdin:
+    made = json.loads(line)
+    if made.get("executable") and made.get("target", {}).get("name") == "cuda_engine":
+        print(made["executable"])')
+  cp "$target/release/examples/throughput" "$target/release/examples/synthesize" "$dir/"
+  cp "$test" "$dir/cuda_engine"
+  strip "$dir/throughput" "$dir/synthesize" "$dir/cuda_engine"
+  # The checkout that the test binary was built in: its fixtures are looked for there.
+  pwd >"$dir/checkout"
+  du -sh "$dir"
 }
 
-# The CUDA libraries may lie in Python packages only.
-libraries() {
-  local library
-  for library in libcublas.so.13 libcublasLt.so.13 libcurand.so.10 libcudart.so.13 libnvrtc.so.13; do
-    ldconfig -p | grep -q "$library" || find / -name "$library" -not -path '*/stubs/*' 2>/dev/null | head -n 1 | xargs -r dirname
-  done | sort -u | paste -sd:
+# cuBLAS, where the loader does not find it by itself: Python's packages carry it.
+find_cublas() {
+  ldconfig -p 2>/dev/null | grep -q 'libcublas\.so\.1[23]' && return
+  local found
+  found=$(find /usr/local /opt /usr/lib -name 'libcublas.so.1[23]' 2>/dev/null | head -1)
+  [ -n "$found" ] && export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}:$(dirname "$found")
 }
 
+card() { nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm,clocks.mem,power.draw --format=csv,noheader 2>&1; }
+
+check() {
+  # Fixtures lie where the test binary was built.
+  local home
+  home=$(cat "$dir/checkout")
+  if [ ! -e "$home" ]; then mkdir -p "$(dirname "$home")" && ln -s "$PWD" "$home"; fi
+  echo "## check: the engine's tests on this device"
+  DART_MATH_CUDA=${rehearsal:-real} timeout -k 5 150 "$dir/cuda_engine" --nocapture --test-threads 1 \
+    >"$out/check.log" 2>&1
+  echo "exit $? after $((SECONDS - begin)) s"
+  grep -E '^test |test result|largest|divergence|greedy|steps:|panicked|error' "$out/check.log" | head -60
+}
+
+# run NAME SECONDS ARGUMENTS…: one load; a line of the table
 run() {
-  local dir=$1 out
-  out=$(mktemp -d)
-  LD_LIBRARY_PATH="$(libraries):${LD_LIBRARY_PATH:-}"
-  export LD_LIBRARY_PATH
-  nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
-  cat >"$out/prompts.jsonl" <<'ROWS'
-{"id":"1","prompt":"A box holds 5 stones. Ruth puts in 5 more. How many stones are in the box now?"}
-{"id":"2","prompt":"Emma starts with 7 tickets. She buys 25 more. She buys 6 more. How many tickets does she have in the end?"}
-{"id":"3","prompt":"Anna has 14 stones. Hugo has 4 stones fewer than Anna. If Hugo made 5 equal piles, each would be what Ruth has. Sara has 2 more than Ruth. How many stones does Sara have?"}
-ROWS
-  generate() { # NAME FLAGS…: completions to NAME.jsonl, the summary line to the screen
-    local name=$1
-    shift
-    "$dir/generate" --prompts "$out/prompts.jsonl" --json "$@" >"$out/$name.jsonl" 2>"$out/$name.log" ||
-      { cat "$out/$name.log"; return 1; }
-    printf '%-28s ' "$name"
-    tail -n 1 "$out/$name.log"
-  }
-  echo "== correctness: built-in model, 3 prompts"
-  generate cpu-greedy --greedy --device cpu
-  generate cuda-f32-greedy --greedy --device cuda --dtype f32
-  generate cuda-bf16-greedy --greedy --device cuda --dtype bf16
-  generate cpu-sampled --samples 64 --device cpu
-  generate cuda-f32-sampled --samples 64 --device cuda --dtype f32
-  generate cuda-bf16-sampled --samples 64 --device cuda --dtype bf16
-  python3 - "$out" <<'PY'
+  local name=$1 most=$2
+  shift 2
+  local left=$((${seconds:-350} - SECONDS + begin))
+  [ "$left" -gt 8 ] || { echo "| $name | no time left |"; return; }
+  [ "$most" -lt "$left" ] || most=$left
+  timeout -k 5 "$most" "$dir/throughput" --device cuda "$@" >"$out/$name.json" 2>"$out/$name.log"
+  local status=$?
+  python3 - "$name" "$status" "$out/$name.json" "$out/$name.log" <<'PY'
 import json, sys
-rows = lambda name: [json.loads(line) for line in open(f"{sys.argv[1]}/{name}.jsonl")]
-print("| CUDA against CPU | completions with the same tokens | largest difference of log-probability among them |")
-print("|---|---|---|")
-failed = False
-for kind in ("greedy", "sampled"):
-    want = rows(f"cpu-{kind}")
-    for dtype in ("f32", "bf16"):
-        got = rows(f"cuda-{dtype}-{kind}")
-        pairs = [(a, b) for a, b in zip(want, got) if a["tokens"] == b["tokens"]]
-        worst = max((abs(a["logprob"] - b["logprob"]) for a, b in pairs), default=float("nan"))
-        print(f"| {dtype}, {kind} | {len(pairs)} of {len(want)} | {worst:.2e} |")
-        failed |= len(want) != len(got) or (dtype == "f32" and kind == "greedy" and len(pairs) != len(want))
-sys.exit("f32 on the GPU differs from the CPU" if failed else 0)
+name, status, path, log = sys.argv[1:5]
+try:
+    r = json.load(open(path))
+except Exception:
+    print(f"| {name} | failed with {status}: {open(log).read().strip()[-300:]} |")
+    sys.exit()
+step = r["step_ms"]["total"]
+print(f"| {name} | {r['slots']} | {r['tokens_per_second']:.0f} | {r['decode_tokens_per_second']:.0f} | "
+      f"{step['median']:.2f} | {step['p10']:.2f} | {r['occupancy']:.2f} | {r['prefill_tokens_per_second'] or 0:.0f} | "
+      f"{r['weight_bytes']/1e9:.1f} | {r['peak_kv_bytes']/1e9:.1f} | {r['seconds']:.1f} | {r['tokens_digest']} |")
 PY
-  echo "== sampling, built-in model: plain operations, no kernels of our own yet"
-  for slots in 32 64 256; do
-    generate "cuda-f32-$slots-slots" --samples 256 --slots "$slots" --device cuda --dtype f32
-  done
-  generate "cpu-32-slots" --samples 256 --slots 32 --device cpu
 }
 
-case ${1:-} in
-  build | run) "$1" "${2:?DIR}" ;;
-  *) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+measure() {
+  echo "## measure: $(card | head -1)"
+  echo "| run | slots | tok/s, all included | tok/s decoding | step ms, median | p10 | occupancy | prefill tok/s | weights GB | KV GB | s | digest |"
+  echo "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |"
+  local load=(--prompt-tokens 300 --new-tokens 600 --temperature 1.6 --top-p 0.95 --samples-per-prompt 64)
+  local small= count=8 shapes=(deepseek-math-7b qwen2.5-math-7b llama-3-8b) shape slots
+  if [ -n "$rehearsal" ]; then
+    load=(--prompt-tokens 20 --new-tokens 12 --temperature 1.6 --top-p 0.95 --samples-per-prompt 4)
+    small=1 count=2 shapes=(tiny)
+  fi
+  for shape in "${shapes[@]}"; do
+    for slots in ${small:+4 8} ${small:-256}; do
+      [ "$slots" = 1 ] && continue
+      run "$shape-$slots" 60 --random-weights "benches/shapes/$shape.json" "${load[@]}" --prompt-count "$count" --slots "$slots"
+    done
+  done
+  card
+  [ -n "$rehearsal" ] && return
+  for shape in "${shapes[@]}"; do
+    run "$shape-64" 60 --random-weights "benches/shapes/$shape.json" "${load[@]}" --prompt-count 2 --slots 64
+    run "$shape-512" 60 --random-weights "benches/shapes/$shape.json" "${load[@]}" --prompt-count 16 --slots 512
+  done
+  shape=qwen2.5-math-7b
+  run "$shape-256-unshared" 60 --random-weights "benches/shapes/$shape.json" "${load[@]}" --samples-per-prompt 1 --prompt-count 512 --slots 256
+  run "$shape-256-spread" 60 --random-weights "benches/shapes/$shape.json" "${load[@]}" --lengths spread --prompt-count 16 --slots 256
+  run "$shape-256-deterministic" 60 --random-weights "benches/shapes/$shape.json" "${load[@]}" --prompt-count 8 --slots 256 --deterministic
+}
+
+peers() {
+  echo "## peers: $(card | head -1)"
+  local shape left
+  for shape in llama-3-8b qwen2.5-math-7b deepseek-math-7b; do
+    left=$((${seconds:-100} - SECONDS + begin))
+    [ "$left" -gt 25 ] || { echo "$shape: no time left"; continue; }
+    [ "$left" -lt 60 ] || left=60
+    timeout -k 5 $((left + 5)) python3 scripts/measure_transformers.py --config "benches/shapes/$shape.json" \
+      --prompts 4 --samples 64 --prompt-tokens 300 --new-tokens 600 --slots 256 --temperature 1.6 --top-p 0.95 \
+      --seconds "$left" --json "$out/transformers-$shape.json" >"$out/transformers-$shape.log" 2>&1
+    echo "$shape: exit $?"
+    tail -n 1 "$out/transformers-$shape.log" | cut -c1-600
+  done
+}
+
+case $verb in
+  build) build ;;
+  check) find_cublas; check ;;
+  measure) find_cublas; measure ;;
+  peers) peers ;;
+  rehearse)
+    rehearsal=fake
+    fake=$dir/fake
+    bash tests/cuda/build_fake.sh "$fake" || exit 1
+    export LD_LIBRARY_PATH=$fake:${LD_LIBRARY_PATH:-}
+    check
+    measure
+    ;;
+  *) usage ;;
 esac

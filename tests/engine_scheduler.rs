@@ -119,7 +119,7 @@ fn slots_and_threads_change_nothing() {
                 .sampling(sampling)
                 .slots(slots)
                 .threads(threads)
-                .idle_prompts(idle)
+                .prefix_cache(idle)
                 .build()
                 .unwrap();
             let completions = engine.generate(&prompts, 3).unwrap();
@@ -269,7 +269,7 @@ fn random_schedules_deliver_every_trial_once_and_the_same() {
     assert_eq!(reference.len(), 63);
     let mut cancelled = 0;
     for (slots, idle) in [(1, 0), (2, 1), (5, 2), (64, 16)] {
-        let engine = builder().slots(slots).idle_prompts(idle).build().unwrap();
+        let engine = builder().slots(slots).prefix_cache(idle).build().unwrap();
         for key in 1..6 {
             let schedule = Schedule::new(key, all.clone());
             engine.run(&schedule).unwrap();
@@ -442,7 +442,7 @@ fn less_room_for_keys_and_values_changes_nothing() {
             let bounded = engine(backend, Some(limit));
             let completions = bounded.generate(&prompts, 5).unwrap();
             let statistics = bounded.statistics();
-            assert!(statistics.given_up > 0 && statistics.peak_kv_bytes <= limit);
+            assert!(statistics.preemptions > 0 && statistics.peak_kv_bytes <= limit);
             for (bounded, whole) in completions.iter().zip(&whole) {
                 assert_eq!(bounded.tokens, whole.tokens);
                 if backend == BackendChoice::Auto {
@@ -505,7 +505,7 @@ fn quantised_weights_give_the_same_tokens_in_any_schedule() {
             }
             let (completions, statistics) = run(blocks, 32, 2, Some(most / 2));
             assert_same(&one, &completions);
-            assert!(statistics.given_up > 0 && statistics.peak_kv_bytes <= most / 2);
+            assert!(statistics.preemptions > 0 && statistics.peak_kv_bytes <= most / 2);
             if activation_type == ActivationType::F32 {
                 let wide = (DtypeChoice::F32, kv_type, activation_type);
                 assert_same(&one, &run(wide, 32, 2, None).0);

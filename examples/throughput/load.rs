@@ -108,7 +108,7 @@ pub(crate) fn measure(engine: &Engine, load: &Load) -> Result<Map<String, Value>
     let statistics = engine.statistics();
     let steps = engine.step_times();
     let stepped: usize = steps.iter().map(|step| step.rows).sum();
-    let new = stepped as u64 - statistics.refed_tokens;
+    let new = stepped as u64 - statistics.recomputed_tokens;
     let in_steps: Duration = steps.iter().map(|step| step.total).sum();
     let operations = operations(config, &statistics, stepped);
     let linear: Option<Duration> = steps.iter().map(|step| step.linear).sum();
@@ -135,8 +135,8 @@ pub(crate) fn measure(engine: &Engine, load: &Load) -> Result<Map<String, Value>
         "top_p": written(load.top_p),
         "seconds": rounded(seconds, 6),
         "generated_tokens": statistics.generated_tokens,
-        "refed_tokens": statistics.refed_tokens,
-        "given_up": statistics.given_up,
+        "recomputed_tokens": statistics.recomputed_tokens,
+        "preemptions": statistics.preemptions,
         "tokens_per_second": rounded(statistics.generated_tokens as f64 / seconds, 2),
         "decode_tokens_per_second": rate(new as f64, in_steps),
         "prefill_tokens_per_second":

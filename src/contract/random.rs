@@ -39,6 +39,11 @@ impl Philox {
         }
     }
 
+    /// The key.
+    pub const fn key(&self) -> u64 {
+        self.key[0] as u64 | (self.key[1] as u64) << 32
+    }
+
     /// The 128 random bits at a counter.
     pub const fn block(&self, counter: u64) -> [u32; 4] {
         self.block_at([counter as u32, (counter >> 32) as u32, 0, 0])

@@ -1,20 +1,20 @@
-//! What computes logits: the interface between the scheduler and the decoder, and what all its
-//! implementations share.
+//! What samples: the interface between the scheduler and whatever runs the model.
 //!
-//! Knows the shape of a model and its weights; nothing of sampling, text or requests.
+//! A backend keeps the KV cache, computes logits *and draws from them where they are computed*, so
+//! that a device never sends logits to the host. Work is issued step by step; the draws of a step
+//! arrive later, up to [`Backend::lag`] steps behind what was issued, so that a device is never
+//! idle while the host looks at tokens.
+//!
+//! Knows the shape of a model and its weights, sampling settings and random keys; nothing of text,
+//! requests or slots of the scheduler.
 
-use candle_core::{DType, Device};
-use rayon::prelude::*;
+use std::time::Duration;
 
-use super::cpu::Cpu;
-use super::inspect::check_shapes;
-use super::kernel_settings::{ActivationType, Instructions, KernelSettings, KvType};
-use super::plain::Plain;
+use super::Sampling;
 use super::steps::Spent;
-use crate::model::{DecoderConfig, Weights};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Philox, Result};
 
-/// Names a prompt whose keys and values a [`Backend`] holds. Never used twice.
+/// Names a prompt whose KV cache a [`Backend`] holds. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PrefixId(pub(super) u64);
 
@@ -22,60 +22,112 @@ pub(crate) struct PrefixId(pub(super) u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SequenceId(pub(super) u64);
 
-/// What computes the logits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum BackendChoice {
-    /// The crate's own kernels on a CPU; elsewhere, plain operations.
-    #[default]
-    Auto,
-    /// Plain tensor operations on any device: the reference that the kernels are held to. With
-    /// quantised weights they round the rows that these are multiplied with to 8 bits.
-    Plain,
+/// What a row of a step feeds to the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// Nothing: the row draws from the logits after the prefix's last token, which the backend kept.
+    Prefix,
+    /// This token: it is known to the host (a sequence that is recomputed after a preemption).
+    Token(u32),
+    /// The token that was drawn last for this sequence, whether it has arrived at the host or not.
+    Drawn,
 }
 
-/// Computes logits. One implementation is made of plain candle operations (any device; the
-/// reference), one of own CPU kernels.
+/// A row of a step: one sequence, what it is fed, and whether a token is drawn after it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StepRow {
+    pub(crate) sequence: SequenceId,
+    pub(crate) input: Input,
+    /// The random numbers of the trial and the position of the token in the completion, which is
+    /// their counter; `None` where the next token is known already.
+    pub(crate) draw: Option<(Philox, u64)>,
+}
+
+/// A drawn token, and what its log-probability is computed from on the host.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Drawn {
+    pub(crate) token: u32,
+    /// The token's logit, as it came from the model: nothing penalised, cut or divided.
+    pub(crate) logit: f32,
+    /// The row's largest logit, likewise.
+    pub(crate) max: f32,
+    /// The sum over the vocabulary of `exp(logit - max)`, each rounded to a multiple of
+    /// `2^-weight_bits(vocab)` (see [`weight_bits`](super::sampler::weight_bits)), in such multiples.
+    pub(crate) normaliser: u64,
+    /// Whether all logits of the row are finite. Where not, nothing else here means anything.
+    pub(crate) finite: bool,
+}
+
+/// Runs a model: prefill, decode and draws.
 ///
-/// A sequence is a prefix, shared and immutable, and a suffix of its own that grows by a token
-/// with every [`decode`](Backend::decode). Work is spread over the current rayon pool.
+/// A sequence is a prefix, shared and immutable, and a suffix of its own that grows by a token with
+/// every row that feeds one.
 pub(crate) trait Backend: Send {
-    /// Runs each prompt once (packed), keeps its keys and values as an immutable prefix, and
-    /// returns, in the prompts' order, the prefix's id and the logits `[vocab]` after the prompt's
-    /// last token.
+    /// Runs each prompt once (packed) and keeps its KV cache as an immutable prefix, and the logits
+    /// after its last token. Ids come in the prompts' order.
     ///
     /// # Errors
     ///
-    /// A prompt without tokens, a token outside the vocabulary, logits that are not finite
-    /// ([`ErrorKind::NonFinite`]), or a failure of the device. No prefix is kept then.
-    fn prefill(&mut self, prompts: &[&[u32]]) -> Result<Vec<(PrefixId, Vec<f32>)>>;
+    /// A prompt without tokens, a token outside the vocabulary, or a failure of the device. No
+    /// prefix is kept then.
+    fn prefill(&mut self, prompts: &[&[u32]]) -> Result<Vec<PrefixId>>;
 
-    /// A new sequence that continues a prefix, with an empty suffix.
-    fn fork(&mut self, prefix: PrefixId) -> SequenceId;
+    /// A new sequence that continues a prefix, with an empty suffix and sampling settings of its
+    /// own. The repetition penalty sees the prefix's tokens and all that are fed or drawn.
+    fn fork(&mut self, prefix: PrefixId, sampling: &Sampling) -> SequenceId;
 
-    /// Feeds one token to each sequence and writes the logits after it, `[rows, vocab]` row-major,
-    /// into `logits` (resized).
+    /// Issues a step. Its draws come from a later [`collect`](Backend::collect), in the order of the
+    /// rows that draw. A sequence stands in a step at most once.
     ///
     /// # Errors
     ///
-    /// A sequence that is unknown or named twice, a token outside the vocabulary, logits that are
-    /// not finite ([`ErrorKind::NonFinite`]), or a failure of the device. The sequences named are
-    /// of no further use then, except to be released.
-    fn decode(&mut self, rows: &[(SequenceId, u32)], logits: &mut Vec<f32>) -> Result<()>;
+    /// A sequence that is unknown or named twice, a token outside the vocabulary, or a failure of
+    /// the device.
+    fn issue(&mut self, rows: &[StepRow]) -> Result<()>;
 
-    /// Forgets a sequence and its suffix. Unknown ids are ignored.
+    /// Waits for the draws of the oldest step that was issued and not collected yet.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the device, or no step in flight. Rows whose logits are not finite are no error
+    /// here: their [`Drawn::finite`] says so.
+    fn collect(&mut self) -> Result<Vec<Drawn>>;
+
+    /// How many steps that feed tokens should be in flight before the oldest is collected: 0 where
+    /// a step is computed when it is issued.
+    fn lag(&self) -> usize;
+
+    /// Forgets a sequence and its suffix, also while steps with it are in flight: their draws still
+    /// come. Unknown ids are ignored.
     fn release_sequence(&mut self, sequence: SequenceId);
 
     /// Forgets a prefix, after all its sequences were released. Unknown ids are ignored.
     fn release_prefix(&mut self, prefix: PrefixId);
 
+    /// Shows the logits `[vocab]` after the prompt and after each token of a continuation, which
+    /// are fed one by one; nothing is kept. For scores and tests, with no step in flight.
+    ///
+    /// # Errors
+    ///
+    /// As for [`prefill`](Backend::prefill) and [`issue`](Backend::issue), and logits that are not
+    /// finite ([`ErrorKind::NonFinite`](crate::ErrorKind::NonFinite)).
+    fn follow(
+        &mut self,
+        prompt: &[u32],
+        continuation: &[u32],
+        show: &mut dyn FnMut(&[f32]),
+    ) -> Result<()>;
+
     /// Length of a row of logits.
     fn vocab_size(&self) -> usize;
 
-    /// Bytes held by keys and values now.
+    /// The most bytes that the KV cache can hold, where that is fixed.
+    fn kv_capacity(&self) -> Option<usize>;
+
+    /// Bytes held by the KV cache now, by what was issued.
     fn kv_bytes(&self) -> usize;
 
-    /// Bytes that they would hold after feeding a token to each of these sequences.
+    /// Bytes that it would hold after a token is fed to each of these sequences.
     fn kv_bytes_after(&self, sequences: &[SequenceId]) -> usize;
 
     /// Bytes that a prompt of so many tokens takes.
@@ -90,197 +142,23 @@ pub(crate) trait Backend: Send {
     /// Time spent so far, by part, where the backend tells.
     fn spent(&self) -> Option<Spent>;
 
-    /// The first weight that holds a value that is not finite, in words.
+    /// Time spent so far in drawing tokens, where the backend tells it apart from decoding.
+    fn sampling_time(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Why logits are not finite, in words: the first weight that holds such a value, if any.
     fn non_finite_weight(&self) -> Option<String>;
 }
 
-/// The backend for a model: the CPU kernels on a CPU, else plain operations.
-///
-/// The kernels compute in f32 whatever `dtype` says, and keep 16-bit and quantised weights. They lay
-/// the weights out anew and let go of each as they do, so that there is no time when all are held
-/// twice (unless the caller holds them too).
-///
-/// # Errors
-///
-/// Weights whose shapes do not fit the configuration, a failure of the device, or settings of the
-/// kernels other than the default ones where the backend is made of plain operations.
-pub(crate) fn backend_for(
-    config: &DecoderConfig,
-    weights: Weights,
-    device: &Device,
-    dtype: DType,
-    choice: BackendChoice,
-    kernels: KernelSettings,
-) -> Result<Box<dyn Backend>> {
-    check_shapes(config, &weights)?;
-    let refuse = |what: String| {
-        let reason = format!("{what} are for the crate's own CPU kernels alone");
-        Err(Error::new(ErrorKind::Settings, reason))
+/// The error for logits that are not finite, which says why.
+pub(super) fn non_finite(backend: &dyn Backend) -> Error {
+    let cause = match backend.non_finite_weight() {
+        Some(weight) => format!("its weight {weight} holds a value that is not finite"),
+        None => "its weights are finite, but too large for the type that it is computed in".into(),
     };
-    let KernelSettings {
-        kv_type,
-        activation_type,
-        instructions,
-    } = kernels;
-    Ok(if choice == BackendChoice::Auto && device.is_cpu() {
-        Box::new(Checked(Cpu::new(config, weights, kernels)?))
-    } else if kv_type != KvType::default() {
-        return refuse(format!("keys and values of type {kv_type}"));
-    } else if activation_type != ActivationType::default() {
-        return refuse(format!("activations of type {activation_type}"));
-    } else if instructions != Instructions::default() {
-        return refuse(format!("{instructions} instructions"));
-    } else {
-        Box::new(Checked(Plain::new(config, weights, device, dtype)?))
-    })
-}
-
-/// A backend whose input and output are checked: the one place where tokens outside the vocabulary
-/// and logits that are not finite are found.
-struct Checked<B>(B);
-
-impl<B: Backend> Checked<B> {
-    fn check_token(&self, token: u32) -> Result<()> {
-        if (token as usize) < self.0.vocab_size() {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::Data,
-            format!(
-                "token {token} is outside the model's vocabulary of {}",
-                self.0.vocab_size()
-            ),
-        ))
-    }
-
-    fn check_logits(&self, logits: &[f32]) -> Result<()> {
-        /// Logits that one thread looks at in about the time that waking another takes.
-        const SHARE: usize = 1 << 15;
-        // All exponent bits set means infinite or not a number; the largest magnitude's bits show
-        // whether there is any, without a branch for each.
-        const INFINITE: u32 = 0x7F80_0000;
-        let largest = |logits: &[f32]| {
-            let sizes = logits.iter().map(|x| x.to_bits() & 0x7FFF_FFFF);
-            sizes.fold(0, u32::max)
-        };
-        if logits.par_chunks(SHARE).map(largest).max() < Some(INFINITE) {
-            return Ok(());
-        }
-        let cause = match self.0.non_finite_weight() {
-            Some(weight) => format!("its weight {weight} holds a value that is not finite"),
-            None => "its weights are finite, but too large for the type that it is computed in"
-                .to_string(),
-        };
-        Err(Error::new(
-            ErrorKind::NonFinite,
-            format!("the model's logits are not finite: {cause}"),
-        ))
-    }
-}
-
-impl<B: Backend> Backend for Checked<B> {
-    fn prefill(&mut self, prompts: &[&[u32]]) -> Result<Vec<(PrefixId, Vec<f32>)>> {
-        for (index, prompt) in prompts.iter().enumerate() {
-            if prompt.is_empty() {
-                return Err(Error::new(
-                    ErrorKind::Data,
-                    format!("prompt {index} has no tokens"),
-                ));
-            }
-            for &token in *prompt {
-                self.check_token(token)
-                    .map_err(|error| error.context(format_args!("prompt {index}")))?;
-            }
-        }
-        let prefixes = self.0.prefill(prompts)?;
-        for (_, logits) in &prefixes {
-            if let Err(error) = self.check_logits(logits) {
-                for (prefix, _) in &prefixes {
-                    self.0.release_prefix(*prefix);
-                }
-                return Err(error);
-            }
-        }
-        Ok(prefixes)
-    }
-
-    fn fork(&mut self, prefix: PrefixId) -> SequenceId {
-        self.0.fork(prefix)
-    }
-
-    fn decode(&mut self, rows: &[(SequenceId, u32)], logits: &mut Vec<f32>) -> Result<()> {
-        for &(_, token) in rows {
-            self.check_token(token)?;
-        }
-        self.0.decode(rows, logits)?;
-        self.check_logits(logits)
-    }
-
-    fn release_sequence(&mut self, sequence: SequenceId) {
-        self.0.release_sequence(sequence);
-    }
-
-    fn release_prefix(&mut self, prefix: PrefixId) {
-        self.0.release_prefix(prefix);
-    }
-
-    fn vocab_size(&self) -> usize {
-        self.0.vocab_size()
-    }
-
-    fn kv_bytes(&self) -> usize {
-        self.0.kv_bytes()
-    }
-
-    fn kv_bytes_after(&self, sequences: &[SequenceId]) -> usize {
-        self.0.kv_bytes_after(sequences)
-    }
-
-    fn prefix_bytes(&self, tokens: usize) -> usize {
-        self.0.prefix_bytes(tokens)
-    }
-
-    fn suffix_bytes(&self, tokens: usize) -> usize {
-        self.0.suffix_bytes(tokens)
-    }
-
-    fn weight_bytes(&self) -> usize {
-        self.0.weight_bytes()
-    }
-
-    fn spent(&self) -> Option<Spent> {
-        self.0.spent()
-    }
-
-    fn non_finite_weight(&self) -> Option<String> {
-        self.0.non_finite_weight()
-    }
-}
-
-/// An error of candle's, as this crate's.
-pub(super) fn device_error(source: candle_core::Error) -> Error {
-    Error::new(ErrorKind::Device, source.to_string()).with_source(source)
-}
-
-/// The error for a sequence that cannot be fed.
-pub(super) fn bad_sequence(sequence: SequenceId, reason: &str) -> Error {
     Error::new(
-        ErrorKind::Settings,
-        format!("sequence {} {reason}", sequence.0),
+        ErrorKind::NonFinite,
+        format!("the model's logits are not finite: {cause}"),
     )
-}
-
-/// Cosines and sines of the rotary embedding at the given positions, each
-/// `[positions, frequencies]`. The angle is a product in f32, as the models were trained with
-/// (Hugging Face transformers computes it so), its cosine and sine are exact to f32.
-pub(super) fn rotary_tables(frequencies: &[f32], positions: &[usize]) -> (Vec<f32>, Vec<f32>) {
-    positions
-        .iter()
-        .flat_map(|&position| {
-            frequencies.iter().map(move |&frequency| {
-                let (sin, cos) = f64::from(position as f32 * frequency).sin_cos();
-                (cos as f32, sin as f32)
-            })
-        })
-        .unzip()
 }

@@ -6,17 +6,17 @@ use std::sync::Mutex;
 
 use rayon::ThreadPoolBuilder;
 
-use super::backend::{BackendChoice, backend_for};
+use super::choice::{BackendChoice, BackendSettings, backend_for};
 use super::kernel_settings::{ActivationType, Instructions, KernelSettings, KvType};
-use super::scheduler::Room;
+use super::scheduler::Capacity;
 use super::stop::StopStrings;
 use super::trial::Rules;
 use super::{Engine, Sampling, Statistics};
 use crate::model::{Model, Template};
 use crate::{Error, ErrorKind, Result};
 
-/// More threads than any machine runs at once are a slip of the pen.
-const MOST_THREADS: usize = 1024;
+/// More threads than any machine runs at once are a typo.
+const MAX_THREADS: usize = 1024;
 
 /// Settings of an [`Engine`].
 #[must_use]
@@ -25,7 +25,7 @@ pub struct EngineBuilder {
     sampling: Sampling,
     template: Option<Template>,
     slots: Option<usize>,
-    idle_prompts: usize,
+    prefix_cache: usize,
     kv_bytes: Option<usize>,
     kernels: KernelSettings,
     threads: Option<usize>,
@@ -35,6 +35,7 @@ pub struct EngineBuilder {
     loop_detection: bool,
     backend: BackendChoice,
     record_steps: bool,
+    deterministic: bool,
 }
 
 impl EngineBuilder {
@@ -44,7 +45,7 @@ impl EngineBuilder {
             sampling: Sampling::default(),
             template: None,
             slots: None,
-            idle_prompts: 16,
+            prefix_cache: 16,
             kv_bytes: None,
             kernels: KernelSettings::default(),
             threads: None,
@@ -54,6 +55,7 @@ impl EngineBuilder {
             loop_detection: true,
             backend: BackendChoice::default(),
             record_steps: false,
+            deterministic: false,
         }
     }
 
@@ -70,34 +72,35 @@ impl EngineBuilder {
         self
     }
 
-    /// How many sequences run at a time. By default 32 on a CPU and 64 on other devices.
+    /// How many sequences run at a time. By default 32 on a CPU, 256 with the crate's own CUDA
+    /// backend and 64 on other devices.
     pub fn slots(mut self, slots: usize) -> Self {
         self.slots = Some(slots);
         self
     }
 
-    /// How many prompts are kept in memory, keys and values included, while none of their trials
-    /// is being sampled; beyond that, those that were not used for longest are forgotten. By
+    /// The size of the prefix cache: how many prompts are kept in memory with their KV cache while
+    /// none of their trials is being sampled; beyond that, the least recently used are evicted. By
     /// default 16.
-    pub fn idle_prompts(mut self, idle_prompts: usize) -> Self {
-        self.idle_prompts = idle_prompts;
+    pub fn prefix_cache(mut self, prompts: usize) -> Self {
+        self.prefix_cache = prompts;
         self
     }
 
-    /// The most bytes that keys and values may take, those of prompts included. By default there is
-    /// no such limit.
+    /// The most bytes that the KV cache may take, that of prompts included. By default there is no
+    /// limit but what the device holds.
     ///
-    /// Where room runs out, the samples that were begun last give up theirs, and later go on where
-    /// they were after feeding their own tokens to the model again: to the same tokens, bit for bit
-    /// on a CPU. A sample is begun when there is room for one of the length that samples have had
-    /// on average. A prompt of which a single sample might not fit, should it become as long as it
-    /// may, is an error of the run. (While plain operations make more room, one layer's is there twice.)
+    /// Where it runs out, the samples that were started last are preempted: they later go on where
+    /// they were after their own tokens are recomputed, to the same tokens, bit for bit on a CPU. A
+    /// sample is started when one of the length that samples have had on average fits. A prompt of
+    /// which a single sample might not fit, should it become as long as it may, is an error of the
+    /// run. (While plain operations grow the cache, one layer's is there twice.)
     pub fn kv_bytes(mut self, limit: usize) -> Self {
         self.kv_bytes = Some(limit);
         self
     }
 
-    /// The type in which keys and values are kept. By default f32. Another type needs the crate's own
+    /// The type in which the KV cache is kept. By default f32. Another type needs the crate's own
     /// CPU kernels, and is one of the settings that tokens depend on.
     pub fn kv_type(mut self, kv_type: KvType) -> Self {
         self.kernels.kv_type = kv_type;
@@ -154,6 +157,15 @@ impl EngineBuilder {
         self
     }
 
+    /// Whether the logits of a sequence must not depend, to the last bit, on the batch that it is in.
+    /// With the crate's own CPU kernels they never do. On a CUDA device every step is then computed
+    /// with as many rows as there are slots, and every prefill with its full number, so that the same
+    /// kernels compute them: a cost where not all slots are busy. Off by default.
+    pub fn deterministic(mut self, deterministic: bool) -> Self {
+        self.deterministic = deterministic;
+        self
+    }
+
     /// What computes the logits.
     pub fn backend(mut self, backend: BackendChoice) -> Self {
         self.backend = backend;
@@ -183,17 +195,21 @@ impl EngineBuilder {
             value => Ok(value),
         };
         let mut model = self.model;
-        let on_cpu = model.device().is_cpu();
-        let slots = positive("slots", self.slots.unwrap_or(if on_cpu { 32 } else { 64 }))?;
+        let default_slots = match (model.cuda(), model.device().is_cpu()) {
+            (Some(_), _) => 256,
+            (None, true) => 32,
+            (None, false) => 64,
+        };
+        let slots = positive("slots", self.slots.unwrap_or(default_slots))?;
         let threads = match self.threads {
             Some(threads) => threads,
             None => std::thread::available_parallelism().map_or(1, usize::from),
         };
         let threads = positive("threads", threads)?;
-        if threads > MOST_THREADS {
+        if threads > MAX_THREADS {
             return Err(Error::new(
                 ErrorKind::Settings,
-                format!("threads is {threads}, but must be at most {MOST_THREADS}"),
+                format!("threads is {threads}, but must be at most {MAX_THREADS}"),
             ));
         }
         let max_new_tokens = positive("max_new_tokens", self.max_new_tokens)?;
@@ -226,7 +242,6 @@ impl EngineBuilder {
             max_new_tokens,
             context_length: model.config().context_length,
             loop_detection: self.loop_detection,
-            penalised: self.sampling.repetition_penalty != 1.0,
         };
         let pool = ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -237,30 +252,33 @@ impl EngineBuilder {
                     .with_source(error)
             })?;
         let weights = model.take_weights();
-        let backend = pool.install(|| {
-            backend_for(
-                model.config(),
-                weights,
-                model.device(),
-                model.dtype(),
-                self.backend,
-                self.kernels,
-            )
-        })?;
-        let room = Room {
+        let capacity = Capacity {
             slots,
-            idle_prompts: self.idle_prompts,
+            prefix_cache: self.prefix_cache,
             kv_bytes: self.kv_bytes,
         };
+        let settings = BackendSettings {
+            config: model.config(),
+            device: model.device(),
+            cuda: model.cuda(),
+            dtype: model.dtype(),
+            choice: self.backend,
+            kernels: self.kernels,
+            threads,
+            max_new_tokens,
+            capacity,
+            deterministic: self.deterministic,
+        };
+        let backend = pool.install(|| backend_for(&settings, weights))?;
         // A prompt of one token and its first completion's token, which is drawn without feeding any.
-        room.check(&*backend, 1, 0)?;
+        capacity.check(&*backend, 1, 0)?;
         Ok(Engine {
             weight_bytes: backend.weight_bytes(),
-            plain: !(on_cpu && self.backend == BackendChoice::Auto),
+            plain: self.backend == BackendChoice::Plain || !model.device().is_cpu(),
             template,
             sampling: self.sampling,
             rules,
-            room,
+            capacity,
             ignore_eos: self.ignore_eos,
             kernels: self.kernels,
             pool,

@@ -11,12 +11,14 @@ use super::backend::Backend;
 use super::cpu::Level;
 use super::kernel_settings::KernelSettings;
 use super::list::List;
-use super::sampler::Sampler;
-use super::scheduler::{Log, Room, Scheduler, Texts};
+use super::scheduler::{Capacity, Log, Scheduler, Texts};
 use super::trial::Rules;
 use super::{EngineBuilder, Sampling, Statistics, StepTimes};
 use crate::model::{Model, Prompt, Template};
 use crate::{Completion, Error, ErrorKind, Generator, Request, Result, Settings, Source};
+
+/// How log-probabilities are computed: for records, which differ in their last digits where this does.
+const LOGPROB: &str = "integer normaliser";
 
 /// Samples completions from a model in this process.
 ///
@@ -46,7 +48,7 @@ pub struct Engine {
     pub(super) template: Template,
     pub(super) sampling: Sampling,
     pub(super) rules: Rules,
-    pub(super) room: Room,
+    pub(super) capacity: Capacity,
     pub(super) ignore_eos: bool,
     pub(super) kernels: KernelSettings,
     pub(super) pool: ThreadPool,
@@ -189,7 +191,7 @@ impl Engine {
     /// Samples a list.
     fn complete(&self, list: &List<'_>) -> Result<()> {
         let prompt = |request: &Request| Ok(list.prompt(request.trial).tokens.clone());
-        self.execute(list, &prompt, &|request| list.most(request.trial))
+        self.execute(list, &prompt, &|request| list.limit(request.trial))
     }
 
     /// Runs the scheduler over a source on the engine's threads.
@@ -197,20 +199,20 @@ impl Engine {
         &self,
         source: &dyn Source,
         prompt: &(dyn Fn(&Request) -> Result<Vec<u32>> + Sync),
-        most: &(dyn Fn(&Request) -> usize + Sync),
+        limit: &(dyn Fn(&Request) -> usize + Sync),
     ) -> Result<()> {
         self.with_backend(|backend| {
             let texts = Texts {
                 prompt,
-                most,
+                limit,
+                sampling: &|_| self.sampling,
                 detokenizer: &|| self.model.tokenizer().stream(),
             };
-            let sampler = Sampler::new(self.sampling, self.pool.current_num_threads());
             let log = Log {
                 statistics: &self.statistics,
                 steps: self.steps.as_ref(),
             };
-            Scheduler::new(backend, sampler, &self.rules, texts, self.room, source, log).run()
+            Scheduler::new(backend, &self.rules, texts, self.capacity, source, log).run()
         })?;
         tracing::debug!(statistics = ?self.statistics(), "run finished");
         Ok(())
@@ -264,6 +266,7 @@ impl Generator for Engine {
         settings.insert("template".into(), self.template.name().into());
         settings.insert("system_prompt".into(), self.template.system_prompt().into());
         settings.append(&mut self.sampling.settings());
+        settings.insert("logprob".into(), LOGPROB.into());
         settings.insert("max_new_tokens".into(), self.rules.max_new_tokens.into());
         settings.insert("stop".into(), self.rules.stop_strings.strings().into());
         settings.insert("ignore_eos".into(), self.ignore_eos.into());
@@ -287,7 +290,7 @@ impl std::fmt::Debug for Engine {
         f.debug_struct("Engine")
             .field("model", &self.model.name())
             .field("sampling", &self.sampling)
-            .field("slots", &self.room.slots)
+            .field("slots", &self.capacity.slots)
             .finish_non_exhaustive()
     }
 }

@@ -71,6 +71,8 @@ pub(super) fn stored_bytes(weights: &Weights) -> usize {
     let matrix = |matrix: &Matrix| match matrix {
         Matrix::Dense(dense) => tensor(dense),
         Matrix::Quantized(parts) => parts.iter().map(|part| part.storage_size_in_bytes()).sum(),
+        // Nothing is stored yet.
+        Matrix::Random(_) => 0,
     };
     let all: usize = matrices(weights).map(|(_, weight)| matrix(weight)).sum();
     let shared = match is_tied(weights) {
@@ -87,6 +89,7 @@ pub(super) fn stored_bytes(weights: &Weights) -> usize {
 pub(super) fn is_tied(weights: &Weights) -> bool {
     match (&weights.embedding, &weights.head) {
         (Matrix::Dense(embedding), Matrix::Dense(head)) => embedding.id() == head.id(),
+        (Matrix::Random(embedding), Matrix::Random(head)) => embedding == head,
         (Matrix::Quantized(embedding), Matrix::Quantized(head)) => {
             embedding.len() == head.len()
                 && embedding
@@ -112,6 +115,7 @@ pub(super) fn is_finite(tensor: &Tensor) -> bool {
 pub(super) fn non_finite_weight(weights: &Weights) -> Option<String> {
     let all_finite = |matrix: &Matrix| match matrix {
         Matrix::Dense(tensor) => is_finite(tensor),
+        Matrix::Random(_) => true,
         Matrix::Quantized(parts) => parts.iter().all(|part| {
             let dense = part.dequantize(&part.device());
             dense.map_or(true, |dense| is_finite(&dense))
@@ -173,6 +177,10 @@ pub(super) fn check_shapes(config: &DecoderConfig, weights: &Weights) -> Result<
     for ((name, matrix), (rows, columns)) in matrices(weights).zip(expected) {
         let shape = match matrix {
             Matrix::Dense(tensor) => tensor.dims().to_vec(),
+            Matrix::Random(parts) if parts.iter().all(|part| part.columns == columns) => {
+                vec![parts.iter().map(|part| part.rows).sum(), columns]
+            }
+            Matrix::Random(_) => return bad(format!("parts of the {name} do not fit together")),
             Matrix::Quantized(parts) => match stacked_shape(parts) {
                 Some((rows, columns)) => vec![rows, columns],
                 None => return bad(format!("parts of the {name} do not fit together")),

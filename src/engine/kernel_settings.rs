@@ -124,6 +124,26 @@ pub(crate) struct KernelSettings {
     pub(super) instructions: Instructions,
 }
 
+impl KernelSettings {
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`] for settings other than the default ones, where other kernels compute.
+    pub(super) fn refuse_elsewhere(self) -> Result<()> {
+        let default = KernelSettings::default();
+        let what = if self.kv_type != default.kv_type {
+            format!("KV caches of type {}", self.kv_type)
+        } else if self.activation_type != default.activation_type {
+            format!("activations of type {}", self.activation_type)
+        } else if self.instructions != default.instructions {
+            format!("{} instructions", self.instructions)
+        } else {
+            return Ok(());
+        };
+        let reason = format!("{what} are for the crate's own CPU kernels alone");
+        Err(Error::new(ErrorKind::Settings, reason))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

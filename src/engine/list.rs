@@ -76,7 +76,7 @@ impl<'a> List<'a> {
     }
 
     /// The most tokens of a completion.
-    pub(super) fn most(&self, trial: TrialId) -> usize {
+    pub(super) fn limit(&self, trial: TrialId) -> usize {
         self.limits
             .map_or(usize::MAX, |limits| limits[self.place(trial)])
     }

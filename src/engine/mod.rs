@@ -5,8 +5,14 @@
 
 mod backend;
 mod builder;
+mod choice;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
+mod decoder;
 mod generator;
+mod group;
+mod host;
 mod inspect;
 mod kernel_settings;
 mod list;
@@ -23,10 +29,13 @@ mod steps;
 mod stop;
 mod trial;
 
-pub use backend::BackendChoice;
 pub use builder::EngineBuilder;
+pub use choice::BackendChoice;
 pub use cpu::fma_peak;
+#[cfg(feature = "cuda")]
+pub(crate) use cuda::check_device as cuda_device;
 pub use generator::Engine;
+pub use group::EngineGroup;
 pub use kernel_settings::{ActivationType, Instructions, KvType};
 pub use sampling::Sampling;
 pub use statistics::Statistics;

@@ -229,6 +229,7 @@ fn vector(tensor: &Tensor) -> Vec<f64> {
 fn matrix(matrix: &Matrix) -> Vec<Vec<f64>> {
     let tensor = match matrix {
         Matrix::Dense(tensor) => tensor.clone(),
+        Matrix::Random(_) => panic!("random weights are made on a device"),
         Matrix::Quantized(parts) => {
             let parts: Vec<Tensor> = parts
                 .iter()

@@ -104,27 +104,13 @@ multiversion! {
 /// cache: some hundred kilobytes a row would not.
 const BLOCK: usize = 512;
 
-/// Sums in lanes, so that they do not depend on the blocks.
-#[derive(Default)]
-struct Sums([f64; LANES]);
+/// Adding 2^52 to a number below it rounds to an integer, which then stands in the low bits.
+const ROUND: f64 = 4_503_599_627_370_496.0;
 
-impl Sums {
-    #[inline(always)]
-    fn add(&mut self, block: &[f32]) {
-        let (chunks, rest) = block.as_chunks::<LANES>();
-        for chunk in chunks {
-            for (sum, &x) in self.0.iter_mut().zip(chunk) {
-                *sum += f64::from(x);
-            }
-        }
-        for (sum, &x) in self.0.iter_mut().zip(rest) {
-            *sum += f64::from(x);
-        }
-    }
-
-    fn total(self) -> f64 {
-        self.0.into_iter().sum()
-    }
+/// A number as a multiple of `1 / scale`, rounded to the nearest; the multiple is at most 2^51.
+#[inline(always)]
+fn to_fixed(x: f32, scale: f64) -> u64 {
+    (f64::from(x) * scale + ROUND).to_bits() - ROUND.to_bits()
 }
 
 /// Writes exp((x - max) / temperature).
@@ -136,49 +122,53 @@ fn exponentials(block: &[f32], max: f32, temperature: f32, out: &mut [f32]) {
 }
 
 multiversion! {
-    /// The sum of exp(x - max), where max is the row's largest number.
-    fn normaliser(row: &[f32], max: f32) -> f64 {
-        let mut sums = Sums::default();
+    /// The sum of exp(x - max), where max is the row's largest number, each as an integer multiple of
+    /// 2^-bits, rounded to the nearest; `bits` is at most 51. Integers, so that no order of summation
+    /// changes it.
+    fn normaliser(row: &[f32], max: f32, bits: u32) -> u64 {
+        let scale = (1u64 << bits) as f64;
+        let mut sum = 0;
         let mut buffer = [0f32; BLOCK];
         for block in row.chunks(BLOCK) {
             let powers = &mut buffer[..block.len()];
             exponentials(block, max, 1.0, powers);
-            sums.add(powers);
+            for &x in &*powers {
+                sum += to_fixed(x, scale);
+            }
         }
-        sums.total()
+        sum
     }
 }
 
 multiversion! {
-    /// Writes exp((x - max) / temperature), where max is the row's largest number, as whole multiples
-    /// of 2^-bits, rounded to the nearest; `bits` is at most 51. Returns their sum, which does not
-    /// depend on any order, and what [`normaliser`] does.
+    /// Writes exp((x - max) / temperature), where max is the row's largest number, as integer multiples
+    /// of 2^-bits, rounded to the nearest; `bits` is at most 51. Returns their sum, and what
+    /// [`normaliser`] does.
     fn weights(
         row: &[f32],
         max: f32,
         temperature: f32,
         bits: u32,
         weights: &mut [u64]
-    ) -> (u64, f64) {
-        // Adding 2^52 rounds to a whole number, which then stands in the low bits.
-        const ROUND: f64 = 4_503_599_627_370_496.0;
+    ) -> (u64, u64) {
         let scale = (1u64 << bits) as f64;
-        let mut sum = 0;
-        let mut sums = Sums::default();
+        let (mut mass, mut normaliser) = (0, 0);
         let mut buffer = [0f32; BLOCK];
         for (block, weights) in row.chunks(BLOCK).zip(weights.chunks_mut(BLOCK)) {
             let powers = &mut buffer[..block.len()];
             exponentials(block, max, 1.0, powers);
-            sums.add(powers);
             if temperature != 1.0 {
+                for &x in &*powers {
+                    normaliser += to_fixed(x, scale);
+                }
                 exponentials(block, max, temperature, powers);
             }
             for (weight, &x) in weights.iter_mut().zip(&*powers) {
-                *weight = (f64::from(x) * scale + ROUND).to_bits() - ROUND.to_bits();
-                sum += *weight;
+                *weight = to_fixed(x, scale);
+                mass += *weight;
             }
         }
-        (sum, sums.total())
+        (mass, if temperature == 1.0 { mass } else { normaliser })
     }
 }
 
@@ -344,11 +334,15 @@ mod tests {
             assert_eq!(low, row.iter().copied().fold(f32::INFINITY, f32::min));
             assert_eq!(high, row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
             let exact: f64 = row.iter().map(|&x| f64::from(x - high).exp()).sum();
-            assert!((normaliser(&row, high) / exact - 1.0).abs() < 1e-6);
+            let sum = normaliser(&row, high, 46);
+            assert!((sum as f64 / 2f64.powi(46) / exact - 1.0).abs() < 1e-6);
+            // No order of summation changes it.
+            let reversed: Vec<f32> = row.iter().rev().copied().collect();
+            assert_eq!(normaliser(&reversed, high, 46), sum);
             let mut out = vec![0; len];
             for temperature in [1.0, 1.6] {
-                let (mass, sum) = weights(&row, high, temperature, 46, &mut out);
-                assert_eq!((mass, sum), (out.iter().sum(), normaliser(&row, high)));
+                let found = weights(&row, high, temperature, 46, &mut out);
+                assert_eq!(found, (out.iter().sum(), sum));
             }
             for (&x, &w) in row.iter().zip(&out) {
                 let exact = (f64::from(x - high) / 1.6).exp();

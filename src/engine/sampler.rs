@@ -1,8 +1,8 @@
 //! Draws tokens from rows of logits, exactly and in parallel.
 //!
-//! A row's probabilities are taken as whole multiples of a small unit (2^-46 of the largest, for a
-//! vocabulary of 49,152), so that sums do not depend on the order in which they are made: the
-//! nucleus and the token drawn from it are the same for any number of threads, rows and lanes.
+//! A row's probabilities are taken as integer multiples of a small unit (2^-46 of the largest, for a
+//! vocabulary of 49,152), so that sums do not depend on the order of summation: the nucleus, the
+//! token drawn from it and its log-probability are the same for any number of threads, rows and lanes.
 //! Nothing is sorted but the few tokens around the nucleus's edge.
 //!
 //! Knows logits and settings; nothing of models, slots or text.
@@ -12,8 +12,9 @@ use std::cmp::Ordering::Equal;
 use rayon::prelude::*;
 
 use super::Sampling;
+use super::backend::Drawn;
 use super::row;
-use crate::{Error, ErrorKind, Philox, Result};
+use crate::Philox;
 
 /// A token to be drawn.
 #[derive(Debug, Clone, Copy)]
@@ -23,48 +24,55 @@ pub(super) struct Row<'a> {
     /// The distinct tokens of the prompt and of what was generated; read only where there is a
     /// repetition penalty.
     pub(super) seen: &'a [u32],
+    /// How it is drawn; rows of one step may differ.
+    pub(super) sampling: &'a Sampling,
     /// The trial's random numbers.
     pub(super) random: Philox,
     /// The token's position in the completion, which is its random number's counter.
     pub(super) position: u64,
 }
 
-/// A drawn token.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Draw {
-    /// Its id.
-    pub(super) token: u32,
-    /// Natural logarithm of its probability under the logits as they came: temperature 1, nothing
-    /// penalised or cut.
-    pub(super) logprob: f64,
+impl Drawn {
+    /// A row whose logits are not all finite.
+    pub(super) const NON_FINITE: Drawn = Drawn {
+        token: 0,
+        logit: 0.0,
+        max: 0.0,
+        normaliser: 1,
+        finite: false,
+    };
+
+    /// Natural logarithm of the token's probability under the logits as they came (temperature 1,
+    /// nothing penalised or cut), where weights are multiples of `2^-bits`.
+    pub(super) fn logprob(&self, bits: u32) -> f64 {
+        let sum = self.normaliser as f64 / (1u64 << bits) as f64;
+        f64::from(self.logit) - f64::from(self.max) - sum.ln()
+    }
 }
 
 /// Draws the tokens of a step.
 #[derive(Debug)]
 pub(super) struct Sampler {
-    sampling: Sampling,
-    /// One a thread.
+    /// One per thread.
     scratch: Vec<Scratch>,
 }
 
 impl Sampler {
     /// A sampler for so many threads.
-    pub(super) fn new(sampling: Sampling, threads: usize) -> Self {
+    pub(super) fn new(threads: usize) -> Self {
         Sampler {
-            sampling,
             scratch: std::iter::repeat_with(Scratch::default)
                 .take(threads.max(1))
                 .collect(),
         }
     }
 
-    /// Draws one token a row; the results stand in the order of the rows.
-    pub(super) fn draw(&mut self, rows: &[Row<'_>]) -> Vec<Result<Draw>> {
+    /// Draws one token per row, over the current rayon pool; results are in the order of the rows.
+    pub(super) fn draw(&mut self, rows: &[Row<'_>]) -> Vec<Drawn> {
         let share = rows.len().div_ceil(self.scratch.len()).max(1);
-        let sampling = &self.sampling;
         rows.par_chunks(share)
             .zip(&mut self.scratch)
-            .flat_map_iter(|(rows, scratch)| rows.iter().map(|row| draw(row, sampling, scratch)))
+            .flat_map_iter(|(rows, scratch)| rows.iter().map(|row| draw(row, scratch)))
             .collect()
     }
 }
@@ -79,10 +87,11 @@ struct Scratch {
 }
 
 /// Draws the token of one row.
-fn draw(row: &Row<'_>, sampling: &Sampling, scratch: &mut Scratch) -> Result<Draw> {
+fn draw(row: &Row<'_>, scratch: &mut Scratch) -> Drawn {
+    let sampling = row.sampling;
     let (mut low, mut high, finite) = row::range(row.logits);
     if !finite || row.logits.is_empty() {
-        return Err(not_finite(row.logits));
+        return Drawn::NON_FINITE;
     }
     let Scratch {
         penalised,
@@ -90,7 +99,8 @@ fn draw(row: &Row<'_>, sampling: &Sampling, scratch: &mut Scratch) -> Result<Dra
         histogram,
         edge,
     } = scratch;
-    let top = high;
+    let max = high;
+    let bits = weight_bits(row.logits.len());
     let unpenalised = sampling.repetition_penalty == 1.0;
     let logits = if unpenalised {
         row.logits
@@ -105,7 +115,6 @@ fn draw(row: &Row<'_>, sampling: &Sampling, scratch: &mut Scratch) -> Result<Dra
     let token = if sampling.is_greedy() {
         logits.iter().position(|&x| x == high)
     } else {
-        let bits = weight_bits(logits.len());
         weights.resize(logits.len(), 0);
         let (mut mass, sum) = row::weights(logits, high, sampling.temperature, bits, weights);
         normaliser = unpenalised.then_some(sum);
@@ -135,11 +144,13 @@ fn draw(row: &Row<'_>, sampling: &Sampling, scratch: &mut Scratch) -> Result<Dra
     };
     // Both searches find a token: the largest logit is in the row, and the point is in the mass.
     let token = token.unwrap_or(0);
-    let sum = normaliser.unwrap_or_else(|| row::normaliser(row.logits, top));
-    Ok(Draw {
+    Drawn {
         token: token as u32,
-        logprob: f64::from(row.logits[token]) - (f64::from(top) + sum.ln()),
-    })
+        logit: row.logits[token],
+        max,
+        normaliser: normaliser.unwrap_or_else(|| row::normaliser(row.logits, max, bits)),
+        finite: true,
+    }
 }
 
 /// The HF form of the repetition penalty, kept finite.
@@ -152,18 +163,11 @@ fn penalise(logits: &mut [f32], seen: &[u32], penalty: f32) {
     }
 }
 
-/// How fine weights are: as fine as the sum over a vocabulary leaves room for in 62 bits.
-fn weight_bits(vocabulary: usize) -> u32 {
+/// Weights are multiples of 2 to the minus so many: as fine as lets the sum over a vocabulary stay
+/// below 2^62.
+pub(super) fn weight_bits(vocabulary: usize) -> u32 {
     let width = usize::BITS - vocabulary.saturating_sub(1).leading_zeros();
     62u32.saturating_sub(width).min(51)
-}
-
-fn not_finite(logits: &[f32]) -> Error {
-    let detail = match logits.iter().position(|x| !x.is_finite()) {
-        Some(token) => format!("the logit of token {token} is {}", logits[token]),
-        None => "there are no logits".into(),
-    };
-    Error::new(ErrorKind::NonFinite, detail)
 }
 
 /// What a cut goes by.
@@ -250,14 +254,21 @@ mod tests {
         }
     }
 
-    fn draw_one(logits: &[f32], sampling: &Sampling, seen: &[u32], key: u64, at: u64) -> Draw {
+    fn draw_one(logits: &[f32], sampling: &Sampling, seen: &[u32], key: u64, at: u64) -> Drawn {
         let row = Row {
             logits,
             seen,
+            sampling,
             random: Philox::new(key),
             position: at,
         };
-        draw(&row, sampling, &mut Scratch::default()).unwrap()
+        let drawn = draw(&row, &mut Scratch::default());
+        assert!(drawn.finite);
+        drawn
+    }
+
+    fn logprob(drawn: &Drawn, logits: &[f32]) -> f64 {
+        drawn.logprob(weight_bits(logits.len()))
     }
 
     /// The kept tokens' probabilities by the definition, in f64: sort everything, cut, normalise.
@@ -358,10 +369,11 @@ mod tests {
                             let one = Row {
                                 logits: &row,
                                 seen: &[],
+                                sampling: &s,
                                 random: Philox::new(9),
                                 position,
                             };
-                            let token = draw(&one, &s, &mut scratch).unwrap().token as usize;
+                            let token = draw(&one, &mut scratch).token as usize;
                             assert_eq!(scratch.weights, wanted, "{s:?}");
                             let point = one.random.below(position, mass);
                             let below: u64 = wanted[..token].iter().sum();
@@ -445,7 +457,7 @@ mod tests {
         let draw = draw_one(&logits, &Sampling::greedy(), &[], 1, 0);
         assert_eq!(draw.token, 1);
         let sum: f64 = logits.iter().map(|&x| f64::from(x).exp()).sum();
-        assert!((draw.logprob - (3.0 - sum.ln())).abs() < 1e-6);
+        assert!((logprob(&draw, &logits) - (3.0 - sum.ln())).abs() < 1e-6);
     }
 
     #[test]
@@ -459,7 +471,7 @@ mod tests {
         for at in 0..50 {
             let draw = draw_one(&logits, &s, &[1], 3, at);
             let own = f64::from(logits[draw.token as usize]) - sum.ln();
-            assert!((draw.logprob - own).abs() < 1e-6);
+            assert!((logprob(&draw, &logits) - own).abs() < 1e-6);
         }
     }
 
@@ -478,23 +490,40 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_number_is_an_error_that_names_the_token() {
-        for (bad, name) in [
-            (f32::NAN, "NaN"),
-            (f32::INFINITY, "inf"),
-            (f32::NEG_INFINITY, "-inf"),
-        ] {
-            let logits = [0.0, 1.0, bad];
-            let row = Row {
-                logits: &logits,
-                seen: &[],
-                random: Philox::new(0),
-                position: 0,
-            };
-            for s in [Sampling::greedy(), Sampling::dart()] {
-                let error = draw(&row, &s, &mut Scratch::default()).unwrap_err();
-                assert_eq!(error.kind(), ErrorKind::NonFinite);
-                assert_eq!(error.detail(), format!("the logit of token 2 is {name}"));
+    fn rows_that_are_not_finite_say_so() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for sampling in [Sampling::greedy(), Sampling::dart()] {
+                for logits in [&[0.0, 1.0, bad][..], &[]] {
+                    let row = Row {
+                        logits,
+                        seen: &[],
+                        sampling: &sampling,
+                        random: Philox::new(0),
+                        position: 0,
+                    };
+                    assert!(!draw(&row, &mut Scratch::default()).finite);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_normaliser_is_the_integer_sum_whatever_the_sampling() {
+        for logits in rows() {
+            let bits = weight_bits(logits.len());
+            let max = row::range(&logits).1;
+            let mut weights = vec![0; logits.len()];
+            let (sum, _) = row::weights(&logits, max, 1.0, bits, &mut weights);
+            for s in [Sampling::greedy(), Sampling::default(), Sampling::dart()] {
+                let penalised = Sampling {
+                    repetition_penalty: 1.3,
+                    ..s
+                };
+                for s in [s, penalised] {
+                    let drawn = draw_one(&logits, &s, &[0], 5, 1);
+                    assert_eq!((drawn.normaliser, drawn.max), (sum, max));
+                    assert_eq!(drawn.logit, logits[drawn.token as usize]);
+                }
             }
         }
     }
@@ -510,23 +539,21 @@ mod tests {
                     .collect()
             })
             .collect();
+        // Rows of one step may be drawn by different settings.
+        let settings = [Sampling::dart(), Sampling::greedy(), Sampling::default()];
         let rows: Vec<Row<'_>> = all
             .iter()
             .enumerate()
             .map(|(i, logits)| Row {
                 logits,
                 seen: &[],
+                sampling: &settings[i % 3],
                 random: Philox::new(i as u64),
                 position: 5,
             })
             .collect();
-        let draws = |rows: &[Row<'_>], threads: usize| -> Vec<Draw> {
-            Sampler::new(Sampling::dart(), threads)
-                .draw(rows)
-                .into_iter()
-                .map(Result::unwrap)
-                .collect()
-        };
+        let draws =
+            |rows: &[Row<'_>], threads: usize| -> Vec<Drawn> { Sampler::new(threads).draw(rows) };
         let together = draws(&rows, 4);
         assert_eq!(together.len(), rows.len());
         assert_eq!(together, draws(&rows, 1));

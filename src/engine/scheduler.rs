@@ -1,15 +1,20 @@
 //! Continuous batching: keeps every slot busy with what the source wants most.
 //!
-//! Each prompt is run once, and its keys, values and last logits are kept for as long as trials of
+//! Each prompt is prefilled once, and its KV cache and last logits are kept for as long as trials of
 //! it are in flight, and somewhat longer. A trial's first token is drawn from these logits; every
-//! further one costs a row in a decoding step. When a trial ends, its slot takes the next request
+//! further one costs a row in a decode step. When a trial ends, its slot takes the next request
 //! before the next step.
 //!
-//! Where the keys and values of all would pass the bytes allowed, the youngest trials give up
-//! theirs. They go on later, before anything new is begun, and are fed their own tokens again: as
-//! rows of the same steps in which others go ahead.
+//! What a trial has been *issued* (positions drawn, tokens fed, its limit, the KV cache's forecast)
+//! is apart from what has *arrived* (text, stop strings, loops): a backend may have steps in flight,
+//! whose draws the host does not know yet. A trial that ends leaves its slot at once, and draws of it
+//! that arrive later are discarded.
 //!
-//! Knows backends, the sampler and trials; nothing of files, templates or why a source wants what.
+//! Where the KV cache would outgrow its limit, the youngest trials are preempted: their part of it is
+//! released. They resume before anything new is started, and their own tokens are recomputed: as rows
+//! of the same steps in which others go ahead.
+//!
+//! Knows backends and trials; nothing of files, templates or why a source wants what.
 
 mod memory;
 
@@ -17,27 +22,29 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::backend::{Backend, PrefixId, SequenceId};
-use super::sampler::{Draw, Sampler};
+use super::backend::{Backend, Drawn, Input, PrefixId, SequenceId, StepRow, non_finite};
+use super::sampler::weight_bits;
 use super::trial::{Rules, Trial};
-use super::{Statistics, StepTimes};
+use super::{Sampling, Statistics, StepTimes};
 use crate::model::Detokenizer;
 use crate::{Error, ErrorKind, Finish, Next, Offer, Request, Result, Source};
-pub(super) use memory::Room;
+pub(super) use memory::Capacity;
 
-/// How many tokens of prompts are run together at most, where one alone is not longer.
-const PREFILL_TOKENS: usize = 2048;
+/// How many tokens of prompts are prefilled together at most, where one alone is not longer.
+const MAX_PREFILL_TOKENS: usize = 2048;
 
 /// How long to sleep while a source has nothing and nothing is in flight: first, and at most.
-const SHORTEST_SLEEP: Duration = Duration::from_micros(50);
-const LONGEST_SLEEP: Duration = Duration::from_millis(4);
+const MIN_SLEEP: Duration = Duration::from_micros(50);
+const MAX_SLEEP: Duration = Duration::from_millis(4);
 
-/// Between requests, tokens and text.
+/// What a request asks for, and the way from tokens to text.
 pub(super) struct Texts<'a> {
     /// The prompt's tokens of a request.
     pub(super) prompt: &'a (dyn Fn(&Request) -> Result<Vec<u32>> + Sync),
     /// The most tokens of a request's completion, where the rules allow as many.
-    pub(super) most: &'a (dyn Fn(&Request) -> usize + Sync),
+    pub(super) limit: &'a (dyn Fn(&Request) -> usize + Sync),
+    /// How the tokens of a request's completion are drawn.
+    pub(super) sampling: &'a (dyn Fn(&Request) -> Sampling + Sync),
     /// A fresh stream from tokens to text.
     pub(super) detokenizer: &'a (dyn Fn() -> Detokenizer + Sync),
 }
@@ -53,10 +60,9 @@ pub(super) struct Log<'a> {
 /// One run over a source.
 pub(super) struct Scheduler<'a> {
     backend: &'a mut dyn Backend,
-    sampler: Sampler,
     rules: &'a Rules,
     texts: Texts<'a>,
-    room: Room,
+    capacity: Capacity,
     source: &'a dyn Source,
     log: Log<'a>,
     /// Requests taken from the source that have no slot yet.
@@ -64,46 +70,90 @@ pub(super) struct Scheduler<'a> {
     /// Whether the source has said that there is nothing more.
     done: bool,
     active: Vec<Active>,
-    /// Trials that gave up their keys and values, oldest first.
-    parked: Vec<Parked>,
-    /// How many trials were begun.
-    begun: u64,
+    /// Preempted trials, oldest first.
+    preempted: Vec<Waiting>,
+    /// Trials that were issued all tokens they may have, while some have not arrived.
+    finishing: Vec<Waiting>,
+    /// Steps whose draws have not arrived, oldest first.
+    in_flight: VecDeque<InFlight>,
+    /// How many of these feed tokens.
+    decode_steps: usize,
+    /// How many trials were started.
+    started: u64,
     /// Tokens of the completions so far, and how many there were, to know what to expect.
     finished: (u64, u64),
     /// By the problem's index.
     prompts: HashMap<u32, Prompt>,
-    /// How many tokens the prompts have of problems that wait for room.
+    /// How many tokens the prompts have of problems that wait for memory.
     waiting: HashMap<u32, usize>,
-    /// Problems whose prompts leave no room in the context.
+    /// Problems whose prompts fill the context.
     too_long: HashSet<u32>,
-    /// Counts uses of prompts, to know which was not used for longest.
+    /// Counts uses of prompts, to know the least recently used one.
     clock: u64,
-    logits: Vec<f32>,
 }
 
 /// A trial in a slot.
 struct Active {
     trial: Trial,
     sequence: SequenceId,
-    /// How many of its tokens the model has been fed: all but the last, unless it is on its way
-    /// back there.
+    /// How many tokens were drawn for it, whether they have arrived or not.
+    issued: usize,
+    /// How many of its tokens the sequence was fed.
     fed: usize,
-    /// How many trials were begun before it.
+    /// How many of its first tokens are known and fed again after a preemption.
+    recompute: usize,
+    /// How many trials were started before it: its name, too.
     age: u64,
 }
 
-/// A trial that waits for room.
-struct Parked {
+impl Active {
+    /// Its row of the next step.
+    fn row(&self) -> StepRow {
+        let known = (self.fed < self.recompute).then(|| self.trial.token(self.fed));
+        let draws = self.fed + 1 == self.issued;
+        StepRow {
+            sequence: self.sequence,
+            input: known.flatten().map_or(Input::Drawn, Input::Token),
+            draw: draws.then(|| (self.trial.random(), self.issued as u64)),
+        }
+    }
+}
+
+/// A trial without a slot: preempted, or issued up to its limit.
+struct Waiting {
     trial: Trial,
+    issued: usize,
     age: u64,
 }
 
-/// A prompt whose keys and values the backend holds.
+impl Waiting {
+    /// Whether all its draws have arrived.
+    fn has_arrived(&self) -> bool {
+        self.trial.len() == self.issued
+    }
+}
+
+/// A step whose draws have not arrived.
+struct InFlight {
+    /// The trial of each draw, and the slot that it had when the step was issued.
+    draws: Vec<(u64, usize)>,
+    /// Whether it feeds tokens; if not, it draws the first tokens of trials.
+    decode: bool,
+}
+
+/// Where a trial is.
+#[derive(Clone, Copy)]
+enum Place {
+    Active(usize),
+    Preempted(usize),
+    Finishing(usize),
+}
+
+/// A prompt whose KV cache the backend holds.
 struct Prompt {
     prefix: PrefixId,
-    tokens: Vec<u32>,
-    /// After its last token.
-    logits: Vec<f32>,
+    /// How many tokens it has.
+    len: usize,
     /// Trials in slots.
     live: usize,
     last_used: u64,
@@ -112,51 +162,57 @@ struct Prompt {
 impl<'a> Scheduler<'a> {
     pub(super) fn new(
         backend: &'a mut dyn Backend,
-        sampler: Sampler,
         rules: &'a Rules,
         texts: Texts<'a>,
-        room: Room,
+        capacity: Capacity,
         source: &'a dyn Source,
         log: Log<'a>,
     ) -> Self {
         Scheduler {
             backend,
-            sampler,
             rules,
             texts,
-            room,
+            capacity,
             source,
             log,
             pending: VecDeque::new(),
             done: false,
             active: Vec::new(),
-            parked: Vec::new(),
-            begun: 0,
+            preempted: Vec::new(),
+            finishing: Vec::new(),
+            in_flight: VecDeque::new(),
+            decode_steps: 0,
+            started: 0,
             finished: (0, 0),
             prompts: HashMap::new(),
             waiting: HashMap::new(),
             too_long: HashSet::new(),
             clock: 0,
-            logits: Vec::new(),
         }
     }
 
     /// Samples until the source is done and everything in flight is delivered.
     pub(super) fn run(&mut self) -> Result<()> {
-        let mut sleep = SHORTEST_SLEEP;
+        let mut sleep = MIN_SLEEP;
         loop {
             let clock = Instant::now();
             self.cancel()?;
             self.admit()?;
-            let busy = !self.active.is_empty();
+            let busy = !self.active.is_empty() || !self.in_flight.is_empty();
             let finished = !busy && self.is_draining();
             if busy {
-                self.step()?;
-                sleep = SHORTEST_SLEEP;
+                if self.active.is_empty() {
+                    // Nothing can be issued before something arrives.
+                    self.collect()?;
+                    self.evict();
+                } else {
+                    self.step()?;
+                }
+                sleep = MIN_SLEEP;
             } else if !finished {
                 std::thread::sleep(sleep);
                 self.count(|s| s.idle_time += sleep);
-                sleep = (2 * sleep).min(LONGEST_SLEEP);
+                sleep = (2 * sleep).min(MAX_SLEEP);
             }
             self.count(|s| s.time += clock.elapsed());
             if finished {
@@ -167,7 +223,7 @@ impl<'a> Scheduler<'a> {
 
     /// Whether nothing is left that a free slot could take.
     fn is_draining(&self) -> bool {
-        self.done && self.pending.is_empty() && self.parked.is_empty()
+        self.done && self.pending.is_empty() && self.preempted.is_empty()
     }
 
     /// Stops what is no longer wanted.
@@ -177,17 +233,12 @@ impl<'a> Scheduler<'a> {
             if self.source.wanted(active.trial.request.trial) {
                 slot += 1;
             } else {
-                self.end(slot, Finish::Cancelled)?;
+                let active = self.active.swap_remove(slot);
+                self.end(active, Finish::Cancelled)?;
             }
         }
-        let parked = std::mem::take(&mut self.parked);
-        for parked in parked {
-            if self.source.wanted(parked.trial.request.trial) {
-                self.parked.push(parked);
-            } else {
-                self.deliver(parked.trial, Finish::Cancelled)?;
-            }
-        }
+        self.preempted = self.keep_wanted(|scheduler| &mut scheduler.preempted)?;
+        self.finishing = self.keep_wanted(|scheduler| &mut scheduler.finishing)?;
         let pending = std::mem::take(&mut self.pending);
         for request in pending {
             if self.source.wanted(request.trial) {
@@ -199,19 +250,37 @@ impl<'a> Scheduler<'a> {
         Ok(())
     }
 
+    /// Takes one of the lists of trials without a slot and delivers what is no longer wanted of it.
+    fn keep_wanted(&mut self, list: fn(&mut Self) -> &mut Vec<Waiting>) -> Result<Vec<Waiting>> {
+        let list = std::mem::take(list(self));
+        let mut kept = Vec::with_capacity(list.len());
+        for waiting in list {
+            if self.source.wanted(waiting.trial.request.trial) {
+                kept.push(waiting);
+            } else {
+                self.deliver(waiting.trial, Finish::Cancelled)?;
+            }
+        }
+        Ok(kept)
+    }
+
     /// Fills free slots for as long as the source has requests.
     fn admit(&mut self) -> Result<()> {
-        while self.active.len() < self.room.slots && !self.parked.is_empty() {
-            let Parked { trial, .. } = &self.parked[0];
-            let parked = [(trial.request.clone(), trial.len())];
-            if self.fitting(&parked)? == 0 {
+        while self.active.len() < self.capacity.slots && !self.preempted.is_empty() {
+            let Waiting { trial, .. } = &self.preempted[0];
+            // What it is fed again has to be known.
+            if !self.preempted[0].has_arrived() {
                 return Ok(());
             }
-            let parked = self.parked.remove(0);
-            self.resume(parked)?;
+            let preempted = [(trial.request.clone(), trial.len())];
+            if self.fitting(&preempted)? == 0 {
+                return Ok(());
+            }
+            let preempted = self.preempted.remove(0);
+            self.resume(preempted)?;
         }
-        while self.active.len() < self.room.slots {
-            let free = self.room.slots - self.active.len();
+        while self.active.len() < self.capacity.slots {
+            let free = self.capacity.slots - self.active.len();
             if self.pending.is_empty() && !self.done {
                 let mut resident: Vec<u32> = self.prompts.keys().copied().collect();
                 resident.sort_unstable();
@@ -240,67 +309,64 @@ impl<'a> Scheduler<'a> {
         Ok(())
     }
 
-    /// Puts a trial whose prompt is held into a slot.
-    fn occupy(&mut self, trial: Trial, age: u64) {
+    /// Puts a trial whose prompt is held into a slot; `recompute` of its tokens are known.
+    fn occupy(&mut self, trial: Trial, age: u64, recompute: usize) {
         self.clock += 1;
         if let Some(prompt) = self.prompts.get_mut(&trial.request.trial.problem) {
             prompt.live += 1;
             prompt.last_used = self.clock;
-            let sequence = self.backend.fork(prompt.prefix);
+            let sequence = self.backend.fork(prompt.prefix, trial.sampling());
             self.active.push(Active {
                 trial,
                 sequence,
+                issued: recompute,
                 fed: 0,
+                recompute,
                 age,
             });
         }
     }
 
-    /// Draws the first tokens of new trials and puts those that go on into slots.
+    /// Puts new trials into slots and issues the draws of their first tokens.
     fn start(&mut self, requests: Vec<Request>) -> Result<()> {
         self.prefill(&requests)?;
-        let mut trials = Vec::with_capacity(requests.len());
+        let first = self.active.len();
         for request in requests {
-            let problem = request.trial.problem;
-            match self.prompts.get_mut(&problem) {
-                Some(prompt) => {
-                    self.clock += 1;
-                    prompt.last_used = self.clock;
-                    let most = (self.texts.most)(&request);
-                    let detokenizer = (self.texts.detokenizer)();
-                    let trial = Trial::new(request, &prompt.tokens, most, detokenizer, self.rules);
-                    trials.push(trial);
-                }
+            let Some(prompt) = self.prompts.get(&request.trial.problem) else {
                 // Not an error: one overlong problem is no reason to end a run.
-                None => self.deliver_empty(request, Finish::Length)?,
-            }
+                self.deliver_empty(request, Finish::Length)?;
+                continue;
+            };
+            let limit = self.rules.limit(prompt.len, (self.texts.limit)(&request));
+            let sampling = (self.texts.sampling)(&request);
+            let detokenizer = (self.texts.detokenizer)();
+            let trial = Trial::new(request, sampling, limit, detokenizer, self.rules);
+            self.started += 1;
+            self.occupy(trial, self.started, 0);
         }
-        let rows: Vec<_> = trials
-            .iter()
-            .filter_map(|trial| {
-                let prompt = self.prompts.get(&trial.request.trial.problem)?;
-                Some(trial.row(&prompt.logits))
+        let new = self.active[first..].iter_mut().enumerate();
+        let (rows, draws): (Vec<_>, Vec<_>) = new
+            .map(|(index, active)| {
+                active.issued = 1;
+                let row = StepRow {
+                    sequence: active.sequence,
+                    input: Input::Prefix,
+                    draw: Some((active.trial.random(), 0)),
+                };
+                (row, (active.age, first + index))
             })
-            .collect();
-        let clock = Instant::now();
-        let draws = self.sampler.draw(&rows);
-        drop(rows);
-        self.count(|s| s.sampling_time += clock.elapsed());
-        self.count(|s| s.generated_tokens += draws.len() as u64);
-        for (mut trial, draw) in trials.into_iter().zip(draws) {
-            match push(&mut trial, draw, self.rules)? {
-                Some(finish) => self.deliver(trial, finish)?,
-                None => {
-                    self.begun += 1;
-                    self.occupy(trial, self.begun);
-                }
-            }
+            .unzip();
+        if !rows.is_empty() {
+            let decode = false;
+            self.issue(&rows, InFlight { draws, decode })?;
+            self.settle()?;
+            self.retire();
         }
         self.evict();
         Ok(())
     }
 
-    /// Runs the prompts of requests that are not held yet.
+    /// Prefills the prompts of requests that are not held yet.
     fn prefill(&mut self, requests: &[Request]) -> Result<()> {
         let mut new: Vec<(u32, Vec<u32>)> = Vec::new();
         for request in requests {
@@ -318,13 +384,13 @@ impl<'a> Scheduler<'a> {
                     problem = %request.problem.id,
                     tokens = tokens.len(),
                     context = self.rules.context_length,
-                    "the prompt leaves no room in the context: its completions are empty",
+                    "the prompt fills the context: its completions are empty",
                 );
                 self.too_long.insert(problem);
                 continue;
             }
-            let limit = self.rules.limit(tokens.len(), (self.texts.most)(request));
-            self.room
+            let limit = self.rules.limit(tokens.len(), (self.texts.limit)(request));
+            self.capacity
                 .check(&*self.backend, tokens.len(), limit.saturating_sub(1))
                 .map_err(|error| named(request, error))?;
             new.push((problem, tokens));
@@ -333,40 +399,38 @@ impl<'a> Scheduler<'a> {
         while new.peek().is_some() {
             let mut tokens = 0;
             let mut pack = Vec::new();
-            while let Some(next) = new
-                .next_if(|(_, prompt)| pack.is_empty() || tokens + prompt.len() <= PREFILL_TOKENS)
-            {
+            while let Some(next) = new.next_if(|(_, prompt)| {
+                pack.is_empty() || tokens + prompt.len() <= MAX_PREFILL_TOKENS
+            }) {
                 tokens += next.1.len();
                 pack.push(next);
             }
-            self.make_room(requests, |backend, _| {
+            self.reserve(requests, |backend, _| {
                 let prompts = pack.iter().map(|(_, prompt)| prompt.len());
                 let new: usize = prompts.map(|len| backend.prefix_bytes(len)).sum();
                 backend.kv_bytes() + new
             })?;
-            self.prefill_pack(pack, tokens)?;
+            self.prefill_pack(&pack, tokens)?;
         }
         Ok(())
     }
 
-    fn prefill_pack(&mut self, pack: Vec<(u32, Vec<u32>)>, tokens: usize) -> Result<()> {
+    fn prefill_pack(&mut self, pack: &[(u32, Vec<u32>)], tokens: usize) -> Result<()> {
         let clock = Instant::now();
         let prompts: Vec<&[u32]> = pack.iter().map(|(_, prompt)| prompt.as_slice()).collect();
-        let prefilled = self.backend.prefill(&prompts)?;
-        let count = pack.len() as u64;
+        let prefixes = self.backend.prefill(&prompts)?;
         let bytes = self.backend.kv_bytes();
-        for ((problem, tokens), (prefix, logits)) in pack.into_iter().zip(prefilled) {
+        for ((problem, tokens), prefix) in pack.iter().zip(prefixes) {
             let prompt = Prompt {
                 prefix,
-                tokens,
-                logits,
+                len: tokens.len(),
                 live: 0,
                 last_used: self.clock,
             };
-            self.prompts.insert(problem, prompt);
+            self.prompts.insert(*problem, prompt);
         }
         self.count(|s| {
-            s.prompts += count;
+            s.prompts += pack.len() as u64;
             s.prompt_tokens += tokens as u64;
             s.prefill_time += clock.elapsed();
             s.peak_kv_bytes = s.peak_kv_bytes.max(bytes);
@@ -374,94 +438,243 @@ impl<'a> Scheduler<'a> {
         Ok(())
     }
 
-    /// Feeds every active trial its next token and draws the one after it, where there is none yet.
+    /// Feeds every active trial its next token and draws the one after it, where it is not known.
     fn step(&mut self) -> Result<()> {
         let clock = Instant::now();
-        self.make_room(&[], |backend, sequences| backend.kv_bytes_after(sequences))?;
-        let before = self.backend.spent();
+        self.reserve(&[], |backend, sequences| backend.kv_bytes_after(sequences))?;
+        let spent = self.backend.spent();
+        let sampled = self.backend.sampling_time();
         let draining = self.is_draining();
-        let fed: Vec<(SequenceId, u32)> = self
-            .active
-            .iter()
-            .map(|active| {
-                let token = active.trial.token(active.fed).unwrap_or(0);
-                (active.sequence, token)
-            })
-            .collect();
-        let mut logits = std::mem::take(&mut self.logits);
-        let start = Instant::now();
-        self.backend.decode(&fed, &mut logits)?;
-        let decoded = start.elapsed();
-        let width = self.backend.vocab_size();
-        let mut drawing = Vec::with_capacity(fed.len());
-        let mut rows = Vec::with_capacity(fed.len());
-        for (active, logits) in self.active.iter_mut().zip(logits.chunks_exact(width)) {
+        let rows: Vec<StepRow> = self.active.iter().map(Active::row).collect();
+        let mut draws = Vec::with_capacity(rows.len());
+        for (slot, (active, row)) in self.active.iter_mut().zip(&rows).enumerate() {
             active.fed += 1;
-            let last = active.fed == active.trial.len();
-            drawing.push(last);
-            if last {
-                rows.push(active.trial.row(logits));
+            if row.draw.is_some() {
+                active.issued += 1;
+                draws.push((active.age, slot));
             }
         }
-        let draws = self.sampler.draw(&rows);
-        drop(rows);
-        self.logits = logits;
-        let sampling = start.elapsed() - decoded;
-        let drawn = draws.len() as u64;
+        let (fed, drawn) = (rows.len() as u64, draws.len() as u64);
+        let decode = true;
+        self.issue(&rows, InFlight { draws, decode })?;
         let bytes = self.backend.kv_bytes();
         self.count(|s| {
             s.steps += 1;
-            s.busy_slots += fed.len() as u64;
-            s.refed_tokens += fed.len() as u64 - drawn;
-            s.decode_time += decoded;
-            s.sampling_time += sampling;
+            s.busy_slots += fed;
+            s.recomputed_tokens += fed - drawn;
             s.peak_kv_bytes = s.peak_kv_bytes.max(bytes);
         });
-        let mut ended = Vec::new();
-        let slots = self.active.iter_mut().enumerate().zip(drawing);
-        let drawn_in = slots.filter_map(|(slot, drawing)| drawing.then_some(slot));
-        for ((slot, active), draw) in drawn_in.zip(draws) {
-            if let Some(finish) = push(&mut active.trial, draw, self.rules)? {
-                ended.push((slot, finish));
-            }
-        }
-        self.count(|s| s.generated_tokens += drawn);
-        // From the back, since a slot that is given up takes the last one's trial.
-        for (slot, finish) in ended.into_iter().rev() {
-            self.end(slot, finish)?;
-        }
+        self.settle()?;
+        self.retire();
         self.evict();
         if let Some(steps) = self.log.steps {
-            let spent = before.zip(self.backend.spent());
+            let spent = spent.zip(self.backend.spent());
             let mut steps = steps.lock().unwrap_or_else(PoisonError::into_inner);
             steps.push(StepTimes {
-                rows: fed.len(),
+                rows: rows.len(),
                 draining,
                 total: clock.elapsed(),
                 linear: spent.map(|(before, after)| after.linear - before.linear),
                 attention: spent.map(|(before, after)| after.attention - before.attention),
-                sampling,
+                sampling: difference(sampled, self.backend.sampling_time()),
             });
         }
         Ok(())
     }
 
-    /// Frees a slot and delivers its trial.
-    fn end(&mut self, slot: usize, finish: Finish) -> Result<()> {
-        let Active {
-            trial, sequence, ..
-        } = self.active.swap_remove(slot);
-        self.backend.release_sequence(sequence);
-        if let Some(prompt) = self.prompts.get_mut(&trial.request.trial.problem) {
+    /// Issues a step.
+    fn issue(&mut self, rows: &[StepRow], step: InFlight) -> Result<()> {
+        let clock = Instant::now();
+        let sampled = self.backend.sampling_time();
+        self.backend.issue(rows)?;
+        self.decode_steps += usize::from(step.decode);
+        self.in_flight.push_back(step);
+        let sampling = difference(sampled, self.backend.sampling_time());
+        let total = clock.elapsed();
+        self.count(|s| {
+            s.decode_time += total.saturating_sub(sampling);
+            s.sampling_time += sampling;
+        });
+        Ok(())
+    }
+
+    /// Collects what is old enough: while more decode steps are in flight than the backend's lag, and
+    /// first draws as soon as the steps behind them keep the backend busy.
+    fn settle(&mut self) -> Result<()> {
+        let lag = self.backend.lag();
+        while let Some(oldest) = self.in_flight.front() {
+            let first_draws = !oldest.decode && self.decode_steps >= lag;
+            if self.decode_steps <= lag && !first_draws {
+                break;
+            }
+            self.collect()?;
+        }
+        Ok(())
+    }
+
+    /// Takes the draws of the oldest step in flight to their trials.
+    fn collect(&mut self) -> Result<()> {
+        let clock = Instant::now();
+        let draws = self.backend.collect()?;
+        let Some(step) = self.in_flight.pop_front() else {
+            return Ok(());
+        };
+        self.decode_steps -= usize::from(step.decode);
+        let waited = clock.elapsed();
+        if draws.len() != step.draws.len() {
+            let counts = (draws.len(), step.draws.len());
+            let reason = format!("a step has {} draws in place of {}", counts.0, counts.1);
+            return Err(Error::new(ErrorKind::Device, reason));
+        }
+        let mut ended = Vec::new();
+        let mut discarded = 0;
+        for (&(age, slot), drawn) in step.draws.iter().zip(&draws) {
+            match self.place(age, slot) {
+                Some(place) => {
+                    if let Some(finish) = self.push(place, drawn)? {
+                        ended.push((age, slot, finish));
+                    }
+                }
+                // Its trial has ended.
+                None => discarded += 1,
+            }
+        }
+        self.count(|s| {
+            s.decode_time += waited;
+            s.generated_tokens += draws.len() as u64 - discarded;
+            s.discarded_tokens += discarded;
+        });
+        if step.decode {
+            // From the back, since a slot that is left takes the last one's trial.
+            for (age, slot, finish) in ended.into_iter().rev() {
+                self.finish(age, slot, finish, Vec::swap_remove)?;
+            }
+        } else {
+            for (age, slot, finish) in ended {
+                self.finish(age, slot, finish, Vec::remove)?;
+            }
+            self.touch(&step.draws);
+        }
+        Ok(())
+    }
+
+    /// Where a trial is that was in a slot; none if it has ended.
+    fn place(&self, age: u64, slot: usize) -> Option<Place> {
+        if self
+            .active
+            .get(slot)
+            .is_some_and(|active| active.age == age)
+        {
+            return Some(Place::Active(slot));
+        }
+        let active = self.active.iter().position(|active| active.age == age);
+        let within = |list: &[Waiting]| list.iter().position(|waiting| waiting.age == age);
+        active
+            .map(Place::Active)
+            .or_else(|| within(&self.preempted).map(Place::Preempted))
+            .or_else(|| within(&self.finishing).map(Place::Finishing))
+    }
+
+    /// Gives a trial its next token; an error names the trial and the token's position.
+    fn push(&mut self, place: Place, drawn: &Drawn) -> Result<Option<Finish>> {
+        let trial = match place {
+            Place::Active(slot) => &mut self.active[slot].trial,
+            Place::Preempted(index) => &mut self.preempted[index].trial,
+            Place::Finishing(index) => &mut self.finishing[index].trial,
+        };
+        let position = trial.len();
+        let pushed = if drawn.finite {
+            let bits = weight_bits(self.backend.vocab_size());
+            trial.push(drawn.token, drawn.logprob(bits), self.rules)
+        } else {
+            Err(non_finite(&*self.backend))
+        };
+        pushed.map_err(|error| {
+            let Request { trial, problem, .. } = &trial.request;
+            error.context(format_args!(
+                "problem {}, trial {}, token {position}",
+                problem.id, trial.number
+            ))
+        })
+    }
+
+    /// Delivers a trial that has ended, wherever it is; `remove` takes it out of its slot.
+    fn finish(
+        &mut self,
+        age: u64,
+        slot: usize,
+        finish: Finish,
+        remove: fn(&mut Vec<Active>, usize) -> Active,
+    ) -> Result<()> {
+        match self.place(age, slot) {
+            Some(Place::Active(slot)) => {
+                let active = remove(&mut self.active, slot);
+                self.end(active, finish)
+            }
+            Some(Place::Preempted(index)) => {
+                let Waiting { trial, .. } = self.preempted.remove(index);
+                self.deliver(trial, finish)
+            }
+            Some(Place::Finishing(index)) => {
+                let Waiting { trial, .. } = self.finishing.swap_remove(index);
+                self.deliver(trial, finish)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Notes that the prompts of those trials that are in slots were used.
+    fn touch(&mut self, draws: &[(u64, usize)]) {
+        for &(age, slot) in draws {
+            if let Some(Place::Active(slot)) = self.place(age, slot) {
+                self.clock += 1;
+                let problem = self.active[slot].trial.request.trial.problem;
+                if let Some(prompt) = self.prompts.get_mut(&problem) {
+                    prompt.last_used = self.clock;
+                }
+            }
+        }
+    }
+
+    /// Frees the slots of trials that were issued all tokens they may have: what has not arrived
+    /// needs none.
+    fn retire(&mut self) {
+        let mut slot = 0;
+        while let Some(active) = self.active.get(slot) {
+            if active.issued < active.trial.limit() {
+                slot += 1;
+                continue;
+            }
+            let active = self.active.swap_remove(slot);
+            let waiting = self.vacate(active);
+            self.finishing.push(waiting);
+        }
+    }
+
+    /// Releases what a trial holds that leaves its slot.
+    fn vacate(&mut self, active: Active) -> Waiting {
+        self.backend.release_sequence(active.sequence);
+        if let Some(prompt) = self.prompts.get_mut(&active.trial.request.trial.problem) {
             prompt.live -= 1;
         }
+        Waiting {
+            trial: active.trial,
+            issued: active.issued,
+            age: active.age,
+        }
+    }
+
+    /// Delivers a trial that has left its slot.
+    fn end(&mut self, active: Active, finish: Finish) -> Result<()> {
+        let Waiting { trial, .. } = self.vacate(active);
         self.deliver(trial, finish)
     }
 
     /// Delivers a completion without tokens.
     fn deliver_empty(&mut self, request: Request, finish: Finish) -> Result<()> {
+        let sampling = (self.texts.sampling)(&request);
         let detokenizer = (self.texts.detokenizer)();
-        let trial = Trial::new(request, &[], 0, detokenizer, self.rules);
+        let trial = Trial::new(request, sampling, 0, detokenizer, self.rules);
         self.deliver(trial, finish)
     }
 
@@ -480,17 +693,17 @@ impl<'a> Scheduler<'a> {
         Ok(())
     }
 
-    /// Forgets the prompts that were not used for longest, beyond those that may be kept idle.
+    /// Evicts the least recently used prompts beyond those that the prefix cache may keep.
     fn evict(&mut self) {
-        let mut idle: Vec<(u64, u32)> = self
+        let mut unused: Vec<(u64, u32)> = self
             .prompts
             .iter()
             .filter(|(_, prompt)| prompt.live == 0)
             .map(|(&problem, prompt)| (prompt.last_used, problem))
             .collect();
-        let surplus = idle.len().saturating_sub(self.room.idle_prompts);
-        idle.sort_unstable();
-        for &(_, problem) in &idle[..surplus] {
+        let surplus = unused.len().saturating_sub(self.capacity.prefix_cache);
+        unused.sort_unstable();
+        for &(_, problem) in &unused[..surplus] {
             self.forget(problem);
         }
     }
@@ -516,6 +729,12 @@ impl<'a> Scheduler<'a> {
 impl Drop for Scheduler<'_> {
     /// Leaves the backend empty, also after an error or a panic of the source.
     fn drop(&mut self) {
+        // What is in flight would be taken for the draws of the next run.
+        for _ in self.in_flight.drain(..) {
+            if self.backend.collect().is_err() {
+                break;
+            }
+        }
         for active in self.active.drain(..) {
             self.backend.release_sequence(active.sequence);
         }
@@ -539,17 +758,12 @@ fn named(request: &Request, error: Error) -> Error {
     error.context(format_args!("problem {}", request.problem.id))
 }
 
-/// Gives a trial its next token; an error names the trial and the token's position.
-fn push(trial: &mut Trial, draw: Result<Draw>, rules: &Rules) -> Result<Option<Finish>> {
-    let position = trial.len();
-    draw.and_then(|draw| trial.push(draw, rules))
-        .map_err(|error| {
-            let Request { trial, problem, .. } = &trial.request;
-            error.context(format_args!(
-                "problem {}, trial {}, token {position}",
-                problem.id, trial.number
-            ))
-        })
+/// Time between two readings, where the backend tells.
+fn difference(before: Option<Duration>, after: Option<Duration>) -> Duration {
+    let both = before.zip(after);
+    both.map_or(Duration::ZERO, |(before, after)| {
+        after.saturating_sub(before)
+    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 //! Knows backends; nothing of requests or sampling.
 
 use super::Engine;
-use super::backend::{Backend, SequenceId};
 use crate::{Error, ErrorKind, Result};
 
 impl Engine {
@@ -76,11 +75,11 @@ impl Engine {
         mut show: impl FnMut(&[f32]) + Send,
     ) -> Result<()> {
         let config = self.model().config();
-        let (length, room) = (prompt.len() + fed.len(), config.context_length);
-        if length > room {
+        let (length, context) = (prompt.len() + fed.len(), config.context_length);
+        if length > context {
             return Err(Error::new(
                 ErrorKind::Data,
-                format!("{length} tokens, but the model's context holds {room}"),
+                format!("{length} tokens, but the model's context holds {context}"),
             ));
         }
         // All are looked at first: `score` reads the logits of a token before it is fed.
@@ -89,40 +88,17 @@ impl Engine {
             return Err(outside(token, config.vocab_size));
         }
         self.with_backend(|backend| {
-            self.room.check(backend, prompt.len(), fed.len())?;
-            let mut prefixes = backend.prefill(&[prompt])?;
-            let Some((prefix, logits)) = prefixes.pop() else {
-                return Err(Error::new(ErrorKind::Device, "a prompt gave no logits"));
-            };
-            show(&logits);
-            let sequence = backend.fork(prefix);
-            let done = feed(backend, sequence, fed, &mut show);
-            backend.release_sequence(sequence);
-            backend.release_prefix(prefix);
-            done
+            self.capacity.check(backend, prompt.len(), fed.len())?;
+            backend.follow(prompt, fed, &mut show)
         })
     }
 }
 
-fn feed(
-    backend: &mut dyn Backend,
-    sequence: SequenceId,
-    tokens: &[u32],
-    show: &mut impl FnMut(&[f32]),
-) -> Result<()> {
-    let mut logits = Vec::new();
-    for &token in tokens {
-        backend.decode(&[(sequence, token)], &mut logits)?;
-        show(&logits);
-    }
-    Ok(())
-}
-
 /// The logarithm of a token's share in `exp(logits)`.
 fn log_probability(logits: &[f32], token: usize) -> f64 {
-    let most = logits.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
-    let sum: f64 = logits.iter().map(|&x| f64::from(x - most).exp()).sum();
-    f64::from(logits[token]) - f64::from(most) - sum.ln()
+    let max = logits.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+    let sum: f64 = logits.iter().map(|&x| f64::from(x - max).exp()).sum();
+    f64::from(logits[token]) - f64::from(max) - sum.ln()
 }
 
 fn outside(token: u32, vocab: usize) -> Error {

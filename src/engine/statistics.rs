@@ -12,8 +12,12 @@ pub struct Statistics {
     pub completions: u64,
     /// Completions that were no longer wanted, and delivered as far as they were.
     pub cancelled: u64,
-    /// Tokens drawn, those of cancelled completions included.
+    /// Tokens of completions, those of cancelled ones included.
     pub generated_tokens: u64,
+    /// Tokens drawn after the end of their completion, because steps are issued before the draws of
+    /// earlier ones have arrived. None where the backend computes a step when it is issued, as on a
+    /// CPU.
+    pub discarded_tokens: u64,
     /// Prompts prefilled: each counts once for all its samples, unless it was evicted between.
     pub prompts: u64,
     /// Tokens of these prompts.
@@ -22,26 +26,27 @@ pub struct Statistics {
     pub steps: u64,
     /// Sum over the steps of the busy slots.
     pub busy_slots: u64,
-    /// How often a sequence gave up its keys and values because there was no room for all.
-    pub given_up: u64,
-    /// Tokens fed to the model again for that.
-    pub refed_tokens: u64,
-    /// The most bytes that keys and values have held after a step.
+    /// How often a sequence was preempted: lost its KV cache because the limit left too little for
+    /// all.
+    pub preemptions: u64,
+    /// Tokens fed to the model again after preemptions.
+    pub recomputed_tokens: u64,
+    /// The most bytes that the KV cache has held after a step.
     pub peak_kv_bytes: usize,
     /// Wall-clock time of the runs, waiting for their sources included.
     pub time: Duration,
     /// Of it, time in prefilling.
     pub prefill_time: Duration,
-    /// Of it, time in decoding.
+    /// Of it, time in decoding: in issuing steps and in waiting for their draws.
     pub decode_time: Duration,
-    /// Of it, time in drawing tokens.
+    /// Of it, time in drawing tokens, where the backend tells it apart from decoding.
     pub sampling_time: Duration,
     /// Of it, time asleep because the source had nothing yet and nothing was in flight.
     pub idle_time: Duration,
 }
 
 impl Statistics {
-    /// Tokens drawn per second of the runs.
+    /// Generated tokens per second of the runs.
     #[must_use]
     pub fn tokens_per_second(&self) -> f64 {
         ratio(self.generated_tokens as f64, self.time.as_secs_f64())

@@ -12,17 +12,18 @@ pub struct StepTimes {
     /// Busy slots: rows of the step.
     pub rows: usize,
     /// Whether nothing was left to fill a free slot with when the step began: the source has said
-    /// that it is done, and no request and no sample that gave up its room waits. (A source is asked
+    /// that it is done, and no request and no preempted sample waits. (A source is asked
     /// when a slot is free: a step that fills all slots is never one of the drain.)
     pub draining: bool,
-    /// The whole step.
+    /// The whole step: where the draws of a step arrive while later ones run, from issuing one to
+    /// issuing the next.
     pub total: Duration,
     /// Of it, in linear layers, the output head among them; `None` where the backend does not tell
     /// (plain operations do not).
     pub linear: Option<Duration>,
     /// Of it, in attention; `None` likewise.
     pub attention: Option<Duration>,
-    /// Of it, in drawing tokens from the logits.
+    /// Of it, in drawing tokens from the logits; zero where the backend does not tell.
     pub sampling: Duration,
 }
 

@@ -2,12 +2,10 @@
 //!
 //! Knows the tokenizer's stream of text; nothing of slots, caches or other trials.
 
-use std::collections::HashSet;
-
 use crate::model::Detokenizer;
 use crate::{Completion, Finish, Philox, Request, Result};
 
-use super::sampler::{Draw, Row};
+use super::Sampling;
 use super::stop::{LoopDetector, StopStrings};
 
 /// By what a completion ends: the same for all of an engine's trials.
@@ -23,15 +21,14 @@ pub(super) struct Rules {
     pub(super) context_length: usize,
     /// Whether a completion that repeats itself without end is cut off.
     pub(super) loop_detection: bool,
-    /// Whether the sampler wants to know which tokens were seen.
-    pub(super) penalised: bool,
 }
 
 impl Rules {
-    /// The most tokens of a completion of a prompt of so many, of which at most `most` are wanted.
-    pub(super) fn limit(&self, prompt: usize, most: usize) -> usize {
-        let room = self.context_length.saturating_sub(prompt);
-        self.max_new_tokens.min(room).min(most)
+    /// The most tokens of a completion of a prompt of so many, of which at most `wanted` are asked
+    /// for.
+    pub(super) fn limit(&self, prompt: usize, wanted: usize) -> usize {
+        let left = self.context_length.saturating_sub(prompt);
+        self.max_new_tokens.min(left).min(wanted)
     }
 }
 
@@ -39,7 +36,7 @@ impl Rules {
 #[derive(Debug)]
 pub(super) struct Trial {
     pub(super) request: Request,
-    random: Philox,
+    sampling: Sampling,
     /// The most tokens it may have.
     limit: usize,
     tokens: Vec<u32>,
@@ -49,45 +46,38 @@ pub(super) struct Trial {
     cut: bool,
     detokenizer: Detokenizer,
     loops: Option<LoopDetector>,
-    seen: Seen,
 }
 
 impl Trial {
-    /// A completion without tokens, of at most `most`. The prompt leaves room for at least one in
-    /// the context.
+    /// A completion without tokens, of at most `limit`.
     pub(super) fn new(
         request: Request,
-        prompt: &[u32],
-        most: usize,
+        sampling: Sampling,
+        limit: usize,
         detokenizer: Detokenizer,
         rules: &Rules,
     ) -> Self {
-        let mut seen = Seen::default();
-        if rules.penalised {
-            prompt.iter().for_each(|&token| seen.insert(token));
-        }
         Trial {
-            random: Philox::new(request.seed),
             request,
-            limit: rules.limit(prompt.len(), most),
+            sampling,
+            limit,
             tokens: Vec::new(),
             logprob: 0.0,
             text: String::new(),
             cut: false,
             detokenizer,
             loops: rules.loop_detection.then(LoopDetector::new),
-            seen,
         }
     }
 
-    /// What the next token is drawn from, given the logits after the last one.
-    pub(super) fn row<'a>(&'a self, logits: &'a [f32]) -> Row<'a> {
-        Row {
-            logits,
-            seen: &self.seen.tokens,
-            random: self.random,
-            position: self.tokens.len() as u64,
-        }
+    /// Its random numbers.
+    pub(super) fn random(&self) -> Philox {
+        Philox::new(self.request.seed)
+    }
+
+    /// How its tokens are drawn.
+    pub(super) fn sampling(&self) -> &Sampling {
+        &self.sampling
     }
 
     /// How many tokens it has.
@@ -105,21 +95,23 @@ impl Trial {
         self.tokens.get(position).copied()
     }
 
-    /// Takes the next token, and says whether and why the completion ends with it. Of several
-    /// reasons the first counts: a stop token, a stop string, a loop, the length.
-    pub(super) fn push(&mut self, draw: Draw, rules: &Rules) -> Result<Option<Finish>> {
-        self.tokens.push(draw.token);
-        self.logprob += draw.logprob;
-        if rules.stop_tokens.contains(&draw.token) {
+    /// Takes the next token and its log-probability, and says whether and why the completion ends
+    /// with it. Of several reasons the first counts: a stop token, a stop string, a loop, the length.
+    pub(super) fn push(
+        &mut self,
+        token: u32,
+        logprob: f64,
+        rules: &Rules,
+    ) -> Result<Option<Finish>> {
+        self.tokens.push(token);
+        self.logprob += logprob;
+        if rules.stop_tokens.contains(&token) {
             return Ok(Some(Finish::Stop));
         }
         let new = self.text.len();
-        self.text.push_str(self.detokenizer.push(draw.token)?);
+        self.text.push_str(self.detokenizer.push(token)?);
         if self.cut_at_stop(new, rules) {
             return Ok(Some(Finish::Stop));
-        }
-        if rules.penalised {
-            self.seen.insert(draw.token);
         }
         if let Some(loops) = &mut self.loops
             && loops.push(&self.tokens)
@@ -155,21 +147,6 @@ impl Trial {
             self.cut = true;
         }
         self.cut
-    }
-}
-
-/// The distinct tokens of a prompt and its completion.
-#[derive(Debug, Default)]
-struct Seen {
-    tokens: Vec<u32>,
-    members: HashSet<u32>,
-}
-
-impl Seen {
-    fn insert(&mut self, token: u32) {
-        if self.members.insert(token) {
-            self.tokens.push(token);
-        }
     }
 }
 
@@ -215,7 +192,6 @@ mod tests {
             max_new_tokens: 300,
             context_length: 1000,
             loop_detection: true,
-            penalised: true,
         }
     }
 
@@ -228,18 +204,16 @@ mod tests {
             problem: Arc::new(Problem::new("", "")),
             seed: 1,
         };
-        Trial::new(request, prompt, usize::MAX, tokenizer.stream(), rules)
+        let limit = rules.limit(prompt.len(), usize::MAX);
+        let sampling = Sampling::default();
+        Trial::new(request, sampling, limit, tokenizer.stream(), rules)
     }
 
     /// Feeds tokens until the trial ends; gives up on it where they do.
     fn complete(tokenizer: &Tokenizer, tokens: &[u32], rules: &Rules) -> Completion {
         let mut trial = trial(tokenizer, &[], rules);
         for &token in tokens {
-            let draw = Draw {
-                token,
-                logprob: -0.5,
-            };
-            if let Some(finish) = trial.push(draw, rules).unwrap() {
+            if let Some(finish) = trial.push(token, -0.5, rules).unwrap() {
                 return trial.finish(finish, rules).unwrap();
             }
         }
@@ -321,29 +295,9 @@ mod tests {
             ..rules(&[])
         };
         let mut trial = trial(&tokenizer, &[1; 5], &tight);
-        let draw = Draw {
-            token: 7,
-            logprob: 0.0,
-        };
-        let ends: Vec<_> = (0..3).map(|_| trial.push(draw, &tight).unwrap()).collect();
+        let ends: Vec<_> = (0..3)
+            .map(|_| trial.push(7, 0.0, &tight).unwrap())
+            .collect();
         assert_eq!(ends, [None, None, Some(Finish::Length)]);
-    }
-
-    #[test]
-    fn the_sampler_hears_of_every_token_once() {
-        let tokenizer = bytes();
-        let rules = rules(&[]);
-        let mut trial = trial(&tokenizer, &[3, 9, 3], &rules);
-        for token in [9, 40, 40] {
-            let draw = Draw {
-                token,
-                logprob: 0.0,
-            };
-            assert_eq!(trial.push(draw, &rules).unwrap(), None);
-        }
-        let row = trial.row(&[]);
-        assert_eq!(row.seen, [3, 9, 40]);
-        assert_eq!(row.position, 3);
-        assert_eq!((trial.token(2), trial.token(3)), (Some(40), None));
     }
 }

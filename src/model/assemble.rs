@@ -167,6 +167,11 @@ pub(super) trait TensorSource {
 
     /// The parts stacked along their rows.
     fn matrix(&self, parts: &[Part], target: &Target) -> Result<Matrix> {
+        self.stored_matrix(parts, target)
+    }
+
+    /// The parts' numbers or blocks, stacked along their rows.
+    fn stored_matrix(&self, parts: &[Part], target: &Target) -> Result<Matrix> {
         if target.quantized
             && let Some(blocks) = self.blocks(parts, &target.device)?
         {
@@ -223,6 +228,8 @@ fn rows(parts: &[Part]) -> usize {
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     pub(super) device: Device,
+    /// The CUDA device to which an engine takes them from there.
+    pub(super) cuda: Option<usize>,
     pub(super) dtype: DType,
     /// Whether quantised blocks are kept.
     pub(super) quantized: bool,

@@ -64,6 +64,45 @@ impl DeviceChoice {
     }
 }
 
+/// Where weights are loaded to, and whether the crate's own CUDA backend takes them from there.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) device: Device,
+    pub(super) cuda: Option<usize>,
+}
+
+impl DeviceChoice {
+    /// Where a model for this device is loaded to. The crate's own CUDA backend (feature `cuda`)
+    /// takes weights from host memory.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](DeviceChoice::open).
+    pub(super) fn place(self) -> Result<Place> {
+        #[cfg(feature = "cuda")]
+        {
+            let host = |number| Place {
+                device: Device::Cpu,
+                cuda: Some(number),
+            };
+            match self {
+                DeviceChoice::Cuda(number) => {
+                    return crate::engine::cuda_device(number).map(|()| host(number));
+                }
+                DeviceChoice::Auto => match crate::engine::cuda_device(0) {
+                    Ok(()) => return Ok(host(0)),
+                    Err(error) => tracing::info!(%error, "no CUDA device; trying others"),
+                },
+                DeviceChoice::Cpu | DeviceChoice::Metal => {}
+            }
+        }
+        Ok(Place {
+            device: self.open()?,
+            cuda: None,
+        })
+    }
+}
+
 fn cuda(number: usize) -> Result<Device> {
     if !candle_core::utils::cuda_is_available() {
         return Err(Error::new(
@@ -143,14 +182,23 @@ pub enum DtypeChoice {
 }
 
 impl DtypeChoice {
-    /// The type to compute in on a device.
-    pub(super) fn compute(self, device: &Device) -> DType {
+    /// The type to compute in at a place.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`] for a type that the CUDA backend does not compute in.
+    pub(super) fn compute(self, place: &Place) -> Result<DType> {
+        let on_cpu = place.device.is_cpu() && place.cuda.is_none();
         match self {
-            DtypeChoice::F32 | DtypeChoice::Quantized => DType::F32,
-            DtypeChoice::F16 => DType::F16,
-            DtypeChoice::Bf16 => DType::BF16,
-            DtypeChoice::Auto if device.is_cpu() => DType::F32,
-            DtypeChoice::Auto => DType::BF16,
+            DtypeChoice::F16 | DtypeChoice::Quantized if place.cuda.is_some() => Err(Error::new(
+                ErrorKind::Settings,
+                format!("dtype {self}: the CUDA backend computes in bf16 or f32"),
+            )),
+            DtypeChoice::F32 | DtypeChoice::Quantized => Ok(DType::F32),
+            DtypeChoice::F16 => Ok(DType::F16),
+            DtypeChoice::Bf16 => Ok(DType::BF16),
+            DtypeChoice::Auto if on_cpu => Ok(DType::F32),
+            DtypeChoice::Auto => Ok(DType::BF16),
         }
     }
 }

@@ -5,14 +5,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use candle_core::Device;
 use serde_json::{Map, Value};
 
 use super::assemble::{Layout, Naming, Plan, Target, TensorSource};
 use super::built_in;
 use super::chat::ChatTemplate;
 use super::config::DecoderConfig;
-use super::device::{DeviceChoice, DtypeChoice};
+use super::device::{DeviceChoice, DtypeChoice, Place};
 use super::files::{Files, MAX_JSON, MAX_TOKENIZER};
 use super::fingerprint::Fingerprint;
 use super::gguf::{self, Gguf};
@@ -120,13 +119,13 @@ impl ModelBuilder {
     /// where they ask for what the crate does not have, [`ErrorKind::Device`] where the device
     /// fails or memory ends.
     pub fn load(self) -> Result<Model> {
-        let device = self.device.open()?;
+        let place = self.device.place()?;
         match &self.source {
             ModelSource::BuiltIn => from_files(
                 &Files::Static(built_in::FILES),
                 ModelSource::BUILT_IN.to_owned(),
                 self.dtype,
-                device,
+                place,
             ),
             ModelSource::Directory(path) => {
                 if !path.is_dir() {
@@ -136,15 +135,15 @@ impl ModelBuilder {
                     ));
                 }
                 let files = Files::Directory(path.clone());
-                from_files(&files, file_name(path), self.dtype, device)
+                from_files(&files, file_name(path), self.dtype, place)
             }
-            ModelSource::Gguf(path) => from_gguf(path, self.dtype, device),
+            ModelSource::Gguf(path) => from_gguf(path, self.dtype, place),
             ModelSource::Hub { id, revision } => {
                 let revision = self.revision.as_deref().or(revision.as_deref());
                 let directory = hub::download(id, revision, &self)?;
                 // The cache names a snapshot's directory after its commit.
                 let name = format!("{id}@{}", file_name(&directory));
-                from_files(&Files::Directory(directory), name, self.dtype, device)
+                from_files(&Files::Directory(directory), name, self.dtype, place)
             }
         }
     }
@@ -159,7 +158,7 @@ fn file_name(path: &Path) -> String {
 }
 
 /// Loads what a Hugging Face directory holds.
-fn from_files(files: &Files, name: String, dtype: DtypeChoice, device: Device) -> Result<Model> {
+fn from_files(files: &Files, name: String, dtype: DtypeChoice, place: Place) -> Result<Model> {
     const CONFIG: &str = "config.json";
     const GENERATION: &str = "generation_config.json";
     let config_bytes = files.read(CONFIG, MAX_JSON)?.ok_or_else(|| {
@@ -197,8 +196,9 @@ fn from_files(files: &Files, name: String, dtype: DtypeChoice, device: Device) -
         fingerprint.tensor(name, entry.dtype.name(), &entry.shape, tensors.bytes(entry));
     }
     let target = Target {
-        dtype: dtype.compute(&device),
-        device,
+        dtype: dtype.compute(&place)?,
+        device: place.device,
+        cuda: place.cuda,
         quantized: false,
     };
     finish(
@@ -220,7 +220,7 @@ fn from_files(files: &Files, name: String, dtype: DtypeChoice, device: Device) -
 }
 
 /// Loads a GGUF file.
-fn from_gguf(path: &Path, dtype: DtypeChoice, device: Device) -> Result<Model> {
+fn from_gguf(path: &Path, dtype: DtypeChoice, place: Place) -> Result<Model> {
     let file = Gguf::open(path)?;
     let gguf::Described {
         config,
@@ -273,15 +273,16 @@ fn from_gguf(path: &Path, dtype: DtypeChoice, device: Device) -> Result<Model> {
         .any(|(_, entry)| entry.dtype.block_size() > 1);
     let quantized = match dtype {
         DtypeChoice::Quantized => true,
-        DtypeChoice::Auto => device.is_cpu() && blocks,
+        DtypeChoice::Auto => place.device.is_cpu() && place.cuda.is_none() && blocks,
         _ => false,
     };
     let target = Target {
         dtype: match quantized {
             true => candle_core::DType::F32,
-            false => dtype.compute(&device),
+            false => dtype.compute(&place)?,
         },
-        device,
+        device: place.device,
+        cuda: place.cuda,
         quantized,
     };
     let stop_tokens = vocabulary.stop_tokens;
@@ -361,6 +362,7 @@ fn finish(
         parameters: plan.parameters(),
         quantized: target.quantized,
         device: target.device,
+        cuda: target.cuda,
         dtype: target.dtype,
         fingerprint: fingerprint.finish(),
     }))

@@ -42,6 +42,7 @@ pub(super) struct Parts {
     pub(super) parameters: u64,
     pub(super) quantized: bool,
     pub(super) device: Device,
+    pub(super) cuda: Option<usize>,
     pub(super) dtype: DType,
     pub(super) fingerprint: String,
 }
@@ -119,7 +120,7 @@ impl Model {
         device: DeviceChoice,
         dtype: DtypeChoice,
     ) -> Result<Model> {
-        random::model_like(config, seed, device.open()?, dtype)
+        random::model_like(config, seed, device.place()?, dtype)
     }
 
     /// The decoder's shape.
@@ -153,9 +154,15 @@ impl Model {
         self.parts.chat_template.as_ref()
     }
 
-    /// The device that holds the weights.
+    /// The device that holds the weights: the host's memory, until an engine takes them, where the
+    /// crate's own [CUDA](Model::cuda) backend computes.
     pub fn device(&self) -> &Device {
         &self.parts.device
+    }
+
+    /// The number of the CUDA device on which the crate's own kernels compute.
+    pub fn cuda(&self) -> Option<usize> {
+        self.parts.cuda
     }
 
     /// The type of number that is computed in.
@@ -185,10 +192,11 @@ impl Model {
 
     /// What a run's records say of the model.
     pub fn settings(&self) -> Settings {
-        let device = match &self.parts.device {
-            Device::Cpu => "cpu",
-            Device::Cuda(_) => "cuda",
-            Device::Metal(_) => "metal",
+        let device = match (&self.parts.device, self.parts.cuda) {
+            (_, Some(_)) => "cuda",
+            (Device::Cpu, None) => "cpu",
+            (Device::Cuda(_), None) => "candle-cuda",
+            (Device::Metal(_), None) => "metal",
         };
         let dtype = match self.parts.quantized {
             true => "quantized",

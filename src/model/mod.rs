@@ -34,4 +34,4 @@ pub use loaded::{Model, Prompt};
 pub use source::ModelSource;
 pub use template::{NamedTemplate, Template};
 pub use tokenizer::Tokenizer;
-pub use weights::{LayerWeights, Linear, Matrix, Weights};
+pub use weights::{LayerWeights, Linear, Matrix, RandomPart, Weights};

@@ -9,12 +9,13 @@ use rayon::prelude::*;
 
 use super::assemble::{self, Element, Layout, Naming, Part, Plan, Target, TensorSource};
 use super::config::{Architecture, DecoderConfig};
-use super::device::DtypeChoice;
+use super::device::{DtypeChoice, Place};
 use super::files::{Files, MAX_JSON};
 use super::fingerprint::Fingerprint;
 use super::huggingface;
 use super::loaded::{Model, Parts};
 use super::tokenizer::Tokenizer;
+use super::weights::{Matrix, RandomPart};
 use crate::{Error, ErrorKind, Philox, Result, trial_seed};
 
 const DEVIATION: f64 = 0.02;
@@ -35,6 +36,7 @@ pub(super) fn model(
     };
     let target = Target {
         device: device.clone(),
+        cuda: None,
         dtype,
         quantized: false,
     };
@@ -45,7 +47,7 @@ pub(super) fn model(
 pub(super) fn model_like(
     path: &Path,
     seed: u64,
-    device: Device,
+    place: Place,
     dtype: DtypeChoice,
 ) -> Result<Model> {
     let directory = path
@@ -59,9 +61,10 @@ pub(super) fn model_like(
         .ok_or_else(|| Error::new(ErrorKind::Io, format!("{label}: no such file")))?;
     let parsed = huggingface::parse(&label, &huggingface::object(&label, &bytes)?)?;
     let target = Target {
-        dtype: dtype.compute(&device),
-        device,
+        dtype: dtype.compute(&place)?,
         quantized: dtype == DtypeChoice::Quantized,
+        device: place.device,
+        cuda: place.cuda,
     };
     build(parsed.config, parsed.layout, seed, target)
 }
@@ -69,7 +72,8 @@ pub(super) fn model_like(
 fn build(config: DecoderConfig, layout: Layout, seed: u64, target: Target) -> Result<Model> {
     config.validate()?;
     let plan = Plan::new(&config, layout, Naming::HuggingFace);
-    let weights = plan.build(&Noise { seed }, &target)?;
+    let on_device = target.cuda.is_some();
+    let weights = plan.build(&Noise { seed, on_device }, &target)?;
     let tokenizer = tokenizer(config.vocab_size)?;
     let mut fingerprint = Fingerprint::new(&config);
     fingerprint.add("seed", &seed.to_le_bytes());
@@ -82,6 +86,7 @@ fn build(config: DecoderConfig, layout: Layout, seed: u64, target: Target) -> Re
         parameters: plan.parameters(),
         quantized: target.quantized,
         device: target.device,
+        cuda: target.cuda,
         dtype: target.dtype,
         fingerprint: fingerprint.finish(),
         config,
@@ -91,6 +96,8 @@ fn build(config: DecoderConfig, layout: Layout, seed: u64, target: Target) -> Re
 /// A source that has every tensor.
 struct Noise {
     seed: u64,
+    /// Whether the device makes the matrices' numbers.
+    on_device: bool,
 }
 
 impl TensorSource for Noise {
@@ -104,6 +111,19 @@ impl TensorSource for Noise {
 
     fn names(&self) -> Vec<&str> {
         Vec::new()
+    }
+
+    fn matrix(&self, parts: &[Part], target: &Target) -> Result<Matrix> {
+        if !self.on_device {
+            return self.stored_matrix(parts, target);
+        }
+        let parts = parts.iter().map(|part| RandomPart {
+            rows: part.rows,
+            columns: part.columns.unwrap_or_default(),
+            key: trial_seed(self.seed, &part.name, 0),
+            deviation: DEVIATION as f32,
+        });
+        Ok(Matrix::Random(parts.collect()))
     }
 
     /// Matrices in blocks of four bits.

@@ -13,6 +13,22 @@ pub enum Matrix {
     /// Quantised blocks as in the file: parts `[outᵢ, in]` stacked along `out`, each of its own
     /// type (a GGUF file may store the joined projections differently).
     Quantized(Vec<Arc<QTensor>>),
+    /// Random numbers that the device makes when it lays the weights out: parts `[outᵢ, in]` stacked
+    /// along `out`. Only models made for the crate's CUDA backend have such.
+    Random(Vec<RandomPart>),
+}
+
+/// A matrix of normal random numbers that are not made yet.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RandomPart {
+    /// Outputs.
+    pub rows: usize,
+    /// Inputs.
+    pub columns: usize,
+    /// Key of the random numbers: two of each block, by Box and Muller.
+    pub key: u64,
+    /// Their standard deviation.
+    pub deviation: f32,
 }
 
 /// One linear layer.

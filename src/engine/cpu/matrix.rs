@@ -16,7 +16,7 @@ use super::product::{Output, Panels, Rows, multiply};
 use super::rounded::RoundedRows;
 use super::rows::{add, widen_bf16};
 use super::simd::Level;
-use crate::engine::backend::device_error;
+use crate::engine::decoder::{device_error, not_made};
 use crate::model::{Linear, Matrix};
 use crate::{Error, ErrorKind, Result};
 
@@ -104,6 +104,7 @@ impl Packed {
                 let (outputs, inputs) = tensor.dims2().map_err(device_error)?;
                 packed.push(outputs, inputs, dense(&tensor)?);
             }
+            Matrix::Random(_) => return Err(not_made()),
             Matrix::Quantized(parts) => {
                 for part in parts {
                     let (outputs, inputs) = part.shape().dims2().map_err(device_error)?;

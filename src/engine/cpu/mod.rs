@@ -34,7 +34,8 @@ pub use self::peak::fma_peak;
 use self::rounded::RoundedRows;
 use self::rows::{add, add_rms_norm, rms_norm, rms_norm_in_place, rotate, swiglu};
 pub(super) use self::simd::Level;
-use super::backend::{Backend, PrefixId, SequenceId, bad_sequence, device_error, rotary_tables};
+use super::backend::{PrefixId, SequenceId};
+use super::decoder::{Decoder, bad_sequence, device_error, rotary_tables};
 use super::inspect::{PROJECTIONS, is_finite, is_tied};
 use super::kernel_settings::{ActivationType, KernelSettings};
 use super::steps::Spent;
@@ -508,7 +509,7 @@ impl Cpu {
     }
 }
 
-impl Backend for Cpu {
+impl Decoder for Cpu {
     fn prefill(&mut self, prompts: &[&[u32]]) -> Result<Vec<(PrefixId, Vec<f32>)>> {
         let mut workspace = std::mem::take(&mut self.workspace);
         let computed = self.prefill_all(prompts, &mut workspace);

@@ -4,6 +4,7 @@ use candle_core::quantized::{QMatMul, QTensor};
 use candle_core::{DType, Module, Result, Tensor};
 use std::sync::Arc;
 
+use crate::engine::decoder::NOT_MADE;
 use crate::model::Matrix;
 
 /// `y = x · Wᵀ + b` over rows.
@@ -25,6 +26,7 @@ impl Projection {
     pub(super) fn new(matrix: &Matrix, bias: Option<&Tensor>, dtype: DType) -> Result<Self> {
         let weight = match matrix {
             Matrix::Dense(tensor) => Weight::Dense(tensor.to_dtype(dtype)?.t()?),
+            Matrix::Random(_) => candle_core::bail!("{NOT_MADE}"),
             Matrix::Quantized(parts) => {
                 let parts = parts.iter().cloned().map(QMatMul::from_arc);
                 Weight::Quantized(parts.collect::<Result<_>>()?)
@@ -71,6 +73,7 @@ impl Embedding {
     pub(super) fn new(matrix: &Matrix, dtype: DType) -> Result<Self> {
         let table = match matrix {
             Matrix::Dense(tensor) => Table::Dense(tensor.to_dtype(dtype)?),
+            Matrix::Random(_) => candle_core::bail!("{NOT_MADE}"),
             Matrix::Quantized(parts) => match parts.as_slice() {
                 [part] => Table::Quantized(part.clone()),
                 parts => {

@@ -13,7 +13,8 @@ use candle_core::{DType, Device, Tensor};
 
 use self::attention::{DecodePlan, Group, PrefillPlan};
 use self::linear::{Embedding, Projection};
-use super::backend::{Backend, PrefixId, SequenceId, bad_sequence, device_error, rotary_tables};
+use super::backend::{PrefixId, SequenceId};
+use super::decoder::{Decoder, bad_sequence, device_error, rotary_tables};
 use super::inspect::{non_finite_weight, stored_bytes};
 use super::steps::Spent;
 use crate::Result;
@@ -220,7 +221,7 @@ impl Plain {
     }
 }
 
-impl Backend for Plain {
+impl Decoder for Plain {
     fn prefill(&mut self, prompts: &[&[u32]]) -> Result<Vec<(PrefixId, Vec<f32>)>> {
         let mut computed = Vec::with_capacity(prompts.len());
         let mut rest = prompts;

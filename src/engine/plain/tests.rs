@@ -3,7 +3,9 @@
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device};
 
-use super::super::backend::{Backend, BackendChoice, SequenceId, backend_for};
+use super::super::BackendChoice;
+use super::super::backend::SequenceId;
+use super::super::decoder::{Decoder, decoder_for};
 use super::super::kernel_settings::KernelSettings;
 use super::super::reference::{
     assert_close, naive_logits, random_tokens, random_weights, tiny, variants,
@@ -11,8 +13,8 @@ use super::super::reference::{
 use crate::ErrorKind;
 use crate::model::{Architecture, DecoderConfig, Linear, Matrix, Weights};
 
-fn plain(config: &DecoderConfig, weights: &Weights, dtype: DType) -> Box<dyn Backend> {
-    backend_for(
+fn plain(config: &DecoderConfig, weights: &Weights, dtype: DType) -> Box<dyn Decoder> {
+    decoder_for(
         config,
         weights.clone(),
         &Device::Cpu,
@@ -44,7 +46,7 @@ fn agrees_with_the_reference(
     let mut live: Vec<(SequenceId, Vec<u32>)> = Vec::new();
     let mut logits = Vec::new();
     let mut step = 0;
-    let feed = |backend: &mut Box<dyn Backend>,
+    let feed = |backend: &mut Box<dyn Decoder>,
                 live: &mut Vec<(SequenceId, Vec<u32>)>,
                 logits: &mut Vec<f32>,
                 step: &mut u64,
@@ -220,17 +222,11 @@ fn bad_input_is_an_error() {
 
     let poisoned = weights.layers[1].ffn_norm.affine(f64::NAN, 0.0).unwrap();
     weights.layers[1].ffn_norm = poisoned;
-    let error = plain(&config, &weights, DType::F32)
-        .prefill(&[&[1, 2]])
-        .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NonFinite);
-    assert!(
-        error.detail().contains("feed-forward norm of layer 1"),
-        "{error}"
-    );
+    let cause = plain(&config, &weights, DType::F32).non_finite_weight();
+    assert_eq!(cause.unwrap(), "feed-forward norm of layer 1");
 
     weights.layers[2].ffn_norm = weights.output_norm.narrow(0, 0, 39).unwrap();
-    let error = backend_for(
+    let error = decoder_for(
         &config,
         weights.clone(),
         &Device::Cpu,

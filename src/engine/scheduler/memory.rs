@@ -1,23 +1,32 @@
-//! What fits into the memory that a scheduler may use, and who gives up what where it runs out.
+//! What fits into the memory that a scheduler may use, and who is preempted where it runs out.
 
 use std::collections::HashSet;
 
-use super::{Active, Parked, Prompt, Scheduler, tokens_of};
+use super::{Prompt, Scheduler, Waiting, tokens_of};
 use crate::engine::backend::{Backend, SequenceId};
 use crate::{Error, ErrorKind, Request, Result};
 
 /// What a scheduler may hold.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::engine) struct Room {
+pub(in crate::engine) struct Capacity {
     /// Sequences that run at a time.
     pub(in crate::engine) slots: usize,
     /// Prompts that are kept though none of their trials is in flight.
-    pub(in crate::engine) idle_prompts: usize,
-    /// Bytes of keys and values.
+    pub(in crate::engine) prefix_cache: usize,
+    /// Bytes of the KV cache.
     pub(in crate::engine) kv_bytes: Option<usize>,
 }
 
-impl Room {
+impl Capacity {
+    /// The most bytes of the KV cache, and whose limit that is, for an error.
+    fn kv_limit(&self, backend: &dyn Backend) -> Option<(usize, &'static str)> {
+        let user = self.kv_bytes.map(|bytes| (bytes, "kv_bytes"));
+        let device = backend.kv_capacity();
+        let device = device.map(|bytes| (bytes, "the KV cache's capacity"));
+        // Of equal ones the user's is named: it can be changed.
+        user.into_iter().chain(device).min_by_key(|limit| limit.0)
+    }
+
     /// Whether a single sample fits, at its full length.
     ///
     /// # Errors
@@ -30,12 +39,12 @@ impl Room {
         new: usize,
     ) -> Result<()> {
         let needed = backend.prefix_bytes(prompt) + backend.suffix_bytes(new);
-        match self.kv_bytes {
-            Some(limit) if needed > limit => Err(Error::new(
+        match self.kv_limit(backend) {
+            Some((limit, whose)) if needed > limit => Err(Error::new(
                 ErrorKind::Settings,
                 format!(
-                    "kv_bytes is {limit}, but keys and values of a prompt of {prompt} tokens and of \
-                     the {new} that may be fed after it take {needed} bytes"
+                    "{whose} is {limit}, but the KV cache of a prompt of {prompt} tokens and of the \
+                     {new} that may be fed after it takes {needed} bytes"
                 ),
             )),
             _ => Ok(()),
@@ -44,33 +53,35 @@ impl Room {
 }
 
 impl Scheduler<'_> {
-    /// How many of these, each a request and how many tokens it has already, there is room for
-    /// beside what is in flight, when all become as long as completions have been on average, or as
-    /// they may. One at least where nothing is in flight.
+    /// How many of these, each a request and how many tokens it has already, fit into the KV cache
+    /// beside what is active, when all become as long as completions have been on average, or as
+    /// they may. One at least where nothing is active.
     pub(super) fn fitting(&mut self, requests: &[(Request, usize)]) -> Result<usize> {
-        let Some(limit) = self.room.kv_bytes else {
+        let backend = &*self.backend;
+        let Some((limit, _)) = self.capacity.kv_limit(backend) else {
             return Ok(requests.len());
         };
-        let backend = &*self.backend;
-        let suffix = |len: usize, most: usize| {
+        let suffix = |len: usize, max: usize| {
             let expected = match self.finished {
                 // Nothing is known: most completions end well before they have to.
-                (_, 0) => most / 4,
-                (tokens, count) => most.min((tokens / count) as usize),
+                (_, 0) => max / 4,
+                (tokens, count) => max.min((tokens / count) as usize),
             };
             backend.suffix_bytes(expected.max(len + 1))
         };
-        let active = self.active.iter().map(|active| &active.trial);
-        let mut bytes: usize = active.map(|trial| suffix(trial.len(), trial.limit())).sum();
+        let active = self.active.iter();
+        let mut bytes: usize = active
+            .map(|active| suffix(active.issued, active.trial.limit()))
+            .sum();
         let live = self.prompts.values().filter(|prompt| prompt.live > 0);
         bytes += live
-            .map(|prompt| backend.prefix_bytes(prompt.tokens.len()))
+            .map(|prompt| backend.prefix_bytes(prompt.len))
             .sum::<usize>();
         let mut new = HashSet::new();
         for (count, (request, len)) in requests.iter().enumerate() {
             let problem = request.trial.problem;
             let held = self.prompts.get(&problem);
-            let known = held.map(|prompt| prompt.tokens.len());
+            let known = held.map(|prompt| prompt.len);
             let tokens = match known.or_else(|| self.waiting.get(&problem).copied()) {
                 Some(tokens) => tokens,
                 None => {
@@ -84,8 +95,8 @@ impl Scheduler<'_> {
                 if held.is_none_or(|prompt| prompt.live == 0) && new.insert(problem) {
                     bytes += backend.prefix_bytes(tokens);
                 }
-                let most = (self.texts.most)(request);
-                bytes += suffix(*len, self.rules.limit(tokens, most));
+                let wanted = (self.texts.limit)(request);
+                bytes += suffix(*len, self.rules.limit(tokens, wanted));
             }
             if bytes > limit && count + self.active.len() > 0 {
                 return Ok(count);
@@ -94,15 +105,15 @@ impl Scheduler<'_> {
         Ok(requests.len())
     }
 
-    /// Makes room for keys and values: forgets prompts that no trial in flight needs, then has the
-    /// youngest trials give up theirs, until `needed` bytes are within the limit. `needed` is given
-    /// the backend and the sequences in slots; `keep` are prompts that are about to be used.
-    pub(super) fn make_room(
+    /// Reserves KV cache: evicts prompts that no active trial needs, then preempts the youngest
+    /// trials, until `needed` bytes are within the limit. `needed` is given the backend and the
+    /// sequences in slots; `keep` are prompts that are about to be used.
+    pub(super) fn reserve(
         &mut self,
         keep: &[Request],
         needed: impl Fn(&dyn Backend, &[SequenceId]) -> usize,
     ) -> Result<()> {
-        let Some(limit) = self.room.kv_bytes else {
+        let Some((limit, whose)) = self.capacity.kv_limit(&*self.backend) else {
             return Ok(());
         };
         loop {
@@ -117,8 +128,8 @@ impl Scheduler<'_> {
                     .any(|request| request.trial.problem == **problem);
                 prompt.live == 0 && !kept
             };
-            let idle = self.prompts.iter().filter(unused);
-            let oldest = idle.min_by_key(|(_, prompt)| prompt.last_used);
+            let unused = self.prompts.iter().filter(unused);
+            let oldest = unused.min_by_key(|(_, prompt)| prompt.last_used);
             if let Some((&problem, _)) = oldest {
                 self.forget(problem);
                 continue;
@@ -126,14 +137,14 @@ impl Scheduler<'_> {
             let ages = self.active.iter().map(|active| active.age).enumerate();
             let youngest = ages.max_by_key(|&(_, age)| age);
             match youngest {
-                // The one that is left keeps what it has, unless it makes room for a prompt.
-                Some((slot, _)) if self.active.len() > 1 || !keep.is_empty() => self.park(slot),
+                // The one that is left keeps what it has, unless a prompt needs it.
+                Some((slot, _)) if self.active.len() > 1 || !keep.is_empty() => self.preempt(slot),
                 _ => {
                     return Err(Error::new(
                         ErrorKind::Settings,
                         format!(
-                            "kv_bytes is {limit}, which does not hold the keys and values of a \
-                             single sample: {bytes} bytes"
+                            "{whose} is {limit}, which does not hold the KV cache of a single \
+                             sample: {bytes} bytes"
                         ),
                     ));
                 }
@@ -141,28 +152,22 @@ impl Scheduler<'_> {
         }
     }
 
-    /// Has a trial give up its keys and values, and its slot.
-    pub(super) fn park(&mut self, slot: usize) {
-        let Active {
-            trial,
-            sequence,
-            age,
-            ..
-        } = self.active.swap_remove(slot);
-        self.backend.release_sequence(sequence);
-        if let Some(prompt) = self.prompts.get_mut(&trial.request.trial.problem) {
-            prompt.live -= 1;
-        }
-        let place = self.parked.partition_point(|other| other.age < age);
-        self.parked.insert(place, Parked { trial, age });
-        self.count(|s| s.given_up += 1);
+    /// Preempts a trial: releases its sequence and its slot. Its draws in flight still arrive.
+    fn preempt(&mut self, slot: usize) {
+        let active = self.active.swap_remove(slot);
+        let waiting = self.vacate(active);
+        let older = |other: &Waiting| other.age < waiting.age;
+        let index = self.preempted.partition_point(older);
+        self.preempted.insert(index, waiting);
+        self.count(|s| s.preemptions += 1);
     }
 
-    /// Gives a parked trial a slot again; it is fed its own tokens before it goes on.
-    pub(super) fn resume(&mut self, parked: Parked) -> Result<()> {
-        let Parked { trial, age } = parked;
+    /// Gives a preempted trial a slot again; its own tokens are recomputed before it goes on.
+    pub(super) fn resume(&mut self, preempted: Waiting) -> Result<()> {
+        let Waiting { trial, age, .. } = preempted;
         self.prefill(std::slice::from_ref(&trial.request))?;
-        self.occupy(trial, age);
+        let known = trial.len();
+        self.occupy(trial, age, known);
         self.evict();
         Ok(())
     }

@@ -1,0 +1,119 @@
+//! Which backend runs a model: the one place where they are chosen.
+//!
+//! Knows all backends; nothing of how they work.
+
+use candle_core::{DType, Device};
+
+use super::backend::Backend;
+use super::decoder::decoder_for;
+use super::host::HostSampled;
+#[cfg(feature = "cuda")]
+use super::inspect::check_shapes;
+use super::kernel_settings::KernelSettings;
+use super::scheduler::Capacity;
+use crate::model::{DecoderConfig, Weights};
+use crate::{Error, ErrorKind, Result};
+
+/// What computes the logits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum BackendChoice {
+    /// The crate's own kernels on a CPU and, with the feature `cuda`, on an NVIDIA GPU; elsewhere,
+    /// plain operations.
+    #[default]
+    Auto,
+    /// Plain tensor operations on any device: the reference that the kernels are held to. With
+    /// quantised weights they round the rows that these are multiplied with to 8 bits.
+    Plain,
+}
+
+/// What a backend is for, besides its weights.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BackendSettings<'a> {
+    pub(super) config: &'a DecoderConfig,
+    /// Where the weights are.
+    pub(super) device: &'a Device,
+    /// The CUDA device of the crate's own backend.
+    pub(super) cuda: Option<usize>,
+    pub(super) dtype: DType,
+    pub(super) choice: BackendChoice,
+    pub(super) kernels: KernelSettings,
+    /// Threads of the rayon pool in which the backend is called.
+    pub(super) threads: usize,
+    /// The most tokens of a completion.
+    pub(super) max_new_tokens: usize,
+    pub(super) capacity: Capacity,
+    /// Whether a sequence's logits must not depend on the batch that it is in.
+    pub(super) deterministic: bool,
+}
+
+/// The backend for a model.
+///
+/// # Errors
+///
+/// Weights whose shapes do not fit the configuration, a failure of the device, or settings that the
+/// backend cannot serve.
+pub(super) fn backend_for(
+    settings: &BackendSettings<'_>,
+    weights: Weights,
+) -> Result<Box<dyn Backend>> {
+    match (settings.cuda, settings.choice) {
+        (Some(ordinal), BackendChoice::Auto) => cuda(settings, weights, ordinal),
+        (Some(_), BackendChoice::Plain) => Err(Error::new(
+            ErrorKind::Settings,
+            "plain operations on a CUDA device are candle's: build with the feature `candle-cuda` \
+             in the place of `cuda`",
+        )),
+        (None, choice) => {
+            let BackendSettings { config, device, dtype, kernels, threads, .. } = *settings;
+            let own = choice == BackendChoice::Auto && device.is_cpu();
+            if settings.deterministic && !own {
+                return Err(Error::new(
+                    ErrorKind::Settings,
+                    "plain operations cannot be made deterministic: their sums depend on the batch",
+                ));
+            }
+            let decoder = decoder_for(config, weights, device, dtype, choice, kernels)?;
+            Ok(Box::new(HostSampled::new(decoder, threads)))
+        }
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(
+    settings: &BackendSettings<'_>,
+    weights: Weights,
+    ordinal: usize,
+) -> Result<Box<dyn Backend>> {
+    use super::cuda::{Cuda, CudaSettings, Precision};
+    check_shapes(settings.config, &weights)?;
+    settings.kernels.refuse_elsewhere()?;
+    let precision = match settings.dtype {
+        DType::BF16 => Precision::Bf16,
+        DType::F32 => Precision::F32,
+        other => {
+            let reason = format!("the CUDA backend computes in bf16 or f32, not in {other:?}");
+            return Err(Error::new(ErrorKind::Settings, reason));
+        }
+    };
+    let backend = Cuda::new(
+        settings.config,
+        weights,
+        CudaSettings {
+            ordinal,
+            precision,
+            slots: settings.capacity.slots,
+            prefix_cache: settings.capacity.prefix_cache,
+            max_new_tokens: settings.max_new_tokens,
+            kv_bytes: settings.capacity.kv_bytes,
+            deterministic: settings.deterministic,
+        },
+    )?;
+    Ok(Box::new(backend))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(_: &BackendSettings<'_>, _: Weights, ordinal: usize) -> Result<Box<dyn Backend>> {
+    let reason = format!("cuda:{ordinal}: this build has no CUDA support");
+    Err(Error::new(ErrorKind::Device, reason))
+}

@@ -1,0 +1,447 @@
+//! A CUDA device as the backend uses it: one context, one stream, cuBLAS with a workspace of its
+//! own, memory by address.
+//!
+//! The driver and cuBLAS are opened by name at run time, so that nothing of CUDA is needed to build
+//! the crate, or to run it elsewhere. Knows nothing of models.
+
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use cudarc::cublas::{CudaBlas, result as blas, sys as blas_sys};
+use cudarc::driver::{CudaContext, CudaEvent, CudaFunction, CudaModule, CudaStream, result, sys};
+
+use crate::{Error, ErrorKind, Result};
+
+/// Memory that cuBLAS may use while it multiplies. Without one of its own it would allocate while a
+/// graph is captured; NVIDIA recommends 32 MiB for Hopper.
+const CUBLAS_WORKSPACE: usize = 32 << 20;
+
+/// Whether the driver and cuBLAS can be opened.
+///
+/// # Errors
+///
+/// [`ErrorKind::Device`], naming what is missing.
+fn check_libraries() -> Result<()> {
+    // SAFETY: both only try to open a library by its names; NVIDIA's have no harmful initialisers.
+    let (driver, blas) =
+        unsafe { (sys::is_culib_present(), blas_sys::is_culib_present()) };
+    let missing = match (driver, blas) {
+        (true, true) => return Ok(()),
+        (false, _) => "no NVIDIA driver (libcuda.so.1) was found",
+        (true, false) => {
+            "cuBLAS (libcublas.so.12 or .13, of the CUDA toolkit or of the package nvidia-cublas) \
+             was not found; put its directory into LD_LIBRARY_PATH"
+        }
+    };
+    Err(Error::new(ErrorKind::Device, missing))
+}
+
+/// Whether there is a device of this number.
+///
+/// # Errors
+///
+/// [`ErrorKind::Device`], naming what is missing.
+pub(crate) fn check_device(ordinal: usize) -> Result<()> {
+    let named = |error: Error| error.context(format_args!("cuda:{ordinal}"));
+    check_libraries().map_err(named)?;
+    let count = CudaContext::device_count();
+    let count = count.doing("the driver could not be started").map_err(named)?;
+    match usize::try_from(count) {
+        Ok(count) if ordinal < count => Ok(()),
+        _ => Err(named(Error::new(ErrorKind::Device, format!("there are {count} devices")))),
+    }
+}
+
+/// An error of the driver, as this crate's.
+pub(super) fn driver_error(what: &str, source: result::DriverError) -> Error {
+    let name = source.error_name().map(|name| name.to_string_lossy().into_owned());
+    let name = name.unwrap_or_else(|_| format!("{:?}", source.0));
+    Error::new(ErrorKind::Device, format!("{what}: {name}")).with_source(source)
+}
+
+/// Adds what was being done to a driver's error.
+pub(super) trait Doing<T> {
+    fn doing(self, what: &str) -> Result<T>;
+}
+
+impl<T> Doing<T> for std::result::Result<T, result::DriverError> {
+    fn doing(self, what: &str) -> Result<T> {
+        self.map_err(|error| driver_error(what, error))
+    }
+}
+
+impl<T> Doing<T> for std::result::Result<T, blas::CublasError> {
+    fn doing(self, what: &str) -> Result<T> {
+        self.map_err(|error| {
+            Error::new(ErrorKind::Device, format!("{what}: {:?}", error.0)).with_source(error)
+        })
+    }
+}
+
+/// The type of number that weights, activations and the KV cache are kept in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Precision {
+    /// 16-bit floats with the range of f32, multiplied by tensor cores and summed in f32.
+    Bf16,
+    /// 32-bit floats: slow, for comparing with the CPU engine.
+    F32,
+}
+
+impl Precision {
+    /// Bytes of a number.
+    pub(super) fn bytes(self) -> usize {
+        match self {
+            Precision::Bf16 => 2,
+            Precision::F32 => 4,
+        }
+    }
+
+    /// The suffix of kernels' names.
+    pub(super) fn suffix(self) -> &'static str {
+        match self {
+            Precision::Bf16 => "bf16",
+            Precision::F32 => "f32",
+        }
+    }
+
+    fn cuda_type(self) -> blas_sys::cudaDataType {
+        match self {
+            Precision::Bf16 => blas_sys::cudaDataType_t::CUDA_R_16BF,
+            Precision::F32 => blas_sys::cudaDataType_t::CUDA_R_32F,
+        }
+    }
+}
+
+/// An open device.
+pub(super) struct Device {
+    context: Arc<CudaContext>,
+    stream: Arc<CudaStream>,
+    /// A branch beside the stream, for kernels that can run at the same time.
+    side: Arc<CudaStream>,
+    blas: CudaBlas,
+    /// Held for cuBLAS.
+    _workspace: Buffer,
+    pub(super) multiprocessors: usize,
+}
+
+impl Device {
+    /// Opens the device of a number.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Device`] where the libraries or the device are missing, or the device is older
+    /// than compute capability 8.0.
+    pub(super) fn open(ordinal: usize) -> Result<Self> {
+        let named = |error: Error| error.context(format_args!("cuda:{ordinal}"));
+        check_libraries().map_err(named)?;
+        Self::open_present(ordinal).map_err(named)
+    }
+
+    fn open_present(ordinal: usize) -> Result<Self> {
+        let context = CudaContext::new(ordinal).doing("the device could not be opened")?;
+        // One stream orders everything: no events of cudarc's own.
+        // SAFETY: nothing here uses cudarc's slices, whose accesses those events would order.
+        unsafe { context.disable_event_tracking() };
+        let (major, minor) = context
+            .compute_capability()
+            .doing("the compute capability could not be read")?;
+        if major < 8 {
+            return Err(Error::new(
+                ErrorKind::Device,
+                format!(
+                    "its compute capability is {major}.{minor}; at least 8.0 is needed (A100, \
+                     RTX 30 and newer)"
+                ),
+            ));
+        }
+        let stream = context.new_stream().doing("no stream")?;
+        let side = context.new_stream().doing("no stream")?;
+        let blas = CudaBlas::new(stream.clone()).doing("cuBLAS could not be set up")?;
+        let workspace = Buffer::new(&stream, CUBLAS_WORKSPACE, "cuBLAS's workspace")?;
+        // SAFETY: the handle is live, and so is the workspace for as long as the handle.
+        unsafe {
+            blas_sys::cublasSetWorkspace_v2(
+                *blas.handle(),
+                workspace.address as *mut c_void,
+                CUBLAS_WORKSPACE,
+            )
+        }
+        .result()
+        .doing("cuBLAS took no workspace")?;
+        let multiprocessors = context
+            .attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
+            .doing("the number of multiprocessors could not be read")?;
+        Ok(Device {
+            multiprocessors: usize::try_from(multiprocessors).unwrap_or(1).max(1),
+            context,
+            stream,
+            side,
+            blas,
+            _workspace: workspace,
+        })
+    }
+
+    pub(super) fn stream(&self) -> &Arc<CudaStream> {
+        &self.stream
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.context.name().unwrap_or_else(|_| "CUDA device".to_owned())
+    }
+
+    /// Lets the driver's calls of this thread go to this device.
+    pub(super) fn bind(&self) -> Result<()> {
+        self.context.bind_to_thread().doing("the device could not be used by this thread")
+    }
+
+    /// Bytes that can be allocated now.
+    pub(super) fn free_bytes(&self) -> Result<usize> {
+        let (free, _) = self.context.mem_get_info().doing("free memory could not be read")?;
+        Ok(free)
+    }
+
+    /// Waits for everything that was queued.
+    pub(super) fn synchronize(&self) -> Result<()> {
+        self.stream.synchronize().doing("the device's work failed")
+    }
+
+    /// Loads kernels from PTX.
+    pub(super) fn load(&self, ptx: &str) -> Result<Arc<CudaModule>> {
+        self.context.load_module(ptx.into()).doing(
+            "its kernels could not be loaded (an NVIDIA driver of version 550 or newer is needed)",
+        )
+    }
+
+    /// Has a kernel use so much dynamic shared memory.
+    pub(super) fn allow_shared(function: &CudaFunction, bytes: usize) -> Result<()> {
+        let attribute =
+            sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        function
+            .set_attribute(attribute, bytes as i32)
+            .doing("a kernel needs more shared memory than the device has")
+    }
+
+    /// `output[row][o] = Σ weight[o][i] · input[row][i]`, all row-major: weight `[outputs, inputs]`,
+    /// input `[rows, inputs]`, output `[rows, outputs]`, which is of type f32 where `wide`, else of
+    /// the weights'. Sums are in f32.
+    pub(super) fn gemm(&self, precision: Precision, product: &Product, wide: bool) -> Result<()> {
+        let Product { weight, input, output, rows, inputs, outputs } = *product;
+        let (one, zero) = (1f32, 0f32);
+        let output_type = match wide {
+            true => blas_sys::cudaDataType_t::CUDA_R_32F,
+            false => precision.cuda_type(),
+        };
+        // cuBLAS is column-major: the output's transpose is weight · inputᵀ, and the row-major
+        // weight is its own transpose there.
+        // SAFETY: the addresses are of buffers of these shapes; the stream orders their use.
+        unsafe {
+            blas::gemm_ex(
+                *self.blas.handle(),
+                blas_sys::cublasOperation_t::CUBLAS_OP_T,
+                blas_sys::cublasOperation_t::CUBLAS_OP_N,
+                outputs as i32,
+                rows as i32,
+                inputs as i32,
+                (&raw const one).cast(),
+                weight as *const c_void,
+                precision.cuda_type(),
+                inputs as i32,
+                input as *const c_void,
+                precision.cuda_type(),
+                inputs as i32,
+                (&raw const zero).cast(),
+                output as *mut c_void,
+                output_type,
+                outputs as i32,
+                blas_sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+                blas_sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
+            )
+        }
+        .doing("a matrix product failed")
+    }
+
+    /// Runs `work` on the side stream, from where the stream is now; [`join`](Device::join) waits
+    /// for it.
+    pub(super) fn fork(&self) -> Result<&Arc<CudaStream>> {
+        let event = self.stream.record_event(None).doing("no event")?;
+        self.side.wait(&event).doing("a stream could not wait")?;
+        Ok(&self.side)
+    }
+
+    /// Has the stream wait for the side stream.
+    pub(super) fn join(&self) -> Result<()> {
+        let event = self.side.record_event(None).doing("no event")?;
+        self.stream.wait(&event).doing("a stream could not wait")
+    }
+
+    /// An event after all that was queued.
+    pub(super) fn record(&self) -> Result<CudaEvent> {
+        let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING;
+        let event = self.context.new_event(Some(flags)).doing("no event")?;
+        event.record(&self.stream).doing("an event could not be recorded")?;
+        Ok(event)
+    }
+
+    /// Page-locked memory, which copies run beside other work from and to.
+    pub(super) fn pinned(&self, bytes: usize) -> Result<Pinned> {
+        self.bind()?;
+        // SAFETY: what it holds is written before it is read: by `Pinned::write`, or by a copy.
+        let address = unsafe { result::malloc_host(bytes.max(1), 0) }
+            .doing("page-locked memory could not be allocated")?;
+        Ok(Pinned { context: self.context.clone(), address: address.cast(), bytes })
+    }
+
+    /// Queues a copy of some bytes, from the `first` on, to the device. The memory must stay as it
+    /// is until the stream has passed.
+    pub(super) fn upload(&self, to: u64, from: &Pinned, bytes: usize, first: usize) -> Result<()> {
+        debug_assert!(first + bytes <= from.bytes);
+        // SAFETY: both are of at least so many bytes; the caller keeps `from` until it was read.
+        let copied = unsafe {
+            let source = std::slice::from_raw_parts(from.address.add(first), bytes);
+            result::memcpy_htod_async(to, source, self.stream.cu_stream())
+        };
+        copied.doing("a copy to the device failed")
+    }
+
+    /// Queues a copy from the device, to the `first` byte on, to be read after an event behind it.
+    pub(super) fn download(
+        &self,
+        to: &mut Pinned,
+        first: usize,
+        from: u64,
+        bytes: usize,
+    ) -> Result<()> {
+        debug_assert!(first + bytes <= to.bytes);
+        // SAFETY: both are of at least so many bytes; it is read after an event behind the copy.
+        let copied = unsafe {
+            let target = std::slice::from_raw_parts_mut(to.address.add(first), bytes);
+            result::memcpy_dtoh_async(target, from, self.stream.cu_stream())
+        };
+        copied.doing("a copy from the device failed")
+    }
+
+    /// Queues a copy within the device.
+    pub(super) fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<()> {
+        // SAFETY: both addresses are of buffers of at least so many bytes.
+        unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }
+            .doing("a copy on the device failed")
+    }
+
+    /// Queues zeros.
+    pub(super) fn clear(&self, at: u64, bytes: usize) -> Result<()> {
+        // SAFETY: the address is of a buffer of at least so many bytes.
+        unsafe { result::memset_d8_async(at, 0, bytes, self.stream.cu_stream()) }
+            .doing("memory on the device could not be cleared")
+    }
+
+    /// Copies numbers to a new buffer and waits.
+    pub(super) fn buffer_of<T: Copy>(&self, numbers: &[T], what: &str) -> Result<Buffer> {
+        let buffer = Buffer::new(&self.stream, size_of_val(numbers), what)?;
+        self.fill(buffer.address, numbers)?;
+        Ok(buffer)
+    }
+
+    /// Copies numbers to an address and waits.
+    pub(super) fn fill<T: Copy>(&self, to: u64, numbers: &[T]) -> Result<()> {
+        // SAFETY: the buffer has room for them; the stream is waited for before they may go.
+        unsafe { result::memcpy_htod_async(to, numbers, self.stream.cu_stream()) }
+            .doing("a copy to the device failed")?;
+        self.synchronize()
+    }
+
+    /// Copies numbers from an address and waits.
+    pub(super) fn read<T: Copy>(&self, from: u64, numbers: &mut [T]) -> Result<()> {
+        // SAFETY: the address is of a buffer with so many; the stream is waited for.
+        unsafe { result::memcpy_dtoh_async(numbers, from, self.stream.cu_stream()) }
+            .doing("a copy from the device failed")?;
+        self.synchronize()
+    }
+}
+
+/// A matrix product: addresses and sizes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Product {
+    pub(super) weight: u64,
+    pub(super) input: u64,
+    pub(super) output: u64,
+    pub(super) rows: usize,
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
+}
+
+/// Device memory, given back when it is dropped.
+pub(super) struct Buffer {
+    stream: Arc<CudaStream>,
+    pub(super) address: u64,
+    pub(super) bytes: usize,
+}
+
+impl Buffer {
+    /// # Errors
+    ///
+    /// [`ErrorKind::Device`] where there is not so much, with what it was for.
+    pub(super) fn new(stream: &Arc<CudaStream>, bytes: usize, what: &str) -> Result<Self> {
+        let context = stream.context();
+        context.bind_to_thread().doing("the device could not be used by this thread")?;
+        // SAFETY: what it holds is written before it is read.
+        let address = unsafe { result::malloc_sync(bytes.max(1)) }.map_err(|error| {
+            let free = context.mem_get_info().map_or(0, |(free, _)| free);
+            let reason = format!("{what} needs {bytes} bytes of device memory; {free} are free");
+            driver_error(&reason, error)
+        })?;
+        Ok(Buffer { stream: stream.clone(), address, bytes })
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let context = self.stream.context();
+        context.record_err(self.stream.synchronize());
+        // SAFETY: allocated by `new`, and nothing queued uses it any more.
+        context.record_err(unsafe { result::free_sync(self.address) });
+    }
+}
+
+/// Page-locked host memory.
+pub(super) struct Pinned {
+    context: Arc<CudaContext>,
+    address: *mut u8,
+    bytes: usize,
+}
+
+// SAFETY: plain memory, with one owner.
+unsafe impl Send for Pinned {}
+
+impl Pinned {
+    /// Its bytes as numbers of a type without padding, to be written.
+    pub(super) fn as_mut<T: Plain>(&mut self) -> &mut [T] {
+        // SAFETY: page-aligned, owned, and any bits are a value of a plain type.
+        unsafe { std::slice::from_raw_parts_mut(self.address.cast(), self.bytes / size_of::<T>()) }
+    }
+
+    /// Its bytes as numbers of a type without padding.
+    pub(super) fn get<T: Plain>(&self) -> &[T] {
+        // SAFETY: as for `as_mut`.
+        unsafe { std::slice::from_raw_parts(self.address.cast(), self.bytes / size_of::<T>()) }
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        self.context.record_err(self.context.bind_to_thread());
+        // SAFETY: allocated by `Device::pinned`; who queued copies has waited for them.
+        self.context.record_err(unsafe { result::free_host(self.address.cast()) });
+    }
+}
+
+/// Types of which all bit patterns are values.
+///
+/// # Safety
+///
+/// No padding, no invalid values.
+pub(super) unsafe trait Plain: Copy {}
+
+// SAFETY: whole numbers.
+unsafe impl Plain for u8 {}
+// SAFETY: whole numbers.
+unsafe impl Plain for i32 {}

@@ -1,0 +1,596 @@
+//! The kernels: what they are called, and how they are launched. Their sources are in `kernels/`,
+//! compiled to the PTX in `ptx/` by `scripts/ptx.sh`; what each computes is said there.
+//!
+//! Addresses are of device memory; the stream orders their use.
+
+use std::sync::Arc;
+
+use cudarc::driver::{
+    CudaFunction, CudaModule, CudaStream, LaunchConfig, PushKernelArg,
+};
+
+use super::driver::{Device, Doing, Precision};
+use crate::{Error, ErrorKind, Result};
+
+/// Positions of a page of the KV cache.
+pub(super) const PAGE: usize = 64;
+
+/// Own positions of a sequence that one block of the suffix attention looks at: fixed, so that the
+/// order of summation does not depend on the batch.
+pub(super) const SPLIT: usize = 512;
+
+/// Rows times query heads of a key head that one tile of the prefix attention has.
+pub(super) const TILE: usize = 64;
+
+/// Widths of heads that the attention kernels are made for.
+pub(super) const HEAD_DIMS: [usize; 3] = [32, 64, 128];
+
+/// The most query heads that may share a key head: rows of a tensor core's tile.
+pub(super) const MAX_GROUP: usize = 16;
+
+/// The largest vocabulary that the sampler takes.
+pub(super) const MAX_VOCABULARY: usize = 1 << 18;
+
+/// Dynamic shared memory of the sampler: `sizeof(Shared)` of `sampler.cu`.
+const SAMPLER_SHARED: usize = 64 << 10;
+
+/// Threads of the sampler's block.
+const SAMPLER_THREADS: u32 = 1024;
+
+/// Part of the prefix attention's work: 64 pairs of a row and a query head, on one prefix.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct PrefixTile {
+    /// Where the prefix's pages begin in the list of all.
+    pub(super) pages: i32,
+    /// Tokens of the prefix.
+    pub(super) length: i32,
+    /// The first row of the step that continues the prefix, and how many do.
+    pub(super) first_row: i32,
+    pub(super) rows: i32,
+    /// The first pair.
+    pub(super) first_query: i32,
+}
+
+/// A row for the sampler.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct SampleRow {
+    /// Address of the row's logits.
+    pub(super) logits: u64,
+    pub(super) key: u64,
+    pub(super) position: u64,
+    pub(super) temperature: f32,
+    pub(super) top_p: f32,
+    pub(super) min_p: f32,
+    pub(super) penalty: f32,
+    /// 0 for all.
+    pub(super) top_k: i32,
+    /// Where the token goes.
+    pub(super) slot: i32,
+    /// 0 where nothing is drawn.
+    pub(super) draw: i32,
+    pub(super) padding: i32,
+}
+
+/// What the sampler says of a row.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct SampleDraw {
+    pub(super) token: u32,
+    pub(super) logit: f32,
+    pub(super) max: f32,
+    pub(super) finite: u32,
+    pub(super) mass: u64,
+    pub(super) normaliser: u64,
+}
+
+// SAFETY: numbers without padding.
+unsafe impl super::driver::Plain for PrefixTile {}
+// SAFETY: numbers without padding.
+unsafe impl super::driver::Plain for SampleRow {}
+// SAFETY: numbers without padding.
+unsafe impl super::driver::Plain for SampleDraw {}
+
+/// The shape that attention is computed for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AttentionShape {
+    pub(super) heads: usize,
+    pub(super) kv_heads: usize,
+    pub(super) head_dim: usize,
+    pub(super) window: Option<usize>,
+}
+
+impl AttentionShape {
+    /// Query heads of a key head.
+    pub(super) fn group(self) -> usize {
+        self.heads / self.kv_heads
+    }
+
+    fn qkv_stride(self) -> i32 {
+        ((self.heads + 2 * self.kv_heads) * self.head_dim) as i32
+    }
+
+    fn window(self) -> i32 {
+        self.window.and_then(|window| i32::try_from(window).ok()).unwrap_or(i32::MAX)
+    }
+
+    /// What scores are multiplied with before a power of two is taken of them.
+    fn scale_of_base_2(self) -> f32 {
+        (std::f64::consts::LOG2_E / (self.head_dim as f64).sqrt()) as f32
+    }
+}
+
+/// Where the numbers of a step's rows lie on the device, each an array over the rows unless said.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RowArrays {
+    /// The token to feed, -1 for the one drawn last.
+    pub(super) inputs: u64,
+    /// The sequence's slot, -1 for padding.
+    pub(super) slots: u64,
+    /// The fed token's position in prompt and completion.
+    pub(super) positions: u64,
+    /// Own tokens of the sequence, the fed one included; 0 in a prefill.
+    pub(super) lengths: u64,
+    /// Page and offset where keys and values go.
+    pub(super) write_pages: u64,
+    pub(super) write_offsets: u64,
+    /// Where the row's prefix begins in `prefix_pages`, and its tokens.
+    pub(super) prefix_offsets: u64,
+    pub(super) prefix_lengths: u64,
+    /// Rows whose logits a prefill is for.
+    pub(super) index: u64,
+    /// One number: how many tiles there are.
+    pub(super) tile_count: u64,
+    /// Array of [`PrefixTile`].
+    pub(super) tiles: u64,
+    /// Pages of all prefixes of the step.
+    pub(super) prefix_pages: u64,
+    /// Pages of the rows' own tokens, `[rows][table_width]`.
+    pub(super) tables: u64,
+    pub(super) table_width: usize,
+}
+
+/// All kernels for a precision and a width of heads, loaded.
+pub(super) struct Kernels {
+    stream: Arc<CudaStream>,
+    precision: Precision,
+    multiprocessors: usize,
+    shape: AttentionShape,
+    embed: CudaFunction,
+    add_rms_norm: CudaFunction,
+    qkv_rope: CudaFunction,
+    silu_mul: CudaFunction,
+    add_bias: CudaFunction,
+    attention: AttentionKernels,
+    sample_rows: CudaFunction,
+    seen_tokens: CudaFunction,
+    fill_random: CudaFunction,
+}
+
+enum AttentionKernels {
+    TensorCores {
+        prefix: CudaFunction,
+        prefill: CudaFunction,
+        suffix: CudaFunction,
+        merge: CudaFunction,
+    },
+    Plain(CudaFunction),
+}
+
+fn block(grid: (usize, usize, usize), threads: u32, shared: usize) -> LaunchConfig {
+    LaunchConfig {
+        grid_dim: (grid.0 as u32, grid.1 as u32, grid.2 as u32),
+        block_dim: (threads, 1, 1),
+        shared_mem_bytes: shared as u32,
+    }
+}
+
+/// Launches a kernel with arguments of the types that it has.
+macro_rules! launch {
+    ($stream:expr, $kernel:expr, $config:expr, $($argument:expr),* $(,)?) => {{
+        let mut builder = $stream.launch_builder(&$kernel);
+        launch!(@push builder, $($argument),*);
+        // SAFETY: the arguments are of the kernel's types (the tests compare their sizes with the
+        // source's), and the addresses of buffers large enough for the grid.
+        unsafe { builder.launch($config) }.doing("a kernel could not be launched")?;
+    }};
+    (@push $builder:ident, $first:expr $(, $rest:expr)*) => {
+        let argument = $first;
+        $builder.arg(&argument);
+        launch!(@push $builder $(, $rest)*);
+    };
+    (@push $builder:ident, $($rest:expr),+) => { launch!(@push $builder $(, $rest)+) };
+    (@push $builder:ident $(,)?) => {};
+}
+
+impl Kernels {
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] for a shape that the kernels are not made for;
+    /// [`ErrorKind::Device`] where they cannot be loaded.
+    pub(super) fn load(device: &Device, precision: Precision, shape: AttentionShape) -> Result<Self> {
+        let dim = shape.head_dim;
+        if precision == Precision::Bf16 && !HEAD_DIMS.contains(&dim) {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("heads of width {dim}: the CUDA kernels are made for 32, 64 and 128"),
+            ));
+        }
+        if precision == Precision::Bf16 && shape.group() > MAX_GROUP {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "{} query heads share a key head: the CUDA kernels are made for {MAX_GROUP}",
+                    shape.group()
+                ),
+            ));
+        }
+        let elementwise = device.load(include_str!("ptx/elementwise.ptx"))?;
+        let attention = device.load(include_str!("ptx/attention.ptx"))?;
+        let sampler = device.load(include_str!("ptx/sampler.ptx"))?;
+        let random = device.load(include_str!("ptx/random.ptx"))?;
+        let function = |module: &Arc<CudaModule>, name: &str| {
+            module.load_function(name).doing(&format!("kernel {name} could not be loaded"))
+        };
+        let typed = |module: &Arc<CudaModule>, name: &str| {
+            function(module, &format!("{name}_{}", precision.suffix()))
+        };
+        let attention = match precision {
+            Precision::F32 => {
+                AttentionKernels::Plain(function(&attention, "plain_attention_f32")?)
+            }
+            Precision::Bf16 => {
+                let sized = |name: &str| function(&attention, &format!("{name}_{dim}"));
+                let kernels = (
+                    sized("prefix_attention")?,
+                    sized("prefill_attention")?,
+                    sized("suffix_attention")?,
+                );
+                Device::allow_shared(&kernels.0, prefix_shared(dim))?;
+                Device::allow_shared(&kernels.1, prefix_shared(dim))?;
+                Device::allow_shared(&kernels.2, suffix_shared(dim))?;
+                AttentionKernels::TensorCores {
+                    prefix: kernels.0,
+                    prefill: kernels.1,
+                    suffix: kernels.2,
+                    merge: sized("merge_parts")?,
+                }
+            }
+        };
+        let sample_rows = function(&sampler, "sample_rows")?;
+        Device::allow_shared(&sample_rows, SAMPLER_SHARED)?;
+        Ok(Kernels {
+            stream: device.stream().clone(),
+            precision,
+            multiprocessors: device.multiprocessors,
+            shape,
+            embed: typed(&elementwise, "embed")?,
+            add_rms_norm: typed(&elementwise, "add_rms_norm")?,
+            qkv_rope: typed(&elementwise, "qkv_rope")?,
+            silu_mul: typed(&elementwise, "silu_mul")?,
+            add_bias: typed(&elementwise, "add_bias")?,
+            attention,
+            sample_rows,
+            seen_tokens: function(&sampler, "seen_tokens")?,
+            fill_random: typed(&random, "fill_random")?,
+        })
+    }
+
+    /// Rows of the embedding into the residual stream.
+    pub(super) fn embed(
+        &self,
+        table: u64,
+        arrays: &RowArrays,
+        tokens: u64,
+        x: u64,
+        (rows, width): (usize, usize),
+    ) -> Result<()> {
+        let config = block((rows, 1, 1), 256, 0);
+        let (inputs, slots) = (arrays.inputs, arrays.slots);
+        launch!(self.stream, self.embed, config, table, inputs, slots, tokens, x, width as i32);
+        Ok(())
+    }
+
+    /// Adds an update (address 0: none) to the residual stream and norms it; `index` (0: none) says
+    /// which of its rows.
+    pub(super) fn add_rms_norm(
+        &self,
+        (x, update): (u64, u64),
+        weight: u64,
+        out: u64,
+        index: u64,
+        (rows, width): (usize, usize),
+        eps: f32,
+    ) -> Result<()> {
+        let config = block((rows, 1, 1), 256, 0);
+        let width = width as i32;
+        launch!(self.stream, self.add_rms_norm, config, x, update, weight, out, index, width, eps);
+        Ok(())
+    }
+
+    /// Biases, norms over heads and RoPE; keys and values go to the pool.
+    pub(super) fn qkv_rope(
+        &self,
+        qkv: u64,
+        bias: u64,
+        (query_norm, key_norm): (u64, u64),
+        (cos, sin): (u64, u64),
+        pool: u64,
+        arrays: &RowArrays,
+        rows: usize,
+        eps: f32,
+    ) -> Result<()> {
+        let config = block((rows, 1, 1), 256, 0);
+        let AttentionShape { heads, kv_heads, head_dim, .. } = self.shape;
+        let (pages, offsets) = (arrays.write_pages, arrays.write_offsets);
+        launch!(
+            self.stream,
+            self.qkv_rope,
+            config,
+            qkv,
+            bias,
+            query_norm,
+            key_norm,
+            cos,
+            sin,
+            arrays.positions,
+            pool,
+            pages,
+            offsets,
+            heads as i32,
+            kv_heads as i32,
+            head_dim as i32,
+            eps,
+        );
+        Ok(())
+    }
+
+    pub(super) fn silu_mul(
+        &self,
+        gate_up: u64,
+        out: u64,
+        (rows, width): (usize, usize),
+    ) -> Result<()> {
+        let config = block((rows, width.div_ceil(8 * 256), 1), 256, 0);
+        launch!(self.stream, self.silu_mul, config, gate_up, out, width as i32);
+        Ok(())
+    }
+
+    pub(super) fn add_bias(
+        &self,
+        x: u64,
+        bias: u64,
+        (rows, width): (usize, usize),
+    ) -> Result<()> {
+        let config = block((rows, 1, 1), 256, 0);
+        launch!(self.stream, self.add_bias, config, x, bias, width as i32);
+        Ok(())
+    }
+
+    /// Attention of prompts that are being prefilled: causal, over their own pages.
+    pub(super) fn prefill_attention(
+        &self,
+        qkv: u64,
+        pool: u64,
+        arrays: &RowArrays,
+        out: u64,
+        rows: usize,
+        window: Option<usize>,
+    ) -> Result<()> {
+        let shape = AttentionShape { window, ..self.shape };
+        match &self.attention {
+            AttentionKernels::Plain(kernel) => {
+                self.plain_attention(kernel, qkv, pool, arrays, out, rows, shape)
+            }
+            AttentionKernels::TensorCores { prefill, .. } => {
+                launch!(
+                    self.stream,
+                    *prefill,
+                    self.tiles_config(rows),
+                    qkv,
+                    shape.qkv_stride(),
+                    pool,
+                    arrays.tiles,
+                    arrays.tile_count,
+                    arrays.prefix_pages,
+                    arrays.positions,
+                    out,
+                    rows as i32,
+                    shape.heads as i32,
+                    shape.kv_heads as i32,
+                    shape.window(),
+                    shape.scale_of_base_2(),
+                );
+                Ok(())
+            }
+        }
+    }
+
+    /// A grid that keeps every multiprocessor busy, whatever the number of tiles.
+    fn tiles_config(&self, rows: usize) -> LaunchConfig {
+        // One tile at least for each row, if all have prefixes of their own.
+        let most = (rows * self.shape.group()).div_ceil(TILE) + rows;
+        let blocks = (most * self.shape.kv_heads).min(2 * self.multiprocessors);
+        block((blocks, 1, 1), 128, prefix_shared(self.shape.head_dim))
+    }
+
+    /// Attention of new tokens over their prefixes and their own pages. `parts` and `lse` have room
+    /// for one more part than there are splits. The prefixes are looked at on the `side` stream,
+    /// where there is one.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn decode_attention(
+        &self,
+        device: &Device,
+        qkv: u64,
+        pool: u64,
+        arrays: &RowArrays,
+        (parts, lse): (u64, u64),
+        out: u64,
+        (rows, splits): (usize, usize),
+        window: Option<usize>,
+    ) -> Result<()> {
+        let shape = AttentionShape { window, ..self.shape };
+        let AttentionShape { heads, kv_heads, head_dim, .. } = shape;
+        let (prefix, suffix, merge) = match &self.attention {
+            AttentionKernels::Plain(kernel) => {
+                return self.plain_attention(kernel, qkv, pool, arrays, out, rows, shape);
+            }
+            AttentionKernels::TensorCores { prefix, suffix, merge, .. } => (prefix, suffix, merge),
+        };
+        let side = device.fork()?;
+        launch!(
+            side,
+            *prefix,
+            self.tiles_config(rows),
+            qkv,
+            shape.qkv_stride(),
+            pool,
+            arrays.tiles,
+            arrays.tile_count,
+            arrays.prefix_pages,
+            arrays.positions,
+            parts,
+            lse,
+            rows as i32,
+            heads as i32,
+            kv_heads as i32,
+            shape.window(),
+            shape.scale_of_base_2(),
+        );
+        let part = (rows * heads) as u64 * 4;
+        launch!(
+            self.stream,
+            *suffix,
+            block((rows, kv_heads, splits), 128, suffix_shared(head_dim)),
+            qkv,
+            shape.qkv_stride(),
+            pool,
+            arrays.tables,
+            arrays.table_width as i32,
+            arrays.lengths,
+            parts + part * head_dim as u64,
+            lse + part,
+            rows as i32,
+            heads as i32,
+            kv_heads as i32,
+            SPLIT as i32,
+            shape.window(),
+            shape.scale_of_base_2(),
+        );
+        device.join()?;
+        launch!(
+            self.stream,
+            *merge,
+            block((rows, 1, 1), 256, 0),
+            parts,
+            lse,
+            out,
+            arrays.slots,
+            rows as i32,
+            heads as i32,
+            (1 + splits) as i32,
+        );
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn plain_attention(
+        &self,
+        kernel: &CudaFunction,
+        qkv: u64,
+        pool: u64,
+        arrays: &RowArrays,
+        out: u64,
+        rows: usize,
+        shape: AttentionShape,
+    ) -> Result<()> {
+        launch!(
+            self.stream,
+            *kernel,
+            block((rows, shape.heads, 1), 128, 0),
+            qkv,
+            shape.qkv_stride(),
+            pool,
+            arrays.prefix_offsets,
+            arrays.prefix_lengths,
+            arrays.prefix_pages,
+            arrays.tables,
+            arrays.table_width as i32,
+            arrays.lengths,
+            arrays.positions,
+            out,
+            shape.heads as i32,
+            shape.kv_heads as i32,
+            shape.head_dim as i32,
+            shape.window(),
+            (1.0 / (shape.head_dim as f64).sqrt()) as f32,
+        );
+        Ok(())
+    }
+
+    /// Draws a token for each of the rows that want one.
+    pub(super) fn sample(
+        &self,
+        vocabulary: usize,
+        rows: (u64, usize),
+        tokens: u64,
+        draws: u64,
+        seen: u64,
+        bits: u32,
+    ) -> Result<()> {
+        let config = block((rows.1, 1, 1), SAMPLER_THREADS, SAMPLER_SHARED);
+        let kernel = &self.sample_rows;
+        let (n, bits) = (vocabulary as i32, bits as i32);
+        launch!(self.stream, *kernel, config, n, rows.0, tokens, draws, seen, bits);
+        Ok(())
+    }
+
+    /// Adds a list of tokens to those that a slot has seen, which are forgotten first if `clear`.
+    pub(super) fn see(
+        &self,
+        seen: u64,
+        list: (u64, usize),
+        slot: usize,
+        vocabulary: usize,
+        clear: bool,
+    ) -> Result<()> {
+        let kernel = &self.seen_tokens;
+        let config = block((1, 1, 1), 256, 0);
+        let (count, slot, n) = (list.1 as i32, slot as i32, vocabulary as i32);
+        launch!(self.stream, *kernel, config, seen, list.0, count, slot, n, i32::from(clear));
+        Ok(())
+    }
+
+    /// Fills memory with normal numbers.
+    pub(super) fn fill_random(
+        &self,
+        out: u64,
+        count: usize,
+        key: u64,
+        deviation: f32,
+    ) -> Result<()> {
+        let blocks = (count.div_ceil(2 * 256)).clamp(1, 16 * self.multiprocessors);
+        let config = block((blocks, 1, 1), 256, 0);
+        launch!(self.stream, self.fill_random, config, out, count as u64, key, deviation);
+        Ok(())
+    }
+
+    pub(super) fn precision(&self) -> Precision {
+        self.precision
+    }
+}
+
+/// Shared memory of the prefix attention: a tile of queries, two stages of keys and values.
+fn prefix_shared(head_dim: usize) -> usize {
+    (TILE * head_dim + 2 * 2 * PAGE * head_dim) * 2
+}
+
+/// Shared memory of the suffix attention: 4 warps with 3 stages of 16 keys and values, in whose
+/// place their results are joined.
+fn suffix_shared(head_dim: usize) -> usize {
+    let stages = 4 * 3 * 2 * 16 * head_dim * 2;
+    let results = 4 * 16 * (head_dim + 2) * 4;
+    stages.max(results)
+}
+

@@ -1,0 +1,1007 @@
+//! The decoder and the sampler on an NVIDIA GPU, by own kernels and cuBLAS.
+//!
+//! Nothing of a step waits for the host: tokens are drawn on the device and fed to the next step
+//! there, the numbers that describe a step are copied ahead of it, and draws are read when the next
+//! step is queued already. A step's launches depend on nothing but a bucket of rows, so that they
+//! are captured in a CUDA graph once and replayed.
+//!
+//! A prompt's KV cache is computed once and shared: attention over it is a matrix product of all
+//! rows that continue it, attention over a row's own tokens reads its own pages, and the two are
+//! merged by their log-sum-exp.
+
+mod arrays;
+mod driver;
+mod kernels;
+mod pool;
+mod weights;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use cudarc::driver::{CudaEvent, CudaGraph, sys};
+use rayon::prelude::*;
+
+use self::arrays::{Arrays, Layout, RowData, Staging};
+use self::driver::{Buffer, Device, Doing, Pinned, Product};
+use self::kernels::{
+    AttentionShape, Kernels, MAX_VOCABULARY, PAGE, RowArrays, SPLIT, SampleDraw, SampleRow,
+};
+use self::pool::{Pool, SCRATCH_PAGE};
+use self::weights::DeviceWeights;
+use super::Sampling;
+use super::backend::{Backend, Drawn, Input, PrefixId, SequenceId, StepRow};
+use super::decoder::{bad_sequence, rotary_tables};
+use super::sampler::weight_bits;
+use super::steps::Spent;
+use crate::model::{DecoderConfig, Weights};
+use crate::{Error, ErrorKind, Philox, Result};
+
+pub(crate) use self::driver::{Precision, check_device};
+
+/// Rows of prompts that are prefilled at once.
+const PREFILL_ROWS: usize = 2048;
+
+/// Share of the free memory, after the weights, that the KV cache takes where no limit is set: the
+/// rest is for graphs, cuBLAS and others on the same card.
+const KV_SHARE: f64 = 0.9;
+
+/// Steps in flight before the host waits for the oldest.
+const LAG: usize = 1;
+
+/// Memory for the logits of so many prompts is taken at a time.
+const PREFIX_LOGITS: usize = 16;
+
+/// What a [`Cuda`] backend is built for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CudaSettings {
+    /// The device's number.
+    pub(crate) ordinal: usize,
+    pub(crate) precision: Precision,
+    /// Sequences that run at a time.
+    pub(crate) slots: usize,
+    /// Prompts that are kept besides those in use.
+    pub(crate) prefix_cache: usize,
+    /// The most tokens of a completion.
+    pub(crate) max_new_tokens: usize,
+    /// The most bytes of the KV cache.
+    pub(crate) kv_bytes: Option<usize>,
+    /// Whether a sequence's logits must not depend on the batch that it is in.
+    pub(crate) deterministic: bool,
+}
+
+/// See the [module](self).
+pub(crate) struct Cuda {
+    // Dropped in this order: what is in flight, graphs, memory, the device.
+    in_flight: VecDeque<InFlight>,
+    graphs: HashMap<(usize, usize), StepGraph>,
+    use_graphs: bool,
+    deterministic: bool,
+    config: DecoderConfig,
+    shape: AttentionShape,
+    kernels: Kernels,
+    weights: DeviceWeights,
+    pool: Pool,
+    /// Keys and values, `[layers][pages][2][kv_heads][PAGE][head_dim]`.
+    kv: Buffer,
+    /// Bytes of a page in one layer.
+    layer_page_bytes: usize,
+    step: Arrays,
+    prefill: Arrays,
+    activations: Activations,
+    /// Cosines and sines, `[context][head_dim / 2]` each.
+    rope: (Buffer, Buffer),
+    /// The token drawn last, by slot.
+    tokens: Buffer,
+    /// Draws of a step, then those from prefixes' logits.
+    draws: Buffer,
+    /// Bits of the tokens that a slot has seen, where a repetition penalty wants them.
+    seen: Option<Buffer>,
+    prefix_logits: PrefixLogits,
+    free_slots: Vec<usize>,
+    /// Sequences whose slots do not know yet which tokens they have seen.
+    unseen: BTreeSet<SequenceId>,
+    idle_transfers: Vec<Transfer>,
+    idle_staging: Vec<(Staging, CudaEvent)>,
+    bits: u32,
+    device: Device,
+}
+
+/// Memory for the rows of a step, `[rows, …]` each.
+struct Activations {
+    /// The residual stream, `[hidden]`, f32.
+    x: Buffer,
+    /// `[hidden]`.
+    normed: Buffer,
+    /// `[(heads + 2 · kv_heads) · head_dim]`.
+    qkv: Buffer,
+    /// `[heads · head_dim]`.
+    attended: Buffer,
+    /// What a layer adds to the residual stream, `[hidden]`.
+    update: Buffer,
+    /// `[2 · intermediate]`.
+    gate_up: Buffer,
+    /// `[intermediate]`.
+    gated: Buffer,
+    /// Parts of attention, `[parts][rows][heads][head_dim]`, f32.
+    parts: Buffer,
+    /// Their log-sum-exps, `[parts][rows][heads]`, f32.
+    lse: Buffer,
+    /// `[vocab]`, f32; of the rows of a step.
+    logits: Buffer,
+}
+
+/// Host memory for what goes to a step and what comes from it.
+struct Transfer {
+    staging: Staging,
+    draws: Pinned,
+}
+
+/// A step that was queued.
+struct InFlight {
+    transfer: Transfer,
+    done: CudaEvent,
+    /// Which draw is whose, in the order of the rows that draw.
+    places: Vec<usize>,
+}
+
+/// A step's launches for a bucket of rows and a number of splits.
+enum StepGraph {
+    /// Was run once, launch by launch, so that everything is loaded.
+    Warm,
+    Captured(Replay),
+    /// Could not be captured.
+    Eager,
+}
+
+/// A captured graph.
+struct Replay(CudaGraph);
+
+// SAFETY: a graph may be used by any thread, one at a time.
+unsafe impl Send for Replay {}
+
+/// Rows of logits that belong to prefixes.
+struct PrefixLogits {
+    bytes: usize,
+    chunks: Vec<Buffer>,
+    free: Vec<u64>,
+}
+
+impl PrefixLogits {
+    fn take(&mut self, device: &Device) -> Result<u64> {
+        if self.free.is_empty() {
+            let bytes = PREFIX_LOGITS * self.bytes;
+            let chunk = Buffer::new(device.stream(), bytes, "the logits of prompts")?;
+            let row = |index: usize| chunk.address + (index * self.bytes) as u64;
+            self.free.extend((0..PREFIX_LOGITS).map(row));
+            self.chunks.push(chunk);
+        }
+        self.free.pop().ok_or_else(|| Error::new(ErrorKind::Device, "no memory for logits"))
+    }
+}
+
+/// The number of rows that a step of so many is computed with.
+fn bucket(rows: usize) -> usize {
+    let step = match rows {
+        0..=4 => return rows.next_power_of_two(),
+        5..=32 => 8,
+        33..=128 => 16,
+        129..=512 => 32,
+        _ => 128,
+    };
+    rows.next_multiple_of(step)
+}
+
+impl Cuda {
+    /// Opens the device, uploads the weights and takes the memory for the KV cache.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] for a shape that the kernels are not made for,
+    /// [`ErrorKind::Settings`] for a KV cache too small for anything, [`ErrorKind::Device`] for a
+    /// missing or old driver or too little memory.
+    pub(crate) fn new(
+        config: &DecoderConfig,
+        weights: Weights,
+        settings: CudaSettings,
+    ) -> Result<Self> {
+        let c = config;
+        if c.vocab_size > MAX_VOCABULARY {
+            let reason = format!(
+                "a vocabulary of {}: the CUDA sampler takes up to {MAX_VOCABULARY}",
+                c.vocab_size
+            );
+            return Err(Error::new(ErrorKind::Unsupported, reason));
+        }
+        let device = Device::open(settings.ordinal)?;
+        let precision = settings.precision;
+        let shape = AttentionShape {
+            heads: c.heads,
+            kv_heads: c.kv_heads,
+            head_dim: c.head_dim,
+            window: None,
+        };
+        let kernels = Kernels::load(&device, precision, shape)?;
+        let weights = DeviceWeights::upload(&device, &kernels, config, weights)?;
+
+        let rows = bucket(settings.slots);
+        let prefill_rows = PREFILL_ROWS.min(c.context_length.next_multiple_of(8) * rows).max(rows);
+        let longest = settings.max_new_tokens.min(c.context_length);
+        let table_width = longest.div_ceil(PAGE);
+        let activations = Activations::new(&device, config, precision.bytes(), rows, prefill_rows)?;
+        let rope = rope_tables(&device, config)?;
+        let draws = 2 * rows * size_of::<SampleDraw>();
+        let draws = Buffer::new(device.stream(), draws, "the draws of a step")?;
+        let tokens = Buffer::new(device.stream(), rows * 4, "the last tokens")?;
+        device.clear(tokens.address, tokens.bytes)?;
+
+        let layer_page_bytes = 2 * c.kv_heads * PAGE * c.head_dim * precision.bytes();
+        let page_bytes = layer_page_bytes * c.layers;
+        let pages = kv_pages(&device, config, &settings, page_bytes)?;
+        let kv = Buffer::new(device.stream(), pages * page_bytes, "the KV cache")?;
+        let group = shape.group();
+        let step = Arrays::new(&device, Layout::new(rows, table_width, group, pages))?;
+        let prefill = Layout::new(prefill_rows, 0, group, pages);
+        let prefill = Arrays::new(&device, prefill)?;
+        tracing::info!(
+            device = device.name(),
+            weight_bytes = weights.bytes,
+            kv_bytes = (pages - 1) * page_bytes,
+            pages,
+            "CUDA engine",
+        );
+        Ok(Cuda {
+            in_flight: VecDeque::new(),
+            graphs: HashMap::new(),
+            use_graphs: true,
+            deterministic: settings.deterministic,
+            shape,
+            kernels,
+            weights,
+            pool: Pool::new(pages),
+            kv,
+            layer_page_bytes,
+            step,
+            prefill,
+            activations,
+            rope,
+            tokens,
+            draws,
+            seen: None,
+            prefix_logits: PrefixLogits {
+                bytes: c.vocab_size * 4,
+                chunks: Vec::new(),
+                free: Vec::new(),
+            },
+            free_slots: (0..rows).rev().collect(),
+            unseen: BTreeSet::new(),
+            idle_transfers: Vec::new(),
+            idle_staging: Vec::new(),
+            bits: weight_bits(c.vocab_size),
+            config: config.clone(),
+            device,
+        })
+    }
+
+    /// Bytes of a page in all layers.
+    fn page_bytes(&self) -> usize {
+        self.layer_page_bytes * self.config.layers
+    }
+
+    /// Address of a layer's pages.
+    fn layer_pool(&self, layer: usize) -> u64 {
+        let pages = self.pool.capacity() + 1;
+        self.kv.address + (layer * pages * self.layer_page_bytes) as u64
+    }
+
+    fn check_token(&self, token: u32) -> Result<()> {
+        if (token as usize) < self.config.vocab_size {
+            return Ok(());
+        }
+        let reason = format!(
+            "token {token} is outside the model's vocabulary of {}",
+            self.config.vocab_size
+        );
+        Err(Error::new(ErrorKind::Data, reason))
+    }
+
+    /// Runs the layers over rows that were described; the residual stream and its last update are
+    /// what is left. `splits` is `None` in a prefill.
+    fn forward(&self, arrays: &RowArrays, rows: usize, splits: Option<usize>) -> Result<()> {
+        let c = &self.config;
+        let (hidden, eps) = (c.hidden_size, c.rms_norm_eps);
+        let queries = c.heads * c.head_dim;
+        let a = &self.activations;
+        let (x, normed, update) = (a.x.address, a.normed.address, a.update.address);
+        let precision = self.kernels.precision();
+        let k = &self.kernels;
+        let linear = |layer: weights::DeviceLinear, input, output, inputs, outputs| {
+            let weight = layer.weight;
+            let product = Product { weight, input, output, rows, inputs, outputs };
+            self.device.gemm(precision, &product, false)?;
+            Ok::<(), Error>(())
+        };
+        let bias = |layer: weights::DeviceLinear, output, width| match layer.bias {
+            0 => Ok(()),
+            bias => k.add_bias(output, bias, (rows, width)),
+        };
+        k.embed(self.weights.embedding, arrays, self.tokens.address, x, (rows, hidden))?;
+        for (index, layer) in self.weights.layers.iter().enumerate() {
+            let residual = (x, if index == 0 { 0 } else { update });
+            k.add_rms_norm(residual, layer.attention_norm, normed, 0, (rows, hidden), eps)?;
+            linear(layer.qkv, normed, a.qkv.address, hidden, c.qkv_size())?;
+            let pool = self.layer_pool(index);
+            let norms = (layer.query_norm, layer.key_norm);
+            let rope = (self.rope.0.address, self.rope.1.address);
+            let qkv = a.qkv.address;
+            k.qkv_rope(qkv, layer.qkv.bias, norms, rope, pool, arrays, rows, eps)?;
+            let attended = a.attended.address;
+            match splits {
+                None => k.prefill_attention(qkv, pool, arrays, attended, rows, layer.window)?,
+                Some(splits) => {
+                    let parts = (a.parts.address, a.lse.address);
+                    let size = (rows, splits);
+                    let (device, window) = (&self.device, layer.window);
+                    k.decode_attention(
+                        device, qkv, pool, arrays, parts, attended, size, window,
+                    )?;
+                }
+            }
+            linear(layer.attention_output, attended, update, queries, hidden)?;
+            bias(layer.attention_output, update, hidden)?;
+            k.add_rms_norm((x, update), layer.ffn_norm, normed, 0, (rows, hidden), eps)?;
+            let width = c.intermediate_size;
+            linear(layer.gate_up, normed, a.gate_up.address, hidden, 2 * width)?;
+            bias(layer.gate_up, a.gate_up.address, 2 * width)?;
+            k.silu_mul(a.gate_up.address, a.gated.address, (rows, width))?;
+            linear(layer.down, a.gated.address, update, width, hidden)?;
+            bias(layer.down, update, hidden)?;
+        }
+        Ok(())
+    }
+
+    /// Logits of rows of the residual stream: `index` (0: the first ones) says which.
+    fn logits(&self, index: u64, rows: usize) -> Result<()> {
+        let c = &self.config;
+        let a = &self.activations;
+        let residual = (a.x.address, a.update.address);
+        let (norm, normed) = (self.weights.output_norm, a.normed.address);
+        let size = (rows, c.hidden_size);
+        self.kernels.add_rms_norm(residual, norm, normed, index, size, c.rms_norm_eps)?;
+        let product = Product {
+            weight: self.weights.head,
+            input: normed,
+            output: a.logits.address,
+            rows,
+            inputs: c.hidden_size,
+            outputs: c.vocab_size,
+        };
+        self.device.gemm(self.kernels.precision(), &product, true)
+    }
+
+    /// One decoding step's launches.
+    fn step_launches(&self, rows: usize, splits: usize) -> Result<()> {
+        let arrays = self.step.addresses();
+        self.forward(&arrays, rows, Some(splits))?;
+        self.logits(0, rows)?;
+        let seen = self.seen.as_ref().map_or(0, |seen| seen.address);
+        let (tokens, draws) = (self.tokens.address, self.draws.address);
+        let samples = (self.step.samples(), rows);
+        self.kernels.sample(self.config.vocab_size, samples, tokens, draws, seen, self.bits)
+    }
+
+    /// Queues a step's launches: by a graph, if it was captured.
+    fn run_step(&mut self, rows: usize, splits: usize) -> Result<()> {
+        let key = (rows, splits);
+        match self.graphs.get(&key) {
+            Some(StepGraph::Captured(graph)) => return launch(graph),
+            Some(StepGraph::Eager) => return self.step_launches(rows, splits),
+            None => {
+                self.step_launches(rows, splits)?;
+                let state = if self.use_graphs { StepGraph::Warm } else { StepGraph::Eager };
+                self.graphs.insert(key, state);
+                return Ok(());
+            }
+            Some(StepGraph::Warm) => {}
+        }
+        match self.capture(rows, splits) {
+            Ok(graph) => {
+                launch(&graph)?;
+                self.graphs.insert(key, StepGraph::Captured(graph));
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(%error, rows, splits, "no CUDA graph: steps are launched one by one");
+                self.graphs.insert(key, StepGraph::Eager);
+                self.step_launches(rows, splits)
+            }
+        }
+    }
+
+    fn capture(&self, rows: usize, splits: usize) -> Result<Replay> {
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        let stream = self.device.stream();
+        stream.begin_capture(mode).doing("a capture could not begin")?;
+        let launched = self.step_launches(rows, splits);
+        let flags =
+            sys::CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
+        let graph = stream.end_capture(flags).doing("a capture failed");
+        launched?;
+        let graph = graph?.ok_or_else(|| Error::new(ErrorKind::Device, "a capture was empty"))?;
+        graph.upload().doing("a graph could not be uploaded")?;
+        Ok(Replay(graph))
+    }
+
+    fn transfer(&mut self) -> Result<Transfer> {
+        if let Some(transfer) = self.idle_transfers.pop() {
+            return Ok(transfer);
+        }
+        Ok(Transfer {
+            staging: self.step.staging(&self.device)?,
+            draws: self.device.pinned(self.draws.bytes)?,
+        })
+    }
+
+    /// What is drawn for a sequence from logits at an address.
+    fn sample_row(
+        &self,
+        sequence: SequenceId,
+        draw: Option<(Philox, u64)>,
+        logits: u64,
+    ) -> SampleRow {
+        let (Some(known), Some((random, position))) = (self.pool.sequence(sequence), draw) else {
+            return SampleRow { slot: -1, ..SampleRow::default() };
+        };
+        let sampling = &known.sampling;
+        SampleRow {
+            logits,
+            key: random.key(),
+            position,
+            temperature: sampling.temperature,
+            top_p: sampling.top_p,
+            min_p: sampling.min_p,
+            penalty: sampling.repetition_penalty,
+            // More than there are tokens means all.
+            top_k: sampling.top_k.and_then(|k| i32::try_from(k).ok()).unwrap_or(0),
+            slot: known.slot as i32,
+            draw: 1,
+            padding: 0,
+        }
+    }
+
+    /// Looks at a step's rows before anything is changed.
+    fn check(&self, rows: &[StepRow]) -> Result<()> {
+        let mut named = BTreeSet::new();
+        for row in rows {
+            let known = self.pool.sequence(row.sequence);
+            if known.is_none_or(|known| known.slot == NO_SLOT) {
+                return Err(bad_sequence(row.sequence, "is unknown"));
+            }
+            if !named.insert(row.sequence) {
+                return Err(bad_sequence(row.sequence, "is named twice"));
+            }
+            if let Input::Token(token) = row.input {
+                self.check_token(token)?;
+            }
+        }
+        if rows.len() > self.step.layout.rows {
+            let reason = format!("{} rows, of {}", rows.len(), self.step.layout.rows);
+            return Err(Error::new(ErrorKind::Settings, reason));
+        }
+        Ok(())
+    }
+
+    /// Tells the sampler which tokens new sequences have seen, and which are fed to others.
+    fn see(&mut self, rows: &[StepRow]) -> Result<()> {
+        for row in rows {
+            let Some(known) = self.pool.sequence(row.sequence) else { continue };
+            if known.sampling.repetition_penalty == 1.0 {
+                continue;
+            }
+            let vocabulary = self.config.vocab_size;
+            let seen = match &self.seen {
+                Some(seen) => seen.address,
+                None => {
+                    let bytes = self.step.layout.rows * vocabulary.div_ceil(32) * 4;
+                    let what = "the tokens that were seen";
+                    let buffer = Buffer::new(self.device.stream(), bytes, what)?;
+                    // Graphs that were captured know no such memory.
+                    self.graphs.clear();
+                    self.seen.insert(buffer).address
+                }
+            };
+            let new = self.unseen.remove(&row.sequence);
+            let mut list: Vec<u32> = match (new, self.pool.prefix(known.prefix)) {
+                (true, Some(prefix)) => prefix.tokens.clone(),
+                _ => Vec::new(),
+            };
+            if let Input::Token(token) = row.input {
+                list.push(token);
+            }
+            if new || !list.is_empty() {
+                let buffer = self.device.buffer_of(&list, "the tokens that were seen")?;
+                let list = (buffer.address, list.len());
+                self.kernels.see(seen, list, known.slot, vocabulary, new)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Describes the rows that feed tokens, and where their draws go; how many splits there are.
+    fn describe(
+        &mut self,
+        rows: &[StepRow],
+        staging: &mut Staging,
+        places: &mut [usize],
+    ) -> Result<usize> {
+        let mut order: Vec<(PrefixId, usize)> = Vec::with_capacity(rows.len());
+        for (row, fed) in rows.iter().enumerate() {
+            if let (true, Some(known)) =
+                (fed.input != Input::Prefix, self.pool.sequence(fed.sequence))
+            {
+                order.push((known.prefix, row));
+            }
+        }
+        // Rows that share a prefix lie together.
+        order.sort_unstable();
+        let logits = self.activations.logits.address;
+        let width = 4 * self.config.vocab_size as u64;
+        let mut longest = 1;
+        for group in order.chunk_by(|a, b| a.0 == b.0) {
+            let first_row = staging.rows();
+            let Some(prefix) = self.pool.prefix(group[0].0) else { continue };
+            let prefix = (staging.prefix(&prefix.pages), prefix.tokens.len());
+            for &(_, row) in group {
+                let StepRow { sequence, input, draw } = rows[row];
+                let write = self.pool.grow(sequence)?;
+                let Some(known) = self.pool.sequence(sequence) else { continue };
+                longest = longest.max(known.len);
+                let data = RowData {
+                    input: match input {
+                        Input::Token(token) => token as i32,
+                        Input::Drawn | Input::Prefix => -1,
+                    },
+                    slot: known.slot as i32,
+                    position: prefix.1 + known.len - 1,
+                    length: known.len,
+                    write,
+                    pages: &known.pages,
+                };
+                let place = staging.rows();
+                staging.row(&data, prefix);
+                let logits = logits + place as u64 * width;
+                staging.sample(place, self.sample_row(sequence, draw, logits));
+                places[row] = place;
+            }
+            staging.tiles(prefix, first_row, group.len(), self.shape.group());
+        }
+        Ok(longest.div_ceil(SPLIT).next_power_of_two())
+    }
+
+    /// Queues a step.
+    fn queue(&mut self, rows: &[StepRow], transfer: &mut Transfer) -> Result<Vec<usize>> {
+        let Transfer { staging, draws } = transfer;
+        staging.clear();
+        self.see(rows)?;
+        let capacity = self.step.layout.rows;
+        let mut places = vec![0; rows.len()];
+        for (row, place) in rows.iter().zip(&mut places) {
+            if row.input == Input::Prefix {
+                let prefix = self.pool.sequence(row.sequence).map(|known| known.prefix);
+                let prefix = prefix.and_then(|prefix| self.pool.prefix(prefix));
+                let logits = prefix.map_or(0, |prefix| prefix.logits);
+                let sample = self.sample_row(row.sequence, row.draw, logits);
+                *place = capacity + staging.start(sample);
+            }
+        }
+        let splits = self.describe(rows, staging, &mut places)?;
+        let fed = staging.rows();
+        let padded = match (fed, self.deterministic) {
+            (0, _) => 0,
+            (_, true) => capacity,
+            (fed, false) => bucket(fed).min(capacity),
+        };
+        for row in fed..padded {
+            staging.row(&RowData::padding(SCRATCH_PAGE), (0, 0));
+            staging.sample(row, SampleRow { slot: -1, ..SampleRow::default() });
+        }
+        self.step.upload(&self.device, staging)?;
+        let size = size_of::<SampleDraw>();
+        if staging.starts() > 0 {
+            let first = capacity * size;
+            let at = self.draws.address + first as u64;
+            let starts = (self.step.starts(), staging.starts());
+            let seen = self.seen.as_ref().map_or(0, |seen| seen.address);
+            let vocabulary = self.config.vocab_size;
+            self.kernels.sample(vocabulary, starts, self.tokens.address, at, seen, self.bits)?;
+            self.device.download(draws, first, at, staging.starts() * size)?;
+        }
+        if fed > 0 {
+            self.run_step(padded, splits)?;
+            self.device.download(draws, 0, self.draws.address, fed * size)?;
+        }
+        let drawing = rows.iter().zip(places).filter(|(row, _)| row.draw.is_some());
+        Ok(drawing.map(|(_, place)| place).collect())
+    }
+
+    /// Memory for the rows of a prefill that nothing queued reads any more.
+    fn prefill_staging(&mut self) -> Result<Staging> {
+        /// Copies that may wait for their turn.
+        const MAX_WAITING: usize = 4;
+        let done = self.idle_staging.iter().position(|(_, read)| read.is_complete());
+        if let Some(index) = done {
+            return Ok(self.idle_staging.swap_remove(index).0);
+        }
+        if self.idle_staging.len() < MAX_WAITING {
+            return self.prefill.staging(&self.device);
+        }
+        let (staging, read) = self.idle_staging.remove(0);
+        read.synchronize().doing("a prefill failed")?;
+        Ok(staging)
+    }
+
+    /// Prefills some rows: the prompts' ids, and the position in its prompt of each row.
+    fn prefill_rows(&mut self, ids: &[PrefixId], rows: &[(usize, usize)]) -> Result<()> {
+        let mut staging = self.prefill_staging()?;
+        staging.clear();
+        let mut finished = Vec::new();
+        for segment in rows.chunk_by(|a, b| a.0 == b.0) {
+            let id = ids[segment[0].0];
+            let Some(prefix) = self.pool.prefix(id) else { continue };
+            let end = segment[segment.len() - 1].1 + 1;
+            let begin = staging.prefix(&prefix.pages);
+            let first_row = staging.rows();
+            for &(_, position) in segment {
+                let data = RowData {
+                    input: prefix.tokens[position] as i32,
+                    slot: 0,
+                    position,
+                    length: 0,
+                    write: (prefix.pages[position / PAGE], position % PAGE),
+                    pages: &[],
+                };
+                if position + 1 == prefix.tokens.len() {
+                    staging.mark(staging.rows());
+                    finished.push(prefix.logits);
+                }
+                staging.row(&data, (begin, end));
+            }
+            staging.tiles((begin, end), first_row, segment.len(), self.shape.group());
+        }
+        while self.deterministic && staging.rows() < self.prefill.layout.rows {
+            staging.row(&RowData::padding(SCRATCH_PAGE), (0, 0));
+        }
+        self.prefill.upload(&self.device, &staging)?;
+        let read = self.device.record()?;
+        let (count, marked) = (staging.rows(), staging.marked());
+        self.idle_staging.push((staging, read));
+        let arrays = self.prefill.addresses();
+        self.forward(&arrays, count, None)?;
+        // As many prompts at a time as there is memory for the logits of.
+        let most = self.step.layout.rows;
+        let width = 4 * self.config.vocab_size;
+        for first in (0..marked).step_by(most) {
+            let part = most.min(marked - first);
+            let rows = if self.deterministic { most } else { part };
+            self.logits(arrays.index + 4 * first as u64, rows.min(count))?;
+            for (row, &to) in finished[first..first + part].iter().enumerate() {
+                let from = self.activations.logits.address + (row * width) as u64;
+                self.device.copy(to, from, width)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn prefill_all(&mut self, ids: &[PrefixId], prompts: &[&[u32]]) -> Result<()> {
+        let rows: Vec<(usize, usize)> = prompts
+            .iter()
+            .enumerate()
+            .flat_map(|(prompt, tokens)| (0..tokens.len()).map(move |at| (prompt, at)))
+            .collect();
+        let most = self.prefill.layout.rows;
+        rows.chunks(most).try_for_each(|rows| self.prefill_rows(ids, rows))
+    }
+
+    /// Reads a row of logits; nothing may be in flight.
+    fn read_logits(&self, from: u64) -> Result<Vec<f32>> {
+        let mut logits = vec![0f32; self.config.vocab_size];
+        self.device.read(from, &mut logits)?;
+        match logits.iter().position(|logit| !logit.is_finite()) {
+            None => Ok(logits),
+            Some(token) => Err(Error::new(
+                ErrorKind::NonFinite,
+                format!("the logit of token {token} is {}", logits[token]),
+            )),
+        }
+    }
+
+    fn follow_sequence(
+        &mut self,
+        prefix: PrefixId,
+        sequence: SequenceId,
+        tokens: &[u32],
+        show: &mut dyn FnMut(&[f32]),
+    ) -> Result<()> {
+        let logits = self.pool.prefix(prefix).map_or(0, |prefix| prefix.logits);
+        show(&self.read_logits(logits)?);
+        for &token in tokens {
+            let row = StepRow { sequence, input: Input::Token(token), draw: None };
+            self.issue(&[row])?;
+            self.collect()?;
+            show(&self.read_logits(self.activations.logits.address)?);
+        }
+        Ok(())
+    }
+}
+
+/// The slot of a sequence for which there was none.
+const NO_SLOT: usize = usize::MAX;
+
+fn launch(graph: &Replay) -> Result<()> {
+    graph.0.launch().doing("a step failed")
+}
+
+impl Activations {
+    fn new(
+        device: &Device,
+        config: &DecoderConfig,
+        bytes: usize,
+        step_rows: usize,
+        prefill_rows: usize,
+    ) -> Result<Self> {
+        let c = config;
+        let rows = step_rows.max(prefill_rows);
+        let parts = step_rows * c.heads * (1 + max_splits(c.context_length));
+        let new = |size: usize| Buffer::new(device.stream(), size, "the activations of a step");
+        Ok(Activations {
+            x: new(rows * c.hidden_size * 4)?,
+            normed: new(rows * c.hidden_size * bytes)?,
+            qkv: new(rows * c.qkv_size() * bytes)?,
+            attended: new(rows * c.heads * c.head_dim * bytes)?,
+            update: new(rows * c.hidden_size * bytes)?,
+            gate_up: new(rows * 2 * c.intermediate_size * bytes)?,
+            gated: new(rows * c.intermediate_size * bytes)?,
+            parts: new(parts * c.head_dim * 4)?,
+            lse: new(parts * 4)?,
+            logits: new(step_rows * c.vocab_size * 4)?,
+        })
+    }
+}
+
+/// Splits of the longest suffix.
+fn max_splits(context: usize) -> usize {
+    context.div_ceil(SPLIT).next_power_of_two()
+}
+
+fn rope_tables(device: &Device, config: &DecoderConfig) -> Result<(Buffer, Buffer)> {
+    let positions: Vec<usize> = (0..config.context_length).collect();
+    let tables: Vec<(Vec<f32>, Vec<f32>)> = positions
+        .par_chunks(1024)
+        .map(|positions| rotary_tables(&config.rope_frequencies, positions))
+        .collect();
+    let join = |part: fn(&(Vec<f32>, Vec<f32>)) -> &Vec<f32>| -> Vec<f32> {
+        tables.iter().flat_map(|table| part(table).iter().copied()).collect()
+    };
+    let what = "the rotary tables";
+    let cos = device.buffer_of(&join(|table| &table.0), what)?;
+    Ok((cos, device.buffer_of(&join(|table| &table.1), what)?))
+}
+
+/// How many pages the KV cache has: what is allowed, free, and of use.
+fn kv_pages(
+    device: &Device,
+    config: &DecoderConfig,
+    settings: &CudaSettings,
+    page_bytes: usize,
+) -> Result<usize> {
+    let longest = settings.max_new_tokens.min(config.context_length);
+    let of_use = settings.slots.saturating_mul(longest.div_ceil(PAGE)).saturating_add(
+        (settings.slots + settings.prefix_cache)
+            .saturating_mul(config.context_length.div_ceil(PAGE)),
+    );
+    let free = device.free_bytes()?;
+    let share = (free as f64 * KV_SHARE) as usize;
+    let limit = settings.kv_bytes.unwrap_or(usize::MAX);
+    if limit > free && settings.kv_bytes.is_some() && limit / page_bytes <= of_use {
+        return Err(Error::new(
+            ErrorKind::Device,
+            format!(
+                "kv_bytes is {limit}, but {free} bytes of the device's memory are free after the \
+                 weights"
+            ),
+        ));
+    }
+    let bytes = if settings.kv_bytes.is_some() { limit } else { share };
+    let pages = (bytes / page_bytes).min(of_use);
+    // A page for a prompt and one for what follows it.
+    if pages < 2 {
+        return Err(Error::new(
+            ErrorKind::Device,
+            format!(
+                "{bytes} bytes for the KV cache, of which {PAGE} tokens take {page_bytes}: not even \
+                 a short prompt and its completion fit"
+            ),
+        ));
+    }
+    Ok(pages + 1)
+}
+
+impl Backend for Cuda {
+    fn prefill(&mut self, prompts: &[&[u32]]) -> Result<Vec<PrefixId>> {
+        self.device.bind()?;
+        for (index, prompt) in prompts.iter().enumerate() {
+            let named = |error: Error| error.context(format_args!("prompt {index}"));
+            if prompt.is_empty() {
+                return Err(named(Error::new(ErrorKind::Data, "it has no tokens")));
+            }
+            if prompt.len() > self.config.context_length {
+                let reason = format!(
+                    "{} tokens, but the model's context holds {}",
+                    prompt.len(),
+                    self.config.context_length
+                );
+                return Err(named(Error::new(ErrorKind::Data, reason)));
+            }
+            prompt.iter().try_for_each(|&token| self.check_token(token)).map_err(named)?;
+        }
+        let mut ids = Vec::with_capacity(prompts.len());
+        let mut run = || -> Result<()> {
+            for prompt in prompts {
+                let logits = self.prefix_logits.take(&self.device)?;
+                match self.pool.add_prefix(prompt, logits) {
+                    Ok(id) => ids.push(id),
+                    Err(error) => {
+                        self.prefix_logits.free.push(logits);
+                        return Err(error);
+                    }
+                }
+            }
+            self.prefill_all(&ids, prompts)
+        };
+        match run() {
+            Ok(()) => Ok(ids),
+            Err(error) => {
+                ids.into_iter().for_each(|id| self.release_prefix(id));
+                Err(error)
+            }
+        }
+    }
+
+    fn fork(&mut self, prefix: PrefixId, sampling: &Sampling) -> SequenceId {
+        let slot = self.free_slots.pop().unwrap_or(NO_SLOT);
+        let sequence = self.pool.add_sequence(prefix, slot, *sampling);
+        if sampling.repetition_penalty != 1.0 {
+            self.unseen.insert(sequence);
+        }
+        sequence
+    }
+
+    fn issue(&mut self, rows: &[StepRow]) -> Result<()> {
+        self.device.bind()?;
+        self.check(rows)?;
+        let mut transfer = self.transfer()?;
+        match self.queue(rows, &mut transfer) {
+            Ok(places) => {
+                let done = self.device.record()?;
+                self.in_flight.push_back(InFlight { transfer, done, places });
+                Ok(())
+            }
+            Err(error) => {
+                // What was queued may still read from it.
+                let _ = self.device.synchronize();
+                self.idle_transfers.push(transfer);
+                Err(error)
+            }
+        }
+    }
+
+    fn collect(&mut self) -> Result<Vec<Drawn>> {
+        self.device.bind()?;
+        let Some(InFlight { transfer, done, places }) = self.in_flight.pop_front() else {
+            return Err(Error::new(ErrorKind::Device, "no step is in flight"));
+        };
+        let waited = done.synchronize().doing("a step failed");
+        let draws = transfer.draws.get::<SampleDraw>();
+        let drawn = places.iter().map(|&place| {
+            let draw = draws[place];
+            Drawn {
+                token: draw.token,
+                logit: draw.logit,
+                max: draw.max,
+                normaliser: draw.normaliser,
+                finite: draw.finite != 0,
+            }
+        });
+        let drawn = drawn.collect();
+        self.idle_transfers.push(transfer);
+        waited?;
+        Ok(drawn)
+    }
+
+    fn lag(&self) -> usize {
+        LAG
+    }
+
+    fn release_sequence(&mut self, sequence: SequenceId) {
+        self.unseen.remove(&sequence);
+        let slot = self.pool.remove_sequence(sequence);
+        self.free_slots.extend(slot.filter(|&slot| slot != NO_SLOT));
+    }
+
+    fn release_prefix(&mut self, prefix: PrefixId) {
+        if let Some((logits, slots)) = self.pool.remove_prefix(prefix) {
+            self.prefix_logits.free.push(logits);
+            self.free_slots.extend(slots.into_iter().filter(|&slot| slot != NO_SLOT));
+        }
+    }
+
+    fn follow(
+        &mut self,
+        prompt: &[u32],
+        continuation: &[u32],
+        show: &mut dyn FnMut(&[f32]),
+    ) -> Result<()> {
+        // As many tokens as a sequence has room for; then what was fed becomes part of the prompt.
+        let most = self.step.layout.table_width * PAGE;
+        let mut tokens = prompt.to_vec();
+        let mut rest = continuation;
+        loop {
+            let (now, later) = rest.split_at(rest.len().min(most));
+            let prefixes = self.prefill(&[&tokens])?;
+            for prefix in prefixes {
+                let sequence = self.fork(prefix, &Sampling::default());
+                let fed = if later.is_empty() { now } else { &now[..now.len() - 1] };
+                let done = self.follow_sequence(prefix, sequence, fed, show);
+                self.release_sequence(sequence);
+                self.release_prefix(prefix);
+                done?;
+            }
+            if later.is_empty() {
+                return Ok(());
+            }
+            tokens.extend(now);
+            rest = later;
+        }
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.config.vocab_size
+    }
+
+    fn kv_capacity(&self) -> Option<usize> {
+        Some(self.pool.capacity() * self.page_bytes())
+    }
+
+    fn kv_bytes(&self) -> usize {
+        self.pool.held() * self.page_bytes()
+    }
+
+    fn kv_bytes_after(&self, sequences: &[SequenceId]) -> usize {
+        self.kv_bytes() + self.pool.pages_to_grow(sequences) * self.page_bytes()
+    }
+
+    fn prefix_bytes(&self, tokens: usize) -> usize {
+        tokens.div_ceil(PAGE) * self.page_bytes()
+    }
+
+    fn suffix_bytes(&self, tokens: usize) -> usize {
+        tokens.div_ceil(PAGE) * self.page_bytes()
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.weights.bytes
+    }
+
+    fn spent(&self) -> Option<Spent> {
+        None
+    }
+
+    fn non_finite_weight(&self) -> Option<String> {
+        None
+    }
+}
+
+impl Drop for Cuda {
+    /// Waits for what is queued: it reads from memory that goes now.
+    fn drop(&mut self) {
+        let _ = self.device.bind().and_then(|()| self.device.synchronize());
+    }
+}

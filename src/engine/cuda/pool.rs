@@ -1,0 +1,206 @@
+//! Who holds which pages of the KV cache.
+//!
+//! One pool serves prompts and sequences alike. A page holds [`PAGE`] positions of every layer: the
+//! same number names it in each layer's part of the memory.
+
+use std::collections::BTreeMap;
+
+use super::kernels::PAGE;
+use crate::engine::Sampling;
+use crate::engine::backend::{PrefixId, SequenceId};
+use crate::{Error, ErrorKind, Result};
+
+/// The page that padding rows write to; nobody reads it.
+pub(super) const SCRATCH_PAGE: i32 = 0;
+
+/// Pages that are free, and those that prompts and sequences hold.
+pub(super) struct Pool {
+    pages: usize,
+    /// The last one is given out next.
+    free: Vec<i32>,
+    prefixes: BTreeMap<PrefixId, Prefix>,
+    sequences: BTreeMap<SequenceId, Sequence>,
+    next_id: u64,
+}
+
+/// A prompt's pages.
+pub(super) struct Prefix {
+    pub(super) tokens: Vec<u32>,
+    pub(super) pages: Vec<i32>,
+    /// Address of the logits after its last token.
+    pub(super) logits: u64,
+}
+
+/// A sequence's pages.
+pub(super) struct Sequence {
+    pub(super) prefix: PrefixId,
+    pub(super) slot: usize,
+    pub(super) sampling: Sampling,
+    /// Own tokens whose keys and values are held.
+    pub(super) len: usize,
+    pub(super) pages: Vec<i32>,
+}
+
+impl Pool {
+    /// A pool of so many pages, one of which nobody gets.
+    pub(super) fn new(pages: usize) -> Self {
+        Pool {
+            pages,
+            free: (1..pages as i32).rev().collect(),
+            prefixes: BTreeMap::new(),
+            sequences: BTreeMap::new(),
+            next_id: 0,
+        }
+    }
+
+    /// Pages that can be held.
+    pub(super) fn capacity(&self) -> usize {
+        self.pages - 1
+    }
+
+    /// Pages that are held.
+    pub(super) fn held(&self) -> usize {
+        self.capacity() - self.free.len()
+    }
+
+    fn take(&mut self, count: usize) -> Result<Vec<i32>> {
+        if count > self.free.len() {
+            return Err(Error::new(
+                ErrorKind::Device,
+                format!(
+                    "the KV cache is full: {count} more pages of {PAGE} tokens are needed, {} of \
+                     {} are free",
+                    self.free.len(),
+                    self.capacity()
+                ),
+            ));
+        }
+        Ok(self.free.split_off(self.free.len() - count))
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Pages for a prompt.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Device`] where too few are free.
+    pub(super) fn add_prefix(&mut self, tokens: &[u32], logits: u64) -> Result<PrefixId> {
+        let pages = self.take(tokens.len().div_ceil(PAGE))?;
+        let id = PrefixId(self.next_id());
+        let tokens = tokens.to_vec();
+        self.prefixes.insert(id, Prefix { tokens, pages, logits });
+        Ok(id)
+    }
+
+    /// A sequence without pages.
+    pub(super) fn add_sequence(
+        &mut self,
+        prefix: PrefixId,
+        slot: usize,
+        sampling: Sampling,
+    ) -> SequenceId {
+        let id = SequenceId(self.next_id());
+        let (len, pages) = (0, Vec::new());
+        self.sequences.insert(id, Sequence { prefix, slot, sampling, len, pages });
+        id
+    }
+
+    pub(super) fn prefix(&self, id: PrefixId) -> Option<&Prefix> {
+        self.prefixes.get(&id)
+    }
+
+    pub(super) fn sequence(&self, id: SequenceId) -> Option<&Sequence> {
+        self.sequences.get(&id)
+    }
+
+    /// Room for one more token of a sequence: its page and the place in it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Device`] where no page is free.
+    pub(super) fn grow(&mut self, id: SequenceId) -> Result<(i32, usize)> {
+        let full = |sequence: &Sequence| sequence.len == sequence.pages.len() * PAGE;
+        if self.sequences.get(&id).is_some_and(full) {
+            let new = self.take(1)?;
+            if let Some(sequence) = self.sequences.get_mut(&id) {
+                sequence.pages.extend(new);
+            }
+        }
+        let Some(sequence) = self.sequences.get_mut(&id) else {
+            return Err(crate::engine::decoder::bad_sequence(id, "is unknown"));
+        };
+        let at = sequence.len;
+        sequence.len += 1;
+        Ok((sequence.pages[at / PAGE], at % PAGE))
+    }
+
+    /// Pages that a token for each of these sequences takes.
+    pub(super) fn pages_to_grow(&self, sequences: &[SequenceId]) -> usize {
+        let known = sequences.iter().filter_map(|id| self.sequences.get(id));
+        known.filter(|sequence| sequence.len == sequence.pages.len() * PAGE).count()
+    }
+
+    /// Forgets a sequence; its slot is free then.
+    pub(super) fn remove_sequence(&mut self, id: SequenceId) -> Option<usize> {
+        let sequence = self.sequences.remove(&id)?;
+        self.free.extend(sequence.pages);
+        Some(sequence.slot)
+    }
+
+    /// Forgets a prompt and what is left of its sequences; where its logits were, and the slots that
+    /// are free then.
+    pub(super) fn remove_prefix(&mut self, id: PrefixId) -> Option<(u64, Vec<usize>)> {
+        let prefix = self.prefixes.remove(&id)?;
+        self.free.extend(prefix.pages);
+        let own = |(sequence, of): (&SequenceId, &Sequence)| (of.prefix == id).then_some(*sequence);
+        let orphans: Vec<SequenceId> = self.sequences.iter().filter_map(own).collect();
+        let slots = orphans.into_iter().filter_map(|orphan| self.remove_sequence(orphan));
+        let slots = slots.collect();
+        Some((prefix.logits, slots))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_page_is_held_once_and_comes_back() {
+        let mut pool = Pool::new(8);
+        assert_eq!((pool.capacity(), pool.held()), (7, 0));
+        let prefix = pool.add_prefix(&[1; 65], 0).unwrap();
+        let first = pool.add_sequence(prefix, 0, Sampling::default());
+        let second = pool.add_sequence(prefix, 1, Sampling::default());
+        let mut places = Vec::new();
+        for _ in 0..PAGE + 1 {
+            places.push(pool.grow(first).unwrap());
+        }
+        assert_eq!(places[PAGE - 1].1, PAGE - 1);
+        assert_eq!(places[PAGE].1, 0);
+        assert_ne!(places[0].0, places[PAGE].0);
+        assert_eq!(pool.held(), 4);
+        assert_eq!(pool.pages_to_grow(&[first, second]), 1);
+        pool.grow(second).unwrap();
+        let mut all: Vec<i32> = pool.prefix(prefix).unwrap().pages.clone();
+        all.extend(&pool.sequence(first).unwrap().pages);
+        all.extend(&pool.sequence(second).unwrap().pages);
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 5);
+        assert!(!all.contains(&SCRATCH_PAGE));
+        // Too much is an error that changes nothing.
+        let error = pool.add_prefix(&[1; 3 * PAGE], 0).unwrap_err();
+        assert!(error.to_string().contains("3 more pages"), "{error}");
+        assert_eq!(pool.held(), 5);
+        assert_eq!(pool.remove_sequence(first), Some(0));
+        assert_eq!(pool.remove_sequence(first), None);
+        assert_eq!(pool.held(), 3);
+        assert_eq!(pool.remove_prefix(prefix), Some((0, vec![1])));
+        assert_eq!(pool.held(), 0);
+        assert!(pool.grow(second).is_err());
+    }
+}

@@ -1,0 +1,226 @@
+//! What computes logits on the host: the interface between a host-sampled backend and the model's
+//! forward pass, and what its implementations share.
+//!
+//! Knows the shape of a model and its weights; nothing of sampling, text or requests.
+
+use candle_core::{DType, Device};
+
+use super::BackendChoice;
+use super::backend::{PrefixId, SequenceId};
+use super::cpu::Cpu;
+use super::inspect::check_shapes;
+use super::kernel_settings::KernelSettings;
+use super::plain::Plain;
+use super::steps::Spent;
+use crate::model::{DecoderConfig, Weights};
+use crate::{Error, ErrorKind, Result};
+
+/// Computes logits. One implementation is made of plain candle operations (any device; the
+/// reference), one of own CPU kernels.
+///
+/// A sequence is a prefix, shared and immutable, and a suffix of its own that grows by a token
+/// with every [`decode`](Decoder::decode). Work is spread over the current rayon pool.
+pub(crate) trait Decoder: Send {
+    /// Runs each prompt once (packed), keeps its KV cache as an immutable prefix, and returns, in
+    /// the prompts' order, the prefix's id and the logits `[vocab]` after the prompt's last token,
+    /// finite or not.
+    ///
+    /// # Errors
+    ///
+    /// A prompt without tokens, a token outside the vocabulary, or a failure of the device. No
+    /// prefix is kept then.
+    fn prefill(&mut self, prompts: &[&[u32]]) -> Result<Vec<(PrefixId, Vec<f32>)>>;
+
+    /// A new sequence that continues a prefix, with an empty suffix.
+    fn fork(&mut self, prefix: PrefixId) -> SequenceId;
+
+    /// Feeds one token to each sequence and writes the logits after it, `[rows, vocab]` row-major,
+    /// into `logits` (resized), finite or not.
+    ///
+    /// # Errors
+    ///
+    /// A sequence that is unknown or named twice, a token outside the vocabulary, or a failure of
+    /// the device. The sequences named can only be released then.
+    fn decode(&mut self, rows: &[(SequenceId, u32)], logits: &mut Vec<f32>) -> Result<()>;
+
+    /// Forgets a sequence and its suffix. Unknown ids are ignored.
+    fn release_sequence(&mut self, sequence: SequenceId);
+
+    /// Forgets a prefix, after all its sequences were released. Unknown ids are ignored.
+    fn release_prefix(&mut self, prefix: PrefixId);
+
+    /// Length of a row of logits.
+    fn vocab_size(&self) -> usize;
+
+    /// Bytes held by the KV cache now.
+    fn kv_bytes(&self) -> usize;
+
+    /// Bytes that it would hold after a token is fed to each of these sequences.
+    fn kv_bytes_after(&self, sequences: &[SequenceId]) -> usize;
+
+    /// Bytes that a prompt of so many tokens takes.
+    fn prefix_bytes(&self, tokens: usize) -> usize;
+
+    /// Bytes that a suffix of so many tokens takes.
+    fn suffix_bytes(&self, tokens: usize) -> usize;
+
+    /// Bytes held by the weights.
+    fn weight_bytes(&self) -> usize;
+
+    /// Time spent so far, by part, where the decoder tells.
+    fn spent(&self) -> Option<Spent>;
+
+    /// Why logits are not finite, in words: the first weight that holds such a value, if any.
+    fn non_finite_weight(&self) -> Option<String>;
+}
+
+/// The decoder for a model: the CPU kernels on a CPU, else plain operations.
+///
+/// The kernels compute in f32 whatever `dtype` says, and keep 16-bit and quantised weights. They lay
+/// the weights out anew and let go of each as they do, so that there is no time when all are held
+/// twice (unless the caller holds them too).
+///
+/// # Errors
+///
+/// Weights whose shapes do not fit the configuration, a failure of the device, or settings of the
+/// kernels other than the default ones where the decoder is made of plain operations.
+pub(crate) fn decoder_for(
+    config: &DecoderConfig,
+    weights: Weights,
+    device: &Device,
+    dtype: DType,
+    choice: BackendChoice,
+    kernels: KernelSettings,
+) -> Result<Box<dyn Decoder>> {
+    check_shapes(config, &weights)?;
+    if choice == BackendChoice::Auto && device.is_cpu() {
+        return Ok(Box::new(Checked(Cpu::new(config, weights, kernels)?)));
+    }
+    kernels.refuse_elsewhere()?;
+    let plain = Plain::new(config, weights, device, dtype)?;
+    Ok(Box::new(Checked(plain)))
+}
+
+/// A decoder whose input is checked: the one place where tokens outside the vocabulary are found.
+struct Checked<D>(D);
+
+impl<D: Decoder> Checked<D> {
+    fn check_token(&self, token: u32) -> Result<()> {
+        if (token as usize) < self.0.vocab_size() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Data,
+            format!(
+                "token {token} is outside the model's vocabulary of {}",
+                self.0.vocab_size()
+            ),
+        ))
+    }
+}
+
+impl<D: Decoder> Decoder for Checked<D> {
+    fn prefill(&mut self, prompts: &[&[u32]]) -> Result<Vec<(PrefixId, Vec<f32>)>> {
+        for (index, prompt) in prompts.iter().enumerate() {
+            if prompt.is_empty() {
+                return Err(Error::new(
+                    ErrorKind::Data,
+                    format!("prompt {index} has no tokens"),
+                ));
+            }
+            for &token in *prompt {
+                self.check_token(token)
+                    .map_err(|error| error.context(format_args!("prompt {index}")))?;
+            }
+        }
+        self.0.prefill(prompts)
+    }
+
+    fn fork(&mut self, prefix: PrefixId) -> SequenceId {
+        self.0.fork(prefix)
+    }
+
+    fn decode(&mut self, rows: &[(SequenceId, u32)], logits: &mut Vec<f32>) -> Result<()> {
+        for &(_, token) in rows {
+            self.check_token(token)?;
+        }
+        self.0.decode(rows, logits)
+    }
+
+    fn release_sequence(&mut self, sequence: SequenceId) {
+        self.0.release_sequence(sequence);
+    }
+
+    fn release_prefix(&mut self, prefix: PrefixId) {
+        self.0.release_prefix(prefix);
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.0.vocab_size()
+    }
+
+    fn kv_bytes(&self) -> usize {
+        self.0.kv_bytes()
+    }
+
+    fn kv_bytes_after(&self, sequences: &[SequenceId]) -> usize {
+        self.0.kv_bytes_after(sequences)
+    }
+
+    fn prefix_bytes(&self, tokens: usize) -> usize {
+        self.0.prefix_bytes(tokens)
+    }
+
+    fn suffix_bytes(&self, tokens: usize) -> usize {
+        self.0.suffix_bytes(tokens)
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.0.weight_bytes()
+    }
+
+    fn spent(&self) -> Option<Spent> {
+        self.0.spent()
+    }
+
+    fn non_finite_weight(&self) -> Option<String> {
+        self.0.non_finite_weight()
+    }
+}
+
+/// Why random weights that a device makes cannot be used elsewhere.
+pub(super) const NOT_MADE: &str =
+    "these random weights are made on a CUDA device, by the crate's own backend alone";
+
+/// The error for such weights.
+pub(super) fn not_made() -> Error {
+    Error::new(ErrorKind::Settings, NOT_MADE)
+}
+
+/// An error of candle's, as this crate's.
+pub(super) fn device_error(source: candle_core::Error) -> Error {
+    Error::new(ErrorKind::Device, source.to_string()).with_source(source)
+}
+
+/// The error for a sequence that cannot be fed.
+pub(super) fn bad_sequence(sequence: SequenceId, reason: &str) -> Error {
+    Error::new(
+        ErrorKind::Settings,
+        format!("sequence {} {reason}", sequence.0),
+    )
+}
+
+/// Cosines and sines of the rotary embedding at the given positions, each
+/// `[positions, frequencies]`. The angle is a product in f32, as the models were trained with
+/// (Hugging Face transformers computes it so), its cosine and sine are exact to f32.
+pub(super) fn rotary_tables(frequencies: &[f32], positions: &[usize]) -> (Vec<f32>, Vec<f32>) {
+    positions
+        .iter()
+        .flat_map(|&position| {
+            frequencies.iter().map(move |&frequency| {
+                let (sin, cos) = f64::from(position as f32 * frequency).sin_cos();
+                (cos as f32, sin as f32)
+            })
+        })
+        .unzip()
+}

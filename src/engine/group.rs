@@ -1,0 +1,131 @@
+//! Several engines as one generator, as for the GPUs of one machine.
+//!
+//! Knows engines and the contract; nothing of how they sample.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Engine, Statistics};
+use crate::{Completion, Error, ErrorKind, Generator, Next, Offer, Result, Settings, Source, TrialId};
+
+/// Engines that sample for one source at the same time, each with its own model in its own memory.
+///
+/// A trial does not depend on which of them samples it, as far as their devices compute the same.
+///
+/// ```
+/// use dart_math::engine::{Engine, EngineGroup};
+/// use dart_math::model::Model;
+///
+/// # fn main() -> dart_math::Result<()> {
+/// let engine = || Engine::builder(Model::built_in()?).threads(1).build();
+/// let group = EngineGroup::new(vec![engine()?, engine()?])?;
+/// assert_eq!(group.engines().len(), 2);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct EngineGroup {
+    engines: Vec<Engine>,
+}
+
+impl EngineGroup {
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`] where there is none, or where two have settings that give different
+    /// completions (another model, template or sampling), naming the first such setting.
+    pub fn new(engines: Vec<Engine>) -> Result<Self> {
+        let bad = |reason: String| Err(Error::new(ErrorKind::Settings, reason));
+        let Some((first, others)) = engines.split_first() else {
+            return bad("a group of engines needs at least one".to_owned());
+        };
+        let expected = first.settings();
+        for (index, other) in others.iter().enumerate() {
+            let found = other.settings();
+            let names = expected.keys().chain(found.keys());
+            let mut different = names.filter(|name| expected.get(*name) != found.get(*name));
+            if let Some(name) = different.next() {
+                let shown = |settings: &Settings| match settings.get(name) {
+                    Some(value) => value.to_string(),
+                    None => "nothing".to_owned(),
+                };
+                return bad(format!(
+                    "engine {} of a group has {name} = {}, the first one {}",
+                    index + 2,
+                    shown(&found),
+                    shown(&expected)
+                ));
+            }
+        }
+        Ok(EngineGroup { engines })
+    }
+
+    /// The engines, in their order.
+    pub fn engines(&self) -> &[Engine] {
+        &self.engines
+    }
+
+    /// What each engine has done.
+    pub fn statistics(&self) -> Vec<Statistics> {
+        self.engines.iter().map(Engine::statistics).collect()
+    }
+}
+
+/// A source that ends for all engines when one has failed.
+struct Shared<'a> {
+    source: &'a dyn Source,
+    failed: AtomicBool,
+}
+
+impl Source for Shared<'_> {
+    fn next(&self, offer: Offer<'_>) -> Next {
+        match self.failed.load(Ordering::Relaxed) {
+            true => Next::Done,
+            false => self.source.next(offer),
+        }
+    }
+
+    fn wanted(&self, trial: TrialId) -> bool {
+        !self.failed.load(Ordering::Relaxed) && self.source.wanted(trial)
+    }
+
+    fn deliver(&self, trial: TrialId, completion: Completion) {
+        self.source.deliver(trial, completion);
+    }
+}
+
+/// Every engine asks the source for itself; the run ends when all have ended. The first error of one
+/// stops the others, which deliver what they have.
+impl Generator for EngineGroup {
+    fn run(&self, source: &dyn Source) -> Result<()> {
+        let shared = Shared { source, failed: AtomicBool::new(false) };
+        let run = |engine: &Engine| {
+            /// Marks the failure also where the engine panics.
+            struct Failing<'a>(&'a AtomicBool, bool);
+            impl Drop for Failing<'_> {
+                fn drop(&mut self) {
+                    if self.1 {
+                        self.0.store(true, Ordering::Relaxed);
+                    }
+                }
+            }
+            let mut failing = Failing(&shared.failed, true);
+            let result = engine.run(&shared);
+            failing.1 = result.is_err();
+            result
+        };
+        let run = &run;
+        std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                self.engines.iter().map(|engine| scope.spawn(move || run(engine))).collect();
+            let joined = threads.into_iter().map(|thread| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            // All are waited for, whatever the first says.
+            let results: Vec<Result<()>> = joined.collect();
+            results.into_iter().collect()
+        })
+    }
+
+    fn settings(&self) -> Settings {
+        self.engines.first().map(Generator::settings).unwrap_or_default()
+    }
+}

@@ -1,0 +1,351 @@
+//! The CUDA backend, all of it, over a driver and a cuBLAS that need no GPU
+//! (`tests/cuda/build_fake.sh`): logits against the stored ones of Hugging Face transformers, tokens
+//! against the CPU engine, memory, what waits for what.
+//!
+//! With `DART_MATH_CUDA=real` the same tests run on the machine's own GPU.
+#![cfg(feature = "cuda")]
+
+mod golden;
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use dart_math::Completion;
+use dart_math::candle::{Device, safetensors};
+use dart_math::engine::{BackendChoice, Engine, EngineBuilder, Sampling};
+use dart_math::model::{DeviceChoice, DtypeChoice, Model, ModelSource, Prompt};
+use serde::Deserialize;
+
+use golden::{fixtures, read_json};
+
+/// The libraries that stand for a driver and for cuBLAS.
+struct Fake {
+    driver: libloading::os::unix::Library,
+    _blas: libloading::os::unix::Library,
+}
+
+/// What the fake driver has counted.
+#[derive(Debug, Clone, Copy)]
+struct Counts {
+    synchronisations: i64,
+    launches: i64,
+    graphs: i64,
+    bytes: i64,
+}
+
+impl Fake {
+    fn counts(&self) -> Counts {
+        let mut counts = [0i64; 16];
+        // SAFETY: the function writes at most so many numbers.
+        unsafe {
+            let function = self.driver.get::<unsafe extern "C" fn(*mut i64)>(b"fake_counts");
+            function.unwrap()(counts.as_mut_ptr());
+        }
+        Counts {
+            synchronisations: counts[0],
+            launches: counts[1],
+            graphs: counts[2],
+            bytes: counts[3],
+        }
+    }
+}
+
+/// Whether there is something to run on, and the fake libraries if they are it.
+enum Driver {
+    Real,
+    Fake(Fake),
+    None,
+}
+
+fn driver() -> &'static Driver {
+    static DRIVER: OnceLock<Driver> = OnceLock::new();
+    DRIVER.get_or_init(|| {
+        if std::env::var_os("DART_MATH_CUDA").as_deref() == Some(OsStr::new("real")) {
+            return Driver::Real;
+        }
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda/build_fake.sh");
+        let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fake_cuda");
+        let built = Command::new("bash").arg(script).arg(&out).status();
+        if !built.is_ok_and(|status| status.success()) {
+            eprintln!("skipped: the fake CUDA driver could not be built (is there a C++ compiler?)");
+            return Driver::None;
+        }
+        // Opened by path, they are found by name afterwards.
+        let open = |name: &str| unsafe {
+            use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+            Library::open(Some(out.join(name)), RTLD_NOW | RTLD_GLOBAL).unwrap()
+        };
+        Driver::Fake(Fake { driver: open("libcuda.so.1"), _blas: open("libcublas.so.13") })
+    })
+}
+
+/// Skips a test where there is nothing to run on.
+macro_rules! need_driver {
+    () => {
+        match driver() {
+            Driver::None => return,
+            driver => driver,
+        }
+    };
+}
+
+#[derive(Deserialize)]
+struct Golden {
+    tokens: Vec<u32>,
+    positions: Vec<usize>,
+    prompt: usize,
+    greedy: Vec<u32>,
+}
+
+fn source(directory: &Path) -> ModelSource {
+    let gguf = directory.join("model.gguf");
+    match gguf.exists() {
+        true => ModelSource::Gguf(gguf),
+        false => ModelSource::Directory(directory.to_owned()),
+    }
+}
+
+fn load(source: ModelSource, device: DeviceChoice, dtype: DtypeChoice) -> Model {
+    Model::builder(source).device(device).dtype(dtype).load().unwrap()
+}
+
+fn built_in(device: DeviceChoice, dtype: DtypeChoice) -> Model {
+    load(ModelSource::BuiltIn, device, dtype)
+}
+
+fn prompt(tokens: &[u32]) -> Prompt {
+    Prompt { text: format!("{tokens:?}"), tokens: tokens.to_vec() }
+}
+
+/// The largest difference, relative to the largest magnitude of the expected values.
+fn relative_error(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let scale = expected.iter().fold(0f32, |most, x| most.max(x.abs()));
+    let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+    // `max` would pass over a NaN.
+    let worst = differences.fold(0f32, |most, d| if d.is_nan() || d > most { d } else { most });
+    worst / scale
+}
+
+/// Logits and greedy tokens of every tiny model, of every architecture.
+#[test]
+fn logits_and_tokens_of_tiny_models_are_those_of_transformers() {
+    need_driver!();
+    let mut directories: Vec<PathBuf> = std::fs::read_dir(fixtures())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .collect();
+    directories.sort();
+    assert_eq!(directories.len(), 14);
+    for directory in directories {
+        let golden: Golden = read_json(&directory.join("golden.json"));
+        let tensors = safetensors::load(directory.join("golden.safetensors"), &Device::Cpu);
+        let expected: Vec<Vec<f32>> = tensors.unwrap()["logits"].to_vec2().unwrap();
+        let model = load(source(&directory), DeviceChoice::Cuda(0), DtypeChoice::F32);
+        let engine = Engine::builder(model)
+            .sampling(Sampling::greedy())
+            .max_new_tokens(golden.greedy.len())
+            .ignore_eos(true)
+            .loop_detection(false)
+            .slots(3)
+            .build()
+            .unwrap();
+        let mut worst = 0f32;
+        for split in [1, golden.prompt, golden.tokens.len()] {
+            let (head, tail) = golden.tokens.split_at(split);
+            let found = engine.logits(head, tail).unwrap();
+            for (&position, expected) in golden.positions.iter().zip(&expected) {
+                if position + 1 >= split {
+                    worst = worst.max(relative_error(&found[position + 1 - split], expected));
+                }
+            }
+        }
+        println!("{}: largest relative error {worst:.1e}", directory.display());
+        assert!(worst <= 1e-5, "{}: {worst:e}", directory.display());
+        let first = prompt(&golden.tokens[..golden.prompt]);
+        let found = engine.generate(&[first.clone(), first], 0).unwrap();
+        for completion in found {
+            assert_eq!(completion.tokens, golden.greedy, "{}", directory.display());
+        }
+    }
+}
+
+const QUESTIONS: [&str; 4] = [
+    "Tom has 3 apples and buys 4 more. How many has he now?",
+    "A box holds 12 eggs. How many eggs are in 5 boxes?",
+    "Mia reads 20 pages a day for 3 days. How many pages does she read?",
+    "What is 7 plus 8?",
+];
+
+fn settings(model: Model) -> EngineBuilder {
+    Engine::builder(model).max_new_tokens(80).slots(5)
+}
+
+/// Some completions of each question.
+fn sample(builder: EngineBuilder, each: usize, seed: u64) -> Vec<Completion> {
+    let engine = builder.build().unwrap();
+    let prompts: Vec<Prompt> = QUESTIONS
+        .iter()
+        .flat_map(|question| std::iter::repeat_n(engine.prompt(question).unwrap(), each))
+        .collect();
+    engine.generate(&prompts, seed).unwrap()
+}
+
+fn assert_same(a: &[Completion], b: &[Completion]) {
+    assert_eq!(a.len(), b.len());
+    for (index, (a, b)) in a.iter().zip(b).enumerate() {
+        assert_eq!((&a.tokens, &a.text, a.finish), (&b.tokens, &b.text, b.finish), "{index}");
+        let (a, b) = (a.logprob.unwrap(), b.logprob.unwrap());
+        assert!((a - b).abs() < 1e-3, "{index}: {a} and {b}");
+    }
+}
+
+/// With f32 the tokens are those of the CPU engine: greedy, sampled, cut, penalised.
+#[test]
+fn tokens_of_the_built_in_model_are_those_of_the_cpu() {
+    need_driver!();
+    let dart = Sampling::dart();
+    for (sampling, stop) in [
+        (Sampling::greedy(), None),
+        (Sampling::default(), None),
+        (dart, None),
+        (dart, Some("=")),
+        (Sampling { top_k: Some(5), min_p: 0.02, ..dart }, None),
+        (Sampling { repetition_penalty: 1.3, ..dart }, None),
+    ] {
+        let run = |device| {
+            let builder = settings(built_in(device, DtypeChoice::F32)).sampling(sampling);
+            let builder = match stop {
+                Some(stop) => builder.stop(vec![stop.to_owned()]),
+                None => builder,
+            };
+            sample(builder, 3, 7)
+        };
+        assert_same(&run(DeviceChoice::Cuda(0)), &run(DeviceChoice::Cpu));
+    }
+}
+
+/// Less memory makes samples wait or give way, and changes no token.
+#[test]
+fn a_smaller_kv_cache_changes_no_token() {
+    need_driver!();
+    let model = || built_in(DeviceChoice::Cuda(0), DtypeChoice::F32);
+    let free = sample(settings(model()).sampling(Sampling::dart()), 4, 3);
+    let config = model().config().clone();
+    let page = 2 * config.layers * config.kv_heads * 64 * config.head_dim * 4;
+    // Two prompts of a page or two, and a few pages of samples.
+    let builder = settings(model()).sampling(Sampling::dart()).kv_bytes(6 * page);
+    let engine = builder.build().unwrap();
+    let prompts: Vec<Prompt> = QUESTIONS
+        .iter()
+        .flat_map(|question| std::iter::repeat_n(engine.prompt(question).unwrap(), 4))
+        .collect();
+    let tight = engine.generate(&prompts, 3).unwrap();
+    assert_same(&tight, &free);
+    let statistics = engine.statistics();
+    assert!(statistics.preemptions > 0, "{statistics:?}");
+    assert!(statistics.peak_kv_bytes <= 6 * page, "{statistics:?}");
+}
+
+/// Slots and seeds: a trial is a pure function of its own key.
+#[test]
+fn slots_change_no_token() {
+    need_driver!();
+    let run = |slots, deterministic| {
+        let model = built_in(DeviceChoice::Cuda(0), DtypeChoice::F32);
+        let builder = settings(model).sampling(Sampling::dart()).slots(slots);
+        sample(builder.deterministic(deterministic), 3, 11)
+    };
+    let alone = run(1, false);
+    assert_same(&run(12, false), &alone);
+    assert_same(&run(7, true), &alone);
+}
+
+/// In bf16 the distributions are near those of f32, position by position.
+#[test]
+fn bf16_is_near_f32() {
+    need_driver!();
+    let engine = |dtype| settings(built_in(DeviceChoice::Cuda(0), dtype)).build().unwrap();
+    let (narrow, wide) = (engine(DtypeChoice::Bf16), engine(DtypeChoice::F32));
+    let question = wide.prompt(QUESTIONS[1]).unwrap();
+    let continuation = wide.generate(&[question.clone()], 5).unwrap().remove(0).tokens;
+    let found = narrow.logits(&question.tokens, &continuation).unwrap();
+    let expected = wide.logits(&question.tokens, &continuation).unwrap();
+    let distribution = |row: &[f32]| -> Vec<f64> {
+        let most = row.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+        let powers: Vec<f64> = row.iter().map(|&x| f64::from(x - most).exp()).collect();
+        let sum: f64 = powers.iter().sum();
+        powers.into_iter().map(|x| x / sum).collect()
+    };
+    let mut divergence = 0.0;
+    let mut worst = 0f32;
+    for (found, expected) in found.iter().zip(&expected) {
+        worst = worst.max(relative_error(found, expected));
+        let (p, q) = (distribution(expected), distribution(found));
+        let terms = p.iter().zip(&q).filter(|(p, _)| **p > 1e-12);
+        divergence += terms.map(|(p, q)| p * (p / q.max(1e-300)).ln()).sum::<f64>();
+    }
+    divergence /= expected.len() as f64;
+    println!("bf16: mean divergence {divergence:.2e} nats, largest error {worst:.1e}");
+    assert!(divergence < 1e-3 && worst < 0.05, "{divergence} {worst}");
+    // And what it samples is text of the same kind: most of it ends by itself.
+    let model = built_in(DeviceChoice::Cuda(0), DtypeChoice::Bf16);
+    let completions = sample(settings(model).sampling(Sampling::greedy()), 1, 0);
+    let expected = sample(
+        settings(built_in(DeviceChoice::Cpu, DtypeChoice::F32)).sampling(Sampling::greedy()),
+        1,
+        0,
+    );
+    let equal = completions.iter().zip(&expected).filter(|(a, b)| a.tokens == b.tokens).count();
+    println!("bf16: {equal} of {} greedy completions equal", expected.len());
+    assert!(2 * equal >= expected.len());
+}
+
+/// The decoding loop replays graphs: no launches one by one, nothing allocated, one wait a step.
+#[test]
+fn steps_are_replayed_graphs_and_wait_for_nothing() {
+    let Driver::Fake(fake) = need_driver!() else { return };
+    let model = built_in(DeviceChoice::Cuda(0), DtypeChoice::Bf16);
+    let builder = settings(model).sampling(Sampling::dart()).ignore_eos(true);
+    let engine = builder.loop_detection(false).build().unwrap();
+    let prompts = vec![engine.prompt(QUESTIONS[0]).unwrap(); 5];
+    engine.generate(&prompts, 1).unwrap();
+    let before = (fake.counts(), engine.statistics().steps);
+    engine.generate(&prompts, 2).unwrap();
+    let after = (fake.counts(), engine.statistics().steps);
+    let steps = (after.1 - before.1) as i64;
+    let graphs = after.0.graphs - before.0.graphs;
+    let launches = after.0.launches - before.0.launches;
+    let waits = after.0.synchronisations - before.0.synchronisations;
+    println!("{steps} steps: {graphs} graphs, {launches} launches, {waits} waits");
+    assert_eq!(graphs, steps);
+    // The prefill's, and one for the first tokens.
+    let layers = engine.model().config().layers as i64;
+    assert!(launches <= 3 + 8 * layers, "{launches}");
+    // One for the draws of each step, and of the first tokens.
+    assert!(waits <= steps + 2, "{waits}");
+    assert_eq!(after.0.bytes, before.0.bytes);
+}
+
+/// What cannot be is said with what would help.
+#[test]
+fn refusals_name_what_is_wrong() {
+    need_driver!();
+    let error = Model::builder(ModelSource::BuiltIn).device(DeviceChoice::Cuda(99)).load();
+    let error = error.err().unwrap().to_string();
+    assert!(error.contains("cuda:99"), "{error}");
+    let half = Model::builder(ModelSource::BuiltIn)
+        .device(DeviceChoice::Cuda(0))
+        .dtype(DtypeChoice::F16)
+        .load();
+    assert!(half.err().unwrap().to_string().contains("bf16 or f32"));
+    let model = built_in(DeviceChoice::Cuda(0), DtypeChoice::Bf16);
+    let error = settings(model).kv_bytes(1000).build().err().unwrap().to_string();
+    assert!(error.contains("1000 bytes"), "{error}");
+    let model = built_in(DeviceChoice::Cuda(0), DtypeChoice::Bf16);
+    let error = settings(model).backend(BackendChoice::Plain).build().err().unwrap();
+    assert!(error.to_string().contains("candle-cuda"), "{error}");
+}
