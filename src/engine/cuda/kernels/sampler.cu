@@ -50,9 +50,15 @@ constexpr float F32_MAX = 3.402823466e38f;
 
 // The sampler's dynamic shared memory: 47,200 bytes whatever the vocabulary; ask for 48 KiB or more.
 struct Shared {
-  // What steps hold: 64 bits in two native 32-bit additions.
-  unsigned steps_low[STEPS];
-  unsigned steps_high[STEPS];
+  union {
+    // What steps hold: 64 bits in two native 32-bit additions.
+    struct {
+      unsigned steps_low[STEPS];
+      unsigned steps_high[STEPS];
+    };
+    // Afterwards, logits of 128 tokens for each warp.
+    float queues[MAX_WARPS][128];
+  };
   float chunk_highest[CHUNKS];
   u64 chunk_sums[CHUNKS];
   unsigned edge_ids[EDGE];
@@ -103,7 +109,8 @@ __device__ __forceinline__ u64 fixed_point(float x, int bits) {
   uint32_t word = __float_as_uint(x);
   uint32_t high = (word >> 3) + (uint32_t(1023 - 127 + bits) << 20);
   double rounded = double_of(high, word << 29) + ROUND;
-  return u64(__double_as_longlong(rounded)) - 0x4330000000000000ull;
+  // The significand's bits, without the exponent that ROUND gives it.
+  return u64(__double_as_longlong(rounded)) & 0xFFFFFFFFFFFFFull;
 }
 
 // exp(x - high) in multiples of 2^-bits: row.rs's weights at temperature 1.
@@ -177,7 +184,7 @@ struct Cut {
 // ---- a row --------------------------------------------------------------------------------------
 
 // sampler.rs's penalise. Called, since few logits are.
-__device__ __noinline__ float penalised(float x, float penalty) {
+__device__ NOINLINE float penalised(float x, float penalty) {
   float y = x < 0.0f ? x * penalty : x / penalty;
   return fminf(fmaxf(y, -F32_MAX), F32_MAX);
 }
@@ -216,20 +223,32 @@ struct Row {
 };
 
 // Calls `body(i, x)` for four tokens from i on and their logits, unpenalised, and `end(chunk)` after a
-// chunk's; a warp works on a chunk at a time, and only on those that `skips` does not say.
-template <class Skip, class Body, class End>
+// chunk's; a warp works on a chunk at a time, and only on those that `skips` does not say. It loads
+// so many chunks at once.
+template <int AT_ONCE, class Skip, class Body, class End>
 __device__ __forceinline__ void for_chunks(const Row& row, Skip skips, Body body, End end) {
   constexpr int PARTS = CHUNK / 128;
   int chunks = (row.n + CHUNK - 1) / CHUNK;
-  for (int chunk = threadIdx.x / 32; chunk < chunks; chunk += blockDim.x / 32) {
-    if (skips(chunk)) continue;
-    int first = chunk * CHUNK + threadIdx.x % 32 * 4;
-    float x[PARTS][4];
+  int warps = blockDim.x / 32;
+  int lane_offset = threadIdx.x % 32 * 4;
+  for (int first = threadIdx.x / 32; first < chunks; first += AT_ONCE * warps) {
+    if (AT_ONCE == 1 && skips(first)) continue;
+    float x[AT_ONCE][PARTS][4];
 #pragma unroll
-    for (int p = 0; p < PARTS; ++p) row.load4(first + p * 128, x[p]);
+    for (int a = 0; a < AT_ONCE; ++a) {
+      int from = (first + a * warps) * CHUNK + lane_offset;
 #pragma unroll
-    for (int p = 0; p < PARTS; ++p) body(first + p * 128, x[p]);
-    end(chunk);
+      for (int p = 0; p < PARTS; ++p) row.load4(from + p * 128, x[a][p]);
+    }
+#pragma unroll
+    for (int a = 0; a < AT_ONCE; ++a) {
+      int chunk = first + a * warps;
+      if (chunk >= chunks) break;
+      int from = chunk * CHUNK + lane_offset;
+#pragma unroll
+      for (int p = 0; p < PARTS; ++p) body(from + p * 128, x[a][p]);
+      end(chunk);
+    }
   }
 }
 
@@ -357,7 +376,7 @@ __device__ void cut_by_halving(
         if (counts) sum += measure<M>(x[j], i + j, weight, kept);
       }
     };
-    for_chunks(row, Never(), body, [](int) {});
+    for_chunks<1>(row, Never(), body, [](int) {});
     round ^= 1;
     return block_reduce(sum, Sum(), s.sums[round]);
   };
@@ -402,7 +421,7 @@ __device__ Cut cut_by_count(Shared& s, const Row& row, float high, float range, 
       if (i + j < row.n) atomicAdd(&s.steps_low[step_of(x[j])], 1u);
     }
   };
-  for_chunks(row, Never(), add, [](int) {});
+  for_chunks<1>(row, Never(), add, [](int) {});
   __syncthreads();
   find_edge(s, count);
   unsigned edge = s.edge;
@@ -414,7 +433,7 @@ __device__ Cut cut_by_count(Shared& s, const Row& row, float high, float range, 
       if (i + j < row.n && step_of(x[j]) == edge) add_to_edge(s, x[j], i + j, 1);
     }
   };
-  for_chunks(row, skips, list, [](int) {});
+  for_chunks<1>(row, skips, list, [](int) {});
   __syncthreads();
   if (s.edge_count <= EDGE) {
     cut_listed(s);
@@ -438,7 +457,7 @@ __device__ int find_largest(Shared& s, const Row& row, float high) {
       if (x[j] == high) atomicMin(&s.token, i + j);
     }
   };
-  for_chunks(row, skips, look, [](int) {});
+  for_chunks<1>(row, skips, look, [](int) {});
   __syncthreads();
   return s.token;
 }
@@ -470,7 +489,7 @@ __device__ __forceinline__ void weigh(
 #pragma unroll
     for (int j = 0; j < 4; ++j) add(x[j], weights[j]);
   };
-  for_chunks(row, Never(), body, end);
+  for_chunks<1>(row, Never(), body, end);
 }
 
 // The token at a random point of the kept mass, by a warp: the chunk, then the lane's eight tokens,
@@ -567,7 +586,7 @@ extern "C" __global__ void __launch_bounds__(1024) sample_rows(
     if (threadIdx.x % 32 == 0) s.chunk_highest[chunk] = highest;
     chunk_high = -INFINITY;
   };
-  for_chunks(row, Never(), look, end_look);
+  for_chunks<2>(row, Never(), look, end_look);
   if (check != 0.0f) low = -INFINITY;
   top = block_reduce(top, Larger(), s.highest[0]);
   high = block_reduce(high, Larger(), s.highest[1]);
@@ -588,7 +607,7 @@ extern "C" __global__ void __launch_bounds__(1024) sample_rows(
 #pragma unroll
       for (int j = 0; j < 4; ++j) normaliser += unit_weight(x[j]);
     };
-    for_chunks(row, Never(), add, [](int) {});
+    for_chunks<1>(row, Never(), add, [](int) {});
     normaliser = block_reduce(normaliser, Sum(), s.sums[0]);
     find_largest(s, row, high);
   } else {
@@ -634,21 +653,30 @@ extern "C" __global__ void __launch_bounds__(1024) sample_rows(
       find_edge(s, target);
       unsigned edge = s.edge;
       auto skips = [&](int chunk) { return step_of(s.chunk_highest[chunk]) > edge; };
+      // Seldom are many of a warp's tokens kept: they are queued up, so that no lane idles while
+      // others compute a weight.
+      float* queue = s.queues[threadIdx.x / 32];
+      int lane = threadIdx.x % 32;
       auto split = [&](int i, float (&x)[4]) {
         row.penalise4(i, x);
+        int count = 0;
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
           unsigned step = step_of(x[j]);
-          if (step > edge) continue;
-          u64 kept = cut.keeps(x[j], i + j) ? weight(x[j]) : 0;
-          if (step == edge) {
-            if (kept) add_to_edge(s, x[j], i + j, kept);
-          } else {
-            chunk_sum += kept >= least ? kept : 0;
-          }
+          bool is_kept = step <= edge && cut.keeps(x[j], i + j);
+          unsigned queued = __ballot_sync(ALL_LANES, is_kept && step < edge);
+          if (is_kept && step < edge) queue[count + __popc(queued & ((1u << lane) - 1))] = x[j];
+          count += __popc(queued);
+          if (is_kept && step == edge) add_to_edge(s, x[j], i + j, weight(x[j]));
         }
+        __syncwarp();
+        for (int k = lane; k < count; k += 32) {
+          u64 kept = weight(queue[k]);
+          chunk_sum += kept >= least ? kept : 0;
+        }
+        __syncwarp();
       };
-      for_chunks(row, skips, split, end_sum);
+      for_chunks<1>(row, skips, split, end_sum);
       __syncthreads();
       if (s.edge_count <= EDGE) {
         cut_listed(s);
@@ -670,7 +698,7 @@ extern "C" __global__ void __launch_bounds__(1024) sample_rows(
             chunk_sum += kept >= least ? kept : 0;
           }
         };
-        for_chunks(row, skips, sum, end_sum);
+        for_chunks<1>(row, skips, sum, end_sum);
       }
       __syncthreads();
     }
