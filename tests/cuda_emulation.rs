@@ -231,6 +231,15 @@ fn output_directory() -> PathBuf {
     directory
 }
 
+/// Flags by which the kernels' `fmaf` is an instruction, where the processor has it.
+fn fused_multiply_add() -> &'static [&'static str] {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("fma") && is_x86_feature_detected!("avx2") {
+        return &["-mavx2", "-mfma"];
+    }
+    &[]
+}
+
 /// What any of our C++ may include.
 fn include_directories() -> [PathBuf; 4] {
     let tests = root().join("tests/cuda");
