@@ -274,6 +274,7 @@ impl Compiler {
         // As nvcc's -fmad=false: products and sums are rounded apart unless the source says fma.
         command
             .args(["-std=c++17", "-w", "-ffp-contract=off", "-pthread"])
+            .args(fused_multiply_add())
             .args(flags);
         for directory in &directories {
             command.arg("-I").arg(directory);
