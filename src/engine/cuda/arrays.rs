@@ -249,6 +249,14 @@ impl Staging {
         self.last += 1;
     }
 
+    /// Adds marks that stand for no row, until there are a multiple of `count`.
+    pub(super) fn pad_marks(&mut self, count: usize) {
+        let end = self.last.next_multiple_of(count).min(self.layout.rows);
+        for at in self.last..end {
+            self.set(self.layout.index + at, -1);
+        }
+    }
+
     /// How many rows were marked.
     pub(super) fn marked(&self) -> usize {
         self.last

@@ -666,8 +666,12 @@ impl Cuda {
             }
             staging.tiles((begin, end), first_row, segment.len(), self.shape.group());
         }
-        while self.deterministic && staging.rows() < self.prefill.layout.rows {
-            staging.row(&RowData::padding(SCRATCH_PAGE), (0, 0));
+        let most = self.step.layout.rows;
+        if self.deterministic {
+            while staging.rows() < self.prefill.layout.rows {
+                staging.row(&RowData::padding(SCRATCH_PAGE), (0, 0));
+            }
+            staging.pad_marks(most);
         }
         self.prefill.upload(&self.device, &staging)?;
         let read = self.device.record()?;
@@ -676,12 +680,14 @@ impl Cuda {
         let arrays = self.prefill.addresses();
         self.forward(&arrays, count, None)?;
         // As many prompts at a time as there is memory for the logits of.
-        let most = self.step.layout.rows;
         let width = 4 * self.config.vocab_size;
         for first in (0..marked).step_by(most) {
             let part = most.min(marked - first);
-            let rows = if self.deterministic { most } else { part };
-            self.logits(arrays.index + 4 * first as u64, rows.min(count))?;
+            let rows = match self.deterministic {
+                true => most.min(count - first),
+                false => part,
+            };
+            self.logits(arrays.index + 4 * first as u64, rows)?;
             for (row, &to) in finished[first..first + part].iter().enumerate() {
                 let from = self.activations.logits.address + (row * width) as u64;
                 self.device.copy(to, from, width)?;

@@ -39,7 +39,7 @@ __device__ __forceinline__ void embed(
 
 // out[r] = rms_norm(x[s]) * weight for the row s = index[r] of the residual stream, or r without an
 // index; an update, if there is one, is first added to x[s] and stays there. The index names no row
-// twice. Grid: (rows of out).
+// twice; where it is negative nothing is computed. Grid: (rows of out).
 template <class T>
 __device__ __forceinline__ void add_rms_norm(
     float* x, const T* update, const float* weight, T* out, const int* index, int width,
@@ -49,6 +49,7 @@ __device__ __forceinline__ void add_rms_norm(
   constexpr int KEPT = 4;
   SHARED(float, parts, THREADS / 32);
   int row = index ? index[blockIdx.x] : blockIdx.x;
+  if (row < 0) return;
   x += size_t(row) * width;
   if (update) update += size_t(row) * width;
   out += size_t(blockIdx.x) * width;
