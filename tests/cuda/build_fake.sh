@@ -14,8 +14,12 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 [ $# -ge 1 ] && [ $# -le 2 ] || { sed -n '2,11p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
-kernels=$(cd "${2:-$here/../../src/engine/cuda/kernels}" && pwd)
+engine=$(cd "$here/../../src/engine/cuda/kernels" && pwd)
+kernels=$(cd "${2:-$engine}" && pwd)
 emulation=$here/emulation
+# One at a time in a folder, where the system can tell.
+exec 9>"$out/lock"
+if command -v flock >/dev/null; then flock 9; fi
 jobs_at_once=${JOBS:-$(nproc 2>/dev/null || echo 2)}
 
 find_compiler() {
@@ -32,7 +36,9 @@ find_compiler() {
 }
 compiler=$(find_compiler)
 # Fused multiply-adds and reordered sums would give other bits than nvcc's code.
-flags=(-std=c++17 -O2 -w -fPIC -ffp-contract=off -I"$emulation" -I"$kernels")
+flags=(-std=c++17 -O2 -w -fPIC -ffp-contract=off -I"$emulation" -I"$kernels" -I"$engine")
+# Built where it runs: kernels' fmaf is an instruction where the processor has one.
+if grep -qsw fma /proc/cpuinfo && grep -qsw avx2 /proc/cpuinfo; then flags+=(-mavx2 -mfma); fi
 [ "${EXACT_MMA:-0}" = 1 ] && flags+=(-DEMU_EXACT_MMA)
 
 # Objects of other flags or another compiler are not reused.

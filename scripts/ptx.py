@@ -1,0 +1,130 @@
+"""Compiles the CUDA kernels to PTX with NVRTC: called by ptx.sh, which says more.
+
+ptx.py WHEELS ROOT [--check]
+
+The first lines of a PTX file name its source and hold a hash of all kernel sources and this file, by
+which tests/cuda_emulation.rs finds PTX that is out of date."""
+
+import ctypes
+import glob
+import hashlib
+import os
+import re
+import sys
+
+FLAGS = ["--gpu-architecture=compute_80", "--std=c++17"]
+# The sampler's bits are the CPU's: multiplication and addition are rounded apart.
+OWN_FLAGS = {"sampler.cu": ["--fmad=false"]}
+
+# NVRTC has no standard headers; this is all that the kernels want of them.
+HEADERS = {
+    "cstdint": "typedef signed char int8_t; typedef unsigned char uint8_t;"
+    "typedef short int16_t; typedef unsigned short uint16_t;"
+    "typedef int int32_t; typedef unsigned int uint32_t;"
+    "typedef long long int64_t; typedef unsigned long long uint64_t;"
+    "typedef unsigned long long uintptr_t;",
+    "cmath": "#define INFINITY __int_as_float(0x7f800000)",
+    "climits": "#define INT_MAX 2147483647\n#define INT_MIN (-INT_MAX - 1)",
+}
+
+
+def hash_of_sources(folder):
+    """Of names and contents, in the order of names, and of what compiles them."""
+    hasher = hashlib.sha256()
+    names = sorted(n for n in os.listdir(folder) if n.endswith((".cu", ".h")))
+    for path in [os.path.join(folder, n) for n in names] + [os.path.abspath(__file__)]:
+        with open(path, "rb") as file:
+            hasher.update(os.path.basename(path).encode() + b"\0" + file.read() + b"\0")
+    return hasher.hexdigest()
+
+
+class Nvrtc:
+    def __init__(self, wheels):
+        [path] = glob.glob(wheels + "/nvidia/cuda_nvrtc/lib/libnvrtc.so.*")
+        self.library = ctypes.CDLL(path)
+
+    def text(self, program, name):
+        size = ctypes.c_size_t()
+        getattr(self.library, f"nvrtcGet{name}Size")(program, ctypes.byref(size))
+        buffer = ctypes.create_string_buffer(size.value)
+        getattr(self.library, f"nvrtcGet{name}")(program, buffer)
+        return buffer.value.decode()
+
+    def compile(self, folder, name, flags):
+        def strings(items):
+            return (ctypes.c_char_p * len(items))(*[item.encode() for item in items])
+
+        with open(os.path.join(folder, name), encoding="utf-8") as file:
+            source = file.read()
+        program = ctypes.c_void_p()
+        options = flags + ["--include-path=" + folder]
+        created = self.library.nvrtcCreateProgram(
+            ctypes.byref(program),
+            source.encode(),
+            name.encode(),
+            len(HEADERS),
+            strings(list(HEADERS.values())),
+            strings(list(HEADERS)),
+        )
+        if created:
+            sys.exit(f"{name}: NVRTC answers {created}")
+        failed = self.library.nvrtcCompileProgram(program, len(options), strings(options))
+        log = self.text(program, "ProgramLog")
+        if log:
+            print(log, file=sys.stderr)
+        if failed:
+            sys.exit(f"{name} does not compile")
+        ptx = self.text(program, "PTX")
+        self.library.nvrtcDestroyProgram(ctypes.byref(program))
+        return ptx
+
+
+def without_comments(ptx):
+    """Comments name the compiler's build; they and blank lines are a tenth of the text."""
+    lines = (re.sub(r"\s*//.*", "", line).rstrip() for line in ptx.splitlines())
+    return "\n".join(line for line in lines if line.strip()) + "\n"
+
+
+def main():
+    wheels, root = sys.argv[1:3]
+    check = "--check" in sys.argv[3:]
+    folder = os.path.join(root, "src/engine/cuda/kernels")
+    out = os.path.join(root, "src/engine/cuda/ptx")
+    sources = hash_of_sources(folder)
+    nvrtc = Nvrtc(wheels)
+    os.makedirs(out, exist_ok=True)
+    names = sorted(n for n in os.listdir(folder) if n.endswith(".cu"))
+    texts = {}
+    for name in names:
+        flags = FLAGS + OWN_FLAGS.get(name, [])
+        texts[name[:-3] + ".ptx"] = (
+            f"// Made from src/engine/cuda/kernels/{name} by scripts/ptx.sh.\n"
+            f"// sources {sources}\n"
+            f"// NVRTC 12.4 {' '.join(flags)}\n"
+            + without_comments(nvrtc.compile(folder, name, flags))
+        )
+    differ = []
+    for name in sorted(set(texts) | {n for n in os.listdir(out) if n.endswith(".ptx")}):
+        path = os.path.join(out, name)
+        old = None
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                old = file.read()
+        if old == texts.get(name):
+            continue
+        differ.append(name)
+        if check:
+            continue
+        if name in texts:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(texts[name])
+        else:
+            os.remove(path)
+    for name, text in texts.items():
+        print(f"{name}: {len(text)} bytes, {text.count('.entry ')} kernels")
+    print(f"all: {sum(map(len, texts.values()))} bytes")
+    if check and differ:
+        sys.exit("out of date: " + ", ".join(differ))
+
+
+main()
