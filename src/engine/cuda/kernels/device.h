@@ -5,12 +5,14 @@
 #include <cmath>
 #include <cstdint>
 #define KERNEL(name)
+#define NOINLINE __noinline__
 #define SHARED(T, name, count) __shared__ T name[count]
 #define SHARED_MEMORY(T, name)                                     \
   extern __shared__ __align__(128) unsigned char name##_bytes[];   \
   T* name = reinterpret_cast<T*>(name##_bytes)
 #else
 #include "emu.h"
+#define NOINLINE __attribute__((noinline))
 #endif
 
 typedef unsigned long long u64;

@@ -50,9 +50,15 @@ constexpr float F32_MAX = 3.402823466e38f;
 
 // The sampler's dynamic shared memory: 47,200 bytes whatever the vocabulary; ask for 48 KiB or more.
 struct Shared {
-  // What steps hold: 64 bits in two native 32-bit additions.
-  unsigned steps_low[STEPS];
-  unsigned steps_high[STEPS];
+  union {
+    // What steps hold: 64 bits in two native 32-bit additions.
+    struct {
+      unsigned steps_low[STEPS];
+      unsigned steps_high[STEPS];
+    };
+    // Afterwards, logits of 128 tokens for each warp.
+    float queues[MAX_WARPS][128];
+  };
   float chunk_highest[CHUNKS];
   u64 chunk_sums[CHUNKS];
   unsigned edge_ids[EDGE];
@@ -103,7 +109,8 @@ __device__ __forceinline__ u64 fixed_point(float x, int bits) {
   uint32_t word = __float_as_uint(x);
   uint32_t high = (word >> 3) + (uint32_t(1023 - 127 + bits) << 20);
   double rounded = double_of(high, word << 29) + ROUND;
-  return u64(__double_as_longlong(rounded)) - 0x4330000000000000ull;
+  // The significand's bits, without the exponent that ROUND gives it.
+  return u64(__double_as_longlong(rounded)) & 0xFFFFFFFFFFFFFull;
 }
 
 // exp(x - high) in multiples of 2^-bits: row.rs's weights at temperature 1.
@@ -176,6 +183,12 @@ struct Cut {
 
 // ---- a row --------------------------------------------------------------------------------------
 
+// sampler.rs's penalise. Called, since few logits are.
+__device__ NOINLINE float penalised(float x, float penalty) {
+  float y = x < 0.0f ? x * penalty : x / penalty;
+  return fminf(fmaxf(y, -F32_MAX), F32_MAX);
+}
+
 struct Row {
   const float* logits;
   int n;
@@ -184,47 +197,58 @@ struct Row {
   const unsigned* seen;
   float penalty;
 
-  // Four logits from a multiple of four on, unpenalised; `fill` is beyond the end.
-  __device__ __forceinline__ void load4(int i, float fill, float (&x)[4]) const {
+  // Four logits from a multiple of four on; what is beyond the end weighs nothing and is never kept.
+  __device__ __forceinline__ void load4(int i, float (&x)[4]) const {
     if (is_aligned && i + 4 <= n) {
-      load(logits + i, x);
+      float4 numbers = __ldg(reinterpret_cast<const float4*>(logits + i));
+      x[0] = numbers.x;
+      x[1] = numbers.y;
+      x[2] = numbers.z;
+      x[3] = numbers.w;
     } else {
 #pragma unroll
-      for (int j = 0; j < 4; ++j) x[j] = i + j < n ? logits[i + j] : fill;
+      for (int j = 0; j < 4; ++j) x[j] = i + j < n ? __ldg(logits + i + j) : -INFINITY;
     }
   }
 
-  // Their penalties: sampler.rs's penalise.
   __device__ __forceinline__ void penalise4(int i, float (&x)[4]) const {
     if (!seen || i >= n) return;
-    unsigned word = seen[i / 32] >> (i % 32);
-    if (!(word & 15)) return;
+    unsigned bits = seen[i / 32] >> (i % 32);
+    if (!(bits & 15)) return;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      if (!(word >> j & 1)) continue;
-      float y = x[j] < 0.0f ? x[j] * penalty : x[j] / penalty;
-      x[j] = fminf(fmaxf(y, -F32_MAX), F32_MAX);
+      if (bits >> j & 1) x[j] = penalised(x[j], penalty);
     }
-  }
-
-  // Four logits as they are drawn from; what is beyond the end weighs nothing and is never kept.
-  __device__ __forceinline__ void take4(int i, float (&x)[4]) const {
-    load4(i, -INFINITY, x);
-    penalise4(i, x);
   }
 };
 
-// Calls `body(i)` for four tokens i at a time, `end(chunk)` after a chunk's; a warp works on a
-// chunk at a time, and only on those that `skips` does not say.
-template <class Skip, class Body, class End>
-__device__ __forceinline__ void for_chunks(int n, Skip skips, Body body, End end) {
-  int lane = threadIdx.x % 32;
-  int chunks = (n + CHUNK - 1) / CHUNK;
-  for (int chunk = threadIdx.x / 32; chunk < chunks; chunk += blockDim.x / 32) {
-    if (skips(chunk)) continue;
+// Calls `body(i, x)` for four tokens from i on and their logits, unpenalised, and `end(chunk)` after a
+// chunk's; a warp works on a chunk at a time, and only on those that `skips` does not say. It loads
+// so many chunks at once.
+template <int AT_ONCE, class Skip, class Body, class End>
+__device__ __forceinline__ void for_chunks(const Row& row, Skip skips, Body body, End end) {
+  constexpr int PARTS = CHUNK / 128;
+  int chunks = (row.n + CHUNK - 1) / CHUNK;
+  int warps = blockDim.x / 32;
+  int lane_offset = threadIdx.x % 32 * 4;
+  for (int first = threadIdx.x / 32; first < chunks; first += AT_ONCE * warps) {
+    if (AT_ONCE == 1 && skips(first)) continue;
+    float x[AT_ONCE][PARTS][4];
 #pragma unroll
-    for (int part = 0; part < CHUNK; part += 128) body(chunk * CHUNK + part + lane * 4);
-    end(chunk);
+    for (int a = 0; a < AT_ONCE; ++a) {
+      int from = (first + a * warps) * CHUNK + lane_offset;
+#pragma unroll
+      for (int p = 0; p < PARTS; ++p) row.load4(from + p * 128, x[a][p]);
+    }
+#pragma unroll
+    for (int a = 0; a < AT_ONCE; ++a) {
+      int chunk = first + a * warps;
+      if (chunk >= chunks) break;
+      int from = chunk * CHUNK + lane_offset;
+#pragma unroll
+      for (int p = 0; p < PARTS; ++p) body(from + p * 128, x[a][p]);
+      end(chunk);
+    }
   }
 }
 
@@ -342,9 +366,8 @@ __device__ void cut_by_halving(
   // What tokens of the edge above `least` measure, and those at it with ids up to `last`.
   auto measured = [&](unsigned least, int last) {
     u64 sum = 0;
-    auto body = [&](int i) {
-      float x[4];
-      row.take4(i, x);
+    auto body = [&](int i, float (&x)[4]) {
+      row.penalise4(i, x);
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         if (i + j >= row.n || step_of(x[j]) != edge) continue;
@@ -353,7 +376,7 @@ __device__ void cut_by_halving(
         if (counts) sum += measure<M>(x[j], i + j, weight, kept);
       }
     };
-    for_chunks(row.n, Never(), body, [](int) {});
+    for_chunks<1>(row, Never(), body, [](int) {});
     round ^= 1;
     return block_reduce(sum, Sum(), s.sums[round]);
   };
@@ -391,28 +414,26 @@ __device__ Cut cut_by_count(Shared& s, const Row& row, float high, float range, 
   const Weight unused(high, 1.0f, 0);
   const Cut all{-INFINITY, -1};
   clear_steps(s);
-  auto add = [&](int i) {
-    float x[4];
-    row.take4(i, x);
+  auto add = [&](int i, float (&x)[4]) {
+    row.penalise4(i, x);
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       if (i + j < row.n) atomicAdd(&s.steps_low[step_of(x[j])], 1u);
     }
   };
-  for_chunks(row.n, Never(), add, [](int) {});
+  for_chunks<1>(row, Never(), add, [](int) {});
   __syncthreads();
   find_edge(s, count);
   unsigned edge = s.edge;
   auto skips = [&](int chunk) { return step_of(s.chunk_highest[chunk]) > edge; };
-  auto list = [&](int i) {
-    float x[4];
-    row.take4(i, x);
+  auto list = [&](int i, float (&x)[4]) {
+    row.penalise4(i, x);
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       if (i + j < row.n && step_of(x[j]) == edge) add_to_edge(s, x[j], i + j, 1);
     }
   };
-  for_chunks(row.n, skips, list, [](int) {});
+  for_chunks<1>(row, skips, list, [](int) {});
   __syncthreads();
   if (s.edge_count <= EDGE) {
     cut_listed(s);
@@ -429,17 +450,46 @@ __device__ int find_largest(Shared& s, const Row& row, float high) {
   if (threadIdx.x == 0) s.token = row.n;
   __syncthreads();
   auto skips = [&](int chunk) { return s.chunk_highest[chunk] != high; };
-  auto look = [&](int i) {
-    float x[4];
-    row.take4(i, x);
+  auto look = [&](int i, float (&x)[4]) {
+    row.penalise4(i, x);
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       if (x[j] == high) atomicMin(&s.token, i + j);
     }
   };
-  for_chunks(row.n, skips, look, [](int) {});
+  for_chunks<1>(row, skips, look, [](int) {});
   __syncthreads();
   return s.token;
+}
+
+// Adds the weights of all tokens at temperature 1, unpenalised, to `normaliser`, and calls
+// `add(logit, weight)` with those that they are drawn by, of tokens that a cut by count keeps.
+template <class Add, class End>
+__device__ __forceinline__ void weigh(
+    const Row& row, const UnitWeight& unit_weight, const Weight& weight, bool is_tempered, Cut cut,
+    bool has_cut, u64& normaliser, Add add, End end) {
+  auto body = [&](int i, float (&x)[4]) {
+    u64 weights[4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      weights[j] = unit_weight(x[j]);
+      normaliser += weights[j];
+    }
+    if (is_tempered) {
+      row.penalise4(i, x);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) weights[j] = weight(x[j]);
+    }
+    if (has_cut) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        if (!cut.keeps(x[j], i + j)) weights[j] = 0;
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < 4; ++j) add(x[j], weights[j]);
+  };
+  for_chunks<1>(row, Never(), body, end);
 }
 
 // The token at a random point of the kept mass, by a warp: the chunk, then the lane's eight tokens,
@@ -500,7 +550,7 @@ extern "C" __global__ void __launch_bounds__(1024) sample_rows(
     int n, const SampleRow* rows, int* tokens, SampleDraw* draws, unsigned* seen, int bits) {
   SHARED_MEMORY(Shared, shared);
   Shared& s = *shared;
-  const SampleRow settings = rows[blockIdx.x];
+  const SampleRow& settings = rows[blockIdx.x];
   if (!settings.draw || settings.slot < 0) return;
   bool is_penalised = settings.penalty != 1.0f;
   unsigned* own_seen = seen + size_t(settings.slot) * ((n + 31) / 32);
@@ -516,9 +566,7 @@ extern "C" __global__ void __launch_bounds__(1024) sample_rows(
   float low = INFINITY;
   float check = 0;
   float chunk_high = -INFINITY;
-  auto look = [&](int i) {
-    float x[4];
-    row.load4(i, -INFINITY, x);
+  auto look = [&](int i, float (&x)[4]) {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       top = fmaxf(top, x[j]);
@@ -538,7 +586,7 @@ extern "C" __global__ void __launch_bounds__(1024) sample_rows(
     if (threadIdx.x % 32 == 0) s.chunk_highest[chunk] = highest;
     chunk_high = -INFINITY;
   };
-  for_chunks(n, Never(), look, end_look);
+  for_chunks<2>(row, Never(), look, end_look);
   if (check != 0.0f) low = -INFINITY;
   top = block_reduce(top, Larger(), s.highest[0]);
   high = block_reduce(high, Larger(), s.highest[1]);
@@ -555,20 +603,19 @@ extern "C" __global__ void __launch_bounds__(1024) sample_rows(
   u64 normaliser = 0;
   u64 mass = 0;
   if (settings.temperature == 0.0f) {
-    auto add = [&](int i) {
-      float x[4];
-      row.load4(i, -INFINITY, x);
+    auto add = [&](int, float (&x)[4]) {
 #pragma unroll
       for (int j = 0; j < 4; ++j) normaliser += unit_weight(x[j]);
     };
-    for_chunks(n, Never(), add, [](int) {});
+    for_chunks<1>(row, Never(), add, [](int) {});
     normaliser = block_reduce(normaliser, Sum(), s.sums[0]);
     find_largest(s, row, high);
   } else {
     const Weight weight(high, settings.temperature, bits);
     float range = high - low;
     Cut cut{-INFINITY, -1};
-    if (settings.top_k > 0 && settings.top_k < n) {
+    bool has_count = settings.top_k > 0 && settings.top_k < n;
+    if (has_count) {
       cut = cut_by_count(s, row, high, range, settings.top_k);
     }
     // Farther down weights are 0, and their order decides nothing.
@@ -586,35 +633,16 @@ extern "C" __global__ void __launch_bounds__(1024) sample_rows(
       if (threadIdx.x % 32 == 0) s.chunk_sums[chunk] = chunk_sum;
       chunk_sum = 0;
     };
-    auto weigh = [&](int i) {
-      float x[4];
-      u64 weights[4];
-      row.load4(i, -INFINITY, x);
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        weights[j] = unit_weight(x[j]);
-        normaliser += weights[j];
-      }
-      if (is_tempered) {
-        row.penalise4(i, x);
-#pragma unroll
-        for (int j = 0; j < 4; ++j) weights[j] = weight(x[j]);
-      }
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        u64 kept = cut.keeps(x[j], i + j) ? weights[j] : 0;
-        if (has_nucleus) {
-          mass += kept;
-          if (kept) add_to_step(s, step_of(x[j]), kept);
-        } else {
-          chunk_sum += kept >= least ? kept : 0;
-        }
-      }
-    };
-    auto end_weigh = [&](int chunk) {
-      if (!has_nucleus) end_sum(chunk);
-    };
-    for_chunks(n, Never(), weigh, end_weigh);
+    if (has_nucleus) {
+      auto add = [&](float x, u64 kept) {
+        mass += kept;
+        add_to_step(s, step_of(x), kept);
+      };
+      weigh(row, unit_weight, weight, is_tempered, cut, has_count, normaliser, add, [](int) {});
+    } else {
+      auto add = [&](float, u64 kept) { chunk_sum += kept >= least ? kept : 0; };
+      weigh(row, unit_weight, weight, is_tempered, cut, has_count, normaliser, add, end_sum);
+    }
     normaliser = block_reduce(normaliser, Sum(), s.sums[0]);
     mass = block_reduce(mass, Sum(), s.sums[1]);
 
@@ -625,22 +653,30 @@ extern "C" __global__ void __launch_bounds__(1024) sample_rows(
       find_edge(s, target);
       unsigned edge = s.edge;
       auto skips = [&](int chunk) { return step_of(s.chunk_highest[chunk]) > edge; };
-      auto split = [&](int i) {
-        float x[4];
-        row.take4(i, x);
+      // Seldom are many of a warp's tokens kept: they are queued up, so that no lane idles while
+      // others compute a weight.
+      float* queue = s.queues[threadIdx.x / 32];
+      int lane = threadIdx.x % 32;
+      auto split = [&](int i, float (&x)[4]) {
+        row.penalise4(i, x);
+        int count = 0;
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
           unsigned step = step_of(x[j]);
-          if (step > edge) continue;
-          u64 kept = cut.keeps(x[j], i + j) ? weight(x[j]) : 0;
-          if (step == edge) {
-            if (kept) add_to_edge(s, x[j], i + j, kept);
-          } else {
-            chunk_sum += kept >= least ? kept : 0;
-          }
+          bool is_kept = step <= edge && cut.keeps(x[j], i + j);
+          unsigned queued = __ballot_sync(ALL_LANES, is_kept && step < edge);
+          if (is_kept && step < edge) queue[count + __popc(queued & ((1u << lane) - 1))] = x[j];
+          count += __popc(queued);
+          if (is_kept && step == edge) add_to_edge(s, x[j], i + j, weight(x[j]));
         }
+        __syncwarp();
+        for (int k = lane; k < count; k += 32) {
+          u64 kept = weight(queue[k]);
+          chunk_sum += kept >= least ? kept : 0;
+        }
+        __syncwarp();
       };
-      for_chunks(n, skips, split, end_sum);
+      for_chunks<1>(row, skips, split, end_sum);
       __syncthreads();
       if (s.edge_count <= EDGE) {
         cut_listed(s);
@@ -654,16 +690,15 @@ extern "C" __global__ void __launch_bounds__(1024) sample_rows(
       } else {
         cut_by_halving<Measure::MASS>(s, row, step_of, weight, cut);
         cut = Cut{s.cut_logit, s.cut_id};
-        auto sum = [&](int i) {
-          float x[4];
-          row.take4(i, x);
+        auto sum = [&](int i, float (&x)[4]) {
+          row.penalise4(i, x);
 #pragma unroll
           for (int j = 0; j < 4; ++j) {
             u64 kept = cut.keeps(x[j], i + j) ? weight(x[j]) : 0;
             chunk_sum += kept >= least ? kept : 0;
           }
         };
-        for_chunks(n, skips, sum, end_sum);
+        for_chunks<1>(row, skips, sum, end_sum);
       }
       __syncthreads();
     }
@@ -671,7 +706,8 @@ extern "C" __global__ void __launch_bounds__(1024) sample_rows(
     if (threadIdx.x < 32) {
       auto kept = [&](int i, u64* weights) {
         float x[4];
-        row.take4(i, x);
+        row.load4(i, x);
+        row.penalise4(i, x);
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
           u64 own = cut.keeps(x[j], i + j) ? weight(x[j]) : 0;

@@ -1,0 +1,467 @@
+// Tests of attention.cu.
+#include "attention.cu"
+#include <algorithm>
+#include "test.h"
+
+using namespace test;
+
+constexpr double LOG2_E = 1.44269504088896340736;
+
+struct Shape {
+  int heads;
+  int kv_heads;
+  int dim;
+
+  int group() const {
+    return heads / kv_heads;
+  }
+  int stride() const {
+    return (heads + 2 * kv_heads) * dim;
+  }
+};
+
+// Where one sequence's keys and values lie.
+struct Sequence {
+  std::vector<int> pages;
+  int written = 0;
+};
+
+// Pages in a scattered order; what no sequence has written is NaN.
+template <class T>
+class Pool {
+ public:
+  Pool(Shape shape, int pages) : shape_(shape) {
+    numbers_ = poison<T>(size_t(pages) * 2 * shape.kv_heads * PAGE * shape.dim);
+    for (int page = 0; page < pages; ++page) free_.push_back(page);
+    std::shuffle(free_.begin(), free_.end(), generator);
+  }
+
+  // Pages that hold positions before `from` alone are none (-1) any more.
+  Sequence sequence(int length, int from = 0) {
+    Sequence sequence;
+    for (int position = 0; position < length; position += PAGE) {
+      if (position + PAGE <= from) {
+        sequence.pages.push_back(-1);
+        continue;
+      }
+      sequence.pages.push_back(free_.back());
+      free_.pop_back();
+    }
+    for (int position = from / PAGE * PAGE; position < length; ++position) {
+      for (int which = 0; which < 2; ++which) {
+        for (int kv_head = 0; kv_head < shape_.kv_heads; ++kv_head) {
+          T* row = const_cast<T*>(at(sequence, position, which, kv_head));
+          for (int d = 0; d < shape_.dim; ++d) narrow(normal(), row[d]);
+        }
+      }
+    }
+    sequence.written = length;
+    return sequence;
+  }
+
+  const T* at(const Sequence& sequence, int position, int which, int kv_head) const {
+    size_t page = sequence.pages[position / PAGE];
+    size_t plane = (page * 2 + which) * shape_.kv_heads + kv_head;
+    return &numbers_[(plane * PAGE + position % PAGE) * shape_.dim];
+  }
+
+  T* data() {
+    return numbers_.data();
+  }
+
+ private:
+  Shape shape_;
+  std::vector<T> numbers_;
+  std::vector<int> free_;
+};
+
+// The attention of one query over some positions of some sequences, by its definition.
+template <class T>
+class Reference {
+ public:
+  Reference(const Pool<T>& pool, Shape shape, const T* query, int kv_head)
+      : pool_(pool), shape_(shape), query_(query), kv_head_(kv_head) {}
+
+  void see(const Sequence& sequence, int from, int to) {
+    for (int position = from; position < to; ++position) {
+      const T* key = pool_.at(sequence, position, 0, kv_head_);
+      double dot = 0;
+      for (int d = 0; d < shape_.dim; ++d) dot += double(as_float(query_[d])) * as_float(key[d]);
+      scores_.push_back(dot / std::sqrt(double(shape_.dim)));
+      values_.push_back(pool_.at(sequence, position, 1, kv_head_));
+    }
+  }
+
+  // The natural logarithm of the sum of exponentials.
+  double logarithm() const {
+    double high = -INFINITY;
+    for (double score : scores_) high = std::fmax(high, score);
+    double sum = 0;
+    for (double score : scores_) sum += std::exp(score - high);
+    return high + std::log(sum);
+  }
+
+  std::vector<double> output() const {
+    std::vector<double> sums(shape_.dim);
+    double total = scores_.empty() ? 0 : logarithm();
+    for (size_t i = 0; i < scores_.size(); ++i) {
+      double weight = std::exp(scores_[i] - total);
+      for (int d = 0; d < shape_.dim; ++d) sums[d] += weight * as_float(values_[i][d]);
+    }
+    return sums;
+  }
+
+  bool is_empty() const {
+    return scores_.empty();
+  }
+
+ private:
+  const Pool<T>& pool_;
+  Shape shape_;
+  const T* query_;
+  int kv_head_;
+  std::vector<double> scores_;
+  std::vector<const T*> values_;
+};
+
+// The error of a head's output, relative to its length.
+template <class T>
+static void compare(Errors& errors, const T* got, const std::vector<double>& wanted, double scale) {
+  double difference = 0;
+  double length = 0;
+  for (size_t d = 0; d < wanted.size(); ++d) {
+    difference += (as_float(got[d]) - wanted[d]) * (as_float(got[d]) - wanted[d]);
+    length += wanted[d] * wanted[d];
+  }
+  errors.add(std::sqrt(difference), 0, scale * (std::sqrt(length) + 1e-6));
+}
+
+// Weights are rounded to bf16 before they are multiplied with values.
+constexpr double BF16_ERROR = 1e-2;
+
+static std::string window_text(int window) {
+  return window == INT_MAX ? "none" : std::to_string(window);
+}
+
+// Rows of one prefix: its length, and each row's position.
+struct Rows {
+  int length;
+  std::vector<int> positions;
+};
+
+// Prefixes with rows of their own, in one launch. Every fourth row belongs to none.
+static void prefix_case(
+    Shape shape, const std::vector<Rows>& prefixes, int window, unsigned blocks, bool is_final) {
+  int group = shape.group();
+  Pool<bf16> pool(shape, 64);
+  std::vector<Sequence> sequences;
+  std::vector<PrefixTile> tiles;
+  std::vector<int> pages = {-1, -1, -1};
+  std::vector<int> positions;
+  std::vector<int> owners;
+  for (const Rows& prefix : prefixes) {
+    int least = INT_MAX;
+    int most = -1;
+    for (int position : prefix.positions) {
+      least = std::min(least, position);
+      most = std::max(most, position);
+    }
+    int from = window == INT_MAX ? 0 : std::max(0, least - window + 1);
+    int written = std::min(prefix.length, most + 1);
+    sequences.push_back(pool.sequence(written, std::min(from, written)));
+    int count = int(prefix.positions.size());
+    for (int first = 0; first < count * group; first += 64) {
+      tiles.push_back({int(pages.size()), prefix.length, int(positions.size()), count, first});
+    }
+    for (int page : sequences.back().pages) pages.push_back(page);
+    // Beyond what is written there are no pages.
+    while (int(pages.size()) % 5) pages.push_back(-1);
+    for (int position : prefix.positions) {
+      positions.push_back(position);
+      owners.push_back(int(sequences.size()) - 1);
+    }
+    positions.push_back(-1);
+    owners.push_back(-1);
+  }
+  int rows = int(positions.size());
+  int tile_count = int(tiles.size());
+  // Tiles beyond the count are not looked at.
+  tiles.push_back({INT_MAX / 2, 64, 0, 1000, 0});
+  auto qkv = normals<bf16>(size_t(rows) * shape.stride());
+  size_t outputs = size_t(rows) * shape.heads;
+  auto parts = poison<float>(outputs * shape.dim);
+  auto lse = poison<float>(outputs);
+  auto out = poison<bf16>(outputs * shape.dim);
+  float scale = float(LOG2_E / std::sqrt(double(shape.dim)));
+  size_t shared = size_t(64 + 2 * 2 * 64) * shape.dim * 2;
+  std::string name = text("%s_attention_%d", is_final ? "prefill" : "prefix", shape.dim);
+  if (is_final) {
+    launch(name, {blocks}, 128, shared, qkv.data(), shape.stride(), pool.data(), tiles.data(),
+           &tile_count, pages.data(), positions.data(), out.data(), rows, shape.heads,
+           shape.kv_heads, window, scale);
+  } else {
+    launch(name, {blocks}, 128, shared, qkv.data(), shape.stride(), pool.data(), tiles.data(),
+           &tile_count, pages.data(), positions.data(), parts.data(), lse.data(), rows,
+           shape.heads, shape.kv_heads, window, scale);
+  }
+
+  Errors errors;
+  for (int row = 0; row < rows; ++row) {
+    for (int head = 0; head < shape.heads; ++head) {
+      size_t at = size_t(row) * shape.heads + head;
+      if (owners[row] < 0) {
+        errors.differ(!std::isnan(lse[at]) || !std::isnan(parts[at * shape.dim]));
+        errors.differ(!std::isnan(as_float(out[at * shape.dim])));
+        continue;
+      }
+      const bf16* query = &qkv[size_t(row) * shape.stride() + head * shape.dim];
+      Reference<bf16> reference(pool, shape, query, head / group);
+      int from = window == INT_MAX ? 0 : std::max(0, positions[row] - window + 1);
+      int to = std::min(prefixes[owners[row]].length, positions[row] + 1);
+      reference.see(sequences[owners[row]], from, to);
+      if (is_final) {
+        compare(errors, &out[at * shape.dim], reference.output(), BF16_ERROR);
+      } else {
+        compare(errors, &parts[at * shape.dim], reference.output(), BF16_ERROR);
+        if (reference.is_empty()) {
+          errors.differ(lse[at] != -INFINITY);
+        } else {
+          errors.add(lse[at], reference.logarithm() * LOG2_E, 1e-4);
+        }
+      }
+    }
+  }
+  report(text("%s heads %d/%d rows %d tiles %d blocks %u window %s", name.c_str(), shape.heads,
+              shape.kv_heads, rows, tile_count, blocks, window_text(window).c_str()),
+         errors);
+}
+
+// Rows that decode: behind the prefix, one exactly behind, some at whose windows end within it.
+static Rows decoding(int length, int rows) {
+  Rows prefix{length, {}};
+  for (int row = 0; row < rows; ++row) prefix.positions.push_back(length + row * row % 90);
+  return prefix;
+}
+
+// Rows of a prompt, of which `from` were computed before; there may be more to come.
+static Rows prompt(int from, int rows, int more = 0) {
+  Rows prefix{from + rows + more, {}};
+  for (int row = 0; row < rows; ++row) prefix.positions.push_back(from + row);
+  return prefix;
+}
+
+static void prefix_cases(Shape shape, bool small) {
+  int group = shape.group();
+  int many = small ? 70 / group + 1 : 150 / group + 2;
+  for (int window : {INT_MAX, 1, 40, 100}) {
+    if (small && window != INT_MAX && window != 40) continue;
+    std::vector<Rows> decode = {decoding(200, many), decoding(1, 3), decoding(64, 1)};
+    if (!small) decode.push_back(decoding(300, 2));
+    std::vector<Rows> prefill = {prompt(0, 70), prompt(0, 1)};
+    if (!small) {
+      prefill.push_back(prompt(50, 90, 100));
+      prefill.push_back(prompt(0, 64));
+    }
+    for (unsigned blocks : {1u, 5u, 64u}) {
+      if (small && blocks != 1) continue;
+      prefix_case(shape, decode, window, blocks, false);
+      prefix_case(shape, prefill, window, blocks, true);
+    }
+  }
+  if (!small) prefix_case(shape, {}, INT_MAX, 4, false);
+}
+
+// Own tokens in splits, then joined with each other.
+static void suffix_case(
+    Shape shape, const std::vector<int>& lengths, int chunk, int splits, int window) {
+  int rows = int(lengths.size());
+  int group = shape.group();
+  Pool<bf16> pool(shape, 64);
+  int table_width = 0;
+  for (int length : lengths) table_width = std::max(table_width, (length + PAGE - 1) / PAGE);
+  table_width += 1;
+  std::vector<int> tables(rows * table_width, -1);
+  std::vector<int> slots(rows);
+  std::vector<Sequence> sequences;
+  auto first_visible = [&](int row) {
+    return window == INT_MAX ? 0 : std::max(0, lengths[row] - window);
+  };
+  for (int row = 0; row < rows; ++row) {
+    sequences.push_back(pool.sequence(lengths[row], first_visible(row)));
+    const std::vector<int>& pages = sequences[row].pages;
+    std::copy(pages.begin(), pages.end(), tables.begin() + row * table_width);
+    slots[row] = lengths[row] ? row : -1;
+  }
+  auto qkv = normals<bf16>(size_t(rows) * shape.stride());
+  size_t outputs = size_t(rows) * shape.heads;
+  auto parts = poison<float>(splits * outputs * shape.dim);
+  auto lse = poison<float>(splits * outputs);
+  auto out = poison<bf16>(outputs * shape.dim);
+  float scale = float(LOG2_E / std::sqrt(double(shape.dim)));
+  launch(text("suffix_attention_%d", shape.dim),
+         {unsigned(rows), unsigned(shape.kv_heads), unsigned(splits)}, 128, 768 * shape.dim,
+         qkv.data(), shape.stride(), pool.data(), tables.data(), table_width, lengths.data(),
+         parts.data(), lse.data(), rows, shape.heads, shape.kv_heads, chunk, window, scale);
+  launch(text("merge_parts_%d", shape.dim), {unsigned(rows)}, 256, 0, parts.data(), lse.data(),
+         out.data(), slots.data(), rows, shape.heads, splits);
+
+  Errors errors;
+  for (int row = 0; row < rows; ++row) {
+    for (int head = 0; head < shape.heads; ++head) {
+      const bf16* query = &qkv[size_t(row) * shape.stride() + head * shape.dim];
+      Reference<bf16> whole(pool, shape, query, head / group);
+      whole.see(sequences[row], first_visible(row), lengths[row]);
+      for (int split = 0; split < splits; ++split) {
+        Reference<bf16> part(pool, shape, query, head / group);
+        int from = std::max(split * chunk, first_visible(row));
+        int to = std::min((split + 1) * chunk, lengths[row]);
+        part.see(sequences[row], from, to);
+        size_t at = (size_t(split) * rows + row) * shape.heads + head;
+        if (part.is_empty()) {
+          errors.differ(lse[at] != -INFINITY);
+        } else {
+          compare(errors, &parts[at * shape.dim], part.output(), BF16_ERROR);
+          errors.add(lse[at], part.logarithm() * LOG2_E, 1e-4);
+        }
+      }
+      size_t at = size_t(row) * shape.heads + head;
+      compare(errors, &out[at * shape.dim], whole.output(), BF16_ERROR);
+    }
+  }
+  report(text("suffix_attention_%d heads %d/%d rows %d chunk %d splits %d window %s", shape.dim,
+              shape.heads, shape.kv_heads, rows, chunk, splits, window_text(window).c_str()),
+         errors);
+}
+
+static void suffix_cases(Shape shape, bool small) {
+  // With 512, a warp has more turns than stages.
+  for (int chunk : {64, 128, 512}) {
+    if (small && chunk != 512) continue;
+    std::vector<int> lengths = {1, 63, 200, 0, 321, 64};
+    if (small) lengths = {70, 0, 380};
+    for (int window : {INT_MAX, 1, 50, 150}) {
+      if (small && window != INT_MAX && window != 150) continue;
+      suffix_case(shape, lengths, chunk, small ? 2 : 6, window);
+    }
+  }
+}
+
+// Parts that are made up, in numbers and -inf.
+static void merge_case(int dim, int heads, int rows, int count) {
+  size_t outputs = size_t(rows) * heads;
+  auto parts = poison<float>(count * outputs * dim);
+  std::vector<float> lse(count * outputs, -INFINITY);
+  std::vector<int> slots(rows);
+  for (size_t at = 0; at < lse.size(); ++at) {
+    if (uniform(0, 2) == 0) continue;
+    lse[at] = 20 * normal();
+    for (int d = 0; d < dim; ++d) parts[at * dim + d] = normal();
+  }
+  for (int row = 0; row < rows; ++row) slots[row] = row % 4 == 3 ? -1 : row;
+  auto out = poison<bf16>(outputs * dim);
+  launch(text("merge_parts_%d", dim), {unsigned(rows)}, 256, 0, parts.data(), lse.data(),
+         out.data(), slots.data(), rows, heads, count);
+  Errors errors;
+  for (size_t output = 0; output < outputs; ++output) {
+    double high = -INFINITY;
+    for (int p = 0; p < count; ++p) high = std::fmax(high, lse[p * outputs + output]);
+    std::vector<double> wanted(dim);
+    double total = 0;
+    for (int p = 0; p < count; ++p) {
+      size_t at = p * outputs + output;
+      if (lse[at] == -INFINITY) continue;
+      double weight = std::exp2(lse[at] - high);
+      total += weight;
+      for (int d = 0; d < dim; ++d) wanted[d] += weight * parts[at * dim + d];
+    }
+    bool is_zero = total == 0 || slots[output / heads] < 0;
+    for (int d = 0; d < dim; ++d) {
+      double x = is_zero ? 0 : wanted[d] / total;
+      errors.add(as_float(out[output * dim + d]), x, std::fabs(x) / 256 + 1e-5 * !is_zero + 1e-30);
+    }
+  }
+  report(text("merge_parts_%d heads %d rows %d parts %d", dim, heads, rows, count), errors);
+}
+
+// A prefix that rows share, and their own tokens, in f32; padding and rows of a prefill among them.
+static void plain_case(Shape shape, int window) {
+  std::vector<int> prefix_of = {0, 0, 1, 1, 2, -1};
+  std::vector<int> prefix_lengths = {130, 130, 1, 1, 300, 0};
+  std::vector<int> lengths = {1, 200, 64, 0, 0, 0};
+  std::vector<int> positions = {130, 329, 64, 0, 211, 0};
+  int rows = int(lengths.size());
+  int table_width = 5;
+  Pool<float> pool(shape, 32);
+  std::vector<Sequence> prefixes;
+  for (int length : {130, 1, 212}) prefixes.push_back(pool.sequence(length));
+  std::vector<int> pages = {-1};
+  std::vector<int> firsts;
+  for (const Sequence& prefix : prefixes) {
+    firsts.push_back(int(pages.size()));
+    pages.insert(pages.end(), prefix.pages.begin(), prefix.pages.end());
+  }
+  std::vector<int> offsets(rows);
+  std::vector<int> tables(rows * table_width, -1);
+  std::vector<Sequence> sequences;
+  for (int row = 0; row < rows; ++row) {
+    offsets[row] = prefix_of[row] < 0 ? 0 : firsts[prefix_of[row]];
+    sequences.push_back(pool.sequence(lengths[row]));
+    const std::vector<int>& own = sequences[row].pages;
+    std::copy(own.begin(), own.end(), tables.begin() + row * table_width);
+  }
+  auto qkv = normals<float>(size_t(rows) * shape.stride());
+  auto out = poison<float>(size_t(rows) * shape.heads * shape.dim);
+  float scale = float(1 / std::sqrt(double(shape.dim)));
+  launch("plain_attention_f32", {unsigned(rows), unsigned(shape.heads)}, 128, 0, qkv.data(),
+         shape.stride(), pool.data(), offsets.data(), prefix_lengths.data(), pages.data(),
+         tables.data(), table_width, lengths.data(), positions.data(), out.data(), shape.heads,
+         shape.kv_heads, shape.dim, window, scale);
+  Errors errors;
+  for (int row = 0; row < rows; ++row) {
+    for (int head = 0; head < shape.heads; ++head) {
+      const float* query = &qkv[size_t(row) * shape.stride() + head * shape.dim];
+      Reference<float> reference(pool, shape, query, head / shape.group());
+      int from = window == INT_MAX ? 0 : std::max(0, positions[row] - window + 1);
+      if (prefix_of[row] >= 0) {
+        int to = std::min(prefix_lengths[row], positions[row] + 1);
+        reference.see(prefixes[prefix_of[row]], from, to);
+      }
+      from = window == INT_MAX ? 0 : std::max(0, lengths[row] - window);
+      reference.see(sequences[row], from, lengths[row]);
+      size_t at = (size_t(row) * shape.heads + head) * shape.dim;
+      compare(errors, &out[at], reference.output(), 2e-6);
+    }
+  }
+  report(text("plain_attention_f32 heads %d/%d of %d window %s", shape.heads, shape.kv_heads,
+              shape.dim, window_text(window).c_str()),
+         errors);
+}
+
+int main(int count, char** arguments) {
+  bool small = is_small(count, arguments);
+  int round = 0;
+  for (int dim : {32, 64, 128}) {
+    for (int group : {1, 4, 7, 16}) {
+      if (small && group != 1 && group != 7) continue;
+      // Orders of threads and times of copies take turns.
+      emu_options(round % 3, round / 3 % 2, 5 + round);
+      ++round;
+      Shape shape{small ? group : 2 * group, small ? 1 : 2, dim};
+      prefix_cases(shape, small);
+      suffix_cases(shape, small);
+    }
+    merge_case(dim, small ? 3 : 28, 9, 1);
+    merge_case(dim, small ? 3 : 28, 9, 5);
+  }
+  std::vector<Shape> shapes = {{4, 2, 24}, {7, 1, 64}, {3, 3, 200}, {4, 1, 256}};
+  if (small) shapes = {{2, 1, 24}};
+  for (Shape shape : shapes) {
+    for (int window : {INT_MAX, 1, 100}) plain_case(shape, window);
+  }
+  double cycles = emu_bank_cycles();
+  printf("%.2f bank cycles an ldmatrix tile\n", cycles);
+  if (!(cycles < 1.01)) {
+    ++failures;
+  }
+  return finish("attention");
+}
