@@ -16,6 +16,7 @@ mod list;
 mod plain;
 #[cfg(test)]
 mod reference;
+mod request;
 mod row;
 mod sampler;
 mod sampling;
@@ -31,6 +32,7 @@ pub use choice::BackendChoice;
 pub use cpu::fma_peak;
 pub use generator::Engine;
 pub use kernel_settings::{ActivationType, Instructions, KvType};
+pub use request::{CompletionRequest, Event};
 pub use sampling::Sampling;
 pub use statistics::Statistics;
 pub use steps::StepTimes;

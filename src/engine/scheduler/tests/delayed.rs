@@ -2,9 +2,10 @@
 //! and hands its draws out up to three steps later.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use super::*;
-use crate::engine::{Engine, EngineBuilder};
+use crate::engine::{CompletionRequest, Engine, EngineBuilder, Event};
 use crate::model::{Prompt, Template};
 use crate::{Generator, trial_seed};
 
@@ -229,7 +230,25 @@ fn completions_of_every_length() {
     let limits: Vec<usize> = (0..40).map(|i| 1 + i * 7 % 22).collect();
     let (_, statistics) = same_for_every_lag(
         || builder().loop_detection(false).build().unwrap(),
-        |engine| engine.generate_up_to(&prompts, &limits, 1).unwrap(),
+        |engine| {
+            let mut requests = CompletionRequest::list(&prompts, 1);
+            for (request, limit) in requests.iter_mut().zip(&limits) {
+                request.max_new_tokens = Some(*limit);
+            }
+            let mut completions = vec![None; 40];
+            let on_event = |event: Event<'_>| {
+                if let Event::Completed {
+                    request,
+                    completion,
+                } = event
+                {
+                    completions[request] = Some(completion);
+                }
+                ControlFlow::Continue(())
+            };
+            engine.complete(&requests, on_event).unwrap();
+            completions.into_iter().map(Option::unwrap).collect()
+        },
     );
     // The limit is known when steps are issued: nothing is drawn beyond it, and no slot waits for what
     // has not arrived.
