@@ -48,9 +48,9 @@ macro_rules! multiversion {
 /// below -87 counts as -87 (1.6e-38).
 #[inline(always)]
 fn exp_negative(x: f32) -> f32 {
-    // 1.5 · 2^23: adding it rounds to a whole number, which then stands in the low bits.
+    // 1.5 · 2^23: adding it rounds to an integer, which then stands in the low bits.
     const ROUND: f32 = 12_582_912.0;
-    // ln 2 = HIGH + LOW, HIGH with so few bits that its product with the whole number is exact.
+    // ln 2 = HIGH + LOW, HIGH with so few bits that its product with the integer is exact.
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let x = x.max(-87.0);

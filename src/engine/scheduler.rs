@@ -27,7 +27,7 @@ use super::sampler::weight_bits;
 use super::trial::{Rules, Trial};
 use super::{Sampling, Statistics, StepTimes};
 use crate::model::Detokenizer;
-use crate::{Error, ErrorKind, Finish, Next, Offer, Request, Result, Source};
+use crate::{Error, ErrorKind, Finish, Next, Offer, Request, Result, Source, TrialId};
 pub(super) use memory::Capacity;
 
 /// How many tokens of prompts are prefilled together at most, where one alone is not longer.
@@ -47,7 +47,12 @@ pub(super) struct Texts<'a> {
     pub(super) sampling: &'a (dyn Fn(&Request) -> Sampling + Sync),
     /// A fresh stream from tokens to text.
     pub(super) detokenizer: &'a (dyn Fn() -> Detokenizer + Sync),
+    /// Hears of each token of a completion, where anyone wants to.
+    pub(super) on_token: Option<&'a OnToken<'a>>,
 }
+
+/// Takes a trial's new token, its log-probability, and the text that became certain with it.
+pub(super) type OnToken<'a> = dyn Fn(TrialId, u32, f64, &str) + Sync + 'a;
 
 /// Where a scheduler writes down what it does.
 #[derive(Clone, Copy)]
@@ -584,8 +589,13 @@ impl<'a> Scheduler<'a> {
         };
         let position = trial.len();
         let pushed = if drawn.finite {
-            let bits = weight_bits(self.backend.vocab_size());
-            trial.push(drawn.token, drawn.logprob(bits), self.rules)
+            let logprob = drawn.logprob(weight_bits(self.backend.vocab_size()));
+            let pushed = trial.push(drawn.token, logprob, self.rules);
+            if let (Some(on_token), Ok(_)) = (self.texts.on_token, &pushed) {
+                let id = trial.request.trial;
+                on_token(id, drawn.token, logprob, trial.stream(self.rules));
+            }
+            pushed
         } else {
             Err(non_finite(&*self.backend))
         };
