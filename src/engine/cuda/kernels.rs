@@ -32,7 +32,7 @@ pub(super) const MAX_GROUP: usize = 16;
 pub(super) const MAX_VOCABULARY: usize = 1 << 18;
 
 /// Dynamic shared memory of the sampler: `sizeof(Shared)` of `sampler.cu`.
-const SAMPLER_SHARED: usize = 64 << 10;
+const SAMPLER_SHARED: usize = 48 << 10;
 
 /// Threads of the sampler's block.
 const SAMPLER_THREADS: u32 = 1024;
