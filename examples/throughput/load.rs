@@ -97,7 +97,7 @@ impl Load {
 /// Runs a load on an engine that has done nothing yet, and says how fast it was.
 pub(crate) fn measure(engine: &Engine, load: &Load) -> Result<Map<String, Value>> {
     let config = engine.model().config();
-    let on_cpu = engine.model().device().is_cpu();
+    let on_cpu = engine.model().device().is_cpu() && engine.model().cuda().is_none();
     let prompts = load.prompts(config.vocab_size);
     let peak_before = on_cpu.then(|| fma_peak(engine.threads()));
     let clock = Instant::now();

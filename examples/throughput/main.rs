@@ -86,6 +86,9 @@ struct Arguments {
     /// What the CPU kernels compute with: widest, portable, avx2, avx512 or neon
     #[arg(long, default_value = "widest", value_name = "SET")]
     instructions: Instructions,
+    /// On a GPU: every step with the same number of rows, so that logits do not depend on the batch
+    #[arg(long)]
+    deterministic: bool,
     /// How many threads compute [default: as many as the machine runs at once]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -152,7 +155,7 @@ fn run(arguments: &Arguments) -> std::result::Result<ExitCode, Failure> {
         );
         return Err(Usage(reason).into());
     }
-    let mut builder = load.engine(model)?;
+    let mut builder = load.engine(model)?.deterministic(arguments.deterministic);
     if let Some(threads) = arguments.threads {
         builder = builder.threads(threads);
     }
