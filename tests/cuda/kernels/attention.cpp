@@ -333,6 +333,49 @@ static void suffix_case(
          errors);
 }
 
+// A row's result does not depend, in any bit, on the rows beside it, nor on where its tile begins.
+static void invariance_case(Shape shape, int window) {
+  int group = shape.group();
+  int rows = 90 / group + 3;
+  int length = 150;
+  Pool<bf16> pool(shape, 8);
+  Sequence prefix = pool.sequence(length);
+  std::vector<int> positions(rows);
+  for (int row = 0; row < rows; ++row) positions[row] = length + 7 * row % 60;
+  auto qkv = normals<bf16>(size_t(rows) * shape.stride());
+  size_t outputs = size_t(rows) * shape.heads;
+  float scale = float(LOG2_E / std::sqrt(double(shape.dim)));
+  size_t shared = size_t(64 + 2 * 2 * 64) * shape.dim * 2;
+  auto run = [&](std::vector<PrefixTile> tiles, std::vector<float>& out, std::vector<float>& lse) {
+    int tile_count = int(tiles.size());
+    launch(text("prefix_attention_%d", shape.dim), {3}, 128, shared, qkv.data(), shape.stride(),
+           pool.data(), tiles.data(), &tile_count, prefix.pages.data(), positions.data(),
+           out.data(), lse.data(), rows, shape.heads, shape.kv_heads, window, scale);
+  };
+  auto out = poison<float>(outputs * shape.dim);
+  auto lse = poison<float>(outputs);
+  std::vector<PrefixTile> tiles;
+  for (int first = 0; first < rows * group; first += 64) {
+    tiles.push_back({0, length, 0, rows, first});
+  }
+  run(tiles, out, lse);
+  Errors errors;
+  for (int row : {0, rows / 2, rows - 1}) {
+    auto own_out = poison<float>(outputs * shape.dim);
+    auto own_lse = poison<float>(outputs);
+    run({{0, length, row, 1, 0}}, own_out, own_lse);
+    size_t at = size_t(row) * shape.heads;
+    size_t count = shape.heads;
+    errors.differ(memcmp(&lse[at], &own_lse[at], count * sizeof(float)) != 0);
+    at *= shape.dim;
+    count *= shape.dim;
+    errors.differ(memcmp(&out[at], &own_out[at], count * sizeof(float)) != 0);
+  }
+  report(text("prefix_attention_%d group %d window %s, rows alone", shape.dim, group,
+              window_text(window).c_str()),
+         errors);
+}
+
 static void suffix_cases(Shape shape, bool small) {
   // With 512, a warp has more turns than stages.
   for (int chunk : {64, 128, 512}) {
@@ -449,6 +492,9 @@ int main(int count, char** arguments) {
       Shape shape{small ? group : 2 * group, small ? 1 : 2, dim};
       prefix_cases(shape, small);
       suffix_cases(shape, small);
+      for (int window : {INT_MAX, 90}) {
+        if (!small) invariance_case(shape, window);
+      }
     }
     merge_case(dim, small ? 3 : 28, 9, 1);
     merge_case(dim, small ? 3 : 28, 9, 5);

@@ -302,7 +302,7 @@ inline EMU_UNSEEN void exchange_rows(Rows& rows, const void* mine, int line) {
 
 // Performance that shows on a CPU: the eight rows of a tile should lie in eight different groups of
 // four banks.
-inline void count_bank_cycles(const Rows& rows) {
+inline EMU_UNSEEN void count_bank_cycles(const Rows& rows) {
   for (unsigned tile = 0; tile < 4; ++tile) {
     unsigned seen[8] = {};
     unsigned most = 0;
