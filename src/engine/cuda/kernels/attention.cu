@@ -1,7 +1,7 @@
 // Attention over keys and values in pages of 64 positions, `pool[page][2][kv_heads][PAGE][D]` (keys
 // first). A new token's attention comes in parts: over the prefix that it shares with other rows
-// (`prefix_attention`, many rows a tile), over splits of its own tokens (`suffix_attention`), joined
-// by `merge_parts`. A prompt's own attention is the first of these with a causal mask
+// (`prefix_attention`, many rows a tile) and over splits of its own tokens (`suffix_attention`),
+// joined by `merge_parts`. A prompt's own attention is the first of these with a causal mask
 // (`prefill_attention`). Where splits begin depends on positions alone, and parts are joined in
 // order: a row's result does not depend on the rows beside it.
 //
@@ -48,17 +48,18 @@ struct Softmax {
 
 // ---- many rows over one prefix ------------------------------------------------------------------
 
-// 64 pairs of a row and a query head (of those that share a key head), and the prefix they attend to.
+// 64 pairs of a row and a query head, of those that share a key head, and the prefix that they
+// attend to. Pair m is row first_row + m / group and head m % group of its group.
 struct PrefixTile {
   int pages;        // where the prefix's pages begin in the list of all
   int length;       // its positions
   int first_row;    // the rows of the step that attend to it,
   int rows;         // and how many
-  int first_query;  // the first pair: pair m is row first_row + m / group, head m % group of its group
+  int first_query;  // the tile's first pair
 };
 
-// A row sees position p if p < length, p <= positions[row] and p > positions[row] - window. Tiles of
-// keys that no row of a tile sees are left out.
+// A row sees position p if p < length, p <= positions[row] and p > positions[row] - window. Pages
+// of which no row of a tile sees anything are not looked at.
 //
 // Block: 128 threads, 4 warps with 16 pairs each. Dynamic shared memory:
 // (64 + 2 * 2 * 64) * D * 2 bytes, for the queries and two stages of 64 keys and values. Grid: any
@@ -264,7 +265,7 @@ __device__ __forceinline__ void attend_to_prefixes(
   }
 }
 
-// out: [rows][heads][D], normalised; lse: [rows][heads]; rows that no tile has are left as they are.
+// out: [rows][heads][D], normalised; lse: [rows][heads]. Rows that no tile has stay as they are.
 #define PREFIX_ATTENTION(D)                                                                     \
   extern "C" __global__ void __launch_bounds__(128) prefix_attention_##D(                       \
       const bf16* qkv, int qkv_stride, const bf16* pool, const PrefixTile* tiles,               \
@@ -295,9 +296,9 @@ PREFILL_ATTENTION(128)
 
 // ---- single rows over their own tokens ----------------------------------------------------------
 
-// A row sees its own token i < lengths[row] if i > lengths[row] - 1 - window; position i lies in page
-// tables[row * table_width + i / PAGE]. Split z takes the tokens [z * chunk, (z + 1) * chunk); chunk
-// is a multiple of 16. Splits of which nothing is visible write an lse of -inf and no `out`.
+// A row sees its own token i < lengths[row] if i > lengths[row] - 1 - window; token i lies in page
+// tables[row * table_width + i / PAGE]. Split z takes the tokens [z * chunk, (z + 1) * chunk);
+// chunk is a multiple of 16. Splits of which nothing is visible write an lse of -inf and no `out`.
 // out: [splits][rows][heads][D], normalised; lse: [splits][rows][heads].
 //
 // The query heads of a group, padded to 16, are the left-hand side of the tensor cores' product.

@@ -1,5 +1,5 @@
-// The row by row parts of the decoder: embedding, norms, biases, RoPE and the gate. Arithmetic is in
-// f32 whatever the rows are stored in.
+// The row by row parts of the decoder: embedding, norms, biases, RoPE and the gate. Arithmetic is
+// in f32 whatever the rows are stored in.
 //
 // All kernels: 256 threads, no dynamic shared memory, one row a block (`blockIdx.x`). Rows of bf16
 // are a multiple of 8 numbers wide and begin on 16 bytes; rows of f32 are of any width.
