@@ -831,6 +831,14 @@ fn memory_is_reckoned_by_what_samples_may_become() {
         "{error}"
     );
     assert_eq!(statistics.generated_tokens, 0);
+    // Also where another request of the same prompt asks for little.
+    let engine = builder().max_new_tokens(115).ignore_eos(true);
+    let engine = engine.kv_bytes(free.peak_kv_bytes / 20).build().unwrap();
+    let error = up_to(&engine, &prompts[..2], &[1, 115], 1).unwrap_err();
+    assert!(
+        error.to_string().contains("problem 2 of the list"),
+        "{error}"
+    );
     // Scores keep to the limit, too.
     let error = builder().kv_bytes(1000).build().err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Settings);

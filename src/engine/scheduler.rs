@@ -22,7 +22,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::backend::{Backend, Drawn, Input, PrefixId, SequenceId, StepRow, non_finite};
+use super::backend::{
+    Backend, Drawn, Input, PrefixId, SequenceId, StepRow, max_in_flight, non_finite,
+};
 use super::sampler::weight_bits;
 use super::trial::{Rules, Trial};
 use super::{Sampling, Statistics, StepTimes};
@@ -343,6 +345,10 @@ impl<'a> Scheduler<'a> {
                 continue;
             };
             let limit = self.rules.limit(prompt.len, (self.texts.limit)(&request));
+            // Requests of one prompt may have limits of their own.
+            self.capacity
+                .check(&*self.backend, prompt.len, limit.saturating_sub(1))
+                .map_err(|error| named(&request, error))?;
             let sampling = (self.texts.sampling)(&request);
             let detokenizer = (self.texts.detokenizer)();
             let trial = Trial::new(request, sampling, limit, detokenizer, self.rules);
@@ -504,12 +510,15 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Collects what is old enough: while more decode steps are in flight than the backend's lag, and
-    /// first draws as soon as the steps behind them keep the backend busy.
+    /// first draws as soon as the steps behind them keep the backend busy, or there are too many.
     fn settle(&mut self) -> Result<()> {
         let lag = self.backend.lag();
         while let Some(oldest) = self.in_flight.front() {
+            let late = self.decode_steps > lag;
             let first_draws = !oldest.decode && self.decode_steps >= lag;
-            if self.decode_steps <= lag && !first_draws {
+            // Trials of one token each would issue first draws without end.
+            let crowded = self.in_flight.len() > max_in_flight(lag);
+            if !(late || first_draws || crowded) {
                 break;
             }
             self.collect()?;

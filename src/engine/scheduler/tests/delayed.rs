@@ -56,6 +56,7 @@ impl Backend for Delayed {
         // lag must not be in flight then.
         let decode = starts == 0;
         assert!(!decode || self.decode_steps() <= self.lag);
+        assert!(self.in_flight.len() <= max_in_flight(self.lag));
         self.inner.issue(rows)?;
         self.in_flight.push_back(decode);
         self.max_in_flight
@@ -187,6 +188,27 @@ fn prompts(count: u64) -> Vec<Prompt> {
         .collect()
 }
 
+/// Completions with a limit of its own for each.
+fn up_to(engine: &Engine, prompts: &[Prompt], limits: &[usize]) -> Vec<Completion> {
+    let mut requests = CompletionRequest::list(prompts, 1);
+    for (request, limit) in requests.iter_mut().zip(limits) {
+        request.max_new_tokens = Some(*limit);
+    }
+    let mut completions = vec![None; requests.len()];
+    let on_event = |event: Event<'_>| {
+        if let Event::Completed {
+            request,
+            completion,
+        } = event
+        {
+            completions[request] = Some(completion);
+        }
+        ControlFlow::Continue(())
+    };
+    engine.complete(&requests, on_event).unwrap();
+    completions.into_iter().map(Option::unwrap).collect()
+}
+
 /// The same completions for every lag; also what the engine did for each, the lag of 0 first.
 fn same_for_every_lag(
     engine: impl Fn() -> Engine,
@@ -230,31 +252,27 @@ fn completions_of_every_length() {
     let limits: Vec<usize> = (0..40).map(|i| 1 + i * 7 % 22).collect();
     let (_, statistics) = same_for_every_lag(
         || builder().loop_detection(false).build().unwrap(),
-        |engine| {
-            let mut requests = CompletionRequest::list(&prompts, 1);
-            for (request, limit) in requests.iter_mut().zip(&limits) {
-                request.max_new_tokens = Some(*limit);
-            }
-            let mut completions = vec![None; 40];
-            let on_event = |event: Event<'_>| {
-                if let Event::Completed {
-                    request,
-                    completion,
-                } = event
-                {
-                    completions[request] = Some(completion);
-                }
-                ControlFlow::Continue(())
-            };
-            engine.complete(&requests, on_event).unwrap();
-            completions.into_iter().map(Option::unwrap).collect()
-        },
+        |engine| up_to(engine, &prompts, &limits),
     );
     // The limit is known when steps are issued: nothing is drawn beyond it, and no slot waits for what
     // has not arrived.
     for later in &statistics {
         assert_eq!(later.discarded_tokens, 0);
         assert_eq!(later.steps, statistics[0].steps);
+    }
+}
+
+/// Trials that never feed a token leave their slots before anything has arrived.
+#[test]
+fn completions_of_one_token() {
+    let prompts = prompts(100);
+    let expected = up_to(&builder().build().unwrap(), &prompts, &[1; 100]);
+    for lag in 0..=3 {
+        let (engine, max_in_flight) = delayed(builder().build().unwrap(), lag);
+        assert_eq!(up_to(&engine, &prompts, &[1; 100]), expected);
+        assert_eq!(max_in_flight.load(Ordering::Relaxed), 0);
+        let statistics = engine.statistics();
+        assert_eq!((statistics.generated_tokens, statistics.steps), (100, 0));
     }
 }
 
