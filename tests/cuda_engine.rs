@@ -40,7 +40,9 @@ impl Fake {
         let mut counts = [0i64; 16];
         // SAFETY: the function writes at most so many numbers.
         unsafe {
-            let function = self.driver.get::<unsafe extern "C" fn(*mut i64)>(b"fake_counts");
+            let function = self
+                .driver
+                .get::<unsafe extern "C" fn(*mut i64)>(b"fake_counts");
             function.unwrap()(counts.as_mut_ptr());
         }
         Counts {
@@ -69,7 +71,9 @@ fn driver() -> &'static Driver {
         let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fake_cuda");
         let built = Command::new("bash").arg(script).arg(&out).status();
         if !built.is_ok_and(|status| status.success()) {
-            eprintln!("skipped: the fake CUDA driver could not be built (is there a C++ compiler?)");
+            eprintln!(
+                "skipped: the fake CUDA driver could not be built (is there a C++ compiler?)"
+            );
             return Driver::None;
         }
         // Opened by path, they are found by name afterwards.
@@ -77,7 +81,10 @@ fn driver() -> &'static Driver {
             use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
             Library::open(Some(out.join(name)), RTLD_NOW | RTLD_GLOBAL).unwrap()
         };
-        Driver::Fake(Fake { driver: open("libcuda.so.1"), _blas: open("libcublas.so.13") })
+        Driver::Fake(Fake {
+            driver: open("libcuda.so.1"),
+            _blas: open("libcublas.so.13"),
+        })
     })
 }
 
@@ -108,7 +115,11 @@ fn source(directory: &Path) -> ModelSource {
 }
 
 fn load(source: ModelSource, device: DeviceChoice, dtype: DtypeChoice) -> Model {
-    Model::builder(source).device(device).dtype(dtype).load().unwrap()
+    Model::builder(source)
+        .device(device)
+        .dtype(dtype)
+        .load()
+        .unwrap()
 }
 
 fn built_in(device: DeviceChoice, dtype: DtypeChoice) -> Model {
@@ -116,7 +127,10 @@ fn built_in(device: DeviceChoice, dtype: DtypeChoice) -> Model {
 }
 
 fn prompt(tokens: &[u32]) -> Prompt {
-    Prompt { text: format!("{tokens:?}"), tokens: tokens.to_vec() }
+    Prompt {
+        text: format!("{tokens:?}"),
+        tokens: tokens.to_vec(),
+    }
 }
 
 /// The largest difference, relative to the largest magnitude of the expected values.
@@ -125,7 +139,10 @@ fn relative_error(found: &[f32], expected: &[f32]) -> f32 {
     let scale = expected.iter().fold(0f32, |most, x| most.max(x.abs()));
     let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
     // `max` would pass over a NaN.
-    let worst = differences.fold(0f32, |most, d| if d.is_nan() || d > most { d } else { most });
+    let worst = differences.fold(
+        0f32,
+        |most, d| if d.is_nan() || d > most { d } else { most },
+    );
     worst / scale
 }
 
@@ -163,7 +180,10 @@ fn logits_and_tokens_of_tiny_models_are_those_of_transformers() {
                 }
             }
         }
-        println!("{}: largest relative error {worst:.1e}", directory.display());
+        println!(
+            "{}: largest relative error {worst:.1e}",
+            directory.display()
+        );
         assert!(worst <= 1e-5, "{}: {worst:e}", directory.display());
         let first = prompt(&golden.tokens[..golden.prompt]);
         let found = engine.generate(&[first.clone(), first], 0).unwrap();
@@ -197,7 +217,11 @@ fn sample(builder: EngineBuilder, each: usize, seed: u64) -> Vec<Completion> {
 fn assert_same(a: &[Completion], b: &[Completion]) {
     assert_eq!(a.len(), b.len());
     for (index, (a, b)) in a.iter().zip(b).enumerate() {
-        assert_eq!((&a.tokens, &a.text, a.finish), (&b.tokens, &b.text, b.finish), "{index}");
+        assert_eq!(
+            (&a.tokens, &a.text, a.finish),
+            (&b.tokens, &b.text, b.finish),
+            "{index}"
+        );
         let (a, b) = (a.logprob.unwrap(), b.logprob.unwrap());
         assert!((a - b).abs() < 1e-3, "{index}: {a} and {b}");
     }
@@ -213,8 +237,21 @@ fn tokens_of_the_built_in_model_are_those_of_the_cpu() {
         (Sampling::default(), None),
         (dart, None),
         (dart, Some("=")),
-        (Sampling { top_k: Some(5), min_p: 0.02, ..dart }, None),
-        (Sampling { repetition_penalty: 1.3, ..dart }, None),
+        (
+            Sampling {
+                top_k: Some(5),
+                min_p: 0.02,
+                ..dart
+            },
+            None,
+        ),
+        (
+            Sampling {
+                repetition_penalty: 1.3,
+                ..dart
+            },
+            None,
+        ),
     ] {
         let run = |device| {
             let builder = settings(built_in(device, DtypeChoice::F32)).sampling(sampling);
@@ -235,7 +272,9 @@ fn a_smaller_kv_cache_changes_no_token() {
     let builder = || {
         let model = built_in(DeviceChoice::Cuda(0), DtypeChoice::F32);
         // Three pages a sample, of which the forecast expects one.
-        let builder = settings(model).sampling(Sampling::dart()).max_new_tokens(130);
+        let builder = settings(model)
+            .sampling(Sampling::dart())
+            .max_new_tokens(130);
         builder.ignore_eos(true).loop_detection(false)
     };
     let free = sample(builder(), 4, 3);
@@ -271,10 +310,18 @@ fn slots_change_no_token() {
 #[test]
 fn bf16_is_near_f32() {
     need_driver!();
-    let engine = |dtype| settings(built_in(DeviceChoice::Cuda(0), dtype)).build().unwrap();
+    let engine = |dtype| {
+        settings(built_in(DeviceChoice::Cuda(0), dtype))
+            .build()
+            .unwrap()
+    };
     let (narrow, wide) = (engine(DtypeChoice::Bf16), engine(DtypeChoice::F32));
     let question = wide.prompt(QUESTIONS[1]).unwrap();
-    let continuation = wide.generate(&[question.clone()], 5).unwrap().remove(0).tokens;
+    let continuation = wide
+        .generate(&[question.clone()], 5)
+        .unwrap()
+        .remove(0)
+        .tokens;
     let found = narrow.logits(&question.tokens, &continuation).unwrap();
     let expected = wide.logits(&question.tokens, &continuation).unwrap();
     let distribution = |row: &[f32]| -> Vec<f64> {
@@ -289,7 +336,9 @@ fn bf16_is_near_f32() {
         worst = worst.max(relative_error(found, expected));
         let (p, q) = (distribution(expected), distribution(found));
         let terms = p.iter().zip(&q).filter(|(p, _)| **p > 1e-12);
-        divergence += terms.map(|(p, q)| p * (p / q.max(1e-300)).ln()).sum::<f64>();
+        divergence += terms
+            .map(|(p, q)| p * (p / q.max(1e-300)).ln())
+            .sum::<f64>();
     }
     divergence /= expected.len() as f64;
     println!("bf16: mean divergence {divergence:.2e} nats, largest error {worst:.1e}");
@@ -302,15 +351,24 @@ fn bf16_is_near_f32() {
         1,
         0,
     );
-    let equal = completions.iter().zip(&expected).filter(|(a, b)| a.tokens == b.tokens).count();
-    println!("bf16: {equal} of {} greedy completions equal", expected.len());
+    let equal = completions
+        .iter()
+        .zip(&expected)
+        .filter(|(a, b)| a.tokens == b.tokens)
+        .count();
+    println!(
+        "bf16: {equal} of {} greedy completions equal",
+        expected.len()
+    );
     assert!(2 * equal >= expected.len());
 }
 
 /// The decoding loop replays graphs: no launches one by one, nothing allocated, one wait a step.
 #[test]
 fn steps_are_replayed_graphs_and_wait_for_nothing() {
-    let Driver::Fake(fake) = need_driver!() else { return };
+    let Driver::Fake(fake) = need_driver!() else {
+        return;
+    };
     let model = built_in(DeviceChoice::Cuda(0), DtypeChoice::Bf16);
     let builder = settings(model).sampling(Sampling::dart()).ignore_eos(true);
     let engine = builder.loop_detection(false).build().unwrap();
@@ -337,7 +395,9 @@ fn steps_are_replayed_graphs_and_wait_for_nothing() {
 #[test]
 fn refusals_name_what_is_wrong() {
     need_driver!();
-    let error = Model::builder(ModelSource::BuiltIn).device(DeviceChoice::Cuda(99)).load();
+    let error = Model::builder(ModelSource::BuiltIn)
+        .device(DeviceChoice::Cuda(99))
+        .load();
     let error = error.err().unwrap().to_string();
     assert!(error.contains("cuda:99"), "{error}");
     let half = Model::builder(ModelSource::BuiltIn)
@@ -346,9 +406,18 @@ fn refusals_name_what_is_wrong() {
         .load();
     assert!(half.err().unwrap().to_string().contains("bf16 or f32"));
     let model = built_in(DeviceChoice::Cuda(0), DtypeChoice::Bf16);
-    let error = settings(model).kv_bytes(1000).build().err().unwrap().to_string();
+    let error = settings(model)
+        .kv_bytes(1000)
+        .build()
+        .err()
+        .unwrap()
+        .to_string();
     assert!(error.contains("1000 bytes"), "{error}");
     let model = built_in(DeviceChoice::Cuda(0), DtypeChoice::Bf16);
-    let error = settings(model).backend(BackendChoice::Plain).build().err().unwrap();
+    let error = settings(model)
+        .backend(BackendChoice::Plain)
+        .build()
+        .err()
+        .unwrap();
     assert!(error.to_string().contains("candle-cuda"), "{error}");
 }

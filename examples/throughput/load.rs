@@ -155,8 +155,11 @@ pub(crate) fn measure(engine: &Engine, load: &Load) -> Result<Map<String, Value>
         "preemptions": statistics.preemptions,
         "tokens_per_second": rounded(statistics.generated_tokens as f64 / seconds, 2),
         "decode_tokens_per_second": rate(new as f64, in_steps),
-        "prefill_tokens_per_second":
-            rate(statistics.prompt_tokens as f64, statistics.prefill_time),
+        // A device that is only told to has not done it when the time is taken.
+        "prefill_tokens_per_second": match engine.model().cuda() {
+            Some(_) => None,
+            None => rate(statistics.prompt_tokens as f64, statistics.prefill_time),
+        },
         "steps": steps.len(),
         "step_ms": {
             "total": spread_of(&steps, |step| Some(step.total)),

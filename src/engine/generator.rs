@@ -288,15 +288,22 @@ impl Generator for Engine {
         settings.insert("stop".into(), self.rules.stop_strings.strings().into());
         settings.insert("ignore_eos".into(), self.ignore_eos.into());
         settings.insert("loop_detection".into(), self.rules.loop_detection.into());
-        settings.insert("kv_type".into(), self.kernels.kv_type.to_string().into());
+        let on_cuda = self.model.cuda().is_some();
+        let dtype = self.model.dtype().as_str();
+        let kv_type = match on_cuda {
+            true => dtype.to_owned(),
+            false => self.kernels.kv_type.to_string(),
+        };
+        settings.insert("kv_type".into(), kv_type.into());
         let activation_type = match self.plain && self.model.is_quantized() {
+            _ if on_cuda => dtype.to_owned(),
             // As plain operations round them.
             true => "plain".to_owned(),
             false => self.kernels.activation_type.to_string(),
         };
         settings.insert("activation_type".into(), activation_type.into());
         // All instructions that round a multiply-add once give the same tokens.
-        let fused = Level::of(self.kernels.instructions).is_some_and(Level::fuses);
+        let fused = on_cuda || Level::of(self.kernels.instructions).is_some_and(Level::fuses);
         settings.insert("fused_multiply_add".into(), fused.into());
         settings
     }

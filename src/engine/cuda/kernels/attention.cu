@@ -510,7 +510,8 @@ SUFFIX_ATTENTION(128)
 
 // parts: [count][rows][heads][D]; lse: [count][rows][heads], -inf for a part that has nothing;
 // out: [rows][heads * D]. Rows without a slot (padding) and without any part become zeros. A warp
-// works on a head at a time. Block: 256 threads, no shared memory. Grid: (rows).
+// works on a head at a time. Block: 256 threads, no shared memory. Grid: (rows, any number of parts
+// of the heads).
 template <int D>
 __device__ __forceinline__ void merge_parts(
     const float* parts, const float* lse, bf16* out, const int* slots, int rows, int heads,
@@ -520,7 +521,9 @@ __device__ __forceinline__ void merge_parts(
   int lane = threadIdx.x % 32;
   bool is_padding = slots[row] < 0;
   if (is_padding) count = 0;
-  for (int head = threadIdx.x / 32; head < heads; head += blockDim.x / 32) {
+  int warps = blockDim.x / 32;
+  int first = blockIdx.y * warps + threadIdx.x / 32;
+  for (int head = first; head < heads; head += gridDim.y * warps) {
     auto index = [&](int part) { return (size_t(part) * rows + row) * heads + head; };
     float high = -INFINITY;
     for (int part = 0; part < count; ++part) high = fmaxf(high, lse[index(part)]);

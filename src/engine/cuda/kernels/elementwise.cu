@@ -68,10 +68,14 @@ __device__ __forceinline__ void add_rms_norm(
     for (int j = 0; j < N; ++j) squares = fmaf(numbers[j], numbers[j], squares);
   };
   float kept[KEPT][N];
+  // Loaded now, so that nothing is waited for after the sum.
+  float kept_weights[KEPT][N];
 #pragma unroll
   for (int k = 0; k < KEPT; ++k) {
     int i = (k * THREADS + threadIdx.x) * N;
-    if (i < width) gather(i, kept[k]);
+    if (i >= width) continue;
+    gather(i, kept[k]);
+    load(weight + i, kept_weights[k]);
   }
   for (int i = (KEPT * THREADS + threadIdx.x) * N; i < width; i += THREADS * N) {
     float numbers[N];
@@ -80,9 +84,7 @@ __device__ __forceinline__ void add_rms_norm(
 
   squares = block_reduce(squares, Sum(), parts);
   float scale = 1.0f / sqrtf(squares / float(width) + eps);
-  auto emit = [&](int i, float (&numbers)[N]) {
-    float weights[N];
-    load(weight + i, weights);
+  auto emit = [&](int i, float (&numbers)[N], float (&weights)[N]) {
 #pragma unroll
     for (int j = 0; j < N; ++j) numbers[j] = numbers[j] * scale * weights[j];
     store(out + i, numbers);
@@ -90,12 +92,14 @@ __device__ __forceinline__ void add_rms_norm(
 #pragma unroll
   for (int k = 0; k < KEPT; ++k) {
     int i = (k * THREADS + threadIdx.x) * N;
-    if (i < width) emit(i, kept[k]);
+    if (i < width) emit(i, kept[k], kept_weights[k]);
   }
   for (int i = (KEPT * THREADS + threadIdx.x) * N; i < width; i += THREADS * N) {
     float numbers[N];
+    float weights[N];
     load(x + i, numbers);
-    emit(i, numbers);
+    load(weight + i, weights);
+    emit(i, numbers, weights);
   }
 }
 
@@ -139,7 +143,7 @@ __device__ __forceinline__ void add_bias(T* x, const float* bias, int width) {
 // with a negative page keeps nothing. Bias and norms are left out where their address is null; the
 // norms' weights are [head_dim]. `cos` and `sin` are [positions][head_dim / 2], for the pairs
 // (i, i + head_dim / 2). Heads are of an even width up to 256, in bf16 of a multiple of 4.
-// A warp works on a head at a time. Grid: (rows).
+// A warp works on a head at a time. Grid: (rows, any number of parts of the heads).
 template <class T>
 __device__ __forceinline__ void qkv_rope(
     T* qkv, const float* bias, const float* q_norm, const float* k_norm, const float* cos,
@@ -156,7 +160,8 @@ __device__ __forceinline__ void qkv_rope(
   int offset = offsets[row];
   const float* cosines = cos + size_t(positions[row]) * half;
   const float* sines = sin + size_t(positions[row]) * half;
-  for (int head = warp; head < all; head += THREADS / 32) {
+  constexpr int WARPS = THREADS / 32;
+  for (int head = blockIdx.y * WARPS + warp; head < all; head += gridDim.y * WARPS) {
     bool is_query = head < heads;
     bool is_value = head >= heads + kv_heads;
     T* from = qkv + (size_t(row) * all + head) * head_dim;
