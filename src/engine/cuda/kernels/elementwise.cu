@@ -68,14 +68,10 @@ __device__ __forceinline__ void add_rms_norm(
     for (int j = 0; j < N; ++j) squares = fmaf(numbers[j], numbers[j], squares);
   };
   float kept[KEPT][N];
-  // Loaded now, so that nothing is waited for after the sum.
-  float kept_weights[KEPT][N];
 #pragma unroll
   for (int k = 0; k < KEPT; ++k) {
     int i = (k * THREADS + threadIdx.x) * N;
-    if (i >= width) continue;
-    gather(i, kept[k]);
-    load(weight + i, kept_weights[k]);
+    if (i < width) gather(i, kept[k]);
   }
   for (int i = (KEPT * THREADS + threadIdx.x) * N; i < width; i += THREADS * N) {
     float numbers[N];
@@ -84,7 +80,9 @@ __device__ __forceinline__ void add_rms_norm(
 
   squares = block_reduce(squares, Sum(), parts);
   float scale = 1.0f / sqrtf(squares / float(width) + eps);
-  auto emit = [&](int i, float (&numbers)[N], float (&weights)[N]) {
+  auto emit = [&](int i, float (&numbers)[N]) {
+    float weights[N];
+    load(weight + i, weights);
 #pragma unroll
     for (int j = 0; j < N; ++j) numbers[j] = numbers[j] * scale * weights[j];
     store(out + i, numbers);
@@ -92,14 +90,12 @@ __device__ __forceinline__ void add_rms_norm(
 #pragma unroll
   for (int k = 0; k < KEPT; ++k) {
     int i = (k * THREADS + threadIdx.x) * N;
-    if (i < width) emit(i, kept[k], kept_weights[k]);
+    if (i < width) emit(i, kept[k]);
   }
   for (int i = (KEPT * THREADS + threadIdx.x) * N; i < width; i += THREADS * N) {
     float numbers[N];
-    float weights[N];
     load(x + i, numbers);
-    load(weight + i, weights);
-    emit(i, numbers, weights);
+    emit(i, numbers);
   }
 }
 
