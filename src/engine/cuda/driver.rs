@@ -219,10 +219,25 @@ impl Device {
     }
 
     /// Loads kernels from PTX.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Device`], with the version of a driver that is too old.
     pub(super) fn load(&self, ptx: &str) -> Result<Arc<CudaModule>> {
-        self.context.load_module(ptx.into()).doing(
-            "its kernels could not be loaded (an NVIDIA driver of version 550 or newer is needed)",
-        )
+        self.context.load_module(ptx.into()).map_err(|error| {
+            let mut version = 0;
+            // SAFETY: it writes one number.
+            let known = unsafe { sys::cuDriverGetVersion(&raw mut version) };
+            let found = match known.result() {
+                Ok(()) => format!("CUDA {}.{}", version / 1000, version % 1000 / 10),
+                Err(_) => "an unknown version of CUDA".to_owned(),
+            };
+            let reason = format!(
+                "its kernels could not be loaded: they need a driver for CUDA 12.4 (version 550) or \
+                 newer, and this one is for {found}"
+            );
+            driver_error(&reason, error)
+        })
     }
 
     /// Has a kernel use so much dynamic shared memory.
