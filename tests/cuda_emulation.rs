@@ -525,7 +525,7 @@ struct Mutation {
 }
 
 /// Shapes of the kernels' tests are large enough to show these.
-const MUTATIONS: &[Mutation] = &[
+static MUTATIONS: [Mutation; 4] = [
     Mutation {
         what: "prefix attention without the barrier before a stage is written again",
         program: "attention",
@@ -563,7 +563,7 @@ const MUTATIONS: &[Mutation] = &[
 
 #[test]
 fn mistakes_in_the_kernels_are_noticed() {
-    for_each(MUTATIONS, |mutation| {
+    for_each(&MUTATIONS, |mutation| {
         let Some(compiler) = compiler_for(mutation.build) else {
             return Ok(());
         };

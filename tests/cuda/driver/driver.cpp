@@ -66,13 +66,12 @@ enum { NOT_READY = 600, ILLEGAL_ADDRESS = 700, LAUNCH_FAILED = 719, CAPTURE_UNSU
 enum { CAPTURE_INVALIDATED = 901, CAPTURE_UNJOINED = 904, CAPTURE_ISOLATION = 905 };
 
 static int failures = 0;
-#define EXPECT(wanted, got)                                                            \
-  do {                                                                                 \
-    long long expected = (long long)(wanted), answer = (long long)(got);               \
-    if (expected == answer) break;                                                     \
-    ++failures;                                                                        \
-    printf("line %d: %s is %lld instead of %lld\n", __LINE__, #got, answer, expected); \
-  } while (false)
+static void expect(long long wanted, long long got, const char* what, int line) {
+  if (wanted == got) return;
+  ++failures;
+  printf("line %d: %s is %lld instead of %lld\n", line, what, got, wanted);
+}
+#define EXPECT(wanted, got) expect((long long)(wanted), (long long)(got), #got, __LINE__)
 #define FINE(call) EXPECT(0, call)
 
 static const char* PTX =
