@@ -439,38 +439,55 @@ inline EMU_UNSEEN void mma_bf16(
   };
   Fragment mine{{a[0], a[1], a[2], a[3]}, {b0, b1}, d};
   auto multiply = [](void* const* lanes, uint32_t) EMU_UNSEEN_OP {
-    static thread_local uint16_t rows[16][16];
-    static thread_local uint16_t columns[8][16];
+#ifdef EMU_EXACT_MMA
+    using Number = uint16_t;
+    auto number = [](uint32_t half) EMU_UNSEEN_OP { return uint16_t(half); };
+#else
+    using Number = float;
+    auto number = [](uint32_t half) EMU_UNSEEN_OP { return __uint_as_float(half << 16); };
+#endif
+    // a [row][k]; b [k][column], or [column][k] for exact sums: their order of use.
+    Number rows[16][16];
+    Number columns[8 * 16];
+    auto column_at = [](unsigned k, unsigned column) EMU_UNSEEN_OP {
+      return sizeof(Number) == 2 ? column * 16 + k : k * 8 + column;
+    };
     for (unsigned lane = 0; lane < 32; ++lane) {
       auto* fragment = static_cast<Fragment*>(lanes[lane]);
       unsigned g = lane / 4;
       unsigned t = lane % 4;
       for (unsigned i = 0; i < 4; ++i) {
-        uint16_t* to = &rows[g + 8 * (i & 1)][2 * t + 8 * (i >> 1)];
-        to[0] = uint16_t(fragment->a[i]);
-        to[1] = uint16_t(fragment->a[i] >> 16);
+        Number* to = &rows[g + 8 * (i & 1)][2 * t + 8 * (i >> 1)];
+        to[0] = number(fragment->a[i] & 0xFFFF);
+        to[1] = number(fragment->a[i] >> 16);
       }
       for (unsigned i = 0; i < 2; ++i) {
-        uint16_t* to = &columns[g][2 * t + 8 * i];
-        to[0] = uint16_t(fragment->b[i]);
-        to[1] = uint16_t(fragment->b[i] >> 16);
+        unsigned k = 2 * t + 8 * i;
+        columns[column_at(k, g)] = number(fragment->b[i] & 0xFFFF);
+        columns[column_at(k + 1, g)] = number(fragment->b[i] >> 16);
       }
     }
+#ifndef EMU_EXACT_MMA
+    float sums[16][8];
+    for (unsigned row = 0; row < 16; ++row) {
+      float sum[8] = {};
+      for (unsigned k = 0; k < 16; ++k) {
+        float x = rows[row][k];
+        for (unsigned column = 0; column < 8; ++column) sum[column] += x * columns[k * 8 + column];
+      }
+      memcpy(sums[row], sum, sizeof sum);
+    }
+#endif
     for (unsigned lane = 0; lane < 32; ++lane) {
       auto* fragment = static_cast<Fragment*>(lanes[lane]);
-      unsigned g = lane / 4;
-      unsigned t = lane % 4;
       for (unsigned i = 0; i < 4; ++i) {
-        const uint16_t* x = rows[g + 8 * (i >> 1)];
-        const uint16_t* y = columns[2 * t + (i & 1)];
+        unsigned row = lane / 4 + 8 * (i >> 1);
+        unsigned column = lane % 4 * 2 + (i & 1);
 #ifdef EMU_EXACT_MMA
-        fragment->d[i] = emu::fused_dot(x, y, fragment->d[i]);
+        float& d = fragment->d[i];
+        d = emu::fused_dot(rows[row], columns + 16 * column, d);
 #else
-        float sum = 0;
-        for (int k = 0; k < 16; ++k) {
-          sum += __uint_as_float(uint32_t(x[k]) << 16) * __uint_as_float(uint32_t(y[k]) << 16);
-        }
-        fragment->d[i] += sum;
+        fragment->d[i] += sums[row][column];
 #endif
       }
     }

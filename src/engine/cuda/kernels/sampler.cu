@@ -53,9 +53,9 @@ struct Shared {
   union {
     // What steps hold: 64 bits in two native 32-bit additions.
     struct {
-      unsigned steps_low[STEPS];
-      unsigned steps_high[STEPS];
-    };
+      unsigned low[STEPS];
+      unsigned high[STEPS];
+    } steps;
     // Afterwards, logits of 128 tokens for each warp.
     float queues[MAX_WARPS][128];
     // In the end, which of the tokens of the edge the cut may be at.
@@ -295,24 +295,24 @@ __device__ __forceinline__ u64 measure(float x, int i, const Weight& weight, Cut
 
 __device__ __forceinline__ void clear_steps(Shared& s) {
   for (int step = threadIdx.x; step < STEPS; step += blockDim.x) {
-    s.steps_low[step] = 0;
-    s.steps_high[step] = 0;
+    s.steps.low[step] = 0;
+    s.steps.high[step] = 0;
   }
   __syncthreads();
 }
 
 __device__ __forceinline__ void add_to_step(Shared& s, unsigned step, u64 weight) {
   unsigned low = unsigned(weight);
-  unsigned old = atomicAdd(&s.steps_low[step], low);
+  unsigned old = atomicAdd(&s.steps.low[step], low);
   unsigned high = unsigned(weight >> 32) + (old + low < old ? 1 : 0);
-  if (high) atomicAdd(&s.steps_high[step], high);
+  if (high) atomicAdd(&s.steps.high[step], high);
 }
 
 // Finds the step in which the sum of steps reaches `target`, and what is left of it there.
 __device__ void find_edge(Shared& s, u64 target) {
   int share = STEPS / blockDim.x;
   int first = threadIdx.x * share;
-  auto held = [&](int step) { return s.steps_low[step] | u64(s.steps_high[step]) << 32; };
+  auto held = [&](int step) { return s.steps.low[step] | u64(s.steps.high[step]) << 32; };
   u64 own = 0;
   for (int i = 0; i < share; ++i) own += held(first + i);
   u64 before = warp_scan(own);
@@ -453,7 +453,7 @@ __device__ Cut cut_by_count(Shared& s, const Row& row, float high, float range, 
     row.penalise4(i, x);
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      if (i + j < row.n) atomicAdd(&s.steps_low[step_of(x[j])], 1u);
+      if (i + j < row.n) atomicAdd(&s.steps.low[step_of(x[j])], 1u);
     }
   };
   for_chunks<1>(row, Never(), add, [](int) {});
