@@ -20,6 +20,12 @@ __device__ __forceinline__ int place(int row, int chunk) {
   return row * D + ((chunk ^ key) << 3);
 }
 
+// Blocks that a multiprocessor is to have room for, of the kernels on tensor cores; registers are
+// shared out accordingly. Shared memory has room for no more with heads of 128. The suffix's keys
+// and values are read once, so there the copies in flight are what counts.
+#define PREFIX_BLOCKS(D) ((D) == 128 ? 2 : 3)
+#define SUFFIX_BLOCKS(D) ((D) == 128 ? 2 : 4)
+
 template <int D>
 __device__ __forceinline__ size_t page_size(int kv_heads) {
   return size_t(2) * kv_heads * PAGE * D;
@@ -267,7 +273,7 @@ __device__ __forceinline__ void attend_to_prefixes(
 
 // out: [rows][heads][D], normalised; lse: [rows][heads]. Rows that no tile has stay as they are.
 #define PREFIX_ATTENTION(D)                                                                     \
-  extern "C" __global__ void __launch_bounds__(128) prefix_attention_##D(                       \
+  extern "C" __global__ void __launch_bounds__(128, PREFIX_BLOCKS(D)) prefix_attention_##D(     \
       const bf16* qkv, int qkv_stride, const bf16* pool, const PrefixTile* tiles,               \
       const int* tile_count, const int* pages, const int* positions, float* out, float* lse,    \
       int rows, int heads, int kv_heads, int window, float scale) {                             \
@@ -278,7 +284,7 @@ __device__ __forceinline__ void attend_to_prefixes(
 
 // out: [rows][heads * D], finished.
 #define PREFILL_ATTENTION(D)                                                                    \
-  extern "C" __global__ void __launch_bounds__(128) prefill_attention_##D(                      \
+  extern "C" __global__ void __launch_bounds__(128, PREFIX_BLOCKS(D)) prefill_attention_##D(    \
       const bf16* qkv, int qkv_stride, const bf16* pool, const PrefixTile* tiles,               \
       const int* tile_count, const int* pages, const int* positions, bf16* out, int rows,       \
       int heads, int kv_heads, int window, float scale) {                                       \
@@ -493,7 +499,7 @@ __device__ __forceinline__ void attend_to_suffix(
 }
 
 #define SUFFIX_ATTENTION(D)                                                                     \
-  extern "C" __global__ void __launch_bounds__(128) suffix_attention_##D(                       \
+  extern "C" __global__ void __launch_bounds__(128, SUFFIX_BLOCKS(D)) suffix_attention_##D(     \
       const bf16* qkv, int qkv_stride, const bf16* pool, const int* tables, int table_width,    \
       const int* lengths, float* out, float* lse, int rows, int heads, int kv_heads, int chunk, \
       int window, float scale) {                                                                \

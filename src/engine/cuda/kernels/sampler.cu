@@ -48,14 +48,25 @@ constexpr int MAX_WARPS = 32;
 constexpr float LN_2 = 0.693147180559945309417232f;
 constexpr float F32_MAX = 3.402823466e38f;
 
+// 64-bit sums, by steps, in two native 32-bit additions.
+struct StepSums {
+  unsigned low[STEPS];
+  unsigned high[STEPS];
+};
+
 // The sampler's dynamic shared memory: less than 48 KiB, whatever the vocabulary.
 struct Shared {
   union {
+<<<<<<< HEAD
     // What steps hold: 64 bits in two native 32-bit additions.
     struct {
       unsigned low[STEPS];
       unsigned high[STEPS];
     } steps;
+=======
+    // What steps hold.
+    StepSums steps;
+>>>>>>> kernels
     // Afterwards, logits of 128 tokens for each warp.
     float queues[MAX_WARPS][128];
     // In the end, which of the tokens of the edge the cut may be at.
@@ -75,6 +86,8 @@ struct Shared {
   float cut_logit;
   int cut_id;
   int token;
+  // Written and read by the first thread alone: what is known of the draw so far.
+  SampleDraw draw;
 };
 constexpr int SHARED_BYTES = 48 << 10;
 static_assert(sizeof(Shared) <= SHARED_BYTES, "what a block has without asking for more");
@@ -626,9 +639,11 @@ extern "C" __global__ void __launch_bounds__(1024) sample_rows(
   top = block_reduce(top, Larger(), s.highest[0]);
   high = block_reduce(high, Larger(), s.highest[1]);
   low = block_reduce(low, Smaller(), s.lowest);
+  if (threadIdx.x == 0) s.draw = SampleDraw{0, 0, top, 1, 0, 0};
   if (low == -INFINITY) {
     if (threadIdx.x == 0) {
-      draws[blockIdx.x] = SampleDraw{0, 0, top, 0, 0, 0};
+      s.draw.finite = 0;
+      draws[blockIdx.x] = s.draw;
       tokens[settings.slot] = 0;
     }
     return;
@@ -644,6 +659,7 @@ extern "C" __global__ void __launch_bounds__(1024) sample_rows(
     };
     for_chunks<1>(row, Never(), add, [](int) {});
     normaliser = block_reduce(normaliser, Sum(), s.sums[0]);
+    if (threadIdx.x == 0) s.draw.normaliser = normaliser;
     find_largest(s, row, high);
   } else {
     const Weight weight(high, settings.temperature, bits);
@@ -679,6 +695,7 @@ extern "C" __global__ void __launch_bounds__(1024) sample_rows(
       weigh(row, unit_weight, weight, is_tempered, cut, has_count, normaliser, add, end_sum);
     }
     normaliser = block_reduce(normaliser, Sum(), s.sums[0]);
+    if (threadIdx.x == 0) s.draw.normaliser = normaliser;
     mass = block_reduce(mass, Sum(), s.sums[1]);
 
     if (has_nucleus) {
@@ -751,12 +768,15 @@ extern "C" __global__ void __launch_bounds__(1024) sample_rows(
         }
       };
       mass = draw_token(s, n, settings, kept);
+      if (threadIdx.x == 0) s.draw.mass = mass;
     }
   }
 
   if (threadIdx.x == 0) {
     int token = s.token;
-    draws[blockIdx.x] = SampleDraw{unsigned(token), row.logits[token], top, 1, mass, normaliser};
+    s.draw.token = token;
+    s.draw.logit = row.logits[token];
+    draws[blockIdx.x] = s.draw;
     tokens[settings.slot] = token;
     if (is_penalised) own_seen[token / 32] |= 1u << (token % 32);
   }
