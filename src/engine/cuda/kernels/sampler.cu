@@ -57,16 +57,8 @@ struct StepSums {
 // The sampler's dynamic shared memory: less than 48 KiB, whatever the vocabulary.
 struct Shared {
   union {
-<<<<<<< HEAD
-    // What steps hold: 64 bits in two native 32-bit additions.
-    struct {
-      unsigned low[STEPS];
-      unsigned high[STEPS];
-    } steps;
-=======
     // What steps hold.
     StepSums steps;
->>>>>>> kernels
     // Afterwards, logits of 128 tokens for each warp.
     float queues[MAX_WARPS][128];
     // In the end, which of the tokens of the edge the cut may be at.
