@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use dart_math::Completion;
 use dart_math::data::lines::Row;
-use dart_math::engine::Engine;
+use dart_math::engine::{CompletionRequest, Engine, Event};
 use dart_math::model::{Prompt, Template};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
@@ -30,7 +30,7 @@ use common::rows::Input;
 use common::tool::{self, Failure, Stdout, say};
 
 /// The most completions of one call: each holds its prompt in memory.
-const MOST_COMPLETIONS: usize = 10_000_000;
+const MAX_COMPLETIONS: usize = 10_000_000;
 
 /// Complete prompts with a language model, as text or as JSONL.
 ///
@@ -87,8 +87,8 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
     }
     let engine = builder.build()?;
     let count = questions.len().saturating_mul(args.samples.get());
-    if count > MOST_COMPLETIONS {
-        return Err(format!("{count} completions are more than {MOST_COMPLETIONS}").into());
+    if count > MAX_COMPLETIONS {
+        return Err(format!("{count} completions are more than {MAX_COMPLETIONS}").into());
     }
     let mut prompts = Vec::with_capacity(count);
     for question in &mut questions {
@@ -126,8 +126,16 @@ fn complete(
     let mut early = BTreeMap::new();
     let (mut next, mut at) = (0, 0);
     let mut written = Ok(());
-    engine.generate_each(prompts, args.seed, |index, completion| {
-        early.insert(index, completion);
+    let requests = CompletionRequest::list(prompts, args.seed);
+    engine.complete(&requests, |event| {
+        let Event::Completed {
+            request,
+            completion,
+        } = event
+        else {
+            return ControlFlow::Continue(());
+        };
+        early.insert(request, completion);
         bar.inc(1);
         while let Some(completion) = early.remove(&next) {
             let question = good[next / args.samples];

@@ -6,13 +6,14 @@
 #   scripts/gpu.sh check DIR OUT          on the GPU: logits and tokens against the CPU engine's (150 s at most)
 #   scripts/gpu.sh measure DIR OUT [S]    on the GPU: tokens a second of three 7-8B shapes, S seconds at most (350)
 #   scripts/gpu.sh peers DIR OUT [S]      on the GPU: transformers' continuous batching on the same load (100)
+#   scripts/gpu.sh profile DIR OUT SHAPE  on the GPU: time of each kernel in a step of 256 rows with 300 own tokens (60)
 #   scripts/gpu.sh rehearse DIR OUT       here: check and measure over the fake driver, with a tiny shape
 #
 # Each part writes its file to OUT as it ends; a part that fails does not stop the next. Tables go to
 # standard output. Weights are random numbers of the exact shape, made on the device.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-usage() { sed -n '2,14p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+usage() { sed -n '2,15p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 [ $# -ge 2 ] || usage
 verb=$1
 mkdir -p "$2" && dir=$(cd "$2" && pwd)
@@ -26,7 +27,7 @@ begin=$SECONDS
 
 build() {
   set -e
-  cargo build --release --no-default-features --features cuda --example throughput --example synthesize
+  cargo build --release --no-default-features --features cuda --example throughput
   local target=${CARGO_TARGET_DIR:-target} test
   test=$(cargo test --release --no-default-features --features cuda --test cuda_engine --no-run \
     --message-format json 2>/dev/null |
@@ -35,9 +36,9 @@ for line in sys.stdin:
     made = json.loads(line)
     if made.get("executable") and made.get("target", {}).get("name") == "cuda_engine":
         print(made["executable"])')
-  cp "$target/release/examples/throughput" "$target/release/examples/synthesize" "$dir/"
+  cp "$target/release/examples/throughput" "$dir/"
   cp "$test" "$dir/cuda_engine"
-  strip "$dir/throughput" "$dir/synthesize" "$dir/cuda_engine"
+  strip "$dir/throughput" "$dir/cuda_engine"
   # The checkout that the test binary was built in: its fixtures are looked for there.
   pwd >"$dir/checkout"
   du -sh "$dir"
@@ -132,11 +133,36 @@ peers() {
   done
 }
 
+# Launches before the steps that are looked at: random weights, a prefill, 300 steps. (More do no harm.)
+profile() {
+  local shape=${seconds:-qwen2.5-math-7b} layers launches
+  layers=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["num_hidden_layers"])' "benches/shapes/$shape.json")
+  launches=$((11 * layers + 4))
+  timeout -k 5 90 ncu --clock-control none --graph-profiling node --metrics gpu__time_duration.sum --csv \
+    --launch-skip $((launches * 302)) --launch-count $((2 * launches)) \
+    "$dir/throughput" --device cuda --random-weights "benches/shapes/$shape.json" --prompt-tokens 300 --new-tokens 310 \
+    --temperature 1.6 --top-p 0.95 --samples-per-prompt 64 --prompt-count 4 --slots 256 >"$out/profile-$shape.csv" 2>"$out/profile-$shape.log"
+  echo "## profile of $shape: exit $?"
+  python3 - "$out/profile-$shape.csv" <<'PY'
+import csv, collections, sys
+lines = [line for line in open(sys.argv[1], errors="replace") if line.startswith('"')]
+times = collections.defaultdict(list)
+for row in csv.DictReader(lines):
+    value, unit = float(row["Metric Value"].replace(",", "")), row["Metric Unit"]
+    times[row["Kernel Name"].split("(")[0][:60], row["Grid Size"]].append(value * {"ns": 1e-3, "us": 1, "ms": 1e3}.get(unit, 1))
+total = sum(map(sum, times.values()))
+print("| kernel | grid | launches | us each | share |\n| --- | --- | ---: | ---: | ---: |")
+for (name, grid), all_ in sorted(times.items(), key=lambda item: -sum(item[1])):
+    print(f"| {name} | {grid} | {len(all_)} | {sum(all_) / len(all_):.1f} | {100 * sum(all_) / total:.1f} % |")
+PY
+}
+
 case $verb in
   build) build ;;
   check) find_cublas; check ;;
   measure) find_cublas; measure ;;
   peers) peers ;;
+  profile) find_cublas; profile ;;
   rehearse)
     rehearsal=fake
     fake=$dir/fake

@@ -9,7 +9,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use dart_math::candle::{DType, Device};
-use dart_math::engine::{ActivationType, BackendChoice, Engine, EngineBuilder, KvType, Sampling};
+use dart_math::engine::{
+    ActivationType, BackendChoice, CompletionRequest, Engine, EngineBuilder, Event, KvType,
+    Sampling,
+};
 use dart_math::model::{
     Architecture, DecoderConfig, DtypeChoice, Model, ModelSource, Prompt, Template,
 };
@@ -62,6 +65,55 @@ fn prompt(index: u64, len: u64) -> Prompt {
         text: tokens.iter().map(|token| format!("<{token}>")).collect(),
         tokens,
     }
+}
+
+/// Completions with a limit of its own for each.
+fn up_to(
+    engine: &Engine,
+    prompts: &[Prompt],
+    limits: &[usize],
+    seed: u64,
+) -> dart_math::Result<Vec<Completion>> {
+    let mut requests = CompletionRequest::list(prompts, seed);
+    for (request, limit) in requests.iter_mut().zip(limits) {
+        request.max_new_tokens = Some(*limit);
+    }
+    complete(engine, &requests)
+}
+
+/// The completions of requests; what is told of their tokens has to be what they are.
+fn complete(engine: &Engine, requests: &[CompletionRequest]) -> dart_math::Result<Vec<Completion>> {
+    let mut streams = vec![(Vec::new(), 0.0, String::new()); requests.len()];
+    let mut completions = vec![None; requests.len()];
+    engine.complete(requests, |event| {
+        match event {
+            Event::Token {
+                request,
+                token,
+                logprob,
+                text,
+            } => {
+                assert!(completions[request].is_none());
+                let (tokens, sum, whole) = &mut streams[request];
+                tokens.push(token);
+                *sum += logprob;
+                whole.push_str(text);
+            }
+            Event::Completed {
+                request,
+                completion,
+            } => {
+                let (tokens, sum, text) = &streams[request];
+                assert_eq!(*tokens, completion.tokens);
+                assert_eq!(Some(*sum), completion.logprob);
+                assert!(completion.text.starts_with(text.as_str()));
+                completions[request] = Some(completion);
+            }
+            _ => unreachable!(),
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(completions.into_iter().map(Option::unwrap).collect())
 }
 
 /// Prompts of ragged lengths, from one token to dozens.
@@ -412,9 +464,9 @@ fn bad_settings_and_prompts_are_errors() {
     assert!(engine.generate(&[], 0).unwrap().is_empty());
 }
 
-/// Half and a quarter of the memory that keys and values would take change no token.
+/// Half and a quarter of the memory that the KV cache would take change no token.
 #[test]
-fn less_room_for_keys_and_values_changes_nothing() {
+fn a_smaller_kv_cache_changes_nothing() {
     let mut prompts = Vec::new();
     for sample in 0..6 {
         prompts.extend(ragged(4).into_iter().skip(sample % 2));
@@ -456,7 +508,7 @@ fn less_room_for_keys_and_values_changes_nothing() {
 }
 
 /// Blocks of every type of 32 weights: the same tokens with any number of slots and threads and with
-/// half of the room, whichever types keys, values and activations have; and, where these are not
+/// half of the memory, whichever types the KV cache and activations have; and, where these are not
 /// rounded, those of the same weights dequantised.
 #[test]
 fn quantised_weights_give_the_same_tokens_in_any_schedule() {
@@ -527,16 +579,87 @@ fn limits_of_single_completions() {
     let prompts = ragged(12);
     let whole = engine.generate(&prompts, 4).unwrap();
     let limits: Vec<usize> = (0..12).map(|i| 1 + i * 5 % 31).collect();
-    let cut = engine.generate_up_to(&prompts, &limits, 4).unwrap();
+    let cut = up_to(&engine, &prompts, &limits, 4).unwrap();
     for ((whole, cut), limit) in whole.iter().zip(&cut).zip(limits) {
         // No more than the engine's own limit of 24.
         assert_eq!(cut.tokens, whole.tokens[..limit.min(24)]);
         assert_eq!(cut.finish, Finish::Length);
     }
-    for limits in [&[1; 11][..], &[0; 12]] {
-        let error = engine.generate_up_to(&prompts, limits, 4).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Settings);
+    let error = up_to(&engine, &prompts, &[0; 12], 4).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Settings);
+    assert!(error.to_string().contains("request 1"), "{error}");
+}
+
+/// Requests of one call have seeds, limits and sampling settings of their own, and are completed as
+/// each would be by an engine with its settings.
+#[test]
+fn requests_have_settings_of_their_own() {
+    let settings = [
+        Sampling::greedy(),
+        Sampling::dart(),
+        Sampling {
+            repetition_penalty: 1.4,
+            top_k: Some(30),
+            ..Sampling::default()
+        },
+    ];
+    let prompts = ragged(5);
+    let mut requests = Vec::new();
+    for (index, prompt) in prompts.iter().cycle().take(30).enumerate() {
+        requests.push(CompletionRequest {
+            max_new_tokens: (index % 2 == 0).then_some(1 + index),
+            sampling: (index % 4 > 0).then(|| settings[index % 4 - 1]),
+            ..CompletionRequest::new(prompt.clone(), 100 + index as u64 % 7)
+        });
     }
+    let engine = builder().slots(6).stop(vec!["><1".into()]).build().unwrap();
+    let together = complete(&engine, &requests).unwrap();
+    assert_eq!(engine.statistics().prompts, 5);
+    for (index, request) in requests.iter().enumerate() {
+        let mut alone = builder().slots(1).stop(vec!["><1".into()]);
+        if let Some(sampling) = request.sampling {
+            alone = alone.sampling(sampling);
+        }
+        let request = CompletionRequest {
+            sampling: None,
+            ..request.clone()
+        };
+        let alone = complete(&alone.build().unwrap(), &[request]).unwrap();
+        assert_same(&alone, &together[index..=index]);
+    }
+    let stopped = together.iter().filter(|c| c.finish == Finish::Stop).count();
+    assert!(stopped > 3, "{stopped}");
+    let bad = CompletionRequest {
+        sampling: Some(Sampling {
+            top_p: 2.0,
+            ..Sampling::default()
+        }),
+        ..requests[3].clone()
+    };
+    let error = engine.complete(&[requests[0].clone(), bad], |_| unreachable!());
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Settings);
+    assert!(error.to_string().contains("request 2"), "{error}");
+}
+
+/// A list may be left at any token.
+#[test]
+fn streaming_can_be_left_at_a_token() {
+    let engine = builder().slots(4).ignore_eos(true).build().unwrap();
+    let requests = CompletionRequest::list(&ragged(12), 0);
+    let mut tokens = 0;
+    engine
+        .complete(&requests, |event| {
+            assert!(matches!(event, Event::Token { .. }));
+            tokens += 1;
+            match tokens {
+                19 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        })
+        .unwrap();
+    assert_eq!(tokens, 19);
+    assert_eq!(complete(&engine, &requests).unwrap().len(), 12);
 }
 
 #[test]
@@ -582,7 +705,7 @@ fn slots_are_full_until_the_drain() {
     };
     for slots in [1, 3, 7] {
         let engine = engine(slots).build().unwrap();
-        engine.generate_up_to(&prompts, &limits, 0).unwrap();
+        up_to(&engine, &prompts, &limits, 0).unwrap();
         let steps = engine.step_times();
         assert!(steps.is_sorted_by_key(|step| step.draining));
         for step in &steps {
@@ -598,11 +721,11 @@ fn slots_are_full_until_the_drain() {
     }
     // Fewer than there are slots: a drain from the beginning.
     let wide = engine(64).build().unwrap();
-    wide.generate_up_to(&prompts, &limits, 0).unwrap();
+    up_to(&wide, &prompts, &limits, 0).unwrap();
     assert!(wide.step_times().iter().all(|step| step.draining));
-    // Whoever waits for room is something to fill a slot with.
+    // Whoever waits for memory is something to fill a slot with.
     let bounded = engine(7).kv_bytes(200_000).build().unwrap();
-    bounded.generate_up_to(&prompts, &limits, 0).unwrap();
+    up_to(&bounded, &prompts, &limits, 0).unwrap();
     let steps = bounded.step_times();
     assert!(steps.iter().any(|step| !step.draining && step.rows < 7));
 }
@@ -612,9 +735,16 @@ fn a_list_can_be_left_early() {
     let engine = builder().slots(4).build().unwrap();
     let mut seen = Vec::new();
     engine
-        .generate_each(&ragged(30), 0, |index, completion| {
+        .complete(&CompletionRequest::list(&ragged(30), 0), |event| {
+            let Event::Completed {
+                request,
+                completion,
+            } = event
+            else {
+                return ControlFlow::Continue(());
+            };
             assert_ne!(completion.finish, Finish::Cancelled);
-            seen.push(index);
+            seen.push(request);
             if seen.len() == 3 {
                 ControlFlow::Break(())
             } else {
@@ -651,7 +781,10 @@ fn an_engine_never_waits_for_itself() {
     let mut refused = 0;
     let one = prompt(1, 3);
     engine
-        .generate_each(std::slice::from_ref(&one), 1, |_, completion| {
+        .complete(&[CompletionRequest::new(one.clone(), 1)], |event| {
+            let Event::Completed { completion, .. } = event else {
+                return ControlFlow::Continue(());
+            };
             let error = engine.score(&one.tokens, &completion.tokens).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Settings);
             assert!(engine.generate(std::slice::from_ref(&one), 1).is_err());
@@ -677,7 +810,7 @@ fn memory_is_reckoned_by_what_samples_may_become() {
             None => builder,
         };
         let engine = builder.build().unwrap();
-        let completions = engine.generate_up_to(&prompts, &[limits; 16], 1);
+        let completions = up_to(&engine, &prompts, &[limits; 16], 1);
         (completions, engine.statistics())
     };
     let (all, free) = run(115, None, 115);
@@ -698,6 +831,14 @@ fn memory_is_reckoned_by_what_samples_may_become() {
         "{error}"
     );
     assert_eq!(statistics.generated_tokens, 0);
+    // Also where another request of the same prompt asks for little.
+    let engine = builder().max_new_tokens(115).ignore_eos(true);
+    let engine = engine.kv_bytes(free.peak_kv_bytes / 20).build().unwrap();
+    let error = up_to(&engine, &prompts[..2], &[1, 115], 1).unwrap_err();
+    assert!(
+        error.to_string().contains("problem 2 of the list"),
+        "{error}"
+    );
     // Scores keep to the limit, too.
     let error = builder().kv_bytes(1000).build().err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Settings);
@@ -708,7 +849,7 @@ fn memory_is_reckoned_by_what_samples_may_become() {
     assert_eq!(error.kind(), ErrorKind::Settings);
 }
 
-/// After the list is no longer wanted, what waits for room is not begun.
+/// After the list is no longer wanted, what waits for memory is not started.
 #[test]
 fn what_waits_is_not_begun_after_a_break() {
     let prompts: Vec<Prompt> = (0..16).map(|i| prompt(i, 5)).collect();
@@ -721,7 +862,10 @@ fn what_waits_is_not_begun_after_a_break() {
         .unwrap();
     let mut at_break = None;
     engine
-        .generate_each(&prompts, 1, |_, _| {
+        .complete(&CompletionRequest::list(&prompts, 1), |event| {
+            if matches!(event, Event::Token { .. }) {
+                return ControlFlow::Continue(());
+            }
             at_break = Some(engine.statistics());
             ControlFlow::Break(())
         })

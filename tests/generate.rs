@@ -126,12 +126,12 @@ fn what_makes_no_sense_is_refused() {
         (
             &["p", "--revision", "v1"],
             2,
-            "--revision is of no use to `abacus`",
+            "--revision does not apply to `abacus`",
         ),
         (
             &["p", "--model", "no/such.gguf", "--cache-dir", "x"],
             2,
-            "--cache-dir is of no use to `no/such.gguf`",
+            "--cache-dir does not apply to `no/such.gguf`",
         ),
         (&["p", "--model", "no/such.gguf"], 1, "no/such.gguf"),
         (&[], 2, "<PROMPT>"),

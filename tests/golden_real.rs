@@ -310,8 +310,7 @@ fn log_softmax(logits: &[f32]) -> Vec<f64> {
     logits.iter().map(|&x| f64::from(x) - shift).collect()
 }
 
-/// The same tokens with any number of slots and threads, and with half of the room for keys and
-/// values.
+/// The same tokens with any number of slots and threads, and with half of the KV cache.
 #[test]
 fn smollm2_gives_the_same_tokens_in_any_schedule() {
     let Some((golden, path)) = real::fixture::<Golden>("smollm2") else {
@@ -348,6 +347,6 @@ fn smollm2_gives_the_same_tokens_in_any_schedule() {
     let half = statistics.peak_kv_bytes / 2;
     let (completions, statistics) = run(32, 2, Some(half));
     assert!(completions == one);
-    println!("{} gave up their room", statistics.preemptions);
+    println!("{} preemptions", statistics.preemptions);
     assert!(statistics.preemptions > 0 && statistics.peak_kv_bytes <= half);
 }

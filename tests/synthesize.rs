@@ -154,12 +154,12 @@ fn flags_that_make_no_sense_are_refused() {
         (
             &["--revision", "v1"],
             2,
-            "--revision is of no use to `abacus`",
+            "--revision does not apply to `abacus`",
         ),
         (
             &["--cache-dir", "x"],
             2,
-            "--cache-dir is of no use to `abacus`",
+            "--cache-dir does not apply to `abacus`",
         ),
         (&["--problems", "no/such/file"], 1, "no/such/file"),
         (&["--pass-rates", "no/such/table"], 1, "no/such/table"),

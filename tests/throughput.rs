@@ -77,9 +77,9 @@ fn a_ragged_load_keeps_its_slots_busy_and_its_tokens() {
     assert_ne!(other["tokens_digest"], first["tokens_digest"]);
 }
 
-/// Keys and values take what the docs say, and half of it in 16 bits.
+/// The KV cache takes what the docs say, and half of it in 16 bits.
 #[test]
-fn memory_of_keys_and_values_is_what_the_formula_gives() {
+fn memory_of_the_kv_cache_is_what_the_formula_gives() {
     let model = dart_math::model::Model::built_in().unwrap();
     let config = model.config();
     let width = config.head_dim + config.head_dim.next_multiple_of(16);

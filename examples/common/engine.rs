@@ -95,10 +95,10 @@ pub(crate) struct EngineArgs {
     /// How many sequences run at a time [default: 32 on a CPU, 64 on a GPU]
     #[arg(long, value_name = "N", help_heading = "Machine")]
     pub(crate) slots: Option<usize>,
-    /// The most memory for keys and values, in MiB [default: no limit]
+    /// The most memory for the KV cache, in MiB [default: no limit]
     #[arg(long, value_name = "N", help_heading = "Machine")]
     pub(crate) kv_mib: Option<usize>,
-    /// Type in which keys and values are kept: f32, or f16 for half the memory (CPU only)
+    /// Type in which the KV cache is kept: f32, or f16 for half the memory (CPU only)
     #[arg(
         long,
         default_value = "f32",
@@ -166,7 +166,8 @@ impl EngineArgs {
         ];
         match given.iter().find(|(_, given)| *given) {
             Some((flag, _)) if !matches!(source, ModelSource::Hub { .. }) => {
-                let reason = format!("{flag} is of no use to `{source}`, which is not of the hub");
+                let reason =
+                    format!("{flag} does not apply to `{source}`, which is not of the hub");
                 Err(Usage(reason).into())
             }
             _ => Ok(source),

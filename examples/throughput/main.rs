@@ -11,8 +11,8 @@
 //!
 //! `occupancy` is the share of the slots that were busy in the mean step; `occupancy_before_drain`
 //! that of the steps before nothing was left to fill a free slot with, when the last samples drain.
-//! `weight_bytes` are the weights in the engine's layout, `peak_kv_bytes` the most that keys and
-//! values held at a time, `kv_bytes` the limit that was set for them, and `peak_bytes` the most that
+//! `weight_bytes` are the weights in the engine's layout, `peak_kv_bytes` the most that the KV
+//! cache held at a time, `kv_bytes` the limit that was set for it, and `peak_bytes` the most that
 //! the process held in all, pages of the mapped model file included.
 
 mod load;
@@ -74,10 +74,10 @@ struct Arguments {
     /// How many sequences run at a time
     #[arg(long, default_value = "32", value_name = "N")]
     slots: NonZeroUsize,
-    /// The most memory for keys and values, in MiB [default: no limit]
+    /// The most memory for the KV cache, in MiB [default: no limit]
     #[arg(long, value_name = "N")]
     kv_mib: Option<usize>,
-    /// Type in which keys and values are kept: f32 or f16
+    /// Type in which the KV cache is kept: f32 or f16
     #[arg(long, default_value = "f32", value_name = "TYPE")]
     kv_type: KvType,
     /// Type of the numbers that quantised weights are multiplied with: f32 or int8
@@ -86,6 +86,9 @@ struct Arguments {
     /// What the CPU kernels compute with: widest, portable, avx2, avx512 or neon
     #[arg(long, default_value = "widest", value_name = "SET")]
     instructions: Instructions,
+    /// On a GPU: every step with the same number of rows, so that logits do not depend on the batch
+    #[arg(long)]
+    deterministic: bool,
     /// How many threads compute [default: as many as the machine runs at once]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -132,12 +135,12 @@ fn run(arguments: &Arguments) -> std::result::Result<ExitCode, Failure> {
         instructions: arguments.instructions,
         seed: arguments.seed,
     };
-    /// More completions than any measurement has are a slip of the pen.
-    const MOST_COMPLETIONS: usize = 1 << 24;
+    /// More completions than any measurement has are a typo.
+    const MAX_COMPLETIONS: usize = 1 << 24;
     match load.prompts.checked_mul(load.samples) {
-        Some(count) if count <= MOST_COMPLETIONS => {}
+        Some(count) if count <= MAX_COMPLETIONS => {}
         _ => {
-            let reason = format!("more than {MOST_COMPLETIONS} completions");
+            let reason = format!("more than {MAX_COMPLETIONS} completions");
             return Err(Usage(reason).into());
         }
     }
@@ -152,7 +155,7 @@ fn run(arguments: &Arguments) -> std::result::Result<ExitCode, Failure> {
         );
         return Err(Usage(reason).into());
     }
-    let mut builder = load.engine(model)?;
+    let mut builder = load.engine(model)?.deterministic(arguments.deterministic);
     if let Some(threads) = arguments.threads {
         builder = builder.threads(threads);
     }

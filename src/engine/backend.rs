@@ -94,7 +94,8 @@ pub(crate) trait Backend: Send {
     fn collect(&mut self) -> Result<Vec<Drawn>>;
 
     /// How many steps that feed tokens should be in flight before the oldest is collected: 0 where
-    /// a step is computed when it is issued.
+    /// a step is computed when it is issued. With steps that draw first tokens, at most
+    /// [`max_in_flight`] are when another one is issued.
     fn lag(&self) -> usize;
 
     /// Forgets a sequence and its suffix, also while steps with it are in flight: their draws still
@@ -149,6 +150,12 @@ pub(crate) trait Backend: Send {
 
     /// Why logits are not finite, in words: the first weight that holds such a value, if any.
     fn non_finite_weight(&self) -> Option<String>;
+}
+
+/// How many steps of both kinds, those that feed tokens and those that draw first tokens, may be in
+/// flight when another one is issued.
+pub(super) fn max_in_flight(lag: usize) -> usize {
+    2 * (lag + 1)
 }
 
 /// The error for logits that are not finite, which says why.

@@ -65,7 +65,14 @@ pub(super) fn backend_for(
              in the place of `cuda`",
         )),
         (None, choice) => {
-            let BackendSettings { config, device, dtype, kernels, threads, .. } = *settings;
+            let BackendSettings {
+                config,
+                device,
+                dtype,
+                kernels,
+                threads,
+                ..
+            } = *settings;
             let own = choice == BackendChoice::Auto && device.is_cpu();
             if settings.deterministic && !own {
                 return Err(Error::new(

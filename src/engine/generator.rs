@@ -10,10 +10,10 @@ use rayon::ThreadPool;
 use super::backend::Backend;
 use super::cpu::Level;
 use super::kernel_settings::KernelSettings;
-use super::list::List;
+use super::list::{List, OnEvent};
 use super::scheduler::{Capacity, Log, Scheduler, Texts};
 use super::trial::Rules;
-use super::{EngineBuilder, Sampling, Statistics, StepTimes};
+use super::{CompletionRequest, EngineBuilder, Event, Sampling, Statistics, StepTimes};
 use crate::model::{Model, Prompt, Template};
 use crate::{Completion, Error, ErrorKind, Generator, Request, Result, Settings, Source};
 
@@ -22,7 +22,8 @@ const LOGPROB: &str = "integer normaliser";
 
 /// Samples completions from a model in this process.
 ///
-/// As a [`Generator`] it serves a run; [`generate`](Engine::generate) completes a list of prompts.
+/// As a [`Generator`] it serves a run; [`generate`](Engine::generate) completes a list of prompts, and
+/// [`complete`](Engine::complete) one of requests with settings of their own, token by token.
 /// The same seed gives the same completion, whatever else is being sampled: bit for bit, on any
 /// number of threads, with the crate's own CPU kernels; up to the rounding of floating-point sums
 /// elsewhere.
@@ -123,91 +124,101 @@ impl Engine {
     ///
     /// A prompt without tokens, one for which
     /// [`kv_bytes`](EngineBuilder::kv_bytes) does not leave enough for a single sample, logits that
-    /// are not finite, or a failure of the device. A prompt that leaves no room in the model's context is no error: its completion is empty and ends as
-    /// [`Finish::Length`](crate::Finish::Length).
+    /// are not finite, or a failure of the device. A prompt that fills the model's context is no error:
+    /// its completion is empty and ends as [`Finish::Length`](crate::Finish::Length).
     pub fn generate(&self, prompts: &[Prompt], seed: u64) -> Result<Vec<Completion>> {
-        self.collect(prompts, None, seed)
-    }
-
-    /// One completion for each prompt, in their order, of at most as many tokens as is said.
-    fn collect(
-        &self,
-        prompts: &[Prompt],
-        limits: Option<&[usize]>,
-        seed: u64,
-    ) -> Result<Vec<Completion>> {
         let mut completions = vec![None; prompts.len()];
-        let mut each = |index: usize, completion| {
-            completions[index] = Some(completion);
+        let mut take = |event: Event<'_>| {
+            if let Event::Completed {
+                request,
+                completion,
+            } = event
+            {
+                completions[request] = Some(completion);
+            }
             ControlFlow::Continue(())
         };
-        self.complete(&List::new(prompts, limits, seed, &mut each))?;
+        self.complete_list(&CompletionRequest::list(prompts, seed), &mut take, false)?;
         // Every request is delivered where the run ended well.
         Ok(completions.into_iter().flatten().collect())
     }
 
-    /// Like [`generate`](Engine::generate), with a limit of its own for each completion: at most so
-    /// many new tokens, and no more than the engine's settings allow. For loads of known lengths.
+    /// Completes a list of requests, each with a seed, a limit and sampling settings of its own, and
+    /// tells of tokens and of whole completions as soon as they are there. After
+    /// [`ControlFlow::Break`] nothing more is started or told. The function may not ask this engine
+    /// for more, which would be an error there.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    ///
+    /// use dart_math::engine::{CompletionRequest, Engine, Event, Sampling};
+    /// use dart_math::model::Model;
+    ///
+    /// # fn main() -> dart_math::Result<()> {
+    /// let engine = Engine::builder(Model::built_in()?).build()?;
+    /// let prompt = engine.prompt("Tom has 3 apples and buys 4 more. How many has he now?")?;
+    /// let greedy = CompletionRequest {
+    ///     sampling: Some(Sampling::greedy()),
+    ///     max_new_tokens: Some(64),
+    ///     ..CompletionRequest::new(prompt.clone(), 0)
+    /// };
+    /// engine.complete(&[greedy, CompletionRequest::new(prompt, 1)], |event| {
+    ///     match event {
+    ///         Event::Token { request, text, .. } => print!("[{request}]{text}"),
+    ///         Event::Completed { completion, .. } => println!(" {:?}", completion.finish),
+    ///         _ => {}
+    ///     }
+    ///     ControlFlow::Continue(())
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As for [`generate`](Engine::generate), and [`ErrorKind::Settings`] unless there is one limit
-    /// for each prompt and all are at least 1.
-    pub fn generate_up_to(
+    /// As for [`generate`](Engine::generate), and [`ErrorKind::Settings`] where a request has a limit
+    /// of 0 or sampling settings out of their range; what was told before is good.
+    pub fn complete(
         &self,
-        prompts: &[Prompt],
-        limits: &[usize],
-        seed: u64,
-    ) -> Result<Vec<Completion>> {
-        if limits.len() != prompts.len() || limits.contains(&0) {
-            return Err(Error::new(
-                ErrorKind::Settings,
-                format!(
-                    "{} limits for {} prompts: there must be one for each, at least 1",
-                    limits.len(),
-                    prompts.len()
-                ),
-            ));
-        }
-        self.collect(prompts, Some(limits), seed)
-    }
-
-    /// Like [`generate`](Engine::generate), but hands out each completion as soon as it is there,
-    /// with its prompt's place in the list. After [`ControlFlow::Break`] nothing more is sampled
-    /// or handed out. The function may not ask this engine for more, which would be an error there.
-    ///
-    /// # Errors
-    ///
-    /// As for [`generate`](Engine::generate); what was handed out before is good.
-    pub fn generate_each(
-        &self,
-        prompts: &[Prompt],
-        seed: u64,
-        mut each: impl FnMut(usize, Completion) -> ControlFlow<()> + Send,
+        requests: &[CompletionRequest],
+        mut on_event: impl FnMut(Event<'_>) -> ControlFlow<()> + Send,
     ) -> Result<()> {
-        self.complete(&List::new(prompts, None, seed, &mut each))
+        self.complete_list(requests, &mut on_event, true)
     }
 
-    /// Samples a list.
-    fn complete(&self, list: &List<'_>) -> Result<()> {
-        let prompt = |request: &Request| Ok(list.prompt(request.trial).tokens.clone());
-        self.execute(list, &prompt, &|request| list.limit(request.trial))
+    /// Completes a list; `stream` says whether anyone wants to hear of single tokens.
+    fn complete_list(
+        &self,
+        requests: &[CompletionRequest],
+        on_event: OnEvent<'_>,
+        stream: bool,
+    ) -> Result<()> {
+        for (index, request) in requests.iter().enumerate() {
+            let named = |error: Error| error.context(format_args!("request {}", index + 1));
+            if request.max_new_tokens == Some(0) {
+                let reason = "max_new_tokens is 0, but must be at least 1";
+                return Err(named(Error::new(ErrorKind::Settings, reason)));
+            }
+            if let Some(sampling) = &request.sampling {
+                sampling.validate().map_err(named)?;
+            }
+        }
+        let list = List::new(requests, on_event);
+        let of = |request: &Request| list.request(request.trial);
+        let on_token = |trial, token, logprob, text: &str| list.token(trial, token, logprob, text);
+        let texts = Texts {
+            prompt: &|request| Ok(of(request).prompt.tokens.clone()),
+            limit: &|request| of(request).max_new_tokens.unwrap_or(usize::MAX),
+            sampling: &|request| of(request).sampling.unwrap_or(self.sampling),
+            detokenizer: &|| self.model.tokenizer().stream(),
+            on_token: stream.then_some(&on_token),
+        };
+        self.execute(&list, texts)
     }
 
     /// Runs the scheduler over a source on the engine's threads.
-    fn execute(
-        &self,
-        source: &dyn Source,
-        prompt: &(dyn Fn(&Request) -> Result<Vec<u32>> + Sync),
-        limit: &(dyn Fn(&Request) -> usize + Sync),
-    ) -> Result<()> {
+    fn execute(&self, source: &dyn Source, texts: Texts<'_>) -> Result<()> {
         self.with_backend(|backend| {
-            let texts = Texts {
-                prompt,
-                limit,
-                sampling: &|_| self.sampling,
-                detokenizer: &|| self.model.tokenizer().stream(),
-            };
             let log = Log {
                 statistics: &self.statistics,
                 steps: self.steps.as_ref(),
@@ -255,8 +266,14 @@ impl Engine {
 /// asked for from within the source's own methods would wait for itself, and is an error.
 impl Generator for Engine {
     fn run(&self, source: &dyn Source) -> Result<()> {
-        let prompt = |request: &Request| Ok(self.prompt(&request.problem.question)?.tokens);
-        self.execute(source, &prompt, &|_| usize::MAX)
+        let texts = Texts {
+            prompt: &|request| Ok(self.prompt(&request.problem.question)?.tokens),
+            limit: &|_| usize::MAX,
+            sampling: &|_| self.sampling,
+            detokenizer: &|| self.model.tokenizer().stream(),
+            on_token: None,
+        };
+        self.execute(source, texts)
     }
 
     /// What completions depend on: not the slots or the threads, nor the backend, unless it rounds
@@ -271,15 +288,22 @@ impl Generator for Engine {
         settings.insert("stop".into(), self.rules.stop_strings.strings().into());
         settings.insert("ignore_eos".into(), self.ignore_eos.into());
         settings.insert("loop_detection".into(), self.rules.loop_detection.into());
-        settings.insert("kv_type".into(), self.kernels.kv_type.to_string().into());
+        let on_cuda = self.model.cuda().is_some();
+        let dtype = self.model.dtype().as_str();
+        let kv_type = match on_cuda {
+            true => dtype.to_owned(),
+            false => self.kernels.kv_type.to_string(),
+        };
+        settings.insert("kv_type".into(), kv_type.into());
         let activation_type = match self.plain && self.model.is_quantized() {
+            _ if on_cuda => dtype.to_owned(),
             // As plain operations round them.
             true => "plain".to_owned(),
             false => self.kernels.activation_type.to_string(),
         };
         settings.insert("activation_type".into(), activation_type.into());
         // All instructions that round a multiply-add once give the same tokens.
-        let fused = Level::of(self.kernels.instructions).is_some_and(Level::fuses);
+        let fused = on_cuda || Level::of(self.kernels.instructions).is_some_and(Level::fuses);
         settings.insert("fused_multiply_add".into(), fused.into());
         settings
     }

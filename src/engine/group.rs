@@ -5,7 +5,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Engine, Statistics};
-use crate::{Completion, Error, ErrorKind, Generator, Next, Offer, Result, Settings, Source, TrialId};
+use crate::{
+    Completion, Error, ErrorKind, Generator, Next, Offer, Result, Settings, Source, TrialId,
+};
 
 /// Engines that sample for one source at the same time, each with its own model in its own memory.
 ///
@@ -96,7 +98,10 @@ impl Source for Shared<'_> {
 /// stops the others, which deliver what they have.
 impl Generator for EngineGroup {
     fn run(&self, source: &dyn Source) -> Result<()> {
-        let shared = Shared { source, failed: AtomicBool::new(false) };
+        let shared = Shared {
+            source,
+            failed: AtomicBool::new(false),
+        };
         let run = |engine: &Engine| {
             /// Marks the failure also where the engine panics.
             struct Failing<'a>(&'a AtomicBool, bool);
@@ -114,10 +119,15 @@ impl Generator for EngineGroup {
         };
         let run = &run;
         std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                self.engines.iter().map(|engine| scope.spawn(move || run(engine))).collect();
+            let threads: Vec<_> = self
+                .engines
+                .iter()
+                .map(|engine| scope.spawn(move || run(engine)))
+                .collect();
             let joined = threads.into_iter().map(|thread| {
-                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             });
             // All are waited for, whatever the first says.
             let results: Vec<Result<()>> = joined.collect();
@@ -126,6 +136,9 @@ impl Generator for EngineGroup {
     }
 
     fn settings(&self) -> Settings {
-        self.engines.first().map(Generator::settings).unwrap_or_default()
+        self.engines
+            .first()
+            .map(Generator::settings)
+            .unwrap_or_default()
     }
 }

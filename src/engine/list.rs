@@ -1,93 +1,96 @@
-//! A list of prompts as a source, so that completing a list is a run like any other.
+//! A list of requests as a source, so that completing a list is a run like any other.
 //!
-//! Knows the contract and prompts; nothing of how they are run.
+//! Knows the contract and requests; nothing of how they are run.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::model::Prompt;
-use crate::{Completion, Next, Offer, Problem, Request, Source, TrialId, trial_seed};
+use super::{CompletionRequest, Event};
+use crate::{Completion, Next, Offer, Problem, Request, Source, TrialId};
 
-/// What takes completions, each with its prompt's place in the list, and says whether to go on.
-pub(super) type Each<'a> = &'a mut (dyn FnMut(usize, Completion) -> ControlFlow<()> + Send);
+/// What takes events, and says whether to go on.
+pub(super) type OnEvent<'a> = &'a mut (dyn FnMut(Event<'_>) -> ControlFlow<()> + Send);
 
-/// A list of prompts as a source: one distinct prompt after the other.
+/// A list of requests as a source: one distinct prompt after the other.
 pub(super) struct List<'a> {
-    prompts: &'a [Prompt],
-    /// For each distinct prompt, where it stands in the list.
-    places: Vec<Vec<usize>>,
-    /// The most tokens of each completion, in the prompts' order, where there are such limits.
-    limits: Option<&'a [usize]>,
-    seed: u64,
+    requests: &'a [CompletionRequest],
+    /// For each distinct prompt, the indexes of its requests.
+    indexes: Vec<Vec<usize>>,
     state: Mutex<ListState<'a>>,
 }
 
 struct ListState<'a> {
-    /// Places in the order in which they are sampled, what is left of them.
+    /// The order in which the requests are sampled, what is left of them.
     queue: std::vec::IntoIter<TrialId>,
-    each: Each<'a>,
+    on_event: OnEvent<'a>,
     stopped: bool,
 }
 
 impl<'a> List<'a> {
-    pub(super) fn new(
-        prompts: &'a [Prompt],
-        limits: Option<&'a [usize]>,
-        seed: u64,
-        each: Each<'a>,
-    ) -> Self {
+    pub(super) fn new(requests: &'a [CompletionRequest], on_event: OnEvent<'a>) -> Self {
         let mut known: HashMap<(&str, &[u32]), usize> = HashMap::new();
-        let mut places: Vec<Vec<usize>> = Vec::new();
-        for (place, prompt) in prompts.iter().enumerate() {
-            let index = *known
+        let mut indexes: Vec<Vec<usize>> = Vec::new();
+        for (index, CompletionRequest { prompt, .. }) in requests.iter().enumerate() {
+            let problem = *known
                 .entry((&prompt.text, &prompt.tokens))
-                .or_insert(places.len());
-            match places.get_mut(index) {
-                Some(places) => places.push(place),
-                None => places.push(vec![place]),
+                .or_insert(indexes.len());
+            match indexes.get_mut(problem) {
+                Some(indexes) => indexes.push(index),
+                None => indexes.push(vec![index]),
             }
         }
         let queue: Vec<TrialId> = (0..)
-            .zip(&places)
-            .flat_map(|(problem, places)| {
-                (0..places.len() as u32).map(move |number| TrialId { problem, number })
+            .zip(&indexes)
+            .flat_map(|(problem, indexes)| {
+                (0..indexes.len() as u32).map(move |number| TrialId { problem, number })
             })
             .collect();
         List {
-            prompts,
-            places,
-            limits,
-            seed,
+            requests,
+            indexes,
             state: Mutex::new(ListState {
                 queue: queue.into_iter(),
-                each,
+                on_event,
                 stopped: false,
             }),
         }
     }
 
-    fn place(&self, trial: TrialId) -> usize {
-        self.places[trial.problem as usize][trial.number as usize]
+    fn index(&self, trial: TrialId) -> usize {
+        self.indexes[trial.problem as usize][trial.number as usize]
     }
 
-    pub(super) fn prompt(&self, trial: TrialId) -> &Prompt {
-        &self.prompts[self.place(trial)]
+    /// What a trial of the run was asked for.
+    pub(super) fn request(&self, trial: TrialId) -> &CompletionRequest {
+        &self.requests[self.index(trial)]
     }
 
-    /// The most tokens of a completion.
-    pub(super) fn limit(&self, trial: TrialId) -> usize {
-        self.limits
-            .map_or(usize::MAX, |limits| limits[self.place(trial)])
+    /// Tells of a token.
+    pub(super) fn token(&self, trial: TrialId, token: u32, logprob: f64, text: &str) {
+        let request = self.index(trial);
+        self.tell(Event::Token {
+            request,
+            token,
+            logprob,
+            text,
+        });
     }
 
-    fn request(&self, trial: TrialId) -> Request {
+    fn tell(&self, event: Event<'_>) {
+        let mut state = self.state();
+        if !state.stopped {
+            state.stopped = (state.on_event)(event).is_break();
+        }
+    }
+
+    fn trial(&self, trial: TrialId) -> Request {
         // The problem only gives a name to errors: the prompt is there already.
-        let name = format!("{} of the list", self.place(trial) + 1);
+        let name = format!("{} of the list", self.index(trial) + 1);
         Request {
             trial,
             problem: Arc::new(Problem::new("", "").with_id(name)),
-            seed: trial_seed(self.seed, &self.prompt(trial).text, trial.number),
+            seed: self.request(trial).seed,
         }
     }
 
@@ -103,7 +106,7 @@ impl Source for List<'_> {
             return Next::Done;
         }
         let trials = state.queue.by_ref().take(offer.free);
-        Next::Requests(trials.map(|trial| self.request(trial)).collect())
+        Next::Requests(trials.map(|trial| self.trial(trial)).collect())
     }
 
     fn wanted(&self, _: TrialId) -> bool {
@@ -111,9 +114,10 @@ impl Source for List<'_> {
     }
 
     fn deliver(&self, trial: TrialId, completion: Completion) {
-        let mut state = self.state();
-        if !state.stopped {
-            state.stopped = (state.each)(self.place(trial), completion).is_break();
-        }
+        let request = self.index(trial);
+        self.tell(Event::Completed {
+            request,
+            completion,
+        });
     }
 }

@@ -19,6 +19,7 @@ mod list;
 mod plain;
 #[cfg(test)]
 mod reference;
+mod request;
 mod row;
 mod sampler;
 mod sampling;
@@ -37,6 +38,7 @@ pub(crate) use cuda::check_device as cuda_device;
 pub use generator::Engine;
 pub use group::EngineGroup;
 pub use kernel_settings::{ActivationType, Instructions, KvType};
+pub use request::{CompletionRequest, Event};
 pub use sampling::Sampling;
 pub use statistics::Statistics;
 pub use steps::StepTimes;

@@ -48,9 +48,9 @@ macro_rules! multiversion {
 /// below -87 counts as -87 (1.6e-38).
 #[inline(always)]
 fn exp_negative(x: f32) -> f32 {
-    // 1.5 · 2^23: adding it rounds to a whole number, which then stands in the low bits.
+    // 1.5 · 2^23: adding it rounds to an integer, which then stands in the low bits.
     const ROUND: f32 = 12_582_912.0;
-    // ln 2 = HIGH + LOW, HIGH with so few bits that its product with the whole number is exact.
+    // ln 2 = HIGH + LOW, HIGH with so few bits that its product with the integer is exact.
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let x = x.max(-87.0);
@@ -104,13 +104,24 @@ multiversion! {
 /// cache: some hundred kilobytes a row would not.
 const BLOCK: usize = 512;
 
-/// Adding 2^52 to a number below it rounds to an integer, which then stands in the low bits.
-const ROUND: f64 = 4_503_599_627_370_496.0;
-
-/// A number as a multiple of `1 / scale`, rounded to the nearest; the multiple is at most 2^51.
+/// What rounds numbers from 0 to 1 to multiples of 2^-bits when it is added to them: in an f64 from
+/// here on, the lowest bit is worth just that. `bits` is at most 51.
 #[inline(always)]
-fn to_fixed(x: f32, scale: f64) -> u64 {
-    (f64::from(x) * scale + ROUND).to_bits() - ROUND.to_bits()
+fn rounder(bits: u32) -> f64 {
+    (1u64 << (52 - bits)) as f64
+}
+
+/// Adds the bits of numbers to which the rounder was added: it is taken off once, at the end.
+#[inline(always)]
+fn add_rounded(block: &[f32], round: f64, sum: u64) -> u64 {
+    let bits = block.iter().map(|&x| (f64::from(x) + round).to_bits());
+    bits.fold(sum, u64::wrapping_add)
+}
+
+/// The sum of multiples, given that of the bits of so many numbers.
+#[inline(always)]
+fn without_rounder(sum: u64, count: usize, round: f64) -> u64 {
+    sum.wrapping_sub(round.to_bits().wrapping_mul(count as u64))
 }
 
 /// Writes exp((x - max) / temperature).
@@ -126,17 +137,15 @@ multiversion! {
     /// 2^-bits, rounded to the nearest; `bits` is at most 51. Integers, so that no order of summation
     /// changes it.
     fn normaliser(row: &[f32], max: f32, bits: u32) -> u64 {
-        let scale = (1u64 << bits) as f64;
+        let round = rounder(bits);
         let mut sum = 0;
         let mut buffer = [0f32; BLOCK];
         for block in row.chunks(BLOCK) {
             let powers = &mut buffer[..block.len()];
             exponentials(block, max, 1.0, powers);
-            for &x in &*powers {
-                sum += to_fixed(x, scale);
-            }
+            sum = add_rounded(powers, round, sum);
         }
-        sum
+        without_rounder(sum, row.len(), round)
     }
 }
 
@@ -151,24 +160,25 @@ multiversion! {
         bits: u32,
         weights: &mut [u64]
     ) -> (u64, u64) {
-        let scale = (1u64 << bits) as f64;
+        let round = rounder(bits);
         let (mut mass, mut normaliser) = (0, 0);
         let mut buffer = [0f32; BLOCK];
         for (block, weights) in row.chunks(BLOCK).zip(weights.chunks_mut(BLOCK)) {
             let powers = &mut buffer[..block.len()];
             exponentials(block, max, 1.0, powers);
             if temperature != 1.0 {
-                for &x in &*powers {
-                    normaliser += to_fixed(x, scale);
-                }
+                normaliser = add_rounded(powers, round, normaliser);
                 exponentials(block, max, temperature, powers);
             }
             for (weight, &x) in weights.iter_mut().zip(&*powers) {
-                *weight = to_fixed(x, scale);
+                *weight = (f64::from(x) + round).to_bits() - round.to_bits();
                 mass += *weight;
             }
         }
-        (mass, if temperature == 1.0 { mass } else { normaliser })
+        if temperature == 1.0 {
+            return (mass, mass);
+        }
+        (mass, without_rounder(normaliser, row.len(), round))
     }
 }
 
@@ -343,6 +353,12 @@ mod tests {
             for temperature in [1.0, 1.6] {
                 let found = weights(&row, high, temperature, 46, &mut out);
                 assert_eq!(found, (out.iter().sum(), sum));
+            }
+            // Scaling by a power of two and rounding gives the same multiples.
+            let mut powers = vec![0.0; len];
+            exponentials(&row, high, 1.6, &mut powers);
+            for (&x, &w) in powers.iter().zip(&out) {
+                assert_eq!(w, (f64::from(x) * 2f64.powi(46)).round_ties_even() as u64);
             }
             for (&x, &w) in row.iter().zip(&out) {
                 let exact = (f64::from(x - high) / 1.6).exp();

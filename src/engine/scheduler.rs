@@ -22,12 +22,14 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::backend::{Backend, Drawn, Input, PrefixId, SequenceId, StepRow, non_finite};
+use super::backend::{
+    Backend, Drawn, Input, PrefixId, SequenceId, StepRow, max_in_flight, non_finite,
+};
 use super::sampler::weight_bits;
 use super::trial::{Rules, Trial};
 use super::{Sampling, Statistics, StepTimes};
 use crate::model::Detokenizer;
-use crate::{Error, ErrorKind, Finish, Next, Offer, Request, Result, Source};
+use crate::{Error, ErrorKind, Finish, Next, Offer, Request, Result, Source, TrialId};
 pub(super) use memory::Capacity;
 
 /// How many tokens of prompts are prefilled together at most, where one alone is not longer.
@@ -47,7 +49,12 @@ pub(super) struct Texts<'a> {
     pub(super) sampling: &'a (dyn Fn(&Request) -> Sampling + Sync),
     /// A fresh stream from tokens to text.
     pub(super) detokenizer: &'a (dyn Fn() -> Detokenizer + Sync),
+    /// Hears of each token of a completion, where anyone wants to.
+    pub(super) on_token: Option<&'a OnToken<'a>>,
 }
+
+/// Takes a trial's new token, its log-probability, and the text that became certain with it.
+pub(super) type OnToken<'a> = dyn Fn(TrialId, u32, f64, &str) + Sync + 'a;
 
 /// Where a scheduler writes down what it does.
 #[derive(Clone, Copy)]
@@ -338,6 +345,10 @@ impl<'a> Scheduler<'a> {
                 continue;
             };
             let limit = self.rules.limit(prompt.len, (self.texts.limit)(&request));
+            // Requests of one prompt may have limits of their own.
+            self.capacity
+                .check(&*self.backend, prompt.len, limit.saturating_sub(1))
+                .map_err(|error| named(&request, error))?;
             let sampling = (self.texts.sampling)(&request);
             let detokenizer = (self.texts.detokenizer)();
             let trial = Trial::new(request, sampling, limit, detokenizer, self.rules);
@@ -499,12 +510,15 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Collects what is old enough: while more decode steps are in flight than the backend's lag, and
-    /// first draws as soon as the steps behind them keep the backend busy.
+    /// first draws as soon as the steps behind them keep the backend busy, or there are too many.
     fn settle(&mut self) -> Result<()> {
         let lag = self.backend.lag();
         while let Some(oldest) = self.in_flight.front() {
+            let late = self.decode_steps > lag;
             let first_draws = !oldest.decode && self.decode_steps >= lag;
-            if self.decode_steps <= lag && !first_draws {
+            // Trials of one token each would issue first draws without end.
+            let crowded = self.in_flight.len() > max_in_flight(lag);
+            if !(late || first_draws || crowded) {
                 break;
             }
             self.collect()?;
@@ -584,8 +598,13 @@ impl<'a> Scheduler<'a> {
         };
         let position = trial.len();
         let pushed = if drawn.finite {
-            let bits = weight_bits(self.backend.vocab_size());
-            trial.push(drawn.token, drawn.logprob(bits), self.rules)
+            let logprob = drawn.logprob(weight_bits(self.backend.vocab_size()));
+            let pushed = trial.push(drawn.token, logprob, self.rules);
+            if let (Some(on_token), Ok(_)) = (self.texts.on_token, &pushed) {
+                let id = trial.request.trial;
+                on_token(id, drawn.token, logprob, trial.stream(self.rules));
+            }
+            pushed
         } else {
             Err(non_finite(&*self.backend))
         };

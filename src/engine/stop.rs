@@ -35,11 +35,23 @@ impl StopStrings {
             })
             .min()
     }
+
+    /// How much of a text in which no stop string stands is certain: all but the longest end of it
+    /// that a stop string begins with.
+    pub(super) fn certain(&self, text: &str) -> usize {
+        let held_back = |stop: &String| {
+            let begins = |&len: &usize| {
+                stop.is_char_boundary(len) && text.as_bytes().ends_with(&stop.as_bytes()[..len])
+            };
+            (1..stop.len()).rev().find(begins).unwrap_or(0)
+        };
+        text.len() - self.0.iter().map(held_back).max().unwrap_or(0)
+    }
 }
 
 /// Notices a completion that repeats itself without end.
 ///
-/// The rule: for some period of at most [`LONGEST_PERIOD`](Self::LONGEST_PERIOD) tokens, the last
+/// The rule: for some period of at most [`MAX_PERIOD`](Self::MAX_PERIOD) tokens, the last
 /// tokens are a block of that many repeated at least [`TIMES`](Self::TIMES) times in a row, over at
 /// least [`TOKENS`](Self::TOKENS) tokens in all.
 ///
@@ -53,7 +65,7 @@ pub(super) struct LoopDetector {
 
 impl LoopDetector {
     /// The longest block that is looked for, in tokens.
-    pub(super) const LONGEST_PERIOD: usize = 128;
+    pub(super) const MAX_PERIOD: usize = 128;
     /// How many times a block must stand in a row.
     pub(super) const TIMES: usize = 6;
     /// How many tokens the repetitions must cover.
@@ -61,7 +73,7 @@ impl LoopDetector {
 
     pub(super) fn new() -> Self {
         LoopDetector {
-            runs: vec![0; Self::LONGEST_PERIOD],
+            runs: vec![0; Self::MAX_PERIOD],
         }
     }
 
@@ -131,6 +143,23 @@ mod tests {
     }
 
     #[test]
+    fn what_may_become_a_stop_string_is_not_certain() {
+        let several = stops(&["User:", "éa"]);
+        for (text, certain) in [
+            ("", 0),
+            ("no", 2),
+            ("a User", 2),
+            ("a Use ", 6),
+            ("UUser", 1),
+            ("xé", 1),
+            ("x: é", 3),
+        ] {
+            assert_eq!(several.certain(text), certain, "{text:?}");
+        }
+        assert_eq!(stops(&[]).certain("User"), 4);
+    }
+
+    #[test]
     fn every_cut_equals_a_search_of_the_whole_text() {
         let random = Philox::new(3);
         for case in 0..2000u64 {
@@ -150,7 +179,7 @@ mod tests {
 
     /// The rule by its definition, over the whole tail.
     fn is_loop(tokens: &[u32]) -> bool {
-        (1..=LoopDetector::LONGEST_PERIOD).any(|period| {
+        (1..=LoopDetector::MAX_PERIOD).any(|period| {
             let tail = LoopDetector::TOKENS.max(LoopDetector::TIMES * period);
             tokens.len() >= tail && {
                 let tail = &tokens[tokens.len() - tail..];

@@ -42,6 +42,8 @@ pub(super) struct Trial {
     tokens: Vec<u32>,
     logprob: f64,
     text: String,
+    /// How many bytes of it were streamed.
+    streamed: usize,
     /// Whether the text was cut before a stop string.
     cut: bool,
     detokenizer: Detokenizer,
@@ -64,6 +66,7 @@ impl Trial {
             tokens: Vec::new(),
             logprob: 0.0,
             text: String::new(),
+            streamed: 0,
             cut: false,
             detokenizer,
             loops: rules.loop_detection.then(LoopDetector::new),
@@ -119,6 +122,17 @@ impl Trial {
             return Ok(Some(Finish::Loop));
         }
         Ok((self.tokens.len() >= self.limit).then_some(Finish::Length))
+    }
+
+    /// The text that became certain since the last call.
+    pub(super) fn stream(&mut self, rules: &Rules) -> &str {
+        let certain = match self.cut {
+            true => self.text.len(),
+            false => rules.stop_strings.certain(&self.text),
+        };
+        let from = self.streamed;
+        self.streamed = certain.max(from);
+        &self.text[from..self.streamed]
     }
 
     /// Ends the completion.

@@ -32,7 +32,7 @@ fn load_as(path: &Path, dtype: DtypeChoice) -> Result<Model, Error> {
 fn dense(matrix: &Matrix) -> Vec<f32> {
     match matrix {
         Matrix::Dense(tensor) => numbers(tensor),
-        Matrix::Quantized(_) => panic!("quantised"),
+        Matrix::Quantized(_) | Matrix::Random(_) => panic!("not dense"),
     }
 }
 

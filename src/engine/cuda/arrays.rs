@@ -119,7 +119,15 @@ impl Arrays {
     /// Page-locked memory to write such arrays to.
     pub(super) fn staging(&self, device: &Device) -> Result<Staging> {
         let memory = device.pinned(self.layout.words * 4)?;
-        Ok(Staging { layout: self.layout, memory, rows: 0, starts: 0, tiles: 0, pages: 0, last: 0 })
+        Ok(Staging {
+            layout: self.layout,
+            memory,
+            rows: 0,
+            starts: 0,
+            tiles: 0,
+            pages: 0,
+            last: 0,
+        })
     }
 
     /// Queues the copy of what was written.
@@ -164,7 +172,14 @@ pub(super) struct RowData<'a> {
 impl RowData<'_> {
     /// A row that computes something that nobody looks at.
     pub(super) fn padding(scratch: i32) -> Self {
-        RowData { input: 0, slot: -1, position: 0, length: 0, write: (scratch, 0), pages: &[] }
+        RowData {
+            input: 0,
+            slot: -1,
+            position: 0,
+            length: 0,
+            write: (scratch, 0),
+            pages: &[],
+        }
     }
 }
 
@@ -247,6 +262,14 @@ impl Staging {
     pub(super) fn mark(&mut self, row: usize) {
         self.set(self.layout.index + self.last, row as i32);
         self.last += 1;
+    }
+
+    /// Adds marks that stand for no row, until there are a multiple of `count`.
+    pub(super) fn pad_marks(&mut self, count: usize) {
+        let end = self.last.next_multiple_of(count).min(self.layout.rows);
+        for at in self.last..end {
+            self.set(self.layout.index + at, -1);
+        }
     }
 
     /// How many rows were marked.

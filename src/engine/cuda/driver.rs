@@ -23,8 +23,7 @@ const CUBLAS_WORKSPACE: usize = 32 << 20;
 /// [`ErrorKind::Device`], naming what is missing.
 fn check_libraries() -> Result<()> {
     // SAFETY: both only try to open a library by its names; NVIDIA's have no harmful initialisers.
-    let (driver, blas) =
-        unsafe { (sys::is_culib_present(), blas_sys::is_culib_present()) };
+    let (driver, blas) = unsafe { (sys::is_culib_present(), blas_sys::is_culib_present()) };
     let missing = match (driver, blas) {
         (true, true) => return Ok(()),
         (false, _) => "no NVIDIA driver (libcuda.so.1) was found",
@@ -45,16 +44,23 @@ pub(crate) fn check_device(ordinal: usize) -> Result<()> {
     let named = |error: Error| error.context(format_args!("cuda:{ordinal}"));
     check_libraries().map_err(named)?;
     let count = CudaContext::device_count();
-    let count = count.doing("the driver could not be started").map_err(named)?;
+    let count = count
+        .doing("the driver could not be started")
+        .map_err(named)?;
     match usize::try_from(count) {
         Ok(count) if ordinal < count => Ok(()),
-        _ => Err(named(Error::new(ErrorKind::Device, format!("there are {count} devices")))),
+        _ => Err(named(Error::new(
+            ErrorKind::Device,
+            format!("there are {count} devices"),
+        ))),
     }
 }
 
 /// An error of the driver, as this crate's.
 pub(super) fn driver_error(what: &str, source: result::DriverError) -> Error {
-    let name = source.error_name().map(|name| name.to_string_lossy().into_owned());
+    let name = source
+        .error_name()
+        .map(|name| name.to_string_lossy().into_owned());
     let name = name.unwrap_or_else(|_| format!("{:?}", source.0));
     Error::new(ErrorKind::Device, format!("{what}: {name}")).with_source(source)
 }
@@ -186,17 +192,24 @@ impl Device {
     }
 
     pub(super) fn name(&self) -> String {
-        self.context.name().unwrap_or_else(|_| "CUDA device".to_owned())
+        self.context
+            .name()
+            .unwrap_or_else(|_| "CUDA device".to_owned())
     }
 
     /// Lets the driver's calls of this thread go to this device.
     pub(super) fn bind(&self) -> Result<()> {
-        self.context.bind_to_thread().doing("the device could not be used by this thread")
+        self.context
+            .bind_to_thread()
+            .doing("the device could not be used by this thread")
     }
 
     /// Bytes that can be allocated now.
     pub(super) fn free_bytes(&self) -> Result<usize> {
-        let (free, _) = self.context.mem_get_info().doing("free memory could not be read")?;
+        let (free, _) = self
+            .context
+            .mem_get_info()
+            .doing("free memory could not be read")?;
         Ok(free)
     }
 
@@ -206,10 +219,25 @@ impl Device {
     }
 
     /// Loads kernels from PTX.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Device`], with the version of a driver that is too old.
     pub(super) fn load(&self, ptx: &str) -> Result<Arc<CudaModule>> {
-        self.context.load_module(ptx.into()).doing(
-            "its kernels could not be loaded (an NVIDIA driver of version 550 or newer is needed)",
-        )
+        self.context.load_module(ptx.into()).map_err(|error| {
+            let mut version = 0;
+            // SAFETY: it writes one number.
+            let known = unsafe { sys::cuDriverGetVersion(&raw mut version) };
+            let found = match known.result() {
+                Ok(()) => format!("CUDA {}.{}", version / 1000, version % 1000 / 10),
+                Err(_) => "an unknown version of CUDA".to_owned(),
+            };
+            let reason = format!(
+                "its kernels could not be loaded: they need a driver for CUDA 12.4 (version 550) or \
+                 newer, and this one is for {found}"
+            );
+            driver_error(&reason, error)
+        })
     }
 
     /// Has a kernel use so much dynamic shared memory.
@@ -225,7 +253,14 @@ impl Device {
     /// input `[rows, inputs]`, output `[rows, outputs]`, which is of type f32 where `wide`, else of
     /// the weights'. Sums are in f32.
     pub(super) fn gemm(&self, precision: Precision, product: &Product, wide: bool) -> Result<()> {
-        let Product { weight, input, output, rows, inputs, outputs } = *product;
+        let Product {
+            weight,
+            input,
+            output,
+            rows,
+            inputs,
+            outputs,
+        } = *product;
         let (one, zero) = (1f32, 0f32);
         let output_type = match wide {
             true => blas_sys::cudaDataType_t::CUDA_R_32F,
@@ -278,7 +313,9 @@ impl Device {
     pub(super) fn record(&self) -> Result<CudaEvent> {
         let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING;
         let event = self.context.new_event(Some(flags)).doing("no event")?;
-        event.record(&self.stream).doing("an event could not be recorded")?;
+        event
+            .record(&self.stream)
+            .doing("an event could not be recorded")?;
         Ok(event)
     }
 
@@ -288,7 +325,11 @@ impl Device {
         // SAFETY: what it holds is written before it is read: by `Pinned::write`, or by a copy.
         let address = unsafe { result::malloc_host(bytes.max(1), 0) }
             .doing("page-locked memory could not be allocated")?;
-        Ok(Pinned { context: self.context.clone(), address: address.cast(), bytes })
+        Ok(Pinned {
+            context: self.context.clone(),
+            address: address.cast(),
+            bytes,
+        })
     }
 
     /// Queues a copy of some bytes, from the `first` on, to the device. The memory must stay as it
@@ -382,14 +423,20 @@ impl Buffer {
     /// [`ErrorKind::Device`] where there is not so much, with what it was for.
     pub(super) fn new(stream: &Arc<CudaStream>, bytes: usize, what: &str) -> Result<Self> {
         let context = stream.context();
-        context.bind_to_thread().doing("the device could not be used by this thread")?;
+        context
+            .bind_to_thread()
+            .doing("the device could not be used by this thread")?;
         // SAFETY: what it holds is written before it is read.
         let address = unsafe { result::malloc_sync(bytes.max(1)) }.map_err(|error| {
             let free = context.mem_get_info().map_or(0, |(free, _)| free);
             let reason = format!("{what} needs {bytes} bytes of device memory; {free} are free");
             driver_error(&reason, error)
         })?;
-        Ok(Buffer { stream: stream.clone(), address, bytes })
+        Ok(Buffer {
+            stream: stream.clone(),
+            address,
+            bytes,
+        })
     }
 }
 
@@ -430,7 +477,8 @@ impl Drop for Pinned {
     fn drop(&mut self) {
         self.context.record_err(self.context.bind_to_thread());
         // SAFETY: allocated by `Device::pinned`; who queued copies has waited for them.
-        self.context.record_err(unsafe { result::free_host(self.address.cast()) });
+        self.context
+            .record_err(unsafe { result::free_host(self.address.cast()) });
     }
 }
 

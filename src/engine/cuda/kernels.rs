@@ -5,11 +5,10 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::{
-    CudaFunction, CudaModule, CudaStream, LaunchConfig, PushKernelArg,
-};
+use cudarc::driver::{CudaFunction, CudaModule, CudaStream, LaunchConfig, PushKernelArg};
 
 use super::driver::{Device, Doing, Precision};
+use super::weights::DeviceLayer;
 use crate::{Error, ErrorKind, Result};
 
 /// Positions of a page of the KV cache.
@@ -32,7 +31,10 @@ pub(super) const MAX_GROUP: usize = 16;
 pub(super) const MAX_VOCABULARY: usize = 1 << 18;
 
 /// Dynamic shared memory of the sampler: `sizeof(Shared)` of `sampler.cu`.
-const SAMPLER_SHARED: usize = 64 << 10;
+const SAMPLER_SHARED: usize = 48 << 10;
+
+/// Warps of a block of 256 threads, each of which works on one head.
+const WARPS: usize = 8;
 
 /// Threads of the sampler's block.
 const SAMPLER_THREADS: u32 = 1024;
@@ -112,7 +114,9 @@ impl AttentionShape {
     }
 
     fn window(self) -> i32 {
-        self.window.and_then(|window| i32::try_from(window).ok()).unwrap_or(i32::MAX)
+        self.window
+            .and_then(|window| i32::try_from(window).ok())
+            .unwrap_or(i32::MAX)
     }
 
     /// What scores are multiplied with before a power of two is taken of them.
@@ -149,6 +153,17 @@ pub(super) struct RowArrays {
     /// Pages of the rows' own tokens, `[rows][table_width]`.
     pub(super) tables: u64,
     pub(super) table_width: usize,
+}
+
+/// What a layer's attention reads and writes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AttentionMemory {
+    /// Queries, keys and values of the rows.
+    pub(super) qkv: u64,
+    /// The layer's part of the KV cache.
+    pub(super) pool: u64,
+    /// `[rows, heads · head_dim]`.
+    pub(super) out: u64,
 }
 
 /// All kernels for a precision and a width of heads, loaded.
@@ -209,7 +224,11 @@ impl Kernels {
     ///
     /// [`ErrorKind::Unsupported`] for a shape that the kernels are not made for;
     /// [`ErrorKind::Device`] where they cannot be loaded.
-    pub(super) fn load(device: &Device, precision: Precision, shape: AttentionShape) -> Result<Self> {
+    pub(super) fn load(
+        device: &Device,
+        precision: Precision,
+        shape: AttentionShape,
+    ) -> Result<Self> {
         let dim = shape.head_dim;
         if precision == Precision::Bf16 && !HEAD_DIMS.contains(&dim) {
             return Err(Error::new(
@@ -231,15 +250,15 @@ impl Kernels {
         let sampler = device.load(include_str!("ptx/sampler.ptx"))?;
         let random = device.load(include_str!("ptx/random.ptx"))?;
         let function = |module: &Arc<CudaModule>, name: &str| {
-            module.load_function(name).doing(&format!("kernel {name} could not be loaded"))
+            module
+                .load_function(name)
+                .doing(&format!("kernel {name} could not be loaded"))
         };
         let typed = |module: &Arc<CudaModule>, name: &str| {
             function(module, &format!("{name}_{}", precision.suffix()))
         };
         let attention = match precision {
-            Precision::F32 => {
-                AttentionKernels::Plain(function(&attention, "plain_attention_f32")?)
-            }
+            Precision::F32 => AttentionKernels::Plain(function(&attention, "plain_attention_f32")?),
             Precision::Bf16 => {
                 let sized = |name: &str| function(&attention, &format!("{name}_{dim}"));
                 let kernels = (
@@ -288,7 +307,17 @@ impl Kernels {
     ) -> Result<()> {
         let config = block((rows, 1, 1), 256, 0);
         let (inputs, slots) = (arrays.inputs, arrays.slots);
-        launch!(self.stream, self.embed, config, table, inputs, slots, tokens, x, width as i32);
+        launch!(
+            self.stream,
+            self.embed,
+            config,
+            table,
+            inputs,
+            slots,
+            tokens,
+            x,
+            width as i32
+        );
         Ok(())
     }
 
@@ -305,37 +334,52 @@ impl Kernels {
     ) -> Result<()> {
         let config = block((rows, 1, 1), 256, 0);
         let width = width as i32;
-        launch!(self.stream, self.add_rms_norm, config, x, update, weight, out, index, width, eps);
+        launch!(
+            self.stream,
+            self.add_rms_norm,
+            config,
+            x,
+            update,
+            weight,
+            out,
+            index,
+            width,
+            eps
+        );
         Ok(())
     }
 
     /// Biases, norms over heads and RoPE; keys and values go to the pool.
     pub(super) fn qkv_rope(
         &self,
-        qkv: u64,
-        bias: u64,
-        (query_norm, key_norm): (u64, u64),
+        layer: &DeviceLayer,
         (cos, sin): (u64, u64),
-        pool: u64,
+        memory: AttentionMemory,
         arrays: &RowArrays,
         rows: usize,
         eps: f32,
     ) -> Result<()> {
-        let config = block((rows, 1, 1), 256, 0);
-        let AttentionShape { heads, kv_heads, head_dim, .. } = self.shape;
+        let AttentionShape {
+            heads,
+            kv_heads,
+            head_dim,
+            ..
+        } = self.shape;
+        let parts = (heads + 2 * kv_heads).div_ceil(WARPS);
+        let config = block((rows, parts, 1), 256, 0);
         let (pages, offsets) = (arrays.write_pages, arrays.write_offsets);
         launch!(
             self.stream,
             self.qkv_rope,
             config,
-            qkv,
-            bias,
-            query_norm,
-            key_norm,
+            memory.qkv,
+            layer.qkv.bias,
+            layer.query_norm,
+            layer.key_norm,
             cos,
             sin,
             arrays.positions,
-            pool,
+            memory.pool,
             pages,
             offsets,
             heads as i32,
@@ -353,16 +397,18 @@ impl Kernels {
         (rows, width): (usize, usize),
     ) -> Result<()> {
         let config = block((rows, width.div_ceil(8 * 256), 1), 256, 0);
-        launch!(self.stream, self.silu_mul, config, gate_up, out, width as i32);
+        launch!(
+            self.stream,
+            self.silu_mul,
+            config,
+            gate_up,
+            out,
+            width as i32
+        );
         Ok(())
     }
 
-    pub(super) fn add_bias(
-        &self,
-        x: u64,
-        bias: u64,
-        (rows, width): (usize, usize),
-    ) -> Result<()> {
+    pub(super) fn add_bias(&self, x: u64, bias: u64, (rows, width): (usize, usize)) -> Result<()> {
         let config = block((rows, 1, 1), 256, 0);
         launch!(self.stream, self.add_bias, config, x, bias, width as i32);
         Ok(())
@@ -371,31 +417,32 @@ impl Kernels {
     /// Attention of prompts that are being prefilled: causal, over their own pages.
     pub(super) fn prefill_attention(
         &self,
-        qkv: u64,
-        pool: u64,
+        memory: AttentionMemory,
         arrays: &RowArrays,
-        out: u64,
         rows: usize,
         window: Option<usize>,
     ) -> Result<()> {
-        let shape = AttentionShape { window, ..self.shape };
+        let shape = AttentionShape {
+            window,
+            ..self.shape
+        };
         match &self.attention {
             AttentionKernels::Plain(kernel) => {
-                self.plain_attention(kernel, qkv, pool, arrays, out, rows, shape)
+                self.plain_attention(kernel, memory, arrays, rows, shape)
             }
             AttentionKernels::TensorCores { prefill, .. } => {
                 launch!(
                     self.stream,
                     *prefill,
                     self.tiles_config(rows),
-                    qkv,
+                    memory.qkv,
                     shape.qkv_stride(),
-                    pool,
+                    memory.pool,
                     arrays.tiles,
                     arrays.tile_count,
                     arrays.prefix_pages,
                     arrays.positions,
-                    out,
+                    memory.out,
                     rows as i32,
                     shape.heads as i32,
                     shape.kv_heads as i32,
@@ -418,34 +465,44 @@ impl Kernels {
     /// Attention of new tokens over their prefixes and their own pages. `parts` and `lse` have room
     /// for one more part than there are splits. The prefixes are looked at on the `side` stream,
     /// where there is one.
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn decode_attention(
         &self,
         device: &Device,
-        qkv: u64,
-        pool: u64,
+        memory: AttentionMemory,
         arrays: &RowArrays,
         (parts, lse): (u64, u64),
-        out: u64,
         (rows, splits): (usize, usize),
         window: Option<usize>,
     ) -> Result<()> {
-        let shape = AttentionShape { window, ..self.shape };
-        let AttentionShape { heads, kv_heads, head_dim, .. } = shape;
+        let shape = AttentionShape {
+            window,
+            ..self.shape
+        };
+        let AttentionShape {
+            heads,
+            kv_heads,
+            head_dim,
+            ..
+        } = shape;
         let (prefix, suffix, merge) = match &self.attention {
             AttentionKernels::Plain(kernel) => {
-                return self.plain_attention(kernel, qkv, pool, arrays, out, rows, shape);
+                return self.plain_attention(kernel, memory, arrays, rows, shape);
             }
-            AttentionKernels::TensorCores { prefix, suffix, merge, .. } => (prefix, suffix, merge),
+            AttentionKernels::TensorCores {
+                prefix,
+                suffix,
+                merge,
+                ..
+            } => (prefix, suffix, merge),
         };
         let side = device.fork()?;
         launch!(
             side,
             *prefix,
             self.tiles_config(rows),
-            qkv,
+            memory.qkv,
             shape.qkv_stride(),
-            pool,
+            memory.pool,
             arrays.tiles,
             arrays.tile_count,
             arrays.prefix_pages,
@@ -463,9 +520,9 @@ impl Kernels {
             self.stream,
             *suffix,
             block((rows, kv_heads, splits), 128, suffix_shared(head_dim)),
-            qkv,
+            memory.qkv,
             shape.qkv_stride(),
-            pool,
+            memory.pool,
             arrays.tables,
             arrays.table_width as i32,
             arrays.lengths,
@@ -482,10 +539,10 @@ impl Kernels {
         launch!(
             self.stream,
             *merge,
-            block((rows, 1, 1), 256, 0),
+            block((rows, heads.div_ceil(WARPS), 1), 256, 0),
             parts,
             lse,
-            out,
+            memory.out,
             arrays.slots,
             rows as i32,
             heads as i32,
@@ -494,14 +551,11 @@ impl Kernels {
         Ok(())
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn plain_attention(
         &self,
         kernel: &CudaFunction,
-        qkv: u64,
-        pool: u64,
+        memory: AttentionMemory,
         arrays: &RowArrays,
-        out: u64,
         rows: usize,
         shape: AttentionShape,
     ) -> Result<()> {
@@ -509,9 +563,9 @@ impl Kernels {
             self.stream,
             *kernel,
             block((rows, shape.heads, 1), 128, 0),
-            qkv,
+            memory.qkv,
             shape.qkv_stride(),
-            pool,
+            memory.pool,
             arrays.prefix_offsets,
             arrays.prefix_lengths,
             arrays.prefix_pages,
@@ -519,7 +573,7 @@ impl Kernels {
             arrays.table_width as i32,
             arrays.lengths,
             arrays.positions,
-            out,
+            memory.out,
             shape.heads as i32,
             shape.kv_heads as i32,
             shape.head_dim as i32,
@@ -542,7 +596,17 @@ impl Kernels {
         let config = block((rows.1, 1, 1), SAMPLER_THREADS, SAMPLER_SHARED);
         let kernel = &self.sample_rows;
         let (n, bits) = (vocabulary as i32, bits as i32);
-        launch!(self.stream, *kernel, config, n, rows.0, tokens, draws, seen, bits);
+        launch!(
+            self.stream,
+            *kernel,
+            config,
+            n,
+            rows.0,
+            tokens,
+            draws,
+            seen,
+            bits
+        );
         Ok(())
     }
 
@@ -558,7 +622,17 @@ impl Kernels {
         let kernel = &self.seen_tokens;
         let config = block((1, 1, 1), 256, 0);
         let (count, slot, n) = (list.1 as i32, slot as i32, vocabulary as i32);
-        launch!(self.stream, *kernel, config, seen, list.0, count, slot, n, i32::from(clear));
+        launch!(
+            self.stream,
+            *kernel,
+            config,
+            seen,
+            list.0,
+            count,
+            slot,
+            n,
+            i32::from(clear)
+        );
         Ok(())
     }
 
@@ -572,7 +646,15 @@ impl Kernels {
     ) -> Result<()> {
         let blocks = (count.div_ceil(2 * 256)).clamp(1, 16 * self.multiprocessors);
         let config = block((blocks, 1, 1), 256, 0);
-        launch!(self.stream, self.fill_random, config, out, count as u64, key, deviation);
+        launch!(
+            self.stream,
+            self.fill_random,
+            config,
+            out,
+            count as u64,
+            key,
+            deviation
+        );
         Ok(())
     }
 
@@ -593,4 +675,3 @@ fn suffix_shared(head_dim: usize) -> usize {
     let results = 4 * 16 * (head_dim + 2) * 4;
     stages.max(results)
 }
-

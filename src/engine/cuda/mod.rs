@@ -23,7 +23,8 @@ use rayon::prelude::*;
 use self::arrays::{Arrays, Layout, RowData, Staging};
 use self::driver::{Buffer, Device, Doing, Pinned, Product};
 use self::kernels::{
-    AttentionShape, Kernels, MAX_VOCABULARY, PAGE, RowArrays, SPLIT, SampleDraw, SampleRow,
+    AttentionMemory, AttentionShape, Kernels, MAX_VOCABULARY, PAGE, RowArrays, SPLIT, SampleDraw,
+    SampleRow,
 };
 use self::pool::{Pool, SCRATCH_PAGE};
 use self::weights::DeviceWeights;
@@ -174,7 +175,9 @@ impl PrefixLogits {
             self.free.extend((0..PREFIX_LOGITS).map(row));
             self.chunks.push(chunk);
         }
-        self.free.pop().ok_or_else(|| Error::new(ErrorKind::Device, "no memory for logits"))
+        self.free
+            .pop()
+            .ok_or_else(|| Error::new(ErrorKind::Device, "no memory for logits"))
     }
 }
 
@@ -223,7 +226,9 @@ impl Cuda {
         let weights = DeviceWeights::upload(&device, &kernels, config, weights)?;
 
         let rows = bucket(settings.slots);
-        let prefill_rows = PREFILL_ROWS.min(c.context_length.next_multiple_of(8) * rows).max(rows);
+        let prefill_rows = PREFILL_ROWS
+            .min(c.context_length.next_multiple_of(8) * rows)
+            .max(rows);
         let longest = settings.max_new_tokens.min(c.context_length);
         let table_width = longest.div_ceil(PAGE);
         let activations = Activations::new(&device, config, precision.bytes(), rows, prefill_rows)?;
@@ -315,7 +320,14 @@ impl Cuda {
         let k = &self.kernels;
         let linear = |layer: weights::DeviceLinear, input, output, inputs, outputs| {
             let weight = layer.weight;
-            let product = Product { weight, input, output, rows, inputs, outputs };
+            let product = Product {
+                weight,
+                input,
+                output,
+                rows,
+                inputs,
+                outputs,
+            };
             self.device.gemm(precision, &product, false)?;
             Ok::<(), Error>(())
         };
@@ -323,29 +335,40 @@ impl Cuda {
             0 => Ok(()),
             bias => k.add_bias(output, bias, (rows, width)),
         };
-        k.embed(self.weights.embedding, arrays, self.tokens.address, x, (rows, hidden))?;
+        k.embed(
+            self.weights.embedding,
+            arrays,
+            self.tokens.address,
+            x,
+            (rows, hidden),
+        )?;
         for (index, layer) in self.weights.layers.iter().enumerate() {
             let residual = (x, if index == 0 { 0 } else { update });
-            k.add_rms_norm(residual, layer.attention_norm, normed, 0, (rows, hidden), eps)?;
+            k.add_rms_norm(
+                residual,
+                layer.attention_norm,
+                normed,
+                0,
+                (rows, hidden),
+                eps,
+            )?;
             linear(layer.qkv, normed, a.qkv.address, hidden, c.qkv_size())?;
-            let pool = self.layer_pool(index);
-            let norms = (layer.query_norm, layer.key_norm);
+            let memory = AttentionMemory {
+                qkv: a.qkv.address,
+                pool: self.layer_pool(index),
+                out: a.attended.address,
+            };
             let rope = (self.rope.0.address, self.rope.1.address);
-            let qkv = a.qkv.address;
-            k.qkv_rope(qkv, layer.qkv.bias, norms, rope, pool, arrays, rows, eps)?;
-            let attended = a.attended.address;
+            k.qkv_rope(layer, rope, memory, arrays, rows, eps)?;
             match splits {
-                None => k.prefill_attention(qkv, pool, arrays, attended, rows, layer.window)?,
+                None => k.prefill_attention(memory, arrays, rows, layer.window)?,
                 Some(splits) => {
                     let parts = (a.parts.address, a.lse.address);
                     let size = (rows, splits);
-                    let (device, window) = (&self.device, layer.window);
-                    k.decode_attention(
-                        device, qkv, pool, arrays, parts, attended, size, window,
-                    )?;
+                    k.decode_attention(&self.device, memory, arrays, parts, size, layer.window)?;
                 }
             }
-            linear(layer.attention_output, attended, update, queries, hidden)?;
+            linear(layer.attention_output, memory.out, update, queries, hidden)?;
             bias(layer.attention_output, update, hidden)?;
             k.add_rms_norm((x, update), layer.ffn_norm, normed, 0, (rows, hidden), eps)?;
             let width = c.intermediate_size;
@@ -365,7 +388,8 @@ impl Cuda {
         let residual = (a.x.address, a.update.address);
         let (norm, normed) = (self.weights.output_norm, a.normed.address);
         let size = (rows, c.hidden_size);
-        self.kernels.add_rms_norm(residual, norm, normed, index, size, c.rms_norm_eps)?;
+        self.kernels
+            .add_rms_norm(residual, norm, normed, index, size, c.rms_norm_eps)?;
         let product = Product {
             weight: self.weights.head,
             input: normed,
@@ -385,7 +409,14 @@ impl Cuda {
         let seen = self.seen.as_ref().map_or(0, |seen| seen.address);
         let (tokens, draws) = (self.tokens.address, self.draws.address);
         let samples = (self.step.samples(), rows);
-        self.kernels.sample(self.config.vocab_size, samples, tokens, draws, seen, self.bits)
+        self.kernels.sample(
+            self.config.vocab_size,
+            samples,
+            tokens,
+            draws,
+            seen,
+            self.bits,
+        )
     }
 
     /// Queues a step's launches: by a graph, if it was captured.
@@ -396,7 +427,11 @@ impl Cuda {
             Some(StepGraph::Eager) => return self.step_launches(rows, splits),
             None => {
                 self.step_launches(rows, splits)?;
-                let state = if self.use_graphs { StepGraph::Warm } else { StepGraph::Eager };
+                let state = if self.use_graphs {
+                    StepGraph::Warm
+                } else {
+                    StepGraph::Eager
+                };
                 self.graphs.insert(key, state);
                 return Ok(());
             }
@@ -419,10 +454,11 @@ impl Cuda {
     fn capture(&self, rows: usize, splits: usize) -> Result<Replay> {
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         let stream = self.device.stream();
-        stream.begin_capture(mode).doing("a capture could not begin")?;
+        stream
+            .begin_capture(mode)
+            .doing("a capture could not begin")?;
         let launched = self.step_launches(rows, splits);
-        let flags =
-            sys::CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
+        let flags = sys::CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
         let graph = stream.end_capture(flags).doing("a capture failed");
         launched?;
         let graph = graph?.ok_or_else(|| Error::new(ErrorKind::Device, "a capture was empty"))?;
@@ -448,7 +484,10 @@ impl Cuda {
         logits: u64,
     ) -> SampleRow {
         let (Some(known), Some((random, position))) = (self.pool.sequence(sequence), draw) else {
-            return SampleRow { slot: -1, ..SampleRow::default() };
+            return SampleRow {
+                slot: -1,
+                ..SampleRow::default()
+            };
         };
         let sampling = &known.sampling;
         SampleRow {
@@ -460,7 +499,10 @@ impl Cuda {
             min_p: sampling.min_p,
             penalty: sampling.repetition_penalty,
             // More than there are tokens means all.
-            top_k: sampling.top_k.and_then(|k| i32::try_from(k).ok()).unwrap_or(0),
+            top_k: sampling
+                .top_k
+                .and_then(|k| i32::try_from(k).ok())
+                .unwrap_or(0),
             slot: known.slot as i32,
             draw: 1,
             padding: 0,
@@ -492,7 +534,9 @@ impl Cuda {
     /// Tells the sampler which tokens new sequences have seen, and which are fed to others.
     fn see(&mut self, rows: &[StepRow]) -> Result<()> {
         for row in rows {
-            let Some(known) = self.pool.sequence(row.sequence) else { continue };
+            let Some(known) = self.pool.sequence(row.sequence) else {
+                continue;
+            };
             if known.sampling.repetition_penalty == 1.0 {
                 continue;
             }
@@ -547,12 +591,20 @@ impl Cuda {
         let mut longest = 1;
         for group in order.chunk_by(|a, b| a.0 == b.0) {
             let first_row = staging.rows();
-            let Some(prefix) = self.pool.prefix(group[0].0) else { continue };
+            let Some(prefix) = self.pool.prefix(group[0].0) else {
+                continue;
+            };
             let prefix = (staging.prefix(&prefix.pages), prefix.tokens.len());
             for &(_, row) in group {
-                let StepRow { sequence, input, draw } = rows[row];
+                let StepRow {
+                    sequence,
+                    input,
+                    draw,
+                } = rows[row];
                 let write = self.pool.grow(sequence)?;
-                let Some(known) = self.pool.sequence(sequence) else { continue };
+                let Some(known) = self.pool.sequence(sequence) else {
+                    continue;
+                };
                 longest = longest.max(known.len);
                 let data = RowData {
                     input: match input {
@@ -601,7 +653,13 @@ impl Cuda {
         };
         for row in fed..padded {
             staging.row(&RowData::padding(SCRATCH_PAGE), (0, 0));
-            staging.sample(row, SampleRow { slot: -1, ..SampleRow::default() });
+            staging.sample(
+                row,
+                SampleRow {
+                    slot: -1,
+                    ..SampleRow::default()
+                },
+            );
         }
         self.step.upload(&self.device, staging)?;
         let size = size_of::<SampleDraw>();
@@ -611,14 +669,20 @@ impl Cuda {
             let starts = (self.step.starts(), staging.starts());
             let seen = self.seen.as_ref().map_or(0, |seen| seen.address);
             let vocabulary = self.config.vocab_size;
-            self.kernels.sample(vocabulary, starts, self.tokens.address, at, seen, self.bits)?;
-            self.device.download(draws, first, at, staging.starts() * size)?;
+            self.kernels
+                .sample(vocabulary, starts, self.tokens.address, at, seen, self.bits)?;
+            self.device
+                .download(draws, first, at, staging.starts() * size)?;
         }
         if fed > 0 {
             self.run_step(padded, splits)?;
-            self.device.download(draws, 0, self.draws.address, fed * size)?;
+            self.device
+                .download(draws, 0, self.draws.address, fed * size)?;
         }
-        let drawing = rows.iter().zip(places).filter(|(row, _)| row.draw.is_some());
+        let drawing = rows
+            .iter()
+            .zip(places)
+            .filter(|(row, _)| row.draw.is_some());
         Ok(drawing.map(|(_, place)| place).collect())
     }
 
@@ -626,7 +690,10 @@ impl Cuda {
     fn prefill_staging(&mut self) -> Result<Staging> {
         /// Copies that may wait for their turn.
         const MAX_WAITING: usize = 4;
-        let done = self.idle_staging.iter().position(|(_, read)| read.is_complete());
+        let done = self
+            .idle_staging
+            .iter()
+            .position(|(_, read)| read.is_complete());
         if let Some(index) = done {
             return Ok(self.idle_staging.swap_remove(index).0);
         }
@@ -645,7 +712,9 @@ impl Cuda {
         let mut finished = Vec::new();
         for segment in rows.chunk_by(|a, b| a.0 == b.0) {
             let id = ids[segment[0].0];
-            let Some(prefix) = self.pool.prefix(id) else { continue };
+            let Some(prefix) = self.pool.prefix(id) else {
+                continue;
+            };
             let end = segment[segment.len() - 1].1 + 1;
             let begin = staging.prefix(&prefix.pages);
             let first_row = staging.rows();
@@ -666,8 +735,12 @@ impl Cuda {
             }
             staging.tiles((begin, end), first_row, segment.len(), self.shape.group());
         }
-        while self.deterministic && staging.rows() < self.prefill.layout.rows {
-            staging.row(&RowData::padding(SCRATCH_PAGE), (0, 0));
+        let most = self.step.layout.rows;
+        if self.deterministic {
+            while staging.rows() < self.prefill.layout.rows {
+                staging.row(&RowData::padding(SCRATCH_PAGE), (0, 0));
+            }
+            staging.pad_marks(most);
         }
         self.prefill.upload(&self.device, &staging)?;
         let read = self.device.record()?;
@@ -676,12 +749,14 @@ impl Cuda {
         let arrays = self.prefill.addresses();
         self.forward(&arrays, count, None)?;
         // As many prompts at a time as there is memory for the logits of.
-        let most = self.step.layout.rows;
         let width = 4 * self.config.vocab_size;
         for first in (0..marked).step_by(most) {
             let part = most.min(marked - first);
-            let rows = if self.deterministic { most } else { part };
-            self.logits(arrays.index + 4 * first as u64, rows.min(count))?;
+            let rows = match self.deterministic {
+                true => most.min(count - first),
+                false => part,
+            };
+            self.logits(arrays.index + 4 * first as u64, rows)?;
             for (row, &to) in finished[first..first + part].iter().enumerate() {
                 let from = self.activations.logits.address + (row * width) as u64;
                 self.device.copy(to, from, width)?;
@@ -697,7 +772,8 @@ impl Cuda {
             .flat_map(|(prompt, tokens)| (0..tokens.len()).map(move |at| (prompt, at)))
             .collect();
         let most = self.prefill.layout.rows;
-        rows.chunks(most).try_for_each(|rows| self.prefill_rows(ids, rows))
+        rows.chunks(most)
+            .try_for_each(|rows| self.prefill_rows(ids, rows))
     }
 
     /// Reads a row of logits; nothing may be in flight.
@@ -723,7 +799,11 @@ impl Cuda {
         let logits = self.pool.prefix(prefix).map_or(0, |prefix| prefix.logits);
         show(&self.read_logits(logits)?);
         for &token in tokens {
-            let row = StepRow { sequence, input: Input::Token(token), draw: None };
+            let row = StepRow {
+                sequence,
+                input: Input::Token(token),
+                draw: None,
+            };
             self.issue(&[row])?;
             self.collect()?;
             show(&self.read_logits(self.activations.logits.address)?);
@@ -773,16 +853,12 @@ fn max_splits(context: usize) -> usize {
 
 fn rope_tables(device: &Device, config: &DecoderConfig) -> Result<(Buffer, Buffer)> {
     let positions: Vec<usize> = (0..config.context_length).collect();
-    let tables: Vec<(Vec<f32>, Vec<f32>)> = positions
+    let (cos, sin): (Vec<Vec<f32>>, Vec<Vec<f32>>) = positions
         .par_chunks(1024)
         .map(|positions| rotary_tables(&config.rope_frequencies, positions))
-        .collect();
-    let join = |part: fn(&(Vec<f32>, Vec<f32>)) -> &Vec<f32>| -> Vec<f32> {
-        tables.iter().flat_map(|table| part(table).iter().copied()).collect()
-    };
-    let what = "the rotary tables";
-    let cos = device.buffer_of(&join(|table| &table.0), what)?;
-    Ok((cos, device.buffer_of(&join(|table| &table.1), what)?))
+        .unzip();
+    let upload = |table: Vec<Vec<f32>>| device.buffer_of(&table.concat(), "the rotary tables");
+    Ok((upload(cos)?, upload(sin)?))
 }
 
 /// How many pages the KV cache has: what is allowed, free, and of use.
@@ -793,10 +869,13 @@ fn kv_pages(
     page_bytes: usize,
 ) -> Result<usize> {
     let longest = settings.max_new_tokens.min(config.context_length);
-    let of_use = settings.slots.saturating_mul(longest.div_ceil(PAGE)).saturating_add(
-        (settings.slots + settings.prefix_cache)
-            .saturating_mul(config.context_length.div_ceil(PAGE)),
-    );
+    let of_use = settings
+        .slots
+        .saturating_mul(longest.div_ceil(PAGE))
+        .saturating_add(
+            (settings.slots + settings.prefix_cache)
+                .saturating_mul(config.context_length.div_ceil(PAGE)),
+        );
     let free = device.free_bytes()?;
     let share = (free as f64 * KV_SHARE) as usize;
     let limit = settings.kv_bytes.unwrap_or(usize::MAX);
@@ -809,7 +888,11 @@ fn kv_pages(
             ),
         ));
     }
-    let bytes = if settings.kv_bytes.is_some() { limit } else { share };
+    let bytes = if settings.kv_bytes.is_some() {
+        limit
+    } else {
+        share
+    };
     let pages = (bytes / page_bytes).min(of_use);
     // A page for a prompt and one for what follows it.
     if pages < 2 {
@@ -840,7 +923,10 @@ impl Backend for Cuda {
                 );
                 return Err(named(Error::new(ErrorKind::Data, reason)));
             }
-            prompt.iter().try_for_each(|&token| self.check_token(token)).map_err(named)?;
+            prompt
+                .iter()
+                .try_for_each(|&token| self.check_token(token))
+                .map_err(named)?;
         }
         let mut ids = Vec::with_capacity(prompts.len());
         let mut run = || -> Result<()> {
@@ -881,7 +967,11 @@ impl Backend for Cuda {
         match self.queue(rows, &mut transfer) {
             Ok(places) => {
                 let done = self.device.record()?;
-                self.in_flight.push_back(InFlight { transfer, done, places });
+                self.in_flight.push_back(InFlight {
+                    transfer,
+                    done,
+                    places,
+                });
                 Ok(())
             }
             Err(error) => {
@@ -895,7 +985,12 @@ impl Backend for Cuda {
 
     fn collect(&mut self) -> Result<Vec<Drawn>> {
         self.device.bind()?;
-        let Some(InFlight { transfer, done, places }) = self.in_flight.pop_front() else {
+        let Some(InFlight {
+            transfer,
+            done,
+            places,
+        }) = self.in_flight.pop_front()
+        else {
             return Err(Error::new(ErrorKind::Device, "no step is in flight"));
         };
         let waited = done.synchronize().doing("a step failed");
@@ -929,7 +1024,8 @@ impl Backend for Cuda {
     fn release_prefix(&mut self, prefix: PrefixId) {
         if let Some((logits, slots)) = self.pool.remove_prefix(prefix) {
             self.prefix_logits.free.push(logits);
-            self.free_slots.extend(slots.into_iter().filter(|&slot| slot != NO_SLOT));
+            self.free_slots
+                .extend(slots.into_iter().filter(|&slot| slot != NO_SLOT));
         }
     }
 
@@ -948,7 +1044,11 @@ impl Backend for Cuda {
             let prefixes = self.prefill(&[&tokens])?;
             for prefix in prefixes {
                 let sequence = self.fork(prefix, &Sampling::default());
-                let fed = if later.is_empty() { now } else { &now[..now.len() - 1] };
+                let fed = if later.is_empty() {
+                    now
+                } else {
+                    &now[..now.len() - 1]
+                };
                 let done = self.follow_sequence(prefix, sequence, fed, show);
                 self.release_sequence(sequence);
                 self.release_prefix(prefix);

@@ -92,7 +92,14 @@ impl Pool {
         let pages = self.take(tokens.len().div_ceil(PAGE))?;
         let id = PrefixId(self.next_id());
         let tokens = tokens.to_vec();
-        self.prefixes.insert(id, Prefix { tokens, pages, logits });
+        self.prefixes.insert(
+            id,
+            Prefix {
+                tokens,
+                pages,
+                logits,
+            },
+        );
         Ok(id)
     }
 
@@ -105,7 +112,16 @@ impl Pool {
     ) -> SequenceId {
         let id = SequenceId(self.next_id());
         let (len, pages) = (0, Vec::new());
-        self.sequences.insert(id, Sequence { prefix, slot, sampling, len, pages });
+        self.sequences.insert(
+            id,
+            Sequence {
+                prefix,
+                slot,
+                sampling,
+                len,
+                pages,
+            },
+        );
         id
     }
 
@@ -141,7 +157,9 @@ impl Pool {
     /// Pages that a token for each of these sequences takes.
     pub(super) fn pages_to_grow(&self, sequences: &[SequenceId]) -> usize {
         let known = sequences.iter().filter_map(|id| self.sequences.get(id));
-        known.filter(|sequence| sequence.len == sequence.pages.len() * PAGE).count()
+        known
+            .filter(|sequence| sequence.len == sequence.pages.len() * PAGE)
+            .count()
     }
 
     /// Forgets a sequence; its slot is free then.
@@ -158,7 +176,9 @@ impl Pool {
         self.free.extend(prefix.pages);
         let own = |(sequence, of): (&SequenceId, &Sequence)| (of.prefix == id).then_some(*sequence);
         let orphans: Vec<SequenceId> = self.sequences.iter().filter_map(own).collect();
-        let slots = orphans.into_iter().filter_map(|orphan| self.remove_sequence(orphan));
+        let slots = orphans
+            .into_iter()
+            .filter_map(|orphan| self.remove_sequence(orphan));
         let slots = slots.collect();
         Some((prefix.logits, slots))
     }

@@ -80,8 +80,17 @@ impl DeviceWeights {
                 ),
             ));
         }
-        let mut upload = Upload { device, kernels, buffers: Vec::new() };
-        let Weights { embedding, layers, output_norm, head } = weights;
+        let mut upload = Upload {
+            device,
+            kernels,
+            buffers: Vec::new(),
+        };
+        let Weights {
+            embedding,
+            layers,
+            output_norm,
+            head,
+        } = weights;
         let embedding = upload.matrix(embedding)?;
         let head = match tied {
             true => embedding,
@@ -132,7 +141,10 @@ impl Upload<'_> {
             Some(bias) => self.vector(bias)?,
             None => 0,
         };
-        Ok(DeviceLinear { weight: self.matrix(linear.weight)?, bias })
+        Ok(DeviceLinear {
+            weight: self.matrix(linear.weight)?,
+            bias,
+        })
     }
 
     fn keep(&mut self, buffer: Buffer) -> u64 {
@@ -142,7 +154,9 @@ impl Upload<'_> {
     }
 
     fn vector(&mut self, vector: &Tensor) -> Result<u64> {
-        let numbers = vector.to_dtype(DType::F32).and_then(|vector| vector.to_vec1::<f32>());
+        let numbers = vector
+            .to_dtype(DType::F32)
+            .and_then(|vector| vector.to_vec1::<f32>());
         let numbers = numbers.map_err(device_error)?;
         let buffer = self.device.buffer_of(&numbers, "a vector of weights")?;
         Ok(self.keep(buffer))
@@ -155,7 +169,8 @@ impl Upload<'_> {
             Matrix::Dense(tensor) => vec![tensor],
             Matrix::Quantized(parts) => {
                 let dense = |part: &std::sync::Arc<candle_core::quantized::QTensor>| {
-                    part.dequantize(&candle_core::Device::Cpu).map_err(device_error)
+                    part.dequantize(&candle_core::Device::Cpu)
+                        .map_err(device_error)
                 };
                 parts.iter().map(dense).collect::<Result<_>>()?
             }
@@ -166,7 +181,8 @@ impl Upload<'_> {
                 let mut at = buffer.address;
                 for part in &parts {
                     let count = part.rows * part.columns;
-                    self.kernels.fill_random(at, count, part.key, part.deviation)?;
+                    self.kernels
+                        .fill_random(at, count, part.key, part.deviation)?;
                     at += (count * precision.bytes()) as u64;
                 }
                 return Ok(self.keep(buffer));
@@ -187,16 +203,26 @@ impl Upload<'_> {
     }
 
     fn fill<T: Stored>(&self, to: u64, tensor: &Tensor, dtype: DType) -> Result<()> {
-        let tensor = tensor.to_dtype(dtype).and_then(|tensor| tensor.contiguous());
+        let tensor = tensor
+            .to_dtype(dtype)
+            .and_then(|tensor| tensor.contiguous());
         let tensor = tensor.map_err(device_error)?;
         let (storage, layout) = tensor.storage_and_layout();
         let Storage::Cpu(storage) = &*storage else {
-            return Err(Error::new(ErrorKind::Device, "weights are not in the host's memory"));
+            return Err(Error::new(
+                ErrorKind::Device,
+                "weights are not in the host's memory",
+            ));
         };
         let start = layout.start_offset();
         match T::numbers(storage) {
-            Some(numbers) => self.device.fill(to, &numbers[start..start + tensor.elem_count()]),
-            None => Err(Error::new(ErrorKind::Device, "weights are of another type than said")),
+            Some(numbers) => self
+                .device
+                .fill(to, &numbers[start..start + tensor.elem_count()]),
+            None => Err(Error::new(
+                ErrorKind::Device,
+                "weights are of another type than said",
+            )),
         }
     }
 }

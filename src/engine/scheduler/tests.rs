@@ -15,7 +15,7 @@ use crate::engine::host::HostSampled;
 use crate::engine::steps::Spent;
 use crate::engine::stop::StopStrings;
 use crate::model::{Architecture, DecoderConfig, Model};
-use crate::{Completion, Philox, Problem, TrialId};
+use crate::{Completion, Philox, Problem};
 
 const VOCABULARY: usize = 50;
 
@@ -287,6 +287,7 @@ fn run_on(
         limit: &|_| usize::MAX,
         sampling: &|_| Sampling::default(),
         detokenizer: &|| model.tokenizer().stream(),
+        on_token: None,
     };
     let log = Log {
         statistics: &statistics,

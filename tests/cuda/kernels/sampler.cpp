@@ -167,7 +167,7 @@ class Batch {
     std::vector<SampleDraw> draws(rows_.size(), untouched);
     std::vector<int> tokens(slots, -7);
     auto before = seen;
-    launch("sample_rows", {unsigned(rows_.size())}, threads, sizeof(Shared), n_, rows_.data(),
+    launch("sample_rows", {unsigned(rows_.size())}, threads, SHARED_BYTES, n_, rows_.data(),
            tokens.data(), draws.data(), seen.data(), reference::weight_bits(n_));
     for (int r = 0; r < count; ++r) {
       SampleDraw wanted = reference::draw(
@@ -220,6 +220,9 @@ static std::vector<std::vector<float>> kinds_of_rows(int n) {
   rows.push_back(noise(2, 0));
   rows.back()[n / 2] = -F32_MAX;
   rows.back()[n / 3] = F32_MAX;
+  // One above a plain, in which the nucleus may end and which a minimum may cut off.
+  rows.push_back(std::vector<float>(n, 1.0f));
+  rows.back()[n / 3] = 3;
   // Far below 1, and denormal.
   rows.push_back(noise(1e-38, 0));
   rows.push_back(noise(1e-42, -1e-42));
@@ -234,11 +237,11 @@ static void settings_case(int n, unsigned threads, bool small) {
     float top_p;
     float min_p;
   };
-  std::vector<Cuts> cuts = {{1, 0}, {0.95f, 0}, {0.5f, 0}, {1e-9f, 0}, {0.9f, 0.05f}, {1, 0.3f}};
+  std::vector<Cuts> cuts = {{1, 0}, {0.95f, 0}, {0.5f, 0}, {1e-9f, 0}, {0.99f, 0.2f}, {1, 0.3f}};
   if (small) {
     temperatures = {0, 1, 1.6f};
     counts = {0, 40};
-    cuts = {{1, 0}, {0.9f, 0.05f}};
+    cuts = {{1, 0.3f}, {0.99f, 0.3f}};
   }
   Errors errors;
   int draws = 0;
@@ -297,7 +300,7 @@ static void not_finite_case() {
           SampleDraw draw{};
           draw.finite = 1;
           int tokens[2] = {-7, -7};
-          launch("sample_rows", {1}, 64, sizeof(Shared), n, &settings, &tokens[0], &draw,
+          launch("sample_rows", {1}, 64, SHARED_BYTES, n, &settings, &tokens[0], &draw,
                  seen.data(), reference::weight_bits(n));
           errors.differ(draw.finite != 0 || tokens[0] != -7 || tokens[1] != 0);
         }

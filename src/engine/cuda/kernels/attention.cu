@@ -1,7 +1,7 @@
 // Attention over keys and values in pages of 64 positions, `pool[page][2][kv_heads][PAGE][D]` (keys
 // first). A new token's attention comes in parts: over the prefix that it shares with other rows
-// (`prefix_attention`, many rows a tile), over splits of its own tokens (`suffix_attention`), joined
-// by `merge_parts`. A prompt's own attention is the first of these with a causal mask
+// (`prefix_attention`, many rows a tile) and over splits of its own tokens (`suffix_attention`),
+// joined by `merge_parts`. A prompt's own attention is the first of these with a causal mask
 // (`prefill_attention`). Where splits begin depends on positions alone, and parts are joined in
 // order: a row's result does not depend on the rows beside it.
 //
@@ -19,6 +19,12 @@ __device__ __forceinline__ int place(int row, int chunk) {
   int key = D == 32 ? row >> 1 & 3 : row & 7;
   return row * D + ((chunk ^ key) << 3);
 }
+
+// Blocks that a multiprocessor is to have room for, of the kernels on tensor cores; registers are
+// shared out accordingly. Shared memory has room for no more with heads of 128. The suffix's keys
+// and values are read once, so there the copies in flight are what counts.
+#define PREFIX_BLOCKS(D) ((D) == 128 ? 2 : 3)
+#define SUFFIX_BLOCKS(D) ((D) == 128 ? 2 : 4)
 
 template <int D>
 __device__ __forceinline__ size_t page_size(int kv_heads) {
@@ -48,17 +54,18 @@ struct Softmax {
 
 // ---- many rows over one prefix ------------------------------------------------------------------
 
-// 64 pairs of a row and a query head (of those that share a key head), and the prefix they attend to.
+// 64 pairs of a row and a query head, of those that share a key head, and the prefix that they
+// attend to. Pair m is row first_row + m / group and head m % group of its group.
 struct PrefixTile {
   int pages;        // where the prefix's pages begin in the list of all
   int length;       // its positions
   int first_row;    // the rows of the step that attend to it,
   int rows;         // and how many
-  int first_query;  // the first pair: pair m is row first_row + m / group, head m % group of its group
+  int first_query;  // the tile's first pair
 };
 
-// A row sees position p if p < length, p <= positions[row] and p > positions[row] - window. Tiles of
-// keys that no row of a tile sees are left out.
+// A row sees position p if p < length, p <= positions[row] and p > positions[row] - window. Pages
+// of which no row of a tile sees anything are not looked at.
 //
 // Block: 128 threads, 4 warps with 16 pairs each. Dynamic shared memory:
 // (64 + 2 * 2 * 64) * D * 2 bytes, for the queries and two stages of 64 keys and values. Grid: any
@@ -264,9 +271,9 @@ __device__ __forceinline__ void attend_to_prefixes(
   }
 }
 
-// out: [rows][heads][D], normalised; lse: [rows][heads]; rows that no tile has are left as they are.
+// out: [rows][heads][D], normalised; lse: [rows][heads]. Rows that no tile has stay as they are.
 #define PREFIX_ATTENTION(D)                                                                     \
-  extern "C" __global__ void __launch_bounds__(128) prefix_attention_##D(                       \
+  extern "C" __global__ void __launch_bounds__(128, PREFIX_BLOCKS(D)) prefix_attention_##D(     \
       const bf16* qkv, int qkv_stride, const bf16* pool, const PrefixTile* tiles,               \
       const int* tile_count, const int* pages, const int* positions, float* out, float* lse,    \
       int rows, int heads, int kv_heads, int window, float scale) {                             \
@@ -277,7 +284,7 @@ __device__ __forceinline__ void attend_to_prefixes(
 
 // out: [rows][heads * D], finished.
 #define PREFILL_ATTENTION(D)                                                                    \
-  extern "C" __global__ void __launch_bounds__(128) prefill_attention_##D(                      \
+  extern "C" __global__ void __launch_bounds__(128, PREFIX_BLOCKS(D)) prefill_attention_##D(    \
       const bf16* qkv, int qkv_stride, const bf16* pool, const PrefixTile* tiles,               \
       const int* tile_count, const int* pages, const int* positions, bf16* out, int rows,       \
       int heads, int kv_heads, int window, float scale) {                                       \
@@ -295,9 +302,9 @@ PREFILL_ATTENTION(128)
 
 // ---- single rows over their own tokens ----------------------------------------------------------
 
-// A row sees its own token i < lengths[row] if i > lengths[row] - 1 - window; position i lies in page
-// tables[row * table_width + i / PAGE]. Split z takes the tokens [z * chunk, (z + 1) * chunk); chunk
-// is a multiple of 16. Splits of which nothing is visible write an lse of -inf and no `out`.
+// A row sees its own token i < lengths[row] if i > lengths[row] - 1 - window; token i lies in page
+// tables[row * table_width + i / PAGE]. Split z takes the tokens [z * chunk, (z + 1) * chunk);
+// chunk is a multiple of 16. Splits of which nothing is visible write an lse of -inf and no `out`.
 // out: [splits][rows][heads][D], normalised; lse: [splits][rows][heads].
 //
 // The query heads of a group, padded to 16, are the left-hand side of the tensor cores' product.
@@ -492,7 +499,7 @@ __device__ __forceinline__ void attend_to_suffix(
 }
 
 #define SUFFIX_ATTENTION(D)                                                                     \
-  extern "C" __global__ void __launch_bounds__(128) suffix_attention_##D(                       \
+  extern "C" __global__ void __launch_bounds__(128, SUFFIX_BLOCKS(D)) suffix_attention_##D(     \
       const bf16* qkv, int qkv_stride, const bf16* pool, const int* tables, int table_width,    \
       const int* lengths, float* out, float* lse, int rows, int heads, int kv_heads, int chunk, \
       int window, float scale) {                                                                \
@@ -509,7 +516,8 @@ SUFFIX_ATTENTION(128)
 
 // parts: [count][rows][heads][D]; lse: [count][rows][heads], -inf for a part that has nothing;
 // out: [rows][heads * D]. Rows without a slot (padding) and without any part become zeros. A warp
-// works on a head at a time. Block: 256 threads, no shared memory. Grid: (rows).
+// works on a head at a time. Block: 256 threads, no shared memory. Grid: (rows, any number of parts
+// of the heads).
 template <int D>
 __device__ __forceinline__ void merge_parts(
     const float* parts, const float* lse, bf16* out, const int* slots, int rows, int heads,
@@ -519,7 +527,9 @@ __device__ __forceinline__ void merge_parts(
   int lane = threadIdx.x % 32;
   bool is_padding = slots[row] < 0;
   if (is_padding) count = 0;
-  for (int head = threadIdx.x / 32; head < heads; head += blockDim.x / 32) {
+  int warps = blockDim.x / 32;
+  int first = blockIdx.y * warps + threadIdx.x / 32;
+  for (int head = first; head < heads; head += gridDim.y * warps) {
     auto index = [&](int part) { return (size_t(part) * rows + row) * heads + head; };
     float high = -INFINITY;
     for (int part = 0; part < count; ++part) high = fmaxf(high, lse[index(part)]);

@@ -179,8 +179,8 @@ __device__ __forceinline__ T warp_reduce(T x, F join, int width = 32) {
   return x;
 }
 
-// Joins the numbers of a block's threads in a fixed order; all of them get the result. `parts` holds
-// a number a warp, and may be used again after any barrier.
+// Joins the numbers of a block's threads in a fixed order; all of them get the result. `parts`
+// holds a number a warp, and may be used again after any barrier.
 template <class T, class F>
 __device__ __forceinline__ T block_reduce(T x, F join, T* parts) {
   x = warp_reduce(x, join);

@@ -1,5 +1,5 @@
-// The row by row parts of the decoder: embedding, norms, biases, RoPE and the gate. Arithmetic is in
-// f32 whatever the rows are stored in.
+// The row by row parts of the decoder: embedding, norms, biases, RoPE and the gate. Arithmetic is
+// in f32 whatever the rows are stored in.
 //
 // All kernels: 256 threads, no dynamic shared memory, one row a block (`blockIdx.x`). Rows of bf16
 // are a multiple of 8 numbers wide and begin on 16 bytes; rows of f32 are of any width.
@@ -39,7 +39,7 @@ __device__ __forceinline__ void embed(
 
 // out[r] = rms_norm(x[s]) * weight for the row s = index[r] of the residual stream, or r without an
 // index; an update, if there is one, is first added to x[s] and stays there. The index names no row
-// twice. Grid: (rows of out).
+// twice; where it is negative nothing is computed. Grid: (rows of out).
 template <class T>
 __device__ __forceinline__ void add_rms_norm(
     float* x, const T* update, const float* weight, T* out, const int* index, int width,
@@ -49,6 +49,7 @@ __device__ __forceinline__ void add_rms_norm(
   constexpr int KEPT = 4;
   SHARED(float, parts, THREADS / 32);
   int row = index ? index[blockIdx.x] : blockIdx.x;
+  if (row < 0) return;
   x += size_t(row) * width;
   if (update) update += size_t(row) * width;
   out += size_t(blockIdx.x) * width;
@@ -138,7 +139,7 @@ __device__ __forceinline__ void add_bias(T* x, const float* bias, int width) {
 // with a negative page keeps nothing. Bias and norms are left out where their address is null; the
 // norms' weights are [head_dim]. `cos` and `sin` are [positions][head_dim / 2], for the pairs
 // (i, i + head_dim / 2). Heads are of an even width up to 256, in bf16 of a multiple of 4.
-// A warp works on a head at a time. Grid: (rows).
+// A warp works on a head at a time. Grid: (rows, any number of parts of the heads).
 template <class T>
 __device__ __forceinline__ void qkv_rope(
     T* qkv, const float* bias, const float* q_norm, const float* k_norm, const float* cos,
@@ -155,7 +156,8 @@ __device__ __forceinline__ void qkv_rope(
   int offset = offsets[row];
   const float* cosines = cos + size_t(positions[row]) * half;
   const float* sines = sin + size_t(positions[row]) * half;
-  for (int head = warp; head < all; head += THREADS / 32) {
+  constexpr int WARPS = THREADS / 32;
+  for (int head = blockIdx.y * WARPS + warp; head < all; head += gridDim.y * WARPS) {
     bool is_query = head < heads;
     bool is_value = head >= heads + kv_heads;
     T* from = qkv + (size_t(row) * all + head) * head_dim;

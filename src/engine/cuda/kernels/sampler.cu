@@ -6,8 +6,8 @@
 // are three passes over a row's logits, and each computes the weights that it needs.
 //   1. The largest and the smallest logit, and each chunk's largest.
 //   2. The normaliser, the mass, and what the logits of each step below the largest weigh.
-//   3. Of chunks that reach the step in which the nucleus ends: the sums of what is surely kept, and
-//      the tokens of that step, among which the nucleus's last one is found.
+//   3. Of chunks that reach the step in which the nucleus ends: the sums of what is surely kept,
+//      and the tokens of that step, among which the nucleus's last one is found.
 // The drawn token is then found from the chunks' sums. A row that keeps every token needs no third
 // pass; top-k is two passes more, which count.
 #include "device.h"
@@ -48,16 +48,21 @@ constexpr int MAX_WARPS = 32;
 constexpr float LN_2 = 0.693147180559945309417232f;
 constexpr float F32_MAX = 3.402823466e38f;
 
-// The sampler's dynamic shared memory: 47,200 bytes whatever the vocabulary; ask for 48 KiB or more.
+// 64-bit sums, by steps, in two native 32-bit additions.
+struct StepSums {
+  unsigned low[STEPS];
+  unsigned high[STEPS];
+};
+
+// The sampler's dynamic shared memory: less than 48 KiB, whatever the vocabulary.
 struct Shared {
   union {
-    // What steps hold: 64 bits in two native 32-bit additions.
-    struct {
-      unsigned low[STEPS];
-      unsigned high[STEPS];
-    } steps;
+    // What steps hold.
+    StepSums steps;
     // Afterwards, logits of 128 tokens for each warp.
     float queues[MAX_WARPS][128];
+    // In the end, which of the tokens of the edge the cut may be at.
+    unsigned finalists[EDGE];
   };
   float chunk_highest[CHUNKS];
   u64 chunk_sums[CHUNKS];
@@ -73,13 +78,16 @@ struct Shared {
   float cut_logit;
   int cut_id;
   int token;
+  // Written and read by the first thread alone: what is known of the draw so far.
+  SampleDraw draw;
 };
-static_assert(sizeof(Shared) <= 48 << 10, "more than a block has without asking");
+constexpr int SHARED_BYTES = 48 << 10;
+static_assert(sizeof(Shared) <= SHARED_BYTES, "what a block has without asking for more");
 
 // ---- weights ------------------------------------------------------------------------------------
 
-// row.rs's exp_negative. Where a product is exact (`whole * LN2_HIGH`) or a power of two multiplies a
-// normal result, one instruction does the work of two.
+// row.rs's exp_negative. Where a product is exact (`whole * LN2_HIGH`), or where a power of two
+// multiplies a normal result, one instruction does the work of two.
 __device__ __forceinline__ float exp_negative(float x) {
   constexpr float ROUND = 12582912.0f;
   constexpr float LN2_HIGH = 0.6933594f;
@@ -133,8 +141,8 @@ struct Weight {
 
   __device__ Weight(float high, float temperature, int bits) : high(high), bits(bits) {
     // Both sides of the division are multiplied with a power of two that keeps the divisor, its
-    // reciprocal and remainders far from the ends of f32. Differences that underflow are of weight 1
-    // (e^-x of anything below 2^-26), those that overflow count as -87.
+    // reciprocal and remainders far from the ends of f32. Differences that underflow are of weight
+    // 1 (as all below 2^-26 are), those that overflow count as -87.
     shift = temperature < 0x1p-40f ? 0x1p64f : temperature > 0x1p100f ? 0x1p-64f : 1.0f;
     divisor = temperature * shift;
     reciprocal = 1.0f / divisor;
@@ -164,10 +172,20 @@ struct Steps {
     scale = fminf(float(STEPS - 1) / fminf(range, F32_MAX), F32_MAX);
   }
 
+  // The last step holds everything farther down (and what is NaN: infinity times 0).
+  __device__ __forceinline__ float distance(float x) const {
+    return fminf((high - x) * scale, float(STEPS - 1));
+  }
+
+  // The nearest step.
   __device__ __forceinline__ unsigned operator()(float x) const {
-    // The last step holds everything farther down (and what is NaN: infinity times 0).
-    float distance = fminf((high - x) * scale, float(STEPS - 1));
-    return __float_as_uint(distance + 8388608.0f) - 0x4B000000u;
+    return __float_as_uint(distance(x) + 8388608.0f) - 0x4B000000u;
+  }
+
+  // The part of its step in which a number lies, of as many parts as there are steps.
+  __device__ __forceinline__ unsigned part(float x, unsigned step) const {
+    float within = distance(x) - (float(step) - 0.5f);
+    return unsigned(fminf(fmaxf(within * float(STEPS), 0.0f), float(STEPS - 1)));
   }
 };
 
@@ -197,7 +215,7 @@ struct Row {
   const unsigned* seen;
   float penalty;
 
-  // Four logits from a multiple of four on; what is beyond the end weighs nothing and is never kept.
+  // Four logits from a multiple of four on; what is beyond the end weighs nothing and is not kept.
   __device__ __forceinline__ void load4(int i, float (&x)[4]) const {
     if (is_aligned && i + 4 <= n) {
       float4 numbers = __ldg(reinterpret_cast<const float4*>(logits + i));
@@ -222,9 +240,9 @@ struct Row {
   }
 };
 
-// Calls `body(i, x)` for four tokens from i on and their logits, unpenalised, and `end(chunk)` after a
-// chunk's; a warp works on a chunk at a time, and only on those that `skips` does not say. It loads
-// so many chunks at once.
+// Calls `body(i, x)` for four tokens from i on and their logits, unpenalised, and `end(chunk)`
+// after a chunk's. A warp works on a chunk at a time, but loads AT_ONCE of them together; only one
+// by one can those be left out that `skips` says.
 template <int AT_ONCE, class Skip, class Body, class End>
 __device__ __forceinline__ void for_chunks(const Row& row, Skip skips, Body body, End end) {
   constexpr int PARTS = CHUNK / 128;
@@ -330,21 +348,43 @@ __device__ __forceinline__ void add_to_edge(Shared& s, float x, int i, u64 measu
   s.edge_weights[at] = measured;
 }
 
-// The cut among the listed tokens of the edge: each token's place follows from what stands before
-// it, without sorting. Ends with a barrier.
-__device__ void cut_listed(Shared& s) {
+// The cut among the listed tokens of the edge. Ends with a barrier.
+__device__ void cut_listed(Shared& s, const Steps& step_of) {
+  constexpr unsigned FEW = 48;
   unsigned count = s.edge_count;
+  unsigned edge = s.edge;
   u64 left = s.left;
-  for (unsigned i = threadIdx.x; i < count; i += blockDim.x) {
-    Cut own{s.edge_logits[i], int(s.edge_ids[i])};
-    u64 upto = 0;
-#pragma unroll 4
-    for (unsigned j = 0; j < count; ++j) {
-      if (own.keeps(s.edge_logits[j], s.edge_ids[j])) upto += s.edge_weights[j];
+  bool is_divided = count > FEW;
+  if (is_divided) {
+    // The same once more, within the step.
+    clear_steps(s);
+    for (unsigned i = threadIdx.x; i < count; i += blockDim.x) {
+      add_to_step(s, step_of.part(s.edge_logits[i], edge), s.edge_weights[i]);
     }
-    if (upto >= left && upto - s.edge_weights[i] < left) {
-      s.cut_logit = own.logit;
-      s.cut_id = own.id;
+    __syncthreads();
+    find_edge(s, left);
+    unsigned part = s.edge;
+    left = s.left;
+    for (unsigned i = threadIdx.x; i < count; i += blockDim.x) {
+      if (step_of.part(s.edge_logits[i], edge) != part) continue;
+      s.finalists[atomicAdd(&s.edge_count, 1u)] = i;
+    }
+    __syncthreads();
+    count = s.edge_count;
+  }
+  // Each token's place follows from what stands before it, without sorting.
+  auto finalist = [&](unsigned i) { return is_divided ? s.finalists[i] : i; };
+  for (unsigned i = threadIdx.x; i < count; i += blockDim.x) {
+    unsigned own = finalist(i);
+    Cut cut{s.edge_logits[own], int(s.edge_ids[own])};
+    u64 upto = 0;
+    for (unsigned j = 0; j < count; ++j) {
+      unsigned other = finalist(j);
+      if (cut.keeps(s.edge_logits[other], s.edge_ids[other])) upto += s.edge_weights[other];
+    }
+    if (upto >= left && upto - s.edge_weights[own] < left) {
+      s.cut_logit = cut.logit;
+      s.cut_id = cut.id;
     }
   }
   __syncthreads();
@@ -436,7 +476,7 @@ __device__ Cut cut_by_count(Shared& s, const Row& row, float high, float range, 
   for_chunks<1>(row, skips, list, [](int) {});
   __syncthreads();
   if (s.edge_count <= EDGE) {
-    cut_listed(s);
+    cut_listed(s, step_of);
   } else {
     cut_by_halving<Measure::COUNT>(s, row, step_of, unused, all);
   }
@@ -541,11 +581,11 @@ __device__ u64 draw_token(Shared& s, int n, const SampleRow& settings, Kept kept
   return mass;
 }
 
-// rows: one a block; draws: one a block; tokens: by slot; seen: [slots][n / 32, rounded up] words, a
-// bit for each token that a slot has seen, read and written only where there is a penalty. `n` is at
-// most MAX_VOCABULARY, `bits` is 62 less the width of n - 1, and at most 51 (sampler.rs's
-// weight_bits). Block: 1024 threads (any power of two from 32 on gives the same). Dynamic shared
-// memory: sizeof(Shared). Grid: (rows).
+// rows: one a block; draws: one a block; tokens: by slot; seen: [slots][n / 32, rounded up] words,
+// a bit for each token that a slot has seen, read and written only where there is a penalty. `n` is
+// at most MAX_VOCABULARY, `bits` is sampler.rs's weight_bits: 62 less the width of n - 1, at most
+// 51. Block: 1024 threads (any power of two from 32 on gives the same). Dynamic shared memory:
+// sizeof(Shared), or SHARED_BYTES. Grid: (rows).
 extern "C" __global__ void __launch_bounds__(1024) sample_rows(
     int n, const SampleRow* rows, int* tokens, SampleDraw* draws, unsigned* seen, int bits) {
   SHARED_MEMORY(Shared, shared);
@@ -591,9 +631,11 @@ extern "C" __global__ void __launch_bounds__(1024) sample_rows(
   top = block_reduce(top, Larger(), s.highest[0]);
   high = block_reduce(high, Larger(), s.highest[1]);
   low = block_reduce(low, Smaller(), s.lowest);
+  if (threadIdx.x == 0) s.draw = SampleDraw{0, 0, top, 1, 0, 0};
   if (low == -INFINITY) {
     if (threadIdx.x == 0) {
-      draws[blockIdx.x] = SampleDraw{0, 0, top, 0, 0, 0};
+      s.draw.finite = 0;
+      draws[blockIdx.x] = s.draw;
       tokens[settings.slot] = 0;
     }
     return;
@@ -609,6 +651,7 @@ extern "C" __global__ void __launch_bounds__(1024) sample_rows(
     };
     for_chunks<1>(row, Never(), add, [](int) {});
     normaliser = block_reduce(normaliser, Sum(), s.sums[0]);
+    if (threadIdx.x == 0) s.draw.normaliser = normaliser;
     find_largest(s, row, high);
   } else {
     const Weight weight(high, settings.temperature, bits);
@@ -644,6 +687,7 @@ extern "C" __global__ void __launch_bounds__(1024) sample_rows(
       weigh(row, unit_weight, weight, is_tempered, cut, has_count, normaliser, add, end_sum);
     }
     normaliser = block_reduce(normaliser, Sum(), s.sums[0]);
+    if (threadIdx.x == 0) s.draw.normaliser = normaliser;
     mass = block_reduce(mass, Sum(), s.sums[1]);
 
     if (has_nucleus) {
@@ -678,10 +722,11 @@ extern "C" __global__ void __launch_bounds__(1024) sample_rows(
       };
       for_chunks<1>(row, skips, split, end_sum);
       __syncthreads();
-      if (s.edge_count <= EDGE) {
-        cut_listed(s);
+      unsigned listed = s.edge_count;
+      if (listed <= EDGE) {
+        cut_listed(s, step_of);
         cut = Cut{s.cut_logit, s.cut_id};
-        for (unsigned i = threadIdx.x; i < s.edge_count; i += blockDim.x) {
+        for (unsigned i = threadIdx.x; i < listed; i += blockDim.x) {
           u64 kept = s.edge_weights[i];
           if (kept >= least && cut.keeps(s.edge_logits[i], s.edge_ids[i])) {
             atomicAdd(&s.chunk_sums[s.edge_ids[i] / CHUNK], kept);
@@ -715,12 +760,15 @@ extern "C" __global__ void __launch_bounds__(1024) sample_rows(
         }
       };
       mass = draw_token(s, n, settings, kept);
+      if (threadIdx.x == 0) s.draw.mass = mass;
     }
   }
 
   if (threadIdx.x == 0) {
     int token = s.token;
-    draws[blockIdx.x] = SampleDraw{unsigned(token), row.logits[token], top, 1, mass, normaliser};
+    s.draw.token = token;
+    s.draw.logit = row.logits[token];
+    draws[blockIdx.x] = s.draw;
     tokens[settings.slot] = token;
     if (is_penalised) own_seen[token / 32] |= 1u << (token % 32);
   }

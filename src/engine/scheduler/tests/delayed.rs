@@ -2,9 +2,10 @@
 //! and hands its draws out up to three steps later.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use super::*;
-use crate::engine::{Engine, EngineBuilder};
+use crate::engine::{CompletionRequest, Engine, EngineBuilder, Event};
 use crate::model::{Prompt, Template};
 use crate::{Generator, trial_seed};
 
@@ -55,6 +56,7 @@ impl Backend for Delayed {
         // lag must not be in flight then.
         let decode = starts == 0;
         assert!(!decode || self.decode_steps() <= self.lag);
+        assert!(self.in_flight.len() <= max_in_flight(self.lag));
         self.inner.issue(rows)?;
         self.in_flight.push_back(decode);
         self.max_in_flight
@@ -186,6 +188,27 @@ fn prompts(count: u64) -> Vec<Prompt> {
         .collect()
 }
 
+/// Completions with a limit of its own for each.
+fn up_to(engine: &Engine, prompts: &[Prompt], limits: &[usize]) -> Vec<Completion> {
+    let mut requests = CompletionRequest::list(prompts, 1);
+    for (request, limit) in requests.iter_mut().zip(limits) {
+        request.max_new_tokens = Some(*limit);
+    }
+    let mut completions = vec![None; requests.len()];
+    let on_event = |event: Event<'_>| {
+        if let Event::Completed {
+            request,
+            completion,
+        } = event
+        {
+            completions[request] = Some(completion);
+        }
+        ControlFlow::Continue(())
+    };
+    engine.complete(&requests, on_event).unwrap();
+    completions.into_iter().map(Option::unwrap).collect()
+}
+
 /// The same completions for every lag; also what the engine did for each, the lag of 0 first.
 fn same_for_every_lag(
     engine: impl Fn() -> Engine,
@@ -229,13 +252,27 @@ fn completions_of_every_length() {
     let limits: Vec<usize> = (0..40).map(|i| 1 + i * 7 % 22).collect();
     let (_, statistics) = same_for_every_lag(
         || builder().loop_detection(false).build().unwrap(),
-        |engine| engine.generate_up_to(&prompts, &limits, 1).unwrap(),
+        |engine| up_to(engine, &prompts, &limits),
     );
     // The limit is known when steps are issued: nothing is drawn beyond it, and no slot waits for what
     // has not arrived.
     for later in &statistics {
         assert_eq!(later.discarded_tokens, 0);
         assert_eq!(later.steps, statistics[0].steps);
+    }
+}
+
+/// Trials that never feed a token leave their slots before anything has arrived.
+#[test]
+fn completions_of_one_token() {
+    let prompts = prompts(100);
+    let expected = up_to(&builder().build().unwrap(), &prompts, &[1; 100]);
+    for lag in 0..=3 {
+        let (engine, max_in_flight) = delayed(builder().build().unwrap(), lag);
+        assert_eq!(up_to(&engine, &prompts, &[1; 100]), expected);
+        assert_eq!(max_in_flight.load(Ordering::Relaxed), 0);
+        let statistics = engine.statistics();
+        assert_eq!((statistics.generated_tokens, statistics.steps), (100, 0));
     }
 }
 
@@ -248,7 +285,7 @@ fn stop_tokens_and_stop_strings() {
         engine.rules.stop_tokens = tokens.to_vec();
         engine
     };
-    for (tokens, strings) in [(&[3, 40, 77][..], &[][..]), (&[], &["><2", "5><1"])] {
+    for (tokens, strings) in [(&[3, 40, 77][..], &[][..]), (&[], &["><25", "75><1"])] {
         let (completions, statistics) = same_for_every_lag(
             || stopping(tokens, strings),
             |engine| engine.generate(&prompts, 2).unwrap(),
@@ -332,7 +369,7 @@ impl Fickle {
             let random = Philox::new(key);
             let trials = queue.iter().zip(0..).map(|(request, i)| (request.trial, i));
             let unwanted = trials.filter(move |&(_, i)| random.below(i, 2) == 0);
-            unwanted.map(move |(trial, i)| (trial, random.below(1000 + i, 60)))
+            unwanted.map(move |(trial, i)| (trial, random.below(1000 + i, 200)))
         });
         Fickle {
             patience: Mutex::new(patience.collect()),
@@ -374,7 +411,8 @@ impl Source for Fickle {
 fn random_cancellation_delivers_prefixes() {
     let problems = prompts(7);
     let engine = |limit| {
-        let builder = with_limit(builder().slots(9), limit).prefix_cache(1);
+        let builder = builder().slots(9).max_new_tokens(200);
+        let builder = with_limit(builder, limit).prefix_cache(1);
         let mut engine = builder.build().unwrap();
         engine.rules.stop_tokens = vec![11];
         engine
@@ -388,7 +426,7 @@ fn random_cancellation_delivers_prefixes() {
     for lag in 0..=3 {
         for limit in [None, Some(peak / 3)] {
             let (engine, _) = delayed(engine(limit), lag);
-            for key in 0..6 {
+            for key in 0..2 {
                 let source = Fickle::new(Some(key), &problems);
                 engine.run(&source).unwrap();
                 let delivered = source.delivered.into_inner().unwrap();
@@ -413,7 +451,7 @@ fn random_cancellation_delivers_prefixes() {
             assert_eq!(engine.backend.lock().unwrap().kv_bytes(), 0);
         }
     }
-    assert!(discarded > 100);
+    assert!(discarded > 0);
 }
 
 /// What is in flight when a run ends with an error is not taken for the draws of the next one.
