@@ -5,7 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <string>
+#include <thread>
 #include <vector>
 
 using Address = uint64_t;
@@ -161,7 +161,7 @@ static void pageable_copies_block() {
 }
 
 // A capture that forks into another stream and is joined again; what it reads, it reads when run.
-static void captures_fork_and_join() {
+static void captures_fork_and_join(Handle context) {
   Handle stream = new_stream();
   Handle side = new_stream();
   Address x = new_memory(64 * sizeof(float));
@@ -228,6 +228,16 @@ static void captures_fork_and_join() {
     EXPECT(CAPTURE_UNSUPPORTED, answer);
     EXPECT(CAPTURE_INVALIDATED, cuStreamEndCapture(stream, &graph));
   }
+
+  // Another thread's engine goes on meanwhile.
+  FINE(cuStreamBeginCapture_v2(stream, 1));
+  std::thread([context] {
+    FINE(cuCtxSetCurrent(context));
+    FINE(cuMemFree_v2(new_memory(16)));
+    FINE(cuMemFreeHost(new_pinned(4)));
+  }).join();
+  FINE(cuStreamEndCapture(stream, &graph));
+  FINE(cuGraphDestroy(graph));
 
   // Branches without order: the graph shows it by running them both ways round.
   FINE(cuStreamBeginCapture_v2(stream, 1));
@@ -418,7 +428,7 @@ int main() {
     FINE(cuModuleGetFunction(&add_number, module, "add_number"));
     streams_are_late();
     pageable_copies_block();
-    captures_fork_and_join();
+    captures_fork_and_join(context);
     memory_is_bounded_and_counted(size_t(80) << 30);
     launches_are_checked(module);
     products_are_right();
