@@ -1,5 +1,5 @@
-// The fake driver keeps the rules of the real one: what it computes, what it refuses, what it counts.
-// Linked with libcuda.so.1 and libcublas.so.13 as tests/cuda/build_fake.sh makes them of planted.cu.
+// The fake driver keeps the rules of the real one: what it computes, what it refuses, what it
+// counts. Linked with libcuda.so.1 and libcublas.so.13 as build_fake.sh makes them of planted.cu.
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -79,7 +79,8 @@ static const char* PTX =
     ".visible .entry add_number(\n.param .u64 x,\n.param .u32 count,\n.param .f32 number\n)\n"
     ".maxntid 64, 1, 1\n{\nret;\n}\n"
     ".visible .entry stages(\n.param .u64 x,\n.param .u32 sums\n)\n{\nret;\n}\n"
-    ".visible .entry divergent_barrier(\n.param .u64 x,\n.param .u64 sums,\n.param .u32 n\n)\n{\n}\n";
+    ".visible .entry divergent_barrier(\n.param .u64 x,\n.param .u64 sums,\n.param .u32 n\n)\n"
+    "{\nret;\n}\n";
 
 static Handle add_number;
 

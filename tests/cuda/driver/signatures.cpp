@@ -1,4 +1,4 @@
-// Prints the name of every kernel that is linked in, and the bytes that each of its arguments takes.
+// Prints every kernel that is linked in, with the bytes that each of its arguments takes.
 #include <cstdio>
 
 #include "emu.h"

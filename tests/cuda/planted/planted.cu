@@ -20,7 +20,7 @@ __device__ __forceinline__ float sum_of(float4 x) {
   return (x.x + x.y) + (x.z + x.w);
 }
 
-// sums[thread]: of the chunks' quarters that thread + 37 copied, through two stages of shared memory.
+// sums[thread]: of what thread + 37 copied of each chunk, through two stages of shared memory.
 template <int MISTAKE>
 __device__ __forceinline__ void sum_by_stages(const float* x, float* sums, int chunks) {
   constexpr int SIZE = MISTAKE == SHORT_ARRAY ? STAGES * CHUNK - NUMBERS : STAGES * CHUNK;
