@@ -1,14 +1,15 @@
 //! The CUDA kernels without a GPU: their sources, compiled by the system's C++ compiler over an
 //! emulation (`tests/cuda/emulation`), run as programs that check values, races and bounds;
-//! mistakes planted on purpose must be reported. And the PTX that is shipped belongs to those sources.
+//! mistakes planted on purpose must be reported. And the PTX that is shipped belongs to those
+//! sources.
 //!
 //! Every `tests/cuda/kernels/*.cpp` is such a program. It includes the kernels that it tests
 //! (`#include "attention.cu"`), is linked with the emulation, exits with 0 if all is right, and
 //! takes fewer and smaller shapes, those that use every stage of a pipeline again, with the
 //! argument `small` (under a sanitizer).
 //!
-//! Without a C++17 compiler or a sanitizer the tests say so and pass, unless `DART_MATH_EMULATION` is
-//! `required`.
+//! Without a C++17 compiler or a sanitizer the tests say so and pass, unless `DART_MATH_EMULATION`
+//! is `required`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
