@@ -68,11 +68,11 @@ struct PrefixTile {
 // of which no row of a tile sees anything are not looked at.
 //
 // Block: 128 threads, 4 warps with 16 pairs each. Dynamic shared memory:
-// (64 + 2 * 2 * 64) * D * 2 bytes, for the queries and two stages of 64 keys and values. Grid: any
-// number of blocks; they stride over tile_count * kv_heads pieces of work.
+// (64 + 2 * 2 * 64) * D * 2 bytes, for the queries and two stages of 64 keys and values. Any number
+// of blocks: they stride over tile_count * kv_heads pieces of work.
 template <int D, bool FINAL>
 __device__ __forceinline__ void attend_to_prefixes(
-    const bf16* qkv, int qkv_stride, const bf16* pool, const PrefixTile* tiles,
+    int block, int blocks, const bf16* qkv, int qkv_stride, const bf16* pool, const PrefixTile* tiles,
     const int* tile_count, const int* pages, const int* positions, float* parts, float* lse,
     bf16* out, int heads, int kv_heads, int window, float scale) {
   constexpr int M = 64;
@@ -92,7 +92,7 @@ __device__ __forceinline__ void attend_to_prefixes(
   int group = heads / kv_heads;
   int work_count = *tile_count * kv_heads;
 
-  for (int work = blockIdx.x; work < work_count; work += gridDim.x) {
+  for (int work = block; work < work_count; work += blocks) {
     const PrefixTile tile = tiles[work / kv_heads];
     int kv_head = work % kv_heads;
     int first_head = kv_head * group;
@@ -277,7 +277,7 @@ __device__ __forceinline__ void attend_to_prefixes(
       const bf16* qkv, int qkv_stride, const bf16* pool, const PrefixTile* tiles,               \
       const int* tile_count, const int* pages, const int* positions, float* out, float* lse,    \
       int rows, int heads, int kv_heads, int window, float scale) {                             \
-    attend_to_prefixes<D, false>(qkv, qkv_stride, pool, tiles, tile_count, pages, positions,    \
+    attend_to_prefixes<D, false>(blockIdx.x, gridDim.x, qkv, qkv_stride, pool, tiles, tile_count, pages, positions,    \
                                  out, lse, nullptr, heads, kv_heads, window, scale);            \
   }                                                                                             \
   KERNEL(prefix_attention_##D)
@@ -288,7 +288,7 @@ __device__ __forceinline__ void attend_to_prefixes(
       const bf16* qkv, int qkv_stride, const bf16* pool, const PrefixTile* tiles,               \
       const int* tile_count, const int* pages, const int* positions, bf16* out, int rows,       \
       int heads, int kv_heads, int window, float scale) {                                       \
-    attend_to_prefixes<D, true>(qkv, qkv_stride, pool, tiles, tile_count, pages, positions,     \
+    attend_to_prefixes<D, true>(blockIdx.x, gridDim.x, qkv, qkv_stride, pool, tiles, tile_count, pages, positions,     \
                                 nullptr, nullptr, out, heads, kv_heads, window, scale);         \
   }                                                                                             \
   KERNEL(prefill_attention_##D)
@@ -310,10 +310,10 @@ PREFILL_ATTENTION(128)
 // The query heads of a group, padded to 16, are the left-hand side of the tensor cores' product.
 // Every warp works through keys of its own, with no barrier before the end.
 // Block: 128 threads. Dynamic shared memory: 4 warps * 3 stages * 2 * 16 * D * 2 bytes (768 * D),
-// more than joining the warps takes. Grid: (rows, kv_heads, splits).
+// more than joining the warps takes. A block a row, key head and split.
 template <int D>
 __device__ __forceinline__ void attend_to_suffix(
-    const bf16* qkv, int qkv_stride, const bf16* pool, const int* tables, int table_width,
+    int row, int kv_head, int split, const bf16* qkv, int qkv_stride, const bf16* pool, const int* tables, int table_width,
     const int* lengths, float* out, float* lse, int rows, int heads, int kv_heads, int chunk,
     int window, float scale) {
   constexpr int WARPS = 4;
@@ -328,9 +328,6 @@ __device__ __forceinline__ void attend_to_suffix(
   int lane = tid % 32;
   int g = lane / 4;
   int t = lane % 4;
-  int row = blockIdx.x;
-  int kv_head = blockIdx.y;
-  int split = blockIdx.z;
   int group = heads / kv_heads;
   int length = lengths[row];
   int begin = split * chunk;
@@ -503,14 +500,61 @@ __device__ __forceinline__ void attend_to_suffix(
       const bf16* qkv, int qkv_stride, const bf16* pool, const int* tables, int table_width,    \
       const int* lengths, float* out, float* lse, int rows, int heads, int kv_heads, int chunk, \
       int window, float scale) {                                                                \
-    attend_to_suffix<D>(qkv, qkv_stride, pool, tables, table_width, lengths, out, lse, rows,    \
-                        heads, kv_heads, chunk, window, scale);                                 \
+    attend_to_suffix<D>(blockIdx.x, blockIdx.y, blockIdx.z, qkv, qkv_stride, pool, tables,      \
+                        table_width, lengths, out, lse, rows, heads, kv_heads, chunk, window,   \
+                        scale);                                                                 \
   }                                                                                             \
   KERNEL(suffix_attention_##D)
 
 SUFFIX_ATTENTION(32)
 SUFFIX_ATTENTION(64)
 SUFFIX_ATTENTION(128)
+
+// ---- both in one launch --------------------------------------------------------------------------
+
+// What prefix_attention and suffix_attention compute, the first into part 0 of `parts` and `lse`, the
+// second into the parts after it. Both wait for memory most of the time: side by side they take little
+// longer than the longer one, and a launch less. The first `prefix_blocks` blocks look at prefixes,
+// the others at rows' own tokens, all rows of a key head and split one after the other.
+// Block: 128 threads. Dynamic shared memory: 768 * D bytes, the larger of the two. Grid:
+// (prefix_blocks + rows * kv_heads * splits).
+template <int D>
+__device__ __forceinline__ void attend_to_both(
+    const bf16* qkv, int qkv_stride, const bf16* pool, const PrefixTile* tiles,
+    const int* tile_count, const int* pages, const int* positions, const int* tables,
+    int table_width, const int* lengths, float* parts, float* lse, int rows, int heads,
+    int kv_heads, int chunk, int prefix_blocks, int window, float scale) {
+  int block = blockIdx.x;
+  if (block < prefix_blocks) {
+    attend_to_prefixes<D, false>(block, prefix_blocks, qkv, qkv_stride, pool, tiles, tile_count,
+                                 pages, positions, parts, lse, nullptr, heads, kv_heads, window,
+                                 scale);
+    return;
+  }
+  block -= prefix_blocks;
+  int row = block % rows;
+  int kv_head = block / rows % kv_heads;
+  int split = block / rows / kv_heads;
+  size_t part = size_t(rows) * heads;
+  attend_to_suffix<D>(row, kv_head, split, qkv, qkv_stride, pool, tables, table_width, lengths,
+                      parts + part * D, lse + part, rows, heads, kv_heads, chunk, window, scale);
+}
+
+#define DECODE_ATTENTION(D)                                                                     \
+  extern "C" __global__ void __launch_bounds__(128, PREFIX_BLOCKS(D)) decode_attention_##D(     \
+      const bf16* qkv, int qkv_stride, const bf16* pool, const PrefixTile* tiles,               \
+      const int* tile_count, const int* pages, const int* positions, const int* tables,         \
+      int table_width, const int* lengths, float* parts, float* lse, int rows, int heads,       \
+      int kv_heads, int chunk, int prefix_blocks, int window, float scale) {                    \
+    attend_to_both<D>(qkv, qkv_stride, pool, tiles, tile_count, pages, positions, tables,       \
+                      table_width, lengths, parts, lse, rows, heads, kv_heads, chunk,           \
+                      prefix_blocks, window, scale);                                            \
+  }                                                                                             \
+  KERNEL(decode_attention_##D)
+
+DECODE_ATTENTION(32)
+DECODE_ATTENTION(64)
+DECODE_ATTENTION(128)
 
 // ---- the parts of a row, joined -----------------------------------------------------------------
 
