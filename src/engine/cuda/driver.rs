@@ -122,8 +122,6 @@ impl Precision {
 pub(super) struct Device {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
-    /// A branch beside the stream, for kernels that can run at the same time.
-    side: Arc<CudaStream>,
     blas: CudaBlas,
     /// Held for cuBLAS.
     _workspace: Buffer,
@@ -161,7 +159,6 @@ impl Device {
             ));
         }
         let stream = context.new_stream().doing("no stream")?;
-        let side = context.new_stream().doing("no stream")?;
         let blas = CudaBlas::new(stream.clone()).doing("cuBLAS could not be set up")?;
         let workspace = Buffer::new(&stream, CUBLAS_WORKSPACE, "cuBLAS's workspace")?;
         // SAFETY: the handle is live, and so is the workspace for as long as the handle.
@@ -181,7 +178,6 @@ impl Device {
             multiprocessors: usize::try_from(multiprocessors).unwrap_or(1).max(1),
             context,
             stream,
-            side,
             blas,
             _workspace: workspace,
         })
@@ -293,20 +289,6 @@ impl Device {
             )
         }
         .doing("a matrix product failed")
-    }
-
-    /// Runs `work` on the side stream, from where the stream is now; [`join`](Device::join) waits
-    /// for it.
-    pub(super) fn fork(&self) -> Result<&Arc<CudaStream>> {
-        let event = self.stream.record_event(None).doing("no event")?;
-        self.side.wait(&event).doing("a stream could not wait")?;
-        Ok(&self.side)
-    }
-
-    /// Has the stream wait for the side stream.
-    pub(super) fn join(&self) -> Result<()> {
-        let event = self.side.record_event(None).doing("no event")?;
-        self.stream.wait(&event).doing("a stream could not wait")
     }
 
     /// An event after all that was queued.

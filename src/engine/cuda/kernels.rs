@@ -185,9 +185,8 @@ pub(super) struct Kernels {
 
 enum AttentionKernels {
     TensorCores {
-        prefix: CudaFunction,
         prefill: CudaFunction,
-        suffix: CudaFunction,
+        decode: CudaFunction,
         merge: CudaFunction,
     },
     Plain(CudaFunction),
@@ -261,18 +260,12 @@ impl Kernels {
             Precision::F32 => AttentionKernels::Plain(function(&attention, "plain_attention_f32")?),
             Precision::Bf16 => {
                 let sized = |name: &str| function(&attention, &format!("{name}_{dim}"));
-                let kernels = (
-                    sized("prefix_attention")?,
-                    sized("prefill_attention")?,
-                    sized("suffix_attention")?,
-                );
-                Device::allow_shared(&kernels.0, prefix_shared(dim))?;
-                Device::allow_shared(&kernels.1, prefix_shared(dim))?;
-                Device::allow_shared(&kernels.2, suffix_shared(dim))?;
+                let (prefill, decode) = (sized("prefill_attention")?, sized("decode_attention")?);
+                Device::allow_shared(&prefill, prefill_shared(dim))?;
+                Device::allow_shared(&decode, decode_shared(dim))?;
                 AttentionKernels::TensorCores {
-                    prefix: kernels.0,
-                    prefill: kernels.1,
-                    suffix: kernels.2,
+                    prefill,
+                    decode,
                     merge: sized("merge_parts")?,
                 }
             }
@@ -431,10 +424,11 @@ impl Kernels {
                 self.plain_attention(kernel, memory, arrays, rows, shape)
             }
             AttentionKernels::TensorCores { prefill, .. } => {
+                let blocks = self.max_prefix_work(rows).min(2 * self.multiprocessors);
                 launch!(
                     self.stream,
                     *prefill,
-                    self.tiles_config(rows),
+                    block((blocks, 1, 1), 128, prefill_shared(shape.head_dim)),
                     memory.qkv,
                     shape.qkv_stride(),
                     memory.pool,
@@ -454,20 +448,16 @@ impl Kernels {
         }
     }
 
-    /// A grid that keeps every multiprocessor busy, whatever the number of tiles.
-    fn tiles_config(&self, rows: usize) -> LaunchConfig {
-        // One tile at least for each row, if all have prefixes of their own.
-        let most = (rows * self.shape.group()).div_ceil(TILE) + rows;
-        let blocks = (most * self.shape.kv_heads).min(2 * self.multiprocessors);
-        block((blocks, 1, 1), 128, prefix_shared(self.shape.head_dim))
+    /// Pieces of work of the prefixes' attention, at most: a tile at least for each row, if all have
+    /// prefixes of their own.
+    fn max_prefix_work(&self, rows: usize) -> usize {
+        ((rows * self.shape.group()).div_ceil(TILE) + rows) * self.shape.kv_heads
     }
 
     /// Attention of new tokens over their prefixes and their own pages. `parts` and `lse` have room
-    /// for one more part than there are splits. The prefixes are looked at on the `side` stream,
-    /// where there is one.
+    /// for one more part than there are splits.
     pub(super) fn decode_attention(
         &self,
-        device: &Device,
         memory: AttentionMemory,
         arrays: &RowArrays,
         (parts, lse): (u64, u64),
@@ -484,22 +474,20 @@ impl Kernels {
             head_dim,
             ..
         } = shape;
-        let (prefix, suffix, merge) = match &self.attention {
+        let (decode, merge) = match &self.attention {
             AttentionKernels::Plain(kernel) => {
                 return self.plain_attention(kernel, memory, arrays, rows, shape);
             }
-            AttentionKernels::TensorCores {
-                prefix,
-                suffix,
-                merge,
-                ..
-            } => (prefix, suffix, merge),
+            AttentionKernels::TensorCores { decode, merge, .. } => (decode, merge),
         };
-        let side = device.fork()?;
+        // As many as keep every multiprocessor at prefixes, whatever their number; the rest of the
+        // grid is for own tokens.
+        let prefix_blocks = self.max_prefix_work(rows).min(self.multiprocessors);
+        let blocks = prefix_blocks + rows * kv_heads * splits;
         launch!(
-            side,
-            *prefix,
-            self.tiles_config(rows),
+            self.stream,
+            *decode,
+            block((blocks, 1, 1), 128, decode_shared(head_dim)),
             memory.qkv,
             shape.qkv_stride(),
             memory.pool,
@@ -507,35 +495,19 @@ impl Kernels {
             arrays.tile_count,
             arrays.prefix_pages,
             arrays.positions,
+            arrays.tables,
+            arrays.table_width as i32,
+            arrays.lengths,
             parts,
             lse,
             rows as i32,
             heads as i32,
             kv_heads as i32,
-            shape.window(),
-            shape.scale_of_base_2(),
-        );
-        let part = (rows * heads) as u64 * 4;
-        launch!(
-            self.stream,
-            *suffix,
-            block((rows, kv_heads, splits), 128, suffix_shared(head_dim)),
-            memory.qkv,
-            shape.qkv_stride(),
-            memory.pool,
-            arrays.tables,
-            arrays.table_width as i32,
-            arrays.lengths,
-            parts + part * head_dim as u64,
-            lse + part,
-            rows as i32,
-            heads as i32,
-            kv_heads as i32,
             SPLIT as i32,
+            prefix_blocks as i32,
             shape.window(),
             shape.scale_of_base_2(),
         );
-        device.join()?;
         launch!(
             self.stream,
             *merge,
@@ -663,15 +635,13 @@ impl Kernels {
     }
 }
 
-/// Shared memory of the prefix attention: a tile of queries, two stages of keys and values.
-fn prefix_shared(head_dim: usize) -> usize {
+/// Shared memory of a prefill's attention: a tile of queries, two stages of keys and values.
+fn prefill_shared(head_dim: usize) -> usize {
     (TILE * head_dim + 2 * 2 * PAGE * head_dim) * 2
 }
 
-/// Shared memory of the suffix attention: 4 warps with 3 stages of 16 keys and values, in whose
-/// place their results are joined.
-fn suffix_shared(head_dim: usize) -> usize {
-    let stages = 4 * 3 * 2 * 16 * head_dim * 2;
-    let results = 4 * 16 * (head_dim + 2) * 4;
-    stages.max(results)
+/// Shared memory of a step's attention: 4 warps with 3 stages of 16 keys and values, which is more than
+/// prefixes take.
+fn decode_shared(head_dim: usize) -> usize {
+    4 * 3 * 2 * 16 * head_dim * 2
 }

@@ -365,7 +365,7 @@ impl Cuda {
                 Some(splits) => {
                     let parts = (a.parts.address, a.lse.address);
                     let size = (rows, splits);
-                    k.decode_attention(&self.device, memory, arrays, parts, size, layer.window)?;
+                    k.decode_attention(memory, arrays, parts, size, layer.window)?;
                 }
             }
             linear(layer.attention_output, memory.out, update, queries, hidden)?;

@@ -5,6 +5,40 @@
 
 using namespace test;
 
+// ---- the halves of decode_attention, each by itself -----------------------------------------------
+
+// out: [rows][heads][D], normalised; lse: [rows][heads]. Rows that no tile has stay as they are.
+#define PREFIX_ATTENTION(D)                                                                     \
+  extern "C" __global__ void __launch_bounds__(128, PREFIX_BLOCKS(D)) prefix_attention_##D(     \
+      const bf16* qkv, int qkv_stride, const bf16* pool, const PrefixTile* tiles,               \
+      const int* tile_count, const int* pages, const int* positions, float* out, float* lse,    \
+      int rows, int heads, int kv_heads, int window, float scale) {                             \
+    attend_to_prefixes<D, false>(blockIdx.x, gridDim.x, qkv, qkv_stride, pool, tiles, tile_count, pages, positions,    \
+                                 out, lse, nullptr, heads, kv_heads, window, scale);            \
+  }                                                                                             \
+  KERNEL(prefix_attention_##D)
+
+#define SUFFIX_ATTENTION(D)                                                                     \
+  extern "C" __global__ void __launch_bounds__(128, SUFFIX_BLOCKS(D)) suffix_attention_##D(     \
+      const bf16* qkv, int qkv_stride, const bf16* pool, const int* tables, int table_width,    \
+      const int* lengths, float* out, float* lse, int rows, int heads, int kv_heads, int chunk, \
+      int window, float scale) {                                                                \
+    attend_to_suffix<D>(blockIdx.x, blockIdx.y, blockIdx.z, qkv, qkv_stride, pool, tables,      \
+                        table_width, lengths, out, lse, rows, heads, kv_heads, chunk, window,   \
+                        scale);                                                                 \
+  }                                                                                             \
+  KERNEL(suffix_attention_##D)
+
+SUFFIX_ATTENTION(32)
+SUFFIX_ATTENTION(64)
+SUFFIX_ATTENTION(128)
+
+PREFIX_ATTENTION(32)
+PREFIX_ATTENTION(64)
+PREFIX_ATTENTION(128)
+
+// ---- cases --------------------------------------------------------------------------------------
+
 constexpr double LOG2_E = 1.44269504088896340736;
 
 struct Shape {
@@ -333,6 +367,62 @@ static void suffix_case(
          errors);
 }
 
+// Both halves in one launch give the bits that each gives by itself, whatever the blocks.
+static void both_case(Shape shape, int window) {
+  int group = shape.group();
+  int rows = 70 / group + 4;
+  int length = 150;
+  int splits = 3;
+  int chunk = 48;
+  Pool<bf16> pool(shape, 8 + 3 * rows);
+  Sequence prefix = pool.sequence(length);
+  int table_width = 3;
+  std::vector<int> tables(rows * table_width, -1);
+  std::vector<int> lengths(rows);
+  std::vector<int> positions(rows);
+  for (int row = 0; row < rows; ++row) {
+    // Some rows are padding, at the end as in a step.
+    lengths[row] = row + 2 < rows ? 1 + 17 * row % 140 : 0;
+    positions[row] = length + lengths[row] - 1;
+    Sequence own = pool.sequence(lengths[row]);
+    std::copy(own.pages.begin(), own.pages.end(), tables.begin() + row * table_width);
+  }
+  std::vector<PrefixTile> tiles;
+  int live = rows - 2;
+  for (int first = 0; first < live * group; first += 64) tiles.push_back({0, length, 0, live, first});
+  int tile_count = int(tiles.size());
+  auto qkv = normals<bf16>(size_t(rows) * shape.stride());
+  size_t outputs = size_t(rows) * shape.heads;
+  auto wanted = poison<float>((1 + splits) * outputs * shape.dim);
+  auto wanted_lse = poison<float>((1 + splits) * outputs);
+  float scale = float(LOG2_E / std::sqrt(double(shape.dim)));
+  launch(text("prefix_attention_%d", shape.dim), {3}, 128, 640 * shape.dim * 2, qkv.data(),
+         shape.stride(), pool.data(), tiles.data(), &tile_count, prefix.pages.data(),
+         positions.data(), wanted.data(), wanted_lse.data(), rows, shape.heads, shape.kv_heads,
+         window, scale);
+  launch(text("suffix_attention_%d", shape.dim),
+         {unsigned(rows), unsigned(shape.kv_heads), unsigned(splits)}, 128, 768 * shape.dim,
+         qkv.data(), shape.stride(), pool.data(), tables.data(), table_width, lengths.data(),
+         &wanted[outputs * shape.dim], &wanted_lse[outputs], rows, shape.heads, shape.kv_heads,
+         chunk, window, scale);
+  for (int prefix_blocks : {1, 7}) {
+    auto parts = poison<float>((1 + splits) * outputs * shape.dim);
+    auto lse = poison<float>((1 + splits) * outputs);
+    launch(text("decode_attention_%d", shape.dim),
+           {unsigned(prefix_blocks + rows * shape.kv_heads * splits)}, 128, 768 * shape.dim,
+           qkv.data(), shape.stride(), pool.data(), tiles.data(), &tile_count,
+           prefix.pages.data(), positions.data(), tables.data(), table_width, lengths.data(),
+           parts.data(), lse.data(), rows, shape.heads, shape.kv_heads, chunk, prefix_blocks,
+           window, scale);
+    Errors errors;
+    errors.differ(memcmp(parts.data(), wanted.data(), parts.size() * sizeof(float)) != 0);
+    errors.differ(memcmp(lse.data(), wanted_lse.data(), lse.size() * sizeof(float)) != 0);
+    report(text("decode_attention_%d group %d blocks %d window %s", shape.dim, group,
+                prefix_blocks, window_text(window).c_str()),
+           errors);
+  }
+}
+
 // A row's result does not depend, in any bit, on the rows beside it, nor on where its tile begins.
 static void invariance_case(Shape shape, int window) {
   int group = shape.group();
@@ -494,6 +584,7 @@ int main(int count, char** arguments) {
       suffix_cases(shape, small);
       for (int window : {INT_MAX, 90}) {
         if (!small) invariance_case(shape, window);
+        if (!small || window == INT_MAX) both_case(shape, window);
       }
     }
     merge_case(dim, small ? 3 : 28, 9, 1);

@@ -1,7 +1,7 @@
 // Attention over keys and values in pages of 64 positions, `pool[page][2][kv_heads][PAGE][D]` (keys
 // first). A new token's attention comes in parts: over the prefix that it shares with other rows
-// (`prefix_attention`, many rows a tile) and over splits of its own tokens (`suffix_attention`),
-// joined by `merge_parts`. A prompt's own attention is the first of these with a causal mask
+// (many rows a tile) and over splits of its own tokens, both by `decode_attention`, joined by
+// `merge_parts`. A prompt's own attention is the first of these with a causal mask
 // (`prefill_attention`). Where splits begin depends on positions alone, and parts are joined in
 // order: a row's result does not depend on the rows beside it.
 //
@@ -271,17 +271,6 @@ __device__ __forceinline__ void attend_to_prefixes(
   }
 }
 
-// out: [rows][heads][D], normalised; lse: [rows][heads]. Rows that no tile has stay as they are.
-#define PREFIX_ATTENTION(D)                                                                     \
-  extern "C" __global__ void __launch_bounds__(128, PREFIX_BLOCKS(D)) prefix_attention_##D(     \
-      const bf16* qkv, int qkv_stride, const bf16* pool, const PrefixTile* tiles,               \
-      const int* tile_count, const int* pages, const int* positions, float* out, float* lse,    \
-      int rows, int heads, int kv_heads, int window, float scale) {                             \
-    attend_to_prefixes<D, false>(blockIdx.x, gridDim.x, qkv, qkv_stride, pool, tiles, tile_count, pages, positions,    \
-                                 out, lse, nullptr, heads, kv_heads, window, scale);            \
-  }                                                                                             \
-  KERNEL(prefix_attention_##D)
-
 // out: [rows][heads * D], finished.
 #define PREFILL_ATTENTION(D)                                                                    \
   extern "C" __global__ void __launch_bounds__(128, PREFIX_BLOCKS(D)) prefill_attention_##D(    \
@@ -293,9 +282,6 @@ __device__ __forceinline__ void attend_to_prefixes(
   }                                                                                             \
   KERNEL(prefill_attention_##D)
 
-PREFIX_ATTENTION(32)
-PREFIX_ATTENTION(64)
-PREFIX_ATTENTION(128)
 PREFILL_ATTENTION(32)
 PREFILL_ATTENTION(64)
 PREFILL_ATTENTION(128)
@@ -495,27 +481,13 @@ __device__ __forceinline__ void attend_to_suffix(
   }
 }
 
-#define SUFFIX_ATTENTION(D)                                                                     \
-  extern "C" __global__ void __launch_bounds__(128, SUFFIX_BLOCKS(D)) suffix_attention_##D(     \
-      const bf16* qkv, int qkv_stride, const bf16* pool, const int* tables, int table_width,    \
-      const int* lengths, float* out, float* lse, int rows, int heads, int kv_heads, int chunk, \
-      int window, float scale) {                                                                \
-    attend_to_suffix<D>(blockIdx.x, blockIdx.y, blockIdx.z, qkv, qkv_stride, pool, tables,      \
-                        table_width, lengths, out, lse, rows, heads, kv_heads, chunk, window,   \
-                        scale);                                                                 \
-  }                                                                                             \
-  KERNEL(suffix_attention_##D)
-
-SUFFIX_ATTENTION(32)
-SUFFIX_ATTENTION(64)
-SUFFIX_ATTENTION(128)
-
 // ---- both in one launch --------------------------------------------------------------------------
 
-// What prefix_attention and suffix_attention compute, the first into part 0 of `parts` and `lse`, the
-// second into the parts after it. Both wait for memory most of the time: side by side they take little
-// longer than the longer one, and a launch less. The first `prefix_blocks` blocks look at prefixes,
-// the others at rows' own tokens, all rows of a key head and split one after the other.
+// Prefixes into part 0 of `parts` and `lse`, splits of own tokens into the parts after it:
+// [1 + splits][rows][heads][D], normalised, and [1 + splits][rows][heads]. Part 0 of rows that no tile
+// has stays as it is. Both halves wait for memory most of the time: side by side they take little
+// longer than the longer one. The first `prefix_blocks` blocks look at prefixes, the others at own
+// tokens, all rows of a key head and split one after the other.
 // Block: 128 threads. Dynamic shared memory: 768 * D bytes, the larger of the two. Grid:
 // (prefix_blocks + rows * kv_heads * splits).
 template <int D>
