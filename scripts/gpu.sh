@@ -5,7 +5,7 @@
 #   scripts/gpu.sh build DIR              builds the programs and puts them into DIR (under 40 MB)
 #   scripts/gpu.sh check DIR OUT          on the GPU: logits and tokens against the CPU engine's (150 s at most)
 #   scripts/gpu.sh measure DIR OUT [S]    on the GPU: tokens a second of three 7-8B shapes, S seconds at most (350)
-#   scripts/gpu.sh peers DIR OUT [S]      on the GPU: transformers' continuous batching on the same load (100)
+#   scripts/gpu.sh peers DIR OUT [S]      on the GPU: transformers' continuous batching on the same load (120 a shape)
 #   scripts/gpu.sh profile DIR OUT SHAPE  on the GPU: time of each kernel in a step of 256 rows with 300 own tokens (60)
 #   scripts/gpu.sh rehearse DIR OUT       here: check and measure over the fake driver, with a tiny shape
 #
@@ -85,46 +85,49 @@ except Exception:
     sys.exit()
 step = r["step_ms"]["total"]
 print(f"| {name} | {r['slots']} | {r['tokens_per_second']:.0f} | {r['decode_tokens_per_second']:.0f} | "
-      f"{step['median']:.2f} | {step['p10']:.2f} | {r['occupancy']:.2f} | {r['prefill_tokens_per_second'] or 0:.0f} | "
+      f"{step['median']:.2f} | {step['p10']:.2f} | {r['occupancy']:.2f} | "
       f"{r['weight_bytes']/1e9:.1f} | {r['peak_kv_bytes']/1e9:.1f} | {r['seconds']:.1f} | {r['tokens_digest']} |")
 PY
 }
 
+# load SHAPE SLOTS PROMPTS SAMPLES [SUFFIX ARGUMENTS…]: a line of the table
+load() {
+  local shape=$1 slots=$2 prompts=$3 samples=$4 suffix=${5:-}
+  shift $(($# < 5 ? $# : 5))
+  local tokens=(--prompt-tokens 300 --new-tokens 600)
+  [ -n "$rehearsal" ] && tokens=(--prompt-tokens 20 --new-tokens 12)
+  run "$shape-$slots$suffix" 60 --random-weights "benches/shapes/$shape.json" "${tokens[@]}" --temperature 1.6 --top-p 0.95 \
+    --slots "$slots" --prompt-count "$prompts" --samples-per-prompt "$samples" "$@"
+}
+
 measure() {
   echo "## measure: $(card | head -1)"
-  echo "| run | slots | tok/s, all included | tok/s decoding | step ms, median | p10 | occupancy | prefill tok/s | weights GB | KV GB | s | digest |"
-  echo "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |"
-  local load=(--prompt-tokens 300 --new-tokens 600 --temperature 1.6 --top-p 0.95 --samples-per-prompt 64)
-  local small= count=8 shapes=(deepseek-math-7b qwen2.5-math-7b llama-3-8b) shape slots
+  echo "| run | slots | tok/s, all included | tok/s decoding | step ms, median | p10 | occupancy | weights GB | KV GB | s | digest |"
+  echo "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |"
   if [ -n "$rehearsal" ]; then
-    load=(--prompt-tokens 20 --new-tokens 12 --temperature 1.6 --top-p 0.95 --samples-per-prompt 4)
-    small=1 count=2 shapes=(tiny)
+    load tiny 4 2 4
+    load tiny 8 2 4
+    load tiny 8 2 4 -deterministic --deterministic
+    load tiny 8 8 1 -unshared
+    return
   fi
-  for shape in "${shapes[@]}"; do
-    for slots in ${small:+4 8} ${small:-256}; do
-      [ "$slots" = 1 ] && continue
-      run "$shape-$slots" 60 --random-weights "benches/shapes/$shape.json" "${load[@]}" --prompt-count "$count" --slots "$slots"
-    done
-  done
+  local shape shapes=(deepseek-math-7b qwen2.5-math-7b llama-3-8b)
+  for shape in "${shapes[@]}"; do load "$shape" 256 8 64; done
   card
-  [ -n "$rehearsal" ] && return
-  for shape in "${shapes[@]}"; do
-    run "$shape-64" 60 --random-weights "benches/shapes/$shape.json" "${load[@]}" --prompt-count 2 --slots 64
-    run "$shape-512" 60 --random-weights "benches/shapes/$shape.json" "${load[@]}" --prompt-count 16 --slots 512
-  done
-  shape=qwen2.5-math-7b
-  run "$shape-256-unshared" 60 --random-weights "benches/shapes/$shape.json" "${load[@]}" --samples-per-prompt 1 --prompt-count 512 --slots 256
-  run "$shape-256-spread" 60 --random-weights "benches/shapes/$shape.json" "${load[@]}" --lengths spread --prompt-count 16 --slots 256
-  run "$shape-256-deterministic" 60 --random-weights "benches/shapes/$shape.json" "${load[@]}" --prompt-count 8 --slots 256 --deterministic
+  load qwen2.5-math-7b 256 512 1 -unshared
+  load qwen2.5-math-7b 256 16 64 -spread --lengths spread
+  load qwen2.5-math-7b 256 8 64 -deterministic --deterministic
+  for shape in "${shapes[@]}"; do load "$shape" 64 2 64; done
+  for shape in "${shapes[@]}"; do load "$shape" 512 16 64; done
 }
 
 peers() {
   echo "## peers: $(card | head -1)"
   local shape left
   for shape in llama-3-8b qwen2.5-math-7b deepseek-math-7b; do
-    left=$((${seconds:-100} - SECONDS + begin))
-    [ "$left" -gt 25 ] || { echo "$shape: no time left"; continue; }
-    [ "$left" -lt 60 ] || left=60
+    left=$((${seconds:-360} - SECONDS + begin))
+    [ "$left" -gt 60 ] || { echo "$shape: no time left"; continue; }
+    [ "$left" -lt 120 ] || left=120
     timeout -k 5 $((left + 5)) python3 scripts/measure_transformers.py --config "benches/shapes/$shape.json" \
       --prompts 4 --samples 64 --prompt-tokens 300 --new-tokens 600 --slots 256 --temperature 1.6 --top-p 0.95 \
       --seconds "$left" --json "$out/transformers-$shape.json" >"$out/transformers-$shape.log" 2>&1
@@ -137,7 +140,7 @@ peers() {
 profile() {
   local shape=${seconds:-qwen2.5-math-7b} layers launches
   layers=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["num_hidden_layers"])' "benches/shapes/$shape.json")
-  launches=$((11 * layers + 4))
+  launches=$((10 * layers + 4))
   timeout -k 5 90 ncu --clock-control none --graph-profiling node --metrics gpu__time_duration.sum --csv \
     --launch-skip $((launches * 302)) --launch-count $((2 * launches)) \
     "$dir/throughput" --device cuda --random-weights "benches/shapes/$shape.json" --prompt-tokens 300 --new-tokens 310 \
