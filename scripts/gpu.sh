@@ -2,7 +2,8 @@
 # Checks and measures the CUDA backend on a machine with an NVIDIA GPU, which needs no Rust: everything is
 # built elsewhere.
 #
-#   scripts/gpu.sh build DIR              builds the programs and puts them into DIR (under 40 MB)
+#   scripts/gpu.sh build DIR              builds the programs and puts them into DIR (under 40 MB; PROFILE=dev: faster
+#                                         to build)
 #   scripts/gpu.sh check DIR OUT          on the GPU: logits and tokens against the CPU engine's (150 s at most)
 #   scripts/gpu.sh measure DIR OUT [S]    on the GPU: tokens a second of three 7-8B shapes, S seconds at most (350)
 #   scripts/gpu.sh peers DIR OUT [S]      on the GPU: transformers' continuous batching on the same load (120 a shape)
@@ -13,7 +14,7 @@
 # standard output. Weights are random numbers of the exact shape, made on the device.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-usage() { sed -n '2,15p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+usage() { sed -n '2,16p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 [ $# -ge 2 ] || usage
 verb=$1
 mkdir -p "$2" && dir=$(cd "$2" && pwd)
@@ -27,16 +28,18 @@ begin=$SECONDS
 
 build() {
   set -e
-  cargo build --release --no-default-features --features cuda --example throughput
-  local target=${CARGO_TARGET_DIR:-target} test
-  test=$(cargo test --release --no-default-features --features cuda --test cuda_engine --no-run \
+  local profile=${PROFILE:-release} target=${CARGO_TARGET_DIR:-target} folder test
+  folder=$target/$profile/examples
+  [ "$profile" = dev ] && folder=$target/debug/examples
+  cargo build --profile "$profile" --no-default-features --features cuda --example throughput
+  cp "$folder/throughput" "$dir/"
+  test=$(cargo test --profile "$profile" --no-default-features --features cuda --test cuda_engine --no-run \
     --message-format json 2>/dev/null |
     python3 -c 'import json, sys
 for line in sys.stdin:
     made = json.loads(line)
     if made.get("executable") and made.get("target", {}).get("name") == "cuda_engine":
         print(made["executable"])')
-  cp "$target/release/examples/throughput" "$dir/"
   cp "$test" "$dir/cuda_engine"
   strip "$dir/throughput" "$dir/cuda_engine"
   # The checkout that the test binary was built in: its fixtures are looked for there.
@@ -60,7 +63,7 @@ check() {
   home=$(cat "$dir/checkout")
   if [ ! -e "$home" ]; then mkdir -p "$(dirname "$home")" && ln -s "$PWD" "$home"; fi
   echo "## check: the engine's tests on this device"
-  DART_MATH_CUDA=${rehearsal:-real} timeout -k 5 150 "$dir/cuda_engine" --nocapture --test-threads 1 \
+  DART_MATH_CUDA=${rehearsal:-real} timeout -k 5 150 "$dir/cuda_engine" --nocapture --test-threads 1 ${rehearsal:+refusals slots} \
     >"$out/check.log" 2>&1
   echo "exit $? after $((SECONDS - begin)) s"
   grep -E '^test |test result|largest|divergence|greedy|steps:|panicked|error' "$out/check.log" | head -60
@@ -170,8 +173,9 @@ case $verb in
     rehearsal=fake
     fake=$dir/fake
     bash tests/cuda/build_fake.sh "$fake" || exit 1
-    export LD_LIBRARY_PATH=$fake:${LD_LIBRARY_PATH:-}
+    # The tests find a driver by themselves.
     check
+    export LD_LIBRARY_PATH=$fake:${LD_LIBRARY_PATH:-}
     measure
     ;;
   *) usage ;;
