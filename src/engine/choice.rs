@@ -41,7 +41,9 @@ pub(super) struct BackendSettings<'a> {
     /// Threads of the rayon pool in which the backend is called.
     pub(super) threads: usize,
     /// The most tokens of a completion.
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code))] // Memory that others take as they go.
     pub(super) max_new_tokens: usize,
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
     pub(super) capacity: Capacity,
     /// Whether a sequence's logits must not depend on the batch that it is in.
     pub(super) deterministic: bool,
