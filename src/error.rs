@@ -1,6 +1,6 @@
 //! The crate's one error type: a kind to match on, what was being done, and the cause.
 //!
-//! Every room may use it; it knows none of them.
+//! Every module may use it; it knows none of them.
 
 use std::fmt;
 

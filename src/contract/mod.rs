@@ -1,4 +1,4 @@
-//! The words that every other room speaks: problems, trials, completions, verdicts, and the
+//! The words that every other module speaks: problems, trials, completions, verdicts, and the
 //! traits between who samples ([`Generator`]), who decides what to sample ([`Source`]) and who
 //! judges ([`Grader`]).
 //!
