@@ -122,7 +122,10 @@ fn metal() -> Result<Device> {
             "metal: this build has no Metal support; build with `--features metal` on a Mac",
         ));
     }
-    Device::new_metal(0).map_err(|error| {
+    // Candle panics where the list of devices is empty, as in a virtual machine.
+    let opened = std::panic::catch_unwind(|| Device::new_metal(0))
+        .map_err(|_| Error::new(ErrorKind::Device, "metal: no such device"))?;
+    opened.map_err(|error| {
         Error::new(ErrorKind::Device, format!("metal: {error}")).with_source(error)
     })
 }

@@ -4,11 +4,16 @@
 //! Sequences of a prompt form a group. Their suffixes lie in one padded tensor a layer,
 //! `[kv_heads, slots, capacity, head_dim]`, so that a group's attention is a handful of batched
 //! products; positions beyond a sequence's length, and slots that feed no token, are masked. A
-//! masked score is minus infinity, so its weight is exactly 0.
+//! masked score is so low that its weight is exactly 0.
+//!
+//! Candle's fused attention for Metal (`candle_nn::ops::sdpa`) does not serve: it gives no sum of
+//! exponentials by which attention over a prefix and over a suffix could be joined, and for a single
+//! query, which decoding has, it ignores the mask.
 
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::Qkv;
+use super::operands::{product, rows_at};
 use crate::model::DecoderConfig;
 
 /// Suffix capacity grows by this many positions.
@@ -226,18 +231,15 @@ impl PrefillPlan {
             .reshape((kv_heads, shared * count, head_dim))?;
         let keys = keys.narrow(1, 0, end)?;
         let values = values.narrow(1, 0, end)?;
-        let scores =
-            queries
-                .matmul(&keys.transpose(1, 2)?)?
-                .reshape((kv_heads * shared, count, end))?;
+        let scores = product(&queries, &keys.transpose(1, 2)?)?;
+        let scores = scores.reshape((kv_heads * shared, count, end))?;
         let mask = mask_of(&self.masks, window)
             .and_then(|chunks| chunks.get(chunk))
             .ok_or_else(|| candle_core::Error::msg("no mask for this window"))?;
         let mask = mask.narrow(0, 0, count)?.narrow(1, 0, end)?;
         let weights = candle_nn::ops::softmax_last_dim(&scores.broadcast_add(&mask)?)?;
-        weights
-            .reshape((kv_heads, shared * count, end))?
-            .matmul(&values)?
+        let weights = weights.reshape((kv_heads, shared * count, end))?;
+        product(&weights, &values)?
             .reshape((kv_heads, shared, count, head_dim))?
             .permute((2, 0, 1, 3))?
             .reshape((count, self.heads * head_dim))
@@ -330,7 +332,7 @@ impl DecodePlan {
         let shared = self.heads / kv_heads;
         let prefix = group.prefix_len;
         let by_slot = |x: &Tensor| match &self.maps {
-            Some((rows, _)) => x.index_select(rows, 0),
+            Some((rows, _)) => rows_at(x, rows),
             None => Ok(x.clone()),
         };
         let (keys, values) = &group.suffix[layer];
@@ -341,26 +343,27 @@ impl DecodePlan {
         let queries = by_slot(&qkv.queries)?
             .reshape((slots, kv_heads, shared, head_dim))?
             .transpose(0, 1)?
-            .contiguous()?;
+            .reshape((kv_heads, slots, shared, head_dim))?;
         let together = |x: &Tensor, width| x.reshape((kv_heads, slots * shared, width));
         let apart = |x: Tensor, width| x.reshape((kv_heads, slots, shared, width));
 
         let (prefix_keys, prefix_values) = &group.prefix[layer];
-        let over_prefix = together(&queries, head_dim)?.matmul(&prefix_keys.transpose(1, 2)?)?;
-        let over_suffix = queries.matmul(&keys.transpose(2, 3)?)?;
+        let over_prefix = together(&queries, head_dim)?;
+        let over_prefix = product(&over_prefix, &prefix_keys.transpose(1, 2)?)?;
+        let over_suffix = product(&queries, &keys.transpose(2, 3)?)?;
         let scores = Tensor::cat(&[apart(over_prefix, prefix)?, over_suffix], 3)?;
         let mask = mask_of(&self.masks, window)
             .ok_or_else(|| candle_core::Error::msg("no mask for this window"))?;
         let weights = candle_nn::ops::softmax_last_dim(&scores.broadcast_add(mask)?)?;
         let over_prefix = weights.narrow(3, 0, prefix)?.contiguous()?;
         let over_suffix = weights.narrow(3, prefix, self.capacity)?.contiguous()?;
-        let over_prefix = together(&over_prefix, prefix)?.matmul(prefix_values)?;
-        let over_suffix = over_suffix.matmul(values)?;
+        let over_prefix = product(&together(&over_prefix, prefix)?, prefix_values)?;
+        let over_suffix = product(&over_suffix, values)?;
         let output = (apart(over_prefix, head_dim)? + over_suffix)?
             .transpose(0, 1)?
             .reshape((slots, self.heads * head_dim))?;
         match &self.maps {
-            Some((_, fed)) => output.index_select(fed, 0),
+            Some((_, fed)) => rows_at(&output, fed),
             None => Ok(output),
         }
     }
@@ -385,6 +388,8 @@ fn within(window: Option<usize>, query: usize, key: usize) -> bool {
     window.is_none_or(|window| query < key + window)
 }
 
+/// What is added to a score. Finite, because candle compiles Metal's kernels with a fast mathematics
+/// that need not heed infinities.
 fn masked(visible: bool) -> f32 {
-    if visible { 0.0 } else { f32::NEG_INFINITY }
+    if visible { 0.0 } else { -1e30 }
 }

@@ -1,9 +1,10 @@
 //! Linear layers and the embedding by candle operations, dense or quantised.
 
 use candle_core::quantized::{QMatMul, QTensor};
-use candle_core::{DType, Module, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use std::sync::Arc;
 
+use super::operands::{product, quantized_product, rows_at};
 use crate::engine::decoder::NOT_MADE;
 use crate::model::Matrix;
 
@@ -43,10 +44,10 @@ impl Projection {
     /// From `[rows, in]` (contiguous) to `[rows, out]`.
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = match &self.weight {
-            Weight::Dense(weight) => x.matmul(weight)?,
+            Weight::Dense(weight) => product(x, weight)?,
             Weight::Quantized(parts) => {
                 let x = x.to_dtype(DType::F32)?;
-                let outputs = parts.iter().map(|part| part.forward(&x));
+                let outputs = parts.iter().map(|part| quantized_product(part, &x));
                 let outputs = outputs.collect::<Result<Vec<_>>>()?;
                 Tensor::cat(&outputs, 1)?.to_dtype(self.dtype)?
             }
@@ -89,7 +90,7 @@ impl Embedding {
     /// `[tokens]` to `[tokens, hidden]`.
     pub(super) fn rows(&self, tokens: &Tensor) -> Result<Tensor> {
         match &self.table {
-            Table::Dense(table) => table.index_select(tokens, 0),
+            Table::Dense(table) => rows_at(table, tokens),
             Table::Quantized(table) => table.embedding(tokens)?.to_dtype(self.dtype),
         }
     }

@@ -6,6 +6,7 @@
 
 mod attention;
 mod linear;
+mod operands;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +14,7 @@ use candle_core::{DType, Device, Tensor};
 
 use self::attention::{DecodePlan, Group, PrefillPlan};
 use self::linear::{Embedding, Projection};
+use self::operands::rows_at;
 use super::backend::{PrefixId, SequenceId};
 use super::decoder::{Decoder, bad_sequence, device_error, rotary_tables};
 use super::inspect::{non_finite_weight, stored_bytes};
@@ -215,7 +217,7 @@ impl Plain {
             })
             .collect();
         let last = Tensor::from_vec(last, prompts.len(), &self.device)?;
-        let logits = self.logits(&x.index_select(&last, 0)?)?;
+        let logits = self.logits(&rows_at(&x, &last)?)?;
         let rows = logits.chunks_exact(self.config.vocab_size);
         Ok(groups.into_iter().zip(rows.map(<[f32]>::to_vec)).collect())
     }
