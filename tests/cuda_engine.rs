@@ -19,7 +19,7 @@ use dart_math::candle::{Device, safetensors};
 use dart_math::engine::{BackendChoice, Engine, EngineBuilder, EngineGroup, Sampling};
 use dart_math::model::{DeviceChoice, DtypeChoice, Model, ModelSource, Prompt};
 use dart_math::{
-    Completion, Generator, Next, Offer, Problem, Request, Source, TrialId, trial_seed,
+    Completion, ErrorKind, Generator, Next, Offer, Problem, Request, Source, TrialId, trial_seed,
 };
 use serde::Deserialize;
 
@@ -570,4 +570,71 @@ fn refusals_name_what_is_wrong() {
         .err()
         .unwrap();
     assert!(error.to_string().contains("candle-cuda"), "{error}");
+}
+
+/// A decoder's shape as a `config.json` of a Llama says it, with random weights.
+fn random_llama(
+    (hidden, intermediate): (usize, usize),
+    (heads, kv_heads, head_dim): (usize, usize, usize),
+    context: i64,
+    dtype: DtypeChoice,
+) -> dart_math::Result<Model> {
+    let config = serde_json::json!({
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
+        "hidden_size": hidden, "intermediate_size": intermediate, "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads, "head_dim": head_dim, "num_hidden_layers": 1,
+        "max_position_embeddings": context, "vocab_size": 61, "rms_norm_eps": 1e-5,
+        "rope_theta": 1e4, "tie_word_embeddings": false,
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.json");
+    std::fs::write(&path, config.to_string()).unwrap();
+    Model::random_like(&path, 3, DeviceChoice::Cuda(0), dtype)
+}
+
+/// A shape that the kernels would misread is refused by the name of what does not fit.
+#[test]
+fn shapes_that_the_kernels_are_not_made_for_are_refused() {
+    need_driver!();
+    use DtypeChoice::{Bf16, F32};
+    for (widths, heads, dtype, reason) in [
+        ((20, 32), (2, 1, 32), Bf16, Some("hidden_size is 20")),
+        ((32, 30), (2, 1, 32), Bf16, Some("intermediate_size is 30")),
+        ((32, 32), (2, 1, 96), Bf16, Some("heads of width 96")),
+        ((32, 32), (17, 1, 32), Bf16, Some("17 query heads")),
+        ((32, 32), (2, 1, 258), F32, Some("heads of width 258")),
+        ((21, 33), (17, 1, 256), F32, None),
+        ((24, 40), (16, 1, 32), Bf16, None),
+    ] {
+        let engine = settings(random_llama(widths, heads, 128, dtype).unwrap()).build();
+        match (engine, reason) {
+            (Ok(engine), None) => {
+                let found = engine.generate(&[prompt(&[1, 2, 3])], 0).unwrap();
+                assert!(!found[0].tokens.is_empty());
+            }
+            (Err(error), Some(reason)) => {
+                assert_eq!(error.kind(), ErrorKind::Unsupported);
+                assert!(error.to_string().contains(reason), "{error}");
+            }
+            (engine, reason) => panic!("{engine:?} in place of {reason:?}"),
+        }
+    }
+}
+
+/// More than there is memory for is of no use, and no error; more slots than any device has are one.
+#[test]
+fn settings_without_bounds_are_bounded() {
+    need_driver!();
+    let builder = || {
+        let model = built_in(DeviceChoice::Cuda(0), DtypeChoice::F32);
+        settings(model).sampling(Sampling::dart())
+    };
+    let expected = sample(builder(), 1, 5);
+    let keeping_all = builder().prefix_cache(usize::MAX);
+    assert_same(&sample(keeping_all.max_new_tokens(80), 1, 5), &expected);
+    let whole = builder().kv_bytes(usize::MAX);
+    assert_same(&sample(whole, 1, 5), &expected);
+    let error = builder().slots(usize::MAX).build().err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Settings);
+    assert!(error.to_string().contains("slots is 18446744"), "{error}");
 }

@@ -24,7 +24,7 @@ use self::arrays::{Arrays, Layout, RowData, Staging};
 use self::driver::{Buffer, Device, Doing, Pinned, Product};
 use self::kernels::{
     AttentionMemory, AttentionShape, Kernels, MAX_VOCABULARY, PAGE, RowArrays, SPLIT, SampleDraw,
-    SampleRow,
+    SampleRow, WIDTH_STEP,
 };
 use self::pool::{Pool, SCRATCH_PAGE};
 use self::weights::DeviceWeights;
@@ -40,6 +40,9 @@ pub(crate) use self::driver::{Precision, check_device};
 
 /// Rows of prompts that are prefilled at once.
 const PREFILL_ROWS: usize = 2048;
+
+/// More sequences at a time no device serves.
+const MAX_SLOTS: usize = 1 << 16;
 
 /// Share of the free memory, after the weights, that the KV cache takes where no limit is set: the
 /// rest is for graphs, cuBLAS and others on the same card.
@@ -181,6 +184,27 @@ impl PrefixLogits {
     }
 }
 
+/// Fails unless rows of bf16 can be read as the kernels read them.
+fn check_widths(config: &DecoderConfig, precision: Precision) -> Result<()> {
+    let widths = [
+        ("hidden_size", config.hidden_size),
+        ("intermediate_size", config.intermediate_size),
+    ];
+    let odd = widths
+        .iter()
+        .find(|(_, width)| !width.is_multiple_of(WIDTH_STEP));
+    match (precision, odd) {
+        (Precision::Bf16, Some((name, width))) => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "{name} is {width}: the CUDA kernels for bf16 need a multiple of {WIDTH_STEP} (those \
+                 for f32, slow ones, do not)"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// The number of rows that a step of so many is computed with.
 fn bucket(rows: usize) -> usize {
     let step = match rows {
@@ -214,8 +238,15 @@ impl Cuda {
             );
             return Err(Error::new(ErrorKind::Unsupported, reason));
         }
-        let device = Device::open(settings.ordinal)?;
         let precision = settings.precision;
+        check_widths(config, precision)?;
+        if settings.slots > MAX_SLOTS {
+            let slots = settings.slots;
+            let reason =
+                format!("slots is {slots}, but the CUDA backend takes at most {MAX_SLOTS}");
+            return Err(Error::new(ErrorKind::Settings, reason));
+        }
+        let device = Device::open(settings.ordinal)?;
         let shape = AttentionShape {
             heads: c.heads,
             kv_heads: c.kv_heads,
@@ -873,7 +904,7 @@ fn kv_pages(
         .slots
         .saturating_mul(longest.div_ceil(PAGE))
         .saturating_add(
-            (settings.slots + settings.prefix_cache)
+            (settings.slots.saturating_add(settings.prefix_cache))
                 .saturating_mul(config.context_length.div_ceil(PAGE)),
         );
     let free = device.free_bytes()?;
@@ -888,17 +919,20 @@ fn kv_pages(
             ),
         ));
     }
-    let bytes = if settings.kv_bytes.is_some() {
-        limit
-    } else {
-        share
+    let (bytes, scratch) = match settings.kv_bytes {
+        Some(limit) => (limit, 0),
+        None => (share, 1),
     };
-    let pages = (bytes / page_bytes).min(of_use);
+    let pages = (bytes / page_bytes).saturating_sub(scratch).min(of_use);
     // A page for a prompt and one for what follows it.
     if pages < 2 {
         return Err(Error::new(
-            ErrorKind::Device,
+            kind,
             format!(
+        let kind = match settings.kv_bytes {
+            Some(_) => ErrorKind::Settings,
+            None => ErrorKind::Device,
+        };
                 "{bytes} bytes for the KV cache, of which {PAGE} tokens take {page_bytes}: not even \
                  a short prompt and its completion fit"
             ),
