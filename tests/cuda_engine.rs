@@ -638,3 +638,22 @@ fn settings_without_bounds_are_bounded() {
     assert_eq!(error.kind(), ErrorKind::Settings);
     assert!(error.to_string().contains("slots is 18446744"), "{error}");
 }
+
+/// The memory of a step is by the longest completion, whatever the model's context.
+#[test]
+fn a_long_context_takes_no_memory_that_completions_cannot_use() {
+    need_counts!(fake);
+    let taken = |context| {
+        let before = fake.counts().bytes;
+        let model = random_llama((32, 32), (2, 1, 32), context, DtypeChoice::F32);
+        let builder = settings(model.unwrap()).slots(64).kv_bytes(1 << 20);
+        let engine = builder.build().unwrap();
+        let taken = fake.counts().bytes - before;
+        drop(engine);
+        taken
+    };
+    let rotary_tables = |context: i64| 2 * context * 16 * 4;
+    let (short, long) = (1 << 12, 1 << 17);
+    let expected = rotary_tables(long) - rotary_tables(short);
+    assert_eq!(taken(long) - taken(short), expected);
+}

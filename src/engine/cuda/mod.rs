@@ -262,7 +262,13 @@ impl Cuda {
             .max(rows);
         let longest = settings.max_new_tokens.min(c.context_length);
         let table_width = longest.div_ceil(PAGE);
-        let activations = Activations::new(&device, config, precision.bytes(), rows, prefill_rows)?;
+        let activations = Activations::new(
+            &device,
+            config,
+            precision.bytes(),
+            (rows, prefill_rows),
+            max_splits(longest),
+        )?;
         let rope = rope_tables(&device, config)?;
         let draws = 2 * rows * size_of::<SampleDraw>();
         let draws = Buffer::new(device.stream(), draws, "the draws of a step")?;
@@ -656,7 +662,7 @@ impl Cuda {
             }
             staging.tiles(prefix, first_row, group.len(), self.shape.group());
         }
-        Ok(longest.div_ceil(SPLIT).next_power_of_two())
+        Ok(max_splits(longest))
     }
 
     /// Queues a step.
@@ -855,12 +861,12 @@ impl Activations {
         device: &Device,
         config: &DecoderConfig,
         bytes: usize,
-        step_rows: usize,
-        prefill_rows: usize,
+        (step_rows, prefill_rows): (usize, usize),
+        splits: usize,
     ) -> Result<Self> {
         let c = config;
         let rows = step_rows.max(prefill_rows);
-        let parts = step_rows * c.heads * (1 + max_splits(c.context_length));
+        let parts = step_rows * c.heads * (1 + splits);
         let new = |size: usize| Buffer::new(device.stream(), size, "the activations of a step");
         Ok(Activations {
             x: new(rows * c.hidden_size * 4)?,
@@ -877,9 +883,9 @@ impl Activations {
     }
 }
 
-/// Splits of the longest suffix.
-fn max_splits(context: usize) -> usize {
-    context.div_ceil(SPLIT).next_power_of_two()
+/// Splits of a suffix of so many tokens.
+fn max_splits(tokens: usize) -> usize {
+    tokens.div_ceil(SPLIT).next_power_of_two()
 }
 
 fn rope_tables(device: &Device, config: &DecoderConfig) -> Result<(Buffer, Buffer)> {
