@@ -657,3 +657,38 @@ fn a_long_context_takes_no_memory_that_completions_cannot_use() {
     let expected = rotary_tables(long) - rotary_tables(short);
     assert_eq!(taken(long) - taken(short), expected);
 }
+
+/// Where logits are not finite, the weight that is to blame is named, as on a CPU.
+#[test]
+fn a_weight_that_is_not_finite_is_named() {
+    need_driver!();
+    let folder = tempfile::tempdir().unwrap();
+    let from = fixtures().join("qwen2");
+    for file in std::fs::read_dir(&from).unwrap() {
+        let path = file.unwrap().path();
+        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let path = folder.path().join("model.safetensors");
+    let mut tensors = safetensors::load(&path, &Device::Cpu).unwrap();
+    let name = "model.layers.1.mlp.down_proj.weight";
+    let weight = tensors[name].clone();
+    let zero = weight.zeros_like().unwrap();
+    // 0 / 0.
+    tensors.insert(name.to_owned(), (&zero / &zero).unwrap());
+    safetensors::save(&tensors, &path).unwrap();
+    for device in [DeviceChoice::Cpu, DeviceChoice::Cuda(0)] {
+        let source = ModelSource::Directory(folder.path().to_owned());
+        let engine = settings(load(source, device, DtypeChoice::F32)).build();
+        let engine = engine.unwrap();
+        let errors = [
+            engine.logits(&[1], &[2]).map(|_| ()),
+            engine.generate(&[prompt(&[1, 2])], 0).map(|_| ()),
+        ];
+        for error in errors {
+            let error = error.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NonFinite);
+            let named = "weight down projection of layer 1 holds a value that is not finite";
+            assert!(error.to_string().contains(named), "{device}: {error}");
+        }
+    }
+}

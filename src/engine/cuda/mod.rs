@@ -29,7 +29,7 @@ use self::kernels::{
 use self::pool::{Pool, SCRATCH_PAGE};
 use self::weights::DeviceWeights;
 use super::Sampling;
-use super::backend::{Backend, Drawn, Input, PrefixId, SequenceId, StepRow};
+use super::backend::{Backend, Drawn, Input, PrefixId, SequenceId, StepRow, non_finite};
 use super::decoder::{bad_sequence, rotary_tables};
 use super::sampler::weight_bits;
 use super::steps::Spent;
@@ -817,12 +817,9 @@ impl Cuda {
     fn read_logits(&self, from: u64) -> Result<Vec<f32>> {
         let mut logits = vec![0f32; self.config.vocab_size];
         self.device.read(from, &mut logits)?;
-        match logits.iter().position(|logit| !logit.is_finite()) {
-            None => Ok(logits),
-            Some(token) => Err(Error::new(
-                ErrorKind::NonFinite,
-                format!("the logit of token {token} is {}", logits[token]),
-            )),
+        match logits.iter().all(|logit| logit.is_finite()) {
+            true => Ok(logits),
+            false => Err(non_finite(self)),
         }
     }
 
@@ -1135,7 +1132,9 @@ impl Backend for Cuda {
     }
 
     fn non_finite_weight(&self) -> Option<String> {
-        None
+        self.device.bind().ok()?;
+        let precision = self.kernels.precision();
+        self.weights.non_finite(&self.device, precision)
     }
 }
 
