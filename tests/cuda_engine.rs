@@ -692,3 +692,56 @@ fn a_weight_that_is_not_finite_is_named() {
         }
     }
 }
+
+/// Runs a test of this file again in a process with other environment variables; whether this is
+/// that process.
+fn is_with(test: &str, variables: &[(&str, &str)]) -> bool {
+    const MARK: &str = "DART_MATH_TEST_AGAIN";
+    if std::env::var_os(MARK).is_some() {
+        return true;
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let command = command.args(["--exact", test]).env(MARK, "1");
+    let output = command.envs(variables.iter().copied()).output().unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{shown}");
+    assert!(shown.contains("1 passed"), "{shown}");
+    false
+}
+
+/// What an old card says, or an old driver: by name where the device was asked for; where none was,
+/// the CPU takes its place.
+fn is_too_old(reason: &str) {
+    let Driver::Fake(_) = driver() else {
+        return;
+    };
+    let load = |device| Model::builder(ModelSource::BuiltIn).device(device).load();
+    let error = load(DeviceChoice::Cuda(0)).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Device);
+    let error = error.to_string();
+    assert!(
+        error.contains("cuda:0") && error.contains(reason),
+        "{error}"
+    );
+    let model = load(DeviceChoice::Auto).unwrap();
+    assert_eq!(model.cuda(), None);
+    let engine = settings(model).build().unwrap();
+    let question = engine.prompt(QUESTIONS[0]).unwrap();
+    assert_eq!(engine.generate(&[question], 0).unwrap().len(), 1);
+}
+
+#[test]
+fn a_card_that_is_too_old_is_not_taken() {
+    let name = "a_card_that_is_too_old_is_not_taken";
+    if is_with(name, &[("FAKE_CUDA_CAPABILITY", "75")]) {
+        is_too_old("compute capability is 7.5");
+    }
+}
+
+#[test]
+fn a_driver_that_is_too_old_is_not_taken() {
+    let name = "a_driver_that_is_too_old_is_not_taken";
+    if is_with(name, &[("FAKE_CUDA_VERSION", "12030")]) {
+        is_too_old("this one is for CUDA 12.3");
+    }
+}
