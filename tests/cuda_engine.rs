@@ -745,3 +745,22 @@ fn a_driver_that_is_too_old_is_not_taken() {
         is_too_old("this one is for CUDA 12.3");
     }
 }
+
+/// Tokens that the model does not have are an error that names the request.
+#[test]
+fn a_bad_prompt_of_a_list_is_named() {
+    need_driver!();
+    let good = prompt(&[1, 2, 3]);
+    for device in [DeviceChoice::Cpu, DeviceChoice::Cuda(0)] {
+        let engine = settings(built_in(device, DtypeChoice::F32))
+            .build()
+            .unwrap();
+        let list = [good.clone(), prompt(&[1, 152]), good.clone()];
+        let error = engine.generate(&list, 0).unwrap_err().to_string();
+        assert!(
+            error.contains("problem 2 of the list: token 152"),
+            "{error}"
+        );
+        assert_eq!(engine.generate(&list[..1], 0).unwrap().len(), 1);
+    }
+}

@@ -929,13 +929,13 @@ fn kv_pages(
     let pages = (bytes / page_bytes).saturating_sub(scratch).min(of_use);
     // A page for a prompt and one for what follows it.
     if pages < 2 {
-        return Err(Error::new(
-            kind,
-            format!(
         let kind = match settings.kv_bytes {
             Some(_) => ErrorKind::Settings,
             None => ErrorKind::Device,
         };
+        return Err(Error::new(
+            kind,
+            format!(
                 "{bytes} bytes for the KV cache, of which {PAGE} tokens take {page_bytes}: not even \
                  a short prompt and its completion fit"
             ),
@@ -1001,9 +1001,9 @@ impl Backend for Cuda {
         self.device.bind()?;
         self.check(rows)?;
         let mut transfer = self.transfer()?;
-        match self.queue(rows, &mut transfer) {
-            Ok(places) => {
-                let done = self.device.record()?;
+        let queued = self.queue(rows, &mut transfer);
+        match queued.and_then(|places| Ok((places, self.device.record()?))) {
+            Ok((places, done)) => {
                 self.in_flight.push_back(InFlight {
                     transfer,
                     done,
