@@ -61,6 +61,7 @@ pub(crate) fn check_device(ordinal: usize) -> Result<()> {
 
 /// Whether a device that is there, and its driver, are new enough.
 fn check_age(ordinal: usize) -> Result<()> {
+    use sys::CUdevice_attribute as Attribute;
     let attribute = |attribute| {
         let device = result::device::get(ordinal as i32)?;
         // SAFETY: the driver has just named the device.
@@ -68,7 +69,6 @@ fn check_age(ordinal: usize) -> Result<()> {
     };
     let capability =
         |attribute_of| attribute(attribute_of).doing("the compute capability could not be read");
-    use sys::CUdevice_attribute as Attribute;
     check_capability(
         capability(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
         capability(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,

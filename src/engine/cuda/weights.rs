@@ -137,8 +137,7 @@ impl DeviceWeights {
     }
 
     /// All vectors, then all matrices, with their names in messages.
-    #[allow(clippy::type_complexity)]
-    fn named(&self) -> (Vec<(String, u64)>, Vec<(String, u64)>) {
+    fn named(&self) -> (Named, Named) {
         let mut vectors = vec![("output norm".to_owned(), self.output_norm)];
         let mut matrices = vec![
             ("embedding".to_owned(), self.embedding),
@@ -163,6 +162,9 @@ impl DeviceWeights {
         (vectors, matrices)
     }
 }
+
+/// Addresses by names.
+type Named = Vec<(String, u64)>;
 
 /// Whether one of the numbers at an address is such a one; no where they cannot be read.
 fn holds<T: Copy + Default>(
