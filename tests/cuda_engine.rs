@@ -19,7 +19,7 @@ use dart_math::candle::{Device, safetensors};
 use dart_math::engine::{BackendChoice, Engine, EngineBuilder, EngineGroup, Sampling};
 use dart_math::model::{DeviceChoice, DtypeChoice, Model, ModelSource, Prompt};
 use dart_math::{
-    Completion, Generator, Next, Offer, Problem, Request, Source, TrialId, trial_seed,
+    Completion, ErrorKind, Generator, Next, Offer, Problem, Request, Source, TrialId, trial_seed,
 };
 use serde::Deserialize;
 
@@ -570,4 +570,197 @@ fn refusals_name_what_is_wrong() {
         .err()
         .unwrap();
     assert!(error.to_string().contains("candle-cuda"), "{error}");
+}
+
+/// A decoder's shape as a `config.json` of a Llama says it, with random weights.
+fn random_llama(
+    (hidden, intermediate): (usize, usize),
+    (heads, kv_heads, head_dim): (usize, usize, usize),
+    context: i64,
+    dtype: DtypeChoice,
+) -> dart_math::Result<Model> {
+    let config = serde_json::json!({
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
+        "hidden_size": hidden, "intermediate_size": intermediate, "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads, "head_dim": head_dim, "num_hidden_layers": 1,
+        "max_position_embeddings": context, "vocab_size": 61, "rms_norm_eps": 1e-5,
+        "rope_theta": 1e4, "tie_word_embeddings": false,
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.json");
+    std::fs::write(&path, config.to_string()).unwrap();
+    Model::random_like(&path, 3, DeviceChoice::Cuda(0), dtype)
+}
+
+/// A shape that the kernels would misread is refused by the name of what does not fit.
+#[test]
+fn shapes_that_the_kernels_are_not_made_for_are_refused() {
+    need_driver!();
+    use DtypeChoice::{Bf16, F32};
+    for (widths, heads, dtype, reason) in [
+        ((20, 32), (2, 1, 32), Bf16, Some("hidden_size is 20")),
+        ((32, 30), (2, 1, 32), Bf16, Some("intermediate_size is 30")),
+        ((32, 32), (2, 1, 96), Bf16, Some("heads of width 96")),
+        ((32, 32), (17, 1, 32), Bf16, Some("17 query heads")),
+        ((32, 32), (2, 1, 258), F32, Some("heads of width 258")),
+        ((21, 33), (17, 1, 256), F32, None),
+        ((24, 40), (16, 1, 32), Bf16, None),
+    ] {
+        let engine = settings(random_llama(widths, heads, 128, dtype).unwrap()).build();
+        match (engine, reason) {
+            (Ok(engine), None) => {
+                let found = engine.generate(&[prompt(&[1, 2, 3])], 0).unwrap();
+                assert!(!found[0].tokens.is_empty());
+            }
+            (Err(error), Some(reason)) => {
+                assert_eq!(error.kind(), ErrorKind::Unsupported);
+                assert!(error.to_string().contains(reason), "{error}");
+            }
+            (engine, reason) => panic!("{engine:?} in place of {reason:?}"),
+        }
+    }
+}
+
+/// More than there is memory for is of no use, and no error; more slots than any device has are one.
+#[test]
+fn settings_without_bounds_are_bounded() {
+    need_driver!();
+    let builder = || {
+        let model = built_in(DeviceChoice::Cuda(0), DtypeChoice::F32);
+        settings(model).sampling(Sampling::dart())
+    };
+    let expected = sample(builder(), 1, 5);
+    let keeping_all = builder().prefix_cache(usize::MAX);
+    assert_same(&sample(keeping_all.max_new_tokens(80), 1, 5), &expected);
+    let whole = builder().kv_bytes(usize::MAX);
+    assert_same(&sample(whole, 1, 5), &expected);
+    let error = builder().slots(usize::MAX).build().err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Settings);
+    assert!(error.to_string().contains("slots is 18446744"), "{error}");
+}
+
+/// The memory of a step is by the longest completion, whatever the model's context.
+#[test]
+fn a_long_context_takes_no_memory_that_completions_cannot_use() {
+    need_counts!(fake);
+    let taken = |context| {
+        let before = fake.counts().bytes;
+        let model = random_llama((32, 32), (2, 1, 32), context, DtypeChoice::F32);
+        let builder = settings(model.unwrap()).slots(64).kv_bytes(1 << 20);
+        let engine = builder.build().unwrap();
+        let taken = fake.counts().bytes - before;
+        drop(engine);
+        taken
+    };
+    let rotary_tables = |context: i64| 2 * context * 16 * 4;
+    let (short, long) = (1 << 12, 1 << 17);
+    let expected = rotary_tables(long) - rotary_tables(short);
+    assert_eq!(taken(long) - taken(short), expected);
+}
+
+/// Where logits are not finite, the weight that is to blame is named, as on a CPU.
+#[test]
+fn a_weight_that_is_not_finite_is_named() {
+    need_driver!();
+    let folder = tempfile::tempdir().unwrap();
+    let from = fixtures().join("qwen2");
+    for file in std::fs::read_dir(&from).unwrap() {
+        let path = file.unwrap().path();
+        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let path = folder.path().join("model.safetensors");
+    let mut tensors = safetensors::load(&path, &Device::Cpu).unwrap();
+    let name = "model.layers.1.mlp.down_proj.weight";
+    let weight = tensors[name].clone();
+    let zero = weight.zeros_like().unwrap();
+    // 0 / 0.
+    tensors.insert(name.to_owned(), (&zero / &zero).unwrap());
+    safetensors::save(&tensors, &path).unwrap();
+    for device in [DeviceChoice::Cpu, DeviceChoice::Cuda(0)] {
+        let source = ModelSource::Directory(folder.path().to_owned());
+        let engine = settings(load(source, device, DtypeChoice::F32)).build();
+        let engine = engine.unwrap();
+        let errors = [
+            engine.logits(&[1], &[2]).map(|_| ()),
+            engine.generate(&[prompt(&[1, 2])], 0).map(|_| ()),
+        ];
+        for error in errors {
+            let error = error.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NonFinite);
+            let named = "weight down projection of layer 1 holds a value that is not finite";
+            assert!(error.to_string().contains(named), "{device}: {error}");
+        }
+    }
+}
+
+/// Runs a test of this file again in a process with other environment variables; whether this is
+/// that process.
+fn is_with(test: &str, variables: &[(&str, &str)]) -> bool {
+    const MARK: &str = "DART_MATH_TEST_AGAIN";
+    if std::env::var_os(MARK).is_some() {
+        return true;
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let command = command.args(["--exact", test]).env(MARK, "1");
+    let output = command.envs(variables.iter().copied()).output().unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{shown}");
+    assert!(shown.contains("1 passed"), "{shown}");
+    false
+}
+
+/// What an old card says, or an old driver: by name where the device was asked for; where none was,
+/// the CPU takes its place.
+fn is_too_old(reason: &str) {
+    let Driver::Fake(_) = driver() else {
+        return;
+    };
+    let load = |device| Model::builder(ModelSource::BuiltIn).device(device).load();
+    let error = load(DeviceChoice::Cuda(0)).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Device);
+    let error = error.to_string();
+    assert!(
+        error.contains("cuda:0") && error.contains(reason),
+        "{error}"
+    );
+    let model = load(DeviceChoice::Auto).unwrap();
+    assert_eq!(model.cuda(), None);
+    let engine = settings(model).build().unwrap();
+    let question = engine.prompt(QUESTIONS[0]).unwrap();
+    assert_eq!(engine.generate(&[question], 0).unwrap().len(), 1);
+}
+
+#[test]
+fn a_card_that_is_too_old_is_not_taken() {
+    let name = "a_card_that_is_too_old_is_not_taken";
+    if is_with(name, &[("FAKE_CUDA_CAPABILITY", "75")]) {
+        is_too_old("compute capability is 7.5");
+    }
+}
+
+#[test]
+fn a_driver_that_is_too_old_is_not_taken() {
+    let name = "a_driver_that_is_too_old_is_not_taken";
+    if is_with(name, &[("FAKE_CUDA_VERSION", "12030")]) {
+        is_too_old("this one is for CUDA 12.3");
+    }
+}
+
+/// Tokens that the model does not have are an error that names the request.
+#[test]
+fn a_bad_prompt_of_a_list_is_named() {
+    need_driver!();
+    let good = prompt(&[1, 2, 3]);
+    for device in [DeviceChoice::Cpu, DeviceChoice::Cuda(0)] {
+        let engine = settings(built_in(device, DtypeChoice::F32))
+            .build()
+            .unwrap();
+        let list = [good.clone(), prompt(&[1, 152]), good.clone()];
+        let error = engine.generate(&list, 0).unwrap_err().to_string();
+        assert!(
+            error.contains("problem 2 of the list: token 152"),
+            "{error}"
+        );
+        assert_eq!(engine.generate(&list[..1], 0).unwrap().len(), 1);
+    }
 }

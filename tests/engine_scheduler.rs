@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use dart_math::candle::{DType, Device};
 use dart_math::engine::{
-    ActivationType, BackendChoice, CompletionRequest, Engine, EngineBuilder, Event, KvType,
-    Sampling,
+    ActivationType, BackendChoice, CompletionRequest, Engine, EngineBuilder, EngineGroup, Event,
+    KvType, Sampling,
 };
 use dart_math::model::{
     Architecture, DecoderConfig, DtypeChoice, Model, ModelSource, Prompt, Template,
@@ -890,4 +890,56 @@ fn settings_say_who_rounds() {
     let (blocks, wide) = (DtypeChoice::Quantized, DtypeChoice::F32);
     assert_ne!(settings(blocks, auto), settings(blocks, plain));
     assert_eq!(settings(wide, auto), settings(wide, plain));
+}
+
+/// A source that waits for all of its trials, as a run does for verdicts.
+struct Patient {
+    requests: Mutex<Vec<Request>>,
+    missing: Mutex<usize>,
+}
+
+impl Source for Patient {
+    fn next(&self, offer: Offer<'_>) -> Next {
+        let mut requests = self.requests.lock().unwrap();
+        match (
+            offer.free.min(requests.len()),
+            *self.missing.lock().unwrap(),
+        ) {
+            (0, 0) => Next::Done,
+            (0, _) => Next::Wait,
+            (count, _) => Next::Requests(requests.drain(..count).collect()),
+        }
+    }
+
+    fn wanted(&self, _: TrialId) -> bool {
+        true
+    }
+
+    fn deliver(&self, _: TrialId, _: Completion) {
+        *self.missing.lock().unwrap() -= 1;
+    }
+}
+
+/// Where one engine of a group fails, the others end, though trials of its are never delivered.
+#[test]
+fn a_group_ends_where_one_engine_fails() {
+    let whole = builder().slots(2).build().unwrap();
+    let one_token = whole.generate(&[prompt(0, 1)], 0);
+    assert!(one_token.is_ok());
+    let least = builder().kv_bytes(1).build().err().unwrap().to_string();
+    let least = least.rsplit("takes ").next().unwrap();
+    let least: usize = least.split(' ').next().unwrap().parse().unwrap();
+    // Enough for the shortest prompt, and for nothing after it.
+    let small = builder().slots(2).kv_bytes(least).build().unwrap();
+    let group = EngineGroup::new(vec![whole, small]).unwrap();
+    let source = Patient {
+        requests: Mutex::new(requests(4, 3)),
+        missing: Mutex::new(12),
+    };
+    let error = group.run(&source).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Settings);
+    assert!(error.to_string().contains("kv_bytes is"), "{error}");
+    // What is asked for afterwards is done as ever.
+    let again = group.engines()[0].generate(&[prompt(0, 1)], 0);
+    assert_eq!(again.unwrap(), one_token.unwrap());
 }

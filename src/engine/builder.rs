@@ -223,7 +223,10 @@ impl EngineBuilder {
             Some(template) => template,
             None => Template::default_for(&model),
         };
-        if self.kernels.activation_type != ActivationType::F32 && !model.is_quantized() {
+        // Elsewhere than on a CPU weights are not what is wrong with it: the backend says what is.
+        let of_cpu = model.cuda().is_none() && model.device().is_cpu();
+        let rounds = self.kernels.activation_type != ActivationType::F32;
+        if of_cpu && rounds && !model.is_quantized() {
             return Err(Error::new(
                 ErrorKind::Settings,
                 format!(

@@ -400,6 +400,12 @@ impl<'a> Scheduler<'a> {
                 self.too_long.insert(problem);
                 continue;
             }
+            let vocab = self.backend.vocab_size();
+            if let Some(token) = tokens.iter().find(|&&token| token as usize >= vocab) {
+                let reason =
+                    format!("token {token} of its prompt is outside the vocabulary of {vocab}");
+                return Err(named(request, Error::new(ErrorKind::Data, reason)));
+            }
             let limit = self.rules.limit(tokens.len(), (self.texts.limit)(request));
             self.capacity
                 .check(&*self.backend, tokens.len(), limit.saturating_sub(1))
@@ -529,11 +535,12 @@ impl<'a> Scheduler<'a> {
     /// Takes the draws of the oldest step in flight to their trials.
     fn collect(&mut self) -> Result<()> {
         let clock = Instant::now();
-        let draws = self.backend.collect()?;
+        // Gone from both sides, also where it has failed.
         let Some(step) = self.in_flight.pop_front() else {
             return Ok(());
         };
         self.decode_steps -= usize::from(step.decode);
+        let draws = self.backend.collect()?;
         let waited = clock.elapsed();
         if draws.len() != step.draws.len() {
             let counts = (draws.len(), step.draws.len());
@@ -750,9 +757,8 @@ impl Drop for Scheduler<'_> {
     fn drop(&mut self) {
         // What is in flight would be taken for the draws of the next run.
         for _ in self.in_flight.drain(..) {
-            if self.backend.collect().is_err() {
-                break;
-            }
+            // After one that failed the others are there yet.
+            let _ = self.backend.collect();
         }
         for active in self.active.drain(..) {
             self.backend.release_sequence(active.sequence);

@@ -16,6 +16,9 @@ use crate::{Error, ErrorKind, Result};
 /// graph is captured; NVIDIA recommends 32 MiB for Hopper.
 const CUBLAS_WORKSPACE: usize = 32 << 20;
 
+/// The oldest driver that knows the version of PTX that the kernels are in: CUDA 12.4.
+const MIN_DRIVER: i32 = 12_040;
+
 /// Whether the driver and cuBLAS can be opened.
 ///
 /// # Errors
@@ -48,12 +51,66 @@ pub(crate) fn check_device(ordinal: usize) -> Result<()> {
         .doing("the driver could not be started")
         .map_err(named)?;
     match usize::try_from(count) {
-        Ok(count) if ordinal < count => Ok(()),
+        Ok(count) if ordinal < count => check_age(ordinal).map_err(named),
         _ => Err(named(Error::new(
             ErrorKind::Device,
-            format!("there are {count} devices"),
+            format!("the number of devices is {count}"),
         ))),
     }
+}
+
+/// Whether a device that is there, and its driver, are new enough.
+fn check_age(ordinal: usize) -> Result<()> {
+    use sys::CUdevice_attribute as Attribute;
+    let attribute = |attribute| {
+        let device = result::device::get(ordinal as i32)?;
+        // SAFETY: the driver has just named the device.
+        unsafe { result::device::get_attribute(device, attribute) }
+    };
+    let capability =
+        |attribute_of| attribute(attribute_of).doing("the compute capability could not be read");
+    check_capability(
+        capability(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+        capability(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+    )?;
+    match driver_version() {
+        Some(version) if version < MIN_DRIVER => {
+            Err(Error::new(ErrorKind::Device, old_driver(Some(version))))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_capability(major: i32, minor: i32) -> Result<()> {
+    if major >= 8 {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Device,
+        format!(
+            "its compute capability is {major}.{minor}; at least 8.0 is needed (A100, RTX 30 and \
+             newer)"
+        ),
+    ))
+}
+
+/// The version of CUDA that the driver is for, as it writes it.
+fn driver_version() -> Option<i32> {
+    let mut version = 0;
+    // SAFETY: it writes one number.
+    let known = unsafe { sys::cuDriverGetVersion(&raw mut version) };
+    known.result().ok().map(|()| version)
+}
+
+fn old_driver(version: Option<i32>) -> String {
+    let found = match version {
+        Some(version) => format!("CUDA {}.{}", version / 1000, version % 1000 / 10),
+        None => "an unknown version of CUDA".to_owned(),
+    };
+    format!(
+        "its kernels could not be loaded: they need a driver for CUDA 12.4 (version 550) or newer, \
+         and this one is for {found}"
+    )
 }
 
 /// An error of the driver, as this crate's.
@@ -149,15 +206,7 @@ impl Device {
         let (major, minor) = context
             .compute_capability()
             .doing("the compute capability could not be read")?;
-        if major < 8 {
-            return Err(Error::new(
-                ErrorKind::Device,
-                format!(
-                    "its compute capability is {major}.{minor}; at least 8.0 is needed (A100, \
-                     RTX 30 and newer)"
-                ),
-            ));
-        }
+        check_capability(major, minor)?;
         let stream = context.new_stream().doing("no stream")?;
         let blas = CudaBlas::new(stream.clone()).doing("cuBLAS could not be set up")?;
         let workspace = Buffer::new(&stream, CUBLAS_WORKSPACE, "cuBLAS's workspace")?;
@@ -220,20 +269,9 @@ impl Device {
     ///
     /// [`ErrorKind::Device`], with the version of a driver that is too old.
     pub(super) fn load(&self, ptx: &str) -> Result<Arc<CudaModule>> {
-        self.context.load_module(ptx.into()).map_err(|error| {
-            let mut version = 0;
-            // SAFETY: it writes one number.
-            let known = unsafe { sys::cuDriverGetVersion(&raw mut version) };
-            let found = match known.result() {
-                Ok(()) => format!("CUDA {}.{}", version / 1000, version % 1000 / 10),
-                Err(_) => "an unknown version of CUDA".to_owned(),
-            };
-            let reason = format!(
-                "its kernels could not be loaded: they need a driver for CUDA 12.4 (version 550) or \
-                 newer, and this one is for {found}"
-            );
-            driver_error(&reason, error)
-        })
+        self.context
+            .load_module(ptx.into())
+            .map_err(|error| driver_error(&old_driver(driver_version()), error))
     }
 
     /// Has a kernel use so much dynamic shared memory.

@@ -24,6 +24,12 @@ pub(super) const TILE: usize = 64;
 /// Widths of heads that the attention kernels are made for.
 pub(super) const HEAD_DIMS: [usize; 3] = [32, 64, 128];
 
+/// The widest heads that those for f32 take.
+const MAX_PLAIN_HEAD_DIM: usize = 256;
+
+/// Rows of bf16 are a multiple of so many numbers wide: they are read 16 bytes at a time.
+pub(super) const WIDTH_STEP: usize = 8;
+
 /// The most query heads that may share a key head: rows of a tensor core's tile.
 pub(super) const MAX_GROUP: usize = 16;
 
@@ -229,6 +235,14 @@ impl Kernels {
         shape: AttentionShape,
     ) -> Result<Self> {
         let dim = shape.head_dim;
+        if precision == Precision::F32 && dim > MAX_PLAIN_HEAD_DIM {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "heads of width {dim}: the CUDA kernels for f32 take up to {MAX_PLAIN_HEAD_DIM}"
+                ),
+            ));
+        }
         if precision == Precision::Bf16 && !HEAD_DIMS.contains(&dim) {
             return Err(Error::new(
                 ErrorKind::Unsupported,

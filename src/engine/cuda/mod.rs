@@ -24,12 +24,12 @@ use self::arrays::{Arrays, Layout, RowData, Staging};
 use self::driver::{Buffer, Device, Doing, Pinned, Product};
 use self::kernels::{
     AttentionMemory, AttentionShape, Kernels, MAX_VOCABULARY, PAGE, RowArrays, SPLIT, SampleDraw,
-    SampleRow,
+    SampleRow, WIDTH_STEP,
 };
 use self::pool::{Pool, SCRATCH_PAGE};
 use self::weights::DeviceWeights;
 use super::Sampling;
-use super::backend::{Backend, Drawn, Input, PrefixId, SequenceId, StepRow};
+use super::backend::{Backend, Drawn, Input, PrefixId, SequenceId, StepRow, non_finite};
 use super::decoder::{bad_sequence, rotary_tables};
 use super::sampler::weight_bits;
 use super::steps::Spent;
@@ -40,6 +40,9 @@ pub(crate) use self::driver::{Precision, check_device};
 
 /// Rows of prompts that are prefilled at once.
 const PREFILL_ROWS: usize = 2048;
+
+/// More sequences at a time no device serves.
+const MAX_SLOTS: usize = 1 << 16;
 
 /// Share of the free memory, after the weights, that the KV cache takes where no limit is set: the
 /// rest is for graphs, cuBLAS and others on the same card.
@@ -181,6 +184,27 @@ impl PrefixLogits {
     }
 }
 
+/// Fails unless rows of bf16 can be read as the kernels read them.
+fn check_widths(config: &DecoderConfig, precision: Precision) -> Result<()> {
+    let widths = [
+        ("hidden_size", config.hidden_size),
+        ("intermediate_size", config.intermediate_size),
+    ];
+    let odd = widths
+        .iter()
+        .find(|(_, width)| !width.is_multiple_of(WIDTH_STEP));
+    match (precision, odd) {
+        (Precision::Bf16, Some((name, width))) => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "{name} is {width}: the CUDA kernels for bf16 need a multiple of {WIDTH_STEP} (those \
+                 for f32, slow ones, do not)"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// The number of rows that a step of so many is computed with.
 fn bucket(rows: usize) -> usize {
     let step = match rows {
@@ -214,8 +238,15 @@ impl Cuda {
             );
             return Err(Error::new(ErrorKind::Unsupported, reason));
         }
-        let device = Device::open(settings.ordinal)?;
         let precision = settings.precision;
+        check_widths(config, precision)?;
+        if settings.slots > MAX_SLOTS {
+            let slots = settings.slots;
+            let reason =
+                format!("slots is {slots}, but the CUDA backend takes at most {MAX_SLOTS}");
+            return Err(Error::new(ErrorKind::Settings, reason));
+        }
+        let device = Device::open(settings.ordinal)?;
         let shape = AttentionShape {
             heads: c.heads,
             kv_heads: c.kv_heads,
@@ -231,7 +262,13 @@ impl Cuda {
             .max(rows);
         let longest = settings.max_new_tokens.min(c.context_length);
         let table_width = longest.div_ceil(PAGE);
-        let activations = Activations::new(&device, config, precision.bytes(), rows, prefill_rows)?;
+        let activations = Activations::new(
+            &device,
+            config,
+            precision.bytes(),
+            (rows, prefill_rows),
+            max_splits(longest),
+        )?;
         let rope = rope_tables(&device, config)?;
         let draws = 2 * rows * size_of::<SampleDraw>();
         let draws = Buffer::new(device.stream(), draws, "the draws of a step")?;
@@ -625,7 +662,7 @@ impl Cuda {
             }
             staging.tiles(prefix, first_row, group.len(), self.shape.group());
         }
-        Ok(longest.div_ceil(SPLIT).next_power_of_two())
+        Ok(max_splits(longest))
     }
 
     /// Queues a step.
@@ -780,12 +817,9 @@ impl Cuda {
     fn read_logits(&self, from: u64) -> Result<Vec<f32>> {
         let mut logits = vec![0f32; self.config.vocab_size];
         self.device.read(from, &mut logits)?;
-        match logits.iter().position(|logit| !logit.is_finite()) {
-            None => Ok(logits),
-            Some(token) => Err(Error::new(
-                ErrorKind::NonFinite,
-                format!("the logit of token {token} is {}", logits[token]),
-            )),
+        match logits.iter().all(|logit| logit.is_finite()) {
+            true => Ok(logits),
+            false => Err(non_finite(self)),
         }
     }
 
@@ -824,12 +858,12 @@ impl Activations {
         device: &Device,
         config: &DecoderConfig,
         bytes: usize,
-        step_rows: usize,
-        prefill_rows: usize,
+        (step_rows, prefill_rows): (usize, usize),
+        splits: usize,
     ) -> Result<Self> {
         let c = config;
         let rows = step_rows.max(prefill_rows);
-        let parts = step_rows * c.heads * (1 + max_splits(c.context_length));
+        let parts = step_rows * c.heads * (1 + splits);
         let new = |size: usize| Buffer::new(device.stream(), size, "the activations of a step");
         Ok(Activations {
             x: new(rows * c.hidden_size * 4)?,
@@ -846,9 +880,9 @@ impl Activations {
     }
 }
 
-/// Splits of the longest suffix.
-fn max_splits(context: usize) -> usize {
-    context.div_ceil(SPLIT).next_power_of_two()
+/// Splits of a suffix of so many tokens.
+fn max_splits(tokens: usize) -> usize {
+    tokens.div_ceil(SPLIT).next_power_of_two()
 }
 
 fn rope_tables(device: &Device, config: &DecoderConfig) -> Result<(Buffer, Buffer)> {
@@ -873,7 +907,7 @@ fn kv_pages(
         .slots
         .saturating_mul(longest.div_ceil(PAGE))
         .saturating_add(
-            (settings.slots + settings.prefix_cache)
+            (settings.slots.saturating_add(settings.prefix_cache))
                 .saturating_mul(config.context_length.div_ceil(PAGE)),
         );
     let free = device.free_bytes()?;
@@ -888,16 +922,19 @@ fn kv_pages(
             ),
         ));
     }
-    let bytes = if settings.kv_bytes.is_some() {
-        limit
-    } else {
-        share
+    let (bytes, scratch) = match settings.kv_bytes {
+        Some(limit) => (limit, 0),
+        None => (share, 1),
     };
-    let pages = (bytes / page_bytes).min(of_use);
+    let pages = (bytes / page_bytes).saturating_sub(scratch).min(of_use);
     // A page for a prompt and one for what follows it.
     if pages < 2 {
+        let kind = match settings.kv_bytes {
+            Some(_) => ErrorKind::Settings,
+            None => ErrorKind::Device,
+        };
         return Err(Error::new(
-            ErrorKind::Device,
+            kind,
             format!(
                 "{bytes} bytes for the KV cache, of which {PAGE} tokens take {page_bytes}: not even \
                  a short prompt and its completion fit"
@@ -964,9 +1001,9 @@ impl Backend for Cuda {
         self.device.bind()?;
         self.check(rows)?;
         let mut transfer = self.transfer()?;
-        match self.queue(rows, &mut transfer) {
-            Ok(places) => {
-                let done = self.device.record()?;
+        let queued = self.queue(rows, &mut transfer);
+        match queued.and_then(|places| Ok((places, self.device.record()?))) {
+            Ok((places, done)) => {
                 self.in_flight.push_back(InFlight {
                     transfer,
                     done,
@@ -1095,7 +1132,9 @@ impl Backend for Cuda {
     }
 
     fn non_finite_weight(&self) -> Option<String> {
-        None
+        self.device.bind().ok()?;
+        let precision = self.kernels.precision();
+        self.weights.non_finite(&self.device, precision)
     }
 }
 

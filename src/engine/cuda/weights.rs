@@ -9,7 +9,7 @@ use half::bf16;
 use super::driver::{Buffer, Device, Precision};
 use super::kernels::Kernels;
 use crate::engine::decoder::device_error;
-use crate::engine::inspect::is_tied;
+use crate::engine::inspect::{PROJECTIONS, is_tied};
 use crate::model::{DecoderConfig, LayerWeights, Linear, Matrix, Weights};
 use crate::{Error, ErrorKind, Result};
 
@@ -43,7 +43,7 @@ pub(super) struct DeviceWeights {
     pub(super) head: u64,
     pub(super) bytes: usize,
     /// What the addresses are of.
-    _buffers: Vec<Buffer>,
+    buffers: Vec<Buffer>,
 }
 
 /// Bytes that a decoder's weights take on the device.
@@ -107,9 +107,80 @@ impl DeviceWeights {
             output_norm,
             head,
             bytes: upload.buffers.iter().map(|buffer| buffer.bytes).sum(),
-            _buffers: upload.buffers,
+            buffers: upload.buffers,
         })
     }
+
+    /// The name of the first tensor that holds a value that is not finite, as it was rounded for the
+    /// device; none where that cannot be found out. All weights are read back for it.
+    pub(super) fn non_finite(&self, device: &Device, precision: Precision) -> Option<String> {
+        let bytes_of = |at: u64| {
+            let buffer = self.buffers.iter().find(|buffer| buffer.address == at);
+            buffer.map_or(0, |buffer| buffer.bytes)
+        };
+        let found = |(name, at): (String, u64), precision: Precision| {
+            let bad = match precision {
+                Precision::F32 => holds(device, at, bytes_of(at), |x: &f32| !x.is_finite()),
+                Precision::Bf16 => holds(device, at, bytes_of(at), |x: &bf16| !x.is_finite()),
+            };
+            bad.then_some(name)
+        };
+        let (vectors, matrices) = self.named();
+        let vector = vectors
+            .into_iter()
+            .find_map(|vector| found(vector, Precision::F32));
+        vector.or_else(|| {
+            matrices
+                .into_iter()
+                .find_map(|matrix| found(matrix, precision))
+        })
+    }
+
+    /// All vectors, then all matrices, with their names in messages.
+    fn named(&self) -> (Named, Named) {
+        let mut vectors = vec![("output norm".to_owned(), self.output_norm)];
+        let mut matrices = vec![
+            ("embedding".to_owned(), self.embedding),
+            ("output head".to_owned(), self.head),
+        ];
+        for (index, layer) in self.layers.iter().enumerate() {
+            vectors.extend(
+                [
+                    ("attention norm", layer.attention_norm),
+                    ("query norm", layer.query_norm),
+                    ("key norm", layer.key_norm),
+                    ("feed-forward norm", layer.ffn_norm),
+                ]
+                .map(|(name, at)| (format!("{name} of layer {index}"), at)),
+            );
+            let linears = [layer.qkv, layer.attention_output, layer.gate_up, layer.down];
+            for (name, linear) in PROJECTIONS.iter().zip(linears) {
+                matrices.push((format!("{name} of layer {index}"), linear.weight));
+                vectors.push((format!("bias of the {name} of layer {index}"), linear.bias));
+            }
+        }
+        (vectors, matrices)
+    }
+}
+
+/// Addresses by names.
+type Named = Vec<(String, u64)>;
+
+/// Whether one of the numbers at an address is such a one; no where they cannot be read.
+fn holds<T: Copy + Default>(
+    device: &Device,
+    at: u64,
+    bytes: usize,
+    is_such: impl Fn(&T) -> bool,
+) -> bool {
+    const AT_ONCE: usize = 1 << 22;
+    let count = bytes / size_of::<T>();
+    let mut numbers = vec![T::default(); count.min(AT_ONCE)];
+    (0..count).step_by(AT_ONCE).any(|first| {
+        let part = &mut numbers[..AT_ONCE.min(count - first)];
+        let from = at + (first * size_of::<T>()) as u64;
+        device.read(from, part).is_ok() && part.iter().any(&is_such)
+    })
 }
 
 struct Upload<'a> {

@@ -21,6 +21,8 @@ struct Delayed {
     max_in_flight: Arc<AtomicUsize>,
     /// The most bytes of the KV cache.
     capacity: Option<usize>,
+    /// How many steps may be collected before all that are fail.
+    collected: Option<usize>,
 }
 
 impl Delayed {
@@ -31,6 +33,7 @@ impl Delayed {
             in_flight: VecDeque::new(),
             max_in_flight: Arc::default(),
             capacity: None,
+            collected: None,
         }
     }
 
@@ -66,7 +69,15 @@ impl Backend for Delayed {
 
     fn collect(&mut self) -> Result<Vec<Drawn>> {
         assert!(self.in_flight.pop_front().is_some(), "nothing in flight");
-        self.inner.collect()
+        let draws = self.inner.collect();
+        match &mut self.collected {
+            Some(0) => Err(Error::new(ErrorKind::Device, "planted")),
+            Some(left) => {
+                *left -= 1;
+                draws
+            }
+            None => draws,
+        }
     }
 
     fn lag(&self) -> usize {
@@ -492,6 +503,24 @@ fn late_errors_name_their_trial() {
         assert_eq!(first.get_or_insert(name.clone()), &name);
         assert!(backend.in_flight.is_empty());
         books.assert_empty();
+    }
+}
+
+/// A device that fails leaves nothing in flight: the next run would take it for its own.
+#[test]
+fn a_failed_step_leaves_nothing_in_flight() {
+    for lag in 0..=3 {
+        for collected in [0, 1, 5, 9] {
+            let source = Lists::new([(0..12).map(|n| request(n % 3, n)).collect()]);
+            let books = Books::new(Accounts::default());
+            let host = HostSampled::new(Box::new(books.clone()), 2);
+            let mut backend = Delayed::new(Box::new(host), lag);
+            backend.collected = Some(collected);
+            let error = run_on(&mut backend, CAPACITY, &source).0.unwrap_err();
+            assert_eq!(error.detail(), "planted");
+            assert!(backend.in_flight.is_empty());
+            books.assert_empty();
+        }
     }
 }
 
