@@ -576,14 +576,14 @@ fn refusals_name_what_is_wrong() {
 fn random_llama(
     (hidden, intermediate): (usize, usize),
     (heads, kv_heads, head_dim): (usize, usize, usize),
-    context: i64,
+    (context, vocabulary): (i64, usize),
     dtype: DtypeChoice,
 ) -> dart_math::Result<Model> {
     let config = serde_json::json!({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
         "hidden_size": hidden, "intermediate_size": intermediate, "num_attention_heads": heads,
         "num_key_value_heads": kv_heads, "head_dim": head_dim, "num_hidden_layers": 1,
-        "max_position_embeddings": context, "vocab_size": 61, "rms_norm_eps": 1e-5,
+        "max_position_embeddings": context, "vocab_size": vocabulary, "rms_norm_eps": 1e-5,
         "rope_theta": 1e4, "tie_word_embeddings": false,
     });
     let folder = tempfile::tempdir().unwrap();
@@ -606,7 +606,7 @@ fn shapes_that_the_kernels_are_not_made_for_are_refused() {
         ((21, 33), (17, 1, 256), F32, None),
         ((24, 40), (16, 1, 32), Bf16, None),
     ] {
-        let engine = settings(random_llama(widths, heads, 128, dtype).unwrap()).build();
+        let engine = settings(random_llama(widths, heads, (128, 61), dtype).unwrap()).build();
         match (engine, reason) {
             (Ok(engine), None) => {
                 let found = engine.generate(&[prompt(&[1, 2, 3])], 0).unwrap();
@@ -645,7 +645,7 @@ fn a_long_context_takes_no_memory_that_completions_cannot_use() {
     need_counts!(fake);
     let taken = |context| {
         let before = fake.counts().bytes;
-        let model = random_llama((32, 32), (2, 1, 32), context, DtypeChoice::F32);
+        let model = random_llama((32, 32), (2, 1, 32), (context, 61), DtypeChoice::F32);
         let builder = settings(model.unwrap()).slots(64).kv_bytes(1 << 20);
         let engine = builder.build().unwrap();
         let taken = fake.counts().bytes - before;
@@ -763,4 +763,27 @@ fn a_bad_prompt_of_a_list_is_named() {
         );
         assert_eq!(engine.generate(&list[..1], 0).unwrap().len(), 1);
     }
+}
+
+/// Prompts that are kept have their logits, too: where memory is small, fewer of them are kept.
+#[test]
+fn logits_of_prompts_are_reckoned_with() {
+    let name = "logits_of_prompts_are_reckoned_with";
+    if !is_with(name, &[("FAKE_CUDA_MEMORY", "64000000")]) {
+        return;
+    }
+    let Driver::Fake(_) = driver() else {
+        return;
+    };
+    // 200 kB of logits a prompt, and 16 kB of keys and values.
+    let shape = ((8, 8), (1, 1, 32), (128, 50_000), DtypeChoice::F32);
+    let model = random_llama(shape.0, shape.1, shape.2, shape.3).unwrap();
+    let builder = settings(model).slots(4).prefix_cache(1000);
+    let engine = builder.max_new_tokens(2).build().unwrap();
+    let prompts: Vec<Prompt> = (0..200).map(|i| prompt(&[1, i])).collect();
+    assert_eq!(engine.generate(&prompts, 0).unwrap().len(), 200);
+    let statistics = engine.statistics();
+    assert_eq!(statistics.prompts, 200);
+    let page = 2 * 64 * 32 * 4;
+    assert!(statistics.peak_kv_bytes > 20 * page, "{statistics:?}");
 }

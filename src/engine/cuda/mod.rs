@@ -48,6 +48,9 @@ const MAX_SLOTS: usize = 1 << 16;
 /// rest is for graphs, cuBLAS and others on the same card.
 const KV_SHARE: f64 = 0.9;
 
+/// Share that it takes together with the logits of prompts, at most.
+const KV_AND_LOGITS_SHARE: f64 = 0.95;
+
 /// Steps in flight before the host waits for the oldest.
 const LAG: usize = 1;
 
@@ -895,6 +898,24 @@ fn rope_tables(device: &Device, config: &DecoderConfig) -> Result<(Buffer, Buffe
     Ok((upload(cos)?, upload(sin)?))
 }
 
+/// Pages beside which there is memory for the logits of all prompts that may be held: a prompt has a
+/// page at least.
+fn pages_beside_logits(
+    free: usize,
+    config: &DecoderConfig,
+    settings: &CudaSettings,
+    page_bytes: usize,
+) -> usize {
+    let row = 4 * config.vocab_size;
+    let bytes = (free as f64 * KV_AND_LOGITS_SHARE) as usize;
+    // As they are taken, some at a time.
+    let bytes = bytes.saturating_sub(PREFIX_LOGITS * row);
+    // Those in use, as many that are begun, and those that are kept.
+    let prompts = (2 * settings.slots).saturating_add(settings.prefix_cache);
+    let beside_all = bytes.saturating_sub(prompts.saturating_mul(row)) / page_bytes;
+    beside_all.max(bytes / (page_bytes + row))
+}
+
 /// How many pages the KV cache has: what is allowed, free, and of use.
 fn kv_pages(
     device: &Device,
@@ -927,6 +948,7 @@ fn kv_pages(
         None => (share, 1),
     };
     let pages = (bytes / page_bytes).saturating_sub(scratch).min(of_use);
+    let pages = pages.min(pages_beside_logits(free, config, settings, page_bytes));
     // A page for a prompt and one for what follows it.
     if pages < 2 {
         let kind = match settings.kv_bytes {
