@@ -86,6 +86,7 @@ fn driver() -> &'static Driver {
         // SAFETY: before the driver is there nothing reads the environment beside this.
         unsafe { std::env::set_var("FAKE_CUDA_DEVICES", "2") };
         // Opened by path, they are found by name afterwards.
+        // SAFETY: our own libraries, whose initialisers only register kernels.
         let open = |name: &str| unsafe {
             use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
             Library::open(Some(out.join(name)), RTLD_NOW | RTLD_GLOBAL).unwrap()
@@ -470,7 +471,7 @@ fn bf16_is_near_f32() {
     let (narrow, wide) = (engine(DtypeChoice::Bf16), engine(DtypeChoice::F32));
     let question = wide.prompt(QUESTIONS[1]).unwrap();
     let continuation = wide
-        .generate(&[question.clone()], 5)
+        .generate(std::slice::from_ref(&question), 5)
         .unwrap()
         .remove(0)
         .tokens;

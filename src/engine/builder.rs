@@ -160,7 +160,8 @@ impl EngineBuilder {
     /// Whether the logits of a sequence must not depend, to the last bit, on the batch that it is in.
     /// With the crate's own CPU kernels they never do. On a CUDA device every step is then computed
     /// with as many rows as there are slots, and every prefill with its full number, so that the same
-    /// kernels compute them: a cost where not all slots are busy. Off by default.
+    /// kernels compute them: a cost where not all slots are busy, and the slots are then a setting that
+    /// tokens depend on. Off by default.
     pub fn deterministic(mut self, deterministic: bool) -> Self {
         self.deterministic = deterministic;
         self
@@ -283,6 +284,7 @@ impl EngineBuilder {
             rules,
             capacity,
             ignore_eos: self.ignore_eos,
+            deterministic: self.deterministic,
             kernels: self.kernels,
             pool,
             backend: Mutex::new(backend),

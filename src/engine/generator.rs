@@ -51,6 +51,7 @@ pub struct Engine {
     pub(super) rules: Rules,
     pub(super) capacity: Capacity,
     pub(super) ignore_eos: bool,
+    pub(super) deterministic: bool,
     pub(super) kernels: KernelSettings,
     pub(super) pool: ThreadPool,
     pub(super) backend: Mutex<Box<dyn Backend>>,
@@ -302,6 +303,10 @@ impl Generator for Engine {
             false => self.kernels.activation_type.to_string(),
         };
         settings.insert("activation_type".into(), activation_type.into());
+        if self.deterministic && on_cuda {
+            // The rows that every step is computed with decide which kernels round how.
+            settings.insert("deterministic_slots".into(), self.capacity.slots.into());
+        }
         // All instructions that round a multiply-add once give the same tokens.
         let fused = on_cuda || Level::of(self.kernels.instructions).is_some_and(Level::fuses);
         settings.insert("fused_multiply_add".into(), fused.into());
