@@ -41,13 +41,13 @@ def hash_of_sources(folder):
 class Nvrtc:
     def __init__(self, wheels):
         [path] = glob.glob(wheels + "/nvidia/cuda_nvrtc/lib/libnvrtc.so.*")
-        self.library = ctypes.CDLL(path)
+        self.nvrtc = ctypes.CDLL(path)
 
     def text(self, program, name):
         size = ctypes.c_size_t()
-        getattr(self.library, f"nvrtcGet{name}Size")(program, ctypes.byref(size))
+        getattr(self.nvrtc, f"nvrtcGet{name}Size")(program, ctypes.byref(size))
         buffer = ctypes.create_string_buffer(size.value)
-        getattr(self.library, f"nvrtcGet{name}")(program, buffer)
+        getattr(self.nvrtc, f"nvrtcGet{name}")(program, buffer)
         return buffer.value.decode()
 
     def compile(self, folder, name, flags):
@@ -58,7 +58,7 @@ class Nvrtc:
             source = file.read()
         program = ctypes.c_void_p()
         options = flags + ["--include-path=" + folder]
-        created = self.library.nvrtcCreateProgram(
+        created = self.nvrtc.nvrtcCreateProgram(
             ctypes.byref(program),
             source.encode(),
             name.encode(),
@@ -68,14 +68,14 @@ class Nvrtc:
         )
         if created:
             sys.exit(f"{name}: NVRTC answers {created}")
-        failed = self.library.nvrtcCompileProgram(program, len(options), strings(options))
+        failed = self.nvrtc.nvrtcCompileProgram(program, len(options), strings(options))
         log = self.text(program, "ProgramLog")
         if log:
             print(log, file=sys.stderr)
         if failed:
             sys.exit(f"{name} does not compile")
         ptx = self.text(program, "PTX")
-        self.library.nvrtcDestroyProgram(ctypes.byref(program))
+        self.nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
         return ptx
 
 
