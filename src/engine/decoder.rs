@@ -101,23 +101,18 @@ pub(crate) fn decoder_for(
     Ok(Box::new(Checked(plain)))
 }
 
-/// A decoder whose input is checked: the one place where tokens outside the vocabulary are found.
-struct Checked<D>(D);
-
-impl<D: Decoder> Checked<D> {
-    fn check_token(&self, token: u32) -> Result<()> {
-        if (token as usize) < self.0.vocab_size() {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::Data,
-            format!(
-                "token {token} is outside the model's vocabulary of {}",
-                self.0.vocab_size()
-            ),
-        ))
+/// Fails for a token outside a vocabulary of so many.
+pub(super) fn check_token(token: u32, vocab_size: usize) -> Result<()> {
+    if (token as usize) < vocab_size {
+        return Ok(());
     }
+    let reason = format!("token {token} is outside the model's vocabulary of {vocab_size}");
+    Err(Error::new(ErrorKind::Data, reason))
 }
+
+/// A decoder whose input is checked: the one place where a decoder's tokens outside the vocabulary are
+/// found.
+struct Checked<D>(D);
 
 impl<D: Decoder> Decoder for Checked<D> {
     fn prefill(&mut self, prompts: &[&[u32]]) -> Result<Vec<(PrefixId, Vec<f32>)>> {
@@ -129,7 +124,7 @@ impl<D: Decoder> Decoder for Checked<D> {
                 ));
             }
             for &token in *prompt {
-                self.check_token(token)
+                check_token(token, self.0.vocab_size())
                     .map_err(|error| error.context(format_args!("prompt {index}")))?;
             }
         }
@@ -142,7 +137,7 @@ impl<D: Decoder> Decoder for Checked<D> {
 
     fn decode(&mut self, rows: &[(SequenceId, u32)], logits: &mut Vec<f32>) -> Result<()> {
         for &(_, token) in rows {
-            self.check_token(token)?;
+            check_token(token, self.0.vocab_size())?;
         }
         self.0.decode(rows, logits)
     }

@@ -62,7 +62,7 @@ pub(super) struct PrefixTile {
 
 /// A row for the sampler.
 #[repr(C)]
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct SampleRow {
     /// Address of the row's logits.
     pub(super) logits: u64,
@@ -79,6 +79,23 @@ pub(super) struct SampleRow {
     /// 0 where nothing is drawn.
     pub(super) draw: i32,
     pub(super) padding: i32,
+}
+
+impl SampleRow {
+    /// A row that nothing is drawn for.
+    pub(super) const NONE: SampleRow = SampleRow {
+        logits: 0,
+        key: 0,
+        position: 0,
+        temperature: 0.0,
+        top_p: 0.0,
+        min_p: 0.0,
+        penalty: 0.0,
+        top_k: 0,
+        slot: -1,
+        draw: 0,
+        padding: 0,
+    };
 }
 
 /// What the sampler says of a row.

@@ -12,25 +12,28 @@
 mod arrays;
 mod driver;
 mod kernels;
+mod launches;
+mod memory;
 mod pool;
+mod prefill;
 mod weights;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use cudarc::driver::{CudaEvent, CudaGraph, sys};
-use rayon::prelude::*;
+use cudarc::driver::CudaEvent;
 
 use self::arrays::{Arrays, Layout, RowData, Staging};
-use self::driver::{Buffer, Device, Doing, Pinned, Product};
+use self::driver::{Buffer, Device, Doing, Pinned};
 use self::kernels::{
-    AttentionMemory, AttentionShape, Kernels, MAX_VOCABULARY, PAGE, RowArrays, SPLIT, SampleDraw,
-    SampleRow, WIDTH_STEP,
+    AttentionShape, Kernels, MAX_VOCABULARY, PAGE, SPLIT, SampleDraw, SampleRow, WIDTH_STEP,
 };
+use self::launches::{Activations, StepGraph, rope_tables};
+use self::memory::{PrefixLogits, kv_pages};
 use self::pool::{Pool, SCRATCH_PAGE};
 use self::weights::DeviceWeights;
 use super::Sampling;
 use super::backend::{Backend, Drawn, Input, PrefixId, SequenceId, StepRow, non_finite};
-use super::decoder::{bad_sequence, rotary_tables};
+use super::decoder::{bad_sequence, check_token};
 use super::sampler::weight_bits;
 use super::steps::Spent;
 use crate::model::{DecoderConfig, Weights};
@@ -44,18 +47,8 @@ const PREFILL_ROWS: usize = 2048;
 /// More sequences at a time no device serves.
 const MAX_SLOTS: usize = 1 << 16;
 
-/// Share of the free memory, after the weights, that the KV cache takes where no limit is set: the
-/// rest is for graphs, cuBLAS and others on the same card.
-const KV_SHARE: f64 = 0.9;
-
-/// Share that it takes together with the logits of prompts, at most.
-const KV_AND_LOGITS_SHARE: f64 = 0.95;
-
 /// Steps in flight before the host waits for the oldest.
 const LAG: usize = 1;
-
-/// Memory for the logits of so many prompts is taken at a time.
-const PREFIX_LOGITS: usize = 16;
 
 /// What a [`Cuda`] backend is built for.
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +73,6 @@ pub(crate) struct Cuda {
     // Dropped in this order: what is in flight, graphs, memory, the device.
     in_flight: VecDeque<InFlight>,
     graphs: HashMap<(usize, usize), StepGraph>,
-    use_graphs: bool,
     deterministic: bool,
     config: DecoderConfig,
     shape: AttentionShape,
@@ -112,30 +104,6 @@ pub(crate) struct Cuda {
     device: Device,
 }
 
-/// Memory for the rows of a step, `[rows, …]` each.
-struct Activations {
-    /// The residual stream, `[hidden]`, f32.
-    x: Buffer,
-    /// `[hidden]`.
-    normed: Buffer,
-    /// `[(heads + 2 · kv_heads) · head_dim]`.
-    qkv: Buffer,
-    /// `[heads · head_dim]`.
-    attended: Buffer,
-    /// What a layer adds to the residual stream, `[hidden]`.
-    update: Buffer,
-    /// `[2 · intermediate]`.
-    gate_up: Buffer,
-    /// `[intermediate]`.
-    gated: Buffer,
-    /// Parts of attention, `[parts][rows][heads][head_dim]`, f32.
-    parts: Buffer,
-    /// Their log-sum-exps, `[parts][rows][heads]`, f32.
-    lse: Buffer,
-    /// `[vocab]`, f32; of the rows of a step.
-    logits: Buffer,
-}
-
 /// Host memory for what goes to a step and what comes from it.
 struct Transfer {
     staging: Staging,
@@ -148,43 +116,6 @@ struct InFlight {
     done: CudaEvent,
     /// Which draw is whose, in the order of the rows that draw.
     places: Vec<usize>,
-}
-
-/// A step's launches for a bucket of rows and a number of splits.
-enum StepGraph {
-    /// Was run once, launch by launch, so that everything is loaded.
-    Warm,
-    Captured(Replay),
-    /// Could not be captured.
-    Eager,
-}
-
-/// A captured graph.
-struct Replay(CudaGraph);
-
-// SAFETY: a graph may be used by any thread, one at a time.
-unsafe impl Send for Replay {}
-
-/// Rows of logits that belong to prefixes.
-struct PrefixLogits {
-    bytes: usize,
-    chunks: Vec<Buffer>,
-    free: Vec<u64>,
-}
-
-impl PrefixLogits {
-    fn take(&mut self, device: &Device) -> Result<u64> {
-        if self.free.is_empty() {
-            let bytes = PREFIX_LOGITS * self.bytes;
-            let chunk = Buffer::new(device.stream(), bytes, "the logits of prompts")?;
-            let row = |index: usize| chunk.address + (index * self.bytes) as u64;
-            self.free.extend((0..PREFIX_LOGITS).map(row));
-            self.chunks.push(chunk);
-        }
-        self.free
-            .pop()
-            .ok_or_else(|| Error::new(ErrorKind::Device, "no memory for logits"))
-    }
 }
 
 /// Fails unless rows of bf16 can be read as the kernels read them.
@@ -296,7 +227,6 @@ impl Cuda {
         Ok(Cuda {
             in_flight: VecDeque::new(),
             graphs: HashMap::new(),
-            use_graphs: true,
             deterministic: settings.deterministic,
             shape,
             kernels,
@@ -311,11 +241,7 @@ impl Cuda {
             tokens,
             draws,
             seen: None,
-            prefix_logits: PrefixLogits {
-                bytes: c.vocab_size * 4,
-                chunks: Vec::new(),
-                free: Vec::new(),
-            },
+            prefix_logits: PrefixLogits::new(c.vocab_size),
             free_slots: (0..rows).rev().collect(),
             unseen: BTreeSet::new(),
             idle_transfers: Vec::new(),
@@ -337,175 +263,6 @@ impl Cuda {
         self.kv.address + (layer * pages * self.layer_page_bytes) as u64
     }
 
-    fn check_token(&self, token: u32) -> Result<()> {
-        if (token as usize) < self.config.vocab_size {
-            return Ok(());
-        }
-        let reason = format!(
-            "token {token} is outside the model's vocabulary of {}",
-            self.config.vocab_size
-        );
-        Err(Error::new(ErrorKind::Data, reason))
-    }
-
-    /// Runs the layers over rows that were described; the residual stream and its last update are
-    /// what is left. `splits` is `None` in a prefill.
-    fn forward(&self, arrays: &RowArrays, rows: usize, splits: Option<usize>) -> Result<()> {
-        let c = &self.config;
-        let (hidden, eps) = (c.hidden_size, c.rms_norm_eps);
-        let queries = c.heads * c.head_dim;
-        let a = &self.activations;
-        let (x, normed, update) = (a.x.address, a.normed.address, a.update.address);
-        let precision = self.kernels.precision();
-        let k = &self.kernels;
-        let linear = |layer: weights::DeviceLinear, input, output, inputs, outputs| {
-            let weight = layer.weight;
-            let product = Product {
-                weight,
-                input,
-                output,
-                rows,
-                inputs,
-                outputs,
-            };
-            self.device.gemm(precision, &product, false)?;
-            Ok::<(), Error>(())
-        };
-        let bias = |layer: weights::DeviceLinear, output, width| match layer.bias {
-            0 => Ok(()),
-            bias => k.add_bias(output, bias, (rows, width)),
-        };
-        k.embed(
-            self.weights.embedding,
-            arrays,
-            self.tokens.address,
-            x,
-            (rows, hidden),
-        )?;
-        for (index, layer) in self.weights.layers.iter().enumerate() {
-            let residual = (x, if index == 0 { 0 } else { update });
-            k.add_rms_norm(
-                residual,
-                layer.attention_norm,
-                normed,
-                0,
-                (rows, hidden),
-                eps,
-            )?;
-            linear(layer.qkv, normed, a.qkv.address, hidden, c.qkv_size())?;
-            let memory = AttentionMemory {
-                qkv: a.qkv.address,
-                pool: self.layer_pool(index),
-                out: a.attended.address,
-            };
-            let rope = (self.rope.0.address, self.rope.1.address);
-            k.qkv_rope(layer, rope, memory, arrays, rows, eps)?;
-            match splits {
-                None => k.prefill_attention(memory, arrays, rows, layer.window)?,
-                Some(splits) => {
-                    let parts = (a.parts.address, a.lse.address);
-                    let size = (rows, splits);
-                    k.decode_attention(memory, arrays, parts, size, layer.window)?;
-                }
-            }
-            linear(layer.attention_output, memory.out, update, queries, hidden)?;
-            bias(layer.attention_output, update, hidden)?;
-            k.add_rms_norm((x, update), layer.ffn_norm, normed, 0, (rows, hidden), eps)?;
-            let width = c.intermediate_size;
-            linear(layer.gate_up, normed, a.gate_up.address, hidden, 2 * width)?;
-            bias(layer.gate_up, a.gate_up.address, 2 * width)?;
-            k.silu_mul(a.gate_up.address, a.gated.address, (rows, width))?;
-            linear(layer.down, a.gated.address, update, width, hidden)?;
-            bias(layer.down, update, hidden)?;
-        }
-        Ok(())
-    }
-
-    /// Logits of rows of the residual stream: `index` (0: the first ones) says which.
-    fn logits(&self, index: u64, rows: usize) -> Result<()> {
-        let c = &self.config;
-        let a = &self.activations;
-        let residual = (a.x.address, a.update.address);
-        let (norm, normed) = (self.weights.output_norm, a.normed.address);
-        let size = (rows, c.hidden_size);
-        self.kernels
-            .add_rms_norm(residual, norm, normed, index, size, c.rms_norm_eps)?;
-        let product = Product {
-            weight: self.weights.head,
-            input: normed,
-            output: a.logits.address,
-            rows,
-            inputs: c.hidden_size,
-            outputs: c.vocab_size,
-        };
-        self.device.gemm(self.kernels.precision(), &product, true)
-    }
-
-    /// One decoding step's launches.
-    fn step_launches(&self, rows: usize, splits: usize) -> Result<()> {
-        let arrays = self.step.addresses();
-        self.forward(&arrays, rows, Some(splits))?;
-        self.logits(0, rows)?;
-        let seen = self.seen.as_ref().map_or(0, |seen| seen.address);
-        let (tokens, draws) = (self.tokens.address, self.draws.address);
-        let samples = (self.step.samples(), rows);
-        self.kernels.sample(
-            self.config.vocab_size,
-            samples,
-            tokens,
-            draws,
-            seen,
-            self.bits,
-        )
-    }
-
-    /// Queues a step's launches: by a graph, if it was captured.
-    fn run_step(&mut self, rows: usize, splits: usize) -> Result<()> {
-        let key = (rows, splits);
-        match self.graphs.get(&key) {
-            Some(StepGraph::Captured(graph)) => return launch(graph),
-            Some(StepGraph::Eager) => return self.step_launches(rows, splits),
-            None => {
-                self.step_launches(rows, splits)?;
-                let state = if self.use_graphs {
-                    StepGraph::Warm
-                } else {
-                    StepGraph::Eager
-                };
-                self.graphs.insert(key, state);
-                return Ok(());
-            }
-            Some(StepGraph::Warm) => {}
-        }
-        match self.capture(rows, splits) {
-            Ok(graph) => {
-                launch(&graph)?;
-                self.graphs.insert(key, StepGraph::Captured(graph));
-                Ok(())
-            }
-            Err(error) => {
-                tracing::warn!(%error, rows, splits, "no CUDA graph: steps are launched one by one");
-                self.graphs.insert(key, StepGraph::Eager);
-                self.step_launches(rows, splits)
-            }
-        }
-    }
-
-    fn capture(&self, rows: usize, splits: usize) -> Result<Replay> {
-        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-        let stream = self.device.stream();
-        stream
-            .begin_capture(mode)
-            .doing("a capture could not begin")?;
-        let launched = self.step_launches(rows, splits);
-        let flags = sys::CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
-        let graph = stream.end_capture(flags).doing("a capture failed");
-        launched?;
-        let graph = graph?.ok_or_else(|| Error::new(ErrorKind::Device, "a capture was empty"))?;
-        graph.upload().doing("a graph could not be uploaded")?;
-        Ok(Replay(graph))
-    }
-
     fn transfer(&mut self) -> Result<Transfer> {
         if let Some(transfer) = self.idle_transfers.pop() {
             return Ok(transfer);
@@ -524,10 +281,7 @@ impl Cuda {
         logits: u64,
     ) -> SampleRow {
         let (Some(known), Some((random, position))) = (self.pool.sequence(sequence), draw) else {
-            return SampleRow {
-                slot: -1,
-                ..SampleRow::default()
-            };
+            return SampleRow::NONE;
         };
         let sampling = &known.sampling;
         SampleRow {
@@ -561,7 +315,7 @@ impl Cuda {
                 return Err(bad_sequence(row.sequence, "is named twice"));
             }
             if let Input::Token(token) = row.input {
-                self.check_token(token)?;
+                check_token(token, self.config.vocab_size)?;
             }
         }
         if rows.len() > self.step.layout.rows {
@@ -693,24 +447,14 @@ impl Cuda {
         };
         for row in fed..padded {
             staging.row(&RowData::padding(SCRATCH_PAGE), (0, 0));
-            staging.sample(
-                row,
-                SampleRow {
-                    slot: -1,
-                    ..SampleRow::default()
-                },
-            );
+            staging.sample(row, SampleRow::NONE);
         }
         self.step.upload(&self.device, staging)?;
         let size = size_of::<SampleDraw>();
         if staging.starts() > 0 {
             let first = capacity * size;
             let at = self.draws.address + first as u64;
-            let starts = (self.step.starts(), staging.starts());
-            let seen = self.seen.as_ref().map_or(0, |seen| seen.address);
-            let vocabulary = self.config.vocab_size;
-            self.kernels
-                .sample(vocabulary, starts, self.tokens.address, at, seen, self.bits)?;
+            self.sample((self.step.starts(), staging.starts()), at)?;
             self.device
                 .download(draws, first, at, staging.starts() * size)?;
         }
@@ -724,96 +468,6 @@ impl Cuda {
             .zip(places)
             .filter(|(row, _)| row.draw.is_some());
         Ok(drawing.map(|(_, place)| place).collect())
-    }
-
-    /// Memory for the rows of a prefill that nothing queued reads any more.
-    fn prefill_staging(&mut self) -> Result<Staging> {
-        /// Copies that may wait for their turn.
-        const MAX_WAITING: usize = 4;
-        let done = self
-            .idle_staging
-            .iter()
-            .position(|(_, read)| read.is_complete());
-        if let Some(index) = done {
-            return Ok(self.idle_staging.swap_remove(index).0);
-        }
-        if self.idle_staging.len() < MAX_WAITING {
-            return self.prefill.staging(&self.device);
-        }
-        let (staging, read) = self.idle_staging.remove(0);
-        read.synchronize().doing("a prefill failed")?;
-        Ok(staging)
-    }
-
-    /// Prefills some rows: the prompts' ids, and the position in its prompt of each row.
-    fn prefill_rows(&mut self, ids: &[PrefixId], rows: &[(usize, usize)]) -> Result<()> {
-        let mut staging = self.prefill_staging()?;
-        staging.clear();
-        let mut finished = Vec::new();
-        for segment in rows.chunk_by(|a, b| a.0 == b.0) {
-            let id = ids[segment[0].0];
-            let Some(prefix) = self.pool.prefix(id) else {
-                continue;
-            };
-            let end = segment[segment.len() - 1].1 + 1;
-            let begin = staging.prefix(&prefix.pages);
-            let first_row = staging.rows();
-            for &(_, position) in segment {
-                let data = RowData {
-                    input: prefix.tokens[position] as i32,
-                    slot: 0,
-                    position,
-                    length: 0,
-                    write: (prefix.pages[position / PAGE], position % PAGE),
-                    pages: &[],
-                };
-                if position + 1 == prefix.tokens.len() {
-                    staging.mark(staging.rows());
-                    finished.push(prefix.logits);
-                }
-                staging.row(&data, (begin, end));
-            }
-            staging.tiles((begin, end), first_row, segment.len(), self.shape.group());
-        }
-        let most = self.step.layout.rows;
-        if self.deterministic {
-            while staging.rows() < self.prefill.layout.rows {
-                staging.row(&RowData::padding(SCRATCH_PAGE), (0, 0));
-            }
-            staging.pad_marks(most);
-        }
-        self.prefill.upload(&self.device, &staging)?;
-        let read = self.device.record()?;
-        let (count, marked) = (staging.rows(), staging.marked());
-        self.idle_staging.push((staging, read));
-        let arrays = self.prefill.addresses();
-        self.forward(&arrays, count, None)?;
-        // As many prompts at a time as there is memory for the logits of.
-        let width = 4 * self.config.vocab_size;
-        for first in (0..marked).step_by(most) {
-            let part = most.min(marked - first);
-            let rows = match self.deterministic {
-                true => most.min(count - first),
-                false => part,
-            };
-            self.logits(arrays.index + 4 * first as u64, rows)?;
-            for (row, &to) in finished[first..first + part].iter().enumerate() {
-                let from = self.activations.logits.address + (row * width) as u64;
-                self.device.copy(to, from, width)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn prefill_all(&mut self, ids: &[PrefixId], prompts: &[&[u32]]) -> Result<()> {
-        let rows: Vec<(usize, usize)> = prompts
-            .iter()
-            .enumerate()
-            .flat_map(|(prompt, tokens)| (0..tokens.len()).map(move |at| (prompt, at)))
-            .collect();
-        let most = self.prefill.layout.rows;
-        rows.chunks(most)
-            .try_for_each(|rows| self.prefill_rows(ids, rows))
     }
 
     /// Reads a row of logits; nothing may be in flight.
@@ -852,118 +506,9 @@ impl Cuda {
 /// The slot of a sequence for which there was none.
 const NO_SLOT: usize = usize::MAX;
 
-fn launch(graph: &Replay) -> Result<()> {
-    graph.0.launch().doing("a step failed")
-}
-
-impl Activations {
-    fn new(
-        device: &Device,
-        config: &DecoderConfig,
-        bytes: usize,
-        (step_rows, prefill_rows): (usize, usize),
-        splits: usize,
-    ) -> Result<Self> {
-        let c = config;
-        let rows = step_rows.max(prefill_rows);
-        let parts = step_rows * c.heads * (1 + splits);
-        let new = |size: usize| Buffer::new(device.stream(), size, "the activations of a step");
-        Ok(Activations {
-            x: new(rows * c.hidden_size * 4)?,
-            normed: new(rows * c.hidden_size * bytes)?,
-            qkv: new(rows * c.qkv_size() * bytes)?,
-            attended: new(rows * c.heads * c.head_dim * bytes)?,
-            update: new(rows * c.hidden_size * bytes)?,
-            gate_up: new(rows * 2 * c.intermediate_size * bytes)?,
-            gated: new(rows * c.intermediate_size * bytes)?,
-            parts: new(parts * c.head_dim * 4)?,
-            lse: new(parts * 4)?,
-            logits: new(step_rows * c.vocab_size * 4)?,
-        })
-    }
-}
-
 /// Splits of a suffix of so many tokens.
 fn max_splits(tokens: usize) -> usize {
     tokens.div_ceil(SPLIT).next_power_of_two()
-}
-
-fn rope_tables(device: &Device, config: &DecoderConfig) -> Result<(Buffer, Buffer)> {
-    let positions: Vec<usize> = (0..config.context_length).collect();
-    let (cos, sin): (Vec<Vec<f32>>, Vec<Vec<f32>>) = positions
-        .par_chunks(1024)
-        .map(|positions| rotary_tables(&config.rope_frequencies, positions))
-        .unzip();
-    let upload = |table: Vec<Vec<f32>>| device.buffer_of(&table.concat(), "the rotary tables");
-    Ok((upload(cos)?, upload(sin)?))
-}
-
-/// Pages beside which there is memory for the logits of all prompts that may be held: a prompt has a
-/// page at least.
-fn pages_beside_logits(
-    free: usize,
-    config: &DecoderConfig,
-    settings: &CudaSettings,
-    page_bytes: usize,
-) -> usize {
-    let row = 4 * config.vocab_size;
-    let bytes = (free as f64 * KV_AND_LOGITS_SHARE) as usize;
-    // As they are taken, some at a time.
-    let bytes = bytes.saturating_sub(PREFIX_LOGITS * row);
-    // Those in use, as many that are begun, and those that are kept.
-    let prompts = (2 * settings.slots).saturating_add(settings.prefix_cache);
-    let beside_all = bytes.saturating_sub(prompts.saturating_mul(row)) / page_bytes;
-    beside_all.max(bytes / (page_bytes + row))
-}
-
-/// How many pages the KV cache has: what is allowed, free, and of use.
-fn kv_pages(
-    device: &Device,
-    config: &DecoderConfig,
-    settings: &CudaSettings,
-    page_bytes: usize,
-) -> Result<usize> {
-    let longest = settings.max_new_tokens.min(config.context_length);
-    let of_use = settings
-        .slots
-        .saturating_mul(longest.div_ceil(PAGE))
-        .saturating_add(
-            (settings.slots.saturating_add(settings.prefix_cache))
-                .saturating_mul(config.context_length.div_ceil(PAGE)),
-        );
-    let free = device.free_bytes()?;
-    let share = (free as f64 * KV_SHARE) as usize;
-    let limit = settings.kv_bytes.unwrap_or(usize::MAX);
-    if limit > free && settings.kv_bytes.is_some() && limit / page_bytes <= of_use {
-        return Err(Error::new(
-            ErrorKind::Device,
-            format!(
-                "kv_bytes is {limit}, but {free} bytes of the device's memory are free after the \
-                 weights"
-            ),
-        ));
-    }
-    let (bytes, scratch) = match settings.kv_bytes {
-        Some(limit) => (limit, 0),
-        None => (share, 1),
-    };
-    let pages = (bytes / page_bytes).saturating_sub(scratch).min(of_use);
-    let pages = pages.min(pages_beside_logits(free, config, settings, page_bytes));
-    // A page for a prompt and one for what follows it.
-    if pages < 2 {
-        let kind = match settings.kv_bytes {
-            Some(_) => ErrorKind::Settings,
-            None => ErrorKind::Device,
-        };
-        return Err(Error::new(
-            kind,
-            format!(
-                "{bytes} bytes for the KV cache, of which {PAGE} tokens take {page_bytes}: not even \
-                 a short prompt and its completion fit"
-            ),
-        ));
-    }
-    Ok(pages + 1)
 }
 
 impl Backend for Cuda {
@@ -984,7 +529,7 @@ impl Backend for Cuda {
             }
             prompt
                 .iter()
-                .try_for_each(|&token| self.check_token(token))
+                .try_for_each(|&token| check_token(token, self.config.vocab_size))
                 .map_err(named)?;
         }
         let mut ids = Vec::with_capacity(prompts.len());
@@ -994,7 +539,7 @@ impl Backend for Cuda {
                 match self.pool.add_prefix(prompt, logits) {
                     Ok(id) => ids.push(id),
                     Err(error) => {
-                        self.prefix_logits.free.push(logits);
+                        self.prefix_logits.give_back(logits);
                         return Err(error);
                     }
                 }
@@ -1082,7 +627,7 @@ impl Backend for Cuda {
 
     fn release_prefix(&mut self, prefix: PrefixId) {
         if let Some((logits, slots)) = self.pool.remove_prefix(prefix) {
-            self.prefix_logits.free.push(logits);
+            self.prefix_logits.give_back(logits);
             self.free_slots
                 .extend(slots.into_iter().filter(|&slot| slot != NO_SLOT));
         }

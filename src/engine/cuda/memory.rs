@@ -1,0 +1,122 @@
+//! How the device's memory is shared out beside the weights: the KV cache, and the logits of prompts.
+
+use super::CudaSettings;
+use super::driver::{Buffer, Device};
+use super::kernels::PAGE;
+use crate::model::DecoderConfig;
+use crate::{Error, ErrorKind, Result};
+
+/// Share of the free memory, after the weights, that the KV cache takes where no limit is set: the
+/// rest is for graphs, cuBLAS and others on the same card.
+const KV_SHARE: f64 = 0.9;
+
+/// Share that it takes together with the logits of prompts, at most.
+const KV_AND_LOGITS_SHARE: f64 = 0.95;
+
+/// Memory for the logits of so many prompts is taken at a time.
+const PREFIX_LOGITS: usize = 16;
+
+/// Rows of logits that belong to prefixes.
+pub(super) struct PrefixLogits {
+    bytes: usize,
+    chunks: Vec<Buffer>,
+    free: Vec<u64>,
+}
+
+impl PrefixLogits {
+    /// None yet, for a vocabulary of so many tokens.
+    pub(super) fn new(vocabulary: usize) -> Self {
+        PrefixLogits {
+            bytes: 4 * vocabulary,
+            chunks: Vec::new(),
+            free: Vec::new(),
+        }
+    }
+
+    /// The address of a row that is free.
+    pub(super) fn take(&mut self, device: &Device) -> Result<u64> {
+        if self.free.is_empty() {
+            let bytes = PREFIX_LOGITS * self.bytes;
+            let chunk = Buffer::new(device.stream(), bytes, "the logits of prompts")?;
+            let row = |index: usize| chunk.address + (index * self.bytes) as u64;
+            self.free.extend((0..PREFIX_LOGITS).map(row));
+            self.chunks.push(chunk);
+        }
+        self.free
+            .pop()
+            .ok_or_else(|| Error::new(ErrorKind::Device, "no memory for logits"))
+    }
+
+    /// Takes a row back.
+    pub(super) fn give_back(&mut self, row: u64) {
+        self.free.push(row);
+    }
+}
+
+/// Pages beside which there is memory for the logits of all prompts that may be held: a prompt has a
+/// page at least.
+fn pages_beside_logits(
+    free: usize,
+    config: &DecoderConfig,
+    settings: &CudaSettings,
+    page_bytes: usize,
+) -> usize {
+    let row = 4 * config.vocab_size;
+    let bytes = (free as f64 * KV_AND_LOGITS_SHARE) as usize;
+    // As they are taken, some at a time.
+    let bytes = bytes.saturating_sub(PREFIX_LOGITS * row);
+    // Those in use, as many that are begun, and those that are kept.
+    let prompts = (2 * settings.slots).saturating_add(settings.prefix_cache);
+    let beside_all = bytes.saturating_sub(prompts.saturating_mul(row)) / page_bytes;
+    beside_all.max(bytes / (page_bytes + row))
+}
+
+/// How many pages the KV cache has: what is allowed, free, and of use.
+pub(super) fn kv_pages(
+    device: &Device,
+    config: &DecoderConfig,
+    settings: &CudaSettings,
+    page_bytes: usize,
+) -> Result<usize> {
+    let longest = settings.max_new_tokens.min(config.context_length);
+    let of_use = settings
+        .slots
+        .saturating_mul(longest.div_ceil(PAGE))
+        .saturating_add(
+            (settings.slots.saturating_add(settings.prefix_cache))
+                .saturating_mul(config.context_length.div_ceil(PAGE)),
+        );
+    let free = device.free_bytes()?;
+    let share = (free as f64 * KV_SHARE) as usize;
+    let limit = settings.kv_bytes.unwrap_or(usize::MAX);
+    if limit > free && settings.kv_bytes.is_some() && limit / page_bytes <= of_use {
+        return Err(Error::new(
+            ErrorKind::Device,
+            format!(
+                "kv_bytes is {limit}, but {free} bytes of the device's memory are free after the \
+                 weights"
+            ),
+        ));
+    }
+    let (bytes, scratch) = match settings.kv_bytes {
+        Some(limit) => (limit, 0),
+        None => (share, 1),
+    };
+    let pages = (bytes / page_bytes).saturating_sub(scratch).min(of_use);
+    let pages = pages.min(pages_beside_logits(free, config, settings, page_bytes));
+    // A page for a prompt and one for what follows it.
+    if pages < 2 {
+        let kind = match settings.kv_bytes {
+            Some(_) => ErrorKind::Settings,
+            None => ErrorKind::Device,
+        };
+        return Err(Error::new(
+            kind,
+            format!(
+                "{bytes} bytes for the KV cache, of which {PAGE} tokens take {page_bytes}: not even \
+                 a short prompt and its completion fit"
+            ),
+        ));
+    }
+    Ok(pages + 1)
+}
