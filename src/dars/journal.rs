@@ -23,7 +23,7 @@ use crate::{Error, ErrorKind, Result, Settings, Trial, TrialId, trial_seed};
 const VERSION: u32 = 1;
 
 /// The longest line that is read: far above any response a model's context holds.
-const LONGEST_LINE: u64 = 64 << 20;
+const MAX_LINE: u64 = 64 << 20;
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -412,7 +412,7 @@ impl Lines<'_> {
         use std::io::Read;
         self.line.clear();
         self.number += 1;
-        let mut bounded = (&mut self.reader).take(LONGEST_LINE);
+        let mut bounded = (&mut self.reader).take(MAX_LINE);
         let read = loop {
             match bounded.read_until(b'\n', &mut self.line) {
                 Err(error) if error.kind() == IoErrorKind::Interrupted => {}
@@ -426,7 +426,7 @@ impl Lines<'_> {
                 self.whole += self.line.len() as u64;
                 Ok(Line::Whole(line))
             }
-            Some(_) if self.line.len() as u64 == LONGEST_LINE => Err(damaged(
+            Some(_) if self.line.len() as u64 == MAX_LINE => Err(damaged(
                 self.path,
                 self.number,
                 "a line longer than any row is",

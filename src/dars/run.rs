@@ -20,9 +20,9 @@ use crate::{
 };
 
 /// Completions that may wait for their verdict before no more is sampled.
-const MOST_UNGRADED: usize = 1024;
+const MAX_UNGRADED: usize = 1024;
 /// How often a generator may return a trial cancelled that it was not told to cancel.
-const MOST_REFUSALS: u32 = 8;
+const MAX_REFUSALS: u32 = 8;
 /// How long `next` holds a generator that has nothing else to do, while verdicts are pending.
 const PATIENCE: Duration = Duration::from_millis(5);
 
@@ -357,7 +357,7 @@ impl<'a> Shared<'a> {
         if state.stop.is_some() {
             return Next::Done;
         }
-        if state.grading >= MOST_UNGRADED || offer.free == 0 {
+        if state.grading >= MAX_UNGRADED || offer.free == 0 {
             return Next::Wait;
         }
         let trials = state.ledger.issue(offer);
@@ -411,7 +411,7 @@ impl<'a> Shared<'a> {
             if wanted && !told && state.stop.is_none() {
                 let refusals = state.refusals.entry(trial).or_default();
                 *refusals += 1;
-                if *refusals > MOST_REFUSALS {
+                if *refusals > MAX_REFUSALS {
                     let request = state.ledger.request(trial);
                     let reason = format!(
                         "the generator does not complete trial {} of problem {:?}",

@@ -11,13 +11,13 @@ use serde_json::{Map, Value};
 use crate::error::json_reason;
 
 /// The longest line that is read, in bytes without its end.
-pub const LONGEST_LINE: usize = 16 << 20;
+pub const MAX_LINE: usize = 16 << 20;
 
 /// The rows of a JSON Lines file, one after the other, in bounded memory.
 ///
 /// A mark of UTF-8 at the file's beginning (a "BOM") and blank lines are passed over; lines end with
 /// `\n` or `\r\n`. A row that is no JSON object comes as the reason why, and the next one is read all
-/// the same. A line of more than [`LONGEST_LINE`] bytes is such a row too: it is told of as soon as
+/// the same. A line of more than [`MAX_LINE`] bytes is such a row too: it is told of as soon as
 /// the limit is passed, and read on, to its end, only when the row after it is asked for. After an
 /// error of the file itself there are no more rows.
 ///
@@ -75,7 +75,7 @@ impl<R: BufRead> Rows<R> {
             let line = self.line.trim_ascii();
             if self.within || !line.is_empty() {
                 let object = match self.within {
-                    true => Err(format!("longer than {} MiB", LONGEST_LINE >> 20)),
+                    true => Err(format!("longer than {} MiB", MAX_LINE >> 20)),
                     false => object(line),
                 };
                 let line = self.number;
@@ -92,9 +92,9 @@ impl<R: BufRead> Rows<R> {
         self.line.clear();
         self.number += 1;
         // One byte more for the line's end, by which a line of just the limit is told.
-        let mut bounded = (&mut self.reader).take(LONGEST_LINE as u64 + 1);
+        let mut bounded = (&mut self.reader).take(MAX_LINE as u64 + 1);
         let read = bounded.read_until(b'\n', &mut self.line)?;
-        self.within = read > LONGEST_LINE && !self.line.ends_with(b"\n");
+        self.within = read > MAX_LINE && !self.line.ends_with(b"\n");
         Ok(read > 0)
     }
 }
@@ -138,7 +138,7 @@ mod tests {
     impl Read for Endless {
         fn read(&mut self, into: &mut [u8]) -> Result<usize> {
             self.0 += into.len();
-            assert!(self.0 <= LONGEST_LINE + (1 << 20), "read on without end");
+            assert!(self.0 <= MAX_LINE + (1 << 20), "read on without end");
             into.fill(0);
             Ok(into.len())
         }
@@ -156,19 +156,19 @@ mod tests {
 
     #[test]
     fn a_long_line_is_passed_over_in_bounded_memory() {
-        let huge = repeat(b' ').take(20 * LONGEST_LINE as u64);
+        let huge = repeat(b' ').take(20 * MAX_LINE as u64);
         let mut rows = Rows::new(BufReader::new(huge.chain(&b"\n{\"id\": 1}"[..])));
         assert!(rows.next().unwrap().unwrap().object.is_err());
         let row = rows.next().unwrap().unwrap();
         assert_eq!((row.line, &row.object.unwrap()["id"]), (2, &1.into()));
-        assert!(rows.line.capacity() <= 2 * LONGEST_LINE + 2);
+        assert!(rows.line.capacity() <= 2 * MAX_LINE + 2);
         assert!(rows.next().is_none());
     }
 
     #[test]
     fn a_line_of_just_the_limit_is_read() {
         let row = |length: usize| format!("{{\"id\": \"{}\"}}", "x".repeat(length - 10));
-        let file = format!("{}\n{}\n", row(LONGEST_LINE), row(LONGEST_LINE + 1));
+        let file = format!("{}\n{}\n", row(MAX_LINE), row(MAX_LINE + 1));
         let rows: Result<Vec<Row>> = Rows::new(file.as_bytes()).collect();
         let rows = rows.unwrap();
         assert!(rows[0].object.is_ok());

@@ -50,7 +50,7 @@ impl fmt::Display for BadRow {
 ///
 /// Where the file cannot be read, has no problem at all, or, with [`OnBadRow::Fail`], has a row
 /// that is not one: not UTF-8, not a JSON object, longer than
-/// [`LONGEST_LINE`](super::lines::LONGEST_LINE), without a question or a reference, or with the id or
+/// [`MAX_LINE`](super::lines::MAX_LINE), without a question or a reference, or with the id or
 /// the text of an earlier one. The error names file, line and reason.
 pub fn read(path: impl AsRef<Path>, on_bad_row: OnBadRow) -> Result<(Vec<Problem>, Vec<BadRow>)> {
     let path = path.as_ref();

@@ -22,7 +22,7 @@ use candle_core::quantized::GgmlDType;
 use rayon::prelude::*;
 
 use super::aligned::Aligned;
-use super::formats::{BlockType, Format, MOST_INPUTS, TILE, Unpacked, half, with_format};
+use super::formats::{BlockType, Format, MAX_INPUTS, TILE, Unpacked, half, with_format};
 #[cfg(target_arch = "aarch64")]
 use super::lanes::Neon;
 #[cfg(target_arch = "x86_64")]
@@ -31,7 +31,7 @@ use super::lanes::{Lanes, Portable, WIDTH};
 use super::simd::{Kind, Level};
 
 /// The most panels that a product takes at once.
-pub(super) const MOST_PANELS: usize = 3;
+pub(super) const MAX_PANELS: usize = 3;
 
 /// Bytes of a cache line, which is sixteen words.
 pub(super) const LINE: usize = 4 * WIDTH;
@@ -203,7 +203,7 @@ pub(super) fn fetch_ahead<F: Format>(panel: Panel, tile: &Tile) {
         const AHEAD: usize = 2048;
         let mut address = tile.numbers.wrapping_add(AHEAD);
         if address >= panel.next(1).start {
-            address = address.wrapping_add((MOST_PANELS - 1) * panel.bytes);
+            address = address.wrapping_add((MAX_PANELS - 1) * panel.bytes);
         }
         for line in 0..span_bytes::<F>().div_ceil(LINE * span::<F>()) {
             // SAFETY: any address may be fetched, and one beyond the data only to no avail.
@@ -398,7 +398,7 @@ impl Blocks {
     /// each: to the bit what the product with their widened weights gives.
     pub(super) fn dot(&self, level: Level, panel: usize, x: &[f32], out: &mut [f32]) {
         let count = out.len() / WIDTH;
-        assert!((1..=MOST_PANELS).contains(&count) && out.len() == count * WIDTH);
+        assert!((1..=MAX_PANELS).contains(&count) && out.len() == count * WIDTH);
         assert!(x.len() == self.inputs);
         let panels = self.panels(panel, count);
         let (tiles, x, out) = (self.inputs / TILE, x.as_ptr(), out.as_mut_ptr());
@@ -448,8 +448,8 @@ impl Blocks {
 fn pack_panel<F: Format>(rows: &[u8], row: usize, panel: &mut [u8]) {
     let mut block = Unpacked {
         halves: [0; 2],
-        scales: [[0; 2]; MOST_INPUTS / TILE],
-        numbers: [0; MOST_INPUTS],
+        scales: [[0; 2]; MAX_INPUTS / TILE],
+        numbers: [0; MAX_INPUTS],
     };
     for (output, row) in rows.chunks_exact(row).enumerate() {
         for (index, stored) in row.chunks_exact(F::STORED).enumerate() {

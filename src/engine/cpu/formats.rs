@@ -8,15 +8,15 @@ use super::lanes::{Lanes, WIDTH};
 pub(super) const TILE: usize = 32;
 
 /// The most inputs of a block.
-pub(super) const MOST_INPUTS: usize = 256;
+pub(super) const MAX_INPUTS: usize = 256;
 
 /// A block of one output, taken apart.
 pub(super) struct Unpacked {
     /// f16 bits that the whole block shares.
     pub(super) halves: [u16; 2],
     /// For each tile, what its halves' factors and offsets are made of.
-    pub(super) scales: [[u8; 2]; MOST_INPUTS / TILE],
-    pub(super) numbers: [u8; MOST_INPUTS],
+    pub(super) scales: [[u8; 2]; MAX_INPUTS / TILE],
+    pub(super) numbers: [u8; MAX_INPUTS],
 }
 
 /// A type of block.

@@ -5,7 +5,7 @@ use std::arch::aarch64::*;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
-use super::blocks::MOST_PANELS;
+use super::blocks::MAX_PANELS;
 #[cfg(target_arch = "aarch64")]
 use super::lanes::Neon;
 #[cfg(target_arch = "x86_64")]
@@ -19,7 +19,7 @@ use super::lanes::{Lanes, Portable, WIDTH};
 /// All methods need the instructions that the implementing type stands for.
 pub(super) unsafe trait DotOfFours<V: Lanes> {
     /// How many rows a block may have, by its number of panels less one.
-    const ROWS: [usize; MOST_PANELS];
+    const ROWS: [usize; MAX_PANELS];
 
     /// In each lane, `sum + Σ weight · x` over four bytes, of the weights without and of `x` with
     /// a sign. Weights are below 64, unless `WIDE`. Exact.
@@ -37,7 +37,7 @@ fn dot_of_words(weights: i32, x: i32) -> i32 {
 
 // SAFETY: nothing but whole numbers.
 unsafe impl DotOfFours<Portable> for Portable {
-    const ROWS: [usize; MOST_PANELS] = [1, 0, 0];
+    const ROWS: [usize; MAX_PANELS] = [1, 0, 0];
 
     #[inline(always)]
     unsafe fn dot<const WIDE: bool>(
@@ -55,7 +55,7 @@ unsafe impl DotOfFours<Portable> for Portable {
 #[cfg(target_arch = "x86_64")]
 // SAFETY: nothing but whole numbers.
 unsafe impl DotOfFours<Avx2> for Avx2 {
-    const ROWS: [usize; MOST_PANELS] = [2, 0, 0];
+    const ROWS: [usize; MAX_PANELS] = [2, 0, 0];
 
     #[inline(always)]
     unsafe fn dot<const WIDE: bool>(
@@ -101,7 +101,7 @@ pub(super) struct Vnni;
 // SAFETY: nothing but whole numbers.
 unsafe impl DotOfFours<Avx512> for Vnni {
     // 32 registers: twelve sums and twelve totals, three of weights and one of inputs.
-    const ROWS: [usize; MOST_PANELS] = [4, 4, 4];
+    const ROWS: [usize; MAX_PANELS] = [4, 4, 4];
 
     #[inline(always)]
     unsafe fn dot<const WIDE: bool>(weights: __m512i, x: i32, sum: __m512i) -> __m512i {
@@ -113,7 +113,7 @@ unsafe impl DotOfFours<Avx512> for Vnni {
 #[cfg(target_arch = "aarch64")]
 // SAFETY: nothing but whole numbers.
 unsafe impl DotOfFours<Neon> for Neon {
-    const ROWS: [usize; MOST_PANELS] = [1, 0, 0];
+    const ROWS: [usize; MAX_PANELS] = [1, 0, 0];
 
     #[inline(always)]
     unsafe fn dot<const WIDE: bool>(
@@ -157,7 +157,7 @@ fn sdot(weights: int8x16_t, x: int8x16_t, mut sum: int32x4_t) -> int32x4_t {
 // SAFETY: nothing but whole numbers.
 unsafe impl DotOfFours<Neon> for Sdot {
     // 32 registers: twelve sums and twelve totals, four of weights and one of inputs.
-    const ROWS: [usize; MOST_PANELS] = [3, 0, 0];
+    const ROWS: [usize; MAX_PANELS] = [3, 0, 0];
 
     #[inline(always)]
     unsafe fn dot<const WIDE: bool>(

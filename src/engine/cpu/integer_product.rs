@@ -9,7 +9,7 @@
 use std::cell::RefCell;
 
 use super::aligned::Aligned;
-use super::blocks::{Blocks, LINE, MOST_PANELS, Panel, fetch_ahead, tile_at};
+use super::blocks::{Blocks, LINE, MAX_PANELS, Panel, fetch_ahead, tile_at};
 use super::formats::{Format, TILE, with_format};
 use super::fours::DotOfFours;
 #[cfg(target_arch = "aarch64")]
@@ -32,7 +32,7 @@ const CHUNK: usize = 8;
 const FOURS: usize = TILE / 4;
 
 /// The most rows of a block.
-const MOST_ROWS: usize = 4;
+const MAX_ROWS: usize = 4;
 
 /// Some tiles of some panels, unpacked: of every tile the fours, and of its one or two parts the
 /// outputs' factors and offsets.
@@ -50,8 +50,8 @@ const SCALES_STRIDE: usize = CHUNK * 2 * 2 * WIDTH;
 impl Fours {
     fn new() -> Self {
         Fours {
-            words: Aligned::zeroed(MOST_PANELS * WORDS_STRIDE),
-            scales: Aligned::zeroed(MOST_PANELS * SCALES_STRIDE),
+            words: Aligned::zeroed(MAX_PANELS * WORDS_STRIDE),
+            scales: Aligned::zeroed(MAX_PANELS * SCALES_STRIDE),
         }
     }
 }
@@ -91,7 +91,7 @@ impl Product<'_> {
         V: Lanes,
         D: DotOfFours<V>,
     {
-        assert!(self.panels <= MOST_PANELS && self.tiles <= CHUNK);
+        assert!(self.panels <= MAX_PANELS && self.tiles <= CHUNK);
         assert!((self.first + self.tiles) * TILE <= self.rows.inputs);
         let mut panel = 0;
         while panel < self.panels {
@@ -157,7 +157,7 @@ impl Product<'_> {
         V: Lanes,
         D: DotOfFours<V>,
     {
-        const { assert!(R <= MOST_ROWS && P <= MOST_PANELS && FOURS.is_multiple_of(PARTS)) };
+        const { assert!(R <= MAX_ROWS && P <= MAX_PANELS && FOURS.is_multiple_of(PARTS)) };
         let (inputs, all_tiles) = (self.rows.inputs, self.rows.inputs / TILE);
         // SAFETY: rows, panels and tiles exist, as asserted by the callers; all bits zero are
         // sixteen zeros.
@@ -376,7 +376,7 @@ impl Blocks {
             /// For the products with a panel that is not all there.
             static SUMS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
         }
-        assert!((1..=MOST_PANELS).contains(&count) && rows.inputs == self.inputs);
+        assert!((1..=MAX_PANELS).contains(&count) && rows.inputs == self.inputs);
         let panels = self.panels(panel, count);
         let multiply = |y, y_stride| {
             with_fours(|fours| {

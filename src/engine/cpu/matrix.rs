@@ -26,7 +26,7 @@ const GROUP: usize = 3;
 /// Inputs that are widened at a time: their weights in a group stay in the nearest cache.
 const INNER: usize = 128;
 
-const _: () = assert!(GROUP <= blocks::MOST_PANELS && INNER.is_multiple_of(TILE));
+const _: () = assert!(GROUP <= blocks::MAX_PANELS && INNER.is_multiple_of(TILE));
 
 /// A type that weights are stored in; each widens to f32 exactly.
 pub(super) trait Stored: Element + Into<f32> {

@@ -188,8 +188,8 @@ struct Product {
 }
 
 /// The most rows of a block, and the most panels.
-const MOST_ROWS: usize = 8;
-const MOST_PANELS: usize = 4;
+const MAX_ROWS: usize = 8;
+const MAX_PANELS: usize = 4;
 
 impl Product {
     /// Goes through the panels in groups as wide as there are registers for, and for each group
@@ -206,7 +206,7 @@ impl Product {
             let left = self.panels - panel;
             // As many panels as leave registers for all rows, but no fewer than three blocks of
             // rows keep busy.
-            let mut group = left.min(MOST_PANELS);
+            let mut group = left.min(MAX_PANELS);
             while group > 1 && V::ROWS[group - 1] < self.rows.min(V::ROWS[0]) {
                 group -= 1;
             }
@@ -234,7 +234,7 @@ impl Product {
         let blocks = self.rows.div_ceil(most);
         let columns = (self.columns - panel * WIDTH).min(P * WIDTH);
         let whole = columns == P * WIDTH;
-        let mut buffer = [0f32; MOST_ROWS * MOST_PANELS * WIDTH];
+        let mut buffer = [0f32; MAX_ROWS * MAX_PANELS * WIDTH];
         for block in 0..blocks {
             let first = block * self.rows / blocks;
             let rows = (block + 1) * self.rows / blocks - first;
