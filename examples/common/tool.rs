@@ -46,16 +46,27 @@ impl Error for Stdout {}
 
 /// Shows the library's warnings on stderr (`RUST_LOG` says which).
 pub(crate) fn show_log() {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    use tracing_subscriber::filter::{LevelFilter, Targets};
+    use tracing_subscriber::prelude::*;
+    let wanted = std::env::var("RUST_LOG").ok();
+    let parsed = wanted.as_deref().map(str::parse::<Targets>);
+    let filter = match &parsed {
+        Some(Ok(targets)) => targets.clone(),
+        _ => Targets::new().with_default(LevelFilter::WARN),
+    };
+    let layer = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .log_internal_errors(false)
-        .without_time()
+        .without_time();
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(layer)
         .init();
+    if let Some(Err(error)) = parsed {
+        say!("RUST_LOG: {error}; showing warnings");
+    }
 }
 
 /// What a tool ends with. Whoever reads its output may close the pipe: that is no failure.

@@ -1,8 +1,8 @@
 //! The answer checker from outside: fixtures by rule, properties, hostile and fuzzed texts, the
-//! examples of its guide, and the labelled rows where they are present.
+//! examples of its guide.
 
-mod coverage;
 mod expression;
+mod extract;
 mod fixtures;
 mod fuzzed;
 mod grading;
@@ -10,13 +10,10 @@ mod guide;
 mod hostile;
 mod hostile_texts;
 mod identities;
-mod labelled;
 mod neighbours;
 mod pieces;
 mod properties;
 mod rewrites;
-#[path = "../shared/mod.rs"]
-mod shared;
 
 use std::path::PathBuf;
 

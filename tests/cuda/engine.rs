@@ -1,0 +1,805 @@
+//! The CUDA backend, all of it, over a driver and a cuBLAS that need no GPU
+//! (`tests/cuda/build_fake.sh`): logits against the stored ones of Hugging Face transformers, tokens
+//! against the CPU engine, memory, what waits for what.
+//!
+//! With `DART_MATH_CUDA=real` the same tests run on the machine's own GPU.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use dart_math::candle::{Device, safetensors};
+use dart_math::engine::{BackendChoice, Engine, EngineBuilder, EngineGroup, Sampling};
+use dart_math::model::{DeviceChoice, DtypeChoice, Model, ModelSource, Prompt};
+use dart_math::{
+    Completion, ErrorKind, Generator, Next, Offer, Problem, Request, Source, TrialId, trial_seed,
+};
+use serde::Deserialize;
+
+use crate::golden::{fixtures, read_json};
+use crate::harness::{Need, Test, repository, tests};
+use crate::{emulation, models};
+
+/// What runs on a real GPU too.
+pub(crate) const TESTS: &[Test] = tests![
+    logits_and_tokens_of_tiny_models_are_those_of_transformers,
+    tokens_of_the_built_in_model_are_those_of_the_cpu,
+    a_smaller_kv_cache_changes_no_token,
+    slots_change_no_token,
+    a_group_of_devices_samples_what_one_does,
+    bf16_is_near_f32,
+    refusals_name_what_is_wrong,
+    shapes_that_the_kernels_are_not_made_for_are_refused,
+    settings_without_bounds_are_bounded,
+    a_weight_that_is_not_finite_is_named,
+    a_bad_prompt_of_a_list_is_named,
+    logits_of_prompts_are_reckoned_with,
+];
+/// What needs a real model.
+pub(crate) const REAL_MODEL: &[Test] = tests![tokens_of_a_real_model_are_those_of_the_cpu,];
+/// What needs the fake driver.
+pub(crate) const COUNTED: &[Test] = tests![
+    memory_is_what_the_formula_says,
+    steps_are_replayed_graphs_and_wait_for_nothing,
+    a_long_context_takes_no_memory_that_completions_cannot_use,
+    a_card_that_is_too_old_is_not_taken,
+    a_driver_that_is_too_old_is_not_taken,
+];
+
+/// The libraries that stand for a driver and for cuBLAS.
+struct Fake {
+    driver: libloading::os::unix::Library,
+    _blas: libloading::os::unix::Library,
+}
+
+/// What the fake driver has counted.
+#[derive(Debug, Clone, Copy)]
+struct Counts {
+    synchronisations: i64,
+    launches: i64,
+    graphs: i64,
+    bytes: i64,
+}
+
+impl Fake {
+    fn counts(&self) -> Counts {
+        let mut counts = [0i64; 16];
+        // SAFETY: the function writes at most so many numbers.
+        unsafe {
+            let function = self
+                .driver
+                .get::<unsafe extern "C" fn(*mut i64)>(b"fake_counts");
+            function.unwrap()(counts.as_mut_ptr());
+        }
+        Counts {
+            synchronisations: counts[0],
+            launches: counts[1],
+            graphs: counts[2],
+            bytes: counts[3],
+        }
+    }
+}
+
+/// What runs the tests.
+enum Driver {
+    Real,
+    Fake(Fake),
+}
+
+fn is_real() -> bool {
+    std::env::var_os("DART_MATH_CUDA").as_deref() == Some(OsStr::new("real"))
+}
+
+fn driver() -> &'static Driver {
+    static DRIVER: OnceLock<Driver> = OnceLock::new();
+    DRIVER.get_or_init(|| {
+        if is_real() {
+            return Driver::Real;
+        }
+        let script = repository("tests/cuda/build_fake.sh");
+        let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fake_cuda");
+        let built = Command::new("bash").arg(script).arg(&out).status();
+        let built = built.is_ok_and(|status| status.success());
+        assert!(built, "the fake CUDA driver could not be built");
+        // SAFETY: before the driver is there nothing reads the environment beside this.
+        unsafe { std::env::set_var("FAKE_CUDA_DEVICES", "2") };
+        // Opened by path, they are found by name afterwards.
+        // SAFETY: our own libraries, whose initialisers only register kernels.
+        let open = |name: &str| unsafe {
+            use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+            Library::open(Some(out.join(name)), RTLD_NOW | RTLD_GLOBAL).unwrap()
+        };
+        Driver::Fake(Fake {
+            driver: open("libcuda.so.1"),
+            _blas: open("libcublas.so.13"),
+        })
+    })
+}
+
+/// A GPU that was asked for, or the compiler that the fake driver is built with.
+pub(crate) fn need_driver() -> Need {
+    match is_real() {
+        true => Need::nothing(),
+        false => emulation::need(&[emulation::Build::Fast]),
+    }
+}
+
+/// What counts, or says of itself what only the fake driver can.
+pub(crate) fn need_fake() -> Need {
+    match is_real() {
+        true => Need::new("compiler", Some("on a real GPU nothing is counted".into())),
+        false => need_driver(),
+    }
+}
+
+/// A driver, and a real model as well.
+pub(crate) fn need_model() -> Need {
+    need_driver().and(Need::models())
+}
+
+/// Tests that count what the driver does run alone.
+static COUNTING: RwLock<()> = RwLock::new(());
+
+/// Runs a test beside others that do not count.
+macro_rules! beside_others {
+    () => {
+        driver();
+        let _beside_others = COUNTING.read().unwrap_or_else(PoisonError::into_inner);
+    };
+}
+
+/// The fake driver, for a test that runs alone.
+macro_rules! alone {
+    ($fake:ident) => {
+        let Driver::Fake($fake) = driver() else {
+            panic!("a real driver counts nothing");
+        };
+        let _alone = COUNTING.write().unwrap_or_else(PoisonError::into_inner);
+    };
+}
+
+#[derive(Deserialize)]
+struct Golden {
+    tokens: Vec<u32>,
+    positions: Vec<usize>,
+    prompt: usize,
+    greedy: Vec<u32>,
+}
+
+fn source(directory: &Path) -> ModelSource {
+    let gguf = directory.join("model.gguf");
+    match gguf.exists() {
+        true => ModelSource::Gguf(gguf),
+        false => ModelSource::Directory(directory.to_owned()),
+    }
+}
+
+fn load(source: ModelSource, device: DeviceChoice, dtype: DtypeChoice) -> Model {
+    Model::builder(source)
+        .device(device)
+        .dtype(dtype)
+        .load()
+        .unwrap()
+}
+
+fn built_in(device: DeviceChoice, dtype: DtypeChoice) -> Model {
+    load(ModelSource::BuiltIn, device, dtype)
+}
+
+fn prompt(tokens: &[u32]) -> Prompt {
+    Prompt {
+        text: format!("{tokens:?}"),
+        tokens: tokens.to_vec(),
+    }
+}
+
+/// The largest difference, relative to the largest magnitude of the expected values.
+fn relative_error(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let scale = expected.iter().fold(0f32, |most, x| most.max(x.abs()));
+    let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+    // `max` would pass over a NaN.
+    let worst = differences.fold(
+        0f32,
+        |most, d| if d.is_nan() || d > most { d } else { most },
+    );
+    worst / scale
+}
+
+/// Logits and greedy tokens of every tiny model, of every architecture.
+fn logits_and_tokens_of_tiny_models_are_those_of_transformers() {
+    beside_others!();
+    let mut directories: Vec<PathBuf> = std::fs::read_dir(fixtures())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .collect();
+    directories.sort();
+    assert_eq!(directories.len(), 14);
+    for directory in directories {
+        let golden: Golden = read_json(&directory.join("golden.json"));
+        let tensors = safetensors::load(directory.join("golden.safetensors"), &Device::Cpu);
+        let expected: Vec<Vec<f32>> = tensors.unwrap()["logits"].to_vec2().unwrap();
+        let model = load(source(&directory), DeviceChoice::Cuda(0), DtypeChoice::F32);
+        let engine = Engine::builder(model)
+            .sampling(Sampling::greedy())
+            .max_new_tokens(golden.greedy.len())
+            .ignore_eos(true)
+            .loop_detection(false)
+            .slots(3)
+            .build()
+            .unwrap();
+        let mut worst = 0f32;
+        for split in [1, golden.prompt, golden.tokens.len()] {
+            let (head, tail) = golden.tokens.split_at(split);
+            let found = engine.logits(head, tail).unwrap();
+            for (&position, expected) in golden.positions.iter().zip(&expected) {
+                if position + 1 >= split {
+                    worst = worst.max(relative_error(&found[position + 1 - split], expected));
+                }
+            }
+        }
+        println!(
+            "{}: largest relative error {worst:.1e}",
+            directory.display()
+        );
+        assert!(worst <= 1e-5, "{}: {worst:e}", directory.display());
+        let first = prompt(&golden.tokens[..golden.prompt]);
+        let found = engine.generate(&[first.clone(), first], 0).unwrap();
+        for completion in found {
+            assert_eq!(completion.tokens, golden.greedy, "{}", directory.display());
+        }
+    }
+}
+
+const QUESTIONS: [&str; 4] = [
+    "Tom has 3 apples and buys 4 more. How many has he now?",
+    "A box holds 12 eggs. How many eggs are in 5 boxes?",
+    "Mia reads 20 pages a day for 3 days. How many pages does she read?",
+    "What is 7 plus 8?",
+];
+
+fn settings(model: Model) -> EngineBuilder {
+    Engine::builder(model).max_new_tokens(80).slots(5)
+}
+
+/// Some completions of each question.
+fn sample(builder: EngineBuilder, each: usize, seed: u64) -> Vec<Completion> {
+    let engine = builder.build().unwrap();
+    let prompts: Vec<Prompt> = QUESTIONS
+        .iter()
+        .flat_map(|question| std::iter::repeat_n(engine.prompt(question).unwrap(), each))
+        .collect();
+    engine.generate(&prompts, seed).unwrap()
+}
+
+fn assert_same(a: &[Completion], b: &[Completion]) {
+    assert_eq!(a.len(), b.len());
+    for (index, (a, b)) in a.iter().zip(b).enumerate() {
+        assert_eq!(
+            (&a.tokens, &a.text, a.finish),
+            (&b.tokens, &b.text, b.finish),
+            "{index}"
+        );
+        let (a, b) = (a.logprob.unwrap(), b.logprob.unwrap());
+        assert!((a - b).abs() < 1e-3, "{index}: {a} and {b}");
+    }
+}
+
+/// With f32 the tokens are those of the CPU engine: greedy, sampled, cut, penalised.
+fn tokens_of_the_built_in_model_are_those_of_the_cpu() {
+    beside_others!();
+    let dart = Sampling::dart();
+    for (sampling, stop) in [
+        (Sampling::greedy(), None),
+        (Sampling::default(), None),
+        (dart, None),
+        (dart, Some("=")),
+        (
+            Sampling {
+                top_k: Some(5),
+                min_p: 0.02,
+                ..dart
+            },
+            None,
+        ),
+        (
+            Sampling {
+                repetition_penalty: 1.3,
+                ..dart
+            },
+            None,
+        ),
+    ] {
+        let run = |device| {
+            let builder = settings(built_in(device, DtypeChoice::F32)).sampling(sampling);
+            let builder = match stop {
+                Some(stop) => builder.stop(vec![stop.to_owned()]),
+                None => builder,
+            };
+            sample(builder, 3, 7)
+        };
+        assert_same(&run(DeviceChoice::Cuda(0)), &run(DeviceChoice::Cpu));
+    }
+}
+
+/// Less memory makes samples wait or give way, and changes no token.
+fn a_smaller_kv_cache_changes_no_token() {
+    beside_others!();
+    let builder = || {
+        let model = built_in(DeviceChoice::Cuda(0), DtypeChoice::F32);
+        // Three pages a sample, of which the forecast expects one.
+        let builder = settings(model)
+            .sampling(Sampling::dart())
+            .max_new_tokens(130);
+        builder.ignore_eos(true).loop_detection(false)
+    };
+    let free = sample(builder(), 4, 3);
+    let config = Model::built_in().unwrap().config().clone();
+    let page = 2 * config.layers * config.kv_heads * 64 * config.head_dim * 4;
+    let engine = builder().kv_bytes(6 * page).build().unwrap();
+    let prompts: Vec<Prompt> = QUESTIONS
+        .iter()
+        .flat_map(|question| std::iter::repeat_n(engine.prompt(question).unwrap(), 4))
+        .collect();
+    let tight = engine.generate(&prompts, 3).unwrap();
+    assert_same(&tight, &free);
+    let statistics = engine.statistics();
+    assert!(statistics.preemptions > 0, "{statistics:?}");
+    assert!(statistics.peak_kv_bytes <= 6 * page, "{statistics:?}");
+}
+
+/// Slots and seeds: a trial is a pure function of its own key.
+fn slots_change_no_token() {
+    beside_others!();
+    let run = |slots, deterministic| {
+        let model = built_in(DeviceChoice::Cuda(0), DtypeChoice::F32);
+        let builder = settings(model).sampling(Sampling::dart()).slots(slots);
+        sample(builder.deterministic(deterministic), 3, 11)
+    };
+    let alone = run(1, false);
+    assert_same(&run(12, false), &alone);
+    assert_same(&run(7, true), &alone);
+}
+
+/// A real model, 135 million weights of a quantised file: greedy tokens are the CPU engine's, unless
+/// two logits tie.
+fn tokens_of_a_real_model_are_those_of_the_cpu() {
+    beside_others!();
+    let (_, path) = models::fixture::<serde_json::Value>("smollm2");
+    let engine = |device| {
+        let model = load(ModelSource::Gguf(path.clone()), device, DtypeChoice::F32);
+        let builder = Engine::builder(model).sampling(Sampling::greedy());
+        builder.max_new_tokens(16).slots(2).build().unwrap()
+    };
+    let (cpu, cuda) = (engine(DeviceChoice::Cpu), engine(DeviceChoice::Cuda(0)));
+    let prompts = ["The capital of France is", "1, 2, 3, 4,"];
+    let prompts = prompts.map(|text| cpu.model().raw_prompt(text).unwrap());
+    let expected = cpu.generate(&prompts, 0).unwrap();
+    let found = cuda.generate(&prompts, 0).unwrap();
+    for ((prompt, expected), found) in prompts.iter().zip(&expected).zip(&found) {
+        println!("{:?}", found.text);
+        let pairs = expected.tokens.iter().zip(&found.tokens);
+        let Some(at) = pairs.clone().position(|(a, b)| a != b) else {
+            assert_eq!(expected.tokens.len(), found.tokens.len());
+            continue;
+        };
+        let logits = cpu.logits(&prompt.tokens, &expected.tokens[..at]).unwrap();
+        let [a, b] = [expected, found].map(|completion| completion.tokens[at] as usize);
+        let gap = logits[at][a] - logits[at][b];
+        assert!(gap.abs() < 1e-4, "token {at}: {a} and {b} are {gap} apart");
+    }
+}
+
+/// Two devices behind one generator: every trial once, the same as on one.
+fn a_group_of_devices_samples_what_one_does() {
+    driver();
+    beside_others!();
+    let engine = |device| {
+        let model = built_in(DeviceChoice::Cuda(device), DtypeChoice::F32);
+        settings(model)
+            .sampling(Sampling::dart())
+            .slots(3)
+            .build()
+            .unwrap()
+    };
+    let trials = |generator: &dyn Generator| {
+        let requests = QUESTIONS.iter().zip(0..).flat_map(|(question, problem)| {
+            (0..4).map(move |number| Request {
+                trial: TrialId { problem, number },
+                problem: Arc::new(Problem::new(*question, "")),
+                seed: trial_seed(5, question, number),
+            })
+        });
+        let source = Listed {
+            requests: Mutex::new(requests.collect()),
+            delivered: Mutex::default(),
+        };
+        generator.run(&source).unwrap();
+        let delivered = source.delivered.into_inner().unwrap();
+        assert_eq!(delivered.len(), 16);
+        delivered
+    };
+    let group = EngineGroup::new(vec![engine(0), engine(1)]).unwrap();
+    let found = trials(&group);
+    let both = group.statistics();
+    assert!(both.iter().all(|one| one.completions > 0), "{both:?}");
+    for ((trial, found), (other, expected)) in found.iter().zip(&trials(&engine(1))) {
+        assert_eq!(trial, other);
+        assert_eq!(found.tokens, expected.tokens);
+    }
+}
+
+/// Gives out what is asked for, and keeps what comes.
+struct Listed {
+    requests: Mutex<VecDeque<Request>>,
+    delivered: Mutex<BTreeMap<TrialId, Completion>>,
+}
+
+impl Source for Listed {
+    fn next(&self, offer: Offer<'_>) -> Next {
+        let mut requests = self.requests.lock().unwrap();
+        let free = offer.free.min(requests.len());
+        match free {
+            0 => Next::Done,
+            free => Next::Requests(requests.drain(..free).collect()),
+        }
+    }
+
+    fn wanted(&self, _: TrialId) -> bool {
+        true
+    }
+
+    fn deliver(&self, trial: TrialId, completion: Completion) {
+        let before = self.delivered.lock().unwrap().insert(trial, completion);
+        assert!(before.is_none(), "{trial:?} came twice");
+    }
+}
+
+/// What the KV cache holds is what the formula of `docs/performance.md` says, and the device's memory
+/// is given back.
+fn memory_is_what_the_formula_says() {
+    alone!(fake);
+    let before = fake.counts().bytes;
+    let model = built_in(DeviceChoice::Cuda(0), DtypeChoice::Bf16);
+    let config = model.config().clone();
+    let builder = settings(model)
+        .ignore_eos(true)
+        .loop_detection(false)
+        .slots(3);
+    let engine = builder.build().unwrap();
+    let taken = fake.counts().bytes - before;
+    let page = 2 * config.layers * config.kv_heads * 64 * config.head_dim * 2;
+    let prompt = engine.prompt(QUESTIONS[0]).unwrap();
+    engine.generate(&vec![prompt.clone(); 3], 1).unwrap();
+    // The last of 80 tokens is drawn, but not fed.
+    let pages = prompt.tokens.len().div_ceil(64) + 3 * 79usize.div_ceil(64);
+    assert_eq!(engine.statistics().peak_kv_bytes, pages * page);
+    let projections = config.qkv_size() + config.heads * config.head_dim;
+    let layer = config.hidden_size * (projections + 3 * config.intermediate_size);
+    let vectors = (2 * config.layers + 1) * config.hidden_size * 4;
+    let weights = 2 * (config.layers * layer + config.vocab_size * config.hidden_size) + vectors;
+    assert_eq!(engine.weight_bytes(), weights);
+    assert!(taken as usize > weights + pages * page);
+    drop(engine);
+    assert_eq!(fake.counts().bytes, before);
+}
+
+/// In bf16 the distributions are near those of f32, position by position.
+fn bf16_is_near_f32() {
+    beside_others!();
+    let engine = |dtype| {
+        settings(built_in(DeviceChoice::Cuda(0), dtype))
+            .build()
+            .unwrap()
+    };
+    let (narrow, wide) = (engine(DtypeChoice::Bf16), engine(DtypeChoice::F32));
+    let question = wide.prompt(QUESTIONS[1]).unwrap();
+    let continuation = wide
+        .generate(std::slice::from_ref(&question), 5)
+        .unwrap()
+        .remove(0)
+        .tokens;
+    let found = narrow.logits(&question.tokens, &continuation).unwrap();
+    let expected = wide.logits(&question.tokens, &continuation).unwrap();
+    let distribution = |row: &[f32]| -> Vec<f64> {
+        let most = row.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+        let powers: Vec<f64> = row.iter().map(|&x| f64::from(x - most).exp()).collect();
+        let sum: f64 = powers.iter().sum();
+        powers.into_iter().map(|x| x / sum).collect()
+    };
+    let mut divergence = 0.0;
+    let mut worst = 0f32;
+    for (found, expected) in found.iter().zip(&expected) {
+        worst = worst.max(relative_error(found, expected));
+        let (p, q) = (distribution(expected), distribution(found));
+        let terms = p.iter().zip(&q).filter(|(p, _)| **p > 1e-12);
+        divergence += terms
+            .map(|(p, q)| p * (p / q.max(1e-300)).ln())
+            .sum::<f64>();
+    }
+    divergence /= expected.len() as f64;
+    println!("bf16: mean divergence {divergence:.2e} nats, largest error {worst:.1e}");
+    assert!(divergence < 1e-3 && worst < 0.05, "{divergence} {worst}");
+    // And what it samples is text of the same kind: most of it ends by itself.
+    let model = built_in(DeviceChoice::Cuda(0), DtypeChoice::Bf16);
+    let completions = sample(settings(model).sampling(Sampling::greedy()), 1, 0);
+    let expected = sample(
+        settings(built_in(DeviceChoice::Cpu, DtypeChoice::F32)).sampling(Sampling::greedy()),
+        1,
+        0,
+    );
+    let equal = completions
+        .iter()
+        .zip(&expected)
+        .filter(|(a, b)| a.tokens == b.tokens)
+        .count();
+    println!(
+        "bf16: {equal} of {} greedy completions equal",
+        expected.len()
+    );
+    assert!(2 * equal >= expected.len());
+}
+
+/// The decoding loop replays graphs: no launches one by one, nothing allocated, one wait a step.
+fn steps_are_replayed_graphs_and_wait_for_nothing() {
+    alone!(fake);
+    let model = built_in(DeviceChoice::Cuda(0), DtypeChoice::Bf16);
+    let builder = settings(model).sampling(Sampling::dart()).ignore_eos(true);
+    let engine = builder.loop_detection(false).build().unwrap();
+    let prompts = vec![engine.prompt(QUESTIONS[0]).unwrap(); 5];
+    engine.generate(&prompts, 1).unwrap();
+    let before = (fake.counts(), engine.statistics().steps);
+    engine.generate(&prompts, 2).unwrap();
+    let after = (fake.counts(), engine.statistics().steps);
+    let steps = (after.1 - before.1) as i64;
+    let graphs = after.0.graphs - before.0.graphs;
+    let launches = after.0.launches - before.0.launches;
+    let waits = after.0.synchronisations - before.0.synchronisations;
+    println!("{steps} steps: {graphs} graphs, {launches} launches, {waits} waits");
+    assert_eq!(graphs, steps);
+    // The prefill's, and one for the first tokens.
+    let layers = engine.model().config().layers as i64;
+    assert!(launches <= 3 + 8 * layers, "{launches}");
+    // One for the draws of each step, and of the first tokens.
+    assert!(waits <= steps + 2, "{waits}");
+    assert_eq!(after.0.bytes, before.0.bytes);
+}
+
+/// What cannot be is said with what would help.
+fn refusals_name_what_is_wrong() {
+    beside_others!();
+    let error = Model::builder(ModelSource::BuiltIn)
+        .device(DeviceChoice::Cuda(99))
+        .load();
+    let error = error.err().unwrap().to_string();
+    assert!(error.contains("cuda:99"), "{error}");
+    let half = Model::builder(ModelSource::BuiltIn)
+        .device(DeviceChoice::Cuda(0))
+        .dtype(DtypeChoice::F16)
+        .load();
+    assert!(half.err().unwrap().to_string().contains("bf16 or f32"));
+    let model = built_in(DeviceChoice::Cuda(0), DtypeChoice::Bf16);
+    let error = settings(model)
+        .kv_bytes(1000)
+        .build()
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(error.contains("1000 bytes"), "{error}");
+    let model = built_in(DeviceChoice::Cuda(0), DtypeChoice::Bf16);
+    let error = settings(model)
+        .backend(BackendChoice::Plain)
+        .build()
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("candle-cuda"), "{error}");
+}
+
+/// A decoder's shape as a `config.json` of a Llama says it, with random weights.
+fn random_llama(
+    (hidden, intermediate): (usize, usize),
+    (heads, kv_heads, head_dim): (usize, usize, usize),
+    (context, vocabulary): (i64, usize),
+    dtype: DtypeChoice,
+) -> dart_math::Result<Model> {
+    let config = serde_json::json!({
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
+        "hidden_size": hidden, "intermediate_size": intermediate, "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads, "head_dim": head_dim, "num_hidden_layers": 1,
+        "max_position_embeddings": context, "vocab_size": vocabulary, "rms_norm_eps": 1e-5,
+        "rope_theta": 1e4, "tie_word_embeddings": false,
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.json");
+    std::fs::write(&path, config.to_string()).unwrap();
+    Model::random_like(&path, 3, DeviceChoice::Cuda(0), dtype)
+}
+
+/// A shape that the kernels would misread is refused by the name of what does not fit.
+fn shapes_that_the_kernels_are_not_made_for_are_refused() {
+    beside_others!();
+    use DtypeChoice::{Bf16, F32};
+    for (widths, heads, dtype, reason) in [
+        ((20, 32), (2, 1, 32), Bf16, Some("hidden_size is 20")),
+        ((32, 30), (2, 1, 32), Bf16, Some("intermediate_size is 30")),
+        ((32, 32), (2, 1, 96), Bf16, Some("heads of width 96")),
+        ((32, 32), (17, 1, 32), Bf16, Some("17 query heads")),
+        ((32, 32), (2, 1, 258), F32, Some("heads of width 258")),
+        ((21, 33), (17, 1, 256), F32, None),
+        ((24, 40), (16, 1, 32), Bf16, None),
+    ] {
+        let engine = settings(random_llama(widths, heads, (128, 61), dtype).unwrap()).build();
+        match (engine, reason) {
+            (Ok(engine), None) => {
+                let found = engine.generate(&[prompt(&[1, 2, 3])], 0).unwrap();
+                assert!(!found[0].tokens.is_empty());
+            }
+            (Err(error), Some(reason)) => {
+                assert_eq!(error.kind(), ErrorKind::Unsupported);
+                assert!(error.to_string().contains(reason), "{error}");
+            }
+            (engine, reason) => panic!("{engine:?} in place of {reason:?}"),
+        }
+    }
+}
+
+/// More than there is memory for is of no use, and no error; more slots than any device has are one.
+fn settings_without_bounds_are_bounded() {
+    beside_others!();
+    let builder = || {
+        let model = built_in(DeviceChoice::Cuda(0), DtypeChoice::F32);
+        settings(model).sampling(Sampling::dart())
+    };
+    let expected = sample(builder(), 1, 5);
+    let keeping_all = builder().prefix_cache(usize::MAX);
+    assert_same(&sample(keeping_all.max_new_tokens(80), 1, 5), &expected);
+    let whole = builder().kv_bytes(usize::MAX);
+    assert_same(&sample(whole, 1, 5), &expected);
+    let error = builder().slots(usize::MAX).build().err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Settings);
+    assert!(error.to_string().contains("slots is 18446744"), "{error}");
+}
+
+/// The memory of a step is by the longest completion, whatever the model's context.
+fn a_long_context_takes_no_memory_that_completions_cannot_use() {
+    alone!(fake);
+    let taken = |context| {
+        let before = fake.counts().bytes;
+        let model = random_llama((32, 32), (2, 1, 32), (context, 61), DtypeChoice::F32);
+        let builder = settings(model.unwrap()).slots(64).kv_bytes(1 << 20);
+        let engine = builder.build().unwrap();
+        let taken = fake.counts().bytes - before;
+        drop(engine);
+        taken
+    };
+    let rotary_tables = |context: i64| 2 * context * 16 * 4;
+    let (short, long) = (1 << 12, 1 << 17);
+    let expected = rotary_tables(long) - rotary_tables(short);
+    assert_eq!(taken(long) - taken(short), expected);
+}
+
+/// Where logits are not finite, the weight that is to blame is named, as on a CPU.
+fn a_weight_that_is_not_finite_is_named() {
+    beside_others!();
+    let folder = tempfile::tempdir().unwrap();
+    let from = fixtures().join("qwen2");
+    for file in std::fs::read_dir(&from).unwrap() {
+        let path = file.unwrap().path();
+        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let path = folder.path().join("model.safetensors");
+    let mut tensors = safetensors::load(&path, &Device::Cpu).unwrap();
+    let name = "model.layers.1.mlp.down_proj.weight";
+    let weight = tensors[name].clone();
+    let zero = weight.zeros_like().unwrap();
+    // 0 / 0.
+    tensors.insert(name.to_owned(), (&zero / &zero).unwrap());
+    safetensors::save(&tensors, &path).unwrap();
+    for device in [DeviceChoice::Cpu, DeviceChoice::Cuda(0)] {
+        let source = ModelSource::Directory(folder.path().to_owned());
+        let engine = settings(load(source, device, DtypeChoice::F32)).build();
+        let engine = engine.unwrap();
+        let errors = [
+            engine.logits(&[1], &[2]).map(|_| ()),
+            engine.generate(&[prompt(&[1, 2])], 0).map(|_| ()),
+        ];
+        for error in errors {
+            let error = error.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NonFinite);
+            let named = "weight down projection of layer 1 holds a value that is not finite";
+            assert!(error.to_string().contains(named), "{device}: {error}");
+        }
+    }
+}
+
+/// Runs a test of this file again in a process with other environment variables; whether this is
+/// that process.
+fn is_with(test: &str, variables: &[(&str, &str)]) -> bool {
+    const MARK: &str = "DART_MATH_TEST_AGAIN";
+    if std::env::var_os(MARK).is_some() {
+        return true;
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let command = command
+        .args(["--exact", &format!("engine::{test}")])
+        .env(MARK, "1");
+    let output = command.envs(variables.iter().copied()).output().unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{shown}");
+    assert!(shown.contains("1 passed"), "{shown}");
+    false
+}
+
+/// What an old card says, or an old driver: by name where the device was asked for; where none was,
+/// the CPU takes its place.
+fn is_too_old(reason: &str) {
+    driver();
+    let load = |device| Model::builder(ModelSource::BuiltIn).device(device).load();
+    let error = load(DeviceChoice::Cuda(0)).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Device);
+    let error = error.to_string();
+    assert!(
+        error.contains("cuda:0") && error.contains(reason),
+        "{error}"
+    );
+    let model = load(DeviceChoice::Auto).unwrap();
+    assert_eq!(model.cuda(), None);
+    let engine = settings(model).build().unwrap();
+    let question = engine.prompt(QUESTIONS[0]).unwrap();
+    assert_eq!(engine.generate(&[question], 0).unwrap().len(), 1);
+}
+
+fn a_card_that_is_too_old_is_not_taken() {
+    let name = "a_card_that_is_too_old_is_not_taken";
+    if is_with(name, &[("FAKE_CUDA_CAPABILITY", "75")]) {
+        is_too_old("compute capability is 7.5");
+    }
+}
+
+fn a_driver_that_is_too_old_is_not_taken() {
+    let name = "a_driver_that_is_too_old_is_not_taken";
+    if is_with(name, &[("FAKE_CUDA_VERSION", "12030")]) {
+        is_too_old("this one is for CUDA 12.3");
+    }
+}
+
+/// Tokens that the model does not have are an error that names the request.
+fn a_bad_prompt_of_a_list_is_named() {
+    beside_others!();
+    let good = prompt(&[1, 2, 3]);
+    for device in [DeviceChoice::Cpu, DeviceChoice::Cuda(0)] {
+        let engine = settings(built_in(device, DtypeChoice::F32))
+            .build()
+            .unwrap();
+        let list = [good.clone(), prompt(&[1, 152]), good.clone()];
+        let error = engine.generate(&list, 0).unwrap_err().to_string();
+        assert!(
+            error.contains("problem 2 of the list: token 152"),
+            "{error}"
+        );
+        assert_eq!(engine.generate(&list[..1], 0).unwrap().len(), 1);
+    }
+}
+
+/// Prompts that are kept have their logits, too: where memory is small, fewer of them are kept.
+fn logits_of_prompts_are_reckoned_with() {
+    let name = "logits_of_prompts_are_reckoned_with";
+    if !is_with(name, &[("FAKE_CUDA_MEMORY", "64000000")]) {
+        return;
+    }
+    driver();
+    // 200 kB of logits a prompt, and 16 kB of keys and values.
+    let shape = ((8, 8), (1, 1, 32), (128, 50_000), DtypeChoice::F32);
+    let model = random_llama(shape.0, shape.1, shape.2, shape.3).unwrap();
+    let builder = settings(model).slots(4).prefix_cache(1000);
+    let engine = builder.max_new_tokens(2).build().unwrap();
+    let prompts: Vec<Prompt> = (0..200).map(|i| prompt(&[1, i])).collect();
+    assert_eq!(engine.generate(&prompts, 0).unwrap().len(), 200);
+    let statistics = engine.statistics();
+    assert_eq!(statistics.prompts, 200);
+    let page = 2 * 64 * 32 * 4;
+    assert!(statistics.peak_kv_bytes > 20 * page, "{statistics:?}");
+}

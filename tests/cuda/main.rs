@@ -1,0 +1,37 @@
+//! The CUDA kernels and the CUDA backend without a GPU (with `DART_MATH_CUDA=real`, the backend on one).
+
+mod emulation;
+#[cfg(feature = "cuda")]
+mod engine;
+#[cfg(feature = "cuda")]
+#[path = "../golden/mod.rs"]
+mod golden;
+#[path = "../harness/mod.rs"]
+mod harness;
+#[cfg(feature = "cuda")]
+#[path = "../external/models.rs"]
+mod models;
+
+use std::process::ExitCode;
+
+use emulation::Build;
+use harness::Need;
+
+fn main() -> ExitCode {
+    harness::run([
+        (Need::nothing(), emulation::PTX),
+        (emulation::need(&[]), emulation::COMPILED),
+        (emulation::need(&[Build::Threads]), emulation::THREADS),
+        (emulation::need(&[Build::Addresses]), emulation::ADDRESSES),
+        (
+            emulation::need(&[Build::Threads, Build::Addresses]),
+            emulation::SANITIZED,
+        ),
+        #[cfg(feature = "cuda")]
+        (engine::need_driver(), engine::TESTS),
+        #[cfg(feature = "cuda")]
+        (engine::need_model(), engine::REAL_MODEL),
+        #[cfg(feature = "cuda")]
+        (engine::need_fake(), engine::COUNTED),
+    ])
+}

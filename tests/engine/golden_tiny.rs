@@ -1,0 +1,359 @@
+//! Tiny random models of every architecture against Hugging Face transformers: logits at every
+//! position, from prefill and from decoding, and greedy tokens, with each backend.
+//!
+//! `DART_MATH_DEVICE` names the device of the plain operations, which are then checked in bf16 too:
+//! `DART_MATH_DEVICE=metal cargo test --features metal --test golden_tiny plain_operations`.
+//!
+//! `scripts/golden_tiny.py` makes the fixtures and says what is in them.
+
+use std::path::{Path, PathBuf};
+
+use dart_math::candle::{DType, Device, safetensors};
+use dart_math::engine::{ActivationType, BackendChoice, Engine, Instructions, Sampling};
+use dart_math::model::{DeviceChoice, DtypeChoice, Model, ModelBuilder, ModelSource, Prompt};
+use dart_math::{ErrorKind, Generator};
+use serde::Deserialize;
+
+use crate::golden::{fixtures, read_json};
+
+/// Largest difference of a logit, relative to the largest logit. The fixtures and the backends
+/// both compute in f32 with their own orders of summation; the largest seen is 4e-6.
+const TOLERANCE: f32 = 1e-5;
+/// The same on a GPU, whose exponentials are approximate. Less than half of what lies between any
+/// greedy token and the next likely one.
+const GPU_TOLERANCE: f32 = 5e-4;
+/// The same in bf16, which has 8 bits; the largest seen is 0.15.
+const BF16_TOLERANCE: f32 = 0.3;
+
+/// Where plain operations run, if that is said.
+fn plain_device() -> Option<DeviceChoice> {
+    let named = std::env::var("DART_MATH_DEVICE").ok();
+    named.map(|name| name.parse().unwrap())
+}
+
+#[derive(Deserialize)]
+struct Golden {
+    tokens: Vec<u32>,
+    /// Those of the rows of the logits.
+    positions: Vec<usize>,
+    /// How many tokens start the greedy run.
+    prompt: usize,
+    greedy: Vec<u32>,
+}
+
+struct Fixture {
+    directory: PathBuf,
+    golden: Golden,
+    /// `[positions, vocab]`.
+    logits: Vec<Vec<f32>>,
+}
+
+impl Fixture {
+    fn read(name: &str) -> Self {
+        let directory = fixtures().join(name);
+        let golden = read_json(&directory.join("golden.json"));
+        let tensors =
+            safetensors::load(directory.join("golden.safetensors"), &Device::Cpu).unwrap();
+        let logits = tensors["logits"].to_vec2().unwrap();
+        Self {
+            directory,
+            golden,
+            logits,
+        }
+    }
+
+    fn source(&self) -> ModelSource {
+        let gguf = self.directory.join("model.gguf");
+        if gguf.exists() {
+            ModelSource::Gguf(gguf)
+        } else {
+            ModelSource::Directory(self.directory.clone())
+        }
+    }
+
+    fn model(&self, backend: BackendChoice) -> ModelBuilder {
+        let model = Model::builder(self.source());
+        match backend {
+            // Candle's products of quantised weights round the activations to 8 bits.
+            BackendChoice::Plain => model
+                .device(plain_device().unwrap_or(DeviceChoice::Cpu))
+                .dtype(DtypeChoice::F32),
+            _ => model.device(DeviceChoice::Cpu),
+        }
+    }
+
+    fn engine(&self, backend: BackendChoice, instructions: Instructions) -> Engine {
+        self.engine_of(self.model(backend), backend, instructions)
+    }
+
+    fn engine_of(
+        &self,
+        model: ModelBuilder,
+        backend: BackendChoice,
+        instructions: Instructions,
+    ) -> Engine {
+        let model = model.load().unwrap();
+        Engine::builder(model)
+            .backend(backend)
+            .instructions(instructions)
+            .sampling(Sampling::greedy())
+            .max_new_tokens(self.golden.greedy.len())
+            .ignore_eos(true)
+            .loop_detection(false)
+            .slots(3)
+            .build()
+            .unwrap()
+    }
+}
+
+fn prompt(tokens: &[u32]) -> Prompt {
+    Prompt {
+        text: String::new(),
+        tokens: tokens.to_vec(),
+    }
+}
+
+/// The largest difference, relative to the largest magnitude of the expected values.
+fn relative_error(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let scale = expected
+        .iter()
+        .fold(0.0f32, |most, value| most.max(value.abs()));
+    let difference = found
+        .iter()
+        .zip(expected)
+        .map(|(a, b)| (a - b).abs())
+        // `max` would pass over a NaN.
+        .fold(
+            0.0f32,
+            |most, d| if d.is_nan() || d > most { d } else { most },
+        );
+    difference / scale
+}
+
+fn tolerance(engine: &Engine) -> f32 {
+    let model = engine.model();
+    match (model.dtype(), model.device()) {
+        (DType::BF16, _) => BF16_TOLERANCE,
+        (_, Device::Cpu) => TOLERANCE,
+        _ => GPU_TOLERANCE,
+    }
+}
+
+/// Logits with the first `split` tokens as the prompt and the others fed one by one.
+fn check_logits(fixture: &Fixture, engine: &Engine, split: usize) -> f32 {
+    let tokens = &fixture.golden.tokens;
+    let found = engine.logits(&tokens[..split], &tokens[split..]).unwrap();
+    assert_eq!(found.len(), tokens.len() - split + 1);
+    let mut worst = 0.0f32;
+    for (&position, expected) in fixture.golden.positions.iter().zip(&fixture.logits) {
+        if position + 1 >= split {
+            let error = relative_error(&found[position + 1 - split], expected);
+            assert!(
+                error <= tolerance(engine),
+                "{}: position {position} with {split} prompt tokens: relative error {error:e}",
+                fixture.directory.display()
+            );
+            worst = worst.max(error);
+        }
+    }
+    worst
+}
+
+/// Every position by decoding (a prompt of one token), every position by prefill, and some
+/// mixtures, which meet windows and caches that begin in the prompt.
+fn check_splits(fixture: &Fixture, engine: &Engine) -> f32 {
+    (1..=fixture.golden.tokens.len())
+        .map(|split| check_logits(fixture, engine, split))
+        .fold(0.0, f32::max)
+}
+
+fn check(name: &str, backend: BackendChoice, instructions: Instructions) {
+    let fixture = Fixture::read(name);
+    let engine = fixture.engine(backend, instructions);
+    let golden = &fixture.golden;
+    let worst = check_splits(&fixture, &engine);
+    println!("{name}: largest relative error {worst:.1e} with {backend:?}, {instructions}");
+    if backend == BackendChoice::Plain && plain_device().is_some() {
+        // What GPUs compute in if nothing else is said.
+        let model = fixture.model(backend).dtype(DtypeChoice::Bf16);
+        let worst = check_splits(&fixture, &fixture.engine_of(model, backend, instructions));
+        println!("{name}: largest relative error {worst:.1e} with {backend:?} in bf16");
+    }
+
+    // Greedy: alone, and as several samples of shared prompts in one batch of ragged progress.
+    let first = prompt(&golden.tokens[..golden.prompt]);
+    let alone = engine.generate(std::slice::from_ref(&first), 0).unwrap();
+    assert_eq!(alone[0].tokens, golden.greedy);
+    let other = prompt(&golden.tokens[..golden.prompt / 2]);
+    let other_alone = engine.generate(std::slice::from_ref(&other), 0).unwrap();
+    let prompts = [first.clone(), other.clone(), first.clone(), first, other];
+    let together = engine.generate(&prompts, 0).unwrap();
+    for (index, completion) in together.iter().enumerate() {
+        let expected = if matches!(index, 1 | 4) {
+            &other_alone[0].tokens
+        } else {
+            &golden.greedy
+        };
+        assert_eq!(
+            &completion.tokens, expected,
+            "{name}: prompt {index} of the batch"
+        );
+    }
+}
+
+macro_rules! fixtures {
+    ($($name:ident)*) => {
+        $(
+            mod $name {
+                use super::*;
+
+                #[test]
+                fn own_kernels() {
+                    for instructions in Instructions::available() {
+                        check(stringify!($name), BackendChoice::Auto, instructions);
+                    }
+                }
+
+                #[test]
+                fn plain_operations() {
+                    check(stringify!($name), BackendChoice::Plain, Instructions::Widest);
+                }
+            }
+        )*
+
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+fixtures! {
+    gguf_llama
+    gguf_qwen2
+    llama_biases
+    llama_gqa_tied
+    llama_linear_rope
+    llama_llama3_rope
+    llama_llama3_rope_v5
+    llama_sharded
+    mistral_window
+    qwen2
+    qwen2_layer_types
+    qwen2_window
+    qwen3
+    qwen3_bias
+}
+
+/// Scores are the logits' logarithms of probability, and agree with what a completion states.
+#[test]
+fn scores() {
+    let fixture = Fixture::read("llama_gqa_tied");
+    let engine = fixture.engine(BackendChoice::Auto, Instructions::Widest);
+    let tokens = &fixture.golden.tokens;
+    let (head, tail) = tokens.split_at(fixture.golden.prompt);
+    let found = engine.score(head, tail).unwrap();
+    assert_eq!(found.len(), tail.len());
+    for (score, (token, row)) in found
+        .iter()
+        .zip(tail.iter().zip(&fixture.logits[head.len() - 1..]))
+    {
+        let sum: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
+        let expected = f64::from(row[*token as usize]) - sum.ln();
+        assert!((score - expected).abs() < 1e-4, "{score} for {expected}");
+    }
+
+    let completion = engine.generate(&[prompt(head)], 0).unwrap().remove(0);
+    let sum: f64 = engine.score(head, &completion.tokens).unwrap().iter().sum();
+    let stated = completion.logprob.unwrap();
+    assert!(
+        (sum - stated).abs() < 1e-4 * sum.abs(),
+        "{sum} for {stated}"
+    );
+}
+
+/// Instructions that round multiply-adds once agree to the last bit; those that the processor lacks,
+/// or that nothing would use, are refused.
+#[test]
+fn instructions() {
+    let fixture = Fixture::read("gguf_llama");
+    let tokens = &fixture.golden.tokens;
+    let logits = |instructions| {
+        let engine = fixture.engine(BackendChoice::Auto, instructions);
+        let logits = engine.logits(&tokens[..2], &tokens[2..]).unwrap();
+        (engine.settings()["fused_multiply_add"].clone(), logits)
+    };
+    let found: Vec<_> = Instructions::available().map(logits).collect();
+    assert!(found.last() == Some(&logits(Instructions::Widest)));
+    for (fused, logits) in &found {
+        let same = |other: &&(_, Vec<Vec<f32>>)| other.0 == *fused;
+        assert!(found.iter().filter(same).all(|other| other.1 == *logits));
+    }
+    let available: Vec<Instructions> = Instructions::available().collect();
+    let build = |instructions, backend| {
+        let model = fixture.model(BackendChoice::Auto).load().unwrap();
+        let builder = Engine::builder(model).instructions(instructions);
+        builder.backend(backend).build()
+    };
+    for instructions in [
+        Instructions::Portable,
+        Instructions::Avx2,
+        Instructions::Avx512,
+        Instructions::Neon,
+    ] {
+        let named = instructions.to_string();
+        assert_eq!(named.parse::<Instructions>().unwrap(), instructions);
+        match build(instructions, BackendChoice::Auto) {
+            Ok(_) => assert!(available.contains(&instructions)),
+            Err(error) => {
+                assert!(!available.contains(&instructions));
+                assert_eq!(error.kind(), ErrorKind::Settings);
+                assert!(error.to_string().contains(&named), "{error}");
+            }
+        }
+        let error = build(instructions, BackendChoice::Plain).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Settings);
+    }
+    let model = fixture.model(BackendChoice::Auto).load().unwrap();
+    let builder = Engine::builder(model).activation_type(ActivationType::Int8);
+    let error = builder.backend(BackendChoice::Plain).build().err().unwrap();
+    assert!(error.to_string().contains("int8"), "{error}");
+    assert!("sse9".parse::<Instructions>().is_err());
+}
+
+/// What cannot be scored is refused, and the engine goes on.
+#[test]
+fn bad_texts_are_refused() {
+    let fixture = Fixture::read("llama_gqa_tied");
+    for backend in [BackendChoice::Auto, BackendChoice::Plain] {
+        let engine = fixture.engine(backend, Instructions::Widest);
+        let vocab = engine.model().config().vocab_size as u32;
+        let context = engine.model().config().context_length;
+        assert!(engine.score(&[1], &[]).unwrap().is_empty());
+        for (prompt, continuation) in [
+            (vec![], vec![1]),
+            (vec![vocab], vec![1]),
+            (vec![1], vec![vocab]),
+            (vec![1], vec![2, u32::MAX, 2]),
+            (vec![1; context + 1], vec![1]),
+            (vec![1; context], vec![1, 1]),
+        ] {
+            let error = engine.score(&prompt, &continuation).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Data, "{error}");
+        }
+        // Every position of the context can be read.
+        assert_eq!(engine.score(&vec![1; context], &[1]).unwrap().len(), 1);
+        check_logits(&fixture, &engine, fixture.golden.prompt);
+    }
+}
+
+/// No fixture is left without its tests.
+#[test]
+fn all_fixtures_are_listed() {
+    let mut found: Vec<String> = std::fs::read_dir(fixtures())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path: &PathBuf| Path::is_dir(path))
+        .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+        .collect();
+    found.sort();
+    assert_eq!(found, NAMES);
+}

@@ -1,0 +1,14 @@
+//! Models, tokenizers and the engine, on the built-in model and on tiny ones.
+#![cfg(feature = "engine")]
+
+mod abacus;
+#[path = "../golden/mod.rs"]
+mod golden;
+mod golden_tiny;
+#[cfg(feature = "hub")]
+mod hub;
+mod model_files;
+mod run;
+mod scheduler;
+mod text;
+mod tiny;

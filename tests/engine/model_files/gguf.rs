@@ -1,0 +1,340 @@
+//! GGUF files.
+
+use dart_math::candle::DType;
+use dart_math::model::{DtypeChoice, Matrix};
+use dart_math::{Error, ErrorKind};
+
+use super::{assert_is_tiny, load, load_as, numbers};
+use crate::tiny;
+use crate::tiny::{Block, Gguf, Meta};
+
+fn gguf_file(gguf: &Gguf) -> (tempfile::TempDir, std::path::PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tiny.gguf");
+    gguf.write(&path);
+    (directory, path)
+}
+
+#[test]
+fn a_gguf_file_gives_the_same_weights() {
+    let (_directory, path) = gguf_file(&Gguf::new());
+    let model = load(&path).unwrap();
+    assert_is_tiny(&model);
+    assert_eq!(model.name(), "tiny.gguf");
+    let hf = load(tiny::directory().path()).unwrap();
+    assert_eq!(model.config(), hf.config());
+    assert_eq!(
+        model.raw_prompt("hello").unwrap(),
+        hf.raw_prompt("hello").unwrap()
+    );
+}
+
+/// Blocks of Q8_0 (32 numbers in 34 bytes: a scale, then integers), rows of one block each.
+fn q8_0(rows: &[f32]) -> Vec<u8> {
+    rows.as_chunks::<32>()
+        .0
+        .iter()
+        .flat_map(|block| {
+            let scale = half::f16::from_f32(1.0 / 128.0);
+            let mut bytes = scale.to_le_bytes().to_vec();
+            bytes.extend(block.iter().map(|x| (x * 128.0) as i8 as u8));
+            bytes
+        })
+        .collect()
+}
+
+/// The tiny model with its query, key and down projections in blocks.
+pub(crate) fn quantised_gguf() -> Gguf {
+    let mut gguf = Gguf::new();
+    for (name, block) in &mut gguf.tensors {
+        if ["attn_q", "attn_k", "ffn_down"]
+            .iter()
+            .any(|part| name.contains(part))
+        {
+            let numbers: Vec<f32> = block
+                .data
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|b| f32::from_le_bytes(*b))
+                .collect();
+            block.data = q8_0(&numbers);
+            block.code = 8;
+        }
+    }
+    gguf
+}
+
+#[test]
+fn blocks_are_dequantised_or_kept_with_their_rows_in_order() {
+    let (_directory, path) = gguf_file(&quantised_gguf());
+    assert_is_tiny(&load_as(&path, DtypeChoice::F32).unwrap());
+    let kept = load_as(&path, DtypeChoice::Quantized).unwrap();
+    // Which is what is done on a CPU, where there are blocks.
+    assert!(load(&path).unwrap().is_quantized());
+    let (_directory, whole) = gguf_file(&Gguf::new());
+    assert!(!load(&whole).unwrap().is_quantized());
+    assert!(kept.is_quantized());
+    assert_eq!(kept.dtype(), DType::F32);
+    let tensors = tiny::tensors();
+    for (index, layer) in kept.weights().layers.iter().enumerate() {
+        let Matrix::Quantized(parts) = &layer.qkv.weight else {
+            panic!("dense");
+        };
+        for (part, projection) in parts.iter().zip(["q", "k", "v"]) {
+            let device = dart_math::candle::Device::Cpu;
+            let name = format!("model.layers.{index}.self_attn.{projection}_proj.weight");
+            assert_eq!(
+                numbers(&part.dequantize(&device).unwrap()),
+                tensors[&name].data
+            );
+        }
+        assert!(matches!(layer.gate_up.weight, Matrix::Dense(_)));
+    }
+}
+
+#[test]
+fn rotary_factors_and_linear_scaling_are_applied() {
+    let (_a, path) = gguf_file(&Gguf::new());
+    let plain = load(&path).unwrap().config().rope_frequencies.clone();
+    let mut gguf = Gguf::new();
+    let factors = [1.0f32, 2.0, 4.0, 8.0];
+    let block = |factors: &[f32]| Block {
+        shape: vec![factors.len() as u64],
+        code: 0,
+        data: factors.iter().flat_map(|x| x.to_le_bytes()).collect(),
+    };
+    gguf.tensors
+        .insert("rope_freqs.weight".into(), block(&factors));
+    gguf.set("llama.rope.scaling.type", Meta::Text("linear".into()));
+    gguf.set("llama.rope.scaling.factor", Meta::F32(2.0));
+    let (_b, path) = gguf_file(&gguf);
+    let scaled = load(&path).unwrap().config().rope_frequencies.clone();
+    for ((plain, scaled), factor) in plain.iter().zip(&scaled).zip(factors) {
+        assert_eq!(*scaled, plain / 2.0 / factor);
+    }
+    for bad in [&[1.0f32, 2.0][..], &[1.0, 0.0, 1.0, 1.0], &[f32::NAN; 4]] {
+        gguf.tensors.insert("rope_freqs.weight".into(), block(bad));
+        let (_c, path) = gguf_file(&gguf);
+        let error = load(&path).unwrap_err();
+        assert!(error.detail().contains("rope_freqs.weight"), "{error}");
+    }
+    gguf.set("llama.rope.scaling.type", Meta::Text("yarn".into()));
+    let (_d, path) = gguf_file(&gguf);
+    assert_eq!(load(&path).unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+/// Loads a changed GGUF file, which must fail.
+fn refused(gguf: &Gguf) -> Error {
+    let (_directory, path) = gguf_file(gguf);
+    load(&path).unwrap_err()
+}
+
+#[test]
+fn what_a_gguf_file_lacks_or_has_wrong_is_named() {
+    let text = |text: &str| Meta::Text(text.to_owned());
+    use ErrorKind::{Model as Bad, Unsupported};
+    for (key, value, kind) in [
+        ("general.architecture", text("gemma"), Unsupported),
+        ("general.architecture", Meta::U32(1), Bad),
+        ("llama.expert_count", Meta::U32(8), Unsupported),
+        ("llama.attention.head_count", Meta::U32(0), Bad),
+        ("llama.attention.head_count", Meta::U32(5), Bad),
+        ("llama.attention.head_count", Meta::I32s(vec![4, 4]), Bad),
+        ("llama.attention.head_count_kv", Meta::U32(3), Bad),
+        ("llama.attention.key_length", Meta::U32(16), Unsupported),
+        ("llama.block_count", Meta::U32(3), Bad),
+        ("llama.block_count", Meta::U32(1), Bad),
+        ("llama.block_count", Meta::U32(u32::MAX), Bad),
+        ("llama.context_length", Meta::U32(u32::MAX), Bad),
+        ("llama.feed_forward_length", text("64"), Bad),
+        ("llama.feed_forward_length", Meta::U32(65), Bad),
+        (
+            "llama.attention.layer_norm_rms_epsilon",
+            Meta::F32(f32::NAN),
+            Bad,
+        ),
+        ("llama.rope.freq_base", Meta::F32(-1.0), Bad),
+        ("general.alignment", Meta::U32(0), Bad),
+        ("general.alignment", Meta::U32(3), Bad),
+        ("tokenizer.ggml.model", text("llama"), Unsupported),
+        ("tokenizer.ggml.pre", text("made-up"), Unsupported),
+        ("tokenizer.ggml.eos_token_id", Meta::U32(999), Bad),
+        ("tokenizer.ggml.token_type", Meta::I32s(vec![1; 3]), Bad),
+        ("tokenizer.ggml.merges", Meta::Texts(vec!["he".into()]), Bad),
+        (
+            "tokenizer.ggml.merges",
+            Meta::Texts(vec!["q zz".into()]),
+            Bad,
+        ),
+        ("tokenizer.ggml.tokens", Meta::Texts(vec![]), Bad),
+    ] {
+        let mut gguf = Gguf::new();
+        gguf.set(key, value);
+        let error = refused(&gguf);
+        assert_eq!(error.kind(), kind, "{key}: {error}");
+        assert!(error.detail().contains("tiny.gguf"), "{key}: {error}");
+    }
+    let message = refused(Gguf::new().set("tokenizer.ggml.pre", text("made-up"))).to_string();
+    assert!(
+        message.contains("made-up") && message.contains("qwen2"),
+        "{message}"
+    );
+    for key in [
+        "general.architecture",
+        "llama.block_count",
+        "llama.attention.layer_norm_rms_epsilon",
+        "tokenizer.ggml.tokens",
+        "tokenizer.ggml.pre",
+        "tokenizer.ggml.merges",
+    ] {
+        let mut gguf = Gguf::new();
+        gguf.meta.remove(key);
+        let message = refused(&gguf).to_string();
+        assert!(message.contains(key), "{message}");
+    }
+    let mut gguf = Gguf::new();
+    gguf.tensors.remove("blk.1.ffn_up.weight");
+    assert!(refused(&gguf).detail().contains("`blk.1.ffn_up.weight`"));
+    let mut gguf = Gguf::new();
+    gguf.tensors.get_mut("blk.1.ffn_up.weight").unwrap().code = 23;
+    let error = refused(&gguf);
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.detail().contains("blk.1.ffn_up.weight"), "{error}");
+}
+
+#[test]
+fn hostile_tensor_entries_of_gguf_give_errors() {
+    let name = "blk.0.ffn_up.weight";
+    for shape in [
+        vec![u64::MAX],
+        vec![u64::MAX, u64::MAX],
+        vec![1 << 40, 1 << 40],
+        vec![32, 1 << 50],
+        vec![32, 64, 1, 1, 1],
+        vec![],
+        vec![0, 64],
+    ] {
+        let mut gguf = Gguf::new();
+        gguf.tensors.get_mut(name).unwrap().shape = shape.clone();
+        let error = refused(&gguf);
+        assert!(error.detail().contains(name), "{shape:?}: {error}");
+    }
+    // Blocks where numbers were expected, and rows that are not whole blocks.
+    for (name, code) in [("blk.0.attn_norm.weight", 8), ("blk.0.ffn_up.weight", 12)] {
+        let mut gguf = Gguf::new();
+        gguf.tensors.get_mut(name).unwrap().code = code;
+        let error = refused(&gguf);
+        assert!(error.detail().contains(name), "{error}");
+    }
+}
+
+#[test]
+fn counts_beyond_a_file_take_no_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bomb.gguf");
+    let good = Gguf::new().bytes();
+    for at in [8, 16] {
+        for count in [u64::MAX, 1 << 40, 1 << 32, 10_000_000] {
+            let mut bytes = good.clone();
+            bytes[at..at + 8].copy_from_slice(&count.to_le_bytes());
+            std::fs::write(&path, bytes).unwrap();
+            let error = load(&path).unwrap_err();
+            assert!(error.detail().contains("entries claimed"), "{error}");
+        }
+    }
+    // An array of arrays of arrays …
+    let mut bytes = b"GGUF\x03\0\0\0".to_vec();
+    bytes.extend(0u64.to_le_bytes());
+    bytes.extend(1u64.to_le_bytes());
+    bytes.extend(1u64.to_le_bytes());
+    bytes.push(b'k');
+    bytes.extend(9u32.to_le_bytes());
+    for _ in 0..100_000 {
+        bytes.extend(9u32.to_le_bytes());
+        bytes.extend(1u64.to_le_bytes());
+    }
+    std::fs::write(&path, bytes).unwrap();
+    assert!(load(&path).unwrap_err().detail().contains("nested"));
+    for (bytes, expected) in [
+        (&b"GGML\x03\0\0\0"[..], "not a GGUF file"),
+        (b"GGUF\0\0\0\x03", "version"),
+        (b"", "cut short"),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let error = load(&path).unwrap_err();
+        assert!(error.detail().contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn the_vocabulary_of_a_gguf_file_is_read_as_it_is_marked() {
+    let mut gguf = Gguf::new();
+    gguf.set("tokenizer.ggml.add_bos_token", Meta::Bool(true));
+    let (_a, path) = gguf_file(&gguf);
+    let model = load(&path).unwrap();
+    let tokenizer = model.tokenizer();
+    assert_eq!(tokenizer.opening(), [tiny::BOS]);
+    // A control token is special: found in text, left out of decoded text. A user-defined one is
+    // found, and is text.
+    let ids = tokenizer.encode("a</s><tool>b", false).unwrap();
+    assert_eq!(ids, [97, tiny::EOS, tiny::TOOL, 98]);
+    assert_eq!(tokenizer.decode(&ids).unwrap(), "a<tool>b");
+    assert!(tokenizer.is_special(tiny::EOS) && !tokenizer.is_special(tiny::TOOL));
+    // No space is put in front, at the start or after a special token.
+    assert_eq!(tokenizer.encode("he", true).unwrap(), [tiny::BOS, 256]);
+    assert_eq!(tokenizer.encode("<s>he", false).unwrap(), [tiny::BOS, 256]);
+    // BOS once, whoever writes it.
+    for text in ["he", "<s>he"] {
+        assert_eq!(model.raw_prompt(text).unwrap().tokens, [tiny::BOS, 256]);
+    }
+    gguf.set("tokenizer.ggml.add_space_prefix", Meta::Bool(true));
+    let (_b, path) = gguf_file(&gguf);
+    let tokens = load(&path).unwrap().raw_prompt("he").unwrap().tokens;
+    assert_eq!(tokens, [tiny::BOS, 32, 256]);
+}
+
+#[test]
+fn one_file_of_several_is_refused() {
+    let error = refused(Gguf::new().set("split.count", Meta::U32(3)));
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.detail().contains("split"), "{error}");
+}
+
+#[test]
+fn unused_tokens_are_no_tokens() {
+    let mut gguf = Gguf::new();
+    let mut kinds = vec![1; 257];
+    kinds.extend([3, 3, 5]);
+    gguf.set("tokenizer.ggml.token_type", Meta::I32s(kinds));
+    let (_directory, path) = gguf_file(&gguf);
+    let model = load(&path).unwrap();
+    assert_eq!(model.tokenizer().id("<tool>"), None);
+    assert_eq!(model.tokenizer().decode(&[tiny::TOOL, 97]).unwrap(), "a");
+}
+
+#[test]
+fn ends_of_turns_are_stop_tokens_though_the_file_names_one() {
+    let mut gguf = Gguf::new();
+    let mut tokens = tiny::tokens();
+    tokens[tiny::BOS as usize] = "<|eot_id|>".into();
+    gguf.set("tokenizer.ggml.tokens", Meta::Texts(tokens));
+    gguf.set("tokenizer.ggml.eom_token_id", Meta::U32(5));
+    let (_directory, path) = gguf_file(&gguf);
+    let model = load(&path).unwrap();
+    assert_eq!(model.stop_tokens(), [5, tiny::BOS, tiny::EOS]);
+}
+
+#[test]
+fn a_tokenizer_beside_the_file_serves_where_its_own_cannot() {
+    let mut gguf = Gguf::new();
+    gguf.set("tokenizer.ggml.pre", Meta::Text("made-up".into()));
+    let (directory, path) = gguf_file(&gguf);
+    assert!(load(&path).is_err());
+    tiny::write_json(
+        &directory.path().join("tokenizer.json"),
+        &tiny::tokenizer_json(),
+    );
+    let model = load(&path).unwrap();
+    assert_eq!(model.raw_prompt("hehe").unwrap().tokens, [256, 256]);
+}

@@ -1,0 +1,92 @@
+//! The whole of it with the built-in model: the same data set from any number of slots, and when
+//! interrupted and resumed.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use dart_math::answer::Checker;
+use dart_math::dars::{CancelHandle, Limits, Observer, Outcome, Prop2Diff, Run, RunStop};
+use dart_math::data::arithmetic;
+use dart_math::engine::Engine;
+use dart_math::model::Model;
+use dart_math::{Finish, Trial};
+
+fn engine(slots: usize, threads: usize) -> Engine {
+    Engine::builder(Model::built_in().unwrap())
+        .slots(slots)
+        .threads(threads)
+        .max_new_tokens(160)
+        .build()
+        .unwrap()
+}
+
+/// Stops the run after so many verdicts.
+struct Impatient {
+    after: u32,
+    seen: AtomicU32,
+    handle: CancelHandle,
+}
+
+impl Observer for Impatient {
+    fn graded(&self, _: &Trial) {
+        if self.seen.fetch_add(1, Ordering::Relaxed) + 1 == self.after {
+            self.handle.cancel();
+        }
+    }
+}
+
+fn run(engine: &Engine, journal: Option<&std::path::Path>, after: u32) -> Outcome {
+    let observer = Impatient {
+        after,
+        seen: AtomicU32::new(0),
+        handle: CancelHandle::new(),
+    };
+    let mut run = Run::builder(arithmetic::problems(1..=7, 2, 3))
+        .strategy(Prop2Diff::with_pilot(6, 4))
+        .limits(Limits {
+            trials_per_problem: Some(12),
+            ..Limits::default()
+        })
+        .seed(1)
+        .observer(&observer)
+        .cancel(observer.handle.clone());
+    if let Some(journal) = journal {
+        run = run.journal(journal);
+    }
+    let run = run.build().unwrap();
+    run.run(engine, &Checker::default()).unwrap()
+}
+
+#[test]
+fn slots_threads_and_interruptions_leave_no_trace_in_the_data() {
+    let whole = run(&engine(16, 2), None, u32::MAX);
+    assert_eq!(whole.stop, RunStop::Finished);
+    assert!(
+        whole
+            .trials
+            .iter()
+            .all(|trial| trial.finish != Finish::Cancelled)
+    );
+    assert!(
+        whole
+            .trials
+            .iter()
+            .all(|trial| trial.logprob.is_some_and(|l| l <= 0.0))
+    );
+    // The easiest level is solved, and its problems give fewer responses than harder ones.
+    assert!(whole.problems[0].kept >= 1);
+    assert!(whole.totals.kept > 14, "{} kept", whole.totals.kept);
+
+    let narrow = run(&engine(3, 1), None, u32::MAX);
+    assert_eq!(narrow.trials, whole.trials);
+    assert_eq!(narrow.problems, whole.problems);
+
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("journal.jsonl");
+    let part = run(&engine(7, 2), Some(&journal), 25);
+    assert_eq!(part.stop, RunStop::Interrupted);
+    assert!(part.totals.trials < whole.totals.trials);
+    let rest = run(&engine(5, 1), Some(&journal), u32::MAX);
+    assert!(rest.totals.resumed >= 25);
+    assert_eq!(rest.trials, whole.trials);
+    assert_eq!(rest.problems, whole.problems);
+}

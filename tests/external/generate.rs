@@ -1,0 +1,147 @@
+//! The example `generate` as a user meets it: its rows, good and bad, and its exit codes.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::harness::{Test, tests};
+use crate::tool::Tool;
+
+pub(crate) const TESTS: &[Test] = tests![
+    a_bad_row_is_told_of_and_the_rest_goes_on,
+    all_rows_may_be_bad,
+    what_makes_no_sense_is_refused,
+    an_output_that_cannot_be_written_is_named,
+];
+
+const GOOD: &str = r#"{"id": "a", "prompt": "What is 3 plus 4?"}"#;
+
+fn a_bad_row_is_told_of_and_the_rest_goes_on() {
+    let generate = Tool::new("generate");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("prompts.jsonl");
+    let mut file = format!("\u{FEFF}{GOOD}\r\n\n").into_bytes();
+    file.extend(b"{\"id\": 3, \"prompt\": \"\xff\"}\n");
+    file.resize(file.len() + (17 << 20), b'x');
+    file.extend(b"\n{\"id\": \"e\"}\n{\"prompt\"\n{\"id\": [], \"prompt\": \"p\"}\n");
+    file.extend(b"{\"prompt\": \"What is 1 plus 2?\"}");
+    fs::write(&path, file).unwrap();
+    let path = path.to_str().unwrap();
+
+    let args = ["--prompts", path, "--greedy", "--samples", "2"];
+    let ran = generate.run(&[&args[..], &["--json"]].concat());
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    let rows = ran
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    let rows: Vec<Value> = rows.collect();
+    let ids: Vec<String> = rows.iter().map(|row| row["id"].to_string()).collect();
+    assert_eq!(
+        ids,
+        ["\"a\"", "\"a\"", "3", "4", "\"e\"", "6", "7", "8", "8"]
+    );
+    for (row, line, reason) in [
+        (&rows[2], 3, "not UTF-8 (byte 22)"),
+        (&rows[3], 4, "longer than 16 MiB"),
+        (&rows[4], 5, "no `prompt`"),
+        (&rows[5], 6, "not JSON (column 9)"),
+        (&rows[6], 7, "`id` is [], not a string or a number"),
+    ] {
+        let error = row["error"].as_str().unwrap();
+        assert!(
+            error.starts_with(&format!("{path}:{line}: {reason}")),
+            "{error}"
+        );
+        assert!(ran.err.contains(error), "{} lacks {error}", ran.err);
+        assert_eq!(row.as_object().unwrap().len(), 2);
+    }
+    for row in [&rows[0], &rows[1], &rows[7], &rows[8]] {
+        assert!(!row["text"].as_str().unwrap().is_empty());
+    }
+    assert_eq!(
+        (&rows[7]["sample"], &rows[8]["sample"]),
+        (&0.into(), &1.into())
+    );
+    assert!(
+        ran.err.contains("error: 5 of 7 prompts are bad"),
+        "{}",
+        ran.err
+    );
+
+    let ran = generate.run(&args);
+    assert_eq!(ran.code, Some(1));
+    let heads = ran.out.lines().filter(|line| line.starts_with("---"));
+    assert_eq!(
+        heads.collect::<Vec<_>>(),
+        [
+            "--- prompt \"a\", sample 0",
+            "--- prompt \"a\", sample 1",
+            "--- prompt 8, sample 0",
+            "--- prompt 8, sample 1"
+        ]
+    );
+    assert!(!ran.out.contains("not UTF-8"));
+}
+
+fn all_rows_may_be_bad() {
+    let generate = Tool::new("generate");
+    let ran = generate.fed(&["--prompts", "-", "--json"], b"x\n");
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.err.contains("stdin:1: not JSON"), "{}", ran.err);
+    assert!(
+        ran.out
+            .starts_with("{\"id\":1,\"error\":\"stdin:1: not JSON"),
+        "{}",
+        ran.out
+    );
+    // A prompt that has no tokens cannot be completed either.
+    let ran = generate.run(&["--raw", ""]);
+    assert_eq!(ran.code, Some(1));
+    assert!(
+        ran.err.contains("prompt 1: a prompt without any token"),
+        "{}",
+        ran.err
+    );
+}
+
+fn what_makes_no_sense_is_refused() {
+    let generate = Tool::new("generate");
+    for (args, code, reason) in [
+        (
+            &["--prompts", "-"][..],
+            1,
+            "error: bad input data: stdin: no rows",
+        ),
+        (&["--prompts", "no/such/file"], 1, "no/such/file"),
+        (
+            &["p", "--temperature", "-1"],
+            2,
+            "error: bad settings: temperature is -1",
+        ),
+        (&["p", "--model", "neither"], 2, "model `neither`"),
+        (
+            &["p", "--revision", "v1"],
+            2,
+            "--revision does not apply to `abacus`",
+        ),
+        (
+            &["p", "--model", "no/such.gguf", "--cache-dir", "x"],
+            2,
+            "--cache-dir does not apply to `no/such.gguf`",
+        ),
+        (&["p", "--model", "no/such.gguf"], 1, "no/such.gguf"),
+        (&[], 2, "<PROMPT>"),
+    ] {
+        let ran = generate.fed(args, b" \n\n");
+        assert_eq!(ran.code, Some(code), "{args:?}: {}", ran.err);
+        assert!(ran.err.contains(reason), "{args:?}: {}", ran.err);
+        assert!(ran.err.starts_with("error: "), "{args:?}: {}", ran.err);
+        assert!(ran.out.is_empty());
+    }
+}
+
+fn an_output_that_cannot_be_written_is_named() {
+    let generate = Tool::new("generate");
+    generate.cannot_write(&["--prompts", "-", "--greedy"], GOOD.as_bytes());
+}

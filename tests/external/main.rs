@@ -1,0 +1,52 @@
+//! Tests of what needs something beside the crate's sources: real models, labelled answers, published
+//! problem sets, the binaries of the examples. Those whose needs are not met are shown as ignored.
+
+mod coverage;
+#[cfg(feature = "engine")]
+mod generate;
+#[cfg(feature = "engine")]
+#[path = "../golden/mod.rs"]
+mod golden;
+#[cfg(feature = "engine")]
+mod golden_real;
+#[cfg(feature = "engine")]
+mod golden_text;
+mod grade;
+#[path = "../harness/mod.rs"]
+mod harness;
+mod labelled;
+#[cfg(feature = "engine")]
+mod models;
+mod problem_sets;
+#[cfg(feature = "engine")]
+mod synthesize;
+#[cfg(feature = "engine")]
+mod template_flag;
+#[cfg(feature = "engine")]
+mod throughput;
+mod tool;
+
+use std::process::ExitCode;
+
+use harness::Need;
+
+fn main() -> ExitCode {
+    harness::run([
+        (Need::shared(), coverage::TESTS),
+        (Need::shared(), labelled::TESTS),
+        (Need::shared(), problem_sets::TESTS),
+        (Need::example("grade"), grade::TESTS),
+        #[cfg(feature = "engine")]
+        (Need::models(), golden_real::TESTS),
+        #[cfg(feature = "engine")]
+        (Need::models(), golden_text::TESTS),
+        #[cfg(feature = "engine")]
+        (Need::example("generate"), generate::TESTS),
+        #[cfg(feature = "engine")]
+        (Need::example("synthesize"), synthesize::TESTS),
+        #[cfg(feature = "engine")]
+        (Need::example("synthesize"), template_flag::TESTS),
+        #[cfg(feature = "engine")]
+        (Need::example("throughput"), throughput::TESTS),
+    ])
+}

@@ -1,0 +1,51 @@
+//! The examples' flag `--template`: what reaches the model of a text given in place or in a file.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use crate::harness::{Test, example, tests};
+
+pub(crate) const TESTS: &[Test] =
+    tests![a_file_is_taken_as_it_is_and_a_text_in_place_has_its_line_breaks_written_out,];
+
+/// Runs `synthesize` with a template on one problem: the template that its manifest names, or what
+/// it says when it fails.
+fn template(flag: &str) -> Result<String, String> {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("set");
+    let flags = "--limit 1 --strategy vanilla --trials 1 --max-new-tokens 4 --template";
+    let Output { status, stderr, .. } = Command::new(example("synthesize"))
+        .args(flags.split(' '))
+        .args([flag, "--out", out.to_str().unwrap()])
+        .output()
+        .unwrap();
+    if !status.success() {
+        return Err(String::from_utf8(stderr).unwrap());
+    }
+    let manifest = fs::read(out.join("manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let template = manifest["generator"]["template"].as_str().unwrap();
+    Ok(template.to_owned())
+}
+
+fn a_file_is_taken_as_it_is_and_a_text_in_place_has_its_line_breaks_written_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("template.txt");
+    let flag = format!("@{}", file.to_str().unwrap());
+    let latex = "{problem} Note that $a \\neq b$.\nA:\n";
+    fs::write(&file, latex).unwrap();
+    let found = template(&flag);
+    assert_eq!(found.unwrap(), latex);
+
+    let found = template("Q: {problem}\\nAnswer:");
+    assert_eq!(found.unwrap(), "Q: {problem}\nAnswer:");
+
+    // A file holds a text, not a name.
+    fs::write(&file, "qa").unwrap();
+    let refused = template(&flag).unwrap_err();
+    assert!(refused.contains("template.txt"), "{refused}");
+    assert!(refused.contains("no {problem} in it"), "{refused}");
+    fs::remove_file(&file).unwrap();
+    let refused = template(&flag).unwrap_err();
+    assert!(refused.contains("template.txt"), "{refused}");
+}

@@ -1,0 +1,167 @@
+//! Runs tests of which some need what not every machine has: those are shown as ignored, with what
+//! is missing. (The standard harness can only ignore a test when it is compiled.)
+//!
+//! The environment variable `DART_MATH_REQUIRED` lists needs, separated by commas (or `all`), that
+//! must be met: their tests then fail where they would be ignored.
+#![allow(dead_code)] // Each test program uses a part.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// A test and its name.
+pub(crate) struct Test {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(),
+}
+
+/// A list of test functions of the module it stands in.
+macro_rules! tests {
+    ($($function:ident),+ $(,)?) => {
+        &[$($crate::harness::Test {
+            name: concat!(module_path!(), "::", stringify!($function)),
+            run: $function,
+        }),+]
+    };
+}
+pub(crate) use tests;
+
+/// What tests may need: its name in `DART_MATH_REQUIRED`, and what is missing of it here.
+pub(crate) struct Need {
+    name: &'static str,
+    missing: Option<String>,
+}
+
+impl Need {
+    pub(crate) fn new(name: &'static str, missing: Option<String>) -> Self {
+        Need { name, missing }
+    }
+
+    /// Of tests that run everywhere.
+    pub(crate) fn nothing() -> Self {
+        Need::new("nothing", None)
+    }
+
+    /// A directory that an environment variable names.
+    fn directory(name: &'static str, variable: &str, directory: Option<PathBuf>) -> Self {
+        let missing = match directory {
+            None => Some(format!("{variable} is not set")),
+            Some(path) if !path.is_dir() => Some(format!("no directory {}", path.display())),
+            Some(_) => None,
+        };
+        Need::new(name, missing)
+    }
+
+    /// The real models.
+    pub(crate) fn models() -> Self {
+        let directory = std::env::var_os("DART_MATH_MODELS").map(PathBuf::from);
+        Need::directory("models", "DART_MATH_MODELS", directory)
+    }
+
+    /// Labelled answers and published problem sets.
+    pub(crate) fn shared() -> Self {
+        Need::directory("shared", "DART_MATH_SHARED", shared_directory())
+    }
+
+    /// A program that can be started.
+    pub(crate) fn program(name: &'static str) -> Self {
+        let ran = Command::new(name)
+            .arg("--version")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        let works = ran.is_ok_and(|status| status.success());
+        Need::new(name, (!works).then(|| format!("no {name}")))
+    }
+
+    /// The binary of an example, which `cargo test` builds unless it is told which tests.
+    pub(crate) fn example(name: &str) -> Self {
+        let missing = !example(name).exists();
+        let missing = missing.then(|| format!("not built: cargo build --example {name}"));
+        Need::new("examples", missing)
+    }
+
+    /// Both.
+    pub(crate) fn and(self, other: Need) -> Need {
+        match self.missing {
+            None => other,
+            Some(_) => self,
+        }
+    }
+
+    fn is_required(&self) -> bool {
+        let required = std::env::var("DART_MATH_REQUIRED").unwrap_or_default();
+        let mut names = required.split(',').map(str::trim);
+        names.any(|name| name == "all" || name == self.name)
+    }
+}
+
+/// The directory that `DART_MATH_SHARED` names, or else `shared` beside the checkout.
+fn shared_directory() -> Option<PathBuf> {
+    let beside = || {
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let directory = checkout.parent()?.join("shared");
+        directory.is_dir().then_some(directory)
+    };
+    let named = std::env::var_os("DART_MATH_SHARED").map(PathBuf::from);
+    named.or_else(beside)
+}
+
+/// A file of the shared directory.
+pub(crate) fn shared(file: &str) -> PathBuf {
+    let directory = shared_directory().expect("DART_MATH_SHARED names no directory");
+    directory.join(file)
+}
+
+/// Where the binary of an example is.
+pub(crate) fn example(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let profile = tests.parent().and_then(Path::parent).unwrap();
+    let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    profile.join("examples").join(file)
+}
+
+/// A file or folder of the repository.
+pub(crate) fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Runs the tests that the command line asks for.
+pub(crate) fn run(groups: impl IntoIterator<Item = (Need, &'static [Test])>) -> ExitCode {
+    let mut trials = Vec::new();
+    for (need, tests) in groups {
+        let required = need.is_required();
+        for test in tests {
+            let name = test
+                .name
+                .split_once("::")
+                .map_or(test.name, |(_, name)| name);
+            let trial = match (&need.missing, required) {
+                (None, _) => {
+                    let run = test.run;
+                    Trial::test(name, move || {
+                        run();
+                        Ok(())
+                    })
+                }
+                (Some(missing), true) => {
+                    let reason = format!("required by DART_MATH_REQUIRED, but {missing}");
+                    Trial::test(name, move || Err(Failed::from(reason)))
+                }
+                (Some(missing), false) => {
+                    let run = test.run;
+                    Trial::test(name, move || {
+                        run();
+                        Ok(())
+                    })
+                    .with_kind(missing.clone())
+                    .with_ignored_flag(true)
+                }
+            };
+            trials.push(trial);
+        }
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}

@@ -1,0 +1,7 @@
+//! Runs without a model: problem files in, allocation of trials, journal, data sets out.
+
+mod data_set;
+mod problems;
+mod resume;
+mod run;
+mod scripted;
