@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the fixtures of tests/golden_real.rs: what Hugging Face transformers computes in f32 for
+"""Makes the fixtures of tests/external/golden_real.rs and golden_text.rs: what Hugging Face transformers computes in f32 for
 two real GGUF files, and what their original tokenizers do with awkward text.
 
     python scripts/golden_real.py MODELS_DIR [OUT]    (OUT: tests/fixtures/golden beside this script)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the fixtures of tests/golden_tiny.rs: tiny random models of every architecture, with what
+"""Makes the fixtures of tests/engine/golden_tiny.rs: tiny random models of every architecture, with what
 Hugging Face transformers computes for them.
 
     python scripts/golden_tiny.py [OUT]          (OUT: tests/fixtures/golden beside this script)

@@ -33,15 +33,15 @@ build() {
   [ "$profile" = dev ] && folder=$target/debug/examples
   cargo build --profile "$profile" --no-default-features --features cuda --example throughput
   cp "$folder/throughput" "$dir/"
-  test=$(cargo test --profile "$profile" --no-default-features --features cuda --test cuda_engine --no-run \
+  test=$(cargo test --profile "$profile" --no-default-features --features cuda --test cuda --no-run \
     --message-format json 2>/dev/null |
     python3 -c 'import json, sys
 for line in sys.stdin:
     made = json.loads(line)
-    if made.get("executable") and made.get("target", {}).get("name") == "cuda_engine":
+    if made.get("executable") and made.get("target", {}).get("name") == "cuda":
         print(made["executable"])')
-  cp "$test" "$dir/cuda_engine"
-  strip "$dir/throughput" "$dir/cuda_engine"
+  cp "$test" "$dir/cuda_tests"
+  strip "$dir/throughput" "$dir/cuda_tests"
   # The checkout that the test binary was built in: its fixtures are looked for there.
   pwd >"$dir/checkout"
   du -sh "$dir"
@@ -63,7 +63,8 @@ check() {
   home=$(cat "$dir/checkout")
   if [ ! -e "$home" ]; then mkdir -p "$(dirname "$home")" && ln -s "$PWD" "$home"; fi
   echo "## check: the engine's tests on this device"
-  DART_MATH_CUDA=${rehearsal:-real} timeout -k 5 150 "$dir/cuda_engine" --nocapture --test-threads 1 ${rehearsal:+refusals slots} \
+  # Rehearsed, one short test.
+  DART_MATH_CUDA=${rehearsal:-real} timeout -k 5 150 "$dir/cuda_tests" --test-threads 1 "engine::${rehearsal:+slots}" \
     >"$out/check.log" 2>&1
   echo "exit $? after $((SECONDS - begin)) s"
   grep -E '^test |test result|largest|divergence|greedy|steps:|panicked|error' "$out/check.log" | head -60

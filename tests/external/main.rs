@@ -2,6 +2,7 @@
 //! problem sets, the binaries of the examples. Those whose needs are not met are shown as ignored.
 
 mod coverage;
+mod dataset_script;
 #[cfg(feature = "engine")]
 mod generate;
 #[cfg(feature = "engine")]
@@ -18,6 +19,8 @@ mod labelled;
 #[cfg(feature = "engine")]
 mod models;
 mod problem_sets;
+#[path = "../run/scripted/mod.rs"]
+mod scripted;
 #[cfg(feature = "engine")]
 mod synthesize;
 #[cfg(feature = "engine")]
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         (Need::shared(), coverage::TESTS),
         (Need::shared(), labelled::TESTS),
         (Need::shared(), problem_sets::TESTS),
+        (Need::program("python3"), dataset_script::TESTS),
         (Need::example("grade"), grade::TESTS),
         #[cfg(feature = "engine")]
         (Need::models(), golden_real::TESTS),

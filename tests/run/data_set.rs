@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use crate::scripted::{Scripted, grader, problems};
-use dart_math::dars::{CancelHandle, Outcome, Prop2Diff, Run, RunStop, Uniform};
+use dart_math::dars::{Outcome, Prop2Diff, Run};
 use dart_math::data::{DataSet, pass_rates};
 use serde_json::Value;
 
@@ -96,47 +95,6 @@ fn a_runs_problems_are_a_table_of_pass_rates() {
         let rate = record.tally.pass_rate().unwrap();
         assert!((rates[&record.problem.id] - rate).abs() < 1e-12);
     }
-}
-
-/// What the script says of a directory: whether it agrees with itself, and why not.
-fn checked(directory: &Path) -> Option<(bool, String)> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/check_dataset.py");
-    let Ok(ran) = Command::new("python3").arg(script).arg(directory).output() else {
-        println!("skipped: no python3");
-        return None;
-    };
-    let said = String::from_utf8(ran.stderr).unwrap();
-    Some((ran.status.success(), said))
-}
-
-#[test]
-fn a_set_may_be_empty_where_the_run_was_interrupted() {
-    let directory = tempfile::tempdir().unwrap();
-    let directory = directory.path();
-    let cancel = CancelHandle::new();
-    cancel.cancel();
-    let run = Run::builder(problems(&[0.9])).strategy(Uniform { k: 1 });
-    let run = run.cancel(cancel).build().unwrap();
-    let interrupted = run.run(&Scripted::default(), &grader).unwrap();
-    assert_eq!(interrupted.stop, RunStop::Interrupted);
-    assert!(interrupted.trials.is_empty());
-    write(&interrupted, directory);
-    let Some(said) = checked(directory) else {
-        return;
-    };
-    assert_eq!(said, (true, String::new()));
-
-    // The same files are wrong where the manifest says that the run finished.
-    let path = directory.join("manifest.json");
-    let manifest = fs::read_to_string(&path).unwrap();
-    fs::write(path, manifest.replace("\"interrupted\"", "\"finished\"")).unwrap();
-    let (fine, said) = checked(directory).unwrap();
-    assert!(!fine && said.contains("a file has no rows"), "{said}");
-
-    write(&outcome(), directory);
-    assert_eq!(checked(directory), Some((true, String::new())));
-    fs::write(directory.join("dataset.jsonl"), "").unwrap();
-    assert!(!checked(directory).unwrap().0);
 }
 
 #[test]
