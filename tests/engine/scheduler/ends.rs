@@ -1,0 +1,136 @@
+//! What ends a completion, and what is refused.
+
+use std::path::Path;
+
+use dart_math::engine::{BackendChoice, Engine, Sampling};
+use dart_math::model::{DtypeChoice, Model, ModelSource, Prompt, Template};
+use dart_math::{ErrorKind, Finish, Generator};
+
+use super::{CONTEXT, VOCABULARY, builder, looping_model, prompt, ragged};
+
+#[test]
+fn completions_end_at_their_limits() {
+    // 8 tokens by the setting, fewer where the context is full.
+    let engine = builder()
+        .max_new_tokens(8)
+        .ignore_eos(true)
+        .build()
+        .unwrap();
+    let lens = [
+        1,
+        10,
+        CONTEXT as u64 - 3,
+        CONTEXT as u64 - 1,
+        CONTEXT as u64,
+        500,
+    ];
+    let prompts: Vec<Prompt> = lens.iter().map(|&len| prompt(len, len)).collect();
+    let completions = engine.generate(&prompts, 0).unwrap();
+    let tokens: Vec<usize> = completions.iter().map(|c| c.tokens.len()).collect();
+    assert_eq!(tokens, [8, 8, 3, 1, 0, 0]);
+    for completion in &completions {
+        assert_eq!(completion.finish, Finish::Length);
+        assert_eq!(completion.text.is_empty(), completion.tokens.is_empty());
+    }
+}
+
+#[test]
+fn stop_strings_end_a_completion_and_are_cut() {
+    let prompts = ragged(8);
+    let free = builder().build().unwrap().generate(&prompts, 2).unwrap();
+    for (prompt, whole) in prompts.iter().zip(&free) {
+        // The end of one token's text and the start of the next.
+        let middle = whole.text.len() / 2;
+        let stop = whole.text[middle..middle + 5].to_owned();
+        let at = whole.text.find(&stop).unwrap();
+        let engine = builder().stop(vec![stop.clone()]).build().unwrap();
+        let cut = engine
+            .generate(std::slice::from_ref(prompt), 2)
+            .unwrap()
+            .remove(0);
+        assert_eq!(cut.finish, Finish::Stop);
+        assert_eq!(cut.text, whole.text[..at], "stop at {stop:?}");
+        assert!(whole.tokens.starts_with(&cut.tokens));
+        assert!(cut.logprob.unwrap() >= whole.logprob.unwrap());
+    }
+}
+
+#[test]
+fn a_greedy_loop_is_cut_off_unless_asked_for() {
+    // A model of random weights soon repeats itself when it is greedy and the context allows.
+    let engine = |detect| {
+        Engine::builder(looping_model())
+            .template(Template::parse("{problem}").unwrap())
+            .sampling(Sampling::greedy())
+            .max_new_tokens(700)
+            .loop_detection(detect)
+            .build()
+            .unwrap()
+    };
+    let prompts = ragged(4);
+    let cut = engine(true).generate(&prompts, 0).unwrap();
+    let whole = engine(false).generate(&prompts, 0).unwrap();
+    let mut loops = 0;
+    for (cut, whole) in cut.iter().zip(&whole) {
+        assert_eq!(whole.finish, Finish::Length);
+        assert_eq!(whole.tokens.len(), 700);
+        if cut.finish == Finish::Loop {
+            loops += 1;
+            assert!(cut.tokens.len() >= 128 && cut.tokens.len() < 700);
+            assert!(whole.tokens.starts_with(&cut.tokens));
+        }
+    }
+    assert!(loops > 0);
+}
+
+#[test]
+fn bad_settings_and_prompts_are_errors() {
+    let bad = [
+        builder().slots(0),
+        builder().threads(0),
+        builder().max_new_tokens(0),
+        builder().stop(vec![String::new()]),
+        builder().sampling(Sampling {
+            top_p: 0.0,
+            ..Sampling::default()
+        }),
+    ];
+    for builder in bad {
+        assert_eq!(builder.build().unwrap_err().kind(), ErrorKind::Settings);
+    }
+    let engine = builder().build().unwrap();
+    let empty = Prompt {
+        text: String::new(),
+        tokens: Vec::new(),
+    };
+    let error = engine.generate(&[prompt(1, 3), empty], 0).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Data);
+    assert!(
+        error.to_string().contains("problem 2 of the list"),
+        "{error}"
+    );
+    let foreign = Prompt {
+        text: "x".into(),
+        tokens: vec![VOCABULARY],
+    };
+    assert!(engine.generate(&[foreign], 0).is_err());
+    // Neither has spoilt the engine.
+    assert_eq!(engine.generate(&ragged(2), 0).unwrap().len(), 2);
+    assert!(engine.generate(&[], 0).unwrap().is_empty());
+}
+
+/// Plain operations round what quantised weights are multiplied with: a setting that tokens depend on.
+#[test]
+fn settings_say_who_rounds() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = path.join("tests/fixtures/golden/gguf_llama/model.gguf");
+    let settings = |dtype, backend| {
+        let model = Model::builder(ModelSource::Gguf(path.clone())).dtype(dtype);
+        let builder = Engine::builder(model.load().unwrap()).backend(backend);
+        builder.build().unwrap().settings()
+    };
+    let (auto, plain) = (BackendChoice::Auto, BackendChoice::Plain);
+    let (blocks, wide) = (DtypeChoice::Quantized, DtypeChoice::F32);
+    assert_ne!(settings(blocks, auto), settings(blocks, plain));
+    assert_eq!(settings(wide, auto), settings(wide, plain));
+}

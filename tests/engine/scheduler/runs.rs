@@ -1,0 +1,253 @@
+//! Runs that ask for trials as they go: every request is delivered once.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Mutex;
+
+use dart_math::engine::{CompletionRequest, EngineGroup, Event};
+use dart_math::model::Prompt;
+use dart_math::{
+    Completion, ErrorKind, Finish, Generator, Next, Offer, Philox, Request, Source, TrialId,
+};
+
+use super::{assert_same, builder, prompt, requests};
+
+/// Asks for a list of trials in random portions, waits at random, and gives some up.
+struct Schedule {
+    random: Philox,
+    state: Mutex<State>,
+    /// Trials that are unwanted once they have been asked about so many times.
+    patience: BTreeMap<TrialId, u32>,
+}
+
+struct State {
+    calls: u64,
+    queue: Vec<Request>,
+    asked: BTreeMap<TrialId, u32>,
+    delivered: BTreeMap<TrialId, Completion>,
+    in_flight: usize,
+    most_in_flight: usize,
+}
+
+impl Schedule {
+    fn new(key: u64, requests: Vec<Request>) -> Self {
+        let random = Philox::new(key);
+        let patience = requests
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| random.below(1000 + *i as u64, 3) == 0)
+            .map(|(i, request)| (request.trial, random.below(2000 + i as u64, 30) as u32))
+            .collect();
+        Schedule {
+            random,
+            patience,
+            state: Mutex::new(State {
+                calls: 1_000_000,
+                queue: requests,
+                asked: BTreeMap::new(),
+                delivered: BTreeMap::new(),
+                in_flight: 0,
+                most_in_flight: 0,
+            }),
+        }
+    }
+}
+
+impl Source for Schedule {
+    fn next(&self, offer: Offer<'_>) -> Next {
+        let mut state = self.state.lock().unwrap();
+        assert!(offer.free > 0);
+        assert!(offer.resident.is_sorted());
+        state.calls += 1;
+        let portion = self.random.below(state.calls, offer.free as u64 + 1) as usize;
+        let portion = portion.min(state.queue.len());
+        if portion > 0 {
+            // Any order.
+            let pick = self
+                .random
+                .below(state.calls + (1 << 40), state.queue.len() as u64);
+            state.queue.rotate_left(pick as usize);
+            state.in_flight += portion;
+            state.most_in_flight = state.most_in_flight.max(state.in_flight);
+            Next::Requests(state.queue.drain(..portion).collect())
+        } else if state.queue.is_empty() && state.in_flight == 0 {
+            Next::Done
+        } else {
+            Next::Wait
+        }
+    }
+
+    fn wanted(&self, trial: TrialId) -> bool {
+        let mut state = self.state.lock().unwrap();
+        assert!(!state.delivered.contains_key(&trial));
+        let asked = state.asked.entry(trial).or_default();
+        *asked += 1;
+        self.patience.get(&trial).is_none_or(|most| *asked <= *most)
+    }
+
+    fn deliver(&self, trial: TrialId, completion: Completion) {
+        let mut state = self.state.lock().unwrap();
+        state.in_flight -= 1;
+        let before = state.delivered.insert(trial, completion);
+        assert!(before.is_none(), "{trial:?} was delivered twice");
+    }
+}
+
+#[test]
+fn random_schedules_deliver_every_trial_once_and_the_same() {
+    let all = requests(7, 9);
+    let reference = Schedule {
+        patience: BTreeMap::new(),
+        ..Schedule::new(0, all.clone())
+    };
+    builder().slots(1).build().unwrap().run(&reference).unwrap();
+    let reference = reference.state.into_inner().unwrap().delivered;
+    assert_eq!(reference.len(), 63);
+    let mut cancelled = 0;
+    for (slots, idle) in [(1, 0), (2, 1), (5, 2), (64, 16)] {
+        let engine = builder().slots(slots).prefix_cache(idle).build().unwrap();
+        for key in 1..6 {
+            let schedule = Schedule::new(key, all.clone());
+            engine.run(&schedule).unwrap();
+            let state = schedule.state.into_inner().unwrap();
+            assert!(state.most_in_flight <= slots);
+            assert_eq!(state.delivered.len(), all.len());
+            for (trial, completion) in &state.delivered {
+                let whole = &reference[trial];
+                if completion.finish == Finish::Cancelled {
+                    cancelled += 1;
+                    assert!(schedule.patience.contains_key(trial));
+                    assert!(whole.tokens.starts_with(&completion.tokens));
+                    assert!(whole.text.starts_with(&completion.text));
+                } else {
+                    assert_same(
+                        std::slice::from_ref(completion),
+                        std::slice::from_ref(whole),
+                    );
+                }
+            }
+        }
+    }
+    assert!(cancelled > 100, "only {cancelled} were cancelled");
+}
+
+/// An engine may be asked from any thread, also from those of another pool, which do other work
+/// while they wait; asked from within its own run it says so.
+#[test]
+fn an_engine_never_waits_for_itself() {
+    use rayon::prelude::*;
+    let engine = builder().build().unwrap();
+    let expected: Vec<_> = (0..24).map(|i| prompt(i, 3)).collect();
+    let expected = engine.generate(&expected, 1).unwrap();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2);
+    let found: Vec<Completion> = pool.build().unwrap().install(|| {
+        let one = |i| {
+            engine
+                .generate(&[prompt(i as u64, 3)], 1)
+                .unwrap()
+                .remove(0)
+        };
+        (0..24usize)
+            .into_par_iter()
+            .with_max_len(1)
+            .map(one)
+            .collect()
+    });
+    assert_same(&expected, &found);
+    let mut refused = 0;
+    let one = prompt(1, 3);
+    engine
+        .complete(&[CompletionRequest::new(one.clone(), 1)], |event| {
+            let Event::Completed { completion, .. } = event else {
+                return ControlFlow::Continue(());
+            };
+            let error = engine.score(&one.tokens, &completion.tokens).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Settings);
+            assert!(engine.generate(std::slice::from_ref(&one), 1).is_err());
+            assert!(engine.weight_bytes() > 0);
+            refused += 1;
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(refused, 1);
+    assert!(engine.score(&one.tokens, &[1, 2]).is_ok());
+}
+
+/// After the list is no longer wanted, what waits for memory is not started.
+#[test]
+fn what_waits_is_not_begun_after_a_break() {
+    let prompts: Vec<Prompt> = (0..16).map(|i| prompt(i, 5)).collect();
+    let engine = builder()
+        .slots(16)
+        .ignore_eos(true)
+        .loop_detection(false)
+        .kv_bytes(120_000)
+        .build()
+        .unwrap();
+    let mut at_break = None;
+    engine
+        .complete(&CompletionRequest::list(&prompts, 1), |event| {
+            if matches!(event, Event::Token { .. }) {
+                return ControlFlow::Continue(());
+            }
+            at_break = Some(engine.statistics());
+            ControlFlow::Break(())
+        })
+        .unwrap();
+    let (before, after) = (at_break.unwrap(), engine.statistics());
+    assert!(before.prompts < 16, "all were begun before");
+    assert_eq!((before.prompts, before.steps), (after.prompts, after.steps));
+    assert_eq!(before.generated_tokens, after.generated_tokens);
+}
+
+/// A source that waits for all of its trials, as a run does for verdicts.
+struct Patient {
+    requests: Mutex<Vec<Request>>,
+    missing: Mutex<usize>,
+}
+
+impl Source for Patient {
+    fn next(&self, offer: Offer<'_>) -> Next {
+        let mut requests = self.requests.lock().unwrap();
+        match (
+            offer.free.min(requests.len()),
+            *self.missing.lock().unwrap(),
+        ) {
+            (0, 0) => Next::Done,
+            (0, _) => Next::Wait,
+            (count, _) => Next::Requests(requests.drain(..count).collect()),
+        }
+    }
+
+    fn wanted(&self, _: TrialId) -> bool {
+        true
+    }
+
+    fn deliver(&self, _: TrialId, _: Completion) {
+        *self.missing.lock().unwrap() -= 1;
+    }
+}
+
+/// Where one engine of a group fails, the others end, though trials of its are never delivered.
+#[test]
+fn a_group_ends_where_one_engine_fails() {
+    let whole = builder().slots(2).build().unwrap();
+    let one_token = whole.generate(&[prompt(0, 1)], 0);
+    assert!(one_token.is_ok());
+    let least = builder().kv_bytes(1).build().err().unwrap().to_string();
+    let least = least.rsplit("takes ").next().unwrap();
+    let least: usize = least.split(' ').next().unwrap().parse().unwrap();
+    // Enough for the shortest prompt, and for nothing after it.
+    let small = builder().slots(2).kv_bytes(least).build().unwrap();
+    let group = EngineGroup::new(vec![whole, small]).unwrap();
+    let source = Patient {
+        requests: Mutex::new(requests(4, 3)),
+        missing: Mutex::new(12),
+    };
+    let error = group.run(&source).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Settings);
+    assert!(error.to_string().contains("kv_bytes is"), "{error}");
+    // What is asked for afterwards is done as ever.
+    let again = group.engines()[0].generate(&[prompt(0, 1)], 0);
+    assert_eq!(again.unwrap(), one_token.unwrap());
+}
