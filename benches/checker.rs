@@ -4,12 +4,13 @@
 //! cargo bench --no-default-features --bench checker
 //! ```
 //!
-//! Before the harness's own table it prints a line for each set of rows: pairs a second of the
-//! processor's time, and of single pairs (each the best of several calls) the median, the 99th
-//! percentile and the slowest, with what it was. The sets, all or those that `DART_MATH_SETS` names
-//! between commas, are
+//! It prints a line for each set of rows: pairs a second of the processor's time, and of single pairs
+//! (each the best of several calls) the median, the 99th percentile and the slowest, with what it was.
+//! The sets, all or those that `DART_MATH_SETS` names between commas, are
 //!
 //! - `sample`: pairs in the mix of real benchmarks, `tests/fixtures/answer/benchmark.txt`;
+//! - `kinds`: the same, each kind of answer by itself;
+//! - `references`: the same references, read alone;
 //! - `responses`: the same answers at the end of whole responses of about 1 kB;
 //! - `labelled`: the files of `DART_MATH_SHARED/answers` (else of `../shared/answers`), if present;
 //! - `hostile`: texts made to take long;
@@ -25,8 +26,6 @@ use std::time::{Duration, Instant};
 
 use dart_math::Verdict;
 use dart_math::answer::{Checker, Reference};
-use divan::Bencher;
-use divan::counter::ItemsCount;
 
 #[path = "../tests/answer/hostile_texts.rs"]
 mod hostile_texts;
@@ -77,6 +76,12 @@ fn main() {
     if is_chosen("sample") {
         report("sample", &sample, Checker::default());
     }
+    if is_chosen("kinds") {
+        kinds(&sample);
+    }
+    if is_chosen("references") {
+        references(&sample);
+    }
     if is_chosen("responses") {
         report("responses", &responses(&sample), Checker::default());
     }
@@ -95,7 +100,6 @@ fn main() {
     if let Some(peak) = peak_memory() {
         println!("peak memory of the process: {peak}");
     }
-    divan::main();
 }
 
 /// The committed pairs, with the heading above each as its kind.
@@ -405,17 +409,11 @@ fn report(name: &str, rows: &[Row], checker: Checker) {
         }
         singles.push((best, index));
     }
-    // Whole passes, for a second of the processor's time in all.
-    let start = processor_time();
-    let mut passes = 0;
-    let mut spent = Duration::ZERO;
-    while spent < Duration::from_secs(1) {
+    let rate = passes(rows.len(), || {
         for row in &prepared {
             let _ = black_box(black_box(row).verdict());
         }
-        passes += 1;
-        spent = processor_time().saturating_sub(start);
-    }
+    });
     singles.sort_unstable();
     let at = |share: f64| micros(singles[((singles.len() - 1) as f64 * share) as usize].0);
     let bytes: usize = rows.iter().map(|row| row.answer.len()).sum();
@@ -425,13 +423,48 @@ fn report(name: &str, rows: &[Row], checker: Checker) {
          worst {:>9.2} µs  not as labelled {wrong} of {labelled}\n{:24}worst is row {which}: {} vs {}",
         rows.len(),
         bytes / rows.len(),
-        (rows.len() * passes) as f64 / spent.as_secs_f64(),
+        rate,
         at(0.5),
         at(0.99),
         micros(slowest),
         "",
         shortened(&rows[which].reference),
         shortened(&rows[which].answer),
+    );
+}
+
+/// Rows a second over whole passes, for a second of the processor's time in all.
+fn passes(rows: usize, mut pass: impl FnMut()) -> f64 {
+    let start = processor_time();
+    let mut count = 0;
+    let mut spent = Duration::ZERO;
+    while spent < Duration::from_secs(1) {
+        pass();
+        count += 1;
+        spent = processor_time().saturating_sub(start);
+    }
+    (rows * count) as f64 / spent.as_secs_f64()
+}
+
+/// Each kind of the sample's answers by itself.
+fn kinds(rows: &[Row]) {
+    for rows in rows.chunk_by(|a, b| a.kind == b.kind) {
+        report(&rows[0].kind, rows, Checker::default());
+    }
+}
+
+/// The references of rows, each read on every pass.
+fn references(rows: &[Row]) {
+    let checker = Checker::default();
+    let rate = passes(rows.len(), || {
+        for row in rows {
+            black_box(checker.reference(black_box(&row.reference)));
+        }
+    });
+    println!(
+        "{:<24}{:>8} references {rate:>9.0} a second",
+        "references",
+        rows.len()
     );
 }
 
@@ -464,49 +497,4 @@ fn peak_memory() -> Option<String> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM"))?;
     Some(line.split_once(':')?.1.trim().to_owned())
-}
-
-fn measure(bencher: Bencher<'_, '_>, rows: &[Row]) {
-    let prepared = prepared(rows, Checker::default());
-    bencher
-        .counter(ItemsCount::new(rows.len()))
-        .bench_local(|| {
-            for row in &prepared {
-                let _ = black_box(black_box(row).verdict());
-            }
-        });
-}
-
-#[divan::bench(name = "pairs, references read")]
-fn pairs(bencher: Bencher<'_, '_>) {
-    measure(bencher, &sample());
-}
-
-#[divan::bench(name = "responses, references read")]
-fn whole_responses(bencher: Bencher<'_, '_>) {
-    measure(bencher, &responses(&sample()));
-}
-
-#[divan::bench(name = "references alone")]
-fn references(bencher: Bencher<'_, '_>) {
-    let rows = sample();
-    let checker = Checker::default();
-    bencher
-        .counter(ItemsCount::new(rows.len()))
-        .bench_local(|| {
-            for row in &rows {
-                black_box(checker.reference(black_box(&row.reference)));
-            }
-        });
-}
-
-#[divan::bench(name = "pairs of a kind", args = [
-    "integers", "fractions", "decimals", "surds", "multiples of π", "points and tuples",
-    "intervals and inequalities", "polynomials and expressions", "text", "units and currency",
-    "choices", "lists", "percentages",
-])]
-fn kinds(bencher: Bencher<'_, '_>, kind: &str) {
-    let mut rows = sample();
-    rows.retain(|row| row.kind == kind);
-    measure(bencher, &rows);
 }
