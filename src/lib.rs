@@ -25,7 +25,7 @@
 //! # Features
 //!
 //! - `engine` (default): models, decoder, sampler, continuous batching, by way of [candle](mod@candle).
-//! - `hub` (default): models by repository id. It more than doubles the dependency tree.
+//! - `hub`: models by repository id. It doubles the dependency tree and the time of the first build.
 //! - `cuda`, `metal`: NVIDIA and Apple GPUs.
 //! - `mkl`, `accelerate`: Intel's and Apple's matrix products for plain dense operations on the CPU.
 //!   The crate's own kernels do not use them.

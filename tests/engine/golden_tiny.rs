@@ -2,7 +2,7 @@
 //! position, from prefill and from decoding, and greedy tokens, with each backend.
 //!
 //! `DART_MATH_DEVICE` names the device of the plain operations, which are then checked in bf16 too:
-//! `DART_MATH_DEVICE=metal cargo test --features metal --test golden_tiny plain_operations`.
+//! `DART_MATH_DEVICE=metal cargo test --features metal --test engine plain_operations`.
 //!
 //! `scripts/golden_tiny.py` makes the fixtures and says what is in them.
 

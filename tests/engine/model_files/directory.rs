@@ -323,3 +323,16 @@ fn a_tokenizer_that_cannot_be_run_gives_an_error() {
     let error = model.raw_prompt(&"x".repeat(60)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Model, "{error}");
 }
+
+#[test]
+#[cfg(not(feature = "hub"))]
+fn a_repository_without_the_hub_says_what_to_build_with() {
+    use dart_math::model::{Model, ModelSource};
+    let source = ModelSource::parse("organisation/name").unwrap();
+    let error = Model::builder(source).load().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    let error = error.to_string();
+    for words in ["organisation/name", "--features hub", "a GGUF file"] {
+        assert!(error.contains(words), "{error}");
+    }
+}
