@@ -107,8 +107,8 @@ impl EngineBuilder {
         self
     }
 
-    /// The type of the numbers that the crate's own CPU kernels multiply quantised weights with. By
-    /// default f32. Another type needs these kernels and quantised weights, and is one of the settings
+    /// The type of the numbers that the crate's own CPU kernels multiply quantized weights with. By
+    /// default f32. Another type needs these kernels and quantized weights, and is one of the settings
     /// that tokens depend on.
     pub fn activation_type(mut self, activation_type: ActivationType) -> Self {
         self.kernels.activation_type = activation_type;
@@ -231,7 +231,7 @@ impl EngineBuilder {
             return Err(Error::new(
                 ErrorKind::Settings,
                 format!(
-                    "activations of type {} are for quantised weights, and these are not",
+                    "activations of type {} are for quantized weights, and these are not",
                     self.kernels.activation_type
                 ),
             ));

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::cpu::Level;
 use crate::{Error, ErrorKind, Result};
 
-/// The type in which the crate's own CPU kernels keep keys and values; they compute in f32 whatever
+/// The type in which the crate's own CPU kernels keep the KV cache; they compute in f32 whatever
 /// this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
@@ -29,7 +29,7 @@ impl KvType {
     }
 }
 
-/// The type of the numbers that the crate's own CPU kernels multiply quantised weights with.
+/// The type of the numbers that the crate's own CPU kernels multiply quantized weights with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum ActivationType {
@@ -41,7 +41,7 @@ pub enum ActivationType {
     /// processors with an instruction for them (AVX-512 VNNI; ARMv8.2 has one, too). The mean divergence of the
     /// distributions from those without rounding was 0.003 nats for a model of 135 million parameters
     /// and 0.0001 for one of 500 million. Tokens are other ones than with f32, and as independent of
-    /// the batch. Weights that are not quantised are multiplied in f32 all the same.
+    /// the batch. Weights that are not quantized are multiplied in f32 all the same.
     Int8,
 }
 
@@ -109,7 +109,7 @@ macro_rules! named {
     };
 }
 
-named!(KvType, "type of keys and values": F32 = "f32", F16 = "f16");
+named!(KvType, "type of the KV cache": F32 = "f32", F16 = "f16");
 named!(ActivationType, "type of activations": F32 = "f32", Int8 = "int8");
 named!(
     Instructions, "instructions":

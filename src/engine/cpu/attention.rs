@@ -10,9 +10,9 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use super::cache::{HeadView, KvShape, PAGE, Prefix, Segment, Suffix};
+use super::gemm::{Output, Panels, Rows, multiply};
 use super::lanes::WIDTH;
 use super::parallel;
-use super::product::{Output, Panels, Rows, multiply};
 use super::rows::{scale, softmax_weights};
 use super::simd::Level;
 
@@ -80,7 +80,7 @@ pub(super) struct Buffers {
     sums: Vec<f32>,
     totals: Vec<f32>,
     /// Keys or values that are kept in fewer bits.
-    widened: Vec<f32>,
+    converted: Vec<f32>,
 }
 
 /// Buffers for as many pieces as are worked on at once.
@@ -170,7 +170,7 @@ impl Attention<'_> {
             scores,
             sums,
             totals,
-            widened,
+            converted,
         } = buffers;
         queries.resize(count * head_dim, 0.0);
         scores.resize(count * stride, 0.0);
@@ -194,7 +194,7 @@ impl Attention<'_> {
         let view = prefix.segment.head(self.shape, self.layer, kv_head);
         for from in (begin..in_prefix).step_by(CHUNK) {
             let to = in_prefix.min(from + CHUNK);
-            let panels = key_panels(level, view, head_dim, from..to, widened);
+            let panels = key_panels(level, view, head_dim, from..to, converted);
             let queries = rows(queries, head_dim, count);
             let columns = panels.count * WIDTH;
             let scores = &mut scores[WIDTH + from - begin..];
@@ -219,7 +219,7 @@ impl Attention<'_> {
             if skipped < filled {
                 let scores = &mut scores[row * shared * stride..];
                 let queries = rows(&queries[row * shared * head_dim..], head_dim, shared);
-                let panels = key_panels(level, view, head_dim, skipped..filled, widened);
+                let panels = key_panels(level, view, head_dim, skipped..filled, converted);
                 let columns = panels.count * WIDTH;
                 let scores = &mut scores[WIDTH + position + skipped - begin..];
                 let mut scores = Output::new(scores, shared, stride, columns);
@@ -238,7 +238,7 @@ impl Attention<'_> {
         for from in (begin..in_prefix).step_by(CHUNK) {
             let to = in_prefix.min(from + CHUNK);
             let weights = rows(&scores[WIDTH + from - begin..], stride, count);
-            let panels = value_panels(level, view, value_width, from..to, widened);
+            let panels = value_panels(level, view, value_width, from..to, converted);
             let mut sums = Output::new(sums, count, value_width, value_width);
             multiply(level, to - from, weights, panels, &mut sums, true);
         }
@@ -253,7 +253,7 @@ impl Attention<'_> {
                 let sums = &mut sums[row * shared * value_width..];
                 let weights = &scores[WIDTH + position + skipped - begin..];
                 let weights = rows(weights, stride, shared);
-                let panels = value_panels(level, view, value_width, skipped..filled, widened);
+                let panels = value_panels(level, view, value_width, skipped..filled, converted);
                 let mut sums = Output::new(sums, shared, value_width, value_width);
                 multiply(level, filled - skipped, weights, panels, &mut sums, true);
             }
@@ -298,12 +298,12 @@ fn key_panels<'a>(
     view: HeadView<'a>,
     head_dim: usize,
     positions: Range<usize>,
-    widened: &'a mut Vec<f32>,
+    converted: &'a mut Vec<f32>,
 ) -> Panels<'a> {
     let end = positions.end.next_multiple_of(WIDTH);
     let numbers = positions.start * head_dim..end * head_dim;
     Panels {
-        data: view.keys.widen(level, numbers, widened),
+        data: view.keys.to_f32(level, numbers, converted),
         stride: head_dim * WIDTH,
         step: WIDTH,
         count: (end - positions.start) / WIDTH,
@@ -316,11 +316,11 @@ fn value_panels<'a>(
     view: HeadView<'a>,
     width: usize,
     positions: Range<usize>,
-    widened: &'a mut Vec<f32>,
+    converted: &'a mut Vec<f32>,
 ) -> Panels<'a> {
     let numbers = positions.start * width..positions.end * width;
     Panels {
-        data: view.values.widen(level, numbers, widened),
+        data: view.values.to_f32(level, numbers, converted),
         stride: WIDTH,
         step: width,
         count: width / WIDTH,

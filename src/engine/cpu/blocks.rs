@@ -1,16 +1,16 @@
-//! Quantised weights in memory: the blocks of a GGUF file, laid out anew for sixteen outputs at a
-//! time and widened to f32 as they are used.
+//! Quantized weights in memory: the blocks of a GGUF file, laid out anew for sixteen outputs at a
+//! time and dequantized to f32 as they are used.
 //!
 //! Every type of block says that a weight is `factor · number + offset`, with a whole number of at
 //! most 8 bits and a factor and an offset that 16 or 32 neighbours share. Both products that this
 //! takes (of a factor's parts, of factor and number) have few enough bits to be exact in f32, so
-//! that the only rounding is that of the sum: widened weights are the same to the bit on every
+//! that the only rounding is that of the sum: dequantized weights are the same to the bit on every
 //! processor, fused or not, and the same as those of anybody else who goes by the format's formula.
 //!
 //! A panel of sixteen outputs is a row of spans: of one block, or of two where one does not fill whole
 //! cache lines. A span holds the sixteen outputs' shared numbers (f16), their finer scales, if there
 //! are any, and the numbers in tiles of 32 inputs. A tile's numbers are cache lines of sixteen words
-//! of 32 bits, one for each output. Inputs go by fours, the bytes of a word: a line has the low four
+//! of 32 bits, one for each output. Four inputs are the bytes of a word: a line has the low four
 //! bits of eight inputs, the first four inputs in the low halves of the bytes (or it has all eight
 //! bits of four inputs); then a line has one further bit of all 32 inputs, four inputs by four from
 //! the lowest bit of the bytes on, or two lines have two bits of 16 inputs each in the same way. The
@@ -60,7 +60,7 @@ const fn span_bytes<F: Format>() -> usize {
     shared_bytes::<F>() + span::<F>() * tile_bytes::<F>()
 }
 
-/// What becomes of widened weights.
+/// What becomes of dequantized weights.
 trait Sink<V> {
     /// Takes the sixteen outputs' weights of one input of the tile.
     ///
@@ -96,16 +96,16 @@ impl<V: Lanes> Sink<V> for Dot<V> {
     }
 }
 
-/// Inputs that are widened in one go.
+/// Inputs that are dequantized in one go.
 const GO: usize = 8;
 
-/// Widens inputs `go · 8 ..` of a tile.
+/// Dequantizes inputs `go · 8 ..` of a tile.
 ///
 /// # Safety
 ///
 /// The instructions of `V`; `numbers` points to the tile's numbers.
 #[inline(always)]
-unsafe fn widen_go<F: Format, V: Lanes>(
+unsafe fn dequantize_go<F: Format, V: Lanes>(
     numbers: *const u8,
     go: usize,
     (factor, offset): (V, V),
@@ -115,9 +115,9 @@ unsafe fn widen_go<F: Format, V: Lanes>(
     unsafe {
         let line = |index: usize| V::words(numbers.add(index * LINE));
         for four in 0..2 {
-            let fours = 2 * go + four;
+            let word = 2 * go + four;
             let (words, low) = match F::BITS {
-                8 => (line(fours), 0),
+                8 => (line(word), 0),
                 _ => (line(go), 4 * four as i32),
             };
             for byte in 0..4 {
@@ -127,12 +127,12 @@ unsafe fn widen_go<F: Format, V: Lanes>(
                     _ => V::field(words, -at - low, 15),
                 };
                 if const { F::BITS == 5 } {
-                    let fifth = V::field(line(4), 4 - at - fours as i32, 16);
+                    let fifth = V::field(line(4), 4 - at - word as i32, 16);
                     number = V::or(number, fifth);
                 }
                 if const { F::BITS == 6 } {
-                    let place = 2 * (fours % 4) as i32;
-                    let two = V::field(line(4 + fours / 4), 4 - at - place, 48);
+                    let place = 2 * (word % 4) as i32;
+                    let two = V::field(line(4 + word / 4), 4 - at - place, 48);
                     number = V::or(number, two);
                 }
                 let weights = V::float(number).times_plus(factor, offset);
@@ -214,14 +214,14 @@ pub(super) fn fetch_ahead<F: Format>(panel: Panel, tile: &Tile) {
     let _ = (panel, tile);
 }
 
-/// Widens some tiles of a panel.
+/// Dequantizes some tiles of a panel.
 ///
 /// # Safety
 ///
 /// The instructions of `V`; `panel` points to a panel with these tiles, `out` to room for 512
 /// numbers of each.
 #[inline(always)]
-unsafe fn widen_tiles<F: Format, V: Lanes>(
+unsafe fn dequantize_tiles<F: Format, V: Lanes>(
     panel: Panel,
     tiles: std::ops::Range<usize>,
     out: *mut f32,
@@ -237,7 +237,7 @@ unsafe fn widen_tiles<F: Format, V: Lanes>(
                 F::scales::<V>(tile.halves, tile.scales, 1),
             ];
             for go in 0..TILE / GO {
-                widen_go::<F, V>(tile.numbers, go, scales[go / 2], &mut store);
+                dequantize_go::<F, V>(tile.numbers, go, scales[go / 2], &mut store);
             }
         }
     }
@@ -277,7 +277,7 @@ unsafe fn dot_tiles<F: Format, V: Lanes, const P: usize>(
                     let at = tile_at::<F>(panels.next(panel).start, tile);
                     let sum = sums[panel];
                     let mut dot = Dot { inputs, sum };
-                    widen_go::<F, V>(at.numbers, go, scales[panel][go / 2], &mut dot);
+                    dequantize_go::<F, V>(at.numbers, go, scales[panel][go / 2], &mut dot);
                     sums[panel] = dot.sum;
                 }
             }
@@ -290,16 +290,16 @@ unsafe fn dot_tiles<F: Format, V: Lanes, const P: usize>(
 
 /// Compiles the two for each level.
 macro_rules! for_levels {
-    ($($lanes:ident, $widen:ident, $dot:ident, $features:literal;)*) => {$(
+    ($($lanes:ident, $dequantize:ident, $dot:ident, $features:literal;)*) => {$(
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = $features)]
-        unsafe fn $widen<F: Format>(
+        unsafe fn $dequantize<F: Format>(
             panel: Panel,
             tiles: std::ops::Range<usize>,
             out: *mut f32,
         ) {
             // SAFETY: the caller's promise.
-            unsafe { widen_tiles::<F, $lanes>(panel, tiles, out) }
+            unsafe { dequantize_tiles::<F, $lanes>(panel, tiles, out) }
         }
 
         #[cfg(target_arch = "x86_64")]
@@ -317,8 +317,8 @@ macro_rules! for_levels {
 }
 
 for_levels! {
-    Avx2, widen_avx2, dot_avx2, "avx2,fma,f16c";
-    Avx512, widen_avx512, dot_avx512, "avx2,fma,f16c,avx512f";
+    Avx2, dequantize_avx2, dot_avx2, "avx2,fma,f16c";
+    Avx512, dequantize_avx512, dot_avx512, "avx2,fma,f16c,avx512f";
 }
 
 /// A matrix `[out, in]` of blocks in panels of sixteen outputs, the last filled up with zeros.
@@ -370,9 +370,9 @@ impl Blocks {
         }
     }
 
-    /// Widens the weights of a panel's inputs from `first` on (a whole number of tiles, and so is
+    /// Dequantizes the weights of a panel's inputs from `first` on (a whole number of tiles, and so is
     /// their number) into `out`, `[inputs][16]`.
-    pub(super) fn widen(&self, level: Level, panel: usize, first: usize, out: &mut [f32]) {
+    pub(super) fn dequantize(&self, level: Level, panel: usize, first: usize, out: &mut [f32]) {
         let inputs = out.len() / WIDTH;
         assert!(first.is_multiple_of(TILE) && inputs.is_multiple_of(TILE));
         assert!(first + inputs <= self.inputs && out.len() == inputs * WIDTH);
@@ -383,19 +383,19 @@ impl Blocks {
         // only where its instructions were detected.
         with_format!(self.block_type, F => unsafe {
             match level.kind() {
-                Kind::Portable => widen_tiles::<F, Portable>(panel, tiles, out),
+                Kind::Portable => dequantize_tiles::<F, Portable>(panel, tiles, out),
                 #[cfg(target_arch = "x86_64")]
-                Kind::Avx2 => widen_avx2::<F>(panel, tiles, out),
+                Kind::Avx2 => dequantize_avx2::<F>(panel, tiles, out),
                 #[cfg(target_arch = "x86_64")]
-                Kind::Avx512 => widen_avx512::<F>(panel, tiles, out),
+                Kind::Avx512 => dequantize_avx512::<F>(panel, tiles, out),
                 #[cfg(target_arch = "aarch64")]
-                Kind::Neon => widen_tiles::<F, Neon>(panel, tiles, out),
+                Kind::Neon => dequantize_tiles::<F, Neon>(panel, tiles, out),
             }
         });
     }
 
     /// The products of one row of inputs with up to three panels from `panel` on, sixteen numbers
-    /// each: to the bit what the product with their widened weights gives.
+    /// each: to the bit what the product with their dequantized weights gives.
     pub(super) fn dot(&self, level: Level, panel: usize, x: &[f32], out: &mut [f32]) {
         let count = out.len() / WIDTH;
         assert!((1..=MAX_PANELS).contains(&count) && out.len() == count * WIDTH);
@@ -470,16 +470,16 @@ fn pack_panel<F: Format>(rows: &[u8], row: usize, panel: &mut [u8]) {
             let tiles = span[numbers..].chunks_exact_mut(tile_bytes::<F>());
             for (tile, numbers) in tiles.zip(block.numbers[..F::TILES * TILE].chunks_exact(TILE)) {
                 for (input, &number) in numbers.iter().enumerate() {
-                    let (fours, byte) = (input / 4, 4 * output + input % 4);
+                    let (word, byte) = (input / 4, 4 * output + input % 4);
                     if F::BITS == 8 {
-                        tile[fours * LINE + byte] = number;
+                        tile[word * LINE + byte] = number;
                         continue;
                     }
-                    tile[fours / 2 * LINE + byte] |= (number & 15) << (4 * (fours % 2));
+                    tile[word / 2 * LINE + byte] |= (number & 15) << (4 * (word % 2));
                     let high = number >> 4;
                     match F::BITS {
-                        5 => tile[4 * LINE + byte] |= high << fours,
-                        6 => tile[(4 + fours / 4) * LINE + byte] |= high << (2 * (fours % 4)),
+                        5 => tile[4 * LINE + byte] |= high << word,
+                        6 => tile[(4 + word / 4) * LINE + byte] |= high << (2 * (word % 4)),
                         _ => {}
                     }
                 }

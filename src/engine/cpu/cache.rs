@@ -1,11 +1,11 @@
-//! Keys and values in memory: an immutable segment for a prompt, and pages for what each sequence
+//! The KV cache: an immutable segment for a prompt, and pages for what each sequence
 //! adds.
 //!
 //! Both are segments of the same layout. Per layer and key head, keys lie in panels of sixteen
 //! positions, `[capacity / 16][head_dim][16]`, so that scores are a product with panels; values lie
 //! as `[capacity][padded head_dim]`, so that weighted sums are.
 //!
-//! They are f32 as they were computed, or rounded to f16 when they are written and widened again as
+//! They are f32 as they were computed, or rounded to f16 when they are written and converted again as
 //! they are read: who reads them sees the same numbers, wherever they lie.
 
 use std::ops::Range;
@@ -14,7 +14,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::aligned::{Aligned, Element};
-use super::lanes::{WIDTH, widen_f16};
+use super::lanes::{WIDTH, f16_to_f32};
 use super::simd::Level;
 use crate::engine::kernel_settings::KvType;
 use crate::model::DecoderConfig;
@@ -54,7 +54,7 @@ impl KvShape {
     }
 }
 
-/// A type that keys and values are kept in.
+/// A type of the KV cache.
 trait Kept: Element {
     const ZERO: Self;
 
@@ -106,19 +106,19 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Some of the numbers, a whole number of lanes; in `widened` where they are not f32.
-    pub(super) fn widen(
+    /// Some of the numbers, a whole number of lanes; in `converted` where they are not f32.
+    pub(super) fn to_f32(
         self,
         level: Level,
         range: Range<usize>,
-        widened: &'a mut Vec<f32>,
+        converted: &'a mut Vec<f32>,
     ) -> &'a [f32] {
         match self {
             Numbers::F32(numbers) => &numbers[range],
             Numbers::F16(numbers) => {
-                widened.resize(range.len(), 0.0);
-                widen_f16(level, &numbers[range], widened);
-                widened
+                converted.resize(range.len(), 0.0);
+                f16_to_f32(level, &numbers[range], converted);
+                converted
             }
         }
     }
@@ -326,8 +326,8 @@ mod tests {
                 for (layer, head) in [(0, 0), (0, 2), (1, 0), (1, 1)] {
                     let view = segment.head(shape, layer, head);
                     let (mut first, mut second) = (Vec::new(), Vec::new());
-                    let keys = view.keys.widen(level, 0..80 * 20, &mut first);
-                    let values = view.values.widen(level, 0..80 * 32, &mut second);
+                    let keys = view.keys.to_f32(level, 0..80 * 20, &mut first);
+                    let values = view.values.to_f32(level, 0..80 * 32, &mut second);
                     for position in 0..80 {
                         for i in 0..32 {
                             let place = head * 20 + i;

@@ -1,4 +1,4 @@
-//! The types of quantised blocks that GGUF files hold: how each is stored, and what its numbers mean.
+//! The types of quantized blocks that GGUF files hold: how each is stored, and what its numbers mean.
 
 use candle_core::quantized::GgmlDType;
 
@@ -195,7 +195,7 @@ impl Format for Q5K {
         unpack_scales(&stored[4..16], &mut block.scales);
         let (fifth, four) = stored[16..].split_at(TILE);
         for (tile, numbers) in block.numbers.chunks_exact_mut(TILE).enumerate() {
-            // Fours as in the type of four bits; the fifth bits of tile `t` are bits `t`.
+            // Words as in the type of four bits; the fifth bits of tile `t` are bits `t`.
             let four = &four[tile / 2 * TILE..][..TILE];
             for ((to, &four), &fifth) in numbers.iter_mut().zip(four).zip(fifth) {
                 *to = four >> (4 * (tile % 2)) & 15 | (fifth >> tile & 1) << 4;
@@ -229,7 +229,7 @@ impl Format for Q6K {
             *to = signed ^ 0x80;
         }
         for (tile, numbers) in block.numbers.chunks_exact_mut(TILE).enumerate() {
-            // Each half of the block has 64 bytes of fours, two tiles and then the other two in
+            // Each half of the block has 64 bytes of words, two tiles and then the other two in
             // the halves of the bytes, and 32 bytes with two bits of each of its four tiles.
             let (part, tile) = (tile / 4, tile % 4);
             let four = &four[64 * part + 32 * (tile % 2)..][..TILE];

@@ -36,7 +36,7 @@ pub(super) unsafe trait Lanes: Copy {
     unsafe fn times(self, other: Self) -> Self;
     /// `self · factor + offset`, fused or not: for products that are exact.
     unsafe fn times_plus(self, factor: Self, offset: Self) -> Self;
-    /// Sixteen f16 (little-endian), widened.
+    /// Sixteen f16 (little-endian), converted.
     unsafe fn halves(from: *const u8) -> Self;
     /// Sixteen whole numbers of 32 bits (little-endian).
     unsafe fn words(from: *const u8) -> Self::Whole;
@@ -51,20 +51,20 @@ pub(super) unsafe trait Lanes: Copy {
 }
 
 /// `to = from`, exactly. A whole number of lanes.
-pub(super) fn widen_f16(level: Level, from: &[f16], to: &mut [f32]) {
+pub(super) fn f16_to_f32(level: Level, from: &[f16], to: &mut [f32]) {
     assert!(from.len() == to.len() && to.len().is_multiple_of(WIDTH));
     let (from, count, to) = (from.as_ptr().cast(), to.len() / WIDTH, to.as_mut_ptr());
     // SAFETY: both are as long as asserted; a level exists only where its instructions were
     // detected.
     unsafe {
         match level.kind() {
-            Kind::Portable => widen_halves::<Portable>(from, count, to),
+            Kind::Portable => f16_to_f32_in::<Portable>(from, count, to),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => widen_halves_avx2(from, count, to),
+            Kind::Avx2 => f16_to_f32_in_avx2(from, count, to),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => widen_halves_avx512(from, count, to),
+            Kind::Avx512 => f16_to_f32_in_avx512(from, count, to),
             #[cfg(target_arch = "aarch64")]
-            Kind::Neon => widen_halves::<Neon>(from, count, to),
+            Kind::Neon => f16_to_f32_in::<Neon>(from, count, to),
         }
     }
 }
@@ -74,7 +74,7 @@ pub(super) fn widen_f16(level: Level, from: &[f16], to: &mut [f32]) {
 /// The instructions of `V`; the pointers are good for `count` times sixteen numbers, of two bytes
 /// and of four.
 #[inline(always)]
-unsafe fn widen_halves<V: Lanes>(from: *const u8, count: usize, to: *mut f32) {
+unsafe fn f16_to_f32_in<V: Lanes>(from: *const u8, count: usize, to: *mut f32) {
     for index in 0..count {
         // SAFETY: the caller's promise.
         unsafe { V::halves(from.add(index * 2 * WIDTH)).store(to.add(index * WIDTH)) }
@@ -83,16 +83,16 @@ unsafe fn widen_halves<V: Lanes>(from: *const u8, count: usize, to: *mut f32) {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,f16c")]
-unsafe fn widen_halves_avx2(from: *const u8, count: usize, to: *mut f32) {
+unsafe fn f16_to_f32_in_avx2(from: *const u8, count: usize, to: *mut f32) {
     // SAFETY: the caller's promise.
-    unsafe { widen_halves::<Avx2>(from, count, to) }
+    unsafe { f16_to_f32_in::<Avx2>(from, count, to) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,f16c,avx512f")]
-unsafe fn widen_halves_avx512(from: *const u8, count: usize, to: *mut f32) {
+unsafe fn f16_to_f32_in_avx512(from: *const u8, count: usize, to: *mut f32) {
     // SAFETY: the caller's promise.
-    unsafe { widen_halves::<Avx512>(from, count, to) }
+    unsafe { f16_to_f32_in::<Avx512>(from, count, to) }
 }
 
 /// For any processor; the compiler finds what vectors it has.
@@ -588,11 +588,11 @@ mod tests {
 
     /// All f16 there are, by every level: the numbers that they stand for.
     #[test]
-    fn every_f16_is_widened_exactly() {
+    fn every_f16_is_converted_exactly() {
         let all: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).collect();
         let mut wide = vec![0.0; all.len()];
         for level in Level::available() {
-            widen_f16(level, &all, &mut wide);
+            f16_to_f32(level, &all, &mut wide);
             for (half, wide) in all.iter().zip(&wide) {
                 let bits = i32::from(half.to_bits());
                 let (exponent, fraction) = (bits >> 10 & 31, f64::from(bits & 1023));

@@ -10,11 +10,11 @@ use rayon::prelude::*;
 use super::aligned::{Aligned, Element};
 use super::blocks::{self, Blocks};
 use super::formats::TILE;
-use super::lanes::{WIDTH, widen_f16};
+use super::gemm::{Output, Panels, Rows, multiply};
+use super::lanes::{WIDTH, f16_to_f32};
 use super::parallel;
-use super::product::{Output, Panels, Rows, multiply};
-use super::rounded::RoundedRows;
-use super::rows::{add, widen_bf16};
+use super::q8_activations::Q8Activations;
+use super::rows::{add, bf16_to_f32};
 use super::simd::Level;
 use crate::engine::decoder::{device_error, not_made};
 use crate::model::{Linear, Matrix};
@@ -23,31 +23,31 @@ use crate::{Error, ErrorKind, Result};
 /// Panels that one thread takes at a time: as many as the widest kernel does at once.
 const GROUP: usize = 3;
 
-/// Inputs that are widened at a time: their weights in a group stay in the nearest cache.
+/// Inputs that are dequantized at a time: their weights in a group stay in the nearest cache.
 const INNER: usize = 128;
 
 const _: () = assert!(GROUP <= blocks::MAX_PANELS && INNER.is_multiple_of(TILE));
 
-/// A type that weights are stored in; each widens to f32 exactly.
+/// A type that weights are stored in; each converts to f32 exactly.
 pub(super) trait Stored: Element + Into<f32> {
-    fn widen_all(level: Level, from: &[Self], to: &mut [f32]);
+    fn to_f32_all(level: Level, from: &[Self], to: &mut [f32]);
 }
 
 impl Stored for f32 {
-    fn widen_all(_: Level, from: &[Self], to: &mut [f32]) {
+    fn to_f32_all(_: Level, from: &[Self], to: &mut [f32]) {
         to.copy_from_slice(from);
     }
 }
 
 impl Stored for f16 {
-    fn widen_all(level: Level, from: &[Self], to: &mut [f32]) {
-        widen_f16(level, from, to);
+    fn to_f32_all(level: Level, from: &[Self], to: &mut [f32]) {
+        f16_to_f32(level, from, to);
     }
 }
 
 impl Stored for bf16 {
-    fn widen_all(level: Level, from: &[Self], to: &mut [f32]) {
-        widen_bf16(level, from, to);
+    fn to_f32_all(level: Level, from: &[Self], to: &mut [f32]) {
+        bf16_to_f32(level, from, to);
     }
 }
 
@@ -56,7 +56,7 @@ impl Stored for bf16 {
 struct Line<T>(T);
 
 /// A matrix `[out, in]` in panels of sixteen outputs, `[out / 16][in][16]`, the last filled up
-/// with zeros. 16-bit weights stay 16-bit and quantised ones stay blocks, both widened exactly as
+/// with zeros. 16-bit weights stay 16-bit and quantized ones stay blocks, both dequantized exactly as
 /// they are used; others are f32.
 pub(super) struct Packed {
     outputs: usize,
@@ -108,7 +108,7 @@ impl Packed {
             Matrix::Quantized(parts) => {
                 for part in parts {
                     let (outputs, inputs) = part.shape().dims2().map_err(device_error)?;
-                    packed.push(outputs, inputs, quantised(&part, outputs, inputs)?);
+                    packed.push(outputs, inputs, quantized(&part, outputs, inputs)?);
                 }
             }
         }
@@ -131,15 +131,15 @@ impl Packed {
         &self,
         level: Level,
         x: &[f32],
-        rounded: Option<&mut RoundedRows>,
+        activations: Option<&mut Q8Activations>,
         y: &mut [f32],
     ) {
         let rows = x.len() / self.inputs;
         let of_blocks = |part: &Part| matches!(part.data, Data::Blocks(_));
-        let rounded = rounded.filter(|_| self.parts.iter().any(of_blocks));
-        let rounded = rounded.map(|rounded| {
-            rounded.round(level, x, self.inputs);
-            &*rounded
+        let activations = activations.filter(|_| self.parts.iter().any(of_blocks));
+        let activations = activations.map(|activations| {
+            activations.quantize(level, x, self.inputs);
+            &*activations
         });
         let y = Output::new(y, rows, self.outputs, self.outputs);
         parallel::for_each(self.parts.iter().map(Part::groups).sum(), |mut group| {
@@ -151,7 +151,13 @@ impl Packed {
                     let columns = part.first + columns.start..part.first + columns.end;
                     // SAFETY: every group has its own columns, and every group is taken once.
                     let mut y = unsafe { y.part(0..rows, columns) };
-                    self.multiply_panels(level, (x, rounded), &part.data, (first, count), &mut y);
+                    self.multiply_panels(
+                        level,
+                        (x, activations),
+                        &part.data,
+                        (first, count),
+                        &mut y,
+                    );
                     return;
                 }
                 group -= part.groups();
@@ -163,14 +169,14 @@ impl Packed {
     fn multiply_panels(
         &self,
         level: Level,
-        (x, rounded): (&[f32], Option<&RoundedRows>),
+        (x, activations): (&[f32], Option<&Q8Activations>),
         data: &Data,
         (first, count): (usize, usize),
         y: &mut Output<'_>,
     ) {
         let inputs = self.inputs;
-        if let (Data::Blocks(blocks), Some(rounded)) = (data, rounded) {
-            return blocks.multiply_rounded(level, (first, count), rounded, y);
+        if let (Data::Blocks(blocks), Some(activations)) = (data, activations) {
+            return blocks.multiply_int8(level, (first, count), activations, y);
         }
         match data {
             Data::F32(data) => {
@@ -187,51 +193,53 @@ impl Packed {
                 };
                 multiply(level, inputs, x, w, y, false);
             }
-            Data::F16(data) => self.multiply_widened(level, x, count, y, |panel, at, to| {
-                f16::widen_all(level, panel_part(data, inputs, first + panel, at, to), to);
+            Data::F16(data) => self.multiply_dequantized(level, x, count, y, |panel, at, to| {
+                f16::to_f32_all(level, panel_part(data, inputs, first + panel, at, to), to);
             }),
-            Data::Bf16(data) => self.multiply_widened(level, x, count, y, |panel, at, to| {
-                bf16::widen_all(level, panel_part(data, inputs, first + panel, at, to), to);
+            Data::Bf16(data) => self.multiply_dequantized(level, x, count, y, |panel, at, to| {
+                bf16::to_f32_all(level, panel_part(data, inputs, first + panel, at, to), to);
             }),
             Data::Blocks(blocks) if x.len() == inputs => {
                 // One row alone is bound by the bytes of the weights: they are used as they are
-                // widened, in registers.
+                // dequantized, in registers.
                 let mut sums = Line([0f32; GROUP * WIDTH]);
                 let sums = &mut sums.0[..count * WIDTH];
                 blocks.dot(level, first, x, sums);
                 let y = y.row(0);
                 y.copy_from_slice(&sums[..y.len()]);
             }
-            Data::Blocks(blocks) => self.multiply_widened(level, x, count, y, |panel, at, to| {
-                blocks.widen(level, first + panel, at, to);
-            }),
+            Data::Blocks(blocks) => {
+                self.multiply_dequantized(level, x, count, y, |panel, at, to| {
+                    blocks.dequantize(level, first + panel, at, to);
+                })
+            }
         }
     }
 
-    /// The product with `count` panels of which as much as fits the nearest cache is widened at a
-    /// time and serves all rows. `widen` is given a panel's number among these, an input and where
+    /// The product with `count` panels of which as much as fits the nearest cache is dequantized at a
+    /// time and serves all rows. `dequantize` is given a panel's number among these, an input and where
     /// to put the weights of the inputs from there on.
-    fn multiply_widened(
+    fn multiply_dequantized(
         &self,
         level: Level,
         x: &[f32],
         count: usize,
         y: &mut Output<'_>,
-        widen: impl Fn(usize, usize, &mut [f32]),
+        dequantize: impl Fn(usize, usize, &mut [f32]),
     ) {
         thread_local! {
             /// Kept, for filling so much with zeros takes a hundredth of the time of a product.
-            static WIDENED: RefCell<Aligned<f32>> =
+            static DEQUANTIZED: RefCell<Aligned<f32>> =
                 RefCell::new(Aligned::zeroed(GROUP * INNER * WIDTH));
         }
         let inputs = self.inputs;
         // Nothing in here multiplies again on this thread.
-        WIDENED.with_borrow_mut(|widened| {
+        DEQUANTIZED.with_borrow_mut(|dequantized| {
             for first in (0..inputs).step_by(INNER) {
                 let inner = INNER.min(inputs - first);
                 for panel in 0..count {
-                    let to = &mut widened[panel * INNER * WIDTH..][..inner * WIDTH];
-                    widen(panel, first, to);
+                    let to = &mut dequantized[panel * INNER * WIDTH..][..inner * WIDTH];
+                    dequantize(panel, first, to);
                 }
                 let x = Rows {
                     data: &x[first..],
@@ -239,7 +247,7 @@ impl Packed {
                     count: x.len() / inputs,
                 };
                 let w = Panels {
-                    data: widened,
+                    data: dequantized,
                     stride: INNER * WIDTH,
                     step: WIDTH,
                     count,
@@ -249,7 +257,7 @@ impl Packed {
         });
     }
 
-    /// Row `output` of the matrix, widened: `[in]`.
+    /// Row `output` of the matrix, dequantized: `[in]`.
     pub(super) fn row(&self, level: Level, output: usize, row: &mut [f32]) {
         fn copy<W: Stored>(panel: &[W], row: &mut [f32]) {
             for (x, &column) in row.iter_mut().zip(panel.iter().step_by(WIDTH)) {
@@ -267,11 +275,11 @@ impl Packed {
             Data::F16(data) => copy(&data[start..], row),
             Data::Bf16(data) => copy(&data[start..], row),
             Data::Blocks(blocks) => {
-                let mut widened = Line([0f32; INNER * WIDTH]);
+                let mut dequantized = Line([0f32; INNER * WIDTH]);
                 for (index, row) in row.chunks_mut(INNER).enumerate() {
-                    let widened = &mut widened.0[..row.len() * WIDTH];
-                    blocks.widen(level, panel, index * INNER, widened);
-                    copy(&widened[lane..], row);
+                    let dequantized = &mut dequantized.0[..row.len() * WIDTH];
+                    blocks.dequantize(level, panel, index * INNER, dequantized);
+                    copy(&dequantized[lane..], row);
                 }
             }
         }
@@ -315,7 +323,7 @@ fn dense(tensor: &Tensor) -> Result<Data> {
     })
 }
 
-fn quantised(tensor: &QTensor, outputs: usize, inputs: usize) -> Result<Data> {
+fn quantized(tensor: &QTensor, outputs: usize, inputs: usize) -> Result<Data> {
     let stored = tensor.data().map_err(device_error)?;
     if let Some(blocks) = Blocks::new(tensor.dtype(), &stored, outputs, inputs) {
         return Ok(Data::Blocks(blocks));
@@ -380,16 +388,16 @@ impl Projection {
         })
     }
 
-    /// `y = x · Wᵀ + b` for rows `[rows, in]` into `[rows, out]`, with the rows rounded as by
+    /// `y = x · Wᵀ + b` for rows `[rows, in]` into `[rows, out]`, with the rows quantized as by
     /// [`Packed::multiply`].
     pub(super) fn forward(
         &self,
         level: Level,
         x: &[f32],
-        rounded: Option<&mut RoundedRows>,
+        activations: Option<&mut Q8Activations>,
         y: &mut [f32],
     ) {
-        self.weight.multiply(level, x, rounded, y);
+        self.weight.multiply(level, x, activations, y);
         if let Some(bias) = &self.bias {
             for row in y.chunks_exact_mut(bias.len()) {
                 add(level, row, bias);

@@ -1,4 +1,4 @@
-//! The decoder by own kernels on a CPU: weights packed once, quantised ones as blocks, arithmetic in
+//! The decoder by own kernels on a CPU: weights packed once, quantized ones as blocks, arithmetic in
 //! f32 (or in whole numbers of 8 bits, where asked for), rows computed independently of one another.
 //!
 //! The logits of a sequence are a function of its tokens alone, to the last bit: every sum has a
@@ -9,15 +9,15 @@ mod aligned;
 mod attention;
 mod blocks;
 mod cache;
+mod dot4;
 mod formats;
-mod fours;
-mod integer_product;
+mod gemm;
+mod int8_gemm;
 mod lanes;
 mod matrix;
 mod parallel;
 mod peak;
-mod product;
-mod rounded;
+mod q8_activations;
 mod rows;
 mod simd;
 
@@ -31,7 +31,7 @@ use self::attention::{Attention, BufferPool, Place, pieces};
 use self::cache::{KvShape, PAGE, Prefix, Suffix};
 use self::matrix::{Packed, Projection, vector};
 pub use self::peak::fma_peak;
-use self::rounded::RoundedRows;
+use self::q8_activations::Q8Activations;
 use self::rows::{add, add_rms_norm, rms_norm, rms_norm_in_place, rotate, swiglu};
 pub(super) use self::simd::Level;
 use super::backend::{PrefixId, SequenceId};
@@ -66,7 +66,7 @@ enum Embedding {
     Head,
     /// `[vocab, hidden]`, shared with whoever loaded it.
     Table(Tensor),
-    /// `[vocab, hidden]`, quantised.
+    /// `[vocab, hidden]`, quantized.
     Packed(Packed),
 }
 
@@ -104,8 +104,8 @@ struct Workspace {
     gate_up: Vec<f32>,
     /// `[rows, intermediate]`.
     gated: Vec<f32>,
-    /// Where rows are rounded to 8 bits before quantised weights: such a product's rows.
-    rounded: Option<RoundedRows>,
+    /// Where activations are quantized before quantized weights: such a product's rows.
+    q8: Option<Q8Activations>,
     buffers: BufferPool,
     /// Time spent with all of this so far.
     spent: Spent,
@@ -247,7 +247,7 @@ impl Cpu {
             sequences: BTreeMap::new(),
             next_id: 0,
             workspace: Workspace {
-                rounded: (activation_type == ActivationType::Int8).then(RoundedRows::default),
+                q8: (activation_type == ActivationType::Int8).then(Q8Activations::default),
                 ..Workspace::default()
             },
         })
@@ -299,7 +299,7 @@ impl Cpu {
             update,
             gate_up,
             gated,
-            rounded,
+            q8,
             buffers,
             spent,
         } = workspace;
@@ -325,7 +325,7 @@ impl Cpu {
                 _ => self.add_norm(x, update, &layer.attention_norm, normed),
             }
             timed(&mut spent.linear, || {
-                layer.qkv.forward(level, normed, rounded.as_mut(), qkv)
+                layer.qkv.forward(level, normed, q8.as_mut(), qkv)
             });
             let turn = |row: usize, qkv: &mut [f32]| {
                 let angles = c.head_dim / 2;
@@ -355,16 +355,12 @@ impl Cpu {
                 attention.forward(&places, &pieces, buffers, attended);
             });
             timed(&mut spent.linear, || {
-                let rounded = rounded.as_mut();
-                layer
-                    .attention_output
-                    .forward(level, attended, rounded, update);
+                let q8 = q8.as_mut();
+                layer.attention_output.forward(level, attended, q8, update);
             });
             self.add_norm(x, update, &layer.ffn_norm, normed);
             timed(&mut spent.linear, || {
-                layer
-                    .gate_up
-                    .forward(level, normed, rounded.as_mut(), gate_up);
+                layer.gate_up.forward(level, normed, q8.as_mut(), gate_up);
             });
             let width = c.intermediate_size;
             parallel::for_each_chunk(gated, width, |row, gated| {
@@ -372,7 +368,7 @@ impl Cpu {
                 swiglu(level, &gate_up[..width], &gate_up[width..], gated);
             });
             timed(&mut spent.linear, || {
-                layer.down.forward(level, gated, rounded.as_mut(), update)
+                layer.down.forward(level, gated, q8.as_mut(), update)
             });
         }
         self.add(x, update);
@@ -426,8 +422,8 @@ impl Cpu {
         }
         logits.resize(rows.len() * self.config.vocab_size, 0.0);
         timed(&mut workspace.spent.linear, || {
-            let rounded = workspace.rounded.as_mut();
-            self.head.multiply(self.level, normed, rounded, logits);
+            let q8 = workspace.q8.as_mut();
+            self.head.multiply(self.level, normed, q8, logits);
         });
     }
 

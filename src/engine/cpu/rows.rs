@@ -93,11 +93,11 @@ fn scale_body<const FUSE: bool>(x: &[f32], factor: f32, out: &mut [f32]) {
 
 for_each_level! {
     /// `out = x`, exactly.
-    fn widen_bf16(x: &[bf16], out: &mut [f32]) = widen_bf16_body
+    fn bf16_to_f32(x: &[bf16], out: &mut [f32]) = bf16_to_f32_body
 }
 
 #[inline(always)]
-fn widen_bf16_body<const FUSE: bool>(x: &[bf16], out: &mut [f32]) {
+fn bf16_to_f32_body<const FUSE: bool>(x: &[bf16], out: &mut [f32]) {
     for (out, &x) in out.iter_mut().zip(x) {
         *out = f32::from_bits(u32::from(x.to_bits()) << 16);
     }

@@ -232,10 +232,10 @@ fn long_prompts_and_long_suffixes() {
     assert_close(logits.last().unwrap(), &expected, 1e-3, "long suffix");
 }
 
-/// Keys and values of 16 bits are those of the reference, rounded: closer to what it gives with such
+/// A KV cache of 16 bits is those of the reference, rounded: closer to what it gives with such
 /// ones than to what it gives with whole ones; and they take half the memory.
 #[test]
-fn keys_and_values_of_sixteen_bits() {
+fn a_kv_cache_of_sixteen_bits() {
     let round = |x: f64| half::f16::from_f64(x).to_f64();
     for config in variants() {
         let weights = random_weights(&config, 21);
@@ -253,7 +253,7 @@ fn keys_and_values_of_sixteen_bits() {
             };
             assert_close(logits, &whole, 1e-2, "whole keys and values");
             // Both round the same numbers, but for the few that lie just between two.
-            assert_close(logits, &rounded, 1e-3, "rounded keys and values");
+            assert_close(logits, &rounded, 1e-3, "a rounded KV cache");
             assert!(2.0 * distance(&rounded) < distance(&whole));
         }
         let bytes = |kv_type| {
@@ -282,7 +282,7 @@ fn keys_and_values_of_sixteen_bits() {
     assert_eq!(plain.err().unwrap().kind(), ErrorKind::Settings);
 }
 
-/// 16-bit weights are used as they are: the same as widening them first, to the bit.
+/// 16-bit weights are used as they are: the same as converting them first, to the bit.
 #[test]
 fn sixteen_bit_weights_are_exact() {
     let config = tiny(Architecture::Qwen2);
@@ -327,16 +327,16 @@ fn sixteen_bit_weights_are_exact() {
     }
 }
 
-/// Quantised weights, queries, keys and values each of a type of its own, and the same weights
-/// dequantised.
-fn quantised(config: &DecoderConfig, seed: u64) -> (Weights, Weights) {
+/// Quantized weights, queries, keys and values each of a type of its own, and the same weights
+/// dequantized.
+fn quantized(config: &DecoderConfig, seed: u64) -> (Weights, Weights) {
     let (mut blocks, mut dense) = (random_weights(config, seed), random_weights(config, seed));
     let queries = config.heads * config.head_dim;
     let keys = config.kv_heads * config.head_dim;
     let halves = [config.intermediate_size; 2];
     let convert = |blocks: &mut Matrix, dense: &mut Matrix, rows: &[usize], types: &[GgmlDType]| {
         let Matrix::Dense(tensor) = &*blocks else {
-            panic!("quantised already");
+            panic!("quantized already");
         };
         let mut first = 0;
         let parts: Vec<Arc<QTensor>> = rows
@@ -389,7 +389,7 @@ fn quantised(config: &DecoderConfig, seed: u64) -> (Weights, Weights) {
 /// Blocks are used as they are: the same as dequantising them first, to the bit, whatever is in
 /// the batch; and less memory.
 #[test]
-fn quantised_weights_are_exact() {
+fn quantized_weights_are_exact() {
     for architecture in [Architecture::Llama, Architecture::Qwen2] {
         let config = DecoderConfig {
             hidden_size: 64,
@@ -397,7 +397,7 @@ fn quantised_weights_are_exact() {
             heads: 8,
             ..tiny(architecture)
         };
-        let (blocks, dense) = quantised(&config, 19);
+        let (blocks, dense) = quantized(&config, 19);
         let (prompts, scripts) = scripts(&config, 9);
         let mut cpu = Cpu::new(&config, blocks.clone(), kept_as(KvType::F32)).unwrap();
         let mut wide = Cpu::new(&config, dense.clone(), kept_as(KvType::F32)).unwrap();

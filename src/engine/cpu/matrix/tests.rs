@@ -9,7 +9,7 @@ use super::*;
 use crate::Philox;
 
 /// Every type and number of rows, with inputs that do not fit a cache block and outputs that
-/// no panel divides: the same as the widened matrix to the bit, and right.
+/// no panel divides: the same as the dequantized matrix to the bit, and right.
 #[test]
 fn packed_products_agree_with_plain_ones() {
     let (outputs, inputs) = (70, 300);
@@ -30,10 +30,10 @@ fn packed_products_agree_with_plain_ones() {
         assert_eq!(row, exact[69]);
         for rows in [1, 9, 33] {
             let x = values(rows * inputs, 1 << 20);
-            let (mut y, mut widened) = (vec![0.0; rows * outputs], vec![0.0; rows * outputs]);
+            let (mut y, mut dequantized) = (vec![0.0; rows * outputs], vec![0.0; rows * outputs]);
             packed.multiply(Level::detect(), &x, None, &mut y);
-            wide.multiply(Level::detect(), &x, None, &mut widened);
-            assert_eq!(y, widened);
+            wide.multiply(Level::detect(), &x, None, &mut dequantized);
+            assert_eq!(y, dequantized);
             for (i, &y) in y.iter().enumerate() {
                 let (row, output) = (i / outputs, i % outputs);
                 let x = &x[row * inputs..][..inputs];
@@ -82,9 +82,9 @@ const BLOCKS: [GgmlDType; 8] = [
 ];
 
 /// Every type of block at every level of instructions, with outputs that no panel divides: the
-/// same to the bit as candle's dequantised matrix, whatever the number of rows.
+/// same to the bit as candle's dequantized matrix, whatever the number of rows.
 #[test]
-fn quantised_products_are_those_of_the_dequantised_matrix() {
+fn quantized_products_are_those_of_the_dequantized_matrix() {
     let (outputs, inputs) = (70, 768);
     let random = Philox::new(5);
     for (seed, dtype) in BLOCKS.into_iter().enumerate() {
@@ -109,10 +109,11 @@ fn quantised_products_are_those_of_the_dequantised_matrix() {
                 let x: Vec<f32> = (0..(rows * inputs) as u64)
                     .map(|i| random.uniform(i) as f32 - 0.5)
                     .collect();
-                let (mut y, mut widened) = (vec![0.0; rows * outputs], vec![0.0; rows * outputs]);
+                let (mut y, mut dequantized) =
+                    (vec![0.0; rows * outputs], vec![0.0; rows * outputs]);
                 packed.multiply(level, &x, None, &mut y);
-                wide.multiply(level, &x, None, &mut widened);
-                assert_eq!(y, widened, "{dtype:?} {level:?} {rows}");
+                wide.multiply(level, &x, None, &mut dequantized);
+                assert_eq!(y, dequantized, "{dtype:?} {level:?} {rows}");
                 assert!(y.iter().all(|y| *y != 0.0));
                 // Alone, a row goes another way.
                 let mut alone = vec![0.0; outputs];
@@ -136,17 +137,17 @@ fn rounded(x: &[f32]) -> Vec<f64> {
     x.chunks_exact(32).flat_map(round).collect()
 }
 
-/// Every type of block at every level: the product of the rounded row with the dequantised
+/// Every type of block at every level: the product of the rounded row with the dequantized
 /// matrix, to the bit whatever the number of rows and whoever fuses.
 #[test]
-fn rounded_products_are_those_of_rounded_rows() {
+fn int8_products_are_those_of_quantized_activations() {
     let (outputs, inputs) = (70, 768);
     let random = Philox::new(8);
     for (seed, dtype) in BLOCKS.into_iter().enumerate() {
         let blocks = random_blocks(dtype, outputs, inputs, seed as u64);
         let exact: Vec<Vec<f32>> = blocks.dequantize(&Device::Cpu).unwrap().to_vec2().unwrap();
         let packed = Packed::new(Matrix::Quantized(vec![blocks])).unwrap();
-        let mut room = RoundedRows::default();
+        let mut room = Q8Activations::default();
         let mut of_levels = Vec::new();
         for level in Level::available() {
             for rows in [1, 2, 3, 5, 33] {
@@ -196,7 +197,7 @@ fn rounding_hides_nothing_that_is_not_finite() {
         let mut x = vec![1.0; 3 * 64];
         x[64 + 40] = bad;
         let mut y = vec![0.0; 3 * 16];
-        let mut room = RoundedRows::default();
+        let mut room = Q8Activations::default();
         packed.multiply(Level::detect(), &x, Some(&mut room), &mut y);
         let finite: Vec<bool> = y
             .chunks_exact(16)
@@ -207,7 +208,7 @@ fn rounding_hides_nothing_that_is_not_finite() {
     }
 }
 
-/// Joined projections of several types, one of them without kernels and one not quantised.
+/// Joined projections of several types, one of them without kernels and one not quantized.
 #[test]
 fn parts_of_several_types_are_stacked() {
     let inputs = 256;
@@ -239,10 +240,10 @@ fn parts_of_several_types_are_stacked() {
     }
     for rows in [1, 5] {
         let x: Vec<f32> = (0..rows * inputs).map(|i| (i as f32).sin()).collect();
-        let (mut y, mut widened) = (vec![0.0; rows * 122], vec![0.0; rows * 122]);
+        let (mut y, mut dequantized) = (vec![0.0; rows * 122], vec![0.0; rows * 122]);
         packed.multiply(level, &x, None, &mut y);
-        wide.multiply(level, &x, None, &mut widened);
-        assert_eq!(y, widened);
+        wide.multiply(level, &x, None, &mut dequantized);
+        assert_eq!(y, dequantized);
     }
 }
 

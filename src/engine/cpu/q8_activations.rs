@@ -1,4 +1,4 @@
-//! Rows rounded to 8 bits: in every tile of 32 inputs, whole numbers from -127 to 127 times a scale.
+//! Activations quantized to 8 bits: in every tile of 32 inputs, integers from -127 to 127 times a scale.
 
 use rayon::prelude::*;
 
@@ -9,19 +9,19 @@ use super::simd::{Level, for_each_level};
 /// would overflow.
 const LEAST: f32 = 1e-30;
 
-/// What a tile of a row was rounded by.
+/// The scale of a tile of a row.
 #[derive(Clone, Copy, Default)]
 pub(super) struct TileScale {
     /// What a number of 1 stands for; not a number where any of the tile's was not finite.
     scale: f32,
-    /// The sum of the rounded tile, and of each of its halves.
+    /// The sum of the quantized tile, and of each of its halves.
     sum: f32,
     sums: [f32; 2],
 }
 
-/// Rows of a left-hand side, rounded. Kept to be used again, for its memory.
+/// Rows of a left-hand side, quantized. Kept to be used again, for its memory.
 #[derive(Default)]
-pub(super) struct RoundedRows {
+pub(super) struct Q8Activations {
     pub(super) inputs: usize,
     /// `[rows][inputs]`
     pub(super) numbers: Vec<i8>,
@@ -29,10 +29,10 @@ pub(super) struct RoundedRows {
     pub(super) scales: Vec<TileScale>,
 }
 
-impl RoundedRows {
-    /// Rounds rows `[rows, inputs]`. The inputs are a whole number of tiles.
-    pub(super) fn round(&mut self, level: Level, x: &[f32], inputs: usize) {
-        /// Tiles that one thread rounds in about the time that waking another takes.
+impl Q8Activations {
+    /// Quantizes rows `[rows, inputs]`. The inputs are a whole number of tiles.
+    pub(super) fn quantize(&mut self, level: Level, x: &[f32], inputs: usize) {
+        /// Tiles that one thread quantizes in about the time that waking another takes.
         const SHARE: usize = 1 << 9;
         assert!(inputs.is_multiple_of(TILE) && x.len().is_multiple_of(inputs.max(1)));
         self.inputs = inputs;
@@ -42,7 +42,7 @@ impl RoundedRows {
         let parts = parts.zip(self.scales.par_chunks_mut(SHARE));
         parts
             .zip(x.par_chunks(SHARE * TILE))
-            .for_each(|((numbers, scales), x)| round_tiles(level, x, numbers, scales));
+            .for_each(|((numbers, scales), x)| quantize_tiles(level, x, numbers, scales));
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -51,21 +51,21 @@ impl RoundedRows {
 }
 
 for_each_level! {
-    /// Rounds tiles.
-    fn round_tiles(x: &[f32], numbers: &mut [i8], scales: &mut [TileScale]) = round_tiles_body
+    /// Quantizes tiles.
+    fn quantize_tiles(x: &[f32], numbers: &mut [i8], scales: &mut [TileScale]) = quantize_tiles_body
 }
 
 #[inline(always)]
-fn round_tiles_body<const FUSE: bool>(x: &[f32], numbers: &mut [i8], scales: &mut [TileScale]) {
+fn quantize_tiles_body<const FUSE: bool>(x: &[f32], numbers: &mut [i8], scales: &mut [TileScale]) {
     let (tiles, _) = x.as_chunks::<TILE>();
     let (numbers, _) = numbers.as_chunks_mut::<TILE>();
     for ((x, numbers), scale) in tiles.iter().zip(numbers).zip(scales) {
-        *scale = round_tile(x, numbers);
+        *scale = quantize_tile(x, numbers);
     }
 }
 
 #[inline(always)]
-fn round_tile(x: &[f32; TILE], numbers: &mut [i8; TILE]) -> TileScale {
+fn quantize_tile(x: &[f32; TILE], numbers: &mut [i8; TILE]) -> TileScale {
     const INFINITE: u32 = 0x7F80_0000;
     // Bits without the sign are in the order of the sizes, those of what is no number last.
     let largest = x

@@ -17,7 +17,7 @@ use super::lanes::{Lanes, Portable, WIDTH};
 /// # Safety
 ///
 /// All methods need the instructions that the implementing type stands for.
-pub(super) unsafe trait DotOfFours<V: Lanes> {
+pub(super) unsafe trait Dot4<V: Lanes> {
     /// How many rows a block may have, by its number of panels less one.
     const ROWS: [usize; MAX_PANELS];
 
@@ -36,7 +36,7 @@ fn dot_of_words(weights: i32, x: i32) -> i32 {
 }
 
 // SAFETY: nothing but whole numbers.
-unsafe impl DotOfFours<Portable> for Portable {
+unsafe impl Dot4<Portable> for Portable {
     const ROWS: [usize; MAX_PANELS] = [1, 0, 0];
 
     #[inline(always)]
@@ -54,7 +54,7 @@ unsafe impl DotOfFours<Portable> for Portable {
 
 #[cfg(target_arch = "x86_64")]
 // SAFETY: nothing but whole numbers.
-unsafe impl DotOfFours<Avx2> for Avx2 {
+unsafe impl Dot4<Avx2> for Avx2 {
     const ROWS: [usize; MAX_PANELS] = [2, 0, 0];
 
     #[inline(always)]
@@ -99,7 +99,7 @@ pub(super) struct Vnni;
 
 #[cfg(target_arch = "x86_64")]
 // SAFETY: nothing but whole numbers.
-unsafe impl DotOfFours<Avx512> for Vnni {
+unsafe impl Dot4<Avx512> for Vnni {
     // 32 registers: twelve sums and twelve totals, three of weights and one of inputs.
     const ROWS: [usize; MAX_PANELS] = [4, 4, 4];
 
@@ -112,7 +112,7 @@ unsafe impl DotOfFours<Avx512> for Vnni {
 
 #[cfg(target_arch = "aarch64")]
 // SAFETY: nothing but whole numbers.
-unsafe impl DotOfFours<Neon> for Neon {
+unsafe impl Dot4<Neon> for Neon {
     const ROWS: [usize; MAX_PANELS] = [1, 0, 0];
 
     #[inline(always)]
@@ -155,7 +155,7 @@ fn sdot(weights: int8x16_t, x: int8x16_t, mut sum: int32x4_t) -> int32x4_t {
 
 #[cfg(target_arch = "aarch64")]
 // SAFETY: nothing but whole numbers.
-unsafe impl DotOfFours<Neon> for Sdot {
+unsafe impl Dot4<Neon> for Sdot {
     // 32 registers: twelve sums and twelve totals, four of weights and one of inputs.
     const ROWS: [usize; MAX_PANELS] = [3, 0, 0];
 

@@ -1,8 +1,8 @@
-//! The product of rounded rows with quantised weights, in whole numbers.
+//! GEMM of quantized activations with quantized weights, in integers.
 //!
-//! A tile of 32 inputs of a row is `scale · number` ([`rounded`](super::rounded)), and weights are
+//! A tile of 32 inputs of a row is `scale · number` ([`q8_activations`](super::q8_activations)), and weights are
 //! `factor · number + offset` ([`blocks`](super::blocks)). The product of a tile is then
-//! `scale · factor · Σ number · number + offset · scale · Σ number`, whose sums are whole numbers and
+//! `scale · factor · Σ number · number + offset · scale · Σ number`, whose sums are integers and
 //! the same on every processor; what is added up in f32 has a fixed order. So a row's bits depend on
 //! nothing but itself here, too.
 
@@ -10,33 +10,33 @@ use std::cell::RefCell;
 
 use super::aligned::Aligned;
 use super::blocks::{Blocks, LINE, MAX_PANELS, Panel, fetch_ahead, tile_at};
-use super::formats::{Format, TILE, with_format};
-use super::fours::DotOfFours;
+use super::dot4::Dot4;
 #[cfg(target_arch = "aarch64")]
-use super::fours::Sdot;
+use super::dot4::Sdot;
 #[cfg(target_arch = "x86_64")]
-use super::fours::Vnni;
+use super::dot4::Vnni;
+use super::formats::{Format, TILE, with_format};
+use super::gemm::{Output, unrolled};
 #[cfg(target_arch = "aarch64")]
 use super::lanes::Neon;
 #[cfg(target_arch = "x86_64")]
 use super::lanes::{Avx2, Avx512};
 use super::lanes::{Lanes, Portable, WIDTH};
-use super::product::{Output, unrolled};
-use super::rounded::RoundedRows;
+use super::q8_activations::Q8Activations;
 use super::simd::{Kind, Level};
 
 /// Tiles of a panel that are unpacked at a time: a group's are in the nearest cache.
 const CHUNK: usize = 8;
 
 /// Words of a tile: the numbers of four inputs in the bytes of each of sixteen outputs' words.
-const FOURS: usize = TILE / 4;
+const WORDS: usize = TILE / 4;
 
 /// The most rows of a block.
 const MAX_ROWS: usize = 4;
 
-/// Some tiles of some panels, unpacked: of every tile the fours, and of its one or two parts the
+/// Some tiles of some panels, unpacked: of every tile the numbers, and of its one or two parts the
 /// outputs' factors and offsets.
-struct Fours {
+struct UnpackedTiles {
     /// `[panel][tile][four]` of sixteen words, the bytes of which are four inputs' numbers.
     words: Aligned<u8>,
     /// `[panel][tile][part][factor, offset]` of sixteen f32.
@@ -44,12 +44,12 @@ struct Fours {
 }
 
 /// Bytes between the panels' words, and numbers between their scales.
-const WORDS_STRIDE: usize = CHUNK * FOURS * LINE;
+const WORDS_STRIDE: usize = CHUNK * WORDS * LINE;
 const SCALES_STRIDE: usize = CHUNK * 2 * 2 * WIDTH;
 
-impl Fours {
+impl UnpackedTiles {
     fn new() -> Self {
-        Fours {
+        UnpackedTiles {
             words: Aligned::zeroed(MAX_PANELS * WORDS_STRIDE),
             scales: Aligned::zeroed(MAX_PANELS * SCALES_STRIDE),
         }
@@ -57,18 +57,18 @@ impl Fours {
 }
 
 /// Calls a function with room for a group of panels that this thread keeps.
-fn with_fours(work: impl FnOnce(&mut Fours)) {
+fn with_unpacked_tiles(work: impl FnOnce(&mut UnpackedTiles)) {
     thread_local! {
-        static KEPT: RefCell<Fours> = RefCell::new(Fours::new());
+        static KEPT: RefCell<UnpackedTiles> = RefCell::new(UnpackedTiles::new());
     }
     // Nothing that is called multiplies again on this thread.
     KEPT.with_borrow_mut(work);
 }
 
-/// The product of rounded rows with some tiles of `panels` unpacked panels, into or onto `y`.
+/// The product of quantized activations with some tiles of `panels` unpacked panels, into or onto `y`.
 struct Product<'a> {
-    rows: &'a RoundedRows,
-    fours: &'a Fours,
+    rows: &'a Q8Activations,
+    unpacked: &'a UnpackedTiles,
     panels: usize,
     /// The first tile and how many.
     first: usize,
@@ -89,7 +89,7 @@ impl Product<'_> {
     unsafe fn compute<V, D, const WIDE: bool, const PARTS: usize>(&self)
     where
         V: Lanes,
-        D: DotOfFours<V>,
+        D: Dot4<V>,
     {
         assert!(self.panels <= MAX_PANELS && self.tiles <= CHUNK);
         assert!((self.first + self.tiles) * TILE <= self.rows.inputs);
@@ -118,7 +118,7 @@ impl Product<'_> {
     unsafe fn group<V, D, const WIDE: bool, const PARTS: usize, const P: usize>(&self, panel: usize)
     where
         V: Lanes,
-        D: DotOfFours<V>,
+        D: Dot4<V>,
     {
         let (rows, most) = (self.rows.rows(), D::ROWS[P - 1]);
         let blocks = rows.div_ceil(most);
@@ -155,9 +155,9 @@ impl Product<'_> {
         panel: usize,
     ) where
         V: Lanes,
-        D: DotOfFours<V>,
+        D: Dot4<V>,
     {
-        const { assert!(R <= MAX_ROWS && P <= MAX_PANELS && FOURS.is_multiple_of(PARTS)) };
+        const { assert!(R <= MAX_ROWS && P <= MAX_PANELS && WORDS.is_multiple_of(PARTS)) };
         let (inputs, all_tiles) = (self.rows.inputs, self.rows.inputs / TILE);
         // SAFETY: rows, panels and tiles exist, as asserted by the callers; all bits zero are
         // sixteen zeros.
@@ -166,8 +166,8 @@ impl Product<'_> {
             let numbers = numbers.add(first * inputs + self.first * TILE);
             let row_scales = self.rows.scales.as_ptr();
             let row_scales = row_scales.add(first * all_tiles + self.first);
-            let words = self.fours.words.as_ptr().add(panel * WORDS_STRIDE);
-            let scales = self.fours.scales.as_ptr().add(panel * SCALES_STRIDE);
+            let words = self.unpacked.words.as_ptr().add(panel * WORDS_STRIDE);
+            let scales = self.unpacked.scales.as_ptr().add(panel * SCALES_STRIDE);
             let y = self.y.add(first * self.y_stride + panel * WIDTH);
             let mut total: [[V; P]; R] = std::mem::zeroed();
             if self.first > 0 {
@@ -180,9 +180,9 @@ impl Product<'_> {
             for tile in 0..self.tiles {
                 for part in 0..PARTS {
                     let mut sums: [[V::Whole; P]; R] = std::mem::zeroed();
-                    let each = FOURS / PARTS;
+                    let each = WORDS / PARTS;
                     for four in part * each..(part + 1) * each {
-                        let at = (tile * FOURS + four) * LINE;
+                        let at = (tile * WORDS + four) * LINE;
                         let mut weights: [V::Whole; P] = std::mem::zeroed();
                         unrolled!(p, P, 0 1 2, {
                             weights[p] = V::words(words.add(p * WORDS_STRIDE + at));
@@ -282,8 +282,8 @@ unsafe fn unpack_tiles<F: Format, V: Lanes>(
         fetch_ahead::<F>(panel, &tile);
         // SAFETY: the caller's promise.
         unsafe {
-            for four in 0..FOURS {
-                let to = words.add((index * FOURS + four) * LINE);
+            for four in 0..WORDS {
+                let to = words.add((index * WORDS + four) * LINE);
                 V::store_words(word::<F, V>(tile.numbers, four), to);
             }
             for part in 0..F::PARTS {
@@ -296,16 +296,16 @@ unsafe fn unpack_tiles<F: Format, V: Lanes>(
     }
 }
 
-/// A product of rounded rows with some panels.
+/// A product of quantized activations with some panels.
 struct Work<'a> {
     panels: Panel,
     count: usize,
     tiles: usize,
-    rows: &'a RoundedRows,
+    rows: &'a Q8Activations,
     /// Room for sixteen numbers of each panel for all rows, so far apart.
     y: *mut f32,
     y_stride: usize,
-    fours: &'a mut Fours,
+    unpacked: &'a mut UnpackedTiles,
 }
 
 /// The product, for which some tiles of all panels are unpacked at a time.
@@ -314,12 +314,12 @@ struct Work<'a> {
 ///
 /// The instructions of `V` and `D`, and pointers that are good for what the sizes say.
 #[inline(always)]
-unsafe fn multiply_tiles<F: Format, V: Lanes, D: DotOfFours<V>>(work: Work<'_>) {
+unsafe fn multiply_tiles<F: Format, V: Lanes, D: Dot4<V>>(work: Work<'_>) {
     for first in (0..work.tiles).step_by(CHUNK) {
         let part = first..work.tiles.min(first + CHUNK);
         for panel in 0..work.count {
-            let words = work.fours.words[panel * WORDS_STRIDE..].as_mut_ptr();
-            let scales = work.fours.scales[panel * SCALES_STRIDE..].as_mut_ptr();
+            let words = work.unpacked.words[panel * WORDS_STRIDE..].as_mut_ptr();
+            let scales = work.unpacked.scales[panel * SCALES_STRIDE..].as_mut_ptr();
             // SAFETY: the caller's promise; there is room for a chunk of each panel.
             unsafe {
                 unpack_tiles::<F, V>(work.panels.next(panel), part.clone(), words, scales);
@@ -327,7 +327,7 @@ unsafe fn multiply_tiles<F: Format, V: Lanes, D: DotOfFours<V>>(work: Work<'_>) 
         }
         let product = Product {
             rows: work.rows,
-            fours: work.fours,
+            unpacked: work.unpacked,
             panels: work.count,
             first,
             tiles: part.len(),
@@ -364,12 +364,12 @@ for_products! {
 }
 
 impl Blocks {
-    /// The product of rounded rows with up to three panels from `panel` on.
-    pub(super) fn multiply_rounded(
+    /// The product of quantized activations with up to three panels from `panel` on.
+    pub(super) fn multiply_int8(
         &self,
         level: Level,
         (panel, count): (usize, usize),
-        rows: &RoundedRows,
+        rows: &Q8Activations,
         y: &mut Output<'_>,
     ) {
         thread_local! {
@@ -379,7 +379,7 @@ impl Blocks {
         assert!((1..=MAX_PANELS).contains(&count) && rows.inputs == self.inputs);
         let panels = self.panels(panel, count);
         let multiply = |y, y_stride| {
-            with_fours(|fours| {
+            with_unpacked_tiles(|unpacked| {
                 let work = Work {
                     panels,
                     count,
@@ -387,7 +387,7 @@ impl Blocks {
                     rows,
                     y,
                     y_stride,
-                    fours,
+                    unpacked,
                 };
                 // SAFETY: there are as many panels and tiles as asserted, and `y` has room for all
                 // rows; a level exists only where its instructions were detected.
