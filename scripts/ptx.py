@@ -3,7 +3,7 @@
 ptx.py WHEELS ROOT [--check]
 
 The first lines of a PTX file name its source and hold a hash of all kernel sources and this file,
-by which tests/cuda_emulation.rs finds PTX that is out of date."""
+by which tests/cuda/emulation.rs finds PTX that is out of date."""
 
 import ctypes
 import glob
