@@ -334,5 +334,15 @@ mod tests {
         );
         let nothing = LevelTable::new(&[record(None, 3, 0, 0)]).to_string();
         assert!(!nothing.contains("NaN"), "{nothing}");
+        // A level without trials has nothing, not less.
+        let records = [
+            record(Some(1.into()), 8, 8, 1),
+            record(Some(2.into()), 0, 0, 0),
+        ];
+        let text = LevelTable::new(&records).to_string();
+        assert!(
+            !text.contains("-0") && text.contains("2             1       0"),
+            "{text}"
+        );
     }
 }
