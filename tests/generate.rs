@@ -165,10 +165,10 @@ fn files_of_problems_are_prompts_too() {
         {"id": "math", "problem": "What is 3 plus 4?", "solution": "\\boxed{7}"},
         {"id": "both", "question": "never read", "prompt": "What is 3 plus 4?"},
         {"id": "long", "question": long},
-        {"id": 12345678901234567890123u128 as f64, "question": 5},
+        {"id": "big", "question": 5},
     ]);
     let text = serde_json::to_string_pretty(&rows).unwrap();
-    let text = text.replace("1.2345678901234568e22", "12345678901234567890123");
+    let text = text.replace("\"big\"", "12345678901234567890123");
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut encoder, text.as_bytes()).unwrap();
     fs::write(&path, encoder.finish().unwrap()).unwrap();

@@ -172,7 +172,7 @@ mod tests {
             fingerprint.tensor("w", "F32", &[bytes.len()], bytes);
             fingerprint.finish()
         };
-        let bytes: Vec<u8> = (0..CHUNK + 77).map(|i| (i * i >> 5) as u8).collect();
+        let bytes: Vec<u8> = (0..CHUNK + 77).map(|i| ((i * i) >> 5) as u8).collect();
         let whole = of(&bytes);
         for at in [0, 7, 8, 31, 32, CHUNK - 1, CHUNK, CHUNK + 64, CHUNK + 76] {
             let mut changed = bytes.clone();
