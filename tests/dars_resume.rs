@@ -603,7 +603,7 @@ fn problems_added_at_the_end_change_nothing_for_those_before() {
         trials: Some(20),
         ..limits()
     };
-    run(&RATES[..4], shared).unwrap();
+    let _ = run(&RATES[..4], shared).unwrap();
     let error = run(&RATES, shared).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Journal);
     assert!(

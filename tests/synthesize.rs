@@ -184,6 +184,7 @@ fn flags_that_make_no_sense_are_refused() {
         ),
         (&["--greedy"], 2, "vanilla with 1 trial a problem"),
         (&["--temperature", "0"], 2, "vanilla with 1 trial a problem"),
+        (&["--top-k", "1"], 2, "vanilla with 1 trial a problem"),
         (&["--kv-mib", "1"], 2, "the KV cache of a prompt of"),
         (&["--problems", "no/such/file"], 1, "no/such/file"),
         (&["--pass-rates", "no/such/table"], 1, "no/such/table"),
@@ -327,12 +328,10 @@ fn everything_that_decides_tokens_may_not_change() {
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     let journal = fs::read(out.join("journal.jsonl")).unwrap();
 
+    /// What becomes of a file's bytes.
+    type Edit = Box<dyn Fn(Vec<u8>) -> Vec<u8>>;
     /// Puts a text in the place of another, as often as it is there.
-    fn replace(
-        name: &str,
-        from: &'static str,
-        to: &'static str,
-    ) -> (String, Box<dyn Fn(Vec<u8>) -> Vec<u8>>) {
+    fn replace(name: &str, from: &'static str, to: &'static str) -> (String, Edit) {
         let edit = move |bytes: Vec<u8>| {
             let text = String::from_utf8(bytes).unwrap();
             assert!(text.contains(from), "no {from}");
@@ -391,10 +390,7 @@ fn everything_that_decides_tokens_may_not_change() {
             "generator.config.context_length was 256, is 200",
         ),
         (
-            (
-                "model.safetensors".to_owned(),
-                Box::new(one_weight) as Box<dyn Fn(Vec<u8>) -> Vec<u8>>,
-            ),
+            ("model.safetensors".to_owned(), Box::new(one_weight) as Edit),
             "generator.weights was \"",
         ),
     ];

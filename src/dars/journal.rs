@@ -7,15 +7,18 @@
 //! trial drawn again. Everything else that is not as written is refused, by line. A line may be
 //! deleted: its trial is then drawn again if it counts.
 
+mod lines;
+
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{BufRead, BufReader, ErrorKind as IoErrorKind, Seek, SeekFrom, Write};
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::lines::{Line, Lines};
 use super::outcome::fingerprint;
 use super::{Problem, Session};
 use crate::error::json_reason;
@@ -26,9 +29,6 @@ const PROBLEMS: &str = "problems";
 
 /// Version of the format.
 const VERSION: u32 = 1;
-
-/// The longest line that is read: far above any response a model's context holds.
-const MAX_LINE: u64 = 64 << 20;
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -107,13 +107,7 @@ impl Journal {
                 tracing::debug!(%error, path = %path.display(), "the journal cannot be locked");
             }
         }
-        let mut lines = Lines {
-            reader: BufReader::new(&file),
-            path,
-            number: 0,
-            whole: 0,
-            line: Vec::new(),
-        };
+        let mut lines = Lines::new(&file, path);
         let header = expected.header()?;
         let mut limits = None;
         let mut problems = Settings::new();
@@ -461,49 +455,4 @@ fn close(was: &serde_json::Number, is: &serde_json::Number) -> bool {
             (true, Some(was), Some(is)) => (was - is).abs() <= 1e-12 * was.abs().max(is.abs()),
             _ => false,
         }
-}
-
-/// Lines of a journal, bounded in length, with the place where the last whole one ends.
-struct Lines<'a> {
-    reader: BufReader<&'a File>,
-    path: &'a Path,
-    number: u64,
-    whole: u64,
-    line: Vec<u8>,
-}
-
-enum Line<'a> {
-    Whole(&'a [u8]),
-    /// Without its end: what was being written when the run was killed.
-    Torn(&'a [u8]),
-    End,
-}
-
-impl Lines<'_> {
-    fn next(&mut self) -> Result<Line<'_>> {
-        use std::io::Read;
-        self.line.clear();
-        self.number += 1;
-        let mut bounded = (&mut self.reader).take(MAX_LINE);
-        let read = loop {
-            match bounded.read_until(b'\n', &mut self.line) {
-                Err(error) if error.kind() == IoErrorKind::Interrupted => {}
-                read => break read,
-            }
-        };
-        read.map_err(|error| Error::io(self.path, error))?;
-        match self.line.split_last() {
-            None => Ok(Line::End),
-            Some((b'\n', line)) => {
-                self.whole += self.line.len() as u64;
-                Ok(Line::Whole(line))
-            }
-            Some(_) if self.line.len() as u64 == MAX_LINE => Err(damaged(
-                self.path,
-                self.number,
-                "a line longer than any row is",
-            )),
-            Some(_) => Ok(Line::Torn(&self.line)),
-        }
-    }
 }

@@ -228,7 +228,7 @@ impl<'a> Shared<'a> {
         wanted
     }
 
-    /// Books a completion in; whether it is to be graded.
+    /// Takes a completion; whether it is to be graded.
     fn receive(&self, trial: TrialId, completion: &Completion) -> bool {
         let mut state = self.lock();
         let Some(told) = state.flights.remove(&trial) else {

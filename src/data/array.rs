@@ -177,7 +177,7 @@ impl Array {
         Ok(End::File)
     }
 
-    /// Passes over white space; the byte behind it.
+    /// Skips white space; the byte behind it.
     fn skip_blanks(&mut self, reader: &mut dyn BufRead) -> Result<Option<u8>> {
         loop {
             match self.peek(reader)? {
