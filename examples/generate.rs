@@ -8,6 +8,7 @@
 mod common {
     pub(crate) mod engine;
     pub(crate) mod rows;
+    pub(crate) mod setting;
     pub(crate) mod tool;
 }
 
@@ -34,7 +35,7 @@ const MAX_COMPLETIONS: usize = 10_000_000;
 
 /// Complete prompts with a language model, as text or as JSONL.
 ///
-/// A bad row of FILE.jsonl is reported on stderr and, with --json, written as an object with its
+/// A bad row of FILE is reported on stderr and, with --json, written as an object with its
 /// `id` and an `error`; the rest goes on. Exit status: 0 if every prompt was completed, 1 if some
 /// were bad, there was none, or something failed, 2 if the arguments make no sense.
 #[derive(Debug, Parser)]
@@ -43,9 +44,10 @@ struct Args {
     /// Questions to complete
     #[arg(value_name = "PROMPT", required_unless_present = "prompts")]
     questions: Vec<String>,
-    /// Questions from JSONL rows {"id", "prompt"}, where a row without an id has its line's number;
-    /// `-` reads stdin
-    #[arg(long, value_name = "FILE.jsonl", conflicts_with = "questions")]
+    /// Questions from rows {"id", "prompt"}, as JSONL or as a JSON array, plain or in gzip; a row
+    /// without an id has its line's number, and in the place of "prompt" there may be "question",
+    /// "problem" or "query"; `-` reads stdin
+    #[arg(long, value_name = "FILE", conflicts_with = "questions")]
     prompts: Option<PathBuf>,
     /// Take prompts as they are, without a template
     #[arg(long, conflicts_with = "template")]
@@ -63,6 +65,9 @@ struct Args {
     #[command(flatten)]
     engine: common::engine::EngineArgs,
 }
+
+/// The fields that a row may have its prompt in; of several the first counts.
+const TEXTS: [&str; 4] = ["prompt", "question", "problem", "query"];
 
 /// What was asked for, in its order.
 struct Question {
@@ -183,13 +188,18 @@ impl Args {
     }
 
     fn prompt(&self, engine: &Engine, text: &str) -> Result<Prompt, String> {
+        let context = engine.model().config().context_length;
         let prompt = match self.raw {
             true => engine.model().raw_prompt(text),
             false => engine.prompt(text),
         };
         match prompt {
             Ok(prompt) if prompt.tokens.is_empty() => Err("a prompt without any token".into()),
-            prompt => prompt.map_err(|error| error.to_string()),
+            Ok(prompt) if prompt.tokens.len() >= context => Err(format!(
+                "a prompt of {} tokens fills the model's context of {context}",
+                prompt.tokens.len()
+            )),
+            prompt => prompt.map_err(|error| error.detail().to_owned()),
         }
     }
 
@@ -247,10 +257,13 @@ fn question(mut row: Map<String, Value>, line: u64) -> (Value, Result<String, St
             return (Value::from(line), Err(reason));
         }
     };
-    let text = match row.remove("prompt") {
-        Some(Value::String(prompt)) => Ok(prompt),
-        Some(_) => Err("`prompt` is not a string".into()),
-        None => Err("no `prompt`".into()),
+    let named = TEXTS
+        .into_iter()
+        .find_map(|name| Some((name, row.remove(name)?)));
+    let text = match named {
+        Some((_, Value::String(prompt))) => Ok(prompt),
+        Some((name, _)) => Err(format!("`{name}` is not a string")),
+        None => Err("no `prompt` or `question`".into()),
     };
     (id, text)
 }

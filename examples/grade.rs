@@ -143,7 +143,12 @@ struct Grader {
 }
 
 impl Grader {
-    fn verdict(&mut self, row: &Map<String, Value>) -> Result<(Value, Verdict), BadRow> {
+    /// The verdict on a row; `numbers` are those that are written otherwise than JSON's own would.
+    fn verdict(
+        &mut self,
+        row: &Map<String, Value>,
+        numbers: &BTreeMap<String, String>,
+    ) -> Result<(Value, Verdict), BadRow> {
         let id = row.get("id").cloned().unwrap_or(Value::Null);
         let bad = |reason: &str| BadRow {
             id: id.clone(),
@@ -153,7 +158,10 @@ impl Grader {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
             // Data sets have numbers for answers too.
-            Some(Value::Number(number)) => Ok(Some(number.to_string())),
+            Some(Value::Number(number)) => {
+                let written = numbers.get(name).cloned();
+                Ok(Some(written.unwrap_or_else(|| number.to_string())))
+            }
             Some(_) => Err(bad(&format!("`{name}` is neither text nor a number"))),
         };
         let reference = text("reference")?.ok_or_else(|| bad("no `reference`"))?;
@@ -186,9 +194,15 @@ fn grade(args: &Args, input: &mut Input) -> Result<Totals, Failure> {
         checker: args.checker(),
         last: None,
     };
-    while let Some(Row { line, object, .. }) = input.next()? {
+    while let Some(row) = input.next()? {
+        let Row {
+            line,
+            object,
+            numbers,
+            ..
+        } = row;
         let verdict = match object {
-            Ok(row) => grader.verdict(&row),
+            Ok(row) => grader.verdict(&row, &numbers),
             Err(reason) => Err(BadRow {
                 id: Value::Null,
                 reason,

@@ -108,13 +108,14 @@ impl Error {
         &self.0.detail
     }
 
-    /// A failed read or write of `path`.
+    /// A failed read or write of `path`; where its contents are what is wrong
+    /// ([`InvalidData`](std::io::ErrorKind::InvalidData)), of [`ErrorKind::Data`].
     pub fn io(path: impl AsRef<std::path::Path>, source: std::io::Error) -> Self {
-        Error::new(
-            ErrorKind::Io,
-            format!("{}: {source}", path.as_ref().display()),
-        )
-        .with_source(source)
+        let kind = match source.kind() {
+            std::io::ErrorKind::InvalidData => ErrorKind::Data,
+            _ => ErrorKind::Io,
+        };
+        Error::new(kind, format!("{}: {source}", path.as_ref().display())).with_source(source)
     }
 }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use dart_math::engine::{ActivationType, Engine, EngineBuilder, KvType, Sampling};
-use dart_math::model::{DeviceChoice, DtypeChoice, Model, ModelSource, Template};
+use dart_math::model::{DeviceChoice, DtypeChoice, Model, ModelSource, NamedTemplate, Template};
 use dart_math::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::setting::setting;
 use super::tool::{Failure, Usage};
 
 /// Which model samples, and how.
@@ -29,15 +30,12 @@ pub(crate) struct EngineArgs {
     #[arg(long, value_name = "DIR", help_heading = "Model")]
     pub(crate) cache_dir: Option<PathBuf>,
     /// What computes: auto, cpu, cuda, cuda:N or metal
-    #[arg(long, default_value = "auto", help_heading = "Model")]
+    #[arg(long, default_value = "auto", value_parser = setting::<DeviceChoice>, help_heading = "Model")]
     pub(crate) device: DeviceChoice,
     /// Type of the weights: auto, f32, f16, bf16 or quantized
-    #[arg(long, default_value = "auto", help_heading = "Model")]
+    #[arg(long, default_value = "auto", value_parser = setting::<DtypeChoice>, help_heading = "Model")]
     pub(crate) dtype: DtypeChoice,
-    /// Prompt template: `chat` (the model's own), a template's name, a text with {problem} in which
-    /// every `\n` is a line break, or @ and a file with such a text, which is taken as it is
-    /// [default: the model's own, or else deepseekmath]
-    #[arg(long, value_name = "NAME|chat|STRING|@FILE", help_heading = "Model")]
+    #[arg(long, value_name = "NAME|chat|STRING|@FILE", help = template_help(), help_heading = "Model")]
     pub(crate) template: Option<String>,
 
     /// Settings of a paper, where no flag says otherwise: `dart` is temperature 1.6, top-p 0.95 and
@@ -102,6 +100,7 @@ pub(crate) struct EngineArgs {
     #[arg(
         long,
         default_value = "f32",
+        value_parser = setting::<KvType>,
         value_name = "TYPE",
         help_heading = "Machine"
     )]
@@ -111,6 +110,7 @@ pub(crate) struct EngineArgs {
     #[arg(
         long,
         default_value = "f32",
+        value_parser = setting::<ActivationType>,
         value_name = "TYPE",
         help_heading = "Machine"
     )]
@@ -222,6 +222,17 @@ impl EngineArgs {
         };
         self.max_new_tokens.unwrap_or(default)
     }
+}
+
+fn template_help() -> String {
+    let names: Vec<&str> = NamedTemplate::ALL.iter().map(|named| named.name).collect();
+    format!(
+        "Prompt template: `chat` (the model's own), a name ({}), a text with {{problem}} in which \
+         every `\\n` is a line break, or @ and a file with such a text, which is taken as it is \
+         [default: the model's own, or else {}]",
+        names.join(", "),
+        NamedTemplate::DEEPSEEKMATH.name
+    )
 }
 
 /// The template that a flag's text names.

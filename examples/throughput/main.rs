@@ -16,6 +16,8 @@
 //! the process held in all, pages of the mapped model file included.
 
 mod load;
+#[path = "../common/setting.rs"]
+mod setting;
 #[path = "../common/tool.rs"]
 mod tool;
 
@@ -30,6 +32,7 @@ use dart_math::engine::{ActivationType, Instructions, KvType};
 use dart_math::model::{DeviceChoice, DtypeChoice, Model, ModelSource};
 
 use load::{Lengths, Load, measure};
+use setting::setting;
 use tool::{Failure, Stdout, Usage, say};
 
 /// Measure an engine's tokens per second for a load of a given shape.
@@ -39,10 +42,10 @@ struct Arguments {
     #[command(flatten)]
     model: Which,
     /// What computes: auto, cpu, cuda, cuda:N or metal
-    #[arg(long, default_value = "auto")]
+    #[arg(long, default_value = "auto", value_parser = setting::<DeviceChoice>)]
     device: DeviceChoice,
     /// Type of the weights: auto, f32, f16, bf16 or quantized
-    #[arg(long, default_value = "auto")]
+    #[arg(long, default_value = "auto", value_parser = setting::<DtypeChoice>)]
     dtype: DtypeChoice,
 
     /// Distinct prompts
@@ -78,13 +81,13 @@ struct Arguments {
     #[arg(long, value_name = "N")]
     kv_mib: Option<usize>,
     /// Type in which the KV cache is kept: f32 or f16
-    #[arg(long, default_value = "f32", value_name = "TYPE")]
+    #[arg(long, default_value = "f32", value_parser = setting::<KvType>, value_name = "TYPE")]
     kv_type: KvType,
     /// Type of the numbers that quantised weights are multiplied with: f32 or int8
-    #[arg(long, default_value = "f32", value_name = "TYPE")]
+    #[arg(long, default_value = "f32", value_parser = setting::<ActivationType>, value_name = "TYPE")]
     activation_type: ActivationType,
     /// What the CPU kernels compute with: widest, portable, avx2, avx512 or neon
-    #[arg(long, default_value = "widest", value_name = "SET")]
+    #[arg(long, default_value = "widest", value_parser = setting::<Instructions>, value_name = "SET")]
     instructions: Instructions,
     /// On a GPU: every step with the same number of rows, so that logits do not depend on the batch
     #[arg(long)]

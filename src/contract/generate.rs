@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Problem, Settings};
 use crate::Result;
 
-/// Names one trial of a run: which problem, and the how-many-eth response to it.
+/// Names one trial of a run: which problem, and the sample index of the response to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TrialId {
     /// The problem's index in the run's list of problems.
@@ -105,6 +105,15 @@ pub trait Source: Sync {
     fn deliver(&self, trial: TrialId, completion: Completion);
 }
 
+/// A problem that a generator cannot sample.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// The problem's index in the list that was checked.
+    pub problem: usize,
+    /// Why not.
+    pub reason: String,
+}
+
 /// Samples completions for a source until it says [`Next::Done`].
 ///
 /// Implemented by the in-process engine and by scripted ones in tests; a remote server can be one.
@@ -140,6 +149,24 @@ pub trait Generator {
     ///
     /// Where sampling itself is no longer possible. What was delivered before stays delivered.
     fn run(&self, source: &dyn Source) -> Result<()>;
+
+    /// Which of a run's problems it cannot sample, such as those whose prompts do not fit into a
+    /// model's context. Asked once, before anything is sampled; the run leaves them out, with the
+    /// reasons. None unless a generator says otherwise.
+    ///
+    /// # Errors
+    ///
+    /// Where nothing can be sampled at all with the generator's settings.
+    fn check(&self, problems: &[Arc<Problem>]) -> Result<Vec<Rejection>> {
+        let _ = problems;
+        Ok(Vec::new())
+    }
+
+    /// Whether all completions of a problem are the same, whatever their seeds, as with greedy
+    /// sampling. A run then refuses to draw several of one problem.
+    fn is_greedy(&self) -> bool {
+        false
+    }
 
     /// The settings that completions depend on (model, template, sampling), for the manifest.
     fn settings(&self) -> Settings {

@@ -10,7 +10,9 @@ mod problem;
 mod random;
 mod record;
 
-pub use generate::{Completion, Finish, Generator, Next, Offer, Request, Source, TrialId};
+pub use generate::{
+    Completion, Finish, Generator, Next, Offer, Rejection, Request, Source, TrialId,
+};
 pub use grade::{Grader, Verdict};
 pub use problem::Problem;
 pub use random::{Philox, trial_seed};

@@ -32,6 +32,10 @@ pub struct Trial {
     /// by number, that make up the target. Known when the problem has ended, `false` before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub accepted: bool,
+    /// The lowest number of a trial of the same problem whose response is the same text, where both
+    /// are correct. Known when all trials of lower numbers have settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicate_of: Option<u32>,
 }
 
 impl Trial {
@@ -56,6 +60,7 @@ impl Trial {
                 .map(|logprob| (logprob * 1e6).round() / 1e6),
             verdict,
             accepted: false,
+            duplicate_of: None,
         }
     }
 }
@@ -75,6 +80,9 @@ pub enum StopReason {
     TrialLimit,
     /// It had as many trials without any success as one may have.
     GaveUp,
+    /// The generator cannot sample it, for instance because its prompt does not fit into the model's
+    /// context.
+    Rejected,
     /// The run ended first, by a limit of the whole run, an interruption or a failure.
     RunEnded,
 }
@@ -88,6 +96,7 @@ impl StopReason {
             StopReason::Strategy => "strategy",
             StopReason::TrialLimit => "trial_limit",
             StopReason::GaveUp => "gave_up",
+            StopReason::Rejected => "rejected",
             StopReason::RunEnded => "run_ended",
         }
     }
@@ -170,6 +179,8 @@ pub struct ProblemRecord {
     pub kept: u32,
     /// Why its sampling ended.
     pub stop: StopReason,
+    /// Why the generator could not sample it, where `stop` is [`StopReason::Rejected`].
+    pub rejection: Option<String>,
 }
 
 #[cfg(test)]

@@ -7,23 +7,28 @@
 //! trial drawn again. Everything else that is not as written is refused, by line. A line may be
 //! deleted: its trial is then drawn again if it counts.
 
+mod lines;
+
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{BufRead, BufReader, ErrorKind as IoErrorKind, Seek, SeekFrom, Write};
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Session;
+use self::lines::{Line, Lines};
+use super::outcome::fingerprint;
+use super::{Problem, Session};
 use crate::error::json_reason;
 use crate::{Error, ErrorKind, Result, Settings, Trial, TrialId, trial_seed};
 
+/// Where a configuration has its problems.
+const PROBLEMS: &str = "problems";
+
 /// Version of the format.
 const VERSION: u32 = 1;
-
-/// The longest line that is read: far above any response a model's context holds.
-const MAX_LINE: u64 = 64 << 20;
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -39,6 +44,8 @@ struct Header {
 enum Note {
     /// Raised limits, written when a run is resumed with them.
     Limits(Settings),
+    /// More problems, behind those of before, likewise.
+    Problems(Settings),
     /// A call of the run, written before its first trial, and whole when it ends.
     Session(Session),
 }
@@ -63,8 +70,9 @@ pub(super) struct Journal {
 pub(super) struct Expected<'a> {
     pub(super) configuration: &'a Settings,
     pub(super) limits: &'a Settings,
+    pub(super) problems: &'a [Arc<Problem>],
     /// Index of each problem by its id.
-    pub(super) problems: &'a HashMap<&'a str, u32>,
+    pub(super) indices: &'a HashMap<&'a str, u32>,
     pub(super) seed: u64,
     /// The call that opens it.
     pub(super) session: &'a Session,
@@ -99,21 +107,17 @@ impl Journal {
                 tracing::debug!(%error, path = %path.display(), "the journal cannot be locked");
             }
         }
-        let mut lines = Lines {
-            reader: BufReader::new(&file),
-            path,
-            number: 0,
-            whole: 0,
-            line: Vec::new(),
-        };
+        let mut lines = Lines::new(&file, path);
         let header = expected.header()?;
         let mut limits = None;
+        let mut problems = Settings::new();
         let mut sessions: Vec<Session> = Vec::new();
         let mut session = expected.session.clone();
         match lines.next()? {
             Line::Whole(line) => {
                 let found: Header = serde_json::from_slice(line)
                     .map_err(|_| damaged(path, 1, "not the header of a run's journal"))?;
+                problems = problems_of(&found.configuration);
                 limits = Some(expected.admit(path, &found)?);
             }
             // The header itself was cut short; anything else without a line's end is not ours.
@@ -130,6 +134,14 @@ impl Journal {
                     Err(error) => match serde_json::from_slice(line) {
                         Ok(Note::Limits(raised)) => {
                             *limits = raised;
+                            continue;
+                        }
+                        Ok(Note::Problems(more)) => {
+                            let differences = expected.check_problems(&more);
+                            if !differences.is_empty() {
+                                return Err(other_configuration(path, &differences));
+                            }
+                            problems = more;
                             continue;
                         }
                         Ok(Note::Session(session)) => {
@@ -177,6 +189,10 @@ impl Journal {
                 expected.check_limits(path, &limits)?;
                 if limits != *expected.limits {
                     journal.append(&Note::Limits(expected.limits.clone()))?;
+                }
+                let now = problems_of(expected.configuration);
+                if problems != now {
+                    journal.append(&Note::Problems(now))?;
                 }
             }
         }
@@ -273,16 +289,60 @@ impl Expected<'_> {
             ));
         }
         let mut differences = Vec::new();
-        compare(
-            "",
-            &Value::Object(found.configuration.clone()),
-            &Value::Object(self.configuration.clone()),
-            &mut differences,
-        );
+        let rest = |configuration: &Settings| {
+            let mut rest = configuration.clone();
+            rest.shift_remove(PROBLEMS);
+            Value::Object(rest)
+        };
+        let (was, is) = (rest(&found.configuration), rest(self.configuration));
+        compare("", &was, &is, &mut differences);
+        differences.extend(self.check_problems(&problems_of(&found.configuration)));
         match differences.is_empty() {
             true => Ok(found.limits.clone()),
             false => Err(other_configuration(path, &differences)),
         }
+    }
+
+    /// Problems may be added behind those of before: nothing of these depends on what follows them,
+    /// unless all share a limit of trials.
+    fn check_problems(&self, found: &Settings) -> Vec<String> {
+        let now = problems_of(self.configuration);
+        let mut differences = Vec::new();
+        let count = found.get("count").and_then(Value::as_u64).unwrap_or(0);
+        let before = usize::try_from(count)
+            .ok()
+            .and_then(|n| self.problems.get(..n));
+        match before {
+            Some(before) if fingerprint(before) != *found => {
+                let hash = found.get("hash").unwrap_or(&Value::Null);
+                let is = fingerprint(before);
+                let is = is.get("hash").unwrap_or(&Value::Null);
+                differences.push(format!(
+                    "the first {count} problems had the hash {hash}, have {is}"
+                ));
+            }
+            Some(before) if before.len() < self.problems.len() => {
+                if self
+                    .limits
+                    .get("trials")
+                    .is_some_and(|most| !most.is_null())
+                {
+                    let is = self.problems.len();
+                    differences.push(format!(
+                        "problems.count was {count}, is {is}, which changes what a limit of trials \
+                         over all problems leaves for each"
+                    ));
+                }
+            }
+            Some(_) => {}
+            None => compare(
+                PROBLEMS,
+                &Value::Object(found.clone()),
+                &Value::Object(now),
+                &mut differences,
+            ),
+        }
+        differences
     }
 
     /// A limit may be raised or lifted: the trials drawn under the lower one are the first of those
@@ -308,7 +368,7 @@ impl Expected<'_> {
 
     /// Which trial a row is, if it is one of this run.
     fn name(&self, trial: &Trial) -> std::result::Result<TrialId, String> {
-        let Some(&problem) = self.problems.get(trial.problem.as_str()) else {
+        let Some(&problem) = self.indices.get(trial.problem.as_str()) else {
             return Err(format!("the run has no problem {:?}", trial.problem));
         };
         if trial.seed != trial_seed(self.seed, &trial.problem, trial.number) {
@@ -322,6 +382,12 @@ impl Expected<'_> {
             number: trial.number,
         })
     }
+}
+
+/// What a configuration says of the problems.
+fn problems_of(configuration: &Settings) -> Settings {
+    let problems = configuration.get(PROBLEMS).and_then(Value::as_object);
+    problems.cloned().unwrap_or_default()
 }
 
 fn serialise(row: &impl Serialize, line: &mut Vec<u8>) -> Result<()> {
@@ -389,49 +455,4 @@ fn close(was: &serde_json::Number, is: &serde_json::Number) -> bool {
             (true, Some(was), Some(is)) => (was - is).abs() <= 1e-12 * was.abs().max(is.abs()),
             _ => false,
         }
-}
-
-/// Lines of a journal, bounded in length, with the place where the last whole one ends.
-struct Lines<'a> {
-    reader: BufReader<&'a File>,
-    path: &'a Path,
-    number: u64,
-    whole: u64,
-    line: Vec<u8>,
-}
-
-enum Line<'a> {
-    Whole(&'a [u8]),
-    /// Without its end: what was being written when the run was killed.
-    Torn(&'a [u8]),
-    End,
-}
-
-impl Lines<'_> {
-    fn next(&mut self) -> Result<Line<'_>> {
-        use std::io::Read;
-        self.line.clear();
-        self.number += 1;
-        let mut bounded = (&mut self.reader).take(MAX_LINE);
-        let read = loop {
-            match bounded.read_until(b'\n', &mut self.line) {
-                Err(error) if error.kind() == IoErrorKind::Interrupted => {}
-                read => break read,
-            }
-        };
-        read.map_err(|error| Error::io(self.path, error))?;
-        match self.line.split_last() {
-            None => Ok(Line::End),
-            Some((b'\n', line)) => {
-                self.whole += self.line.len() as u64;
-                Ok(Line::Whole(line))
-            }
-            Some(_) if self.line.len() as u64 == MAX_LINE => Err(damaged(
-                self.path,
-                self.number,
-                "a line longer than any row is",
-            )),
-            Some(_) => Ok(Line::Torn(&self.line)),
-        }
-    }
 }

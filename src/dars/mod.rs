@@ -8,6 +8,7 @@
 //! - A trial is drawn from random numbers of its own ([`trial_seed`](crate::trial_seed)).
 //! - Only the contiguous prefix of a problem's settled trials counts. The data are the first
 //!   correct responses by number of trial, not by finishing time, which would favour short ones.
+//!   Where duplicates are left out ([`RunBuilder::dedup`]), the one with the lower number is kept.
 //! - Strategies and limits in trials look at that prefix only.
 //!
 //! Knows the contract only: neither who samples nor how answers are compared.
@@ -49,18 +50,21 @@
 //! # Ok::<(), dart_math::Error>(())
 //! ```
 
-mod book;
+mod allocator;
+mod duplicates;
+mod estimate;
 mod journal;
-mod ledger;
 mod limits;
 mod observe;
 mod outcome;
+mod problem_state;
 mod run;
 mod session;
+mod source;
 mod strategy;
 
 pub use limits::{Limits, RunStop};
-pub use observe::{CancelHandle, Observer, Progress};
+pub use observe::{CancelHandle, Observer, Progress, Remaining};
 pub use outcome::{Outcome, Totals};
 pub use run::{Run, RunBuilder};
 pub use session::Session;

@@ -40,10 +40,27 @@ pub struct Progress {
     pub in_flight: usize,
     /// Completions that wait for their verdict.
     pub grading: usize,
-    /// A guess, from the pass rates so far, of how many more trials the present goals need.
-    pub expected: u64,
+    /// What the run is expected to take yet.
+    pub remaining: Remaining,
+    /// Tokens sampled a second, over the last quarter of this call.
+    pub tokens_per_second: f64,
     /// Time since the start of this call.
     pub elapsed: Duration,
+}
+
+/// What the rest of a run is expected to take, by what is known of its problems.
+///
+/// Every open problem's need is estimated from its goal, its own trials, and the pass rates of all
+/// problems that had any; the time, from how fast trials were completed in the last quarter of this
+/// call. Trials under way are part of what remains. The run's own limits are taken into account.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Remaining {
+    /// Trials.
+    pub trials: u64,
+    /// Their tokens.
+    pub tokens: u64,
+    /// The time that they take; `None` before the first trial of this call has settled.
+    pub time: Option<Duration>,
 }
 
 /// Ends a run from another thread, such as a handler of Ctrl-C: cleanly, with everything that is

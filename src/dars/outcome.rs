@@ -1,10 +1,13 @@
 //! What a run leaves behind.
 
+use std::sync::Arc;
+
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::session::to_milliseconds;
 use super::{RunStop, Session};
-use crate::{Error, ProblemRecord, Settings, Trial};
+use crate::{Error, Problem, ProblemRecord, Settings, Trial};
 
 /// The result of a run, complete or not: everything that had settled when it ended.
 #[must_use]
@@ -48,6 +51,11 @@ pub struct Totals {
     pub correct: u64,
     /// Rows of the data set.
     pub kept: u64,
+    /// Correct trials whose response is exactly an earlier one's of the same problem: rows of the data
+    /// set, or, where the run leaves duplicates out, trials left out of it for that.
+    pub duplicates: u64,
+    /// Problems that the generator cannot sample.
+    pub rejected: usize,
     /// Tokens of the trials that count.
     pub tokens: u64,
     /// Trials taken from the journal instead of being drawn.
@@ -133,9 +141,8 @@ impl Outcome {
     }
 }
 
-/// A hash of problems, their order included.
-pub(super) fn fingerprint<'p>(problems: impl Iterator<Item = &'p crate::Problem>) -> String {
-    use sha2::{Digest, Sha256};
+/// How many problems there are, and a hash of them, their order included.
+pub(super) fn fingerprint(problems: &[Arc<Problem>]) -> Settings {
     let mut hash = Sha256::new();
     for problem in problems {
         for text in [&problem.id, &problem.question, &problem.reference] {
@@ -143,5 +150,9 @@ pub(super) fn fingerprint<'p>(problems: impl Iterator<Item = &'p crate::Problem>
             hash.update(text.as_bytes());
         }
     }
-    crate::contract::hex(&hash.finalize()[..16])
+    let mut settings = Settings::new();
+    settings.insert("count".into(), problems.len().into());
+    let hash = crate::contract::hex(&hash.finalize()[..16]);
+    settings.insert("hash".into(), hash.into());
+    settings
 }

@@ -3,8 +3,8 @@
 //! | file | a row is |
 //! |---|---|
 //! | `dataset.jsonl` | a training pair: `query`, `response` |
-//! | `trials.jsonl` | one trial: `problem`, `trial` (its number), `seed`, `response`, `extracted`, `equal`, `rule`, `reason`, `finish`, `tokens` (how many), `logprob`, `accepted` |
-//! | `problems.jsonl` | one problem: `id`, `question`, `reference`, `metadata`, `trials`, `correct`, `pass_rate`, `standard_error`, `target`, `kept`, `stop_reason` |
+//! | `trials.jsonl` | one trial: `problem`, `trial` (its number), `seed`, `response`, `extracted`, `equal`, `rule`, `reason`, `finish`, `tokens` (how many), `logprob`, `accepted`, and `duplicate_of` (an earlier trial with the same response) where there is one |
+//! | `problems.jsonl` | one problem: `id`, `question`, `reference`, `metadata`, `trials`, `correct`, `pass_rate`, `standard_error`, `target`, `kept`, `stop_reason`, and `rejection` (why it could not be sampled) where it was not |
 //! | `manifest.json` | (one object) version, settings, seed, limits, `stop` (why the run ended), `totals`, and `sessions`: one row a call that drew trials, with the times when it began and ended |
 //!
 //! Failures are published with successes: difficulty cannot be told without them. Knows the
@@ -51,6 +51,8 @@ struct TrialRow<'a> {
     tokens: u32,
     logprob: Option<f64>,
     accepted: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duplicate_of: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -66,6 +68,8 @@ struct ProblemRow<'a> {
     target: Option<u32>,
     kept: u32,
     stop_reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rejection: Option<&'a str>,
 }
 
 impl DataSet<'_> {
@@ -133,6 +137,7 @@ fn trial_row(trial: &Trial) -> TrialRow<'_> {
         tokens: trial.tokens,
         logprob: trial.logprob,
         accepted: trial.accepted,
+        duplicate_of: trial.duplicate_of,
     }
 }
 
@@ -149,6 +154,7 @@ fn problem_row(record: &ProblemRecord) -> ProblemRow<'_> {
         target: record.target,
         kept: record.kept,
         stop_reason: record.stop.name(),
+        rejection: record.rejection.as_deref(),
     }
 }
 

@@ -1,25 +1,32 @@
-//! JSON Lines from files that may hold anything: rows bounded in length, numbered, each an object or
-//! the reason why it is none.
+//! Rows of JSON from files that may hold anything: bounded in length, numbered, each an object or the
+//! reason why it is none.
 //!
 //! Every reader of rows, the crate's own and the examples', goes through [`Rows`], so that all of
 //! them take the same files. Knows nothing of what the rows mean.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, Read, Result};
 
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::array::{self, Array, Element};
+use super::decode::{Decoded, refused};
 use crate::error::json_reason;
 
-/// The longest line that is read, in bytes without its end.
+/// The longest row that is read, in bytes without the end of its line.
 pub const MAX_LINE: usize = 16 << 20;
 
-/// The rows of a JSON Lines file, one after the other, in bounded memory.
+/// The rows of a file, one after the other, in bounded memory: of JSON Lines, or of a JSON array of
+/// objects, laid out in whatever way; as it is, or in gzip.
 ///
-/// A mark of UTF-8 at the file's beginning (a "BOM") and blank lines are passed over; lines end with
+/// A mark of UTF-8 at the file's beginning (a "BOM") and blank lines are skipped; lines end with
 /// `\n` or `\r\n`. A row that is no JSON object comes as the reason why, and the next one is read all
-/// the same. A line of more than [`MAX_LINE`] bytes is such a row too: it is told of as soon as
+/// the same. A row of more than [`MAX_LINE`] bytes is such a row too: it is told of as soon as
 /// the limit is passed, and read on, to its end, only when the row after it is asked for. After an
-/// error of the file itself there are no more rows.
+/// error of the file itself there are no more rows. What is no text in UTF-8 (Parquet, UTF-16, …),
+/// and CSV, is an error of kind [`InvalidData`](std::io::ErrorKind::InvalidData), which names it.
 ///
 /// ```
 /// use dart_math::data::lines::Rows;
@@ -29,43 +36,81 @@ pub const MAX_LINE: usize = 16 << 20;
 /// assert_eq!(rows.len(), 3);
 /// assert_eq!(rows[0].object.as_ref().unwrap()["id"], 1);
 /// assert_eq!((rows[1].line, rows[1].object.as_ref().unwrap_err().as_str()), (3, "not a JSON object"));
+///
+/// let file = "[\n  {\"id\": 1},\n  {\"id\":\n   2.50}\n]\n";
+/// let rows: Vec<_> = Rows::new(file.as_bytes()).collect::<Result<_, _>>()?;
+/// assert_eq!((rows[1].line, rows[1].numbers["id"].as_str()), (3, "2.50"));
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Rows<R> {
-    reader: R,
+    reader: Decoded<R>,
     number: u64,
     line: Vec<u8>,
-    /// Whether the rest of the last line, which was too long, is still to be passed over.
+    /// Whether the rest of the last line, which was too long, is still to be skipped.
     within: bool,
+    /// Whether a line that is not blank has been seen.
+    begun: bool,
+    /// The array that the file is.
+    array: Option<Array>,
     /// Whether the file ended or failed.
     over: bool,
 }
 
-/// A line that is not blank.
+/// A row: a line that is not blank, or an element of an array.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Row {
-    /// Its number, from 1; blank lines are counted.
+    /// The number of the line that it begins in, from 1; blank lines are counted.
     pub line: u64,
-    /// The object that it is, or why it is none.
+    /// The object that it is, or why it is none. A number in one of its fields that [`Value`] cannot
+    /// hold (a whole number of more than 64 bits, or one beyond the range of f64) is there as text.
     pub object: std::result::Result<Map<String, Value>, String>,
+    /// Those of its fields that are numbers which [`object`](Row::object) does not have as they were
+    /// written: `0.50`, `1e3`, `12345678901234567890123`.
+    pub numbers: BTreeMap<String, String>,
+}
+
+impl Row {
+    fn new(line: u64, row: std::result::Result<Object, String>) -> Self {
+        let (object, numbers) = match row {
+            Ok(Object { fields, numbers }) => (Ok(fields), numbers),
+            Err(reason) => (Err(reason), BTreeMap::new()),
+        };
+        Row {
+            line,
+            object,
+            numbers,
+        }
+    }
+}
+
+/// What a row says.
+struct Object {
+    fields: Map<String, Value>,
+    numbers: BTreeMap<String, String>,
 }
 
 impl<R: BufRead> Rows<R> {
     /// The rows of what a reader gives.
     pub fn new(reader: R) -> Self {
         Rows {
-            reader,
+            reader: Decoded::Unread(reader),
             number: 0,
             line: Vec::new(),
             within: false,
+            begun: false,
+            array: None,
             over: false,
         }
     }
 
     fn read(&mut self) -> Result<Option<Row>> {
         loop {
+            if let Some(array) = &mut self.array {
+                let element = array.next(self.reader.text()?, &mut self.line)?;
+                return Ok(element.map(|element| row_of(element, &self.line)));
+            }
             if !self.read_line()? {
                 return Ok(None);
             }
@@ -73,26 +118,41 @@ impl<R: BufRead> Rows<R> {
                 self.line.drain(..3);
             }
             let line = self.line.trim_ascii();
-            if self.within || !line.is_empty() {
-                let object = match self.within {
-                    true => Err(format!("longer than {} MiB", MAX_LINE >> 20)),
-                    false => object(line),
-                };
-                let line = self.number;
-                return Ok(Some(Row { line, object }));
+            if !self.within && line.is_empty() {
+                continue;
             }
+            let first = !std::mem::replace(&mut self.begun, true);
+            if first && array::opens(line) {
+                self.within = false;
+                self.array = Some(Array::new(std::mem::take(&mut self.line), self.number));
+                continue;
+            }
+            let object = match self.within {
+                true => Err(format!("longer than {} MiB", MAX_LINE >> 20)),
+                false => object(line, |error| format!("column {}", error.column())),
+            };
+            let no_json = |reason: &String| reason.starts_with("not JSON");
+            if first && object.as_ref().err().is_some_and(no_json) && is_csv(line) {
+                return Err(refused(
+                    "no JSON but CSV, by the look of its first line; rows are read from JSON Lines or a JSON array, so \
+                     convert it first"
+                        .into(),
+                ));
+            }
+            return Ok(Some(Row::new(self.number, object)));
         }
     }
 
     /// Reads one line, or the beginning of one that is too long; `false` at the file's end.
     fn read_line(&mut self) -> Result<bool> {
+        let reader = self.reader.text()?;
         if self.within {
-            self.reader.skip_until(b'\n')?;
+            reader.skip_until(b'\n')?;
         }
         self.line.clear();
         self.number += 1;
         // One byte more for the line's end, by which a line of just the limit is told.
-        let mut bounded = (&mut self.reader).take(MAX_LINE as u64 + 1);
+        let mut bounded = reader.take(MAX_LINE as u64 + 1);
         let read = bounded.read_until(b'\n', &mut self.line)?;
         self.within = read > MAX_LINE && !self.line.ends_with(b"\n");
         Ok(read > 0)
@@ -106,24 +166,127 @@ impl<R: BufRead> Iterator for Rows<R> {
         if self.over {
             return None;
         }
-        let row = self.read().transpose();
+        let row = self.read().map_err(|error| {
+            let line = self.array.as_ref().map_or(self.number, Array::line);
+            self.reader.explain(error, line.max(1))
+        });
+        let row = row.transpose();
         self.over = !matches!(row, Some(Ok(_)));
         row
     }
 }
 
-fn object(line: &[u8]) -> std::result::Result<Map<String, Value>, String> {
+/// The row of an array's element.
+fn row_of(element: Element, text: &[u8]) -> Row {
+    let Element { line, column, .. } = element;
+    let place = |error: &serde_json::Error| match error.line() as u64 {
+        0 | 1 => format!("column {}", column + (error.column() as u64).max(1) - 1),
+        later => format!("line {}, column {}", line + later - 1, error.column()),
+    };
+    let object = element
+        .text
+        .and_then(|()| object(text.trim_ascii_end(), place));
+    Row::new(line, object)
+}
+
+fn object(
+    line: &[u8],
+    place: impl Fn(&serde_json::Error) -> String,
+) -> std::result::Result<Object, String> {
     let line = std::str::from_utf8(line)
         .map_err(|error| format!("not UTF-8 (byte {})", error.valid_up_to() + 1))?;
-    match serde_json::from_str(line) {
-        Ok(Value::Object(row)) => Ok(row),
-        Ok(_) => Err("not a JSON object".into()),
-        Err(error) => Err(format!(
-            "not JSON (column {}): {}",
-            error.column(),
-            json_reason(&error)
-        )),
+    let fields = match serde_json::from_str(line) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(_) => return Err("not a JSON object".into()),
+        Err(error) => Err(error),
+    };
+    let exact = |value: &Value| !value.is_f64();
+    match fields {
+        Ok(fields) if fields.values().all(exact) => Ok(Object {
+            fields,
+            numbers: BTreeMap::new(),
+        }),
+        Ok(fields) => Ok(as_written(line).unwrap_or(Object {
+            fields,
+            numbers: BTreeMap::new(),
+        })),
+        // It may be none but for a number that is too large.
+        Err(error) => as_written(line).ok_or_else(|| {
+            let advice = match error.is_eof() {
+                true => " (a row is one line, or an element of an array)",
+                false => "",
+            };
+            format!(
+                "not JSON ({}): {}{advice}",
+                place(&error),
+                json_reason(&error)
+            )
+        }),
     }
+}
+
+/// The fields of an object, in their order, as they are written.
+struct RawFields<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for RawFields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = RawFields<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> std::result::Result<Self::Value, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(RawFields(fields))
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// The object of a line with its numbers as they are written; `None` where it is none.
+fn as_written(line: &str) -> Option<Object> {
+    let raw: RawFields<'_> = serde_json::from_str(line).ok()?;
+    let (mut fields, mut numbers) = (Map::new(), BTreeMap::new());
+    for (name, text) in raw.0 {
+        let text = text.get();
+        let is_number = text.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+        let value = match serde_json::from_str(text) {
+            Ok(Value::Number(number)) => {
+                if number.to_string() != text {
+                    numbers.insert(name.clone(), text.to_owned());
+                }
+                let rounded = number.is_f64() && number.as_f64() != Some(0.0);
+                match rounded && !text.contains(['.', 'e', 'E']) {
+                    true => Value::String(text.to_owned()),
+                    false => Value::Number(number),
+                }
+            }
+            Ok(value) => value,
+            Err(_) if is_number => {
+                numbers.insert(name.clone(), text.to_owned());
+                Value::String(text.to_owned())
+            }
+            Err(_) => return None,
+        };
+        fields.insert(name, value);
+    }
+    Some(Object { fields, numbers })
+}
+
+/// Whether a line that is not JSON looks like the first of a table with separators.
+fn is_csv(line: &[u8]) -> bool {
+    let separated = |separator: u8| line.contains(&separator);
+    !line.iter().any(|byte| b"{}[]".contains(byte)) && b",;\t".iter().any(|&byte| separated(byte))
 }
 
 #[cfg(test)]

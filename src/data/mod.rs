@@ -3,7 +3,9 @@
 //! Knows the contract only.
 
 pub mod arithmetic;
+mod array;
 pub mod dataset;
+mod decode;
 pub mod lines;
 pub mod pass_rates;
 pub mod problems;

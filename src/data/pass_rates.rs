@@ -42,9 +42,15 @@ pub fn read_from(reader: impl BufRead, name: &str) -> Result<HashMap<String, f64
     let mut rates = HashMap::new();
     let mut seen = HashMap::new();
     for row in Rows::new(reader) {
-        let Row { line, object } = row.map_err(|error| Error::io(name, error))?;
+        let row = row.map_err(|error| Error::io(name, error))?;
+        let Row {
+            line,
+            object,
+            numbers,
+        } = row;
         let bad = |reason| Error::new(ErrorKind::Data, format!("{name}:{line}: {reason}"));
-        let (id, rate) = object.and_then(|row| rate(&row)).map_err(bad)?;
+        let read = object.and_then(|row| rate(&row, numbers.get("id")));
+        let (id, rate) = read.map_err(bad)?;
         if let Some(first) = seen.insert(id.clone(), line) {
             return Err(bad(format!("id {id:?} was line {first}'s already")));
         }
@@ -55,11 +61,15 @@ pub fn read_from(reader: impl BufRead, name: &str) -> Result<HashMap<String, f64
     Ok(rates)
 }
 
-/// A row's id and pass rate, `None` where there was no trial.
-fn rate(row: &Map<String, Value>) -> Result<(String, Option<f64>), String> {
+/// A row's id and pass rate, `None` where there was no trial. `written` is the id as the file has it,
+/// where it is a number that is written otherwise than [`Value`] would.
+fn rate(
+    row: &Map<String, Value>,
+    written: Option<&String>,
+) -> Result<(String, Option<f64>), String> {
     let id = match row.get("id") {
+        Some(Value::Number(id)) => written.cloned().unwrap_or(id.to_string()),
         Some(Value::String(id)) if !id.is_empty() => id.clone(),
-        Some(Value::Number(id)) => id.to_string(),
         _ => return Err("no `id`".into()),
     };
     match row.get("pass_rate") {

@@ -1,4 +1,5 @@
-//! Problems from JSON Lines: GSM8K's rows, MATH's rows, and plain ones.
+//! Problems from JSON Lines, or from a JSON array of rows, plain or in gzip: GSM8K's rows, MATH's
+//! rows, and plain ones.
 //!
 //! | rows of | question | reference |
 //! |---|---|---|
@@ -7,9 +8,10 @@
 //! | MATH | `problem` | the last `\boxed{…}` of `solution` |
 //!
 //! `id` names a problem; without one, a hash of its text does. Every other field is kept as
-//! metadata. Knows the contract only.
+//! metadata. A question, a reference or an id that is a number is read as it is written, to the last
+//! digit. Knows the contract only.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -89,11 +91,19 @@ pub fn read_from(
     let (mut problems, mut bad) = (Vec::<Problem>::new(), Vec::new());
     let mut lines: HashMap<String, u64> = HashMap::new();
     for row in Rows::new(reader) {
-        let Row { line, object } = row.map_err(|error| Error::io(name, error))?;
+        let row = row.map_err(|error| Error::io(name, error))?;
+        let Row {
+            line,
+            object,
+            numbers,
+        } = row;
         let problem = object
-            .and_then(problem)
-            .and_then(|problem| match lines.get(&problem.id) {
-                Some(first) => Err(format!("id {:?} was line {first}'s already", problem.id)),
+            .and_then(|row| problem(row, &numbers))
+            .and_then(|(problem, named)| match lines.get(&problem.id) {
+                Some(first) if named => {
+                    Err(format!("id {:?} was line {first}'s already", problem.id))
+                }
+                Some(first) => Err(format!("the same problem as in line {first}")),
                 None => Ok(problem),
             });
         match (problem, on_bad_row) {
@@ -120,13 +130,25 @@ pub fn read_from(
     Ok((problems, bad))
 }
 
-/// The problem of one row.
-fn problem(mut row: Map<String, Value>) -> Result<Problem, String> {
-    let id = take(&mut row, &["id"])?.map(|(_, id)| id);
-    let Some((_, question)) = take(&mut row, &["question", "problem", "query"])? else {
-        return Err("no `question`, `problem` or `query`".into());
+/// The problem of one row, and whether the row has an id. `numbers` are those that are written
+/// otherwise than [`Value`] would.
+fn problem(
+    mut row: Map<String, Value>,
+    numbers: &BTreeMap<String, String>,
+) -> Result<(Problem, bool), String> {
+    let mut take = |names| take(&mut row, numbers, names);
+    let id = take(&["id"])?.map(|(_, id)| id);
+    let Some((_, question)) = take(&["question", "problem", "query"])? else {
+        let reason = "no `question`, `problem` or `query`";
+        return Err(match row.iter().find(|(_, value)| is_rows(value)) {
+            Some((name, _)) => format!(
+                "{reason}, but rows in its field `{name}`: a file is these rows themselves, such \
+                 as `jq -c '.{name}[]'` writes them"
+            ),
+            None => reason.into(),
+        });
     };
-    let reference = match take(&mut row, &["reference", "answer", "solution"])? {
+    let reference = match take(&["reference", "answer", "solution"])? {
         None => return Err("no `reference`, `answer` or `solution`".into()),
         Some(("solution", solution)) => boxed(&solution)?.to_owned(),
         Some(("answer", answer)) => match answer.rsplit_once("####") {
@@ -139,21 +161,29 @@ fn problem(mut row: Map<String, Value>) -> Result<Problem, String> {
         Some((_, reference)) => reference,
     };
     let mut problem = Problem::new(question, reference);
+    let named = id.is_some();
     problem.id = id.unwrap_or(problem.id);
     problem.metadata = row;
-    Ok(problem)
+    Ok((problem, named))
+}
+
+/// Whether a field has the rows that a file should have.
+fn is_rows(value: &Value) -> bool {
+    let rows = value.as_array().filter(|rows| !rows.is_empty());
+    rows.is_some_and(|rows| rows.iter().all(Value::is_object))
 }
 
 /// Takes the first of these fields that is there out of a row; `null` is as good as not there.
 fn take<'n>(
     row: &mut Map<String, Value>,
+    numbers: &BTreeMap<String, String>,
     names: &[&'n str],
 ) -> Result<Option<(&'n str, String)>, String> {
     for &name in names {
         let text = match row.get(name) {
             None | Some(Value::Null) => continue,
             Some(Value::String(text)) => text.trim().to_owned(),
-            Some(Value::Number(number)) => number.to_string(),
+            Some(Value::Number(number)) => numbers.get(name).cloned().unwrap_or(number.to_string()),
             Some(_) => return Err(format!("`{name}` is neither a text nor a number")),
         };
         if text.is_empty() {

@@ -3,9 +3,10 @@
 //! Knows the model and its templates; the work itself is the scheduler's.
 
 use std::ops::ControlFlow;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::ThreadPool;
+use rayon::prelude::*;
 
 use super::backend::Backend;
 use super::cpu::Level;
@@ -15,7 +16,9 @@ use super::scheduler::{Capacity, Log, Scheduler, Texts};
 use super::trial::Rules;
 use super::{CompletionRequest, EngineBuilder, Event, Sampling, Statistics, StepTimes};
 use crate::model::{Model, Prompt, Template};
-use crate::{Completion, Error, ErrorKind, Generator, Request, Result, Settings, Source};
+use crate::{
+    Completion, Error, ErrorKind, Generator, Problem, Rejection, Request, Result, Settings, Source,
+};
 
 /// How log-probabilities are computed: for records, which differ in their last digits where this does.
 const LOGPROB: &str = "integer normaliser";
@@ -217,6 +220,25 @@ impl Engine {
         self.execute(&list, texts)
     }
 
+    /// How many tokens a question's prompt has, if it can be completed.
+    fn count_tokens(&self, question: &str) -> Result<usize> {
+        let tokens = self.prompt(question)?.tokens;
+        let vocab = self.model.config().vocab_size;
+        let foreign = tokens.iter().find(|&&token| token as usize >= vocab);
+        let reason = match (tokens.len(), foreign) {
+            (0, _) => "its prompt has no tokens".to_owned(),
+            (_, Some(token)) => {
+                format!("token {token} of its prompt is outside the vocabulary of {vocab}")
+            }
+            (length, None) if length >= self.rules.context_length => format!(
+                "its prompt of {length} tokens fills the model's context of {}",
+                self.rules.context_length
+            ),
+            (length, None) => return Ok(length),
+        };
+        Err(Error::new(ErrorKind::Data, reason))
+    }
+
     /// Runs the scheduler over a source on the engine's threads.
     fn execute(&self, source: &dyn Source, texts: Texts<'_>) -> Result<()> {
         self.with_backend(|backend| {
@@ -277,16 +299,50 @@ impl Generator for Engine {
         self.execute(source, texts)
     }
 
+    /// Tokenises all prompts, on the engine's threads.
+    fn check(&self, problems: &[Arc<Problem>]) -> Result<Vec<Rejection>> {
+        let count = |problem: &Arc<Problem>| self.count_tokens(&problem.question);
+        let lengths: Vec<Result<usize>> = self
+            .pool
+            .install(|| problems.par_iter().map(count).collect());
+        let mut rejected = Vec::new();
+        self.with_backend(|backend| {
+            for (index, (problem, length)) in problems.iter().zip(lengths).enumerate() {
+                let named = |error: Error| error.context(format_args!("problem {:?}", problem.id));
+                match length {
+                    Ok(length) => {
+                        let new = self.rules.limit(length, usize::MAX).saturating_sub(1);
+                        self.capacity.check(backend, length, new).map_err(named)?;
+                    }
+                    Err(error) if error.kind() == ErrorKind::Settings => return Err(named(error)),
+                    Err(error) => rejected.push(Rejection {
+                        problem: index,
+                        reason: error.detail().to_owned(),
+                    }),
+                }
+            }
+            Ok(())
+        })?;
+        Ok(rejected)
+    }
+
+    fn is_greedy(&self) -> bool {
+        self.sampling.is_greedy() || self.sampling.top_k == Some(1)
+    }
+
     /// What completions depend on: not the slots or the threads, nor the backend, unless it rounds
     /// what quantised weights are multiplied with.
     fn settings(&self) -> Settings {
         let mut settings = self.model.settings();
         settings.insert("template".into(), self.template.name().into());
+        let text = self.template.fingerprint(self.model.chat_template());
+        settings.insert("template_text".into(), text.into());
         settings.insert("system_prompt".into(), self.template.system_prompt().into());
         settings.append(&mut self.sampling.settings());
         settings.insert("logprob".into(), LOGPROB.into());
         settings.insert("max_new_tokens".into(), self.rules.max_new_tokens.into());
         settings.insert("stop".into(), self.rules.stop_strings.strings().into());
+        settings.insert("stop_tokens".into(), self.rules.stop_tokens.clone().into());
         settings.insert("ignore_eos".into(), self.ignore_eos.into());
         settings.insert("loop_detection".into(), self.rules.loop_detection.into());
         let on_cuda = self.model.cuda().is_some();

@@ -46,6 +46,11 @@ impl ChatTemplate {
         &self.source
     }
 
+    /// All that a prompt depends on, for a fingerprint.
+    pub(super) fn parts(&self) -> [&str; 3] {
+        [&self.source, &self.bos, &self.eos]
+    }
+
     fn environment(&self) -> Result<Environment<'_>> {
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder()

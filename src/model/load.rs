@@ -13,7 +13,7 @@ use super::chat::ChatTemplate;
 use super::config::DecoderConfig;
 use super::device::{DeviceChoice, DtypeChoice, Place};
 use super::files::{Files, MAX_JSON, MAX_TOKENIZER};
-use super::fingerprint::Fingerprint;
+use super::fingerprint::{Contents, Fingerprint};
 use super::gguf::{self, Gguf};
 use super::hub::{self, HubProgress};
 use super::huggingface;
@@ -190,11 +190,11 @@ fn from_files(files: &Files, name: String, dtype: DtypeChoice, place: Place) -> 
         ));
     }
     let tensors = SafeTensors::open(files)?;
-    let mut fingerprint = Fingerprint::new(&parsed.config);
-    fingerprint.add("tokenizer", &text.bytes);
+    let mut weights = Fingerprint::default();
     for (name, entry) in tensors.entries() {
-        fingerprint.tensor(name, entry.dtype.name(), &entry.shape, tensors.bytes(entry));
+        weights.tensor(name, entry.dtype.name(), &entry.shape, tensors.bytes(entry));
     }
+    let contents = Contents::new(&parsed.config, text.fingerprint, weights);
     let target = Target {
         dtype: dtype.compute(&place)?,
         device: place.device,
@@ -215,7 +215,7 @@ fn from_files(files: &Files, name: String, dtype: DtypeChoice, place: Place) -> 
             stop_tokens,
             chat_template: text.chat_template,
         },
-        fingerprint,
+        contents,
     )
 }
 
@@ -228,14 +228,14 @@ fn from_gguf(path: &Path, dtype: DtypeChoice, place: Place) -> Result<Model> {
         naming,
     } = gguf::describe(&file)?;
     let vocabulary = gguf::vocabulary(&file)?;
-    let mut fingerprint = Fingerprint::new(&config);
-    fingerprint.add("metadata", file.head());
+    let mut fingerprint = Fingerprint::default();
     let (tokenizer, beside) = match vocabulary.tokenizer {
         Ok(pipeline) => {
             let opening = match (vocabulary.add_bos, vocabulary.bos) {
                 (Some(true), Some(bos)) => vec![bos],
                 _ => Vec::new(),
             };
+            file.identify_tokenizer(&mut fingerprint);
             (Tokenizer::new(pipeline, Some(opening))?, None)
         }
         Err(error) => {
@@ -247,7 +247,7 @@ fn from_gguf(path: &Path, dtype: DtypeChoice, place: Place) -> Result<Model> {
             match read_text_side(&Files::Directory(directory))? {
                 Some(text) => {
                     tracing::info!(%error, "using the tokenizer.json beside the GGUF file");
-                    fingerprint.add("tokenizer", &text.bytes);
+                    fingerprint = text.fingerprint;
                     (text.tokenizer, text.chat_template)
                 }
                 None => return Err(error),
@@ -264,10 +264,12 @@ fn from_gguf(path: &Path, dtype: DtypeChoice, place: Place) -> Result<Model> {
         )),
         None => beside,
     };
+    let mut weights = Fingerprint::default();
     for (name, entry) in file.tensors() {
         let dtype = format!("{:?}", entry.dtype);
-        fingerprint.tensor(name, &dtype, &entry.shape, file.bytes(entry));
+        weights.tensor(name, &dtype, &entry.shape, file.bytes(entry));
     }
+    let contents = Contents::new(&config, fingerprint, weights);
     let blocks = file
         .tensors()
         .any(|(_, entry)| entry.dtype.block_size() > 1);
@@ -300,7 +302,7 @@ fn from_gguf(path: &Path, dtype: DtypeChoice, place: Place) -> Result<Model> {
             stop_tokens,
             chat_template,
         },
-        fingerprint,
+        contents,
     )
 }
 
@@ -323,7 +325,7 @@ fn finish(
     tensors: &impl TensorSource,
     target: Target,
     mut text: Text,
-    fingerprint: Fingerprint,
+    contents: Contents,
 ) -> Result<Model> {
     let Decoder {
         config,
@@ -364,7 +366,7 @@ fn finish(
         device: target.device,
         cuda: target.cuda,
         dtype: target.dtype,
-        fingerprint: fingerprint.finish(),
+        contents,
     }))
 }
 
@@ -373,8 +375,8 @@ struct TextSide {
     tokenizer: Tokenizer,
     chat_template: Option<ChatTemplate>,
     eos: Option<u32>,
-    /// The files' bytes, for the fingerprint.
-    bytes: Vec<u8>,
+    /// Of the tokenizer alone: the other files' parts are told where they are used.
+    fingerprint: Fingerprint,
 }
 
 /// Reads `tokenizer.json`, `tokenizer_config.json` and `chat_template.jinja`; `None` where there
@@ -383,18 +385,16 @@ fn read_text_side(files: &Files) -> Result<Option<TextSide>> {
     const TOKENIZER: &str = "tokenizer.json";
     const CONFIG: &str = "tokenizer_config.json";
     const TEMPLATE: &str = "chat_template.jinja";
-    let Some(mut bytes) = files.read(TOKENIZER, MAX_TOKENIZER)? else {
+    let Some(bytes) = files.read(TOKENIZER, MAX_TOKENIZER)? else {
         return Ok(None);
     };
+    let mut fingerprint = Fingerprint::default();
+    fingerprint.json("tokenizer.json", &bytes);
     let pipeline =
         tokenizer::parse(&bytes).map_err(|error| error.context(files.label(TOKENIZER)))?;
     let label = files.label(CONFIG);
     let config = match files.read(CONFIG, MAX_JSON)? {
-        Some(read) => {
-            let config = huggingface::object(&label, &read)?;
-            bytes.extend_from_slice(&read);
-            config
-        }
+        Some(read) => huggingface::object(&label, &read)?,
         None => Map::new(),
     };
     let bos = special(&config, "bos_token");
@@ -403,13 +403,10 @@ fn read_text_side(files: &Files) -> Result<Option<TextSide>> {
     let tokenizer =
         Tokenizer::new(pipeline, opening).map_err(|error| error.context(files.label(TOKENIZER)))?;
     let (from, source) = match files.read(TEMPLATE, MAX_JSON)? {
-        Some(source) => {
-            bytes.extend_from_slice(&source);
-            (
-                files.label(TEMPLATE),
-                Some(String::from_utf8_lossy(&source).into_owned()),
-            )
-        }
+        Some(source) => (
+            files.label(TEMPLATE),
+            Some(String::from_utf8_lossy(&source).into_owned()),
+        ),
         None => (label, template_of(&config)),
     };
     let chat_template = source.map(|source| {
@@ -424,7 +421,7 @@ fn read_text_side(files: &Files) -> Result<Option<TextSide>> {
         eos: eos.and_then(|eos| tokenizer.id(eos)),
         tokenizer,
         chat_template,
-        bytes,
+        fingerprint,
     }))
 }
 

@@ -7,6 +7,7 @@ use candle_core::{DType, Device};
 use super::chat::ChatTemplate;
 use super::config::DecoderConfig;
 use super::device::{DeviceChoice, DtypeChoice};
+use super::fingerprint::{Contents, decoder_settings};
 use super::load::ModelBuilder;
 use super::source::ModelSource;
 use super::template::{NamedTemplate, Template};
@@ -44,7 +45,7 @@ pub(super) struct Parts {
     pub(super) device: Device,
     pub(super) cuda: Option<usize>,
     pub(super) dtype: DType,
-    pub(super) fingerprint: String,
+    pub(super) contents: Contents,
 }
 
 /// A prompt as text and as the tokens that the model is given.
@@ -185,12 +186,14 @@ impl Model {
         &self.parts.name
     }
 
-    /// A hash of the model's contents; the same wherever its files lie.
+    /// A hash of the decoder's shape, the tokenizer and all weights; the same wherever the model's files
+    /// lie.
     pub fn fingerprint(&self) -> &str {
-        &self.parts.fingerprint
+        &self.parts.contents.whole
     }
 
-    /// What a run's records say of the model.
+    /// What a run's records say of the model: everything of it that decides tokens, apart from what a
+    /// prompt's template and the stop tokens are, which an engine may be told.
     pub fn settings(&self) -> Settings {
         let device = match (&self.parts.device, self.parts.cuda) {
             (_, Some(_)) => "cuda",
@@ -211,10 +214,14 @@ impl Model {
         settings.insert("parameters".to_owned(), self.parts.parameters.into());
         settings.insert("dtype".to_owned(), dtype.into());
         settings.insert("device".to_owned(), device.into());
-        settings.insert(
-            "fingerprint".to_owned(),
-            self.parts.fingerprint.clone().into(),
-        );
+        let contents = &self.parts.contents;
+        settings.insert("fingerprint".to_owned(), contents.whole.clone().into());
+        let config = decoder_settings(&self.parts.config);
+        settings.insert("config".to_owned(), config.into());
+        settings.insert("tokenizer".to_owned(), contents.tokenizer.clone().into());
+        let opening = self.parts.tokenizer.opening();
+        settings.insert("opening_tokens".to_owned(), opening.into());
+        settings.insert("weights".to_owned(), contents.weights.clone().into());
         settings
     }
 

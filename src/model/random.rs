@@ -11,7 +11,7 @@ use super::assemble::{self, Element, Layout, Naming, Part, Plan, Target, TensorS
 use super::config::{Architecture, DecoderConfig};
 use super::device::{DtypeChoice, Place};
 use super::files::{Files, MAX_JSON};
-use super::fingerprint::Fingerprint;
+use super::fingerprint::{Contents, Fingerprint};
 use super::huggingface;
 use super::loaded::{Model, Parts};
 use super::tokenizer::Tokenizer;
@@ -75,8 +75,8 @@ fn build(config: DecoderConfig, layout: Layout, seed: u64, target: Target) -> Re
     let on_device = target.cuda.is_some();
     let weights = plan.build(&Noise { seed, on_device }, &target)?;
     let tokenizer = tokenizer(config.vocab_size)?;
-    let mut fingerprint = Fingerprint::new(&config);
-    fingerprint.add("seed", &seed.to_le_bytes());
+    let mut numbers = Fingerprint::default();
+    numbers.add("seed", &seed.to_le_bytes());
     Ok(Model::new(Parts {
         name: format!("random-{seed}"),
         weights,
@@ -88,7 +88,7 @@ fn build(config: DecoderConfig, layout: Layout, seed: u64, target: Target) -> Re
         device: target.device,
         cuda: target.cuda,
         dtype: target.dtype,
-        fingerprint: fingerprint.finish(),
+        contents: Contents::new(&config, Fingerprint::default(), numbers),
         config,
     }))
 }

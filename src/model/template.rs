@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use super::chat::ChatTemplate;
+use super::fingerprint::Fingerprint;
 use crate::{Error, ErrorKind, Result};
 
 /// The mark that a question replaces in a template of one's own.
@@ -189,6 +190,20 @@ impl Template {
             Template::Chat { system } => system.as_deref(),
             Template::Named(_) | Template::Custom(_) => None,
         }
+    }
+
+    /// A hash of all texts that it puts around a question. `chat` is the model's own template.
+    pub(crate) fn fingerprint(&self, chat: Option<&ChatTemplate>) -> String {
+        let mut fingerprint = Fingerprint::default();
+        let parts: Vec<&str> = match self {
+            Template::Chat { .. } => chat.map_or(Vec::new(), |chat| chat.parts().to_vec()),
+            Template::Named(named) => vec![named.before, named.after],
+            Template::Custom(text) => vec![text],
+        };
+        for part in parts {
+            fingerprint.add("text", part.as_bytes());
+        }
+        fingerprint.finish()
     }
 
     /// Puts a question into the template. `chat` is the model's own template.

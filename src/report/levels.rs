@@ -25,11 +25,11 @@ pub struct Level {
     /// Responses kept.
     pub kept: u64,
     /// Problems without any.
-    pub bare: u64,
+    pub unsolved: u64,
     /// Responses that the vanilla baseline may be expected to keep.
     pub vanilla_kept: f64,
     /// Problems that the baseline may be expected to leave without any.
-    pub vanilla_bare: f64,
+    pub vanilla_unsolved: f64,
 }
 
 /// A run by level of difficulty, beside the vanilla baseline at equal size.
@@ -51,8 +51,7 @@ pub struct Level {
 ///         tally: Tally { trials, correct, at_success: false },
 ///         target: Some(kept),
 ///         kept,
-///         stop: StopReason::TargetMet,
-///     }
+/// XX/     }
 /// };
 /// let table = LevelTable::new(&[record(1, 4, 4, 1), record(2, 40, 10, 9)]);
 /// assert_eq!(table.vanilla_trials, Some(8.0));
@@ -133,9 +132,10 @@ fn sum(name: String, records: &[&ProblemRecord], vanilla_trials: Option<f64>) ->
         correct: total(|record| record.tally.correct),
         pass_rate: (!rates.is_empty()).then(|| rates.iter().sum::<f64>() / rates.len() as f64),
         kept: total(|record| record.kept),
-        bare: total(|record| u32::from(record.kept == 0)),
-        vanilla_kept: rates.iter().map(|rate| trials * rate).sum(),
-        vanilla_bare: untried + rates.iter().map(|p| (1.0 - p).powf(trials)).sum::<f64>(),
+        unsolved: total(|record| u32::from(record.kept == 0)),
+        // An empty sum of floats is -0.
+        vanilla_kept: 0.0 + rates.iter().map(|rate| trials * rate).sum::<f64>(),
+        vanilla_unsolved: untried + rates.iter().map(|p| (1.0 - p).powf(trials)).sum::<f64>(),
     }
 }
 
@@ -234,7 +234,7 @@ impl fmt::Display for LevelTable {
             writeln!(
                 f,
                 "problems without any response: {}, vanilla {:.1}",
-                self.total.bare, self.total.vanilla_bare
+                self.total.unsolved, self.total.vanilla_unsolved
             )?;
         }
         Ok(())
@@ -263,6 +263,7 @@ mod tests {
             target: None,
             kept,
             stop: StopReason::TargetMet,
+            rejection: None,
         }
     }
 
@@ -308,9 +309,9 @@ mod tests {
         assert!((kept - 14.0).abs() < 1e-9);
         assert!((table.total.vanilla_kept - 14.0).abs() < 1e-9);
         assert_eq!(table.levels[1].pass_rate, Some(0.05));
-        assert_eq!(table.total.bare, 1);
-        let bare = 0.25f64.powf(trials) + 0.9f64.powf(trials) + 1.0;
-        assert!((table.total.vanilla_bare - bare).abs() < 1e-9);
+        assert_eq!(table.total.unsolved, 1);
+        let unsolved = 0.25f64.powf(trials) + 0.9f64.powf(trials) + 1.0;
+        assert!((table.total.vanilla_unsolved - unsolved).abs() < 1e-9);
     }
 
     #[test]
@@ -333,5 +334,15 @@ mod tests {
         );
         let nothing = LevelTable::new(&[record(None, 3, 0, 0)]).to_string();
         assert!(!nothing.contains("NaN"), "{nothing}");
+        // A level without trials has nothing, not less.
+        let records = [
+            record(Some(1.into()), 8, 8, 1),
+            record(Some(2.into()), 0, 0, 0),
+        ];
+        let text = LevelTable::new(&records).to_string();
+        assert!(
+            !text.contains("-0") && text.contains("2             1       0"),
+            "{text}"
+        );
     }
 }

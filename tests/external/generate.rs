@@ -12,6 +12,7 @@ pub(crate) const TESTS: &[Test] = tests![
     all_rows_may_be_bad,
     what_makes_no_sense_is_refused,
     an_output_that_cannot_be_written_is_named,
+    files_of_problems_are_prompts_too,
 ];
 
 const GOOD: &str = r#"{"id": "a", "prompt": "What is 3 plus 4?"}"#;
@@ -144,4 +145,46 @@ fn what_makes_no_sense_is_refused() {
 fn an_output_that_cannot_be_written_is_named() {
     let generate = Tool::new("generate");
     generate.cannot_write(&["--prompts", "-", "--greedy"], GOOD.as_bytes());
+}
+
+fn files_of_problems_are_prompts_too() {
+    let generate = Tool::new("generate");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("problems.json.gz");
+    let long = "What is 3 plus 4? ".repeat(100);
+    let rows = serde_json::json!([
+        {"id": "gsm8k", "question": "What is 3 plus 4?", "answer": "#### 7"},
+        {"id": "math", "problem": "What is 3 plus 4?", "solution": "\\boxed{7}"},
+        {"id": "both", "question": "never read", "prompt": "What is 3 plus 4?"},
+        {"id": "long", "question": long},
+        {"id": "big", "question": 5},
+    ]);
+    let text = serde_json::to_string_pretty(&rows).unwrap();
+    let text = text.replace("\"big\"", "12345678901234567890123");
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, text.as_bytes()).unwrap();
+    fs::write(&path, encoder.finish().unwrap()).unwrap();
+    let ran = generate.run(&["--prompts", path.to_str().unwrap(), "--greedy", "--json"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    let rows: Vec<Value> = ran
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(rows.len(), 5);
+    assert_eq!(rows[0]["text"], rows[1]["text"]);
+    assert_eq!(rows[0]["text"], rows[2]["text"]);
+    assert!(!rows[0]["text"].as_str().unwrap().is_empty());
+    let error = |row: &Value| row["error"].as_str().unwrap().to_owned();
+    assert!(
+        error(&rows[3]).contains("fills the model's context of 256"),
+        "{}",
+        rows[3]
+    );
+    assert!(
+        error(&rows[4]).contains("`question` is not a string"),
+        "{}",
+        rows[4]
+    );
+    assert_eq!(rows[4]["id"], "12345678901234567890123");
 }

@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::harness::{Test, tests};
-use crate::tool::Tool;
+use crate::tool::{Ran, Tool};
 
 pub(crate) const TESTS: &[Test] = tests![
     a_directory_is_made_resumed_refused_and_begun_anew,
@@ -12,7 +14,27 @@ pub(crate) const TESTS: &[Test] = tests![
     flags_that_make_no_sense_are_refused,
     a_manifest_tells_of_every_call,
     a_data_set_that_cannot_be_written_does_not_hide_the_run,
+    #[cfg(unix)]
+    a_line_without_end_is_refused,
+    everything_that_decides_tokens_may_not_change,
+    what_cannot_be_sampled_is_told_and_harms_nothing,
+    duplicates_are_told_of_and_left_out,
+    a_resumed_run_may_take_more_problems,
+    #[cfg(unix)]
+    an_interrupted_run_says_what_is_kept_and_how_it_goes_on,
+    #[cfg(unix)]
+    signals_that_were_ignored_stay_ignored,
 ];
+
+/// A short run over the built-in problems.
+const SHORT: [&str; 6] = ["--limit", "4", "--strategy", "vanilla", "--trials", "2"];
+
+fn rows(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
 
 fn a_directory_is_made_resumed_refused_and_begun_anew() {
     let synthesize = Tool::new("synthesize");
@@ -158,6 +180,20 @@ fn flags_that_make_no_sense_are_refused() {
             2,
             "--cache-dir does not apply to `abacus`",
         ),
+        (
+            &["--device", "abacus"],
+            2,
+            "error: invalid value 'abacus' for '--device <DEVICE>': device `abacus`",
+        ),
+        (
+            &["--kv-type", "f64"],
+            2,
+            "error: invalid value 'f64' for '--kv-type <TYPE>': ",
+        ),
+        (&["--greedy"], 2, "vanilla with 1 trial a problem"),
+        (&["--temperature", "0"], 2, "vanilla with 1 trial a problem"),
+        (&["--top-k", "1"], 2, "vanilla with 1 trial a problem"),
+        (&["--kv-mib", "1"], 2, "the KV cache of a prompt of"),
         (&["--problems", "no/such/file"], 1, "no/such/file"),
         (&["--pass-rates", "no/such/table"], 1, "no/such/table"),
         (&["--model", "no/such.gguf"], 1, "no/such.gguf"),
@@ -166,11 +202,17 @@ fn flags_that_make_no_sense_are_refused() {
         assert_eq!(ran.code, Some(code), "{args:?}: {}", ran.err);
         assert!(ran.err.contains(reason), "{args:?}: {}", ran.err);
         assert!(ran.err.starts_with("error: "), "{args:?}: {}", ran.err);
+        let kinds = ran.err.matches("bad settings").count() + ran.err.matches("bad input").count();
+        assert!(kinds <= 1, "{args:?}: {}", ran.err);
     }
-    assert!(synthesize.run(&["--help"]).out.contains("--max-trials"));
+    let help = synthesize.run(&["--help"]).out;
+    assert!(help.contains("--max-trials"));
+    let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for named in dart_math::model::NamedTemplate::ALL {
+        assert!(words.contains(named.name), "--help lacks {}", named.name);
+    }
 }
 
-#[test]
 #[cfg(unix)]
 fn a_line_without_end_is_refused() {
     let synthesize = Tool::new("synthesize");
@@ -256,4 +298,352 @@ fn a_data_set_that_cannot_be_written_does_not_hide_the_run() {
 
     let args = ["--limit", "2", "--strategy", "vanilla", "--trials", "8"];
     synthesize.cannot_write(&args, b"");
+}
+
+fn everything_that_decides_tokens_may_not_change() {
+    let synthesize = Tool::new("synthesize");
+    let directory = tempfile::tempdir().unwrap();
+    let model = directory.path().join("model");
+    fs::create_dir(&model).unwrap();
+    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/abacus");
+    for file in fs::read_dir(&assets).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), model.join(file.file_name())).unwrap();
+    }
+    let out = directory.path().join("out");
+    let run = |more: &[&str]| -> Ran {
+        let paths = [
+            "--model",
+            model.to_str().unwrap(),
+            "--out",
+            out.to_str().unwrap(),
+        ];
+        synthesize.run(&[&SHORT[..], &paths, &["--max-new-tokens", "16"], more].concat())
+    };
+    let ran = run(&[]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let journal = fs::read(out.join("journal.jsonl")).unwrap();
+
+    /// What becomes of a file's bytes.
+    type Edit = Box<dyn Fn(Vec<u8>) -> Vec<u8>>;
+    /// Puts a text in the place of another, as often as it is there.
+    fn replace(name: &str, from: &'static str, to: &'static str) -> (String, Edit) {
+        let edit = move |bytes: Vec<u8>| {
+            let text = String::from_utf8(bytes).unwrap();
+            assert!(text.contains(from), "no {from}");
+            text.replace(from, to).into_bytes()
+        };
+        (name.to_owned(), Box::new(edit))
+    }
+    let one_weight = |mut bytes: Vec<u8>| {
+        let middle = bytes.len() / 2 + 1;
+        bytes[middle] ^= 1;
+        bytes
+    };
+    let refused = [
+        (
+            replace("generation_config.json", "3\n", "3, 4\n"),
+            "generator.stop_tokens was [3], is [3,4]",
+        ),
+        (
+            replace("tokenizer.json", "\" Anna\": 5", "\" Alma\": 5"),
+            "generator.tokenizer was \"",
+        ),
+        (
+            replace(
+                "tokenizer.json",
+                "\"<answer>\",\n      \"single_word\": false",
+                "\"<answer>\",\n      \"single_word\": true",
+            ),
+            "generator.tokenizer was \"",
+        ),
+        (
+            replace("tokenizer_config.json", "}}<answer>", "}} <answer>"),
+            "generator.template_text was \"",
+        ),
+        (
+            replace(
+                "tokenizer_config.json",
+                "\"add_bos_token\": false",
+                "\"add_bos_token\": true, \"bos_token\": \"<answer>\", \"tokenizer_class\": \"LlamaTokenizerFast\"",
+            ),
+            "generator.opening_tokens was [], is [2]",
+        ),
+        (
+            replace("config.json", "10000.0", "20000.0"),
+            "generator.config.rope_frequencies was \"",
+        ),
+        (
+            replace("config.json", "9.999999747378752e-6", "2e-5"),
+            "generator.config.rms_norm_eps was ",
+        ),
+        (
+            replace(
+                "config.json",
+                "\"max_position_embeddings\": 256",
+                "\"max_position_embeddings\": 200",
+            ),
+            "generator.config.context_length was 256, is 200",
+        ),
+        (
+            ("model.safetensors".to_owned(), Box::new(one_weight) as Edit),
+            "generator.weights was \"",
+        ),
+    ];
+    for ((name, edit), reason) in refused {
+        let path = model.join(&name);
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, edit(bytes.clone())).unwrap();
+        let ran = run(&[]);
+        assert_eq!(ran.code, Some(1), "{name}, {reason}: {}", ran.err);
+        assert!(
+            ran.err.contains(reason),
+            "{name} lacks {reason}: {}",
+            ran.err
+        );
+        fs::write(&path, bytes).unwrap();
+    }
+    for (flags, reason) in [
+        (&["--stop", "x"][..], "generator.stop was [], is [\"x\"]"),
+        (
+            &["--template", "qa"],
+            "generator.template was \"chat\", is \"qa\"",
+        ),
+        (
+            &["--no-loop-detection"],
+            "generator.loop_detection was true, is false",
+        ),
+        (&["--top-k", "9"], "generator.top_k was null, is 9"),
+    ] {
+        let ran = run(flags);
+        assert_eq!(ran.code, Some(1), "{flags:?}: {}", ran.err);
+        assert!(ran.err.contains(reason), "{flags:?}: {}", ran.err);
+    }
+    assert_eq!(fs::read(out.join("journal.jsonl")).unwrap(), journal);
+
+    // What decides nothing may change.
+    for (name, from, to) in [
+        ("README.md", "a", "b"),
+        (
+            "generation_config.json",
+            "\"temperature\": 1.0",
+            "\"temperature\": 0.25",
+        ),
+        (
+            "tokenizer_config.json",
+            "\"model_max_length\": 256",
+            "\"model_max_length\": 9",
+        ),
+        ("tokenizer.json", "\n  ", "\r\n\t "),
+        ("config.json", ",\n  ", ",  "),
+    ] {
+        let path = model.join(name);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from));
+        fs::write(&path, text.replace(from, to)).unwrap();
+        let ran = run(&[]);
+        assert_eq!(ran.code, Some(0), "{name}: {}", ran.err);
+        assert!(ran.err.contains("nothing to do"), "{name}: {}", ran.err);
+    }
+}
+
+fn what_cannot_be_sampled_is_told_and_harms_nothing() {
+    let synthesize = Tool::new("synthesize");
+    let directory = tempfile::tempdir().unwrap();
+    let problems = directory.path().join("problems.json");
+    let long = "Ruth puts in 5 more. ".repeat(80);
+    let rows_in = serde_json::json!([
+        {"id": "good", "question": "A box holds 5 stones. Ruth puts in 5 more. How many stones are in the box now?", "answer": 10},
+        {"id": "long", "question": long, "answer": 7},
+    ]);
+    fs::write(&problems, serde_json::to_string_pretty(&rows_in).unwrap()).unwrap();
+    let out = directory.path().join("out");
+    let args = [
+        "--problems",
+        problems.to_str().unwrap(),
+        "--strategy",
+        "vanilla",
+        "--trials",
+        "3",
+        "--out",
+        out.to_str().unwrap(),
+    ];
+    let ran = synthesize.run(&args);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(
+        ran.err
+            .contains("1 problems cannot be sampled: \"long\": its prompt of"),
+        "{}",
+        ran.err
+    );
+    assert!(!ran.err.contains("-0"), "{}", ran.err);
+    let records = rows(&out.join("problems.jsonl"));
+    assert_eq!(records[1]["stop_reason"], "rejected");
+    assert!(
+        records[1]["rejection"]
+            .as_str()
+            .unwrap()
+            .contains("the model's context of 256")
+    );
+    assert_eq!(
+        (&records[1]["trials"], &records[0]["trials"]),
+        (&0.into(), &3.into())
+    );
+    assert_eq!(records[0].get("rejection"), None);
+    assert!(
+        rows(&out.join("trials.jsonl"))
+            .iter()
+            .all(|trial| trial["problem"] == "good")
+    );
+    assert!(synthesize.run(&args).err.contains("nothing to do"));
+
+    // What cannot begin leaves nothing behind, and takes nothing away.
+    let none = directory.path().join("none");
+    let ran = synthesize.run(&["--greedy", "--out", none.to_str().unwrap()]);
+    assert_eq!(ran.code, Some(2), "{}", ran.err);
+    assert!(!none.exists());
+    let ran = synthesize.run(&[&args[..], &["--fresh", "--kv-mib", "1"]].concat());
+    assert_eq!(ran.code, Some(2), "{}", ran.err);
+    assert_eq!(rows(&out.join("problems.jsonl")).len(), 2);
+    let ran = synthesize.run(&[&SHORT[..4], &["--trials", "1", "--greedy"]].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+}
+
+fn duplicates_are_told_of_and_left_out() {
+    let synthesize = Tool::new("synthesize");
+    let directory = tempfile::tempdir().unwrap();
+    let run = |name: &str, more: &[&str]| {
+        let out = directory.path().join(name);
+        let args = [
+            "--limit",
+            "3",
+            "--strategy",
+            "uniform",
+            "--k",
+            "6",
+            "--max-trials",
+            "20",
+        ];
+        let ran = synthesize.run(&[&args[..], &["--out", out.to_str().unwrap()], more].concat());
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        let manifest = fs::read(out.join("manifest.json")).unwrap();
+        let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+        let rows = rows(&out.join("dataset.jsonl"));
+        let distinct: std::collections::HashSet<String> =
+            rows.iter().map(Value::to_string).collect();
+        (
+            ran,
+            rows.len(),
+            distinct.len(),
+            manifest["totals"]["duplicates"].as_u64().unwrap(),
+        )
+    };
+    let (ran, kept, distinct, duplicates) = run("all", &[]);
+    assert!(distinct < kept, "the model never repeats itself");
+    assert_eq!(duplicates, (kept - distinct) as u64);
+    let said = format!("{duplicates} of the responses kept are exactly another one");
+    assert!(ran.err.contains(&said), "{}", ran.err);
+    let (ran, kept, distinct, duplicates) = run("distinct", &["--dedup"]);
+    assert_eq!(kept, distinct);
+    let said = format!("{duplicates} correct responses were left out as duplicates");
+    assert!(ran.err.contains(&said), "{}", ran.err);
+    let left_out = rows(&directory.path().join("distinct/trials.jsonl"));
+    let left_out = left_out
+        .iter()
+        .filter(|trial| trial["duplicate_of"].is_u64());
+    assert_eq!(left_out.count() as u64, duplicates);
+}
+
+fn a_resumed_run_may_take_more_problems() {
+    let synthesize = Tool::new("synthesize");
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().to_str().unwrap();
+    let run =
+        |limit: &str| synthesize.run(&[&["--limit", limit], &SHORT[2..], &["--out", out]].concat());
+    assert_eq!(run("3").code, Some(0));
+    let first = fs::read_to_string(directory.path().join("dataset.jsonl")).unwrap();
+    let ran = run("6");
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.err.contains("(6 resumed)"), "{}", ran.err);
+    let second = fs::read_to_string(directory.path().join("dataset.jsonl")).unwrap();
+    assert!(second.starts_with(&first) && second.len() > first.len());
+    assert_eq!(rows(&directory.path().join("problems.jsonl")).len(), 6);
+    let ran = run("5");
+    assert_eq!(ran.code, Some(1));
+    assert!(
+        ran.err.contains("problems.count was 6, is 5"),
+        "{}",
+        ran.err
+    );
+}
+
+/// Starts a run that does not end by itself, by way of a shell, and waits until it samples.
+#[cfg(unix)]
+fn start(synthesize: &Tool, prelude: &str, out: &Path) -> std::process::Child {
+    use std::process::{Command, Stdio};
+    let args = "--limit 8 --strategy vanilla --trials 100000";
+    let child = Command::new("sh")
+        .arg("-c")
+        .arg(format!("{prelude} exec \"$0\" {args} --out \"$1\""))
+        .arg(synthesize.path())
+        .arg(out)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let journal = out.join("journal.jsonl");
+    let begun = std::time::Instant::now();
+    while fs::metadata(&journal).map_or(0, |meta| meta.len()) < 20_000 {
+        assert!(begun.elapsed().as_secs() < 120, "nothing is sampled");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    child
+}
+
+#[cfg(unix)]
+fn signal(child: &std::process::Child, name: &str) {
+    let status = std::process::Command::new("kill")
+        .args([&format!("-{name}"), &child.id().to_string()])
+        .status();
+    assert!(status.unwrap().success());
+}
+
+#[cfg(unix)]
+fn an_interrupted_run_says_what_is_kept_and_how_it_goes_on() {
+    let synthesize = Tool::new("synthesize");
+    for name in ["INT", "TERM", "HUP"] {
+        let directory = tempfile::tempdir().unwrap();
+        let child = start(&synthesize, "", directory.path());
+        signal(&child, name);
+        let output = child.wait_with_output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(130), "{name}: {err}");
+        let kept = rows(&directory.path().join("dataset.jsonl")).len();
+        assert!(kept > 0);
+        let said = format!(
+            "the run was interrupted: the {kept} responses so far are kept, and 8 problems are not done"
+        );
+        assert!(err.contains(&said), "{err}");
+        assert!(err.contains("the same command goes on from there"), "{err}");
+        assert!(!err.contains("-0"), "{err}");
+    }
+}
+
+#[cfg(unix)]
+fn signals_that_were_ignored_stay_ignored() {
+    let synthesize = Tool::new("synthesize");
+    let directory = tempfile::tempdir().unwrap();
+    // As `nohup` does.
+    let mut child = start(&synthesize, "trap '' HUP;", directory.path());
+    for _ in 0..3 {
+        signal(&child, "HUP");
+        std::thread::sleep(std::time::Duration::from_millis(300));
+    }
+    assert!(
+        child.try_wait().unwrap().is_none(),
+        "it went with its terminal"
+    );
+    signal(&child, "INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
 }

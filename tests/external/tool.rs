@@ -21,6 +21,12 @@ impl Tool {
         Tool(example(name))
     }
 
+    /// Where the binary is.
+    #[allow(dead_code)]
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+
     pub(crate) fn run(&self, args: &[&str]) -> Ran {
         self.fed(args, b"")
     }

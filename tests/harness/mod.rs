@@ -18,8 +18,8 @@ pub(crate) struct Test {
 
 /// A list of test functions of the module it stands in.
 macro_rules! tests {
-    ($($function:ident),+ $(,)?) => {
-        &[$($crate::harness::Test {
+    ($($(#[$attribute:meta])* $function:ident),+ $(,)?) => {
+        &[$($(#[$attribute])* $crate::harness::Test {
             name: concat!(module_path!(), "::", stringify!($function)),
             run: $function,
         }),+]

@@ -545,3 +545,108 @@ fn a_second_writer_ends_the_run_before_harm_is_done() {
     assert_eq!(error.kind(), ErrorKind::Journal);
     assert!(error.to_string().contains("something else writes to it"));
 }
+
+#[test]
+fn problems_added_at_the_end_change_nothing_for_those_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("journal.jsonl");
+    let run = |rates: &[f64], limits: Limits| {
+        Run::builder(problems(rates))
+            .strategy(Prop2Diff::with_pilot(12, 6))
+            .limits(limits)
+            .seed(5)
+            .journal(&journal)
+            .build()
+            .unwrap()
+            .run(&Scripted::default(), &grader)
+    };
+    let mut before = run(&RATES[..2], limits()).unwrap();
+    for count in [3, 5, 6] {
+        let outcome = run(&RATES[..count], limits()).unwrap();
+        assert_eq!(outcome.stop, RunStop::Finished);
+        assert!(outcome.totals.resumed >= before.totals.trials);
+        assert_eq!(outcome.trials[..before.trials.len()], before.trials);
+        assert_eq!(outcome.problems[..before.problems.len()], before.problems);
+        before = outcome;
+    }
+    assert!(
+        files(&before) == undisturbed(),
+        "not the data set of a run with all of them"
+    );
+
+    // None may be taken away, changed or put in between; and none added where all share a limit.
+    let text = fs::read_to_string(&journal).unwrap();
+    let message = run(&RATES[..5], limits()).unwrap_err().to_string();
+    assert!(message.contains("problems.count was 6, is 5"), "{message}");
+    let mut others = problems(&RATES);
+    others[1].question.push('!');
+    others.extend(problems(&[0.5; 8]).into_iter().skip(7));
+    let error = Run::builder(others)
+        .strategy(Prop2Diff::with_pilot(12, 6))
+        .limits(limits())
+        .seed(5)
+        .journal(&journal)
+        .build()
+        .unwrap()
+        .run(&Scripted::default(), &grader)
+        .unwrap_err();
+    let message = error.to_string();
+    assert!(
+        message.contains("the first 2 problems had the hash"),
+        "{message}"
+    );
+    assert_eq!(fs::read_to_string(&journal).unwrap(), text);
+    fs::remove_file(&journal).unwrap();
+    let shared = Limits {
+        trials: Some(20),
+        ..limits()
+    };
+    let _ = run(&RATES[..4], shared).unwrap();
+    let error = run(&RATES, shared).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Journal);
+    assert!(
+        error.to_string().contains("problems.count was 4, is 6"),
+        "{error}"
+    );
+}
+
+#[test]
+fn duplicates_are_the_same_after_an_interruption() {
+    let few = || {
+        let mut problems = problems(&[0.9, 0.5]);
+        for problem in &mut problems {
+            problem.metadata.insert("variety".into(), 9.into());
+        }
+        problems
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let run = |name: &str, schedule: Schedule, dedup: bool| {
+        Run::builder(few())
+            .strategy(Uniform { k: 7 })
+            .seed(3)
+            .dedup(dedup)
+            .journal(directory.path().join(name))
+            .build()
+            .unwrap()
+            .run(&Scripted::new(schedule), &grader)
+    };
+    let whole = run("whole", Schedule::default(), true).unwrap();
+    assert!(whole.totals.duplicates > 0);
+    for fails_after in [3, 11, 19] {
+        let failing = Schedule {
+            fails_after: Some(fails_after),
+            shuffle: 4,
+            ..Schedule::default()
+        };
+        let name = format!("cut {fails_after}");
+        assert_eq!(run(&name, failing, true).unwrap().stop, RunStop::Failed);
+        let outcome = run(&name, Schedule::default(), true).unwrap();
+        assert_eq!(outcome.trials, whole.trials);
+        assert_eq!(outcome.totals.duplicates, whole.totals.duplicates);
+    }
+    let error = run("whole", Schedule::default(), false).unwrap_err();
+    assert!(
+        error.to_string().contains("dedup was true, is false"),
+        "{error}"
+    );
+}

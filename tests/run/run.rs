@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use crate::scripted::expected::{by_hand, data_set, within};
+use crate::scripted::expected::{by_hand, data_set, first_of, of_problems, within};
 use crate::scripted::{Schedule, Scripted, grader, problems};
 use dart_math::dars::{
     CancelHandle, Goal, Limits, Observer, Outcome, Prefix, Progress, Prop2Diff, Run, RunStop,
@@ -514,11 +514,15 @@ fn observers_see_the_run_go_by() {
     let seen = watch.0.into_inner().unwrap();
     let (first, last) = (seen[0], seen[seen.len() - 1]);
     assert_eq!((first.done, first.trials, first.problems), (0, 0, 3));
-    assert!(first.expected >= 15);
+    assert!(first.remaining.trials >= 15);
+    assert_eq!(first.remaining.time, None);
     assert_eq!(
-        (last.done, last.met, last.expected, last.in_flight),
+        (last.done, last.met, last.remaining.trials, last.in_flight),
         (3, 3, 0, 0)
     );
+    let middle = &seen[seen.len() / 2];
+    assert!(middle.remaining.tokens > 0 && middle.remaining.time.is_some());
+    assert!(middle.tokens_per_second > 0.0);
     assert_eq!(last.trials, outcome.totals.trials);
     assert_eq!(last.correct, 15);
     assert!(seen.is_sorted_by_key(|progress| progress.trials));
@@ -539,6 +543,224 @@ fn bad_settings_are_refused() {
     assert!(error(run().strategy(Uniform { k: 1 }).graders(0)).contains("graders"));
 }
 
+/// Problems with few different responses.
+fn repetitive(rates: &[f64], variety: u64) -> Vec<Problem> {
+    let mut problems = problems(rates);
+    for problem in &mut problems {
+        problem.metadata.insert("variety".into(), variety.into());
+    }
+    problems
+}
+
+#[test]
+fn duplicates_are_counted_and_left_out_where_asked_to() {
+    let rates = [0.9, 0.6, 0.3];
+    let run = |dedup: bool, shuffle: u64| {
+        let schedule = Schedule {
+            shuffle,
+            ..Schedule::default()
+        };
+        Run::builder(repetitive(&rates, 12))
+            .strategy(Uniform { k: 8 })
+            .seed(11)
+            .dedup(dedup)
+            .build()
+            .unwrap()
+            .run(&Scripted::new(schedule), &grader)
+            .unwrap()
+    };
+    let limits = Limits::default();
+    for shuffle in 0..8 {
+        for dedup in [false, true] {
+            let outcome = run(dedup, shuffle);
+            let expected = of_problems(repetitive(&rates, 12), &Uniform { k: 8 }, limits, dedup);
+            assert_eq!(data_set(&outcome), expected);
+            assert_eq!(outcome.totals.kept, 24);
+            let mut texts: Vec<(&str, &str)> = outcome
+                .accepted()
+                .map(|trial| (&*trial.problem, &*trial.response))
+                .collect();
+            texts.sort_unstable();
+            texts.dedup();
+            assert_eq!(texts.len() == 24, dedup);
+            for trial in &outcome.trials {
+                let earlier = outcome.trials.iter().find(|other| {
+                    let same = |t: &Trial| (t.problem.clone(), t.response.clone());
+                    other.verdict.equal && same(other) == same(trial)
+                });
+                let earlier = earlier.map(|other| other.number);
+                let first = earlier.filter(|&n| n < trial.number && trial.verdict.equal);
+                assert_eq!(trial.duplicate_of, first);
+            }
+            let marked = |t: &&Trial| t.duplicate_of.is_some() && (dedup || t.accepted);
+            let marked = outcome.trials.iter().filter(marked).count() as u64;
+            assert!(marked > 0);
+            assert_eq!(outcome.totals.duplicates, marked);
+            assert_eq!(outcome.manifest()["totals"]["duplicates"], marked);
+            assert_eq!(outcome.configuration["dedup"], dedup);
+        }
+    }
+    // A problem that has fewer responses than its target takes all its trials.
+    let outcome = Run::builder(repetitive(&[1.0], 3))
+        .strategy(Uniform { k: 4 })
+        .limits(Limits {
+            trials_per_problem: Some(50),
+            ..limits
+        })
+        .dedup(true)
+        .build()
+        .unwrap()
+        .run(&Scripted::default(), &grader)
+        .unwrap();
+    let record = &outcome.problems[0];
+    assert_eq!((record.kept, record.tally.correct), (3, 50));
+    assert_eq!(record.stop, StopReason::TrialLimit);
+}
+
+/// A generator that cannot sample some problems, or is greedy.
+struct Picky {
+    scripted: Scripted,
+    rejected: Vec<usize>,
+    error: Option<dart_math::ErrorKind>,
+    greedy: bool,
+}
+
+impl Picky {
+    fn new(rejected: Vec<usize>) -> Self {
+        Picky {
+            scripted: Scripted::default(),
+            rejected,
+            error: None,
+            greedy: false,
+        }
+    }
+}
+
+impl dart_math::Generator for Picky {
+    fn run(&self, source: &dyn dart_math::Source) -> dart_math::Result<()> {
+        self.scripted.run(source)
+    }
+
+    fn check(
+        &self,
+        problems: &[std::sync::Arc<Problem>],
+    ) -> dart_math::Result<Vec<dart_math::Rejection>> {
+        if let Some(kind) = self.error {
+            return Err(dart_math::Error::new(kind, "nothing fits"));
+        }
+        let reject = |&problem: &usize| dart_math::Rejection {
+            problem,
+            reason: format!("{} is too long", problems[problem].id),
+        };
+        Ok(self.rejected.iter().map(reject).collect())
+    }
+
+    fn is_greedy(&self) -> bool {
+        self.greedy
+    }
+}
+
+#[test]
+fn problems_that_cannot_be_sampled_are_counted_apart() {
+    let run = |generator: &Picky, limits: Limits| {
+        Run::builder(problems(&[0.5, 0.9, 0.7]))
+            .strategy(Uniform { k: 3 })
+            .limits(limits)
+            .build()
+            .unwrap()
+            .run(generator, &grader)
+    };
+    let outcome = run(&Picky::new(vec![1]), Limits::default()).unwrap();
+    assert_eq!(outcome.stop, RunStop::Finished);
+    let rejected = &outcome.problems[1];
+    assert_eq!(rejected.stop, StopReason::Rejected);
+    assert_eq!(rejected.rejection.as_deref(), Some("p1 is too long"));
+    assert_eq!((rejected.tally.trials, rejected.kept), (0, 0));
+    assert_eq!(outcome.problems[0].rejection, None);
+    assert_eq!((outcome.totals.rejected, outcome.totals.met), (1, 2));
+    assert_eq!(outcome.manifest()["totals"]["rejected"], 1);
+    assert!(outcome.trials.iter().all(|trial| trial.problem != "p1"));
+    // Its share of a common limit is the others'.
+    let limits = Limits {
+        trials: Some(6),
+        ..Limits::default()
+    };
+    assert_eq!(run(&Picky::new(vec![0]), limits).unwrap().totals.trials, 6);
+
+    let error = run(&Picky::new(vec![0, 1, 2]), Limits::default()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("none of the problems can be sampled: p0 is too long")
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("journal.jsonl");
+    let failing = Picky {
+        error: Some(dart_math::ErrorKind::Settings),
+        ..Picky::new(Vec::new())
+    };
+    let refused = Run::builder(problems(&[0.5]))
+        .strategy(Uniform { k: 3 })
+        .journal(&journal)
+        .build()
+        .unwrap()
+        .run(&failing, &grader);
+    assert_eq!(refused.unwrap_err().kind(), dart_math::ErrorKind::Settings);
+    assert!(
+        !journal.exists(),
+        "something was written for a run that cannot begin"
+    );
+    assert!(failing.scripted.log().asked.is_empty());
+}
+
+#[test]
+fn several_trials_of_greedy_sampling_are_refused() {
+    let greedy = Picky {
+        greedy: true,
+        ..Picky::new(Vec::new())
+    };
+    let run = |strategy: &dyn Strategy, trials_per_problem, give_up_after| {
+        Run::builder(problems(&[0.5, 0.2]))
+            .strategy(strategy)
+            .limits(Limits {
+                trials_per_problem,
+                give_up_after,
+                ..Limits::default()
+            })
+            .dedup(true)
+            .build()
+            .unwrap()
+            .run(&greedy, &grader)
+    };
+    let table: HashMap<String, f64> = (0..2).map(|i| (format!("p{i}"), 1.0)).collect();
+    let several: [(&dyn Strategy, _, _); 6] = [
+        (&Vanilla { trials: 2 }, None, None),
+        (&Uniform { k: 1 }, None, None),
+        (&Uniform { k: 2 }, Some(2), None),
+        (&Uniform { k: 2 }, None, Some(1)),
+        (&Prop2Diff::with_pilot(4, 8), Some(64), None),
+        (&Prop2Diff::with_pass_rates(4, table.clone()), None, None),
+    ];
+    for (strategy, trials, give_up) in several {
+        let error = run(strategy, trials, give_up).unwrap_err();
+        assert_eq!(error.kind(), dart_math::ErrorKind::Settings);
+        assert!(
+            error.to_string().contains("vanilla with 1 trial"),
+            "{error}"
+        );
+    }
+    assert!(greedy.scripted.log().asked.is_empty());
+    let single: [(&dyn Strategy, _, _); 4] = [
+        (&Vanilla { trials: 1 }, None, None),
+        (&Uniform { k: 2 }, Some(1), None),
+        (&Uniform { k: 1 }, None, Some(1)),
+        (&Prop2Diff::with_pilot(4, 8), Some(1), None),
+    ];
+    for (strategy, trials, give_up) in single {
+        assert!(run(strategy, trials, give_up).unwrap().finished());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
@@ -554,6 +776,8 @@ proptest! {
         cancels: bool,
         refuses in prop::option::of(4usize..9),
         graders in 1usize..4,
+        dedup: bool,
+        variety in 1u64..40,
     ) {
         let strategy = strategy.0;
         let limits = Limits {
@@ -569,16 +793,17 @@ proptest! {
             refuses_every: refuses,
             ..Schedule::default()
         });
-        let outcome = Run::builder(problems(&rates))
+        let outcome = Run::builder(repetitive(&rates, variety))
             .strategy(&*strategy)
             .limits(limits)
             .seed(11)
             .graders(graders)
+            .dedup(dedup)
             .build()
             .unwrap()
             .run(&generator, &grader)
             .unwrap();
-        let expected = by_hand(&rates, &*strategy, limits);
+        let expected = of_problems(repetitive(&rates, variety), &*strategy, limits, dedup);
         if outcome.stop == RunStop::Finished {
             prop_assert!(whole_run.is_none_or(|most| outcome.totals.trials <= most));
             prop_assert_eq!(data_set(&outcome), expected);
@@ -587,7 +812,7 @@ proptest! {
             prop_assert_eq!(Some(outcome.totals.trials), whole_run);
             let counts: Vec<u32> = outcome.problems.iter().map(|r| r.tally.trials).collect();
             let most = whole_run.unwrap_or(0);
-            prop_assert_eq!(counts, within(&rates, &*strategy, limits, most));
+            prop_assert_eq!(counts, first_of(&expected, most));
         }
     }
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use candle_core::quantized::GgmlDType;
 
 use crate::model::files::{self, Bytes};
+use crate::model::fingerprint::Fingerprint;
 use crate::{Error, ErrorKind, Result};
 
 const MAX_DIMENSIONS: usize = 4;
@@ -48,8 +49,6 @@ pub(in crate::model) struct Gguf {
     bytes: Bytes,
     metadata: BTreeMap<String, Value>,
     tensors: BTreeMap<String, Entry>,
-    /// Where the tensors begin; everything before is metadata.
-    data: usize,
 }
 
 impl Gguf {
@@ -66,7 +65,6 @@ impl Gguf {
             bytes,
             metadata: parsed.metadata,
             tensors: parsed.tensors,
-            data: parsed.data,
         })
     }
 
@@ -75,9 +73,14 @@ impl Gguf {
         &self.label
     }
 
-    /// The bytes before the tensors.
-    pub(in crate::model) fn head(&self) -> &[u8] {
-        self.bytes.get(..self.data).unwrap_or_default()
+    /// Adds what the metadata say of the tokenizer, apart from the chat template, which is told where
+    /// it is used.
+    pub(in crate::model) fn identify_tokenizer(&self, fingerprint: &mut Fingerprint) {
+        for (key, value) in &self.metadata {
+            if key.starts_with("tokenizer.") && key != "tokenizer.chat_template" {
+                fingerprint.add(key, format!("{value:?}").as_bytes());
+            }
+        }
     }
 
     /// All tensors in the order of their names.
@@ -182,7 +185,6 @@ impl Gguf {
 struct Parsed {
     metadata: BTreeMap<String, Value>,
     tensors: BTreeMap<String, Entry>,
-    data: usize,
 }
 
 /// Why a file could not be parsed.
@@ -400,11 +402,7 @@ fn parse(bytes: &[u8]) -> Result<Parsed, Reason> {
             return Err(format!("tensor `{quoted}` is there twice").into());
         }
     }
-    Ok(Parsed {
-        metadata,
-        tensors,
-        data: usize::try_from(data).map_or(bytes.len(), |data| data.min(bytes.len())),
-    })
+    Ok(Parsed { metadata, tensors })
 }
 
 struct Raw {

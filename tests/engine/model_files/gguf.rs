@@ -338,3 +338,36 @@ fn a_tokenizer_beside_the_file_serves_where_its_own_cannot() {
     let model = load(&path).unwrap();
     assert_eq!(model.raw_prompt("hehe").unwrap().tokens, [256, 256]);
 }
+
+#[test]
+fn a_fingerprint_is_of_what_decides_tokens() {
+    let settings = |change: &dyn Fn(&mut Gguf)| {
+        let mut gguf = Gguf::new();
+        change(&mut gguf);
+        let (_directory, path) = gguf_file(&gguf);
+        load(&path).unwrap().settings()
+    };
+    let plain = settings(&|_| {});
+    // A chat template is told where it is used, and a name decides nothing.
+    let beside = settings(&|gguf| {
+        gguf.set(
+            "tokenizer.chat_template",
+            Meta::Text("{{ messages }}".into()),
+        );
+        gguf.set("general.description", Meta::Text("another".into()));
+    });
+    assert_eq!(beside, plain);
+    let opening = settings(&|gguf| {
+        gguf.set("tokenizer.ggml.add_bos_token", Meta::Bool(true));
+    });
+    assert_ne!(opening["tokenizer"], plain["tokenizer"]);
+    assert_ne!(opening["opening_tokens"], plain["opening_tokens"]);
+    assert_eq!(opening["weights"], plain["weights"]);
+    let stretched = settings(&|gguf| {
+        gguf.set("llama.rope.freq_base", Meta::F32(5e5));
+    });
+    let frequencies =
+        |settings: &dart_math::Settings| settings["config"]["rope_frequencies"].clone();
+    assert_ne!(frequencies(&stretched), frequencies(&plain));
+    assert_eq!(stretched["tokenizer"], plain["tokenizer"]);
+}

@@ -1,7 +1,7 @@
 //! What the rules say a run's data set is, worked out problem by problem, without any run.
 
 use dart_math::dars::{Goal, Limits, Outcome, Prefix, Strategy};
-use dart_math::{StopReason, Tally, TrialId};
+use dart_math::{Problem, StopReason, Tally, TrialId};
 
 use super::{complete, is_correct, problems};
 
@@ -33,18 +33,40 @@ pub fn data_set(outcome: &Outcome) -> DataSet {
 
 /// What the rules say the data set is, computed problem by problem without any run.
 pub fn by_hand(rates: &[f64], strategy: &dyn Strategy, limits: Limits) -> DataSet {
+    of_problems(problems(rates), strategy, limits, false)
+}
+
+/// [`by_hand`] for any problems, with or without deduplication.
+pub fn of_problems(
+    problems: Vec<Problem>,
+    strategy: &dyn Strategy,
+    limits: Limits,
+    dedup: bool,
+) -> DataSet {
     let (mut rows, mut records) = (Vec::new(), Vec::new());
-    for problem in problems(rates) {
+    for problem in problems {
+        let text = |number: u32| {
+            let request = dart_math::Request {
+                trial: TrialId { problem: 0, number },
+                seed: dart_math::trial_seed(11, &problem.id, number),
+                problem: problem.clone().into(),
+            };
+            complete(&request).text
+        };
         let mut verdicts: Vec<bool> = Vec::new();
+        // Whether a target counts each.
+        let mut counted: Vec<bool> = Vec::new();
+        let mut texts = std::collections::HashSet::new();
         let mut before = Goal::Stop;
         let (goal, stop) = loop {
             let goal = strategy.goal(&problem, Prefix::new(&verdicts));
             let n = verdicts.len() as u32;
             let c = verdicts.iter().filter(|&&v| v).count() as u32;
+            let distinct = counted.iter().filter(|&&v| v).count() as u32;
             let stop = match goal {
                 Goal::Stop => Some(StopReason::Strategy),
                 Goal::Trials(trials) if n >= trials => Some(StopReason::TrialsDone),
-                Goal::Correct(correct) if c >= correct => Some(StopReason::TargetMet),
+                Goal::Correct(correct) if distinct >= correct => Some(StopReason::TargetMet),
                 _ if limits.trials_per_problem.is_some_and(|most| n >= most) => {
                     Some(StopReason::TrialLimit)
                 }
@@ -57,29 +79,22 @@ pub fn by_hand(rates: &[f64], strategy: &dyn Strategy, limits: Limits) -> DataSe
                 break (goal, stop);
             }
             before = goal;
-            verdicts.push(is_correct(&problem, 11, n));
+            let correct = is_correct(&problem, 11, n);
+            verdicts.push(correct);
+            counted.push(correct && (texts.insert(text(n)) || !dedup));
         };
         let target = match goal {
             Goal::Correct(target) => Some(target),
             _ => None,
         };
         let mut kept = 0;
-        for (number, &correct) in verdicts.iter().enumerate() {
-            let accepted = correct && target.is_none_or(|target| kept < target);
+        for (number, &counts) in (0..).zip(&counted) {
+            let accepted = counts && target.is_none_or(|target| kept < target);
             kept += u32::from(accepted);
-            let request = dart_math::Request {
-                trial: TrialId {
-                    problem: 0,
-                    number: number as u32,
-                },
-                seed: dart_math::trial_seed(11, &problem.id, number as u32),
-                problem: problem.clone().into(),
-            };
-            let text = complete(&request).text;
-            rows.push((problem.id.clone(), number as u32, text, accepted));
+            rows.push((problem.id.clone(), number, text(number), accepted));
         }
         let at_success =
-            stop == StopReason::TargetMet && verdicts.last() == Some(&true) && before == goal;
+            stop == StopReason::TargetMet && counted.last() == Some(&true) && before == goal;
         let correct = verdicts.iter().filter(|&&v| v).count() as u32;
         records.push((
             verdicts.len() as u32,
@@ -95,8 +110,12 @@ pub fn by_hand(rates: &[f64], strategy: &dyn Strategy, limits: Limits) -> DataSe
 
 /// The first trials in the order (number, problem) that count: what a run's limit of trials keeps.
 pub fn within(rates: &[f64], strategy: &dyn Strategy, limits: Limits, most: u64) -> Vec<u32> {
-    let (_, records) = by_hand(rates, strategy, limits);
-    let mut kept = vec![0; rates.len()];
+    first_of(&by_hand(rates, strategy, limits), most)
+}
+
+/// [`within`] of a data set without such a limit.
+pub fn first_of((_, records): &DataSet, most: u64) -> Vec<u32> {
+    let mut kept = vec![0; records.len()];
     let mut left = most;
     for number in 0.. {
         let mut any = false;

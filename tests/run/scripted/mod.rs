@@ -133,6 +133,14 @@ pub fn is_correct(problem: &Problem, run_seed: u64, number: u32) -> bool {
     Philox::new(seed).uniform(0) < rate(problem)
 }
 
+/// A problem's responses are this many different texts; all different where its metadata has none.
+pub fn variety(problem: &Problem) -> u64 {
+    let variety = problem.metadata.get("variety");
+    variety
+        .and_then(|variety| variety.as_u64())
+        .unwrap_or(u64::MAX)
+}
+
 /// What a scripted generator answers. Longer responses are as likely to be correct as short ones.
 pub fn complete(request: &Request) -> Completion {
     let random = Philox::new(request.seed);
@@ -143,7 +151,10 @@ pub fn complete(request: &Request) -> Completion {
     };
     let length = 1 + random.below(1, 20) as usize;
     Completion {
-        text: format!("{:016x} {answer}", random.bits(2)),
+        text: format!(
+            "{:016x} {answer}",
+            random.below(2, variety(&request.problem))
+        ),
         tokens: vec![7; length],
         finish: Finish::Stop,
         logprob: Some(-10.0 * random.uniform(3)),

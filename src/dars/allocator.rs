@@ -1,38 +1,41 @@
-//! All problems' books and the decision what to sample next. Single-threaded and without a clock:
+//! All problems' states and the decision what to sample next. Single-threaded and without a clock:
 //! what it decides is a function of the calls made to it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::book::Book;
-use super::strategy::Strategy;
-use super::{Limits, Problem};
-use crate::{Offer, ProblemRecord, Request, Trial, TrialId, trial_seed};
+use super::Problem;
+use super::estimate::Estimator;
+use super::problem_state::{Needs, ProblemState, Rules};
+use crate::{Offer, ProblemRecord, Rejection, Request, Trial, TrialId, trial_seed};
 
 /// The state of a run.
-pub(super) struct Ledger<'a> {
-    books: Vec<Book>,
-    strategy: &'a dyn Strategy,
-    limits: Limits,
+pub(super) struct Allocator<'a> {
+    states: Vec<ProblemState>,
+    rules: Rules<'a>,
     seed: u64,
     /// Problems that have not ended.
     open: BTreeSet<u32>,
     /// Those of them that certainly need more trials than are under way.
-    hungry: BTreeSet<u32>,
+    runnable: BTreeSet<u32>,
     allowance: Allowance,
     /// Trials that count of problems that have ended.
     ended_trials: u64,
     totals: Counts,
+    /// What is expected of the rest, where anyone wants to know.
+    estimator: Option<Estimator>,
 }
 
-/// Sums over the books, kept up to date.
+/// Sums over the states, kept up to date.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) done: usize,
     pub(super) met: usize,
     pub(super) trials: u64,
     pub(super) correct: u64,
-    pub(super) expected: u64,
+    /// Trials that were taken, those ahead of their turn included, and their tokens.
+    pub(super) taken: u64,
+    pub(super) tokens: u64,
 }
 
 /// How far the run's limit of trials lets the open problems go: every one up to `level` trials,
@@ -49,42 +52,76 @@ impl Allowance {
     }
 }
 
-impl<'a> Ledger<'a> {
+impl<'a> Allocator<'a> {
+    /// A run's state before any trial. `rejected` are indices of problems that cannot be sampled,
+    /// with the reasons.
     pub(super) fn open(
         problems: &[Arc<Problem>],
-        strategy: &'a dyn Strategy,
-        limits: Limits,
+        rejected: &[Rejection],
+        rules: Rules<'a>,
         seed: u64,
     ) -> Self {
-        let books: Vec<_> = problems
+        let mut states: Vec<_> = problems
             .iter()
-            .map(|problem| Book::open(Arc::clone(problem), strategy, &limits))
+            .map(|problem| ProblemState::open(Arc::clone(problem), &rules))
             .collect();
-        let mut ledger = Ledger {
+        for Rejection { problem, reason } in rejected {
+            if let Some(state) = states.get_mut(*problem) {
+                state.reject(reason.clone());
+            }
+        }
+        let mut allocator = Allocator {
             open: (0..)
-                .zip(&books)
-                .filter(|(_, book)| !book.ended())
+                .zip(&states)
+                .filter(|(_, state)| !state.ended())
                 .map(|(index, _)| index)
                 .collect(),
-            hungry: BTreeSet::new(),
+            runnable: BTreeSet::new(),
             allowance: Allowance {
                 level: u32::MAX,
                 before: 0,
             },
             ended_trials: 0,
             totals: Counts {
-                done: books.iter().filter(|book| book.ended()).count(),
-                met: books.iter().filter(|book| book.met()).count(),
-                expected: books.iter().map(|book| book.expected_left(&limits)).sum(),
+                done: states.iter().filter(|state| state.ended()).count(),
+                met: states.iter().filter(|state| state.met()).count(),
                 ..Counts::default()
             },
-            books,
-            strategy,
-            limits,
+            states,
+            rules,
             seed,
+            estimator: None,
         };
-        ledger.allow();
-        ledger
+        allocator.allow();
+        allocator
+    }
+
+    /// Estimates from now on what the rest of the run takes.
+    pub(super) fn estimate(&mut self) {
+        self.estimator = Some(Estimator::new(self.states.len()));
+    }
+
+    /// Trials and tokens that the goals may be expected to take yet, those under way included.
+    pub(super) fn remaining(&mut self) -> (f64, f64) {
+        let Some(estimator) = &mut self.estimator else {
+            return (0.0, 0.0);
+        };
+        if estimator.is_stale(self.totals.taken) {
+            let rules = &self.rules;
+            let standings = || self.states.iter().map(|state| state.standing(rules));
+            estimator.fit(&standings, self.totals.taken, rules);
+        }
+        estimator.sums()
+    }
+
+    /// How many problems there are.
+    pub(super) fn problems(&self) -> usize {
+        self.states.len()
+    }
+
+    /// Whether duplicates are left out.
+    pub(super) fn dedup(&self) -> bool {
+        self.rules.dedup
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -96,7 +133,7 @@ impl<'a> Ledger<'a> {
     }
 
     pub(super) fn request(&self, trial: TrialId) -> Request {
-        let problem = Arc::clone(self.books[trial.problem as usize].problem());
+        let problem = Arc::clone(self.states[trial.problem as usize].problem());
         Request {
             seed: trial_seed(self.seed, &problem.id, trial.number),
             trial,
@@ -106,46 +143,46 @@ impl<'a> Ledger<'a> {
 
     pub(super) fn wants(&self, trial: TrialId) -> bool {
         let allowance = self.allowance.of(trial.problem);
-        self.books[trial.problem as usize].wants(trial.number, &self.limits, allowance)
+        self.states[trial.problem as usize].wants(trial.number, &self.rules, allowance)
     }
 
     /// Takes a graded trial.
     pub(super) fn settle(&mut self, problem: u32, trial: Trial) {
-        self.change(problem, |book, strategy, limits| {
-            book.settle(trial, strategy, limits);
-        });
+        self.totals.taken += 1;
+        self.totals.tokens += u64::from(trial.tokens);
+        self.change(problem, |state, rules| state.settle(trial, rules));
     }
 
     /// Notes that a trial has been sampled and waits for its verdict.
     pub(super) fn await_verdict(&mut self, trial: TrialId) {
-        self.books[trial.problem as usize].await_verdict(trial.number);
+        self.states[trial.problem as usize].await_verdict(trial.number);
     }
 
     /// Takes back a trial that was given out and will not settle.
-    pub(super) fn take_back(&mut self, trial: TrialId) {
-        self.change(trial.problem, |book, _, _| book.take_back(trial.number));
+    pub(super) fn requeue(&mut self, trial: TrialId) {
+        self.change(trial.problem, |state, _| state.requeue(trial.number));
     }
 
-    fn change(&mut self, index: u32, change: impl FnOnce(&mut Book, &dyn Strategy, &Limits)) {
-        let book = &mut self.books[index as usize];
-        let before = (book.ended(), book.trials(), book.correct());
-        let expected = book.expected_left(&self.limits);
-        change(book, self.strategy, &self.limits);
-        self.totals.trials += u64::from(book.trials() - before.1);
-        self.totals.correct += u64::from(book.correct() - before.2);
-        self.totals.expected += book.expected_left(&self.limits);
-        self.totals.expected -= expected;
-        if book.ended() && !before.0 {
-            self.ended_trials += u64::from(book.trials());
+    fn change(&mut self, index: u32, change: impl FnOnce(&mut ProblemState, &Rules<'_>)) {
+        let state = &mut self.states[index as usize];
+        let before = (state.ended(), state.trials(), state.correct());
+        change(state, &self.rules);
+        self.totals.trials += u64::from(state.trials() - before.1);
+        self.totals.correct += u64::from(state.correct() - before.2);
+        if let Some(estimator) = &mut self.estimator {
+            estimator.update(index as usize, &state.standing(&self.rules), &self.rules);
+        }
+        if state.ended() && !before.0 {
+            self.ended_trials += u64::from(state.trials());
             self.totals.done += 1;
-            self.totals.met += usize::from(book.met());
+            self.totals.met += usize::from(state.met());
             self.open.remove(&index);
-            self.hungry.remove(&index);
-            if self.limits.trials.is_some() {
+            self.runnable.remove(&index);
+            if self.rules.limits.trials.is_some() {
                 self.allow();
             }
         } else {
-            self.weigh(index);
+            self.update_demand(index);
         }
     }
 
@@ -153,7 +190,7 @@ impl<'a> Ledger<'a> {
     /// ends frees the rest of its share, so nobody's allowance ever falls.
     fn allow(&mut self) {
         let open = self.open.len() as u64;
-        if let (Some(most), 1..) = (self.limits.trials, open) {
+        if let (Some(most), 1..) = (self.rules.limits.trials, open) {
             let left = most.saturating_sub(self.ended_trials);
             let (level, rest) = (left / open, left % open);
             self.allowance = Allowance {
@@ -163,21 +200,21 @@ impl<'a> Ledger<'a> {
         }
         let open: Vec<_> = self.open.iter().copied().collect();
         for index in open {
-            self.weigh(index);
+            self.update_demand(index);
         }
     }
 
-    /// Brings a problem's place among the hungry up to date.
-    fn weigh(&mut self, index: u32) {
+    /// Brings a problem's place among the runnable up to date.
+    fn update_demand(&mut self, index: u32) {
         if self.needs(index).certain > 0 {
-            self.hungry.insert(index);
+            self.runnable.insert(index);
         } else {
-            self.hungry.remove(&index);
+            self.runnable.remove(&index);
         }
     }
 
-    fn needs(&self, index: u32) -> super::book::Needs {
-        self.books[index as usize].needs(&self.limits, self.allowance.of(index))
+    fn needs(&self, index: u32) -> Needs {
+        self.states[index as usize].needs(&self.rules, self.allowance.of(index))
     }
 
     /// Decides what to sample: first what is certainly needed, of problems whose prompts are
@@ -188,15 +225,15 @@ impl<'a> Ledger<'a> {
         let mut issued = Vec::new();
         let resident = offer.resident.iter().copied();
         let mut certain: Vec<u32> = resident
-            .filter(|index| self.hungry.contains(index))
+            .filter(|index| self.runnable.contains(index))
             .collect();
-        certain.extend(self.hungry.iter().take(offer.free));
+        certain.extend(self.runnable.iter().take(offer.free));
         for index in certain {
             let most = offer.free - issued.len();
             let count = (self.needs(index).certain as usize).min(most);
-            self.give_out(index, count, &mut issued);
+            self.issue_from(index, count, &mut issued);
         }
-        if issued.len() < offer.free && self.hungry.is_empty() {
+        if issued.len() < offer.free && self.runnable.is_empty() {
             self.speculate(offer, &mut issued);
         }
         issued
@@ -212,7 +249,7 @@ impl<'a> Ledger<'a> {
             .collect();
         let resident: BTreeSet<u32> = offer.resident.iter().copied().collect();
         while issued.len() < offer.free && !open.is_empty() {
-            let share = |needs: &super::book::Needs| {
+            let share = |needs: &Needs| {
                 f64::from(needs.under_way)
                     / (f64::from(needs.under_way) + f64::from(needs.expected))
             };
@@ -224,33 +261,33 @@ impl<'a> Ledger<'a> {
             // One each for the emptier half, then look again.
             let half = open.len().div_ceil(2).min(offer.free - issued.len());
             for (index, needs) in &mut open[..half] {
-                self.give_out(*index, 1, issued);
+                self.issue_from(*index, 1, issued);
                 *needs = self.needs(*index);
             }
             open.retain(|(_, needs)| needs.expected > 0);
         }
     }
 
-    fn give_out(&mut self, problem: u32, count: usize, issued: &mut Vec<TrialId>) {
-        let book = &mut self.books[problem as usize];
+    fn issue_from(&mut self, problem: u32, count: usize, issued: &mut Vec<TrialId>) {
+        let state = &mut self.states[problem as usize];
         for _ in 0..count {
             issued.push(TrialId {
                 problem,
-                number: book.give_out(),
+                number: state.issue(),
             });
         }
         if count > 0 {
-            self.weigh(problem);
+            self.update_demand(problem);
         }
     }
 
-    /// Closes all books: a record a problem, in their order, and all trials that count, ordered by
+    /// Closes all: a record a problem, in their order, and all trials that count, ordered by
     /// problem and number.
     pub(super) fn close(self) -> (Vec<ProblemRecord>, Vec<Trial>) {
-        let mut records = Vec::with_capacity(self.books.len());
+        let mut records = Vec::with_capacity(self.states.len());
         let mut trials = Vec::new();
-        for book in self.books {
-            let (record, own) = book.close();
+        for state in self.states {
+            let (record, own) = state.close(self.rules.dedup);
             records.push(record);
             trials.extend(own);
         }

@@ -3,12 +3,22 @@
 //!
 //! Knows nothing of other problems, of threads or of files.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
+use super::duplicates::{Texts, hash};
 use super::strategy::{Goal, Prefix, Strategy};
 use super::{Limits, Problem};
 use crate::{ProblemRecord, StopReason, Tally, Trial};
+
+/// By what a run counts.
+#[derive(Clone, Copy)]
+pub(super) struct Rules<'a> {
+    pub(super) strategy: &'a dyn Strategy,
+    pub(super) limits: Limits,
+    /// Whether a correct response that repeats an earlier one of its problem is left out.
+    pub(super) dedup: bool,
+}
 
 /// The state of one problem.
 ///
@@ -16,14 +26,20 @@ use crate::{ProblemRecord, StopReason, Tally, Trial};
 /// `settled`, one by one, and after each the strategy is asked anew. So everything that is decided
 /// here is a function of the contiguous prefix alone.
 #[derive(Debug)]
-pub(super) struct Book {
+pub(super) struct ProblemState {
     problem: Arc<Problem>,
     /// The trials that count: numbers 0, 1, 2, … without gaps.
     settled: Vec<Trial>,
     verdicts: Vec<bool>,
     correct: u32,
+    /// Those of the correct ones that a target counts: all, or with deduplication the distinct ones.
+    eligible: u32,
+    /// Texts of the correct ones.
+    texts: Texts,
+    /// Tokens of the trials that count.
+    tokens: u64,
     /// Graded trials whose predecessors have not all settled.
-    ahead: BTreeMap<u32, Trial>,
+    ahead: BTreeMap<u32, Ahead>,
     /// Numbers given to the generator and not settled.
     under_way: BTreeSet<u32>,
     /// Those of them that have been sampled and wait for their verdict.
@@ -34,6 +50,16 @@ pub(super) struct Book {
     next: u32,
     goal: Goal,
     stop: Option<Stop>,
+    /// Why the generator cannot sample it.
+    rejection: Option<String>,
+}
+
+/// A graded trial before its turn.
+#[derive(Debug)]
+struct Ahead {
+    trial: Trial,
+    /// Of its text.
+    hash: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -42,15 +68,18 @@ struct Stop {
     at_success: bool,
 }
 
-impl Book {
-    /// Opens a problem's book and asks for its first goal.
-    pub(super) fn open(problem: Arc<Problem>, strategy: &dyn Strategy, limits: &Limits) -> Self {
-        let goal = strategy.goal(&problem, Prefix::new(&[]));
-        let mut book = Book {
+impl ProblemState {
+    /// A problem without trials, and its first goal.
+    pub(super) fn open(problem: Arc<Problem>, rules: &Rules<'_>) -> Self {
+        let goal = rules.strategy.goal(&problem, Prefix::new(&[]));
+        let mut state = ProblemState {
             problem,
             settled: Vec::new(),
             verdicts: Vec::new(),
             correct: 0,
+            eligible: 0,
+            texts: Texts::default(),
+            tokens: 0,
             ahead: BTreeMap::new(),
             under_way: BTreeSet::new(),
             ungraded: BTreeSet::new(),
@@ -58,9 +87,19 @@ impl Book {
             next: 0,
             goal,
             stop: None,
+            rejection: None,
         };
-        book.judge(limits, false);
-        book
+        state.judge(rules, false);
+        state
+    }
+
+    /// Ends it because the generator cannot sample it.
+    pub(super) fn reject(&mut self, reason: String) {
+        self.rejection = Some(reason);
+        self.stop = Some(Stop {
+            reason: StopReason::Rejected,
+            at_success: false,
+        });
     }
 
     pub(super) fn problem(&self) -> &Arc<Problem> {
@@ -92,24 +131,33 @@ impl Book {
     }
 
     /// Takes a graded trial and everything it completes. A trial of an ended problem is dropped.
-    pub(super) fn settle(&mut self, trial: Trial, strategy: &dyn Strategy, limits: &Limits) {
+    pub(super) fn settle(&mut self, trial: Trial, rules: &Rules<'_>) {
         self.under_way.remove(&trial.number);
         self.ungraded.remove(&trial.number);
         if self.has(trial.number) {
             return;
         }
         self.again.remove(&trial.number);
-        self.ahead.insert(trial.number, trial);
-        while let Some(trial) = self.ahead.remove(&self.trials()) {
+        let hash = hash(&trial.response);
+        self.ahead.insert(trial.number, Ahead { trial, hash });
+        while let Some(Ahead { mut trial, hash }) = self.ahead.remove(&self.trials()) {
             let correct = trial.verdict.equal;
+            trial.duplicate_of = match correct {
+                true => self.texts.insert(&trial.response, hash, &self.settled),
+                false => None,
+            };
+            let eligible = correct && !(rules.dedup && trial.duplicate_of.is_some());
             self.correct += u32::from(correct);
+            self.eligible += u32::from(eligible);
+            self.tokens += u64::from(trial.tokens);
             self.verdicts.push(correct);
             self.settled.push(trial);
             let before = self.goal;
-            self.goal = strategy.goal(&self.problem, Prefix::counted(&self.verdicts, self.correct));
+            let prefix = Prefix::counted(&self.verdicts, self.correct);
+            self.goal = rules.strategy.goal(&self.problem, prefix);
             // Inverse sampling: the goal was this number of correct responses already, and this
             // trial was the last of them.
-            self.judge(limits, correct && before == self.goal);
+            self.judge(rules, eligible && before == self.goal);
             if self.ended() {
                 self.ahead.clear();
                 self.again.clear();
@@ -118,7 +166,8 @@ impl Book {
     }
 
     /// Decides whether the prefix ends the problem.
-    fn judge(&mut self, limits: &Limits, at_success: bool) {
+    fn judge(&mut self, rules: &Rules<'_>, at_success: bool) {
+        let limits = &rules.limits;
         let trials = self.trials();
         let stop = |reason| Stop {
             reason,
@@ -127,7 +176,7 @@ impl Book {
         self.stop = match self.goal {
             Goal::Stop => Some(stop(StopReason::Strategy)),
             Goal::Trials(goal) if trials >= goal => Some(stop(StopReason::TrialsDone)),
-            Goal::Correct(goal) if self.correct >= goal => Some(Stop {
+            Goal::Correct(goal) if self.eligible >= goal => Some(Stop {
                 reason: StopReason::TargetMet,
                 at_success,
             }),
@@ -143,17 +192,18 @@ impl Book {
 
     /// The first number that cannot count, by all that is known now and if the goal stays.
     /// `allowance` is the run's own bound.
-    pub(super) fn bound(&self, limits: &Limits, allowance: u32) -> u32 {
+    pub(super) fn bound(&self, rules: &Rules<'_>, allowance: u32) -> u32 {
         if self.ended() {
             return 0;
         }
+        let limits = &rules.limits;
         let by_goal = match self.goal {
             Goal::Trials(goal) => goal,
-            Goal::Correct(goal) => self.number_after(goal).unwrap_or(u32::MAX),
+            Goal::Correct(goal) => self.number_after(goal, rules.dedup).unwrap_or(u32::MAX),
             Goal::Stop => 0,
         };
         let hopeless = match limits.give_up_after {
-            Some(most) if self.number_after(1).is_none() => most,
+            Some(most) if self.correct == 0 && self.ahead_eligible(false).next().is_none() => most,
             _ => u32::MAX,
         };
         by_goal
@@ -162,24 +212,34 @@ impl Book {
             .min(allowance)
     }
 
-    /// The number after the goal-th known success, where so many are known. Numbers from there on
-    /// cannot count: verdicts still missing can only move the end forward.
-    fn number_after(&self, goal: u32) -> Option<u32> {
-        if self.correct >= goal {
+    /// The number after the goal-th success that a target counts, where so many are known. Numbers
+    /// from there on cannot count: verdicts still missing can only move the end forward.
+    fn number_after(&self, goal: u32, dedup: bool) -> Option<u32> {
+        if self.eligible >= goal {
             return Some(self.trials());
         }
-        let missing = goal - self.correct;
+        let missing = goal - self.eligible;
+        self.ahead_eligible(dedup)
+            .nth(missing as usize - 1)
+            .map(|number| number + 1)
+    }
+
+    /// Numbers of the trials ahead that a target counts, if none of those before them does: with
+    /// deduplication, correct ones whose text is not known yet.
+    fn ahead_eligible(&self, dedup: bool) -> impl Iterator<Item = u32> {
+        let mut seen = HashSet::new();
         self.ahead
             .values()
-            .filter(|trial| trial.verdict.equal)
-            .nth(missing as usize - 1)
-            .map(|trial| trial.number + 1)
+            .filter(move |Ahead { trial, hash }| {
+                trial.verdict.equal && (!dedup || (!self.texts.has(*hash) && seen.insert(*hash)))
+            })
+            .map(|Ahead { trial, .. }| trial.number)
     }
 
     /// How many trials to have under way, beyond those that are: what the goal needs whatever the
     /// verdicts, and what it may be expected to need.
-    pub(super) fn needs(&self, limits: &Limits, allowance: u32) -> Needs {
-        let bound = self.bound(limits, allowance);
+    pub(super) fn needs(&self, rules: &Rules<'_>, allowance: u32) -> Needs {
+        let bound = self.bound(rules, allowance);
         let under_way = len(self.under_way.range(..bound).count());
         let missing = bound
             .saturating_sub(self.trials())
@@ -187,7 +247,7 @@ impl Book {
             .saturating_sub(under_way);
         let (certain, expected) = match self.goal {
             Goal::Correct(goal) => {
-                let known = self.correct + self.ahead_correct();
+                let known = self.known_eligible(rules.dedup);
                 match goal.checked_sub(known) {
                     // Enough are known: every gap before the last of them is needed.
                     None | Some(0) => (missing, missing),
@@ -219,34 +279,34 @@ impl Book {
         u32::try_from(expected).unwrap_or(u32::MAX)
     }
 
-    fn ahead_correct(&self) -> u32 {
-        len(self.ahead.values().filter(|t| t.verdict.equal).count())
+    /// Successes that a target counts, those ahead included.
+    fn known_eligible(&self, dedup: bool) -> u32 {
+        self.eligible + len(self.ahead_eligible(dedup).count())
     }
 
-    /// A guess of how many more trials the problem takes, those under way included.
-    pub(super) fn expected_left(&self, limits: &Limits) -> u64 {
-        if self.ended() {
-            return 0;
+    /// What its future may be estimated from.
+    pub(super) fn standing(&self, rules: &Rules<'_>) -> Standing<'_> {
+        let ahead = self.ahead.values();
+        Standing {
+            problem: &self.problem,
+            verdicts: &self.verdicts,
+            trials: self.trials() + len(self.ahead.len()),
+            eligible: self.known_eligible(rules.dedup),
+            tokens: self.tokens
+                + ahead
+                    .map(|ahead| u64::from(ahead.trial.tokens))
+                    .sum::<u64>(),
+            goal: (!self.ended()).then_some(self.goal),
         }
-        let left = match self.goal {
-            Goal::Trials(goal) => goal.saturating_sub(self.trials()),
-            Goal::Correct(goal) => {
-                let left = goal.saturating_sub(self.correct);
-                self.expected_for(left, self.correct)
-            }
-            Goal::Stop => 0,
-        };
-        let most = limits.trials_per_problem.unwrap_or(u32::MAX);
-        u64::from(left.min(most.saturating_sub(self.trials())))
     }
 
     /// Whether a trial under way may still count.
-    pub(super) fn wants(&self, number: u32, limits: &Limits, allowance: u32) -> bool {
-        !self.ended() && number < self.bound(limits, allowance)
+    pub(super) fn wants(&self, number: u32, rules: &Rules<'_>, allowance: u32) -> bool {
+        !self.ended() && number < self.bound(rules, allowance)
     }
 
     /// Gives out the lowest number that has neither settled nor is under way.
-    pub(super) fn give_out(&mut self) -> u32 {
+    pub(super) fn issue(&mut self) -> u32 {
         let number = self.again.pop_first().unwrap_or_else(|| {
             self.next = self.next.max(self.trials());
             while self.ahead.contains_key(&self.next) {
@@ -265,22 +325,23 @@ impl Book {
     }
 
     /// Takes a number back that was given out and will not settle.
-    pub(super) fn take_back(&mut self, number: u32) {
+    pub(super) fn requeue(&mut self, number: u32) {
         self.ungraded.remove(&number);
         if self.under_way.remove(&number) && !self.ended() {
             self.again.insert(number);
         }
     }
 
-    /// Closes the book: the problem's record, and its trials with the accepted ones marked.
-    pub(super) fn close(mut self) -> (ProblemRecord, Vec<Trial>) {
+    /// The problem's record, and its trials with the accepted ones marked.
+    pub(super) fn close(mut self, dedup: bool) -> (ProblemRecord, Vec<Trial>) {
         let target = match self.goal {
             Goal::Correct(target) => Some(target),
             Goal::Trials(_) | Goal::Stop => None,
         };
         let mut kept = 0;
         for trial in &mut self.settled {
-            trial.accepted = trial.verdict.equal && target.is_none_or(|target| kept < target);
+            let eligible = trial.verdict.equal && !(dedup && trial.duplicate_of.is_some());
+            trial.accepted = eligible && target.is_none_or(|target| kept < target);
             kept += u32::from(trial.accepted);
         }
         let stop = self.stop.unwrap_or(Stop {
@@ -297,12 +358,28 @@ impl Book {
             target,
             kept,
             stop: stop.reason,
+            rejection: self.rejection,
         };
         (record, self.settled)
     }
 }
 
-/// See [`Book::needs`].
+/// See [`ProblemState::standing`].
+pub(super) struct Standing<'a> {
+    pub(super) problem: &'a Problem,
+    /// Of the trials that count.
+    pub(super) verdicts: &'a [bool],
+    /// Trials that are known, those ahead included.
+    pub(super) trials: u32,
+    /// Those of them that a target counts.
+    pub(super) eligible: u32,
+    /// Their tokens.
+    pub(super) tokens: u64,
+    /// `None` where the problem has ended.
+    pub(super) goal: Option<Goal>,
+}
+
+/// See [`ProblemState::needs`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Needs {
     pub(super) certain: u32,

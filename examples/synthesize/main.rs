@@ -1,0 +1,275 @@
+//! Problems and a model in, a difficulty-balanced data set out: the crate's main job.
+//!
+//! ```sh
+//! cargo run --release --example synthesize                      # built-in model and problems
+//! cargo run --release --example synthesize -- \
+//!     --model Qwen/Qwen2.5-Math-1.5B-Instruct --problems gsm8k_train.jsonl --out data/gsm8k
+//! ```
+
+#[path = "../common"]
+mod common {
+    pub(crate) mod engine;
+    pub(crate) mod setting;
+    pub(crate) mod tool;
+}
+mod directory;
+mod progress;
+mod signals;
+mod summary;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use dart_math::Problem;
+use dart_math::answer::Checker;
+use dart_math::dars::{CancelHandle, Limits, Prop2Diff, Run, RunStop, Strategy, Uniform, Vanilla};
+use dart_math::data::problems::{OnBadRow, read};
+use dart_math::data::{arithmetic, pass_rates};
+
+use common::tool::{self, Failure, Usage, say};
+use progress::Display;
+
+/// Problems of each level that are made where no file of problems is given.
+const MADE_PER_LEVEL: usize = 20;
+
+/// Sample solutions of mathematical problems with a language model, check their answers, and keep
+/// as many correct ones of each problem as its difficulty asks for.
+///
+/// Exit status: 0 if all was done, 1 if something failed, 2 if the arguments make no sense, 130
+/// after Ctrl-C.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// Problems: rows as GSM8K's, as MATH's, or {"id", "question", "reference"}, as JSONL or as a JSON
+    /// array, plain or in gzip [default: arithmetic word problems made for the purpose]
+    #[arg(long, value_name = "FILE")]
+    problems: Option<PathBuf>,
+    /// Take only the first N problems; a run that is resumed may take more
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Leave out rows that are not problems, instead of giving up
+    #[arg(long)]
+    skip_bad: bool,
+
+    /// How many responses each problem is to get
+    #[arg(
+        long,
+        value_enum,
+        default_value = "prop2diff",
+        help_heading = "Strategy"
+    )]
+    strategy: StrategyName,
+    /// uniform: correct responses per problem [default: 4; the preset's: 40]; prop2diff: those of a
+    /// problem that is never solved [default: 16; the preset's: 192]
+    #[arg(long, value_name = "N", help_heading = "Strategy")]
+    k: Option<u32>,
+    /// vanilla: trials per problem [default: 8; the preset's: 52]
+    #[arg(long, value_name = "N", help_heading = "Strategy")]
+    trials: Option<u32>,
+    /// The most trials of one problem [default: 256; the preset's: 2048]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Strategy")]
+    max_trials: Option<u32>,
+    /// prop2diff: first trials of a problem that tell its difficulty [default: 8]
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "pass_rates",
+        help_heading = "Strategy"
+    )]
+    pilot: Option<u32>,
+    /// prop2diff: pass rates from a table instead, JSONL {"id", "pass_rate"}, such as an earlier
+    /// run's problems.jsonl
+    #[arg(long, value_name = "FILE.jsonl", help_heading = "Strategy")]
+    pass_rates: Option<PathBuf>,
+    /// Leave out a correct response that is exactly an earlier one of the same problem, and go on for
+    /// another in its place
+    #[arg(long, help_heading = "Strategy")]
+    dedup: bool,
+    /// Key of all random numbers
+    #[arg(long, default_value_t = 0, value_name = "N", help_heading = "Strategy")]
+    seed: u64,
+
+    /// Write the data set here; a directory that holds a run of the same configuration is resumed
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Begin anew, whatever run DIR holds
+    #[arg(long, requires = "out")]
+    fresh: bool,
+    #[command(flatten)]
+    engine: common::engine::EngineArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum StrategyName {
+    /// The same number of trials for every problem, every correct response kept
+    Vanilla,
+    /// The same number of correct responses for every problem
+    Uniform,
+    /// Correct responses in proportion to the fail rate, at least one
+    Prop2diff,
+}
+
+fn main() -> ExitCode {
+    tool::show_log();
+    tool::exit(synthesize(&Args::parse()))
+}
+
+fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
+    let strategy = args.strategy()?;
+    let limits = args.limits();
+    let problems = args.problems()?;
+    if let (Some(directory), false) = (&args.out, args.fresh) {
+        directory::refuse_unknown(directory)?;
+    }
+    // Before anything is loaded, and before --fresh removes anything.
+    let engine = args.engine.builder()?.build()?;
+
+    let cancel = CancelHandle::new();
+    let handle = cancel.clone();
+    signals::on_interrupt(move || {
+        if handle.is_cancelled() {
+            // The second time the user means it; the journal is whole at any time.
+            std::process::exit(130);
+        }
+        handle.cancel();
+    })?;
+
+    let count = problems.len();
+    let display = Display::new(count)?;
+    let mut run = Run::builder(problems)
+        .strategy(strategy)
+        .limits(limits)
+        .dedup(args.dedup)
+        .seed(args.seed)
+        .observer(&display)
+        .cancel(cancel);
+    if let Some(directory) = &args.out {
+        run = run.journal(directory.join(directory::JOURNAL));
+    }
+    let mut run = run.build()?;
+    // Nothing is made or removed for what cannot begin.
+    run.check(&engine)?;
+    if let Some(directory) = &args.out {
+        directory::prepare(directory, args.fresh)?;
+    }
+    let outcome = run.run(&engine, &Checker::default());
+    display.bar.finish_and_clear();
+    let mut outcome = outcome.map_err(|error| args.explain(error))?;
+
+    if let Some(directory) = &args.out
+        && outcome.totals.drawn == 0
+        && directory::is_published(directory, &outcome)
+    {
+        say!(
+            "{} holds this run already, finished, with {} responses: nothing to do \
+             (--fresh begins anew)",
+            directory.display(),
+            outcome.totals.kept
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(error) = outcome.error.take_if(|error| {
+        // Someone else's run, whose files are not ours to replace; or nothing to show for it.
+        error.kind() == dart_math::ErrorKind::Journal || outcome.trials.is_empty()
+    }) {
+        return Err(error.into());
+    }
+    let published = summary::publish(args, &outcome);
+    summary::say_all(args, &outcome, &engine, published.is_ok());
+    let code = tool::exit(published.map(|()| ExitCode::SUCCESS));
+    Ok(match (outcome.stop, outcome.error) {
+        (RunStop::Interrupted, _) => ExitCode::from(130),
+        (_, Some(error)) => tool::exit(Err(error.into())),
+        (_, None) => code,
+    })
+}
+
+impl Args {
+    fn strategy(&self) -> Result<Box<dyn Strategy>, Failure> {
+        let paper = self.engine.preset.is_some();
+        let only =
+            |flag: &str, given: bool, name: StrategyName| match given && self.strategy != name {
+                true => Err(Usage(format!("{flag} is of no use to this strategy"))),
+                false => Ok(()),
+            };
+        only("--trials", self.trials.is_some(), StrategyName::Vanilla)?;
+        only("--pilot", self.pilot.is_some(), StrategyName::Prop2diff)?;
+        let table = self.pass_rates.is_some();
+        only("--pass-rates", table, StrategyName::Prop2diff)?;
+        if self.k.is_some() && self.strategy == StrategyName::Vanilla {
+            return Err(Usage("--k is of no use to this strategy".into()).into());
+        }
+        let k = |own, papers| self.k.unwrap_or(if paper { papers } else { own });
+        Ok(match (self.strategy, &self.pass_rates) {
+            (StrategyName::Vanilla, _) => Box::new(Vanilla {
+                trials: self.trials.unwrap_or(if paper { 52 } else { 8 }),
+            }),
+            (StrategyName::Uniform, _) => Box::new(Uniform { k: k(4, 40) }),
+            (StrategyName::Prop2diff, None) => {
+                Box::new(Prop2Diff::with_pilot(k(16, 192), self.pilot.unwrap_or(8)))
+            }
+            (StrategyName::Prop2diff, Some(table)) => Box::new(Prop2Diff::with_pass_rates(
+                k(16, 192),
+                pass_rates::read(table)?,
+            )),
+        })
+    }
+
+    fn limits(&self) -> Limits {
+        let most = match (self.strategy, self.engine.preset) {
+            // The strategy has a number of trials of its own.
+            (StrategyName::Vanilla, _) => None,
+            (_, None) => Some(256),
+            (_, Some(_)) => Some(2048),
+        };
+        Limits {
+            trials_per_problem: self.max_trials.or(most),
+            ..Limits::default()
+        }
+    }
+
+    fn problems(&self) -> Result<Vec<Problem>, Failure> {
+        let mut problems = match &self.problems {
+            None if self.skip_bad => {
+                return Err(Usage("--skip-bad is of no use without --problems".into()).into());
+            }
+            None => {
+                // One of each level in turn, so that a limit leaves all levels in.
+                let levels = arithmetic::LEVELS;
+                let made = arithmetic::problems(levels, MADE_PER_LEVEL, 0);
+                let turn = |index: usize| made.iter().skip(index).step_by(MADE_PER_LEVEL).cloned();
+                (0..MADE_PER_LEVEL).flat_map(turn).collect()
+            }
+            Some(path) => {
+                let on_bad_row = match self.skip_bad {
+                    true => OnBadRow::Skip,
+                    false => OnBadRow::Fail,
+                };
+                let (problems, bad) = read(path, on_bad_row)?;
+                if let Some(first) = bad.first() {
+                    say!(
+                        "{}: left out {} bad rows, the first at {first}",
+                        path.display(),
+                        bad.len()
+                    );
+                }
+                problems
+            }
+        };
+        if let Some(limit) = self.limit {
+            problems.truncate(limit);
+        }
+        Ok(problems)
+    }
+
+    /// Says what can be done about a journal that is another run's.
+    fn explain(&self, error: dart_math::Error) -> Failure {
+        match (error.kind(), &self.out) {
+            (dart_math::ErrorKind::Journal, Some(_)) => {
+                format!("{error} (--fresh begins anew, another --out leaves it alone)").into()
+            }
+            _ => error.into(),
+        }
+    }
+}

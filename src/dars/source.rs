@@ -1,0 +1,490 @@
+//! A run while it goes on: the allocator put between a generator, a pool of graders and a journal.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::allocator::{Allocator, Counts};
+use super::estimate::{Mark, Pace};
+use super::journal::Journal;
+use super::session::GRADER_FAILED;
+use super::{
+    CancelHandle, Limits, Observer, Outcome, Progress, Remaining, RunStop, Session, Totals,
+};
+use crate::error::panic_message;
+use crate::{
+    Completion, Error, ErrorKind, Finish, Grader, Next, Offer, Result, Settings, Source, Trial,
+    TrialId, Verdict,
+};
+
+/// Completions that may wait for their verdict before no more is sampled.
+const MAX_UNGRADED: usize = 1024;
+/// How often a generator may return a trial cancelled that it was not told to cancel.
+const MAX_REFUSALS: u32 = 8;
+/// How long `next` holds a generator that has nothing else to do, while verdicts are pending.
+const POLL_TIMEOUT: Duration = Duration::from_millis(5);
+
+/// What generator, graders and caller share.
+pub(super) struct Shared<'a> {
+    state: Mutex<State<'a>>,
+    /// Signalled when a verdict has come in.
+    settled: Condvar,
+    journal: Option<Mutex<Journal>>,
+    grader: &'a dyn Grader,
+    observer: Option<Mutex<&'a dyn Observer>>,
+    cancel: CancelHandle,
+    limits: Limits,
+    problems: usize,
+    begun: Instant,
+}
+
+/// What a run begins with.
+pub(super) struct Beginning<'a> {
+    pub(super) allocator: Allocator<'a>,
+    /// Sums of the trials that the journal has.
+    pub(super) resumed: Totals,
+    pub(super) session: Session,
+    pub(super) journal: Option<Journal>,
+    pub(super) grader: &'a dyn Grader,
+    pub(super) observer: Option<&'a dyn Observer>,
+    pub(super) cancel: CancelHandle,
+    pub(super) limits: Limits,
+    pub(super) begun: Instant,
+}
+
+struct State<'a> {
+    allocator: Allocator<'a>,
+    /// Trials the generator has, and whether it was told that they are no longer wanted.
+    flights: HashMap<TrialId, bool>,
+    /// How often trials came back cancelled though they were wanted.
+    refusals: HashMap<TrialId, u32>,
+    grading: usize,
+    stop: Option<RunStop>,
+    error: Option<Error>,
+    tokens_before: u64,
+    /// What the allocator had before this call.
+    before: Counts,
+    pace: Pace,
+    totals: Totals,
+    /// This call, without its sums until it ends.
+    session: Session,
+}
+
+impl State<'_> {
+    fn fail(&mut self, error: Error) {
+        tracing::error!(%error, "the run ends early");
+        self.stop = Some(RunStop::Failed);
+        self.error.get_or_insert(error);
+    }
+}
+
+/// The source that a generator draws from.
+pub(super) struct RunSource<'s, 'scope, 'a> {
+    shared: &'scope Shared<'a>,
+    scope: &'s rayon::Scope<'scope>,
+}
+
+impl<'s, 'scope, 'a> RunSource<'s, 'scope, 'a> {
+    pub(super) fn new(shared: &'scope Shared<'a>, scope: &'s rayon::Scope<'scope>) -> Self {
+        RunSource { shared, scope }
+    }
+}
+
+impl Source for RunSource<'_, '_, '_> {
+    fn next(&self, offer: Offer<'_>) -> Next {
+        self.shared.next(offer)
+    }
+
+    fn wanted(&self, trial: TrialId) -> bool {
+        self.shared.wanted(trial)
+    }
+
+    fn deliver(&self, trial: TrialId, completion: Completion) {
+        if self.shared.receive(trial, &completion) {
+            let shared = self.shared;
+            self.scope
+                .spawn(move |_| shared.grade_and_settle(trial, completion));
+        }
+    }
+}
+
+impl<'a> Shared<'a> {
+    pub(super) fn new(beginning: Beginning<'a>) -> Self {
+        let Beginning {
+            allocator,
+            resumed,
+            session,
+            journal,
+            grader,
+            observer,
+            cancel,
+            limits,
+            begun,
+        } = beginning;
+        let before = allocator.counts();
+        Shared {
+            problems: allocator.problems(),
+            state: Mutex::new(State {
+                allocator,
+                flights: HashMap::new(),
+                refusals: HashMap::new(),
+                grading: 0,
+                stop: None,
+                error: None,
+                tokens_before: resumed.tokens,
+                before,
+                pace: Pace::default(),
+                totals: Totals {
+                    tokens: 0,
+                    ..resumed
+                },
+                session,
+            }),
+            settled: Condvar::new(),
+            journal: journal.map(Mutex::new),
+            grader,
+            observer: observer.map(Mutex::new),
+            cancel,
+            limits,
+            begun,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<'a>> {
+        // What panics under the lock is a user's strategy; that ends the run, which still closes.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the run where it was asked to, or its time is over.
+    fn look_around(&self, state: &mut State<'_>) {
+        if state.stop.is_none() {
+            if self.cancel.is_cancelled() {
+                state.stop = Some(RunStop::Interrupted);
+            } else if self
+                .limits
+                .time
+                .is_some_and(|most| self.begun.elapsed() >= most)
+            {
+                state.stop = Some(RunStop::Time);
+            }
+        }
+    }
+
+    fn next(&self, offer: Offer<'_>) -> Next {
+        let mut state = self.lock();
+        let next = self.decide(&mut state, offer);
+        if !matches!(next, Next::Wait) || !state.flights.is_empty() || state.grading == 0 {
+            return next;
+        }
+        // The generator has nothing else to do, and nothing may be decided before a verdict.
+        let waited = self.settled.wait_timeout(state, POLL_TIMEOUT);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        self.decide(&mut state, offer)
+    }
+
+    fn decide(&self, state: &mut State<'_>, offer: Offer<'_>) -> Next {
+        self.look_around(state);
+        if state.allocator.all_ended() {
+            state.stop.get_or_insert(RunStop::Finished);
+        }
+        if state.stop.is_some() {
+            return Next::Done;
+        }
+        if state.grading >= MAX_UNGRADED || offer.free == 0 {
+            return Next::Wait;
+        }
+        let trials = state.allocator.issue(offer);
+        if !trials.is_empty() {
+            state
+                .flights
+                .extend(trials.iter().map(|&trial| (trial, false)));
+            let request = |trial| state.allocator.request(trial);
+            return Next::Requests(trials.into_iter().map(request).collect());
+        }
+        if !state.flights.is_empty() || state.grading > 0 {
+            return Next::Wait;
+        }
+        // Nothing to draw, nothing to wait for: every open problem is at its allowance.
+        if self.limits.trials.is_some() {
+            state.stop = Some(RunStop::Trials);
+        } else {
+            let reason = "a problem is neither at its goal nor in need of trials";
+            state.fail(Error::new(ErrorKind::Settings, reason));
+        }
+        Next::Done
+    }
+
+    fn wanted(&self, trial: TrialId) -> bool {
+        let mut state = self.lock();
+        self.look_around(&mut state);
+        if !state.flights.contains_key(&trial) {
+            return false;
+        }
+        let wanted = state.stop.is_none() && state.allocator.wants(trial);
+        if !wanted {
+            state.flights.insert(trial, true);
+        }
+        wanted
+    }
+
+    /// Takes a completion; whether it is to be graded.
+    fn receive(&self, trial: TrialId, completion: &Completion) -> bool {
+        let mut state = self.lock();
+        let Some(told) = state.flights.remove(&trial) else {
+            tracing::warn!(?trial, "a completion that was not asked for");
+            return false;
+        };
+        state.totals.tokens_sampled += completion.tokens.len() as u64;
+        let wanted = state.allocator.wants(trial);
+        let whole = completion.finish != Finish::Cancelled;
+        if whole {
+            state.totals.drawn += 1;
+        } else {
+            state.totals.cancelled += 1;
+            if wanted && !told && state.stop.is_none() {
+                let refusals = state.refusals.entry(trial).or_default();
+                *refusals += 1;
+                if *refusals > MAX_REFUSALS {
+                    let request = state.allocator.request(trial);
+                    let reason = format!(
+                        "the generator does not complete trial {} of problem {:?}",
+                        trial.number, request.problem.id
+                    );
+                    state.fail(Error::new(ErrorKind::Device, reason));
+                }
+            }
+        }
+        if whole && wanted {
+            state.grading += 1;
+            state.allocator.await_verdict(trial);
+        } else {
+            state.allocator.requeue(trial);
+        }
+        let tokens = state.tokens_before + state.totals.tokens_sampled;
+        if state.stop.is_none() && self.limits.tokens.is_some_and(|most| tokens >= most) {
+            state.stop = Some(RunStop::Tokens);
+        }
+        whole && wanted
+    }
+
+    /// On a grader's thread: judges a completion, writes its row, counts it.
+    fn grade_and_settle(&self, trial: TrialId, completion: Completion) {
+        let request = self.lock().allocator.request(trial);
+        let judged = catch_unwind(AssertUnwindSafe(|| {
+            self.grader.grade(&request.problem, &completion)
+        }));
+        let failed = judged.is_err();
+        let verdict = judged.unwrap_or_else(|panic| {
+            let reason = panic_message(&*panic);
+            tracing::warn!(problem = request.problem.id, reason, "the grader panicked");
+            Verdict {
+                reason: reason.to_owned().into(),
+                ..Verdict::new(false, GRADER_FAILED)
+            }
+        });
+        let row = Trial::new(
+            &request.problem,
+            trial.number,
+            request.seed,
+            completion,
+            verdict,
+        );
+        let graded = self.observer.is_some().then(|| row.clone());
+        let counts = self
+            .catch_panic(|| self.settle(trial, row))
+            .unwrap_or(false);
+        {
+            let mut state = self.lock();
+            state.grading -= 1;
+            state.totals.grader_failures += u64::from(failed);
+        }
+        self.settled.notify_all();
+        self.notify(graded.as_ref().filter(|_| counts));
+    }
+
+    /// Runs what calls a strategy or an observer of the user's. Where that panics the run ends with
+    /// it as its error, instead of waiting for a verdict that never comes or losing its outcome.
+    fn catch_panic<T>(&self, run: impl FnOnce() -> T) -> Option<T> {
+        let ran = catch_unwind(AssertUnwindSafe(run));
+        ran.map_err(|panic| {
+            let reason = format!("strategy or observer panicked: {}", panic_message(&*panic));
+            self.lock().fail(Error::new(ErrorKind::Settings, reason));
+        })
+        .ok()
+    }
+
+    /// Writes a graded trial's row and counts it, unless it is of no use any more.
+    fn settle(&self, id: TrialId, trial: Trial) -> bool {
+        {
+            let mut state = self.lock();
+            if !state.allocator.wants(id) {
+                state.allocator.requeue(id);
+                return false;
+            }
+        }
+        if let Some(journal) = &self.journal {
+            let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = journal.trial(&trial) {
+                let mut state = self.lock();
+                state.allocator.requeue(id);
+                state.fail(error);
+                return false;
+            }
+        }
+        self.lock().allocator.settle(id.problem, trial);
+        true
+    }
+
+    /// Tells the observer where the run stands.
+    pub(super) fn notify(&self, graded: Option<&Trial>) {
+        let Some(observer) = &self.observer else {
+            return;
+        };
+        self.catch_panic(|| {
+            let observer = observer.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(trial) = graded {
+                observer.graded(trial);
+            }
+            observer.progress(&self.progress());
+        });
+    }
+
+    fn progress(&self) -> Progress {
+        let mut state = self.lock();
+        let counts = state.allocator.counts();
+        let elapsed = self.begun.elapsed();
+        let now = Mark {
+            seconds: elapsed.as_secs_f64(),
+            trials: counts.taken - state.before.taken,
+            tokens: counts.tokens - state.before.tokens,
+            sampled: state.totals.tokens_sampled,
+        };
+        state.pace.mark(now);
+        Progress {
+            problems: self.problems,
+            done: counts.done,
+            met: counts.met,
+            trials: counts.trials,
+            correct: counts.correct,
+            resumed: state.totals.resumed,
+            tokens: state.totals.tokens_sampled,
+            in_flight: state.flights.len(),
+            grading: state.grading,
+            remaining: self.remaining(&mut state, now),
+            tokens_per_second: state.pace.speed(now),
+            elapsed,
+        }
+    }
+
+    /// What the goals need yet, as far as the run's limits let them have it.
+    fn remaining(&self, state: &mut State<'_>, now: Mark) -> Remaining {
+        if state.stop.is_some() {
+            return Remaining::default();
+        }
+        let (trials, tokens) = state.allocator.remaining();
+        let counted = state.allocator.counts().trials;
+        let sampled = state.tokens_before + state.totals.tokens_sampled;
+        let part = |most: Option<u64>, done: u64, needed: f64| match most {
+            Some(most) if needed > 0.0 => (most.saturating_sub(done) as f64 / needed).min(1.0),
+            _ => 1.0,
+        };
+        let share = part(self.limits.trials, counted, trials).min(part(
+            self.limits.tokens,
+            sampled,
+            tokens,
+        ));
+        let (trials, tokens) = (share * trials, share * tokens);
+        let seconds = state.pace.seconds(now, trials, tokens);
+        let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let left = self
+            .limits
+            .time
+            .map(|most| most.saturating_sub(self.begun.elapsed()));
+        Remaining {
+            trials: trials.round() as u64,
+            tokens: tokens.round() as u64,
+            time: match (time, left) {
+                (Some(time), Some(left)) => Some(time.min(left)),
+                (time, left) => time.or(left),
+            },
+        }
+    }
+
+    /// Settles why the run ended, once the generator has returned and all verdicts are in.
+    pub(super) fn conclude(&self, ran: Result<()>) {
+        let mut state = self.lock();
+        let ended = state.allocator.all_ended();
+        match ran {
+            Ok(()) if state.stop.is_some() => {}
+            Ok(()) if ended => state.stop = Some(RunStop::Finished),
+            Ok(()) => {
+                let reason = "the generator returned before the run was done";
+                state.fail(Error::new(ErrorKind::Device, reason));
+            }
+            Err(error) => state.fail(error),
+        }
+        state.totals.seconds = self.begun.elapsed().as_secs_f64();
+        let totals = state.totals;
+        state.session.end(&totals);
+        if let Some(journal) = &self.journal {
+            let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
+            let ended = match state.session.drew() {
+                true => journal.end(&state.session),
+                // Looking at a finished run is no part of its history.
+                false => Ok(()),
+            };
+            if let Err(error) = ended.and_then(|()| journal.sync()) {
+                state.fail(error);
+            }
+        }
+    }
+
+    pub(super) fn close(self, configuration: Settings, limits: Settings) -> Outcome {
+        let state = self
+            .state
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        let dedup = state.allocator.dedup();
+        let (problems, trials) = state.allocator.close();
+        let kept = |record: &crate::ProblemRecord| u64::from(record.kept);
+        let met = |record: &&crate::ProblemRecord| {
+            use crate::StopReason::{TargetMet, TrialsDone};
+            matches!(record.stop, TargetMet | TrialsDone)
+        };
+        let rejected = |record: &&crate::ProblemRecord| record.rejection.is_some();
+        let duplicate = |trial: &&Trial| trial.duplicate_of.is_some() && (dedup || trial.accepted);
+        let totals = Totals {
+            problems: problems.len(),
+            met: problems.iter().filter(met).count(),
+            covered: problems.iter().filter(|record| record.kept > 0).count(),
+            trials: trials.len() as u64,
+            correct: trials.iter().filter(|trial| trial.verdict.equal).count() as u64,
+            kept: problems.iter().map(kept).sum(),
+            duplicates: trials.iter().filter(duplicate).count() as u64,
+            rejected: problems.iter().filter(rejected).count(),
+            tokens: trials.iter().map(|trial| u64::from(trial.tokens)).sum(),
+            ..state.totals
+        };
+        let mut sessions = match self.journal {
+            None => Vec::new(),
+            Some(journal) => journal
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner)
+                .into_sessions(),
+        };
+        if state.session.drew() || sessions.is_empty() {
+            sessions.push(state.session);
+        }
+        Outcome {
+            problems,
+            trials,
+            totals,
+            sessions,
+            stop: state.stop.unwrap_or(RunStop::Finished),
+            error: state.error,
+            configuration,
+            limits,
+        }
+    }
+}
