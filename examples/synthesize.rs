@@ -24,10 +24,11 @@ use dart_math::dars::{
     CancelHandle, Limits, Observer, Outcome, Progress, Prop2Diff, Run, RunStop, Strategy, Uniform,
     Vanilla,
 };
+use dart_math::data::arithmetic::{self, Asked, StepGrader};
 use dart_math::data::problems::{OnBadRow, read};
-use dart_math::data::{DataSet, arithmetic, pass_rates};
+use dart_math::data::{DataSet, pass_rates};
 use dart_math::report::LevelTable;
-use dart_math::{Problem, Settings};
+use dart_math::{Grader, Problem, Settings};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use common::tool::{self, Failure, Stdout, Usage, say};
@@ -55,6 +56,13 @@ struct Args {
     /// arithmetic word problems made for the purpose]
     #[arg(long, value_name = "FILE.jsonl")]
     problems: Option<PathBuf>,
+    /// Of the built-in problems those that ask for the last number only: wrong derivations often end
+    /// in it, as --grader steps shows
+    #[arg(long, conflicts_with = "problems")]
+    last_value: bool,
+    /// What decides that a response is correct
+    #[arg(long, value_enum, default_value = "answer")]
+    grader: GraderName,
     /// Take only the first N problems
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -116,6 +124,14 @@ enum StrategyName {
     Prop2diff,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum GraderName {
+    /// Its final answer
+    Answer,
+    /// Every step, too: for the built-in problems
+    Steps,
+}
+
 fn main() -> ExitCode {
     tool::show_log();
     tool::exit(synthesize(&Args::parse()))
@@ -156,7 +172,7 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
     if let (Some(directory), true) = (&args.out, args.fresh) {
         clear(directory)?;
     }
-    let outcome = run.run(&engine, &Checker::default());
+    let outcome = run.run(&engine, &*args.grader());
     display.bar.finish_and_clear();
     let outcome = outcome.map_err(|error| args.explain(error))?;
 
@@ -222,6 +238,13 @@ impl Args {
         })
     }
 
+    fn grader(&self) -> Box<dyn Grader> {
+        match self.grader {
+            GraderName::Answer => Box::new(Checker::default()),
+            GraderName::Steps => Box::new(StepGrader),
+        }
+    }
+
     fn limits(&self) -> Limits {
         let most = match (self.strategy, self.engine.preset) {
             // The strategy has a number of trials of its own.
@@ -240,10 +263,18 @@ impl Args {
             None if self.skip_bad => {
                 return Err(Usage("--skip-bad is of no use without --problems".into()).into());
             }
+            Some(_) if self.grader == GraderName::Steps => {
+                let reason = "--grader steps knows the built-in problems only, not --problems";
+                return Err(Usage(reason.into()).into());
+            }
             None => {
+                let asked = match self.last_value {
+                    true => Asked::LastValue,
+                    false => Asked::EveryValue,
+                };
                 // One of each level in turn, so that a limit leaves all levels in.
                 let levels = arithmetic::LEVELS;
-                let made = arithmetic::problems(levels, MADE_PER_LEVEL, 0);
+                let made = arithmetic::problems_asking(asked, levels, MADE_PER_LEVEL, 0);
                 let turn = |index: usize| made.iter().skip(index).step_by(MADE_PER_LEVEL).cloned();
                 (0..MADE_PER_LEVEL).flat_map(turn).collect()
             }

@@ -161,6 +161,12 @@ fn flags_that_make_no_sense_are_refused() {
             2,
             "--cache-dir does not apply to `abacus`",
         ),
+        (
+            &["--problems", "file", "--grader", "steps"],
+            2,
+            "--grader steps knows the built-in problems only",
+        ),
+        (&["--problems", "file", "--last-value"], 2, "--last-value"),
         (&["--problems", "no/such/file"], 1, "no/such/file"),
         (&["--pass-rates", "no/such/table"], 1, "no/such/table"),
         (&["--model", "no/such.gguf"], 1, "no/such.gguf"),
@@ -171,6 +177,49 @@ fn flags_that_make_no_sense_are_refused() {
         assert!(ran.err.starts_with("error: "), "{args:?}: {}", ran.err);
     }
     assert!(synthesize.run(&["--help"]).out.contains("--max-trials"));
+}
+
+/// Both kinds of built-in problems, both graders: the steps accept no more than the answer does.
+#[test]
+fn built_in_problems_and_their_grader_can_be_chosen() {
+    let Some(synthesize) = Tool::find("synthesize") else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let run = |kind: &[&str], grader: &str| {
+        let out = directory.path().join(format!("{}{grader}", kind.len()));
+        let args = [
+            "--limit",
+            "8",
+            "--strategy",
+            "vanilla",
+            "--trials",
+            "6",
+            "--grader",
+            grader,
+            "--out",
+            out.to_str().unwrap(),
+        ];
+        let ran = synthesize.run(&[kind, &args].concat());
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        let manifest = fs::read(out.join("manifest.json")).unwrap();
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+        let trials = fs::read_to_string(out.join("trials.jsonl")).unwrap();
+        (manifest, trials)
+    };
+    for (kind, id) in [
+        (&[][..], "abacus-every-8-0000"),
+        (&["--last-value"], "abacus-8-0000"),
+    ] {
+        let (answer, trials) = run(kind, "answer");
+        assert_eq!(answer["grader"]["grader"], "checker");
+        assert!(trials.contains(&format!("\"{id}\"")), "{id}");
+        let (steps, trials) = run(kind, "steps");
+        assert_eq!(steps["grader"]["grader"], "arithmetic steps");
+        assert!(trials.contains("\"rule\":\"steps\""));
+        let kept = |manifest: &serde_json::Value| manifest["totals"]["kept"].as_u64().unwrap();
+        assert!((1..=kept(&answer)).contains(&kept(&steps)));
+    }
 }
 
 #[test]

@@ -60,7 +60,7 @@ struct Options {
     #[arg(long, default_value_t = 1.0)]
     clip: f64,
     /// Weights of the levels from 1 on in the training mixture.
-    #[arg(long, value_delimiter = ',', default_values_t = [12.0, 12.0, 10.0, 6.0, 2.5, 0.8, 0.2, 0.05])]
+    #[arg(long, value_delimiter = ',', default_values_t = [12.0, 12.0, 10.0, 7.0, 4.0, 2.0, 0.8, 0.3])]
     mixture: Vec<f64>,
     /// Share of the exercises that ask for the last value only.
     #[arg(long, default_value_t = 0.15)]

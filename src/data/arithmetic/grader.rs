@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::chain::Step;
 use super::reading::{Reading, number, read, shortened};
-use crate::{Completion, Grader, Problem, Settings, Verdict};
+use crate::{Completion, Finish, Grader, Problem, Settings, Verdict};
 
 /// Accepts only right derivations: each step is the operation that the question tells of next, on
 /// the number that the step before left, with the right result, and the answer follows from them.
@@ -32,8 +32,11 @@ pub struct StepGrader;
 impl Grader for StepGrader {
     fn grade(&self, problem: &Problem, completion: &Completion) -> Verdict {
         let mut verdict = Verdict::new(false, "steps");
-        let checked = read_problem(problem)
-            .and_then(|reading| check(&completion.text, &reading, &mut verdict.extracted));
+        let checked = match completion.finish {
+            Finish::Stop => read_problem(problem)
+                .and_then(|reading| check(&completion.text, &reading, &mut verdict.extracted)),
+            _ => Err("the response was cut off before its end".into()),
+        };
         match checked {
             Ok(()) => verdict.equal = true,
             Err(reason) => verdict.reason = Cow::Owned(reason),
