@@ -34,7 +34,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use common::tool::{self, Failure, Stdout, Usage, say};
 
 /// Problems of each level that are made where no file of problems is given.
-const MADE_PER_LEVEL: usize = 20;
+const MADE_PER_LEVEL: usize = 30;
 /// The run's journal, beside the data set's files.
 const JOURNAL: &str = "journal.jsonl";
 const FILES: [&str; 4] = [
@@ -79,16 +79,17 @@ struct Args {
     )]
     strategy: StrategyName,
     /// uniform: correct responses per problem [default: 4; the preset's: 40]; prop2diff: those of a
-    /// problem that is never solved [default: 16; the preset's: 192]
+    /// problem that is never solved [default: 4; the preset's: 192]
     #[arg(long, value_name = "N", help_heading = "Strategy")]
     k: Option<u32>,
     /// vanilla: trials per problem [default: 8; the preset's: 52]
     #[arg(long, value_name = "N", help_heading = "Strategy")]
     trials: Option<u32>,
-    /// The most trials of one problem [default: 256; the preset's: 2048]
+    /// The most trials of one problem [default: 48; the preset's: 2048]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Strategy")]
     max_trials: Option<u32>,
-    /// prop2diff: first trials of a problem that tell its difficulty [default: 8]
+    /// prop2diff: first trials of a problem that tell its difficulty [default: 4; the
+    /// preset's: 8]
     #[arg(
         long,
         value_name = "N",
@@ -229,10 +230,11 @@ impl Args {
             }),
             (StrategyName::Uniform, _) => Box::new(Uniform { k: k(4, 40) }),
             (StrategyName::Prop2diff, None) => {
-                Box::new(Prop2Diff::with_pilot(k(16, 192), self.pilot.unwrap_or(8)))
+                let pilot = self.pilot.unwrap_or(if paper { 8 } else { 4 });
+                Box::new(Prop2Diff::with_pilot(k(4, 192), pilot))
             }
             (StrategyName::Prop2diff, Some(table)) => Box::new(Prop2Diff::with_pass_rates(
-                k(16, 192),
+                k(4, 192),
                 pass_rates::read(table)?,
             )),
         })
@@ -249,7 +251,7 @@ impl Args {
         let most = match (self.strategy, self.engine.preset) {
             // The strategy has a number of trials of its own.
             (StrategyName::Vanilla, _) => None,
-            (_, None) => Some(256),
+            (_, None) => Some(48),
             (_, Some(_)) => Some(2048),
         };
         Limits {

@@ -77,18 +77,21 @@ struct Options {
     /// Problems a level in such a measurement.
     #[arg(long, default_value = "40")]
     problems: NonZeroU64,
-    /// Responses to each of 200 problems a level in the table at the end.
+    /// Responses to each of 200 problems a level, and in each round, of the tables at the end.
     #[arg(long, default_value = "4")]
     samples: NonZeroUsize,
-    /// Only make that table, for the model that is in the directory.
+    /// Only make those tables, for the model that is in the directory.
     #[arg(long)]
     table_only: bool,
 }
 
 fn main() -> Result<(), Error> {
     let options = Options::parse();
+    if !(0.0..=1.0).contains(&options.last_value_share) {
+        return Err("--last-value-share is a share: from 0 to 1".into());
+    }
     if options.table_only {
-        return table(&options);
+        return tables(&options);
     }
     std::fs::create_dir_all(&options.out)?;
     let json = vocabulary::tokenizer_json(options.seed)?;
@@ -99,11 +102,11 @@ fn main() -> Result<(), Error> {
     let decoder = Decoder::random(vocabulary, options.seed)?;
     write_configuration(&options.out, vocabulary)?;
     train(&options, &tokenizer, &decoder)?;
-    table(&options)
+    tables(&options)
 }
 
-fn table(options: &Options) -> Result<(), Error> {
-    rates::print(&options.out, options.threads, 200, options.samples.get())
+fn tables(options: &Options) -> Result<(), Error> {
+    rates::print(&options.out, options.threads, options.samples.get())
 }
 
 fn train(options: &Options, tokenizer: &Tokenizer, decoder: &Decoder) -> Result<(), Error> {

@@ -3,16 +3,23 @@
 
 use std::path::Path;
 
-use dart_math::Grader;
 use dart_math::answer::Checker;
 use dart_math::data::arithmetic::{Asked, LEVELS, StepGrader, problems_asking};
 use dart_math::engine::{Engine, Sampling};
 use dart_math::model::{DeviceChoice, Model, ModelSource};
+use dart_math::{Grader, Problem};
 
 use crate::Error;
 
+/// Problems of a level.
+const PROBLEMS: usize = 200;
+/// Right derivations are counted among at least so many accepted responses of a level …
+const MIN_ACCEPTED: usize = 400;
+/// … or among those of so many rounds.
+const MAX_ROUNDS: u64 = 20;
+
 /// Responses of one level.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Counts {
     sampled: usize,
     /// With the right answer.
@@ -21,39 +28,51 @@ struct Counts {
     right: usize,
 }
 
-/// Prints a table for either kind of problem: pass rates at temperature 1 for two nuclei, over
-/// `count` evaluation problems a level with `samples` responses each, and the right derivations
-/// among the accepted responses.
-pub(crate) fn print(
-    directory: &Path,
-    threads: usize,
-    count: usize,
-    samples: usize,
-) -> Result<(), Error> {
-    let engines = [1.0, 0.95]
-        .into_iter()
-        .map(|top_p| engine(directory, threads, top_p))
-        .collect::<Result<Vec<_>, _>>()?;
+/// Prints a table for either kind of problem: pass rates at temperature 1, with the whole
+/// distribution and with a nucleus, over evaluation problems with `samples` responses each; and,
+/// for the nucleus, the right derivations among the accepted responses of as many rounds of that
+/// as it takes.
+pub(crate) fn print(directory: &Path, threads: usize, samples: usize) -> Result<(), Error> {
+    let whole = engine(directory, threads, 1.0)?;
+    let nucleus = engine(directory, threads, 0.95)?;
     for (asked, name) in [
-        (Asked::EveryValue, "every value is asked for"),
-        (Asked::LastValue, "the last value is asked for"),
+        (Asked::EveryValue, "Every value is asked for"),
+        (Asked::LastValue, "The last value is asked for"),
     ] {
         println!("\n{name}:\n");
-        println!("| level | top-p 1 | right of accepted | top-p 0.95 | right of accepted |");
+        println!("| level | top-p 1 | top-p 0.95 | right derivations | of accepted |");
         println!("|---|---|---|---|---|");
         for level in LEVELS {
-            let columns = engines
-                .iter()
-                .map(|engine| {
-                    let counts = sample(engine, asked, level, count, samples)?;
-                    let rate = counts.accepted as f64 / counts.sampled as f64;
-                    Ok(format!("{rate:.3} | {}", share(counts)))
-                })
-                .collect::<Result<Vec<_>, Error>>()?;
-            println!("| {level} | {} |", columns.join(" | "));
+            let problems = problems_asking(asked, level..=level, PROBLEMS, 0);
+            let mut first = Counts::default();
+            sample(&whole, &problems, samples, 0, &mut first)?;
+            let mut counts = Counts::default();
+            for round in 0..MAX_ROUNDS {
+                sample(&nucleus, &problems, samples, round, &mut counts)?;
+                if counts.accepted >= MIN_ACCEPTED {
+                    break;
+                }
+            }
+            let share = match counts.accepted {
+                0 => "none".into(),
+                accepted => format!("{:.1} %", 100.0 * counts.right as f64 / accepted as f64),
+            };
+            println!(
+                "| {level} | {:.3} | {:.3} | {share} | {} of {} |",
+                first.pass_rate(),
+                counts.pass_rate(),
+                counts.right,
+                counts.accepted,
+            );
         }
     }
     Ok(())
+}
+
+impl Counts {
+    fn pass_rate(self) -> f64 {
+        self.accepted as f64 / self.sampled as f64
+    }
 }
 
 fn engine(directory: &Path, threads: usize, top_p: f32) -> Result<Engine, Error> {
@@ -72,45 +91,28 @@ fn engine(directory: &Path, threads: usize, top_p: f32) -> Result<Engine, Error>
     Ok(engine)
 }
 
+/// Samples responses to each problem and counts them.
 fn sample(
     engine: &Engine,
-    asked: Asked,
-    level: u32,
-    count: usize,
+    problems: &[Problem],
     samples: usize,
-) -> Result<Counts, Error> {
-    let problems = problems_asking(asked, level..=level, count, 0);
-    let mut prompts = Vec::with_capacity(count * samples);
-    for problem in &problems {
+    seed: u64,
+    counts: &mut Counts,
+) -> Result<(), Error> {
+    let mut prompts = Vec::with_capacity(problems.len() * samples);
+    for problem in problems {
         let prompt = engine.prompt(&problem.question)?;
         prompts.extend(std::iter::repeat_n(prompt, samples));
     }
-    let completions = engine.generate(&prompts, 0)?;
-    let mut counts = Counts {
-        sampled: completions.len(),
-        accepted: 0,
-        right: 0,
-    };
-    for (completions, problem) in completions.chunks(samples).zip(&problems) {
+    let completions = engine.generate(&prompts, seed)?;
+    counts.sampled += completions.len();
+    for (completions, problem) in completions.chunks(samples).zip(problems) {
         for completion in completions {
-            let accepted = Grader::grade(&Checker::default(), problem, completion).equal;
-            counts.accepted += usize::from(accepted);
-            counts.right += usize::from(accepted && StepGrader.grade(problem, completion).equal);
+            if Grader::grade(&Checker::default(), problem, completion).equal {
+                counts.accepted += 1;
+                counts.right += usize::from(StepGrader.grade(problem, completion).equal);
+            }
         }
     }
-    Ok(counts)
-}
-
-/// Such as `99.5 % (398 of 400)`.
-fn share(counts: Counts) -> String {
-    let Counts {
-        accepted, right, ..
-    } = counts;
-    match accepted {
-        0 => "none accepted".into(),
-        _ => format!(
-            "{:.1} % ({right} of {accepted})",
-            100.0 * right as f64 / accepted as f64
-        ),
-    }
+    Ok(())
 }
