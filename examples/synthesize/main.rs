@@ -21,17 +21,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use dart_math::Problem;
 use dart_math::answer::Checker;
 use dart_math::dars::{CancelHandle, Limits, Prop2Diff, Run, RunStop, Strategy, Uniform, Vanilla};
+use dart_math::data::arithmetic::{self, Asked, StepGrader};
+use dart_math::data::pass_rates;
 use dart_math::data::problems::{OnBadRow, read};
-use dart_math::data::{arithmetic, pass_rates};
+use dart_math::{Grader, Problem};
 
 use common::tool::{self, Failure, Usage, say};
 use progress::Display;
 
 /// Problems of each level that are made where no file of problems is given.
-const MADE_PER_LEVEL: usize = 20;
+const MADE_PER_LEVEL: usize = 30;
 
 /// Sample solutions of mathematical problems with a language model, check their answers, and keep
 /// as many correct ones of each problem as its difficulty asks for.
@@ -45,6 +46,13 @@ struct Args {
     /// array, plain or in gzip [default: arithmetic word problems made for the purpose]
     #[arg(long, value_name = "FILE")]
     problems: Option<PathBuf>,
+    /// Of the built-in problems those that ask for the last number only: wrong derivations often end
+    /// in it, as --grader steps shows
+    #[arg(long, conflicts_with = "problems")]
+    last_value: bool,
+    /// What decides that a response is correct
+    #[arg(long, value_enum, default_value = "answer")]
+    grader: GraderName,
     /// Take only the first N problems; a run that is resumed may take more
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -61,16 +69,17 @@ struct Args {
     )]
     strategy: StrategyName,
     /// uniform: correct responses per problem [default: 4; the preset's: 40]; prop2diff: those of a
-    /// problem that is never solved [default: 16; the preset's: 192]
+    /// problem that is never solved [default: 4; the preset's: 192]
     #[arg(long, value_name = "N", help_heading = "Strategy")]
     k: Option<u32>,
     /// vanilla: trials per problem [default: 8; the preset's: 52]
     #[arg(long, value_name = "N", help_heading = "Strategy")]
     trials: Option<u32>,
-    /// The most trials of one problem [default: 256; the preset's: 2048]
+    /// The most trials of one problem [default: 48; the preset's: 2048]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Strategy")]
     max_trials: Option<u32>,
-    /// prop2diff: first trials of a problem that tell its difficulty [default: 8]
+    /// prop2diff: first trials of a problem that tell its difficulty [default: 4; the
+    /// preset's: 8]
     #[arg(
         long,
         value_name = "N",
@@ -108,6 +117,14 @@ enum StrategyName {
     Uniform,
     /// Correct responses in proportion to the fail rate, at least one
     Prop2diff,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum GraderName {
+    /// Its final answer
+    Answer,
+    /// Every step, too: for the built-in problems
+    Steps,
 }
 
 fn main() -> ExitCode {
@@ -153,7 +170,7 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
     if let Some(directory) = &args.out {
         directory::prepare(directory, args.fresh)?;
     }
-    let outcome = run.run(&engine, &Checker::default());
+    let outcome = run.run(&engine, &*args.grader());
     display.bar.finish_and_clear();
     let mut outcome = outcome.map_err(|error| args.explain(error))?;
 
@@ -190,7 +207,7 @@ impl Args {
         let paper = self.engine.preset.is_some();
         let only =
             |flag: &str, given: bool, name: StrategyName| match given && self.strategy != name {
-                true => Err(Usage(format!("{flag} is of no use to this strategy"))),
+                true => Err(Usage(format!("{flag} does not apply to this strategy"))),
                 false => Ok(()),
             };
         only("--trials", self.trials.is_some(), StrategyName::Vanilla)?;
@@ -198,7 +215,7 @@ impl Args {
         let table = self.pass_rates.is_some();
         only("--pass-rates", table, StrategyName::Prop2diff)?;
         if self.k.is_some() && self.strategy == StrategyName::Vanilla {
-            return Err(Usage("--k is of no use to this strategy".into()).into());
+            return Err(Usage("--k does not apply to this strategy".into()).into());
         }
         let k = |own, papers| self.k.unwrap_or(if paper { papers } else { own });
         Ok(match (self.strategy, &self.pass_rates) {
@@ -207,20 +224,28 @@ impl Args {
             }),
             (StrategyName::Uniform, _) => Box::new(Uniform { k: k(4, 40) }),
             (StrategyName::Prop2diff, None) => {
-                Box::new(Prop2Diff::with_pilot(k(16, 192), self.pilot.unwrap_or(8)))
+                let pilot = self.pilot.unwrap_or(if paper { 8 } else { 4 });
+                Box::new(Prop2Diff::with_pilot(k(4, 192), pilot))
             }
             (StrategyName::Prop2diff, Some(table)) => Box::new(Prop2Diff::with_pass_rates(
-                k(16, 192),
+                k(4, 192),
                 pass_rates::read(table)?,
             )),
         })
+    }
+
+    fn grader(&self) -> Box<dyn Grader> {
+        match self.grader {
+            GraderName::Answer => Box::new(Checker::default()),
+            GraderName::Steps => Box::new(StepGrader),
+        }
     }
 
     fn limits(&self) -> Limits {
         let most = match (self.strategy, self.engine.preset) {
             // The strategy has a number of trials of its own.
             (StrategyName::Vanilla, _) => None,
-            (_, None) => Some(256),
+            (_, None) => Some(48),
             (_, Some(_)) => Some(2048),
         };
         Limits {
@@ -232,12 +257,20 @@ impl Args {
     fn problems(&self) -> Result<Vec<Problem>, Failure> {
         let mut problems = match &self.problems {
             None if self.skip_bad => {
-                return Err(Usage("--skip-bad is of no use without --problems".into()).into());
+                return Err(Usage("--skip-bad does not apply without --problems".into()).into());
+            }
+            Some(_) if self.grader == GraderName::Steps => {
+                let reason = "--grader steps knows the built-in problems only, not --problems";
+                return Err(Usage(reason.into()).into());
             }
             None => {
+                let asked = match self.last_value {
+                    true => Asked::LastValue,
+                    false => Asked::EveryValue,
+                };
                 // One of each level in turn, so that a limit leaves all levels in.
                 let levels = arithmetic::LEVELS;
-                let made = arithmetic::problems(levels, MADE_PER_LEVEL, 0);
+                let made = arithmetic::problems_asking(asked, levels, MADE_PER_LEVEL, 0);
                 let turn = |index: usize| made.iter().skip(index).step_by(MADE_PER_LEVEL).cloned();
                 (0..MADE_PER_LEVEL).flat_map(turn).collect()
             }

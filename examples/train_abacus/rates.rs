@@ -1,67 +1,118 @@
-//! Pass rates by level, sampled as any user of the crate would: from the files, by its engine.
+//! Pass rates by level, and how many of the accepted responses are right derivations; sampled as
+//! any user of the crate would: from the files, by its engine.
 
 use std::path::Path;
 
-use dart_math::data::arithmetic::{LEVELS, problems};
+use dart_math::answer::Checker;
+use dart_math::data::arithmetic::{Asked, LEVELS, StepGrader, problems_asking};
 use dart_math::engine::{Engine, Sampling};
 use dart_math::model::{DeviceChoice, Model, ModelSource};
+use dart_math::{Grader, Problem};
 
 use crate::Error;
 
-/// Prints a table of pass rates at temperature 1 for each nucleus in `top_p`, over `count`
-/// evaluation problems a level with `samples` responses each.
-pub(crate) fn print(
-    directory: &Path,
-    threads: usize,
-    count: usize,
-    samples: usize,
-) -> Result<(), Error> {
-    let nuclei = [1.0, 0.95];
-    let mut columns = Vec::new();
-    for top_p in nuclei {
-        let model = Model::builder(ModelSource::Directory(directory.to_owned()))
-            .device(DeviceChoice::Cpu)
-            .load()?;
-        let engine = Engine::builder(model)
-            .sampling(Sampling {
-                top_p,
-                ..Sampling::default()
-            })
-            .threads(threads)
-            .slots(64)
-            .max_new_tokens(160)
-            .build()?;
-        let mut rates = Vec::new();
+/// Problems of a level.
+const PROBLEMS: usize = 200;
+/// Right derivations are counted among at least so many accepted responses of a level …
+const MIN_ACCEPTED: usize = 400;
+/// … or among those of so many rounds.
+const MAX_ROUNDS: u64 = 20;
+
+/// Responses of one level.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    sampled: usize,
+    /// With the right answer.
+    accepted: usize,
+    /// With the right answer, by right steps.
+    right: usize,
+}
+
+/// Prints a table for either kind of problem: pass rates at temperature 1, with the whole
+/// distribution and with a nucleus, over evaluation problems with `samples` responses each; and,
+/// for the nucleus, the right derivations among the accepted responses of as many rounds of that
+/// as it takes.
+pub(crate) fn print(directory: &Path, threads: usize, samples: usize) -> Result<(), Error> {
+    let whole = engine(directory, threads, 1.0)?;
+    let nucleus = engine(directory, threads, 0.95)?;
+    for (asked, name) in [
+        (Asked::EveryValue, "Every value is asked for"),
+        (Asked::LastValue, "The last value is asked for"),
+    ] {
+        println!("\n{name}:\n");
+        println!("| level | top-p 1 | top-p 0.95 | right derivations | of accepted |");
+        println!("|---|---|---|---|---|");
         for level in LEVELS {
-            let problems = problems(level..=level, count, 0);
-            let mut prompts = Vec::with_capacity(count * samples);
-            for problem in &problems {
-                let prompt = engine.prompt(&problem.question)?;
-                prompts.extend(std::iter::repeat_n(prompt, samples));
+            let problems = problems_asking(asked, level..=level, PROBLEMS, 0);
+            let mut first = Counts::default();
+            sample(&whole, &problems, samples, 0, &mut first)?;
+            let mut counts = Counts::default();
+            for round in 0..MAX_ROUNDS {
+                sample(&nucleus, &problems, samples, round, &mut counts)?;
+                if counts.accepted >= MIN_ACCEPTED {
+                    break;
+                }
             }
-            let completions = engine.generate(&prompts, 0)?;
-            let correct = completions
-                .chunks(samples)
-                .zip(&problems)
-                .map(|(completions, problem)| {
-                    let end = format!("\\boxed{{{}}}.", problem.reference);
-                    completions
-                        .iter()
-                        .filter(|completion| completion.text.ends_with(&end))
-                        .count()
-                })
-                .sum::<usize>();
-            rates.push(correct as f64 / (count * samples) as f64);
+            let share = match counts.accepted {
+                0 => "none".into(),
+                accepted => format!("{:.1} %", 100.0 * counts.right as f64 / accepted as f64),
+            };
+            println!(
+                "| {level} | {:.3} | {:.3} | {share} | {} of {} |",
+                first.pass_rate(),
+                counts.pass_rate(),
+                counts.right,
+                counts.accepted,
+            );
         }
-        columns.push(rates);
     }
-    println!("| level | top-p 1 | top-p 0.95 |\n|---|---|---|");
-    for (row, level) in LEVELS.enumerate() {
-        let rates: Vec<String> = columns
-            .iter()
-            .map(|rates| format!("{:.3}", rates[row]))
-            .collect();
-        println!("| {level} | {} |", rates.join(" | "));
+    Ok(())
+}
+
+impl Counts {
+    fn pass_rate(self) -> f64 {
+        self.accepted as f64 / self.sampled as f64
+    }
+}
+
+fn engine(directory: &Path, threads: usize, top_p: f32) -> Result<Engine, Error> {
+    let model = Model::builder(ModelSource::Directory(directory.to_owned()))
+        .device(DeviceChoice::Cpu)
+        .load()?;
+    let engine = Engine::builder(model)
+        .sampling(Sampling {
+            top_p,
+            ..Sampling::default()
+        })
+        .threads(threads)
+        .slots(64)
+        .max_new_tokens(160)
+        .build()?;
+    Ok(engine)
+}
+
+/// Samples responses to each problem and counts them.
+fn sample(
+    engine: &Engine,
+    problems: &[Problem],
+    samples: usize,
+    seed: u64,
+    counts: &mut Counts,
+) -> Result<(), Error> {
+    let mut prompts = Vec::with_capacity(problems.len() * samples);
+    for problem in problems {
+        let prompt = engine.prompt(&problem.question)?;
+        prompts.extend(std::iter::repeat_n(prompt, samples));
+    }
+    let completions = engine.generate(&prompts, seed)?;
+    counts.sampled += completions.len();
+    for (completions, problem) in completions.chunks(samples).zip(problems) {
+        for completion in completions {
+            if Grader::grade(&Checker::default(), problem, completion).equal {
+                counts.accepted += 1;
+                counts.right += usize::from(StepGrader.grade(problem, completion).equal);
+            }
+        }
     }
     Ok(())
 }

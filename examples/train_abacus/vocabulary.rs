@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use dart_math::data::arithmetic::{LEVELS, Split, exercise};
+use dart_math::data::arithmetic::{Asked, LEVELS, Split, exercise};
 use serde_json::{Value, json};
 
 /// How text is cut into tokens. A space goes with the word after it or the mark before it, so
 /// that a word is one token wherever it stands, and a number is one token a digit.
-const PIECES: &str = r" ?\\boxed\{|\}\.| ?[A-Za-z]+|[.?!,] ?|[0-9]|[-+*/=]| ";
+const PIECES: &str = r" ?\\boxed\{\(?|\)?\}\.| ?[A-Za-z]+|[.?!,] ?|[0-9]|[-+*/=]| ";
 
 /// Between a question and its solution.
 pub(crate) const ANSWER: &str = "<answer>";
@@ -30,9 +30,11 @@ pub(crate) fn tokenizer_json(seed: u64) -> Result<Value, Box<dyn std::error::Err
     let mut words = BTreeSet::new();
     for level in LEVELS {
         for index in 0..1000 {
-            let exercise = exercise(Split::Training, level, index, seed);
-            for text in [&exercise.problem.question, &exercise.solution] {
-                words.extend(pieces.find_iter(text).map(|(a, b)| text[a..b].to_owned()));
+            for asked in [Asked::EveryValue, Asked::LastValue] {
+                let exercise = exercise(asked, Split::Training, level, index, seed);
+                for text in [&exercise.problem.question, &exercise.solution] {
+                    words.extend(pieces.find_iter(text).map(|(a, b)| text[a..b].to_owned()));
+                }
             }
         }
     }

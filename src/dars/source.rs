@@ -314,7 +314,7 @@ impl<'a> Shared<'a> {
         .ok()
     }
 
-    /// Writes a graded trial's row and counts it, unless it is of no use any more.
+    /// Writes a graded trial's row and counts it, unless it is no longer wanted.
     fn settle(&self, id: TrialId, trial: Trial) -> bool {
         {
             let mut state = self.lock();

@@ -12,6 +12,7 @@ pub(crate) const TESTS: &[Test] = tests![
     a_directory_is_made_resumed_refused_and_begun_anew,
     rows_go_to_a_standard_output_that_is_no_terminal,
     flags_that_make_no_sense_are_refused,
+    built_in_problems_and_their_grader_can_be_chosen,
     a_manifest_tells_of_every_call,
     a_data_set_that_cannot_be_written_does_not_hide_the_run,
     #[cfg(unix)]
@@ -151,16 +152,16 @@ fn rows_go_to_a_standard_output_that_is_no_terminal() {
 fn flags_that_make_no_sense_are_refused() {
     let synthesize = Tool::new("synthesize");
     for (args, code, reason) in [
-        (&["--trials", "4"][..], 2, "--trials is of no use"),
+        (&["--trials", "4"][..], 2, "--trials does not apply"),
         (
             &["--strategy", "vanilla", "--k", "4"],
             2,
-            "--k is of no use",
+            "--k does not apply",
         ),
         (
             &["--strategy", "uniform", "--pilot", "4"],
             2,
-            "--pilot is of no use",
+            "--pilot does not apply",
         ),
         (&["--k", "0"], 2, "k must be at least 1"),
         (&["--limit", "0"], 2, "there are none"),
@@ -168,7 +169,7 @@ fn flags_that_make_no_sense_are_refused() {
         (
             &["--skip-bad"],
             2,
-            "--skip-bad is of no use without --problems",
+            "--skip-bad does not apply without --problems",
         ),
         (
             &["--revision", "v1"],
@@ -180,6 +181,12 @@ fn flags_that_make_no_sense_are_refused() {
             2,
             "--cache-dir does not apply to `abacus`",
         ),
+        (
+            &["--problems", "file", "--grader", "steps"],
+            2,
+            "--grader steps knows the built-in problems only",
+        ),
+        (&["--problems", "file", "--last-value"], 2, "--last-value"),
         (
             &["--device", "abacus"],
             2,
@@ -210,6 +217,46 @@ fn flags_that_make_no_sense_are_refused() {
     let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
     for named in dart_math::model::NamedTemplate::ALL {
         assert!(words.contains(named.name), "--help lacks {}", named.name);
+    }
+}
+
+/// Both kinds of built-in problems, both graders: the steps accept no more than the answer does.
+fn built_in_problems_and_their_grader_can_be_chosen() {
+    let synthesize = Tool::new("synthesize");
+    let directory = tempfile::tempdir().unwrap();
+    let run = |kind: &[&str], grader: &str| {
+        let out = directory.path().join(format!("{}{grader}", kind.len()));
+        let args = [
+            "--limit",
+            "8",
+            "--strategy",
+            "vanilla",
+            "--trials",
+            "6",
+            "--grader",
+            grader,
+            "--out",
+            out.to_str().unwrap(),
+        ];
+        let ran = synthesize.run(&[kind, &args].concat());
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        let manifest = fs::read(out.join("manifest.json")).unwrap();
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+        let trials = fs::read_to_string(out.join("trials.jsonl")).unwrap();
+        (manifest, trials)
+    };
+    for (kind, id) in [
+        (&[][..], "abacus-every-8-0000"),
+        (&["--last-value"], "abacus-8-0000"),
+    ] {
+        let (answer, trials) = run(kind, "answer");
+        assert_eq!(answer["grader"]["grader"], "checker");
+        assert!(trials.contains(&format!("\"{id}\"")), "{id}");
+        let (steps, trials) = run(kind, "steps");
+        assert_eq!(steps["grader"]["grader"], "arithmetic steps");
+        assert!(trials.contains("\"rule\":\"steps\""));
+        let kept = |manifest: &serde_json::Value| manifest["totals"]["kept"].as_u64().unwrap();
+        assert!((1..=kept(&answer)).contains(&kept(&steps)));
     }
 }
 
