@@ -15,6 +15,7 @@ mod neighbours;
 mod pieces;
 mod properties;
 mod rewrites;
+mod stack;
 #[path = "../shared/mod.rs"]
 mod shared;
 

@@ -32,9 +32,9 @@ impl Printer<'_> {
 
     fn node(&mut self, node: &Node) -> Printed {
         self.budget.enter()?;
-        self.kind(&node.kind)?;
+        let printed = self.kind(&node.kind);
         self.budget.leave();
-        Ok(())
+        printed
     }
 
     fn between(&mut self, open: &str, node: &Node, close: &str) -> Printed {

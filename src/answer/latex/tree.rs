@@ -48,14 +48,6 @@ impl Literal {
         text
     }
 
-    /// Digits from the first that is not zero.
-    pub(crate) fn significant_digits(&self) -> usize {
-        self.whole
-            .bytes()
-            .chain(self.fraction.bytes())
-            .skip_while(|&digit| digit == b'0')
-            .count()
-    }
 }
 
 /// A relation between two sides.

@@ -497,6 +497,7 @@ impl<'a, 'b> Evaluator<'a, 'b> {
     }
 
     fn compound(&mut self, atom: &'a Atom) -> Evaluated {
+        self.budget.spend(self.seen.len() / 16)?;
         if let Some(seen) = self.seen.iter().find(|seen| seen.atom == atom) {
             self.touched |= !seen.fixed;
             return Ok(seen.value.clone());
@@ -587,6 +588,7 @@ impl<'a, 'b> Evaluator<'a, 'b> {
             match name {
                 "exp" => return x.exponential(bits, self.constants),
                 "sin" | "cos" => {
+                    self.budget.spend(self.angles.len() / 16)?;
                     let known = self.angles.iter().find(|(angle, ..)| *angle == written);
                     let (cosine, sine) = match known {
                         Some((_, cosine, sine)) => (cosine.clone(), sine.clone()),

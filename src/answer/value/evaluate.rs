@@ -3,7 +3,6 @@
 use super::conditions::{all_of, one_of, solutions};
 use super::fraction::Fraction;
 use super::matrix::matrix;
-use super::number;
 use super::number_words::spoken;
 use super::progressions::ANY_INTEGER;
 use super::quantities::{
@@ -15,9 +14,10 @@ use super::scalar::scalar;
 use super::sets::{as_reals, bracket, builder, family, set_in_words, set_operation};
 use super::signs::alternatives;
 use super::units::Unit;
-use super::{Equation, Scalar, Value};
+use super::written::Scalar;
+use super::{Equation, Value};
 use crate::answer::budget::{Budget, Stop};
-use crate::answer::latex::{Domain, Kind, Literal, Node};
+use crate::answer::latex::{Domain, Kind, Node};
 
 /// What an answer means.
 ///
@@ -25,13 +25,13 @@ use crate::answer::latex::{Domain, Kind, Literal, Node};
 ///
 /// [`Stop::Unknown`] where it is well written but has no value that is known here.
 pub(crate) fn evaluate(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
-    budget.enter()?;
-    let value = match alternatives(node, budget)? {
-        Some((plus, minus)) => Value::List(vec![one(&plus, budget)?, one(&minus, budget)?]),
-        None => one(node, budget)?,
-    };
-    budget.leave();
-    Ok(value)
+    match alternatives(node, budget)? {
+        Some((plus, minus)) => Ok(Value::List(vec![
+            one(&plus, budget)?,
+            one(&minus, budget)?,
+        ])),
+        None => one(node, budget),
+    }
 }
 
 /// The value of words and formulas by turns.
@@ -92,14 +92,16 @@ pub(super) fn items(nodes: &[Node], budget: &mut Budget) -> Result<Vec<Value>, S
     Ok(values)
 }
 
+/// The value of a tree without a `±`.
 pub(super) fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+    budget.nested(|budget| one_inside(node, budget))
+}
+
+fn one_inside(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
     match &node.kind {
         // Brackets around a list were read as a tuple; around anything else they group.
         Kind::Group(inner) => evaluate(inner, budget),
-        Kind::Number(literal) => Ok(Value::Scalar(Scalar {
-            value: Fraction::rational(number::literal(literal, budget)?),
-            decimal: decimal(literal),
-        })),
+        Kind::Number(literal) => Ok(Value::Scalar(Scalar::literal(literal, budget)?)),
         Kind::Neg(inner) => match &inner.kind {
             Kind::Infinity => Ok(Value::Infinite(true)),
             Kind::Mul(factors) if matches!(factors[0].kind, Kind::Degree(_)) => {
@@ -112,19 +114,13 @@ pub(super) fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
                 match one(inner, budget)? {
                     Value::Quantity(value, unit) => match *value {
                         Value::Scalar(value) => {
-                            let value = Value::Scalar(Scalar {
-                                value: value.value.negate(),
-                                ..value
-                            });
+                            let value = Value::Scalar(value.negate());
                             Ok(Value::Quantity(Box::new(value), unit))
                         }
                         Value::Infinite(negative) => Ok(Value::Infinite(!negative)),
                         _ => Err(Stop::Unknown),
                     },
-                    Value::Scalar(value) => Ok(Value::Scalar(Scalar {
-                        value: value.value.negate(),
-                        ..value
-                    })),
+                    Value::Scalar(value) => Ok(Value::Scalar(value.negate())),
                     Value::Percent(value) => Ok(Value::Percent(value.negate())),
                     Value::Degrees(value) => Ok(Value::Degrees(value.negate())),
                     _ => Err(Stop::Unknown),
@@ -133,8 +129,8 @@ pub(super) fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
             _ => expression(node, budget),
         },
         Kind::Infinity => Ok(Value::Infinite(false)),
-        Kind::Percent(inner) => Ok(Value::Percent(scalar(inner, None, budget)?)),
-        Kind::Degree(inner) => Ok(Value::Degrees(scalar(inner, None, budget)?)),
+        Kind::Percent(inner) => Ok(Value::Percent(Scalar::read(inner, budget)?)),
+        Kind::Degree(inner) => Ok(Value::Degrees(Scalar::read(inner, budget)?)),
         Kind::Unit(inner, unit) => match leading_quantity(inner, unit, budget)? {
             Some(sum) => Ok(sum),
             None => quantity(inner, unit, budget),
@@ -203,7 +199,7 @@ pub(super) fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
             }
             let terms = terms
                 .iter()
-                .map(|term| scalar(term, None, budget))
+                .map(|term| Scalar::read(term, budget))
                 .collect::<Result<Vec<_>, _>>()?;
             Ok(Value::Ratio(terms))
         }
@@ -239,7 +235,7 @@ pub(super) fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
         Kind::Add(terms) if terms.iter().any(holds_unit) => quantities(terms, budget),
         Kind::Mul(factors) if matches!(factors[0].kind, Kind::Degree(_)) => {
             match sexagesimal(factors, budget)? {
-                Some(degrees) => Ok(Value::Degrees(degrees)),
+                Some(degrees) => Ok(Value::Degrees(degrees.into())),
                 None => expression(node, budget),
             }
         }
@@ -326,15 +322,31 @@ fn named_point(factors: &[Node]) -> Option<String> {
 
 fn expression(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
     if let Some(rows) = matrix(node, budget)? {
-        return Ok(Value::Matrix(rows));
+        return Ok(Value::Matrix(as_written(node, rows, budget)?));
     }
-    Ok(Value::scalar(scalar(node, None, budget)?))
+    Ok(Value::Scalar(Scalar::read(node, budget)?))
 }
 
-/// Significant digits of a literal with a fractional part.
-fn decimal(literal: &Literal) -> Option<usize> {
-    let is_decimal = !literal.fraction.is_empty() && literal.repeat.is_empty();
-    is_decimal.then(|| literal.significant_digits())
+/// The entries of a matrix with how finely they were written, where it was written entry by entry.
+pub(super) fn as_written(
+    node: &Node,
+    rows: Vec<Vec<Fraction>>,
+    budget: &mut Budget,
+) -> Result<Vec<Vec<Scalar>>, Stop> {
+    match &node.kind {
+        Kind::Group(inner) => budget.nested(|budget| as_written(inner, rows, budget)),
+        Kind::Matrix(cells) => {
+            let row = |row: &Vec<Node>| {
+                let cells = row.iter().map(|cell| Scalar::read(cell, budget));
+                cells.collect::<Result<Vec<_>, _>>()
+            };
+            cells.iter().map(row).collect()
+        }
+        _ => {
+            let row = |row: Vec<Fraction>| row.into_iter().map(Scalar::from).collect();
+            Ok(rows.into_iter().map(row).collect())
+        }
+    }
 }
 
 pub(super) fn reals_named(name: &str) -> Option<Reals> {

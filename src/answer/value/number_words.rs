@@ -7,7 +7,7 @@ use smol_str::{SmolStr, format_smolstr};
 use super::fraction::Fraction;
 use super::telling::multiplier;
 use super::units::Unit;
-use super::{Scalar, Value};
+use super::Value;
 
 /// Longest text that is looked at.
 const MAX_TEXT: usize = 160;
@@ -56,7 +56,7 @@ pub(crate) fn spoken(text: &str) -> Option<Value> {
             return Some(value);
         }
         if let (true, Value::Scalar(hundredths)) = (is_percent(unit), &value) {
-            return Some(Value::Percent(hundredths.value.clone()));
+            return Some(Value::Percent(hundredths.clone()));
         }
         return Some(Value::Quantity(Box::new(value), Unit::read(unit)?));
     }
@@ -99,10 +99,7 @@ fn words(text: &str) -> Vec<String> {
 }
 
 fn scalar(value: RBig) -> Value {
-    Value::Scalar(Scalar {
-        value: Fraction::rational(value),
-        decimal: None,
-    })
+    Value::scalar(Fraction::rational(value))
 }
 
 /// A place in an order, in figures: `21st`. It is no number, so that `5` and `fifth` differ.

@@ -9,12 +9,13 @@ use super::curves;
 use super::evaluate::evaluate;
 use super::fraction::Fraction;
 use super::functions::sign;
-use super::matrix::{add, matrix, scale};
+use super::matrix::{Rows, add, matrix, scale};
 use super::number;
 use super::poly::{Atom, Poly};
 use super::reals::{Piece, Reals};
 use super::scalar::scalar;
 use super::sets::as_reals;
+use super::written::Scalar;
 use super::{Equation, Value};
 use crate::answer::budget::{Budget, Stop};
 use crate::answer::latex::{Kind, Node, Relation, print};
@@ -23,20 +24,17 @@ use crate::answer::numeric::{self, Numeric};
 /// The interval that constraints on one variable leave, where each is linear in it; with the
 /// variable's name.
 pub(super) fn solve(
-    constraints: &[(Fraction, bool)],
+    constraints: &[(Scalar, bool)],
     budget: &mut Budget,
 ) -> Result<Option<(Reals, String)>, Stop> {
-    let mut names = BTreeSet::new();
-    for (expression, _) in constraints {
-        expression.symbols(&mut names);
-    }
     if constraints.is_empty() {
         return Ok(None);
     }
     let mut whole = Reals::all();
     let mut variable: Option<String> = None;
-    for (expression, may_be_zero) in constraints {
+    for (constraint, may_be_zero) in constraints {
         budget.spend(1)?;
+        let expression = &constraint.value;
         if !expression.denominator_is_one() {
             return Ok(None);
         }
@@ -80,7 +78,8 @@ pub(super) fn solve(
         let rising = !number::is_negative(&slope);
         let bound = Fraction::from(rest)
             .negate()
-            .divide(&Fraction::rational(slope), budget)?;
+            .divide(&Fraction::rational(slope.clone()), budget)?;
+        let bound = constraint.zero(bound, &slope);
         let mut piece = Piece {
             low: None,
             low_closed: false,
@@ -205,7 +204,7 @@ pub(super) fn chain(
             }
             return Err(Stop::Unknown);
         }
-        let (left, right) = (scalar(left, None, budget)?, scalar(right, None, budget)?);
+        let (left, right) = (Scalar::read(left, budget)?, Scalar::read(right, budget)?);
         let (big, small) = match relation {
             Less | LessEqual => (right, left),
             Greater | GreaterEqual => (left, right),
@@ -301,7 +300,7 @@ pub(super) fn equation(
             // What a computation of matrices comes to, where it does.
             let difference = add(
                 &computed,
-                &scale(rows, &Fraction::whole(-1), budget)?,
+                &scale(&values_of(rows), &Fraction::whole(-1), budget)?,
                 budget,
             )?;
             let holds = difference.iter().flatten().all(Fraction::is_zero);
@@ -353,6 +352,12 @@ pub(super) fn equation(
         difference,
         negated: false,
     }))
+}
+
+/// The entries of a matrix without how they were written.
+fn values_of(rows: &[Vec<Scalar>]) -> Rows {
+    let row = |row: &Vec<Scalar>| row.iter().map(|entry| entry.value.clone()).collect();
+    rows.iter().map(row).collect()
 }
 
 /// Whether a name of a variable stands anywhere in a tree.

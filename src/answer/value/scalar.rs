@@ -9,6 +9,7 @@ use super::integrals;
 use super::limits;
 use super::matrix::{determinant, matrix};
 use super::number;
+use super::poly::Poly;
 use super::sums;
 use super::vectors;
 use crate::answer::budget::{Budget, Stop};
@@ -43,9 +44,7 @@ pub(super) fn scalar(
     bound: Bindings<'_>,
     budget: &mut Budget,
 ) -> Result<Fraction, Stop> {
-    budget.enter()?;
-    let result = scalar_inner(node, bound, budget)?;
-    budget.leave();
+    let result = budget.nested(|budget| scalar_inner(node, bound, budget))?;
     // Atoms hold values of their own, and a tangent holds its argument twice: by functions of
     // functions a value would double at each level.
     if matches!(node.kind, Kind::Call(..) | Kind::Pow(..) | Kind::Root(..)) {
@@ -73,12 +72,7 @@ fn scalar_inner(node: &Node, bound: Bindings<'_>, budget: &mut Budget) -> Result
             series("product of", factors, bound, budget)
         }
         Kind::Add(terms) => {
-            let mut sum = Fraction::whole(0);
-            for term in terms {
-                let term = scalar(term, bound, budget)?;
-                sum = sum.add(&term, budget)?;
-            }
-            Ok(sum)
+            sum(terms, bound, budget)
         }
         Kind::Mul(factors) => product(factors, bound, budget),
         Kind::Div(top, bottom) => {
@@ -88,6 +82,9 @@ fn scalar_inner(node: &Node, bound: Bindings<'_>, budget: &mut Budget) -> Result
         Kind::Mixed(whole, fraction) => {
             let fraction = at(fraction)?;
             Fraction::rational(number::literal(whole, budget)?).add(&fraction, budget)
+        }
+        Kind::Pow(base, exponent) if is_inverse(base, exponent) => {
+            Ok(functions::call("inverse function", vec![at(base)?]))
         }
         Kind::Pow(base, exponent) => {
             // A power of a function written as one: `\sin^2 x` has its tree already.
@@ -156,6 +153,25 @@ fn scalar_inner(node: &Node, bound: Bindings<'_>, budget: &mut Budget) -> Result
         | Kind::Ellipsis
         | Kind::ForAll(..)
         | Kind::Text(_) => Err(Stop::Unknown),
+    }
+}
+
+/// A sum: what has no denominator is put in order once, not term by term.
+fn sum(terms: &[Node], bound: Bindings<'_>, budget: &mut Budget) -> Result<Fraction, Stop> {
+    let mut whole = Vec::with_capacity(terms.len());
+    let mut others = Fraction::whole(0);
+    for term in terms {
+        let term = scalar(term, bound, budget)?;
+        if term.denominator_is_one() {
+            whole.extend(term.numerator.0);
+        } else {
+            others = others.add(&term, budget)?;
+        }
+    }
+    let whole = Fraction::from(Poly::collect(whole, budget)?);
+    match others.is_zero() {
+        true => Ok(whole),
+        false => others.add(&whole, budget),
     }
 }
 
@@ -236,6 +252,13 @@ fn function(
         }
         None => Ok(value),
     }
+}
+
+/// The power -1 of the name of a function.
+fn is_inverse(base: &Node, exponent: &Node) -> bool {
+    matches!(&base.kind, Kind::Symbol(name) if matches!(name.as_str(), "f" | "g" | "h" | "F" | "G"))
+        && matches!(&exponent.kind, Kind::Neg(one)
+            if matches!(&one.kind, Kind::Number(one) if one.is_whole() && one.whole == "1"))
 }
 
 fn is_ellipsis(node: &Node) -> bool {

@@ -24,14 +24,13 @@ pub(super) fn alternatives(node: &Node, budget: &mut Budget) -> Result<Option<(N
 }
 
 pub(super) fn holds_sign(node: &Node, budget: &mut Budget) -> Result<bool, Stop> {
-    budget.spend(1)?;
-    if matches!(node.kind, Kind::PlusMinus(..)) {
-        return Ok(true);
-    }
-    for child in children(node) {
-        if holds_sign(child, budget)? {
+    let mut open = vec![node];
+    while let Some(next) = open.pop() {
+        budget.spend(1)?;
+        if matches!(next.kind, Kind::PlusMinus(..)) {
             return Ok(true);
         }
+        open.extend(children(next));
     }
     Ok(false)
 }
@@ -53,7 +52,10 @@ pub(super) fn children(node: &Node) -> Vec<&Node> {
 }
 
 pub(super) fn with_sign(node: &Node, minus: bool, budget: &mut Budget) -> Result<Node, Stop> {
-    budget.enter()?;
+    budget.nested(|budget| with_sign_inside(node, minus, budget))
+}
+
+fn with_sign_inside(node: &Node, minus: bool, budget: &mut Budget) -> Result<Node, Stop> {
     let boxed = |node: &Node, budget: &mut Budget| with_sign(node, minus, budget).map(Box::new);
     let many = |items: &[Node], budget: &mut Budget| {
         items
@@ -90,6 +92,5 @@ pub(super) fn with_sign(node: &Node, minus: bool, budget: &mut Budget) -> Result
         Kind::Bracket(open, close, items) => Kind::Bracket(*open, *close, many(items, budget)?),
         other => other.clone(),
     };
-    budget.leave();
     Ok(Node::new(kind, node.span.clone()))
 }

@@ -106,7 +106,6 @@ fn parse(tokens: &[Token], budget: &mut Budget) -> Parsed {
         builder: false,
         cells: 0,
         reversed: false,
-        wrapped: 0,
         integrals: 0,
         budget,
     };
@@ -129,15 +128,10 @@ struct Parser<'t, 'b> {
     cells: usize,
     /// Inside `]…`: a `[` closes.
     reversed: bool,
-    /// Operators read so far that wrap what stands before them.
-    wrapped: u32,
     /// Integral signs whose differentials are still to come.
     integrals: u32,
     budget: &'b mut Budget,
 }
-
-/// Most such operators in one text: a bound on the depth of its tree.
-const MAX_WRAPPED: u32 = 600;
 
 type Parsed = Result<Node, Stop>;
 
@@ -196,8 +190,20 @@ impl<'t> Parser<'t, '_> {
         from.span.start..to.span.end.max(from.span.end)
     }
 
-    fn expression(&mut self, least: u8) -> Parsed {
+    /// Reads one level down; what is read there may not nest deeper than the bound.
+    fn nested(&mut self, read: impl FnOnce(&mut Self) -> Parsed) -> Parsed {
+        let depth = self.budget.depth();
         self.budget.enter()?;
+        let result = read(self);
+        self.budget.come_back_to(depth);
+        result
+    }
+
+    fn expression(&mut self, least: u8) -> Parsed {
+        self.nested(|this| this.operators(least))
+    }
+
+    fn operators(&mut self, least: u8) -> Parsed {
         let start = self.at;
         let mut left = self.prefix()?;
         left.span = self.span_from(start);
@@ -209,15 +215,11 @@ impl<'t> Parser<'t, '_> {
             }
             if infix.nests() {
                 // Operators that wrap what stands before them deepen the tree without recursion.
-                self.wrapped += 1;
-                if self.wrapped > MAX_WRAPPED {
-                    return Err(Stop::Limit);
-                }
+                self.budget.enter()?;
             }
             left = self.apply(left, infix)?;
             left.span = self.span_from(start);
         }
-        self.budget.leave();
         Ok(left)
     }
 
@@ -361,6 +363,9 @@ impl<'t> Parser<'t, '_> {
                 let is_cross = self.is_command("times");
                 self.at += 1;
                 let right = self.expression(power::PRODUCT + 1)?;
+                if is_cross && (vectors::is_set(&left) || vectors::is_set(&right)) {
+                    return Ok(vectors::product_of_sets(left, right));
+                }
                 if is_cross && vectors::is_cross(last_factor(&left), &right) {
                     return Ok(vectors::cross(left, right));
                 }
@@ -446,6 +451,10 @@ impl<'t> Parser<'t, '_> {
             Infix::Over => {
                 self.at += 1;
                 let right = self.expression(power::PRODUCT + 1)?;
+                // The quotient of two sets of numbers is no number.
+                if vectors::is_set(last_factor(&left)) || vectors::is_set(last_factor(&right)) {
+                    return Err(Stop::Unknown);
+                }
                 let span = Self::joined(&left, &right);
                 Ok(Node::new(Kind::Div(Box::new(left), Box::new(right)), span))
             }
@@ -483,6 +492,7 @@ impl<'t> Parser<'t, '_> {
                 Node::new(Kind::Neg(Box::new(right)), span)
             }
             Some(Tok::Command(name)) => {
+                self.budget.enter()?;
                 let kind = Kind::PlusMinus(Some(Box::new(left)), Box::new(right), name == "mp");
                 return Ok(Node::new(kind, span));
             }

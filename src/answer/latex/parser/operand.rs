@@ -500,8 +500,11 @@ impl<'t> Parser<'t, '_> {
     /// What `\frac`, `\sqrt` and their like take: a group, a single token, or one digit of a
     /// number.
     pub(super) fn argument(&mut self) -> Parsed {
-        self.budget.enter()?;
-        let result = match self.peek() {
+        self.nested(Self::argument_inside)
+    }
+
+    fn argument_inside(&mut self) -> Parsed {
+        match self.peek() {
             Some(Tok::Symbol('{')) => {
                 let node = self.bracket('{')?;
                 match node.kind {
@@ -531,9 +534,7 @@ impl<'t> Parser<'t, '_> {
                 self.command(name, span)
             }
             _ => Err(Stop::Unknown),
-        };
-        self.budget.leave();
-        result
+        }
     }
 
     /// A power or an index: a group or a single token, with its sign.

@@ -2,7 +2,7 @@
 
 use smol_str::format_smolstr;
 
-use super::{Parsed, Parser, connective, notation};
+use super::{Parsed, Parser, connective, notation, vectors};
 use crate::answer::budget::Stop;
 use crate::answer::latex::lexer::Tok;
 use crate::answer::latex::tree::{Kind, Node, Span};
@@ -56,8 +56,14 @@ impl Parser<'_, '_> {
                     let kind = Kind::Call("derivative".into(), vec![left, order]);
                     return Ok(Node::new(kind, span));
                 }
+                if self.is_bracketed_power(&left) {
+                    return Err(Stop::Unknown);
+                }
                 self.at += 1;
                 let exponent = self.script()?;
+                if vectors::is_set(&left) {
+                    return Ok(vectors::power_of_set(left, exponent, span));
+                }
                 // `x^2_1`: the index belongs to the name.
                 if self.is_symbol('_') && matches!(left.kind, Kind::Symbol(_)) {
                     let named = self.indexed(left)?;
@@ -95,9 +101,14 @@ impl Parser<'_, '_> {
                         let kind = Kind::Call("double factorial".into(), vec![left]);
                         Ok(Node::new(kind, span))
                     }
-                    1..=8 => Ok((0..times).fold(left, |node, _| {
-                        Node::new(Kind::Factorial(Box::new(node)), span.clone())
-                    })),
+                    1..=8 => {
+                        for _ in 1..times {
+                            self.budget.enter()?;
+                        }
+                        Ok((0..times).fold(left, |node, _| {
+                            Node::new(Kind::Factorial(Box::new(node)), span.clone())
+                        }))
+                    }
                     // So many signs are no number's.
                     _ => Err(Stop::Limit),
                 }
@@ -148,6 +159,24 @@ impl Parser<'_, '_> {
         };
         let span = self.tokens.get(self.at + 3)?.span.clone();
         Some((Node::new(kind, span), 6))
+    }
+
+    /// Whether a variable has no more than a number or letter in brackets of its own as its power,
+    /// `x^{(3)}`: a rising power, a derivative, one of several values of the name.
+    fn is_bracketed_power(&self, left: &Node) -> bool {
+        let is_variable = matches!(&left.kind, Kind::Symbol(name)
+            if !matches!(name.as_str(), "e" | "π" | "i"));
+        let [open, bracket, inner, close, end] = [1, 2, 3, 4, 5].map(|ahead| self.peek_at(ahead));
+        let bracketed = matches!(
+            (bracket, close),
+            (Some(Tok::Symbol('(')), Some(Tok::Symbol(')')))
+                | (Some(Tok::Symbol('[')), Some(Tok::Symbol(']')))
+        );
+        is_variable
+            && bracketed
+            && open == Some(&Tok::Symbol('{'))
+            && end == Some(&Tok::Symbol('}'))
+            && matches!(inner, Some(Tok::Number(_) | Tok::Letter(_)))
     }
 
     /// `^+`, `^-`, `^{+}` or `^{-}` with nothing behind the sign: the side that a limit comes from,
@@ -230,6 +259,10 @@ impl Parser<'_, '_> {
             },
             _ => return Err(Stop::Unknown),
         };
+        let is_digit = |c: char| c.is_digit(base);
+        if !(2..=36).contains(&base) || !digits.chars().all(is_digit) {
+            return Err(Stop::Unknown);
+        }
         Ok(Node::new(Kind::Based(digits, base), span))
     }
 
