@@ -5,7 +5,7 @@
 pub(super) const MAX_INPUT: usize = 8 * 1024;
 
 /// Deepest nesting of a tree, of a value, or of one evaluation inside another.
-pub(super) const MAX_DEPTH: u32 = 80;
+pub(super) const MAX_DEPTH: u32 = 64;
 
 /// Longest integer, in bits, that is computed with (about 12,000 decimal digits).
 pub(super) const MAX_BITS: usize = 40_000;

@@ -15,9 +15,9 @@ mod neighbours;
 mod pieces;
 mod properties;
 mod rewrites;
-mod stack;
 #[path = "../shared/mod.rs"]
 mod shared;
+mod stack;
 
 use std::path::PathBuf;
 

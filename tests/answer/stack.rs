@@ -192,9 +192,17 @@ fn no_text_is_too_deep() {
 fn what_is_too_deep_is_undecided() {
     on_a_small_stack(|| {
         let checker = Checker::default();
-        for family in [("(", "x", ")"), ("\\sqrt{1+", "2", "}"), ("5 eggs ", "1", "")] {
+        for family in [
+            ("(", "x", ")"),
+            ("\\sqrt{1+", "2", "}"),
+            ("5 eggs ", "1", ""),
+        ] {
             let verdict = checker.equal("7", &deep(family, 300));
-            assert_eq!((verdict.equal, &*verdict.rule), (false, "undecided"), "{family:?}");
+            assert_eq!(
+                (verdict.equal, &*verdict.rule),
+                (false, "undecided"),
+                "{family:?}"
+            );
         }
     });
 }

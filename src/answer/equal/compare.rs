@@ -174,9 +174,7 @@ impl<'a> Comparison<'a> {
                 (distinct_names(a) && self.sets(a, b)?, "set")
             }
             (Set(a), List(b)) => (self.sets(a, &stripped(b))?, "set"),
-            (List(a), Tuple(b)) if distinct_names(a) => {
-                (self.in_order(&stripped(a), b)?, "tuple")
-            }
+            (List(a), Tuple(b)) if distinct_names(a) => (self.in_order(&stripped(a), b)?, "tuple"),
             (Family(a, low, high), Family(b, first, last)) => {
                 let ends = self.same_end(low, first)? && self.same_end(high, last)?;
                 (ends && self.values(a, b)?, "family")

@@ -3,8 +3,8 @@
 use dashu_ratio::RBig;
 
 use super::compare::{Compared, Comparison, Tolerance};
-use crate::answer::numeric::{self, Numeric};
 use crate::answer::budget::Stop;
+use crate::answer::numeric::{self, Numeric};
 use crate::answer::value::{
     Fraction, Part, Scalar, Unit, Value, differ_by_constant, digits, is_negative, power,
     same_progression, seconds, whole,

@@ -457,8 +457,14 @@ fn bracketed_choice(sentence: &str) -> Option<&str> {
     // `B) or C)` chooses both, or neither.
     let is_only = || {
         let rest = sentence[2..].trim_start();
-        let behind = ["or ", "and ", "& ", ", ", "/"].iter().find_map(|joint| rest.strip_prefix(joint));
-        let next = behind.map(|rest| rest.trim_start().trim_start_matches("or ").trim_start_matches('('));
+        let behind = ["or ", "and ", "& ", ", ", "/"]
+            .iter()
+            .find_map(|joint| rest.strip_prefix(joint));
+        let next = behind.map(|rest| {
+            rest.trim_start()
+                .trim_start_matches("or ")
+                .trim_start_matches('(')
+        });
         let mut next = next.unwrap_or("").chars();
         let letter = next.next().is_some_and(|c| c.is_ascii_uppercase());
         !(letter && next.next().is_none_or(|c| !c.is_alphanumeric()))

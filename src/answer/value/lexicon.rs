@@ -54,7 +54,9 @@ pub(super) fn is_plain(phrase: &str, is_unit: impl Fn(&str) -> bool) -> bool {
     let [modifiers, links, trailers, clauses] = &*WORDS;
     // Whether a name was read, and whether one still has to come.
     let (mut named, mut wanted) = (false, true);
-    let phrase = phrase.replace('/', " per ").replace(['(', ')', ',', '-', '\'', '~'], " ");
+    let phrase = phrase
+        .replace('/', " per ")
+        .replace(['(', ')', ',', '-', '\'', '~'], " ");
     for word in phrase.split_whitespace() {
         let word = word.split_once('^').map_or(word, |(word, _)| word);
         let bare = word.trim_matches('.');
@@ -94,7 +96,9 @@ pub(super) fn is_plain(phrase: &str, is_unit: impl Fn(&str) -> bool) -> bool {
 
 /// A measure word, with the name of a thing or nothing behind it.
 fn is_measured(first: char, phrase: &str) -> bool {
-    const UNITS: &[&str] = &["平方", "立方", "小时", "分钟", "毫", "厘", "千", "公", "分米", "海里"];
+    const UNITS: &[&str] = &[
+        "平方", "立方", "小时", "分钟", "毫", "厘", "千", "公", "分米", "海里",
+    ];
     let phrase = phrase.trim();
     MEASURES.contains(first) || UNITS.iter().any(|unit| phrase.starts_with(unit))
 }
@@ -104,10 +108,15 @@ fn is_adjective(word: &str) -> bool {
     const ENDINGS: &[&str] = &[
         "ic", "al", "ous", "ful", "ish", "able", "ible", "ive", "ent", "ant", "ular",
     ];
-    const NOT: &[&str] = &["fractional", "equivalent", "negative", "positive", "reciprocal", "nonnegative"];
-    word.len() > 4
-        && !NOT.contains(&word)
-        && ENDINGS.iter().any(|ending| word.ends_with(ending))
+    const NOT: &[&str] = &[
+        "fractional",
+        "equivalent",
+        "negative",
+        "positive",
+        "reciprocal",
+        "nonnegative",
+    ];
+    word.len() > 4 && !NOT.contains(&word) && ENDINGS.iter().any(|ending| word.ends_with(ending))
 }
 
 /// A name that is written with a capital and is not all capitals.
@@ -184,9 +193,26 @@ mod tests {
     #[test]
     fn words_that_are_not_known_may_say_anything() {
         for phrase in [
-            "", "recurring", "repeating", "lakh", "crores", "quadrillion", "googol", "onwards",
-            "excluded", "quadrupled", "red", "of apples", "apples of", "apples recurring", "zillion",
-            "Excluded", "thereabouts", "per", "倍", "apples short",
+            "",
+            "recurring",
+            "repeating",
+            "lakh",
+            "crores",
+            "quadrillion",
+            "googol",
+            "onwards",
+            "excluded",
+            "quadrupled",
+            "red",
+            "of apples",
+            "apples of",
+            "apples recurring",
+            "zillion",
+            "Excluded",
+            "thereabouts",
+            "per",
+            "倍",
+            "apples short",
         ] {
             assert!(!plain(phrase), "{phrase}");
         }
@@ -196,7 +222,8 @@ mod tests {
     fn no_name_of_a_thing_is_a_number() {
         for word in [
             "dozen", "score", "gross", "half", "quarter", "third", "million", "lakh", "crore",
-            "googol", "fold", "square", "root", "prime", "zero", "double", "triple", "percent", "loss",
+            "googol", "fold", "square", "root", "prime", "zero", "double", "triple", "percent",
+            "loss",
         ] {
             assert!(!is_noun(word), "{word}");
         }

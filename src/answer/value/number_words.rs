@@ -4,10 +4,10 @@ use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 use smol_str::{SmolStr, format_smolstr};
 
+use super::Value;
 use super::fraction::Fraction;
 use super::telling::multiplier;
 use super::units::Unit;
-use super::Value;
 
 /// Longest text that is looked at.
 const MAX_TEXT: usize = 160;

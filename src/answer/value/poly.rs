@@ -67,7 +67,10 @@ impl Poly {
     /// # Errors
     ///
     /// [`Stop::Limit`] where too many are left.
-    pub(super) fn collect(mut terms: Vec<(Monomial, RBig)>, budget: &mut Budget) -> Result<Poly, Stop> {
+    pub(super) fn collect(
+        mut terms: Vec<(Monomial, RBig)>,
+        budget: &mut Budget,
+    ) -> Result<Poly, Stop> {
         let ordered = terms.windows(2).all(|pair| pair[0].0 < pair[1].0);
         if !ordered {
             let rounds = usize::BITS - terms.len().leading_zeros();

@@ -156,11 +156,12 @@ impl Reals {
         }
         for (a, b) in left.iter().zip(&right) {
             budget.spend(1)?;
-            let same_end = |a: &Option<Scalar>, b: &Option<Scalar>, budget: &mut Budget| match (a, b) {
-                (None, None) => Ok(true),
-                (Some(a), Some(b)) => a.value.same(&b.value, budget),
-                _ => Ok(false),
-            };
+            let same_end =
+                |a: &Option<Scalar>, b: &Option<Scalar>, budget: &mut Budget| match (a, b) {
+                    (None, None) => Ok(true),
+                    (Some(a), Some(b)) => a.value.same(&b.value, budget),
+                    _ => Ok(false),
+                };
             if a.low_closed != b.low_closed
                 || a.high_closed != b.high_closed
                 || !same_end(&a.low, &b.low, budget)?

@@ -119,7 +119,7 @@ pub(super) fn chain(
     relations: &[Relation],
     budget: &mut Budget,
 ) -> Result<Value, Stop> {
-    use Relation::{Approximately, Equal, Greater, GreaterEqual, In, Less, LessEqual, NotEqual};
+    use Relation::{Approximately, Equal, In, NotEqual};
     let (Some(first), Some(last)) = (sides.first(), sides.last()) else {
         return Err(Stop::Unknown);
     };
@@ -131,51 +131,77 @@ pub(super) fn chain(
         }
         return equation(first, last, sides, relations, budget);
     }
-    // The same said twice: it has a value where both sides agree.
-    if let ([Relation::Other("iff")], [left, right]) = (relations, sides) {
-        let (left, right) = (evaluate(left, budget)?, evaluate(right, budget)?);
-        return match (as_reals(&left, budget)?, as_reals(&right, budget)?) {
-            (Some((a, _)), Some((b, _))) if a.same(&b, budget)? => Ok(left),
-            _ => Err(Stop::Unknown),
-        };
+    match (relations, sides) {
+        ([Relation::Other("iff")], [left, right]) => said_twice(left, right, budget),
+        ([Relation::Other(name)], [left, right]) => known_by_name(name, left, right, budget),
+        ([In], [left, right]) => member(left, right, budget),
+        ([NotEqual], [left, right]) => unequal(left, right, budget),
+        ([NotEqual, ..] | [In, ..], _) => Err(Stop::Unknown),
+        _ => constraints(sides, relations, budget),
     }
-    // `A \subset B`, `a \perp b`: known by name, with its sides in order where that matters.
-    if let ([Relation::Other(name)], [left, right]) = (relations, sides) {
-        let mut sides = vec![scalar(left, None, budget)?, scalar(right, None, budget)?];
-        if matches!(
-            *name,
-            "parallel" | "perp" | "sim" | "cong" | "asymp" | "nparallel"
-        ) {
-            sides.sort();
-        }
-        let atom = Atom::Call(SmolStr::new_static(name), sides);
-        return Ok(Value::scalar(Fraction::atom(atom)));
+}
+
+/// The same said twice: it has a value where both sides agree.
+#[inline(never)]
+fn said_twice(left: &Node, right: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+    let (left, right) = (evaluate(left, budget)?, evaluate(right, budget)?);
+    match (as_reals(&left, budget)?, as_reals(&right, budget)?) {
+        (Some((a, _)), Some((b, _))) if a.same(&b, budget)? => Ok(left),
+        _ => Err(Stop::Unknown),
     }
-    if let ([Relation::In], [left, right]) = (relations, sides) {
-        let name = label(left).ok_or(Stop::Unknown)?;
-        let value = evaluate(right, budget)?;
-        return match as_reals(&value, budget)? {
-            Some((reals, _)) => Ok(Value::Reals(reals, Some(name))),
-            None => Err(Stop::Unknown),
-        };
+}
+
+/// `A \subset B`, `a \perp b`: known by name, with its sides in order where that matters.
+#[inline(never)]
+fn known_by_name(
+    name: &'static str,
+    left: &Node,
+    right: &Node,
+    budget: &mut Budget,
+) -> Result<Value, Stop> {
+    let mut sides = vec![scalar(left, None, budget)?, scalar(right, None, budget)?];
+    if matches!(
+        name,
+        "parallel" | "perp" | "sim" | "cong" | "asymp" | "nparallel"
+    ) {
+        sides.sort();
     }
-    if let ([NotEqual], [left, right]) = (relations, sides) {
-        let value = evaluate(right, budget)?;
-        let difference = match (scalar(left, None, budget), scalar(right, None, budget)) {
-            (Ok(left), Ok(right)) => Some(left.subtract(&right, budget)?),
-            (Err(Stop::Limit), _) | (_, Err(Stop::Limit)) => return Err(Stop::Limit),
-            _ => None,
-        };
-        return Ok(Value::Equation(Equation {
-            name: label(left),
-            value: Box::new(value),
-            difference,
-            negated: true,
-        }));
+    let atom = Atom::Call(SmolStr::new_static(name), sides);
+    Ok(Value::scalar(Fraction::atom(atom)))
+}
+
+/// `x \in A`.
+#[inline(never)]
+fn member(left: &Node, right: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+    let name = label(left).ok_or(Stop::Unknown)?;
+    let value = evaluate(right, budget)?;
+    match as_reals(&value, budget)? {
+        Some((reals, _)) => Ok(Value::Reals(reals, Some(name))),
+        None => Err(Stop::Unknown),
     }
-    if let ([NotEqual, ..] | [In, ..], _) = (relations, sides) {
-        return Err(Stop::Unknown);
-    }
+}
+
+/// `a \ne b`.
+#[inline(never)]
+fn unequal(left: &Node, right: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+    let value = evaluate(right, budget)?;
+    let difference = match (scalar(left, None, budget), scalar(right, None, budget)) {
+        (Ok(left), Ok(right)) => Some(left.subtract(&right, budget)?),
+        (Err(Stop::Limit), _) | (_, Err(Stop::Limit)) => return Err(Stop::Limit),
+        _ => None,
+    };
+    Ok(Value::Equation(Equation {
+        name: label(left),
+        value: Box::new(value),
+        difference,
+        negated: true,
+    }))
+}
+
+/// Inequalities between neighbours in a chain.
+#[inline(never)]
+fn constraints(sides: &[Node], relations: &[Relation], budget: &mut Budget) -> Result<Value, Stop> {
+    use Relation::{Greater, GreaterEqual, Less, LessEqual};
     let mut constraints = Vec::new();
     for (pair, relation) in sides.windows(2).zip(relations) {
         let [left, right] = pair else {

@@ -49,9 +49,8 @@ pub(super) fn set_operation(node: &Node, budget: &mut Budget) -> Result<Value, S
         }
         _ => return evaluate(node, budget),
     };
-    let (left, right) = budget.nested(|budget| {
-        Ok((set_operation(left, budget)?, set_operation(right, budget)?))
-    })?;
+    let (left, right) = budget
+        .nested(|budget| Ok((set_operation(left, budget)?, set_operation(right, budget)?)))?;
     if let (Value::Set(a), Value::Set(b)) = (&left, &right) {
         return finite(*operator, a, b, budget);
     }

@@ -3,8 +3,8 @@
 use crate::answer::budget::{Budget, Stop};
 use crate::answer::latex::{Kind, Node};
 
-/// A tree with its `±` read as plus and as minus, where it has any outside of lists.
-pub(super) fn alternatives(node: &Node, budget: &mut Budget) -> Result<Option<(Node, Node)>, Stop> {
+/// Whether a tree holds a `±` outside of lists, whose items have their own.
+pub(super) fn holds_alternatives(node: &Node, budget: &mut Budget) -> Result<bool, Stop> {
     if matches!(
         node.kind,
         Kind::List(_)
@@ -13,14 +13,18 @@ pub(super) fn alternatives(node: &Node, budget: &mut Budget) -> Result<Option<(N
             | Kind::Set(_)
             | Kind::Chain(..)
             | Kind::SetOp(..)
-    ) || !holds_sign(node, budget)?
-    {
-        return Ok(None);
+    ) {
+        return Ok(false);
     }
-    Ok(Some((
+    holds_sign(node, budget)
+}
+
+/// A tree with its `±` read as plus and as minus.
+pub(super) fn alternatives(node: &Node, budget: &mut Budget) -> Result<(Node, Node), Stop> {
+    Ok((
         with_sign(node, false, budget)?,
         with_sign(node, true, budget)?,
-    )))
+    ))
 }
 
 pub(super) fn holds_sign(node: &Node, budget: &mut Budget) -> Result<bool, Stop> {

@@ -457,7 +457,10 @@ impl Unit {
 fn is_unit(word: &str) -> bool {
     let letters = word.chars().count();
     known(word).is_some()
-        || matches!(fold(word).as_str(), "degree" | "am" | "pm" | "noon" | "midnight")
+        || matches!(
+            fold(word).as_str(),
+            "degree" | "am" | "pm" | "noon" | "midnight"
+        )
         || letters == 1 && word.is_ascii() && !is_lone_letter(word)
         || is_capital_unit(word)
 }

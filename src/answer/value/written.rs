@@ -99,7 +99,11 @@ impl Scalar {
         let constant = |(monomial, step): &(Monomial, RBig)| {
             let term = Poly::term(monomial.clone(), step.clone());
             let step = step / slope;
-            let size = if number::is_negative(&step) { -step } else { step };
+            let size = if number::is_negative(&step) {
+                -step
+            } else {
+                step
+            };
             term.is_constant().then(|| (monomial.clone(), size))
         };
         let steps: Option<Vec<_>> = self.steps.iter().map(constant).collect();

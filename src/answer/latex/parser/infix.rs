@@ -185,7 +185,10 @@ impl Parser<'_, '_> {
             let at = self.at.checked_sub(back);
             matches!(at.and_then(|at| self.tokens.get(at)), Some(token) if token.tok == Tok::Symbol('_'))
         };
-        matches!(before.map(|token| &token.tok), Some(Tok::Letter(_) | Tok::Name(_))) && !indexed(2)
+        matches!(
+            before.map(|token| &token.tok),
+            Some(Tok::Letter(_) | Tok::Name(_))
+        ) && !indexed(2)
     }
 
     /// Whether a circle that stands next is between two names of functions: `f \circ g`.
