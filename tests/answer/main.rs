@@ -18,6 +18,7 @@ mod rewrites;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod stack;
+mod tolerance;
 
 use std::path::PathBuf;
 

@@ -93,6 +93,8 @@ fn content(tokens: &[Token]) -> Option<&[Token]> {
         {
             2
         }
+        // `\textbf{(A)}`.
+        [letter, ..] if matches!(letter.tok, Tok::Text(_)) => 1,
         _ => return None,
     };
     tokens.get(end..).filter(|rest| !rest.is_empty())

@@ -117,6 +117,11 @@ pub(super) fn decide(
         return Decision::no("text", "other letters, or in another order");
     }
     let compared = match (&reference.value, &answer.value) {
+        (Ok(left), Ok(right))
+            if joints::differ((&reference.tokens, left), (&answer.tokens, right)) =>
+        {
+            return Decision::no("list", "one joins with and, the other with or");
+        }
         (Ok(left), Ok(right)) => {
             let mut comparison = compare::Comparison::new(options, budget);
             match comparison.values(left, right) {

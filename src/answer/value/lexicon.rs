@@ -32,7 +32,7 @@ const LINKS: &str = "of per in on for from with at by the a an each every his he
 /// What may stand behind a name.
 const TRAILERS: &str = "left total altogether overall all old older tall taller long longer wide wider \
     high deep heavier farther further faster away each apiece daily weekly monthly yearly annually \
-    today tomorrow later squared cubed";
+    today tomorrow later late early squared cubed";
 
 /// What opens a clause on the things that were named.
 const CLAUSES: &str = "that which who whose";

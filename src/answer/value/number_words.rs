@@ -157,7 +157,13 @@ fn ordinal_figures(text: &str) -> Option<Value> {
 fn number(words: &[String]) -> Option<RBig> {
     let (first, rest) = words.split_first()?;
     if matches!(first.as_str(), "negative" | "minus") {
-        return positive(rest).map(|value| -value);
+        // `minus 7`.
+        let figures = |word: &String| word.parse::<u32>().ok().map(RBig::from);
+        let value = match rest {
+            [word] => positive(rest).or_else(|| figures(word)),
+            _ => positive(rest),
+        };
+        return value.map(|value| -value);
     }
     positive(words)
 }

@@ -53,7 +53,8 @@ pub(super) fn quantity(inner: &Node, unit: &str, budget: &mut Budget) -> Result<
                 let words = unit.trim();
                 let mut joined = Unit::read(words).ok_or(Stop::Unknown)?;
                 let is_rate = |unit: &Unit| unit.dimensions.values().all(|power| *power < 0);
-                if is_rate(&joined) || is_rate(&inner) {
+                let unknown = !joined.is_plain || !inner.is_plain;
+                if is_rate(&joined) || is_rate(&inner) || unknown {
                     joined.multiply(&inner);
                 }
                 return Ok(Value::Quantity(value, joined));

@@ -510,6 +510,9 @@ fn fold(word: &str) -> String {
     let lower = word.to_lowercase();
     match lower.as_str() {
         "feet" => return "foot".into(),
+        "hrs" | "yrs" | "lbs" | "yds" | "wks" | "kms" | "cms" | "kgs" => {
+            return lower.trim_end_matches('s').into();
+        }
         "degree-celsius" | "degree-centigrade" => return "degree-c".into(),
         "degree-fahrenheit" => return "degree-f".into(),
         _ => {}

@@ -225,6 +225,8 @@ impl<'a> Lexer<'a> {
             self.push(Tok::Letter(c), end);
         } else if let Some(sign) = self.currency_before(run, end) {
             self.push(Tok::Currency(sign), end);
+        } else if matches!(run, "min" | "sec") && self.is_unit(run, end) {
+            self.push(Tok::Word(run.into()), end);
         } else if let Some(command) = words::bare_command(run).filter(|_| !self.is_said(run, end)) {
             self.push(Tok::Command(command.into()), end);
         } else {

@@ -214,6 +214,10 @@ impl Parser<'_, '_> {
     /// What stands beside an operand: a factor, or more of a number.
     #[inline(never)]
     fn beside(&mut self, left: Node) -> Parsed {
+        // `\mathbb{Z}[x]` is no product.
+        if vectors::is_set(last_factor(&left)) {
+            return Err(Stop::Unknown);
+        }
         // `25^\circ C`, all there is.
         if matches!(left.kind, Kind::Degree(_))
             && let Some(Tok::Letter(scale @ ('C' | 'F'))) = self.peek()

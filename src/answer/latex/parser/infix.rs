@@ -152,8 +152,12 @@ impl Parser<'_, '_> {
             Tok::Letter(_) if self.is_lettered_unit() => Infix::Unit,
             Tok::Letter(_) if self.is_infix_choice() => Infix::Postfix,
             // `A1B2` and `5 R 2` are codes, or a quotient with its remainder: no product has a number
-            // behind a letter.
-            Tok::Number(_) if self.is_behind_letter() => return None,
+            // behind a letter, but for a power (`N2^{-N}`).
+            Tok::Number(_)
+                if self.is_behind_letter() && self.peek_at(1) != Some(&Tok::Symbol('^')) =>
+            {
+                return None;
+            }
             Tok::Number(_) | Tok::Letter(_) | Tok::Name(_) | Tok::Begin(_) => Infix::Beside,
             Tok::NewLine | Tok::End(_) | Tok::Unknown(_) => return None,
         })

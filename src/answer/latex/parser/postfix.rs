@@ -85,7 +85,8 @@ impl Parser<'_, '_> {
             let kind = Kind::Call("derivative".into(), vec![left, order]);
             return Ok(Node::new(kind, span));
         }
-        if self.is_bracketed_power(&left) {
+        // `2^3^2`: of which is the last one the power?
+        if self.is_bracketed_power(&left) || matches!(left.kind, Kind::Pow(..)) {
             return Err(Stop::Unknown);
         }
         self.at += 1;
