@@ -65,10 +65,10 @@ impl Comparison<'_> {
     }
 
     fn included(&mut self, a: &[Value], b: &[Value]) -> Compared {
-        let forms: BTreeSet<&Fraction> = b.iter().filter_map(form).collect();
+        let forms: BTreeSet<Form<'_>> = b.iter().filter_map(form).collect();
         'next: for x in a {
             self.budget.spend(2)?;
-            if form(x).is_some_and(|form| forms.contains(form)) {
+            if form(x).is_some_and(|form| forms.contains(&form)) {
                 continue;
             }
             for y in b {
@@ -230,10 +230,17 @@ pub(super) fn only_names_of_one_stem(a: &[Value], b: &[Value]) -> bool {
     a.iter().chain(&b).all(|name| stem(name) == first)
 }
 
-/// The normal form of a number or expression.
-fn form(value: &Value) -> Option<&Fraction> {
+/// What two values of one normal form have in common: that form, with the name that it was given.
+type Form<'v> = (Option<&'v str>, &'v Fraction);
+
+/// The normal form of a number or expression, or of one with its name.
+fn form(value: &Value) -> Option<Form<'_>> {
     match value {
-        Value::Scalar(scalar) => Some(&scalar.value),
+        Value::Scalar(scalar) => Some((None, &scalar.value)),
+        Value::Equation(equation) if !equation.negated => match &*equation.value {
+            Value::Scalar(scalar) => Some((Some(equation.name.as_deref()?), &scalar.value)),
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -241,8 +248,13 @@ fn form(value: &Value) -> Option<&Fraction> {
 /// Items without those that were written before in the same form.
 fn distinct(items: &[Value]) -> Vec<Value> {
     let mut forms = BTreeSet::new();
-    let mut is_new = |item: &&Value| form(item).is_none_or(|form| forms.insert(form.clone()));
-    items.iter().filter(|item| is_new(item)).cloned().collect()
+    let mut distinct = Vec::with_capacity(items.len());
+    for item in items {
+        if form(item).is_none_or(|form| forms.insert(form)) {
+            distinct.push(item.clone());
+        }
+    }
+    distinct
 }
 
 /// `(x, y) = (1, 2)` as `x = 1, y = 2`.

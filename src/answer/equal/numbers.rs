@@ -43,6 +43,10 @@ impl Comparison<'_> {
             {
                 return Ok(true);
             }
+            // Expressions with variables are compared exactly.
+            if !left.has_coordinates() && !right.has_coordinates() {
+                return Ok(false);
+            }
         }
         // Nothing says that one may be off.
         if self.options.tolerance == Tolerance::Exact && !left.is_decimal() && !right.is_decimal() {

@@ -51,6 +51,9 @@ pub(super) fn is_plain(phrase: &str, is_unit: impl Fn(&str) -> bool) -> bool {
     if let Some(first) = phrase.trim().chars().next().filter(|c| !c.is_ascii()) {
         return is_unit(phrase.trim()) || is_measured(first, phrase);
     }
+    if is_unit(phrase) {
+        return true;
+    }
     let [modifiers, links, trailers, clauses] = &*WORDS;
     // Whether a name was read, and whether one still has to come.
     let (mut named, mut wanted) = (false, true);
@@ -80,7 +83,7 @@ pub(super) fn is_plain(phrase: &str, is_unit: impl Fn(&str) -> bool) -> bool {
             wanted = false;
             continue;
         }
-        if is_unit(word) || is_unit(bare) || is_noun(folded) {
+        if is_noun(folded) || is_unit(word) || bare != word && is_unit(bare) {
             (named, wanted) = (true, false);
         } else if modifiers.contains(folded) || is_adjective(folded) {
             wanted = true;

@@ -16,8 +16,10 @@ use crate::answer::latex::{Kind, Literal, Node};
 #[derive(Debug, Clone)]
 pub(crate) struct Scalar {
     pub(crate) value: Fraction,
-    /// What decimals stand in front of, with one unit of their last digit: nothing but a unit for
-    /// a decimal by itself, π with a hundredth for `0.67\pi`.
+    /// The place of the last digit of a decimal by itself, as a power of ten.
+    place: Option<i64>,
+    /// Of what is more than a decimal by itself: what decimals stand in front of, with one unit of
+    /// their last digit (π with a hundredth for `0.67\pi`).
     steps: Vec<(Monomial, RBig)>,
 }
 
@@ -34,6 +36,7 @@ impl From<Fraction> for Scalar {
     fn from(value: Fraction) -> Self {
         Scalar {
             value,
+            place: None,
             steps: Vec::new(),
         }
     }
@@ -44,10 +47,8 @@ impl Scalar {
     pub(super) fn literal(literal: &Literal, budget: &mut Budget) -> Result<Scalar, Stop> {
         Ok(Scalar {
             value: Fraction::rational(number::literal(literal, budget)?),
-            steps: literal_step(literal, budget)?
-                .map(|step| (Monomial::new(), step))
-                .into_iter()
-                .collect(),
+            place: last_place(literal),
+            steps: Vec::new(),
         })
     }
 
@@ -60,13 +61,23 @@ impl Scalar {
         };
         Ok(Scalar {
             value,
+            place: None,
             steps: steps.unwrap_or_default(),
+        })
+    }
+
+    /// What decimals stand in front of, with one unit of their last digit.
+    fn steps(&self, budget: &mut Budget) -> Result<Vec<(Monomial, RBig)>, Stop> {
+        Ok(match self.place {
+            Some(place) => vec![(Monomial::new(), power_of_ten(place, budget)?)],
+            None => self.steps.clone(),
         })
     }
 
     pub(crate) fn negate(&self) -> Scalar {
         Scalar {
             value: self.value.negate(),
+            place: self.place,
             steps: self.steps.clone(),
         }
     }
@@ -74,7 +85,8 @@ impl Scalar {
     pub(crate) fn multiply(&self, factor: &Fraction, budget: &mut Budget) -> Result<Scalar, Stop> {
         Ok(Scalar {
             value: self.value.multiply(factor, budget)?,
-            steps: scaled(&self.steps, factor, budget)?.unwrap_or_default(),
+            place: None,
+            steps: scaled(&self.steps(budget)?, factor, budget)?.unwrap_or_default(),
         })
     }
 
@@ -83,12 +95,13 @@ impl Scalar {
     }
 
     pub(crate) fn add(&self, other: &Scalar, budget: &mut Budget) -> Result<Scalar, Stop> {
-        let mut steps = self.steps.clone();
-        for (monomial, step) in &other.steps {
-            coarsest(&mut steps, monomial, step, budget)?;
+        let mut steps = self.steps(budget)?;
+        for (monomial, step) in other.steps(budget)? {
+            coarsest(&mut steps, &monomial, &step, budget)?;
         }
         Ok(Scalar {
             value: self.value.add(&other.value, budget)?,
+            place: None,
             steps,
         })
     }
@@ -106,28 +119,31 @@ impl Scalar {
             };
             term.is_constant().then(|| (monomial.clone(), size))
         };
+        // (A decimal by itself holds no variable.)
         let steps: Option<Vec<_>> = self.steps.iter().map(constant).collect();
         Scalar {
             value: zero,
+            place: None,
             steps: steps.unwrap_or_default(),
         }
     }
 
     /// Whether decimals stand in it that say how finely it was written.
     pub(crate) fn is_decimal(&self) -> bool {
-        !self.steps.is_empty()
+        self.place.is_some() || !self.steps.is_empty()
+    }
+
+    /// Whether it has coordinates: terms with a unit vector or the imaginary unit.
+    pub(crate) fn has_coordinates(&self) -> bool {
+        let mut atoms = self.value.numerator.0.iter().flat_map(|(term, _)| term);
+        atoms.any(|(atom, _)| is_coordinate(atom))
     }
 
     /// The coordinates of the value by unit vectors and the imaginary unit, sorted; the whole as
     /// one where it is not linear in them.
     pub(crate) fn parts(&self, budget: &mut Budget) -> Result<Vec<Part>, Stop> {
         let axis_of = |monomial: &Monomial| -> Option<(Option<Atom>, Monomial)> {
-            let is_axis = |atom: &Atom| match atom {
-                Atom::Imaginary => true,
-                Atom::Symbol(name) => is_axis(name),
-                _ => false,
-            };
-            let mut axes = monomial.iter().filter(|(atom, _)| is_axis(atom));
+            let mut axes = monomial.iter().filter(|(atom, _)| is_coordinate(atom));
             let axis = match (axes.next(), axes.next()) {
                 (None, _) => return Some((None, monomial.clone())),
                 (Some((atom, power)), None) if power.is_one() => atom.clone(),
@@ -162,12 +178,13 @@ impl Scalar {
                 step: None,
             });
         }
-        for (monomial, step) in &self.steps {
+        let all = self.steps(budget)?;
+        for (monomial, step) in &all {
             budget.spend(1)?;
             let Some((axis, rest)) = axis_of(monomial) else {
                 continue;
             };
-            let mut steps = self.steps.iter().filter_map(|(other, _)| axis_of(other));
+            let mut steps = all.iter().filter_map(|(other, _)| axis_of(other));
             let several = steps.by_ref().filter(|(other, _)| *other == axis).count() > 1;
             if let Some(part) = parts.iter_mut().find(|part| part.axis == axis)
                 && !several
@@ -189,6 +206,7 @@ impl From<Part> for Scalar {
         });
         Scalar {
             value: part.value,
+            place: None,
             steps: step.into_iter().collect(),
         }
     }
@@ -215,15 +233,26 @@ impl Part {
     }
 }
 
-/// One unit of the last digit of a literal with a fractional part.
-fn literal_step(literal: &Literal, budget: &mut Budget) -> Result<Option<RBig>, Stop> {
-    if literal.fraction.is_empty() || !literal.repeat.is_empty() {
-        return Ok(None);
+/// Whether an atom is what a coordinate belongs to.
+fn is_coordinate(atom: &Atom) -> bool {
+    match atom {
+        Atom::Imaginary => true,
+        Atom::Symbol(name) => is_axis(name),
+        _ => false,
     }
-    let digits = i64::try_from(literal.fraction.len()).map_err(|_| Stop::Limit)?;
-    let place = i64::from(literal.exponent) - digits;
-    let power = number::power(&number::whole(10), place, budget)?;
-    Ok(Some(power))
+}
+
+/// The place of the last digit of a literal with a fractional part, as a power of ten.
+fn last_place(literal: &Literal) -> Option<i64> {
+    let is_decimal = !literal.fraction.is_empty() && literal.repeat.is_empty();
+    let digits = i64::try_from(literal.fraction.len()).ok();
+    digits
+        .filter(|_| is_decimal)
+        .map(|digits| i64::from(literal.exponent) - digits)
+}
+
+fn power_of_ten(place: i64, budget: &mut Budget) -> Result<RBig, Stop> {
+    number::power(&number::whole(10), place, budget)
 }
 
 /// Whether a decimal stands anywhere in a tree.
@@ -248,10 +277,10 @@ fn holds_decimal(node: &Node, budget: &mut Budget) -> Result<bool, Stop> {
 /// [`Stop::Unknown`] where it is not.
 fn steps(node: &Node, budget: &mut Budget) -> Result<Vec<(Monomial, RBig)>, Stop> {
     budget.nested(|budget| match &node.kind {
-        Kind::Number(literal) => Ok(literal_step(literal, budget)?
-            .map(|step| (Monomial::new(), step))
-            .into_iter()
-            .collect()),
+        Kind::Number(literal) => match last_place(literal) {
+            Some(place) => Ok(vec![(Monomial::new(), power_of_ten(place, budget)?)]),
+            None => Ok(Vec::new()),
+        },
         Kind::Neg(inner) | Kind::Group(inner) => steps(inner, budget),
         Kind::Add(terms) => {
             let mut all = Vec::new();

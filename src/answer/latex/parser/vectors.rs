@@ -70,7 +70,7 @@ const MAX_COPIES: u32 = 10;
 /// Whether an operand is a set by its name, or a product or power of such sets.
 pub(super) fn is_set(node: &Node) -> bool {
     match &node.kind {
-        Kind::Symbol(name) => {
+        Kind::Symbol(name) if name.len() > 6 => {
             let stem = name.split('_').next().unwrap_or(name);
             let letter = stem.strip_prefix("mathbb ");
             stem == "Reals" || matches!(letter, Some("N" | "Z" | "Q" | "R" | "C" | "H" | "F"))
