@@ -28,31 +28,39 @@ pub(super) fn alternatives(node: &Node, budget: &mut Budget) -> Result<(Node, No
 }
 
 pub(super) fn holds_sign(node: &Node, budget: &mut Budget) -> Result<bool, Stop> {
-    let mut open = vec![node];
-    while let Some(next) = open.pop() {
-        budget.spend(1)?;
-        if matches!(next.kind, Kind::PlusMinus(..)) {
-            return Ok(true);
-        }
-        open.extend(children(next));
-    }
-    Ok(false)
+    holds(node, |kind| matches!(kind, Kind::PlusMinus(..)), budget)
 }
 
-pub(super) fn children(node: &Node) -> Vec<&Node> {
-    match &node.kind {
-        Kind::Neg(a)
-        | Kind::Group(a)
-        | Kind::Factorial(a)
-        | Kind::Degree(a)
-        | Kind::Percent(a)
-        | Kind::Unit(a, _) => vec![a],
-        Kind::Div(a, b) | Kind::Pow(a, b) | Kind::Root(a, b) => vec![a, b],
-        Kind::Add(items) | Kind::Mul(items) | Kind::Call(_, items) | Kind::Bracket(_, _, items) => {
-            items.iter().collect()
+/// Whether a tree holds a node of a kind, in as much of it as is one expression.
+pub(super) fn holds(
+    node: &Node,
+    is: impl Fn(&Kind) -> bool,
+    budget: &mut Budget,
+) -> Result<bool, Stop> {
+    let mut open = Vec::new();
+    let mut next = Some(node);
+    while let Some(node) = next {
+        budget.spend(1)?;
+        if is(&node.kind) {
+            return Ok(true);
         }
-        _ => Vec::new(),
+        match &node.kind {
+            Kind::Neg(a)
+            | Kind::Group(a)
+            | Kind::Factorial(a)
+            | Kind::Degree(a)
+            | Kind::Percent(a)
+            | Kind::Unit(a, _) => open.push(&**a),
+            Kind::Div(a, b) | Kind::Pow(a, b) | Kind::Root(a, b) => open.extend([&**a, &**b]),
+            Kind::Add(items)
+            | Kind::Mul(items)
+            | Kind::Call(_, items)
+            | Kind::Bracket(_, _, items) => open.extend(items),
+            _ => {}
+        }
+        next = open.pop();
     }
+    Ok(false)
 }
 
 pub(super) fn with_sign(node: &Node, minus: bool, budget: &mut Budget) -> Result<Node, Stop> {

@@ -8,6 +8,7 @@ use super::fraction::Fraction;
 use super::number;
 use super::poly::{Atom, Monomial, Poly};
 use super::scalar::scalar;
+use super::signs;
 use super::vectors::is_axis;
 use crate::answer::budget::{Budget, Stop};
 use crate::answer::latex::{Kind, Literal, Node};
@@ -257,17 +258,9 @@ fn power_of_ten(place: i64, budget: &mut Budget) -> Result<RBig, Stop> {
 
 /// Whether a decimal stands anywhere in a tree.
 fn holds_decimal(node: &Node, budget: &mut Budget) -> Result<bool, Stop> {
-    let mut open = vec![node];
-    while let Some(next) = open.pop() {
-        budget.spend(1)?;
-        if let Kind::Number(literal) = &next.kind
-            && !literal.fraction.is_empty()
-        {
-            return Ok(true);
-        }
-        open.extend(super::signs::children(next));
-    }
-    Ok(false)
+    let is_decimal =
+        |kind: &Kind| matches!(kind, Kind::Number(literal) if !literal.fraction.is_empty());
+    signs::holds(node, is_decimal, budget)
 }
 
 /// The steps of a tree that is linear in its decimals.
