@@ -376,7 +376,7 @@ impl<'a> Comparison<'a> {
                     return Ok(false);
                 }
                 match left.comparable(&right, self.budget)? {
-                    Some((left, right)) => {
+                    Some([left, right]) => {
                         self.matched(&left, &right, |_| None::<()>, Self::same_piece)
                     }
                     None => Ok(false),

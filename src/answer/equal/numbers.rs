@@ -71,8 +71,9 @@ impl Comparison<'_> {
             let Some(other) = given.iter().find(|other| other.same_axis(part)) else {
                 return Ok(false);
             };
-            let alone = expected.len() == 1;
-            if !(!alone && self.same(&part.value, &other.value)?) && !self.near_part(part, other)? {
+            // (Of a single one it is known that it is not the same.)
+            let same = expected.len() > 1 && self.same(&part.value, &other.value)?;
+            if !same && !self.near_part(part, other)? {
                 return Ok(false);
             }
         }

@@ -354,7 +354,7 @@ impl<'a, 'b> Evaluator<'a, 'b> {
     fn signed(&mut self, term: &Complex, turns: &Complex, fixed: bool) -> Evaluated {
         self.pay()?;
         let sign = self.power(&Complex::whole(-1), turns, fixed)?;
-        Ok(term.multiply(&sign, self.bits)?)
+        term.multiply(&sign, self.bits)
     }
 
     /// A product of powers.

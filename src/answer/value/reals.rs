@@ -135,7 +135,7 @@ impl Reals {
         &self,
         other: &Reals,
         budget: &mut Budget,
-    ) -> Result<Option<(Vec<Piece>, Vec<Piece>)>, Stop> {
+    ) -> Result<Option<[Vec<Piece>; 2]>, Stop> {
         let (left, right) = match (self.merged(budget)?, other.merged(budget)?) {
             (Some(left), Some(right)) => (left, right),
             _ => (self.pieces.clone(), other.pieces.clone()),
@@ -143,12 +143,12 @@ impl Reals {
         if left.is_empty() && !(self.pieces.is_empty() && other.pieces.is_empty()) {
             return Ok(None);
         }
-        Ok(Some((left, right)))
+        Ok(Some([left, right]))
     }
 
     /// Whether two are the same set of numbers, all ends exactly.
     pub(super) fn same(&self, other: &Reals, budget: &mut Budget) -> Result<bool, Stop> {
-        let Some((left, right)) = self.comparable(other, budget)? else {
+        let Some([left, right]) = self.comparable(other, budget)? else {
             return Ok(false);
         };
         if left.len() != right.len() {
