@@ -5,7 +5,7 @@
 pub(super) const MAX_INPUT: usize = 8 * 1024;
 
 /// Deepest nesting of a tree, of a value, or of one evaluation inside another.
-pub(super) const MAX_DEPTH: u32 = 80;
+pub(super) const MAX_DEPTH: u32 = 64;
 
 /// Longest integer, in bits, that is computed with (about 12,000 decimal digits).
 pub(super) const MAX_BITS: usize = 40_000;
@@ -64,13 +64,37 @@ impl Budget {
         self.spend(1 + bits / 2048 + blocks * blocks)
     }
 
-    /// Goes one level down; [`leave`](Self::leave) comes back.
+    /// Works one level down: every recursion goes through here, so that none can go deeper than
+    /// the bound.
+    pub(super) fn nested<T>(
+        &mut self,
+        work: impl FnOnce(&mut Budget) -> Result<T, Stop>,
+    ) -> Result<T, Stop> {
+        self.enter()?;
+        let result = work(self);
+        self.leave();
+        result
+    }
+
+    /// Goes one level down, for those that hold a budget and are no closure's argument;
+    /// [`leave`](Self::leave) comes back.
     pub(super) fn enter(&mut self) -> Result<(), Stop> {
+        self.spend(1)?;
         if self.depth >= MAX_DEPTH {
             return Err(Stop::Limit);
         }
         self.depth += 1;
-        self.spend(1)
+        Ok(())
+    }
+
+    /// How many levels down the work is.
+    pub(super) fn depth(&self) -> u32 {
+        self.depth
+    }
+
+    /// Comes back up to a level.
+    pub(super) fn come_back_to(&mut self, depth: u32) {
+        self.depth = self.depth.min(depth);
     }
 
     /// Tries something: `None` where it has no value, at the depth of before.

@@ -68,3 +68,30 @@ fn memory_for_a_long_text_is_not_kept() {
     assert_eq!((verdict.equal, &*verdict.rule), (false, "undecided"));
     assert!(checker.equal(&long, &long).equal);
 }
+
+/// What is compared item by item is paid for item by item, whatever it is.
+#[test]
+fn many_items_are_counted() {
+    let checker = Checker::default();
+    let constraints = |range: &mut dyn Iterator<Item = usize>| {
+        let items: Vec<String> = range.map(|k| format!("x>{k}")).collect();
+        items.join(", ")
+    };
+    let verdict = checker.equal(
+        &constraints(&mut (0..1314)),
+        &constraints(&mut (0..1314).rev()),
+    );
+    assert_eq!((verdict.equal, &*verdict.rule), (false, "undecided"));
+    let few = checker.equal(&constraints(&mut (0..60)), &constraints(&mut (0..60).rev()));
+    assert!(few.equal, "{few}");
+    // Items that have a normal form are found by it.
+    let numbers: Vec<String> = (0..1000).map(|k| k.to_string()).collect();
+    let back: Vec<String> = numbers.iter().rev().cloned().collect();
+    for (open, close) in [("", ""), ("\\{", "\\}")] {
+        let pair = [&numbers, &back].map(|items| format!("{open}{}{close}", items.join(" , ")));
+        assert!(checker.equal(&pair[0], &pair[1]).equal, "{open}");
+    }
+    let sines: Vec<String> = (1..200).map(|k| format!("\\sin {k}x")).collect();
+    let sum = sines.join("+");
+    assert!(!checker.equal(&sum, &format!("{sum}+1")).equal);
+}

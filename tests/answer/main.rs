@@ -14,6 +14,8 @@ mod neighbours;
 mod pieces;
 mod properties;
 mod rewrites;
+mod stack;
+mod tolerance;
 
 use std::path::PathBuf;
 

@@ -61,6 +61,45 @@ pub(super) fn choice(reference: &[Token], answer: &[Token]) -> Option<Decision> 
     })
 }
 
+/// What two answers choose under the same letter.
+pub(super) fn chosen<'t>(
+    reference: &'t [Token],
+    answer: &'t [Token],
+) -> Option<(&'t [Token], &'t [Token])> {
+    if !may_begin(reference) || !may_begin(answer) {
+        return None;
+    }
+    match (read(reference)?, read(answer)?) {
+        (Reading::Chosen(a), Reading::Chosen(b)) if a == b => {
+            Some((content(reference)?, content(answer)?))
+        }
+        _ => None,
+    }
+}
+
+/// What stands behind the letter of a choice.
+fn content(tokens: &[Token]) -> Option<&[Token]> {
+    let end = match tokens {
+        [open, letter, close, ..]
+            if open.tok == Tok::Symbol('(')
+                && matches!(letter.tok, Tok::Letter(_))
+                && close.tok == Tok::Symbol(')') =>
+        {
+            3
+        }
+        [letter, mark, ..]
+            if matches!(letter.tok, Tok::Letter(_))
+                && matches!(mark.tok, Tok::Symbol('.' | ':' | ')')) =>
+        {
+            2
+        }
+        // `\textbf{(A)}`.
+        [letter, ..] if matches!(letter.tok, Tok::Text(_)) => 1,
+        _ => return None,
+    };
+    tokens.get(end..).filter(|rest| !rest.is_empty())
+}
+
 /// Whether the first token may begin a choice.
 fn may_begin(tokens: &[Token]) -> bool {
     match tokens {

@@ -6,7 +6,8 @@ use super::collections::{distinct_names, one_by_one, stripped};
 use crate::answer::budget::{Budget, Stop};
 use crate::answer::numeric;
 use crate::answer::value::{
-    Equation, Fraction, Unit, Value, as_reals, components, is_negative, seconds, word_number,
+    Equation, Fraction, Piece, Scalar, Unit, Value, as_reals, components, is_negative, seconds,
+    word_number,
 };
 
 /// How far a decimal may be off.
@@ -30,7 +31,7 @@ pub(crate) struct Options {
     pub(crate) constant_of_integration: bool,
 }
 
-/// One comparison: reference on the left, answer on the right.
+/// One comparison of a reference with an answer.
 pub(super) struct Comparison<'a> {
     pub(super) options: Options,
     pub(super) budget: &'a mut Budget,
@@ -39,6 +40,8 @@ pub(super) struct Comparison<'a> {
     pub(super) numeric: bool,
     /// How deep in the answers the values stand that are compared now.
     level: u32,
+    /// Whether the values on the left are the answer's and those on the right the reference's.
+    is_swapped: bool,
 }
 
 pub(super) type Compared = Result<bool, Stop>;
@@ -51,6 +54,7 @@ impl<'a> Comparison<'a> {
             rule: "kind",
             numeric: false,
             level: 0,
+            is_swapped: false,
         }
     }
 
@@ -64,129 +68,77 @@ impl<'a> Comparison<'a> {
         self.numeric
     }
 
+    /// The reference's and the answer's of two things that are compared.
+    pub(super) fn sides<'v, T>(&self, left: &'v T, right: &'v T) -> (&'v T, &'v T) {
+        match self.is_swapped {
+            false => (left, right),
+            true => (right, left),
+        }
+    }
+
+    /// Compares with the sides changed over, which has to be said: numbers are compared with the
+    /// reference's in mind.
+    pub(super) fn swapped<T>(&mut self, compare: impl FnOnce(&mut Self) -> T) -> T {
+        self.is_swapped = !self.is_swapped;
+        let result = compare(self);
+        self.is_swapped = !self.is_swapped;
+        result
+    }
+
     /// Whether two values are equal.
     pub(super) fn values(&mut self, left: &Value, right: &Value) -> Compared {
         self.budget.enter()?;
         self.level += 1;
-        let (result, rule) = self.dispatch(left, right)?;
+        // Of two kinds that meet the one that is read first stands on the left, so that each
+        // meeting is written down once.
+        let result = match rank(left) <= rank(right) {
+            true => self.dispatch(left, right),
+            false => self.swapped(|this| this.dispatch(right, left)),
+        };
         self.level -= 1;
-        self.rule = rule;
         self.budget.leave();
+        let (result, rule) = result?;
+        self.rule = rule;
         Ok(result)
     }
 
     fn dispatch(&mut self, left: &Value, right: &Value) -> Result<(bool, &'static str), Stop> {
         use Value::{
-            Based, Cases, Clock, Congruence, Date, Degrees, Either, Equation as Eq, Family,
-            Inequalities, Infinite, List, Matrix, Percent, Quantity, Ratio, Reals, Scalar as Sc,
-            Set, Square, Statement, Text, Tuple,
+            Cases, Congruence, Date, Either, Equation as Eq, Family, Inequalities, List, Matrix,
+            Percent, Ratio, Reals, Scalar as Sc, Set, Square, Statement, Text, Tuple,
         };
         Ok(match (left, right) {
             // A whole answer that is a set of one thing is that thing, as a set of several is a
             // list; inside of others it is not.
-            (Set(a), b) | (b, Set(a))
+            (Set(a), b)
                 if a.len() == 1
                     && self.level == 1
                     && !matches!(b, Set(_) | Reals(..) | Inequalities(_) | List(_)) =>
             {
                 (self.values(&a[0], b)?, "set")
             }
-            (Sc(a), Sc(b)) => {
-                let constant = a.value.is_constant() && b.value.is_constant();
-                let before = std::mem::take(&mut self.numeric);
-                let same = self.scalars(a, b)?;
-                let rule = match (constant, self.numeric) {
-                    (true, false) => "number",
-                    (true, true) => "number (numeric)",
-                    (false, false) => "expression",
-                    (false, true) => "expression (numeric)",
-                };
-                self.numeric |= before;
-                (same, rule)
-            }
+            (Sc(a), Sc(b)) => self.numbers(a, b)?,
             (Eq(a), Eq(b)) => (self.equations(a, b)?, "equation"),
-            (Eq(a), _) if a.name.is_some() && !a.negated && !matches!(right, List(_)) => {
-                (self.values(&a.value, right)?, "equation")
+            (Eq(a), b) if is_named(a) && !matches!(b, List(_)) => {
+                (self.values(&a.value, b)?, "equation")
             }
-            (_, Eq(b)) if b.name.is_some() && !b.negated && !matches!(left, List(_)) => {
-                (self.values(left, &b.value)?, "equation")
-            }
-            (Eq(a), List(b)) | (List(b), Eq(a)) if one_by_one(a).is_some() => {
+            (a, Eq(b)) if is_named(b) => (self.values(a, &b.value)?, "equation"),
+            (Eq(a), List(b)) if one_by_one(a).is_some() => {
                 let a = one_by_one(a).unwrap_or_default();
                 (self.lists(&a, b)?, "equation")
             }
-            (Percent(a), Percent(b)) => (self.same(a, b)?, "percent"),
-            (Percent(a), Sc(b)) => (self.percent(a, &b.value)?, "percent"),
-            (Sc(a), Percent(b)) => (self.percent(b, &a.value)?, "percent"),
-            (Degrees(a), Degrees(b)) => (self.same(a, b)?, "degrees"),
-            (Degrees(a), Sc(b)) | (Sc(b), Degrees(a)) => {
-                let radians = a
-                    .multiply(&Fraction::symbol("π"), self.budget)?
-                    .divide(&Fraction::whole(180), self.budget)?;
-                let same = self.same(a, &b.value)? || self.same(&radians, &b.value)?;
-                (same, "degrees")
-            }
-            (Quantity(a, unit), Quantity(b, other)) if unit.half_of_day().is_some() => {
-                let half = other.half_of_day();
-                let (a, b) = (self.moment(a, unit), self.moment(b, other));
-                (half.is_some() && a.is_some() && a == b, "time")
-            }
-            (Quantity(a, unit), b @ Clock(_)) | (b @ Clock(_), Quantity(a, unit))
-                if unit.half_of_day().is_some() =>
-            {
-                // The half of the day on one side only: the same figures, or the 24-hour clock.
-                let plain = self.moment(b, &Unit::default());
-                let same = plain.is_some()
-                    && (plain == self.moment(a, unit) || plain == self.moment(a, &Unit::default()));
-                (same, "time")
-            }
-            (Quantity(a, unit), Quantity(b, other)) => {
-                (self.quantities(a, unit, b, other)?, "unit")
-            }
-            (Quantity(a, _), b @ (Sc(_) | Clock(_))) | (b @ (Sc(_) | Clock(_)), Quantity(a, _)) => {
-                // `18 dollars` = `18`, but a percentage keeps its sign.
-                (!matches!(**a, Percent(_)) && self.values(a, b)?, "unit")
-            }
-            (Quantity(a, _), b @ Percent(_)) | (b @ Percent(_), Quantity(a, _)) => {
-                (matches!(**a, Percent(_)) && self.values(a, b)?, "unit")
-            }
-            (Quantity(a, unit), Degrees(b)) | (Degrees(b), Quantity(a, unit))
-                if unit.is_radian() =>
-            {
-                let Sc(a) = &**a else {
-                    return Ok((false, "degrees"));
-                };
-                let half_turn = Fraction::symbol("π");
-                let radians = b
-                    .multiply(&half_turn, self.budget)?
-                    .divide(&Fraction::whole(180), self.budget)?;
-                (self.same(&a.value, &radians)?, "degrees")
-            }
-            (Quantity(a, unit), b @ Degrees(_)) | (b @ Degrees(_), Quantity(a, unit)) => {
-                (unit.is_temperature() && self.values(a, b)?, "unit")
-            }
-            (Infinite(a), Infinite(b)) => (a == b, "infinity"),
-            (Infinite(a), Quantity(b, _)) | (Quantity(b, _), Infinite(a)) => {
-                (matches!(&**b, Infinite(b) if a == b), "infinity")
-            }
-            (Based(a, base), Based(b, other)) => {
-                let number = |digits: &str, base| dashu_int::UBig::from_str_radix(digits, base);
-                let (Ok(a), Ok(b)) = (number(a, *base), number(b, *other)) else {
-                    return Err(Stop::Unknown);
-                };
-                (a == b, "base")
-            }
-            (Based(digits, _), Sc(other)) | (Sc(other), Based(digits, _)) => {
-                let number = dashu_int::UBig::from_str_radix(digits, 10);
-                let number = number.map_err(|_| Stop::Unknown)?;
-                let same = other.value.as_rational() == Some(RBig::from(number));
-                (same, "base")
-            }
-            (Clock(a), Clock(b)) => (seconds(a, None) == seconds(b, None), "time"),
+            (Value::Quantity(a, unit), b) => self.quantity(a, unit, b)?,
+            (Percent(a), Percent(b)) => (self.scalars(a, b)?, "percent"),
+            (Percent(a), Sc(b)) => (self.percent(a, b)?, "percent"),
+            (Value::Degrees(a), b) => (self.degrees(a, b)?, "degrees"),
+            (Value::Infinite(a), Value::Infinite(b)) => (a == b, "infinity"),
+            (Value::Based(digits, base), b) => (self.based(digits, *base, b)?, "base"),
+            (Value::Clock(a), Value::Clock(b)) => (seconds(a, None) == seconds(b, None), "time"),
             (Date(a), Date(b)) => (a == b, "date"),
             (Ratio(a), Ratio(b)) => (self.ratios(a, b)?, "ratio"),
-            (Ratio(a), Clock(b)) | (Clock(b), Ratio(a)) => {
-                let b: Vec<Fraction> = b.iter().map(|&x| Fraction::whole(x.into())).collect();
+            (Ratio(a), Value::Clock(b)) => {
+                let whole = |&x: &u32| Fraction::whole(x.into()).into();
+                let b: Vec<Scalar> = b.iter().map(whole).collect();
                 (self.ratios(a, &b)?, "ratio")
             }
             (Congruence(a, r, m), Congruence(b, s, n)) => {
@@ -195,48 +147,34 @@ impl<'a> Comparison<'a> {
                 (same && self.congruent(r, s, m)?, "congruence")
             }
             (Matrix(a), Matrix(b)) => (self.matrices(a, b)?, "matrix"),
-            (Matrix(rows), Tuple(items) | List(items) | Square(items))
-            | (Tuple(items) | List(items) | Square(items), Matrix(rows)) => {
-                let is_column = rows.iter().all(|row| row.len() == 1);
-                if !is_column || rows.len() != items.len() {
-                    (false, "matrix")
-                } else {
-                    let mut same = true;
-                    for (row, item) in rows.iter().zip(items) {
-                        same = same && self.values(&Value::scalar(row[0].clone()), item)?;
-                    }
-                    (same, "matrix")
-                }
+            (Matrix(rows), Tuple(items) | List(items) | Square(items)) => {
+                let same = match column(rows) {
+                    Some(column) => self.in_order(&column, items)?,
+                    None => false,
+                };
+                (same, "matrix")
             }
-            (Sc(vector), Tuple(items)) | (Tuple(items), Sc(vector)) => {
-                let components = components(&vector.value, items.len(), self.budget)?;
+            (Sc(vector), Tuple(items)) => {
+                let components = components(vector, items.len(), self.budget)?;
                 (self.each(components, items)?, "vector")
             }
-            (Sc(vector), Matrix(rows)) | (Matrix(rows), Sc(vector)) => {
-                let column = rows.iter().all(|row| row.len() == 1);
-                let items: Vec<Value> = match rows.as_slice() {
-                    rows if column => rows.iter().flatten().cloned().map(Value::scalar).collect(),
-                    [row] => row.iter().cloned().map(Value::scalar).collect(),
-                    _ => Vec::new(),
-                };
-                let components = components(&vector.value, items.len(), self.budget)?;
-                (self.each(components, &items)?, "vector")
+            (Matrix(rows), Sc(vector)) => {
+                let items = column(rows).or_else(|| row(rows)).unwrap_or_default();
+                let components = components(vector, items.len(), self.budget)?;
+                let same = self.swapped(|this| this.each(components, &items))?;
+                (same, "vector")
             }
             (Tuple(a), Tuple(b)) => (self.in_order(a, b)?, "tuple"),
             (Square(a), Square(b)) => (self.in_order(a, b)?, "interval"),
             (List(a), List(b)) | (Either(a), Either(b)) => (self.lists(a, b)?, "list"),
             // Braces do not say how the statements in them belong together.
-            (Set(a), Set(b)) | (Set(a), Either(b)) | (Either(a), Set(b)) => {
-                (self.sets(a, b)?, "set")
-            }
+            (Set(a), Set(b) | Either(b)) => (self.sets(a, b)?, "set"),
             // `x = 2, y = 1` tells more than the set of the numbers.
-            (Set(a), List(b)) | (List(b), Set(a)) if b.len() > 1 && distinct_names(b) => {
+            (Set(a), List(b)) if b.len() > 1 && distinct_names(b) => {
                 (distinct_names(a) && self.sets(a, b)?, "set")
             }
-            (Set(a), List(b)) | (List(b), Set(a)) => (self.sets(a, &stripped(b))?, "set"),
-            (List(a), Tuple(b)) | (Tuple(b), List(a)) if distinct_names(a) => {
-                (self.in_order(&stripped(a), b)?, "tuple")
-            }
+            (Set(a), List(b)) => (self.sets(a, &stripped(b))?, "set"),
+            (List(a), Tuple(b)) if distinct_names(a) => (self.in_order(&stripped(a), b)?, "tuple"),
             (Family(a, low, high), Family(b, first, last)) => {
                 let ends = self.same_end(low, first)? && self.same_end(high, last)?;
                 (ends && self.values(a, b)?, "family")
@@ -251,18 +189,125 @@ impl<'a> Comparison<'a> {
                 (name == other && self.values(a, b)?, "set")
             }
             (Statement(a), Statement(b)) => (self.in_order(a, b)?, "statement"),
-            (Text(text), other) | (other, Text(text)) => match (word_number(text), other) {
-                (Some(number), Sc(scalar)) => (self.same(&scalar.value, &number)?, "number word"),
-                (number, Text(other)) => {
-                    let folded = |text: &str| -> Vec<String> {
-                        text.split_whitespace().map(str::to_lowercase).collect()
-                    };
-                    let same = number.is_some() && number == word_number(other);
-                    (same || folded(text) == folded(other), "text")
-                }
-                _ => (false, "text"),
-            },
+            (Text(text), other) => self.text(text, other)?,
+            (_, Text(_)) => (false, "text"),
             _ => (false, "kind"),
+        })
+    }
+
+    /// Two numbers or expressions, with the rule that decided.
+    fn numbers(&mut self, a: &Scalar, b: &Scalar) -> Result<(bool, &'static str), Stop> {
+        let constant = a.value.is_constant() && b.value.is_constant();
+        let before = std::mem::take(&mut self.numeric);
+        let same = self.scalars(a, b)?;
+        let rule = match (constant, self.numeric) {
+            (true, false) => "number",
+            (true, true) => "number (numeric)",
+            (false, false) => "expression",
+            (false, true) => "expression (numeric)",
+        };
+        self.numeric |= before;
+        Ok((same, rule))
+    }
+
+    /// A value with a unit against any other.
+    fn quantity(
+        &mut self,
+        a: &Value,
+        unit: &Unit,
+        b: &Value,
+    ) -> Result<(bool, &'static str), Stop> {
+        let is_percent = matches!(a, Value::Percent(_));
+        Ok(match b {
+            Value::Quantity(b, other) if unit.half_of_day().is_some() => {
+                let (a, b) = (self.moment(a, unit), self.moment(b, other));
+                (
+                    other.half_of_day().is_some() && a.is_some() && a == b,
+                    "time",
+                )
+            }
+            Value::Clock(_) if unit.half_of_day().is_some() => {
+                // The half of the day on one side only: the same figures, or the 24-hour clock.
+                let plain = self.moment(b, &Unit::default());
+                let same = plain.is_some()
+                    && (plain == self.moment(a, unit) || plain == self.moment(a, &Unit::default()));
+                (same, "time")
+            }
+            Value::Quantity(b, other) => (self.quantities(a, unit, b, other)?, "unit"),
+            Value::Degrees(b) if unit.is_radian() => match a {
+                Value::Scalar(a) => {
+                    let radians = self.radians(b)?;
+                    (self.scalars(a, &radians)?, "degrees")
+                }
+                _ => (false, "degrees"),
+            },
+            Value::Degrees(_) => (unit.is_temperature() && self.values(a, b)?, "unit"),
+            Value::Infinite(b) => (
+                unit.is_plain && matches!(a, Value::Infinite(a) if a == b),
+                "infinity",
+            ),
+            // `18 dollars` = `18`, but a percentage keeps its sign, and words that are not known
+            // may say anything of the number.
+            Value::Scalar(_) | Value::Clock(_) | Value::Percent(_) => {
+                let fits = unit.is_plain && is_percent == matches!(b, Value::Percent(_));
+                (fits && self.values(a, b)?, "unit")
+            }
+            Value::Text(_) => (false, "text"),
+            _ => (false, "kind"),
+        })
+    }
+
+    /// Degrees against any other value: as many, or as many radians.
+    fn degrees(&mut self, a: &Scalar, b: &Value) -> Compared {
+        match b {
+            Value::Degrees(b) => self.scalars(a, b),
+            Value::Scalar(b) => {
+                let radians = self.radians(a)?;
+                Ok(self.scalars(a, b)? || self.scalars(&radians, b)?)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn radians(&mut self, degrees: &Scalar) -> Result<Scalar, Stop> {
+        let half_turn = Fraction::symbol("π").divide(&Fraction::whole(180), self.budget)?;
+        degrees.multiply(&half_turn, self.budget)
+    }
+
+    /// Digits in a base against another number: the same number, or the same digits where the base
+    /// went without saying.
+    fn based(&mut self, digits: &str, base: u32, other: &Value) -> Compared {
+        let number = |digits: &str, base| {
+            dashu_int::UBig::from_str_radix(digits, base).map_err(|_| Stop::Unknown)
+        };
+        self.budget.spend(1 + digits.len())?;
+        match other {
+            Value::Based(other, other_base) => {
+                Ok(number(digits, base)? == number(other, *other_base)?)
+            }
+            Value::Scalar(other) => {
+                let written = RBig::from(number(digits, 10)?);
+                Ok(other.value.as_rational() == Some(written))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// A text against any other value: the same words, or a number that it spells.
+    fn text(&mut self, text: &str, other: &Value) -> Result<(bool, &'static str), Stop> {
+        self.budget.spend(1 + text.len() / 8)?;
+        Ok(match (word_number(text), other) {
+            (Some(number), Value::Scalar(scalar)) => {
+                (self.scalars(&number.into(), scalar)?, "number word")
+            }
+            (number, Value::Text(other)) => {
+                let folded = |text: &str| -> Vec<String> {
+                    text.split_whitespace().map(str::to_lowercase).collect()
+                };
+                let same = number.is_some() && number == word_number(other);
+                (same || folded(text) == folded(other), "text")
+            }
+            _ => (false, "text"),
         })
     }
 
@@ -277,6 +322,10 @@ impl<'a> Comparison<'a> {
             return Ok(true);
         }
         if let (Some(left), Some(right)) = (&a.difference, &b.difference) {
+            // What holds, or fails, for numbers alone says nothing up to a factor.
+            if left.is_constant() || right.is_constant() {
+                return Ok(self.same(left, right)? && self.values(&a.value, &b.value)?);
+            }
             if left.proportional(right, self.budget)?.is_some() {
                 return Ok(true);
             }
@@ -297,49 +346,98 @@ impl<'a> Comparison<'a> {
 
     /// The same constraints up to positive factors, or the same set of numbers for the same
     /// variable.
-    fn inequalities(&mut self, a: &[(Fraction, bool)], b: &[(Fraction, bool)]) -> Compared {
-        if a.len() == b.len() {
-            let mut taken = vec![false; b.len()];
-            let mut all = true;
-            'next: for (x, closed) in a {
-                for ((y, other), taken) in b.iter().zip(&mut taken) {
-                    if *taken || closed != other {
-                        continue;
-                    }
-                    let sign = match x.proportional(y, self.budget)? {
-                        Some(ratio) => Some(if is_negative(&ratio) { -1 } else { 1 }),
-                        None => numeric::proportional(x, y, self.budget)?,
-                    };
-                    if sign == Some(1) {
-                        *taken = true;
-                        continue 'next;
-                    }
-                }
-                all = false;
-                break;
+    fn inequalities(&mut self, a: &[(Scalar, bool)], b: &[(Scalar, bool)]) -> Compared {
+        let alike = |this: &mut Self, (x, closed): &(Scalar, bool), (y, other): &(Scalar, bool)| {
+            this.budget.spend(1)?;
+            if closed != other {
+                return Ok(false);
             }
-            if all {
-                return Ok(true);
-            }
+            let sign = match x.value.proportional(&y.value, this.budget)? {
+                Some(ratio) => Some(if is_negative(&ratio) { -1 } else { 1 }),
+                None => numeric::proportional(&x.value, &y.value, this.budget)?,
+            };
+            Ok(sign == Some(1))
+        };
+        if self.matched(a, b, |(x, closed)| Some((&x.value, closed)), alike)? {
+            return Ok(true);
         }
-        let left = as_reals(&Value::Inequalities(a.to_vec()), self.budget)?;
-        let right = as_reals(&Value::Inequalities(b.to_vec()), self.budget)?;
-        match (left, right) {
-            (Some((left, x)), Some((right, y))) if x == y => left.same(&right, self.budget),
+        self.reals(
+            &Value::Inequalities(a.to_vec()),
+            &Value::Inequalities(b.to_vec()),
+        )
+    }
+
+    fn reals(&mut self, a: &Value, b: &Value) -> Compared {
+        let named = |value: &Value| matches!(value, Value::Inequalities(_));
+        let both_named = named(a) && named(b);
+        match (as_reals(a, self.budget)?, as_reals(b, self.budget)?) {
+            (Some((left, x)), Some((right, y))) => {
+                if x != y && (both_named || x.is_some() && y.is_some()) {
+                    return Ok(false);
+                }
+                match left.comparable(&right, self.budget)? {
+                    Some([left, right]) => {
+                        self.matched(&left, &right, |_| None::<()>, Self::same_piece)
+                    }
+                    None => Ok(false),
+                }
+            }
             _ => Ok(false),
         }
     }
 
-    fn reals(&mut self, a: &Value, b: &Value) -> Compared {
-        match (as_reals(a, self.budget)?, as_reals(b, self.budget)?) {
-            (Some((left, x)), Some((right, y))) => {
-                if x.is_some() && y.is_some() && x != y {
-                    return Ok(false);
-                }
-                left.same(&right, self.budget)
-            }
+    fn same_piece(&mut self, a: &Piece, b: &Piece) -> Compared {
+        let same = |this: &mut Self, a: &Option<Scalar>, b: &Option<Scalar>| match (a, b) {
+            (None, None) => Ok(true),
+            (Some(a), Some(b)) => this.scalars(a, b),
             _ => Ok(false),
-        }
+        };
+        let closed = a.low_closed == b.low_closed && a.high_closed == b.high_closed;
+        Ok(closed && same(self, &a.low, &b.low)? && same(self, &a.high, &b.high)?)
+    }
+}
+
+/// Which of two kinds that meet is read first: names and single sets wrap what is compared, units
+/// and signs tell of a number, and structures come after what they are made of.
+fn rank(value: &Value) -> u8 {
+    match value {
+        Value::Set(items) if items.len() == 1 => 0,
+        Value::Equation(_) => 1,
+        Value::Quantity(..) => 2,
+        Value::Percent(_) => 3,
+        Value::Degrees(_) => 4,
+        Value::Infinite(_) => 5,
+        Value::Based(..) => 6,
+        Value::Ratio(_) => 7,
+        Value::Matrix(_) => 8,
+        Value::Text(_) => 9,
+        Value::Scalar(_) => 10,
+        Value::Clock(_) => 11,
+        Value::Set(_) => 12,
+        Value::Either(_) => 13,
+        Value::List(_) => 14,
+        _ => 15,
+    }
+}
+
+fn is_named(equation: &Equation) -> bool {
+    equation.name.is_some() && !equation.negated
+}
+
+/// The entries of a matrix of one column.
+fn column(rows: &[Vec<Scalar>]) -> Option<Vec<Value>> {
+    let entry = |row: &Vec<Scalar>| match row.as_slice() {
+        [only] => Some(Value::Scalar(only.clone())),
+        _ => None,
+    };
+    rows.iter().map(entry).collect()
+}
+
+/// The entries of a matrix of one row.
+fn row(rows: &[Vec<Scalar>]) -> Option<Vec<Value>> {
+    match rows {
+        [row] => Some(row.iter().cloned().map(Value::Scalar).collect()),
+        _ => None,
     }
 }
 

@@ -1,5 +1,5 @@
-//! `and` between conditions that cannot hold at once: it may have been meant as `or`, so that the
-//! value is not compared.
+//! `and` and `or`: between conditions that cannot hold at once `and` may have been meant as `or`, so
+//! that the value is not compared; between names they do not say the same.
 
 use crate::answer::budget::Stop;
 use crate::answer::latex::{Tok, Token};
@@ -23,4 +23,27 @@ pub(super) fn contradict(tokens: &[Token], value: &Result<Value, Stop>) -> bool 
         }
     }
     and && !settled && reals.pieces.len() > 1
+}
+
+/// Whether one text joins names with `and` and the other with `or`: of numbers both give the values,
+/// of names and words they do not say the same.
+pub(super) fn differ(left: (&[Token], &Value), right: (&[Token], &Value)) -> bool {
+    let named = |value: &Value| match value {
+        Value::List(items) => items.iter().all(|item| match item {
+            Value::Scalar(scalar) => !scalar.value.is_constant(),
+            Value::Text(_) => true,
+            _ => false,
+        }),
+        _ => false,
+    };
+    let joined = |tokens: &[Token], joint: &str| {
+        tokens.iter().any(|token| match &token.tok {
+            Tok::Word(word) | Tok::Text(word) => word.eq_ignore_ascii_case(joint),
+            _ => false,
+        })
+    };
+    named(left.1)
+        && named(right.1)
+        && (joined(left.0, "and") && joined(right.0, "or")
+            || joined(left.0, "or") && joined(right.0, "and"))
 }

@@ -105,11 +105,23 @@ pub(super) fn decide(
     if let Some(decision) = choice::choice(&reference.tokens, &answer.tokens) {
         return decision;
     }
+    // `(A) 33.3` and `(A) \frac{100}{3}`: what stands behind the same letter.
+    if let Some((left, right)) = choice::chosen(&reference.tokens, &answer.tokens)
+        && let (Ok(left), Ok(right)) = (evaluate(left, budget), evaluate(right, budget))
+        && let Ok(true) = compare::Comparison::new(options, budget).values(&left, &right)
+    {
+        return Decision::yes("choice");
+    }
     if text::is_run(&reference.tokens) && text::is_run(&answer.tokens) {
         // `ABC` and `CBA` are not the same word, even if they are the same product.
         return Decision::no("text", "other letters, or in another order");
     }
     let compared = match (&reference.value, &answer.value) {
+        (Ok(left), Ok(right))
+            if joints::differ((&reference.tokens, left), (&answer.tokens, right)) =>
+        {
+            return Decision::no("list", "one joins with and, the other with or");
+        }
         (Ok(left), Ok(right)) => {
             let mut comparison = compare::Comparison::new(options, budget);
             match comparison.values(left, right) {

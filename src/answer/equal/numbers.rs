@@ -3,10 +3,11 @@
 use dashu_ratio::RBig;
 
 use super::compare::{Compared, Comparison, Tolerance};
+use crate::answer::budget::Stop;
 use crate::answer::numeric::{self, Numeric};
 use crate::answer::value::{
-    Fraction, Scalar, Unit, Value, differ_by_constant, is_negative, same_progression, seconds,
-    whole,
+    Fraction, Part, Scalar, Unit, Value, differ_by_constant, digits, is_negative, power,
+    same_progression, seconds, whole,
 };
 
 /// Significant digits from which a decimal stands for all that rounds to it.
@@ -27,6 +28,8 @@ impl Comparison<'_> {
         }
     }
 
+    /// Whether two numbers or expressions are equal, or near enough to one another: every number
+    /// that is compared comes here, wherever in a value it stands.
     pub(super) fn scalars(&mut self, left: &Scalar, right: &Scalar) -> Compared {
         if self.same(&left.value, &right.value)? {
             return Ok(true);
@@ -35,13 +38,68 @@ impl Comparison<'_> {
             if same_progression(&left.value, &right.value, self.budget)? {
                 return Ok(true);
             }
-            return Ok(self.options.constant_of_integration
-                && differ_by_constant(&left.value, &right.value, self.budget)?);
-        }
-        for (decimal, exact) in [(left, right), (right, left)] {
-            if decimal.decimal.is_some_and(|n| n >= FLOATING_DIGITS)
-                && self.within_unit(&decimal.value, &exact.value, FLOATING_DIGITS)?
+            if self.options.constant_of_integration
+                && differ_by_constant(&left.value, &right.value, self.budget)?
             {
+                return Ok(true);
+            }
+            // Expressions with variables are compared exactly.
+            if !left.has_coordinates() && !right.has_coordinates() {
+                return Ok(false);
+            }
+        }
+        // Nothing says that one may be off.
+        if self.options.tolerance == Tolerance::Exact && !left.is_decimal() && !right.is_decimal() {
+            return Ok(false);
+        }
+        let (reference, answer) = self.sides(left, right);
+        self.near(reference, answer)
+    }
+
+    /// Whether each coordinate of an answer is that of the reference, or near enough to it.
+    fn near(&mut self, reference: &Scalar, answer: &Scalar) -> Compared {
+        let (mut expected, mut given) = (reference.parts(self.budget)?, answer.parts(self.budget)?);
+        // A coordinate that is zero is not written.
+        self.budget.spend(expected.len() * given.len())?;
+        let missing = |parts: &[Part], others: &[Part]| -> Vec<Part> {
+            let is_new = |other: &&Part| !parts.iter().any(|part| part.same_axis(other));
+            others.iter().filter(is_new).map(Part::zero).collect()
+        };
+        expected.extend(missing(&expected, &given));
+        given.extend(missing(&given, &expected));
+        for part in &expected {
+            let Some(other) = given.iter().find(|other| other.same_axis(part)) else {
+                return Ok(false);
+            };
+            // (Of a single one it is known that it is not the same.)
+            let same = expected.len() > 1 && self.same(&part.value, &other.value)?;
+            if !same && !self.near_part(part, other)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn near_part(&mut self, reference: &Part, answer: &Part) -> Compared {
+        if !reference.value.is_constant() || !answer.value.is_constant() {
+            return Ok(false);
+        }
+        for decimal in [reference, answer] {
+            let Some((of, step)) = &decimal.step else {
+                continue;
+            };
+            let count = decimal.value.divide(of, self.budget)?.as_rational();
+            let count = match count {
+                Some(count) => digits(&count, step, self.budget)?,
+                None => 0,
+            };
+            if count < FLOATING_DIGITS {
+                continue;
+            }
+            // Digits beyond the 12th are those of floating point.
+            let more = i64::try_from(count - FLOATING_DIGITS).map_err(|_| Stop::Limit)?;
+            let unit = step * power(&whole(10), more, self.budget)?;
+            if self.within(&reference.value, &answer.value, of, &unit)? {
                 return Ok(true);
             }
         }
@@ -51,92 +109,34 @@ impl Comparison<'_> {
                 let Some(tolerance) = RBig::simplest_from_f64(tolerance) else {
                     return Ok(false);
                 };
-                numeric::is_near(&right.value, &left.value, &tolerance, self.budget)
+                numeric::is_near(&answer.value, &reference.value, &tolerance, self.budget)
             }
-            Tolerance::ReferenceDigits => match left.decimal {
-                Some(digits) => self.rounds_to(&left.value, &right.value, digits),
-                None => Ok(false),
+            Tolerance::ReferenceDigits => match &reference.step {
+                Some((of, step)) if !reference.value.is_zero() => {
+                    let half = step / whole(2);
+                    self.within(&reference.value, &answer.value, of, &half)
+                }
+                _ => Ok(false),
             },
         }
     }
 
-    /// Whether two constants differ by at most one unit of the first's `digits`-th digit.
-    pub(super) fn within_unit(
-        &mut self,
-        decimal: &Fraction,
-        exact: &Fraction,
-        digits: usize,
-    ) -> Compared {
-        self.within(decimal, exact, digits, &RBig::ONE)
-    }
-
-    pub(super) fn rounds_to(
-        &mut self,
-        decimal: &Fraction,
-        exact: &Fraction,
-        digits: usize,
-    ) -> Compared {
-        let half = RBig::ONE / whole(2);
-        self.within(decimal, exact, digits, &half)
-    }
-
-    pub(super) fn within(
-        &mut self,
-        decimal: &Fraction,
-        exact: &Fraction,
-        digits: usize,
-        units: &RBig,
-    ) -> Compared {
-        let Some(decimal) = decimal.as_rational() else {
-            return Ok(false);
-        };
-        if decimal.is_zero() {
-            return Ok(false);
-        }
-        let size = if is_negative(&decimal) {
-            -decimal.clone()
-        } else {
-            decimal.clone()
-        };
-        // One unit of the digit: a power of ten.
-        let mut unit = RBig::ONE;
-        let ten = whole(10);
-        let mut rounds = 0;
-        while size < unit {
-            unit /= &ten;
-            rounds += 1;
-            self.budget.spend(1 + rounds / 64)?;
-        }
-        while size >= &unit * &ten {
-            unit *= &ten;
-            rounds += 1;
-            self.budget.spend(1 + rounds / 64)?;
-        }
-        for _ in 1..digits {
-            unit /= &ten;
-            self.budget.spend(1)?;
-        }
-        let bound = unit * units;
-        match exact.as_rational() {
-            Some(exact) => {
-                let difference = decimal - exact;
-                let difference = if is_negative(&difference) {
-                    -difference
-                } else {
-                    difference
-                };
-                Ok(difference <= bound)
-            }
-            None => numeric::is_within(exact, &decimal, &bound, self.budget),
+    /// Whether two constants differ by at most so many times another.
+    fn within(&mut self, a: &Fraction, b: &Fraction, of: &Fraction, bound: &RBig) -> Compared {
+        let gap = a.subtract(b, self.budget)?.divide(of, self.budget)?;
+        match gap.as_rational() {
+            Some(gap) => Ok(if is_negative(&gap) { -gap } else { gap } <= *bound),
+            None => numeric::is_within(&gap, &RBig::ZERO, bound, self.budget),
         }
     }
 
-    pub(super) fn percent(&mut self, percent: &Fraction, other: &Fraction) -> Compared {
-        if self.same(percent, other)? {
+    /// So many hundredths against a number: as many, or a hundred times as many as it is.
+    pub(super) fn percent(&mut self, percent: &Scalar, other: &Scalar) -> Compared {
+        if self.scalars(percent, other)? {
             return Ok(true);
         }
         let hundredfold = other.multiply(&Fraction::whole(100), self.budget)?;
-        self.same(percent, &hundredfold)
+        self.scalars(percent, &hundredfold)
     }
 
     pub(super) fn quantities(
@@ -146,33 +146,39 @@ impl Comparison<'_> {
         b: &Value,
         other: &Unit,
     ) -> Compared {
-        if unit == other {
+        if unit.same(other) {
             return self.values(a, b);
         }
-        if unit.dimensions != other.dimensions {
+        let Some(ratio) = unit.ratio(other) else {
             return Ok(false);
-        }
+        };
         let (Value::Scalar(a), Value::Scalar(b)) = (a, b) else {
             return Ok(false);
         };
-        let a = a
-            .value
-            .multiply(&Fraction::rational(unit.scale.clone()), self.budget)?;
-        let b = b
-            .value
-            .multiply(&Fraction::rational(other.scale.clone()), self.budget)?;
-        self.same(&a, &b)
+        let a = a.multiply(&Fraction::rational(ratio), self.budget)?;
+        self.scalars(&a, b)
     }
 
-    /// Equal as ratios: all pairs of terms in proportion.
-    pub(super) fn ratios(&mut self, a: &[Fraction], b: &[Fraction]) -> Compared {
-        if a.len() != b.len() || a.iter().chain(b).any(Fraction::is_zero) {
+    /// Equal as ratios: all pairs of terms in proportion, or term by term.
+    pub(super) fn ratios(&mut self, a: &[Scalar], b: &[Scalar]) -> Compared {
+        if a.len() != b.len() || a.iter().chain(b).any(|term| term.value.is_zero()) {
             return Ok(false);
         }
+        let mut proportional = true;
         for i in 1..a.len() {
-            let left = a[0].multiply(&b[i], self.budget)?;
-            let right = b[0].multiply(&a[i], self.budget)?;
+            let left = a[0].value.multiply(&b[i].value, self.budget)?;
+            let right = b[0].value.multiply(&a[i].value, self.budget)?;
             if !self.same(&left, &right)? {
+                proportional = false;
+                break;
+            }
+        }
+        if proportional {
+            return Ok(true);
+        }
+        for (x, y) in a.iter().zip(b) {
+            self.budget.spend(1)?;
+            if !self.scalars(x, y)? {
                 return Ok(false);
             }
         }

@@ -453,7 +453,23 @@ fn prose(sentence: &str, lenient: bool) -> Option<Answer<'_>> {
 /// The letter of `B) 12`.
 fn bracketed_choice(sentence: &str) -> Option<&str> {
     let bytes = sentence.as_bytes();
-    (bytes.len() > 1 && bytes[0].is_ascii_uppercase() && bytes[1] == b')').then(|| &sentence[..1])
+    let is_choice = bytes.len() > 1 && bytes[0].is_ascii_uppercase() && bytes[1] == b')';
+    // `B) or C)` chooses both, or neither.
+    let is_only = || {
+        let rest = sentence[2..].trim_start();
+        let behind = ["or ", "and ", "& ", ", ", "/"]
+            .iter()
+            .find_map(|joint| rest.strip_prefix(joint));
+        let next = behind.map(|rest| {
+            rest.trim_start()
+                .trim_start_matches("or ")
+                .trim_start_matches('(')
+        });
+        let mut next = next.unwrap_or("").chars();
+        let letter = next.next().is_some_and(|c| c.is_ascii_uppercase());
+        !(letter && next.next().is_none_or(|c| !c.is_alphanumeric()))
+    };
+    (is_choice && is_only()).then(|| &sentence[..1])
 }
 
 /// The first word of `No, it is not possible`.

@@ -32,9 +32,9 @@ impl Printer<'_> {
 
     fn node(&mut self, node: &Node) -> Printed {
         self.budget.enter()?;
-        self.kind(&node.kind)?;
+        let printed = self.kind(&node.kind);
         self.budget.leave();
-        Ok(())
+        printed
     }
 
     fn between(&mut self, open: &str, node: &Node, close: &str) -> Printed {
@@ -256,6 +256,8 @@ impl Printer<'_> {
                     Some(c) if c.is_ascii_alphabetic() => self.put(stem),
                     None if words::read_run(stem) == Run::Name => self.put(stem),
                     None if words::is_symbol(stem) => self.put(&format!("\\{stem} ")),
+                    // A literal in another base.
+                    None if stem.starts_with('0') => self.put(stem),
                     None if words::is_text(stem) => self.put(&format!("\\text{{{stem}}}")),
                     _ => self.put(&format!("\\{stem} ")),
                 }
@@ -307,6 +309,12 @@ impl Printer<'_> {
             }
             ("divergence", items) => return self.joined(items, " \\cdot "),
             ("cross", items) => return self.joined(items, " \\times "),
+            ("product of sets", items) => return self.joined(items, " \\times "),
+            ("power of a set", [set, power]) => {
+                self.node(set)?;
+                return self.script("^", power);
+            }
+            ("dimensions", items) => return self.joined(items, " \\cdot "),
             ("circ", items) => return self.joined(items, " \\circ "),
             ("wedge", items) => return self.joined(items, " \\wedge "),
             ("vee", items) => return self.joined(items, " \\vee "),

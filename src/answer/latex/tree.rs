@@ -47,15 +47,6 @@ impl Literal {
         }
         text
     }
-
-    /// Digits from the first that is not zero.
-    pub(crate) fn significant_digits(&self) -> usize {
-        self.whole
-            .bytes()
-            .chain(self.fraction.bytes())
-            .skip_while(|&digit| digit == b'0')
-            .count()
-    }
 }
 
 /// A relation between two sides.
@@ -76,7 +67,7 @@ pub(crate) enum Relation {
 /// What a node is.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Kind {
-    Number(Literal),
+    Number(Box<Literal>),
     /// A variable or a named constant; accents and indices are part of the name.
     Symbol(SmolStr),
     Infinity,
@@ -87,7 +78,7 @@ pub(crate) enum Kind {
     Mul(Vec<Node>),
     Div(Box<Node>, Box<Node>),
     /// A whole number next to a fraction of whole numbers: `3\frac12`.
-    Mixed(Literal, Box<Node>),
+    Mixed(Box<Literal>, Box<Node>),
     Pow(Box<Node>, Box<Node>),
     /// Index and radicand.
     Root(Box<Node>, Box<Node>),

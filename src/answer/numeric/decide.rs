@@ -82,6 +82,7 @@ pub(crate) fn compare(
     if is_decided_by_form(left) && is_decided_by_form(right) {
         return Ok(Numeric::Different);
     }
+    budget.spend((left.weight() + right.weight()) / 8)?;
     let mut constants = Constants::default();
     let unknowns = Unknowns::of(&[left, right]);
     if unknowns.any_varies() {
@@ -446,12 +447,14 @@ pub(crate) fn proportional(
     if is_rational_function(left) && is_rational_function(right) {
         return Ok(None);
     }
+    budget.spend((left.weight() + right.weight()) / 8)?;
     let mut constants = Constants::default();
     let unknowns = Unknowns::of(&[left, right]);
     // The first point where both have values that are not zero gives the factor.
     let mut anchor: Option<Vec<RBig>> = None;
     let mut factor = None;
     for index in 0..points::GENERAL {
+        budget.spend(1)?;
         let point = points::general(index, unknowns.len());
         let mut evaluator = Evaluator::new(FIRST_BITS, &unknowns, &point, &mut constants, budget);
         let (a, b) = (evaluator.fraction(left), evaluator.fraction(right));

@@ -298,29 +298,7 @@ impl<'a, 'b> Evaluator<'a, 'b> {
             self.budget.spend(length / 4096)?;
             total += length;
             longest = longest.max(length);
-            let mut term: Complex = Ball::rational(coefficient, self.bits)?.into();
-            // (-1)^a · (-1)^b = (-1)^(a+b): the exponents may be whole only together.
-            let mut turns: Option<(Complex, bool)> = None;
-            for (atom, exponent) in monomial {
-                if let Some(power) = exponent_of_minus_one(atom) {
-                    let (part, fixed) = self.apart(|this| this.product(power))?;
-                    let times: Complex = Ball::rational(exponent, self.bits)?.into();
-                    let part = part.multiply(&times, self.bits)?;
-                    turns = Some(match turns {
-                        Some((sum, all)) => (sum.add(&part, self.bits)?, all && fixed),
-                        None => (part, fixed),
-                    });
-                    continue;
-                }
-                let factor = self.factor(atom, exponent)?;
-                self.pay_little()?;
-                term = term.multiply(&factor, self.bits)?;
-            }
-            if let Some((turns, fixed)) = turns {
-                self.pay()?;
-                let sign = self.power(&Complex::whole(-1), &turns, fixed)?;
-                term = term.multiply(&sign, self.bits)?;
-            }
+            let term = self.term(monomial, coefficient)?;
             let (high, low) = sizes(&term);
             highest = high.max(highest);
             lowest = low.max(lowest);
@@ -332,6 +310,51 @@ impl<'a, 'b> Evaluator<'a, 'b> {
             self.note(&sum);
         }
         Ok(sum)
+    }
+
+    #[inline(never)]
+    fn term(&mut self, monomial: &'a Monomial, coefficient: &RBig) -> Evaluated {
+        let mut term: Complex = Ball::rational(coefficient, self.bits)?.into();
+        // (-1)^a · (-1)^b = (-1)^(a+b): the exponents may be whole only together.
+        let mut turns: Option<(Complex, bool)> = None;
+        for (atom, exponent) in monomial {
+            match exponent_of_minus_one(atom) {
+                Some(power) => turns = Some(self.turned(turns, power, exponent)?),
+                None => {
+                    let factor = self.factor(atom, exponent)?;
+                    self.pay_little()?;
+                    term = term.multiply(&factor, self.bits)?;
+                }
+            }
+        }
+        match turns {
+            None => Ok(term),
+            Some((turns, fixed)) => self.signed(&term, &turns, fixed),
+        }
+    }
+
+    /// The exponent of -1 with one more part of it, and whether it is the same at all points.
+    #[inline(never)]
+    fn turned(
+        &mut self,
+        turns: Option<(Complex, bool)>,
+        power: &'a Monomial,
+        exponent: &RBig,
+    ) -> Result<(Complex, bool), Fail> {
+        let (part, fixed) = self.apart(|this| this.product(power))?;
+        let times: Complex = Ball::rational(exponent, self.bits)?.into();
+        let part = part.multiply(&times, self.bits)?;
+        Ok(match turns {
+            Some((sum, all)) => (sum.add(&part, self.bits)?, all && fixed),
+            None => (part, fixed),
+        })
+    }
+
+    #[inline(never)]
+    fn signed(&mut self, term: &Complex, turns: &Complex, fixed: bool) -> Evaluated {
+        self.pay()?;
+        let sign = self.power(&Complex::whole(-1), turns, fixed)?;
+        term.multiply(&sign, self.bits)
     }
 
     /// A product of powers.
@@ -395,9 +418,12 @@ impl<'a, 'b> Evaluator<'a, 'b> {
             }
             Atom::Imaginary => Ok(Complex::imaginary()),
             Atom::Power(..) | Atom::Call(..) | Atom::Sum(_) => {
+                // Two levels: a function is evaluated through its argument's terms and factors.
+                let depth = self.budget.depth();
+                self.budget.enter()?;
                 self.budget.enter()?;
                 let value = self.compound(atom);
-                self.budget.leave();
+                self.budget.come_back_to(depth);
                 value
             }
         }
@@ -497,6 +523,7 @@ impl<'a, 'b> Evaluator<'a, 'b> {
     }
 
     fn compound(&mut self, atom: &'a Atom) -> Evaluated {
+        self.budget.spend(self.seen.len() / 16)?;
         if let Some(seen) = self.seen.iter().find(|seen| seen.atom == atom) {
             self.touched |= !seen.fixed;
             return Ok(seen.value.clone());
@@ -587,6 +614,7 @@ impl<'a, 'b> Evaluator<'a, 'b> {
             match name {
                 "exp" => return x.exponential(bits, self.constants),
                 "sin" | "cos" => {
+                    self.budget.spend(self.angles.len() / 16)?;
                     let known = self.angles.iter().find(|(angle, ..)| *angle == written);
                     let (cosine, sine) = match known {
                         Some((_, cosine, sine)) => (cosine.clone(), sine.clone()),

@@ -118,7 +118,7 @@ fn union(values: &[Value], budget: &mut Budget) -> Result<Option<Value>, Stop> {
                 ..
             }) => match &**value {
                 Value::Scalar(scalar) => {
-                    let point = Piece::point(scalar.value.clone());
+                    let point = Piece::point(scalar.clone());
                     (
                         Reals {
                             pieces: vec![point],
@@ -192,6 +192,7 @@ pub(super) fn all_of(values: &[Value], budget: &mut Budget) -> Result<Option<Val
 pub(super) fn disjoint(pieces: &[Piece], budget: &mut Budget) -> Result<bool, Stop> {
     for (index, piece) in pieces.iter().enumerate() {
         for other in &pieces[index + 1..] {
+            budget.spend(1)?;
             let left = Reals {
                 pieces: vec![piece.clone()],
             };

@@ -8,6 +8,7 @@ use super::functions::sign;
 use super::number;
 use super::poly::{Atom, Poly};
 use super::reals::{Piece, Reals};
+use super::written::Scalar;
 use crate::answer::budget::{Budget, Stop};
 
 /// Where `a·|x| + c` or `a·x² + b·x + c` is above zero (or is zero, where it may be), of constant
@@ -46,8 +47,8 @@ pub(super) fn above_zero(
     let piece = |low: Option<Fraction>, high: Option<Fraction>| Piece {
         low_closed: may_be_zero && low.is_some(),
         high_closed: may_be_zero && high.is_some(),
-        low,
-        high,
+        low: low.map(Scalar::from),
+        high: high.map(Scalar::from),
     };
     let pieces = match (ends, outside) {
         (Some((low, high)), true) => vec![piece(None, Some(low)), piece(Some(high), None)],

@@ -3,7 +3,6 @@
 use super::conditions::{all_of, one_of, solutions};
 use super::fraction::Fraction;
 use super::matrix::matrix;
-use super::number;
 use super::number_words::spoken;
 use super::progressions::ANY_INTEGER;
 use super::quantities::{
@@ -13,11 +12,12 @@ use super::reals::Reals;
 use super::relation::{chain, clock};
 use super::scalar::scalar;
 use super::sets::{as_reals, bracket, builder, family, set_in_words, set_operation};
-use super::signs::alternatives;
+use super::signs::{alternatives, holds_alternatives};
 use super::units::Unit;
-use super::{Equation, Scalar, Value};
+use super::written::Scalar;
+use super::{Equation, Value};
 use crate::answer::budget::{Budget, Stop};
-use crate::answer::latex::{Domain, Kind, Literal, Node};
+use crate::answer::latex::{Domain, Kind, Node};
 
 /// What an answer means.
 ///
@@ -25,13 +25,17 @@ use crate::answer::latex::{Domain, Kind, Literal, Node};
 ///
 /// [`Stop::Unknown`] where it is well written but has no value that is known here.
 pub(crate) fn evaluate(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
-    budget.enter()?;
-    let value = match alternatives(node, budget)? {
-        Some((plus, minus)) => Value::List(vec![one(&plus, budget)?, one(&minus, budget)?]),
-        None => one(node, budget)?,
-    };
-    budget.leave();
-    Ok(value)
+    match holds_alternatives(node, budget)? {
+        false => one(node, budget),
+        true => both(node, budget),
+    }
+}
+
+/// The values with plus and with minus of a tree that holds a `±`.
+#[inline(never)]
+fn both(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+    let (plus, minus) = alternatives(node, budget)?;
+    Ok(Value::List(vec![one(&plus, budget)?, one(&minus, budget)?]))
 }
 
 /// The value of words and formulas by turns.
@@ -81,195 +85,256 @@ pub(super) fn items(nodes: &[Node], budget: &mut Budget) -> Result<Vec<Value>, S
     let mut values = Vec::with_capacity(nodes.len());
     for node in nodes {
         budget.spend(1)?;
-        match alternatives(node, budget)? {
-            Some((plus, minus)) => {
-                values.push(evaluate(&plus, budget)?);
-                values.push(evaluate(&minus, budget)?);
-            }
-            None => values.push(evaluate(node, budget)?),
+        match holds_alternatives(node, budget)? {
+            false => values.push(evaluate(node, budget)?),
+            true => match both(node, budget)? {
+                Value::List(pair) => values.extend(pair),
+                value => values.push(value),
+            },
         }
     }
     Ok(values)
 }
 
+/// The value of a tree without a `±`.
 pub(super) fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+    budget.nested(|budget| one_inside(node, budget))
+}
+
+/// (What a kind needs to have done is done in a function of its own: what all of them keep on the
+/// stack together would be there at every level.)
+fn one_inside(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
     match &node.kind {
         // Brackets around a list were read as a tuple; around anything else they group.
         Kind::Group(inner) => evaluate(inner, budget),
-        Kind::Number(literal) => Ok(Value::Scalar(Scalar {
-            value: Fraction::rational(number::literal(literal, budget)?),
-            decimal: decimal(literal),
-        })),
-        Kind::Neg(inner) => match &inner.kind {
-            Kind::Infinity => Ok(Value::Infinite(true)),
-            Kind::Mul(factors) if matches!(factors[0].kind, Kind::Degree(_)) => {
-                match one(inner, budget)? {
-                    Value::Degrees(value) => Ok(Value::Degrees(value.negate())),
-                    _ => expression(node, budget),
-                }
-            }
-            Kind::Number(_) | Kind::Percent(_) | Kind::Degree(_) | Kind::Unit(..) => {
-                match one(inner, budget)? {
-                    Value::Quantity(value, unit) => match *value {
-                        Value::Scalar(value) => {
-                            let value = Value::Scalar(Scalar {
-                                value: value.value.negate(),
-                                ..value
-                            });
-                            Ok(Value::Quantity(Box::new(value), unit))
-                        }
-                        Value::Infinite(negative) => Ok(Value::Infinite(!negative)),
-                        _ => Err(Stop::Unknown),
-                    },
-                    Value::Scalar(value) => Ok(Value::Scalar(Scalar {
-                        value: value.value.negate(),
-                        ..value
-                    })),
-                    Value::Percent(value) => Ok(Value::Percent(value.negate())),
-                    Value::Degrees(value) => Ok(Value::Degrees(value.negate())),
-                    _ => Err(Stop::Unknown),
-                }
-            }
-            _ => expression(node, budget),
-        },
-        Kind::Infinity => Ok(Value::Infinite(false)),
-        Kind::Percent(inner) => Ok(Value::Percent(scalar(inner, None, budget)?)),
-        Kind::Degree(inner) => Ok(Value::Degrees(scalar(inner, None, budget)?)),
-        Kind::Unit(inner, unit) => match leading_quantity(inner, unit, budget)? {
-            Some(sum) => Ok(sum),
-            None => quantity(inner, unit, budget),
-        },
-        Kind::Based(digits, base) => Ok(Value::Based(digits.clone(), *base)),
-        Kind::Symbol(name) if reals_named(name).is_some() => {
-            Ok(Value::Reals(reals_named(name).unwrap_or_default(), None))
-        }
+        Kind::Number(_)
+        | Kind::Infinity
+        | Kind::Percent(_)
+        | Kind::Degree(_)
+        | Kind::Based(..)
+        | Kind::Symbol(_)
+        | Kind::Text(_)
+        | Kind::Ellipsis => single(node, budget),
+        Kind::Neg(inner) => negative(node, inner, budget),
+        Kind::Unit(inner, unit) => with_unit(inner, unit, budget),
         Kind::List(nodes) => list(nodes, budget),
         Kind::Or(parts) => one_of(parts, budget),
-        Kind::Rows(rows) => {
-            let are_lists = rows.iter().all(|row| matches!(row.kind, Kind::List(_)));
-            if !are_lists {
-                return list(rows, budget);
-            }
-            let mut tuples = Vec::with_capacity(rows.len());
-            for row in rows {
-                if let Kind::List(nodes) = &row.kind {
-                    let values = items(nodes, budget)?;
-                    tuples.push(Value::Tuple(values.into_iter().map(bare).collect()));
-                }
-            }
-            Ok(Value::List(tuples))
-        }
+        Kind::Rows(rows) => rows_of_items(rows, budget),
         Kind::Bracket(open, close, nodes) => bracket(*open, *close, nodes, budget),
-        Kind::Set(nodes) => {
-            if nodes.is_empty() {
-                return Ok(Value::Set(Vec::new()));
-            }
-            let values = items(nodes, budget)?;
-            // Dots stand for what the order of the others tells.
-            if nodes.iter().any(|node| matches!(node.kind, Kind::Ellipsis)) {
-                return Ok(Value::Set(vec![Value::Tuple(values)]));
-            }
-            Ok(Value::Set(values))
-        }
+        Kind::Set(nodes) => set(nodes, budget),
         Kind::Builder(left, condition) => builder(left, condition, budget),
         Kind::SetOp(..) => set_operation(node, budget),
         Kind::Chain(sides, relations) => chain(sides, relations, budget),
-        Kind::Congruence(left, right, modulus) => {
-            let modulus = scalar(modulus, None, budget)?;
-            let left = match left.kind {
-                Kind::Ellipsis => Fraction::symbol("…"),
-                _ => scalar(left, None, budget)?,
-            };
-            Ok(Value::Congruence(
-                left,
-                scalar(right, None, budget)?,
-                modulus,
-            ))
-        }
-        Kind::Ratio(terms) => {
-            if let Some(clock) = clock(terms) {
-                return Ok(Value::Clock(clock));
-            }
-            // `3:30 p.m.`: the words belong to the whole.
-            if let [rest @ .., last] = terms.as_slice()
-                && let Kind::Unit(inner, unit) = &last.kind
-            {
-                let mut plain = rest.to_vec();
-                plain.push((**inner).clone());
-                if let Some(clock) = clock(&plain) {
-                    let unit = Unit::read(unit).ok_or(Stop::Unknown)?;
-                    return Ok(Value::Quantity(Box::new(Value::Clock(clock)), unit));
-                }
-            }
-            let terms = terms
-                .iter()
-                .map(|term| scalar(term, None, budget))
-                .collect::<Result<Vec<_>, _>>()?;
-            Ok(Value::Ratio(terms))
-        }
-        // One statement a row: a system.
-        Kind::Cases(rows) if rows.len() > 1 && rows.iter().all(|row| row.len() == 1) => {
-            let statements: Vec<Node> = rows.iter().flatten().cloned().collect();
-            list(&statements, budget)
-        }
-        Kind::Cases(rows) => {
-            let rows = rows
-                .iter()
-                .map(|row| items(row, budget))
-                .collect::<Result<Vec<_>, _>>()?;
-            Ok(Value::Cases(complete(rows, budget)?))
-        }
+        Kind::Congruence(left, right, modulus) => congruence(left, right, modulus, budget),
+        Kind::Ratio(terms) => ratio(terms, budget),
+        Kind::Cases(rows) => cases(rows, budget),
+        Kind::ForAll(inner, name, domain) => for_all(inner, name, domain, budget),
+        Kind::Big(big) if big.operator == "bigcup" => family(big, budget),
+        Kind::Add(terms) if terms.iter().any(holds_unit) => quantities(terms, budget),
+        Kind::Mul(factors) => factors_of(node, factors, budget),
+        _ => expression(node, budget),
+    }
+}
+
+/// The value of what holds no other answer.
+#[inline(never)]
+fn single(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+    match &node.kind {
+        Kind::Number(literal) => Ok(Value::Scalar(Scalar::literal(literal, budget)?)),
+        Kind::Infinity => Ok(Value::Infinite(false)),
+        Kind::Percent(inner) => Ok(Value::Percent(Scalar::read(inner, budget)?)),
+        Kind::Degree(inner) => Ok(Value::Degrees(Scalar::read(inner, budget)?)),
+        Kind::Based(digits, base) => Ok(Value::Based(digits.clone(), *base)),
+        Kind::Symbol(name) => match reals_named(name) {
+            Some(reals) => Ok(Value::Reals(reals, None)),
+            None => expression(node, budget),
+        },
         Kind::Text(text) => Ok(spoken(text)
             .or_else(|| set_in_words(text))
             .unwrap_or_else(|| Value::Text(text.clone()))),
         Kind::Ellipsis => Ok(Value::Text("…".into())),
-        // Numbers are real unless something else is said; only the parameter of a vector has a name
-        // of no account.
-        Kind::ForAll(inner, _, Domain::Reals) if !is_vector(inner) => evaluate(inner, budget),
-        Kind::ForAll(inner, name, domain) => {
-            // The parameter's own name says nothing.
-            let stands = match domain {
-                Domain::Integers => ANY_INTEGER,
-                Domain::Naturals => "any natural number",
-                Domain::Reals => "any real number",
-            };
-            evaluate(&inner.renamed(name, stands, budget)?, budget)
+        _ => Err(Stop::Unknown),
+    }
+}
+
+#[inline(never)]
+fn with_unit(inner: &Node, unit: &str, budget: &mut Budget) -> Result<Value, Stop> {
+    match leading_quantity(inner, unit, budget)? {
+        Some(sum) => Ok(sum),
+        None => quantity(inner, unit, budget),
+    }
+}
+
+/// Items between semicolons: tuples where they are lists themselves.
+#[inline(never)]
+fn rows_of_items(rows: &[Node], budget: &mut Budget) -> Result<Value, Stop> {
+    let are_lists = rows.iter().all(|row| matches!(row.kind, Kind::List(_)));
+    if !are_lists {
+        return list(rows, budget);
+    }
+    let mut tuples = Vec::with_capacity(rows.len());
+    for row in rows {
+        if let Kind::List(nodes) = &row.kind {
+            let values = items(nodes, budget)?;
+            tuples.push(Value::Tuple(values.into_iter().map(bare).collect()));
         }
-        Kind::Big(big) if big.operator == "bigcup" => family(big, budget),
-        Kind::Add(terms) if terms.iter().any(holds_unit) => quantities(terms, budget),
+    }
+    Ok(Value::List(tuples))
+}
+
+/// Items in braces.
+#[inline(never)]
+fn set(nodes: &[Node], budget: &mut Budget) -> Result<Value, Stop> {
+    if nodes.is_empty() {
+        return Ok(Value::Set(Vec::new()));
+    }
+    let values = items(nodes, budget)?;
+    // Dots stand for what the order of the others tells.
+    if nodes.iter().any(|node| matches!(node.kind, Kind::Ellipsis)) {
+        return Ok(Value::Set(vec![Value::Tuple(values)]));
+    }
+    Ok(Value::Set(values))
+}
+
+/// What is congruent, with residue and modulus.
+#[inline(never)]
+fn congruence(
+    left: &Node,
+    right: &Node,
+    modulus: &Node,
+    budget: &mut Budget,
+) -> Result<Value, Stop> {
+    let modulus = scalar(modulus, None, budget)?;
+    let left = match left.kind {
+        Kind::Ellipsis => Fraction::symbol("…"),
+        _ => scalar(left, None, budget)?,
+    };
+    Ok(Value::Congruence(
+        left,
+        scalar(right, None, budget)?,
+        modulus,
+    ))
+}
+
+/// Terms between colons: a time of day, or a ratio.
+#[inline(never)]
+fn ratio(terms: &[Node], budget: &mut Budget) -> Result<Value, Stop> {
+    if let Some(clock) = clock(terms) {
+        return Ok(Value::Clock(clock));
+    }
+    // `3:30 p.m.`: the words belong to the whole.
+    if let [rest @ .., last] = terms
+        && let Kind::Unit(inner, unit) = &last.kind
+    {
+        let mut plain = rest.to_vec();
+        plain.push((**inner).clone());
+        if let Some(clock) = clock(&plain) {
+            let unit = Unit::read(unit).ok_or(Stop::Unknown)?;
+            return Ok(Value::Quantity(Box::new(Value::Clock(clock)), unit));
+        }
+    }
+    let terms = terms
+        .iter()
+        .map(|term| Scalar::read(term, budget))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Value::Ratio(terms))
+}
+
+/// Values with their conditions.
+#[inline(never)]
+fn cases(rows: &[Vec<Node>], budget: &mut Budget) -> Result<Value, Stop> {
+    // One statement a row: a system.
+    if rows.len() > 1 && rows.iter().all(|row| row.len() == 1) {
+        let statements: Vec<Node> = rows.iter().flatten().cloned().collect();
+        return list(&statements, budget);
+    }
+    let rows = rows
+        .iter()
+        .map(|row| items(row, budget))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Value::Cases(complete(rows, budget)?))
+}
+
+/// What holds for all that a parameter stands for.
+#[inline(never)]
+fn for_all(inner: &Node, name: &str, domain: &Domain, budget: &mut Budget) -> Result<Value, Stop> {
+    // Numbers are real unless something else is said; only the parameter of a vector has a name of
+    // no account.
+    if matches!(domain, Domain::Reals) && !is_vector(inner) {
+        return evaluate(inner, budget);
+    }
+    // The parameter's own name says nothing.
+    let stands = match domain {
+        Domain::Integers => ANY_INTEGER,
+        Domain::Naturals => "any natural number",
+        Domain::Reals => "any real number",
+    };
+    evaluate(&inner.renamed(name, stands, budget)?, budget)
+}
+
+/// What a minus sign in front makes of a value.
+#[inline(never)]
+fn negative(node: &Node, inner: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+    match &inner.kind {
+        Kind::Infinity => Ok(Value::Infinite(true)),
         Kind::Mul(factors) if matches!(factors[0].kind, Kind::Degree(_)) => {
-            match sexagesimal(factors, budget)? {
-                Some(degrees) => Ok(Value::Degrees(degrees)),
-                None => expression(node, budget),
+            match one(inner, budget)? {
+                Value::Degrees(value) => Ok(Value::Degrees(value.negate())),
+                _ => expression(node, budget),
             }
         }
-        Kind::Mul(factors) if feet_and_inches(factors).is_some() => {
-            quantities(&feet_and_inches(factors).unwrap_or_default(), budget)
-        }
-        // `A(1, 2)`, a point with its name.
-        Kind::Mul(factors) if named_point(factors).is_some() => {
-            let value = one(&factors[1], budget)?;
-            Ok(Value::Equation(Equation {
-                name: named_point(factors),
-                value: Box::new(value),
-                difference: None,
-                negated: false,
-            }))
-        }
-        Kind::Mul(factors) => {
-            // `18 (girls)`: a word in brackets is a unit.
-            if let [rest @ .., last] = factors.as_slice()
-                && let Kind::Group(inner) = &last.kind
-                && let (Kind::Text(unit), [amount]) = (&inner.kind, rest)
-            {
-                let value = one(amount, budget)?;
-                let unit = Unit::label(unit).ok_or(Stop::Unknown)?;
-                return Ok(Value::Quantity(Box::new(value), unit));
+        Kind::Number(_) | Kind::Percent(_) | Kind::Degree(_) | Kind::Unit(..) => {
+            match one(inner, budget)? {
+                Value::Quantity(value, unit) => match *value {
+                    Value::Scalar(value) => {
+                        let value = Value::Scalar(value.negate());
+                        Ok(Value::Quantity(Box::new(value), unit))
+                    }
+                    Value::Infinite(negative) => Ok(Value::Infinite(!negative)),
+                    _ => Err(Stop::Unknown),
+                },
+                Value::Scalar(value) => Ok(Value::Scalar(value.negate())),
+                Value::Percent(value) => Ok(Value::Percent(value.negate())),
+                Value::Degrees(value) => Ok(Value::Degrees(value.negate())),
+                _ => Err(Stop::Unknown),
             }
-            expression(node, budget)
         }
         _ => expression(node, budget),
     }
+}
+
+/// A product, or what is written like one.
+#[inline(never)]
+fn factors_of(node: &Node, factors: &[Node], budget: &mut Budget) -> Result<Value, Stop> {
+    if matches!(factors[0].kind, Kind::Degree(_)) {
+        return match sexagesimal(factors, budget)? {
+            Some(degrees) => Ok(Value::Degrees(degrees.into())),
+            None => expression(node, budget),
+        };
+    }
+    if let Some(lengths) = feet_and_inches(factors) {
+        return quantities(&lengths, budget);
+    }
+    // `A(1, 2)`, a point with its name.
+    if let Some(name) = named_point(factors) {
+        let value = one(&factors[1], budget)?;
+        return Ok(Value::Equation(Equation {
+            name: Some(name),
+            value: Box::new(value),
+            difference: None,
+            negated: false,
+        }));
+    }
+    // `18 (girls)`: a word in brackets is a unit.
+    if let [rest @ .., last] = factors
+        && let Kind::Group(inner) = &last.kind
+        && let (Kind::Text(unit), [amount]) = (&inner.kind, rest)
+    {
+        let value = one(amount, budget)?;
+        let unit = Unit::label(unit).ok_or(Stop::Unknown)?;
+        return Ok(Value::Quantity(Box::new(value), unit));
+    }
+    expression(node, budget)
 }
 
 /// Whether statements are about several unknowns.
@@ -326,15 +391,31 @@ fn named_point(factors: &[Node]) -> Option<String> {
 
 fn expression(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
     if let Some(rows) = matrix(node, budget)? {
-        return Ok(Value::Matrix(rows));
+        return Ok(Value::Matrix(as_written(node, rows, budget)?));
     }
-    Ok(Value::scalar(scalar(node, None, budget)?))
+    Ok(Value::Scalar(Scalar::read(node, budget)?))
 }
 
-/// Significant digits of a literal with a fractional part.
-fn decimal(literal: &Literal) -> Option<usize> {
-    let is_decimal = !literal.fraction.is_empty() && literal.repeat.is_empty();
-    is_decimal.then(|| literal.significant_digits())
+/// The entries of a matrix with how finely they were written, where it was written entry by entry.
+pub(super) fn as_written(
+    node: &Node,
+    rows: Vec<Vec<Fraction>>,
+    budget: &mut Budget,
+) -> Result<Vec<Vec<Scalar>>, Stop> {
+    match &node.kind {
+        Kind::Group(inner) => budget.nested(|budget| as_written(inner, rows, budget)),
+        Kind::Matrix(cells) => {
+            let row = |row: &Vec<Node>| {
+                let cells = row.iter().map(|cell| Scalar::read(cell, budget));
+                cells.collect::<Result<Vec<_>, _>>()
+            };
+            cells.iter().map(row).collect()
+        }
+        _ => {
+            let row = |row: Vec<Fraction>| row.into_iter().map(Scalar::from).collect();
+            Ok(rows.into_iter().map(row).collect())
+        }
+    }
 }
 
 pub(super) fn reals_named(name: &str) -> Option<Reals> {

@@ -78,7 +78,7 @@ impl Fraction {
     }
 
     /// How much work it is to compare and copy: its atoms with everything inside them.
-    pub(super) fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         self.numerator.weight() + self.denominator.weight()
     }
 

@@ -109,8 +109,8 @@ pub(super) fn limit_of_range(
 
 /// An integrand without the differential behind it, and the differential's variable.
 fn differential(node: &Node, budget: &mut Budget) -> Result<Option<(Node, SmolStr)>, Stop> {
-    budget.enter()?;
-    let again = |inner: &Node, budget: &mut Budget| differential(inner, budget);
+    let again =
+        |inner: &Node, budget: &mut Budget| budget.nested(|budget| differential(inner, budget));
     let split = match &node.kind {
         Kind::Mul(factors) => match factors.as_slice() {
             [rest @ .., d, variable] if is_d(d) => variable_name(variable).map(|name| {
@@ -148,7 +148,6 @@ fn differential(node: &Node, budget: &mut Budget) -> Result<Option<(Node, SmolSt
         },
         _ => None,
     };
-    budget.leave();
     Ok(split)
 }
 

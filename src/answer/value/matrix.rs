@@ -10,8 +10,11 @@ pub(super) type Rows = Vec<Vec<Fraction>>;
 
 /// The matrix that a tree stands for, if it is one: sums, products and multiples included.
 pub(super) fn matrix(node: &Node, budget: &mut Budget) -> Result<Option<Rows>, Stop> {
-    budget.enter()?;
-    let result = match &node.kind {
+    budget.nested(|budget| matrix_inside(node, budget))
+}
+
+fn matrix_inside(node: &Node, budget: &mut Budget) -> Result<Option<Rows>, Stop> {
+    Ok(match &node.kind {
         Kind::Group(inner) => matrix(inner, budget)?,
         Kind::Matrix(rows) => {
             let mut values = Vec::with_capacity(rows.len());
@@ -94,9 +97,7 @@ pub(super) fn matrix(node: &Node, budget: &mut Budget) -> Result<Option<Rows>, S
             },
         },
         _ => None,
-    };
-    budget.leave();
-    Ok(result)
+    })
 }
 
 /// Largest power of a matrix that is multiplied out.

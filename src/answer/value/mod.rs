@@ -11,6 +11,7 @@ mod evaluate;
 mod fraction;
 mod functions;
 mod integrals;
+mod lexicon;
 mod limits;
 mod matrix;
 mod number;
@@ -29,38 +30,32 @@ mod sums;
 mod telling;
 mod units;
 mod vectors;
+mod written;
 
 pub(super) use calendar::{date, seconds};
 pub(super) use evaluate::{bare, evaluate, statement};
 pub(super) use fraction::Fraction;
-pub(super) use number::{is_negative, whole};
+pub(super) use number::{is_negative, power, whole};
 pub(super) use number_words::{spoken, word_number};
 pub(super) use poly::{Atom, Base, Monomial, Poly};
 pub(super) use progressions::same_progression;
-pub(super) use reals::Reals;
+pub(super) use reals::{Piece, Reals};
 pub(super) use sets::as_reals;
 pub(super) use substitute::differ_by_constant;
 pub(super) use units::Unit;
 pub(super) use vectors::components;
+pub(super) use written::{Part, Scalar, digits};
 
 use smol_str::SmolStr;
-
-/// A number or expression, and how many significant digits it was written with where it was
-/// written as one decimal with a fractional part.
-#[derive(Debug, Clone)]
-pub(crate) struct Scalar {
-    pub(crate) value: Fraction,
-    pub(crate) decimal: Option<usize>,
-}
 
 /// What an answer means.
 #[derive(Debug, Clone)]
 pub(crate) enum Value {
     Scalar(Scalar),
     /// So many hundredths.
-    Percent(Fraction),
+    Percent(Scalar),
     /// So many degrees.
-    Degrees(Fraction),
+    Degrees(Scalar),
     Quantity(Box<Value>, Unit),
     /// Positive infinity, or negative where the flag is set.
     Infinite(bool),
@@ -79,10 +74,10 @@ pub(crate) enum Value {
     /// A set of real numbers, with the variable that it was stated for.
     Reals(Reals, Option<String>),
     /// Constraints that all hold: each expression is above zero (or may be zero).
-    Inequalities(Vec<(Fraction, bool)>),
+    Inequalities(Vec<(Scalar, bool)>),
     Equation(Equation),
-    Matrix(Vec<Vec<Fraction>>),
-    Ratio(Vec<Fraction>),
+    Matrix(Vec<Vec<Scalar>>),
+    Ratio(Vec<Scalar>),
     /// Hours, minutes and maybe seconds as written.
     Clock(Vec<u32>),
     /// Year, month, day as written; 0 where one is not said.
@@ -117,10 +112,7 @@ pub(crate) struct Equation {
 impl Value {
     /// An expression that was not written as a decimal.
     pub(crate) fn scalar(value: Fraction) -> Value {
-        Value::Scalar(Scalar {
-            value,
-            decimal: None,
-        })
+        Value::Scalar(value.into())
     }
 
     /// In a word, for reasons.

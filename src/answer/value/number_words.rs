@@ -4,10 +4,10 @@ use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 use smol_str::{SmolStr, format_smolstr};
 
+use super::Value;
 use super::fraction::Fraction;
 use super::telling::multiplier;
 use super::units::Unit;
-use super::{Scalar, Value};
 
 /// Longest text that is looked at.
 const MAX_TEXT: usize = 160;
@@ -56,7 +56,7 @@ pub(crate) fn spoken(text: &str) -> Option<Value> {
             return Some(value);
         }
         if let (true, Value::Scalar(hundredths)) = (is_percent(unit), &value) {
-            return Some(Value::Percent(hundredths.value.clone()));
+            return Some(Value::Percent(hundredths.clone()));
         }
         return Some(Value::Quantity(Box::new(value), Unit::read(unit)?));
     }
@@ -99,10 +99,7 @@ fn words(text: &str) -> Vec<String> {
 }
 
 fn scalar(value: RBig) -> Value {
-    Value::Scalar(Scalar {
-        value: Fraction::rational(value),
-        decimal: None,
-    })
+    Value::scalar(Fraction::rational(value))
 }
 
 /// A place in an order, in figures: `21st`. It is no number, so that `5` and `fifth` differ.
@@ -160,7 +157,13 @@ fn ordinal_figures(text: &str) -> Option<Value> {
 fn number(words: &[String]) -> Option<RBig> {
     let (first, rest) = words.split_first()?;
     if matches!(first.as_str(), "negative" | "minus") {
-        return positive(rest).map(|value| -value);
+        // `minus 7`.
+        let figures = |word: &String| word.parse::<u32>().ok().map(RBig::from);
+        let value = match rest {
+            [word] => positive(rest).or_else(|| figures(word)),
+            _ => positive(rest),
+        };
+        return value.map(|value| -value);
     }
     positive(words)
 }

@@ -67,7 +67,10 @@ impl Poly {
     /// # Errors
     ///
     /// [`Stop::Limit`] where too many are left.
-    fn collect(mut terms: Vec<(Monomial, RBig)>, budget: &mut Budget) -> Result<Poly, Stop> {
+    pub(super) fn collect(
+        mut terms: Vec<(Monomial, RBig)>,
+        budget: &mut Budget,
+    ) -> Result<Poly, Stop> {
         let ordered = terms.windows(2).all(|pair| pair[0].0 < pair[1].0);
         if !ordered {
             let rounds = usize::BITS - terms.len().leading_zeros();
@@ -133,6 +136,8 @@ impl Poly {
     /// `self + other`, or `self - other` where `minus`: both are in order.
     fn combine(&self, other: &Poly, minus: bool, budget: &mut Budget) -> Result<Poly, Stop> {
         use std::cmp::Ordering;
+        // All terms are copied, whether they change or not.
+        budget.spend((self.0.len() + other.0.len()) / 8)?;
         let mut sum = Vec::with_capacity(self.0.len() + other.0.len());
         let (mut left, mut right) = (self.0.iter().peekable(), other.0.iter().peekable());
         let signed = |(monomial, coefficient): &(Monomial, RBig)| {
@@ -187,6 +192,7 @@ impl Poly {
         if factor.is_zero() {
             return Ok(Poly::default());
         }
+        budget.spend(self.0.len() / 8)?;
         if factor.is_one() {
             return Ok(self.clone());
         }
@@ -206,7 +212,12 @@ impl Poly {
                 _ => {}
             }
         }
-        budget.enter()?;
+        let product = budget.nested(|budget| self.products(other, budget))?;
+        Poly::collect(product, budget)
+    }
+
+    /// The products of all pairs of terms, like ones not yet together.
+    fn products(&self, other: &Poly, budget: &mut Budget) -> Result<Vec<(Monomial, RBig)>, Stop> {
         let most = (self.0.len() * other.0.len()).min(4 * MAX_TERMS);
         let mut product: Vec<(Monomial, RBig)> = Vec::with_capacity(most);
         for (left, a) in &self.0 {
@@ -233,8 +244,7 @@ impl Poly {
                 product = Poly::collect(product, budget)?.0;
             }
         }
-        budget.leave();
-        Poly::collect(product, budget)
+        Ok(product)
     }
 
     pub(crate) fn power(&self, exponent: u32, budget: &mut Budget) -> Result<Poly, Stop> {

@@ -18,13 +18,10 @@ const MAX_INSIDE: usize = 40;
 impl Fraction {
     /// A power.
     pub(crate) fn power(&self, exponent: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
-        budget.enter()?;
-        let result = match exponent.as_rational() {
+        budget.nested(|budget| match exponent.as_rational() {
             Some(exponent) => self.rational_power(&exponent, budget),
             None => self.symbolic_power(exponent, budget),
-        };
-        budget.leave();
-        result
+        })
     }
 
     fn reciprocal(&self, budget: &mut Budget) -> Result<Fraction, Stop> {

@@ -11,6 +11,7 @@ use super::number_words;
 use super::scalar::scalar;
 use super::telling::multiplier;
 use super::units::Unit;
+use super::written::Scalar;
 use crate::answer::budget::{Budget, Stop};
 use crate::answer::latex::{Kind, Node};
 
@@ -38,7 +39,7 @@ pub(super) fn quantity(inner: &Node, unit: &str, budget: &mut Budget) -> Result<
     match value {
         // `32^\circ \mathrm{F}`.
         Value::Degrees(value) => Ok(Value::Quantity(
-            Box::new(Value::scalar(value)),
+            Box::new(Value::Scalar(value)),
             Unit::read(&format!("degree-{unit}")).ok_or(Stop::Unknown)?,
         )),
         value @ (Value::Scalar(_)
@@ -52,7 +53,8 @@ pub(super) fn quantity(inner: &Node, unit: &str, budget: &mut Budget) -> Result<
                 let words = unit.trim();
                 let mut joined = Unit::read(words).ok_or(Stop::Unknown)?;
                 let is_rate = |unit: &Unit| unit.dimensions.values().all(|power| *power < 0);
-                if is_rate(&joined) || is_rate(&inner) {
+                let unknown = !joined.is_plain || !inner.is_plain;
+                if is_rate(&joined) || is_rate(&inner) || unknown {
                     joined.multiply(&inner);
                 }
                 return Ok(Value::Quantity(value, joined));
@@ -78,7 +80,7 @@ fn multiplied(value: Value, factor: u64, budget: &mut Budget) -> Result<Value, S
     match value {
         Value::Scalar(scalar) => {
             let factor = Fraction::rational(factor.into());
-            Ok(Value::scalar(scalar.value.multiply(&factor, budget)?))
+            Ok(Value::Scalar(scalar.multiply(&factor, budget)?))
         }
         Value::Quantity(value, unit) if matches!(*value, Value::Scalar(_)) => {
             let value = multiplied(*value, factor, budget)?;
@@ -156,7 +158,7 @@ pub(super) fn quantities(terms: &[Node], budget: &mut Budget) -> Result<Value, S
         terms.push(plain);
         return quantity(&Node::new(Kind::Add(terms), span), unit, budget);
     }
-    let mut total: Option<(Fraction, Unit)> = None;
+    let mut total: Option<(Scalar, Unit)> = None;
     for term in terms {
         let Value::Quantity(value, unit) = one(term, budget)? else {
             return Err(Stop::Unknown);
@@ -165,21 +167,21 @@ pub(super) fn quantities(terms: &[Node], budget: &mut Budget) -> Result<Value, S
             return Err(Stop::Unknown);
         };
         total = Some(match total {
-            None => (value.value, unit),
+            None => (value, unit),
             Some((sum, first)) => {
                 let ratio = unit.ratio(&first).ok_or(Stop::Unknown)?;
-                let value = value.value.multiply(&Fraction::rational(ratio), budget)?;
+                let value = value.multiply(&Fraction::rational(ratio), budget)?;
                 (sum.add(&value, budget)?, first)
             }
         });
     }
     let (sum, unit) = total.ok_or(Stop::Unknown)?;
-    Ok(Value::Quantity(Box::new(Value::scalar(sum)), unit))
+    Ok(Value::Quantity(Box::new(Value::Scalar(sum)), unit))
 }
 
 /// Quantities in falling units of one kind, as one: `2 hours 30 minutes`.
 pub(super) fn compound(parts: &[Value], budget: &mut Budget) -> Result<Option<Value>, Stop> {
-    let mut total: Option<(Fraction, Unit, Unit)> = None;
+    let mut total: Option<(Scalar, Unit, Unit)> = None;
     for part in parts {
         let Value::Quantity(value, unit) = part else {
             return Ok(None);
@@ -191,7 +193,7 @@ pub(super) fn compound(parts: &[Value], budget: &mut Budget) -> Result<Option<Va
             return Ok(None);
         };
         total = Some(match total {
-            None => (value.value.clone(), unit.clone(), unit.clone()),
+            None => (value.clone(), unit.clone(), unit.clone()),
             Some((sum, first, last)) => {
                 // Each part is less than one of the part before.
                 let (Some(step), Some(ratio)) = (unit.ratio(&last), unit.ratio(&first)) else {
@@ -201,10 +203,10 @@ pub(super) fn compound(parts: &[Value], budget: &mut Budget) -> Result<Option<Va
                 if step >= RBig::ONE || share >= RBig::ONE || number::is_negative(&amount) {
                     return Ok(None);
                 }
-                let value = value.value.multiply(&Fraction::rational(ratio), budget)?;
+                let value = value.multiply(&Fraction::rational(ratio), budget)?;
                 (sum.add(&value, budget)?, first, unit.clone())
             }
         });
     }
-    Ok(total.map(|(sum, unit, _)| Value::Quantity(Box::new(Value::scalar(sum)), unit)))
+    Ok(total.map(|(sum, unit, _)| Value::Quantity(Box::new(Value::Scalar(sum)), unit)))
 }

@@ -1,17 +1,16 @@
 //! Sets of real numbers as unions of intervals, merged into a normal form where the ends can be
 //! ordered.
 
-use super::fraction::Fraction;
 use super::functions::sign;
+use super::written::Scalar;
 use crate::answer::budget::{Budget, Stop};
-use crate::answer::numeric::{self, Numeric};
 
 /// One interval: its ends (none: infinite) and whether they belong to it.
 #[derive(Debug, Clone)]
 pub(crate) struct Piece {
-    pub(crate) low: Option<Fraction>,
+    pub(crate) low: Option<Scalar>,
     pub(crate) low_closed: bool,
-    pub(crate) high: Option<Fraction>,
+    pub(crate) high: Option<Scalar>,
     pub(crate) high_closed: bool,
 }
 
@@ -23,21 +22,13 @@ pub(crate) struct Reals {
 
 impl Piece {
     /// One number.
-    pub(crate) fn point(value: Fraction) -> Piece {
+    pub(crate) fn point(value: Scalar) -> Piece {
         Piece {
             low: Some(value.clone()),
             low_closed: true,
             high: Some(value),
             high_closed: true,
         }
-    }
-
-    fn same(&self, other: &Piece, budget: &mut Budget) -> Result<bool, Stop> {
-        if self.low_closed != other.low_closed || self.high_closed != other.high_closed {
-            return Ok(false);
-        }
-        Ok(same_end(self.low.as_ref(), other.low.as_ref(), budget)?
-            && same_end(self.high.as_ref(), other.high.as_ref(), budget)?)
     }
 
     /// Whether the ends are known to stand in the wrong order: nothing lies between.
@@ -53,29 +44,14 @@ impl Piece {
     }
 }
 
-fn same_end(
-    left: Option<&Fraction>,
-    right: Option<&Fraction>,
-    budget: &mut Budget,
-) -> Result<bool, Stop> {
-    match (left, right) {
-        (None, None) => Ok(true),
-        (Some(left), Some(right)) => {
-            Ok(left.same(right, budget)?
-                || numeric::compare(left, right, budget)? == Numeric::Equal)
-        }
-        _ => Ok(false),
-    }
-}
-
 /// Whether two ends may be those of an interval: not known to stand in the wrong order.
-pub(super) fn in_order(low: &Fraction, high: &Fraction, budget: &mut Budget) -> Result<bool, Stop> {
+pub(super) fn in_order(low: &Scalar, high: &Scalar, budget: &mut Budget) -> Result<bool, Stop> {
     Ok(!matches!(order(low, high, budget)?, Some(0 | 1)))
 }
 
 /// The sign of `left - right`, where it is known.
-fn order(left: &Fraction, right: &Fraction, budget: &mut Budget) -> Result<Option<i8>, Stop> {
-    sign(&left.subtract(right, budget)?, budget)
+fn order(left: &Scalar, right: &Scalar, budget: &mut Budget) -> Result<Option<i8>, Stop> {
+    sign(&left.value.subtract(&right.value, budget)?, budget)
 }
 
 impl Reals {
@@ -106,6 +82,7 @@ impl Reals {
         for i in 1..pieces.len() {
             let mut j = i;
             while j > 0 {
+                budget.spend(1)?;
                 match starts_before(&pieces[j], &pieces[j - 1], budget)? {
                     Some(true) => pieces.swap(j, j - 1),
                     Some(false) => break,
@@ -151,30 +128,47 @@ impl Reals {
         Ok(Some(merged))
     }
 
-    /// Whether two are the same set: in normal form, or piece by piece in any order where the
-    /// ends cannot be ordered.
-    pub(crate) fn same(&self, other: &Reals, budget: &mut Budget) -> Result<bool, Stop> {
+    /// The pieces of two sets to be compared, in normal form where all ends of both can be ordered.
+    /// `None` where one of them holds nothing: constraints that contradict one another are more
+    /// likely misread than meant.
+    pub(crate) fn comparable(
+        &self,
+        other: &Reals,
+        budget: &mut Budget,
+    ) -> Result<Option<[Vec<Piece>; 2]>, Stop> {
         let (left, right) = match (self.merged(budget)?, other.merged(budget)?) {
             (Some(left), Some(right)) => (left, right),
             _ => (self.pieces.clone(), other.pieces.clone()),
         };
+        if left.is_empty() && !(self.pieces.is_empty() && other.pieces.is_empty()) {
+            return Ok(None);
+        }
+        Ok(Some([left, right]))
+    }
+
+    /// Whether two are the same set of numbers, all ends exactly.
+    pub(super) fn same(&self, other: &Reals, budget: &mut Budget) -> Result<bool, Stop> {
+        let Some([left, right]) = self.comparable(other, budget)? else {
+            return Ok(false);
+        };
         if left.len() != right.len() {
             return Ok(false);
         }
-        // Constraints that contradict one another are more likely misread than meant: only an
-        // empty set that was written as one equals another.
-        if left.is_empty() && !(self.pieces.is_empty() && other.pieces.is_empty()) {
-            return Ok(false);
-        }
-        let mut taken = vec![false; right.len()];
-        'next: for piece in &left {
-            for (other, taken) in right.iter().zip(&mut taken) {
-                if !*taken && piece.same(other, budget)? {
-                    *taken = true;
-                    continue 'next;
-                }
+        for (a, b) in left.iter().zip(&right) {
+            budget.spend(1)?;
+            let same_end =
+                |a: &Option<Scalar>, b: &Option<Scalar>, budget: &mut Budget| match (a, b) {
+                    (None, None) => Ok(true),
+                    (Some(a), Some(b)) => a.value.same(&b.value, budget),
+                    _ => Ok(false),
+                };
+            if a.low_closed != b.low_closed
+                || a.high_closed != b.high_closed
+                || !same_end(&a.low, &b.low, budget)?
+                || !same_end(&a.high, &b.high, budget)?
+            {
+                return Ok(false);
             }
-            return Ok(false);
         }
         Ok(true)
     }
@@ -182,7 +176,7 @@ impl Reals {
     /// All other real numbers, where all ends can be ordered.
     pub(crate) fn complement(&self, budget: &mut Budget) -> Result<Reals, Stop> {
         let mut pieces = Vec::new();
-        let mut low: Option<(Fraction, bool)> = None;
+        let mut low: Option<(Scalar, bool)> = None;
         let mut started = false;
         for piece in self.merged(budget)?.ok_or(Stop::Unknown)? {
             if let Some(end) = piece.low {
@@ -216,6 +210,7 @@ impl Reals {
         let mut pieces = Vec::new();
         for a in &self.pieces {
             for b in &other.pieces {
+                budget.spend(1)?;
                 let (low, low_closed) = match (&a.low, &b.low) {
                     (None, _) => (b.low.clone(), b.low_closed),
                     (_, None) => (a.low.clone(), a.low_closed),

@@ -9,12 +9,13 @@ use super::curves;
 use super::evaluate::evaluate;
 use super::fraction::Fraction;
 use super::functions::sign;
-use super::matrix::{add, matrix, scale};
+use super::matrix::{Rows, add, matrix, scale};
 use super::number;
 use super::poly::{Atom, Poly};
 use super::reals::{Piece, Reals};
 use super::scalar::scalar;
 use super::sets::as_reals;
+use super::written::Scalar;
 use super::{Equation, Value};
 use crate::answer::budget::{Budget, Stop};
 use crate::answer::latex::{Kind, Node, Relation, print};
@@ -23,20 +24,17 @@ use crate::answer::numeric::{self, Numeric};
 /// The interval that constraints on one variable leave, where each is linear in it; with the
 /// variable's name.
 pub(super) fn solve(
-    constraints: &[(Fraction, bool)],
+    constraints: &[(Scalar, bool)],
     budget: &mut Budget,
 ) -> Result<Option<(Reals, String)>, Stop> {
-    let mut names = BTreeSet::new();
-    for (expression, _) in constraints {
-        expression.symbols(&mut names);
-    }
     if constraints.is_empty() {
         return Ok(None);
     }
     let mut whole = Reals::all();
     let mut variable: Option<String> = None;
-    for (expression, may_be_zero) in constraints {
+    for (constraint, may_be_zero) in constraints {
         budget.spend(1)?;
+        let expression = &constraint.value;
         if !expression.denominator_is_one() {
             return Ok(None);
         }
@@ -80,7 +78,8 @@ pub(super) fn solve(
         let rising = !number::is_negative(&slope);
         let bound = Fraction::from(rest)
             .negate()
-            .divide(&Fraction::rational(slope), budget)?;
+            .divide(&Fraction::rational(slope.clone()), budget)?;
+        let bound = constraint.zero(bound, &slope);
         let mut piece = Piece {
             low: None,
             low_closed: false,
@@ -120,7 +119,7 @@ pub(super) fn chain(
     relations: &[Relation],
     budget: &mut Budget,
 ) -> Result<Value, Stop> {
-    use Relation::{Approximately, Equal, Greater, GreaterEqual, In, Less, LessEqual, NotEqual};
+    use Relation::{Approximately, Equal, In, NotEqual};
     let (Some(first), Some(last)) = (sides.first(), sides.last()) else {
         return Err(Stop::Unknown);
     };
@@ -132,51 +131,77 @@ pub(super) fn chain(
         }
         return equation(first, last, sides, relations, budget);
     }
-    // The same said twice: it has a value where both sides agree.
-    if let ([Relation::Other("iff")], [left, right]) = (relations, sides) {
-        let (left, right) = (evaluate(left, budget)?, evaluate(right, budget)?);
-        return match (as_reals(&left, budget)?, as_reals(&right, budget)?) {
-            (Some((a, _)), Some((b, _))) if a.same(&b, budget)? => Ok(left),
-            _ => Err(Stop::Unknown),
-        };
+    match (relations, sides) {
+        ([Relation::Other("iff")], [left, right]) => said_twice(left, right, budget),
+        ([Relation::Other(name)], [left, right]) => known_by_name(name, left, right, budget),
+        ([In], [left, right]) => member(left, right, budget),
+        ([NotEqual], [left, right]) => unequal(left, right, budget),
+        ([NotEqual, ..] | [In, ..], _) => Err(Stop::Unknown),
+        _ => constraints(sides, relations, budget),
     }
-    // `A \subset B`, `a \perp b`: known by name, with its sides in order where that matters.
-    if let ([Relation::Other(name)], [left, right]) = (relations, sides) {
-        let mut sides = vec![scalar(left, None, budget)?, scalar(right, None, budget)?];
-        if matches!(
-            *name,
-            "parallel" | "perp" | "sim" | "cong" | "asymp" | "nparallel"
-        ) {
-            sides.sort();
-        }
-        let atom = Atom::Call(SmolStr::new_static(name), sides);
-        return Ok(Value::scalar(Fraction::atom(atom)));
+}
+
+/// The same said twice: it has a value where both sides agree.
+#[inline(never)]
+fn said_twice(left: &Node, right: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+    let (left, right) = (evaluate(left, budget)?, evaluate(right, budget)?);
+    match (as_reals(&left, budget)?, as_reals(&right, budget)?) {
+        (Some((a, _)), Some((b, _))) if a.same(&b, budget)? => Ok(left),
+        _ => Err(Stop::Unknown),
     }
-    if let ([Relation::In], [left, right]) = (relations, sides) {
-        let name = label(left).ok_or(Stop::Unknown)?;
-        let value = evaluate(right, budget)?;
-        return match as_reals(&value, budget)? {
-            Some((reals, _)) => Ok(Value::Reals(reals, Some(name))),
-            None => Err(Stop::Unknown),
-        };
+}
+
+/// `A \subset B`, `a \perp b`: known by name, with its sides in order where that matters.
+#[inline(never)]
+fn known_by_name(
+    name: &'static str,
+    left: &Node,
+    right: &Node,
+    budget: &mut Budget,
+) -> Result<Value, Stop> {
+    let mut sides = vec![scalar(left, None, budget)?, scalar(right, None, budget)?];
+    if matches!(
+        name,
+        "parallel" | "perp" | "sim" | "cong" | "asymp" | "nparallel"
+    ) {
+        sides.sort();
     }
-    if let ([NotEqual], [left, right]) = (relations, sides) {
-        let value = evaluate(right, budget)?;
-        let difference = match (scalar(left, None, budget), scalar(right, None, budget)) {
-            (Ok(left), Ok(right)) => Some(left.subtract(&right, budget)?),
-            (Err(Stop::Limit), _) | (_, Err(Stop::Limit)) => return Err(Stop::Limit),
-            _ => None,
-        };
-        return Ok(Value::Equation(Equation {
-            name: label(left),
-            value: Box::new(value),
-            difference,
-            negated: true,
-        }));
+    let atom = Atom::Call(SmolStr::new_static(name), sides);
+    Ok(Value::scalar(Fraction::atom(atom)))
+}
+
+/// `x \in A`.
+#[inline(never)]
+fn member(left: &Node, right: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+    let name = label(left).ok_or(Stop::Unknown)?;
+    let value = evaluate(right, budget)?;
+    match as_reals(&value, budget)? {
+        Some((reals, _)) => Ok(Value::Reals(reals, Some(name))),
+        None => Err(Stop::Unknown),
     }
-    if let ([NotEqual, ..] | [In, ..], _) = (relations, sides) {
-        return Err(Stop::Unknown);
-    }
+}
+
+/// `a \ne b`.
+#[inline(never)]
+fn unequal(left: &Node, right: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+    let value = evaluate(right, budget)?;
+    let difference = match (scalar(left, None, budget), scalar(right, None, budget)) {
+        (Ok(left), Ok(right)) => Some(left.subtract(&right, budget)?),
+        (Err(Stop::Limit), _) | (_, Err(Stop::Limit)) => return Err(Stop::Limit),
+        _ => None,
+    };
+    Ok(Value::Equation(Equation {
+        name: label(left),
+        value: Box::new(value),
+        difference,
+        negated: true,
+    }))
+}
+
+/// Inequalities between neighbours in a chain.
+#[inline(never)]
+fn constraints(sides: &[Node], relations: &[Relation], budget: &mut Budget) -> Result<Value, Stop> {
+    use Relation::{Greater, GreaterEqual, Less, LessEqual};
     let mut constraints = Vec::new();
     for (pair, relation) in sides.windows(2).zip(relations) {
         let [left, right] = pair else {
@@ -205,7 +230,7 @@ pub(super) fn chain(
             }
             return Err(Stop::Unknown);
         }
-        let (left, right) = (scalar(left, None, budget)?, scalar(right, None, budget)?);
+        let (left, right) = (Scalar::read(left, budget)?, Scalar::read(right, budget)?);
         let (big, small) = match relation {
             Less | LessEqual => (right, left),
             Greater | GreaterEqual => (left, right),
@@ -301,7 +326,7 @@ pub(super) fn equation(
             // What a computation of matrices comes to, where it does.
             let difference = add(
                 &computed,
-                &scale(rows, &Fraction::whole(-1), budget)?,
+                &scale(&values_of(rows), &Fraction::whole(-1), budget)?,
                 budget,
             )?;
             let holds = difference.iter().flatten().all(Fraction::is_zero);
@@ -353,6 +378,12 @@ pub(super) fn equation(
         difference,
         negated: false,
     }))
+}
+
+/// The entries of a matrix without how they were written.
+fn values_of(rows: &[Vec<Scalar>]) -> Rows {
+    let row = |row: &Vec<Scalar>| row.iter().map(|entry| entry.value.clone()).collect();
+    rows.iter().map(row).collect()
 }
 
 /// Whether a name of a variable stands anywhere in a tree.

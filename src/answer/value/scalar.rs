@@ -9,10 +9,11 @@ use super::integrals;
 use super::limits;
 use super::matrix::{determinant, matrix};
 use super::number;
+use super::poly::Poly;
 use super::sums;
 use super::vectors;
 use crate::answer::budget::{Budget, Stop};
-use crate::answer::latex::{Big, Kind, Node};
+use crate::answer::latex::{Big, Kind, Literal, Node};
 
 /// Most atoms of a value, with those inside of them.
 const MAX_WEIGHT: usize = 4000;
@@ -43,9 +44,7 @@ pub(super) fn scalar(
     bound: Bindings<'_>,
     budget: &mut Budget,
 ) -> Result<Fraction, Stop> {
-    budget.enter()?;
-    let result = scalar_inner(node, bound, budget)?;
-    budget.leave();
+    let result = budget.nested(|budget| scalar_inner(node, bound, budget))?;
     // Atoms hold values of their own, and a tangent holds its argument twice: by functions of
     // functions a value would double at each level.
     if matches!(node.kind, Kind::Call(..) | Kind::Pow(..) | Kind::Root(..)) {
@@ -60,81 +59,28 @@ pub(super) fn scalar(
 }
 
 fn scalar_inner(node: &Node, bound: Bindings<'_>, budget: &mut Budget) -> Result<Fraction, Stop> {
-    let mut at = |node: &Node| scalar(node, bound, budget);
     match &node.kind {
         Kind::Number(literal) => Ok(Fraction::rational(number::literal(literal, budget)?)),
         Kind::Symbol(name) => Ok(symbol(name, bound)),
         Kind::Text(name) if !name.contains(' ') => Ok(Fraction::symbol(&format!("text {name}"))),
-        Kind::Group(inner) => at(inner),
-        Kind::Neg(inner) => Ok(at(inner)?.negate()),
+        Kind::Group(inner) => scalar(inner, bound, budget),
+        Kind::Neg(inner) => Ok(scalar(inner, bound, budget)?.negate()),
         // `1 + 2 + … + n`: what the dots stand for is told by the terms in their order.
         Kind::Add(terms) if terms.iter().any(is_ellipsis) => series("series", terms, bound, budget),
         Kind::Mul(factors) if factors.iter().any(is_ellipsis) => {
             series("product of", factors, bound, budget)
         }
-        Kind::Add(terms) => {
-            let mut sum = Fraction::whole(0);
-            for term in terms {
-                let term = scalar(term, bound, budget)?;
-                sum = sum.add(&term, budget)?;
-            }
-            Ok(sum)
-        }
+        Kind::Add(terms) => sum(terms, bound, budget),
         Kind::Mul(factors) => product(factors, bound, budget),
-        Kind::Div(top, bottom) => {
-            let (top, bottom) = (at(top)?, at(bottom)?);
-            top.divide(&bottom, budget)
-        }
-        Kind::Mixed(whole, fraction) => {
-            let fraction = at(fraction)?;
-            Fraction::rational(number::literal(whole, budget)?).add(&fraction, budget)
-        }
-        Kind::Pow(base, exponent) => {
-            // A power of a function written as one: `\sin^2 x` has its tree already.
-            let (base, exponent) = (at(base)?, at(exponent)?);
-            base.power(&exponent, budget)
-        }
-        Kind::Root(index, radicand) => {
-            let (index, radicand) = (at(index)?, at(radicand)?);
-            match index.as_small() {
-                Some(n) if (1..=1000).contains(&n) => {
-                    let exponent = RBig::ONE / number::whole(n);
-                    radicand.rational_power(&exponent, budget)
-                }
-                Some(_) => Err(Stop::Unknown),
-                None => {
-                    let exponent = Fraction::whole(1).divide(&index, budget)?;
-                    radicand.power(&exponent, budget)
-                }
-            }
-        }
-        Kind::Percent(inner) => {
-            let hundredth = Fraction::rational(RBig::ONE / number::whole(100));
-            at(inner)?.multiply(&hundredth, budget)
-        }
-        Kind::Degree(inner) => {
-            let inner = at(inner)?;
-            let radian = Fraction::symbol("π").divide(&Fraction::whole(180), budget)?;
-            inner.multiply(&radian, budget)
-        }
-        Kind::Factorial(inner) => {
-            let inner = at(inner)?;
-            functions::apply("factorial", vec![inner], budget)
-        }
-        Kind::Call(name, arguments) if name == "det" => match arguments.as_slice() {
-            [argument] => {
-                let rows = matrix(argument, budget)?.ok_or(Stop::Unknown)?;
-                determinant(&rows, budget)
-            }
-            _ => Err(Stop::Unknown),
-        },
-        Kind::Call(name, arguments) => {
-            let arguments = arguments
-                .iter()
-                .map(|argument| scalar(argument, bound, budget))
-                .collect::<Result<Vec<_>, _>>()?;
-            functions::apply(name, arguments, budget)
-        }
+        Kind::Div(top, bottom) => quotient(top, bottom, bound, budget),
+        Kind::Mixed(whole, fraction) => mixed(whole, fraction, bound, budget),
+        Kind::Pow(base, exponent) => power(base, exponent, bound, budget),
+        Kind::Root(index, radicand) => root(index, radicand, bound, budget),
+        Kind::Percent(inner) => hundredths(inner, bound, budget),
+        Kind::Degree(inner) => radians(inner, bound, budget),
+        Kind::Factorial(inner) => factorial(inner, bound, budget),
+        Kind::Call(name, arguments) if name == "det" => determinant_of(arguments, budget),
+        Kind::Call(name, arguments) => called(name, arguments, bound, budget),
         Kind::Derivative(above, below) => Ok(Fraction::symbol(&format!("d{above}/d{below}"))),
         Kind::Big(big) => large(big, bound, budget),
         Kind::PlusMinus(..)
@@ -156,6 +102,141 @@ fn scalar_inner(node: &Node, bound: Bindings<'_>, budget: &mut Budget) -> Result
         | Kind::Ellipsis
         | Kind::ForAll(..)
         | Kind::Text(_) => Err(Stop::Unknown),
+    }
+}
+
+/// A quotient.
+#[inline(never)]
+fn quotient(
+    top: &Node,
+    bottom: &Node,
+    bound: Bindings<'_>,
+    budget: &mut Budget,
+) -> Result<Fraction, Stop> {
+    let (top, bottom) = (scalar(top, bound, budget)?, scalar(bottom, bound, budget)?);
+    top.divide(&bottom, budget)
+}
+
+/// A mixed number.
+#[inline(never)]
+fn mixed(
+    whole: &Literal,
+    fraction: &Node,
+    bound: Bindings<'_>,
+    budget: &mut Budget,
+) -> Result<Fraction, Stop> {
+    let fraction = scalar(fraction, bound, budget)?;
+    Fraction::rational(number::literal(whole, budget)?).add(&fraction, budget)
+}
+
+/// A root.
+#[inline(never)]
+fn root(
+    index: &Node,
+    radicand: &Node,
+    bound: Bindings<'_>,
+    budget: &mut Budget,
+) -> Result<Fraction, Stop> {
+    let (index, radicand) = (
+        scalar(index, bound, budget)?,
+        scalar(radicand, bound, budget)?,
+    );
+    match index.as_small() {
+        Some(n) if (1..=1000).contains(&n) => {
+            let exponent = RBig::ONE / number::whole(n);
+            radicand.rational_power(&exponent, budget)
+        }
+        Some(_) => Err(Stop::Unknown),
+        None => {
+            let exponent = Fraction::whole(1).divide(&index, budget)?;
+            radicand.power(&exponent, budget)
+        }
+    }
+}
+
+/// A percentage as a number.
+#[inline(never)]
+fn hundredths(inner: &Node, bound: Bindings<'_>, budget: &mut Budget) -> Result<Fraction, Stop> {
+    let hundredth = Fraction::rational(RBig::ONE / number::whole(100));
+    scalar(inner, bound, budget)?.multiply(&hundredth, budget)
+}
+
+/// An angle in radians.
+#[inline(never)]
+fn radians(inner: &Node, bound: Bindings<'_>, budget: &mut Budget) -> Result<Fraction, Stop> {
+    let inner = scalar(inner, bound, budget)?;
+    let radian = Fraction::symbol("π").divide(&Fraction::whole(180), budget)?;
+    inner.multiply(&radian, budget)
+}
+
+/// A factorial.
+#[inline(never)]
+fn factorial(inner: &Node, bound: Bindings<'_>, budget: &mut Budget) -> Result<Fraction, Stop> {
+    let inner = scalar(inner, bound, budget)?;
+    functions::apply("factorial", vec![inner], budget)
+}
+
+/// A function of its arguments.
+#[inline(never)]
+fn called(
+    name: &str,
+    arguments: &[Node],
+    bound: Bindings<'_>,
+    budget: &mut Budget,
+) -> Result<Fraction, Stop> {
+    let arguments = arguments
+        .iter()
+        .map(|argument| scalar(argument, bound, budget))
+        .collect::<Result<Vec<_>, _>>()?;
+    functions::apply(name, arguments, budget)
+}
+
+/// A power.
+#[inline(never)]
+fn power(
+    base: &Node,
+    exponent: &Node,
+    bound: Bindings<'_>,
+    budget: &mut Budget,
+) -> Result<Fraction, Stop> {
+    if is_inverse(base, exponent) {
+        let function = scalar(base, bound, budget)?;
+        return Ok(functions::call("inverse function", vec![function]));
+    }
+    // A power of a function written as one: `\sin^2 x` has its tree already.
+    let base = scalar(base, bound, budget)?;
+    let exponent = scalar(exponent, bound, budget)?;
+    base.power(&exponent, budget)
+}
+
+/// The determinant of a matrix.
+#[inline(never)]
+fn determinant_of(arguments: &[Node], budget: &mut Budget) -> Result<Fraction, Stop> {
+    match arguments {
+        [argument] => {
+            let rows = matrix(argument, budget)?.ok_or(Stop::Unknown)?;
+            determinant(&rows, budget)
+        }
+        _ => Err(Stop::Unknown),
+    }
+}
+
+/// A sum: what has no denominator is put in order once, not term by term.
+fn sum(terms: &[Node], bound: Bindings<'_>, budget: &mut Budget) -> Result<Fraction, Stop> {
+    let mut whole = Vec::with_capacity(terms.len());
+    let mut others = Fraction::whole(0);
+    for term in terms {
+        let term = scalar(term, bound, budget)?;
+        if term.denominator_is_one() {
+            whole.extend(term.numerator.0);
+        } else {
+            others = others.add(&term, budget)?;
+        }
+    }
+    let whole = Fraction::from(Poly::collect(whole, budget)?);
+    match others.is_zero() {
+        true => Ok(whole),
+        false => others.add(&whole, budget),
     }
 }
 
@@ -236,6 +317,13 @@ fn function(
         }
         None => Ok(value),
     }
+}
+
+/// The power -1 of the name of a function.
+fn is_inverse(base: &Node, exponent: &Node) -> bool {
+    matches!(&base.kind, Kind::Symbol(name) if matches!(name.as_str(), "f" | "g" | "h" | "F" | "G"))
+        && matches!(&exponent.kind, Kind::Neg(one)
+            if matches!(&one.kind, Kind::Number(one) if one.is_whole() && one.whole == "1"))
 }
 
 fn is_ellipsis(node: &Node) -> bool {

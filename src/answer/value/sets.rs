@@ -11,6 +11,7 @@ use super::reals::{Piece, Reals, in_order};
 use super::relation::{label, solve};
 use super::scalar::scalar;
 use super::sums::range;
+use super::written::Scalar;
 use crate::answer::budget::{Budget, Stop};
 use crate::answer::latex::{Big, Kind, Node, Relation};
 
@@ -18,8 +19,8 @@ use crate::answer::latex::{Big, Kind, Node, Relation};
 pub(super) fn complement(value: Value) -> Result<Value, Stop> {
     match value {
         Value::Scalar(scalar) => {
-            let point = Some(scalar.value);
-            let piece = |low: Option<Fraction>, high: Option<Fraction>| Piece {
+            let point = Some(scalar);
+            let piece = |low: Option<Scalar>, high: Option<Scalar>| Piece {
                 low,
                 low_closed: false,
                 high,
@@ -44,17 +45,12 @@ pub(super) fn set_operation(node: &Node, budget: &mut Budget) -> Result<Value, S
             return Ok(Value::Set(vec![evaluate(inner, budget)?]));
         }
         Kind::Group(inner) => {
-            budget.enter()?;
-            let value = set_operation(inner, budget)?;
-            budget.leave();
-            return Ok(value);
+            return budget.nested(|budget| set_operation(inner, budget));
         }
         _ => return evaluate(node, budget),
     };
-    budget.enter()?;
-    let left = set_operation(left, budget)?;
-    let right = set_operation(right, budget)?;
-    budget.leave();
+    let (left, right) = budget
+        .nested(|budget| Ok((set_operation(left, budget)?, set_operation(right, budget)?)))?;
     if let (Value::Set(a), Value::Set(b)) = (&left, &right) {
         return finite(*operator, a, b, budget);
     }
@@ -87,6 +83,7 @@ pub(super) fn finite(
 ) -> Result<Value, Stop> {
     let contains = |set: &[Value], value: &Value, budget: &mut Budget| -> Result<bool, Stop> {
         for other in set {
+            budget.spend(1)?;
             match (other, value) {
                 (Value::Scalar(a), Value::Scalar(b)) => {
                     if a.value.same(&b.value, budget)? {
@@ -118,7 +115,7 @@ pub(crate) fn as_reals(
     budget: &mut Budget,
 ) -> Result<Option<(Reals, Option<String>)>, Stop> {
     let scalar = |value: &Value| match value {
-        Value::Scalar(scalar) => Some(scalar.value.clone()),
+        Value::Scalar(scalar) => Some(scalar.clone()),
         _ => None,
     };
     Ok(match value {
@@ -169,8 +166,8 @@ pub(super) fn family(big: &Big, budget: &mut Budget) -> Result<Value, Stop> {
     let (name, from, above) = range(big).ok_or(Stop::Unknown)?;
     let body = big.body.renamed(name, ANY_INTEGER, budget)?;
     let body = set_operation(&body, budget)?;
-    let low = end(from, true, budget)?;
-    let high = end(above, false, budget)?;
+    let low = end(from, true, budget)?.map(|low| low.value);
+    let high = end(above, false, budget)?.map(|high| high.value);
     Ok(Value::Family(Box::new(body), low, high))
 }
 
@@ -295,8 +292,8 @@ const MAX_INTEGERS: i64 = 1000;
 fn integers_in(reals: &Reals, budget: &mut Budget) -> Result<Vec<Value>, Stop> {
     let mut found = Vec::new();
     for piece in &reals.pieces {
-        let end = |end: &Option<Fraction>| {
-            let end = end.as_ref().and_then(Fraction::as_rational);
+        let end = |end: &Option<Scalar>| {
+            let end = end.as_ref().and_then(|end| end.value.as_rational());
             end.ok_or(Stop::Unknown)
         };
         let (low, high) = (end(&piece.low)?, end(&piece.high)?);
@@ -331,11 +328,11 @@ pub(super) fn integer_of(node: &Node) -> Option<&str> {
 }
 
 /// The end of an interval; infinite ends must lie on their own side.
-pub(super) fn end(node: &Node, low: bool, budget: &mut Budget) -> Result<Option<Fraction>, Stop> {
+pub(super) fn end(node: &Node, low: bool, budget: &mut Budget) -> Result<Option<Scalar>, Stop> {
     match &node.kind {
         Kind::Infinity if !low => Ok(None),
         Kind::Neg(inner) if low && matches!(inner.kind, Kind::Infinity) => Ok(None),
-        _ => Ok(Some(scalar(node, None, budget)?)),
+        _ => Ok(Some(Scalar::read(node, budget)?)),
     }
 }
 

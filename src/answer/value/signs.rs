@@ -3,8 +3,8 @@
 use crate::answer::budget::{Budget, Stop};
 use crate::answer::latex::{Kind, Node};
 
-/// A tree with its `±` read as plus and as minus, where it has any outside of lists.
-pub(super) fn alternatives(node: &Node, budget: &mut Budget) -> Result<Option<(Node, Node)>, Stop> {
+/// Whether a tree holds a `±` outside of lists, whose items have their own.
+pub(super) fn holds_alternatives(node: &Node, budget: &mut Budget) -> Result<bool, Stop> {
     if matches!(
         node.kind,
         Kind::List(_)
@@ -13,47 +13,61 @@ pub(super) fn alternatives(node: &Node, budget: &mut Budget) -> Result<Option<(N
             | Kind::Set(_)
             | Kind::Chain(..)
             | Kind::SetOp(..)
-    ) || !holds_sign(node, budget)?
-    {
-        return Ok(None);
+    ) {
+        return Ok(false);
     }
-    Ok(Some((
+    holds_sign(node, budget)
+}
+
+/// A tree with its `±` read as plus and as minus.
+pub(super) fn alternatives(node: &Node, budget: &mut Budget) -> Result<(Node, Node), Stop> {
+    Ok((
         with_sign(node, false, budget)?,
         with_sign(node, true, budget)?,
-    )))
+    ))
 }
 
 pub(super) fn holds_sign(node: &Node, budget: &mut Budget) -> Result<bool, Stop> {
-    budget.spend(1)?;
-    if matches!(node.kind, Kind::PlusMinus(..)) {
-        return Ok(true);
-    }
-    for child in children(node) {
-        if holds_sign(child, budget)? {
+    holds(node, |kind| matches!(kind, Kind::PlusMinus(..)), budget)
+}
+
+/// Whether a tree holds a node of a kind, in as much of it as is one expression.
+pub(super) fn holds(
+    node: &Node,
+    is: impl Fn(&Kind) -> bool,
+    budget: &mut Budget,
+) -> Result<bool, Stop> {
+    let mut open = Vec::new();
+    let mut next = Some(node);
+    while let Some(node) = next {
+        budget.spend(1)?;
+        if is(&node.kind) {
             return Ok(true);
         }
+        match &node.kind {
+            Kind::Neg(a)
+            | Kind::Group(a)
+            | Kind::Factorial(a)
+            | Kind::Degree(a)
+            | Kind::Percent(a)
+            | Kind::Unit(a, _) => open.push(&**a),
+            Kind::Div(a, b) | Kind::Pow(a, b) | Kind::Root(a, b) => open.extend([&**a, &**b]),
+            Kind::Add(items)
+            | Kind::Mul(items)
+            | Kind::Call(_, items)
+            | Kind::Bracket(_, _, items) => open.extend(items),
+            _ => {}
+        }
+        next = open.pop();
     }
     Ok(false)
 }
 
-pub(super) fn children(node: &Node) -> Vec<&Node> {
-    match &node.kind {
-        Kind::Neg(a)
-        | Kind::Group(a)
-        | Kind::Factorial(a)
-        | Kind::Degree(a)
-        | Kind::Percent(a)
-        | Kind::Unit(a, _) => vec![a],
-        Kind::Div(a, b) | Kind::Pow(a, b) | Kind::Root(a, b) => vec![a, b],
-        Kind::Add(items) | Kind::Mul(items) | Kind::Call(_, items) | Kind::Bracket(_, _, items) => {
-            items.iter().collect()
-        }
-        _ => Vec::new(),
-    }
+pub(super) fn with_sign(node: &Node, minus: bool, budget: &mut Budget) -> Result<Node, Stop> {
+    budget.nested(|budget| with_sign_inside(node, minus, budget))
 }
 
-pub(super) fn with_sign(node: &Node, minus: bool, budget: &mut Budget) -> Result<Node, Stop> {
-    budget.enter()?;
+fn with_sign_inside(node: &Node, minus: bool, budget: &mut Budget) -> Result<Node, Stop> {
     let boxed = |node: &Node, budget: &mut Budget| with_sign(node, minus, budget).map(Box::new);
     let many = |items: &[Node], budget: &mut Budget| {
         items
@@ -90,6 +104,5 @@ pub(super) fn with_sign(node: &Node, minus: bool, budget: &mut Budget) -> Result
         Kind::Bracket(open, close, items) => Kind::Bracket(*open, *close, many(items, budget)?),
         other => other.clone(),
     };
-    budget.leave();
     Ok(Node::new(kind, node.span.clone()))
 }

@@ -17,16 +17,14 @@ impl Fraction {
         value: &Fraction,
         budget: &mut Budget,
     ) -> Result<Fraction, Stop> {
-        budget.enter()?;
-        let numerator = poly(&self.numerator, name, value, budget)?;
-        let result = if self.denominator_is_one() {
-            numerator
-        } else {
+        budget.nested(|budget| {
+            let numerator = poly(&self.numerator, name, value, budget)?;
+            if self.denominator_is_one() {
+                return Ok(numerator);
+            }
             let denominator = poly(&self.denominator, name, value, budget)?;
-            numerator.divide(&denominator, budget)?
-        };
-        budget.leave();
-        Ok(result)
+            numerator.divide(&denominator, budget)
+        })
     }
 
     /// The value at zero and the slope of an expression that is linear in a variable, both of them

@@ -6,15 +6,19 @@ use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
 use super::calendar::Half;
+use super::lexicon;
 use super::telling;
 
 /// A product of powers of base units, and how many of them one is.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Unit {
     /// Base units (or words that are their own unit) with their powers.
     pub(crate) dimensions: BTreeMap<String, i32>,
     /// How many of the base units.
     pub(crate) scale: RBig,
+    /// Whether every word of it is known to be a unit or to name things, so that a number without
+    /// any is the same number.
+    pub(crate) is_plain: bool,
 }
 
 /// A unit as powers of base units, and how many of them it is: numerator, denominator and a power
@@ -306,6 +310,7 @@ impl Unit {
         let mut unit = Unit {
             dimensions: BTreeMap::new(),
             scale: RBig::ONE,
+            is_plain: lexicon::is_plain(text, is_unit),
         };
         let spaced = text.replace('/', " per ").replace(['(', ')', ','], " ");
         let mut sign = 1;
@@ -385,6 +390,11 @@ impl Unit {
         (next_power == 1).then_some(unit)
     }
 
+    /// Whether two are the same unit.
+    pub(crate) fn same(&self, other: &Unit) -> bool {
+        self.dimensions == other.dimensions && self.scale == other.scale
+    }
+
     /// How many of another unit of the same kind one is.
     pub(crate) fn ratio(&self, other: &Unit) -> Option<RBig> {
         let same = !self.dimensions.is_empty() && self.dimensions == other.dimensions;
@@ -421,6 +431,7 @@ impl Unit {
             self.times(name, *power);
         }
         self.scale *= &other.scale;
+        self.is_plain &= other.is_plain;
     }
 
     fn times(&mut self, name: &str, power: i32) {
@@ -442,6 +453,18 @@ impl Unit {
     }
 }
 
+/// Whether a word is a unit by itself.
+fn is_unit(word: &str) -> bool {
+    let letters = word.chars().count();
+    known(word).is_some()
+        || matches!(
+            fold(word).as_str(),
+            "degree" | "am" | "pm" | "noon" | "midnight"
+        )
+        || letters == 1 && word.is_ascii() && !is_lone_letter(word)
+        || is_capital_unit(word)
+}
+
 /// Whether a word is one letter, of a temperature's scale or a direction behind degrees included.
 fn is_lone_letter(word: &str) -> bool {
     let word = word.strip_prefix("degree-").unwrap_or(word);
@@ -457,14 +480,19 @@ fn is_lone_letter(word: &str) -> bool {
 /// Whether a word is two or three capitals as the names of segments and triangles are, and no
 /// unit that is written so.
 fn is_name(word: &str) -> bool {
+    (2..=3).contains(&word.len())
+        && word.bytes().all(|b| b.is_ascii_uppercase())
+        && !is_capital_unit(word)
+}
+
+/// Whether a word is a unit that is written in capitals.
+fn is_capital_unit(word: &str) -> bool {
     const CAPITALS: &[&str] = &[
         "KB", "MB", "GB", "TB", "PB", "HP", "IU", "FT", "IN", "LB", "LBS", "OZ", "MM", "MI", "HR",
         "HRS", "MPH", "KPH", "RPM", "BTU", "FPS", "BPM", "PSI", "AUD", "CAD", "HKD", "SGD", "JPY",
         "KRW", "CHF", "NZD", "AU", "PTS", "PCS", "AM", "PM",
     ];
-    (2..=3).contains(&word.len())
-        && word.bytes().all(|b| b.is_ascii_uppercase())
-        && !CAPITALS.contains(&word)
+    CAPITALS.contains(&word)
 }
 
 /// A unit's word without case, dots and plural; symbols of one or two letters keep their case.
@@ -482,6 +510,9 @@ fn fold(word: &str) -> String {
     let lower = word.to_lowercase();
     match lower.as_str() {
         "feet" => return "foot".into(),
+        "hrs" | "yrs" | "lbs" | "yds" | "wks" | "kms" | "cms" | "kgs" => {
+            return lower.trim_end_matches('s').into();
+        }
         "degree-celsius" | "degree-centigrade" => return "degree-c".into(),
         "degree-fahrenheit" => return "degree-f".into(),
         _ => {}

@@ -2,7 +2,8 @@
 //! whose order in a product matters.
 
 use super::fraction::Fraction;
-use super::poly::{Atom, Monomial, Poly};
+use super::poly::Atom;
+use super::written::Scalar;
 use crate::answer::budget::{Budget, Stop};
 use crate::answer::latex::{Kind, Node};
 
@@ -29,44 +30,39 @@ pub(super) fn axis_of_name(name: &str) -> Option<&'static str> {
     }
 }
 
+/// Whether a name is that of a unit vector.
+pub(super) fn is_axis(name: &str) -> bool {
+    AXES.contains(&name)
+}
+
 /// The components of an expression that is linear in the unit vectors, as many as asked for.
 pub(crate) fn components(
-    value: &Fraction,
+    value: &Scalar,
     count: usize,
     budget: &mut Budget,
-) -> Result<Option<Vec<Fraction>>, Stop> {
+) -> Result<Option<Vec<Scalar>>, Stop> {
     if !(2..=3).contains(&count) {
         return Ok(None);
     }
-    let denominator = Fraction::from(value.denominator.clone());
+    let denominator = Fraction::from(value.value.denominator.clone());
     if AXES.iter().any(|axis| denominator.depends_on(axis)) {
         return Ok(None);
     }
-    let mut sums = vec![Fraction::whole(0); count];
-    for (monomial, coefficient) in &value.numerator.0 {
-        let mut axis = None;
-        let mut rest = Monomial::new();
-        for (atom, exponent) in monomial {
-            let found = match atom {
-                Atom::Symbol(name) => AXES.iter().position(|axis| axis == name),
-                _ => None,
-            };
-            match found {
-                Some(index) if axis.is_none() && exponent.is_one() => axis = Some(index),
-                Some(_) => return Ok(None),
-                None => rest.push((atom.clone(), exponent.clone())),
-            }
-        }
-        let Some(sum) = axis.and_then(|index| sums.get_mut(index)) else {
+    let mut components = vec![Scalar::from(Fraction::whole(0)); count];
+    for part in value.parts(budget)? {
+        let axis = match part.axis() {
+            Some(Atom::Symbol(name)) => AXES.iter().position(|axis| axis == name),
+            _ => None,
+        };
+        let Some(component) = axis.and_then(|index| components.get_mut(index)) else {
             return Ok(None);
         };
-        let rest = Fraction::from(Poly::term(rest, coefficient.clone()));
-        if AXES.iter().any(|axis| rest.depends_on(axis)) {
+        if AXES.iter().any(|axis| part.value.depends_on(axis)) {
             return Ok(None);
         }
-        *sum = sum.add(&rest.divide(&denominator, budget)?, budget)?;
+        *component = part.into();
     }
-    Ok(Some(sums))
+    Ok(Some(components))
 }
 
 /// Whether a factor is a matrix, or several: bold capital letters, their powers, sums of them, and

@@ -225,6 +225,8 @@ impl<'a> Lexer<'a> {
             self.push(Tok::Letter(c), end);
         } else if let Some(sign) = self.currency_before(run, end) {
             self.push(Tok::Currency(sign), end);
+        } else if matches!(run, "min" | "sec") && self.is_unit(run, end) {
+            self.push(Tok::Word(run.into()), end);
         } else if let Some(command) = words::bare_command(run).filter(|_| !self.is_said(run, end)) {
             self.push(Tok::Command(command.into()), end);
         } else {
@@ -336,7 +338,10 @@ impl<'a> Lexer<'a> {
         }
         match name {
             "begin" | "end" => {
-                if let Some((inside, close)) = braces(self.text, end) {
+                let found = braces(self.text, end);
+                let read = found.map_or(self.text.len(), |(_, close)| close) - end;
+                budget.spend(read / 32)?;
+                if let Some((inside, close)) = found {
                     let environment = inside.trim().trim_end_matches('*').to_owned();
                     let mut close = close;
                     if name == "begin" {
@@ -361,7 +366,10 @@ impl<'a> Lexer<'a> {
             }
             "color" | "hspace" | "vspace" | "textcolor" | "phantom" | "hphantom" | "vphantom"
             | "label" => {
-                if let Some((_, close)) = braces(self.text, end) {
+                let found = braces(self.text, end);
+                let read = found.map_or(self.text.len(), |(_, close)| close) - end;
+                budget.spend(read / 32)?;
+                if let Some((_, close)) = found {
                     self.at = close;
                     return Ok(());
                 }
@@ -461,8 +469,11 @@ impl<'a> Lexer<'a> {
         budget: &mut Budget,
         nested: u32,
     ) -> Result<(), Stop> {
-        let Some((inside, close)) = braces(self.text, end) else {
-            if name == "rm" || name == "mathrm" || name == "underline" {
+        let found = braces(self.text, end);
+        let read = found.map_or(self.text.len(), |(_, close)| close) - end;
+        budget.spend(read / 32)?;
+        let Some((inside, close)) = found else {
+            if name == "rm" || name == "mathrm" {
                 self.at = end;
                 return Ok(());
             }
@@ -470,7 +481,17 @@ impl<'a> Lexer<'a> {
             return Ok(());
         };
         if name == "underline" {
-            self.at = end;
+            // `a^{\underline{3}}` is a falling power; elsewhere the line has no meaning.
+            let mut before = self.out.iter().rev().map(|token| &token.tok);
+            let is_power = match before.next() {
+                Some(Tok::Symbol('^')) => true,
+                Some(Tok::Symbol('{')) => before.next() == Some(&Tok::Symbol('^')),
+                _ => false,
+            };
+            match is_power {
+                true => self.command("underline", end - self.at),
+                false => self.at = end,
+            }
             return Ok(());
         }
         let plain = inside

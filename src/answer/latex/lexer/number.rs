@@ -14,7 +14,7 @@ impl Lexer<'_> {
                 .count()
         };
         let mut at = start;
-        if self.hexadecimal() {
+        if self.hexadecimal() || self.prefixed() {
             return;
         }
         let n = digits(at);
@@ -111,6 +111,25 @@ impl Lexer<'_> {
         }
         let name = figures.to_ascii_uppercase();
         self.push(Tok::Name(name.into()), self.at + run);
+        true
+    }
+
+    /// A literal of a programming language in another base, `0x1F`, as one name.
+    fn prefixed(&mut self) -> bool {
+        let rest = self.rest();
+        let fits: fn(&u8) -> bool = match rest.as_bytes() {
+            [b'0', b'x' | b'X', ..] => u8::is_ascii_hexdigit,
+            [b'0', b'o' | b'O', ..] => |b| (b'0'..=b'7').contains(b),
+            [b'0', b'b' | b'B', ..] => |b| matches!(b, b'0' | b'1'),
+            _ => return false,
+        };
+        let run = rest.bytes().skip(2).take_while(fits).count();
+        let ends = !rest[2 + run..].starts_with(|c: char| c.is_ascii_alphanumeric());
+        if run == 0 || !ends {
+            return false;
+        }
+        let name = rest[..2 + run].to_ascii_uppercase();
+        self.push(Tok::Name(name.into()), self.at + 2 + run);
         true
     }
 
@@ -218,6 +237,9 @@ fn bracketed(rest: &str) -> Option<(String, usize)> {
     fits.then(|| (digits.to_owned(), close + 2))
 }
 
+/// Longest run of digits that is looked for three times.
+const MAX_PERIOD: usize = 60;
+
 /// Digits that stand three times or more before dots, as in `0.1666...`, repeat; fewer are only a
 /// beginning.
 fn endless(fraction: &str, rest: &str) -> Option<(String, usize)> {
@@ -227,7 +249,7 @@ fn endless(fraction: &str, rest: &str) -> Option<(String, usize)> {
         .iter()
         .find(|mark| rest[spaces..].starts_with(**mark))?;
     let bytes = fraction.as_bytes();
-    (1..=bytes.len() / 3).find_map(|period| {
+    (1..=(bytes.len() / 3).min(MAX_PERIOD)).find_map(|period| {
         let tail = &bytes[bytes.len() - 3 * period..];
         let block = &tail[..period];
         let thrice = tail[period..2 * period] == *block && tail[2 * period..] == *block;

@@ -30,20 +30,23 @@ impl Parser<'_, '_> {
             && exponent.is_none()
             && matches!(self.peek(), Some(Tok::Word(word) | Tok::Text(word)) if word == "at")
         {
-            self.at += 1;
-            let place = self.expression(power::CHAIN)?;
-            let end = place.span.end;
-            let at = Node::new(Kind::Text(format_smolstr!("{name} at")), span.clone());
-            let (mut sides, mut relations) = match place.kind {
-                Kind::Chain(sides, relations) => (sides, relations),
-                kind => (vec![Node::new(kind, place.span)], Vec::new()),
-            };
-            sides.insert(0, at);
-            relations.insert(0, Relation::Equal);
-            return Ok(Node::new(Kind::Chain(sides, relations), span.start..end));
+            return self.placed(name, span);
         }
         let start = self.at;
-        let mut arguments = self.function_argument()?;
+        let arguments = self.function_argument()?;
+        self.called(name, span, [base, exponent], arguments, start)
+    }
+
+    /// A function with its index, power and arguments, which were read from a token on.
+    #[inline(never)]
+    fn called(
+        &mut self,
+        name: &str,
+        span: Span,
+        [base, exponent]: [Option<Node>; 2],
+        mut arguments: Vec<Node>,
+        start: usize,
+    ) -> Parsed {
         // `max 5`, `\min f(x)`: a word that says which value it is, not a function of one number.
         if matches!(name, "max" | "min" | "gcd" | "lcm") && arguments.len() == 1 {
             let read = self.tokens.get(start..self.at).unwrap_or_default();
@@ -89,6 +92,22 @@ impl Parser<'_, '_> {
         })
     }
 
+    /// `\max at x = 1`, from the word on.
+    #[inline(never)]
+    fn placed(&mut self, name: &str, span: Span) -> Parsed {
+        self.at += 1;
+        let place = self.expression(power::CHAIN)?;
+        let end = place.span.end;
+        let at = Node::new(Kind::Text(format_smolstr!("{name} at")), span.clone());
+        let (mut sides, mut relations) = match place.kind {
+            Kind::Chain(sides, relations) => (sides, relations),
+            kind => (vec![Node::new(kind, place.span)], Vec::new()),
+        };
+        sides.insert(0, at);
+        relations.insert(0, Relation::Equal);
+        Ok(Node::new(Kind::Chain(sides, relations), span.start..end))
+    }
+
     pub(super) fn function_argument(&mut self) -> Result<Vec<Node>, Stop> {
         match self.peek() {
             // `\min\{3, 5\}`.
@@ -99,50 +118,57 @@ impl Parser<'_, '_> {
                     kind => vec![Node::new(kind, inner.span)],
                 })
             }
-            Some(Tok::Symbol('(' | '[' | '{')) => {
-                let open = if self.is_symbol('(') {
-                    '('
-                } else if self.is_symbol('[') {
-                    '['
-                } else {
-                    '{'
-                };
-                let inner = self.bracket(open)?;
-                Ok(match inner.kind {
-                    // `\ln{\left(x\right)}`: brackets inside braces.
-                    Kind::Group(inner) => match inner.kind {
-                        Kind::Group(inner) if open == '{' => vec![*inner],
-                        Kind::Bracket('(', ')', items) if open == '{' => items,
-                        kind => vec![Node::new(kind, inner.span)],
-                    },
-                    Kind::Bracket(_, _, items) | Kind::Set(items) => items,
-                    kind => vec![Node::new(kind, inner.span)],
-                })
-            }
-            _ => {
-                // A product written side by side, up to the next function or operator.
-                let mut argument = self.expression(power::TIGHT)?;
-                let first_is_call = matches!(argument.kind, Kind::Call(..));
-                loop {
-                    self.budget.spend(1)?;
-                    if first_is_call || self.infix() != Some(Infix::Beside) {
-                        break;
-                    }
-                    match self.peek() {
-                        Some(Tok::Command(name)) if is_function(name) => break,
-                        Some(Tok::Symbol('(' | '[' | '|')) => break,
-                        // `\int \sin x dx`: the differential is no part of the argument.
-                        Some(Tok::Letter('d')) if self.integrals > 0 && self.is_differential() => {
-                            break;
-                        }
-                        _ => {}
-                    }
-                    let next = self.expression(power::TIGHT)?;
-                    argument = mixed(&argument, &next).unwrap_or_else(|| product(argument, next));
-                }
-                Ok(vec![argument])
-            }
+            Some(Tok::Symbol('(' | '[' | '{')) => self.bracketed_arguments(),
+            _ => self.argument_beside(),
         }
+    }
+
+    /// Arguments in brackets.
+    #[inline(never)]
+    fn bracketed_arguments(&mut self) -> Result<Vec<Node>, Stop> {
+        let open = if self.is_symbol('(') {
+            '('
+        } else if self.is_symbol('[') {
+            '['
+        } else {
+            '{'
+        };
+        let inner = self.bracket(open)?;
+        Ok(match inner.kind {
+            // `\ln{\left(x\right)}`: brackets inside braces.
+            Kind::Group(inner) => match inner.kind {
+                Kind::Group(inner) if open == '{' => vec![*inner],
+                Kind::Bracket('(', ')', items) if open == '{' => items,
+                kind => vec![Node::new(kind, inner.span)],
+            },
+            Kind::Bracket(_, _, items) | Kind::Set(items) => items,
+            kind => vec![Node::new(kind, inner.span)],
+        })
+    }
+
+    /// A product written side by side, up to the next function or operator.
+    #[inline(never)]
+    fn argument_beside(&mut self) -> Result<Vec<Node>, Stop> {
+        let mut argument = self.expression(power::TIGHT)?;
+        let first_is_call = matches!(argument.kind, Kind::Call(..));
+        loop {
+            self.budget.spend(1)?;
+            if first_is_call || self.infix() != Some(Infix::Beside) {
+                break;
+            }
+            match self.peek() {
+                Some(Tok::Command(name)) if is_function(name) => break,
+                Some(Tok::Symbol('(' | '[' | '|')) => break,
+                // `\int \sin x dx`: the differential is no part of the argument.
+                Some(Tok::Letter('d')) if self.integrals > 0 && self.is_differential() => {
+                    break;
+                }
+                _ => {}
+            }
+            let next = self.expression(power::TIGHT)?;
+            argument = mixed(&argument, &next).unwrap_or_else(|| product(argument, next));
+        }
+        Ok(vec![argument])
     }
 
     /// Whether a `d` that stands next has a variable behind it.

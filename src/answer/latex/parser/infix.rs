@@ -41,7 +41,7 @@ pub(super) enum Infix {
 }
 
 impl Infix {
-    /// Whether the result holds the left side one level deeper.
+    /// Whether the result holds the left side one level deeper. (A sum does where it is a `±`.)
     pub(super) fn nests(self) -> bool {
         !matches!(
             self,
@@ -49,6 +49,7 @@ impl Infix {
                 | Infix::Item
                 | Infix::Relation(_)
                 | Infix::Ratio
+                | Infix::Sum
                 | Infix::Times
                 | Infix::Compose
                 | Infix::Beside
@@ -150,6 +151,13 @@ impl Parser<'_, '_> {
             Tok::Letter('x') if self.is_times() => Infix::Times,
             Tok::Letter(_) if self.is_lettered_unit() => Infix::Unit,
             Tok::Letter(_) if self.is_infix_choice() => Infix::Postfix,
+            // `A1B2` and `5 R 2` are codes, or a quotient with its remainder: no product has a number
+            // behind a letter, but for a power (`N2^{-N}`).
+            Tok::Number(_)
+                if self.is_behind_letter() && self.peek_at(1) != Some(&Tok::Symbol('^')) =>
+            {
+                return None;
+            }
             Tok::Number(_) | Tok::Letter(_) | Tok::Name(_) | Tok::Begin(_) => Infix::Beside,
             Tok::NewLine | Tok::End(_) | Tok::Unknown(_) => return None,
         })
@@ -173,6 +181,18 @@ impl Parser<'_, '_> {
             Some(Tok::Text(_) | Tok::Word(_)) => true,
             _ => false,
         }
+    }
+
+    fn is_behind_letter(&self) -> bool {
+        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
+        let indexed = |back: usize| {
+            let at = self.at.checked_sub(back);
+            matches!(at.and_then(|at| self.tokens.get(at)), Some(token) if token.tok == Tok::Symbol('_'))
+        };
+        matches!(
+            before.map(|token| &token.tok),
+            Some(Tok::Letter(_) | Tok::Name(_))
+        ) && !indexed(2)
     }
 
     /// Whether a circle that stands next is between two names of functions: `f \circ g`.

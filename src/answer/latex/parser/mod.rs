@@ -1,7 +1,9 @@
 //! From tokens to a syntax tree, by operator precedence (Pratt). Every token ends up in the tree
 //! or the whole text is refused: nothing is dropped in silence.
 
+mod apply;
 mod bars;
+mod command;
 mod function;
 mod infix;
 mod notation;
@@ -106,7 +108,6 @@ fn parse(tokens: &[Token], budget: &mut Budget) -> Parsed {
         builder: false,
         cells: 0,
         reversed: false,
-        wrapped: 0,
         integrals: 0,
         budget,
     };
@@ -129,15 +130,10 @@ struct Parser<'t, 'b> {
     cells: usize,
     /// Inside `]…`: a `[` closes.
     reversed: bool,
-    /// Operators read so far that wrap what stands before them.
-    wrapped: u32,
     /// Integral signs whose differentials are still to come.
     integrals: u32,
     budget: &'b mut Budget,
 }
-
-/// Most such operators in one text: a bound on the depth of its tree.
-const MAX_WRAPPED: u32 = 600;
 
 type Parsed = Result<Node, Stop>;
 
@@ -196,8 +192,20 @@ impl<'t> Parser<'t, '_> {
         from.span.start..to.span.end.max(from.span.end)
     }
 
-    fn expression(&mut self, least: u8) -> Parsed {
+    /// Reads one level down; what is read there may not nest deeper than the bound.
+    fn nested(&mut self, read: impl FnOnce(&mut Self) -> Parsed) -> Parsed {
+        let depth = self.budget.depth();
         self.budget.enter()?;
+        let result = read(self);
+        self.budget.come_back_to(depth);
+        result
+    }
+
+    fn expression(&mut self, least: u8) -> Parsed {
+        self.nested(|this| this.operators(least))
+    }
+
+    fn operators(&mut self, least: u8) -> Parsed {
         let start = self.at;
         let mut left = self.prefix()?;
         left.span = self.span_from(start);
@@ -209,291 +217,12 @@ impl<'t> Parser<'t, '_> {
             }
             if infix.nests() {
                 // Operators that wrap what stands before them deepen the tree without recursion.
-                self.wrapped += 1;
-                if self.wrapped > MAX_WRAPPED {
-                    return Err(Stop::Limit);
-                }
+                self.budget.enter()?;
             }
             left = self.apply(left, infix)?;
             left.span = self.span_from(start);
         }
-        self.budget.leave();
         Ok(left)
-    }
-
-    fn apply(&mut self, left: Node, infix: Infix) -> Parsed {
-        match infix {
-            Infix::Row => {
-                let mut rows = vec![left];
-                while self.eat(';') {
-                    if self.ends_here() {
-                        break;
-                    }
-                    rows.push(self.expression(power::ROWS + 1)?);
-                }
-                Ok(collect(rows, Kind::Rows))
-            }
-            Infix::Item => {
-                let mut items = vec![left];
-                let mut logical: Option<&str> = None;
-                // Where an item stands that one of several begins with.
-                let mut others = Vec::new();
-                while let Some(Infix::Item) = self.infix() {
-                    // `, and` is one separator.
-                    while let Some(Infix::Item) = self.infix() {
-                        if self.is_disjunction() && others.last() != Some(&items.len()) {
-                            others.push(items.len());
-                        }
-                        if let Some(Tok::Command(name)) = self.peek() {
-                            if logical.is_some_and(|before| before != name) {
-                                return Err(Stop::Unknown);
-                            }
-                            logical = Some(name);
-                        }
-                        self.at += 1;
-                        self.budget.spend(1)?;
-                    }
-                    if self.ends_here() {
-                        // A comma at the end says nothing; `and` announces what is missing.
-                        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
-                        if !matches!(before.map(|token| &token.tok), Some(Tok::Symbol(','))) {
-                            return Err(Stop::Unknown);
-                        }
-                        break;
-                    }
-                    items.push(self.expression(power::LIST + 1)?);
-                }
-                // `x < 1 ∨ x > 2` lists statements; between letters the signs are operations.
-                let statements = items
-                    .iter()
-                    .all(|item| matches!(item.kind, Kind::Chain(..)));
-                if let Some(name) = logical.filter(|_| !statements) {
-                    return Ok(collect(items, |items| Kind::Call(name.into(), items)));
-                }
-                others.retain(|&start| start < items.len());
-                if statements && !others.is_empty() {
-                    return Ok(disjunction(items, &others));
-                }
-                match (items.pop(), items.is_empty()) {
-                    (Some(only), true) => Ok(only),
-                    (last, _) => {
-                        items.extend(last);
-                        Ok(collect(items, Kind::List))
-                    }
-                }
-            }
-            Infix::Relation(first) => {
-                let mut sides = vec![left];
-                let mut relations = Vec::new();
-                let mut next = Some(Infix::Relation(first));
-                while let Some(Infix::Relation(relation)) = next {
-                    self.at += 1;
-                    relations.push(relation);
-                    sides.push(self.expression(power::CHAIN + 1)?);
-                    next = self.infix();
-                }
-                // `x \equiv 3 \mod 7`: the sign says that the modulus is of both sides.
-                if let ([Relation::Equivalent], [_, right]) = (&*relations, &*sides)
-                    && let Kind::Call(name, parts) = &right.kind
-                    && let ("mod", [rest, modulus]) = (name.as_str(), &**parts)
-                {
-                    let (rest, modulus) = (Box::new(rest.clone()), Box::new(modulus.clone()));
-                    let span = sides[0].span.start..right.span.end;
-                    let left = Box::new(sides.swap_remove(0));
-                    return Ok(Node::new(Kind::Congruence(left, rest, modulus), span));
-                }
-                Ok(collect(sides, |sides| Kind::Chain(sides, relations)))
-            }
-            Infix::Congruence => {
-                // `x \equiv a \pmod m`: the left side is a chain of one equivalence.
-                let bracket = self.eat('(');
-                self.at += 1;
-                let modulus = if bracket {
-                    let modulus = self.expression(power::SUM)?;
-                    self.expect(')')?;
-                    modulus
-                } else {
-                    self.argument()?
-                };
-                let span = Self::joined(&left, &modulus);
-                match left.kind {
-                    Kind::Chain(mut sides, relations)
-                        if matches!(*relations, [Relation::Equivalent | Relation::Equal])
-                            && sides.len() == 2 =>
-                    {
-                        let right = sides.pop().ok_or(Stop::Unknown)?;
-                        let left = sides.pop().ok_or(Stop::Unknown)?;
-                        let parts = (Box::new(left), Box::new(right), Box::new(modulus));
-                        Ok(Node::new(Kind::Congruence(parts.0, parts.1, parts.2), span))
-                    }
-                    Kind::Chain(..) | Kind::List(_) => Err(Stop::Unknown),
-                    // `3 \pmod 7`: what is congruent went without saying.
-                    kind => {
-                        let unsaid = Node::new(Kind::Ellipsis, left.span.start..left.span.start);
-                        let right = Node::new(kind, left.span);
-                        let parts = (Box::new(unsaid), Box::new(right), Box::new(modulus));
-                        Ok(Node::new(Kind::Congruence(parts.0, parts.1, parts.2), span))
-                    }
-                }
-            }
-            Infix::Ratio => {
-                let mut terms = vec![left];
-                while let Some(Infix::Ratio) = self.infix() {
-                    self.at += 1;
-                    terms.push(self.expression(power::RATIO + 1)?);
-                }
-                Ok(collect(terms, Kind::Ratio))
-            }
-            Infix::SetOp => {
-                let operator = match self.peek() {
-                    Some(Tok::Command(name)) if name == "cup" => '∪',
-                    Some(Tok::Command(name)) if name == "cap" => '∩',
-                    _ => '∖',
-                };
-                self.at += 1;
-                let right = self.expression(power::SETS + 1)?;
-                let span = Self::joined(&left, &right);
-                let kind = Kind::SetOp(operator, Box::new(left), Box::new(right));
-                Ok(Node::new(kind, span))
-            }
-            Infix::Sum => self.sum(left),
-            Infix::Times => {
-                let is_cross = self.is_command("times");
-                self.at += 1;
-                let right = self.expression(power::PRODUCT + 1)?;
-                if is_cross && vectors::is_cross(last_factor(&left), &right) {
-                    return Ok(vectors::cross(left, right));
-                }
-                if !is_cross && vectors::is_nabla(last_factor(&left)) {
-                    return Ok(vectors::divergence(left, right));
-                }
-                Ok(product(left, right))
-            }
-            Infix::Compose => {
-                let mut functions = vec![left];
-                while let Some(Infix::Compose) = self.infix() {
-                    self.at += 1;
-                    functions.push(self.expression(power::TIGHT)?);
-                }
-                Ok(collect(functions, |items| Kind::Call("circ".into(), items)))
-            }
-            Infix::Beside => {
-                // `25^\circ C`, all there is.
-                if matches!(left.kind, Kind::Degree(_))
-                    && let Some(Tok::Letter(scale @ ('C' | 'F'))) = self.peek()
-                    && self.at + 1 == self.tokens.len()
-                {
-                    self.at += 1;
-                    let span = left.span.clone();
-                    return Ok(Node::new(
-                        Kind::Unit(Box::new(left), scale.to_string()),
-                        span,
-                    ));
-                }
-                // `1101 (base 2)`.
-                if self.is_symbol('(')
-                    && let Kind::Number(literal) = &left.kind
-                    && literal.is_whole()
-                    && let Some((base, len)) = self.base(1)
-                    && matches!(self.peek_at(1 + len), Some(Tok::Symbol(')')))
-                {
-                    self.at += len + 2;
-                    let span = left.span.clone();
-                    return Ok(Node::new(Kind::Based(literal.whole.clone(), base), span));
-                }
-                // `396 (degrees)`: a sign in brackets.
-                if self.is_symbol('(')
-                    && matches!(self.peek_at(1), Some(Tok::Command(name)) if name == "circ" || name == "%")
-                    && matches!(self.peek_at(2), Some(Tok::Symbol(')')))
-                {
-                    self.at += 1;
-                    let mut marked = self.postfix(left)?;
-                    self.expect(')')?;
-                    marked.span.end = self.tokens[self.at - 1].span.end;
-                    return Ok(marked);
-                }
-                let right = self.expression(power::PRODUCT + 1)?;
-                let read = mixed(&left, &right);
-                if let Some(mixed) = read.or_else(|| notation::signed_mixed(&left, &right, mixed)) {
-                    return Ok(mixed);
-                }
-                if is_number(&right) && is_number(last_factor(&left)) {
-                    // `3 1/2` is a mixed number, `1 2` is nothing.
-                    if self.is_symbol('/') && matches!(self.peek_at(1), Some(Tok::Number(_))) {
-                        self.at += 1;
-                        let bottom = self.expression(power::TIGHT)?;
-                        let span = Self::joined(&right, &bottom);
-                        // (A percent sign or a degree's is the whole number's.)
-                        let over = |bottom: Box<Node>| {
-                            let kind = Kind::Div(Box::new(right), bottom);
-                            Box::new(Node::new(kind, span.clone()))
-                        };
-                        let right = match bottom.kind {
-                            Kind::Percent(bottom) => Kind::Percent(over(bottom)),
-                            Kind::Degree(bottom) => Kind::Degree(over(bottom)),
-                            _ => over(Box::new(bottom)).kind,
-                        };
-                        let right = Node::new(right, span);
-                        let read = mixed(&left, &right);
-                        return read
-                            .or_else(|| notation::signed_mixed(&left, &right, mixed))
-                            .ok_or(Stop::Unknown);
-                    }
-                    return Err(Stop::Unknown);
-                }
-                Ok(product(left, right))
-            }
-            Infix::Over => {
-                self.at += 1;
-                let right = self.expression(power::PRODUCT + 1)?;
-                let span = Self::joined(&left, &right);
-                Ok(Node::new(Kind::Div(Box::new(left), Box::new(right)), span))
-            }
-            Infix::Modulo => {
-                self.at += 1;
-                let right = self.expression(power::PRODUCT + 1)?;
-                let span = Self::joined(&left, &right);
-                Ok(Node::new(Kind::Call("mod".into(), vec![left, right]), span))
-            }
-            Infix::Stacked => {
-                let choose = self.is_command("choose");
-                self.at += 1;
-                let right = self.expression(power::LIST)?;
-                let span = Self::joined(&left, &right);
-                let kind = if choose {
-                    Kind::Call("binom".into(), vec![left, right])
-                } else {
-                    Kind::Div(Box::new(left), Box::new(right))
-                };
-                Ok(Node::new(kind, span))
-            }
-            Infix::Unit => self.unit(left),
-            Infix::Postfix => self.postfix(left),
-        }
-    }
-
-    fn sum(&mut self, left: Node) -> Parsed {
-        let sign = self.peek().cloned();
-        self.at += 1;
-        let right = self.expression(power::SUM + 1)?;
-        let span = Self::joined(&left, &right);
-        let right = match sign {
-            Some(Tok::Symbol('-')) => {
-                let span = right.span.clone();
-                Node::new(Kind::Neg(Box::new(right)), span)
-            }
-            Some(Tok::Command(name)) => {
-                let kind = Kind::PlusMinus(Some(Box::new(left)), Box::new(right), name == "mp");
-                return Ok(Node::new(kind, span));
-            }
-            _ => right,
-        };
-        let mut terms = match left.kind {
-            Kind::Add(terms) => terms,
-            kind => vec![Node::new(kind, left.span)],
-        };
-        terms.push(right);
-        Ok(Node::new(Kind::Add(terms), span))
     }
 
     /// Whether a list may end where the next token stands.

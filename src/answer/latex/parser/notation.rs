@@ -121,7 +121,7 @@ pub(super) fn indexed_choice(name: &str, power: &Node) -> Option<Node> {
             whole: digits,
             ..Literal::default()
         };
-        Node::new(Kind::Number(whole), span.clone())
+        Node::new(Kind::Number(Box::new(whole)), span.clone())
     };
     match (top, &power.kind) {
         (Ok(top), Kind::Number(literal)) if literal.is_whole() => {

@@ -5,8 +5,7 @@ use smol_str::{SmolStr, format_smolstr};
 use super::{Parsed, Parser, connective, plain_name, power};
 use crate::answer::budget::Stop;
 use crate::answer::latex::lexer::{Tok, Token};
-use crate::answer::latex::tree::{Kind, Literal, Node, Span};
-use crate::answer::latex::words::{is_function, is_symbol};
+use crate::answer::latex::tree::{Kind, Node, Span};
 
 impl<'t> Parser<'t, '_> {
     pub(super) fn prefix(&mut self) -> Parsed {
@@ -23,83 +22,23 @@ impl<'t> Parser<'t, '_> {
         match tok {
             Tok::Number(literal) => {
                 self.at += 1;
-                Ok(node(Kind::Number(literal.clone())))
+                Ok(node(Kind::Number(Box::new(literal.clone()))))
             }
             Tok::Letter(c) => {
                 self.at += 1;
                 self.applied(letter(*c), span)
             }
-            Tok::Name(name) | Tok::Word(name) | Tok::Text(name) => {
-                let is_text = !matches!(tok, Tok::Name(_));
-                if is_text && connective(name) == Some(false) {
-                    return Err(Stop::Unknown);
-                }
-                self.at += 1;
-                if !is_text {
-                    return Ok(node(Kind::Symbol(name.clone())));
-                }
-                // Words up to the next token that is no word are one text.
-                let mut words = name.to_string();
-                let mut end = span.end;
-                loop {
-                    self.budget.spend(1)?;
-                    match self.peek() {
-                        Some(Tok::Word(more) | Tok::Text(more)) if connective(more).is_none() => {
-                            words.push(' ');
-                            words.push_str(more);
-                            end = self.span().end;
-                            self.at += 1;
-                        }
-                        _ => match self.inside_word() {
-                            Some(more) => {
-                                words.push_str(&more);
-                                self.at += 2;
-                                end = self.tokens[self.at - 1].span.end;
-                            }
-                            None => break,
-                        },
-                    }
-                }
-                Ok(Node::new(Kind::Text(words.into()), span.start..end))
-            }
-            Tok::Currency(sign) => {
-                self.at += 1;
-                let amount = self.expression(power::PRODUCT)?;
-                let unit = sign.to_string();
-                Ok(node(Kind::Unit(Box::new(amount), unit)))
-            }
+            Tok::Name(name) | Tok::Word(name) | Tok::Text(name) => self.phrase(tok, name, span),
+            Tok::Currency(sign) => self.money(*sign, span),
             Tok::Symbol(c) => match c {
-                '-' => {
-                    self.at += 1;
-                    let inner = self.expression(power::NEGATION - 1)?;
-                    Ok(node(Kind::Neg(Box::new(inner))))
-                }
+                '-' => self.negative(span),
                 '+' => {
                     self.at += 1;
                     self.expression(power::NEGATION - 1)
                 }
                 '(' | '[' | '{' | ']' => self.bracket(*c),
-                '|' => {
-                    self.at += 1;
-                    self.bars += 1;
-                    let inner = self.expression(power::CHAIN + 1)?;
-                    self.bars -= 1;
-                    self.expect('|')?;
-                    // Bars around a matrix are its determinant.
-                    let function = match inner.kind {
-                        Kind::Matrix(_) => "det",
-                        _ => "abs",
-                    };
-                    Ok(node(Kind::Call(function.into(), vec![inner])))
-                }
-                '"' | '\'' => {
-                    // Quotes around the whole.
-                    let quote = *c;
-                    self.at += 1;
-                    let inner = self.expression(power::LIST + 1)?;
-                    self.expect(quote)?;
-                    Ok(node(Kind::Group(Box::new(inner))))
-                }
+                '|' => self.between_bars(span),
+                '"' | '\'' => self.quoted(*c, span),
                 '=' | '<' | '>' if self.at == 0 => {
                     // `=5`, `>5`: the left side went without saying.
                     if *c != '=' {
@@ -114,6 +53,84 @@ impl<'t> Parser<'t, '_> {
             Tok::Begin(environment) => self.environment(environment, false),
             Tok::NewLine | Tok::End(_) | Tok::Unknown(_) => Err(Stop::Unknown),
         }
+    }
+
+    /// A name of several letters, or words up to the next token that is none.
+    #[inline(never)]
+    fn phrase(&mut self, tok: &Tok, name: &SmolStr, span: Span) -> Parsed {
+        let is_text = !matches!(tok, Tok::Name(_));
+        if is_text && connective(name) == Some(false) {
+            return Err(Stop::Unknown);
+        }
+        self.at += 1;
+        if !is_text {
+            return Ok(Node::new(Kind::Symbol(name.clone()), span));
+        }
+        // Words up to the next token that is no word are one text.
+        let mut words = name.to_string();
+        let mut end = span.end;
+        loop {
+            self.budget.spend(1)?;
+            match self.peek() {
+                Some(Tok::Word(more) | Tok::Text(more)) if connective(more).is_none() => {
+                    words.push(' ');
+                    words.push_str(more);
+                    end = self.span().end;
+                    self.at += 1;
+                }
+                _ => match self.inside_word() {
+                    Some(more) => {
+                        words.push_str(&more);
+                        self.at += 2;
+                        end = self.tokens[self.at - 1].span.end;
+                    }
+                    None => break,
+                },
+            }
+        }
+        Ok(Node::new(Kind::Text(words.into()), span.start..end))
+    }
+
+    /// What stands between bars, from the first on.
+    #[inline(never)]
+    fn between_bars(&mut self, span: Span) -> Parsed {
+        self.at += 1;
+        self.bars += 1;
+        let inner = self.expression(power::CHAIN + 1)?;
+        self.bars -= 1;
+        self.expect('|')?;
+        // Bars around a matrix are its determinant.
+        let function = match inner.kind {
+            Kind::Matrix(_) => "det",
+            _ => "abs",
+        };
+        Ok(Node::new(Kind::Call(function.into(), vec![inner]), span))
+    }
+
+    /// Quotes around the whole.
+    #[inline(never)]
+    fn quoted(&mut self, quote: char, span: Span) -> Parsed {
+        self.at += 1;
+        let inner = self.expression(power::LIST + 1)?;
+        self.expect(quote)?;
+        Ok(Node::new(Kind::Group(Box::new(inner)), span))
+    }
+
+    /// A sum of money from its sign on.
+    #[inline(never)]
+    fn money(&mut self, sign: char, span: Span) -> Parsed {
+        self.at += 1;
+        let amount = self.expression(power::PRODUCT)?;
+        let unit = sign.to_string();
+        Ok(Node::new(Kind::Unit(Box::new(amount), unit), span))
+    }
+
+    /// What stands behind a minus sign.
+    #[inline(never)]
+    fn negative(&mut self, span: Span) -> Parsed {
+        self.at += 1;
+        let inner = self.expression(power::NEGATION - 1)?;
+        Ok(Node::new(Kind::Neg(Box::new(inner)), span))
     }
 
     /// What goes on with a word behind punctuation that belongs to it: `first-aid`, `Lisa's`,
@@ -198,6 +215,12 @@ impl<'t> Parser<'t, '_> {
             return Ok(Node::new(Kind::Set(Vec::new()), start..start + 2));
         }
         let inner = self.expression(0)?;
+        self.closed(open, start, inner)
+    }
+
+    /// What brackets make of what they hold.
+    #[inline(never)]
+    fn closed(&mut self, open: char, start: usize, inner: Node) -> Parsed {
         let close = match self.peek() {
             Some(Tok::Symbol(c @ (')' | ']' | '}'))) => *c,
             Some(Tok::Symbol('[')) if open == ']' => '[',
@@ -299,127 +322,6 @@ impl<'t> Parser<'t, '_> {
         Ok(Node::new(node, start..end))
     }
 
-    pub(super) fn command(&mut self, name: &'t str, span: Span) -> Parsed {
-        self.at += 1;
-        let node = |kind| Ok(Node::new(kind, span.clone()));
-        match name {
-            "pi" => node(Kind::Symbol("π".into())),
-            "e" | "i" => node(Kind::Symbol(name.into())),
-            "infty" => node(Kind::Infinity),
-            "emptyset" => node(Kind::Set(Vec::new())),
-            "ldots" => node(Kind::Ellipsis),
-            "frac" => {
-                if let Some(derivative) = self.derivative() {
-                    return node(derivative);
-                }
-                let top = self.argument()?;
-                let bottom = self.argument()?;
-                let span = span.start..bottom.span.end;
-                let kind = Kind::Div(Box::new(top), Box::new(bottom));
-                Ok(Node::new(kind, span))
-            }
-            "binom" => {
-                let top = self.argument()?;
-                let bottom = self.argument()?;
-                node(Kind::Call("binom".into(), vec![top, bottom]))
-            }
-            "sqrt" => {
-                let index = if self.is_symbol('[') {
-                    match self.bracket('[')?.kind {
-                        Kind::Group(inner) => Some(*inner),
-                        _ => return Err(Stop::Unknown),
-                    }
-                } else {
-                    None
-                };
-                let radicand = self.argument()?;
-                let index = index.unwrap_or_else(|| {
-                    let two = Literal {
-                        whole: "2".into(),
-                        ..Default::default()
-                    };
-                    Node::new(Kind::Number(two), span.clone())
-                });
-                let span = span.start..radicand.span.end;
-                Ok(Node::new(
-                    Kind::Root(Box::new(index), Box::new(radicand)),
-                    span,
-                ))
-            }
-            "pm" | "mp" => {
-                let inner = self.expression(power::NEGATION - 1)?;
-                node(Kind::PlusMinus(None, Box::new(inner), name == "mp"))
-            }
-            "{" => match self.peek() {
-                // `\left\{\begin{array} … \right.`: a brace that only opens.
-                Some(Tok::Begin(environment))
-                    if matches!(environment.as_str(), "array" | "aligned" | "matrix")
-                        && !self.closes_set() =>
-                {
-                    self.environment(environment, true)
-                }
-                _ => self.set(span.start),
-            },
-            "lfloor" | "lceil" => {
-                let (close, function) = if name == "lfloor" {
-                    ("rfloor", "floor")
-                } else {
-                    ("rceil", "ceil")
-                };
-                let inner = self.expression(power::CHAIN + 1)?;
-                if !self.eat_command(close) {
-                    return Err(Stop::Unknown);
-                }
-                node(Kind::Call(function.into(), vec![inner]))
-            }
-            "lvert" => {
-                let inner = self.expression(power::CHAIN + 1)?;
-                if !self.eat_command("rvert") {
-                    return Err(Stop::Unknown);
-                }
-                node(Kind::Call("abs".into(), vec![inner]))
-            }
-            "Vert" => {
-                let inner = self.expression(power::CHAIN + 1)?;
-                if !self.eat_command("Vert") {
-                    return Err(Stop::Unknown);
-                }
-                node(Kind::Call("norm".into(), vec![inner]))
-            }
-            "langle" => {
-                let inner = self.expression(power::LIST)?;
-                if !self.eat_command("rangle") {
-                    return Err(Stop::Unknown);
-                }
-                let items = match inner.kind {
-                    Kind::List(items) => items,
-                    _ => return Err(Stop::Unknown),
-                };
-                node(Kind::Bracket('⟨', '⟩', items))
-            }
-            "mathbf" | "boldsymbol" | "bm" | "vec" | "hat" | "bar" | "tilde" | "overline"
-            | "overrightarrow" | "dot" | "ddot" | "mathbb" | "mathcal" | "mathfrak" | "mathscr"
-            | "mathit" | "widehat" | "widetilde" | "pmb" | "mathring" | "overarc" | "angle"
-            | "triangle" | "textcircled" => self.accent(name, span),
-            "boxed" | "fbox" => self.argument(),
-            "sum" | "prod" | "int" | "iint" | "oint" | "lim" | "bigcup" | "bigcap" => {
-                self.big(name, span)
-            }
-            "approx" if self.at == 1 => self.expression(power::CHAIN),
-            "therefore" | "because" => Err(Stop::Unknown),
-            "%" | "circ" | "}" | "rfloor" | "rceil" | "rangle" | "cup" | "cap" | "cdot"
-            | "times" | "div" | "le" | "ge" | "ne" | "approx" | "in" | "over" | "choose"
-            | "pmod" | "mod" | "overset" | "underset" | "underbrace" | "tag" | "hline" | "to"
-            | "implies" | "iff" | "forall" | "exists" | "wedge" | "vee" | "neg" | "not" => {
-                Err(Stop::Unknown)
-            }
-            _ if is_function(name) => self.function(name, span),
-            _ if is_symbol(name) && !self.is_symbol('{') => node(Kind::Symbol(name.into())),
-            // An unknown command may be a relation or take arguments: its meaning is not known.
-            _ => Err(Stop::Unknown),
-        }
-    }
-
     /// An accented or decorated name; around a number the decoration has no meaning.
     pub(super) fn accent(&mut self, name: &str, span: Span) -> Parsed {
         let inner = self.argument()?;
@@ -500,8 +402,11 @@ impl<'t> Parser<'t, '_> {
     /// What `\frac`, `\sqrt` and their like take: a group, a single token, or one digit of a
     /// number.
     pub(super) fn argument(&mut self) -> Parsed {
-        self.budget.enter()?;
-        let result = match self.peek() {
+        self.nested(Self::argument_inside)
+    }
+
+    fn argument_inside(&mut self) -> Parsed {
+        match self.peek() {
             Some(Tok::Symbol('{')) => {
                 let node = self.bracket('{')?;
                 match node.kind {
@@ -513,7 +418,7 @@ impl<'t> Parser<'t, '_> {
             Some(Tok::Number(literal)) => {
                 let span = self.span();
                 self.at += 1;
-                Ok(Node::new(Kind::Number(literal.clone()), span))
+                Ok(Node::new(Kind::Number(Box::new(literal.clone())), span))
             }
             Some(Tok::Letter(_) | Tok::Name(_) | Tok::Text(_) | Tok::Word(_)) => {
                 let span = self.span();
@@ -531,9 +436,7 @@ impl<'t> Parser<'t, '_> {
                 self.command(name, span)
             }
             _ => Err(Stop::Unknown),
-        };
-        self.budget.leave();
-        result
+        }
     }
 
     /// A power or an index: a group or a single token, with its sign.

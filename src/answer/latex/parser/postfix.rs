@@ -2,7 +2,7 @@
 
 use smol_str::format_smolstr;
 
-use super::{Parsed, Parser, connective, notation};
+use super::{Parsed, Parser, connective, notation, vectors};
 use crate::answer::budget::Stop;
 use crate::answer::latex::lexer::Tok;
 use crate::answer::latex::tree::{Kind, Node, Span};
@@ -12,96 +12,9 @@ impl Parser<'_, '_> {
         let span = left.span.start..self.span().end;
         match self.peek() {
             Some(Tok::Letter(_) | Tok::Text(_)) => self.infix_choice(left),
-            Some(Tok::Symbol('^')) => {
-                if let Some(Tok::Command(name)) = self.peek_at(1)
-                    && name == "circ"
-                {
-                    self.at += 2;
-                    return Ok(Node::new(Kind::Degree(Box::new(left)), span));
-                }
-                if let (Some(Tok::Symbol('{')), Some(Tok::Command(name)), Some(Tok::Symbol('}'))) =
-                    (self.peek_at(1), self.peek_at(2), self.peek_at(3))
-                    && name == "circ"
-                {
-                    self.at += 4;
-                    return Ok(Node::new(Kind::Degree(Box::new(left)), span));
-                }
-                // `y^{\prime\prime}` and `y^\prime`.
-                let mut ahead = 1;
-                let braced = matches!(self.peek_at(1), Some(Tok::Symbol('{')));
-                ahead += usize::from(braced);
-                let mut primes = 0;
-                while matches!(self.peek_at(ahead), Some(Tok::Symbol('\''))) {
-                    self.budget.spend(1)?;
-                    primes += 1;
-                    ahead += 1;
-                }
-                if primes > 0 {
-                    if braced {
-                        if !matches!(self.peek_at(ahead), Some(Tok::Symbol('}'))) {
-                            return Err(Stop::Unknown);
-                        }
-                        ahead += 1;
-                    }
-                    self.at += ahead;
-                    return self.primed(left, primes, span);
-                }
-                if let Some((side, len)) = self.one_sided() {
-                    self.at += len;
-                    let kind = Kind::Call(side.into(), vec![left]);
-                    return Ok(Node::new(kind, span));
-                }
-                if let Some((order, len)) = self.derivative_order(&left) {
-                    self.at += len;
-                    let kind = Kind::Call("derivative".into(), vec![left, order]);
-                    return Ok(Node::new(kind, span));
-                }
-                self.at += 1;
-                let exponent = self.script()?;
-                // `x^2_1`: the index belongs to the name.
-                if self.is_symbol('_') && matches!(left.kind, Kind::Symbol(_)) {
-                    let named = self.indexed(left)?;
-                    if let Kind::Symbol(name) = &named.kind
-                        && let Some(choice) = notation::indexed_choice(name, &exponent)
-                    {
-                        return Ok(choice);
-                    }
-                    let kind = Kind::Pow(Box::new(named), Box::new(exponent));
-                    return Ok(Node::new(kind, span));
-                }
-                if let Kind::Symbol(name) = &left.kind
-                    && let Some(choice) = notation::indexed_choice(name, &exponent)
-                {
-                    return Ok(choice);
-                }
-                if let Some(place) = notation::place(&left, &exponent) {
-                    return Ok(Node::new(place, span));
-                }
-                Ok(Node::new(
-                    Kind::Pow(Box::new(left), Box::new(exponent)),
-                    span,
-                ))
-            }
+            Some(Tok::Symbol('^')) => self.raised(left, span),
             Some(Tok::Symbol('_')) => self.indexed(left),
-            Some(Tok::Symbol('!')) => {
-                let mut times = 0;
-                while self.eat('!') {
-                    self.budget.spend(1)?;
-                    times += 1;
-                }
-                match times {
-                    // No factorial of a factorial.
-                    2 => {
-                        let kind = Kind::Call("double factorial".into(), vec![left]);
-                        Ok(Node::new(kind, span))
-                    }
-                    1..=8 => Ok((0..times).fold(left, |node, _| {
-                        Node::new(Kind::Factorial(Box::new(node)), span.clone())
-                    })),
-                    // So many signs are no number's.
-                    _ => Err(Stop::Limit),
-                }
-            }
+            Some(Tok::Symbol('!')) => self.factorial(left, span),
             Some(Tok::Symbol('\'')) => {
                 let mut primes = 0;
                 while self.eat('\'') {
@@ -126,6 +39,113 @@ impl Parser<'_, '_> {
         }
     }
 
+    /// A power, or what else is written above the line.
+    #[inline(never)]
+    fn raised(&mut self, left: Node, span: Span) -> Parsed {
+        if let Some(Tok::Command(name)) = self.peek_at(1)
+            && name == "circ"
+        {
+            self.at += 2;
+            return Ok(Node::new(Kind::Degree(Box::new(left)), span));
+        }
+        if let (Some(Tok::Symbol('{')), Some(Tok::Command(name)), Some(Tok::Symbol('}'))) =
+            (self.peek_at(1), self.peek_at(2), self.peek_at(3))
+            && name == "circ"
+        {
+            self.at += 4;
+            return Ok(Node::new(Kind::Degree(Box::new(left)), span));
+        }
+        // `y^{\prime\prime}` and `y^\prime`.
+        let mut ahead = 1;
+        let braced = matches!(self.peek_at(1), Some(Tok::Symbol('{')));
+        ahead += usize::from(braced);
+        let mut primes = 0;
+        while matches!(self.peek_at(ahead), Some(Tok::Symbol('\''))) {
+            self.budget.spend(1)?;
+            primes += 1;
+            ahead += 1;
+        }
+        if primes > 0 {
+            if braced {
+                if !matches!(self.peek_at(ahead), Some(Tok::Symbol('}'))) {
+                    return Err(Stop::Unknown);
+                }
+                ahead += 1;
+            }
+            self.at += ahead;
+            return self.primed(left, primes, span);
+        }
+        if let Some((side, len)) = self.one_sided() {
+            self.at += len;
+            let kind = Kind::Call(side.into(), vec![left]);
+            return Ok(Node::new(kind, span));
+        }
+        if let Some((order, len)) = self.derivative_order(&left) {
+            self.at += len;
+            let kind = Kind::Call("derivative".into(), vec![left, order]);
+            return Ok(Node::new(kind, span));
+        }
+        // `2^3^2`: of which is the last one the power?
+        if self.is_bracketed_power(&left) || matches!(left.kind, Kind::Pow(..)) {
+            return Err(Stop::Unknown);
+        }
+        self.at += 1;
+        let exponent = self.script()?;
+        if vectors::is_set(&left) {
+            return Ok(vectors::power_of_set(left, exponent, span));
+        }
+        // `x^2_1`: the index belongs to the name.
+        if self.is_symbol('_') && matches!(left.kind, Kind::Symbol(_)) {
+            let named = self.indexed(left)?;
+            if let Kind::Symbol(name) = &named.kind
+                && let Some(choice) = notation::indexed_choice(name, &exponent)
+            {
+                return Ok(choice);
+            }
+            let kind = Kind::Pow(Box::new(named), Box::new(exponent));
+            return Ok(Node::new(kind, span));
+        }
+        if let Kind::Symbol(name) = &left.kind
+            && let Some(choice) = notation::indexed_choice(name, &exponent)
+        {
+            return Ok(choice);
+        }
+        if let Some(place) = notation::place(&left, &exponent) {
+            return Ok(Node::new(place, span));
+        }
+        Ok(Node::new(
+            Kind::Pow(Box::new(left), Box::new(exponent)),
+            span,
+        ))
+    }
+
+    /// A factorial, or a double one.
+    #[inline(never)]
+    fn factorial(&mut self, left: Node, span: Span) -> Parsed {
+        let mut times = 0;
+        while self.eat('!') {
+            self.budget.spend(1)?;
+            times += 1;
+        }
+        match times {
+            // No factorial of a factorial.
+            2 => {
+                let kind = Kind::Call("double factorial".into(), vec![left]);
+                Ok(Node::new(kind, span))
+            }
+            1..=8 => {
+                for _ in 1..times {
+                    self.budget.enter()?;
+                }
+                Ok((0..times).fold(left, |node, _| {
+                    Node::new(Kind::Factorial(Box::new(node)), span.clone())
+                }))
+            }
+            // So many signs are no number's.
+            _ => Err(Stop::Limit),
+        }
+    }
+
     /// The order of a derivative behind the name of a function, `y^{(4)}`, and how many tokens it
     /// takes.
     fn derivative_order(&self, left: &Node) -> Option<(Node, usize)> {
@@ -142,12 +162,30 @@ impl Parser<'_, '_> {
             return None;
         }
         let kind = match self.peek_at(3)? {
-            Tok::Number(literal) => Kind::Number(literal.clone()),
+            Tok::Number(literal) => Kind::Number(Box::new(literal.clone())),
             Tok::Letter(c) => Kind::Symbol(smol_str::SmolStr::from_iter([*c])),
             _ => return None,
         };
         let span = self.tokens.get(self.at + 3)?.span.clone();
         Some((Node::new(kind, span), 6))
+    }
+
+    /// Whether a variable has no more than a number or letter in brackets of its own as its power,
+    /// `x^{(3)}`: a rising power, a derivative, one of several values of the name.
+    fn is_bracketed_power(&self, left: &Node) -> bool {
+        let is_variable = matches!(&left.kind, Kind::Symbol(name)
+            if !matches!(name.as_str(), "e" | "π" | "i"));
+        let [open, bracket, inner, close, end] = [1, 2, 3, 4, 5].map(|ahead| self.peek_at(ahead));
+        let bracketed = matches!(
+            (bracket, close),
+            (Some(Tok::Symbol('(')), Some(Tok::Symbol(')')))
+                | (Some(Tok::Symbol('[')), Some(Tok::Symbol(']')))
+        );
+        is_variable
+            && bracketed
+            && open == Some(&Tok::Symbol('{'))
+            && end == Some(&Tok::Symbol('}'))
+            && matches!(inner, Some(Tok::Number(_) | Tok::Letter(_)))
     }
 
     /// `^+`, `^-`, `^{+}` or `^{-}` with nothing behind the sign: the side that a limit comes from,
@@ -230,6 +268,10 @@ impl Parser<'_, '_> {
             },
             _ => return Err(Stop::Unknown),
         };
+        let is_digit = |c: char| c.is_digit(base);
+        if !(2..=36).contains(&base) || !digits.chars().all(is_digit) {
+            return Err(Stop::Unknown);
+        }
         Ok(Node::new(Kind::Based(digits, base), span))
     }
 

@@ -1,7 +1,7 @@
-//! Names written as vectors: between two of them `\times` is no product of numbers.
+//! Names written as vectors or sets: between two of them `\times` is no product of numbers.
 
 use super::Parser;
-use crate::answer::latex::tree::{Kind, Node};
+use crate::answer::latex::tree::{Kind, Node, Span};
 
 /// Deepest sum or bracket that is looked into.
 const MAX_DEPTH: u32 = 8;
@@ -59,6 +59,69 @@ pub(super) fn cross(left: Node, right: Node) -> Node {
 /// The divergence ∇·F.
 pub(super) fn divergence(left: Node, right: Node) -> Node {
     of_both("divergence", left, right)
+}
+
+/// The product of sets, in which the order counts.
+const SETS: &str = "product of sets";
+
+/// Most copies that a power of a set is written out in.
+const MAX_COPIES: u32 = 10;
+
+/// Whether an operand is a set by its name, or a product or power of such sets.
+pub(super) fn is_set(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Symbol(name) if name.len() > 6 => {
+            let stem = name.split('_').next().unwrap_or(name);
+            let letter = stem.strip_prefix("mathbb ");
+            stem == "Reals" || matches!(letter, Some("N" | "Z" | "Q" | "R" | "C" | "H" | "F"))
+        }
+        Kind::Call(name, arguments) => match name.as_str() {
+            SETS | "power of a set" => true,
+            "from above" | "from below" => arguments.iter().any(is_set),
+            _ => false,
+        },
+        Kind::Group(inner) => is_set(inner),
+        _ => false,
+    }
+}
+
+/// The product of two sets; that of more is the same however they are bracketed.
+pub(super) fn product_of_sets(left: Node, right: Node) -> Node {
+    let span = Parser::joined(&left, &right);
+    let mut factors = Vec::new();
+    for side in [left, right] {
+        let mut side = side;
+        while let Kind::Group(inner) = side.kind {
+            side = *inner;
+        }
+        match side.kind {
+            Kind::Call(name, more) if name == SETS => factors.extend(more),
+            kind => factors.push(Node::new(kind, side.span)),
+        }
+    }
+    Node::new(Kind::Call(SETS.into(), factors), span)
+}
+
+/// A power of a set: so many factors, or of dimensions that are no number (`2 \times 3`).
+pub(super) fn power_of_set(set: Node, power: Node, span: Span) -> Node {
+    let copies = match &power.kind {
+        Kind::Number(literal) if literal.is_whole() => literal.whole.parse::<u32>().ok(),
+        _ => None,
+    };
+    match (copies, power.kind) {
+        (Some(copies @ 2..=MAX_COPIES), _) => {
+            let more = (1..copies).map(|_| set.clone());
+            more.fold(set.clone(), product_of_sets)
+        }
+        (_, Kind::Mul(sizes)) => {
+            let sizes = Node::new(Kind::Call("dimensions".into(), sizes), power.span);
+            Node::new(Kind::Call("power of a set".into(), vec![set, sizes]), span)
+        }
+        (_, kind) => {
+            let power = Node::new(kind, power.span);
+            Node::new(Kind::Call("power of a set".into(), vec![set, power]), span)
+        }
+    }
 }
 
 fn of_both(name: &'static str, left: Node, right: Node) -> Node {

@@ -183,7 +183,7 @@ fn numbers(tokens: &[Token]) -> Option<Node> {
             return None;
         }
         at += 1;
-        let node = Node::new(Kind::Number(literal.clone()), number.span.clone());
+        let node = Node::new(Kind::Number(Box::new(literal.clone())), number.span.clone());
         items.push(if negative {
             Node::new(Kind::Neg(Box::new(node)), start..number.span.end)
         } else {
