@@ -1,6 +1,8 @@
 //! The decoder being trained: a Llama of fixed shape, forward through candle's autograd.
 
-use candle_core::{Device, Result, Tensor, Var};
+use std::path::Path;
+
+use candle_core::{DType, Device, Result, Tensor, Var};
 use dart_math::Philox;
 
 use crate::ops::{self, Order, Rotation};
@@ -10,7 +12,7 @@ pub(crate) const INNER: usize = 336;
 pub(crate) const LAYERS: usize = 5;
 pub(crate) const HEADS: usize = 4;
 pub(crate) const HEAD_DIM: usize = WIDTH / HEADS;
-pub(crate) const CONTEXT: usize = 256;
+pub(crate) const CONTEXT: usize = 288;
 pub(crate) const EPSILON: f32 = 1e-5;
 pub(crate) const ROPE_BASE: f64 = 10_000.0;
 
@@ -84,6 +86,30 @@ impl Decoder {
         })
     }
 
+    /// Takes over the weights of a file as [`named`](Decoder::named) gives them.
+    pub(crate) fn load(&self, file: &Path) -> Result<()> {
+        let tensors = candle_core::safetensors::load(file, &Device::Cpu)?;
+        let tensor = |name: &str| match tensors.get(name) {
+            Some(tensor) => tensor.to_dtype(DType::F32),
+            None => candle_core::bail!("{}: no {name}", file.display()),
+        };
+        self.embedding.set(&tensor("model.embed_tokens.weight")?)?;
+        for (number, layer) in self.layers.iter().enumerate() {
+            let turned = |name: &str| {
+                let tensor = tensor(&format!("model.layers.{number}.{name}.weight"))?;
+                tensor.t()?.contiguous()
+            };
+            layer.query.set(&turned("self_attn.q_proj")?)?;
+            layer.key.set(&turned("self_attn.k_proj")?)?;
+            layer.value.set(&turned("self_attn.v_proj")?)?;
+            layer.output.set(&turned("self_attn.o_proj")?)?;
+            let gate_up = [turned("mlp.gate_proj")?, turned("mlp.up_proj")?];
+            layer.gate_up.set(&Tensor::cat(&gate_up, 1)?)?;
+            layer.down.set(&turned("mlp.down_proj")?)?;
+        }
+        Ok(())
+    }
+
     /// Every weight, in a fixed order.
     pub(crate) fn variables(&self) -> Vec<Var> {
         let mut variables = vec![self.embedding.clone()];
@@ -128,7 +154,7 @@ impl Decoder {
     /// The weights under the names and in the orientation of Hugging Face's Llama.
     pub(crate) fn named(&self) -> Result<Vec<(String, Tensor)>> {
         let turned = |var: &Tensor| var.t()?.contiguous();
-        let ones = Tensor::ones(WIDTH, candle_core::DType::F32, &Device::Cpu)?;
+        let ones = Tensor::ones(WIDTH, DType::F32, &Device::Cpu)?;
         let mut named = vec![
             (
                 "model.embed_tokens.weight".to_owned(),

@@ -5,6 +5,9 @@
 //! RAYON_NUM_THREADS=1 cargo run --release --example train_abacus -- --out DIR
 //! ```
 //!
+//! The model in `assets/abacus` was made in two phases, of which the second begins with the weights
+//! of the first (`--from`): see the README there.
+//!
 //! A batch is cut into shards whose gradients are computed side by side and added in a fixed
 //! order, so the weights depend on the options but not on the number of threads. They are the
 //! same to the bit only on processors for which the matrix product takes the same blocks. (Shards
@@ -14,6 +17,7 @@
 mod decoder;
 mod ops;
 mod rates;
+mod slips;
 mod vocabulary;
 
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -65,6 +69,14 @@ struct Options {
     /// Share of the exercises that ask for the last value only.
     #[arg(long, default_value_t = 0.15)]
     last_value_share: f64,
+    /// Begin with the weights of the model in this directory, made by this example, in place of
+    /// random ones.
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
+    /// Probability that a step of a level-2 exercise forgets a carry; twice that at level 3, three
+    /// times at level 4, and so on.
+    #[arg(long, default_value_t = 0.0)]
+    slips: f64,
     /// Seed of the weights and the exercises.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -90,6 +102,9 @@ fn main() -> Result<(), Error> {
     if !(0.0..=1.0).contains(&options.last_value_share) {
         return Err("--last-value-share is a share: from 0 to 1".into());
     }
+    if !(0.0..=1.0).contains(&options.slips) {
+        return Err("--slips is a probability: from 0 to 1".into());
+    }
     if options.table_only {
         return tables(&options);
     }
@@ -100,6 +115,9 @@ fn main() -> Result<(), Error> {
     let tokenizer = Tokenizer::from_bytes(text)?;
     let vocabulary = tokenizer.get_vocab_size(true);
     let decoder = Decoder::random(vocabulary, options.seed)?;
+    if let Some(directory) = &options.from {
+        decoder.load(&directory.join("model.safetensors"))?;
+    }
     write_configuration(&options.out, vocabulary)?;
     train(&options, &tokenizer, &decoder)?;
     tables(&options)
@@ -226,7 +244,11 @@ fn train_step(
             true => Asked::LastValue,
             false => Asked::EveryValue,
         };
-        let exercise = exercise(asked, Split::Training, level, number, options.seed);
+        let mut exercise = exercise(asked, Split::Training, level, number, options.seed);
+        let rate = (options.slips * f64::from(level - 1)).min(1.0);
+        let slips = Philox::new(trial_seed(options.seed, &exercise.problem.id, 0));
+        exercise.solution = slips::forget_carries(&exercise.solution, rate, slips)
+            .ok_or("a solution that is none")?;
         examples.push(Example::new(tokenizer, &exercise)?);
     }
     let tokens = examples.iter().map(|example| example.tokens.len()).sum();
