@@ -192,6 +192,13 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
     }) {
         return Err(error.into());
     }
+    if outcome.stop == RunStop::Interrupted && outcome.trials.is_empty() {
+        say!(
+            "{}, before anything was sampled: nothing is written",
+            outcome.stop
+        );
+        return Ok(ExitCode::from(130));
+    }
     let published = summary::publish(args, &outcome);
     summary::say_all(args, &outcome, &engine, published.is_ok());
     let code = tool::exit(published.map(|()| ExitCode::SUCCESS));

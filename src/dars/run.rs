@@ -183,8 +183,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Asks the generator whether it can do what the run asks for, before anything is written or
-    /// sampled. [`run`](Run::run) does so too, if nobody has.
+    /// Asks the generator that is to run it whether it can do what the run asks for, before anything is
+    /// written or sampled. [`run`](Run::run) does so too, if nobody has.
     ///
     /// # Errors
     ///

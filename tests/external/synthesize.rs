@@ -624,34 +624,89 @@ fn a_resumed_run_may_take_more_problems() {
     );
 }
 
-/// Starts a run that does not end by itself, by way of a shell, and waits until it samples.
+/// A run that goes on; killed where its test fails.
 #[cfg(unix)]
-fn start(synthesize: &Tool, prelude: &str, out: &Path) -> std::process::Child {
+struct Running(std::process::Child);
+
+#[cfg(unix)]
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a run that does not end by itself, with none but these signals ignored, and waits until it
+/// samples.
+#[cfg(unix)]
+fn start(synthesize: &Tool, ignored: &'static [libc::c_int], out: &Path) -> Running {
+    use std::os::unix::process::CommandExt;
     use std::process::{Command, Stdio};
-    let args = "--limit 8 --strategy vanilla --trials 100000";
-    let child = Command::new("sh")
-        .arg("-c")
-        .arg(format!("{prelude} exec \"$0\" {args} --out \"$1\""))
-        .arg(synthesize.path())
+    let mut command = Command::new(synthesize.path());
+    command
+        .args([
+            "--limit",
+            "8",
+            "--strategy",
+            "vanilla",
+            "--trials",
+            "100000",
+            "--out",
+        ])
         .arg(out)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let journal = out.join("journal.jsonl");
-    let begun = std::time::Instant::now();
-    while fs::metadata(&journal).map_or(0, |meta| meta.len()) < 20_000 {
-        assert!(begun.elapsed().as_secs() < 120, "nothing is sampled");
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        .stderr(Stdio::piped());
+    // SAFETY: between fork and exec only `signal` is called, which may be called there. (The test
+    // itself may run with signals ignored, which a shell cannot undo.)
+    unsafe {
+        command.pre_exec(move || {
+            for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+                let action = match ignored.contains(&signal) {
+                    true => libc::SIG_IGN,
+                    false => libc::SIG_DFL,
+                };
+                libc::signal(signal, action);
+            }
+            Ok(())
+        });
     }
+    let child = Running(command.spawn().unwrap());
+    let journal = out.join("journal.jsonl");
+    within_two_minutes("nothing is sampled", || {
+        fs::metadata(&journal).is_ok_and(|meta| meta.len() > 20_000)
+    });
     child
 }
 
 #[cfg(unix)]
-fn signal(child: &std::process::Child, name: &str) {
+fn within_two_minutes(otherwise: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed().as_secs() < 120, "{otherwise}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+/// Waits for the end of a run: its code, and what it said.
+#[cfg(unix)]
+fn end(mut run: Running) -> (Option<i32>, String) {
+    let mut said = String::new();
+    let mut code = None;
+    within_two_minutes("it goes on after a signal", || {
+        let status = run.0.try_wait().unwrap();
+        code = status.and_then(|status| status.code());
+        status.is_some()
+    });
+    let mut err = run.0.stderr.take().unwrap();
+    std::io::Read::read_to_string(&mut err, &mut said).unwrap();
+    (code, said)
+}
+
+#[cfg(unix)]
+fn signal(run: &Running, name: &str) {
     let status = std::process::Command::new("kill")
-        .args([&format!("-{name}"), &child.id().to_string()])
+        .args([&format!("-{name}"), &run.0.id().to_string()])
         .status();
     assert!(status.unwrap().success());
 }
@@ -661,11 +716,10 @@ fn an_interrupted_run_says_what_is_kept_and_how_it_goes_on() {
     let synthesize = Tool::new("synthesize");
     for name in ["INT", "TERM", "HUP"] {
         let directory = tempfile::tempdir().unwrap();
-        let child = start(&synthesize, "", directory.path());
+        let child = start(&synthesize, &[], directory.path());
         signal(&child, name);
-        let output = child.wait_with_output().unwrap();
-        let err = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(130), "{name}: {err}");
+        let (code, err) = end(child);
+        assert_eq!(code, Some(130), "{name}: {err}");
         let kept = rows(&directory.path().join("dataset.jsonl")).len();
         assert!(kept > 0);
         let said = format!(
@@ -682,15 +736,15 @@ fn signals_that_were_ignored_stay_ignored() {
     let synthesize = Tool::new("synthesize");
     let directory = tempfile::tempdir().unwrap();
     // As `nohup` does.
-    let mut child = start(&synthesize, "trap '' HUP;", directory.path());
+    let mut child = start(&synthesize, &[libc::SIGHUP], directory.path());
     for _ in 0..3 {
         signal(&child, "HUP");
         std::thread::sleep(std::time::Duration::from_millis(300));
     }
     assert!(
-        child.try_wait().unwrap().is_none(),
+        child.0.try_wait().unwrap().is_none(),
         "it went with its terminal"
     );
     signal(&child, "INT");
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(end(child).0, Some(130));
 }
