@@ -2,11 +2,14 @@
 //!
 //! Knows engines and the contract; nothing of how they sample.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Engine, Statistics};
 use crate::{
-    Completion, Error, ErrorKind, Generator, Next, Offer, Result, Settings, Source, TrialId,
+    Completion, Error, ErrorKind, Generator, Next, Offer, Problem, Rejection, Result, Settings,
+    Source, TrialId,
 };
 
 /// Engines that sample for one source at the same time, each with its own model in its own memory.
@@ -133,6 +136,21 @@ impl Generator for EngineGroup {
             let results: Vec<Result<()>> = joined.collect();
             results.into_iter().collect()
         })
+    }
+
+    /// Rejected is what any of the engines rejects: any of them may be asked for it.
+    fn check(&self, problems: &[Arc<Problem>]) -> Result<Vec<Rejection>> {
+        let mut rejected = BTreeMap::new();
+        for engine in &self.engines {
+            for rejection in engine.check(problems)? {
+                rejected.entry(rejection.problem).or_insert(rejection);
+            }
+        }
+        Ok(rejected.into_values().collect())
+    }
+
+    fn is_greedy(&self) -> bool {
+        self.engines.iter().any(Generator::is_greedy)
     }
 
     fn settings(&self) -> Settings {

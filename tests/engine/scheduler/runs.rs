@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use dart_math::engine::{CompletionRequest, EngineGroup, Event};
+use dart_math::engine::{CompletionRequest, EngineGroup, Event, Sampling};
 use dart_math::model::Prompt;
 use dart_math::{
-    Completion, ErrorKind, Finish, Generator, Next, Offer, Philox, Request, Source, TrialId,
+    Completion, ErrorKind, Finish, Generator, Next, Offer, Philox, Problem, Request, Source,
+    TrialId,
 };
 
-use super::{assert_same, builder, prompt, requests};
+use super::{CONTEXT, assert_same, builder, prompt, requests};
 
 /// Asks for a list of trials in random portions, waits at random, and gives some up.
 struct Schedule {
@@ -250,4 +251,25 @@ fn a_group_ends_where_one_engine_fails() {
     // What is asked for afterwards is done as ever.
     let again = group.engines()[0].generate(&[prompt(0, 1)], 0);
     assert_eq!(again.unwrap(), one_token.unwrap());
+}
+
+/// A group rejects what its engines reject, and is greedy if they are.
+#[test]
+fn a_group_checks_as_its_engines_do() {
+    let engine = |sampling| builder().sampling(sampling).build().unwrap();
+    let group =
+        |sampling: Sampling| EngineGroup::new(vec![engine(sampling), engine(sampling)]).unwrap();
+    let problem = |len| Arc::new(Problem::new(prompt(1, len).text, ""));
+    let problems = [problem(3), problem(CONTEXT as u64 + 1), problem(5)];
+    let sampled = group(Sampling::default());
+    let rejected = sampled.check(&problems).unwrap();
+    assert_eq!(rejected.len(), 1);
+    assert_eq!(rejected[0].problem, 1);
+    assert!(
+        rejected[0].reason.contains("context"),
+        "{}",
+        rejected[0].reason
+    );
+    assert!(!sampled.is_greedy());
+    assert!(group(Sampling::greedy()).is_greedy());
 }
