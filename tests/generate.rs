@@ -8,7 +8,8 @@ use std::fs;
 use serde_json::Value;
 use tool::Tool;
 
-const GOOD: &str = r#"{"id": "a", "prompt": "What is 3 plus 4?"}"#;
+const GOOD: &str =
+    r#"{"id": "a", "prompt": "Tom has 3 eggs. He buys 4 more. How many eggs does Tom have now?"}"#;
 
 #[test]
 fn a_bad_row_is_told_of_and_the_rest_goes_on() {
@@ -21,7 +22,9 @@ fn a_bad_row_is_told_of_and_the_rest_goes_on() {
     file.extend(b"{\"id\": 3, \"prompt\": \"\xff\"}\n");
     file.resize(file.len() + (17 << 20), b'x');
     file.extend(b"\n{\"id\": \"e\"}\n{\"prompt\"\n{\"id\": [], \"prompt\": \"p\"}\n");
-    file.extend(b"{\"prompt\": \"What is 1 plus 2?\"}");
+    file.extend(
+        b"{\"prompt\": \"Mia has 3 eggs. She buys 4 more. How many eggs does Mia have now?\"}",
+    );
     fs::write(&path, file).unwrap();
     let path = path.to_str().unwrap();
 
