@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn carries_are_forgotten_and_nothing_else() {
-        let forget = |text, rate| forget_carries(text, rate, Philox::new(1));
+        let forget = |text: &str, rate| forget_carries(text, rate, Philox::new(1));
         let always = |text: &str| forget(text, 1.0).unwrap();
         assert_eq!(
             always("8+5=13. 13*4=52. 52-18=34. 34/2=17. The answer is \\boxed{17}."),

@@ -36,8 +36,8 @@ fn tokenizer_gives_every_text_of_the_language_back() {
             }
         }
     }
-    // Within the model's context of 256, the tokens before and after the solution included.
-    assert!((150..254).contains(&longest), "{longest} tokens");
+    // Within the model's context of 288, the tokens before and after the solution included.
+    assert!((150..286).contains(&longest), "{longest} tokens");
 }
 
 #[test]
@@ -143,8 +143,8 @@ fn pass_rates_fall_from_almost_always_to_almost_never() {
     let counts = LEVELS.map(|level| sample(Asked::EveryValue, level, 50, 4));
     let rates: Vec<f64> = counts.map(|counts| counts.pass_rate()).collect();
     assert!(rates[0] > 0.9, "{rates:?}");
-    assert!((0.3..0.9).contains(&rates[3]), "{rates:?}");
-    assert!((0.005..0.1).contains(&rates[7]), "{rates:?}");
+    assert!((0.3..0.7).contains(&rates[3]), "{rates:?}");
+    assert!((0.01..0.15).contains(&rates[7]), "{rates:?}");
     // Smoothly: no level falls by more than a third of all, none rises but by chance.
     for pair in rates.windows(2) {
         assert!((-0.03..0.33).contains(&(pair[0] - pair[1])), "{rates:?}");
@@ -155,14 +155,14 @@ fn pass_rates_fall_from_almost_always_to_almost_never() {
 /// value is asked for, it often is not.
 #[test]
 fn luck_is_below_one_in_a_hundred_accepted_responses() {
-    for (level, samples) in [(4, 10), (7, 40)] {
+    for (level, samples) in [(4, 6), (7, 20)] {
         let every = sample(Asked::EveryValue, level, 60, samples);
-        assert!(every.accepted > 150, "level {level}: {every:?}");
+        assert!(every.accepted > 100, "level {level}: {every:?}");
         assert!(
             every.lucky() * 100 < every.accepted,
             "level {level}: {every:?}"
         );
     }
-    let last = sample(Asked::LastValue, 7, 60, 10);
+    let last = sample(Asked::LastValue, 7, 60, 5);
     assert!(last.lucky() * 10 > last.accepted, "{last:?}");
 }

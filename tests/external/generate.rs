@@ -15,7 +15,8 @@ pub(crate) const TESTS: &[Test] = tests![
     files_of_problems_are_prompts_too,
 ];
 
-const GOOD: &str = r#"{"id": "a", "prompt": "What is 3 plus 4?"}"#;
+const GOOD: &str =
+    r#"{"id": "a", "prompt": "Tom has 3 eggs. He buys 4 more. How many eggs does Tom have now?"}"#;
 
 fn a_bad_row_is_told_of_and_the_rest_goes_on() {
     let generate = Tool::new("generate");
@@ -25,7 +26,9 @@ fn a_bad_row_is_told_of_and_the_rest_goes_on() {
     file.extend(b"{\"id\": 3, \"prompt\": \"\xff\"}\n");
     file.resize(file.len() + (17 << 20), b'x');
     file.extend(b"\n{\"id\": \"e\"}\n{\"prompt\"\n{\"id\": [], \"prompt\": \"p\"}\n");
-    file.extend(b"{\"prompt\": \"What is 1 plus 2?\"}");
+    file.extend(
+        b"{\"prompt\": \"Mia has 3 eggs. She buys 4 more. How many eggs does Mia have now?\"}",
+    );
     fs::write(&path, file).unwrap();
     let path = path.to_str().unwrap();
 
