@@ -51,7 +51,9 @@ pub struct Level {
 ///         tally: Tally { trials, correct, at_success: false },
 ///         target: Some(kept),
 ///         kept,
-/// XX/     }
+///         stop: StopReason::TargetMet,
+///         rejection: None,
+///     }
 /// };
 /// let table = LevelTable::new(&[record(1, 4, 4, 1), record(2, 40, 10, 9)]);
 /// assert_eq!(table.vanilla_trials, Some(8.0));

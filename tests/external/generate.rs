@@ -15,6 +15,10 @@ pub(crate) const TESTS: &[Test] = tests![
     files_of_problems_are_prompts_too,
 ];
 
+/// In the language of the built-in model.
+const QUESTION: &str =
+    "Tom has 5 apples. Mia has 3 more than Tom. How many apples does each of them have?";
+
 const GOOD: &str =
     r#"{"id": "a", "prompt": "Tom has 3 eggs. He buys 4 more. How many eggs does Tom have now?"}"#;
 
@@ -156,9 +160,9 @@ fn files_of_problems_are_prompts_too() {
     let path = directory.path().join("problems.json.gz");
     let long = "What is 3 plus 4? ".repeat(100);
     let rows = serde_json::json!([
-        {"id": "gsm8k", "question": "What is 3 plus 4?", "answer": "#### 7"},
-        {"id": "math", "problem": "What is 3 plus 4?", "solution": "\\boxed{7}"},
-        {"id": "both", "question": "never read", "prompt": "What is 3 plus 4?"},
+        {"id": "gsm8k", "question": QUESTION, "answer": "#### 7"},
+        {"id": "math", "problem": QUESTION, "solution": "\\boxed{7}"},
+        {"id": "both", "question": "never read", "prompt": QUESTION},
         {"id": "long", "question": long},
         {"id": "big", "question": 5},
     ]);
@@ -180,7 +184,7 @@ fn files_of_problems_are_prompts_too() {
     assert!(!rows[0]["text"].as_str().unwrap().is_empty());
     let error = |row: &Value| row["error"].as_str().unwrap().to_owned();
     assert!(
-        error(&rows[3]).contains("fills the model's context of 256"),
+        error(&rows[3]).contains("fills the model's context of 288"),
         "{}",
         rows[3]
     );

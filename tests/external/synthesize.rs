@@ -427,10 +427,10 @@ fn everything_that_decides_tokens_may_not_change() {
         (
             replace(
                 "config.json",
-                "\"max_position_embeddings\": 256",
+                "\"max_position_embeddings\": 288",
                 "\"max_position_embeddings\": 200",
             ),
-            "generator.config.context_length was 256, is 200",
+            "generator.config.context_length was 288, is 200",
         ),
         (
             ("model.safetensors".to_owned(), Box::new(one_weight) as Edit),
@@ -478,7 +478,7 @@ fn everything_that_decides_tokens_may_not_change() {
         ),
         (
             "tokenizer_config.json",
-            "\"model_max_length\": 256",
+            "\"model_max_length\": 288",
             "\"model_max_length\": 9",
         ),
         ("tokenizer.json", "\n  ", "\r\n\t "),
@@ -530,7 +530,7 @@ fn what_cannot_be_sampled_is_told_and_harms_nothing() {
         records[1]["rejection"]
             .as_str()
             .unwrap()
-            .contains("the model's context of 256")
+            .contains("the model's context of 288")
     );
     assert_eq!(
         (&records[1]["trials"], &records[0]["trials"]),
