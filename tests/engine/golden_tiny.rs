@@ -12,9 +12,8 @@ use dart_math::candle::{DType, Device, safetensors};
 use dart_math::engine::{ActivationType, BackendChoice, Engine, Instructions, Sampling};
 use dart_math::model::{DeviceChoice, DtypeChoice, Model, ModelBuilder, ModelSource, Prompt};
 use dart_math::{ErrorKind, Generator};
-use serde::Deserialize;
 
-use crate::golden::{fixtures, read_json};
+use crate::golden::{TinyModel, fixtures, read_json};
 
 /// Largest difference of a logit, relative to the largest logit. The fixtures and the backends
 /// both compute in f32 with their own orders of summation; the largest seen is 4e-6.
@@ -31,19 +30,9 @@ fn plain_device() -> Option<DeviceChoice> {
     named.map(|name| name.parse().unwrap())
 }
 
-#[derive(Deserialize)]
-struct Golden {
-    tokens: Vec<u32>,
-    /// Those of the rows of the logits.
-    positions: Vec<usize>,
-    /// How many tokens start the greedy run.
-    prompt: usize,
-    greedy: Vec<u32>,
-}
-
 struct Fixture {
     directory: PathBuf,
-    golden: Golden,
+    golden: TinyModel,
     /// `[positions, vocab]`.
     logits: Vec<Vec<f32>>,
 }

@@ -4,32 +4,13 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use dart_math::dars::{CancelHandle, Outcome, Prop2Diff, Run, RunStop, Uniform};
-use dart_math::data::DataSet;
+use dart_math::dars::{CancelHandle, Run, RunStop, Uniform};
 
 use crate::harness::{Test, repository, tests};
+use crate::scripted::data_set::{outcome, write};
 use crate::scripted::{Scripted, grader, problems};
 
 pub(crate) const TESTS: &[Test] = tests![a_set_may_be_empty_where_the_run_was_interrupted];
-
-fn outcome() -> Outcome {
-    Run::builder(problems(&[0.9, 0.5, 0.2]))
-        .strategy(Prop2Diff::with_pilot(10, 5))
-        .build()
-        .unwrap()
-        .run(&Scripted::default(), &grader)
-        .unwrap()
-}
-
-fn write(outcome: &Outcome, directory: &Path) {
-    DataSet {
-        problems: &outcome.problems,
-        trials: &outcome.trials,
-        manifest: &outcome.manifest(),
-    }
-    .write(directory)
-    .unwrap();
-}
 
 /// What the script says of a directory: whether it agrees with itself, and why not.
 fn checked(directory: &Path) -> (bool, String) {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 /// `tests/fixtures/golden`.
@@ -13,4 +14,16 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> T {
     let text =
         std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What is stored of a tiny model.
+#[allow(dead_code)] // Only some test programs use tiny models.
+#[derive(Deserialize)]
+pub(crate) struct TinyModel {
+    pub(crate) tokens: Vec<u32>,
+    /// Those of the rows of the logits.
+    pub(crate) positions: Vec<usize>,
+    /// How many tokens start the greedy run.
+    pub(crate) prompt: usize,
+    pub(crate) greedy: Vec<u32>,
 }

@@ -3,29 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use crate::scripted::{Scripted, grader, problems};
-use dart_math::dars::{Outcome, Prop2Diff, Run};
+use crate::scripted::data_set::{outcome, write};
 use dart_math::data::{DataSet, pass_rates};
 use serde_json::Value;
-
-fn outcome() -> Outcome {
-    Run::builder(problems(&[0.9, 0.5, 0.2]))
-        .strategy(Prop2Diff::with_pilot(10, 5))
-        .build()
-        .unwrap()
-        .run(&Scripted::default(), &grader)
-        .unwrap()
-}
-
-fn write(outcome: &Outcome, directory: &Path) {
-    DataSet {
-        problems: &outcome.problems,
-        trials: &outcome.trials,
-        manifest: &outcome.manifest(),
-    }
-    .write(directory)
-    .unwrap();
-}
 
 fn rows(directory: &Path, name: &str) -> Vec<Value> {
     let text = fs::read_to_string(directory.join(name)).unwrap();

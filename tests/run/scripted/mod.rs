@@ -2,6 +2,7 @@
 //! on. A trial's text is a function of its request's seed alone, as the contract asks.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod data_set;
 pub mod expected;
 
 use std::collections::BTreeMap;

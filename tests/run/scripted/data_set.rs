@@ -1,0 +1,27 @@
+//! A run of a few problems, and its files.
+
+use std::path::Path;
+
+use dart_math::dars::{Outcome, Prop2Diff, Run};
+use dart_math::data::DataSet;
+
+use super::{Scripted, grader, problems};
+
+pub fn outcome() -> Outcome {
+    Run::builder(problems(&[0.9, 0.5, 0.2]))
+        .strategy(Prop2Diff::with_pilot(10, 5))
+        .build()
+        .unwrap()
+        .run(&Scripted::default(), &grader)
+        .unwrap()
+}
+
+pub fn write(outcome: &Outcome, directory: &Path) {
+    DataSet {
+        problems: &outcome.problems,
+        trials: &outcome.trials,
+        manifest: &outcome.manifest(),
+    }
+    .write(directory)
+    .unwrap();
+}
