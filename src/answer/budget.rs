@@ -15,11 +15,11 @@ pub(super) const MAX_STEPS: u32 = 28_000;
 
 /// Why a computation ended without a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(super) enum EvalError {
     /// The steps, bits or depth ran out.
-    Limit,
+    LimitExceeded,
     /// The mathematics is of a kind that has no value here, or has none at all (`1/0`).
-    Unknown,
+    Unsupported,
 }
 
 /// What is left to spend.
@@ -40,7 +40,7 @@ impl Default for Budget {
 
 impl Budget {
     /// Pays for `steps` steps.
-    pub(super) fn spend(&mut self, steps: usize) -> Result<(), Stop> {
+    pub(super) fn spend(&mut self, steps: usize) -> Result<(), EvalError> {
         let steps = u32::try_from(steps).unwrap_or(u32::MAX);
         match self.left.checked_sub(steps) {
             Some(left) => {
@@ -49,16 +49,16 @@ impl Budget {
             }
             None => {
                 self.left = 0;
-                Err(Stop::Limit)
+                Err(EvalError::LimitExceeded)
             }
         }
     }
 
     /// Pays for an operation on integers of so many bits, and refuses those that are too long.
     /// Fractions are kept in lowest terms, and a common divisor takes time by the square.
-    pub(super) fn spend_bits(&mut self, bits: usize) -> Result<(), Stop> {
+    pub(super) fn spend_bits(&mut self, bits: usize) -> Result<(), EvalError> {
         if bits > MAX_BITS {
-            return Err(Stop::Limit);
+            return Err(EvalError::LimitExceeded);
         }
         let blocks = bits / 512;
         self.spend(1 + bits / 2048 + blocks * blocks)
@@ -68,8 +68,8 @@ impl Budget {
     /// the bound.
     pub(super) fn nested<T>(
         &mut self,
-        work: impl FnOnce(&mut Budget) -> Result<T, Stop>,
-    ) -> Result<T, Stop> {
+        work: impl FnOnce(&mut Budget) -> Result<T, EvalError>,
+    ) -> Result<T, EvalError> {
         self.enter()?;
         let result = work(self);
         self.leave();
@@ -78,10 +78,10 @@ impl Budget {
 
     /// Goes one level down, for those that hold a budget and are no closure's argument;
     /// [`leave`](Self::leave) comes back.
-    pub(super) fn enter(&mut self) -> Result<(), Stop> {
+    pub(super) fn enter(&mut self) -> Result<(), EvalError> {
         self.spend(1)?;
         if self.depth >= MAX_DEPTH {
-            return Err(Stop::Limit);
+            return Err(EvalError::LimitExceeded);
         }
         self.depth += 1;
         Ok(())
@@ -100,16 +100,16 @@ impl Budget {
     /// Tries something: `None` where it has no value, at the depth of before.
     pub(super) fn attempt<T>(
         &mut self,
-        work: impl FnOnce(&mut Budget) -> Result<T, Stop>,
-    ) -> Result<Option<T>, Stop> {
+        work: impl FnOnce(&mut Budget) -> Result<T, EvalError>,
+    ) -> Result<Option<T>, EvalError> {
         let depth = self.depth;
         match work(self) {
             Ok(value) => Ok(Some(value)),
-            Err(Stop::Unknown) => {
+            Err(EvalError::Unsupported) => {
                 self.depth = depth;
                 Ok(None)
             }
-            Err(Stop::Limit) => Err(Stop::Limit),
+            Err(EvalError::LimitExceeded) => Err(EvalError::LimitExceeded),
         }
     }
 

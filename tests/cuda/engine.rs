@@ -638,7 +638,7 @@ fn shapes_that_the_kernels_are_not_made_for_are_refused() {
     }
 }
 
-/// More than there is memory for is of no use, and no error; more slots than any device has are one.
+/// More than there is memory for is no error; more slots than any device has are one.
 fn settings_without_bounds_are_bounded() {
     beside_others!();
     let builder = || {

@@ -151,7 +151,7 @@ fn generate<R: Rows>(
     for position in prompt.len()..prompt.len() + new_tokens {
         let tokens = logits.argmax(D::Minus1)?;
         first.push(tokens.get(0)?.to_scalar::<u32>()?);
-        // The last token's own logits are of no use.
+        // The last token's own logits are not needed.
         if first.len() < new_tokens {
             logits = rows.forward(&tokens.unsqueeze(1)?, position)?;
         }

@@ -3,7 +3,7 @@
 use dashu_ratio::RBig;
 
 use super::collections::{distinct_names, one_by_one, stripped};
-use crate::answer::budget::{Budget, Stop};
+use crate::answer::budget::{Budget, EvalError};
 use crate::answer::numeric;
 use crate::answer::value::{
     Equation, Fraction, Piece, Scalar, Unit, Value, as_reals, components, is_negative, seconds,
@@ -44,7 +44,7 @@ pub(super) struct Comparison<'a> {
     is_swapped: bool,
 }
 
-pub(super) type Compared = Result<bool, Stop>;
+pub(super) type Compared = Result<bool, EvalError>;
 
 impl<'a> Comparison<'a> {
     pub(super) fn new(options: Options, budget: &'a mut Budget) -> Self {
@@ -102,10 +102,10 @@ impl<'a> Comparison<'a> {
         Ok(result)
     }
 
-    fn dispatch(&mut self, left: &Value, right: &Value) -> Result<(bool, &'static str), Stop> {
+    fn dispatch(&mut self, left: &Value, right: &Value) -> Result<(bool, &'static str), EvalError> {
         use Value::{
-            Cases, Congruence, Date, Either, Equation as Eq, Family, Inequalities, List, Matrix,
-            Percent, Ratio, Reals, Scalar as Sc, Set, Square, Statement, Text, Tuple,
+            AnyOf, Bracketed, Cases, Congruence, Date, Equation as Eq, Family, Inequalities, List,
+            Matrix, Percent, Ratio, Reals, Scalar as Sc, Set, Statement, Text, Tuple,
         };
         Ok(match (left, right) {
             // A whole answer that is a set of one thing is that thing, as a set of several is a
@@ -132,7 +132,7 @@ impl<'a> Comparison<'a> {
             (Percent(a), Sc(b)) => (self.percent(a, b)?, "percent"),
             (Value::Degrees(a), b) => (self.degrees(a, b)?, "degrees"),
             (Value::Infinite(a), Value::Infinite(b)) => (a == b, "infinity"),
-            (Value::Based(digits, base), b) => (self.based(digits, *base, b)?, "base"),
+            (Value::Radix(digits, base), b) => (self.based(digits, *base, b)?, "base"),
             (Value::Clock(a), Value::Clock(b)) => (seconds(a, None) == seconds(b, None), "time"),
             (Date(a), Date(b)) => (a == b, "date"),
             (Ratio(a), Ratio(b)) => (self.ratios(a, b)?, "ratio"),
@@ -147,7 +147,7 @@ impl<'a> Comparison<'a> {
                 (same && self.congruent(r, s, m)?, "congruence")
             }
             (Matrix(a), Matrix(b)) => (self.matrices(a, b)?, "matrix"),
-            (Matrix(rows), Tuple(items) | List(items) | Square(items)) => {
+            (Matrix(rows), Tuple(items) | List(items) | Bracketed(items)) => {
                 let same = match column(rows) {
                     Some(column) => self.in_order(&column, items)?,
                     None => false,
@@ -165,10 +165,10 @@ impl<'a> Comparison<'a> {
                 (same, "vector")
             }
             (Tuple(a), Tuple(b)) => (self.in_order(a, b)?, "tuple"),
-            (Square(a), Square(b)) => (self.in_order(a, b)?, "interval"),
-            (List(a), List(b)) | (Either(a), Either(b)) => (self.lists(a, b)?, "list"),
+            (Bracketed(a), Bracketed(b)) => (self.in_order(a, b)?, "interval"),
+            (List(a), List(b)) | (AnyOf(a), AnyOf(b)) => (self.lists(a, b)?, "list"),
             // Braces do not say how the statements in them belong together.
-            (Set(a), Set(b) | Either(b)) => (self.sets(a, b)?, "set"),
+            (Set(a), Set(b) | AnyOf(b)) => (self.sets(a, b)?, "set"),
             // `x = 2, y = 1` tells more than the set of the numbers.
             (Set(a), List(b)) if b.len() > 1 && distinct_names(b) => {
                 (distinct_names(a) && self.sets(a, b)?, "set")
@@ -182,8 +182,8 @@ impl<'a> Comparison<'a> {
             (Cases(a), Cases(b)) => (self.cases(a, b)?, "piecewise"),
             (Inequalities(a), Inequalities(b)) => (self.inequalities(a, b)?, "inequality"),
             (
-                Reals(..) | Inequalities(_) | Tuple(_) | Square(_) | Set(_) | Eq(_),
-                Reals(..) | Inequalities(_) | Tuple(_) | Square(_) | Set(_) | Eq(_),
+                Reals(..) | Inequalities(_) | Tuple(_) | Bracketed(_) | Set(_) | Eq(_),
+                Reals(..) | Inequalities(_) | Tuple(_) | Bracketed(_) | Set(_) | Eq(_),
             ) => (self.reals(left, right)?, "interval"),
             (Value::Builder(name, a), Value::Builder(other, b)) => {
                 (name == other && self.values(a, b)?, "set")
@@ -196,7 +196,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// Two numbers or expressions, with the rule that decided.
-    fn numbers(&mut self, a: &Scalar, b: &Scalar) -> Result<(bool, &'static str), Stop> {
+    fn numbers(&mut self, a: &Scalar, b: &Scalar) -> Result<(bool, &'static str), EvalError> {
         let constant = a.value.is_constant() && b.value.is_constant();
         let before = std::mem::take(&mut self.numeric);
         let same = self.scalars(a, b)?;
@@ -216,7 +216,7 @@ impl<'a> Comparison<'a> {
         a: &Value,
         unit: &Unit,
         b: &Value,
-    ) -> Result<(bool, &'static str), Stop> {
+    ) -> Result<(bool, &'static str), EvalError> {
         let is_percent = matches!(a, Value::Percent(_));
         Ok(match b {
             Value::Quantity(b, other) if unit.half_of_day().is_some() => {
@@ -269,7 +269,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    fn radians(&mut self, degrees: &Scalar) -> Result<Scalar, Stop> {
+    fn radians(&mut self, degrees: &Scalar) -> Result<Scalar, EvalError> {
         let half_turn = Fraction::symbol("π").divide(&Fraction::whole(180), self.budget)?;
         degrees.multiply(&half_turn, self.budget)
     }
@@ -278,11 +278,11 @@ impl<'a> Comparison<'a> {
     /// went without saying.
     fn based(&mut self, digits: &str, base: u32, other: &Value) -> Compared {
         let number = |digits: &str, base| {
-            dashu_int::UBig::from_str_radix(digits, base).map_err(|_| Stop::Unknown)
+            dashu_int::UBig::from_str_radix(digits, base).map_err(|_| EvalError::Unsupported)
         };
         self.budget.spend(1 + digits.len())?;
         match other {
-            Value::Based(other, other_base) => {
+            Value::Radix(other, other_base) => {
                 Ok(number(digits, base)? == number(other, *other_base)?)
             }
             Value::Scalar(other) => {
@@ -294,7 +294,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// A text against any other value: the same words, or a number that it spells.
-    fn text(&mut self, text: &str, other: &Value) -> Result<(bool, &'static str), Stop> {
+    fn text(&mut self, text: &str, other: &Value) -> Result<(bool, &'static str), EvalError> {
         self.budget.spend(1 + text.len() / 8)?;
         Ok(match (word_number(text), other) {
             (Some(number), Value::Scalar(scalar)) => {
@@ -407,14 +407,14 @@ fn rank(value: &Value) -> u8 {
         Value::Percent(_) => 3,
         Value::Degrees(_) => 4,
         Value::Infinite(_) => 5,
-        Value::Based(..) => 6,
+        Value::Radix(..) => 6,
         Value::Ratio(_) => 7,
         Value::Matrix(_) => 8,
         Value::Text(_) => 9,
         Value::Scalar(_) => 10,
         Value::Clock(_) => 11,
         Value::Set(_) => 12,
-        Value::Either(_) => 13,
+        Value::AnyOf(_) => 13,
         Value::List(_) => 14,
         _ => 15,
     }

@@ -4,13 +4,13 @@
 mod choice;
 mod collections;
 mod compare;
-mod joints;
+mod conjunction;
 mod numbers;
 mod text;
 
 use std::borrow::Cow;
 
-use crate::answer::budget::{Budget, MAX_INPUT, Stop};
+use crate::answer::budget::{Budget, EvalError, MAX_INPUT};
 use crate::answer::latex::{self, Tok, Token};
 use crate::answer::value::{self, Value};
 
@@ -47,7 +47,7 @@ impl Decision {
 pub(super) struct Read {
     text: String,
     tokens: Vec<Token>,
-    value: Result<Value, Stop>,
+    value: Result<Value, EvalError>,
 }
 
 impl Read {
@@ -57,7 +57,7 @@ impl Read {
         let mut read = Read {
             text: text.to_owned(),
             tokens: Vec::new(),
-            value: Err(Stop::Limit),
+            value: Err(EvalError::LimitExceeded),
         };
         if text.len() > MAX_INPUT {
             return read;
@@ -73,8 +73,8 @@ impl Read {
                 None => evaluate(&read.tokens, budget),
             },
         };
-        if joints::contradict(&read.tokens, &read.value) {
-            read.value = Err(Stop::Unknown);
+        if conjunction::contradict(&read.tokens, &read.value) {
+            read.value = Err(EvalError::Unsupported);
         }
         read
     }
@@ -83,8 +83,8 @@ impl Read {
     pub(super) fn kind(&self) -> &'static str {
         match &self.value {
             Ok(value) => value.kind(),
-            Err(Stop::Limit) => "too long or too deep to read",
-            Err(Stop::Unknown) => "not read as mathematics",
+            Err(EvalError::LimitExceeded) => "too long or too deep to read",
+            Err(EvalError::Unsupported) => "not read as mathematics",
         }
     }
 }
@@ -118,7 +118,7 @@ pub(super) fn decide(
     }
     let compared = match (&reference.value, &answer.value) {
         (Ok(left), Ok(right))
-            if joints::differ((&reference.tokens, left), (&answer.tokens, right)) =>
+            if conjunction::differ((&reference.tokens, left), (&answer.tokens, right)) =>
         {
             return Decision::no("list", "one joins with and, the other with or");
         }
@@ -138,7 +138,7 @@ pub(super) fn decide(
         }
         (Err(stop), _) | (_, Err(stop)) => Err(*stop),
     };
-    if compared == Err(Stop::Limit) {
+    if compared == Err(EvalError::LimitExceeded) {
         return Decision::no("undecided", "the bound on steps, bits or depth was reached");
     }
     let is_prose = |read: &Read| match &read.value {
@@ -184,7 +184,7 @@ pub(super) fn decide(
 }
 
 /// The value of tokens: as one expression, or else as a statement of words and formulas.
-fn evaluate(tokens: &[Token], budget: &mut Budget) -> Result<Value, Stop> {
+fn evaluate(tokens: &[Token], budget: &mut Budget) -> Result<Value, EvalError> {
     let whole = budget.attempt(|budget| {
         latex::tree(tokens, budget).and_then(|tree| value::evaluate(&tree, budget))
     })?;

@@ -3,7 +3,7 @@
 use dashu_ratio::RBig;
 
 use super::compare::{Compared, Comparison, Tolerance};
-use crate::answer::budget::Stop;
+use crate::answer::budget::EvalError;
 use crate::answer::numeric::{self, Numeric};
 use crate::answer::value::{
     Fraction, Part, Scalar, Unit, Value, differ_by_constant, digits, is_negative, power,
@@ -97,7 +97,8 @@ impl Comparison<'_> {
                 continue;
             }
             // Digits beyond the 12th are those of floating point.
-            let more = i64::try_from(count - FLOATING_DIGITS).map_err(|_| Stop::Limit)?;
+            let more =
+                i64::try_from(count - FLOATING_DIGITS).map_err(|_| EvalError::LimitExceeded)?;
             let unit = step * power(&whole(10), more, self.budget)?;
             if self.within(&reference.value, &answer.value, of, &unit)? {
                 return Ok(true);

@@ -10,5 +10,5 @@ mod words;
 pub(super) use lexer::{Tok, Token, tokens};
 pub(super) use parser::{statement, tree};
 pub(super) use print::print;
-pub(super) use tree::{Big, Domain, Kind, Literal, Node, Relation};
+pub(super) use tree::{BigOperator, Domain, Kind, Literal, Node, Relation};
 pub(super) use words::is_symbol;

@@ -1,15 +1,15 @@
 //! A tree as LaTeX in one canonical way: reading it again gives the same tree.
 
-use super::tree::{Big, Domain, Kind, Literal, Node, Relation};
+use super::tree::{BigOperator, Domain, Kind, Literal, Node, Relation};
 use super::words::{self, Run};
-use crate::answer::budget::{Budget, Stop};
+use crate::answer::budget::{Budget, EvalError};
 
 /// The LaTeX of a tree.
 ///
 /// # Errors
 ///
-/// [`Stop::Limit`] where it nests too deep or has too many nodes.
-pub(crate) fn print(node: &Node, budget: &mut Budget) -> Result<String, Stop> {
+/// [`EvalError::LimitExceeded`] where it nests too deep or has too many nodes.
+pub(crate) fn print(node: &Node, budget: &mut Budget) -> Result<String, EvalError> {
     let mut printer = Printer {
         out: String::new(),
         budget,
@@ -23,7 +23,7 @@ struct Printer<'b> {
     budget: &'b mut Budget,
 }
 
-type Printed = Result<(), Stop>;
+type Printed = Result<(), EvalError>;
 
 impl Printer<'_> {
     fn put(&mut self, text: &str) {
@@ -128,7 +128,7 @@ impl Printer<'_> {
                     self.unit(unit);
                 }
             }
-            Kind::Based(digits, base) => {
+            Kind::Radix(digits, base) => {
                 self.put(digits);
                 self.put(&format!("_{{{base}}}"));
             }
@@ -206,7 +206,7 @@ impl Printer<'_> {
                 self.name(below);
                 self.put("}");
             }
-            Kind::Big(big) => self.big(big)?,
+            Kind::BigOperator(big) => self.big(big)?,
             Kind::ForAll(inner, name, domain) => {
                 self.between("", inner, ", ")?;
                 self.name(name);
@@ -385,7 +385,7 @@ impl Printer<'_> {
         Ok(())
     }
 
-    fn big(&mut self, big: &Big) -> Printed {
+    fn big(&mut self, big: &BigOperator) -> Printed {
         self.put(&format!("\\{}", big.operator));
         if let Some(below) = &big.below {
             self.script("_", below)?;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use smol_str::SmolStr;
 
-use crate::answer::budget::{Budget, Stop};
+use crate::answer::budget::{Budget, EvalError};
 
 /// Bytes of the text that a node was read from.
 pub(crate) type Span = Range<usize>;
@@ -90,7 +90,7 @@ pub(crate) enum Kind {
     /// A quantity and its unit as written.
     Unit(Box<Node>, String),
     /// Digits with a base as index.
-    Based(String, u32),
+    Radix(String, u32),
     /// Sides (one more than relations).
     Chain(Vec<Node>, Vec<Relation>),
     /// `left ≡ right (mod modulus)`.
@@ -117,7 +117,7 @@ pub(crate) enum Kind {
     /// `d left / d right`.
     Derivative(SmolStr, SmolStr),
     /// A sum, product, integral or limit: operator, variable, from, to, body.
-    Big(Box<Big>),
+    BigOperator(Box<BigOperator>),
     Ellipsis,
     /// A statement that holds for each whole number that the named parameter stands for.
     ForAll(Box<Node>, SmolStr, Domain),
@@ -134,7 +134,7 @@ pub(crate) enum Domain {
 
 /// A large operator and its parts.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Big {
+pub(crate) struct BigOperator {
     pub(crate) operator: SmolStr,
     /// The part below, if any, such as `k=1` or `x \to 0`.
     pub(crate) below: Option<Node>,
@@ -170,7 +170,7 @@ impl Node {
             Kind::Number(_)
             | Kind::Symbol(_)
             | Kind::Infinity
-            | Kind::Based(..)
+            | Kind::Radix(..)
             | Kind::Derivative(..)
             | Kind::Ellipsis
             | Kind::Text(_) => Vec::new(),
@@ -200,7 +200,7 @@ impl Node {
             | Kind::Set(items)
             | Kind::Ratio(items) => items.iter_mut().collect(),
             Kind::Matrix(rows) | Kind::Cases(rows) => rows.iter_mut().flatten().collect(),
-            Kind::Big(big) => [&mut big.below, &mut big.above]
+            Kind::BigOperator(big) => [&mut big.below, &mut big.above]
                 .into_iter()
                 .flatten()
                 .chain([&mut big.body])
@@ -209,7 +209,12 @@ impl Node {
     }
 
     /// The same tree with another name for one variable.
-    pub(crate) fn renamed(&self, from: &str, to: &str, budget: &mut Budget) -> Result<Node, Stop> {
+    pub(crate) fn renamed(
+        &self,
+        from: &str,
+        to: &str,
+        budget: &mut Budget,
+    ) -> Result<Node, EvalError> {
         let mut node = self.clone();
         let mut open = vec![&mut node];
         while let Some(next) = open.pop() {

@@ -6,7 +6,7 @@ use dashu_ratio::RBig;
 
 use super::Fail;
 use super::ball::{Ball, raise};
-use super::elementary::{Constants, arc_tangent, circular, exponential, logarithm};
+use super::elementary::{Constants, arc_tangent, cos_sin, exponential, logarithm};
 use super::magnitude::Magnitude;
 
 /// Largest exponent that is met by multiplying.
@@ -153,7 +153,7 @@ impl Complex {
         if self.is_real() {
             return Ok(size.into());
         }
-        let (re, im) = circular(&self.im, bits + 4, constants)?;
+        let (re, im) = cos_sin(&self.im, bits + 4, constants)?;
         Complex { re, im }.scale(&size, bits)
     }
 
@@ -177,13 +177,13 @@ impl Complex {
     }
 
     /// Cosine and sine.
-    pub(super) fn circular(
+    pub(super) fn cos_sin(
         &self,
         bits: usize,
         constants: &mut Constants,
     ) -> Result<(Complex, Complex), Fail> {
         let inner = bits + 4;
-        let (c, s) = circular(&self.re, inner, constants)?;
+        let (c, s) = cos_sin(&self.re, inner, constants)?;
         if self.is_real() {
             return Ok((c.into(), s.into()));
         }

@@ -11,7 +11,7 @@ use super::elementary::Constants;
 use super::evaluate::{Evaluator, Extent, Unknowns, is_decided_by_form, is_rational_function};
 use super::pieces::Pieces;
 use super::points;
-use crate::answer::budget::{Budget, Stop};
+use crate::answer::budget::{Budget, EvalError};
 use crate::answer::value::Fraction;
 
 /// Bits to start with: most numbers that differ, differ here.
@@ -78,7 +78,7 @@ pub(crate) fn compare(
     left: &Fraction,
     right: &Fraction,
     budget: &mut Budget,
-) -> Result<Numeric, Stop> {
+) -> Result<Numeric, EvalError> {
     if is_decided_by_form(left) && is_decided_by_form(right) {
         return Ok(Numeric::Different);
     }
@@ -112,7 +112,7 @@ pub(crate) fn compare(
 }
 
 /// What two expressions are to one another at a point.
-type At<'a> = &'a mut dyn FnMut(&[RBig], Asked, &mut Budget) -> Result<Found, Stop>;
+type At<'a> = &'a mut dyn FnMut(&[RBig], Asked, &mut Budget) -> Result<Found, EvalError>;
 
 /// Asks at one point after another until two expressions are shown to differ or have agreed at
 /// enough points.
@@ -121,7 +121,7 @@ fn over_points(
     pieces: &Pieces,
     at: At<'_>,
     budget: &mut Budget,
-) -> Result<Numeric, Stop> {
+) -> Result<Numeric, EvalError> {
     use points::{FAR, GENERAL, SCALED, SELDOM, WHOLE};
     if pieces.endless {
         return Ok(Numeric::Undecided);
@@ -202,7 +202,7 @@ fn settle(
     evaluate: &mut dyn FnMut(usize, &mut Budget) -> Pair,
     asked: Asked,
     budget: &mut Budget,
-) -> Result<Found, Stop> {
+) -> Result<Found, EvalError> {
     let mut bits = match asked {
         Asked::Proof => FIRST_BITS,
         Asked::Glance => 4 * FIRST_BITS,
@@ -210,7 +210,7 @@ fn settle(
     loop {
         let (left, right, extent) = evaluate(bits, budget);
         let wanted = match (left, right) {
-            (Err(Fail::Limit), _) | (_, Err(Fail::Limit)) => return Err(Stop::Limit),
+            (Err(Fail::Limit), _) | (_, Err(Fail::Limit)) => return Err(EvalError::LimitExceeded),
             (Err(Fail::Undefined), _) | (_, Err(Fail::Undefined)) => return Ok(Found::Undefined),
             (Err(Fail::Unknown), _) | (_, Err(Fail::Unknown)) => return Ok(Found::Undecided),
             (Ok(left), Ok(right)) => {
@@ -279,7 +279,7 @@ impl Needed {
 }
 
 /// The sign of a real constant: of zero, where it agrees with zero far beyond coincidence.
-pub(crate) fn sign(value: &Fraction, budget: &mut Budget) -> Result<Option<i8>, Stop> {
+pub(crate) fn sign(value: &Fraction, budget: &mut Budget) -> Result<Option<i8>, EvalError> {
     let mut constants = Constants::default();
     let unknowns = Unknowns::of(&[value]);
     if !unknowns.is_empty() {
@@ -291,7 +291,7 @@ pub(crate) fn sign(value: &Fraction, budget: &mut Budget) -> Result<Option<i8>, 
         let found = evaluator.fraction(value);
         let extent = evaluator.extent;
         let wanted = match found {
-            Err(Fail::Limit) => return Err(Stop::Limit),
+            Err(Fail::Limit) => return Err(EvalError::LimitExceeded),
             Err(Fail::Undefined | Fail::Unknown) => return Ok(None),
             Ok(found) => {
                 if matches!(found.im.sign(), Some(-1 | 1)) {
@@ -318,7 +318,11 @@ pub(crate) fn sign(value: &Fraction, budget: &mut Budget) -> Result<Option<i8>, 
 }
 
 /// The value of a real constant as a ball of at least `bits` bits, where it has one.
-fn real_ball(value: &Fraction, bits: usize, budget: &mut Budget) -> Result<Option<Ball>, Stop> {
+fn real_ball(
+    value: &Fraction,
+    bits: usize,
+    budget: &mut Budget,
+) -> Result<Option<Ball>, EvalError> {
     let mut constants = Constants::default();
     let unknowns = Unknowns::of(&[value]);
     if !unknowns.is_empty() {
@@ -326,14 +330,14 @@ fn real_ball(value: &Fraction, bits: usize, budget: &mut Budget) -> Result<Optio
     }
     let mut evaluator = Evaluator::new(bits, &unknowns, &[], &mut constants, budget);
     match evaluator.fraction(value) {
-        Err(Fail::Limit) => Err(Stop::Limit),
+        Err(Fail::Limit) => Err(EvalError::LimitExceeded),
         Err(_) => Ok(None),
         Ok(value) => Ok(value.real().cloned()),
     }
 }
 
 /// The greatest whole number that is not above a real constant.
-pub(crate) fn floor(value: &Fraction, budget: &mut Budget) -> Result<Option<IBig>, Stop> {
+pub(crate) fn floor(value: &Fraction, budget: &mut Budget) -> Result<Option<IBig>, EvalError> {
     for bits in [FIRST_BITS, 4 * FIRST_BITS] {
         let Some(ball) = real_ball(value, bits, budget)? else {
             return Ok(None);
@@ -359,7 +363,10 @@ pub(crate) fn floor(value: &Fraction, budget: &mut Budget) -> Result<Option<IBig
 
 /// The multiple of π/12 that a real constant between -π and π is near to, if any: whether it is
 /// equal to it is left open.
-pub(crate) fn near_twelfth(value: &Fraction, budget: &mut Budget) -> Result<Option<i64>, Stop> {
+pub(crate) fn near_twelfth(
+    value: &Fraction,
+    budget: &mut Budget,
+) -> Result<Option<i64>, EvalError> {
     let Some(ball) = real_ball(value, FIRST_BITS, budget)? else {
         return Ok(None);
     };
@@ -389,7 +396,7 @@ pub(crate) fn is_within(
     centre: &RBig,
     distance: &RBig,
     budget: &mut Budget,
-) -> Result<bool, Stop> {
+) -> Result<bool, EvalError> {
     for bits in [FIRST_BITS, 4 * FIRST_BITS] {
         let Some(value) = real_ball(value, bits, budget)? else {
             return Ok(false);
@@ -410,7 +417,7 @@ pub(crate) fn is_near(
     other: &Fraction,
     part: &RBig,
     budget: &mut Budget,
-) -> Result<bool, Stop> {
+) -> Result<bool, EvalError> {
     if let (Some(value), Some(other)) = (value.as_rational(), other.as_rational()) {
         let gap = (value - &other).abs();
         return Ok(gap <= part * other.abs());
@@ -443,7 +450,7 @@ pub(crate) fn proportional(
     left: &Fraction,
     right: &Fraction,
     budget: &mut Budget,
-) -> Result<Option<i8>, Stop> {
+) -> Result<Option<i8>, EvalError> {
     if is_rational_function(left) && is_rational_function(right) {
         return Ok(None);
     }
@@ -459,7 +466,7 @@ pub(crate) fn proportional(
         let mut evaluator = Evaluator::new(FIRST_BITS, &unknowns, &point, &mut constants, budget);
         let (a, b) = (evaluator.fraction(left), evaluator.fraction(right));
         match (a, b) {
-            (Err(Fail::Limit), _) | (_, Err(Fail::Limit)) => return Err(Stop::Limit),
+            (Err(Fail::Limit), _) | (_, Err(Fail::Limit)) => return Err(EvalError::LimitExceeded),
             (Ok(a), Ok(b)) => {
                 let signs = (a.re.sign(), b.re.sign());
                 if !a.is_real() || !b.is_real() {

@@ -234,7 +234,7 @@ fn floor_divide(a: &IBig, b: &IBig) -> IBig {
 }
 
 /// Cosine and sine.
-pub(super) fn circular(
+pub(super) fn cos_sin(
     x: &Ball,
     bits: usize,
     constants: &mut Constants,
@@ -485,7 +485,7 @@ mod tests {
                     let exact = exact.shift(-times, more).unwrap();
                     meets(mantissa, exact, &format!("exp of {x:?} at {bits}"));
                     let (cosine, sine) = circular_parts(&x, bits, &mut constants).unwrap();
-                    let exact = circular(&x, more, &mut constants).unwrap();
+                    let exact = cos_sin(&x, more, &mut constants).unwrap();
                     meets(cosine, exact.0, &format!("cos of {x:?} at {bits}"));
                     meets(sine, exact.1, &format!("sin of {x:?} at {bits}"));
                     let fixed = arc_tangent_of_midpoint(&x, bits, &mut constants).unwrap();

@@ -13,7 +13,7 @@ use super::ball::Ball;
 use super::calls;
 use super::complex::Complex;
 use super::elementary::Constants;
-use crate::answer::budget::{Budget, Stop};
+use crate::answer::budget::{Budget, EvalError};
 use crate::answer::value::{Atom, Base, Fraction, Monomial, Poly};
 
 /// Most terms of a polynomial whose sizes are all counted.
@@ -230,8 +230,8 @@ pub(super) struct Evaluator<'a, 'b> {
 
 type Evaluated = Result<Complex, Fail>;
 
-impl From<Stop> for Fail {
-    fn from(_: Stop) -> Self {
+impl From<EvalError> for Fail {
+    fn from(_: EvalError) -> Self {
         Fail::Limit
     }
 }
@@ -619,7 +619,7 @@ impl<'a, 'b> Evaluator<'a, 'b> {
                     let (cosine, sine) = match known {
                         Some((_, cosine, sine)) => (cosine.clone(), sine.clone()),
                         None => {
-                            let (cosine, sine) = x.circular(bits, self.constants)?;
+                            let (cosine, sine) = x.cos_sin(bits, self.constants)?;
                             let pair = (cosine.clone(), sine.clone());
                             self.angles.push((written, cosine, sine));
                             pair

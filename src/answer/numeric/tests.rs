@@ -10,7 +10,7 @@ use super::Fail;
 use super::ball::Ball;
 use super::calls;
 use super::complex::Complex;
-use super::elementary::{Constants, arc_tangent, circular, exponential, logarithm};
+use super::elementary::{Constants, arc_tangent, cos_sin, exponential, logarithm};
 use super::magnitude::Magnitude;
 use crate::answer::budget::Budget;
 
@@ -63,8 +63,8 @@ fn apply(name: &str, x: &Ball, bits: usize, constants: &mut Constants) -> Result
         "pi" => constants.pi(bits),
         "exp" => exponential(x, bits, constants),
         "ln" => logarithm(x, bits, constants),
-        "sin" => Ok(circular(x, bits, constants)?.1),
-        "cos" => Ok(circular(x, bits, constants)?.0),
+        "sin" => Ok(cos_sin(x, bits, constants)?.1),
+        "cos" => Ok(cos_sin(x, bits, constants)?.0),
         "arctan" => arc_tangent(x, bits, constants),
         "sqrt" => x.root(2, bits),
         "cbrt" => x.root(3, bits),
@@ -275,7 +275,7 @@ proptest! {
         let inverse = w.power(-3, bits, &mut constants).unwrap();
         prop_assert!(same(&cube.multiply(&inverse, bits).unwrap(), &Complex::whole(1)));
         // cos² + sin² = 1, and e^(iz) = cos z + i sin z.
-        let (cosine, sine) = z.circular(bits, &mut constants).unwrap();
+        let (cosine, sine) = z.cos_sin(bits, &mut constants).unwrap();
         let square = |x: &Complex| x.multiply(x, bits).unwrap();
         let one = square(&cosine).add(&square(&sine), bits).unwrap();
         prop_assert!(same(&one, &Complex::whole(1)));
@@ -295,7 +295,7 @@ fn sizes_are_bounded() {
     assert!(huge.multiply(&huge, 64).is_err());
     assert!(tiny.multiply(&tiny, 64).is_err());
     assert!(exponential(&huge, 64, &mut constants).is_err());
-    assert!(circular(&huge, 64, &mut constants).is_err());
+    assert!(cos_sin(&huge, 64, &mut constants).is_err());
     assert!(huge.floors().is_none() && huge.as_whole().is_none());
     let sum = huge.add(&tiny, 64).unwrap();
     assert!(sum.parts().0 <= &IBig::from(3) && !sum.is_exact());

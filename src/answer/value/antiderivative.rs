@@ -6,7 +6,7 @@ use super::fraction::Fraction;
 use super::functions::{call, sign};
 use super::number;
 use super::poly::{Atom, Base, Monomial, Poly};
-use crate::answer::budget::{Budget, Stop};
+use crate::answer::budget::{Budget, EvalError};
 
 /// Most integrations by parts, or reductions of a power, of one term.
 const MAX_PARTS: i64 = 12;
@@ -18,7 +18,7 @@ fn of_quotient(
     low: &Fraction,
     high: &Fraction,
     budget: &mut Budget,
-) -> Result<Option<Fraction>, Stop> {
+) -> Result<Option<Fraction>, EvalError> {
     let top = Fraction::from(body.numerator.clone());
     let bottom = Fraction::from(body.denominator.clone());
     if top.depends_on(name) {
@@ -72,7 +72,7 @@ pub(super) fn antiderivative(
     low: &Fraction,
     high: &Fraction,
     budget: &mut Budget,
-) -> Result<Option<Fraction>, Stop> {
+) -> Result<Option<Fraction>, EvalError> {
     let denominator = Fraction::from(body.denominator.clone());
     if denominator.depends_on(name) {
         return of_quotient(body, name, low, high, budget);
@@ -120,7 +120,7 @@ fn of_term(
     name: &str,
     range: Range,
     budget: &mut Budget,
-) -> Result<Option<Fraction>, Stop> {
+) -> Result<Option<Fraction>, EvalError> {
     let mut free = Monomial::new();
     let mut power = RBig::ZERO;
     let mut others: Vec<&(Atom, RBig)> = Vec::new();
@@ -152,7 +152,7 @@ fn of_power(
     name: &str,
     range: Range,
     budget: &mut Budget,
-) -> Result<Option<Fraction>, Stop> {
+) -> Result<Option<Fraction>, EvalError> {
     let x = Fraction::symbol(name);
     let next = power + RBig::ONE;
     if next.is_zero() {
@@ -196,7 +196,7 @@ fn of_exponential(
     times: &RBig,
     name: &str,
     budget: &mut Budget,
-) -> Result<Option<Fraction>, Stop> {
+) -> Result<Option<Fraction>, EvalError> {
     let Some(n) = number::small(power).filter(|n| (0..=MAX_PARTS).contains(n)) else {
         return Ok(None);
     };
@@ -229,7 +229,7 @@ fn of_circular(
     factors: &[&(Atom, RBig)],
     name: &str,
     budget: &mut Budget,
-) -> Result<Option<Fraction>, Stop> {
+) -> Result<Option<Fraction>, EvalError> {
     let mut argument: Option<&Fraction> = None;
     let (mut cosines, mut sines) = (0, 0);
     for (atom, exponent) in factors {
@@ -257,7 +257,7 @@ fn of_circular(
     };
     let cosine = call("cos", vec![argument.clone()]);
     let sine = call("sin", vec![argument.clone()]);
-    let raised = |n: i64, budget: &mut Budget| -> Result<Fraction, Stop> {
+    let raised = |n: i64, budget: &mut Budget| -> Result<Fraction, EvalError> {
         if n == 0 {
             return Ok(Fraction::whole(1));
         }
@@ -292,6 +292,6 @@ pub(super) fn slope(
     argument: &Fraction,
     name: &str,
     budget: &mut Budget,
-) -> Result<Option<Fraction>, Stop> {
+) -> Result<Option<Fraction>, EvalError> {
     Ok(argument.linear_in(name, budget)?.map(|(_, slope)| slope))
 }

@@ -4,7 +4,7 @@ use super::evaluate::items;
 use super::reals::{Piece, Reals};
 use super::sets::as_reals;
 use super::{Equation, Value};
-use crate::answer::budget::{Budget, Stop};
+use crate::answer::budget::{Budget, EvalError};
 use crate::answer::latex::{Kind, Node};
 
 /// Statements of which one holds, each of them a list that holds as a whole or a single one.
@@ -12,7 +12,7 @@ use crate::answer::latex::{Kind, Node};
 /// Conditions on one variable are the union of what they leave; equations for one unknown are the
 /// list of its values; equations for the same several unknowns are the list of its solutions, as
 /// tuples in the order of the names. What is left are statements of which one holds.
-pub(super) fn one_of(parts: &[Node], budget: &mut Budget) -> Result<Value, Stop> {
+pub(super) fn one_of(parts: &[Node], budget: &mut Budget) -> Result<Value, EvalError> {
     let mut groups = Vec::with_capacity(parts.len());
     for part in parts {
         groups.push(match &part.kind {
@@ -34,7 +34,7 @@ pub(super) fn one_of(parts: &[Node], budget: &mut Budget) -> Result<Value, Stop>
         // `x = 1, x = 2 or x = 3`: commas in the place of further `or`. Those between different
         // unknowns may mean either.
         if group.len() > 1 && only_name(&group).is_none() {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         }
         for value in group {
             match value {
@@ -48,7 +48,7 @@ pub(super) fn one_of(parts: &[Node], budget: &mut Budget) -> Result<Value, Stop>
     }
     match union(&values, budget)? {
         Some(union) => Ok(union),
-        None => Ok(Value::Either(values)),
+        None => Ok(Value::AnyOf(values)),
     }
 }
 
@@ -106,7 +106,7 @@ pub(super) fn solutions(groups: &[Vec<Value>]) -> Option<Vec<Value>> {
 }
 
 /// The union of conditions on one variable; an equation leaves one number.
-fn union(values: &[Value], budget: &mut Budget) -> Result<Option<Value>, Stop> {
+fn union(values: &[Value], budget: &mut Budget) -> Result<Option<Value>, EvalError> {
     let mut pieces = Vec::new();
     let mut variable: Option<String> = None;
     for value in values {
@@ -145,7 +145,7 @@ fn union(values: &[Value], budget: &mut Budget) -> Result<Option<Value>, Stop> {
 /// Conditions on one variable between commas or `and`: `x > 1, x < 2` and `x \ge 0, x \ne 1` hold
 /// both at once, `x < 1, x > 2` are the parts of a union. Which one is meant shows in whether they
 /// overlap.
-pub(super) fn all_of(values: &[Value], budget: &mut Budget) -> Result<Option<Value>, Stop> {
+pub(super) fn all_of(values: &[Value], budget: &mut Budget) -> Result<Option<Value>, EvalError> {
     if values.len() < 2 {
         return Ok(None);
     }
@@ -189,7 +189,7 @@ pub(super) fn all_of(values: &[Value], budget: &mut Budget) -> Result<Option<Val
     Ok(common.map(|common| Value::Reals(common, variable)))
 }
 
-pub(super) fn disjoint(pieces: &[Piece], budget: &mut Budget) -> Result<bool, Stop> {
+pub(super) fn disjoint(pieces: &[Piece], budget: &mut Budget) -> Result<bool, EvalError> {
     for (index, piece) in pieces.iter().enumerate() {
         for other in &pieces[index + 1..] {
             budget.spend(1)?;
@@ -201,7 +201,7 @@ pub(super) fn disjoint(pieces: &[Piece], budget: &mut Budget) -> Result<bool, St
             };
             match left.intersect(&right, budget) {
                 Ok(common) if common.pieces.is_empty() => {}
-                Ok(_) | Err(Stop::Unknown) => return Ok(false),
+                Ok(_) | Err(EvalError::Unsupported) => return Ok(false),
                 Err(stop) => return Err(stop),
             }
         }

@@ -4,6 +4,7 @@ use super::conditions::{all_of, one_of, solutions};
 use super::fraction::Fraction;
 use super::matrix::matrix;
 use super::number_words::spoken;
+use super::plus_minus::{alternatives, holds_alternatives};
 use super::progressions::ANY_INTEGER;
 use super::quantities::{
     compound, holds_unit, leading_quantity, quantities, quantity, sexagesimal,
@@ -12,19 +13,18 @@ use super::reals::Reals;
 use super::relation::{chain, clock};
 use super::scalar::scalar;
 use super::sets::{as_reals, bracket, builder, family, set_in_words, set_operation};
-use super::signs::{alternatives, holds_alternatives};
 use super::units::Unit;
 use super::written::Scalar;
 use super::{Equation, Value};
-use crate::answer::budget::{Budget, Stop};
+use crate::answer::budget::{Budget, EvalError};
 use crate::answer::latex::{Domain, Kind, Node};
 
 /// What an answer means.
 ///
 /// # Errors
 ///
-/// [`Stop::Unknown`] where it is well written but has no value that is known here.
-pub(crate) fn evaluate(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+/// [`EvalError::Unsupported`] where it is well written but has no value that is known here.
+pub(crate) fn evaluate(node: &Node, budget: &mut Budget) -> Result<Value, EvalError> {
     match holds_alternatives(node, budget)? {
         false => one(node, budget),
         true => both(node, budget),
@@ -33,13 +33,13 @@ pub(crate) fn evaluate(node: &Node, budget: &mut Budget) -> Result<Value, Stop> 
 
 /// The values with plus and with minus of a tree that holds a `±`.
 #[inline(never)]
-fn both(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+fn both(node: &Node, budget: &mut Budget) -> Result<Value, EvalError> {
     let (plus, minus) = alternatives(node, budget)?;
     Ok(Value::List(vec![one(&plus, budget)?, one(&minus, budget)?]))
 }
 
 /// The value of words and formulas by turns.
-pub(crate) fn statement(parts: &[Node], budget: &mut Budget) -> Result<Value, Stop> {
+pub(crate) fn statement(parts: &[Node], budget: &mut Budget) -> Result<Value, EvalError> {
     let mut values = Vec::with_capacity(parts.len());
     for part in parts {
         values.push(match &part.kind {
@@ -52,7 +52,7 @@ pub(crate) fn statement(parts: &[Node], budget: &mut Budget) -> Result<Value, St
 
 /// Cases whose last value stands for all numbers that the conditions before leave (`otherwise`),
 /// with that as its condition.
-fn complete(mut rows: Vec<Vec<Value>>, budget: &mut Budget) -> Result<Vec<Vec<Value>>, Stop> {
+fn complete(mut rows: Vec<Vec<Value>>, budget: &mut Budget) -> Result<Vec<Vec<Value>>, EvalError> {
     let Some((last, others)) = rows.split_last() else {
         return Ok(rows);
     };
@@ -81,7 +81,7 @@ fn complete(mut rows: Vec<Vec<Value>>, budget: &mut Budget) -> Result<Vec<Vec<Va
 }
 
 /// The values of an item: two where it holds a `±`.
-pub(super) fn items(nodes: &[Node], budget: &mut Budget) -> Result<Vec<Value>, Stop> {
+pub(super) fn items(nodes: &[Node], budget: &mut Budget) -> Result<Vec<Value>, EvalError> {
     let mut values = Vec::with_capacity(nodes.len());
     for node in nodes {
         budget.spend(1)?;
@@ -97,13 +97,13 @@ pub(super) fn items(nodes: &[Node], budget: &mut Budget) -> Result<Vec<Value>, S
 }
 
 /// The value of a tree without a `±`.
-pub(super) fn one(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+pub(super) fn one(node: &Node, budget: &mut Budget) -> Result<Value, EvalError> {
     budget.nested(|budget| one_inside(node, budget))
 }
 
 /// (What a kind needs to have done is done in a function of its own: what all of them keep on the
 /// stack together would be there at every level.)
-fn one_inside(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+fn one_inside(node: &Node, budget: &mut Budget) -> Result<Value, EvalError> {
     match &node.kind {
         // Brackets around a list were read as a tuple; around anything else they group.
         Kind::Group(inner) => evaluate(inner, budget),
@@ -111,7 +111,7 @@ fn one_inside(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
         | Kind::Infinity
         | Kind::Percent(_)
         | Kind::Degree(_)
-        | Kind::Based(..)
+        | Kind::Radix(..)
         | Kind::Symbol(_)
         | Kind::Text(_)
         | Kind::Ellipsis => single(node, budget),
@@ -129,7 +129,7 @@ fn one_inside(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
         Kind::Ratio(terms) => ratio(terms, budget),
         Kind::Cases(rows) => cases(rows, budget),
         Kind::ForAll(inner, name, domain) => for_all(inner, name, domain, budget),
-        Kind::Big(big) if big.operator == "bigcup" => family(big, budget),
+        Kind::BigOperator(big) if big.operator == "bigcup" => family(big, budget),
         Kind::Add(terms) if terms.iter().any(holds_unit) => quantities(terms, budget),
         Kind::Mul(factors) => factors_of(node, factors, budget),
         _ => expression(node, budget),
@@ -138,13 +138,13 @@ fn one_inside(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
 
 /// The value of what holds no other answer.
 #[inline(never)]
-fn single(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+fn single(node: &Node, budget: &mut Budget) -> Result<Value, EvalError> {
     match &node.kind {
         Kind::Number(literal) => Ok(Value::Scalar(Scalar::literal(literal, budget)?)),
         Kind::Infinity => Ok(Value::Infinite(false)),
         Kind::Percent(inner) => Ok(Value::Percent(Scalar::read(inner, budget)?)),
         Kind::Degree(inner) => Ok(Value::Degrees(Scalar::read(inner, budget)?)),
-        Kind::Based(digits, base) => Ok(Value::Based(digits.clone(), *base)),
+        Kind::Radix(digits, base) => Ok(Value::Radix(digits.clone(), *base)),
         Kind::Symbol(name) => match reals_named(name) {
             Some(reals) => Ok(Value::Reals(reals, None)),
             None => expression(node, budget),
@@ -153,12 +153,12 @@ fn single(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
             .or_else(|| set_in_words(text))
             .unwrap_or_else(|| Value::Text(text.clone()))),
         Kind::Ellipsis => Ok(Value::Text("…".into())),
-        _ => Err(Stop::Unknown),
+        _ => Err(EvalError::Unsupported),
     }
 }
 
 #[inline(never)]
-fn with_unit(inner: &Node, unit: &str, budget: &mut Budget) -> Result<Value, Stop> {
+fn with_unit(inner: &Node, unit: &str, budget: &mut Budget) -> Result<Value, EvalError> {
     match leading_quantity(inner, unit, budget)? {
         Some(sum) => Ok(sum),
         None => quantity(inner, unit, budget),
@@ -167,7 +167,7 @@ fn with_unit(inner: &Node, unit: &str, budget: &mut Budget) -> Result<Value, Sto
 
 /// Items between semicolons: tuples where they are lists themselves.
 #[inline(never)]
-fn rows_of_items(rows: &[Node], budget: &mut Budget) -> Result<Value, Stop> {
+fn rows_of_items(rows: &[Node], budget: &mut Budget) -> Result<Value, EvalError> {
     let are_lists = rows.iter().all(|row| matches!(row.kind, Kind::List(_)));
     if !are_lists {
         return list(rows, budget);
@@ -184,7 +184,7 @@ fn rows_of_items(rows: &[Node], budget: &mut Budget) -> Result<Value, Stop> {
 
 /// Items in braces.
 #[inline(never)]
-fn set(nodes: &[Node], budget: &mut Budget) -> Result<Value, Stop> {
+fn set(nodes: &[Node], budget: &mut Budget) -> Result<Value, EvalError> {
     if nodes.is_empty() {
         return Ok(Value::Set(Vec::new()));
     }
@@ -203,7 +203,7 @@ fn congruence(
     right: &Node,
     modulus: &Node,
     budget: &mut Budget,
-) -> Result<Value, Stop> {
+) -> Result<Value, EvalError> {
     let modulus = scalar(modulus, None, budget)?;
     let left = match left.kind {
         Kind::Ellipsis => Fraction::symbol("…"),
@@ -218,7 +218,7 @@ fn congruence(
 
 /// Terms between colons: a time of day, or a ratio.
 #[inline(never)]
-fn ratio(terms: &[Node], budget: &mut Budget) -> Result<Value, Stop> {
+fn ratio(terms: &[Node], budget: &mut Budget) -> Result<Value, EvalError> {
     if let Some(clock) = clock(terms) {
         return Ok(Value::Clock(clock));
     }
@@ -229,7 +229,7 @@ fn ratio(terms: &[Node], budget: &mut Budget) -> Result<Value, Stop> {
         let mut plain = rest.to_vec();
         plain.push((**inner).clone());
         if let Some(clock) = clock(&plain) {
-            let unit = Unit::read(unit).ok_or(Stop::Unknown)?;
+            let unit = Unit::read(unit).ok_or(EvalError::Unsupported)?;
             return Ok(Value::Quantity(Box::new(Value::Clock(clock)), unit));
         }
     }
@@ -242,7 +242,7 @@ fn ratio(terms: &[Node], budget: &mut Budget) -> Result<Value, Stop> {
 
 /// Values with their conditions.
 #[inline(never)]
-fn cases(rows: &[Vec<Node>], budget: &mut Budget) -> Result<Value, Stop> {
+fn cases(rows: &[Vec<Node>], budget: &mut Budget) -> Result<Value, EvalError> {
     // One statement a row: a system.
     if rows.len() > 1 && rows.iter().all(|row| row.len() == 1) {
         let statements: Vec<Node> = rows.iter().flatten().cloned().collect();
@@ -257,7 +257,12 @@ fn cases(rows: &[Vec<Node>], budget: &mut Budget) -> Result<Value, Stop> {
 
 /// What holds for all that a parameter stands for.
 #[inline(never)]
-fn for_all(inner: &Node, name: &str, domain: &Domain, budget: &mut Budget) -> Result<Value, Stop> {
+fn for_all(
+    inner: &Node,
+    name: &str,
+    domain: &Domain,
+    budget: &mut Budget,
+) -> Result<Value, EvalError> {
     // Numbers are real unless something else is said; only the parameter of a vector has a name of
     // no account.
     if matches!(domain, Domain::Reals) && !is_vector(inner) {
@@ -274,7 +279,7 @@ fn for_all(inner: &Node, name: &str, domain: &Domain, budget: &mut Budget) -> Re
 
 /// What a minus sign in front makes of a value.
 #[inline(never)]
-fn negative(node: &Node, inner: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+fn negative(node: &Node, inner: &Node, budget: &mut Budget) -> Result<Value, EvalError> {
     match &inner.kind {
         Kind::Infinity => Ok(Value::Infinite(true)),
         Kind::Mul(factors) if matches!(factors[0].kind, Kind::Degree(_)) => {
@@ -291,12 +296,12 @@ fn negative(node: &Node, inner: &Node, budget: &mut Budget) -> Result<Value, Sto
                         Ok(Value::Quantity(Box::new(value), unit))
                     }
                     Value::Infinite(negative) => Ok(Value::Infinite(!negative)),
-                    _ => Err(Stop::Unknown),
+                    _ => Err(EvalError::Unsupported),
                 },
                 Value::Scalar(value) => Ok(Value::Scalar(value.negate())),
                 Value::Percent(value) => Ok(Value::Percent(value.negate())),
                 Value::Degrees(value) => Ok(Value::Degrees(value.negate())),
-                _ => Err(Stop::Unknown),
+                _ => Err(EvalError::Unsupported),
             }
         }
         _ => expression(node, budget),
@@ -305,7 +310,7 @@ fn negative(node: &Node, inner: &Node, budget: &mut Budget) -> Result<Value, Sto
 
 /// A product, or what is written like one.
 #[inline(never)]
-fn factors_of(node: &Node, factors: &[Node], budget: &mut Budget) -> Result<Value, Stop> {
+fn factors_of(node: &Node, factors: &[Node], budget: &mut Budget) -> Result<Value, EvalError> {
     if matches!(factors[0].kind, Kind::Degree(_)) {
         return match sexagesimal(factors, budget)? {
             Some(degrees) => Ok(Value::Degrees(degrees.into())),
@@ -331,7 +336,7 @@ fn factors_of(node: &Node, factors: &[Node], budget: &mut Budget) -> Result<Valu
         && let (Kind::Text(unit), [amount]) = (&inner.kind, rest)
     {
         let value = one(amount, budget)?;
-        let unit = Unit::label(unit).ok_or(Stop::Unknown)?;
+        let unit = Unit::label(unit).ok_or(EvalError::Unsupported)?;
         return Ok(Value::Quantity(Box::new(value), unit));
     }
     expression(node, budget)
@@ -389,7 +394,7 @@ fn named_point(factors: &[Node]) -> Option<String> {
     }
 }
 
-fn expression(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+fn expression(node: &Node, budget: &mut Budget) -> Result<Value, EvalError> {
     if let Some(rows) = matrix(node, budget)? {
         return Ok(Value::Matrix(as_written(node, rows, budget)?));
     }
@@ -401,7 +406,7 @@ pub(super) fn as_written(
     node: &Node,
     rows: Vec<Vec<Fraction>>,
     budget: &mut Budget,
-) -> Result<Vec<Vec<Scalar>>, Stop> {
+) -> Result<Vec<Vec<Scalar>>, EvalError> {
     match &node.kind {
         Kind::Group(inner) => budget.nested(|budget| as_written(inner, rows, budget)),
         Kind::Matrix(cells) => {
@@ -423,7 +428,7 @@ pub(super) fn reals_named(name: &str) -> Option<Reals> {
 }
 
 /// Items between commas: a name before the first belongs to those that have none.
-fn list(nodes: &[Node], budget: &mut Budget) -> Result<Value, Stop> {
+fn list(nodes: &[Node], budget: &mut Budget) -> Result<Value, EvalError> {
     let mut values = items(nodes, budget)?;
     // Systems in a row are solutions, each of which belongs together.
     let several =
@@ -437,7 +442,7 @@ fn list(nodes: &[Node], budget: &mut Budget) -> Result<Value, Stop> {
             })
             .collect();
         let solutions = groups.as_deref().and_then(solutions);
-        return solutions.map(Value::List).ok_or(Stop::Unknown);
+        return solutions.map(Value::List).ok_or(EvalError::Unsupported);
     }
     let mut name = None;
     for value in &mut values {

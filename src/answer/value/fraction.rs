@@ -6,7 +6,7 @@ use smol_str::SmolStr;
 
 use super::number;
 use super::poly::{Atom, Monomial, Poly};
-use crate::answer::budget::{Budget, Stop};
+use crate::answer::budget::{Budget, EvalError};
 
 /// `numerator / denominator`; the denominator is not zero.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,7 +94,7 @@ impl Fraction {
         }
     }
 
-    pub(crate) fn add(&self, other: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
+    pub(crate) fn add(&self, other: &Fraction, budget: &mut Budget) -> Result<Fraction, EvalError> {
         if self.denominator_is_one() && other.denominator_is_one() {
             return Ok(self.numerator.add(&other.numerator, budget)?.into());
         }
@@ -109,11 +109,19 @@ impl Fraction {
         Fraction::new(numerator, denominator, budget)
     }
 
-    pub(crate) fn subtract(&self, other: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
+    pub(crate) fn subtract(
+        &self,
+        other: &Fraction,
+        budget: &mut Budget,
+    ) -> Result<Fraction, EvalError> {
         self.add(&other.negate(), budget)
     }
 
-    pub(crate) fn multiply(&self, other: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
+    pub(crate) fn multiply(
+        &self,
+        other: &Fraction,
+        budget: &mut Budget,
+    ) -> Result<Fraction, EvalError> {
         let numerator = self.numerator.multiply(&other.numerator, budget)?;
         if self.denominator_is_one() && other.denominator_is_one() {
             return Ok(numerator.into());
@@ -122,9 +130,13 @@ impl Fraction {
         Fraction::new(numerator, denominator, budget)
     }
 
-    pub(crate) fn divide(&self, other: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
+    pub(crate) fn divide(
+        &self,
+        other: &Fraction,
+        budget: &mut Budget,
+    ) -> Result<Fraction, EvalError> {
         if other.is_zero() {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         }
         if let (Some(top), Some(bottom)) = (self.as_rational(), other.as_rational()) {
             budget.spend_bits(number::bits(&top) + number::bits(&bottom))?;
@@ -138,9 +150,9 @@ impl Fraction {
     /// A quotient in as normal a form as is cheap: a denominator of one term goes into the
     /// numerator where its atoms can, one that divides goes away, and the greatest coefficient
     /// of any other becomes 1.
-    fn new(numerator: Poly, denominator: Poly, budget: &mut Budget) -> Result<Fraction, Stop> {
+    fn new(numerator: Poly, denominator: Poly, budget: &mut Budget) -> Result<Fraction, EvalError> {
         if denominator.is_zero() {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         }
         if numerator.is_zero() {
             return Ok(numerator.into());
@@ -183,7 +195,7 @@ impl Fraction {
             return Ok(quotient.into());
         }
         let Some((_, lead)) = denominator.leading() else {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         };
         let factor = RBig::ONE / lead;
         Ok(Fraction {
@@ -193,7 +205,7 @@ impl Fraction {
     }
 
     /// Whether two are the same function on their common domain, by cross multiplication.
-    pub(crate) fn same(&self, other: &Fraction, budget: &mut Budget) -> Result<bool, Stop> {
+    pub(crate) fn same(&self, other: &Fraction, budget: &mut Budget) -> Result<bool, EvalError> {
         if self == other {
             return Ok(true);
         }
@@ -210,7 +222,7 @@ impl Fraction {
         &self,
         other: &Fraction,
         budget: &mut Budget,
-    ) -> Result<Option<RBig>, Stop> {
+    ) -> Result<Option<RBig>, EvalError> {
         let left = self.numerator.multiply(&other.denominator, budget)?;
         let right = other.numerator.multiply(&self.denominator, budget)?;
         let (Some((a, x)), Some((b, y))) = (left.leading(), right.leading()) else {

@@ -5,11 +5,11 @@
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
-use super::circular::{circular, cosine, inverse, sine};
 use super::fraction::Fraction;
 use super::number;
 use super::poly::{Atom, Base, Monomial, Poly};
-use crate::answer::budget::{Budget, Stop};
+use super::trig::{cos_sin, cosine, inverse, sine};
+use crate::answer::budget::{Budget, EvalError};
 use crate::answer::numeric;
 
 /// Most terms in the arguments of a function.
@@ -28,7 +28,7 @@ pub(super) fn call(name: &str, arguments: Vec<Fraction>) -> Fraction {
 }
 
 /// The sign of a real constant, where it is known.
-pub(crate) fn sign(value: &Fraction, budget: &mut Budget) -> Result<Option<i8>, Stop> {
+pub(crate) fn sign(value: &Fraction, budget: &mut Budget) -> Result<Option<i8>, EvalError> {
     if value.is_zero() {
         return Ok(Some(0));
     }
@@ -47,7 +47,7 @@ pub(super) fn leads_negative(value: &Fraction) -> bool {
 }
 
 /// `|value|`.
-pub(crate) fn absolute(value: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
+pub(crate) fn absolute(value: &Fraction, budget: &mut Budget) -> Result<Fraction, EvalError> {
     budget.spend(1)?;
     match sign(value, budget)? {
         Some(-1) => return Ok(value.negate()),
@@ -99,7 +99,7 @@ pub(crate) fn absolute(value: &Fraction, budget: &mut Budget) -> Result<Fraction
 }
 
 /// `√(a² + b²)` for a constant `a + bi` with real parts.
-fn modulus(value: &Fraction, budget: &mut Budget) -> Result<Option<Fraction>, Stop> {
+fn modulus(value: &Fraction, budget: &mut Budget) -> Result<Option<Fraction>, EvalError> {
     if !value.is_constant() || !value.denominator_is_one() {
         return Ok(None);
     }
@@ -127,7 +127,7 @@ fn modulus(value: &Fraction, budget: &mut Budget) -> Result<Option<Fraction>, St
 }
 
 /// `e^value`.
-pub(crate) fn exponential(value: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
+pub(crate) fn exponential(value: &Fraction, budget: &mut Budget) -> Result<Fraction, EvalError> {
     budget.spend(1)?;
     if !value.denominator_is_one() {
         return Ok(call("exp", vec![value.clone()]));
@@ -144,7 +144,7 @@ fn exponential_of_term(
     monomial: &Monomial,
     coefficient: &RBig,
     budget: &mut Budget,
-) -> Result<Fraction, Stop> {
+) -> Result<Fraction, EvalError> {
     // e^(c·ln a) = a^c.
     if let [(Atom::Call(name, arguments), one)] = monomial.as_slice()
         && name == "ln"
@@ -180,10 +180,10 @@ fn without(monomial: &Monomial, atom: &Atom) -> Option<Monomial> {
 }
 
 /// The natural logarithm: of numbers by their prime factors, of products by their factors.
-pub(crate) fn logarithm(value: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
+pub(crate) fn logarithm(value: &Fraction, budget: &mut Budget) -> Result<Fraction, EvalError> {
     budget.spend(1)?;
     if value.is_zero() {
-        return Err(Stop::Unknown);
+        return Err(EvalError::Unsupported);
     }
     if !value.denominator_is_one() {
         let top = logarithm(&value.numerator.clone().into(), budget)?;
@@ -203,13 +203,13 @@ pub(crate) fn logarithm(value: &Fraction, budget: &mut Budget) -> Result<Fractio
     };
     if number::is_negative(coefficient) {
         if monomial.is_empty() {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         }
         return Ok(call("ln", vec![value.clone()]));
     }
     let mut sum = Fraction::whole(0);
     let (numerator, denominator) = coefficient.clone().into_parts();
-    let numerator = UBig::try_from(numerator).map_err(|_| Stop::Unknown)?;
+    let numerator = UBig::try_from(numerator).map_err(|_| EvalError::Unsupported)?;
     for (part, sign) in [(numerator, 1i64), (denominator, -1)] {
         for (prime, times) in number::factors(&part, budget)? {
             let prime = Fraction::rational(RBig::from(prime));
@@ -232,7 +232,7 @@ pub(crate) fn logarithm(value: &Fraction, budget: &mut Budget) -> Result<Fractio
             }
             Atom::Integer(base) => call("ln", vec![Fraction::rational(RBig::from(base.clone()))]),
             Atom::Sum(poly) => call("ln", vec![poly.clone().into()]),
-            Atom::Imaginary => return Err(Stop::Unknown),
+            Atom::Imaginary => return Err(EvalError::Unsupported),
             _ => call("ln", vec![Fraction::atom(atom.clone())]),
         };
         let times = Fraction::rational(exponent.clone());
@@ -242,7 +242,7 @@ pub(crate) fn logarithm(value: &Fraction, budget: &mut Budget) -> Result<Fractio
 }
 
 /// The inverse hyperbolic functions as logarithms.
-fn area(name: &str, x: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
+fn area(name: &str, x: &Fraction, budget: &mut Budget) -> Result<Fraction, EvalError> {
     let one = Fraction::whole(1);
     if name == "arctanh" {
         let ratio = one
@@ -266,8 +266,8 @@ fn area(name: &str, x: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop>
 
 /// The greatest common divisor or least common multiple of rational numbers: of whole multiples
 /// of their common unit.
-fn common(greatest: bool, numbers: &[RBig], budget: &mut Budget) -> Result<Fraction, Stop> {
-    let mut result = number::absolute(numbers.first().ok_or(Stop::Unknown)?);
+fn common(greatest: bool, numbers: &[RBig], budget: &mut Budget) -> Result<Fraction, EvalError> {
+    let mut result = number::absolute(numbers.first().ok_or(EvalError::Unsupported)?);
     for next in &numbers[1..] {
         budget.spend_bits(number::bits(&result) + number::bits(next))?;
         let scale = IBig::from(result.denominator() * next.denominator());
@@ -289,7 +289,7 @@ pub(crate) fn apply(
     name: &str,
     arguments: Vec<Fraction>,
     budget: &mut Budget,
-) -> Result<Fraction, Stop> {
+) -> Result<Fraction, EvalError> {
     let exact = matches!(
         name,
         "ln" | "log_base"
@@ -310,7 +310,7 @@ pub(crate) fn apply(
         .map(|(_, coefficient)| number::bits(coefficient))
         .max();
     if !exact && longest.is_some_and(|bits| bits > MAX_ARGUMENT_BITS) {
-        return Err(Stop::Limit);
+        return Err(EvalError::LimitExceeded);
     }
     budget.spend(1)?;
     let one = Fraction::whole(1);
@@ -319,11 +319,11 @@ pub(crate) fn apply(
             "sin" => return sine(x, budget),
             "cos" => return cosine(x, budget),
             "tan" => {
-                let (c, s) = circular(x, budget)?;
+                let (c, s) = cos_sin(x, budget)?;
                 return s.divide(&c, budget);
             }
             "cot" => {
-                let (c, s) = circular(x, budget)?;
+                let (c, s) = cos_sin(x, budget)?;
                 return c.divide(&s, budget);
             }
             "sec" => return one.divide(&cosine(x, budget)?, budget),
@@ -435,8 +435,8 @@ pub(crate) fn apply(
                     let mut value = UBig::ONE;
                     for i in 0..k.min(n - k) {
                         budget.spend(1 + dashu_base::BitTest::bit_len(&value) / 512)?;
-                        let n = u64::try_from(n - i).map_err(|_| Stop::Unknown)?;
-                        let i = u64::try_from(i + 1).map_err(|_| Stop::Unknown)?;
+                        let n = u64::try_from(n - i).map_err(|_| EvalError::Unsupported)?;
+                        let i = u64::try_from(i + 1).map_err(|_| EvalError::Unsupported)?;
                         value = value * UBig::from(n) / UBig::from(i);
                     }
                     return Ok(Fraction::rational(RBig::from(value)));
@@ -453,7 +453,7 @@ pub(crate) fn apply(
             "mod" => {
                 if let (Some(a), Some(m)) = (a.as_rational(), b.as_rational()) {
                     if m.is_zero() {
-                        return Err(Stop::Unknown);
+                        return Err(EvalError::Unsupported);
                     }
                     budget.spend_bits(number::bits(&a) + number::bits(&m))?;
                     let rest = &a - RBig::from((&a / &m).floor()) * &m;
@@ -471,10 +471,10 @@ pub(crate) fn apply(
             }
         }
         "max" | "min" if arguments.iter().all(Fraction::is_constant) => {
-            let mut best = arguments.first().ok_or(Stop::Unknown)?.clone();
+            let mut best = arguments.first().ok_or(EvalError::Unsupported)?.clone();
             for next in &arguments[1..] {
                 let difference = next.subtract(&best, budget)?;
-                let sign = sign(&difference, budget)?.ok_or(Stop::Unknown)?;
+                let sign = sign(&difference, budget)?.ok_or(EvalError::Unsupported)?;
                 if sign > 0 && name == "max" || sign < 0 && name == "min" {
                     best = next.clone();
                 }
@@ -497,7 +497,7 @@ pub(crate) fn apply(
         .map(|x| x.numerator.0.len() + x.denominator.0.len())
         .sum();
     if size > MAX_ARGUMENT {
-        return Err(Stop::Limit);
+        return Err(EvalError::LimitExceeded);
     }
     Ok(call(name, arguments))
 }

@@ -9,27 +9,27 @@ use super::functions::{call, sign};
 use super::number;
 use super::poly::{Atom, Base, Monomial, Poly};
 use super::scalar::{Binding, Bindings, depth, scalar};
-use crate::answer::budget::{Budget, Stop};
-use crate::answer::latex::{Big, Kind, Node};
+use crate::answer::budget::{Budget, EvalError};
+use crate::answer::latex::{BigOperator, Kind, Node};
 
 /// Most integral signs in a row.
 const MAX_NESTED: usize = 4;
 
 /// The value of an integral, of several in a row included.
 pub(super) fn integral(
-    big: &Big,
+    big: &BigOperator,
     bound: Bindings<'_>,
     budget: &mut Budget,
-) -> Result<Fraction, Stop> {
+) -> Result<Fraction, EvalError> {
     let mut signs = vec![big];
     let mut body = &big.body;
-    while let Kind::Big(inner) = &body.kind
+    while let Kind::BigOperator(inner) = &body.kind
         && inner.operator == "int"
     {
         signs.push(inner);
         body = &inner.body;
         if signs.len() > MAX_NESTED {
-            return Err(Stop::Limit);
+            return Err(EvalError::LimitExceeded);
         }
     }
     let mut rest = body.clone();
@@ -50,7 +50,7 @@ pub(super) fn integral(
         return Ok(call("int", arguments));
     }
     if variables.len() != signs.len() {
-        return Err(Stop::Unknown);
+        return Err(EvalError::Unsupported);
     }
     // The innermost differential belongs to the innermost sign, but the last one written was
     // taken off first.
@@ -59,12 +59,12 @@ pub(super) fn integral(
 
 /// The integral of the outermost sign left, over the variable split off first.
 fn level(
-    signs: &[&Big],
+    signs: &[&BigOperator],
     variables: &[SmolStr],
     integrand: &Node,
     bound: Bindings<'_>,
     budget: &mut Budget,
-) -> Result<Fraction, Stop> {
+) -> Result<Fraction, EvalError> {
     let (Some((big, inner)), Some((variable, rest))) =
         (signs.split_first(), variables.split_first())
     else {
@@ -88,7 +88,7 @@ fn level(
             definite(&body, &name, &low, &high, budget)
         }
         // A region below the sign, or one end alone.
-        _ => Err(Stop::Unknown),
+        _ => Err(EvalError::Unsupported),
     }
 }
 
@@ -97,7 +97,7 @@ pub(super) fn limit_of_range(
     node: &Node,
     bound: Bindings<'_>,
     budget: &mut Budget,
-) -> Result<Fraction, Stop> {
+) -> Result<Fraction, EvalError> {
     match &node.kind {
         Kind::Infinity => Ok(Fraction::symbol("infinity")),
         Kind::Neg(inner) if matches!(inner.kind, Kind::Infinity) => {
@@ -108,7 +108,7 @@ pub(super) fn limit_of_range(
 }
 
 /// An integrand without the differential behind it, and the differential's variable.
-fn differential(node: &Node, budget: &mut Budget) -> Result<Option<(Node, SmolStr)>, Stop> {
+fn differential(node: &Node, budget: &mut Budget) -> Result<Option<(Node, SmolStr)>, EvalError> {
     let again =
         |inner: &Node, budget: &mut Budget| budget.nested(|budget| differential(inner, budget));
     let split = match &node.kind {
@@ -171,7 +171,7 @@ fn definite(
     low: &Fraction,
     high: &Fraction,
     budget: &mut Budget,
-) -> Result<Fraction, Stop> {
+) -> Result<Fraction, EvalError> {
     let finite = !low.depends_on("infinity") && !high.depends_on("infinity");
     if finite && let Some(whole) = antiderivative(body, name, low, high, budget)? {
         let top = budget.attempt(|budget| whole.substitute(name, high, budget))?;
@@ -198,7 +198,11 @@ fn definite(
 }
 
 /// An antiderivative's value at positive infinity, where each of its terms has one by itself.
-fn at_the_end(whole: &Fraction, name: &str, budget: &mut Budget) -> Result<Option<Fraction>, Stop> {
+fn at_the_end(
+    whole: &Fraction,
+    name: &str,
+    budget: &mut Budget,
+) -> Result<Option<Fraction>, EvalError> {
     let denominator = Fraction::from(whole.denominator.clone());
     if denominator.depends_on(name) {
         return Ok(None);
@@ -217,7 +221,7 @@ fn at_the_end(whole: &Fraction, name: &str, budget: &mut Budget) -> Result<Optio
 
 /// Whether a product goes to zero at positive infinity: a falling exponential with whatever powers
 /// beside it, or a falling power.
-fn vanishes(monomial: &Monomial, name: &str, budget: &mut Budget) -> Result<bool, Stop> {
+fn vanishes(monomial: &Monomial, name: &str, budget: &mut Budget) -> Result<bool, EvalError> {
     let (mut falling, mut rising_power) = (false, false);
     let mut exponential = false;
     for (atom, exponent) in monomial {

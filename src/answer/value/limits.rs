@@ -6,20 +6,24 @@ use super::integrals::{limit_of_range, variable_name};
 use super::number;
 use super::poly::{Atom, Monomial, Poly};
 use super::scalar::{Binding, Bindings, depth, scalar};
-use crate::answer::budget::{Budget, Stop};
-use crate::answer::latex::{Big, Kind, Relation};
+use crate::answer::budget::{Budget, EvalError};
+use crate::answer::latex::{BigOperator, Kind, Relation};
 
 /// The value of a limit.
-pub(super) fn limit(big: &Big, bound: Bindings<'_>, budget: &mut Budget) -> Result<Fraction, Stop> {
-    let below = big.below.as_ref().ok_or(Stop::Unknown)?;
+pub(super) fn limit(
+    big: &BigOperator,
+    bound: Bindings<'_>,
+    budget: &mut Budget,
+) -> Result<Fraction, EvalError> {
+    let below = big.below.as_ref().ok_or(EvalError::Unsupported)?;
     let Kind::Chain(sides, relations) = &below.kind else {
-        return Err(Stop::Unknown);
+        return Err(EvalError::Unsupported);
     };
     let ([variable, target], [Relation::Other("to")]) = (sides.as_slice(), relations.as_slice())
     else {
-        return Err(Stop::Unknown);
+        return Err(EvalError::Unsupported);
     };
-    let name = variable_name(variable).ok_or(Stop::Unknown)?;
+    let name = variable_name(variable).ok_or(EvalError::Unsupported)?;
     let inner = format!("bound {}", depth(bound));
     let binding = Binding {
         name: &name,
@@ -34,7 +38,7 @@ pub(super) fn limit(big: &Big, bound: Bindings<'_>, budget: &mut Budget) -> Resu
         Kind::Call(side, arguments) if side == "from above" || side == "from below" => {
             match arguments.as_slice() {
                 [point] => (point, side.as_str()),
-                _ => return Err(Stop::Unknown),
+                _ => return Err(EvalError::Unsupported),
             }
         }
         _ => (target, ""),
@@ -71,9 +75,13 @@ fn is_rational_in(poly: &Poly, name: &str) -> bool {
 }
 
 /// The limit of a quotient of polynomials at either infinity, where it is finite.
-fn at_infinity(body: &Fraction, name: &str, budget: &mut Budget) -> Result<Option<Fraction>, Stop> {
+fn at_infinity(
+    body: &Fraction,
+    name: &str,
+    budget: &mut Budget,
+) -> Result<Option<Fraction>, EvalError> {
     // A single power in the denominator stands in the numerator with a negative exponent.
-    let leading = |poly: &Poly, budget: &mut Budget| -> Result<Option<(i64, Poly)>, Stop> {
+    let leading = |poly: &Poly, budget: &mut Budget| -> Result<Option<(i64, Poly)>, EvalError> {
         let mut best: Option<(i64, Poly)> = None;
         for (monomial, coefficient) in &poly.0 {
             let mut degree = 0;

@@ -2,18 +2,18 @@
 
 use super::fraction::Fraction;
 use super::scalar::scalar;
-use crate::answer::budget::{Budget, Stop};
+use crate::answer::budget::{Budget, EvalError};
 use crate::answer::latex::{Kind, Node};
 
 /// Rows of a matrix.
 pub(super) type Rows = Vec<Vec<Fraction>>;
 
 /// The matrix that a tree stands for, if it is one: sums, products and multiples included.
-pub(super) fn matrix(node: &Node, budget: &mut Budget) -> Result<Option<Rows>, Stop> {
+pub(super) fn matrix(node: &Node, budget: &mut Budget) -> Result<Option<Rows>, EvalError> {
     budget.nested(|budget| matrix_inside(node, budget))
 }
 
-fn matrix_inside(node: &Node, budget: &mut Budget) -> Result<Option<Rows>, Stop> {
+fn matrix_inside(node: &Node, budget: &mut Budget) -> Result<Option<Rows>, EvalError> {
     Ok(match &node.kind {
         Kind::Group(inner) => matrix(inner, budget)?,
         Kind::Matrix(rows) => {
@@ -21,7 +21,7 @@ fn matrix_inside(node: &Node, budget: &mut Budget) -> Result<Option<Rows>, Stop>
             let width = rows.first().map_or(0, Vec::len);
             for row in rows {
                 if row.len() != width {
-                    return Err(Stop::Unknown);
+                    return Err(EvalError::Unsupported);
                 }
                 let row = row
                     .iter()
@@ -43,7 +43,7 @@ fn matrix_inside(node: &Node, budget: &mut Budget) -> Result<Option<Rows>, Stop>
                     (None, Some(rows)) if index == 0 => Some(rows),
                     (None, None) => None,
                     (Some(left), Some(right)) => Some(add(&left, &right, budget)?),
-                    _ => return Err(Stop::Unknown),
+                    _ => return Err(EvalError::Unsupported),
                 };
             }
             sum
@@ -79,7 +79,7 @@ fn matrix_inside(node: &Node, budget: &mut Budget) -> Result<Option<Rows>, Stop>
                     let exponent = scalar(exponent, None, budget)?;
                     Some(power(
                         &rows,
-                        exponent.as_small().ok_or(Stop::Unknown)?,
+                        exponent.as_small().ok_or(EvalError::Unsupported)?,
                         budget,
                     )?)
                 }
@@ -112,11 +112,11 @@ fn transpose(rows: &Rows) -> Rows {
 }
 
 /// A whole power; negative ones are powers of the inverse.
-fn power(rows: &Rows, exponent: i64, budget: &mut Budget) -> Result<Rows, Stop> {
+fn power(rows: &Rows, exponent: i64, budget: &mut Budget) -> Result<Rows, EvalError> {
     let size = rows.len();
     let square = size > 0 && rows.iter().all(|row| row.len() == size);
     if !square || exponent == 0 || exponent.abs() > MAX_POWER {
-        return Err(Stop::Unknown);
+        return Err(EvalError::Unsupported);
     }
     let base = if exponent < 0 {
         inverse(rows, budget)?
@@ -131,10 +131,10 @@ fn power(rows: &Rows, exponent: i64, budget: &mut Budget) -> Result<Rows, Stop> 
 }
 
 /// The inverse by cofactors, for up to 5 rows.
-fn inverse(rows: &Rows, budget: &mut Budget) -> Result<Rows, Stop> {
+fn inverse(rows: &Rows, budget: &mut Budget) -> Result<Rows, EvalError> {
     let whole = determinant(rows, budget)?;
     if whole.is_zero() {
-        return Err(Stop::Unknown);
+        return Err(EvalError::Unsupported);
     }
     let size = rows.len();
     let mut inverse = Vec::with_capacity(size);
@@ -178,17 +178,21 @@ fn contains_matrix(node: &Node) -> bool {
     }
 }
 
-pub(super) fn scale(rows: &Rows, factor: &Fraction, budget: &mut Budget) -> Result<Rows, Stop> {
+pub(super) fn scale(
+    rows: &Rows,
+    factor: &Fraction,
+    budget: &mut Budget,
+) -> Result<Rows, EvalError> {
     rows.iter()
         .map(|row| row.iter().map(|x| x.multiply(factor, budget)).collect())
         .collect()
 }
 
-pub(super) fn add(left: &Rows, right: &Rows, budget: &mut Budget) -> Result<Rows, Stop> {
+pub(super) fn add(left: &Rows, right: &Rows, budget: &mut Budget) -> Result<Rows, EvalError> {
     let same_shape =
         left.len() == right.len() && left.iter().zip(right).all(|(a, b)| a.len() == b.len());
     if !same_shape {
-        return Err(Stop::Unknown);
+        return Err(EvalError::Unsupported);
     }
     left.iter()
         .zip(right)
@@ -196,10 +200,10 @@ pub(super) fn add(left: &Rows, right: &Rows, budget: &mut Budget) -> Result<Rows
         .collect()
 }
 
-fn multiply(left: &Rows, right: &Rows, budget: &mut Budget) -> Result<Rows, Stop> {
+fn multiply(left: &Rows, right: &Rows, budget: &mut Budget) -> Result<Rows, EvalError> {
     let inner = right.len();
     if left.iter().any(|row| row.len() != inner) {
-        return Err(Stop::Unknown);
+        return Err(EvalError::Unsupported);
     }
     let width = right.first().map_or(0, Vec::len);
     let mut product = Vec::with_capacity(left.len());
@@ -219,10 +223,10 @@ fn multiply(left: &Rows, right: &Rows, budget: &mut Budget) -> Result<Rows, Stop
 }
 
 /// By expansion along the first row; up to 5 rows.
-pub(super) fn determinant(rows: &Rows, budget: &mut Budget) -> Result<Fraction, Stop> {
+pub(super) fn determinant(rows: &Rows, budget: &mut Budget) -> Result<Fraction, EvalError> {
     let size = rows.len();
     if size == 0 || size > 5 || rows.iter().any(|row| row.len() != size) {
-        return Err(Stop::Unknown);
+        return Err(EvalError::Unsupported);
     }
     if size == 1 {
         return Ok(rows[0][0].clone());

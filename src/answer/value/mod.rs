@@ -4,9 +4,7 @@
 mod antiderivative;
 mod application;
 mod calendar;
-mod circular;
 mod conditions;
-mod curves;
 mod evaluate;
 mod fraction;
 mod functions;
@@ -14,20 +12,22 @@ mod integrals;
 mod lexicon;
 mod limits;
 mod matrix;
+mod modifiers;
 mod number;
 mod number_words;
+mod plus_minus;
 mod poly;
 mod power;
 mod progressions;
+mod quadratic;
 mod quantities;
 mod reals;
 mod relation;
 mod scalar;
 mod sets;
-mod signs;
 mod substitute;
 mod sums;
-mod telling;
+mod trig;
 mod units;
 mod vectors;
 mod written;
@@ -60,15 +60,15 @@ pub(crate) enum Value {
     /// Positive infinity, or negative where the flag is set.
     Infinite(bool),
     /// Digits in a base.
-    Based(String, u32),
+    Radix(String, u32),
     /// Items in any order, repeats counted.
     List(Vec<Value>),
     /// Statements about several unknowns of which one holds.
-    Either(Vec<Value>),
+    AnyOf(Vec<Value>),
     /// Items in order: round or angle brackets, or the entries of a column.
     Tuple(Vec<Value>),
     /// Items in square brackets: a list in order, or a closed interval.
-    Square(Vec<Value>),
+    Bracketed(Vec<Value>),
     /// Items in any order, repeats not counted.
     Set(Vec<Value>),
     /// A set of real numbers, with the variable that it was stated for.
@@ -124,11 +124,11 @@ impl Value {
             Value::Degrees(_) => "degrees",
             Value::Quantity(..) => "a quantity",
             Value::Infinite(_) => "infinity",
-            Value::Based(..) => "a number in a base",
+            Value::Radix(..) => "a number in a base",
             Value::List(_) => "a list",
-            Value::Either(_) => "statements of which one holds",
+            Value::AnyOf(_) => "statements of which one holds",
             Value::Tuple(_) => "a tuple",
-            Value::Square(_) => "a bracketed list",
+            Value::Bracketed(_) => "a bracketed list",
             Value::Set(_) => "a set",
             Value::Reals(..) => "a set of reals",
             Value::Inequalities(_) => "an inequality",

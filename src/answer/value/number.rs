@@ -5,7 +5,7 @@ use dashu_base::{Abs, BitTest, Sign};
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
-use crate::answer::budget::{Budget, MAX_BITS, Stop};
+use crate::answer::budget::{Budget, EvalError, MAX_BITS};
 use crate::answer::latex::Literal;
 
 /// Bits of numerator and denominator together.
@@ -19,15 +19,15 @@ pub(crate) fn whole(value: i64) -> RBig {
 }
 
 /// The exact value of a literal.
-pub(crate) fn literal(literal: &Literal, budget: &mut Budget) -> Result<RBig, Stop> {
+pub(crate) fn literal(literal: &Literal, budget: &mut Budget) -> Result<RBig, EvalError> {
     let digits = literal.whole.len() + literal.fraction.len() + literal.repeat.len();
     // A decimal digit has at most 3.33 bits.
     budget.spend_bits(digits * 10 / 3)?;
-    let parse = |text: &str| -> Result<UBig, Stop> {
+    let parse = |text: &str| -> Result<UBig, EvalError> {
         if text.is_empty() {
             return Ok(UBig::ZERO);
         }
-        UBig::from_str_radix(text, 10).map_err(|_| Stop::Unknown)
+        UBig::from_str_radix(text, 10).map_err(|_| EvalError::Unsupported)
     };
     let ten_to = |power: usize| UBig::from(10u8).pow(power);
     let scale = ten_to(literal.fraction.len());
@@ -66,11 +66,11 @@ pub(crate) fn multiply(a: &RBig, b: &RBig) -> RBig {
 }
 
 /// A rational to a whole power.
-pub(crate) fn power(base: &RBig, exponent: i64, budget: &mut Budget) -> Result<RBig, Stop> {
+pub(crate) fn power(base: &RBig, exponent: i64, budget: &mut Budget) -> Result<RBig, EvalError> {
     if base.is_zero() && exponent < 0 {
-        return Err(Stop::Unknown);
+        return Err(EvalError::Unsupported);
     }
-    let size = usize::try_from(exponent.unsigned_abs()).map_err(|_| Stop::Limit)?;
+    let size = usize::try_from(exponent.unsigned_abs()).map_err(|_| EvalError::LimitExceeded)?;
     let is_unit = base.numerator().is_one() || base.numerator() == &IBig::NEG_ONE;
     if base.is_zero() || is_unit && base.denominator().is_one() {
         let parity = if size % 2 == 0 { size.min(2) } else { 1 };
@@ -103,7 +103,7 @@ const MAX_ROOT_BITS: usize = 2048;
 
 /// Positive integer as powers of primes below a bound, and a rest that is not divided further
 /// (written as the base of its largest power).
-pub(crate) fn factors(value: &UBig, budget: &mut Budget) -> Result<Vec<(UBig, u32)>, Stop> {
+pub(crate) fn factors(value: &UBig, budget: &mut Budget) -> Result<Vec<(UBig, u32)>, EvalError> {
     let mut rest = value.clone();
     let mut found = Vec::new();
     if rest.is_zero() {
@@ -154,21 +154,21 @@ pub(crate) fn factors(value: &UBig, budget: &mut Budget) -> Result<Vec<(UBig, u3
 }
 
 /// `n!`, where it is not too long.
-pub(crate) fn factorial(n: i64, budget: &mut Budget) -> Result<UBig, Stop> {
-    let n = u64::try_from(n).map_err(|_| Stop::Unknown)?;
+pub(crate) fn factorial(n: i64, budget: &mut Budget) -> Result<UBig, EvalError> {
+    let n = u64::try_from(n).map_err(|_| EvalError::Unsupported)?;
     let mut product = UBig::ONE;
     for k in 2..=n {
         budget.spend(1 + product.bit_len() / 4096)?;
         product *= UBig::from(k);
         if product.bit_len() > MAX_BITS {
-            return Err(Stop::Limit);
+            return Err(EvalError::LimitExceeded);
         }
     }
     Ok(product)
 }
 
 /// Greatest common divisor of the absolute values.
-pub(crate) fn gcd(a: &IBig, b: &IBig, budget: &mut Budget) -> Result<UBig, Stop> {
+pub(crate) fn gcd(a: &IBig, b: &IBig, budget: &mut Budget) -> Result<UBig, EvalError> {
     budget.spend_bits(a.bit_len().max(b.bit_len()))?;
     let bits = a.bit_len().max(b.bit_len());
     budget.spend(1 + bits / 128)?;

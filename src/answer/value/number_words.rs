@@ -6,7 +6,7 @@ use smol_str::{SmolStr, format_smolstr};
 
 use super::Value;
 use super::fraction::Fraction;
-use super::telling::multiplier;
+use super::modifiers::multiplier;
 use super::units::Unit;
 
 /// Longest text that is looked at.

@@ -10,7 +10,7 @@ use smol_str::SmolStr;
 
 use super::fraction::Fraction;
 use super::number;
-use crate::answer::budget::{Budget, Stop};
+use crate::answer::budget::{Budget, EvalError};
 
 /// Something that is not taken apart any further. The order is that of monomials.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,11 +66,11 @@ impl Poly {
     ///
     /// # Errors
     ///
-    /// [`Stop::Limit`] where too many are left.
+    /// [`EvalError::LimitExceeded`] where too many are left.
     pub(super) fn collect(
         mut terms: Vec<(Monomial, RBig)>,
         budget: &mut Budget,
-    ) -> Result<Poly, Stop> {
+    ) -> Result<Poly, EvalError> {
         let ordered = terms.windows(2).all(|pair| pair[0].0 < pair[1].0);
         if !ordered {
             let rounds = usize::BITS - terms.len().leading_zeros();
@@ -89,7 +89,7 @@ impl Poly {
         }
         terms.retain(|(_, coefficient)| !coefficient.is_zero());
         if terms.len() > MAX_TERMS {
-            return Err(Stop::Limit);
+            return Err(EvalError::LimitExceeded);
         }
         Ok(Poly(terms))
     }
@@ -125,16 +125,16 @@ impl Poly {
         }
     }
 
-    pub(crate) fn add(&self, other: &Poly, budget: &mut Budget) -> Result<Poly, Stop> {
+    pub(crate) fn add(&self, other: &Poly, budget: &mut Budget) -> Result<Poly, EvalError> {
         self.combine(other, false, budget)
     }
 
-    pub(crate) fn subtract(&self, other: &Poly, budget: &mut Budget) -> Result<Poly, Stop> {
+    pub(crate) fn subtract(&self, other: &Poly, budget: &mut Budget) -> Result<Poly, EvalError> {
         self.combine(other, true, budget)
     }
 
     /// `self + other`, or `self - other` where `minus`: both are in order.
-    fn combine(&self, other: &Poly, minus: bool, budget: &mut Budget) -> Result<Poly, Stop> {
+    fn combine(&self, other: &Poly, minus: bool, budget: &mut Budget) -> Result<Poly, EvalError> {
         use std::cmp::Ordering;
         // All terms are copied, whether they change or not.
         budget.spend((self.0.len() + other.0.len()) / 8)?;
@@ -174,7 +174,7 @@ impl Poly {
             }
         }
         if sum.len() > MAX_TERMS {
-            return Err(Stop::Limit);
+            return Err(EvalError::LimitExceeded);
         }
         Ok(Poly(sum))
     }
@@ -188,7 +188,7 @@ impl Poly {
         )
     }
 
-    pub(crate) fn scale(&self, factor: &RBig, budget: &mut Budget) -> Result<Poly, Stop> {
+    pub(crate) fn scale(&self, factor: &RBig, budget: &mut Budget) -> Result<Poly, EvalError> {
         if factor.is_zero() {
             return Ok(Poly::default());
         }
@@ -204,7 +204,7 @@ impl Poly {
         Ok(Poly(product))
     }
 
-    pub(crate) fn multiply(&self, other: &Poly, budget: &mut Budget) -> Result<Poly, Stop> {
+    pub(crate) fn multiply(&self, other: &Poly, budget: &mut Budget) -> Result<Poly, EvalError> {
         for (constant, poly) in [(self, other), (other, self)] {
             match constant.0.as_slice() {
                 [] => return Ok(Poly::default()),
@@ -217,7 +217,11 @@ impl Poly {
     }
 
     /// The products of all pairs of terms, like ones not yet together.
-    fn products(&self, other: &Poly, budget: &mut Budget) -> Result<Vec<(Monomial, RBig)>, Stop> {
+    fn products(
+        &self,
+        other: &Poly,
+        budget: &mut Budget,
+    ) -> Result<Vec<(Monomial, RBig)>, EvalError> {
         let most = (self.0.len() * other.0.len()).min(4 * MAX_TERMS);
         let mut product: Vec<(Monomial, RBig)> = Vec::with_capacity(most);
         for (left, a) in &self.0 {
@@ -247,7 +251,7 @@ impl Poly {
         Ok(product)
     }
 
-    pub(crate) fn power(&self, exponent: u32, budget: &mut Budget) -> Result<Poly, Stop> {
+    pub(crate) fn power(&self, exponent: u32, budget: &mut Budget) -> Result<Poly, EvalError> {
         if let Some(constant) = self.as_constant() {
             return Ok(Poly::constant(number::power(
                 &constant,
@@ -272,7 +276,7 @@ impl Poly {
 
     /// Splits off the greatest positive rational that leaves whole coefficients without a common
     /// factor.
-    pub(crate) fn content(&self, budget: &mut Budget) -> Result<RBig, Stop> {
+    pub(crate) fn content(&self, budget: &mut Budget) -> Result<RBig, EvalError> {
         let mut numerator = UBig::ZERO;
         let mut denominator = UBig::ONE;
         for (_, coefficient) in &self.0 {
@@ -295,9 +299,13 @@ impl Poly {
     }
 
     /// The quotient where `other` divides this polynomial without a rest.
-    pub(crate) fn divide(&self, other: &Poly, budget: &mut Budget) -> Result<Option<Poly>, Stop> {
+    pub(crate) fn divide(
+        &self,
+        other: &Poly,
+        budget: &mut Budget,
+    ) -> Result<Option<Poly>, EvalError> {
         let Some((lead, coefficient)) = other.leading() else {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         };
         let mut rest = self.clone();
         let mut quotient = Vec::new();
@@ -435,7 +443,7 @@ fn multiply_monomials(
     left: &Monomial,
     right: &Monomial,
     budget: &mut Budget,
-) -> Result<Product, Stop> {
+) -> Result<Product, EvalError> {
     let mut product: Monomial = Vec::with_capacity(left.len() + right.len());
     let mut factor = RBig::ONE;
     let mut extra = Vec::new();
@@ -482,7 +490,7 @@ fn reduce(
     factor: &mut RBig,
     extra: &mut Vec<Poly>,
     budget: &mut Budget,
-) -> Result<(), Stop> {
+) -> Result<(), EvalError> {
     if exponent.is_zero() {
         return Ok(());
     }
@@ -495,13 +503,15 @@ fn reduce(
         Atom::Symbol(_) | Atom::Power(..) => keep(product, exponent),
         Atom::Integer(base) => {
             let floor = exponent.floor();
-            let whole = i64::try_from(&floor).map_err(|_| Stop::Limit)?;
+            let whole = i64::try_from(&floor).map_err(|_| EvalError::LimitExceeded)?;
             let base = RBig::from(base.clone());
             *factor *= number::power(&base, whole, budget)?;
             keep(product, exponent - RBig::from(floor));
         }
         Atom::Imaginary => {
-            let power = number::small(&exponent).ok_or(Stop::Unknown)?.rem_euclid(4);
+            let power = number::small(&exponent)
+                .ok_or(EvalError::Unsupported)?
+                .rem_euclid(4);
             if power >= 2 {
                 *factor *= number::whole(-1);
             }
@@ -511,7 +521,7 @@ fn reduce(
         }
         Atom::Sum(poly) => {
             let floor = exponent.floor();
-            let whole = u32::try_from(&floor).map_err(|_| Stop::Limit)?;
+            let whole = u32::try_from(&floor).map_err(|_| EvalError::LimitExceeded)?;
             if whole > 0 {
                 extra.push(poly.power(whole, budget)?);
             }
@@ -522,7 +532,7 @@ fn reduce(
             match (name.as_str(), arguments.as_slice(), whole) {
                 // sin² = 1 - cos².
                 ("sin", [_], Some(n)) => {
-                    let half = u32::try_from(n / 2).map_err(|_| Stop::Limit)?;
+                    let half = u32::try_from(n / 2).map_err(|_| EvalError::LimitExceeded)?;
                     let cosine = Atom::Call("cos".into(), arguments.clone());
                     let square = Poly::term(vec![(cosine, number::whole(2))], number::whole(-1));
                     let square = square.add(&Poly::constant(RBig::ONE), budget)?;
@@ -531,7 +541,7 @@ fn reduce(
                 }
                 // |x|² = x².
                 ("abs", [argument], Some(n)) if argument.denominator_is_one() => {
-                    let even = u32::try_from(n - n % 2).map_err(|_| Stop::Limit)?;
+                    let even = u32::try_from(n - n % 2).map_err(|_| EvalError::LimitExceeded)?;
                     extra.push(argument.numerator.power(even, budget)?);
                     keep(product, number::whole(n % 2));
                 }

@@ -7,7 +7,7 @@ use dashu_ratio::RBig;
 use super::fraction::Fraction;
 use super::number;
 use super::poly::{Atom, Base, Monomial, Poly};
-use crate::answer::budget::{Budget, Stop};
+use crate::answer::budget::{Budget, EvalError};
 
 /// Largest whole power that a sum of terms is multiplied out to.
 const MAX_EXPANDED: i64 = 24;
@@ -17,14 +17,18 @@ const MAX_INSIDE: usize = 40;
 
 impl Fraction {
     /// A power.
-    pub(crate) fn power(&self, exponent: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
+    pub(crate) fn power(
+        &self,
+        exponent: &Fraction,
+        budget: &mut Budget,
+    ) -> Result<Fraction, EvalError> {
         budget.nested(|budget| match exponent.as_rational() {
             Some(exponent) => self.rational_power(&exponent, budget),
             None => self.symbolic_power(exponent, budget),
         })
     }
 
-    fn reciprocal(&self, budget: &mut Budget) -> Result<Fraction, Stop> {
+    fn reciprocal(&self, budget: &mut Budget) -> Result<Fraction, EvalError> {
         Fraction::whole(1).divide(self, budget)
     }
 
@@ -34,11 +38,11 @@ impl Fraction {
         &self,
         exponent: &RBig,
         budget: &mut Budget,
-    ) -> Result<Fraction, Stop> {
+    ) -> Result<Fraction, EvalError> {
         if exponent.is_zero() {
             // 0^0 has no value.
             return if self.is_zero() {
-                Err(Stop::Unknown)
+                Err(EvalError::Unsupported)
             } else {
                 Ok(Fraction::whole(1))
             };
@@ -87,11 +91,11 @@ impl Fraction {
                         Poly::atom(Atom::Imaginary)
                             .power(u32::try_from(n.rem_euclid(4)).unwrap_or(0), budget)?,
                     ),
-                    None if number::is_negative(coefficient) => return Err(Stop::Unknown),
+                    None if number::is_negative(coefficient) => return Err(EvalError::Unsupported),
                     // iʳ = cos πr/2 + i sin πr/2, the principal value.
                     None => {
                         let turns = &total / number::whole(2);
-                        let (cosine, sine) = super::circular::circular_of_turns(&turns, budget)?;
+                        let (cosine, sine) = super::trig::cos_sin_of_turns(&turns, budget)?;
                         let imaginary = Fraction::atom(Atom::Imaginary);
                         cosine.add(&sine.multiply(&imaginary, budget)?, budget)?
                     }
@@ -110,7 +114,7 @@ impl Fraction {
                         {
                             monomial_power(&monomial[0].0, &total, budget)?
                         }
-                        _ => return Err(Stop::Unknown),
+                        _ => return Err(EvalError::Unsupported),
                     }
                 }
                 _ => monomial_power(atom, &total, budget)?,
@@ -121,15 +125,15 @@ impl Fraction {
     }
 
     /// A power of a sum of several terms.
-    fn sum_power(&self, exponent: &RBig, budget: &mut Budget) -> Result<Fraction, Stop> {
+    fn sum_power(&self, exponent: &RBig, budget: &mut Budget) -> Result<Fraction, EvalError> {
         if let Some(n) = number::small(exponent) {
             if n > MAX_EXPANDED && self.numerator.0.len() > 1 {
                 let atoms: usize = self.numerator.0.iter().map(|(term, _)| term.len()).sum();
                 if atoms > 2 || n > 200 {
-                    return Err(Stop::Limit);
+                    return Err(EvalError::LimitExceeded);
                 }
             }
-            let n = u32::try_from(n).map_err(|_| Stop::Limit)?;
+            let n = u32::try_from(n).map_err(|_| EvalError::LimitExceeded)?;
             return Ok(self.numerator.power(n, budget)?.into());
         }
         // A positive number comes out of the root; the sign does not.
@@ -146,10 +150,10 @@ impl Fraction {
             return outside.multiply(&absolute, budget);
         }
         if primitive.0.len() > MAX_INSIDE {
-            return Err(Stop::Limit);
+            return Err(EvalError::LimitExceeded);
         }
         let floor = exponent.floor();
-        let n = u32::try_from(&floor).map_err(|_| Stop::Limit)?;
+        let n = u32::try_from(&floor).map_err(|_| EvalError::LimitExceeded)?;
         let rest = exponent - RBig::from(floor);
         let expanded: Fraction = primitive.power(n, budget)?.into();
         let root: Fraction = Poly::term(vec![(Atom::Sum(primitive), rest)], RBig::ONE).into();
@@ -157,9 +161,13 @@ impl Fraction {
     }
 
     /// A power whose exponent is not a number: the product over the exponent's terms.
-    fn symbolic_power(&self, exponent: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
+    fn symbolic_power(
+        &self,
+        exponent: &Fraction,
+        budget: &mut Budget,
+    ) -> Result<Fraction, EvalError> {
         if self.is_zero() {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         }
         if !exponent.denominator_is_one() {
             // b^(x/ln b) = e^x.
@@ -190,9 +198,9 @@ impl Fraction {
         monomial: &Monomial,
         coefficient: &RBig,
         budget: &mut Budget,
-    ) -> Result<Fraction, Stop> {
+    ) -> Result<Fraction, EvalError> {
         if self.is_zero() {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         }
         if !self.denominator_is_one() {
             let top = Fraction::from(self.numerator.clone());
@@ -231,7 +239,7 @@ impl Fraction {
             ),
             (Ok(value.denominator().clone()), -1),
         ] {
-            let part = part.map_err(|_| Stop::Unknown)?;
+            let part = part.map_err(|_| EvalError::Unsupported)?;
             for (prime, times) in number::factors(&part, budget)? {
                 let times = number::whole(i64::from(times) * sign);
                 let factor = raise(Base::Atom(Atom::Integer(prime)), &times);
@@ -252,7 +260,7 @@ impl Fraction {
                         }
                     }
                 }
-                Atom::Imaginary => return Err(Stop::Unknown),
+                Atom::Imaginary => return Err(EvalError::Unsupported),
                 _ => raise(Base::Atom(atom.clone()), times),
             };
             result = result.multiply(&factor, budget)?;
@@ -268,7 +276,7 @@ fn root_of_signed(
     coefficient: &RBig,
     exponent: &RBig,
     budget: &mut Budget,
-) -> Result<Option<Fraction>, Stop> {
+) -> Result<Option<Fraction>, EvalError> {
     let mut rest = Monomial::new();
     let mut negatives = Vec::new();
     let mut sign = coefficient.clone();
@@ -297,7 +305,11 @@ fn root_of_signed(
 }
 
 /// `atom^exponent` in normal form.
-fn monomial_power(atom: &Atom, exponent: &RBig, budget: &mut Budget) -> Result<Fraction, Stop> {
+fn monomial_power(
+    atom: &Atom,
+    exponent: &RBig,
+    budget: &mut Budget,
+) -> Result<Fraction, EvalError> {
     // Multiplying by 1 would leave an exponent out of its range: go through two halves.
     let half = exponent / number::whole(2);
     let part = Poly::term(vec![(atom.clone(), half)], RBig::ONE);
@@ -305,7 +317,11 @@ fn monomial_power(atom: &Atom, exponent: &RBig, budget: &mut Budget) -> Result<F
 }
 
 /// A power of a rational number: roots of its prime factors.
-fn rational_root(value: &RBig, exponent: &RBig, budget: &mut Budget) -> Result<Fraction, Stop> {
+fn rational_root(
+    value: &RBig,
+    exponent: &RBig,
+    budget: &mut Budget,
+) -> Result<Fraction, EvalError> {
     if let Some(n) = number::small(exponent) {
         return Ok(Fraction::rational(number::power(value, n, budget)?));
     }
@@ -326,17 +342,17 @@ fn rational_root(value: &RBig, exponent: &RBig, budget: &mut Budget) -> Result<F
             let power = u32::try_from(power.rem_euclid(4)).unwrap_or(0);
             result = Poly::atom(Atom::Imaginary).power(power, budget)?.into();
         } else {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         }
     }
     let positive = number::absolute(value);
     let (numerator, denominator) = positive.into_parts();
-    let numerator = UBig::try_from(numerator).map_err(|_| Stop::Unknown)?;
+    let numerator = UBig::try_from(numerator).map_err(|_| EvalError::Unsupported)?;
     for (part, sign) in [(numerator, 1i64), (denominator, -1)] {
         for (prime, times) in number::factors(&part, budget)? {
             let total = exponent * number::whole(i64::from(times) * sign);
             let floor = total.floor();
-            let outside = i64::try_from(&floor).map_err(|_| Stop::Limit)?;
+            let outside = i64::try_from(&floor).map_err(|_| EvalError::LimitExceeded)?;
             let rest = total - RBig::from(floor);
             let factor = number::power(&RBig::from(prime.clone()), outside, budget)?;
             let mut poly = Poly::constant(factor);
@@ -352,7 +368,7 @@ fn rational_root(value: &RBig, exponent: &RBig, budget: &mut Budget) -> Result<F
 
 /// The polynomial whose square this is, up to sign: of a sum of variables by its leading terms,
 /// and of `a + b√c` by denesting.
-fn square_root(poly: &Poly, budget: &mut Budget) -> Result<Option<Poly>, Stop> {
+fn square_root(poly: &Poly, budget: &mut Budget) -> Result<Option<Poly>, EvalError> {
     if let Some(root) = denest(poly, budget)? {
         return Ok(Some(root));
     }
@@ -417,7 +433,7 @@ fn rational_square_root(value: &RBig) -> Option<RBig> {
 }
 
 /// `√(a + b√c) = √((a+r)/2) ± √((a-r)/2)` with `r² = a² - b²c`, where `r` is rational.
-fn denest(poly: &Poly, budget: &mut Budget) -> Result<Option<Poly>, Stop> {
+fn denest(poly: &Poly, budget: &mut Budget) -> Result<Option<Poly>, EvalError> {
     // The constant term comes first.
     let [(one, a), (surd, b)] = poly.0.as_slice() else {
         return Ok(None);

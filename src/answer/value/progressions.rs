@@ -1,7 +1,7 @@
 //! What stands for many numbers at once: `a + bk` for every whole number `k`.
 
 use super::fraction::Fraction;
-use crate::answer::budget::{Budget, Stop};
+use crate::answer::budget::{Budget, EvalError};
 
 /// The name of a parameter that may be any integer, whatever it was called.
 pub(crate) const ANY_INTEGER: &str = "any integer";
@@ -12,7 +12,7 @@ pub(crate) fn same_progression(
     left: &Fraction,
     right: &Fraction,
     budget: &mut Budget,
-) -> Result<bool, Stop> {
+) -> Result<bool, EvalError> {
     let (Some((start, step)), Some((other, other_step))) =
         (progression(left, budget)?, progression(right, budget)?)
     else {
@@ -30,7 +30,7 @@ pub(crate) fn same_progression(
 fn progression(
     value: &Fraction,
     budget: &mut Budget,
-) -> Result<Option<(Fraction, Fraction)>, Stop> {
+) -> Result<Option<(Fraction, Fraction)>, EvalError> {
     if !value.depends_on(ANY_INTEGER) {
         return Ok(None);
     }

@@ -6,21 +6,21 @@ use super::Value;
 use super::calendar;
 use super::evaluate::one;
 use super::fraction::Fraction;
+use super::modifiers::multiplier;
 use super::number;
 use super::number_words;
 use super::scalar::scalar;
-use super::telling::multiplier;
 use super::units::Unit;
 use super::written::Scalar;
-use crate::answer::budget::{Budget, Stop};
+use crate::answer::budget::{Budget, EvalError};
 use crate::answer::latex::{Kind, Node};
 
 /// A value with a unit behind it.
-pub(super) fn quantity(inner: &Node, unit: &str, budget: &mut Budget) -> Result<Value, Stop> {
+pub(super) fn quantity(inner: &Node, unit: &str, budget: &mut Budget) -> Result<Value, EvalError> {
     if matches!(unit.trim(), "st" | "nd" | "rd" | "th") {
         return match &inner.kind {
             Kind::Number(literal) if literal.is_whole() => place(&literal.whole),
-            _ => Err(Stop::Unknown),
+            _ => Err(EvalError::Unsupported),
         };
     }
     // `4 \text{ July}`.
@@ -29,7 +29,7 @@ pub(super) fn quantity(inner: &Node, unit: &str, budget: &mut Budget) -> Result<
         && calendar::month(unit.trim()).is_some()
     {
         let date = calendar::date(&format!("{} {}", literal.whole, unit.trim()));
-        return date.map(Value::Date).ok_or(Stop::Unknown);
+        return date.map(Value::Date).ok_or(EvalError::Unsupported);
     }
     let (factor, unit) = multiplier(unit);
     let value = multiplied(one(inner, budget)?, factor, budget)?;
@@ -40,7 +40,7 @@ pub(super) fn quantity(inner: &Node, unit: &str, budget: &mut Budget) -> Result<
         // `32^\circ \mathrm{F}`.
         Value::Degrees(value) => Ok(Value::Quantity(
             Box::new(Value::Scalar(value)),
-            Unit::read(&format!("degree-{unit}")).ok_or(Stop::Unknown)?,
+            Unit::read(&format!("degree-{unit}")).ok_or(EvalError::Unsupported)?,
         )),
         value @ (Value::Scalar(_)
         | Value::Clock(_)
@@ -51,7 +51,7 @@ pub(super) fn quantity(inner: &Node, unit: &str, budget: &mut Budget) -> Result<
                 // A currency sign in front and words behind: `$18 per day`, read as either of the
                 // two on the other.
                 let words = unit.trim();
-                let mut joined = Unit::read(words).ok_or(Stop::Unknown)?;
+                let mut joined = Unit::read(words).ok_or(EvalError::Unsupported)?;
                 let is_rate = |unit: &Unit| unit.dimensions.values().all(|power| *power < 0);
                 let unknown = !joined.is_plain || !inner.is_plain;
                 if is_rate(&joined) || is_rate(&inner) || unknown {
@@ -59,21 +59,21 @@ pub(super) fn quantity(inner: &Node, unit: &str, budget: &mut Budget) -> Result<
                 }
                 return Ok(Value::Quantity(value, joined));
             }
-            let unit = Unit::read(unit).ok_or(Stop::Unknown)?;
+            let unit = Unit::read(unit).ok_or(EvalError::Unsupported)?;
             Ok(Value::Quantity(Box::new(value), unit))
         }
-        _ => Err(Stop::Unknown),
+        _ => Err(EvalError::Unsupported),
     }
 }
 
 /// A place in an order, by its figures: it is no number, and equal to the same place only.
-fn place(figures: &str) -> Result<Value, Stop> {
-    let place = figures.parse().map_err(|_| Stop::Unknown)?;
+fn place(figures: &str) -> Result<Value, EvalError> {
+    let place = figures.parse().map_err(|_| EvalError::Unsupported)?;
     Ok(Value::Text(number_words::figures_of_place(place)))
 }
 
 /// So many dozens, thousands or millions of a plain number or of a sum of money.
-fn multiplied(value: Value, factor: u64, budget: &mut Budget) -> Result<Value, Stop> {
+fn multiplied(value: Value, factor: u64, budget: &mut Budget) -> Result<Value, EvalError> {
     if factor == 1 {
         return Ok(value);
     }
@@ -86,7 +86,7 @@ fn multiplied(value: Value, factor: u64, budget: &mut Budget) -> Result<Value, S
             let value = multiplied(*value, factor, budget)?;
             Ok(Value::Quantity(Box::new(value), unit))
         }
-        _ => Err(Stop::Unknown),
+        _ => Err(EvalError::Unsupported),
     }
 }
 
@@ -95,7 +95,7 @@ pub(super) fn leading_quantity(
     inner: &Node,
     unit: &str,
     budget: &mut Budget,
-) -> Result<Option<Value>, Stop> {
+) -> Result<Option<Value>, EvalError> {
     let Kind::Mul(factors) = &inner.kind else {
         return Ok(None);
     };
@@ -112,7 +112,10 @@ pub(super) fn leading_quantity(
 }
 
 /// `5° 30' 36''`, in degrees.
-pub(super) fn sexagesimal(factors: &[Node], budget: &mut Budget) -> Result<Option<Fraction>, Stop> {
+pub(super) fn sexagesimal(
+    factors: &[Node],
+    budget: &mut Budget,
+) -> Result<Option<Fraction>, EvalError> {
     let mut sum = Fraction::whole(0);
     for (index, factor) in factors.iter().enumerate() {
         let (inner, parts) = match &factor.kind {
@@ -137,9 +140,9 @@ pub(super) fn holds_unit(node: &Node) -> bool {
 }
 
 /// A sum with units: on every term, or on the last for all.
-pub(super) fn quantities(terms: &[Node], budget: &mut Budget) -> Result<Value, Stop> {
+pub(super) fn quantities(terms: &[Node], budget: &mut Budget) -> Result<Value, EvalError> {
     let Some((last, rest)) = terms.split_last() else {
-        return Err(Stop::Unknown);
+        return Err(EvalError::Unsupported);
     };
     if !rest.iter().any(holds_unit) {
         let (plain, unit) = match &last.kind {
@@ -149,9 +152,9 @@ pub(super) fn quantities(terms: &[Node], budget: &mut Budget) -> Result<Value, S
                     let kind = Kind::Neg(inner.clone());
                     (Node::new(kind, last.span.clone()), unit)
                 }
-                _ => return Err(Stop::Unknown),
+                _ => return Err(EvalError::Unsupported),
             },
-            _ => return Err(Stop::Unknown),
+            _ => return Err(EvalError::Unsupported),
         };
         let mut terms = rest.to_vec();
         let span = terms.first().map_or(0, |term| term.span.start)..plain.span.end;
@@ -161,26 +164,26 @@ pub(super) fn quantities(terms: &[Node], budget: &mut Budget) -> Result<Value, S
     let mut total: Option<(Scalar, Unit)> = None;
     for term in terms {
         let Value::Quantity(value, unit) = one(term, budget)? else {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         };
         let Value::Scalar(value) = *value else {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         };
         total = Some(match total {
             None => (value, unit),
             Some((sum, first)) => {
-                let ratio = unit.ratio(&first).ok_or(Stop::Unknown)?;
+                let ratio = unit.ratio(&first).ok_or(EvalError::Unsupported)?;
                 let value = value.multiply(&Fraction::rational(ratio), budget)?;
                 (sum.add(&value, budget)?, first)
             }
         });
     }
-    let (sum, unit) = total.ok_or(Stop::Unknown)?;
+    let (sum, unit) = total.ok_or(EvalError::Unsupported)?;
     Ok(Value::Quantity(Box::new(Value::Scalar(sum)), unit))
 }
 
 /// Quantities in falling units of one kind, as one: `2 hours 30 minutes`.
-pub(super) fn compound(parts: &[Value], budget: &mut Budget) -> Result<Option<Value>, Stop> {
+pub(super) fn compound(parts: &[Value], budget: &mut Budget) -> Result<Option<Value>, EvalError> {
     let mut total: Option<(Scalar, Unit, Unit)> = None;
     for part in parts {
         let Value::Quantity(value, unit) = part else {

@@ -3,7 +3,7 @@
 
 use super::functions::sign;
 use super::written::Scalar;
-use crate::answer::budget::{Budget, Stop};
+use crate::answer::budget::{Budget, EvalError};
 
 /// One interval: its ends (none: infinite) and whether they belong to it.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ impl Piece {
     }
 
     /// Whether the ends are known to stand in the wrong order: nothing lies between.
-    fn is_empty(&self, budget: &mut Budget) -> Result<bool, Stop> {
+    fn is_empty(&self, budget: &mut Budget) -> Result<bool, EvalError> {
         Ok(match (&self.low, &self.high) {
             (Some(low), Some(high)) => match order(low, high, budget)? {
                 Some(1) => true,
@@ -45,12 +45,16 @@ impl Piece {
 }
 
 /// Whether two ends may be those of an interval: not known to stand in the wrong order.
-pub(super) fn in_order(low: &Scalar, high: &Scalar, budget: &mut Budget) -> Result<bool, Stop> {
+pub(super) fn in_order(
+    low: &Scalar,
+    high: &Scalar,
+    budget: &mut Budget,
+) -> Result<bool, EvalError> {
     Ok(!matches!(order(low, high, budget)?, Some(0 | 1)))
 }
 
 /// The sign of `left - right`, where it is known.
-fn order(left: &Scalar, right: &Scalar, budget: &mut Budget) -> Result<Option<i8>, Stop> {
+fn order(left: &Scalar, right: &Scalar, budget: &mut Budget) -> Result<Option<i8>, EvalError> {
     sign(&left.value.subtract(&right.value, budget)?, budget)
 }
 
@@ -68,7 +72,7 @@ impl Reals {
     }
 
     /// In normal form where all ends can be ordered; `None` where not.
-    fn merged(&self, budget: &mut Budget) -> Result<Option<Vec<Piece>>, Stop> {
+    fn merged(&self, budget: &mut Budget) -> Result<Option<Vec<Piece>>, EvalError> {
         let mut pieces: Vec<Piece> = Vec::new();
         for piece in &self.pieces {
             if !piece.is_empty(budget)? {
@@ -76,7 +80,7 @@ impl Reals {
             }
         }
         if pieces.len() > 60 {
-            return Err(Stop::Limit);
+            return Err(EvalError::LimitExceeded);
         }
         // Insertion sort by the lower end: comparisons may fail.
         for i in 1..pieces.len() {
@@ -135,7 +139,7 @@ impl Reals {
         &self,
         other: &Reals,
         budget: &mut Budget,
-    ) -> Result<Option<[Vec<Piece>; 2]>, Stop> {
+    ) -> Result<Option<[Vec<Piece>; 2]>, EvalError> {
         let (left, right) = match (self.merged(budget)?, other.merged(budget)?) {
             (Some(left), Some(right)) => (left, right),
             _ => (self.pieces.clone(), other.pieces.clone()),
@@ -147,7 +151,7 @@ impl Reals {
     }
 
     /// Whether two are the same set of numbers, all ends exactly.
-    pub(super) fn same(&self, other: &Reals, budget: &mut Budget) -> Result<bool, Stop> {
+    pub(super) fn same(&self, other: &Reals, budget: &mut Budget) -> Result<bool, EvalError> {
         let Some([left, right]) = self.comparable(other, budget)? else {
             return Ok(false);
         };
@@ -174,11 +178,11 @@ impl Reals {
     }
 
     /// All other real numbers, where all ends can be ordered.
-    pub(crate) fn complement(&self, budget: &mut Budget) -> Result<Reals, Stop> {
+    pub(crate) fn complement(&self, budget: &mut Budget) -> Result<Reals, EvalError> {
         let mut pieces = Vec::new();
         let mut low: Option<(Scalar, bool)> = None;
         let mut started = false;
-        for piece in self.merged(budget)?.ok_or(Stop::Unknown)? {
+        for piece in self.merged(budget)?.ok_or(EvalError::Unsupported)? {
             if let Some(end) = piece.low {
                 pieces.push(Piece {
                     low: low.as_ref().map(|(low, _)| low.clone()),
@@ -206,7 +210,7 @@ impl Reals {
     }
 
     /// What both have in common, where all ends can be ordered.
-    pub(crate) fn intersect(&self, other: &Reals, budget: &mut Budget) -> Result<Reals, Stop> {
+    pub(crate) fn intersect(&self, other: &Reals, budget: &mut Budget) -> Result<Reals, EvalError> {
         let mut pieces = Vec::new();
         for a in &self.pieces {
             for b in &other.pieces {
@@ -214,20 +218,24 @@ impl Reals {
                 let (low, low_closed) = match (&a.low, &b.low) {
                     (None, _) => (b.low.clone(), b.low_closed),
                     (_, None) => (a.low.clone(), a.low_closed),
-                    (Some(x), Some(y)) => match order(x, y, budget)?.ok_or(Stop::Unknown)? {
-                        1 => (a.low.clone(), a.low_closed),
-                        0 => (a.low.clone(), a.low_closed && b.low_closed),
-                        _ => (b.low.clone(), b.low_closed),
-                    },
+                    (Some(x), Some(y)) => {
+                        match order(x, y, budget)?.ok_or(EvalError::Unsupported)? {
+                            1 => (a.low.clone(), a.low_closed),
+                            0 => (a.low.clone(), a.low_closed && b.low_closed),
+                            _ => (b.low.clone(), b.low_closed),
+                        }
+                    }
                 };
                 let (high, high_closed) = match (&a.high, &b.high) {
                     (None, _) => (b.high.clone(), b.high_closed),
                     (_, None) => (a.high.clone(), a.high_closed),
-                    (Some(x), Some(y)) => match order(x, y, budget)?.ok_or(Stop::Unknown)? {
-                        -1 => (a.high.clone(), a.high_closed),
-                        0 => (a.high.clone(), a.high_closed && b.high_closed),
-                        _ => (b.high.clone(), b.high_closed),
-                    },
+                    (Some(x), Some(y)) => {
+                        match order(x, y, budget)?.ok_or(EvalError::Unsupported)? {
+                            -1 => (a.high.clone(), a.high_closed),
+                            0 => (a.high.clone(), a.high_closed && b.high_closed),
+                            _ => (b.high.clone(), b.high_closed),
+                        }
+                    }
                 };
                 let piece = Piece {
                     low,
@@ -244,7 +252,11 @@ impl Reals {
     }
 }
 
-fn starts_before(left: &Piece, right: &Piece, budget: &mut Budget) -> Result<Option<bool>, Stop> {
+fn starts_before(
+    left: &Piece,
+    right: &Piece,
+    budget: &mut Budget,
+) -> Result<Option<bool>, EvalError> {
     Ok(match (&left.low, &right.low) {
         (None, None) => Some(false),
         (None, Some(_)) => Some(true),

@@ -5,19 +5,19 @@ use std::collections::BTreeSet;
 
 use smol_str::SmolStr;
 
-use super::curves;
 use super::evaluate::evaluate;
 use super::fraction::Fraction;
 use super::functions::sign;
 use super::matrix::{Rows, add, matrix, scale};
 use super::number;
 use super::poly::{Atom, Poly};
+use super::quadratic;
 use super::reals::{Piece, Reals};
 use super::scalar::scalar;
 use super::sets::as_reals;
 use super::written::Scalar;
 use super::{Equation, Value};
-use crate::answer::budget::{Budget, Stop};
+use crate::answer::budget::{Budget, EvalError};
 use crate::answer::latex::{Kind, Node, Relation, print};
 use crate::answer::numeric::{self, Numeric};
 
@@ -26,7 +26,7 @@ use crate::answer::numeric::{self, Numeric};
 pub(super) fn solve(
     constraints: &[(Scalar, bool)],
     budget: &mut Budget,
-) -> Result<Option<(Reals, String)>, Stop> {
+) -> Result<Option<(Reals, String)>, EvalError> {
     if constraints.is_empty() {
         return Ok(None);
     }
@@ -38,7 +38,7 @@ pub(super) fn solve(
         if !expression.denominator_is_one() {
             return Ok(None);
         }
-        if let Some((reals, name)) = curves::above_zero(expression, *may_be_zero, budget)? {
+        if let Some((reals, name)) = quadratic::above_zero(expression, *may_be_zero, budget)? {
             if variable.as_ref().is_some_and(|variable| *variable != name) {
                 return Ok(None);
             }
@@ -118,10 +118,10 @@ pub(super) fn chain(
     sides: &[Node],
     relations: &[Relation],
     budget: &mut Budget,
-) -> Result<Value, Stop> {
+) -> Result<Value, EvalError> {
     use Relation::{Approximately, Equal, In, NotEqual};
     let (Some(first), Some(last)) = (sides.first(), sides.last()) else {
-        return Err(Stop::Unknown);
+        return Err(EvalError::Unsupported);
     };
     if relations.iter().all(|r| matches!(r, Equal | Approximately)) {
         if relations.len() > 1
@@ -136,18 +136,18 @@ pub(super) fn chain(
         ([Relation::Other(name)], [left, right]) => known_by_name(name, left, right, budget),
         ([In], [left, right]) => member(left, right, budget),
         ([NotEqual], [left, right]) => unequal(left, right, budget),
-        ([NotEqual, ..] | [In, ..], _) => Err(Stop::Unknown),
+        ([NotEqual, ..] | [In, ..], _) => Err(EvalError::Unsupported),
         _ => constraints(sides, relations, budget),
     }
 }
 
 /// The same said twice: it has a value where both sides agree.
 #[inline(never)]
-fn said_twice(left: &Node, right: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+fn said_twice(left: &Node, right: &Node, budget: &mut Budget) -> Result<Value, EvalError> {
     let (left, right) = (evaluate(left, budget)?, evaluate(right, budget)?);
     match (as_reals(&left, budget)?, as_reals(&right, budget)?) {
         (Some((a, _)), Some((b, _))) if a.same(&b, budget)? => Ok(left),
-        _ => Err(Stop::Unknown),
+        _ => Err(EvalError::Unsupported),
     }
 }
 
@@ -158,7 +158,7 @@ fn known_by_name(
     left: &Node,
     right: &Node,
     budget: &mut Budget,
-) -> Result<Value, Stop> {
+) -> Result<Value, EvalError> {
     let mut sides = vec![scalar(left, None, budget)?, scalar(right, None, budget)?];
     if matches!(
         name,
@@ -172,22 +172,24 @@ fn known_by_name(
 
 /// `x \in A`.
 #[inline(never)]
-fn member(left: &Node, right: &Node, budget: &mut Budget) -> Result<Value, Stop> {
-    let name = label(left).ok_or(Stop::Unknown)?;
+fn member(left: &Node, right: &Node, budget: &mut Budget) -> Result<Value, EvalError> {
+    let name = label(left).ok_or(EvalError::Unsupported)?;
     let value = evaluate(right, budget)?;
     match as_reals(&value, budget)? {
         Some((reals, _)) => Ok(Value::Reals(reals, Some(name))),
-        None => Err(Stop::Unknown),
+        None => Err(EvalError::Unsupported),
     }
 }
 
 /// `a \ne b`.
 #[inline(never)]
-fn unequal(left: &Node, right: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+fn unequal(left: &Node, right: &Node, budget: &mut Budget) -> Result<Value, EvalError> {
     let value = evaluate(right, budget)?;
     let difference = match (scalar(left, None, budget), scalar(right, None, budget)) {
         (Ok(left), Ok(right)) => Some(left.subtract(&right, budget)?),
-        (Err(Stop::Limit), _) | (_, Err(Stop::Limit)) => return Err(Stop::Limit),
+        (Err(EvalError::LimitExceeded), _) | (_, Err(EvalError::LimitExceeded)) => {
+            return Err(EvalError::LimitExceeded);
+        }
         _ => None,
     };
     Ok(Value::Equation(Equation {
@@ -200,12 +202,16 @@ fn unequal(left: &Node, right: &Node, budget: &mut Budget) -> Result<Value, Stop
 
 /// Inequalities between neighbours in a chain.
 #[inline(never)]
-fn constraints(sides: &[Node], relations: &[Relation], budget: &mut Budget) -> Result<Value, Stop> {
+fn constraints(
+    sides: &[Node],
+    relations: &[Relation],
+    budget: &mut Budget,
+) -> Result<Value, EvalError> {
     use Relation::{Greater, GreaterEqual, Less, LessEqual};
     let mut constraints = Vec::new();
     for (pair, relation) in sides.windows(2).zip(relations) {
         let [left, right] = pair else {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         };
         let infinite = |node: &Node| match &node.kind {
             Kind::Infinity => true,
@@ -228,26 +234,26 @@ fn constraints(sides: &[Node], relations: &[Relation], budget: &mut Budget) -> R
             if says_nothing {
                 continue;
             }
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         }
         let (left, right) = (Scalar::read(left, budget)?, Scalar::read(right, budget)?);
         let (big, small) = match relation {
             Less | LessEqual => (right, left),
             Greater | GreaterEqual => (left, right),
-            _ => return Err(Stop::Unknown),
+            _ => return Err(EvalError::Unsupported),
         };
         let may_be_zero = matches!(relation, LessEqual | GreaterEqual);
         constraints.push((big.subtract(&small, budget)?, may_be_zero));
     }
     if constraints.is_empty() {
-        return Err(Stop::Unknown);
+        return Err(EvalError::Unsupported);
     }
     Ok(Value::Inequalities(constraints))
 }
 
 /// `x = y = 3`, `(x-1)/2 = y/3 = z`: sides that certainly differ as expressions, so that each sign
 /// between them is an equation. `None` where they may be one value written in several ways.
-fn system(sides: &[Node], budget: &mut Budget) -> Result<Option<Value>, Stop> {
+fn system(sides: &[Node], budget: &mut Budget) -> Result<Option<Value>, EvalError> {
     let mut values = Vec::with_capacity(sides.len());
     for node in sides {
         match budget.attempt(|budget| side(node, budget))? {
@@ -291,7 +297,7 @@ pub(super) fn equation(
     sides: &[Node],
     relations: &[Relation],
     budget: &mut Budget,
-) -> Result<Value, Stop> {
+) -> Result<Value, EvalError> {
     let approximate = relations.contains(&Relation::Approximately);
     let mut name = label(first);
     let mut shown = last;
@@ -330,12 +336,16 @@ pub(super) fn equation(
                 budget,
             )?;
             let holds = difference.iter().flatten().all(Fraction::is_zero);
-            return if holds { Ok(value) } else { Err(Stop::Unknown) };
+            return if holds {
+                Ok(value)
+            } else {
+                Err(EvalError::Unsupported)
+            };
         }
     }
     if name.is_none() {
         // (`x/x = 1` tells of x, though x is gone in what it comes to.)
-        let constant = |node: &Node, budget: &mut Budget| -> Result<bool, Stop> {
+        let constant = |node: &Node, budget: &mut Budget| -> Result<bool, EvalError> {
             Ok(!holds_variable(node, budget)?
                 && scalar(node, None, budget).is_ok_and(|value| value.is_constant()))
         };
@@ -353,7 +363,7 @@ pub(super) fn equation(
             return Ok(value);
         }
         if difference.is_none() {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         }
     }
     if let Value::List(values) = value {
@@ -387,7 +397,7 @@ fn values_of(rows: &[Vec<Scalar>]) -> Rows {
 }
 
 /// Whether a name of a variable stands anywhere in a tree.
-fn holds_variable(node: &Node, budget: &mut Budget) -> Result<bool, Stop> {
+fn holds_variable(node: &Node, budget: &mut Budget) -> Result<bool, EvalError> {
     let mut copy = node.clone();
     let mut open = vec![&mut copy];
     while let Some(next) = open.pop() {
@@ -415,14 +425,14 @@ fn is_closed(node: &Node) -> bool {
 }
 
 /// A side of an equation as one expression; a ratio of two terms is their quotient.
-fn side(node: &Node, budget: &mut Budget) -> Result<Fraction, Stop> {
+fn side(node: &Node, budget: &mut Budget) -> Result<Fraction, EvalError> {
     match &node.kind {
         Kind::Ratio(terms) => match terms.as_slice() {
             [top, bottom] => {
                 let (top, bottom) = (scalar(top, None, budget)?, scalar(bottom, None, budget)?);
                 top.divide(&bottom, budget)
             }
-            _ => Err(Stop::Unknown),
+            _ => Err(EvalError::Unsupported),
         },
         // `y(2) = 6` is about a value of y.
         Kind::Mul(_) => match label(node) {
@@ -434,7 +444,7 @@ fn side(node: &Node, budget: &mut Budget) -> Result<Fraction, Stop> {
 }
 
 /// `P(X = 2)`, `P(\{2\})`: a letter with a statement or set in brackets, as a name.
-fn event(node: &Node, budget: &mut Budget) -> Result<Option<String>, Stop> {
+fn event(node: &Node, budget: &mut Budget) -> Result<Option<String>, EvalError> {
     let Kind::Mul(factors) = &node.kind else {
         return Ok(None);
     };

@@ -12,8 +12,8 @@ use super::number;
 use super::poly::Poly;
 use super::sums;
 use super::vectors;
-use crate::answer::budget::{Budget, Stop};
-use crate::answer::latex::{Big, Kind, Literal, Node};
+use crate::answer::budget::{Budget, EvalError};
+use crate::answer::latex::{BigOperator, Kind, Literal, Node};
 
 /// Most atoms of a value, with those inside of them.
 const MAX_WEIGHT: usize = 4000;
@@ -43,14 +43,14 @@ pub(super) fn scalar(
     node: &Node,
     bound: Bindings<'_>,
     budget: &mut Budget,
-) -> Result<Fraction, Stop> {
+) -> Result<Fraction, EvalError> {
     let result = budget.nested(|budget| scalar_inner(node, bound, budget))?;
     // Atoms hold values of their own, and a tangent holds its argument twice: by functions of
     // functions a value would double at each level.
     if matches!(node.kind, Kind::Call(..) | Kind::Pow(..) | Kind::Root(..)) {
         let weight = result.weight();
         if weight > MAX_WEIGHT {
-            return Err(Stop::Limit);
+            return Err(EvalError::LimitExceeded);
         }
         // It is copied more than once on the way.
         budget.spend(weight)?;
@@ -58,7 +58,11 @@ pub(super) fn scalar(
     Ok(result)
 }
 
-fn scalar_inner(node: &Node, bound: Bindings<'_>, budget: &mut Budget) -> Result<Fraction, Stop> {
+fn scalar_inner(
+    node: &Node,
+    bound: Bindings<'_>,
+    budget: &mut Budget,
+) -> Result<Fraction, EvalError> {
     match &node.kind {
         Kind::Number(literal) => Ok(Fraction::rational(number::literal(literal, budget)?)),
         Kind::Symbol(name) => Ok(symbol(name, bound)),
@@ -82,11 +86,11 @@ fn scalar_inner(node: &Node, bound: Bindings<'_>, budget: &mut Budget) -> Result
         Kind::Call(name, arguments) if name == "det" => determinant_of(arguments, budget),
         Kind::Call(name, arguments) => called(name, arguments, bound, budget),
         Kind::Derivative(above, below) => Ok(Fraction::symbol(&format!("d{above}/d{below}"))),
-        Kind::Big(big) => large(big, bound, budget),
+        Kind::BigOperator(big) => large(big, bound, budget),
         Kind::PlusMinus(..)
         | Kind::Infinity
         | Kind::Unit(..)
-        | Kind::Based(..)
+        | Kind::Radix(..)
         | Kind::Chain(..)
         | Kind::Congruence(..)
         | Kind::List(_)
@@ -101,7 +105,7 @@ fn scalar_inner(node: &Node, bound: Bindings<'_>, budget: &mut Budget) -> Result
         | Kind::Ratio(_)
         | Kind::Ellipsis
         | Kind::ForAll(..)
-        | Kind::Text(_) => Err(Stop::Unknown),
+        | Kind::Text(_) => Err(EvalError::Unsupported),
     }
 }
 
@@ -112,7 +116,7 @@ fn quotient(
     bottom: &Node,
     bound: Bindings<'_>,
     budget: &mut Budget,
-) -> Result<Fraction, Stop> {
+) -> Result<Fraction, EvalError> {
     let (top, bottom) = (scalar(top, bound, budget)?, scalar(bottom, bound, budget)?);
     top.divide(&bottom, budget)
 }
@@ -124,7 +128,7 @@ fn mixed(
     fraction: &Node,
     bound: Bindings<'_>,
     budget: &mut Budget,
-) -> Result<Fraction, Stop> {
+) -> Result<Fraction, EvalError> {
     let fraction = scalar(fraction, bound, budget)?;
     Fraction::rational(number::literal(whole, budget)?).add(&fraction, budget)
 }
@@ -136,7 +140,7 @@ fn root(
     radicand: &Node,
     bound: Bindings<'_>,
     budget: &mut Budget,
-) -> Result<Fraction, Stop> {
+) -> Result<Fraction, EvalError> {
     let (index, radicand) = (
         scalar(index, bound, budget)?,
         scalar(radicand, bound, budget)?,
@@ -146,7 +150,7 @@ fn root(
             let exponent = RBig::ONE / number::whole(n);
             radicand.rational_power(&exponent, budget)
         }
-        Some(_) => Err(Stop::Unknown),
+        Some(_) => Err(EvalError::Unsupported),
         None => {
             let exponent = Fraction::whole(1).divide(&index, budget)?;
             radicand.power(&exponent, budget)
@@ -156,14 +160,18 @@ fn root(
 
 /// A percentage as a number.
 #[inline(never)]
-fn hundredths(inner: &Node, bound: Bindings<'_>, budget: &mut Budget) -> Result<Fraction, Stop> {
+fn hundredths(
+    inner: &Node,
+    bound: Bindings<'_>,
+    budget: &mut Budget,
+) -> Result<Fraction, EvalError> {
     let hundredth = Fraction::rational(RBig::ONE / number::whole(100));
     scalar(inner, bound, budget)?.multiply(&hundredth, budget)
 }
 
 /// An angle in radians.
 #[inline(never)]
-fn radians(inner: &Node, bound: Bindings<'_>, budget: &mut Budget) -> Result<Fraction, Stop> {
+fn radians(inner: &Node, bound: Bindings<'_>, budget: &mut Budget) -> Result<Fraction, EvalError> {
     let inner = scalar(inner, bound, budget)?;
     let radian = Fraction::symbol("π").divide(&Fraction::whole(180), budget)?;
     inner.multiply(&radian, budget)
@@ -171,7 +179,11 @@ fn radians(inner: &Node, bound: Bindings<'_>, budget: &mut Budget) -> Result<Fra
 
 /// A factorial.
 #[inline(never)]
-fn factorial(inner: &Node, bound: Bindings<'_>, budget: &mut Budget) -> Result<Fraction, Stop> {
+fn factorial(
+    inner: &Node,
+    bound: Bindings<'_>,
+    budget: &mut Budget,
+) -> Result<Fraction, EvalError> {
     let inner = scalar(inner, bound, budget)?;
     functions::apply("factorial", vec![inner], budget)
 }
@@ -183,7 +195,7 @@ fn called(
     arguments: &[Node],
     bound: Bindings<'_>,
     budget: &mut Budget,
-) -> Result<Fraction, Stop> {
+) -> Result<Fraction, EvalError> {
     let arguments = arguments
         .iter()
         .map(|argument| scalar(argument, bound, budget))
@@ -198,7 +210,7 @@ fn power(
     exponent: &Node,
     bound: Bindings<'_>,
     budget: &mut Budget,
-) -> Result<Fraction, Stop> {
+) -> Result<Fraction, EvalError> {
     if is_inverse(base, exponent) {
         let function = scalar(base, bound, budget)?;
         return Ok(functions::call("inverse function", vec![function]));
@@ -211,18 +223,18 @@ fn power(
 
 /// The determinant of a matrix.
 #[inline(never)]
-fn determinant_of(arguments: &[Node], budget: &mut Budget) -> Result<Fraction, Stop> {
+fn determinant_of(arguments: &[Node], budget: &mut Budget) -> Result<Fraction, EvalError> {
     match arguments {
         [argument] => {
-            let rows = matrix(argument, budget)?.ok_or(Stop::Unknown)?;
+            let rows = matrix(argument, budget)?.ok_or(EvalError::Unsupported)?;
             determinant(&rows, budget)
         }
-        _ => Err(Stop::Unknown),
+        _ => Err(EvalError::Unsupported),
     }
 }
 
 /// A sum: what has no denominator is put in order once, not term by term.
-fn sum(terms: &[Node], bound: Bindings<'_>, budget: &mut Budget) -> Result<Fraction, Stop> {
+fn sum(terms: &[Node], bound: Bindings<'_>, budget: &mut Budget) -> Result<Fraction, EvalError> {
     let mut whole = Vec::with_capacity(terms.len());
     let mut others = Fraction::whole(0);
     for term in terms {
@@ -242,7 +254,11 @@ fn sum(terms: &[Node], bound: Bindings<'_>, budget: &mut Budget) -> Result<Fract
 
 /// A product of factors side by side; a name in front of brackets may be a function, and matrices
 /// keep their order.
-fn product(factors: &[Node], bound: Bindings<'_>, budget: &mut Budget) -> Result<Fraction, Stop> {
+fn product(
+    factors: &[Node],
+    bound: Bindings<'_>,
+    budget: &mut Budget,
+) -> Result<Fraction, EvalError> {
     let mut product = Fraction::whole(1);
     let mut matrices = Vec::new();
     let transposed = vectors::any_transposed(factors);
@@ -297,7 +313,7 @@ fn function(
     applied: &Application<'_>,
     bound: Bindings<'_>,
     budget: &mut Budget,
-) -> Result<Fraction, Stop> {
+) -> Result<Fraction, EvalError> {
     let mut arguments = Vec::with_capacity(applied.arguments.len());
     for argument in applied.arguments {
         arguments.push(scalar(argument, bound, budget)?);
@@ -340,7 +356,7 @@ fn series(
     items: &[Node],
     bound: Bindings<'_>,
     budget: &mut Budget,
-) -> Result<Fraction, Stop> {
+) -> Result<Fraction, EvalError> {
     let mut arguments = Vec::with_capacity(items.len());
     for item in items {
         arguments.push(if is_ellipsis(item) {
@@ -390,12 +406,16 @@ fn symbol(name: &str, mut bound: Bindings<'_>) -> Fraction {
 }
 
 /// The value of a large operator.
-fn large(big: &Big, bound: Bindings<'_>, budget: &mut Budget) -> Result<Fraction, Stop> {
+fn large(
+    big: &BigOperator,
+    bound: Bindings<'_>,
+    budget: &mut Budget,
+) -> Result<Fraction, EvalError> {
     match big.operator.as_str() {
         "sum" => sums::series(big, true, bound, budget),
         "prod" => sums::series(big, false, bound, budget),
         "int" => integrals::integral(big, bound, budget),
         "lim" => limits::limit(big, bound, budget),
-        _ => Err(Stop::Unknown),
+        _ => Err(EvalError::Unsupported),
     }
 }

@@ -3,20 +3,20 @@
 use dashu_ratio::RBig;
 
 use super::Value;
-use super::curves::roots;
 use super::evaluate::{evaluate, is_named, items, reals_named};
 use super::fraction::Fraction;
 use super::progressions::ANY_INTEGER;
+use super::quadratic::roots;
 use super::reals::{Piece, Reals, in_order};
 use super::relation::{label, solve};
 use super::scalar::scalar;
 use super::sums::range;
 use super::written::Scalar;
-use crate::answer::budget::{Budget, Stop};
-use crate::answer::latex::{Big, Kind, Node, Relation};
+use crate::answer::budget::{Budget, EvalError};
+use crate::answer::latex::{BigOperator, Kind, Node, Relation};
 
 /// All real numbers but one.
-pub(super) fn complement(value: Value) -> Result<Value, Stop> {
+pub(super) fn complement(value: Value) -> Result<Value, EvalError> {
     match value {
         Value::Scalar(scalar) => {
             let point = Some(scalar);
@@ -33,11 +33,11 @@ pub(super) fn complement(value: Value) -> Result<Value, Stop> {
                 None,
             ))
         }
-        _ => Err(Stop::Unknown),
+        _ => Err(EvalError::Unsupported),
     }
 }
 
-pub(super) fn set_operation(node: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+pub(super) fn set_operation(node: &Node, budget: &mut Budget) -> Result<Value, EvalError> {
     let (operator, left, right) = match &node.kind {
         Kind::SetOp(operator, left, right) => (operator, left, right),
         // Braces around one number: no set is meant by round brackets here either.
@@ -57,12 +57,12 @@ pub(super) fn set_operation(node: &Node, budget: &mut Budget) -> Result<Value, S
     let mut variable = None;
     let mut sides = Vec::new();
     for side in [left, right] {
-        let (reals, name) = as_reals(&side, budget)?.ok_or(Stop::Unknown)?;
+        let (reals, name) = as_reals(&side, budget)?.ok_or(EvalError::Unsupported)?;
         variable = variable.or(name);
         sides.push(reals);
     }
     let (Some(right), Some(mut left)) = (sides.pop(), sides.pop()) else {
-        return Err(Stop::Unknown);
+        return Err(EvalError::Unsupported);
     };
     if *operator == '∖' {
         let rest = right.complement(budget)?;
@@ -80,8 +80,8 @@ pub(super) fn finite(
     left: &[Value],
     right: &[Value],
     budget: &mut Budget,
-) -> Result<Value, Stop> {
-    let contains = |set: &[Value], value: &Value, budget: &mut Budget| -> Result<bool, Stop> {
+) -> Result<Value, EvalError> {
+    let contains = |set: &[Value], value: &Value, budget: &mut Budget| -> Result<bool, EvalError> {
         for other in set {
             budget.spend(1)?;
             match (other, value) {
@@ -90,7 +90,7 @@ pub(super) fn finite(
                         return Ok(true);
                     }
                 }
-                _ => return Err(Stop::Unknown),
+                _ => return Err(EvalError::Unsupported),
             }
         }
         Ok(false)
@@ -113,15 +113,15 @@ pub(super) fn finite(
 pub(crate) fn as_reals(
     value: &Value,
     budget: &mut Budget,
-) -> Result<Option<(Reals, Option<String>)>, Stop> {
+) -> Result<Option<(Reals, Option<String>)>, EvalError> {
     let scalar = |value: &Value| match value {
         Value::Scalar(scalar) => Some(scalar.clone()),
         _ => None,
     };
     Ok(match value {
         Value::Reals(reals, variable) => Some((reals.clone(), variable.clone())),
-        Value::Tuple(ends) | Value::Square(ends) => {
-            let closed = matches!(value, Value::Square(_));
+        Value::Tuple(ends) | Value::Bracketed(ends) => {
+            let closed = matches!(value, Value::Bracketed(_));
             match ends.as_slice() {
                 [low, high] => match (scalar(low), scalar(high)) {
                     (Some(low), Some(high)) if in_order(&low, &high, budget)? => Some((
@@ -162,8 +162,8 @@ pub(crate) fn as_reals(
 }
 
 /// A union of sets over a whole number.
-pub(super) fn family(big: &Big, budget: &mut Budget) -> Result<Value, Stop> {
-    let (name, from, above) = range(big).ok_or(Stop::Unknown)?;
+pub(super) fn family(big: &BigOperator, budget: &mut Budget) -> Result<Value, EvalError> {
+    let (name, from, above) = range(big).ok_or(EvalError::Unsupported)?;
     let body = big.body.renamed(name, ANY_INTEGER, budget)?;
     let body = set_operation(&body, budget)?;
     let low = end(from, true, budget)?.map(|low| low.value);
@@ -190,7 +190,11 @@ pub(super) fn set_in_words(text: &str) -> Option<Value> {
     }
 }
 
-pub(super) fn builder(left: &Node, condition: &Node, budget: &mut Budget) -> Result<Value, Stop> {
+pub(super) fn builder(
+    left: &Node,
+    condition: &Node,
+    budget: &mut Budget,
+) -> Result<Value, EvalError> {
     if let Some(reals) = budget.attempt(|budget| real_builder(left, condition, budget))? {
         return Ok(reals);
     }
@@ -199,10 +203,10 @@ pub(super) fn builder(left: &Node, condition: &Node, budget: &mut Budget) -> Res
         let value = scalar(&left.renamed(parameter, ANY_INTEGER, budget)?, None, budget)?;
         return match value.depends_on(ANY_INTEGER) {
             true => Ok(Value::Set(vec![Value::scalar(value)])),
-            false => Err(Stop::Unknown),
+            false => Err(EvalError::Unsupported),
         };
     }
-    let name = label(left).ok_or(Stop::Unknown)?;
+    let name = label(left).ok_or(EvalError::Unsupported)?;
     // `x = 2k, k ∈ ℤ`: the parameter's own name says nothing.
     let condition = match &condition.kind {
         Kind::List(items) => match items.split_last() {
@@ -232,7 +236,7 @@ pub(super) fn real_builder(
     left: &Node,
     condition: &Node,
     budget: &mut Budget,
-) -> Result<Value, Stop> {
+) -> Result<Value, EvalError> {
     let mut whole = false;
     let name = match &left.kind {
         Kind::Symbol(name) => name.clone(),
@@ -246,11 +250,11 @@ pub(super) fn real_builder(
                     whole = true;
                     name.clone()
                 }
-                _ => return Err(Stop::Unknown),
+                _ => return Err(EvalError::Unsupported),
             },
-            _ => return Err(Stop::Unknown),
+            _ => return Err(EvalError::Unsupported),
         },
-        _ => return Err(Stop::Unknown),
+        _ => return Err(EvalError::Unsupported),
     };
     let set = |reals: Reals, budget: &mut Budget| match whole {
         true => integers_in(&reals, budget).map(Value::Set),
@@ -259,17 +263,17 @@ pub(super) fn real_builder(
     match evaluate(condition, budget)? {
         Value::Inequalities(constraints) => match solve(&constraints, budget)? {
             Some((reals, variable)) if variable == name => set(reals, budget),
-            _ => Err(Stop::Unknown),
+            _ => Err(EvalError::Unsupported),
         },
         Value::Reals(reals, Some(variable)) if variable == name => set(reals, budget),
         // `x² = 4`: what solves it.
         Value::Equation(equation) if equation.name.is_none() && !equation.negated => {
-            let difference = equation.difference.ok_or(Stop::Unknown)?;
+            let difference = equation.difference.ok_or(EvalError::Unsupported)?;
             match roots(&difference, budget)? {
                 Some((roots, variable)) if variable == name && !whole => {
                     Ok(Value::Set(roots.into_iter().map(Value::scalar).collect()))
                 }
-                _ => Err(Stop::Unknown),
+                _ => Err(EvalError::Unsupported),
             }
         }
         Value::Equation(equation) if equation.name.as_deref() == Some(name.as_str()) => {
@@ -277,11 +281,11 @@ pub(super) fn real_builder(
                 return complement(*equation.value);
             }
             if equation.negated || whole {
-                return Err(Stop::Unknown);
+                return Err(EvalError::Unsupported);
             }
             Ok(Value::Set(vec![*equation.value]))
         }
-        _ => Err(Stop::Unknown),
+        _ => Err(EvalError::Unsupported),
     }
 }
 
@@ -289,21 +293,21 @@ pub(super) fn real_builder(
 const MAX_INTEGERS: i64 = 1000;
 
 /// The integers in a set of reals, where these are few.
-fn integers_in(reals: &Reals, budget: &mut Budget) -> Result<Vec<Value>, Stop> {
+fn integers_in(reals: &Reals, budget: &mut Budget) -> Result<Vec<Value>, EvalError> {
     let mut found = Vec::new();
     for piece in &reals.pieces {
         let end = |end: &Option<Scalar>| {
             let end = end.as_ref().and_then(|end| end.value.as_rational());
-            end.ok_or(Stop::Unknown)
+            end.ok_or(EvalError::Unsupported)
         };
         let (low, high) = (end(&piece.low)?, end(&piece.high)?);
         let excludes = |end: &RBig, closed: bool| i64::from(end.is_int() && !closed);
-        let first = i64::try_from(low.ceil()).map_err(|_| Stop::Unknown)?;
-        let last = i64::try_from(high.floor()).map_err(|_| Stop::Unknown)?;
+        let first = i64::try_from(low.ceil()).map_err(|_| EvalError::Unsupported)?;
+        let last = i64::try_from(high.floor()).map_err(|_| EvalError::Unsupported)?;
         let first = first.saturating_add(excludes(&low, piece.low_closed));
         let last = last.saturating_sub(excludes(&high, piece.high_closed));
         if last.saturating_sub(first) > MAX_INTEGERS {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         }
         for k in first..=last {
             budget.spend(1)?;
@@ -328,7 +332,11 @@ pub(super) fn integer_of(node: &Node) -> Option<&str> {
 }
 
 /// The end of an interval; infinite ends must lie on their own side.
-pub(super) fn end(node: &Node, low: bool, budget: &mut Budget) -> Result<Option<Scalar>, Stop> {
+pub(super) fn end(
+    node: &Node,
+    low: bool,
+    budget: &mut Budget,
+) -> Result<Option<Scalar>, EvalError> {
     match &node.kind {
         Kind::Infinity if !low => Ok(None),
         Kind::Neg(inner) if low && matches!(inner.kind, Kind::Infinity) => Ok(None),
@@ -341,7 +349,7 @@ pub(super) fn bracket(
     close: char,
     nodes: &[Node],
     budget: &mut Budget,
-) -> Result<Value, Stop> {
+) -> Result<Value, EvalError> {
     if nodes.len() == 2 && (open != '⟨') {
         let is_infinite = |node: &Node| match &node.kind {
             Kind::Infinity => true,
@@ -355,11 +363,11 @@ pub(super) fn bracket(
             if let (Some(low), Some(high)) = (&low, &high)
                 && !in_order(low, high, budget)?
             {
-                return Err(Stop::Unknown);
+                return Err(EvalError::Unsupported);
             }
             // No interval holds infinity.
             if open == '[' && low.is_none() || close == ']' && high.is_none() {
-                return Err(Stop::Unknown);
+                return Err(EvalError::Unsupported);
             }
             let piece = Piece {
                 low_closed: open == '[',
@@ -379,8 +387,8 @@ pub(super) fn bracket(
     match (open, close) {
         // `[x=1, y=2]`: names tell the values apart, the brackets only hold them.
         ('[', ']') if values.len() > 1 && values.iter().all(is_named) => Ok(Value::List(values)),
-        ('[', ']') => Ok(Value::Square(values)),
+        ('[', ']') => Ok(Value::Bracketed(values)),
         ('(', ')') | ('⟨', '⟩') => Ok(Value::Tuple(values)),
-        _ => Err(Stop::Unknown),
+        _ => Err(EvalError::Unsupported),
     }
 }

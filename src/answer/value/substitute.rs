@@ -3,20 +3,20 @@
 use super::fraction::Fraction;
 use super::functions;
 use super::poly::{Atom, Base, Monomial, Poly};
-use crate::answer::budget::{Budget, Stop};
+use crate::answer::budget::{Budget, EvalError};
 
 impl Fraction {
     /// The expression with `value` for every `name`.
     ///
     /// # Errors
     ///
-    /// [`Stop::Unknown`] where it has no value there, such as at the zero of a denominator.
+    /// [`EvalError::Unsupported`] where it has no value there, such as at the zero of a denominator.
     pub(super) fn substitute(
         &self,
         name: &str,
         value: &Fraction,
         budget: &mut Budget,
-    ) -> Result<Fraction, Stop> {
+    ) -> Result<Fraction, EvalError> {
         budget.nested(|budget| {
             let numerator = poly(&self.numerator, name, value, budget)?;
             if self.denominator_is_one() {
@@ -33,7 +33,7 @@ impl Fraction {
         &self,
         name: &str,
         budget: &mut Budget,
-    ) -> Result<Option<(Fraction, Fraction)>, Stop> {
+    ) -> Result<Option<(Fraction, Fraction)>, EvalError> {
         let at = |x: i64, budget: &mut Budget| {
             budget.attempt(|budget| self.substitute(name, &Fraction::whole(x), budget))
         };
@@ -56,7 +56,12 @@ impl Fraction {
     }
 }
 
-fn poly(terms: &Poly, name: &str, value: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
+fn poly(
+    terms: &Poly,
+    name: &str,
+    value: &Fraction,
+    budget: &mut Budget,
+) -> Result<Fraction, EvalError> {
     let mut sum = Fraction::whole(0);
     for (monomial, coefficient) in &terms.0 {
         let term = product(monomial, name, value, budget)?;
@@ -71,7 +76,7 @@ fn product(
     name: &str,
     value: &Fraction,
     budget: &mut Budget,
-) -> Result<Fraction, Stop> {
+) -> Result<Fraction, EvalError> {
     let mut product = Fraction::whole(1);
     for (base, exponent) in monomial {
         budget.spend(1)?;
@@ -81,7 +86,12 @@ fn product(
     Ok(product)
 }
 
-fn atom(part: &Atom, name: &str, value: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
+fn atom(
+    part: &Atom,
+    name: &str,
+    value: &Fraction,
+    budget: &mut Budget,
+) -> Result<Fraction, EvalError> {
     match part {
         Atom::Symbol(symbol) if symbol == name => Ok(value.clone()),
         Atom::Symbol(_) | Atom::Integer(_) | Atom::Imaginary => Ok(Fraction::atom(part.clone())),
@@ -115,7 +125,7 @@ pub(crate) fn differ_by_constant(
     left: &Fraction,
     right: &Fraction,
     budget: &mut Budget,
-) -> Result<bool, Stop> {
+) -> Result<bool, EvalError> {
     let mut names = std::collections::BTreeSet::new();
     left.symbols(&mut names);
     right.symbols(&mut names);

@@ -4,14 +4,14 @@
 use super::fraction::Fraction;
 use super::functions::{call, sign};
 use super::scalar::{Binding, Bindings, depth, scalar};
-use crate::answer::budget::{Budget, Stop};
-use crate::answer::latex::{Big, Kind, Node, Relation};
+use crate::answer::budget::{Budget, EvalError};
+use crate::answer::latex::{BigOperator, Kind, Node, Relation};
 
 /// Most terms of a sum or product that is written out.
 const MAX_RANGE: i64 = 400;
 
 /// The index of a large operator with what it goes from and to, as in `\sum_{k=1}^{n}`.
-pub(super) fn range(big: &Big) -> Option<(&str, &Node, &Node)> {
+pub(super) fn range(big: &BigOperator) -> Option<(&str, &Node, &Node)> {
     let (below, above) = (big.below.as_ref()?, big.above.as_ref()?);
     let Kind::Chain(sides, relations) = &below.kind else {
         return None;
@@ -27,12 +27,12 @@ pub(super) fn range(big: &Big) -> Option<(&str, &Node, &Node)> {
 
 /// A sum, or else a product, over the whole numbers from one end to the other.
 pub(super) fn series(
-    big: &Big,
+    big: &BigOperator,
     is_sum: bool,
     bound: Bindings<'_>,
     budget: &mut Budget,
-) -> Result<Fraction, Stop> {
-    let (name, from, above) = range(big).ok_or(Stop::Unknown)?;
+) -> Result<Fraction, EvalError> {
+    let (name, from, above) = range(big).ok_or(EvalError::Unsupported)?;
     let term = |value: Fraction, budget: &mut Budget| {
         let binding = Binding {
             name,
@@ -49,7 +49,7 @@ pub(super) fn series(
     };
     if let (Some(low), Some(high)) = (from.as_small(), to.as_small()) {
         if high.saturating_sub(low) > MAX_RANGE {
-            return Err(Stop::Limit);
+            return Err(EvalError::LimitExceeded);
         }
         let mut total = Fraction::whole(i64::from(!is_sum));
         for k in low..=high {
@@ -77,7 +77,7 @@ fn geometric(
     from: &Fraction,
     depth: usize,
     budget: &mut Budget,
-) -> Result<Option<Fraction>, Stop> {
+) -> Result<Option<Fraction>, EvalError> {
     let name = format!("bound {depth}");
     if !body.depends_on(&name) {
         return Ok(None);

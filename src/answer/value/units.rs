@@ -7,7 +7,7 @@ use dashu_ratio::RBig;
 
 use super::calendar::Half;
 use super::lexicon;
-use super::telling;
+use super::modifiers;
 
 /// A product of powers of base units, and how many of them one is.
 #[derive(Debug, Clone, Default)]
@@ -288,7 +288,7 @@ impl Unit {
     /// A unit as written: words, powers behind `^`, `per` or `/`, `square`, `cubic`. `None` where
     /// the words say more of the number than a unit does.
     pub(crate) fn read(text: &str) -> Option<Unit> {
-        if telling::tells(text) {
+        if modifiers::tells(text) {
             return None;
         }
         Unit::label(text)
@@ -300,7 +300,7 @@ impl Unit {
         if text.contains('\'') && !text.contains(char::is_alphabetic) {
             return None;
         }
-        if telling::labels_more(text) {
+        if modifiers::labels_more(text) {
             return None;
         }
         // (`13 (DS games)` are games.)

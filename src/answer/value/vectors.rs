@@ -4,7 +4,7 @@
 use super::fraction::Fraction;
 use super::poly::Atom;
 use super::written::Scalar;
-use crate::answer::budget::{Budget, Stop};
+use crate::answer::budget::{Budget, EvalError};
 use crate::answer::latex::{Kind, Node};
 
 /// The one name of each unit vector.
@@ -40,7 +40,7 @@ pub(crate) fn components(
     value: &Scalar,
     count: usize,
     budget: &mut Budget,
-) -> Result<Option<Vec<Scalar>>, Stop> {
+) -> Result<Option<Vec<Scalar>>, EvalError> {
     if !(2..=3).contains(&count) {
         return Ok(None);
     }

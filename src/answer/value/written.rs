@@ -6,11 +6,11 @@ use dashu_ratio::RBig;
 
 use super::fraction::Fraction;
 use super::number;
+use super::plus_minus;
 use super::poly::{Atom, Monomial, Poly};
 use super::scalar::scalar;
-use super::signs;
 use super::vectors::is_axis;
-use crate::answer::budget::{Budget, Stop};
+use crate::answer::budget::{Budget, EvalError};
 use crate::answer::latex::{Kind, Literal, Node};
 
 /// A number or expression, and how finely it was written where decimals stand in it.
@@ -45,7 +45,7 @@ impl From<Fraction> for Scalar {
 
 impl Scalar {
     /// A literal as it was written.
-    pub(super) fn literal(literal: &Literal, budget: &mut Budget) -> Result<Scalar, Stop> {
+    pub(super) fn literal(literal: &Literal, budget: &mut Budget) -> Result<Scalar, EvalError> {
         Ok(Scalar {
             value: Fraction::rational(number::literal(literal, budget)?),
             place: last_place(literal),
@@ -54,7 +54,7 @@ impl Scalar {
     }
 
     /// The value of a tree, with what its decimals say.
-    pub(super) fn read(node: &Node, budget: &mut Budget) -> Result<Scalar, Stop> {
+    pub(super) fn read(node: &Node, budget: &mut Budget) -> Result<Scalar, EvalError> {
         let value = scalar(node, None, budget)?;
         let steps = match holds_decimal(node, budget)? {
             true => budget.attempt(|budget| steps(node, budget))?,
@@ -68,7 +68,7 @@ impl Scalar {
     }
 
     /// What decimals stand in front of, with one unit of their last digit.
-    fn steps(&self, budget: &mut Budget) -> Result<Vec<(Monomial, RBig)>, Stop> {
+    fn steps(&self, budget: &mut Budget) -> Result<Vec<(Monomial, RBig)>, EvalError> {
         Ok(match self.place {
             Some(place) => vec![(Monomial::new(), power_of_ten(place, budget)?)],
             None => self.steps.clone(),
@@ -83,7 +83,11 @@ impl Scalar {
         }
     }
 
-    pub(crate) fn multiply(&self, factor: &Fraction, budget: &mut Budget) -> Result<Scalar, Stop> {
+    pub(crate) fn multiply(
+        &self,
+        factor: &Fraction,
+        budget: &mut Budget,
+    ) -> Result<Scalar, EvalError> {
         Ok(Scalar {
             value: self.value.multiply(factor, budget)?,
             place: None,
@@ -91,11 +95,15 @@ impl Scalar {
         })
     }
 
-    pub(crate) fn subtract(&self, other: &Scalar, budget: &mut Budget) -> Result<Scalar, Stop> {
+    pub(crate) fn subtract(
+        &self,
+        other: &Scalar,
+        budget: &mut Budget,
+    ) -> Result<Scalar, EvalError> {
         self.add(&other.negate(), budget)
     }
 
-    pub(crate) fn add(&self, other: &Scalar, budget: &mut Budget) -> Result<Scalar, Stop> {
+    pub(crate) fn add(&self, other: &Scalar, budget: &mut Budget) -> Result<Scalar, EvalError> {
         let mut steps = self.steps(budget)?;
         for (monomial, step) in other.steps(budget)? {
             coarsest(&mut steps, &monomial, &step, budget)?;
@@ -142,7 +150,7 @@ impl Scalar {
 
     /// The coordinates of the value by unit vectors and the imaginary unit, sorted; the whole as
     /// one where it is not linear in them.
-    pub(crate) fn parts(&self, budget: &mut Budget) -> Result<Vec<Part>, Stop> {
+    pub(crate) fn parts(&self, budget: &mut Budget) -> Result<Vec<Part>, EvalError> {
         let axis_of = |monomial: &Monomial| -> Option<(Option<Atom>, Monomial)> {
             let mut axes = monomial.iter().filter(|(atom, _)| is_coordinate(atom));
             let axis = match (axes.next(), axes.next()) {
@@ -252,23 +260,23 @@ fn last_place(literal: &Literal) -> Option<i64> {
         .map(|digits| i64::from(literal.exponent) - digits)
 }
 
-fn power_of_ten(place: i64, budget: &mut Budget) -> Result<RBig, Stop> {
+fn power_of_ten(place: i64, budget: &mut Budget) -> Result<RBig, EvalError> {
     number::power(&number::whole(10), place, budget)
 }
 
 /// Whether a decimal stands anywhere in a tree.
-fn holds_decimal(node: &Node, budget: &mut Budget) -> Result<bool, Stop> {
+fn holds_decimal(node: &Node, budget: &mut Budget) -> Result<bool, EvalError> {
     let is_decimal =
         |kind: &Kind| matches!(kind, Kind::Number(literal) if !literal.fraction.is_empty());
-    signs::holds(node, is_decimal, budget)
+    plus_minus::holds(node, is_decimal, budget)
 }
 
 /// The steps of a tree that is linear in its decimals.
 ///
 /// # Errors
 ///
-/// [`Stop::Unknown`] where it is not.
-fn steps(node: &Node, budget: &mut Budget) -> Result<Vec<(Monomial, RBig)>, Stop> {
+/// [`EvalError::Unsupported`] where it is not.
+fn steps(node: &Node, budget: &mut Budget) -> Result<Vec<(Monomial, RBig)>, EvalError> {
     budget.nested(|budget| match &node.kind {
         Kind::Number(literal) => match last_place(literal) {
             Some(place) => Ok(vec![(Monomial::new(), power_of_ten(place, budget)?)]),
@@ -292,24 +300,24 @@ fn steps(node: &Node, budget: &mut Budget) -> Result<Vec<(Monomial, RBig)>, Stop
                 match (own.is_empty(), found.is_empty()) {
                     (true, _) => exact = exact.multiply(&scalar(factor, None, budget)?, budget)?,
                     (false, true) => found = own,
-                    (false, false) => return Err(Stop::Unknown),
+                    (false, false) => return Err(EvalError::Unsupported),
                 }
             }
-            scaled(&found, &exact, budget)?.ok_or(Stop::Unknown)
+            scaled(&found, &exact, budget)?.ok_or(EvalError::Unsupported)
         }
         Kind::Div(top, bottom) => {
             let found = steps(top, budget)?;
             if holds_decimal(bottom, budget)? {
-                return Err(Stop::Unknown);
+                return Err(EvalError::Unsupported);
             }
             if found.is_empty() {
                 return Ok(found);
             }
             let bottom = scalar(bottom, None, budget)?;
             let factor = Fraction::whole(1).divide(&bottom, budget)?;
-            scaled(&found, &factor, budget)?.ok_or(Stop::Unknown)
+            scaled(&found, &factor, budget)?.ok_or(EvalError::Unsupported)
         }
-        _ if holds_decimal(node, budget)? => Err(Stop::Unknown),
+        _ if holds_decimal(node, budget)? => Err(EvalError::Unsupported),
         _ => Ok(Vec::new()),
     })
 }
@@ -319,7 +327,7 @@ fn scaled(
     steps: &[(Monomial, RBig)],
     factor: &Fraction,
     budget: &mut Budget,
-) -> Result<Option<Vec<(Monomial, RBig)>>, Stop> {
+) -> Result<Option<Vec<(Monomial, RBig)>>, EvalError> {
     let mut all = Vec::with_capacity(steps.len());
     for (monomial, step) in steps {
         let step = Fraction::from(Poly::term(monomial.clone(), step.clone()));
@@ -345,7 +353,7 @@ fn coarsest(
     monomial: &Monomial,
     step: &RBig,
     budget: &mut Budget,
-) -> Result<(), Stop> {
+) -> Result<(), EvalError> {
     budget.spend(1 + steps.len())?;
     match steps.iter_mut().find(|(other, _)| other == monomial) {
         Some((_, known)) => {
@@ -360,7 +368,7 @@ fn coarsest(
 
 /// By how many digits a number is longer than a step: its significant digits, where the step is
 /// one unit of the last of them.
-pub(crate) fn digits(value: &RBig, step: &RBig, budget: &mut Budget) -> Result<usize, Stop> {
+pub(crate) fn digits(value: &RBig, step: &RBig, budget: &mut Budget) -> Result<usize, EvalError> {
     let ratio = value / step;
     let size: UBig = if number::is_negative(&ratio) {
         (-ratio).floor().try_into().unwrap_or_default()

@@ -55,7 +55,7 @@ inline float normal() {
 }
 
 inline float as_float(bf16 x) {
-  return widen(x);
+  return to_float(x);
 }
 
 inline float as_float(float x) {

@@ -11,7 +11,7 @@ use smol_str::SmolStr;
 
 use super::tree::{Literal, Span};
 use super::words::{self, Run};
-use crate::answer::budget::{Budget, Stop};
+use crate::answer::budget::{Budget, EvalError};
 
 /// What a token is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub(crate) struct Token {
 }
 
 /// Tokens of a text, one step each.
-pub(crate) fn tokens(text: &str, budget: &mut Budget) -> Result<Vec<Token>, Stop> {
+pub(crate) fn tokens(text: &str, budget: &mut Budget) -> Result<Vec<Token>, EvalError> {
     let Some(narrow) = width::Narrow::of(text) else {
         return lexed(text, budget);
     };
@@ -59,7 +59,7 @@ pub(crate) fn tokens(text: &str, budget: &mut Budget) -> Result<Vec<Token>, Stop
     Ok(tokens)
 }
 
-fn lexed(text: &str, budget: &mut Budget) -> Result<Vec<Token>, Stop> {
+fn lexed(text: &str, budget: &mut Budget) -> Result<Vec<Token>, EvalError> {
     let mut lexer = Lexer {
         text,
         at: 0,
@@ -137,7 +137,7 @@ impl<'a> Lexer<'a> {
         self.push(Tok::Command(name.into()), self.at + len);
     }
 
-    fn run(&mut self, budget: &mut Budget, nested: u32) -> Result<(), Stop> {
+    fn run(&mut self, budget: &mut Budget, nested: u32) -> Result<(), EvalError> {
         while let Some(c) = self.rest().chars().next() {
             budget.spend(1)?;
             let len = c.len_utf8();
@@ -271,7 +271,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn backslash(&mut self, budget: &mut Budget, nested: u32) -> Result<(), Stop> {
+    fn backslash(&mut self, budget: &mut Budget, nested: u32) -> Result<(), EvalError> {
         let rest = self.rest();
         let after = &rest[1..];
         let Some(c) = after.chars().next() else {
@@ -468,7 +468,7 @@ impl<'a> Lexer<'a> {
         end: usize,
         budget: &mut Budget,
         nested: u32,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), EvalError> {
         let found = braces(self.text, end);
         let read = found.map_or(self.text.len(), |(_, close)| close) - end;
         budget.spend(read / 32)?;

@@ -4,7 +4,7 @@ use super::infix::{Infix, power};
 use super::{
     Parsed, Parser, collect, disjunction, is_number, last_factor, mixed, notation, product, vectors,
 };
-use crate::answer::budget::Stop;
+use crate::answer::budget::EvalError;
 use crate::answer::latex::lexer::Tok;
 use crate::answer::latex::tree::{Kind, Node, Relation};
 
@@ -59,7 +59,7 @@ impl Parser<'_, '_> {
                 }
                 if let Some(Tok::Command(name)) = self.peek() {
                     if logical.is_some_and(|before| before != name) {
-                        return Err(Stop::Unknown);
+                        return Err(EvalError::Unsupported);
                     }
                     logical = Some(name);
                 }
@@ -70,7 +70,7 @@ impl Parser<'_, '_> {
                 // A comma at the end says nothing; `and` announces what is missing.
                 let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
                 if !matches!(before.map(|token| &token.tok), Some(Tok::Symbol(','))) {
-                    return Err(Stop::Unknown);
+                    return Err(EvalError::Unsupported);
                 }
                 break;
             }
@@ -140,12 +140,12 @@ impl Parser<'_, '_> {
                 if matches!(*relations, [Relation::Equivalent | Relation::Equal])
                     && sides.len() == 2 =>
             {
-                let right = sides.pop().ok_or(Stop::Unknown)?;
-                let left = sides.pop().ok_or(Stop::Unknown)?;
+                let right = sides.pop().ok_or(EvalError::Unsupported)?;
+                let left = sides.pop().ok_or(EvalError::Unsupported)?;
                 let parts = (Box::new(left), Box::new(right), Box::new(modulus));
                 Ok(Node::new(Kind::Congruence(parts.0, parts.1, parts.2), span))
             }
-            Kind::Chain(..) | Kind::List(_) => Err(Stop::Unknown),
+            Kind::Chain(..) | Kind::List(_) => Err(EvalError::Unsupported),
             // `3 \pmod 7`: what is congruent went without saying.
             kind => {
                 let unsaid = Node::new(Kind::Ellipsis, left.span.start..left.span.start);
@@ -216,7 +216,7 @@ impl Parser<'_, '_> {
     fn beside(&mut self, left: Node) -> Parsed {
         // `\mathbb{Z}[x]` is no product.
         if vectors::is_set(last_factor(&left)) {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         }
         // `25^\circ C`, all there is.
         if matches!(left.kind, Kind::Degree(_))
@@ -239,7 +239,7 @@ impl Parser<'_, '_> {
         {
             self.at += len + 2;
             let span = left.span.clone();
-            return Ok(Node::new(Kind::Based(literal.whole.clone(), base), span));
+            return Ok(Node::new(Kind::Radix(literal.whole.clone(), base), span));
         }
         // `396 (degrees)`: a sign in brackets.
         if self.is_symbol('(')
@@ -277,9 +277,9 @@ impl Parser<'_, '_> {
                 let read = mixed(&left, &right);
                 return read
                     .or_else(|| notation::signed_mixed(&left, &right, mixed))
-                    .ok_or(Stop::Unknown);
+                    .ok_or(EvalError::Unsupported);
             }
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         }
         Ok(product(left, right))
     }
@@ -291,7 +291,7 @@ impl Parser<'_, '_> {
         let right = self.expression(power::PRODUCT + 1)?;
         // The quotient of two sets of numbers is no number.
         if vectors::is_set(last_factor(&left)) || vectors::is_set(last_factor(&right)) {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         }
         let span = Self::joined(&left, &right);
         Ok(Node::new(Kind::Div(Box::new(left), Box::new(right)), span))

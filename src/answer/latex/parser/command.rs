@@ -1,7 +1,7 @@
 //! Commands with their arguments.
 
 use super::{Parsed, Parser, power};
-use crate::answer::budget::Stop;
+use crate::answer::budget::EvalError;
 use crate::answer::latex::lexer::Tok;
 use crate::answer::latex::tree::{Kind, Literal, Node, Span};
 use crate::answer::latex::words::{is_function, is_symbol};
@@ -45,17 +45,17 @@ impl<'t> Parser<'t, '_> {
                 self.big(name, span)
             }
             "approx" if self.at == 1 => self.expression(power::CHAIN),
-            "therefore" | "because" => Err(Stop::Unknown),
+            "therefore" | "because" => Err(EvalError::Unsupported),
             "%" | "circ" | "}" | "rfloor" | "rceil" | "rangle" | "cup" | "cap" | "cdot"
             | "times" | "div" | "le" | "ge" | "ne" | "approx" | "in" | "over" | "choose"
             | "pmod" | "mod" | "overset" | "underset" | "underbrace" | "tag" | "hline" | "to"
             | "implies" | "iff" | "forall" | "exists" | "wedge" | "vee" | "neg" | "not" => {
-                Err(Stop::Unknown)
+                Err(EvalError::Unsupported)
             }
             _ if is_function(name) => self.function(name, span),
             _ if is_symbol(name) && !self.is_symbol('{') => node(Kind::Symbol(name.into())),
             // An unknown command may be a relation or take arguments: its meaning is not known.
-            _ => Err(Stop::Unknown),
+            _ => Err(EvalError::Unsupported),
         }
     }
 
@@ -78,7 +78,7 @@ impl<'t> Parser<'t, '_> {
         let index = if self.is_symbol('[') {
             match self.bracket('[')?.kind {
                 Kind::Group(inner) => Some(*inner),
-                _ => return Err(Stop::Unknown),
+                _ => return Err(EvalError::Unsupported),
             }
         } else {
             None
@@ -108,7 +108,7 @@ impl<'t> Parser<'t, '_> {
         };
         let inner = self.expression(power::CHAIN + 1)?;
         if !self.eat_command(close) {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         }
         Ok(Node::new(Kind::Call(function.into(), vec![inner]), span))
     }
@@ -118,11 +118,11 @@ impl<'t> Parser<'t, '_> {
     fn angle_brackets(&mut self, span: Span) -> Parsed {
         let inner = self.expression(power::LIST)?;
         if !self.eat_command("rangle") {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         }
         let items = match inner.kind {
             Kind::List(items) => items,
-            _ => return Err(Stop::Unknown),
+            _ => return Err(EvalError::Unsupported),
         };
         Ok(Node::new(Kind::Bracket('⟨', '⟩', items), span))
     }
@@ -132,7 +132,7 @@ impl<'t> Parser<'t, '_> {
     fn absolute(&mut self, span: Span) -> Parsed {
         let inner = self.expression(power::CHAIN + 1)?;
         if !self.eat_command("rvert") {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         }
         Ok(Node::new(Kind::Call("abs".into(), vec![inner]), span))
     }
@@ -142,7 +142,7 @@ impl<'t> Parser<'t, '_> {
     fn norm(&mut self, span: Span) -> Parsed {
         let inner = self.expression(power::CHAIN + 1)?;
         if !self.eat_command("Vert") {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         }
         Ok(Node::new(Kind::Call("norm".into(), vec![inner]), span))
     }

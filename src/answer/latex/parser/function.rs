@@ -3,9 +3,9 @@
 use smol_str::{SmolStr, format_smolstr};
 
 use super::{Infix, Parsed, Parser, connective, mixed, power, product};
-use crate::answer::budget::Stop;
+use crate::answer::budget::EvalError;
 use crate::answer::latex::lexer::{Tok, Token};
-use crate::answer::latex::tree::{Big, Kind, Node, Relation, Span};
+use crate::answer::latex::tree::{BigOperator, Kind, Node, Relation, Span};
 use crate::answer::latex::words::{is_function, is_greek};
 
 impl Parser<'_, '_> {
@@ -53,13 +53,13 @@ impl Parser<'_, '_> {
             let bracketed = matches!(read.first().map(|token| &token.tok), Some(Tok::Symbol(_)));
             let named = |token: &Token| !matches!(token.tok, Tok::Number(_) | Tok::Symbol(_));
             if !bracketed || read.iter().any(named) {
-                return Err(Stop::Unknown);
+                return Err(EvalError::Unsupported);
             }
         }
         let mut name = SmolStr::new(name);
         if let Some(base) = base {
             if name != "log" {
-                return Err(Stop::Unknown);
+                return Err(EvalError::Unsupported);
             }
             name = "log_base".into();
             arguments.insert(0, base);
@@ -73,7 +73,7 @@ impl Parser<'_, '_> {
                     "sin" | "cos" | "tan" | "cot" | "sec" | "csc" | "sinh" | "cosh" | "tanh" => {
                         format_smolstr!("arc{name}")
                     }
-                    _ => return Err(Stop::Unknown),
+                    _ => return Err(EvalError::Unsupported),
                 };
                 name = arc;
                 inverse = true;
@@ -108,7 +108,7 @@ impl Parser<'_, '_> {
         Ok(Node::new(Kind::Chain(sides, relations), span.start..end))
     }
 
-    pub(super) fn function_argument(&mut self) -> Result<Vec<Node>, Stop> {
+    pub(super) fn function_argument(&mut self) -> Result<Vec<Node>, EvalError> {
         match self.peek() {
             // `\min\{3, 5\}`.
             Some(Tok::Command(name)) if name == "{" => {
@@ -125,7 +125,7 @@ impl Parser<'_, '_> {
 
     /// Arguments in brackets.
     #[inline(never)]
-    fn bracketed_arguments(&mut self) -> Result<Vec<Node>, Stop> {
+    fn bracketed_arguments(&mut self) -> Result<Vec<Node>, EvalError> {
         let open = if self.is_symbol('(') {
             '('
         } else if self.is_symbol('[') {
@@ -148,7 +148,7 @@ impl Parser<'_, '_> {
 
     /// A product written side by side, up to the next function or operator.
     #[inline(never)]
-    fn argument_beside(&mut self) -> Result<Vec<Node>, Stop> {
+    fn argument_beside(&mut self) -> Result<Vec<Node>, EvalError> {
         let mut argument = self.expression(power::TIGHT)?;
         let first_is_call = matches!(argument.kind, Kind::Call(..));
         loop {
@@ -198,7 +198,7 @@ impl Parser<'_, '_> {
                 "pmatrix" | "bmatrix" | "matrix" | "smallmatrix" | "vmatrix" | "array" | "Bmatrix"
             );
         if !is_matrix {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         }
         let outer = (
             std::mem::take(&mut self.bars),
@@ -236,7 +236,7 @@ impl Parser<'_, '_> {
                     let least = if is_cases { power::LIST + 1 } else { 0 };
                     row.push(self.expression(least)?);
                 }
-                None => return Err(Stop::Unknown),
+                None => return Err(EvalError::Unsupported),
             }
         }
         (self.bars, self.builder, self.cells) = outer;
@@ -286,12 +286,12 @@ impl Parser<'_, '_> {
         let body = self.expression(least)?;
         self.integrals -= u32::from(is_integral);
         let end = body.span.end;
-        let big = Big {
+        let big = BigOperator {
             operator: name.into(),
             below,
             above,
             body,
         };
-        Ok(Node::new(Kind::Big(Box::new(big)), span.start..end))
+        Ok(Node::new(Kind::BigOperator(Box::new(big)), span.start..end))
     }
 }

@@ -19,14 +19,14 @@ use infix::{Infix, power};
 
 use super::lexer::{Tok, Token};
 use super::tree::{Kind, Node, Relation, Span};
-use crate::answer::budget::{Budget, Stop};
+use crate::answer::budget::{Budget, EvalError};
 
 /// The tree of a whole answer.
 ///
 /// # Errors
 ///
-/// [`Stop::Unknown`] where the text is no mathematics that is known here.
-pub(crate) fn tree(tokens: &[Token], budget: &mut Budget) -> Result<Node, Stop> {
+/// [`EvalError::Unsupported`] where the text is no mathematics that is known here.
+pub(crate) fn tree(tokens: &[Token], budget: &mut Budget) -> Result<Node, EvalError> {
     let mut end = tokens.len();
     // A sentence's full stop, and line ends after everything, are no part of the answer.
     while end > 0
@@ -43,7 +43,7 @@ pub(crate) fn tree(tokens: &[Token], budget: &mut Budget) -> Result<Node, Stop> 
     }
     let tokens = &tokens[start..end];
     if tokens.is_empty() {
-        return Err(Stop::Unknown);
+        return Err(EvalError::Unsupported);
     }
     if let Some((end, name, domain)) = whole::clause(tokens, budget)? {
         let read = budget.attempt(|budget| parse(&tokens[..end], budget))?;
@@ -79,14 +79,14 @@ pub(crate) fn tree(tokens: &[Token], budget: &mut Budget) -> Result<Node, Stop> 
 ///
 /// # Errors
 ///
-/// [`Stop::Unknown`] where it has no words or no formulas, is too long, or a formula is not read.
-pub(crate) fn statement(tokens: &[Token], budget: &mut Budget) -> Result<Vec<Node>, Stop> {
+/// [`EvalError::Unsupported`] where it has no words or no formulas, is too long, or a formula is not read.
+pub(crate) fn statement(tokens: &[Token], budget: &mut Budget) -> Result<Vec<Node>, EvalError> {
     let mut parts = Vec::new();
     let mut words = 0;
-    for (range, is_text) in whole::segments(tokens).ok_or(Stop::Unknown)? {
+    for (range, is_text) in whole::segments(tokens).ok_or(EvalError::Unsupported)? {
         let part = &tokens[range];
         if is_text {
-            let text = whole::words(part).ok_or(Stop::Unknown)?;
+            let text = whole::words(part).ok_or(EvalError::Unsupported)?;
             words += part.len();
             parts.push(text);
         } else {
@@ -94,7 +94,7 @@ pub(crate) fn statement(tokens: &[Token], budget: &mut Budget) -> Result<Vec<Nod
         }
     }
     if words > whole::MAX_WORDS {
-        return Err(Stop::Unknown);
+        return Err(EvalError::Unsupported);
     }
     Ok(parts)
 }
@@ -115,7 +115,7 @@ fn parse(tokens: &[Token], budget: &mut Budget) -> Parsed {
     if parser.at == parser.tokens.len() {
         Ok(node)
     } else {
-        Err(Stop::Unknown)
+        Err(EvalError::Unsupported)
     }
 }
 
@@ -135,7 +135,7 @@ struct Parser<'t, 'b> {
     budget: &'b mut Budget,
 }
 
-type Parsed = Result<Node, Stop>;
+type Parsed = Result<Node, EvalError>;
 
 impl<'t> Parser<'t, '_> {
     fn peek(&self) -> Option<&'t Tok> {
@@ -180,11 +180,11 @@ impl<'t> Parser<'t, '_> {
         eaten
     }
 
-    fn expect(&mut self, symbol: char) -> Result<(), Stop> {
+    fn expect(&mut self, symbol: char) -> Result<(), EvalError> {
         if self.eat(symbol) {
             Ok(())
         } else {
-            Err(Stop::Unknown)
+            Err(EvalError::Unsupported)
         }
     }
 

@@ -2,7 +2,7 @@
 //! `C_{10}^3`, bases and places in words.
 
 use super::{Parsed, Parser, product};
-use crate::answer::budget::Stop;
+use crate::answer::budget::EvalError;
 use crate::answer::latex::lexer::Tok;
 use crate::answer::latex::tree::{Kind, Literal, Node};
 
@@ -39,7 +39,7 @@ impl Parser<'_, '_> {
 
     /// `{}_{10}C_{3}`, `_{10}C_3`, `^{10}C_3` from their first sign on; `None` with nothing read
     /// where that is not what stands here.
-    pub(super) fn scripted_choice(&mut self) -> Result<Option<Node>, Stop> {
+    pub(super) fn scripted_choice(&mut self) -> Result<Option<Node>, EvalError> {
         let start = self.at;
         if self.is_symbol('{') && matches!(self.peek_at(1), Some(Tok::Symbol('}'))) {
             self.at += 2;
@@ -71,7 +71,7 @@ impl Parser<'_, '_> {
 
     /// `C3` behind a whole number.
     pub(super) fn infix_choice(&mut self, top: Node) -> Parsed {
-        let choice = self.choice_at(0).ok_or(Stop::Unknown)?;
+        let choice = self.choice_at(0).ok_or(EvalError::Unsupported)?;
         self.at += 1;
         let bottom = self.argument()?;
         Ok(chosen(choice, top, bottom))

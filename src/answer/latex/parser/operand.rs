@@ -3,7 +3,7 @@
 use smol_str::{SmolStr, format_smolstr};
 
 use super::{Parsed, Parser, connective, plain_name, power};
-use crate::answer::budget::Stop;
+use crate::answer::budget::EvalError;
 use crate::answer::latex::lexer::{Tok, Token};
 use crate::answer::latex::tree::{Kind, Node, Span};
 
@@ -11,7 +11,7 @@ impl<'t> Parser<'t, '_> {
     pub(super) fn prefix(&mut self) -> Parsed {
         let span = self.span();
         let Some(tok) = self.peek() else {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         };
         let node = |kind| Node::new(kind, span.clone());
         if matches!(tok, Tok::Symbol('{' | '_' | '^'))
@@ -42,16 +42,16 @@ impl<'t> Parser<'t, '_> {
                 '=' | '<' | '>' if self.at == 0 => {
                     // `=5`, `>5`: the left side went without saying.
                     if *c != '=' {
-                        return Err(Stop::Unknown);
+                        return Err(EvalError::Unsupported);
                     }
                     self.at += 1;
                     self.expression(power::CHAIN)
                 }
-                _ => Err(Stop::Unknown),
+                _ => Err(EvalError::Unsupported),
             },
             Tok::Command(name) => self.command(name, span),
             Tok::Begin(environment) => self.environment(environment, false),
-            Tok::NewLine | Tok::End(_) | Tok::Unknown(_) => Err(Stop::Unknown),
+            Tok::NewLine | Tok::End(_) | Tok::Unknown(_) => Err(EvalError::Unsupported),
         }
     }
 
@@ -60,7 +60,7 @@ impl<'t> Parser<'t, '_> {
     fn phrase(&mut self, tok: &Tok, name: &SmolStr, span: Span) -> Parsed {
         let is_text = !matches!(tok, Tok::Name(_));
         if is_text && connective(name) == Some(false) {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         }
         self.at += 1;
         if !is_text {
@@ -185,7 +185,7 @@ impl<'t> Parser<'t, '_> {
                 let arguments = match inner.kind {
                     Kind::Group(inner) => vec![*inner],
                     Kind::Bracket(_, _, items) => items,
-                    _ => return Err(Stop::Unknown),
+                    _ => return Err(EvalError::Unsupported),
                 };
                 return Ok(Node::new(Kind::Call(name, arguments), span));
             }
@@ -224,12 +224,12 @@ impl<'t> Parser<'t, '_> {
         let close = match self.peek() {
             Some(Tok::Symbol(c @ (')' | ']' | '}'))) => *c,
             Some(Tok::Symbol('[')) if open == ']' => '[',
-            _ => return Err(Stop::Unknown),
+            _ => return Err(EvalError::Unsupported),
         };
         let end = self.span().end;
         self.at += 1;
         if (open == '{') != (close == '}') {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         }
         let span = start..end;
         let items = match inner.kind {
@@ -243,14 +243,14 @@ impl<'t> Parser<'t, '_> {
             Kind::Rows(items)
                 if open == '[' && items.iter().any(|item| matches!(item.kind, Kind::List(_))) =>
             {
-                return Err(Stop::Unknown);
+                return Err(EvalError::Unsupported);
             }
             Kind::Rows(items) if open != '{' => items,
             kind => {
                 let inner = Box::new(Node::new(kind, inner.span));
                 return match (open, close) {
                     ('(', ')') | ('[', ']') | ('{', '}') => Ok(Node::new(Kind::Group(inner), span)),
-                    _ => Err(Stop::Unknown),
+                    _ => Err(EvalError::Unsupported),
                 };
             }
         };
@@ -317,7 +317,7 @@ impl<'t> Parser<'t, '_> {
         (self.bars, self.builder, self.cells) = outer;
         let end = self.span().end;
         if !self.eat_command("}") {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         }
         Ok(Node::new(node, start..end))
     }
@@ -336,13 +336,13 @@ impl<'t> Parser<'t, '_> {
                 span,
             )),
             (_, Kind::Symbol(_) | Kind::Mul(_) | Kind::Text(_) | Kind::Number(_)) => {
-                let letters = plain_name(&inner).ok_or(Stop::Unknown)?;
+                let letters = plain_name(&inner).ok_or(EvalError::Unsupported)?;
                 Ok(Node::new(
                     Kind::Symbol(format_smolstr!("{name} {letters}")),
                     span,
                 ))
             }
-            _ => Err(Stop::Unknown),
+            _ => Err(EvalError::Unsupported),
         }
     }
 
@@ -426,7 +426,7 @@ impl<'t> Parser<'t, '_> {
                     Some(Tok::Letter(c)) => Kind::Symbol(letter(*c)),
                     Some(Tok::Name(name)) => Kind::Symbol(name.clone()),
                     Some(Tok::Text(text) | Tok::Word(text)) => Kind::Text(text.clone()),
-                    _ => return Err(Stop::Unknown),
+                    _ => return Err(EvalError::Unsupported),
                 };
                 self.at += 1;
                 Ok(Node::new(kind, span))
@@ -435,7 +435,7 @@ impl<'t> Parser<'t, '_> {
                 let span = self.span();
                 self.command(name, span)
             }
-            _ => Err(Stop::Unknown),
+            _ => Err(EvalError::Unsupported),
         }
     }
 
@@ -456,7 +456,7 @@ impl<'t> Parser<'t, '_> {
             // `x^{\left{3+1\right}}`: braces that were to group.
             Kind::Set(mut items) if items.len() == 1 => match items.pop() {
                 Some(item) => item,
-                None => return Err(Stop::Unknown),
+                None => return Err(EvalError::Unsupported),
             },
             kind => Node::new(kind, node.span),
         })
@@ -464,12 +464,12 @@ impl<'t> Parser<'t, '_> {
 
     /// An index as text, for a name: what stands in braces, or one token with its sign. Its
     /// tokens are part of the name, whatever they would mean by themselves.
-    pub(super) fn index(&mut self) -> Result<String, Stop> {
+    pub(super) fn index(&mut self) -> Result<String, EvalError> {
         let mut text = String::new();
         let mut open = 0usize;
         loop {
             self.budget.spend(1)?;
-            let tok = self.peek().ok_or(Stop::Unknown)?;
+            let tok = self.peek().ok_or(EvalError::Unsupported)?;
             self.at += 1;
             let word = match tok {
                 Tok::Symbol('{') => {
@@ -477,7 +477,7 @@ impl<'t> Parser<'t, '_> {
                     continue;
                 }
                 Tok::Symbol('}') => {
-                    open = open.checked_sub(1).ok_or(Stop::Unknown)?;
+                    open = open.checked_sub(1).ok_or(EvalError::Unsupported)?;
                     if open == 0 {
                         break;
                     }
@@ -488,7 +488,7 @@ impl<'t> Parser<'t, '_> {
                 Tok::Name(name) | Tok::Word(name) | Tok::Text(name) | Tok::Command(name) => {
                     name.to_string()
                 }
-                _ => return Err(Stop::Unknown),
+                _ => return Err(EvalError::Unsupported),
             };
             // A name is taken apart at its own marks: those inside are written otherwise.
             let word = word.replace('_', "‿").replace('\'', "′");
@@ -501,7 +501,7 @@ impl<'t> Parser<'t, '_> {
             }
         }
         if text.is_empty() {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         }
         Ok(text)
     }

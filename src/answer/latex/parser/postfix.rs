@@ -3,7 +3,7 @@
 use smol_str::format_smolstr;
 
 use super::{Parsed, Parser, connective, notation, vectors};
-use crate::answer::budget::Stop;
+use crate::answer::budget::EvalError;
 use crate::answer::latex::lexer::Tok;
 use crate::answer::latex::tree::{Kind, Node, Span};
 
@@ -35,7 +35,7 @@ impl Parser<'_, '_> {
                 self.at += 1;
                 Ok(Node::new(Kind::Degree(Box::new(left)), span))
             }
-            _ => Err(Stop::Unknown),
+            _ => Err(EvalError::Unsupported),
         }
     }
 
@@ -68,7 +68,7 @@ impl Parser<'_, '_> {
         if primes > 0 {
             if braced {
                 if !matches!(self.peek_at(ahead), Some(Tok::Symbol('}'))) {
-                    return Err(Stop::Unknown);
+                    return Err(EvalError::Unsupported);
                 }
                 ahead += 1;
             }
@@ -87,7 +87,7 @@ impl Parser<'_, '_> {
         }
         // `2^3^2`: of which is the last one the power?
         if self.is_bracketed_power(&left) || matches!(left.kind, Kind::Pow(..)) {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         }
         self.at += 1;
         let exponent = self.script()?;
@@ -142,7 +142,7 @@ impl Parser<'_, '_> {
                 }))
             }
             // So many signs are no number's.
-            _ => Err(Stop::Limit),
+            _ => Err(EvalError::LimitExceeded),
         }
     }
 
@@ -216,7 +216,7 @@ impl Parser<'_, '_> {
             Kind::Number(_) if primes <= 2 => {
                 Ok(Node::new(Kind::Unit(Box::new(left), marks), span))
             }
-            _ => Err(Stop::Unknown),
+            _ => Err(EvalError::Unsupported),
         }
     }
 
@@ -242,9 +242,9 @@ impl Parser<'_, '_> {
             // `(1011)_2`.
             Kind::Group(inner) => match inner.kind {
                 Kind::Number(literal) if literal.is_whole() => self.based(literal.whole, span),
-                _ => Err(Stop::Unknown),
+                _ => Err(EvalError::Unsupported),
             },
-            _ => Err(Stop::Unknown),
+            _ => Err(EvalError::Unsupported),
         }
     }
 
@@ -252,7 +252,7 @@ impl Parser<'_, '_> {
     fn based(&mut self, digits: String, span: Span) -> Parsed {
         let base = match self.script()?.kind {
             Kind::Number(base) if base.is_whole() => {
-                base.whole.parse().map_err(|_| Stop::Unknown)?
+                base.whole.parse().map_err(|_| EvalError::Unsupported)?
             }
             Kind::Text(word) => match word.as_str() {
                 "two" => 2,
@@ -264,19 +264,19 @@ impl Parser<'_, '_> {
                 "eight" => 8,
                 "nine" => 9,
                 "ten" => 10,
-                _ => return Err(Stop::Unknown),
+                _ => return Err(EvalError::Unsupported),
             },
-            _ => return Err(Stop::Unknown),
+            _ => return Err(EvalError::Unsupported),
         };
         let is_digit = |c: char| c.is_digit(base);
         if !(2..=36).contains(&base) || !digits.chars().all(is_digit) {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         }
-        Ok(Node::new(Kind::Based(digits, base), span))
+        Ok(Node::new(Kind::Radix(digits, base), span))
     }
 
     /// The words and powers between braces.
-    fn unit_group(&mut self, unit: &mut String) -> Result<(), Stop> {
+    fn unit_group(&mut self, unit: &mut String) -> Result<(), EvalError> {
         self.expect('{')?;
         let mut is_first = true;
         while !self.eat('}') {
@@ -296,10 +296,10 @@ impl Parser<'_, '_> {
                             unit.push('^');
                             unit.push_str(&literal.whole);
                         }
-                        _ => return Err(Stop::Unknown),
+                        _ => return Err(EvalError::Unsupported),
                     }
                 }
-                _ => return Err(Stop::Unknown),
+                _ => return Err(EvalError::Unsupported),
             }
             is_first = false;
         }
@@ -375,13 +375,13 @@ impl Parser<'_, '_> {
         // `1101 base 2`.
         if let Some((base, len)) = self.base(0) {
             let Kind::Number(literal) = left.kind else {
-                return Err(Stop::Unknown);
+                return Err(EvalError::Unsupported);
             };
             if !literal.is_whole() {
-                return Err(Stop::Unknown);
+                return Err(EvalError::Unsupported);
             }
             self.at += len;
-            return Ok(Node::new(Kind::Based(literal.whole, base), left.span));
+            return Ok(Node::new(Kind::Radix(literal.whole, base), left.span));
         }
         let start = self.at;
         let mut unit = String::new();
@@ -390,7 +390,7 @@ impl Parser<'_, '_> {
             match self.peek() {
                 Some(Tok::Letter(c)) if unit.ends_with('/') || unit.ends_with(" per") => {
                     if !matches!(c, 'h' | 's' | 'm' | 'g' | 'd' | 'L' | 'l' | 'J' | 'N') {
-                        return Err(Stop::Unknown);
+                        return Err(EvalError::Unsupported);
                     }
                     if !unit.ends_with('/') {
                         unit.push(' ');
@@ -442,9 +442,9 @@ impl Parser<'_, '_> {
                                 unit.push('-');
                                 unit.push_str(&literal.whole);
                             }
-                            _ => return Err(Stop::Unknown),
+                            _ => return Err(EvalError::Unsupported),
                         },
-                        _ => return Err(Stop::Unknown),
+                        _ => return Err(EvalError::Unsupported),
                     }
                 }
                 Some(Tok::Symbol('/'))
@@ -474,7 +474,7 @@ impl Parser<'_, '_> {
             }
         }
         if self.at == start {
-            return Err(Stop::Unknown);
+            return Err(EvalError::Unsupported);
         }
         let end = self.tokens[self.at - 1].span.end;
         let span = left.span.start..end;

@@ -2,7 +2,7 @@
 //! answer, rows of numbers, and sentences of words alone.
 
 use super::{Node, collect};
-use crate::answer::budget::{Budget, Stop};
+use crate::answer::budget::{Budget, EvalError};
 use crate::answer::latex::lexer::{Tok, Token};
 use crate::answer::latex::tree::{Domain, Kind};
 
@@ -31,7 +31,7 @@ const CLAUSE: &[&str] = &[
 pub(super) fn clause(
     tokens: &[Token],
     budget: &mut Budget,
-) -> Result<Option<(usize, char, Domain)>, Stop> {
+) -> Result<Option<(usize, char, Domain)>, EvalError> {
     let first = tokens.len().saturating_sub(MAX_CLAUSE).max(1);
     for start in first..tokens.len() {
         budget.spend(1)?;
@@ -60,7 +60,7 @@ pub(super) fn clause(
 }
 
 /// The parameter and domain of a clause, where the tokens are one from start to end.
-fn read_clause(tokens: &[Token], budget: &mut Budget) -> Result<Option<(char, Domain)>, Stop> {
+fn read_clause(tokens: &[Token], budget: &mut Budget) -> Result<Option<(char, Domain)>, EvalError> {
     let mut name = None;
     let mut domain = None;
     let mut rest = tokens.iter().map(|token| &token.tok).peekable();
@@ -158,10 +158,10 @@ pub(super) fn restatement(tokens: &[Token]) -> Option<usize> {
 }
 
 /// What a text that is no one expression is all the same: numbers in a row, or words alone.
-pub(super) fn fallback(tokens: &[Token]) -> Result<Node, Stop> {
+pub(super) fn fallback(tokens: &[Token]) -> Result<Node, EvalError> {
     numbers(tokens)
         .or_else(|| words(tokens))
-        .ok_or(Stop::Unknown)
+        .ok_or(EvalError::Unsupported)
 }
 
 /// `4 3 -1`: numbers with spaces between them, their signs close in front.

@@ -28,15 +28,15 @@ struct bf16 {
   uint16_t bits;
 };
 
-__device__ __forceinline__ float widen(bf16 x) {
+__device__ __forceinline__ float to_float(bf16 x) {
   return __uint_as_float(uint32_t(x.bits) << 16);
 }
 
-__device__ __forceinline__ float widen(float x) {
+__device__ __forceinline__ float to_float(float x) {
   return x;
 }
 
-__device__ __forceinline__ float2 widen2(uint32_t x) {
+__device__ __forceinline__ float2 to_float2(uint32_t x) {
   return make_float2(__uint_as_float(x << 16), __uint_as_float(x & 0xFFFF0000u));
 }
 
@@ -74,7 +74,7 @@ __device__ __forceinline__ void load(const bf16* from, float (&x)[8]) {
   uint32_t word[4] = {words.x, words.y, words.z, words.w};
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    float2 pair = widen2(word[i]);
+    float2 pair = to_float2(word[i]);
     x[2 * i] = pair.x;
     x[2 * i + 1] = pair.y;
   }
@@ -102,7 +102,7 @@ __device__ __forceinline__ void load(const float* from, float (&x)[4]) {
 }
 
 __device__ __forceinline__ void load(const bf16* from, float (&x)[2]) {
-  float2 pair = widen2(*reinterpret_cast<const uint32_t*>(from));
+  float2 pair = to_float2(*reinterpret_cast<const uint32_t*>(from));
   x[0] = pair.x;
   x[1] = pair.y;
 }
@@ -115,7 +115,7 @@ __device__ __forceinline__ void load(const float* from, float (&x)[2]) {
 
 template <class T>
 __device__ __forceinline__ void load(const T* from, float (&x)[1]) {
-  x[0] = widen(*from);
+  x[0] = to_float(*from);
 }
 
 __device__ __forceinline__ void store(bf16* to, const float (&x)[8]) {

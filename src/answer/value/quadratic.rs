@@ -9,7 +9,7 @@ use super::number;
 use super::poly::{Atom, Poly};
 use super::reals::{Piece, Reals};
 use super::written::Scalar;
-use crate::answer::budget::{Budget, Stop};
+use crate::answer::budget::{Budget, EvalError};
 
 /// Where `a·|x| + c` or `a·x² + b·x + c` is above zero (or is zero, where it may be), of constant
 /// coefficients whose signs are known; with the variable's name.
@@ -17,7 +17,7 @@ pub(super) fn above_zero(
     expression: &Fraction,
     may_be_zero: bool,
     budget: &mut Budget,
-) -> Result<Option<(Reals, String)>, Stop> {
+) -> Result<Option<(Reals, String)>, EvalError> {
     if !expression.denominator_is_one() {
         return Ok(None);
     }
@@ -65,7 +65,7 @@ pub(super) fn above_zero(
 pub(super) fn roots(
     expression: &Fraction,
     budget: &mut Budget,
-) -> Result<Option<(Vec<Fraction>, String)>, Stop> {
+) -> Result<Option<(Vec<Fraction>, String)>, EvalError> {
     if !expression.denominator_is_one() {
         return Ok(None);
     }
@@ -95,7 +95,7 @@ enum Shape {
     },
 }
 
-fn shape(expression: &Poly, budget: &mut Budget) -> Result<Option<Shape>, Stop> {
+fn shape(expression: &Poly, budget: &mut Budget) -> Result<Option<Shape>, EvalError> {
     let mut variable: Option<String> = None;
     // Coefficients of 1, x, x² and |x|.
     let mut parts = [
@@ -158,7 +158,7 @@ fn zeros(
     b: &Fraction,
     c: &Fraction,
     budget: &mut Budget,
-) -> Result<Option<Option<(Fraction, Fraction)>>, Stop> {
+) -> Result<Option<Option<(Fraction, Fraction)>>, EvalError> {
     let four = Fraction::whole(4)
         .multiply(a, budget)?
         .multiply(c, budget)?;

@@ -7,14 +7,14 @@ use super::fraction::Fraction;
 use super::functions::{call, leads_negative, rational};
 use super::number;
 use super::poly::{Atom, Monomial, Poly};
-use crate::answer::budget::{Budget, Stop};
+use crate::answer::budget::{Budget, EvalError};
 use crate::answer::numeric;
 
 /// The largest multiple of an angle that is written in the single angle.
 const MAX_MULTIPLE: i64 = 8;
 
 /// Cosine and sine of `k·π/12`, `k = 0 … 6`, by their polynomials in √2, √3, √6.
-pub(super) fn special(k: i64, budget: &mut Budget) -> Result<Fraction, Stop> {
+pub(super) fn special(k: i64, budget: &mut Budget) -> Result<Fraction, EvalError> {
     let root =
         |n: i64, budget: &mut Budget| Fraction::whole(n).rational_power(&rational(1, 2), budget);
     let quarter = Fraction::rational(rational(1, 4));
@@ -53,10 +53,10 @@ pub(super) fn turns(value: &Fraction) -> Option<RBig> {
 
 /// Cosine and sine together: of a sum by the addition theorems, of a small multiple in the
 /// single angle, of a rational multiple of π in the first quadrant.
-pub(super) fn circular(
+pub(super) fn cos_sin(
     value: &Fraction,
     budget: &mut Budget,
-) -> Result<(Fraction, Fraction), Stop> {
+) -> Result<(Fraction, Fraction), EvalError> {
     budget.spend(1)?;
     if !value.denominator_is_one() {
         return Ok(single(value));
@@ -96,10 +96,10 @@ pub(super) fn circular_of_term(
     monomial: &Monomial,
     coefficient: &RBig,
     budget: &mut Budget,
-) -> Result<(Fraction, Fraction), Stop> {
+) -> Result<(Fraction, Fraction), EvalError> {
     let term: Fraction = Poly::term(monomial.clone(), coefficient.clone()).into();
     if let Some(turns) = turns(&term) {
-        return circular_of_turns(&turns, budget);
+        return cos_sin_of_turns(&turns, budget);
     }
     let multiple = i64::try_from(coefficient.numerator()).unwrap_or(i64::MAX);
     let size = multiple.saturating_abs();
@@ -126,10 +126,10 @@ pub(super) fn circular_of_term(
     Ok((cosine, sine))
 }
 
-pub(super) fn circular_of_turns(
+pub(super) fn cos_sin_of_turns(
     turns: &RBig,
     budget: &mut Budget,
-) -> Result<(Fraction, Fraction), Stop> {
+) -> Result<(Fraction, Fraction), EvalError> {
     budget.spend_bits(number::bits(turns))?;
     // Into [0, 2), then into [0, 1/2] with signs.
     let two = number::whole(2);
@@ -171,13 +171,13 @@ pub(super) fn circular_of_turns(
 pub(super) fn fifth(
     value: &Fraction,
     budget: &mut Budget,
-) -> Result<Option<(Fraction, Fraction)>, Stop> {
+) -> Result<Option<(Fraction, Fraction)>, EvalError> {
     let Some(turns) = turns(value) else {
         return Ok(None);
     };
     let root5 = Fraction::whole(5).rational_power(&rational(1, 2), budget)?;
     let quarter = Fraction::rational(rational(1, 4));
-    let nested = |sign: i64, budget: &mut Budget| -> Result<Fraction, Stop> {
+    let nested = |sign: i64, budget: &mut Budget| -> Result<Fraction, EvalError> {
         // √(10 ± 2√5) / 4.
         let inner = root5.multiply(&Fraction::whole(2 * sign), budget)?;
         let inner = Fraction::whole(10).add(&inner, budget)?;
@@ -203,13 +203,13 @@ pub(super) fn inverse(
     name: &str,
     value: &Fraction,
     budget: &mut Budget,
-) -> Result<Option<Fraction>, Stop> {
+) -> Result<Option<Fraction>, EvalError> {
     let angle = call(name, vec![value.clone()]);
     let Some(k) = numeric::near_twelfth(&angle, budget)? else {
         return Ok(None);
     };
     let turns = RBig::from_parts(IBig::from(k), UBig::from(12u8));
-    let (cosine, sine) = circular_of_turns(&turns, budget)?;
+    let (cosine, sine) = cos_sin_of_turns(&turns, budget)?;
     let found = match name {
         "arcsin" => sine.same(value, budget)?,
         "arccos" => cosine.same(value, budget)?,
@@ -224,11 +224,11 @@ pub(super) fn inverse(
 }
 
 /// The cosine.
-pub(crate) fn cosine(value: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
-    Ok(circular(value, budget)?.0)
+pub(crate) fn cosine(value: &Fraction, budget: &mut Budget) -> Result<Fraction, EvalError> {
+    Ok(cos_sin(value, budget)?.0)
 }
 
 /// The sine.
-pub(crate) fn sine(value: &Fraction, budget: &mut Budget) -> Result<Fraction, Stop> {
-    Ok(circular(value, budget)?.1)
+pub(crate) fn sine(value: &Fraction, budget: &mut Budget) -> Result<Fraction, EvalError> {
+    Ok(cos_sin(value, budget)?.1)
 }

@@ -1,10 +1,10 @@
 //! Trees with `±`: read once with plus and once with minus.
 
-use crate::answer::budget::{Budget, Stop};
+use crate::answer::budget::{Budget, EvalError};
 use crate::answer::latex::{Kind, Node};
 
 /// Whether a tree holds a `±` outside of lists, whose items have their own.
-pub(super) fn holds_alternatives(node: &Node, budget: &mut Budget) -> Result<bool, Stop> {
+pub(super) fn holds_alternatives(node: &Node, budget: &mut Budget) -> Result<bool, EvalError> {
     if matches!(
         node.kind,
         Kind::List(_)
@@ -20,14 +20,14 @@ pub(super) fn holds_alternatives(node: &Node, budget: &mut Budget) -> Result<boo
 }
 
 /// A tree with its `±` read as plus and as minus.
-pub(super) fn alternatives(node: &Node, budget: &mut Budget) -> Result<(Node, Node), Stop> {
+pub(super) fn alternatives(node: &Node, budget: &mut Budget) -> Result<(Node, Node), EvalError> {
     Ok((
         with_sign(node, false, budget)?,
         with_sign(node, true, budget)?,
     ))
 }
 
-pub(super) fn holds_sign(node: &Node, budget: &mut Budget) -> Result<bool, Stop> {
+pub(super) fn holds_sign(node: &Node, budget: &mut Budget) -> Result<bool, EvalError> {
     holds(node, |kind| matches!(kind, Kind::PlusMinus(..)), budget)
 }
 
@@ -36,7 +36,7 @@ pub(super) fn holds(
     node: &Node,
     is: impl Fn(&Kind) -> bool,
     budget: &mut Budget,
-) -> Result<bool, Stop> {
+) -> Result<bool, EvalError> {
     let mut open = Vec::new();
     let mut next = Some(node);
     while let Some(node) = next {
@@ -63,11 +63,11 @@ pub(super) fn holds(
     Ok(false)
 }
 
-pub(super) fn with_sign(node: &Node, minus: bool, budget: &mut Budget) -> Result<Node, Stop> {
+pub(super) fn with_sign(node: &Node, minus: bool, budget: &mut Budget) -> Result<Node, EvalError> {
     budget.nested(|budget| with_sign_inside(node, minus, budget))
 }
 
-fn with_sign_inside(node: &Node, minus: bool, budget: &mut Budget) -> Result<Node, Stop> {
+fn with_sign_inside(node: &Node, minus: bool, budget: &mut Budget) -> Result<Node, EvalError> {
     let boxed = |node: &Node, budget: &mut Budget| with_sign(node, minus, budget).map(Box::new);
     let many = |items: &[Node], budget: &mut Budget| {
         items

@@ -1,12 +1,12 @@
 //! `and` and `or`: between conditions that cannot hold at once `and` may have been meant as `or`, so
 //! that the value is not compared; between names they do not say the same.
 
-use crate::answer::budget::Stop;
+use crate::answer::budget::EvalError;
 use crate::answer::latex::{Tok, Token};
 use crate::answer::value::Value;
 
 /// Whether conditions with `and` between them were read as the parts of a union.
-pub(super) fn contradict(tokens: &[Token], value: &Result<Value, Stop>) -> bool {
+pub(super) fn contradict(tokens: &[Token], value: &Result<Value, EvalError>) -> bool {
     let Ok(Value::Reals(reals, _)) = value else {
         return false;
     };
