@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use sha2::Digest as _;
 
-use crate::harness::{Need, Test, tests};
+use crate::harness::{Need, Test, repository, tests};
 
 /// What needs no compiler.
 pub(crate) const PTX: &[Test] =
@@ -50,12 +50,8 @@ const REPORTED: i32 = 3;
 const WRONG: i32 = 4;
 const SANITIZER: i32 = 66;
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 fn kernels() -> PathBuf {
-    root().join("src/engine/cuda/kernels")
+    repository("src/engine/cuda/kernels")
 }
 
 fn files(directory: &Path, extensions: &[&str]) -> Vec<PathBuf> {
@@ -253,7 +249,7 @@ fn fused_multiply_add() -> &'static [&'static str] {
 
 /// What any of our C++ may include.
 fn include_directories() -> [PathBuf; 4] {
-    let tests = root().join("tests/cuda");
+    let tests = repository("tests/cuda");
     [
         tests.join("emulation"),
         kernels(),
@@ -321,7 +317,7 @@ impl Compiler {
         let _one = LOCK
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let source = root().join("tests/cuda/emulation/emu.cpp");
+        let source = repository("tests/cuda/emulation/emu.cpp");
         let flags = [&["-O2", "-c"], build.runtime()].concat();
         self.make(&format!("emulation_{build:?}"), &[], &flags, &[source])
     }
@@ -375,7 +371,7 @@ fn for_each<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<(), String> + Sync
 // ---- kernels ------------------------------------------------------------------------------------
 
 fn kernel_tests() -> Vec<(String, PathBuf)> {
-    let sources = files(&root().join("tests/cuda/kernels"), &["cpp"]);
+    let sources = files(&repository("tests/cuda/kernels"), &["cpp"]);
     let name = |path: &PathBuf| path.file_stem().unwrap().to_string_lossy().into_owned();
     sources
         .into_iter()
@@ -502,7 +498,7 @@ const PLANTED: &[Planted] = &[
 fn planted_mistakes_are_reported() {
     for build in [Build::Fast, Build::Threads, Build::Addresses] {
         let compiler = compiler();
-        let source = root().join("tests/cuda/planted/planted.cpp");
+        let source = repository("tests/cuda/planted/planted.cpp");
         let program = compiler.program("planted", build, &[], source);
         let planted: Vec<_> = PLANTED
             .iter()
@@ -598,7 +594,7 @@ fn mistakes_in_the_kernels_are_noticed() {
             }
             std::fs::write(directory.join(path.file_name().unwrap()), text).unwrap();
         }
-        let source = root().join("tests/cuda/kernels").join(mutation.program);
+        let source = repository("tests/cuda/kernels").join(mutation.program);
         let source = source.with_extension("cpp");
         let name = format!("{}_mutation{number}", mutation.program);
         let program = compiler.program(&name, mutation.build, &[directory], source);
@@ -615,22 +611,22 @@ fn mistakes_in_the_kernels_are_noticed() {
 fn the_fake_driver_keeps_the_drivers_rules() {
     let compiler = compiler();
     let libraries = output_directory().join("driver");
-    let script = root().join("tests/cuda/build_fake.sh");
+    let script = repository("tests/cuda/build_fake.sh");
     let built = run(Command::new("bash")
         .arg(script)
         .arg(&libraries)
-        .arg(root().join("tests/cuda/planted"))
+        .arg(repository("tests/cuda/planted"))
         .env("CXX", &compiler.command)
         .env("JOBS", "1"));
     assert!(built.status.success(), "{}", tail(&built));
-    let source = root().join("tests/cuda/driver/driver.cpp");
+    let source = repository("tests/cuda/driver/driver.cpp");
     let rpath = format!("-Wl,-rpath,{}", libraries.display());
     let inputs = [
         source,
         libraries.join("libcublas.so.13"),
         libraries.join("libcuda.so.1"),
     ];
-    let first = [root().join("tests/cuda/driver")];
+    let first = [repository("tests/cuda/driver")];
     let program = compiler.make("driver", &first, &["-O1", &rpath], &inputs);
     let output = run(command(&program).env("FAKE_CUDA_DEVICES", "2"));
     assert!(
@@ -648,7 +644,7 @@ fn hash_of_sources() -> String {
     let mut hasher = sha2::Sha256::new();
     for path in files(&kernels(), &["cu", "h"])
         .iter()
-        .chain([&root().join("scripts/ptx.py")])
+        .chain([&repository("scripts/ptx.py")])
     {
         hasher.update(path.file_name().unwrap().as_encoded_bytes());
         hasher.update([0]);
@@ -665,7 +661,7 @@ fn hash_of_sources() -> String {
 }
 
 fn ptx_files() -> Vec<(String, String)> {
-    let paths = files(&root().join("src/engine/cuda/ptx"), &["ptx"]);
+    let paths = files(&repository("src/engine/cuda/ptx"), &["ptx"]);
     let name = |path: &PathBuf| path.file_stem().unwrap().to_string_lossy().into_owned();
     paths
         .iter()
@@ -689,7 +685,7 @@ fn ptx_belongs_to_the_sources() {
             .map(|path| path.file_stem().unwrap().to_os_string())
             .collect()
     };
-    let made = names(files(&root().join("src/engine/cuda/ptx"), &["ptx"]));
+    let made = names(files(&repository("src/engine/cuda/ptx"), &["ptx"]));
     assert_eq!(
         made,
         names(files(&kernels(), &["cu"])),
@@ -759,7 +755,7 @@ fn ptx_takes_the_arguments_of_the_sources() {
     let runtime = compiler.runtime(Build::Fast);
     let sources = files(&kernels(), &["cu"]);
     let objects = Mutex::new(vec![
-        root().join("tests/cuda/driver/signatures.cpp"),
+        repository("tests/cuda/driver/signatures.cpp"),
         runtime,
     ]);
     for_each(&sources, |source| {

@@ -1,9 +1,9 @@
 //! The examples' flag `--template`: what reaches the model of a text given in place or in a file.
 
 use std::fs;
-use std::process::{Command, Output};
 
-use crate::harness::{Test, example, tests};
+use crate::harness::{Test, tests};
+use crate::tool::Tool;
 
 pub(crate) const TESTS: &[Test] =
     tests![a_file_is_taken_as_it_is_and_a_text_in_place_has_its_line_breaks_written_out,];
@@ -14,13 +14,11 @@ fn template(flag: &str) -> Result<String, String> {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("set");
     let flags = "--limit 1 --strategy vanilla --trials 1 --max-new-tokens 4 --template";
-    let Output { status, stderr, .. } = Command::new(example("synthesize"))
-        .args(flags.split(' '))
-        .args([flag, "--out", out.to_str().unwrap()])
-        .output()
-        .unwrap();
-    if !status.success() {
-        return Err(String::from_utf8(stderr).unwrap());
+    let more = [flag, "--out", out.to_str().unwrap()];
+    let args: Vec<&str> = flags.split(' ').chain(more).collect();
+    let ran = Tool::new("synthesize").run(&args);
+    if ran.code != Some(0) {
+        return Err(ran.err);
     }
     let manifest = fs::read(out.join("manifest.json")).unwrap();
     let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();

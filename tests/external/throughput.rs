@@ -1,11 +1,10 @@
 //! The example `throughput` as a user meets it: one line of JSON, the same tokens whatever the
 //! slots and threads, its refusals.
 
-use std::process::Command;
-
 use serde_json::Value;
 
-use crate::harness::{Test, example, tests};
+use crate::harness::{Test, tests};
+use crate::tool::{Ran, Tool};
 
 pub(crate) const TESTS: &[Test] = tests![
     a_ragged_load_keeps_its_slots_busy_and_its_tokens,
@@ -13,22 +12,9 @@ pub(crate) const TESTS: &[Test] = tests![
     what_cannot_be_measured_is_refused,
 ];
 
-/// What the example says and whether it ended well.
-fn throughput(args: &[&str]) -> (bool, String, String) {
-    let output = Command::new(example("throughput"))
-        .args(args)
-        .output()
-        .unwrap();
-    (
-        output.status.success(),
-        String::from_utf8(output.stdout).unwrap(),
-        String::from_utf8(output.stderr).unwrap(),
-    )
-}
-
 fn report(args: &[&str]) -> Value {
-    let (good, out, err) = throughput(args);
-    assert!(good, "{err}");
+    let Ran { code, out, err } = Tool::new("throughput").run(args);
+    assert_eq!(code, Some(0), "{err}");
     assert_eq!(out.lines().count(), 1);
     serde_json::from_str(&out).unwrap()
 }
@@ -125,7 +111,8 @@ fn what_cannot_be_measured_is_refused() {
             "f32, int8",
         ),
     ] {
-        let (good, out, err) = throughput(args);
-        assert!(!good && out.is_empty() && err.contains(reason), "{err}");
+        let Ran { code, out, err } = Tool::new("throughput").run(args);
+        assert_ne!(code, Some(0));
+        assert!(out.is_empty() && err.contains(reason), "{err}");
     }
 }

@@ -138,27 +138,20 @@ pub(crate) fn run(groups: impl IntoIterator<Item = (Need, &'static [Test])>) -> 
                 .name
                 .split_once("::")
                 .map_or(test.name, |(_, name)| name);
-            let trial = match (&need.missing, required) {
-                (None, _) => {
-                    let run = test.run;
-                    Trial::test(name, move || {
-                        run();
-                        Ok(())
-                    })
+            let run = test.run;
+            let refused = need.missing.clone().filter(|_| required);
+            let trial = Trial::test(name, move || match refused {
+                Some(missing) => Err(Failed::from(format!(
+                    "required by DART_MATH_REQUIRED, but {missing}"
+                ))),
+                None => {
+                    run();
+                    Ok(())
                 }
-                (Some(missing), true) => {
-                    let reason = format!("required by DART_MATH_REQUIRED, but {missing}");
-                    Trial::test(name, move || Err(Failed::from(reason)))
-                }
-                (Some(missing), false) => {
-                    let run = test.run;
-                    Trial::test(name, move || {
-                        run();
-                        Ok(())
-                    })
-                    .with_kind(missing.clone())
-                    .with_ignored_flag(true)
-                }
+            });
+            let trial = match need.missing.clone().filter(|_| !required) {
+                Some(missing) => trial.with_kind(missing).with_ignored_flag(true),
+                None => trial,
             };
             trials.push(trial);
         }
