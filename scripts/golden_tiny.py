@@ -120,6 +120,12 @@ def variants():
     yield "qwen3_bias", Qwen3Config(
         **(base | dict(hidden_size=20, head_dim=6, num_key_value_heads=4)),
         tie_word_embeddings=False, attention_bias=True, rope_parameters=rope()), {}
+    # A scaled range of frequencies, and sharper attention.
+    yield "qwen2_yarn", Qwen2Config(
+        **(qwen2 | dict(num_hidden_layers=1)), tie_word_embeddings=False,
+        rope_parameters=rope(
+            500.0, rope_type="yarn", factor=4.0,
+            original_max_position_embeddings=16)), {"old_config": True}
 
 
 def randomise(model, generator):

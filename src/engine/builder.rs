@@ -142,8 +142,9 @@ impl EngineBuilder {
         self
     }
 
-    /// Further strings that stop a completion, besides those of the template. Its text is cut
-    /// before them.
+    /// Further strings that stop a completion, besides those of the template; its text is cut before
+    /// them. A special token's text stands for that token, which then ends a response as the model's own
+    /// stop tokens do.
     pub fn stop(mut self, strings: Vec<String>) -> Self {
         self.stop = strings;
         self
@@ -236,13 +237,22 @@ impl EngineBuilder {
                 ),
             ));
         }
-        let stop = template.stop_strings().into_iter().chain(self.stop);
+        let mut stop_tokens = match self.ignore_eos {
+            true => Vec::new(),
+            false => model.stop_tokens().to_vec(),
+        };
+        let mut stop_strings = template.stop_strings();
+        for stop in self.stop {
+            match special_token(&model, &stop)? {
+                Some(token) => stop_tokens.push(token),
+                None => stop_strings.push(stop),
+            }
+        }
+        stop_tokens.sort_unstable();
+        stop_tokens.dedup();
         let rules = Rules {
-            stop_tokens: match self.ignore_eos {
-                true => Vec::new(),
-                false => model.stop_tokens().to_vec(),
-            },
-            stop_strings: StopStrings::new(stop),
+            stop_tokens,
+            stop_strings: StopStrings::new(stop_strings),
             max_new_tokens,
             context_length: model.config().context_length,
             loop_detection: self.loop_detection,
@@ -295,5 +305,25 @@ impl EngineBuilder {
             steps: self.record_steps.then(Mutex::default),
             model,
         })
+    }
+}
+
+/// The special token that a stop string spells out: it stands for no text, so that no text would ever
+/// end there.
+fn special_token(model: &Model, stop: &str) -> Result<Option<u32>> {
+    let specials = model.tokenizer().specials();
+    let spelled = specials.iter().find(|(text, _)| stop.contains(text));
+    match spelled {
+        None => Ok(None),
+        Some((text, id)) if text == stop.trim() => Ok(Some(*id)),
+        Some((text, _)) => Err(Error::new(
+            ErrorKind::Settings,
+            format!(
+                "stop string `{}`: the special token `{}` in it stands for no text; give the token \
+                 by itself",
+                stop.escape_debug(),
+                text.escape_debug()
+            ),
+        )),
     }
 }

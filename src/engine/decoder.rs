@@ -208,13 +208,14 @@ pub(super) fn bad_sequence(sequence: SequenceId, reason: &str) -> Error {
 /// Cosines and sines of the rotary embedding at the given positions, each
 /// `[positions, frequencies]`. The angle is a product in f32, as the models were trained with
 /// (Hugging Face transformers computes it so), its cosine and sine are exact to f32.
-pub(super) fn rotary_tables(frequencies: &[f32], positions: &[usize]) -> (Vec<f32>, Vec<f32>) {
+pub(super) fn rotary_tables(config: &DecoderConfig, positions: &[usize]) -> (Vec<f32>, Vec<f32>) {
+    let factor = config.rope_attention_factor;
     positions
         .iter()
         .flat_map(|&position| {
-            frequencies.iter().map(move |&frequency| {
+            config.rope_frequencies.iter().map(move |&frequency| {
                 let (sin, cos) = f64::from(position as f32 * frequency).sin_cos();
-                (cos as f32, sin as f32)
+                (cos as f32 * factor, sin as f32 * factor)
             })
         })
         .unzip()

@@ -24,6 +24,10 @@ pub(crate) fn tiny(architecture: Architecture) -> DecoderConfig {
         rope_frequencies: (0..head_dim / 2)
             .map(|i| 10_000f32.powf(-(2.0 * i as f32) / head_dim as f32))
             .collect(),
+        rope_attention_factor: match architecture {
+            Architecture::Qwen2 => 1.125,
+            _ => 1.0,
+        },
         sliding_windows: match architecture {
             Architecture::Mistral => vec![Some(5), None, Some(20)],
             _ => vec![None; 3],
@@ -157,7 +161,7 @@ pub(crate) fn naive_logits_keeping(
                     if let Some(norm) = norm {
                         *head = rms_norm(head, &vector(norm), c.rms_norm_eps);
                     }
-                    rotate(head, position, &c.rope_frequencies);
+                    rotate(head, position, c);
                 }
                 if index >= c.heads {
                     head.iter_mut().for_each(|x| *x = keep(*x));
@@ -261,10 +265,12 @@ fn rms_norm(x: &[f64], weight: &[f64], eps: f32) -> Vec<f64> {
     x.iter().zip(weight).map(|(x, w)| x * scale * w).collect()
 }
 
-fn rotate(head: &mut [f64], position: usize, frequencies: &[f32]) {
+fn rotate(head: &mut [f64], position: usize, config: &DecoderConfig) {
     let half = head.len() / 2;
-    for (i, &frequency) in frequencies.iter().enumerate() {
+    let factor = f64::from(config.rope_attention_factor);
+    for (i, &frequency) in config.rope_frequencies.iter().enumerate() {
         let (sin, cos) = (position as f64 * f64::from(frequency)).sin_cos();
+        let (sin, cos) = (sin * factor, cos * factor);
         let (a, b) = (head[i], head[i + half]);
         head[i] = a * cos - b * sin;
         head[i + half] = a * sin + b * cos;

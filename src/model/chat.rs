@@ -1,16 +1,16 @@
-//! A model's own chat template: Jinja, as transformers renders it, within bounds.
+//! A model's own chat template, as transformers renders it, within bounds.
 //!
-//! Knows Jinja and the variables that templates expect; nothing of tokens.
+//! Knows the variables that templates expect; nothing of tokens.
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Value};
-use minijinja::{Environment, ErrorKind as JinjaKind, context};
+use std::collections::BTreeMap;
 
+use minijinja::context;
+use minijinja::value::Value;
+
+use super::jinja;
 use super::template::{Place, Rendered};
 use crate::{Error, ErrorKind, Result};
 
-/// Steps that a template may take; the largest known take a few thousand for one message.
-const FUEL: u64 = 1_000_000;
 /// Longest template, in bytes; the largest known have some 20 kB.
 const MAX_TEMPLATE: usize = 1 << 20;
 /// Longest prompt that a template may make of a question, beyond the question itself.
@@ -25,19 +25,20 @@ pub struct ChatTemplate {
     /// The file that it came from, for messages.
     label: String,
     source: String,
-    bos: String,
-    eos: String,
+    /// The special tokens that have a name (`bos_token`, …), which templates may name.
+    special_tokens: Vec<(&'static str, String)>,
 }
 
 impl ChatTemplate {
-    pub(super) fn new(label: String, source: &str, bos: String, eos: String) -> Self {
+    pub(super) fn new(
+        label: String,
+        source: String,
+        special_tokens: Vec<(&'static str, String)>,
+    ) -> Self {
         ChatTemplate {
             label,
-            // A tag of transformers' own, which marks what a model is trained on and prints
-            // nothing.
-            source: without_tag(&without_tag(source, "generation"), "endgeneration"),
-            bos,
-            eos,
+            source,
+            special_tokens,
         }
     }
 
@@ -47,34 +48,11 @@ impl ChatTemplate {
     }
 
     /// All that a prompt depends on, for a fingerprint.
-    pub(super) fn parts(&self) -> [&str; 3] {
-        [&self.source, &self.bos, &self.eos]
-    }
-
-    fn environment(&self) -> Result<Environment<'_>> {
-        let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder()
-            .trim_blocks(true)
-            .lstrip_blocks(true)
-            .build()
-            .map_err(|error| self.failed(&error))?;
-        environment.set_syntax(syntax);
-        environment.set_fuel(Some(FUEL));
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function(
-            "raise_exception",
-            |message: String| -> Result<Value, minijinja::Error> {
-                Err(minijinja::Error::new(JinjaKind::InvalidOperation, message))
-            },
-        );
-        environment.add_filter("tojson", tojson);
-        // A prompt must be the same tomorrow. Templates that ask whether there is a clock have a
-        // date of their own where there is none; the others get that same date.
-        if !self.source.contains("strftime_now is defined") {
-            environment.add_function("strftime_now", strftime);
-        }
-        Ok(environment)
+    pub(super) fn parts(&self) -> Vec<&str> {
+        let tokens = self.special_tokens.iter();
+        std::iter::once(self.source.as_str())
+            .chain(tokens.flat_map(|(name, text)| [*name, text.as_str()]))
+            .collect()
     }
 
     /// The prompt for a question, ending where the assistant's answer begins.
@@ -91,10 +69,16 @@ impl ChatTemplate {
                 ),
             ));
         }
-        let environment = self.environment()?;
+        let source = jinja::prepare(&self.source);
+        // A prompt must be the same tomorrow. Templates that ask whether there is a clock have a
+        // date of their own where there is none; the others get one that stands.
+        let clock = !self.source.contains("strftime_now is defined");
+        let environment = jinja::environment(clock).map_err(|error| self.failed(&error))?;
         let template = environment
-            .template_from_str(&self.source)
+            .template_from_str(&source)
             .map_err(|error| self.failed(&error))?;
+        let tokens: BTreeMap<&str, String> = self.special_tokens.iter().cloned().collect();
+        let tokens = Value::from(tokens);
         let render = |question: &str| -> Result<String> {
             let mut messages = Vec::new();
             if let Some(system) = system {
@@ -105,8 +89,9 @@ impl ChatTemplate {
                 .render(context! {
                     messages,
                     add_generation_prompt => true,
-                    bos_token => self.bos.as_str(),
-                    eos_token => self.eos.as_str(),
+                    tools => (),
+                    documents => (),
+                    ..tokens.clone()
                 })
                 .map_err(|error| self.failed(&error))?;
             if text.len() > question.len().saturating_mul(4).saturating_add(MAX_GROWTH) {
@@ -163,117 +148,16 @@ impl ChatTemplate {
     }
 }
 
-/// Takes `{% tag %}` out of a source, keeping the marks that trim white space beside it.
-fn without_tag(source: &str, tag: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(start) = rest.find("{%") {
-        let after = &rest[start + 2..];
-        let Some(end) = after.find("%}") else {
-            break;
-        };
-        let inside = &after[..end];
-        let name = inside.trim_matches(|c: char| c.is_whitespace() || c == '-');
-        out.push_str(&rest[..start]);
-        if name == tag {
-            // An empty block that sets nothing: trimming on either side stays as it was.
-            let left = if inside.starts_with('-') { "-" } else { "" };
-            let right = if inside.ends_with('-') { "-" } else { "" };
-            out.push_str(&format!("{{%{left} set _ = 0 {right}%}}"));
-        } else {
-            out.push_str("{%");
-            out.push_str(inside);
-            out.push_str("%}");
-        }
-        rest = &after[end + 2..];
-    }
-    out.push_str(rest);
-    out
-}
-
-/// The date that templates get who insist on a clock: the one that Llama 3's own templates fall
-/// back to.
-fn strftime(format: String) -> String {
-    let mut out = String::new();
-    let mut chars = format.chars();
-    while let Some(c) = chars.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
-        }
-        match chars.next() {
-            Some('d') => out.push_str("26"),
-            Some('m') => out.push_str("07"),
-            Some('b') => out.push_str("Jul"),
-            Some('B') => out.push_str("July"),
-            Some('Y') => out.push_str("2024"),
-            Some('y') => out.push_str("24"),
-            Some('A') => out.push_str("Friday"),
-            Some('a') => out.push_str("Fri"),
-            Some('H' | 'M' | 'S') => out.push_str("00"),
-            Some(other) => {
-                out.push('%');
-                out.push(other);
-            }
-            None => out.push('%'),
-        }
-    }
-    out
-}
-
-/// JSON as Python's `json.dumps` writes it. minijinja's own filter does, apart from escaping a few
-/// characters for HTML, which is undone here.
-fn tojson(value: Value, options: Kwargs) -> Result<Value, minijinja::Error> {
-    // Python's other options (`ensure_ascii`, `separators`, `sort_keys`) change nothing here.
-    let indent: Option<Value> = options.get("indent")?;
-    let json = minijinja::filters::tojson(
-        &value,
-        indent,
-        std::iter::empty::<(String, Value)>().collect(),
-    )?;
-    Ok(Value::from_safe_string(without_html_escapes(
-        json.as_str().unwrap_or_default(),
-    )))
-}
-
-fn without_html_escapes(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    let mut rest = json;
-    while let Some(at) = rest.find('\\') {
-        out.push_str(&rest[..at]);
-        let escape = &rest[at..];
-        let plain = [
-            ("\\u003c", '<'),
-            ("\\u003e", '>'),
-            ("\\u0026", '&'),
-            ("\\u0027", '\''),
-        ]
-        .into_iter()
-        .find(|(escaped, _)| escape.starts_with(escaped));
-        let length = match plain {
-            Some((escaped, c)) => {
-                out.push(c);
-                escaped.len()
-            }
-            // The character after a backslash belongs to it, another backslash above all.
-            None => {
-                let length = 1 + escape[1..].chars().next().map_or(0, char::len_utf8);
-                out.push_str(&escape[..length]);
-                length
-            }
-        };
-        rest = &escape[length..];
-    }
-    out.push_str(rest);
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn template(source: &str) -> ChatTemplate {
-        ChatTemplate::new("t.jinja".into(), source, "<s>".into(), "</s>".into())
+        let tokens = vec![
+            ("bos_token", "<s>".to_owned()),
+            ("eos_token", "</s>".to_owned()),
+        ];
+        ChatTemplate::new("t.jinja".into(), source.to_owned(), tokens)
     }
 
     fn text(source: &str, question: &str) -> String {

@@ -40,10 +40,12 @@ pub struct DecoderConfig {
     /// Epsilon of every RMSNorm.
     pub rms_norm_eps: f32,
     /// Rotary embedding: the angle per position of each of the `head_dim / 2` pairs, with any
-    /// scaling (linear, Llama 3) already applied. Pair `i` rotates the elements `i` and
+    /// scaling (linear, Llama 3, YaRN) already applied. Pair `i` rotates the elements `i` and
     /// `i + head_dim / 2` of a head (the "half-split" order); loaders reorder rows of files that
     /// use another order.
     pub rope_frequencies: Vec<f32>,
+    /// What the rotary embedding's cosines and sines are multiplied by: 1 but for YaRN.
+    pub rope_attention_factor: f32,
     /// For each layer, how many of the latest positions (its own included) a token attends to;
     /// `None` for all.
     pub sliding_windows: Vec<Option<usize>>,
@@ -119,6 +121,12 @@ impl DecoderConfig {
                 "{} rotary frequencies for a head of {}",
                 self.rope_frequencies.len(),
                 self.head_dim
+            )));
+        }
+        let factor = self.rope_attention_factor;
+        if !(factor.is_finite() && factor > 0.0) {
+            return Err(bad(format!(
+                "rope_attention_factor is {factor}; it must be above 0"
             )));
         }
         // The angles of all positions must be numbers.

@@ -132,6 +132,7 @@ pub(super) fn decoder_settings(config: &DecoderConfig) -> Settings {
         context_length,
         rms_norm_eps,
         rope_frequencies,
+        rope_attention_factor,
         sliding_windows,
     } = config;
     let mut settings = Settings::new();
@@ -153,6 +154,8 @@ pub(super) fn decoder_settings(config: &DecoderConfig) -> Settings {
         rope.hash.update(frequency.to_bits().to_le_bytes());
     }
     settings.insert("rope_frequencies".into(), rope.finish().into());
+    let factor = f64::from(*rope_attention_factor);
+    settings.insert("rope_attention_factor".into(), factor.into());
     let windows = match sliding_windows.iter().any(Option::is_some) {
         true => sliding_windows.clone().into(),
         false => serde_json::Value::Null,

@@ -5,14 +5,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
-
 use super::assemble::{Layout, Naming, Plan, Target, TensorSource};
 use super::built_in;
 use super::chat::ChatTemplate;
 use super::config::DecoderConfig;
 use super::device::{DeviceChoice, DtypeChoice, Place};
-use super::files::{Files, MAX_JSON, MAX_TOKENIZER};
+use super::files::{Files, MAX_JSON};
 use super::fingerprint::{Contents, Fingerprint};
 use super::gguf::{self, Gguf};
 use super::hub::{self, HubProgress};
@@ -20,7 +18,8 @@ use super::huggingface;
 use super::loaded::{Model, Parts};
 use super::safetensors::SafeTensors;
 use super::source::ModelSource;
-use super::tokenizer::{self, Tokenizer};
+use super::tokenizer::Tokenizer;
+use super::tokenizer_files;
 use crate::{Error, ErrorKind, Result};
 
 /// A callback that hears of a download.
@@ -175,7 +174,7 @@ fn from_files(files: &Files, name: String, dtype: DtypeChoice, place: Place) -> 
         let generation = huggingface::object(&label, &bytes)?;
         stop_tokens.extend(huggingface::stop_tokens(&label, &generation)?);
     }
-    let text = read_text_side(files)?.ok_or_else(|| {
+    let text = tokenizer_files::read(files)?.ok_or_else(|| {
         Error::new(
             ErrorKind::Model,
             format!("{}: missing", files.label("tokenizer.json")),
@@ -244,7 +243,7 @@ fn from_gguf(path: &Path, dtype: DtypeChoice, place: Place) -> Result<Model> {
                 true => PathBuf::from("."),
                 false => directory,
             };
-            match read_text_side(&Files::Directory(directory))? {
+            match tokenizer_files::read(&Files::Directory(directory))? {
                 Some(text) => {
                     tracing::info!(%error, "using the tokenizer.json beside the GGUF file");
                     fingerprint = text.fingerprint;
@@ -254,13 +253,18 @@ fn from_gguf(path: &Path, dtype: DtypeChoice, place: Place) -> Result<Model> {
             }
         }
     };
-    let spelled = |id: Option<u32>| id.and_then(|id| tokenizer.token(id)).unwrap_or_default();
+    let spelled = |name, id: Option<u32>| Some((name, tokenizer.token(id?)?));
     let chat_template = match vocabulary.chat_template {
         Some(source) => Some(ChatTemplate::new(
             file.label().to_owned(),
-            &source,
-            spelled(vocabulary.bos),
-            spelled(vocabulary.eos),
+            source,
+            [
+                spelled("bos_token", vocabulary.bos),
+                spelled("eos_token", vocabulary.eos),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
         )),
         None => beside,
     };
@@ -332,15 +336,24 @@ fn finish(
         layout,
         naming,
     } = decoder;
-    if text.tokenizer.vocab_size() > config.vocab_size {
+    let unknown = |&&id: &&u32| id as usize >= config.vocab_size;
+    if let Some(id) = text.tokenizer.opening().iter().find(unknown) {
         return Err(Error::new(
             ErrorKind::Model,
             format!(
-                "{name}: the tokenizer has {} tokens, the model {}",
-                text.tokenizer.vocab_size(),
+                "{name}: texts begin with token {id} (`{}`), and the model has {} tokens",
+                text.tokenizer.token(*id).unwrap_or_default().escape_debug(),
                 config.vocab_size
             ),
         ));
+    }
+    if text.tokenizer.vocab_size() > config.vocab_size {
+        tracing::warn!(
+            "{name}: the tokenizer has {} tokens, the model {}; prompts that need one of the others \
+             are refused",
+            text.tokenizer.vocab_size(),
+            config.vocab_size
+        );
     }
     text.stop_tokens.sort_unstable();
     text.stop_tokens.dedup();
@@ -368,110 +381,4 @@ fn finish(
         dtype: target.dtype,
         contents,
     }))
-}
-
-/// The tokenizer and what belongs to it.
-struct TextSide {
-    tokenizer: Tokenizer,
-    chat_template: Option<ChatTemplate>,
-    eos: Option<u32>,
-    /// Of the tokenizer alone: the other files' parts are told where they are used.
-    fingerprint: Fingerprint,
-}
-
-/// Reads `tokenizer.json`, `tokenizer_config.json` and `chat_template.jinja`; `None` where there
-/// is no `tokenizer.json`.
-fn read_text_side(files: &Files) -> Result<Option<TextSide>> {
-    const TOKENIZER: &str = "tokenizer.json";
-    const CONFIG: &str = "tokenizer_config.json";
-    const TEMPLATE: &str = "chat_template.jinja";
-    let Some(bytes) = files.read(TOKENIZER, MAX_TOKENIZER)? else {
-        return Ok(None);
-    };
-    let mut fingerprint = Fingerprint::default();
-    fingerprint.json("tokenizer.json", &bytes);
-    let pipeline =
-        tokenizer::parse(&bytes).map_err(|error| error.context(files.label(TOKENIZER)))?;
-    let label = files.label(CONFIG);
-    let config = match files.read(CONFIG, MAX_JSON)? {
-        Some(read) => huggingface::object(&label, &read)?,
-        None => Map::new(),
-    };
-    let bos = special(&config, "bos_token");
-    let eos = special(&config, "eos_token");
-    let opening = opening(&label, &config, &pipeline, bos)?;
-    let tokenizer =
-        Tokenizer::new(pipeline, opening).map_err(|error| error.context(files.label(TOKENIZER)))?;
-    let (from, source) = match files.read(TEMPLATE, MAX_JSON)? {
-        Some(source) => (
-            files.label(TEMPLATE),
-            Some(String::from_utf8_lossy(&source).into_owned()),
-        ),
-        None => (label, template_of(&config)),
-    };
-    let chat_template = source.map(|source| {
-        ChatTemplate::new(
-            from,
-            &source,
-            bos.unwrap_or_default().to_owned(),
-            eos.unwrap_or_default().to_owned(),
-        )
-    });
-    Ok(Some(TextSide {
-        eos: eos.and_then(|eos| tokenizer.id(eos)),
-        tokenizer,
-        chat_template,
-        fingerprint,
-    }))
-}
-
-/// A special token's text: a string, or an object with `content`.
-fn special<'a>(config: &'a Map<String, Value>, field: &str) -> Option<&'a str> {
-    match config.get(field)? {
-        Value::String(text) => Some(text),
-        Value::Object(token) => token.get("content")?.as_str(),
-        _ => None,
-    }
-}
-
-/// The chat template in `tokenizer_config.json`: a string, or a list of named ones.
-fn template_of(config: &Map<String, Value>) -> Option<String> {
-    match config.get("chat_template")? {
-        Value::String(source) => Some(source.clone()),
-        Value::Array(named) => named
-            .iter()
-            .find(|entry| entry.get("name").and_then(Value::as_str) == Some("default"))
-            .and_then(|entry| entry.get("template")?.as_str())
-            .map(str::to_owned),
-        _ => None,
-    }
-}
-
-/// The tokens before a text, where `tokenizer_config.json` overrides `tokenizer.json`: the
-/// classes for Llama put the first token there themselves, as `add_bos_token` says (true if it
-/// is missing), whatever the pipeline's post-processor does.
-fn opening(
-    label: &str,
-    config: &Map<String, Value>,
-    pipeline: &tokenizers::Tokenizer,
-    bos: Option<&str>,
-) -> Result<Option<Vec<u32>>> {
-    let class = config.get("tokenizer_class").and_then(Value::as_str);
-    if !matches!(class, Some("LlamaTokenizer" | "LlamaTokenizerFast")) {
-        return Ok(None);
-    }
-    if config.get("add_bos_token").and_then(Value::as_bool) == Some(false) {
-        return Ok(Some(Vec::new()));
-    }
-    let bos = bos.unwrap_or("<s>");
-    match pipeline.token_to_id(bos) {
-        Some(id) => Ok(Some(vec![id])),
-        None => Err(Error::new(
-            ErrorKind::Model,
-            format!(
-                "{label}: `bos_token` is `{}`, which is not in the vocabulary",
-                bos.escape_debug()
-            ),
-        )),
-    }
 }

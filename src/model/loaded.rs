@@ -14,7 +14,7 @@ use super::template::{NamedTemplate, Template};
 use super::tokenizer::Tokenizer;
 use super::weights::Weights;
 use super::{prompt, random};
-use crate::{Result, Settings};
+use crate::{Error, ErrorKind, Result, Settings};
 
 /// A language model: weights, tokenizer, templates and what else belongs to it.
 ///
@@ -236,23 +236,43 @@ impl Model {
     /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) for [`Template::Chat`] where the model
     /// has no chat template, [`ErrorKind::Model`](crate::ErrorKind::Model) where its template
     /// fails, [`ErrorKind::Data`](crate::ErrorKind::Data) for a question with special tokens that
-    /// a chat template has changed beyond recognition.
+    /// a chat template has changed beyond recognition, and for a prompt with a token that the
+    /// tokenizer has and the model has not.
     pub fn prompt(&self, template: &Template, question: &str) -> Result<Prompt> {
         let rendered = template.render(question, self.chat_template())?;
-        prompt::encode(self.tokenizer(), rendered)
+        self.embedded(prompt::encode(self.tokenizer(), rendered)?)
     }
 
     /// The prompt that is just this text. Special tokens in it count as such.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Model`](crate::ErrorKind::Model) where the tokenizer cannot represent it.
+    /// [`ErrorKind::Model`](crate::ErrorKind::Model) where the tokenizer cannot represent it,
+    /// [`ErrorKind::Data`](crate::ErrorKind::Data) for a token that the model has not.
     pub fn raw_prompt(&self, text: &str) -> Result<Prompt> {
         let tokens = self.tokenizer().encode(text, false)?;
-        Ok(Prompt {
+        self.embedded(Prompt {
             text: text.to_owned(),
             tokens: prompt::opened(self.tokenizer(), tokens),
         })
+    }
+
+    /// A prompt of tokens that the model has an embedding for.
+    fn embedded(&self, prompt: Prompt) -> Result<Prompt> {
+        let size = self.config().vocab_size;
+        match prompt.tokens.iter().find(|&&id| id as usize >= size) {
+            None => Ok(prompt),
+            Some(&id) => Err(Error::new(
+                ErrorKind::Data,
+                format!(
+                    "the prompt needs token {id} (`{}`), and the model has {size} tokens",
+                    self.tokenizer()
+                        .token(id)
+                        .unwrap_or_default()
+                        .escape_debug()
+                ),
+            )),
+        }
     }
 }
 

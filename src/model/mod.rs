@@ -13,6 +13,7 @@ mod fingerprint;
 mod gguf;
 mod hub;
 mod huggingface;
+mod jinja;
 mod load;
 mod loaded;
 mod prompt;
@@ -22,6 +23,7 @@ mod safetensors;
 mod source;
 mod template;
 mod tokenizer;
+mod tokenizer_files;
 mod weights;
 
 pub use chat::ChatTemplate;

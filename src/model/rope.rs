@@ -19,44 +19,108 @@ pub(super) enum RopeScaling {
         high_freq_factor: f64,
         original_context: f64,
     },
+    /// Pairs that turn rarely within the original context divided by a factor, those that turn often
+    /// kept, those between interpolated (YaRN, sections 3.2 to 3.4 of arXiv 2309.00071).
+    Yarn(Yarn),
 }
 
-/// The angle per position of each of `head_dim / 2` pairs: `theta^(-2i / head_dim)`, scaled.
-///
-/// Computed in `f64` and rounded once, so that the angle at a position of some ten thousand is
-/// still right to the last bits of an `f32`.
-pub(super) fn frequencies(head_dim: usize, theta: f64, scaling: RopeScaling) -> Vec<f32> {
-    (0..head_dim / 2)
-        .map(|pair| {
-            let plain = theta.powf(-((2 * pair) as f64) / head_dim as f64);
-            scale(plain, scaling) as f32
-        })
-        .collect()
+/// The settings of YaRN.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Yarn {
+    pub(super) factor: f64,
+    pub(super) original_context: f64,
+    /// Pairs that turn at least so many times are kept.
+    pub(super) beta_fast: f64,
+    /// Pairs that turn at most so many times are divided by the factor.
+    pub(super) beta_slow: f64,
+    /// Whether the bounds between which pairs are interpolated are whole numbers of pairs.
+    pub(super) truncate: bool,
+    /// What cosines and sines are multiplied by.
+    pub(super) attention_factor: f64,
 }
 
-fn scale(frequency: f64, scaling: RopeScaling) -> f64 {
-    match scaling {
-        RopeScaling::None => frequency,
-        RopeScaling::Linear { factor } => frequency / factor,
-        RopeScaling::Llama3 {
-            factor,
-            low_freq_factor,
-            high_freq_factor,
-            original_context,
-        } => {
-            let wavelength = TAU / frequency;
-            // How often the pair turns within the context that the model was first made for.
-            let turns = original_context / wavelength;
-            if turns > high_freq_factor {
-                frequency
-            } else if turns < low_freq_factor {
-                frequency / factor
-            } else {
-                let kept = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor);
-                (1.0 - kept) * frequency / factor + kept * frequency
-            }
+impl Yarn {
+    /// The two numbers of turns that the authors chose for Llama.
+    pub(super) const BETA_FAST: f64 = 32.0;
+    pub(super) const BETA_SLOW: f64 = 1.0;
+
+    /// By how much attention is sharpened for a longer context: `0.1 · scale · ln(factor) + 1`
+    /// (equation 22 of the paper for a scale of 1).
+    pub(super) fn attention_factor(factor: f64, scale: f64) -> f64 {
+        match factor > 1.0 {
+            true => 0.1 * scale * factor.ln() + 1.0,
+            false => 1.0,
         }
     }
+
+    /// The share by which a pair's frequency is interpolated: 0 for pairs up to one index, 1 from
+    /// another on, linear between.
+    fn ramp(self, head_dim: usize, theta: f64) -> impl Fn(usize) -> f64 {
+        // The pair that turns so many times within the original context, as a real number.
+        let pair_of = |turns: f64| {
+            let longest = self.original_context / (turns * TAU);
+            head_dim as f64 * longest.ln() / (2.0 * theta.ln())
+        };
+        let (mut low, mut high) = (pair_of(self.beta_fast), pair_of(self.beta_slow));
+        if self.truncate {
+            (low, high) = (low.floor(), high.ceil());
+        }
+        let low = low.max(0.0);
+        let high = high.min(head_dim as f64 - 1.0);
+        let width = if low == high { 0.001 } else { high - low };
+        move |pair| ((pair as f64 - low) / width).clamp(0.0, 1.0)
+    }
+}
+
+/// A rotary embedding.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Rope {
+    /// The angle per position of each pair.
+    pub(super) frequencies: Vec<f32>,
+    /// What cosines and sines are multiplied by.
+    pub(super) attention_factor: f32,
+}
+
+impl Rope {
+    /// The frequencies `theta^(-2i / head_dim)` of `head_dim / 2` pairs, scaled.
+    ///
+    /// Computed in `f64` and rounded once, so that the angle at a position of some ten thousand is
+    /// still right to the last bits of an `f32`.
+    pub(super) fn new(head_dim: usize, theta: f64, scaling: RopeScaling) -> Self {
+        let plain = |pair: usize| theta.powf(-((2 * pair) as f64) / head_dim as f64);
+        let scaled: Box<dyn Fn(usize) -> f64> = match scaling {
+            RopeScaling::None => Box::new(plain),
+            RopeScaling::Linear { factor } => Box::new(move |pair| plain(pair) / factor),
+            RopeScaling::Llama3 {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_context,
+            } => Box::new(move |pair| {
+                let frequency = plain(pair);
+                // How often the pair turns within the original context.
+                let turns = original_context * frequency / TAU;
+                let kept = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor);
+                interpolated(frequency, factor, 1.0 - kept.clamp(0.0, 1.0))
+            }),
+            RopeScaling::Yarn(yarn) => {
+                let ramp = yarn.ramp(head_dim, theta);
+                Box::new(move |pair| interpolated(plain(pair), yarn.factor, ramp(pair)))
+            }
+        };
+        Rope {
+            frequencies: (0..head_dim / 2).map(|pair| scaled(pair) as f32).collect(),
+            attention_factor: match scaling {
+                RopeScaling::Yarn(yarn) => yarn.attention_factor as f32,
+                _ => 1.0,
+            },
+        }
+    }
+}
+
+/// A frequency that is divided by a factor by so large a share.
+fn interpolated(frequency: f64, factor: f64, share: f64) -> f64 {
+    frequency / factor * share + frequency * (1.0 - share)
 }
 
 #[cfg(test)]
@@ -65,7 +129,7 @@ mod tests {
 
     #[test]
     fn plain_frequencies_are_a_geometric_row() {
-        let row = frequencies(8, 10_000.0, RopeScaling::None);
+        let row = Rope::new(8, 10_000.0, RopeScaling::None).frequencies;
         for (got, want) in row.iter().zip([1.0, 0.1, 0.01, 0.001]) {
             assert!((got - want).abs() < 1e-7 * want, "{got} {want}");
         }
@@ -74,8 +138,8 @@ mod tests {
 
     #[test]
     fn linear_scaling_divides() {
-        let plain = frequencies(16, 10_000.0, RopeScaling::None);
-        let scaled = frequencies(16, 10_000.0, RopeScaling::Linear { factor: 4.0 });
+        let plain = Rope::new(16, 10_000.0, RopeScaling::None).frequencies;
+        let scaled = Rope::new(16, 10_000.0, RopeScaling::Linear { factor: 4.0 }).frequencies;
         for (p, s) in plain.iter().zip(&scaled) {
             assert_eq!(*s, p / 4.0);
         }
@@ -86,21 +150,47 @@ mod tests {
     /// times, so 0.843848/3 of it is kept.
     #[test]
     fn llama3_scaling_keeps_high_and_divides_low_frequencies() {
-        let plain = frequencies(64, 500_000.0, RopeScaling::None);
-        let scaled = frequencies(
-            64,
-            500_000.0,
-            RopeScaling::Llama3 {
-                factor: 8.0,
-                low_freq_factor: 1.0,
-                high_freq_factor: 4.0,
-                original_context: 8192.0,
-            },
-        );
+        let plain = Rope::new(64, 500_000.0, RopeScaling::None).frequencies;
+        let scaling = RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_context: 8192.0,
+        };
+        let scaled = Rope::new(64, 500_000.0, scaling).frequencies;
         assert_eq!(scaled[0], plain[0]);
         assert_eq!(scaled[31], plain[31] / 8.0);
         let kept = 0.843848 / 3.0;
         let want = (1.0 - kept) * f64::from(plain[16]) / 8.0 + kept * f64::from(plain[16]);
         assert!((f64::from(scaled[16]) - want).abs() < 1e-5 * want);
+    }
+
+    /// Head 128, theta 1,000,000, 32,768 positions: 32 turns are made at pair 23.6 and one at pair
+    /// 39.65, so that pairs up to 23 are kept, those from 40 on divided, and pair 30 is interpolated
+    /// by 7/17.
+    #[test]
+    fn yarn_keeps_what_turns_often_and_divides_what_turns_rarely() {
+        let yarn = Yarn {
+            factor: 4.0,
+            original_context: 32_768.0,
+            beta_fast: Yarn::BETA_FAST,
+            beta_slow: Yarn::BETA_SLOW,
+            truncate: true,
+            attention_factor: Yarn::attention_factor(4.0, 1.0),
+        };
+        let plain = Rope::new(128, 1e6, RopeScaling::None).frequencies;
+        let scaled = Rope::new(128, 1e6, RopeScaling::Yarn(yarn));
+        for pair in 0..64 {
+            let share = match pair {
+                0..=23 => 0.0,
+                24..=39 => (pair as f64 - 23.0) / 17.0,
+                _ => 1.0,
+            };
+            let want = f64::from(plain[pair]) * (1.0 - share * 0.75);
+            let got = f64::from(scaled.frequencies[pair]);
+            assert!((got - want).abs() < 1e-6 * want, "{pair}: {got} {want}");
+        }
+        assert!((scaled.attention_factor - 1.138_629_4).abs() < 1e-6);
+        assert_eq!(Yarn::attention_factor(1.0, 1.0), 1.0);
     }
 }

@@ -196,7 +196,7 @@ impl Template {
     pub(crate) fn fingerprint(&self, chat: Option<&ChatTemplate>) -> String {
         let mut fingerprint = Fingerprint::default();
         let parts: Vec<&str> = match self {
-            Template::Chat { .. } => chat.map_or(Vec::new(), |chat| chat.parts().to_vec()),
+            Template::Chat { .. } => chat.map_or(Vec::new(), ChatTemplate::parts),
             Template::Named(named) => vec![named.before, named.after],
             Template::Custom(text) => vec![text],
         };

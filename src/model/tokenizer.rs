@@ -203,7 +203,7 @@ impl Tokenizer {
     }
 
     /// The texts of all special tokens, longest first.
-    pub(super) fn specials(&self) -> &[(String, u32)] {
+    pub(crate) fn specials(&self) -> &[(String, u32)] {
         &self.inner.specials
     }
 

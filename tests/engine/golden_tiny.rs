@@ -228,6 +228,7 @@ fixtures! {
     qwen2
     qwen2_layer_types
     qwen2_window
+    qwen2_yarn
     qwen3
     qwen3_bias
 }

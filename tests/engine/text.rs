@@ -326,6 +326,7 @@ fn random_models_are_the_same_everywhere() {
         context_length: 32,
         rms_norm_eps: 1e-6,
         rope_frequencies: vec![1.0, 0.01],
+        rope_attention_factor: 1.0,
         sliding_windows: vec![None; 2],
     };
     let random = |seed, dtype| Model::random(config.clone(), seed, &Device::Cpu, dtype).unwrap();

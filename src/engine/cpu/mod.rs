@@ -314,7 +314,7 @@ impl Cpu {
         let stride = queries + 2 * keys;
         qkv.resize(count * stride, 0.0);
         let positions: Vec<usize> = rows.iter().map(|row| row.position).collect();
-        let (cos, sin) = rotary_tables(&c.rope_frequencies, &positions);
+        let (cos, sin) = rotary_tables(c, &positions);
         let pieces = {
             let places: Vec<Place<'_>> = rows.iter().map(|&row| cache.place(row)).collect();
             pieces(&places, c.heads, c.kv_heads)

@@ -70,7 +70,7 @@ pub(super) fn rope_tables(device: &Device, config: &DecoderConfig) -> Result<(Bu
     let positions: Vec<usize> = (0..config.context_length).collect();
     let (cos, sin): (Vec<Vec<f32>>, Vec<Vec<f32>>) = positions
         .par_chunks(1024)
-        .map(|positions| rotary_tables(&config.rope_frequencies, positions))
+        .map(|positions| rotary_tables(config, positions))
         .unzip();
     let upload = |table: Vec<Vec<f32>>| device.buffer_of(&table.concat(), "the rotary tables");
     Ok((upload(cos)?, upload(sin)?))

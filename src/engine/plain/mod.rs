@@ -143,7 +143,7 @@ impl Plain {
     ) -> candle_core::Result<Tensor> {
         let c = &self.config;
         let rows = tokens.len();
-        let (cos, sin) = rotary_tables(&c.rope_frequencies, positions);
+        let (cos, sin) = rotary_tables(c, positions);
         let table = |values| Tensor::from_vec(values, (rows, 1, c.head_dim / 2), &self.device);
         let (cos, sin) = (table(cos)?, table(sin)?);
         let tokens = Tensor::from_vec(tokens, rows, &self.device)?;

@@ -258,6 +258,7 @@ fn model() -> Model {
         context_length: 8,
         rms_norm_eps: 1e-5,
         rope_frequencies: vec![1.0; 4],
+        rope_attention_factor: 1.0,
         sliding_windows: vec![None],
     };
     Model::random(config, 1, &Device::Cpu, DType::F32).unwrap()

@@ -6,7 +6,7 @@
 use super::container::Gguf;
 use crate::model::assemble::{Layout, Naming};
 use crate::model::config::{Architecture, DecoderConfig};
-use crate::model::rope::{self, RopeScaling};
+use crate::model::rope::{Rope, RopeScaling, Yarn};
 use crate::{Error, ErrorKind, Result};
 
 /// A decoder and how its tensors are stored.
@@ -145,6 +145,7 @@ pub(in crate::model) fn describe(file: &Gguf) -> Result<Described> {
     if layers > 1 << 16 {
         return Err(section.error("block_count", format!("is {layers}")));
     }
+    let (rope, context_length) = rope(&section, head_dim, section.required("context_length")?)?;
     let config = DecoderConfig {
         architecture,
         hidden_size,
@@ -154,12 +155,13 @@ pub(in crate::model) fn describe(file: &Gguf) -> Result<Described> {
         kv_heads: section.size("attention.head_count_kv")?.unwrap_or(heads),
         head_dim,
         vocab_size,
-        context_length: section.required("context_length")?,
+        context_length,
         rms_norm_eps: section
             .positive("attention.layer_norm_rms_epsilon")?
             .ok_or_else(|| section.error("attention.layer_norm_rms_epsilon", "is missing"))?
             as f32,
-        rope_frequencies: rope_frequencies(&section, head_dim)?,
+        rope_frequencies: rope.frequencies,
+        rope_attention_factor: rope.attention_factor,
         sliding_windows: vec![window; layers],
     };
     config
@@ -183,35 +185,46 @@ pub(in crate::model) fn describe(file: &Gguf) -> Result<Described> {
     })
 }
 
-fn rope_frequencies(section: &Section<'_>, head_dim: usize) -> Result<Vec<f32>> {
+/// The rotary embedding, and the longest sequence that it was made for.
+fn rope(section: &Section<'_>, head_dim: usize, context_length: usize) -> Result<(Rope, usize)> {
     const FACTORS: &str = "rope_freqs.weight";
     if head_dim == 0 || head_dim > 1 << 16 {
         return Err(section.error("attention.key_length", format!("is {head_dim}")));
     }
     let theta = section.positive("rope.freq_base")?.unwrap_or(10_000.0);
-    let scaling_type = section.key("rope.scaling.type");
-    let scaling = match section.file.text(&scaling_type)? {
-        None | Some("none") => match section.positive("rope.scale_linear")? {
-            Some(factor) => RopeScaling::Linear { factor },
-            None => RopeScaling::None,
-        },
-        Some("linear") => RopeScaling::Linear {
-            factor: section
-                .positive("rope.scaling.factor")?
-                .ok_or_else(|| section.error("rope.scaling.factor", "is missing"))?,
-        },
+    // A factor without a type is a linear one, and a factor of 0 is none.
+    let mut factor = 1.0;
+    for name in ["rope.scale_linear", "rope.scaling.factor"] {
+        match section.file.number(&section.key(name))? {
+            Some(n) if n < 0.0 => return Err(section.error(name, format!("is {n}"))),
+            Some(n) if n > 0.0 => factor = n,
+            _ => {}
+        }
+    }
+    let mut longest = context_length;
+    let scaling = match section.file.text(&section.key("rope.scaling.type"))? {
+        Some("none") => RopeScaling::None,
+        None | Some("linear") => RopeScaling::Linear { factor },
+        Some("yarn") => {
+            let yarn = yarn(section, factor, context_length)?;
+            longest = longest.max((yarn.original_context * yarn.factor) as usize);
+            RopeScaling::Yarn(yarn)
+        }
         Some(other) => {
             return Err(section.fail(
                 ErrorKind::Unsupported,
                 "rope.scaling.type",
                 format!(
-                    "is `{}`; supported are none and linear, and Llama 3's factors",
+                    "is `{}`; supported are none, linear and yarn, and Llama 3's factors",
                     other.escape_debug()
                 ),
             ));
         }
     };
-    let mut frequencies = rope::frequencies(head_dim, theta, scaling);
+    let mut rope = Rope::new(head_dim, theta, scaling);
+    if let Some(factor) = section.positive("rope.scaling.attn_factor")? {
+        rope.attention_factor *= factor as f32;
+    }
     if let Some(factors) = section.file.tensor(FACTORS) {
         let bad = |reason: &str| {
             Error::new(
@@ -225,7 +238,7 @@ fn rope_frequencies(section: &Section<'_>, head_dim: usize) -> Result<Vec<f32>> 
             return Err(bad("is not one f32 for each rotary pair"));
         }
         let (factors, _) = section.file.bytes(factors).as_chunks::<4>();
-        for (frequency, factor) in frequencies.iter_mut().zip(factors) {
+        for (frequency, factor) in rope.frequencies.iter_mut().zip(factors) {
             let factor = f32::from_le_bytes(*factor);
             if !(factor.is_finite() && factor > 0.0) {
                 return Err(bad("has a factor that is not above 0"));
@@ -233,5 +246,51 @@ fn rope_frequencies(section: &Section<'_>, head_dim: usize) -> Result<Vec<f32>> 
             *frequency /= factor;
         }
     }
-    Ok(frequencies)
+    Ok((rope, longest))
+}
+
+/// YaRN as llama.cpp computes it from these keys.
+fn yarn(section: &Section<'_>, factor: f64, context_length: usize) -> Result<Yarn> {
+    let key = |name: &str| format!("rope.scaling.{name}");
+    if factor < 1.0 {
+        let reason = format!("is {factor}; it must be at least 1");
+        return Err(section.error(&key("factor"), reason));
+    }
+    for name in ["yarn_ext_factor", "yarn_attn_factor"] {
+        let name = key(name);
+        // A negative number stands for the default.
+        if let Some(value) = section.file.number(&section.key(&name))?
+            && value >= 0.0
+            && value != 1.0
+        {
+            let reason = format!("is {value}; only 1 is supported");
+            return Err(section.fail(ErrorKind::Unsupported, &name, reason));
+        }
+    }
+    let turns = |name: &str, default: f64| -> Result<f64> {
+        let value = section.file.number(&section.key(&key(name)))?;
+        Ok(value.filter(|&turns| turns > 0.0).unwrap_or(default))
+    };
+    let beta_fast = turns("yarn_beta_fast", Yarn::BETA_FAST)?;
+    let beta_slow = turns("yarn_beta_slow", Yarn::BETA_SLOW)?;
+    if beta_slow >= beta_fast {
+        let reason = "is not above `yarn_beta_slow`";
+        return Err(section.error(&key("yarn_beta_fast"), reason));
+    }
+    let original_context = section.positive(&key("original_context_length"))?;
+    let attention_factor = Yarn::attention_factor(factor, 1.0);
+    Ok(Yarn {
+        factor,
+        original_context: original_context.unwrap_or(context_length as f64),
+        beta_fast,
+        beta_slow,
+        truncate: true,
+        attention_factor: match section
+            .file
+            .number(&section.key(&key("yarn_log_multiplier")))?
+        {
+            Some(scale) if scale != 0.0 => attention_factor / Yarn::attention_factor(factor, scale),
+            _ => attention_factor,
+        },
+    })
 }

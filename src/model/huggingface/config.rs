@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::fields::Fields;
-use super::rotary::rope_frequencies;
+use super::rotary::rotary;
 use super::stop_tokens::stop_tokens;
 use super::windows::sliding_windows;
 use crate::Result;
@@ -110,6 +110,7 @@ pub(in crate::model) fn parse(file: &str, map: &Map<String, Value>) -> Result<Pa
         },
     };
     let context_length = fields.size_or("max_position_embeddings", default.context_length)?;
+    let rotary = rotary(&fields, head_dim, context_length)?;
     let config = DecoderConfig {
         architecture,
         hidden_size,
@@ -119,9 +120,10 @@ pub(in crate::model) fn parse(file: &str, map: &Map<String, Value>) -> Result<Pa
         kv_heads,
         head_dim,
         vocab_size: fields.size_or("vocab_size", default.vocab_size)?,
-        context_length,
+        context_length: rotary.context_length,
         rms_norm_eps: fields.positive("rms_norm_eps")?.unwrap_or(1e-6) as f32,
-        rope_frequencies: rope_frequencies(&fields, head_dim, context_length)?,
+        rope_frequencies: rotary.rope.frequencies,
+        rope_attention_factor: rotary.rope.attention_factor,
         sliding_windows: sliding_windows(&fields, architecture, layers)?,
     };
     config.validate().map_err(|error| error.context(file))?;

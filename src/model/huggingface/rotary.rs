@@ -1,35 +1,48 @@
-//! Rotary frequencies from the fields of older and of newer files.
+//! The rotary embedding from the fields of older and of newer files.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::fields::Fields;
 use crate::Result;
-use crate::model::rope::{self, RopeScaling};
+use crate::model::rope::{Rope, RopeScaling, Yarn};
 
-/// Frequencies from `rope_theta` and `rope_scaling`, or from `rope_parameters`, which newer
-/// versions write in their place.
-pub(super) fn rope_frequencies(
+/// What a configuration says of the rotary embedding.
+pub(super) struct Rotary {
+    pub(super) rope: Rope,
+    /// The longest sequence, where the scaling was made for a longer one than
+    /// `max_position_embeddings`.
+    pub(super) context_length: usize,
+}
+
+/// The rotary embedding of `rope_scaling` (where it is there and not empty) or of `rope_parameters`,
+/// which newer versions write in its place; in that order, as transformers reads them.
+pub(super) fn rotary(
     fields: &Fields<'_>,
     head_dim: usize,
     context_length: usize,
-) -> Result<Vec<f32>> {
+) -> Result<Rotary> {
     if head_dim == 0 || head_dim > 1 << 16 {
         return Err(fields.error("head_dim", format!("is {head_dim}")));
     }
-    let parameters = fields.object("rope_parameters")?;
-    let scaling_fields = match parameters {
-        Some(_) => fields.object("rope_parameters")?,
-        None => fields.object("rope_scaling")?,
+    let none = Map::new();
+    let (name, parameters) = ["rope_scaling", "rope_parameters"]
+        .into_iter()
+        .map(|name| Ok((name, fields.object(name)?)))
+        .collect::<Result<Vec<_>>>()?
+        .into_iter()
+        .find_map(|(name, found)| Some((name, found.filter(|found| !found.map.is_empty())?)))
+        .unwrap_or((
+            "rope_parameters",
+            Fields {
+                file: fields.file,
+                map: &none,
+            },
+        ));
+    let theta = match parameters.positive("rope_theta")? {
+        Some(theta) => theta,
+        None => fields.positive("rope_theta")?.unwrap_or(10_000.0),
     };
-    let theta = match &parameters {
-        Some(parameters) => match parameters.positive("rope_theta")? {
-            Some(theta) => Some(theta),
-            None => fields.positive("rope_theta")?,
-        },
-        None => fields.positive("rope_theta")?,
-    }
-    .unwrap_or(10_000.0);
-    for holder in [Some(fields), parameters.as_ref()].into_iter().flatten() {
+    for holder in [fields, &parameters] {
         if let Some(part) = holder.number("partial_rotary_factor")?
             && part != 1.0
         {
@@ -39,53 +52,107 @@ pub(super) fn rope_frequencies(
             ));
         }
     }
-    let scaling = match scaling_fields {
-        None => RopeScaling::None,
-        Some(scaling) => rope_scaling(&scaling, context_length)?,
+    let kind = match parameters.text("rope_type")? {
+        Some(kind) => Some(kind),
+        None => parameters.text("type")?,
     };
-    Ok(rope::frequencies(head_dim, theta, scaling))
+    // Where the model was trained for shorter sequences, the field of the whole model goes first.
+    let original_context = match fields.positive("original_max_position_embeddings")? {
+        Some(context) => Some(context),
+        None => parameters.positive("original_max_position_embeddings")?,
+    };
+    let mut longest = context_length;
+    let scaling = match kind {
+        None if parameters.map.values().any(Value::is_object) => {
+            return Err(fields.unsupported(
+                name,
+                "differs between kinds of layers; one for all layers is supported",
+            ));
+        }
+        None | Some("default") => RopeScaling::None,
+        Some("linear") => RopeScaling::Linear {
+            factor: parameters.required("factor")?,
+        },
+        // Frequencies change with the length of a sequence, but only beyond the context that the
+        // model was trained for, which no sequence passes here.
+        Some("dynamic") => {
+            parameters.required("factor")?;
+            RopeScaling::None
+        }
+        Some("llama3") => llama3(
+            &parameters,
+            original_context.unwrap_or(context_length as f64),
+        )?,
+        Some("yarn") => {
+            let yarn = yarn(&parameters, original_context, context_length)?;
+            longest = longest.max((yarn.original_context * yarn.factor) as usize);
+            RopeScaling::Yarn(yarn)
+        }
+        Some(other) => {
+            return Err(parameters.unsupported(
+                "rope_type",
+                format!(
+                    "is `{}`; supported are default, linear, dynamic, llama3 and yarn",
+                    other.escape_debug()
+                ),
+            ));
+        }
+    };
+    Ok(Rotary {
+        rope: Rope::new(head_dim, theta, scaling),
+        context_length: longest,
+    })
 }
 
-fn rope_scaling(fields: &Fields<'_>, context_length: usize) -> Result<RopeScaling> {
-    let kind = match fields.text("rope_type")? {
-        Some(kind) => Some(kind),
-        None => fields.text("type")?,
-    };
-    match kind {
-        None if fields.map.values().any(Value::is_object) => Err(fields.unsupported(
-            "rope_parameters",
-            "differs between kinds of layers; one for all layers is supported",
-        )),
-        None | Some("default") => Ok(RopeScaling::None),
-        Some("linear") => Ok(RopeScaling::Linear {
-            factor: fields.required("factor")?,
-        }),
-        Some("llama3") => {
-            let scaling = RopeScaling::Llama3 {
-                factor: fields.required("factor")?,
-                low_freq_factor: fields.required("low_freq_factor")?,
-                high_freq_factor: fields.required("high_freq_factor")?,
-                original_context: fields
-                    .positive("original_max_position_embeddings")?
-                    .unwrap_or(context_length as f64),
-            };
-            if let RopeScaling::Llama3 {
-                low_freq_factor,
-                high_freq_factor,
-                ..
-            } = scaling
-                && low_freq_factor >= high_freq_factor
-            {
-                return Err(fields.error("high_freq_factor", "is not above `low_freq_factor`"));
-            }
-            Ok(scaling)
-        }
-        Some(other) => Err(fields.unsupported(
-            "rope_type",
-            format!(
-                "is `{}`; supported are default, linear and llama3",
-                other.escape_debug()
-            ),
-        )),
+fn llama3(fields: &Fields<'_>, original_context: f64) -> Result<RopeScaling> {
+    let low_freq_factor = fields.required("low_freq_factor")?;
+    let high_freq_factor = fields.required("high_freq_factor")?;
+    if low_freq_factor >= high_freq_factor {
+        return Err(fields.error("high_freq_factor", "is not above `low_freq_factor`"));
     }
+    Ok(RopeScaling::Llama3 {
+        factor: fields.required("factor")?,
+        low_freq_factor,
+        high_freq_factor,
+        original_context,
+    })
+}
+
+fn yarn(fields: &Fields<'_>, original_context: Option<f64>, context_length: usize) -> Result<Yarn> {
+    let context_length = context_length as f64;
+    let original_context = original_context.unwrap_or(context_length);
+    let factor = match fields.positive("factor")? {
+        Some(factor) => factor,
+        None if original_context < context_length => context_length / original_context,
+        None => return Err(fields.error("factor", "is missing")),
+    };
+    if factor < 1.0 {
+        return Err(fields.error("factor", format!("is {factor}; it must be at least 1")));
+    }
+    // DeepSeek's two scales, whose quotient is 1 where they are the same; a 0 is as good as none.
+    let scale = |field| Ok(fields.number(field)?.filter(|&scale| scale != 0.0));
+    let attention_factor = match (
+        fields.positive("attention_factor")?,
+        scale("mscale")?,
+        scale("mscale_all_dim")?,
+    ) {
+        (Some(attention_factor), ..) => attention_factor,
+        (None, Some(above), Some(below)) => {
+            Yarn::attention_factor(factor, above) / Yarn::attention_factor(factor, below)
+        }
+        (None, ..) => Yarn::attention_factor(factor, 1.0),
+    };
+    let beta_fast = fields.positive("beta_fast")?.unwrap_or(Yarn::BETA_FAST);
+    let beta_slow = fields.positive("beta_slow")?.unwrap_or(Yarn::BETA_SLOW);
+    if beta_slow >= beta_fast {
+        return Err(fields.error("beta_fast", "is not above `beta_slow`"));
+    }
+    Ok(Yarn {
+        factor,
+        original_context,
+        beta_fast,
+        beta_slow,
+        truncate: fields.flag_or("truncate", true)?,
+        attention_factor,
+    })
 }

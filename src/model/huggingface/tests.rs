@@ -137,9 +137,31 @@ fn rotary_settings_of_old_and_new_files_agree() {
     let default = json!({"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}});
     assert_eq!(frequencies(default).unwrap(), plain);
 
+    // Where both are there `rope_scaling` goes first, unless it is empty; the angle's base is its own, or
+    // else the whole model's, never the other's.
+    let both = json!({"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2.0},
+        "rope_parameters": {"rope_type": "default", "rope_theta": 7e5}});
+    assert_eq!(frequencies(both).unwrap(), linear);
+    for empty in [json!({}), json!(null)] {
+        let both = json!({"rope_theta": 1e4, "rope_scaling": empty,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 5e5}});
+        assert_eq!(frequencies(both).unwrap(), plain);
+    }
+    // Within the context that the model was trained for.
+    let dynamic = json!({"rope_theta": 5e5, "rope_scaling": {"type": "dynamic", "factor": 2.0}});
+    assert_eq!(frequencies(dynamic).unwrap(), plain);
+
     for (more, kind) in [
         (
-            json!({"rope_scaling": {"type": "yarn", "factor": 4.0}}),
+            json!({"rope_scaling": {"type": "dynamic"}}),
+            ErrorKind::Model,
+        ),
+        (
+            json!({"rope_scaling": {"type": "yarn", "factor": 0.5}}),
+            ErrorKind::Model,
+        ),
+        (
+            json!({"rope_scaling": {"type": "longrope", "factor": 4.0}}),
             ErrorKind::Unsupported,
         ),
         (
@@ -169,6 +191,55 @@ fn rotary_settings_of_old_and_new_files_agree() {
         assert_eq!(error.kind(), kind, "{more}: {error}");
         assert!(error.detail().contains("config.json"), "{error}");
     }
+}
+
+/// Frequencies and factors from transformers (`scripts/golden_rope.py`).
+#[test]
+fn rotary_embeddings_are_those_of_transformers() {
+    #[derive(serde::Deserialize)]
+    struct Case {
+        config: Value,
+        frequencies: Vec<f32>,
+        attention_factor: f32,
+    }
+    let golden = include_str!("../../../tests/fixtures/golden/rope.json");
+    let cases: Vec<Case> = serde_json::from_str(golden).unwrap();
+    assert!(cases.len() > 20);
+    for case in cases {
+        let config = ok(case.config.clone()).config;
+        assert_eq!(config.rope_frequencies.len(), case.frequencies.len());
+        for (index, (found, expected)) in config
+            .rope_frequencies
+            .iter()
+            .zip(&case.frequencies)
+            .enumerate()
+        {
+            // transformers computes the powers in f32.
+            let close = (found - expected).abs() <= 3e-6 * expected;
+            assert!(close, "{}: pair {index}: {found} {expected}", case.config);
+        }
+        let (found, expected) = (config.rope_attention_factor, case.attention_factor);
+        assert!(
+            (found - expected).abs() < 1e-6,
+            "{}: {found} {expected}",
+            case.config
+        );
+    }
+}
+
+#[test]
+fn a_yarn_model_takes_the_longer_context() {
+    let context = |scaling: Value| {
+        ok(json!({"model_type": "qwen2", "max_position_embeddings": 32768, "rope_scaling": scaling}))
+            .config
+            .context_length
+    };
+    let yarn = json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768});
+    assert_eq!(context(yarn), 131_072);
+    // Already counted.
+    let yarn = json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8192});
+    assert_eq!(context(yarn), 32_768);
+    assert_eq!(context(json!({"type": "linear", "factor": 2.0})), 32_768);
 }
 
 #[test]

@@ -4,6 +4,8 @@ use dart_math::candle::DType;
 use dart_math::model::{DtypeChoice, Matrix};
 use dart_math::{Error, ErrorKind};
 
+use serde_json::json;
+
 use super::{assert_is_tiny, load, load_as, numbers};
 use crate::tiny;
 use crate::tiny::{Block, Gguf, Meta};
@@ -119,9 +121,68 @@ fn rotary_factors_and_linear_scaling_are_applied() {
         let error = load(&path).unwrap_err();
         assert!(error.detail().contains("rope_freqs.weight"), "{error}");
     }
-    gguf.set("llama.rope.scaling.type", Meta::Text("yarn".into()));
+    gguf.set("llama.rope.scaling.type", Meta::Text("longrope".into()));
     let (_d, path) = gguf_file(&gguf);
     assert_eq!(load(&path).unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn a_factor_without_a_type_is_linear_and_none_is_none() {
+    let frequencies = |set: &[(&str, Meta)]| {
+        let mut gguf = Gguf::new();
+        for (key, value) in set {
+            gguf.set(key, value.clone());
+        }
+        let (_directory, path) = gguf_file(&gguf);
+        load(&path).unwrap().config().rope_frequencies.clone()
+    };
+    let plain = frequencies(&[]);
+    let factor = ("llama.rope.scaling.factor", Meta::F32(2.0));
+    let halved: Vec<f32> = plain.iter().map(|x| x / 2.0).collect();
+    assert_eq!(frequencies(std::slice::from_ref(&factor)), halved);
+    let none = ("llama.rope.scaling.type", Meta::Text("none".into()));
+    assert_eq!(frequencies(&[none, factor]), plain);
+    let zero = ("llama.rope.scaling.factor", Meta::F32(0.0));
+    assert_eq!(frequencies(&[zero]), plain);
+}
+
+/// The keys that llama.cpp's converter writes for a configuration with YaRN.
+#[test]
+fn yarn_is_that_of_the_configuration() {
+    let mut gguf = Gguf::new();
+    gguf.set("llama.rope.scaling.type", Meta::Text("yarn".into()));
+    gguf.set("llama.rope.scaling.factor", Meta::F32(4.0));
+    gguf.set("llama.rope.scaling.original_context_length", Meta::U32(32));
+    let (_directory, path) = gguf_file(&gguf);
+    let found = load(&path).unwrap();
+    let directory = tiny::directory();
+    let mut config = tiny::config_json();
+    config["rope_scaling"] =
+        json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32});
+    tiny::write_json(&directory.path().join("config.json"), &config);
+    let expected = load(directory.path()).unwrap();
+    assert_eq!(found.config(), expected.config());
+    assert_eq!(found.config().context_length, 128);
+    let factor = found.config().rope_attention_factor;
+    assert!((factor - 1.138_629_4).abs() < 1e-6, "{factor}");
+    for (key, value) in [
+        ("yarn_ext_factor", 0.5),
+        ("yarn_attn_factor", 2.0),
+        ("factor", 0.5),
+        ("yarn_beta_slow", 40.0),
+    ] {
+        let mut gguf = gguf.clone();
+        gguf.set(&format!("llama.rope.scaling.{key}"), Meta::F32(value));
+        let error = refused(&gguf);
+        assert!(error.detail().contains("rope.scaling"), "{error}");
+    }
+    gguf.set("llama.rope.scaling.yarn_log_multiplier", Meta::F32(0.1));
+    let (_directory, path) = gguf_file(&gguf);
+    let factor = load(&path).unwrap().config().rope_attention_factor;
+    assert!(
+        (factor - 1.138_629_4 / 1.013_862_9).abs() < 1e-6,
+        "{factor}"
+    );
 }
 
 /// Loads a changed GGUF file, which must fail.

@@ -3,6 +3,7 @@
 
 mod directory;
 mod gguf;
+mod special_tokens;
 mod vocabularies;
 
 use std::path::Path;

@@ -33,6 +33,7 @@ pub(super) fn model() -> Model {
         rope_frequencies: (0..6)
             .map(|i| 1e4f32.powf(-f32::from(i as u8) / 6.0))
             .collect(),
+        rope_attention_factor: 1.0,
         sliding_windows: vec![None; 2],
     };
     Model::random(config, 5, &Device::Cpu, DType::F32).unwrap()
