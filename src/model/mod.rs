@@ -17,11 +17,13 @@ mod load;
 mod loaded;
 mod prompt;
 mod random;
+mod refusals;
 mod rope;
 mod safetensors;
 mod source;
 mod template;
 mod tokenizer;
+mod weight_files;
 mod weights;
 
 pub use chat::ChatTemplate;

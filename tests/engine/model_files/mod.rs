@@ -3,6 +3,7 @@
 
 mod directory;
 mod gguf;
+mod refusals;
 mod vocabularies;
 
 use std::path::Path;
