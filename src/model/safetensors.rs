@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use candle_core::DType;
 use half::{bf16, f16};
 use rayon::prelude::*;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::assemble::{Element, Part, TensorSource};
 use super::files::{Bytes, Files, MAX_JSON};
