@@ -1,7 +1,9 @@
 //! A model's files by name: a directory's, or the ones built into the crate.
 //!
-//! Reads bytes with bounds on their number; knows nothing of what is in them.
+//! Reads bytes with bounds on their number; of what is in them it knows only the pointers that
+//! Git LFS leaves in a file's place.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::ops::Deref;
@@ -10,6 +12,7 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
+use super::refusals::Place;
 use crate::{Error, ErrorKind, Result};
 
 /// Largest JSON file that is read, apart from the tokenizer.
@@ -44,7 +47,29 @@ pub(super) fn map(path: &Path) -> Result<Bytes> {
     // pattern is valid), lengths are checked against the map itself, and headers are parsed
     // into owned values before use.
     let map = unsafe { Mmap::map(&file) }.map_err(|error| Error::io(path, error))?;
+    refuse_pointer(path, &map)?;
     Ok(Bytes::Mapped(Arc::new(map)))
+}
+
+/// Whether a file is what Git LFS leaves in its place until it is asked for: three lines of text
+/// with the file's hash and size.
+fn refuse_pointer(path: &Path, bytes: &[u8]) -> Result<()> {
+    if !bytes.starts_with(b"version https://git-lfs.github.com/spec/") {
+        return Ok(());
+    }
+    let size = std::str::from_utf8(bytes.get(..1024).unwrap_or(bytes))
+        .ok()
+        .and_then(|text| text.lines().find_map(|line| line.strip_prefix("size ")))
+        .and_then(|size| size.trim().parse::<u64>().ok())
+        .map_or_else(String::new, |size| format!(" of {size} bytes"));
+    Err(Error::new(
+        ErrorKind::Model,
+        format!(
+            "{}: a Git LFS pointer, not the file{size} that it stands for; run `git lfs pull` in \
+             that directory, or download the file",
+            path.display()
+        ),
+    ))
 }
 
 fn regular(path: &Path, file: &File) -> Result<u64> {
@@ -74,6 +99,34 @@ impl Files {
         match self {
             Files::Directory(directory) => directory.join(name).display().to_string(),
             Files::Static(_) => format!("built-in {name}"),
+        }
+    }
+
+    /// The place, for messages on what is missing.
+    pub(super) fn place(&self) -> Place<'_> {
+        match self {
+            Files::Directory(directory) => Place::Directory(directory),
+            Files::Static(_) => Place::Hub("built-in"),
+        }
+    }
+
+    /// The names of all files that are there; in a directory, of what a link leads to as well.
+    pub(super) fn names(&self) -> Result<BTreeSet<String>> {
+        match self {
+            Files::Directory(directory) => std::fs::read_dir(directory)
+                .and_then(|entries| {
+                    entries
+                        .map(|entry| {
+                            let entry = entry?;
+                            let name = entry.file_name().into_string().ok();
+                            // A link without its file, as a cleared cache has them, is no file.
+                            Ok(name.filter(|_| entry.path().exists()))
+                        })
+                        .filter_map(std::io::Result::transpose)
+                        .collect()
+                })
+                .map_err(|error| Error::io(directory, error)),
+            Files::Static(files) => Ok(files.iter().map(|(name, _)| (*name).to_owned()).collect()),
         }
     }
 
@@ -126,5 +179,6 @@ fn read_bounded(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
     file.take(most)
         .read_to_end(&mut bytes)
         .map_err(|error| Error::io(path, error))?;
+    refuse_pointer(path, &bytes)?;
     Ok(Some(bytes))
 }

@@ -16,6 +16,7 @@ use super::gguf::{self, Gguf};
 use super::hub::{self, HubProgress};
 use super::huggingface;
 use super::loaded::{Model, Parts};
+use super::refusals;
 use super::safetensors::SafeTensors;
 use super::source::ModelSource;
 use super::tokenizer::Tokenizer;
@@ -84,20 +85,21 @@ impl ModelBuilder {
         self
     }
 
-    /// The token for a gated or private hub repository. If not called, the hub's own rules apply
-    /// (the file that its login command writes, and its environment variables).
+    /// The token for a gated or private hub repository. If not called, `HF_TOKEN` and the file
+    /// that the hub's login command writes (`HF_TOKEN_PATH`, or `token` in `HF_HOME`) are read,
+    /// unless `HF_HUB_DISABLE_IMPLICIT_TOKEN` is set.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self
     }
 
-    /// The hub's address, for a mirror of it. If not called, the hub's own rules apply.
+    /// The hub's address, for a mirror of it; `HF_ENDPOINT` or the hub itself if not called.
     pub fn endpoint(mut self, url: impl Into<String>) -> Self {
         self.endpoint = Some(url.into());
         self
     }
 
-    /// Where the hub's cache is; its usual place if not called.
+    /// Where the hub's cache is; `HF_HUB_CACHE`, or `hub` in `HF_HOME`, if not called.
     pub fn cache_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.cache_dir = Some(directory.into());
         self
@@ -110,6 +112,11 @@ impl ModelBuilder {
     }
 
     /// Loads the model.
+    ///
+    /// A hub's repository whose revision is all in the cache is loaded from there where the hub
+    /// does not answer or answers with an error; a warning says so. With `HF_HUB_OFFLINE` the hub
+    /// is not asked at all. An answer may take `HF_HUB_ETAG_TIMEOUT` seconds (10), and a download
+    /// may bring nothing for `HF_HUB_DOWNLOAD_TIMEOUT` seconds (30).
     ///
     /// # Errors
     ///
@@ -128,10 +135,7 @@ impl ModelBuilder {
             ),
             ModelSource::Directory(path) => {
                 if !path.is_dir() {
-                    return Err(Error::new(
-                        ErrorKind::Io,
-                        format!("{}: no such directory", path.display()),
-                    ));
+                    return Err(refusals::not_a_directory(path));
                 }
                 let files = Files::Directory(path.clone());
                 from_files(&files, file_name(path), self.dtype, place)
@@ -160,12 +164,9 @@ fn file_name(path: &Path) -> String {
 fn from_files(files: &Files, name: String, dtype: DtypeChoice, place: Place) -> Result<Model> {
     const CONFIG: &str = "config.json";
     const GENERATION: &str = "generation_config.json";
-    let config_bytes = files.read(CONFIG, MAX_JSON)?.ok_or_else(|| {
-        Error::new(
-            ErrorKind::Model,
-            format!("{}: missing", files.label(CONFIG)),
-        )
-    })?;
+    let Some(config_bytes) = files.read(CONFIG, MAX_JSON)? else {
+        return Err(refusals::no_config(files.place(), &files.names()?));
+    };
     let label = files.label(CONFIG);
     let parsed = huggingface::parse(&label, &huggingface::object(&label, &config_bytes)?)?;
     let mut stop_tokens = parsed.stop_tokens;
@@ -174,12 +175,9 @@ fn from_files(files: &Files, name: String, dtype: DtypeChoice, place: Place) -> 
         let generation = huggingface::object(&label, &bytes)?;
         stop_tokens.extend(huggingface::stop_tokens(&label, &generation)?);
     }
-    let text = tokenizer_files::read(files)?.ok_or_else(|| {
-        Error::new(
-            ErrorKind::Model,
-            format!("{}: missing", files.label("tokenizer.json")),
-        )
-    })?;
+    let Some(text) = tokenizer_files::read(files)? else {
+        return Err(refusals::no_tokenizer(files.place(), &files.names()?));
+    };
     stop_tokens.extend(text.eos);
 
     if dtype == DtypeChoice::Quantized {

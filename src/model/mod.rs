@@ -18,12 +18,14 @@ mod load;
 mod loaded;
 mod prompt;
 mod random;
+mod refusals;
 mod rope;
 mod safetensors;
 mod source;
 mod template;
 mod tokenizer;
 mod tokenizer_files;
+mod weight_files;
 mod weights;
 
 pub use chat::ChatTemplate;

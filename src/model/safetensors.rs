@@ -3,16 +3,18 @@
 //! The header is parsed here, with every length checked against the file's own before anything
 //! is done with it. Knows names, shapes and types; not what a tensor is for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use candle_core::DType;
 use half::{bf16, f16};
 use rayon::prelude::*;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::assemble::{Element, Part, TensorSource};
 use super::files::{Bytes, Files, MAX_JSON};
 use super::huggingface;
+use super::refusals;
+use super::weight_files::{INDEX, SINGLE, WeightFiles};
 use crate::{Error, ErrorKind, Result};
 
 /// Largest header that is read; a model of 100 layers needs about 100 kB.
@@ -80,73 +82,85 @@ pub(super) struct SafeTensors {
 }
 
 impl SafeTensors {
-    /// Opens the files that `model.safetensors.index.json` lists, or else `model.safetensors`.
+    /// Opens the files that hold a model's weights.
     pub(super) fn open(files: &Files) -> Result<Self> {
-        const INDEX: &str = "model.safetensors.index.json";
-        const SINGLE: &str = "model.safetensors";
+        let names = files.names()?;
+        let index = files.read(INDEX, MAX_JSON)?;
+        let found = WeightFiles::find(&names, &|name| files.label(name), index.as_deref())?;
+        let Some(found) = found else {
+            return Err(refusals::no_weights(files.place(), &names));
+        };
+        if let WeightFiles::Single {
+            unused: Some(other),
+        } = &found
+        {
+            tracing::warn!(
+                "{}: read whole; the index beside it, which lists {other}, is not used",
+                files.label(SINGLE)
+            );
+        }
         let mut tensors = SafeTensors {
             files: Vec::new(),
             entries: BTreeMap::new(),
         };
-        let Some(index) = files.read(INDEX, MAX_JSON)? else {
-            return match files.map(SINGLE)? {
-                Some(bytes) => {
-                    tensors.add(files.label(SINGLE), bytes)?;
-                    Ok(tensors)
-                }
-                None => Err(Error::new(
-                    ErrorKind::Model,
-                    format!(
-                        "{}: neither this nor {INDEX} is there; weights are read from \
-                         safetensors or GGUF files",
-                        files.label(SINGLE)
-                    ),
-                )),
-            };
-        };
-        let label = files.label(INDEX);
-        let index = huggingface::object(&label, &index)?;
-        for (name, shard) in weight_map(&label, &index)? {
-            // Only plain names: an index must not reach outside its directory.
-            if shard.is_empty()
-                || shard.contains(['/', '\\', '\0', ':'])
-                || !shard.ends_with(".safetensors")
-            {
-                return Err(Error::new(
-                    ErrorKind::Model,
-                    format!(
-                        "{label}: tensor `{}` is said to be in `{}`, which is not the name of a \
-                         safetensors file beside it",
-                        name.escape_debug(),
-                        shard.escape_debug()
-                    ),
-                ));
-            }
+        for name in found.names() {
+            let label = files.label(name);
+            let bytes = files
+                .map(name)?
+                .ok_or_else(|| Error::new(ErrorKind::Model, format!("{label}: missing")))?;
+            tensors.add(label, bytes)?;
         }
-        let map = weight_map(&label, &index)?;
-        let shards: BTreeSet<&str> = map.iter().map(|&(_, shard)| shard).collect();
-        for shard in shards {
-            let bytes = files.map(shard)?.ok_or_else(|| {
-                Error::new(
-                    ErrorKind::Model,
-                    format!("{}: missing, though {INDEX} lists it", files.label(shard)),
-                )
-            })?;
-            tensors.add(files.label(shard), bytes)?;
+        if let WeightFiles::Indexed(map) = &found {
+            tensors.agree(files, map)?;
         }
-        for (name, shard) in map {
-            if !tensors.entries.contains_key(name) {
-                return Err(Error::new(
-                    ErrorKind::Model,
-                    format!(
-                        "{}: no tensor `{}`, though {INDEX} says so",
-                        files.label(shard),
-                        name.escape_debug()
-                    ),
-                ));
-            }
-        }
+        tensors.refuse_quantised()?;
         Ok(tensors)
+    }
+
+    /// Checks that every tensor is where the index says.
+    fn agree(&self, files: &Files, map: &[(String, String)]) -> Result<()> {
+        for (name, shard) in map {
+            let label = files.label(shard);
+            let place = match self.entries.get(name) {
+                Some(entry) => self.files.get(entry.file).map(|(label, _)| label),
+                None => None,
+            };
+            if place == Some(&label) {
+                continue;
+            }
+            let place = place.map_or_else(String::new, |place| {
+                format!("; it is in {place}, so the files are not of one model or one download")
+            });
+            return Err(Error::new(
+                ErrorKind::Model,
+                format!(
+                    "{label}: no tensor `{}`, though {INDEX} says so{place}",
+                    name.escape_debug()
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Names the method where tensors are quantised, though no configuration said so.
+    fn refuse_quantised(&self) -> Result<()> {
+        let quantised = self.entries.iter().find_map(|(name, entry)| {
+            let method = quantised_by(name, &entry.dtype)?;
+            Some((name, entry, method))
+        });
+        let Some((name, entry, method)) = quantised else {
+            return Ok(());
+        };
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "{} of type {} is of weights quantised by {method}; {}: take the unquantised \
+                 model, or a GGUF file of it",
+                self.tensor_label(name),
+                entry.dtype.name().escape_debug(),
+                refusals::READ,
+            ),
+        ))
     }
 
     fn add(&mut self, label: String, bytes: Bytes) -> Result<()> {
@@ -180,17 +194,26 @@ impl SafeTensors {
     }
 }
 
-fn weight_map<'a>(label: &str, index: &'a Map<String, Value>) -> Result<Vec<(&'a str, &'a str)>> {
-    let bad = |reason: &str| Error::new(ErrorKind::Model, format!("{label}: {reason}"));
-    let Some(Value::Object(map)) = index.get("weight_map") else {
-        return Err(bad("no object `weight_map`"));
-    };
-    map.iter()
-        .map(|(name, shard)| match shard {
-            Value::String(shard) => Ok((name.as_str(), shard.as_str())),
-            _ => Err(bad("`weight_map` has a value that is not a file name")),
-        })
-        .collect()
+/// How a tensor was quantised, told by the last part of its name or by its type.
+fn quantised_by(name: &str, dtype: &Kind) -> Option<&'static str> {
+    if name.contains(".quant_state.") {
+        return Some("bitsandbytes");
+    }
+    let last = name.rsplit('.').next().unwrap_or(name);
+    match last {
+        "qweight" | "qzeros" | "g_idx" => return Some("GPTQ or AWQ"),
+        "SCB" | "absmax" | "quant_map" | "nested_absmax" => return Some("bitsandbytes"),
+        "weight_packed" => return Some("compressed-tensors"),
+        _ => {}
+    }
+    match dtype {
+        Kind::Other(kind) if kind.starts_with("F8_") => Some("FP8"),
+        Kind::Other(kind) if kind.starts_with("F4") || kind.starts_with("F6_") => {
+            Some("a method with floats of less than 8 bits")
+        }
+        Kind::Other(_) if last == "weight" => Some("a method that keeps them as whole numbers"),
+        _ => None,
+    }
 }
 
 /// Parses a file's header: eight bytes of length, then JSON from names to type, shape and range.
@@ -199,11 +222,17 @@ fn header(label: &str, bytes: &[u8], file: usize) -> Result<Vec<(String, Entry)>
     let length = bytes
         .first_chunk::<8>()
         .map(|length| u64::from_le_bytes(*length))
-        .ok_or_else(|| bad(format!("cut short: {} bytes", bytes.len())))?;
+        .ok_or_else(|| {
+            bad(format!(
+                "cut short: {} bytes; download it again",
+                bytes.len()
+            ))
+        })?;
     let rest = &bytes[8..];
     if length > MAX_HEADER || length > rest.len() as u64 {
         return Err(bad(format!(
-            "the header claims {length} bytes of a file of {}; the file is cut short or damaged",
+            "the header claims {length} bytes of a file of {}; the file is cut short or damaged: \
+             download it again",
             bytes.len()
         )));
     }
@@ -265,7 +294,8 @@ fn entry(value: &Value, file: usize, data: usize, base: usize) -> Result<Entry, 
     };
     if start > end || end > data {
         return Err(format!(
-            "lies at bytes {start} to {end} of {data}; the file is cut short or damaged"
+            "lies at bytes {start} to {end} of {data}; the file is cut short or damaged: \
+             download it again"
         ));
     }
     if let Some(known) = dtype.dtype() {

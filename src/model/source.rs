@@ -1,9 +1,12 @@
 //! Where a model comes from.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::refusals;
 use crate::{Error, ErrorKind, Result};
 
 /// Where a model comes from.
@@ -29,8 +32,9 @@ impl ModelSource {
     /// The built-in model's name.
     pub const BUILT_IN: &'static str = "abacus";
 
-    /// `abacus` (the built-in model), a directory, a `.gguf` file, or `organisation/name`, to
-    /// which `@revision` may be added. What exists on disk is taken from there.
+    /// `abacus` (the built-in model), a directory, a GGUF file, or `organisation/name`, to
+    /// which `@revision` may be added. What exists on disk is taken from there; a file without
+    /// the extension `gguf` is one if it begins as one.
     ///
     /// ```
     /// use dart_math::model::ModelSource;
@@ -53,6 +57,9 @@ impl ModelSource {
         if let Some(source) = on_disk(Path::new(text)) {
             return Ok(source);
         }
+        if Path::new(text).exists() {
+            return Err(refusals::not_a_directory(Path::new(text)));
+        }
         let (id, revision) = match text.split_once('@') {
             Some((id, revision)) => (id, Some(revision)),
             None => (text, None),
@@ -63,11 +70,15 @@ impl ModelSource {
                 revision: revision.map(str::to_owned),
             });
         }
+        let hint = match repository_in(text) {
+            Some(id) => format!(" (for the hub's repository, give `{id}`)"),
+            None => String::new(),
+        };
         Err(Error::new(
             ErrorKind::Settings,
             format!(
                 "model `{}`: not a directory that exists, a .gguf file, a repository \
-                 (organisation/name) or `{}`",
+                 (organisation/name) or `{}`{hint}",
                 text.escape_debug(),
                 Self::BUILT_IN
             ),
@@ -75,16 +86,38 @@ impl ModelSource {
     }
 }
 
-/// What a path names by itself: a directory that exists, or a file with GGUF's extension.
+/// What a path names by itself: a directory that exists, or a file that has GGUF's extension or
+/// begins as one.
 fn on_disk(path: &Path) -> Option<ModelSource> {
     let gguf = |extension: &std::ffi::OsStr| extension.eq_ignore_ascii_case("gguf");
     if path.is_dir() {
         Some(ModelSource::Directory(path.to_owned()))
-    } else if path.extension().is_some_and(gguf) {
+    } else if path.extension().is_some_and(gguf) || begins_as_gguf(path) {
         Some(ModelSource::Gguf(path.to_owned()))
     } else {
         None
     }
+}
+
+/// Whether a regular file begins with GGUF's four letters, as those in the caches of other
+/// programs do, which are named after their hashes.
+fn begins_as_gguf(path: &Path) -> bool {
+    let mut first = [0; 4];
+    path.is_file()
+        && File::open(path)
+            .and_then(|mut file| file.read_exact(&mut first))
+            .is_ok()
+        && &first == b"GGUF"
+}
+
+/// The repository that a web address or `hf://` names.
+fn repository_in(text: &str) -> Option<String> {
+    let rest = ["https://huggingface.co/", "https://hf.co/", "hf://"]
+        .iter()
+        .find_map(|prefix| text.strip_prefix(prefix))?;
+    let mut parts = rest.splitn(3, '/');
+    let id = format!("{}/{}", parts.next()?, parts.next()?);
+    is_repository(&id).then_some(id)
 }
 
 /// Whether a text has the form of a repository's id.
@@ -110,7 +143,7 @@ impl FromStr for ModelSource {
 }
 
 impl From<&Path> for ModelSource {
-    /// A GGUF file if it has that extension, else a directory.
+    /// A GGUF file if it has that extension or begins as one, else a directory.
     fn from(path: &Path) -> Self {
         on_disk(path).unwrap_or_else(|| ModelSource::Directory(path.to_owned()))
     }

@@ -7,6 +7,7 @@ mod golden;
 mod golden_tiny;
 #[cfg(feature = "hub")]
 mod hub;
+mod logged;
 mod model_files;
 mod run;
 mod scheduler;

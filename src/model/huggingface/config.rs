@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::fields::Fields;
+use super::quantization::refuse_quantised;
 use super::rotary::rotary;
 use super::stop_tokens::stop_tokens;
 use super::windows::sliding_windows;
@@ -64,12 +65,7 @@ fn defaults(architecture: Architecture) -> Defaults {
 pub(in crate::model) fn parse(file: &str, map: &Map<String, Value>) -> Result<Parsed> {
     let fields = Fields { file, map };
     let architecture = architecture(&fields)?;
-    if fields.get("quantization_config").is_some() {
-        return Err(fields.unsupported(
-            "quantization_config",
-            "says that the safetensors are quantised; quantised weights are read from GGUF files",
-        ));
-    }
+    refuse_quantised(&fields)?;
     if let Some(activation) = fields.text("hidden_act")?
         && !matches!(activation, "silu" | "swish")
     {

@@ -5,6 +5,7 @@
 
 mod config;
 mod fields;
+mod quantization;
 mod rotary;
 mod stop_tokens;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 mod directory;
 mod gguf;
+mod refusals;
 mod special_tokens;
 mod vocabularies;
 

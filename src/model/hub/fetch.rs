@@ -1,0 +1,378 @@
+//! Downloads files of one commit into the cache until they are all there.
+//!
+//! The client downloads whole files; here a file that was cut is gone on with, what came is
+//! checked against the sizes that the hub gives, and other processes are waited for.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hf_hub::progress::Progress;
+use hf_hub::repository::RepoTypeModel;
+use hf_hub::{HFError, HFRepositorySync};
+use sha2::{Digest, Sha256};
+
+use super::cache::{self, Cache, Partial};
+use super::failure::Failure;
+use super::settings::Settings;
+use super::watch::{Meter, Relay, within};
+use crate::model::load;
+
+/// Bytes by which a file that was cut is told from others.
+const HEAD: u64 = 64 << 10;
+/// A download that was cut before so many bytes begins again.
+const WORTH_KEEPING: u64 = 4 << 10;
+/// Bytes that are asked for at once when a download goes on; fewer after each failure.
+const PART: u64 = 64 << 20;
+const SMALLEST_PART: u64 = 1 << 20;
+/// Tries that bring nothing before a download is given up, and tries in all.
+const FRUITLESS: u32 = 3;
+const TRIES: u32 = 100;
+
+/// A file of the repository, as the hub lists it.
+#[derive(Clone)]
+pub(super) struct Listed {
+    pub(super) name: String,
+    pub(super) size: u64,
+}
+
+/// What downloads a commit's files.
+pub(super) struct Fetch<'a> {
+    pub(super) repository: HFRepositorySync<RepoTypeModel>,
+    pub(super) commit: &'a str,
+    pub(super) cache: &'a Cache,
+    pub(super) settings: &'a Settings,
+    pub(super) progress: Option<load::Progress>,
+}
+
+impl Fetch<'_> {
+    /// Brings the files into the cache. An error comes with the name of the file and the byte
+    /// that it stopped at.
+    pub(super) fn fetch(&self, files: &[Listed]) -> Result<(), (Failure, Option<String>)> {
+        let (missing, _) = self.missing(files).map_err(|failure| (failure, None))?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let meter = Meter::new(
+            self.progress.clone(),
+            missing.iter().map(|file| file.size).sum(),
+        );
+        let mut state = State::default();
+        let mut there = self.cache.blob_bytes();
+        for _ in 0..TRIES {
+            let failure = match self.once(files, &meter, &mut state) {
+                Ok(true) => {
+                    for file in &missing {
+                        meter.set(&file.name, file.size);
+                    }
+                    meter.show();
+                    return Ok(());
+                }
+                Ok(false) => Failure::Wrong(format!(
+                    "{} lists files that it does not give",
+                    self.settings.endpoint
+                )),
+                Err(failure) => failure,
+            };
+            let now = self.cache.blob_bytes();
+            state.failures = if now > there { 0 } else { state.failures + 1 };
+            there = now;
+            if matches!(failure, Failure::Silent(_)) {
+                state.left_behind = true;
+            }
+            // After a silence the client's thread keeps its locks: only what can be gone on with
+            // is worth another try.
+            let hopeless = state.left_behind && self.partials().is_empty();
+            if !failure.passes() || state.failures >= FRUITLESS || hopeless {
+                let place = match failure {
+                    // These say themselves of which file they are.
+                    Failure::Wrong(_) | Failure::Local(_) | Failure::Refused(_) => None,
+                    _ => self.place(&missing, &meter),
+                };
+                return Err((failure, place));
+            }
+            let reason = failure.reason(self.settings);
+            tracing::warn!("a download was cut and is tried again: {reason}");
+            std::thread::sleep(Duration::from_millis(100 << state.failures));
+        }
+        let place = self.place(&missing, &meter);
+        Err((Failure::Wrong(format!("cut {TRIES} times")), place))
+    }
+
+    /// One try; whether all is there.
+    fn once(
+        &self,
+        files: &[Listed],
+        meter: &Arc<Meter>,
+        state: &mut State,
+    ) -> Result<bool, Failure> {
+        let (missing, _) = self.missing(files)?;
+        self.go_on(&missing, meter, state)?;
+        match self.download(&missing, meter) {
+            Err(Failure::Client(error)) => match *error {
+                // The client waits for ten seconds only.
+                HFError::CacheLockTimeout { path } => self.wait(&path)?,
+                error => return Err(error.into()),
+            },
+            other => other?,
+        }
+        match self.missing(files)? {
+            (_, Some(wrong)) => Err(Failure::Wrong(wrong)),
+            (missing, None) => Ok(missing.is_empty()),
+        }
+    }
+
+    /// The files that are not there yet. One whose size is not what the hub says is taken out of
+    /// the cache, and the last of those is told.
+    fn missing(&self, files: &[Listed]) -> Result<(Vec<Listed>, Option<String>), Failure> {
+        let directory = self.cache.snapshot(self.commit);
+        let mut missing = Vec::new();
+        let mut wrong = None;
+        for file in files {
+            let path = directory.join(&file.name);
+            let length = path.metadata().map(|meta| meta.len()).ok();
+            if length == Some(file.size) {
+                continue;
+            }
+            if let Some(length) = length {
+                let reason = format!(
+                    "{}: {length} bytes where the hub lists {}",
+                    path.display(),
+                    file.size
+                );
+                tracing::warn!("{reason}; taken out of the cache");
+                wrong = Some(reason);
+                self.cache.remove(&path).map_err(HFError::Io)?;
+            }
+            missing.push(file.clone());
+        }
+        Ok((missing, wrong))
+    }
+
+    /// Where a download stopped, for a message.
+    fn place(&self, files: &[Listed], meter: &Meter) -> Option<String> {
+        let directory = self.cache.snapshot(self.commit);
+        files
+            .iter()
+            .filter(|file| !directory.join(&file.name).exists())
+            .map(|file| (meter.of(&file.name), file))
+            .max_by_key(|&(bytes, _)| bytes)
+            .map(|(bytes, file)| format!("{} stopped at byte {bytes} of {}", file.name, file.size))
+    }
+
+    /// The client's own download: whole files, several at once.
+    fn download(&self, files: &[Listed], meter: &Arc<Meter>) -> Result<(), Failure> {
+        let repository = self.repository.clone();
+        let commit = self.commit.to_owned();
+        let names = files.iter().map(|file| file.name.clone()).collect();
+        let meter = meter.clone();
+        // Until the first byte come the list, a question for each file, and the connection.
+        let first = self.settings.answer + self.settings.silence;
+        within(first, self.settings.silence, move |beat| {
+            let relay = Relay {
+                meter,
+                beat,
+                offset: 0,
+            };
+            repository
+                .snapshot_download()
+                .revision(commit)
+                .allow_patterns(names)
+                .progress(Progress::new(relay))
+                .send()
+        })
+        .map(drop)
+    }
+
+    /// The downloads that are worth going on with.
+    fn partials(&self) -> Vec<Partial> {
+        let mut partials = self.cache.partials();
+        partials.retain(|partial| partial.length >= WORTH_KEEPING);
+        partials
+    }
+
+    /// Goes on with files of which a part is in the cache: the client then finds them whole.
+    fn go_on(
+        &self,
+        missing: &[Listed],
+        meter: &Arc<Meter>,
+        state: &mut State,
+    ) -> Result<(), Failure> {
+        let mut partials = self.partials();
+        for file in missing {
+            if partials.is_empty() || state.only_whole {
+                break;
+            }
+            // The cache names a part by the hash of the whole, which the client does not tell
+            // beforehand: the first bytes say whose part it is, and the hash whether that is so.
+            let wanted = HEAD.min(file.size);
+            let head = match self.part(file, 0..wanted, None) {
+                Ok(head) => head,
+                Err(failure) if failure.passes() => return Err(failure),
+                Err(failure) => {
+                    let reason = failure.reason(self.settings);
+                    tracing::debug!("the hub gives no parts of files: {reason}");
+                    state.only_whole = true;
+                    break;
+                }
+            };
+            if head.len() as u64 != wanted {
+                state.only_whole = true;
+                break;
+            }
+            let mut found = None;
+            for (at, partial) in partials.iter().enumerate() {
+                if partial.length <= file.size && partial.begins_with(&head).map_err(HFError::Io)? {
+                    found = Some(at);
+                    break;
+                }
+            }
+            if let Some(at) = found {
+                self.rest(file, &partials.swap_remove(at), meter, state)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings the rest of a file.
+    fn rest(
+        &self,
+        file: &Listed,
+        partial: &Partial,
+        meter: &Arc<Meter>,
+        state: &State,
+    ) -> Result<(), Failure> {
+        let lock = self.cache.lock(&partial.sha256).map_err(HFError::Io)?;
+        if lock.is_none() && !state.left_behind {
+            let path = self.cache.lock_path(&partial.sha256);
+            self.wait(&path)?;
+            // Whoever had the lock has brought the file, or has died over it.
+            return Ok(());
+        }
+        tracing::info!(
+            "{}: goes on at byte {} of {}",
+            file.name,
+            partial.length,
+            file.size
+        );
+        let mut out = File::options()
+            .append(true)
+            .open(&partial.path)
+            .map_err(HFError::Io)?;
+        let most = (PART >> (2 * state.failures.min(8))).max(SMALLEST_PART);
+        let mut at = partial.length;
+        while at < file.size {
+            meter.set(&file.name, at);
+            let end = file.size.min(at + most);
+            let bytes = self.part(file, at..end, Some(meter))?;
+            if bytes.is_empty() || bytes.len() as u64 > end - at {
+                return Err(Failure::Wrong(format!(
+                    "{}: {} bytes came where {} were asked for",
+                    file.name,
+                    bytes.len(),
+                    end - at
+                )));
+            }
+            out.write_all(&bytes).map_err(HFError::Io)?;
+            at += bytes.len() as u64;
+        }
+        meter.set(&file.name, at);
+        out.sync_all().map_err(HFError::Io)?;
+        let hash = sha256(&partial.path).map_err(HFError::Io)?;
+        if hash != partial.sha256 {
+            std::fs::remove_file(&partial.path).map_err(HFError::Io)?;
+            return Err(Failure::Wrong(format!(
+                "{}: its parts do not make up the file of that hash; downloaded again",
+                file.name
+            )));
+        }
+        std::fs::rename(&partial.path, self.cache.blob(&hash)).map_err(HFError::Io)?;
+        Ok(())
+    }
+
+    /// Some bytes of a file.
+    fn part(
+        &self,
+        file: &Listed,
+        range: Range<u64>,
+        meter: Option<&Arc<Meter>>,
+    ) -> Result<impl AsRef<[u8]> + std::ops::Deref<Target = [u8]> + use<>, Failure> {
+        let repository = self.repository.clone();
+        let commit = self.commit.to_owned();
+        let name = file.name.clone();
+        let meter = match meter {
+            Some(meter) => meter.clone(),
+            None => Meter::new(None, 0),
+        };
+        let first = self.settings.answer + self.settings.silence;
+        within(first, self.settings.silence, move |beat| {
+            let relay = Relay {
+                meter,
+                beat,
+                offset: range.start,
+            };
+            repository
+                .download_file_to_bytes()
+                .filename(name)
+                .revision(commit)
+                .range(range)
+                .progress(Progress::new(relay))
+                .send()
+        })
+    }
+
+    /// Waits for the process that holds a lock, for as long as its download grows.
+    fn wait(&self, path: &Path) -> Result<(), Failure> {
+        tracing::info!("waiting for another process that downloads the same file");
+        let mut bytes = self.cache.blob_bytes();
+        let mut grown = Instant::now();
+        loop {
+            if cache::lock(path).map_err(HFError::Io)?.is_some() {
+                return Ok(());
+            }
+            let now = self.cache.blob_bytes();
+            if now != bytes {
+                bytes = now;
+                grown = Instant::now();
+            } else if grown.elapsed() > self.settings.silence {
+                return Err(HFError::CacheLockTimeout {
+                    path: path.to_owned(),
+                }
+                .into());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+/// What earlier tries have shown.
+#[derive(Default)]
+struct State {
+    /// Tries in a row that brought nothing.
+    failures: u32,
+    /// A call was given up, and its thread still holds its locks.
+    left_behind: bool,
+    /// The hub does not give parts of files.
+    only_whole: bool,
+}
+
+fn sha256(path: &Path) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let read = file.read(&mut buffer)?;
+        let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else {
+            break;
+        };
+        hash.update(bytes);
+    }
+    Ok(hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
