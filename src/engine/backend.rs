@@ -137,6 +137,12 @@ pub(crate) trait Backend: Send {
     /// Bytes that a suffix of so many tokens takes.
     fn suffix_bytes(&self, tokens: usize) -> usize;
 
+    /// Bytes that a sequence of a prompt takes besides it when so many tokens have been fed. Where
+    /// sequences do not share prompts, they have the prompt, too.
+    fn sequence_bytes(&self, _prompt: usize, tokens: usize) -> usize {
+        self.suffix_bytes(tokens)
+    }
+
     /// Bytes held by the weights.
     fn weight_bytes(&self) -> usize;
 

@@ -12,7 +12,7 @@ use super::scheduler::Capacity;
 use super::stop::StopStrings;
 use super::trial::Rules;
 use super::{Engine, Sampling, Statistics};
-use crate::model::{Model, Template};
+use crate::model::{Architecture, Model, Template};
 use crate::{Error, ErrorKind, Result};
 
 /// More threads than any machine runs at once are a typo.
@@ -73,7 +73,7 @@ impl EngineBuilder {
     }
 
     /// How many sequences run at a time. By default 32 on a CPU, 256 with the crate's own CUDA
-    /// backend and 64 on other devices.
+    /// backend and 64 on other devices; 4 where candle-transformers computes.
     pub fn slots(mut self, slots: usize) -> Self {
         self.slots = Some(slots);
         self
@@ -198,6 +198,8 @@ impl EngineBuilder {
         };
         let mut model = self.model;
         let default_slots = match (model.cuda(), model.device().is_cpu()) {
+            // Each sequence is computed by itself, and more at a time only take memory.
+            _ if matches!(model.config().architecture, Architecture::Transformers(_)) => 4,
             (Some(_), _) => 256,
             (None, true) => 32,
             (None, false) => 64,
@@ -265,7 +267,7 @@ impl EngineBuilder {
                 Error::new(ErrorKind::Device, "the engine's threads did not start")
                     .with_source(error)
             })?;
-        let weights = model.take_weights();
+        let computed = model.take_computed();
         let capacity = Capacity {
             slots,
             prefix_cache: self.prefix_cache,
@@ -283,7 +285,7 @@ impl EngineBuilder {
             capacity,
             deterministic: self.deterministic,
         };
-        let backend = pool.install(|| backend_for(&settings, weights))?;
+        let backend = pool.install(|| backend_for(&settings, computed))?;
         // A prompt of one token and its first completion's token, which is drawn without feeding any.
         capacity.check(&*backend, 1, 0)?;
         Ok(Engine {

@@ -5,13 +5,19 @@
 use candle_core::{DType, Device};
 
 use super::backend::Backend;
+#[cfg(feature = "transformers")]
+use super::decoder::checked;
 use super::decoder::decoder_for;
 use super::host::HostSampled;
 #[cfg(feature = "cuda")]
 use super::inspect::check_shapes;
 use super::kernel_settings::KernelSettings;
 use super::scheduler::Capacity;
-use crate::model::{DecoderConfig, Weights};
+#[cfg(feature = "transformers")]
+use super::transformers::Transformers;
+#[cfg(feature = "transformers")]
+use crate::model::TransformersModel;
+use crate::model::{Computed, DecoderConfig, Weights};
 use crate::{Error, ErrorKind, Result};
 
 /// What computes the logits.
@@ -57,8 +63,37 @@ pub(super) struct BackendSettings<'a> {
 /// backend cannot serve.
 pub(super) fn backend_for(
     settings: &BackendSettings<'_>,
-    weights: Weights,
+    computed: Computed,
 ) -> Result<Box<dyn Backend>> {
+    match computed {
+        Computed::Own(weights) => own(settings, weights),
+        #[cfg(feature = "transformers")]
+        Computed::Transformers(model) => transformers(settings, model),
+    }
+}
+
+/// The backend for a model that candle-transformers computes.
+#[cfg(feature = "transformers")]
+fn transformers(
+    settings: &BackendSettings<'_>,
+    model: TransformersModel,
+) -> Result<Box<dyn Backend>> {
+    let refused = |reason: &str| Err(Error::new(ErrorKind::Settings, reason));
+    if settings.choice == BackendChoice::Plain {
+        return refused(
+            "the backend of plain operations is the crate's own decoder; candle-transformers computes \
+             this architecture",
+        );
+    }
+    if settings.deterministic && !settings.device.is_cpu() {
+        return refused("candle's operations on a GPU cannot be made deterministic");
+    }
+    settings.kernels.refuse_elsewhere()?;
+    let decoder = checked(Transformers::new(model));
+    Ok(Box::new(HostSampled::new(decoder, settings.threads)))
+}
+
+fn own(settings: &BackendSettings<'_>, weights: Weights) -> Result<Box<dyn Backend>> {
     match (settings.cuda, settings.choice) {
         (Some(ordinal), BackendChoice::Auto) => cuda(settings, weights, ordinal),
         (Some(_), BackendChoice::Plain) => Err(Error::new(

@@ -64,6 +64,12 @@ pub(crate) trait Decoder: Send {
     /// Bytes that a suffix of so many tokens takes.
     fn suffix_bytes(&self, tokens: usize) -> usize;
 
+    /// Bytes that a sequence of a prompt takes besides it when so many tokens have been fed. Those
+    /// whose decoder does not share prompts have the prompt, too.
+    fn sequence_bytes(&self, _prompt: usize, tokens: usize) -> usize {
+        self.suffix_bytes(tokens)
+    }
+
     /// Bytes held by the weights.
     fn weight_bytes(&self) -> usize;
 
@@ -99,6 +105,12 @@ pub(crate) fn decoder_for(
     kernels.refuse_elsewhere()?;
     let plain = Plain::new(config, weights, device, dtype)?;
     Ok(Box::new(Checked(plain)))
+}
+
+/// A decoder whose input is checked.
+#[cfg(feature = "transformers")]
+pub(super) fn checked(decoder: impl Decoder + 'static) -> Box<dyn Decoder> {
+    Box::new(Checked(decoder))
 }
 
 /// Fails for a token outside a vocabulary of so many.
@@ -168,6 +180,10 @@ impl<D: Decoder> Decoder for Checked<D> {
 
     fn suffix_bytes(&self, tokens: usize) -> usize {
         self.0.suffix_bytes(tokens)
+    }
+
+    fn sequence_bytes(&self, prompt: usize, tokens: usize) -> usize {
+        self.0.sequence_bytes(prompt, tokens)
     }
 
     fn weight_bytes(&self) -> usize {

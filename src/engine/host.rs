@@ -275,6 +275,10 @@ impl Backend for HostSampled {
         self.decoder.suffix_bytes(tokens)
     }
 
+    fn sequence_bytes(&self, prompt: usize, tokens: usize) -> usize {
+        self.decoder.sequence_bytes(prompt, tokens)
+    }
+
     fn weight_bytes(&self) -> usize {
         self.decoder.weight_bytes()
     }

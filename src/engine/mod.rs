@@ -28,6 +28,8 @@ mod score;
 mod statistics;
 mod steps;
 mod stop;
+#[cfg(feature = "transformers")]
+mod transformers;
 mod trial;
 
 pub use builder::EngineBuilder;

@@ -2,7 +2,8 @@
 
 use crate::{Error, ErrorKind, Result};
 
-/// The architectures that the decoder runs. They differ by settings of [`DecoderConfig`] alone.
+/// The architectures that are run: the crate's own decoder's, which differ by settings of
+/// [`DecoderConfig`] alone, and candle-transformers'.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Architecture {
@@ -14,6 +15,9 @@ pub enum Architecture {
     Qwen2,
     /// Qwen3: normalised queries and keys.
     Qwen3,
+    /// One that candle-transformers computes (feature `transformers`), by name. Of its
+    /// [`DecoderConfig`], `rope_frequencies` and `sliding_windows` are empty.
+    Transformers(&'static str),
 }
 
 /// A decoder's shape and constants.
@@ -72,6 +76,7 @@ impl Architecture {
             Architecture::Mistral => "Mistral",
             Architecture::Qwen2 => "Qwen2",
             Architecture::Qwen3 => "Qwen3",
+            Architecture::Transformers(name) => name,
         }
     }
 }
@@ -83,6 +88,50 @@ impl DecoderConfig {
     ///
     /// [`ErrorKind::Model`](crate::ErrorKind::Model), naming the field and its value.
     pub fn validate(&self) -> Result<()> {
+        if let Architecture::Transformers(name) = self.architecture {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("{name}: the crate's own decoder does not run this architecture"),
+            ));
+        }
+        self.validate_sizes()?;
+        if self.rope_frequencies.len() != self.head_dim / 2 {
+            return Err(bad(format!(
+                "{} rotary frequencies for a head of {}",
+                self.rope_frequencies.len(),
+                self.head_dim
+            )));
+        }
+        let factor = self.rope_attention_factor;
+        if !(factor.is_finite() && factor > 0.0) {
+            return Err(bad(format!(
+                "rope_attention_factor is {factor}; it must be above 0"
+            )));
+        }
+        // The angles of all positions must be numbers.
+        let last = self.context_length as f32;
+        let mut frequencies = self.rope_frequencies.iter();
+        if let Some(frequency) = frequencies.find(|&&f| !(f * last).is_finite()) {
+            return Err(bad(format!(
+                "a rotary frequency is {frequency}, which is too large for {} positions",
+                self.context_length
+            )));
+        }
+        if self.sliding_windows.len() != self.layers {
+            return Err(bad(format!(
+                "{} sliding windows for {} layers",
+                self.sliding_windows.len(),
+                self.layers
+            )));
+        }
+        if self.sliding_windows.contains(&Some(0)) {
+            return Err(bad("a sliding window of 0 positions".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The same of what all architectures have.
+    pub(super) fn validate_sizes(&self) -> Result<()> {
         let bounded = [
             ("hidden_size", self.hidden_size, MAX_WIDTH),
             ("intermediate_size", self.intermediate_size, MAX_WIDTH),
@@ -115,38 +164,6 @@ impl DecoderConfig {
                 "rms_norm_eps is {}; it must lie between 0 and 1",
                 self.rms_norm_eps
             )));
-        }
-        if self.rope_frequencies.len() != self.head_dim / 2 {
-            return Err(bad(format!(
-                "{} rotary frequencies for a head of {}",
-                self.rope_frequencies.len(),
-                self.head_dim
-            )));
-        }
-        let factor = self.rope_attention_factor;
-        if !(factor.is_finite() && factor > 0.0) {
-            return Err(bad(format!(
-                "rope_attention_factor is {factor}; it must be above 0"
-            )));
-        }
-        // The angles of all positions must be numbers.
-        let last = self.context_length as f32;
-        let mut frequencies = self.rope_frequencies.iter();
-        if let Some(frequency) = frequencies.find(|&&f| !(f * last).is_finite()) {
-            return Err(bad(format!(
-                "a rotary frequency is {frequency}, which is too large for {} positions",
-                self.context_length
-            )));
-        }
-        if self.sliding_windows.len() != self.layers {
-            return Err(bad(format!(
-                "{} sliding windows for {} layers",
-                self.sliding_windows.len(),
-                self.layers
-            )));
-        }
-        if self.sliding_windows.contains(&Some(0)) {
-            return Err(bad("a sliding window of 0 positions".to_owned()));
         }
         Ok(())
     }

@@ -31,7 +31,12 @@ impl Contents {
     ) -> Self {
         let mut shape = Fingerprint::default();
         shape.add("config", format!("{config:?}").as_bytes());
-        let (config, tokenizer, weights) = (shape.finish(), tokenizer.finish(), weights.finish());
+        Self::of(shape, tokenizer, weights)
+    }
+
+    /// The same with the decoder's shape and constants as someone else reads them.
+    pub(super) fn of(config: Fingerprint, tokenizer: Fingerprint, weights: Fingerprint) -> Self {
+        let (config, tokenizer, weights) = (config.finish(), tokenizer.finish(), weights.finish());
         let mut whole = Fingerprint::default();
         for (name, part) in [
             ("config", &config),

@@ -21,6 +21,10 @@ use super::safetensors::SafeTensors;
 use super::source::ModelSource;
 use super::tokenizer::Tokenizer;
 use super::tokenizer_files;
+#[cfg(feature = "transformers")]
+use super::transformers;
+#[cfg(feature = "transformers")]
+use super::weights::Weights;
 use crate::{Error, ErrorKind, Result};
 
 /// A callback that hears of a download.
@@ -163,35 +167,30 @@ fn file_name(path: &Path) -> String {
 /// Loads what a Hugging Face directory holds.
 fn from_files(files: &Files, name: String, dtype: DtypeChoice, place: Place) -> Result<Model> {
     const CONFIG: &str = "config.json";
-    const GENERATION: &str = "generation_config.json";
     let Some(config_bytes) = files.read(CONFIG, MAX_JSON)? else {
         return Err(refusals::no_config(files.place(), &files.names()?));
     };
     let label = files.label(CONFIG);
-    let parsed = huggingface::parse(&label, &huggingface::object(&label, &config_bytes)?)?;
-    let mut stop_tokens = parsed.stop_tokens;
-    if let Some(bytes) = files.read(GENERATION, MAX_JSON)? {
-        let label = files.label(GENERATION);
-        let generation = huggingface::object(&label, &bytes)?;
-        stop_tokens.extend(huggingface::stop_tokens(&label, &generation)?);
+    let map = huggingface::object(&label, &config_bytes)?;
+    #[cfg(feature = "transformers")]
+    if let Some(described) = transformers::describe(&label, &map)? {
+        let stop_tokens = huggingface::stop_tokens(&label, &map)?;
+        return from_transformers(
+            files,
+            name,
+            (dtype, place),
+            described,
+            stop_tokens,
+            &config_bytes,
+        );
     }
-    let Some(text) = tokenizer_files::read(files)? else {
-        return Err(refusals::no_tokenizer(files.place(), &files.names()?));
-    };
-    stop_tokens.extend(text.eos);
-
+    let parsed = huggingface::parse(&label, &map)?;
+    let text = read_text(files, parsed.stop_tokens)?;
     if dtype == DtypeChoice::Quantized {
-        return Err(Error::new(
-            ErrorKind::Settings,
-            format!("{name}: dtype quantized is for GGUF files; safetensors hold no blocks"),
-        ));
+        return Err(no_blocks(&name));
     }
     let tensors = SafeTensors::open(files)?;
-    let mut weights = Fingerprint::default();
-    for (name, entry) in tensors.entries() {
-        weights.tensor(name, entry.dtype.name(), &entry.shape, tensors.bytes(entry));
-    }
-    let contents = Contents::new(&parsed.config, text.fingerprint, weights);
+    let contents = Contents::new(&parsed.config, text.fingerprint, tensors.fingerprint());
     let target = Target {
         dtype: dtype.compute(&place)?,
         device: place.device,
@@ -207,13 +206,89 @@ fn from_files(files: &Files, name: String, dtype: DtypeChoice, place: Place) -> 
         },
         &tensors,
         target,
-        Text {
+        text.text,
+        contents,
+    )
+}
+
+/// Safetensors asked for as what only GGUF files are.
+fn no_blocks(name: &str) -> Error {
+    Error::new(
+        ErrorKind::Settings,
+        format!("{name}: dtype quantized is for GGUF files; safetensors hold no blocks"),
+    )
+}
+
+/// Loads what a Hugging Face directory holds of an architecture that candle-transformers computes.
+#[cfg(feature = "transformers")]
+fn from_transformers(
+    files: &Files,
+    name: String,
+    (dtype, place): (DtypeChoice, Place),
+    described: transformers::Described,
+    stop_tokens: Vec<u32>,
+    config: &[u8],
+) -> Result<Model> {
+    let read = read_text(files, stop_tokens)?;
+    if dtype == DtypeChoice::Quantized {
+        return Err(no_blocks(&name));
+    }
+    let mut text = read.text;
+    check_text(&name, described.config.vocab_size, &mut text)?;
+    let tensors = SafeTensors::open(files)?;
+    let mut whole = Fingerprint::default();
+    // What candle reads of it is its own business.
+    whole.json("config.json", config);
+    let contents = Contents::of(whole, read.fingerprint, tensors.fingerprint());
+    let config = described.config.clone();
+    let model = transformers::load(&name, described, tensors, &place, dtype)?;
+    let parameters = model
+        .tensors()
+        .map(|(_, tensor)| tensor.elem_count() as u64);
+    Ok(Model::new(Parts {
+        name,
+        config,
+        parameters: parameters.sum(),
+        weights: Weights::none(&place.device)?,
+        transformers: Some(model),
+        tokenizer: text.tokenizer,
+        stop_tokens: text.stop_tokens,
+        chat_template: text.chat_template,
+        quantized: false,
+        device: place.device,
+        cuda: None,
+        dtype: candle_core::DType::F32,
+        contents,
+    }))
+}
+
+/// What a Hugging Face directory holds beside the network and its weights.
+struct ReadText {
+    text: Text,
+    /// Of the tokenizer.
+    fingerprint: Fingerprint,
+}
+
+/// Reads it; the configuration's own stop tokens go in.
+fn read_text(files: &Files, mut stop_tokens: Vec<u32>) -> Result<ReadText> {
+    const GENERATION: &str = "generation_config.json";
+    if let Some(bytes) = files.read(GENERATION, MAX_JSON)? {
+        let label = files.label(GENERATION);
+        let generation = huggingface::object(&label, &bytes)?;
+        stop_tokens.extend(huggingface::stop_tokens(&label, &generation)?);
+    }
+    let Some(text) = tokenizer_files::read(files)? else {
+        return Err(refusals::no_tokenizer(files.place(), &files.names()?));
+    };
+    stop_tokens.extend(text.eos);
+    Ok(ReadText {
+        text: Text {
             tokenizer: text.tokenizer,
             stop_tokens,
             chat_template: text.chat_template,
         },
-        contents,
-    )
+        fingerprint: text.fingerprint,
+    })
 }
 
 /// Loads a GGUF file.
@@ -320,6 +395,39 @@ struct Text {
     chat_template: Option<ChatTemplate>,
 }
 
+/// Whether a model with so many tokens can be given a text; stop tokens that it has not are left out.
+fn check_text(name: &str, vocab_size: usize, text: &mut Text) -> Result<()> {
+    let unknown = |&&id: &&u32| id as usize >= vocab_size;
+    if let Some(id) = text.tokenizer.opening().iter().find(unknown) {
+        return Err(Error::new(
+            ErrorKind::Model,
+            format!(
+                "{name}: texts begin with token {id} (`{}`), and the model has {} tokens",
+                text.tokenizer.token(*id).unwrap_or_default().escape_debug(),
+                vocab_size
+            ),
+        ));
+    }
+    if text.tokenizer.vocab_size() > vocab_size {
+        tracing::warn!(
+            "{name}: the tokenizer has {} tokens, the model {}; prompts that need one of the others \
+             are refused",
+            text.tokenizer.vocab_size(),
+            vocab_size
+        );
+    }
+    text.stop_tokens.sort_unstable();
+    text.stop_tokens.dedup();
+    text.stop_tokens.retain(|&id| {
+        let known = (id as usize) < vocab_size;
+        if !known {
+            tracing::warn!(id, "a stop token outside the vocabulary is left out");
+        }
+        known
+    });
+    Ok(())
+}
+
 /// What is common to all sources: checks, then weights.
 fn finish(
     name: String,
@@ -334,34 +442,7 @@ fn finish(
         layout,
         naming,
     } = decoder;
-    let unknown = |&&id: &&u32| id as usize >= config.vocab_size;
-    if let Some(id) = text.tokenizer.opening().iter().find(unknown) {
-        return Err(Error::new(
-            ErrorKind::Model,
-            format!(
-                "{name}: texts begin with token {id} (`{}`), and the model has {} tokens",
-                text.tokenizer.token(*id).unwrap_or_default().escape_debug(),
-                config.vocab_size
-            ),
-        ));
-    }
-    if text.tokenizer.vocab_size() > config.vocab_size {
-        tracing::warn!(
-            "{name}: the tokenizer has {} tokens, the model {}; prompts that need one of the others \
-             are refused",
-            text.tokenizer.vocab_size(),
-            config.vocab_size
-        );
-    }
-    text.stop_tokens.sort_unstable();
-    text.stop_tokens.dedup();
-    text.stop_tokens.retain(|&id| {
-        let known = (id as usize) < config.vocab_size;
-        if !known {
-            tracing::warn!(id, "a stop token outside the vocabulary is left out");
-        }
-        known
-    });
+    check_text(&name, config.vocab_size, &mut text)?;
     let plan = Plan::new(&config, layout, naming);
     plan.check(tensors)?;
     let weights = plan.build(tensors, &target)?;
@@ -369,6 +450,8 @@ fn finish(
         name,
         config,
         weights,
+        #[cfg(feature = "transformers")]
+        transformers: None,
         tokenizer: text.tokenizer,
         stop_tokens: text.stop_tokens,
         chat_template: text.chat_template,

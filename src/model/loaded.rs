@@ -5,13 +5,15 @@ use std::path::Path;
 use candle_core::{DType, Device};
 
 use super::chat::ChatTemplate;
-use super::config::DecoderConfig;
+use super::config::{Architecture, DecoderConfig};
 use super::device::{DeviceChoice, DtypeChoice};
 use super::fingerprint::{Contents, decoder_settings};
 use super::load::ModelBuilder;
 use super::source::ModelSource;
 use super::template::{NamedTemplate, Template};
 use super::tokenizer::Tokenizer;
+#[cfg(feature = "transformers")]
+use super::transformers::TransformersModel;
 use super::weights::Weights;
 use super::{prompt, random};
 use crate::{Error, ErrorKind, Result, Settings};
@@ -37,6 +39,9 @@ pub(super) struct Parts {
     pub(super) name: String,
     pub(super) config: DecoderConfig,
     pub(super) weights: Weights,
+    /// In the place of weights, for the architectures of candle-transformers.
+    #[cfg(feature = "transformers")]
+    pub(super) transformers: Option<TransformersModel>,
     pub(super) tokenizer: Tokenizer,
     pub(super) stop_tokens: Vec<u32>,
     pub(super) chat_template: Option<ChatTemplate>,
@@ -46,6 +51,15 @@ pub(super) struct Parts {
     pub(super) cuda: Option<usize>,
     pub(super) dtype: DType,
     pub(super) contents: Contents,
+}
+
+/// What an engine takes from a model.
+pub(crate) enum Computed {
+    /// Weights for the crate's own decoder.
+    Own(Weights),
+    /// What candle-transformers computes.
+    #[cfg(feature = "transformers")]
+    Transformers(TransformersModel),
 }
 
 /// A prompt as text and as the tokens that the model is given.
@@ -130,14 +144,18 @@ impl Model {
     }
 
     /// The weights. None are left in the model of an [`Engine`](crate::engine::Engine), which lays
-    /// them out in its own way.
+    /// them out in its own way, and none are shown of a model that candle-transformers computes.
     pub fn weights(&self) -> &Weights {
         &self.parts.weights
     }
 
     /// Takes the weights out.
-    pub(crate) fn take_weights(&mut self) -> Weights {
-        self.parts.weights.take()
+    pub(crate) fn take_computed(&mut self) -> Computed {
+        #[cfg(feature = "transformers")]
+        if let Some(model) = self.parts.transformers.take() {
+            return Computed::Transformers(model);
+        }
+        Computed::Own(self.parts.weights.take())
     }
 
     /// The tokenizer.
@@ -216,7 +234,10 @@ impl Model {
         settings.insert("device".to_owned(), device.into());
         let contents = &self.parts.contents;
         settings.insert("fingerprint".to_owned(), contents.whole.clone().into());
-        let config = decoder_settings(&self.parts.config);
+        let mut config = decoder_settings(&self.parts.config);
+        if let Architecture::Transformers(_) = self.parts.config.architecture {
+            config.insert("config.json".into(), contents.config.clone().into());
+        }
         settings.insert("config".to_owned(), config.into());
         settings.insert("tokenizer".to_owned(), contents.tokenizer.clone().into());
         let opening = self.parts.tokenizer.opening();

@@ -25,6 +25,7 @@ mod source;
 mod template;
 mod tokenizer;
 mod tokenizer_files;
+mod transformers;
 mod weight_files;
 mod weights;
 
@@ -34,8 +35,11 @@ pub use detokenizer::Detokenizer;
 pub use device::{DeviceChoice, DtypeChoice};
 pub use hub::HubProgress;
 pub use load::ModelBuilder;
+pub(crate) use loaded::Computed;
 pub use loaded::{Model, Prompt};
 pub use source::ModelSource;
 pub use template::{NamedTemplate, Template};
 pub use tokenizer::Tokenizer;
+#[cfg(feature = "transformers")]
+pub(crate) use transformers::{Held, TransformersModel};
 pub use weights::{LayerWeights, Linear, Matrix, RandomPart, Weights};

@@ -80,6 +80,8 @@ fn build(config: DecoderConfig, layout: Layout, seed: u64, target: Target) -> Re
     Ok(Model::new(Parts {
         name: format!("random-{seed}"),
         weights,
+        #[cfg(feature = "transformers")]
+        transformers: None,
         tokenizer,
         stop_tokens: Vec::new(),
         chat_template: None,

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::assemble::{Element, Part, TensorSource};
 use super::files::{Bytes, Files, MAX_JSON};
+use super::fingerprint::Fingerprint;
 use super::huggingface;
 use super::refusals;
 use super::weight_files::{INDEX, SINGLE, WeightFiles};
@@ -183,6 +184,15 @@ impl SafeTensors {
         self.entries
             .iter()
             .map(|(name, entry)| (name.as_str(), entry))
+    }
+
+    /// A hash of all tensors.
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        let mut weights = Fingerprint::default();
+        for (name, entry) in self.entries() {
+            weights.tensor(name, entry.dtype.name(), &entry.shape, self.bytes(entry));
+        }
+        weights
     }
 
     /// A tensor's bytes.

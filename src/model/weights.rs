@@ -75,6 +75,20 @@ pub struct Weights {
 }
 
 impl Weights {
+    /// No weights.
+    #[cfg(feature = "transformers")]
+    pub(super) fn none(device: &candle_core::Device) -> crate::Result<Weights> {
+        use crate::{Error, ErrorKind};
+        let norm = Tensor::zeros(0, candle_core::DType::F32, device);
+        let failed = |error: candle_core::Error| Error::new(ErrorKind::Device, error.to_string());
+        Ok(Weights {
+            embedding: Matrix::Quantized(Vec::new()),
+            layers: Vec::new(),
+            output_norm: norm.map_err(failed)?,
+            head: Matrix::Quantized(Vec::new()),
+        })
+    }
+
     /// Takes the weights out and leaves none, so that whoever lays them out anew need not hold
     /// both.
     pub(crate) fn take(&mut self) -> Weights {

@@ -206,6 +206,8 @@ fn logits_and_tokens_of_tiny_models_are_those_of_transformers() {
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.is_dir())
+        // Of architectures that the backend does not run.
+        .filter(|path| !path.to_string_lossy().contains("transformers_"))
         .collect();
     directories.sort();
     assert_eq!(directories.len(), 14);

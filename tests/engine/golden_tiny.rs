@@ -30,15 +30,15 @@ fn plain_device() -> Option<DeviceChoice> {
     named.map(|name| name.parse().unwrap())
 }
 
-struct Fixture {
-    directory: PathBuf,
-    golden: TinyModel,
+pub(crate) struct Fixture {
+    pub(crate) directory: PathBuf,
+    pub(crate) golden: TinyModel,
     /// `[positions, vocab]`.
     logits: Vec<Vec<f32>>,
 }
 
 impl Fixture {
-    fn read(name: &str) -> Self {
+    pub(crate) fn read(name: &str) -> Self {
         let directory = fixtures().join(name);
         let golden = read_json(&directory.join("golden.json"));
         let tensors =
@@ -95,7 +95,7 @@ impl Fixture {
     }
 }
 
-fn prompt(tokens: &[u32]) -> Prompt {
+pub(crate) fn prompt(tokens: &[u32]) -> Prompt {
     Prompt {
         text: String::new(),
         tokens: tokens.to_vec(),
@@ -151,7 +151,7 @@ fn check_logits(fixture: &Fixture, engine: &Engine, split: usize) -> f32 {
 
 /// Every position by decoding (a prompt of one token), every position by prefill, and some
 /// mixtures, which meet windows and caches that begin in the prompt.
-fn check_splits(fixture: &Fixture, engine: &Engine) -> f32 {
+pub(crate) fn check_splits(fixture: &Fixture, engine: &Engine) -> f32 {
     (1..=fixture.golden.tokens.len())
         .map(|split| check_logits(fixture, engine, split))
         .fold(0.0, f32::max)
@@ -160,7 +160,6 @@ fn check_splits(fixture: &Fixture, engine: &Engine) -> f32 {
 fn check(name: &str, backend: BackendChoice, instructions: Instructions) {
     let fixture = Fixture::read(name);
     let engine = fixture.engine(backend, instructions);
-    let golden = &fixture.golden;
     let worst = check_splits(&fixture, &engine);
     println!("{name}: largest relative error {worst:.1e} with {backend:?}, {instructions}");
     if backend == BackendChoice::Plain && plain_device().is_some() {
@@ -170,7 +169,12 @@ fn check(name: &str, backend: BackendChoice, instructions: Instructions) {
         println!("{name}: largest relative error {worst:.1e} with {backend:?} in bf16");
     }
 
-    // Greedy: alone, and as several samples of shared prompts in one batch of ragged progress.
+    check_greedy(&fixture, &engine);
+}
+
+/// Greedy tokens: alone, and as several samples of shared prompts in one batch of ragged progress.
+pub(crate) fn check_greedy(fixture: &Fixture, engine: &Engine) {
+    let golden = &fixture.golden;
     let first = prompt(&golden.tokens[..golden.prompt]);
     let alone = engine.generate(std::slice::from_ref(&first), 0).unwrap();
     assert_eq!(alone[0].tokens, golden.greedy);
@@ -185,8 +189,10 @@ fn check(name: &str, backend: BackendChoice, instructions: Instructions) {
             &golden.greedy
         };
         assert_eq!(
-            &completion.tokens, expected,
-            "{name}: prompt {index} of the batch"
+            &completion.tokens,
+            expected,
+            "{}: prompt {index} of the batch",
+            fixture.directory.display()
         );
     }
 }
@@ -343,6 +349,8 @@ fn all_fixtures_are_listed() {
         .map(|entry| entry.unwrap().path())
         .filter(|path: &PathBuf| Path::is_dir(path))
         .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+        // Of other tests.
+        .filter(|name| !name.starts_with("transformers_"))
         .collect();
     found.sort();
     assert_eq!(found, NAMES);

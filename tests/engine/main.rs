@@ -5,6 +5,7 @@ mod abacus;
 #[path = "../golden/mod.rs"]
 mod golden;
 mod golden_tiny;
+mod golden_transformers;
 #[cfg(feature = "hub")]
 mod hub;
 mod logged;

@@ -38,7 +38,7 @@ impl Capacity {
         prompt: usize,
         new: usize,
     ) -> Result<()> {
-        let needed = backend.prefix_bytes(prompt) + backend.suffix_bytes(new);
+        let needed = backend.prefix_bytes(prompt) + backend.sequence_bytes(prompt, new);
         match self.kv_limit(backend) {
             Some((limit, whose)) if needed > limit => Err(Error::new(
                 ErrorKind::Settings,
@@ -61,17 +61,21 @@ impl Scheduler<'_> {
         let Some((limit, _)) = self.capacity.kv_limit(backend) else {
             return Ok(requests.len());
         };
-        let suffix = |len: usize, max: usize| {
+        let sequence = |prompt: usize, len: usize, max: usize| {
             let expected = match self.finished {
                 // Nothing is known: most completions end well before they have to.
                 (_, 0) => max / 4,
                 (tokens, count) => max.min((tokens / count) as usize),
             };
-            backend.suffix_bytes(expected.max(len + 1))
+            backend.sequence_bytes(prompt, expected.max(len + 1))
         };
         let active = self.active.iter();
         let mut bytes: usize = active
-            .map(|active| suffix(active.issued, active.trial.limit()))
+            .map(|active| {
+                let prompt = self.prompts.get(&active.trial.request.trial.problem);
+                let prompt = prompt.map_or(0, |prompt| prompt.len);
+                sequence(prompt, active.issued, active.trial.limit())
+            })
             .sum();
         let live = self.prompts.values().filter(|prompt| prompt.live > 0);
         bytes += live
@@ -96,7 +100,7 @@ impl Scheduler<'_> {
                     bytes += backend.prefix_bytes(tokens);
                 }
                 let wanted = (self.texts.limit)(request);
-                bytes += suffix(*len, self.rules.limit(tokens, wanted));
+                bytes += sequence(tokens, *len, self.rules.limit(tokens, wanted));
             }
             if bytes > limit && count + self.active.len() > 0 {
                 return Ok(count);

@@ -74,7 +74,7 @@ pub(in crate::model) fn describe(file: &Gguf) -> Result<Described> {
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 format!(
-                    "{}: `{ARCHITECTURE}` is `{}`; supported are {}",
+                    "{}: `{ARCHITECTURE}` is `{}`; supported in GGUF files are {}",
                     file.label(),
                     other.escape_debug(),
                     Architecture::SUPPORTED
@@ -136,7 +136,7 @@ pub(in crate::model) fn describe(file: &Gguf) -> Result<Described> {
             )
         })?;
     let window = match architecture {
-        Architecture::Llama | Architecture::Mistral => {
+        Architecture::Llama | Architecture::Mistral | Architecture::Transformers(_) => {
             section.size("attention.sliding_window")?.filter(|&n| n > 0)
         }
         // Qwen's converters store the number even where the model does not use it.

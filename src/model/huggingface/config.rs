@@ -10,6 +10,7 @@ use super::windows::sliding_windows;
 use crate::Result;
 use crate::model::assemble::Layout;
 use crate::model::config::{Architecture, DecoderConfig, MAX_WIDTH};
+use crate::model::transformers;
 
 /// What `config.json` says.
 #[derive(Debug)]
@@ -51,7 +52,8 @@ fn defaults(architecture: Architecture) -> Defaults {
             head_dim: None,
             context_length: 32_768,
         },
-        Architecture::Qwen3 => Defaults {
+        // The last does not come here: `architecture` gives none such.
+        Architecture::Qwen3 | Architecture::Transformers(_) => Defaults {
             vocab_size: 151_936,
             intermediate_size: 22_016,
             kv_heads: Some(32),
@@ -128,12 +130,12 @@ pub(in crate::model) fn parse(file: &str, map: &Map<String, Value>) -> Result<Pa
     let layout = Layout {
         qkv_bias: match architecture {
             Architecture::Llama | Architecture::Qwen3 => attention_bias,
-            Architecture::Mistral => false,
+            Architecture::Mistral | Architecture::Transformers(_) => false,
             Architecture::Qwen2 => true,
         },
         output_bias: match architecture {
             Architecture::Llama | Architecture::Qwen3 => attention_bias,
-            Architecture::Mistral | Architecture::Qwen2 => false,
+            Architecture::Mistral | Architecture::Qwen2 | Architecture::Transformers(_) => false,
         },
         mlp_bias: architecture == Architecture::Llama && fields.flag_or("mlp_bias", false)?,
         qk_norm: architecture == Architecture::Qwen3,
@@ -146,31 +148,40 @@ pub(in crate::model) fn parse(file: &str, map: &Map<String, Value>) -> Result<Pa
     })
 }
 
-fn architecture(fields: &Fields<'_>) -> Result<Architecture> {
+/// What a configuration calls its architecture, and in which field.
+pub(in crate::model) fn architecture_name<'a>(
+    fields: &'a Fields<'_>,
+) -> Result<(&'static str, &'a str)> {
     let named = match fields.get("architectures") {
         Some(Value::Array(names)) => names.first().and_then(Value::as_str),
         _ => None,
     };
-    let (field, name) = match named {
-        Some(name) => ("architectures", name),
+    match named {
+        Some(name) => Ok(("architectures", name)),
         None => match fields.text("model_type")? {
-            Some(name) => ("model_type", name),
-            None => {
-                return Err(fields.error("architectures", "is missing, and so is `model_type`"));
-            }
+            Some(name) => Ok(("model_type", name)),
+            None => Err(fields.error("architectures", "is missing, and so is `model_type`")),
         },
-    };
+    }
+}
+
+fn architecture(fields: &Fields<'_>) -> Result<Architecture> {
+    let (field, name) = architecture_name(fields)?;
     match name {
         "LlamaForCausalLM" | "llama" => Ok(Architecture::Llama),
         "MistralForCausalLM" | "mistral" => Ok(Architecture::Mistral),
         "Qwen2ForCausalLM" | "qwen2" => Ok(Architecture::Qwen2),
         "Qwen3ForCausalLM" | "qwen3" => Ok(Architecture::Qwen3),
+        other if transformers::knows(other) => {
+            Err(fields.unsupported(field, format!("is `{other}`; {}", transformers::NOT_HERE)))
+        }
         other => Err(fields.unsupported(
             field,
             format!(
-                "is `{}`; supported are {}",
+                "is `{}`; supported are {}, and with the feature `transformers` also {}",
                 other.escape_debug(),
-                Architecture::SUPPORTED
+                Architecture::SUPPORTED,
+                transformers::SUPPORTED
             ),
         )),
     }

@@ -20,31 +20,35 @@ pub(in crate::model) fn object(file: &str, bytes: &[u8]) -> Result<Map<String, V
 }
 
 /// A JSON object and the file that it came from.
-pub(super) struct Fields<'a> {
-    pub(super) file: &'a str,
-    pub(super) map: &'a Map<String, Value>,
+pub(in crate::model) struct Fields<'a> {
+    pub(in crate::model) file: &'a str,
+    pub(in crate::model) map: &'a Map<String, Value>,
 }
 
 impl Fields<'_> {
-    pub(super) fn error(&self, field: &str, reason: impl std::fmt::Display) -> Error {
+    pub(in crate::model) fn error(&self, field: &str, reason: impl std::fmt::Display) -> Error {
         Error::new(
             ErrorKind::Model,
             format!("{}: `{field}` {reason}", self.file),
         )
     }
 
-    pub(super) fn unsupported(&self, field: &str, reason: impl std::fmt::Display) -> Error {
+    pub(in crate::model) fn unsupported(
+        &self,
+        field: &str,
+        reason: impl std::fmt::Display,
+    ) -> Error {
         Error::new(
             ErrorKind::Unsupported,
             format!("{}: `{field}` {reason}", self.file),
         )
     }
 
-    pub(super) fn get(&self, field: &str) -> Option<&Value> {
+    pub(in crate::model) fn get(&self, field: &str) -> Option<&Value> {
         self.map.get(field).filter(|value| !value.is_null())
     }
 
-    pub(super) fn size(&self, field: &str) -> Result<Option<usize>> {
+    pub(in crate::model) fn size(&self, field: &str) -> Result<Option<usize>> {
         let Some(value) = self.get(field) else {
             return Ok(None);
         };
@@ -55,11 +59,11 @@ impl Fields<'_> {
             .ok_or_else(|| self.error(field, format!("is {value}; expected a whole number")))
     }
 
-    pub(super) fn size_or(&self, field: &str, default: usize) -> Result<usize> {
+    pub(in crate::model) fn size_or(&self, field: &str, default: usize) -> Result<usize> {
         Ok(self.size(field)?.unwrap_or(default))
     }
 
-    pub(super) fn number(&self, field: &str) -> Result<Option<f64>> {
+    pub(in crate::model) fn number(&self, field: &str) -> Result<Option<f64>> {
         let Some(value) = self.get(field) else {
             return Ok(None);
         };
@@ -70,19 +74,19 @@ impl Fields<'_> {
             .ok_or_else(|| self.error(field, format!("is {value}; expected a number")))
     }
 
-    pub(super) fn positive(&self, field: &str) -> Result<Option<f64>> {
+    pub(in crate::model) fn positive(&self, field: &str) -> Result<Option<f64>> {
         match self.number(field)? {
             Some(n) if n <= 0.0 => Err(self.error(field, format!("is {n}; it must be above 0"))),
             other => Ok(other),
         }
     }
 
-    pub(super) fn required(&self, field: &str) -> Result<f64> {
+    pub(in crate::model) fn required(&self, field: &str) -> Result<f64> {
         self.positive(field)?
             .ok_or_else(|| self.error(field, "is missing"))
     }
 
-    pub(super) fn flag_or(&self, field: &str, default: bool) -> Result<bool> {
+    pub(in crate::model) fn flag_or(&self, field: &str, default: bool) -> Result<bool> {
         match self.get(field) {
             None => Ok(default),
             Some(Value::Bool(flag)) => Ok(*flag),
@@ -90,7 +94,7 @@ impl Fields<'_> {
         }
     }
 
-    pub(super) fn text(&self, field: &str) -> Result<Option<&str>> {
+    pub(in crate::model) fn text(&self, field: &str) -> Result<Option<&str>> {
         match self.get(field) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -98,7 +102,7 @@ impl Fields<'_> {
         }
     }
 
-    pub(super) fn object<'b>(&'b self, field: &str) -> Result<Option<Fields<'b>>> {
+    pub(in crate::model) fn object<'b>(&'b self, field: &str) -> Result<Option<Fields<'b>>> {
         match self.get(field) {
             None => Ok(None),
             Some(Value::Object(map)) => Ok(Some(Fields {

@@ -12,6 +12,10 @@ mod stop_tokens;
 mod tests;
 mod windows;
 
-pub(super) use config::parse;
+pub(super) use config::{architecture_name, parse};
+#[cfg(feature = "transformers")]
+pub(super) use fields::Fields;
 pub(super) use fields::object;
+#[cfg(feature = "transformers")]
+pub(super) use quantization::refuse_quantised;
 pub(super) use stop_tokens::stop_tokens;

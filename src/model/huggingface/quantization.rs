@@ -7,7 +7,7 @@ use crate::Result;
 use crate::model::refusals;
 
 /// Refuses a configuration that says how the safetensors are quantised.
-pub(super) fn refuse_quantised(fields: &Fields<'_>) -> Result<()> {
+pub(in crate::model) fn refuse_quantised(fields: &Fields<'_>) -> Result<()> {
     // The second was compressed-tensors' own, the third is MLX's.
     for field in ["quantization_config", "compression_config", "quantization"] {
         let Some(value) = fields.get(field) else {

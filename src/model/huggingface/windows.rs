@@ -17,7 +17,7 @@ pub(super) fn sliding_windows(
         return Err(fields.error("num_hidden_layers", format!("is {layers}")));
     }
     let window = match architecture {
-        Architecture::Llama => None,
+        Architecture::Llama | Architecture::Transformers(_) => None,
         // A missing field means 4096 to transformers; a null means none.
         Architecture::Mistral if !fields.map.contains_key("sliding_window") => Some(4_096),
         Architecture::Mistral => fields.size("sliding_window")?,

@@ -1,0 +1,86 @@
+//! Gemma 2.
+//!
+//! Candle scales queries by the width of a head, whatever `query_pre_attn_scalar` says (so the model of
+//! 27 billion weights is refused), and its windows are those of all layers: the context ends with the
+//! window, within which they are no windows.
+
+use candle_core::{Result as CandleResult, Tensor};
+use candle_transformers::models::gemma2::{Config, Model};
+
+use super::load::Described;
+use super::network::{CacheSize, Growth, Network, copies};
+use super::settings::{
+    Defaults, activation, cut_context, epsilon, must_be, must_equal, sizes, sliding_window,
+    whole_rope,
+};
+use crate::Result;
+use crate::model::huggingface::Fields;
+
+impl Network for Model {
+    fn forward(&mut self, tokens: &Tensor, position: usize) -> CandleResult<Tensor> {
+        Model::forward(self, tokens, position)
+    }
+
+    /// The cache grows by concatenation.
+    fn fork(&self) -> Option<Box<dyn Network>> {
+        Some(Box::new(self.clone()))
+    }
+}
+
+pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
+    let defaults = Defaults {
+        vocab_size: 256_000,
+        hidden_size: 2_304,
+        intermediate_size: 9_216,
+        layers: 26,
+        heads: 8,
+        kv_heads: Some(4),
+        head_dim: Some(256),
+        positions: 8_192,
+        epsilon: 1e-6,
+    };
+    let mut config = sizes(fields, "Gemma 2", "rms_norm_eps", &defaults)?;
+    let scalar = fields.size_or("query_pre_attn_scalar", 256)?;
+    must_equal(fields, "query_pre_attn_scalar", scalar, config.head_dim)?;
+    must_be(fields, "tie_word_embeddings", true, true)?;
+    must_be(fields, "use_bidirectional_attention", false, false)?;
+    cut_context(fields, &mut config, sliding_window(fields, Some(4_096))?);
+    let candle = Config {
+        attention_bias: fields.flag_or("attention_bias", false)?,
+        head_dim: config.head_dim,
+        hidden_activation: activation(fields, "hidden_activation", "gelu_pytorch_tanh")?,
+        hidden_size: config.hidden_size,
+        intermediate_size: config.intermediate_size,
+        num_attention_heads: config.heads,
+        num_hidden_layers: config.layers,
+        num_key_value_heads: config.kv_heads,
+        rms_norm_eps: epsilon(fields, "rms_norm_eps", defaults.epsilon)?,
+        rope_theta: whole_rope(fields, 10_000.0)?,
+        vocab_size: config.vocab_size,
+        final_logit_softcapping: capping(fields, "final_logit_softcapping", Some(30.0))?,
+        attn_logit_softcapping: capping(fields, "attn_logit_softcapping", Some(50.0))?,
+        query_pre_attn_scalar: config.head_dim,
+        sliding_window: None,
+        max_position_embeddings: config.context_length,
+    };
+    Ok(Described {
+        cache: CacheSize::default().with(
+            2 * config.layers * config.kv_heads * config.head_dim,
+            Growth::Exact,
+        ),
+        config,
+        build: Box::new(move |weights| Ok(copies(Model::new(false, &candle, weights)?))),
+    })
+}
+
+/// A bound that logits approach: `default` where the field is missing, none where it is null.
+pub(super) fn capping(
+    fields: &Fields<'_>,
+    name: &str,
+    default: Option<f64>,
+) -> Result<Option<f64>> {
+    match fields.map.contains_key(name) {
+        true => fields.positive(name),
+        false => Ok(default),
+    }
+}

@@ -1,0 +1,149 @@
+//! A model of candle-transformers as the engine takes it.
+//!
+//! Knows tensors and the size of a KV cache; nothing of files.
+
+use std::fmt;
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Result, Tensor};
+
+/// One of candle-transformers' models with the KV cache that it keeps in itself.
+pub(crate) trait Network: Send + Sync {
+    /// Feeds tokens `[1, count]` behind the `position` tokens that the cache holds, and gives the logits
+    /// after the last one, whatever dimensions of 1 they have besides the vocabulary.
+    fn forward(&mut self, tokens: &Tensor, position: usize) -> Result<Tensor>;
+
+    /// A network with the same weights and a cache of its own that holds the same; `None` where the
+    /// copies' caches would share memory that candle writes to in place.
+    fn fork(&self) -> Option<Box<dyn Network>>;
+}
+
+/// Makes a network with an empty cache. All have the same tensors as weights.
+pub(super) type Fresh = Box<dyn Fn() -> Result<Box<dyn Network>> + Send + Sync>;
+
+/// Makes copies of a network that was never fed.
+pub(super) fn copies<N: Network + Clone + 'static>(network: N) -> Fresh {
+    Box::new(move || Ok(Box::new(network.clone())))
+}
+
+/// How many numbers a network's KV cache holds.
+#[derive(Debug, Clone, Default)]
+pub(super) struct CacheSize(Vec<(usize, Growth)>);
+
+/// For how many positions some layers' caches have room.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Growth {
+    /// As many as there are.
+    Exact,
+    /// The next multiple of this.
+    Steps(usize),
+    /// This many from the first one on.
+    Fixed(usize),
+}
+
+impl CacheSize {
+    /// Adds layers whose keys and values take so many numbers a position.
+    pub(super) fn with(mut self, numbers: usize, growth: Growth) -> Self {
+        self.0.push((numbers, growth));
+        self
+    }
+
+    fn bytes(&self, positions: usize) -> usize {
+        let room = |growth| match growth {
+            _ if positions == 0 => 0,
+            Growth::Exact => positions,
+            Growth::Steps(step) => positions.next_multiple_of(step),
+            Growth::Fixed(room) => room,
+        };
+        let numbers = self
+            .0
+            .iter()
+            .map(|&(numbers, growth)| numbers * room(growth));
+        numbers.sum::<usize>() * DType::F32.size_in_bytes()
+    }
+}
+
+/// The weights of a model that candle-transformers computes.
+#[derive(Clone)]
+pub(crate) struct TransformersModel {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) fresh: Fresh,
+    pub(super) cache: CacheSize,
+    pub(super) vocab_size: usize,
+    pub(super) device: Device,
+    /// All weights by name.
+    pub(super) tensors: Vec<(String, Tensor)>,
+}
+
+impl fmt::Debug for TransformersModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransformersModel")
+            .field("tensors", &self.inner.tensors.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A network and how many tokens its cache holds.
+pub(crate) struct Held {
+    network: Box<dyn Network>,
+    length: usize,
+}
+
+impl TransformersModel {
+    /// A network that has been fed a prompt, and the logits after its last token.
+    pub(crate) fn prefill(&self, prompt: &[u32]) -> Result<(Held, Vec<f32>)> {
+        let mut held = Held {
+            network: (self.inner.fresh)()?,
+            length: 0,
+        };
+        let logits = self.feed(&mut held, prompt)?;
+        Ok((held, logits))
+    }
+
+    /// Feeds tokens; the logits after the last one.
+    pub(crate) fn feed(&self, held: &mut Held, tokens: &[u32]) -> Result<Vec<f32>> {
+        let input = Tensor::new(tokens, &self.inner.device)?.unsqueeze(0)?;
+        let logits = held.network.forward(&input, held.length)?;
+        held.length += tokens.len();
+        logits.flatten_all()?.to_dtype(DType::F32)?.to_vec1()
+    }
+
+    /// Length of a row of logits.
+    pub(crate) fn vocab_size(&self) -> usize {
+        self.inner.vocab_size
+    }
+
+    /// Whether the host computes.
+    pub(crate) fn is_on_cpu(&self) -> bool {
+        self.inner.device.is_cpu()
+    }
+
+    /// Bytes of a KV cache that holds so many positions.
+    pub(crate) fn cache_bytes(&self, positions: usize) -> usize {
+        self.inner.cache.bytes(positions)
+    }
+
+    /// All weights by name.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        let tensors = self.inner.tensors.iter();
+        tensors.map(|(name, tensor)| (name.as_str(), tensor))
+    }
+}
+
+impl Held {
+    /// Another one that holds the same, where that can be had without feeding it.
+    pub(crate) fn fork(&self) -> Option<Held> {
+        Some(Held {
+            network: self.network.fork()?,
+            length: self.length,
+        })
+    }
+
+    /// How many tokens it holds.
+    pub(crate) fn length(&self) -> usize {
+        self.length
+    }
+}

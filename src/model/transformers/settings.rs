@@ -1,0 +1,282 @@
+//! What the configurations of these architectures have in common.
+
+use candle_nn::Activation;
+use serde_json::{Value, json};
+
+use crate::Result;
+use crate::model::config::{Architecture, DecoderConfig};
+use crate::model::huggingface::Fields;
+
+/// Candle's tables of angles and some of its caches have room for the whole context, whether it is used
+/// or not: a longer one is cut down to this.
+const MOST_POSITIONS: usize = 8_192;
+
+/// What transformers takes where a field is missing.
+pub(super) struct Defaults {
+    pub(super) vocab_size: usize,
+    pub(super) hidden_size: usize,
+    pub(super) intermediate_size: usize,
+    pub(super) layers: usize,
+    pub(super) heads: usize,
+    /// `None`: as many as query heads.
+    pub(super) kv_heads: Option<usize>,
+    /// `None`: the heads share the hidden size.
+    pub(super) head_dim: Option<usize>,
+    pub(super) positions: usize,
+    pub(super) epsilon: f64,
+}
+
+/// The sizes, as far as all have them. Windows and rotary frequencies are candle's business.
+pub(super) fn sizes(
+    fields: &Fields<'_>,
+    architecture: &'static str,
+    epsilon: &str,
+    defaults: &Defaults,
+) -> Result<DecoderConfig> {
+    let size = |name: &str, default: usize| {
+        let size = fields.size_or(name, default)?;
+        match size {
+            0 => Err(fields.error(name, "is 0")),
+            // Every field has a bound of its own besides: this one is for products of two.
+            _ if size > 1 << 24 => {
+                Err(fields.error(name, format!("is {size}, which is too large")))
+            }
+            _ => Ok(size),
+        }
+    };
+    let hidden_size = size("hidden_size", defaults.hidden_size)?;
+    let heads = size("num_attention_heads", defaults.heads)?;
+    let shared = hidden_size / heads;
+    let head_dim = match fields.get("head_dim").is_some() || defaults.head_dim.is_some() {
+        true => size("head_dim", defaults.head_dim.unwrap_or(shared))?,
+        false if hidden_size.is_multiple_of(heads) => shared,
+        false => {
+            let reason = format!("is {heads}, which does not divide `hidden_size` {hidden_size}");
+            return Err(fields.error("num_attention_heads", reason));
+        }
+    };
+    Ok(DecoderConfig {
+        architecture: Architecture::Transformers(architecture),
+        hidden_size,
+        intermediate_size: size("intermediate_size", defaults.intermediate_size)?,
+        layers: size("num_hidden_layers", defaults.layers)?,
+        heads,
+        kv_heads: match fields.get("num_key_value_heads") {
+            // A null stands for "as many as query heads".
+            None if fields.map.contains_key("num_key_value_heads") => heads,
+            _ => size("num_key_value_heads", defaults.kv_heads.unwrap_or(heads))?,
+        },
+        head_dim,
+        vocab_size: size("vocab_size", defaults.vocab_size)?,
+        context_length: size("max_position_embeddings", defaults.positions)?,
+        rms_norm_eps: fields.positive(epsilon)?.unwrap_or(defaults.epsilon) as f32,
+        rope_frequencies: Vec::new(),
+        rope_attention_factor: 1.0,
+        sliding_windows: Vec::new(),
+    })
+}
+
+/// Cuts the context to what candle's model computes rightly, and says so.
+pub(super) fn cut_context(fields: &Fields<'_>, config: &mut DecoderConfig, window: Option<usize>) {
+    let stated = config.context_length;
+    let most = window.unwrap_or(usize::MAX).min(MOST_POSITIONS);
+    if most < stated {
+        let cause = match window {
+            Some(window) if window == most => {
+                "candle-transformers' sliding window is not the model's"
+            }
+            _ => "candle-transformers makes room for all of it",
+        };
+        tracing::warn!(
+            "{}: the context is cut from {stated} to {most} positions: {cause}",
+            fields.file
+        );
+        config.context_length = most;
+    }
+}
+
+/// The width of a sliding window: `default` where the field is missing, none where it is null.
+pub(super) fn sliding_window(fields: &Fields<'_>, default: Option<usize>) -> Result<Option<usize>> {
+    const FIELD: &str = "sliding_window";
+    let window = match fields.map.contains_key(FIELD) {
+        true => fields.size(FIELD)?,
+        false => default,
+    };
+    match window {
+        Some(0) => Err(fields.error(FIELD, "is 0")),
+        window => Ok(window),
+    }
+}
+
+/// The epsilon of the norms, as exactly as it is written.
+pub(super) fn epsilon(fields: &Fields<'_>, name: &str, default: f64) -> Result<f64> {
+    Ok(fields.positive(name)?.unwrap_or(default))
+}
+
+/// The function in the feed-forward layer, of those that both libraries call by one name.
+pub(super) fn activation(fields: &Fields<'_>, field: &str, default: &str) -> Result<Activation> {
+    let name = fields.text(field)?.unwrap_or(default);
+    match name {
+        "silu" | "swish" => Ok(Activation::Silu),
+        "gelu" => Ok(Activation::Gelu),
+        "gelu_new" => Ok(Activation::NewGelu),
+        "gelu_pytorch_tanh" => Ok(Activation::GeluPytorchTanh),
+        "relu" => Ok(Activation::Relu),
+        other => Err(fields.unsupported(
+            field,
+            format!(
+                "is `{}`; supported are silu, gelu, gelu_new, gelu_pytorch_tanh and relu",
+                other.escape_debug()
+            ),
+        )),
+    }
+}
+
+/// An unscaled rotary embedding.
+pub(super) struct PlainRope {
+    pub(super) theta: f64,
+    /// The part of a head that is rotated.
+    pub(super) part: f64,
+}
+
+/// The object that scales the rotary embedding or, in newer files, describes it.
+fn rope_object<'a>(fields: &'a Fields<'_>) -> Result<Option<Fields<'a>>> {
+    for name in ["rope_scaling", "rope_parameters"] {
+        if let Some(found) = fields.object(name)?
+            && !found.map.is_empty()
+        {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// The kind of a rotary embedding, `default` where none is named.
+pub(super) fn rope_kind<'a>(parameters: &'a Fields<'_>) -> Result<&'a str> {
+    let kind = match parameters.text("rope_type")? {
+        Some(kind) => Some(kind),
+        None => parameters.text("type")?,
+    };
+    Ok(kind.unwrap_or("default"))
+}
+
+/// The parameters of a rotary embedding and their kind.
+pub(super) fn rope_parameters<'a>(fields: &'a Fields<'_>) -> Result<Option<(Fields<'a>, String)>> {
+    let Some(parameters) = rope_object(fields)? else {
+        return Ok(None);
+    };
+    let kind = rope_kind(&parameters)?.to_owned();
+    Ok(Some((parameters, kind)))
+}
+
+/// Refuses a scaling that candle's model does not have.
+pub(super) fn refuse_scaling(parameters: &Fields<'_>, kind: &str) -> Result<()> {
+    if kind == "default" {
+        return Ok(());
+    }
+    Err(parameters.unsupported(
+        "rope_type",
+        format!(
+            "is `{}`, which candle-transformers computes otherwise than transformers or not at all; \
+             only the unscaled rotary embedding is supported",
+            kind.escape_debug()
+        ),
+    ))
+}
+
+/// A rotary embedding that must be unscaled. `part` is the part of a head that is rotated where nothing
+/// is said.
+pub(super) fn plain_rope(fields: &Fields<'_>, theta: f64, part: f64) -> Result<PlainRope> {
+    let parameters = rope_parameters(fields)?;
+    if let Some((parameters, kind)) = &parameters {
+        if parameters.map.values().any(Value::is_object) {
+            return Err(fields.unsupported(
+                "rope_parameters",
+                "differs between kinds of layers; one for all layers is supported",
+            ));
+        }
+        refuse_scaling(parameters, kind)?;
+    }
+    let number = |name: &str, default: f64| {
+        let inner = match &parameters {
+            Some((parameters, _)) => parameters.positive(name)?,
+            None => None,
+        };
+        Ok::<_, crate::Error>(match inner {
+            Some(number) => number,
+            None => fields.positive(name)?.unwrap_or(default),
+        })
+    };
+    Ok(PlainRope {
+        theta: number("rope_theta", theta)?,
+        part: number("partial_rotary_factor", part)?,
+    })
+}
+
+/// A rotary embedding that must be unscaled and rotate whole heads: its theta.
+pub(super) fn whole_rope(fields: &Fields<'_>, theta: f64) -> Result<f64> {
+    let rope = plain_rope(fields, theta, 1.0)?;
+    if rope.part != 1.0 {
+        return Err(fields.unsupported(
+            "partial_rotary_factor",
+            format!("is {}; candle-transformers rotates whole heads", rope.part),
+        ));
+    }
+    Ok(rope.theta)
+}
+
+/// How many elements of a head are rotated, which must be some and an even number.
+pub(super) fn rotated(fields: &Fields<'_>, part: f64, head_dim: usize) -> Result<usize> {
+    let rotated = (part * head_dim as f64) as usize;
+    if part > 1.0 || rotated == 0 || !rotated.is_multiple_of(2) {
+        return Err(fields.error(
+            "partial_rotary_factor",
+            format!("is {part}, which rotates {rotated} elements of a head of {head_dim}"),
+        ));
+    }
+    Ok(rotated)
+}
+
+/// Refuses a flag that candle's model computes only one value of.
+pub(super) fn must_be(fields: &Fields<'_>, name: &str, wanted: bool, default: bool) -> Result<()> {
+    if fields.flag_or(name, default)? == wanted {
+        return Ok(());
+    }
+    Err(fields.unsupported(
+        name,
+        format!(
+            "is {}; candle-transformers computes it as {wanted}",
+            !wanted
+        ),
+    ))
+}
+
+/// Refuses a size that candle's model takes from elsewhere.
+pub(super) fn must_equal(
+    fields: &Fields<'_>,
+    name: &str,
+    found: usize,
+    wanted: usize,
+) -> Result<()> {
+    if found == wanted {
+        return Ok(());
+    }
+    Err(fields.unsupported(
+        name,
+        format!("is {found}; candle-transformers computes as if it were {wanted}"),
+    ))
+}
+
+/// A configuration of candle's whose fields are private, from JSON.
+pub(super) fn deserialised<T: serde::de::DeserializeOwned>(
+    fields: &Fields<'_>,
+    value: Value,
+) -> Result<T> {
+    serde_json::from_value(value)
+        .map_err(|error| fields.error("architectures", format!("cannot be configured: {error}")))
+}
+
+/// Candle's name for a function in the feed-forward layer.
+pub(super) fn activation_name(activation: Activation) -> Value {
+    json!(activation)
+}
