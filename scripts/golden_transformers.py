@@ -63,6 +63,13 @@ def variants():
             "full_attention": {"rope_type": "default", "rope_theta": 3000.0},
             "sliding_attention": {"rope_type": "default", "rope_theta": 50.0}}), flat_gemma3, [
             ("sliding_window", 8)]
+    # One key head, as the published models have, for which candle takes many tokens at once.
+    yield "gemma3_single_key", transformers.Gemma3TextConfig(
+        **(gemma | dict(num_hidden_layers=3, num_key_value_heads=1)), sliding_window=9,
+        sliding_window_pattern=3, final_logit_softcapping=2.0, rope_parameters={
+            "full_attention": {"rope_type": "default", "rope_theta": 3000.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 50.0}}), None, [
+            ("sliding_window", 10)]
     yield "phi3", transformers.Phi3Config(
         **(BASE | dict(hidden_size=32)), rms_norm_eps=1e-5, tie_word_embeddings=False,
         rope_parameters={

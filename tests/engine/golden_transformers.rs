@@ -15,6 +15,7 @@ const NAMES: &[&str] = &[
     "deepseek_v2_queries",
     "gemma2",
     "gemma3",
+    "gemma3_single_key",
     "glm4",
     "mixtral",
     "phi3",

@@ -2,7 +2,9 @@
 //!
 //! Candle scales queries by the width of a head, whatever `query_pre_attn_scalar` says, and its masks of
 //! windows let one position too many through; they are right for a prompt that fits into the window and
-//! for single tokens, so that is how it is fed here. Its caches are written to in place.
+//! for single tokens, so that is how it is fed here. Where there is more than one key head, it fails for
+//! all but single tokens (the published models of text alone have one). Its caches are written to in
+//! place.
 
 use candle_core::{Result as CandleResult, Tensor};
 use candle_transformers::models::gemma3::{Config, Model};
@@ -18,18 +20,19 @@ use super::settings::{
 use crate::Result;
 use crate::model::huggingface::Fields;
 
-/// Candle's model, and how wide its windows are.
+/// Candle's model, and how it is fed.
 #[derive(Clone)]
 struct Gemma3 {
     model: Model,
-    window: usize,
+    /// The most tokens that it is fed at once, into an empty cache.
+    first: usize,
 }
 
 impl Network for Gemma3 {
     fn forward(&mut self, tokens: &Tensor, position: usize) -> CandleResult<Tensor> {
         let count = tokens.dim(1)?;
         let first = match position {
-            0 => count.min(self.window),
+            0 => count.min(self.first),
             _ => 1,
         };
         let mut logits = self.model.forward(&tokens.narrow(1, 0, first)?, position)?;
@@ -90,6 +93,10 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
         sliding_window_pattern: pattern,
         max_position_embeddings: positions,
     };
+    let first = match config.kv_heads {
+        1 => window,
+        _ => 1,
+    };
     let numbers = 2 * config.kv_heads * config.head_dim;
     let whole = config.layers / pattern;
     Ok(Described {
@@ -99,7 +106,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
         config,
         build: Box::new(move |weights| {
             let model = Model::new(false, &candle, weights)?;
-            Ok(copies(Gemma3 { model, window }))
+            Ok(copies(Gemma3 { model, first }))
         }),
     })
 }

@@ -62,6 +62,7 @@ fixtures! {
     deepseek_v2_queries
     gemma2
     gemma3
+    gemma3_single_key
     glm4
     mixtral
     phi3
@@ -107,7 +108,9 @@ fn sequences_do_not_disturb_one_another() {
         let limit = statistics.peak_kv_bytes / 2;
         let (preempted, statistics) = sampled(9, Some(limit));
         assert!(preempted == alone, "{name}: preempted");
-        assert!(statistics.preemptions > 0, "{name}");
+        // Caches that never grow are reckoned with from the first: those trials wait instead.
+        let grows = !name.starts_with("gemma3") && *name != "glm4";
+        assert_eq!(statistics.preemptions > 0, grows, "{name}");
         assert!(statistics.peak_kv_bytes <= limit, "{name}");
     }
 }

@@ -423,7 +423,7 @@ fn settings_show_in_the_logits() {
         ("gemma2", json!({"final_logit_softcapping": null})),
         ("gemma3", json!({"sliding_window": 8})),
         ("gemma3", json!({"rope_local_base_freq": 60.0})),
-        ("starcoder2", json!({"hidden_act": "gelu"})),
+        ("starcoder2", json!({"hidden_act": "silu"})),
         ("deepseek_v2", json!({"routed_scaling_factor": 1.0})),
         ("deepseek_v2", json!({"rope_scaling": null})),
         ("mixtral", json!({"num_experts_per_tok": 1})),
