@@ -8,7 +8,7 @@ use dart_math::engine::{
     ActivationType, CompletionRequest, Engine, EngineBuilder, Event, Instructions, KvType,
     Sampling, Statistics, StepTimes, fma_peak,
 };
-use dart_math::model::{DecoderConfig, Model, Prompt, Template};
+use dart_math::model::{Architecture, DecoderConfig, Model, Prompt, Template};
 use dart_math::{Completion, Generator, Philox, Result, trial_seed};
 use serde_json::{Map, Value, json};
 
@@ -99,7 +99,9 @@ pub(crate) fn measure(engine: &Engine, load: &Load) -> Result<Map<String, Value>
     let config = engine.model().config();
     let on_cpu = engine.model().device().is_cpu() && engine.model().cuda().is_none();
     let prompts = load.prompts(config.vocab_size);
-    let peak_before = on_cpu.then(|| fma_peak(engine.threads()));
+    // The operations of other architectures than the crate's own are not counted here.
+    let counted = !matches!(config.architecture, Architecture::Transformers(_));
+    let peak_before = (on_cpu && counted).then(|| fma_peak(engine.threads()));
     let clock = Instant::now();
     let mut requests = CompletionRequest::list(&prompts, load.seed);
     for (request, limit) in requests.iter_mut().zip(load.limits()) {

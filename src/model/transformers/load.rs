@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::network::{CacheSize, Fresh, Inner, TransformersModel};
 use super::tensors::Tensors;
-use super::{NAMES, READERS, index};
+use super::{READERS, index};
 use crate::model::config::DecoderConfig;
 use crate::model::device::{DtypeChoice, Place};
 use crate::model::huggingface::{Fields, architecture_name, refuse_quantised};
@@ -38,13 +38,11 @@ pub(in crate::model) fn describe(
     let Some(read) = index(name).and_then(|index| READERS.get(index)) else {
         return Ok(None);
     };
-    debug_assert_eq!(NAMES.len(), READERS.len());
     refuse_quantised(&fields)?;
     let described = read(&fields)?;
-    described
-        .config
-        .validate_sizes()
-        .map_err(|error| error.context(file))?;
+    // Its reader may have changed some.
+    let valid = described.config.validate_sizes();
+    valid.map_err(|error| error.context(file))?;
     Ok(Some(described))
 }
 

@@ -37,7 +37,7 @@ pub(super) fn sizes(
         let size = fields.size_or(name, default)?;
         match size {
             0 => Err(fields.error(name, "is 0")),
-            // Every field has a bound of its own besides: this one is for products of two.
+            // Bounds of their own come later: here the field has the name that the file gives it.
             _ if size > 1 << 24 => {
                 Err(fields.error(name, format!("is {size}, which is too large")))
             }
@@ -55,7 +55,7 @@ pub(super) fn sizes(
             return Err(fields.error("num_attention_heads", reason));
         }
     };
-    Ok(DecoderConfig {
+    let config = DecoderConfig {
         architecture: Architecture::Transformers(architecture),
         hidden_size,
         intermediate_size: size("intermediate_size", defaults.intermediate_size)?,
@@ -73,7 +73,11 @@ pub(super) fn sizes(
         rope_frequencies: Vec::new(),
         rope_attention_factor: 1.0,
         sliding_windows: Vec::new(),
-    })
+    };
+    // Before anyone multiplies these numbers.
+    let valid = config.validate_sizes();
+    valid.map_err(|error| error.context(fields.file))?;
+    Ok(config)
 }
 
 /// Cuts the context to what candle's model computes rightly, and says so.
