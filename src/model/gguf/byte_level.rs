@@ -103,7 +103,6 @@ pub(super) fn pipeline(name: &str) -> Option<Pipeline> {
             ..GPT2
         },
         "qwen35" => Pipeline {
-            composed: true,
             cuts: &[QWEN_3_5],
             ..GPT2
         },

@@ -124,6 +124,42 @@ fn rotary_factors_and_linear_scaling_are_applied() {
     assert_eq!(load(&path).unwrap_err().kind(), ErrorKind::Unsupported);
 }
 
+#[test]
+fn a_sentencepiece_model_alone_takes_a_prompt_and_generates() {
+    use dart_math::engine::{Engine, Sampling};
+    use dart_math::model::Template;
+
+    // Llama 2's kind sees everything, Mistral v0.1's the latest positions only.
+    for window in [None, Some(4)] {
+        let mut gguf = Gguf::sentencepiece();
+        let template = "{{ bos_token }}[INST] {{ messages[0]['content'] }} [/INST]";
+        gguf.set("tokenizer.chat_template", Meta::Text(template.into()));
+        if let Some(window) = window {
+            gguf.set("llama.attention.sliding_window", Meta::U32(window));
+        }
+        let (_directory, path) = gguf_file(&gguf);
+        let model = load(&path).unwrap();
+        let windows = &model.config().sliding_windows;
+        assert!(windows.iter().all(|&w| w == window.map(|w| w as usize)));
+        let prompt = model
+            .prompt(&Template::default_for(&model), "he</s>he")
+            .unwrap();
+        assert_eq!(prompt.text, "<s>[INST] he</s>he [/INST]");
+        // BOS once; what the question spells out is no special token.
+        assert_eq!(prompt.tokens.iter().filter(|&&id| id == 1).count(), 1);
+        assert!(prompt.tokens.starts_with(&[1, Gguf::SPACE]) && !prompt.tokens.contains(&2));
+        let engine = Engine::builder(model)
+            .sampling(Sampling::greedy())
+            .max_new_tokens(12)
+            .ignore_eos(true)
+            .loop_detection(false)
+            .build()
+            .unwrap();
+        let completions = engine.generate(&[prompt], 0).unwrap();
+        assert_eq!(completions[0].tokens.len(), 12);
+    }
+}
+
 /// Loads a changed GGUF file, which must fail.
 fn refused(gguf: &Gguf) -> Error {
     let (_directory, path) = gguf_file(gguf);
@@ -311,55 +347,38 @@ fn any_file_of_a_split_model_opens_all() {
 
 #[test]
 fn a_split_model_that_is_not_whole_is_refused_by_the_file() {
-    // Which file is changed, how, and what of the refusal.
-    type Change = fn(&mut Gguf);
-    let cases: [(usize, Change, &[&str]); 8] = [
+    // Which file is changed, which key, to what, and what of the refusal.
+    let cases: [(usize, &str, Option<u32>, &[&str]); 7] = [
         (
             1,
-            |part| drop(part.set("split.no", Meta::U32(2))),
+            "split.no",
+            Some(2),
             &["00002-of", "`split.no` is 2", "file 3"],
         ),
-        (
-            2,
-            |part| drop(part.set("split.no", Meta::U32(0))),
-            &["00003-of", "`split.no` is 0"],
-        ),
+        (2, "split.no", Some(0), &["00003-of", "`split.no` is 0"]),
         (
             1,
-            |part| drop(part.set("split.count", Meta::U32(2))),
+            "split.count",
+            Some(2),
             &["00002-of", "`split.count` is 2"],
         ),
-        (
-            1,
-            |part| drop(part.meta.remove("split.count")),
-            &["00002-of", "no `split.count`"],
-        ),
-        (
-            1,
-            |part| drop(part.set("split.tensors.count", Meta::U32(7))),
-            &["00002-of", "is 7"],
-        ),
-        (
-            1,
-            |part| drop(part.tensors.pop_first()),
-            &["tensors", "`split.tensors.count`"],
-        ),
-        (
-            0,
-            |part| drop(part.set("split.no", Meta::U32(3))),
-            &["00001-of", "`split.no` is 3"],
-        ),
-        (
-            0,
-            |part| drop(part.meta.remove("split.no")),
-            &["00001-of", "`split.no`"],
-        ),
+        (1, "split.count", None, &["00002-of", "no `split.count`"]),
+        (1, "split.tensors.count", Some(7), &["00002-of", "is 7"]),
+        (0, "split.no", Some(3), &["00001-of", "`split.no` is 3"]),
+        (0, "split.no", None, &["00001-of", "`split.no`"]),
     ];
-    for (index, change, expected) in cases {
+    for (index, key, number, expected) in cases {
         let directory = tempfile::tempdir().unwrap();
         let mut parts = split(directory.path(), 3);
-        change(&mut parts[index].1);
-        parts[index].1.write(&parts[index].0);
+        let (path, part) = &mut parts[index];
+        match number {
+            Some(number) => part.set(key, Meta::U32(number)),
+            None => {
+                part.meta.remove(key);
+                part
+            }
+        }
+        .write(path);
         let error = load(&parts[0].0).unwrap_err();
         for part in expected {
             assert!(error.detail().contains(part), "{error}");
@@ -367,6 +386,11 @@ fn a_split_model_that_is_not_whole_is_refused_by_the_file() {
     }
     let directory = tempfile::tempdir().unwrap();
     let mut parts = split(directory.path(), 2);
+    let left_out = parts[1].1.tensors.pop_first().unwrap();
+    parts[1].1.write(&parts[1].0);
+    let error = load(&parts[0].0).unwrap_err();
+    assert!(error.detail().contains("`split.tensors.count`"), "{error}");
+    parts[1].1.tensors.extend([left_out]);
     let (name, block) = parts[0].1.tensors.first_key_value().unwrap();
     let (name, block) = (name.clone(), block.clone());
     parts[1].1.tensors.insert(name.clone(), block);
