@@ -296,7 +296,7 @@ fn others(text: &str) -> bool {
             || !bracketed && !before.ends_with('(') && rest.starts_with([')', ':'])
             || !bracketed
                 && rest.starts_with(". ")
-                && before.ends_with(|c: char| c == ' ')
+                && before.ends_with(' ')
                 && before
                     .trim_end()
                     .ends_with(|c: char| c.is_ascii_digit() || c == ',')
