@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Makes tests/fixtures/golden/gguf_vocabularies.json: how the tokenizers of four real models cut
+"""Makes tests/fixtures/golden/gguf_vocabularies.json: how the tokenizers of real models cut
 awkward text, each with as much of its vocabulary as these texts can touch.
 
     python scripts/golden_vocabularies.py VOCABULARIES [OUT]
 
-VOCABULARIES holds ggml-vocab-{deepseek-llm,deepseek-coder,llama-bpe,qwen2}.gguf with their .inp and
+VOCABULARIES holds ggml-vocab-{deepseek-llm,deepseek-coder,llama-bpe,qwen2,qwen35}.gguf with their .inp and
 .out files: the `models` directory of llama.cpp, which the source package of llama-cpp-python (0.3.36
 was used) has in vendor/llama.cpp. Its .out files are what the models' original tokenizers made of
 the .inp texts. Needs tokenizers and gguf.
@@ -58,12 +58,35 @@ DEEPSEEK_LETTERS = (
 DEEPSEEK_SIGNS = r"\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+"
 
 
-class Original:
-    """The pipeline of a model's tokenizer.json."""
+# As the models' tokenizer.json files have them (Mistral Nemo, DeepSeek V3, Qwen3.5, Seed-Coder).
+TEKKEN = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|"
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+DEEPSEEK_V3 = [
+    r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+    r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|"""
+    r""" ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+""",
+]
+QWEN_3_5 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}|"
+    r" ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+SEED_CODER = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}|"
+    r" ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
-    def __init__(self, cuts, digits=False, whole_words=False, composed=False):
+
+class Original:
+    """The pipeline of a model's tokenizer.json. Where the model's vocabulary is not to be had,
+    `vocabulary` names another, which shows how text is cut as well."""
+
+    def __init__(self, cuts, digits=False, whole_words=False, composed=False, vocabulary=None):
         self.cuts, self.digits = cuts, digits
         self.whole_words, self.composed = whole_words, composed
+        self.vocabulary = vocabulary
 
     def tokenizer(self, vocab, merges, added):
         tokenizer = Tokenizer(models.BPE(vocab, merges, ignore_merges=self.whole_words))
@@ -85,6 +108,10 @@ ORIGINALS = {
     "deepseek-coder": Original([r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", EAST_ASIAN], digits=True),
     "llama-bpe": Original([LLAMA_3], whole_words=True),
     "qwen2": Original([LLAMA_3.replace("{1,3}", "")], composed=True),
+    "qwen35": Original([QWEN_3_5]),
+    "tekken": Original([TEKKEN], whole_words=True, vocabulary="llama-bpe"),
+    "deepseek-v3": Original(DEEPSEEK_V3, vocabulary="llama-bpe"),
+    "seed-coder": Original([SEED_CODER], vocabulary="llama-bpe"),
 }
 
 
@@ -98,12 +125,12 @@ def byte_of():
 
 
 def fixture(directory, name, original):
-    at = directory / f"ggml-vocab-{name}.gguf"
+    at = directory / f"ggml-vocab-{original.vocabulary or name}.gguf"
     fields = gguf.GGUFReader(at).fields
     tokens = fields["tokenizer.ggml.tokens"].contents()
     merges = [tuple(merge.split(" ")) for merge in fields["tokenizer.ggml.merges"].contents()]
     kinds = fields["tokenizer.ggml.token_type"].contents()
-    assert fields["tokenizer.ggml.pre"].contents() == name
+    assert fields["tokenizer.ggml.pre"].contents() == (original.vocabulary or name)
     added = [
         AddedToken(token, special=kind != 4, normalized=False)
         for token, kind in zip(tokens, kinds)
@@ -118,6 +145,9 @@ def fixture(directory, name, original):
     assert len(inputs) == len(outputs)
     rows = {text: [int(id) for id in ids.split()] for text, ids in zip(inputs, outputs)}
     for text, ids in rows.items():
+        if original.vocabulary:
+            rows[text] = tokenizer.encode(text, add_special_tokens=False).ids
+            continue
         assert tokenizer.encode(text, add_special_tokens=False).ids == ids, (name, text)
     for text in TEXTS:
         rows[text] = tokenizer.encode(text, add_special_tokens=False).ids

@@ -20,7 +20,7 @@ use super::refusals;
 use super::safetensors::SafeTensors;
 use super::source::ModelSource;
 use super::tokenizer::Tokenizer;
-use super::tokenizer_files;
+use super::tokenizer_files::{self, TextSide};
 #[cfg(feature = "transformers")]
 use super::transformers;
 #[cfg(feature = "transformers")]
@@ -303,27 +303,14 @@ fn from_gguf(path: &Path, dtype: DtypeChoice, place: Place) -> Result<Model> {
     let mut fingerprint = Fingerprint::default();
     let (tokenizer, beside) = match vocabulary.tokenizer {
         Ok(pipeline) => {
-            let opening = match (vocabulary.add_bos, vocabulary.bos) {
-                (Some(true), Some(bos)) => vec![bos],
-                _ => Vec::new(),
-            };
             file.identify_tokenizer(&mut fingerprint);
+            let opening = vocabulary.opening.unwrap_or_default();
             (Tokenizer::new(pipeline, Some(opening))?, None)
         }
         Err(error) => {
-            let directory = path.parent().unwrap_or(Path::new("")).to_owned();
-            let directory = match directory.as_os_str().is_empty() {
-                true => PathBuf::from("."),
-                false => directory,
-            };
-            match tokenizer_files::read(&Files::Directory(directory))? {
-                Some(text) => {
-                    tracing::info!(%error, "using the tokenizer.json beside the GGUF file");
-                    fingerprint = text.fingerprint;
-                    (text.tokenizer, text.chat_template)
-                }
-                None => return Err(error),
-            }
+            let text = beside_gguf(&file, vocabulary.opening, error)?;
+            fingerprint = text.fingerprint;
+            (text.tokenizer, text.chat_template)
         }
     };
     let spelled = |name, id: Option<u32>| Some((name, tokenizer.token(id?)?));
@@ -366,7 +353,7 @@ fn from_gguf(path: &Path, dtype: DtypeChoice, place: Place) -> Result<Model> {
     };
     let stop_tokens = vocabulary.stop_tokens;
     finish(
-        file_name(path),
+        file_name(file.path()),
         Decoder {
             config,
             layout,
@@ -381,6 +368,25 @@ fn from_gguf(path: &Path, dtype: DtypeChoice, place: Place) -> Result<Model> {
         },
         contents,
     )
+}
+
+/// The tokenizer beside a GGUF file whose own cannot be built, for the reason given. It must have
+/// the file's tokens, and begins texts as the file says.
+fn beside_gguf(file: &Gguf, opening: Option<Vec<u32>>, error: Error) -> Result<TextSide> {
+    let directory = match file.path().parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let files = Files::Directory(directory);
+    let Some(mut text) = tokenizer_files::read(&files)? else {
+        return Err(error);
+    };
+    gguf::check_tokens(file, &files.label("tokenizer.json"), &text.tokenizer)?;
+    tracing::info!(%error, "using the tokenizer.json beside the GGUF file");
+    if let Some(opening) = opening {
+        text.tokenizer = text.tokenizer.with_opening(opening)?;
+    }
+    Ok(text)
 }
 
 struct Decoder {

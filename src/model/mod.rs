@@ -4,6 +4,7 @@
 
 mod assemble;
 mod built_in;
+mod byte_table;
 mod chat;
 mod config;
 mod detokenizer;

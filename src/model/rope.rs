@@ -180,14 +180,14 @@ mod tests {
         };
         let plain = Rope::new(128, 1e6, RopeScaling::None).frequencies;
         let scaled = Rope::new(128, 1e6, RopeScaling::Yarn(yarn));
-        for pair in 0..64 {
+        assert_eq!(scaled.frequencies.len(), 64);
+        for (pair, (plain, scaled)) in plain.iter().zip(&scaled.frequencies).enumerate() {
             let share = match pair {
                 0..=23 => 0.0,
                 24..=39 => (pair as f64 - 23.0) / 17.0,
                 _ => 1.0,
             };
-            let want = f64::from(plain[pair]) * (1.0 - share * 0.75);
-            let got = f64::from(scaled.frequencies[pair]);
+            let (want, got) = (f64::from(*plain) * (1.0 - share * 0.75), f64::from(*scaled));
             assert!((got - want).abs() < 1e-6 * want, "{pair}: {got} {want}");
         }
         assert!((scaled.attention_factor - 1.138_629_4).abs() < 1e-6);

@@ -17,7 +17,7 @@ pub enum ModelSource {
     BuiltIn,
     /// A directory with `config.json`, `tokenizer.json` and safetensors.
     Directory(PathBuf),
-    /// One GGUF file.
+    /// A GGUF file; of a model that is split into several, any.
     Gguf(PathBuf),
     /// A repository of the Hugging Face hub.
     Hub {

@@ -7,8 +7,9 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
+use super::byte_table::ByteTable;
 use super::config::MAX_VOCAB;
-use super::detokenizer::{ByteTable, Detokenizer};
+use super::detokenizer::Detokenizer;
 use crate::error::panic_message;
 use crate::{Error, ErrorKind, Result};
 
@@ -101,12 +102,7 @@ impl Tokenizer {
                 format!("tokenizer: a token has the id {}", vocab_size - 1),
             ));
         }
-        let bytes = match pipeline.get_decoder() {
-            Some(tokenizers::DecoderWrapper::ByteLevel(_)) => {
-                Some(ByteTable::new(&pipeline, vocab_size))
-            }
-            _ => None,
-        };
+        let bytes = ByteTable::new(&pipeline, vocab_size);
         Ok(Tokenizer {
             inner: Arc::new(Inner {
                 pipeline,
@@ -119,6 +115,11 @@ impl Tokenizer {
                 vocab_size,
             }),
         })
+    }
+
+    /// The same with other tokens before a text.
+    pub(super) fn with_opening(&self, opening: Vec<u32>) -> Result<Self> {
+        Self::new(self.inner.pipeline.clone(), Some(opening))
     }
 
     /// The token ids of a text. Special tokens written out in the text are recognised. With
@@ -158,10 +159,7 @@ impl Tokenizer {
     /// [`ErrorKind::Model`] where the tokenizer's decoder fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         match &self.inner.bytes {
-            Some(table) => {
-                let bytes: Vec<u8> = ids.iter().flat_map(|&id| table.get(id)).copied().collect();
-                Ok(String::from_utf8_lossy(&bytes).into_owned())
-            }
+            Some(table) => Ok(table.decode(ids)),
             None => self.decode_chain(ids),
         }
     }

@@ -4,7 +4,8 @@
 //! `DART_MATH_DEVICE` names the device of the plain operations, which are then checked in bf16 too:
 //! `DART_MATH_DEVICE=metal cargo test --features metal --test engine plain_operations`.
 //!
-//! `scripts/golden_tiny.py` makes the fixtures and says what is in them.
+//! `scripts/golden_tiny.py` and `scripts/golden_sentencepiece.py` make the fixtures and say what is in
+//! them.
 
 use std::path::{Path, PathBuf};
 
@@ -224,6 +225,7 @@ macro_rules! fixtures {
 fixtures! {
     gguf_llama
     gguf_qwen2
+    gguf_sentencepiece
     llama_biases
     llama_gqa_tied
     llama_linear_rope

@@ -13,6 +13,7 @@ pub(crate) const TESTS: &[Test] = tests![
     rows_go_to_a_standard_output_that_is_no_terminal,
     flags_that_make_no_sense_are_refused,
     built_in_problems_and_their_grader_can_be_chosen,
+    a_gguf_file_with_a_sentencepiece_vocabulary_is_enough,
     a_manifest_tells_of_every_call,
     a_data_set_that_cannot_be_written_does_not_hide_the_run,
     #[cfg(unix)]
@@ -270,6 +271,28 @@ fn a_line_without_end_is_refused() {
         "{}",
         ran.err
     );
+}
+
+fn a_gguf_file_with_a_sentencepiece_vocabulary_is_enough() {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/golden/gguf_sentencepiece/model.gguf");
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("set");
+    let args = [
+        "--model",
+        model.to_str().unwrap(),
+        "--max-new-tokens",
+        "8",
+        "--template",
+        "{problem}",
+        "--out",
+        out.to_str().unwrap(),
+    ];
+    let ran = Tool::new("synthesize").run(&[&SHORT, &args[..]].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let trials = rows(&out.join("trials.jsonl"));
+    assert_eq!(trials.len(), 8);
+    assert!(trials.iter().all(|trial| trial["error"].is_null()));
 }
 
 fn a_manifest_tells_of_every_call() {

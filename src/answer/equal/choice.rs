@@ -268,11 +268,40 @@ fn says(text: &str) -> bool {
     let end = text
         .find(|c: char| !c.is_alphabetic())
         .unwrap_or(text.len());
-    let others = text.match_indices('(').any(|(at, _)| {
-        let alone = !text[..at].ends_with(|c: char| c.is_alphanumeric());
-        alone && letter(&text[at..]).is_some()
-    });
-    text.starts_with([',', ';', '&']) || GOES_ON.contains(&&text[..end]) || others
+    let first = text.trim_start_matches([':', ',', ' ']);
+    let denied = ["incorrect", "wrong", "false"]
+        .iter()
+        .any(|word| first.len() < text.len() && first.starts_with(word));
+    text.starts_with([',', ';', '&']) || GOES_ON.contains(&&text[..end]) || denied || others(text)
+}
+
+/// Whether a text names other choices: `12 (E) 13`, `12 E) 13`, `12, E: 13`, `12 or E`.
+fn others(text: &str) -> bool {
+    text.char_indices().any(|(at, c)| {
+        let before = &text[..at];
+        // (A letter in brackets may stand close to a number.)
+        if before.ends_with(|b: char| {
+            b.is_alphabetic() || matches!(b, '\\' | '_' | '^') || c != '(' && b.is_numeric()
+        }) {
+            return false;
+        }
+        let Some((_, bracketed, rest)) = letter(&text[at..]) else {
+            return false;
+        };
+        let joined = || {
+            let word = before.trim_end().rsplit(' ').next().unwrap_or("");
+            matches!(word, "or" | "and") && rest.trim_matches(['.', ' ']).is_empty()
+        };
+        c == '(' && bracketed
+            || !bracketed && !before.ends_with('(') && rest.starts_with([')', ':'])
+            || !bracketed
+                && rest.starts_with(". ")
+                && before.ends_with(' ')
+                && before
+                    .trim_end()
+                    .ends_with(|c: char| c.is_ascii_digit() || c == ',')
+            || joined()
+    })
 }
 
 /// The choice letter that a text starts with, whether it stands in brackets, and what follows.

@@ -21,6 +21,17 @@ const OPERATIONS: &[&str] = &[
 /// What stands close to a box, before it and behind it.
 pub(super) fn around(before: &str, behind: &str) -> Around {
     let near = before.trim_end_matches(' ');
+    // `0.\boxed{5}`, `2\boxed{5}`: digits of the same number, or a factor.
+    let close = near.len() == before.len();
+    let digits = near.trim_end_matches('.');
+    if close && digits.len() + 1 >= near.len() && digits.ends_with(|c: char| c.is_ascii_digit()) {
+        let fraction = digits.len() < near.len();
+        let number = digits.trim_end_matches(|c: char| c.is_ascii_digit());
+        // (`step 2.\boxed{5}` ends a sentence; `2\boxed{…}` in mathematics multiplies.)
+        if !fraction || number.ends_with(['$', '=', ' ']) && digits[number.len()..] == *"0" {
+            return Around::Formula;
+        }
+    }
     if near.ends_with(['+', '*', '/', '^', '±', '×', '÷', '√'])
         && !near.ends_with("**")
         && near.len() == before.len()
@@ -40,12 +51,28 @@ pub(super) fn around(before: &str, behind: &str) -> Around {
         Some('!') => ["$", "\\)", "\\]"]
             .iter()
             .any(|end| next.as_str().starts_with(end)),
+        // `\boxed{5}.2`, `\boxed{5},000`
+        Some('.') => next.as_str().starts_with(|c: char| c.is_ascii_digit()),
+        Some(',') => {
+            let digits = next.as_str().bytes().take_while(u8::is_ascii_digit);
+            digits.count() == 3
+        }
+        Some('_') => true,
         Some('{' | '0'..='9' | '²' | '³') => true,
         Some(c) if c.is_ascii_alphabetic() => {
             !next.as_str().starts_with(|c: char| c.is_alphabetic())
         }
         Some('\\') => [
-            "\\cdot", "\\times", "\\div", "\\frac", "\\sqrt", "\\pi", "\\pm",
+            "\\cdot",
+            "\\times",
+            "\\div",
+            "\\frac",
+            "\\sqrt",
+            "\\pi",
+            "\\pm",
+            "\\tfrac",
+            "\\dfrac",
+            "\\overline",
         ]
         .iter()
         .any(|command| behind.starts_with(command)),

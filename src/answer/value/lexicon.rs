@@ -57,6 +57,8 @@ pub(super) fn is_plain(phrase: &str, is_unit: impl Fn(&str) -> bool) -> bool {
     let [modifiers, links, trailers, clauses] = &*WORDS;
     // Whether a name was read, and whether one still has to come.
     let (mut named, mut wanted) = (false, true);
+    // The latest link, and whether the word before was a name of a person or place.
+    let (mut link, mut proper) = (String::new(), false);
     let phrase = phrase
         .replace('/', " per ")
         .replace(['(', ')', ',', '-', '\'', '~'], " ");
@@ -65,6 +67,7 @@ pub(super) fn is_plain(phrase: &str, is_unit: impl Fn(&str) -> bool) -> bool {
         let bare = word.trim_matches('.');
         let folded = bare.to_lowercase();
         let folded = folded.as_str();
+        let behind_proper = std::mem::replace(&mut proper, is_proper(bare));
         if clauses.contains(folded) && named && !wanted {
             return true;
         }
@@ -74,6 +77,7 @@ pub(super) fn is_plain(phrase: &str, is_unit: impl Fn(&str) -> bool) -> bool {
         if links.contains(folded) && (named || folded == "per") {
             // `in total`, `in all`, `each` may end a phrase.
             wanted = folded != "s";
+            link = folded.to_owned();
             if matches!(folded, "each" | "in") {
                 wanted = folded == "in";
             }
@@ -87,9 +91,15 @@ pub(super) fn is_plain(phrase: &str, is_unit: impl Fn(&str) -> bool) -> bool {
             (named, wanted) = (true, false);
         } else if modifiers.contains(folded) || is_adjective(folded) {
             wanted = true;
-        } else if is_proper(bare) {
-            // A person or place; in front of a name it says which things.
-            wanted &= !named;
+        } else if is_proper(bare) && wanted {
+            // A person or place. In front of a name it says which things; behind a link it is what
+            // they are of, but for `per`, which wants a unit.
+            if named && link == "per" {
+                return false;
+            }
+            wanted = !named;
+        } else if is_proper(bare) && named && behind_proper {
+            // A name of several words.
         } else {
             return false;
         }
@@ -100,10 +110,52 @@ pub(super) fn is_plain(phrase: &str, is_unit: impl Fn(&str) -> bool) -> bool {
 /// A measure word, with the name of a thing or nothing behind it.
 fn is_measured(first: char, phrase: &str) -> bool {
     const UNITS: &[&str] = &[
-        "平方", "立方", "小时", "分钟", "毫", "厘", "千", "公", "分米", "海里",
+        "平方米",
+        "平方厘米",
+        "平方分米",
+        "平方毫米",
+        "平方千米",
+        "平方公里",
+        "平方英",
+        "立方米",
+        "立方厘米",
+        "立方分米",
+        "立方毫米",
+        "立方英",
+        "小时",
+        "分钟",
+        "毫米",
+        "毫升",
+        "毫克",
+        "厘米",
+        "厘升",
+        "千米",
+        "千克",
+        "千瓦",
+        "千卡",
+        "公里",
+        "公斤",
+        "公顷",
+        "公分",
+        "公尺",
+        "公升",
+        "分米",
+        "海里",
     ];
+    /// What behind a measure word makes another number of it, or only bounds it.
+    const CHANGES: &[&str] = &[
+        "半", "两", "几", "余", "多", "负", "不", "亏", "百", "千", "万", "亿", "以", "左右",
+        "上下", "前", "后", "次方", "方根", "分之", "分点", "倍", "错", "非", "零",
+    ];
+    const DIGITS: &str = "一二三四五六七八九十〇";
     let phrase = phrase.trim();
-    MEASURES.contains(first) || UNITS.iter().any(|unit| phrase.starts_with(unit))
+    let rest = match UNITS.iter().find_map(|unit| phrase.strip_prefix(unit)) {
+        Some(rest) => rest,
+        None if MEASURES.contains(first) => &phrase[first.len_utf8()..],
+        None => return false,
+    };
+    !rest.contains(|c: char| DIGITS.contains(c) || c.is_numeric())
+        && !CHANGES.iter().any(|change| rest.contains(change))
 }
 
 /// Whether a word is an adjective by its ending: none that multiplies, negates or compares ends so.
@@ -122,8 +174,95 @@ fn is_adjective(word: &str) -> bool {
     word.len() > 4 && !NOT.contains(&word) && ENDINGS.iter().any(|ending| word.ends_with(ending))
 }
 
-/// A name that is written with a capital and is not all capitals.
+/// A name that is written with a capital and is not all capitals, and no word that would change the
+/// number if it were written small.
 fn is_proper(word: &str) -> bool {
+    const CHANGES: &[&str] = &[
+        "add",
+        "below",
+        "binary",
+        "both",
+        "crore",
+        "decimal",
+        "dozen",
+        "double",
+        "each",
+        "eight",
+        "eighth",
+        "either",
+        "extra",
+        "few",
+        "fifth",
+        "five",
+        "four",
+        "fourth",
+        "googol",
+        "gross",
+        "half",
+        "halve",
+        "hundred",
+        "hundredth",
+        "infinite",
+        "lakh",
+        "less",
+        "lost",
+        "many",
+        "minus",
+        "more",
+        "negative",
+        "neither",
+        "never",
+        "nine",
+        "ninth",
+        "no",
+        "none",
+        "not",
+        "octal",
+        "one",
+        "only",
+        "over",
+        "pair",
+        "percent",
+        "plus",
+        "quadruple",
+        "quarter",
+        "ratio",
+        "remainder",
+        "root",
+        "score",
+        "seven",
+        "seventh",
+        "several",
+        "short",
+        "six",
+        "sixth",
+        "some",
+        "square",
+        "ten",
+        "tenth",
+        "third",
+        "thousand",
+        "thousandth",
+        "three",
+        "times",
+        "triple",
+        "twice",
+        "two",
+        "under",
+        "wrong",
+        "zero",
+    ];
+    const ENDINGS: &[&str] = &["illion", "fold", "ed", "ing", "wards", "less"];
+    let folded = word.to_ascii_lowercase();
+    let singular = folded.strip_suffix('s').unwrap_or(&folded);
+    if CHANGES.contains(&folded.as_str())
+        || CHANGES.contains(&singular)
+        || ENDINGS
+            .iter()
+            .any(|ending| folded.ends_with(ending) || singular.ends_with(ending))
+    {
+        return false;
+    }
     let mut letters = word.chars();
     letters.next().is_some_and(|c| c.is_ascii_uppercase())
         && word.len() > 2
@@ -187,7 +326,10 @@ mod tests {
             "students in the class",
             "books for Mary",
             "numbers that meet the three conditions",
+            "miles from London",
+            "books of Mary Smith",
             "个苹果",
+            "个小朋友",
             "平方米",
         ] {
             assert!(plain(phrase), "{phrase}");
@@ -217,6 +359,24 @@ mod tests {
             "per",
             "倍",
             "apples short",
+            "Crores Rupees",
+            "Quadrillion dollars",
+            "Recurring cm",
+            "apples Excluded",
+            "apples Threefold",
+            "dollars per Hundred",
+            "apples Mary",
+            "2",
+            "feet 2 inches",
+            "boys, 6 girls",
+            "千人",
+            "个半",
+            "元五角",
+            "个以上",
+            "平方",
+            "次方根",
+            "个百分点",
+            "个不对",
         ] {
             assert!(!plain(phrase), "{phrase}");
         }

@@ -313,6 +313,11 @@ impl Unit {
             is_plain: lexicon::is_plain(text, is_unit),
         };
         let spaced = text.replace('/', " per ").replace(['(', ')', ','], " ");
+        // `5\text{ feet 2 inches}`: names with their numbers are no factors.
+        let mut words = spaced.split_whitespace();
+        if words.any(|word| word.starts_with(|c: char| c.is_ascii_digit())) {
+            return None;
+        }
         let mut sign = 1;
         let mut next_power = 1;
         let mut in_degrees = false;
@@ -455,13 +460,12 @@ impl Unit {
 
 /// Whether a word is a unit by itself.
 fn is_unit(word: &str) -> bool {
-    let letters = word.chars().count();
     known(word).is_some()
         || matches!(
             fold(word).as_str(),
             "degree" | "am" | "pm" | "noon" | "midnight"
         )
-        || letters == 1 && word.is_ascii() && !is_lone_letter(word)
+        || matches!(word, "c" | "f" | "C" | "F" | "K" | "q" | "p")
         || is_capital_unit(word)
 }
 

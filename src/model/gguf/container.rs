@@ -1,21 +1,17 @@
-//! The GGUF container: metadata and tensors of one file, memory-mapped.
+//! An opened GGUF model: metadata by key, tensors and their memory-mapped bytes by name.
 //!
-//! A bounded reader of our own: every declared length and count is checked against the bytes that
-//! are left before anything is allocated. Format: the specification in ggml's `docs/gguf.md`,
-//! versions 2 and 3 (little-endian). Knows nothing of what keys mean, apart from the alignment.
+//! Knows nothing of what keys mean, apart from the one that says that a model is split.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
-use candle_core::quantized::GgmlDType;
-
+use super::parse::{self, Parsed};
+use super::split;
+use super::types::TensorType;
 use crate::model::files::{self, Bytes};
 use crate::model::fingerprint::Fingerprint;
 use crate::{Error, ErrorKind, Result};
-
-const MAX_DIMENSIONS: usize = 4;
-const MAX_ARRAY_DEPTH: usize = 4;
-const MAX_ALIGNMENT: u64 = 1 << 20;
 
 /// A metadata value.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,36 +32,87 @@ pub(in crate::model) enum Value {
 /// One tensor in the file.
 #[derive(Debug, Clone)]
 pub(in crate::model) struct Entry {
-    pub(in crate::model) dtype: GgmlDType,
+    pub(in crate::model) dtype: TensorType,
     /// Outermost dimension first, `[rows, columns]` for a matrix.
     pub(in crate::model) shape: Vec<usize>,
-    start: usize,
-    end: usize,
+    /// Where the bytes lie in their file.
+    pub(super) range: Range<usize>,
+    /// Which of a split model's files has them.
+    pub(super) file: usize,
 }
 
-/// An opened GGUF file.
-pub(in crate::model) struct Gguf {
-    label: String,
+/// One file of a model.
+pub(super) struct Part {
+    path: PathBuf,
     bytes: Bytes,
+}
+
+/// An opened model: one GGUF file, or all files of one that is split.
+pub(in crate::model) struct Gguf {
+    /// The first file's name, for messages.
+    label: String,
+    parts: Vec<Part>,
     metadata: BTreeMap<String, Value>,
     tensors: BTreeMap<String, Entry>,
 }
 
 impl Gguf {
-    /// Opens and parses a file.
+    /// Opens and parses a file, and the others that belong to it.
     pub(in crate::model) fn open(path: &Path) -> Result<Self> {
-        Self::parse(path.display().to_string(), files::map(path)?)
+        let file = Self::open_one(path)?;
+        match file.size(split::COUNT)? {
+            None | Some(0 | 1) => Ok(file),
+            Some(count) => split::open_others(file, count),
+        }
     }
 
-    fn parse(label: String, bytes: Bytes) -> Result<Self> {
-        let parsed = parse(&bytes)
+    /// Opens and parses one file.
+    pub(super) fn open_one(path: &Path) -> Result<Self> {
+        let label = path.display().to_string();
+        let bytes = files::map(path)?;
+        let Parsed { metadata, tensors } = parse::parse(&bytes)
             .map_err(|reason| Error::new(reason.kind, format!("{label}: {}", reason.text)))?;
+        let path = path.to_owned();
         Ok(Gguf {
             label,
-            bytes,
-            metadata: parsed.metadata,
-            tensors: parsed.tensors,
+            parts: vec![Part { path, bytes }],
+            metadata,
+            tensors,
         })
+    }
+
+    /// Adds another file's tensors.
+    pub(super) fn append(&mut self, other: Gguf) -> Result<()> {
+        for (name, mut entry) in other.tensors {
+            if let Some(known) = self.tensor(&name) {
+                return Err(Error::new(
+                    ErrorKind::Model,
+                    format!(
+                        "{}: tensor `{}` is in {} already",
+                        other.label,
+                        name.escape_debug(),
+                        self.label_of(known)
+                    ),
+                ));
+            }
+            entry.file = self.parts.len();
+            self.tensors.insert(name, entry);
+        }
+        self.parts.extend(other.parts);
+        Ok(())
+    }
+
+    /// Where the model is: its first file.
+    pub(in crate::model) fn path(&self) -> &Path {
+        self.parts.first().map_or(Path::new(""), |part| &part.path)
+    }
+
+    /// The name of the file that has a tensor's bytes, for messages.
+    pub(super) fn label_of(&self, entry: &Entry) -> String {
+        match self.parts.get(entry.file) {
+            Some(part) => part.path.display().to_string(),
+            None => self.label.clone(),
+        }
     }
 
     /// The file's name, for messages.
@@ -97,7 +144,10 @@ impl Gguf {
 
     /// A tensor's bytes.
     pub(in crate::model) fn bytes(&self, entry: &Entry) -> &[u8] {
-        self.bytes.get(entry.start..entry.end).unwrap_or_default()
+        self.parts
+            .get(entry.file)
+            .and_then(|part| part.bytes.get(entry.range.clone()))
+            .unwrap_or_default()
     }
 
     /// A metadata value.
@@ -172,6 +222,15 @@ impl Gguf {
         }
     }
 
+    /// An array of floating-point numbers.
+    pub(in crate::model) fn floats(&self, key: &str) -> Result<Option<&[f32]>> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Floats(numbers)) => Ok(Some(numbers)),
+            Some(value) => Err(self.wrong(key, value, "a list of numbers in f32")),
+        }
+    }
+
     /// An array of whole numbers.
     pub(in crate::model) fn numbers(&self, key: &str) -> Result<Option<&[i64]>> {
         match self.get(key) {
@@ -180,322 +239,4 @@ impl Gguf {
             Some(value) => Err(self.wrong(key, value, "a list of whole numbers")),
         }
     }
-}
-
-struct Parsed {
-    metadata: BTreeMap<String, Value>,
-    tensors: BTreeMap<String, Entry>,
-}
-
-/// Why a file could not be parsed.
-struct Reason {
-    kind: ErrorKind,
-    text: String,
-}
-
-impl From<String> for Reason {
-    fn from(text: String) -> Self {
-        Reason {
-            kind: ErrorKind::Model,
-            text,
-        }
-    }
-}
-
-/// A place in the file.
-struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Cursor<'a> {
-    fn left(&self) -> usize {
-        self.bytes.len() - self.at
-    }
-
-    fn take(&mut self, length: u64) -> Result<&'a [u8], String> {
-        let taken = usize::try_from(length)
-            .ok()
-            .filter(|&length| length <= self.left())
-            .and_then(|length| self.bytes.get(self.at..self.at + length))
-            .ok_or_else(|| {
-                format!(
-                    "cut short or damaged: {length} bytes wanted at byte {} of {}",
-                    self.at,
-                    self.bytes.len()
-                )
-            })?;
-        self.at += taken.len();
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.take(N as u64)?);
-        Ok(array)
-    }
-
-    fn u32(&mut self) -> Result<u32, String> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Result<u64, String> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    /// A count of things that take at least `least` bytes each.
-    fn count(&mut self, least: u64) -> Result<u64, String> {
-        let count = self.u64()?;
-        match count.checked_mul(least) {
-            Some(bytes) if bytes <= self.left() as u64 => Ok(count),
-            _ => Err(format!(
-                "cut short or damaged: {count} entries claimed at byte {} of {}",
-                self.at - 8,
-                self.bytes.len()
-            )),
-        }
-    }
-
-    fn text(&mut self) -> Result<String, String> {
-        let length = self.u64()?;
-        // Some files have strings that are not quite UTF-8; they are shown, never trusted.
-        Ok(String::from_utf8_lossy(self.take(length)?).into_owned())
-    }
-
-    fn value(&mut self, kind: u32, depth: usize) -> Result<Value, String> {
-        Ok(match kind {
-            0 => Value::Unsigned(u64::from(self.array::<1>()?[0])),
-            1 => Value::Signed(i64::from(i8::from_le_bytes(self.array()?))),
-            2 => Value::Unsigned(u64::from(u16::from_le_bytes(self.array()?))),
-            3 => Value::Signed(i64::from(i16::from_le_bytes(self.array()?))),
-            4 => Value::Unsigned(u64::from(self.u32()?)),
-            5 => Value::Signed(i64::from(i32::from_le_bytes(self.array()?))),
-            6 => Value::Float(f64::from(f32::from_le_bytes(self.array()?))),
-            7 => Value::Bool(self.bool()?),
-            8 => Value::Text(self.text()?),
-            9 => self.list(depth)?,
-            10 => Value::Unsigned(self.u64()?),
-            11 => Value::Signed(i64::from_le_bytes(self.array()?)),
-            12 => Value::Float(f64::from_le_bytes(self.array()?)),
-            other => return Err(format!("metadata of the unknown type {other}")),
-        })
-    }
-
-    fn bool(&mut self) -> Result<bool, String> {
-        match self.array::<1>()?[0] {
-            0 => Ok(false),
-            1 => Ok(true),
-            other => Err(format!("a truth value of {other}")),
-        }
-    }
-
-    fn list(&mut self, depth: usize) -> Result<Value, String> {
-        let kind = self.u32()?;
-        let least = match kind {
-            0 | 1 | 7 => 1,
-            2 | 3 => 2,
-            4..=6 => 4,
-            8 | 10..=12 => 8,
-            9 => 12,
-            other => return Err(format!("an array of the unknown type {other}")),
-        };
-        let count = self.count(least)?;
-        Ok(match kind {
-            8 => {
-                let mut texts = Vec::new();
-                for _ in 0..count {
-                    texts.push(self.text()?);
-                }
-                Value::Texts(texts)
-            }
-            4 | 5 => {
-                let (numbers, _) = self.take(count * 4)?.as_chunks::<4>();
-                Value::Numbers(
-                    numbers
-                        .iter()
-                        .map(|bytes| match kind {
-                            4 => i64::from(u32::from_le_bytes(*bytes)),
-                            _ => i64::from(i32::from_le_bytes(*bytes)),
-                        })
-                        .collect(),
-                )
-            }
-            6 => {
-                let (numbers, _) = self.take(count * 4)?.as_chunks::<4>();
-                Value::Floats(numbers.iter().map(|b| f32::from_le_bytes(*b)).collect())
-            }
-            9 => {
-                if depth >= MAX_ARRAY_DEPTH {
-                    return Err("arrays nested too deep".to_owned());
-                }
-                for _ in 0..count {
-                    self.list(depth + 1)?;
-                }
-                Value::Other(count)
-            }
-            _ => {
-                self.take(count * least)?;
-                Value::Other(count)
-            }
-        })
-    }
-}
-
-fn parse(bytes: &[u8]) -> Result<Parsed, Reason> {
-    let mut cursor = Cursor { bytes, at: 0 };
-    let magic = cursor.array::<4>()?;
-    if &magic != b"GGUF" {
-        return Err(format!("not a GGUF file: it begins with {magic:02x?}").into());
-    }
-    let version = cursor.u32()?;
-    if !matches!(version, 2 | 3) {
-        return Err(Reason {
-            kind: ErrorKind::Unsupported,
-            text: format!("GGUF version {version}; supported are 2 and 3, little-endian"),
-        });
-    }
-    // Least sizes: a name's length, number of dimensions, type and offset; a name's length, a
-    // type and one byte.
-    let tensor_count = cursor.count(24)?;
-    let metadata_count = cursor.count(13)?;
-    let mut metadata = BTreeMap::new();
-    for _ in 0..metadata_count {
-        let key = cursor.text()?;
-        let kind = cursor.u32()?;
-        let value = cursor
-            .value(kind, 0)
-            .map_err(|reason| format!("`{}`: {reason}", key.escape_debug()))?;
-        if metadata.insert(key.clone(), value).is_some() {
-            return Err(format!("`{}` is there twice", key.escape_debug()).into());
-        }
-    }
-    let mut raw = Vec::new();
-    for _ in 0..tensor_count {
-        raw.push(tensor(&mut cursor)?);
-    }
-    let alignment = match metadata.get("general.alignment") {
-        None => 32,
-        Some(&Value::Unsigned(n)) if n.is_power_of_two() && n <= MAX_ALIGNMENT => n,
-        Some(_) => {
-            return Err("`general.alignment` is not a power of two up to 1 MiB"
-                .to_owned()
-                .into());
-        }
-    };
-    let data = (cursor.at as u64).next_multiple_of(alignment);
-    let mut tensors = BTreeMap::new();
-    for Raw {
-        name,
-        dtype,
-        shape,
-        offset,
-    } in raw
-    {
-        let quoted = name.escape_debug().to_string();
-        let dtype = ggml_type(dtype).map_err(|text| Reason {
-            kind: ErrorKind::Unsupported,
-            text: format!("tensor `{quoted}`: {text}"),
-        })?;
-        let entry = place(dtype, shape, offset, data, bytes.len())
-            .map_err(|reason| format!("tensor `{quoted}`: {reason}"))?;
-        if tensors.insert(name, entry).is_some() {
-            return Err(format!("tensor `{quoted}` is there twice").into());
-        }
-    }
-    Ok(Parsed { metadata, tensors })
-}
-
-struct Raw {
-    name: String,
-    dtype: u32,
-    shape: Vec<usize>,
-    offset: u64,
-}
-
-fn tensor(cursor: &mut Cursor<'_>) -> Result<Raw, String> {
-    let name = cursor.text()?;
-    let in_name = |reason: String| format!("tensor `{}`: {reason}", name.escape_debug());
-    let dimensions = cursor.u32().map_err(in_name)? as usize;
-    if dimensions > MAX_DIMENSIONS {
-        return Err(in_name(format!("{dimensions} dimensions")));
-    }
-    let mut shape = Vec::new();
-    for _ in 0..dimensions {
-        let size = cursor.u64().map_err(in_name)?;
-        shape.push(usize::try_from(size).map_err(|_| in_name(format!("a size of {size}")))?);
-    }
-    // GGUF lists the innermost dimension first.
-    shape.reverse();
-    let dtype = cursor.u32().map_err(in_name)?;
-    let offset = cursor.u64().map_err(in_name)?;
-    Ok(Raw {
-        name,
-        dtype,
-        shape,
-        offset,
-    })
-}
-
-/// Where a tensor's bytes lie, checked against the file's length.
-fn place(
-    dtype: GgmlDType,
-    shape: Vec<usize>,
-    offset: u64,
-    data: u64,
-    file: usize,
-) -> Result<Entry, String> {
-    let elements = shape
-        .iter()
-        .try_fold(1usize, |elements, &n| elements.checked_mul(n))
-        .ok_or_else(|| format!("shape {shape:?} overflows"))?;
-    let block = dtype.block_size();
-    // Rows are made of whole blocks.
-    if !shape.last().copied().unwrap_or(1).is_multiple_of(block) {
-        return Err(format!(
-            "rows of {:?} elements are not made of blocks of {block} ({dtype:?})",
-            shape.last()
-        ));
-    }
-    let start = data
-        .checked_add(offset)
-        .and_then(|start| usize::try_from(start).ok());
-    let range = (elements / block)
-        .checked_mul(dtype.type_size())
-        .and_then(|bytes| Some((start?, start?.checked_add(bytes)?)));
-    match range {
-        Some((start, end)) if end <= file => Ok(Entry {
-            dtype,
-            shape,
-            start,
-            end,
-        }),
-        _ => Err(format!(
-            "shape {shape:?} at offset {offset} does not fit in the file of {file} bytes; it is \
-             cut short or damaged"
-        )),
-    }
-}
-
-fn ggml_type(code: u32) -> Result<GgmlDType, String> {
-    Ok(match code {
-        0 => GgmlDType::F32,
-        1 => GgmlDType::F16,
-        2 => GgmlDType::Q4_0,
-        3 => GgmlDType::Q4_1,
-        6 => GgmlDType::Q5_0,
-        7 => GgmlDType::Q5_1,
-        8 => GgmlDType::Q8_0,
-        10 => GgmlDType::Q2K,
-        11 => GgmlDType::Q3K,
-        12 => GgmlDType::Q4K,
-        13 => GgmlDType::Q5K,
-        14 => GgmlDType::Q6K,
-        30 => GgmlDType::BF16,
-        other => {
-            return Err(format!(
-                "type {other}; supported are F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and \
-                 Q2_K to Q6_K"
-            ));
-        }
-    })
 }

@@ -3,7 +3,10 @@
 //! Knows the keys of llama.cpp's converters; reads no weights, apart from the rotary factors that
 //! those converters store as a tensor.
 
-use super::container::Gguf;
+use candle_core::quantized::GgmlDType;
+
+use super::container::{Gguf, Value};
+use super::types::TensorType;
 use crate::model::assemble::{Layout, Naming};
 use crate::model::config::{Architecture, DecoderConfig};
 use crate::model::rope::{Rope, RopeScaling, Yarn};
@@ -48,6 +51,37 @@ impl Section<'_> {
             .ok_or_else(|| self.error(name, "is missing"))
     }
 
+    /// A size that is the same in all layers, which some converters say for each of them.
+    fn uniform(&self, name: &str, layers: usize) -> Result<Option<usize>> {
+        let key = self.key(name);
+        let Some(Value::Numbers(sizes)) = self.file.get(&key) else {
+            return self.size(name);
+        };
+        if sizes.len() != layers {
+            let count = sizes.len();
+            return Err(self.error(name, format!("has {count} sizes for {layers} layers")));
+        }
+        let Some((&first, rest)) = sizes.split_first() else {
+            return Err(self.error(name, "has no sizes"));
+        };
+        if let Some(layer) = rest.iter().position(|&size| size != first) {
+            return Err(self.fail(
+                ErrorKind::Unsupported,
+                name,
+                format!(
+                    "is {first} in layer 0 and {} in layer {}; only layers of one shape are \
+                     supported",
+                    rest[layer],
+                    layer + 1
+                ),
+            ));
+        }
+        match usize::try_from(first) {
+            Ok(size) => Ok(Some(size)),
+            Err(_) => Err(self.error(name, format!("is {first}"))),
+        }
+    }
+
     fn positive(&self, name: &str) -> Result<Option<f64>> {
         match self.file.number(&self.key(name))? {
             Some(n) if n <= 0.0 => Err(self.error(name, format!("is {n}; it must be above 0"))),
@@ -59,6 +93,7 @@ impl Section<'_> {
 /// Reads the metadata.
 pub(in crate::model) fn describe(file: &Gguf) -> Result<Described> {
     const ARCHITECTURE: &str = "general.architecture";
+    is_a_model(file)?;
     let Some(name) = file.text(ARCHITECTURE)? else {
         return Err(Error::new(
             ErrorKind::Model,
@@ -82,15 +117,6 @@ pub(in crate::model) fn describe(file: &Gguf) -> Result<Described> {
             ));
         }
     };
-    if file.size("split.count")?.unwrap_or(1) > 1 {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            format!(
-                "{}: one of several files of a split model; merge them into one first",
-                file.label()
-            ),
-        ));
-    }
     let section = Section { file, prefix: name };
     if section.size("expert_count")?.unwrap_or(0) > 0 {
         return Err(section.fail(
@@ -101,7 +127,10 @@ pub(in crate::model) fn describe(file: &Gguf) -> Result<Described> {
     }
     let hidden_size = section.required("embedding_length")?;
     let layers = section.required("block_count")?;
-    let heads = section.required("attention.head_count")?;
+    let missing = |name| section.error(name, "is missing");
+    let heads = section
+        .uniform("attention.head_count", layers)?
+        .ok_or_else(|| missing("attention.head_count"))?;
     if heads == 0 {
         return Err(section.error("attention.head_count", "is 0"));
     }
@@ -149,10 +178,14 @@ pub(in crate::model) fn describe(file: &Gguf) -> Result<Described> {
     let config = DecoderConfig {
         architecture,
         hidden_size,
-        intermediate_size: section.required("feed_forward_length")?,
+        intermediate_size: section
+            .uniform("feed_forward_length", layers)?
+            .ok_or_else(|| missing("feed_forward_length"))?,
         layers,
         heads,
-        kv_heads: section.size("attention.head_count_kv")?.unwrap_or(heads),
+        kv_heads: section
+            .uniform("attention.head_count_kv", layers)?
+            .unwrap_or(heads),
         head_dim,
         vocab_size,
         context_length,
@@ -183,6 +216,31 @@ pub(in crate::model) fn describe(file: &Gguf) -> Result<Described> {
             interleaved: matches!(architecture, Architecture::Llama | Architecture::Mistral),
         },
     })
+}
+
+/// Refuses files of other kinds, which have the architecture's name, too.
+fn is_a_model(file: &Gguf) -> Result<()> {
+    const TYPE: &str = "general.type";
+    match file.text(TYPE)? {
+        None | Some("model") => Ok(()),
+        Some(other) => {
+            let what = match other {
+                "adapter" => ": a LoRA adapter without its model",
+                "mmproj" => ": what turns images or sound into embeddings, without its model",
+                "vocab" => ": a vocabulary without weights",
+                "imatrix" => ": statistics for quantization",
+                _ => "",
+            };
+            Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "{}: `{TYPE}` is `{}`{what}; only models are read",
+                    file.label(),
+                    other.escape_debug()
+                ),
+            ))
+        }
+    }
 }
 
 /// The rotary embedding, and the longest sequence that it was made for.
@@ -232,9 +290,7 @@ fn rope(section: &Section<'_>, head_dim: usize, context_length: usize) -> Result
                 format!("{}: tensor `{FACTORS}` {reason}", section.file.label()),
             )
         };
-        if factors.dtype != candle_core::quantized::GgmlDType::F32
-            || factors.shape != [head_dim / 2]
-        {
+        if factors.dtype != TensorType::Candle(GgmlDType::F32) || factors.shape != [head_dim / 2] {
             return Err(bad("is not one f32 for each rotary pair"));
         }
         let (factors, _) = section.file.bytes(factors).as_chunks::<4>();

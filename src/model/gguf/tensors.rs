@@ -13,8 +13,11 @@ use crate::model::assemble::{self, Element, Part, TensorSource};
 use crate::{Error, ErrorKind, Result};
 
 impl TensorSource for Gguf {
-    fn label(&self, _name: &str) -> String {
-        Gguf::label(self).to_owned()
+    fn label(&self, name: &str) -> String {
+        match self.tensor(name) {
+            Some(entry) => self.label_of(entry),
+            None => Gguf::label(self).to_owned(),
+        }
     }
 
     fn shape(&self, name: &str) -> Option<&[usize]> {
@@ -46,7 +49,7 @@ impl TensorSource for Gguf {
                 let count = out.len() / columns;
                 let rows = self.rows(part, entry, first..first + count, &label)?;
                 let tensor = qtensor(
-                    entry.dtype,
+                    entry.dtype.read_as(),
                     rows.bytes(),
                     vec![count, columns],
                     &Device::Cpu,
@@ -90,12 +93,13 @@ impl Gguf {
     fn quantized(&self, part: &Part, entry: &Entry, device: &Device) -> Result<Arc<QTensor>> {
         let label = self.tensor_label(&part.name);
         let rows = self.rows(part, entry, 0..part.rows, &label)?;
-        qtensor(entry.dtype, rows.bytes(), part.shape(), device)
+        qtensor(entry.dtype.read_as(), rows.bytes(), part.shape(), device)
             .map(Arc::new)
             .map_err(|error| assemble::device_error(&label, error))
     }
 
-    /// The bytes of some rows, in the order that the decoder wants them.
+    /// The bytes of some rows, of the type that they are read as and in the order that the decoder
+    /// wants them.
     fn rows(
         &self,
         part: &Part,
@@ -104,15 +108,22 @@ impl Gguf {
         label: &str,
     ) -> Result<Aligned> {
         let columns = part.columns.unwrap_or(1);
-        let width = columns / entry.dtype.block_size() * entry.dtype.type_size();
+        let blocks = columns / entry.dtype.block_size();
+        let stored_width = blocks * entry.dtype.block_bytes();
+        let width = blocks * entry.dtype.read_as().type_size();
         let bytes = self.bytes(entry);
         let mut rows = Aligned::new(width * range.len(), label)?;
         for (out, row) in rows.bytes_mut().chunks_exact_mut(width).zip(range) {
-            let from = part.stored_row(row) * width;
-            let stored = bytes.get(from..from + width).ok_or_else(|| {
+            let from = part.stored_row(row) * stored_width;
+            let stored = bytes.get(from..from + stored_width).ok_or_else(|| {
                 Error::new(ErrorKind::Model, format!("{label}: row {row} is missing"))
             })?;
-            out.copy_from_slice(stored);
+            entry.dtype.read_row(stored, out).map_err(|reason| {
+                Error::new(
+                    ErrorKind::Unsupported,
+                    format!("{label}: row {row}: {reason}"),
+                )
+            })?;
         }
         Ok(rows)
     }

@@ -1,29 +1,30 @@
-//! The tokenizer in a GGUF file's metadata: byte-level BPE with the pre-tokenizers that are known
-//! for sure.
+//! What a GGUF file's metadata say of its tokens: the tokenizer, special tokens, the chat template.
 //!
-//! Knows the keys of llama.cpp's converters and the pipelines of the models that they were made
-//! for; anything else is refused by name, because a guess gives wrong tokens silently.
+//! Knows the keys of llama.cpp's converters; the pipelines are built by kinds of vocabulary.
 
-use tokenizers::models::bpe::{BPE, Vocab};
-use tokenizers::normalizers::NFC;
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::digits::Digits;
-use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{
-    AddedToken, DecoderWrapper, NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior,
-};
+use std::collections::BTreeSet;
+
+use tokenizers::AddedToken;
+use tokenizers::models::bpe::Vocab;
 
 use super::container::Gguf;
+use super::{byte_level, sentencepiece};
+use crate::model::tokenizer::Tokenizer;
 use crate::{Error, ErrorKind, Result};
+
+const TOKENS: &str = "tokenizer.ggml.tokens";
+const TYPES: &str = "tokenizer.ggml.token_type";
+const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
+const BOS: &str = "tokenizer.ggml.bos_token_id";
 
 /// What a file says about its tokens.
 #[derive(Debug)]
 pub(in crate::model) struct Vocabulary {
     /// The tokenizer without its special first token, or why it cannot be built from the file.
     pub(in crate::model) tokenizer: Result<tokenizers::Tokenizer>,
-    /// Whether a text is to begin with `bos`.
-    pub(in crate::model) add_bos: Option<bool>,
+    /// What a text is to begin with, or `None` where neither the file nor its kind of vocabulary
+    /// says it.
+    pub(in crate::model) opening: Option<Vec<u32>>,
     pub(in crate::model) bos: Option<u32>,
     pub(in crate::model) eos: Option<u32>,
     pub(in crate::model) stop_tokens: Vec<u32>,
@@ -43,173 +44,227 @@ const ENDS: [&str; 8] = [
     "<｜end▁of▁sentence｜>",
 ];
 
-const NORMAL: i64 = 1;
-const UNKNOWN: i64 = 2;
-const CONTROL: i64 = 3;
-const USER_DEFINED: i64 = 4;
-const UNUSED: i64 = 5;
-
-/// How a kind of model cuts text before byte-pair encoding.
-struct Pipeline {
-    /// Unicode normalisation to composed characters.
-    composed: bool,
-    /// Patterns that cut text one after another, each match a piece by itself; none for GPT-2's
-    /// own pattern of words.
-    cuts: &'static [&'static str],
-    /// Each digit by itself: before words for GPT-2's pattern, after the cuts else.
-    single_digits: bool,
-    /// Words that are tokens as a whole are taken without looking at merges.
-    whole_words: bool,
-    /// Whether texts begin with the special token where the file does not say.
-    add_bos: bool,
+/// What a token is, by the numbers of `tokenizer.ggml.token_type` (SentencePiece's).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Normal,
+    /// Stands for what the vocabulary lacks.
+    Unknown,
+    /// Stands for no text.
+    Control,
+    /// Text that is never cut.
+    UserDefined,
+    /// Padding of the embedding.
+    Unused,
+    /// A byte, for characters that the vocabulary lacks.
+    Byte,
 }
 
-const GPT2: Pipeline = Pipeline {
-    composed: false,
-    cuts: &[],
-    single_digits: false,
-    whole_words: false,
-    add_bos: false,
-};
-
-const LINE_BREAKS: &str = r"[\r\n]";
-const EAST_ASIAN: &str = "[一-龥ࠀ-一가-퟿]+";
-/// Letters of alphabets with two cases. Those written as escapes are the ones that Unicode
-/// normalisation makes other letters of; a range must not begin or end with another.
-const DEEPSEEK_LETTERS: &str = concat!(
-    r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚ",
-    "Ḁ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-\u{1f7d}ᾀ-ᾴᾶ-ᾼ\u{1fbe}ῂ-ῄῆ-ῌῐ-\u{1fd3}ῖ-\u{1fdb}ῠ-Ῥῲ-ῴῶ-ῼ",
-    "ℂℇℊ-ℓℕℙ-ℝℤ\u{2126}ℨ\u{212a}-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤ",
-    "Ⳬ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+"
-);
-
-/// The pre-tokenizers that are known, by the names that converters write.
-fn pipeline(name: &str) -> Option<Pipeline> {
-    Some(match name {
-        "gpt-2" => GPT2,
-        "smollm" => Pipeline {
-            single_digits: true,
-            ..GPT2
-        },
-        "qwen2" => Pipeline {
-            composed: true,
-            cuts: &[concat!(
-                r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|",
-                r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-            )],
-            ..GPT2
-        },
-        "llama-bpe" | "llama3" | "llama-v3" => Pipeline {
-            cuts: &[concat!(
-                r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|",
-                r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-            )],
-            whole_words: true,
-            add_bos: true,
-            ..GPT2
-        },
-        // DeepSeekMath among them.
-        "deepseek-llm" => Pipeline {
-            cuts: &[
-                LINE_BREAKS,
-                DEEPSEEK_LETTERS,
-                r"\s?[!-/:-~！-／：-～‘-‟　-。]+",
-                r"\s+$",
-                EAST_ASIAN,
-            ],
-            single_digits: true,
-            ..GPT2
-        },
-        "deepseek-coder" => Pipeline {
-            cuts: &[LINE_BREAKS, r"\s?\p{L}+", r"\s?\p{P}+", EAST_ASIAN],
-            single_digits: true,
-            ..GPT2
-        },
-        _ => return None,
-    })
+impl Kind {
+    fn of(number: i64) -> Option<Kind> {
+        Some(match number {
+            1 => Kind::Normal,
+            2 => Kind::Unknown,
+            3 => Kind::Control,
+            4 => Kind::UserDefined,
+            5 => Kind::Unused,
+            6 => Kind::Byte,
+            _ => return None,
+        })
+    }
 }
 
-/// The names that [`pipeline`] knows, for messages.
-const KNOWN: &str = "gpt-2, smollm, qwen2, llama-bpe, deepseek-llm and deepseek-coder";
+/// A file's tokens in the order of their ids.
+pub(super) struct Tokens<'a> {
+    label: &'a str,
+    texts: &'a [String],
+    /// As many as there are texts, or none, where all are normal.
+    kinds: Vec<Kind>,
+}
+
+impl<'a> Tokens<'a> {
+    fn new(file: &'a Gguf) -> Result<Self> {
+        let texts = file.texts(TOKENS)?.unwrap_or_default();
+        let fail =
+            |reason: String| Error::new(ErrorKind::Model, format!("{}: {reason}", file.label()));
+        let mut numbers = file.numbers(TYPES)?.unwrap_or_default();
+        if texts.is_empty() {
+            // There are no tokens to be of a type; the lack of them is told where they are wanted.
+            numbers = &[];
+        } else if !numbers.is_empty() && numbers.len() != texts.len() {
+            return Err(fail(format!(
+                "`{TYPES}` has {} entries for {} tokens",
+                numbers.len(),
+                texts.len()
+            )));
+        }
+        let kinds = numbers
+            .iter()
+            .enumerate()
+            .map(|(id, &number)| {
+                Kind::of(number).ok_or_else(|| fail(format!("`{TYPES}` is {number} of token {id}")))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Tokens {
+            label: file.label(),
+            texts,
+            kinds,
+        })
+    }
+
+    pub(super) fn error(&self, kind: ErrorKind, reason: impl std::fmt::Display) -> Error {
+        Error::new(kind, format!("{}: {reason}", self.label))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    pub(super) fn text(&self, id: u32) -> Option<&'a str> {
+        self.texts.get(id as usize).map(String::as_str)
+    }
+
+    pub(super) fn kind(&self, id: u32) -> Kind {
+        self.kinds.get(id as usize).copied().unwrap_or(Kind::Normal)
+    }
+
+    /// Whether the file says what its tokens are.
+    pub(super) fn has_kinds(&self) -> bool {
+        !self.kinds.is_empty()
+    }
+
+    /// All tokens that stand for something, with their ids.
+    pub(super) fn used(&self) -> impl Iterator<Item = (u32, &'a str, Kind)> + '_ {
+        (0..)
+            .zip(self.texts)
+            .map(|(id, text)| (id, text.as_str(), self.kind(id)))
+            .filter(|&(_, text, kind)| kind != Kind::Unused && !text.is_empty())
+    }
+
+    pub(super) fn vocab(&self) -> Vocab {
+        self.used()
+            .map(|(id, text, _)| (text.to_owned(), id))
+            .collect()
+    }
+
+    /// The tokens that are looked for in a text before it is cut.
+    pub(super) fn added(&self) -> Vec<AddedToken> {
+        self.used()
+            .filter_map(|(_, text, kind)| {
+                let special = match kind {
+                    Kind::Unknown | Kind::Control => true,
+                    Kind::UserDefined => false,
+                    Kind::Normal | Kind::Unused | Kind::Byte => return None,
+                };
+                Some(AddedToken::from(text, special).normalized(false))
+            })
+            .collect()
+    }
+}
 
 /// Reads a file's vocabulary, chat template and special tokens.
 pub(in crate::model) fn vocabulary(file: &Gguf) -> Result<Vocabulary> {
-    let tokens = file.texts("tokenizer.ggml.tokens")?.unwrap_or_default();
-    let kinds = file.numbers("tokenizer.ggml.token_type")?;
+    let tokens = Tokens::new(file)?;
+    let count = tokens.texts.len();
     let id = |key: &str| -> Result<Option<u32>> {
         match file.size(key)? {
             // Some files write -1 or all ones for "none"; a negative number is an error above.
             Some(id) if id == u32::MAX as usize => Ok(None),
-            Some(id) if !tokens.is_empty() && id >= tokens.len() => Err(Error::new(
+            Some(id) if count > 0 && id >= count => Err(tokens.error(
                 ErrorKind::Model,
-                format!(
-                    "{}: `{key}` is {id} with a vocabulary of {}",
-                    file.label(),
-                    tokens.len()
-                ),
+                format!("`{key}` is {id} with a vocabulary of {count}"),
             )),
             Some(id) => Ok(u32::try_from(id).ok()),
             None => Ok(None),
         }
     };
-    let eos = id("tokenizer.ggml.eos_token_id")?;
-    let mut stop_tokens: Vec<u32> = [
+    let model = file.text("tokenizer.ggml.model")?;
+    // Old files of SentencePiece vocabularies do not say where the usual special tokens are.
+    let usual = |key: &str, at: u32| -> Result<Option<u32>> {
+        match model == Some(sentencepiece::MODEL) && file.get(key).is_none() {
+            true => Ok(Some(at).filter(|&at| tokens.kind(at) == Kind::Control)),
+            false => id(key),
+        }
+    };
+    let bos = usual(BOS, 1)?;
+    let eos = usual("tokenizer.ggml.eos_token_id", 2)?;
+    let ends = tokens
+        .used()
+        .filter(|&(_, text, kind)| kind == Kind::Control && ENDS.contains(&text))
+        .map(|(id, ..)| id);
+    let stop_tokens: BTreeSet<u32> = [
         eos,
         id("tokenizer.ggml.eot_token_id")?,
         id("tokenizer.ggml.eom_token_id")?,
     ]
     .into_iter()
     .flatten()
+    .chain(ends)
     .collect();
-    for (index, token) in tokens.iter().enumerate() {
-        let kind = kinds.and_then(|kinds| kinds.get(index).copied());
-        if kind == Some(CONTROL) && ENDS.contains(&token.as_str()) {
-            stop_tokens.extend(u32::try_from(index).ok());
-        }
-    }
     let pre = file.text("tokenizer.ggml.pre")?;
-    let known = pre.and_then(pipeline);
+    let known = pre.and_then(byte_level::pipeline);
+    let usually = match model {
+        Some(sentencepiece::MODEL) => Some(true),
+        _ => known.as_ref().map(|known| known.add_bos),
+    };
+    let unknown = id("tokenizer.ggml.unknown_token_id")?;
     Ok(Vocabulary {
-        tokenizer: tokenizer(file, tokens, kinds, pre, known.as_ref()),
-        add_bos: file
-            .flag("tokenizer.ggml.add_bos_token")?
-            .or(known.map(|known| known.add_bos)),
-        bos: id("tokenizer.ggml.bos_token_id")?,
+        tokenizer: match model {
+            Some(sentencepiece::MODEL) => sentencepiece::tokenizer(file, &tokens, unknown),
+            _ => byte_level_tokenizer(file, &tokens, model, pre, known.as_ref()),
+        },
+        opening: opening(&tokens, file.flag(ADD_BOS)?, usually, bos)?,
+        bos,
         eos,
-        stop_tokens,
+        stop_tokens: stop_tokens.into_iter().collect(),
         chat_template: file.text("tokenizer.chat_template")?.map(str::to_owned),
     })
 }
 
-fn tokenizer(
+/// What a text begins with, by what the file says and by what is usual for its kind of vocabulary.
+/// That texts may end in a special token, too (`add_eos_token`), is for texts that do end: never
+/// for prompts.
+fn opening(
+    tokens: &Tokens<'_>,
+    says: Option<bool>,
+    usually: Option<bool>,
+    bos: Option<u32>,
+) -> Result<Option<Vec<u32>>> {
+    match (says.or(usually), bos) {
+        (None, _) => Ok(None),
+        (Some(true), Some(bos)) => Ok(Some(vec![bos])),
+        (Some(true), None) if says.is_some() => Err(tokens.error(
+            ErrorKind::Model,
+            format!("`{ADD_BOS}` is true, but there is no `{BOS}`"),
+        )),
+        _ => Ok(Some(Vec::new())),
+    }
+}
+
+fn byte_level_tokenizer(
     file: &Gguf,
-    tokens: &[String],
-    kinds: Option<&[i64]>,
+    tokens: &Tokens<'_>,
+    model: Option<&str>,
     pre: Option<&str>,
-    known: Option<&Pipeline>,
+    known: Option<&byte_level::Pipeline>,
 ) -> Result<tokenizers::Tokenizer> {
-    let fail = |kind, reason: String| Error::new(kind, format!("{}: {reason}", file.label()));
-    match file.text("tokenizer.ggml.model")? {
-        Some("gpt2") => {}
-        None => {
-            return Err(fail(
-                ErrorKind::Model,
-                "no `tokenizer.ggml.model`".to_owned(),
-            ));
-        }
-        Some(other) => {
-            return Err(fail(
-                ErrorKind::Unsupported,
-                format!(
-                    "`tokenizer.ggml.model` is `{}`; only byte-level BPE (gpt2) is read from GGUF \
-                     files, for others put the model's tokenizer.json beside the file",
-                    other.escape_debug()
-                ),
-            ));
-        }
+    use byte_level::KNOWN;
+    let Some(model) = model else {
+        return Err(tokens.error(ErrorKind::Model, "no `tokenizer.ggml.model`"));
+    };
+    if model != "gpt2" {
+        return Err(tokens.error(
+            ErrorKind::Unsupported,
+            format!(
+                "`tokenizer.ggml.model` is `{}`; only byte-level BPE (gpt2) and SentencePiece's \
+                 BPE (llama) are read from GGUF files, for others put the model's tokenizer.json \
+                 beside the file",
+                model.escape_debug()
+            ),
+        ));
     }
     let Some(pipeline) = known else {
-        return Err(fail(
+        return Err(tokens.error(
             ErrorKind::Unsupported,
             match pre {
                 Some(pre) => format!(
@@ -224,96 +279,54 @@ fn tokenizer(
             },
         ));
     };
-    let Some(merges) = file.texts("tokenizer.ggml.merges")? else {
-        return Err(fail(
-            ErrorKind::Model,
-            "no `tokenizer.ggml.merges`".to_owned(),
-        ));
-    };
-    if tokens.is_empty() {
-        return Err(fail(
-            ErrorKind::Model,
-            "no `tokenizer.ggml.tokens`".to_owned(),
-        ));
+    if tokens.texts.is_empty() {
+        return Err(tokens.error(ErrorKind::Model, format!("no `{TOKENS}`")));
     }
-    if let Some(kinds) = kinds
-        && kinds.len() != tokens.len()
-    {
-        return Err(fail(
+    byte_level::tokenizer(file, tokens, pipeline)
+}
+
+/// Checks that a tokenizer from beside the file has the file's tokens: those that the weights were
+/// trained for. Padding need not be there, and converters write a space for the `▁` of
+/// user-defined tokens.
+pub(in crate::model) fn check_tokens(file: &Gguf, label: &str, found: &Tokenizer) -> Result<()> {
+    let tokens = Tokens::new(file)?;
+    let differs = |reason: String| {
+        let file = file.label();
+        Error::new(
             ErrorKind::Model,
-            format!(
-                "`tokenizer.ggml.token_type` has {} entries for {} tokens",
-                kinds.len(),
-                tokens.len()
-            ),
-        ));
-    }
-    let kind = |index: usize| {
-        kinds
-            .and_then(|kinds| kinds.get(index).copied())
-            .unwrap_or(NORMAL)
+            format!("{label}: not the tokenizer of {file}: {reason}"),
+        )
     };
-    let mut vocab = Vocab::default();
-    let mut added = Vec::new();
-    for (index, token) in tokens.iter().enumerate() {
-        let kind = kind(index);
-        if kind == UNUSED || token.is_empty() {
-            // Padding of the embedding: such tokens stand for no text.
-            continue;
-        }
-        let Ok(id) = u32::try_from(index) else {
-            break;
+    if tokens.texts.is_empty() {
+        return Ok(());
+    }
+    for (id, text) in (0..).zip(tokens.texts) {
+        let kind = tokens.kind(id);
+        let same = match found.token(id) {
+            None => kind == Kind::Unused,
+            Some(token) => {
+                token == *text
+                    || kind == Kind::UserDefined && token.replace('▁', " ") == *text
+                    || kind == Kind::Unused
+            }
         };
-        vocab.insert(token.clone(), id);
-        if matches!(kind, UNKNOWN | CONTROL | USER_DEFINED) {
-            added.push(AddedToken::from(token.clone(), kind != USER_DEFINED).normalized(false));
+        if !same {
+            return Err(differs(match found.token(id) {
+                Some(token) => format!(
+                    "token {id} is `{}`, there it is `{}`",
+                    token.escape_debug(),
+                    text.escape_debug()
+                ),
+                None => format!("no token {id}, there it is `{}`", text.escape_debug()),
+            }));
         }
     }
-    let merges = merges
-        .iter()
-        .map(|merge| {
-            merge
-                .split_once(' ')
-                .map(|(left, right)| (left.to_owned(), right.to_owned()))
-                .ok_or_else(|| {
-                    fail(
-                        ErrorKind::Model,
-                        format!(
-                            "`tokenizer.ggml.merges` has `{}`, which is not a pair",
-                            merge.escape_debug()
-                        ),
-                    )
-                })
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let failed =
-        |error: tokenizers::Error| fail(ErrorKind::Model, format!("its vocabulary: {error}"));
-    let bpe = BPE::builder()
-        .vocab_and_merges(vocab, merges)
-        .ignore_merges(pipeline.whole_words)
-        .build()
-        .map_err(failed)?;
-    let mut tokenizer = tokenizers::Tokenizer::new(bpe);
-    if pipeline.composed {
-        tokenizer
-            .with_normalizer(Some(NormalizerWrapper::from(NFC)))
-            .map_err(failed)?;
+    if found.vocab_size() > tokens.texts.len() {
+        return Err(differs(format!(
+            "{} tokens, there are {} there",
+            found.vocab_size(),
+            tokens.texts.len()
+        )));
     }
-    let space = file
-        .flag("tokenizer.ggml.add_space_prefix")?
-        .unwrap_or(false);
-    let mut steps: Vec<PreTokenizerWrapper> = Vec::new();
-    for cut in pipeline.cuts {
-        let pattern = SplitPattern::Regex((*cut).to_owned());
-        let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false).map_err(failed)?;
-        steps.push(split.into());
-    }
-    if pipeline.single_digits {
-        steps.push(Digits::new(true).into());
-    }
-    steps.push(ByteLevel::new(space, false, pipeline.cuts.is_empty()).into());
-    tokenizer.with_pre_tokenizer(Some(PreTokenizerWrapper::from(Sequence::new(steps))));
-    tokenizer.with_decoder(Some(DecoderWrapper::from(ByteLevel::default())));
-    tokenizer.add_special_tokens(added).map_err(failed)?;
-    Ok(tokenizer)
+    Ok(())
 }

@@ -241,7 +241,7 @@ fn join(directory: &str, name: &str) -> String {
 mod tests {
     use super::*;
 
-    /// The settings under variables, in a home of `/home/me`.
+    /// The settings under variables, in a home of `/users/me`.
     fn under(variables: &[(&str, &str)]) -> Result<Settings> {
         with(variables, None)
     }
@@ -252,7 +252,7 @@ mod tests {
                 let found = variables.iter().find(|(known, _)| *known == name);
                 Ok(found.map(|(_, value)| (*value).to_owned()))
             },
-            home: Some(PathBuf::from("/home/me")),
+            home: Some(PathBuf::from("/users/me")),
         };
         environment.settings(None, token, None)
     }
@@ -260,10 +260,10 @@ mod tests {
     #[test]
     fn the_cache_is_where_pythons_library_has_it() {
         for (variables, expected) in [
-            (&[][..], "/home/me/.cache/huggingface/hub"),
+            (&[][..], "/users/me/.cache/huggingface/hub"),
             (&[("XDG_CACHE_HOME", "/x")], "/x/huggingface/hub"),
             (&[("HF_HOME", "/h"), ("XDG_CACHE_HOME", "/x")], "/h/hub"),
-            (&[("HF_HOME", "~/h")], "/home/me/h/hub"),
+            (&[("HF_HOME", "~/h")], "/users/me/h/hub"),
             (&[("HF_HOME", "~other/h")], "~other/h/hub"),
             (
                 &[("HF_HOME", "$D/${E}_$F"), ("D", "/d"), ("E", "e")],
@@ -277,7 +277,7 @@ mod tests {
                 &[("HF_HUB_CACHE", "/c"), ("HUGGINGFACE_HUB_CACHE", "/old")],
                 "/c",
             ),
-            (&[("HF_HUB_CACHE", "~")], "/home/me"),
+            (&[("HF_HUB_CACHE", "~")], "/users/me"),
             (&[("HF_HUB_CACHE", "a$")], "a$"),
             (&[("HF_HUB_CACHE", "a${b")], "a${b"),
         ] {

@@ -185,6 +185,42 @@ fn yarn_is_that_of_the_configuration() {
     );
 }
 
+#[test]
+fn a_sentencepiece_model_alone_takes_a_prompt_and_generates() {
+    use dart_math::engine::{Engine, Sampling};
+    use dart_math::model::Template;
+
+    // Llama 2's kind sees everything, Mistral v0.1's the latest positions only.
+    for window in [None, Some(4)] {
+        let mut gguf = Gguf::sentencepiece();
+        let template = "{{ bos_token }}[INST] {{ messages[0]['content'] }} [/INST]";
+        gguf.set("tokenizer.chat_template", Meta::Text(template.into()));
+        if let Some(window) = window {
+            gguf.set("llama.attention.sliding_window", Meta::U32(window));
+        }
+        let (_directory, path) = gguf_file(&gguf);
+        let model = load(&path).unwrap();
+        let windows = &model.config().sliding_windows;
+        assert!(windows.iter().all(|&w| w == window.map(|w| w as usize)));
+        let prompt = model
+            .prompt(&Template::default_for(&model), "he</s>he")
+            .unwrap();
+        assert_eq!(prompt.text, "<s>[INST] he</s>he [/INST]");
+        // BOS once; what the question spells out is no special token.
+        assert_eq!(prompt.tokens.iter().filter(|&&id| id == 1).count(), 1);
+        assert!(prompt.tokens.starts_with(&[1, Gguf::SPACE]) && !prompt.tokens.contains(&2));
+        let engine = Engine::builder(model)
+            .sampling(Sampling::greedy())
+            .max_new_tokens(12)
+            .ignore_eos(true)
+            .loop_detection(false)
+            .build()
+            .unwrap();
+        let completions = engine.generate(&[prompt], 0).unwrap();
+        assert_eq!(completions[0].tokens.len(), 12);
+    }
+}
+
 /// Loads a changed GGUF file, which must fail.
 fn refused(gguf: &Gguf) -> Error {
     let (_directory, path) = gguf_file(gguf);
@@ -201,7 +237,29 @@ fn what_a_gguf_file_lacks_or_has_wrong_is_named() {
         ("llama.expert_count", Meta::U32(8), Unsupported),
         ("llama.attention.head_count", Meta::U32(0), Bad),
         ("llama.attention.head_count", Meta::U32(5), Bad),
-        ("llama.attention.head_count", Meta::I32s(vec![4, 4]), Bad),
+        ("general.architecture", text("mistral3"), Unsupported),
+        ("general.architecture", text("llama4"), Unsupported),
+        ("general.architecture", text("qwen3moe"), Unsupported),
+        ("general.type", text("adapter"), Unsupported),
+        ("general.type", text("mmproj"), Unsupported),
+        ("general.type", text("vocab"), Unsupported),
+        (
+            "llama.attention.head_count",
+            Meta::I32s(vec![4, 2]),
+            Unsupported,
+        ),
+        ("llama.attention.head_count", Meta::I32s(vec![4, 4, 4]), Bad),
+        (
+            "llama.attention.head_count_kv",
+            Meta::I32s(vec![2, 1]),
+            Unsupported,
+        ),
+        (
+            "llama.attention.head_count_kv",
+            Meta::I32s(vec![-2, -2]),
+            Bad,
+        ),
+        ("llama.attention.value_length", Meta::U32(4), Unsupported),
         ("llama.attention.head_count_kv", Meta::U32(3), Bad),
         ("llama.attention.key_length", Meta::U32(16), Unsupported),
         ("llama.block_count", Meta::U32(3), Bad),
@@ -218,7 +276,9 @@ fn what_a_gguf_file_lacks_or_has_wrong_is_named() {
         ("llama.rope.freq_base", Meta::F32(-1.0), Bad),
         ("general.alignment", Meta::U32(0), Bad),
         ("general.alignment", Meta::U32(3), Bad),
-        ("tokenizer.ggml.model", text("llama"), Unsupported),
+        ("tokenizer.ggml.model", text("llama"), Bad),
+        ("tokenizer.ggml.model", text("t5"), Unsupported),
+        ("tokenizer.ggml.pre", text("default"), Unsupported),
         ("tokenizer.ggml.pre", text("made-up"), Unsupported),
         ("tokenizer.ggml.eos_token_id", Meta::U32(999), Bad),
         ("tokenizer.ggml.token_type", Meta::I32s(vec![1; 3]), Bad),
@@ -236,6 +296,11 @@ fn what_a_gguf_file_lacks_or_has_wrong_is_named() {
         assert_eq!(error.kind(), kind, "{key}: {error}");
         assert!(error.detail().contains("tiny.gguf"), "{key}: {error}");
     }
+    let error = refused(Gguf::new().set("general.type", text("mmproj")));
+    assert!(
+        error.detail().contains("`general.type` is `mmproj`"),
+        "{error}"
+    );
     let message = refused(Gguf::new().set("tokenizer.ggml.pre", text("made-up"))).to_string();
     assert!(
         message.contains("made-up") && message.contains("qwen2"),
@@ -257,11 +322,153 @@ fn what_a_gguf_file_lacks_or_has_wrong_is_named() {
     let mut gguf = Gguf::new();
     gguf.tensors.remove("blk.1.ffn_up.weight");
     assert!(refused(&gguf).detail().contains("`blk.1.ffn_up.weight`"));
+}
+
+#[test]
+fn types_of_tensors_are_refused_by_name() {
+    for (code, name) in [
+        (4, "Q4_2"),
+        (15, "Q8_K"),
+        (16, "IQ2_XXS"),
+        (23, "IQ4_XS"),
+        (24, "I8"),
+        (28, "F64"),
+        (34, "TQ1_0"),
+        (40, "NVFP4"),
+        (99, "number 99"),
+    ] {
+        let mut gguf = Gguf::new();
+        gguf.tensors.get_mut("blk.1.ffn_up.weight").unwrap().code = code;
+        gguf.set("general.file_type", Meta::U32(30));
+        let error = refused(&gguf);
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        for part in [&format!("type {name};"), "blk.1.ffn_up.weight", "IQ4_XS)"] {
+            assert!(error.detail().contains(part), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_size_may_be_said_for_each_layer() {
     let mut gguf = Gguf::new();
-    gguf.tensors.get_mut("blk.1.ffn_up.weight").unwrap().code = 23;
-    let error = refused(&gguf);
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.detail().contains("blk.1.ffn_up.weight"), "{error}");
+    gguf.set("llama.attention.head_count_kv", Meta::I32s(vec![2, 2]))
+        .set("llama.feed_forward_length", Meta::I32s(vec![64, 64]))
+        .set("llama.attention.key_length", Meta::U32(8))
+        .set("llama.attention.value_length", Meta::U32(8))
+        .set("general.type", Meta::Text("model".into()));
+    let (_directory, path) = gguf_file(&gguf);
+    assert_is_tiny(&load(&path).unwrap());
+}
+
+/// The tiny model in files of its own, `NAME-0000N-of-0000M.gguf`.
+fn split(directory: &std::path::Path, count: usize) -> Vec<(std::path::PathBuf, Gguf)> {
+    let whole = Gguf::new();
+    let total = whole.tensors.len() as u32;
+    let mut parts: Vec<Gguf> = (0..count)
+        .map(|_| Gguf {
+            meta: Default::default(),
+            tensors: Default::default(),
+        })
+        .collect();
+    parts[0].meta = whole.meta.clone();
+    for (index, (name, block)) in whole.tensors.into_iter().enumerate() {
+        parts[index % count].tensors.insert(name, block);
+    }
+    let files = parts.into_iter().enumerate().map(|(index, mut part)| {
+        part.set("split.no", Meta::U32(index as u32))
+            .set("split.count", Meta::U32(count as u32))
+            .set("split.tensors.count", Meta::U32(total));
+        let path = directory.join(format!("tiny-{:05}-of-{count:05}.gguf", index + 1));
+        part.write(&path);
+        (path, part)
+    });
+    files.collect()
+}
+
+#[test]
+fn any_file_of_a_split_model_opens_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let parts = split(directory.path(), 3);
+    let names: Vec<String> = parts
+        .iter()
+        .map(|(path, _)| {
+            let model = load(path).unwrap();
+            assert_is_tiny(&model);
+            model.name().to_owned()
+        })
+        .collect();
+    assert_eq!(names, ["tiny-00001-of-00003.gguf"; 3]);
+    let (_whole, path) = gguf_file(&Gguf::new());
+    let model = load(&path).unwrap();
+    assert_eq!(
+        load(&parts[1].0).unwrap().fingerprint(),
+        model.fingerprint()
+    );
+}
+
+#[test]
+fn a_split_model_that_is_not_whole_is_refused_by_the_file() {
+    // Which file is changed, which key, to what, and what of the refusal.
+    let cases: [(usize, &str, Option<u32>, &[&str]); 7] = [
+        (
+            1,
+            "split.no",
+            Some(2),
+            &["00002-of", "`split.no` is 2", "file 3"],
+        ),
+        (2, "split.no", Some(0), &["00003-of", "`split.no` is 0"]),
+        (
+            1,
+            "split.count",
+            Some(2),
+            &["00002-of", "`split.count` is 2"],
+        ),
+        (1, "split.count", None, &["00002-of", "no `split.count`"]),
+        (1, "split.tensors.count", Some(7), &["00002-of", "is 7"]),
+        (0, "split.no", Some(3), &["00001-of", "`split.no` is 3"]),
+        (0, "split.no", None, &["00001-of", "`split.no`"]),
+    ];
+    for (index, key, number, expected) in cases {
+        let directory = tempfile::tempdir().unwrap();
+        let mut parts = split(directory.path(), 3);
+        let (path, part) = &mut parts[index];
+        match number {
+            Some(number) => part.set(key, Meta::U32(number)),
+            None => {
+                part.meta.remove(key);
+                part
+            }
+        }
+        .write(path);
+        let error = load(&parts[0].0).unwrap_err();
+        for part in expected {
+            assert!(error.detail().contains(part), "{error}");
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut parts = split(directory.path(), 2);
+    let left_out = parts[1].1.tensors.pop_first().unwrap();
+    parts[1].1.write(&parts[1].0);
+    let error = load(&parts[0].0).unwrap_err();
+    assert!(error.detail().contains("`split.tensors.count`"), "{error}");
+    parts[1].1.tensors.extend([left_out]);
+    let (name, block) = parts[0].1.tensors.first_key_value().unwrap();
+    let (name, block) = (name.clone(), block.clone());
+    parts[1].1.tensors.insert(name.clone(), block);
+    parts[1].1.write(&parts[1].0);
+    let error = load(&parts[1].0).unwrap_err();
+    let both = ["00001-of", "00002-of", name.as_str(), "already"];
+    assert!(
+        both.iter().all(|part| error.detail().contains(part)),
+        "{error}"
+    );
+    std::fs::remove_file(&parts[0].0).unwrap();
+    let error = load(&parts[1].0).unwrap_err();
+    assert!(error.detail().contains("file 1 of 2 is missing"), "{error}");
+    let renamed = directory.path().join("model.gguf");
+    std::fs::rename(&parts[1].0, &renamed).unwrap();
+    let error = load(&renamed).unwrap_err();
+    assert!(error.detail().contains("`-00002-of-00002.gguf`"), "{error}");
 }
 
 #[test]
@@ -319,7 +526,9 @@ fn counts_beyond_a_file_take_no_memory() {
     assert!(load(&path).unwrap_err().detail().contains("nested"));
     for (bytes, expected) in [
         (&b"GGML\x03\0\0\0"[..], "not a GGUF file"),
-        (b"GGUF\0\0\0\x03", "version"),
+        (b"GGUF\0\0\0\x03", "big-endian (GGUF version 3)"),
+        (b"GGUF\x01\0\0\0", "GGUF version 1"),
+        (b"GGUF\x04\0\0\0", "GGUF version 4"),
         (b"", "cut short"),
     ] {
         std::fs::write(&path, bytes).unwrap();
@@ -353,13 +562,6 @@ fn the_vocabulary_of_a_gguf_file_is_read_as_it_is_marked() {
     let (_b, path) = gguf_file(&gguf);
     let tokens = load(&path).unwrap().raw_prompt("he").unwrap().tokens;
     assert_eq!(tokens, [tiny::BOS, 32, 256]);
-}
-
-#[test]
-fn one_file_of_several_is_refused() {
-    let error = refused(Gguf::new().set("split.count", Meta::U32(3)));
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.detail().contains("split"), "{error}");
 }
 
 #[test]
@@ -398,6 +600,34 @@ fn a_tokenizer_beside_the_file_serves_where_its_own_cannot() {
     );
     let model = load(&path).unwrap();
     assert_eq!(model.raw_prompt("hehe").unwrap().tokens, [256, 256]);
+    // Texts begin as the file says.
+    gguf.set("tokenizer.ggml.add_bos_token", Meta::Bool(true));
+    gguf.write(&path);
+    let model = load(&path).unwrap();
+    assert_eq!(model.raw_prompt("he").unwrap().tokens, [tiny::BOS, 256]);
+    // Another model's tokenizer is refused by the first difference.
+    let mut tokens = tiny::tokens();
+    tokens[97] = "z".to_owned();
+    gguf.set("tokenizer.ggml.tokens", Meta::Texts(tokens));
+    gguf.write(&path);
+    let error = load(&path).unwrap_err();
+    for part in [
+        "tokenizer.json",
+        "tiny.gguf",
+        "token 97 is `a`, there it is `z`",
+    ] {
+        assert!(error.detail().contains(part), "{error}");
+    }
+    let mut tokens = tiny::tokens();
+    tokens.pop();
+    gguf.set("tokenizer.ggml.tokens", Meta::Texts(tokens))
+        .set("tokenizer.ggml.token_type", Meta::I32s(vec![1; 259]));
+    gguf.write(&path);
+    let error = load(&path).unwrap_err();
+    assert!(
+        error.detail().contains("260 tokens, there are 259"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -176,6 +176,7 @@ pub(crate) enum Meta {
     Text(String),
     Texts(Vec<String>),
     I32s(Vec<i32>),
+    F32s(Vec<f32>),
 }
 
 /// A GGUF tensor: innermost dimension first, type code, bytes.
@@ -249,6 +250,60 @@ impl Gguf {
         Gguf { meta, tensors }
     }
 
+    /// `▁` in [`sentencepiece`](Self::sentencepiece).
+    pub(crate) const SPACE: u32 = 259;
+    /// `he` in [`sentencepiece`](Self::sentencepiece).
+    pub(crate) const HE: u32 = 262;
+
+    /// The tiny model with a vocabulary of SentencePiece's kind: `<unk>`, `<s>`, `</s>`, the bytes,
+    /// and five pieces.
+    pub(crate) fn sentencepiece() -> Self {
+        let mut gguf = Gguf::new();
+        let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(str::to_owned).into();
+        tokens.extend((0..=255u8).map(|byte| format!("<0x{byte:02X}>")));
+        tokens.extend(["▁", "h", "e", "he", "a"].map(str::to_owned));
+        let count = tokens.len();
+        let mut kinds = vec![2, 3, 3];
+        kinds.extend([6; 256]);
+        kinds.resize(count, 1);
+        let mut scores = vec![0.0; 3 + 256];
+        scores.extend([-2.0, -3.0, -4.0, -1.0, -5.0]);
+        for name in ["token_embd.weight", "output.weight"] {
+            let block = gguf.tensors.get_mut(name).unwrap();
+            block.shape[1] = count as u64;
+            let rows = block.data.clone();
+            block.data.extend(&rows[..(count - VOCAB) * HIDDEN * 4]);
+        }
+        for key in ["pre", "merges"] {
+            gguf.meta.remove(&format!("tokenizer.ggml.{key}"));
+        }
+        gguf.set("tokenizer.ggml.model", Meta::Text("llama".into()))
+            .set("tokenizer.ggml.tokens", Meta::Texts(tokens))
+            .set("tokenizer.ggml.scores", Meta::F32s(scores))
+            .set("tokenizer.ggml.token_type", Meta::I32s(kinds))
+            .set("tokenizer.ggml.unknown_token_id", Meta::U32(0))
+            .set("tokenizer.ggml.bos_token_id", Meta::U32(1))
+            .set("tokenizer.ggml.eos_token_id", Meta::U32(2));
+        gguf
+    }
+
+    pub(crate) fn token_count(&self) -> usize {
+        match &self.meta["tokenizer.ggml.tokens"] {
+            Meta::Texts(tokens) => tokens.len(),
+            _ => 0,
+        }
+    }
+
+    /// Makes a token another, of a type by its number.
+    pub(crate) fn rename_token(&mut self, id: u32, text: &str, kind: i32) {
+        if let Some(Meta::Texts(tokens)) = self.meta.get_mut("tokenizer.ggml.tokens") {
+            tokens[id as usize] = text.to_owned();
+        }
+        if let Some(Meta::I32s(kinds)) = self.meta.get_mut("tokenizer.ggml.token_type") {
+            kinds[id as usize] = kind;
+        }
+    }
+
     pub(crate) fn set(&mut self, key: &str, value: Meta) -> &mut Self {
         self.meta.insert(key.to_owned(), value);
         self
@@ -283,6 +338,12 @@ impl Gguf {
                     out.extend(8u32.to_le_bytes());
                     out.extend((texts.len() as u64).to_le_bytes());
                     texts.iter().for_each(|text| put_text(&mut out, text));
+                }
+                Meta::F32s(numbers) => {
+                    out.extend(9u32.to_le_bytes());
+                    out.extend(6u32.to_le_bytes());
+                    out.extend((numbers.len() as u64).to_le_bytes());
+                    numbers.iter().for_each(|x| out.extend(x.to_le_bytes()));
                 }
                 Meta::I32s(numbers) => {
                     out.extend(9u32.to_le_bytes());

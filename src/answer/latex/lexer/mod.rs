@@ -150,11 +150,9 @@ impl<'a> Lexer<'a> {
                     self.at += 1;
                     self.spaced = true;
                 }
-                '$' => {
-                    // A sign right before a digit and without a partner is money; every other
-                    // dollar delimits mathematics.
-                    self.at += 1;
-                }
+                '$' if self.is_money() => self.push(Tok::Currency('$'), self.at + 1),
+                // Every other dollar delimits mathematics.
+                '$' => self.at += 1,
                 '\\' => self.backslash(budget, nested)?,
                 '0'..='9' => self.number(),
                 '.' if self.rest()[1..].starts_with(|d: char| d.is_ascii_digit()) => self.number(),

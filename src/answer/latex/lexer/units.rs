@@ -15,6 +15,15 @@ impl Lexer<'_> {
         )
     }
 
+    /// Whether a dollar sign right before a digit has no partner, so that it is money.
+    pub(super) fn is_money(&self) -> bool {
+        let behind = &self.rest()[1..];
+        let amount = behind.strip_prefix('.').unwrap_or(behind);
+        amount.starts_with(|c: char| c.is_ascii_digit())
+            && !behind.contains('$')
+            && !self.text[..self.at].contains('$')
+    }
+
     /// The length of `a.m.` or `p.m.` behind a number.
     pub(super) fn half_of_day(&self) -> Option<usize> {
         let rest = self.rest().as_bytes();

@@ -1,0 +1,209 @@
+//! The bytes that tokens stand for, where decoding is no more than joining them.
+
+use serde_json::json;
+
+/// How a pipeline's decoder makes text of tokens.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spelling {
+    /// GPT-2's: a character for each byte.
+    ByteLevel,
+    /// SentencePiece's: text with `▁` for spaces, and bytes as `<0xHH>`.
+    SentencePiece,
+}
+
+/// The bytes that each token of a vocabulary stands for.
+pub(super) struct ByteTable {
+    bytes: Vec<u8>,
+    /// Token `id` has the bytes from `ends[id - 1]` (0 for the first) to `ends[id]`.
+    ends: Vec<usize>,
+    spelling: Spelling,
+    /// Whether a space that a text begins with is left out.
+    strips_space: bool,
+}
+
+impl ByteTable {
+    /// Reads the vocabulary; special tokens and holes have no bytes. `None` where decoding is
+    /// something else.
+    pub(super) fn new(pipeline: &tokenizers::Tokenizer, vocab_size: usize) -> Option<Self> {
+        let (spelling, strips_space) = match pipeline.get_decoder()? {
+            tokenizers::DecoderWrapper::ByteLevel(_) => (Spelling::ByteLevel, false),
+            decoder => (Spelling::SentencePiece, sentencepiece(decoder)?),
+        };
+        let added = pipeline.get_added_tokens_decoder();
+        let of = byte_of();
+        let mut table = ByteTable {
+            bytes: Vec::new(),
+            ends: Vec::with_capacity(vocab_size),
+            spelling,
+            strips_space,
+        };
+        for id in 0..vocab_size as u32 {
+            let special = added.get(&id).is_some_and(|token| token.special);
+            if !special && let Some(token) = pipeline.id_to_token(id) {
+                match spelling {
+                    Spelling::ByteLevel => push_byte_level(&token, &of, &mut table.bytes),
+                    Spelling::SentencePiece => push_sentencepiece(&token, &mut table.bytes),
+                }
+            }
+            table.ends.push(table.bytes.len());
+        }
+        Some(table)
+    }
+
+    /// A token's bytes, none for an id outside the vocabulary.
+    fn get(&self, id: u32) -> &[u8] {
+        let id = id as usize;
+        let Some(&end) = self.ends.get(id) else {
+            return &[];
+        };
+        let start = match id {
+            0 => 0,
+            _ => self.ends[id - 1],
+        };
+        &self.bytes[start..end]
+    }
+
+    /// The text of tokens.
+    pub(super) fn decode(&self, ids: &[u32]) -> String {
+        let mut state = Decoding::default();
+        let mut text = String::new();
+        for &id in ids {
+            self.take_bytes(&mut state, id);
+        }
+        self.take_text(&mut state, &mut text);
+        self.finish(&mut state, &mut text);
+        text
+    }
+
+    /// Takes the next token and adds the text that is certain with it.
+    pub(super) fn push(&self, state: &mut Decoding, id: u32, text: &mut String) {
+        self.take_bytes(state, id);
+        self.take_text(state, text);
+    }
+
+    fn take_bytes(&self, state: &mut Decoding, id: u32) {
+        let bytes = self.get(id);
+        let bytes = match bytes.split_first() {
+            Some((b' ', rest)) if self.strips_space && !state.begun => rest,
+            _ => bytes,
+        };
+        state.begun |= !self.get(id).is_empty();
+        state.pending.extend_from_slice(bytes);
+    }
+
+    /// Moves what is certain of the pending bytes to `text`: characters, and U+FFFD for what no
+    /// further byte can make valid. An unfinished character stays.
+    fn take_text(&self, state: &mut Decoding, text: &mut String) {
+        let pending = &mut state.pending;
+        let mut taken = 0;
+        for chunk in pending.utf8_chunks() {
+            text.push_str(chunk.valid());
+            taken += chunk.valid().len();
+            let invalid = chunk.invalid();
+            if invalid.is_empty() {
+                continue;
+            }
+            let ends_here = taken + invalid.len() == pending.len();
+            if ends_here && std::str::from_utf8(invalid).is_err_and(|e| e.error_len().is_none()) {
+                break;
+            }
+            self.replace(invalid, text);
+            taken += invalid.len();
+        }
+        pending.drain(..taken);
+    }
+
+    /// Adds what is left, and makes the state new.
+    pub(super) fn finish(&self, state: &mut Decoding, text: &mut String) {
+        if !state.pending.is_empty() {
+            self.replace(&state.pending, text);
+        }
+        *state = Decoding::default();
+    }
+
+    /// U+FFFD for bytes that are no character: one for a sequence, or, as SentencePiece has it, for
+    /// each byte.
+    fn replace(&self, invalid: &[u8], text: &mut String) {
+        let count = match self.spelling {
+            Spelling::ByteLevel => 1,
+            Spelling::SentencePiece => invalid.len(),
+        };
+        text.extend(std::iter::repeat_n(char::REPLACEMENT_CHARACTER, count));
+    }
+}
+
+/// A text being decoded.
+#[derive(Default)]
+pub(super) struct Decoding {
+    /// Bytes that are not text yet.
+    pending: Vec<u8>,
+    /// Whether there have been bytes.
+    begun: bool,
+}
+
+/// Whether a leading space is left out by a decoder of SentencePiece's vocabularies; `None` for
+/// other decoders.
+fn sentencepiece(decoder: &tokenizers::DecoderWrapper) -> Option<bool> {
+    let steps = serde_json::to_value(decoder).ok()?;
+    let steps = steps.get("decoders")?.as_array()?;
+    let (usual, rest) = steps.split_at_checked(3)?;
+    let expected = [
+        json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "}),
+        json!({"type": "ByteFallback"}),
+        json!({"type": "Fuse"}),
+    ];
+    let strip = json!({"type": "Strip", "content": " ", "start": 1, "stop": 0});
+    if usual != expected {
+        return None;
+    }
+    match rest {
+        [] => Some(false),
+        [step] if *step == strip => Some(true),
+        _ => None,
+    }
+}
+
+fn push_byte_level(token: &str, of: &[Option<u8>], bytes: &mut Vec<u8>) {
+    let start = bytes.len();
+    for c in token.chars() {
+        match of.get(c as usize).copied().flatten() {
+            Some(byte) => bytes.push(byte),
+            None => {
+                // Added tokens are spelled as they are, not by byte characters.
+                bytes.truncate(start);
+                bytes.extend_from_slice(token.as_bytes());
+                break;
+            }
+        }
+    }
+}
+
+fn push_sentencepiece(token: &str, bytes: &mut Vec<u8>) {
+    let hex = token
+        .strip_prefix("<0x")
+        .and_then(|rest| rest.strip_suffix('>'))
+        .filter(|hex| hex.len() == 2);
+    match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+        Some(byte) => bytes.push(byte),
+        None => bytes.extend_from_slice(token.replace('▁', " ").as_bytes()),
+    }
+}
+
+/// GPT-2's spelling of bytes by printable characters, from the character to the byte: visible
+/// characters of Latin-1 stand for themselves, the other bytes take the characters from U+0100 on
+/// in turn.
+fn byte_of() -> Vec<Option<u8>> {
+    let mut of = vec![None; 0x200];
+    let mut next = 0x100;
+    for byte in 0..=255u8 {
+        let visible = matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
+        let character = if visible {
+            usize::from(byte)
+        } else {
+            next += 1;
+            next - 1
+        };
+        of[character] = Some(byte);
+    }
+    of
+}
