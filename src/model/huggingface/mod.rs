@@ -12,7 +12,9 @@ mod stop_tokens;
 mod tests;
 mod windows;
 
-pub(super) use config::{architecture_name, parse};
+#[cfg(feature = "transformers")]
+pub(super) use config::architecture_name;
+pub(super) use config::parse;
 #[cfg(feature = "transformers")]
 pub(super) use fields::Fields;
 pub(super) use fields::object;
