@@ -116,17 +116,16 @@ def iq4_nl(values):
     return np.concatenate([scale.view(np.uint8), packed], axis=1).reshape(values.shape[0], -1)
 
 
+def quantize(values, kind):
+    if kind == gguf.GGMLQuantizationType.IQ4_NL:
+        return iq4_nl(values)
+    return gguf.quants.quantize(values, kind)
+
+
 def write(path, config, model, pieces):
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_type(gguf.GGUFType.MODEL)
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    golden_tiny.add_shape(writer, config)
     writer.add_rope_dimension_count(config.head_dim)
     writer.add_key_length(config.head_dim)
     writer.add_value_length(config.head_dim)
@@ -151,23 +150,7 @@ def write(path, config, model, pieces):
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
-    for name, tensor in model.state_dict().items():
-        values = tensor.numpy()
-        if "q_proj" in name or "k_proj" in name:
-            heads = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
-            values = (values.reshape(heads, 2, -1, values.shape[1])
-                      .swapaxes(1, 2).reshape(values.shape))
-        file_name = names.get_name(name, try_suffixes=(".weight", ".bias"))
-        kind_name = TYPES[file_name.split(".")[-2]] if values.ndim == 2 else "F32"
-        stored = gguf.GGMLQuantizationType[kind_name]
-        values = np.ascontiguousarray(values)
-        data = iq4_nl(values) if kind_name == "IQ4_NL" else gguf.quants.quantize(values, stored)
-        writer.add_tensor(file_name, data, raw_dtype=stored)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    golden_tiny.write_tensors(writer, "llama", config, model, TYPES, quantize)
 
 
 def main():

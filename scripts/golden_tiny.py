@@ -257,8 +257,7 @@ def byte_tokens():
     return [chr(b) if b in kept else chr(next(others)) for b in range(256)]
 
 
-def write_gguf(path, architecture, config, model):
-    writer = gguf.GGUFWriter(path, architecture)
+def add_shape(writer, config):
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
@@ -267,6 +266,39 @@ def write_gguf(path, architecture, config, model):
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+
+
+def tensor_names(architecture, config):
+    architectures = {"llama": gguf.MODEL_ARCH.LLAMA, "qwen2": gguf.MODEL_ARCH.QWEN2}
+    return gguf.get_tensor_name_map(architectures[architecture], config.num_hidden_layers)
+
+
+def write_tensors(writer, architecture, config, model, types, quantize=gguf.quants.quantize):
+    """Writes the model's tensors, each matrix in the type that `types` has for its module, and closes
+    the file."""
+    names = tensor_names(architecture, config)
+    for name, tensor in model.state_dict().items():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        values = tensor.numpy()
+        if architecture == "llama" and ("q_proj" in name or "k_proj" in name):
+            heads = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
+            values = (values.reshape(heads, 2, -1, values.shape[1])
+                      .swapaxes(1, 2).reshape(values.shape))
+        file_name = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        kind = types[file_name.split(".")[-2]] if values.ndim == 2 else "F32"
+        kind = gguf.GGMLQuantizationType[kind]
+        data = quantize(np.ascontiguousarray(values), kind)
+        writer.add_tensor(file_name, data, raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def write_gguf(path, architecture, config, model):
+    writer = gguf.GGUFWriter(path, architecture)
+    add_shape(writer, config)
     writer.add_vocab_size(config.vocab_size)
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     writer.add_rope_dimension_count(head_dim)
@@ -285,36 +317,12 @@ def write_gguf(path, architecture, config, model):
     writer.add_eos_token_id(261)
     writer.add_add_bos_token(False)
     writer.add_add_space_prefix(False)
-    names = gguf.get_tensor_name_map(
-        {"llama": gguf.MODEL_ARCH.LLAMA, "qwen2": gguf.MODEL_ARCH.QWEN2}[architecture],
-        config.num_hidden_layers)
-    for name, tensor in model.state_dict().items():
-        if name == "lm_head.weight" and config.tie_word_embeddings:
-            continue
-        values = tensor.numpy()
-        if architecture == "llama" and ("q_proj" in name or "k_proj" in name):
-            heads = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
-            values = (values.reshape(heads, 2, -1, values.shape[1])
-                      .swapaxes(1, 2).reshape(values.shape))
-        file_name = names.get_name(name, try_suffixes=(".weight", ".bias"))
-        stem, suffix = file_name.rsplit(".", 1)
-        kind = "F32"
-        if suffix == "weight" and values.ndim == 2:
-            kind = GGUF_TYPES[stem.split(".")[-1]]
-        kind = gguf.GGMLQuantizationType[kind]
-        data = gguf.quants.quantize(np.ascontiguousarray(values), kind)
-        writer.add_tensor(file_name, data, raw_dtype=kind)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    write_tensors(writer, architecture, config, model, GGUF_TYPES)
 
 
 def load_gguf_weights(path, architecture, config, model):
     """Puts what the file holds, dequantised by the gguf package, into the model."""
-    names = gguf.get_tensor_name_map(
-        {"llama": gguf.MODEL_ARCH.LLAMA, "qwen2": gguf.MODEL_ARCH.QWEN2}[architecture],
-        config.num_hidden_layers)
+    names = tensor_names(architecture, config)
     held = {
         tensor.name: gguf.quants.dequantize(tensor.data, tensor.tensor_type)
         for tensor in gguf.GGUFReader(path).tensors
