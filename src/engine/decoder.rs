@@ -107,6 +107,16 @@ pub(crate) fn decoder_for(
     Ok(Box::new(Checked(plain)))
 }
 
+/// Fails for a sequence that is named twice.
+pub(super) fn check_named_once(sequences: impl Iterator<Item = SequenceId>) -> Result<()> {
+    let mut named: Vec<SequenceId> = sequences.collect();
+    named.sort_unstable();
+    match named.windows(2).find(|pair| pair[0] == pair[1]) {
+        None => Ok(()),
+        Some(pair) => Err(bad_sequence(pair[0], "is named twice")),
+    }
+}
+
 /// A decoder whose input is checked.
 #[cfg(feature = "transformers")]
 pub(super) fn checked(decoder: impl Decoder + 'static) -> Box<dyn Decoder> {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Sampling;
 use super::backend::{Backend, Drawn, Input, PrefixId, SequenceId, StepRow, non_finite};
-use super::decoder::{Decoder, bad_sequence};
+use super::decoder::{Decoder, bad_sequence, check_named_once};
 use super::row;
 use super::sampler::{Row, Sampler};
 use super::steps::Spent;
@@ -85,11 +85,7 @@ impl HostSampled {
 
     /// The tokens that the rows feed.
     fn fed(&self, rows: &[StepRow]) -> Result<Vec<(SequenceId, u32)>> {
-        let mut named: Vec<SequenceId> = rows.iter().map(|row| row.sequence).collect();
-        named.sort_unstable();
-        if let Some(pair) = named.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(bad_sequence(pair[0], "is named twice"));
-        }
+        check_named_once(rows.iter().map(|row| row.sequence))?;
         let mut fed = Vec::with_capacity(rows.len());
         for row in rows {
             let sequence = self.sequences.get(&row.sequence);

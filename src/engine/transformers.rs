@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 
 use super::backend::{PrefixId, SequenceId};
-use super::decoder::{Decoder, bad_sequence, device_error};
+use super::decoder::{Decoder, bad_sequence, check_named_once, device_error};
 use super::inspect::is_finite;
 use super::steps::Spent;
 use crate::Result;
@@ -129,11 +129,7 @@ impl Decoder for Transformers {
 
     fn decode(&mut self, rows: &[(SequenceId, u32)], logits: &mut Vec<f32>) -> Result<()> {
         logits.clear();
-        let mut named: Vec<SequenceId> = rows.iter().map(|&(sequence, _)| sequence).collect();
-        named.sort_unstable();
-        if let Some(pair) = named.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(bad_sequence(pair[0], "is named twice"));
-        }
+        check_named_once(rows.iter().map(|&(sequence, _)| sequence))?;
         for &(id, _) in rows {
             let known = self.sequences.get(&id);
             if !known.is_some_and(|sequence| self.prefixes.contains_key(&sequence.prefix)) {

@@ -25,6 +25,8 @@ pub struct ChatTemplate {
     /// The file that it came from, for messages.
     label: String,
     source: String,
+    /// The source as it is parsed.
+    prepared: String,
     /// The special tokens that have a name (`bos_token`, …), which templates may name.
     special_tokens: Vec<(&'static str, String)>,
 }
@@ -37,6 +39,7 @@ impl ChatTemplate {
     ) -> Self {
         ChatTemplate {
             label,
+            prepared: jinja::prepare(&source),
             source,
             special_tokens,
         }
@@ -69,13 +72,12 @@ impl ChatTemplate {
                 ),
             ));
         }
-        let source = jinja::prepare(&self.source);
         // A prompt must be the same tomorrow. Templates that ask whether there is a clock have a
         // date of their own where there is none; the others get one that stands.
         let clock = !self.source.contains("strftime_now is defined");
         let environment = jinja::environment(clock).map_err(|error| self.failed(&error))?;
         let template = environment
-            .template_from_str(&source)
+            .template_from_str(&self.prepared)
             .map_err(|error| self.failed(&error))?;
         let tokens: BTreeMap<&str, String> = self.special_tokens.iter().cloned().collect();
         let tokens = Value::from(tokens);

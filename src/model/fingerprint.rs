@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::config::DecoderConfig;
+use super::config::{Architecture, DecoderConfig};
 use crate::Settings;
 
 /// Bytes of a tensor that are hashed by one thread.
@@ -126,7 +126,7 @@ fn lanes(bytes: &[u8]) -> [u64; 4] {
 /// A decoder's shape and constants by name, for a run's records.
 pub(super) fn decoder_settings(config: &DecoderConfig) -> Settings {
     let DecoderConfig {
-        architecture: _,
+        architecture,
         hidden_size,
         intermediate_size,
         layers,
@@ -154,18 +154,21 @@ pub(super) fn decoder_settings(config: &DecoderConfig) -> Settings {
         settings.insert(name.into(), (*value).into());
     }
     settings.insert("rms_norm_eps".into(), f64::from(*rms_norm_eps).into());
-    let mut rope = Fingerprint::default();
-    for frequency in rope_frequencies {
-        rope.hash.update(frequency.to_bits().to_le_bytes());
+    // Of the others these are candle's business.
+    if !matches!(architecture, Architecture::Transformers(_)) {
+        let mut rope = Fingerprint::default();
+        for frequency in rope_frequencies {
+            rope.hash.update(frequency.to_bits().to_le_bytes());
+        }
+        settings.insert("rope_frequencies".into(), rope.finish().into());
+        let factor = f64::from(*rope_attention_factor);
+        settings.insert("rope_attention_factor".into(), factor.into());
+        let windows = match sliding_windows.iter().any(Option::is_some) {
+            true => sliding_windows.clone().into(),
+            false => serde_json::Value::Null,
+        };
+        settings.insert("sliding_windows".into(), windows);
     }
-    settings.insert("rope_frequencies".into(), rope.finish().into());
-    let factor = f64::from(*rope_attention_factor);
-    settings.insert("rope_attention_factor".into(), factor.into());
-    let windows = match sliding_windows.iter().any(Option::is_some) {
-        true => sliding_windows.clone().into(),
-        false => serde_json::Value::Null,
-    };
-    settings.insert("sliding_windows".into(), windows);
     settings
 }
 

@@ -237,11 +237,11 @@ fn strftime(format: String) -> String {
         }
         let mut code = chars.next();
         // Without padding.
-        let bare = code == Some('-');
-        if bare {
+        let without_padding = code == Some('-');
+        if without_padding {
             code = chars.next();
         }
-        let (bare_text, text) = match code {
+        let (unpadded, text) = match code {
             Some('a') => ("Fri", "Fri"),
             Some('A') => ("Friday", "Friday"),
             Some('b' | 'h') => ("Jul", "Jul"),
@@ -275,7 +275,7 @@ fn strftime(format: String) -> String {
             }
             None => ("%", "%"),
         };
-        out.push_str(if bare { bare_text } else { text });
+        out.push_str(if without_padding { unpadded } else { text });
     }
     out
 }

@@ -236,14 +236,6 @@ impl Model {
         settings.insert("fingerprint".to_owned(), contents.whole.clone().into());
         let mut config = decoder_settings(&self.parts.config);
         if let Architecture::Transformers(_) = self.parts.config.architecture {
-            // These are candle's business; the file has them.
-            for unknown in [
-                "rope_frequencies",
-                "rope_attention_factor",
-                "sliding_windows",
-            ] {
-                config.remove(unknown);
-            }
             config.insert("config.json".into(), contents.config.clone().into());
         }
         settings.insert("config".to_owned(), config.into());

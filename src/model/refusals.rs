@@ -39,9 +39,9 @@ impl Place<'_> {
 
 /// Names for a message: the first few, and how many more there are.
 fn list(names: &[&str]) -> String {
-    const MOST: usize = 8;
-    let first = names.get(..MOST).unwrap_or(names).join(", ");
-    match names.len().saturating_sub(MOST) {
+    const MAX_NAMED: usize = 8;
+    let first = names.get(..MAX_NAMED).unwrap_or(names).join(", ");
+    match names.len().saturating_sub(MAX_NAMED) {
         0 => first,
         more => format!("{first} and {more} more"),
     }

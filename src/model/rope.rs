@@ -55,7 +55,7 @@ impl Yarn {
 
     /// The share by which a pair's frequency is interpolated: 0 for pairs up to one index, 1 from
     /// another on, linear between.
-    fn ramp(self, head_dim: usize, theta: f64) -> impl Fn(usize) -> f64 {
+    fn share(&self, pair: usize, head_dim: usize, theta: f64) -> f64 {
         // The pair that turns so many times within the original context, as a real number.
         let pair_of = |turns: f64| {
             let longest = self.original_context / (turns * TAU);
@@ -68,7 +68,7 @@ impl Yarn {
         let low = low.max(0.0);
         let high = high.min(head_dim as f64 - 1.0);
         let width = if low == high { 0.001 } else { high - low };
-        move |pair| ((pair as f64 - low) / width).clamp(0.0, 1.0)
+        ((pair as f64 - low) / width).clamp(0.0, 1.0)
     }
 }
 
@@ -87,40 +87,37 @@ impl Rope {
     /// Computed in `f64` and rounded once, so that the angle at a position of some ten thousand is
     /// still right to the last bits of an `f32`.
     pub(super) fn new(head_dim: usize, theta: f64, scaling: RopeScaling) -> Self {
-        let plain = |pair: usize| theta.powf(-((2 * pair) as f64) / head_dim as f64);
-        let scaled: Box<dyn Fn(usize) -> f64> = match scaling {
-            RopeScaling::None => Box::new(plain),
-            RopeScaling::Linear { factor } => Box::new(move |pair| plain(pair) / factor),
-            RopeScaling::Llama3 {
-                factor,
-                low_freq_factor,
-                high_freq_factor,
-                original_context,
-            } => Box::new(move |pair| {
-                let frequency = plain(pair);
-                // How often the pair turns within the original context.
-                let turns = original_context * frequency / TAU;
-                let kept = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor);
-                interpolated(frequency, factor, 1.0 - kept.clamp(0.0, 1.0))
-            }),
-            RopeScaling::Yarn(yarn) => {
-                let ramp = yarn.ramp(head_dim, theta);
-                Box::new(move |pair| interpolated(plain(pair), yarn.factor, ramp(pair)))
-            }
+        let frequency = |pair: usize| {
+            let plain = theta.powf(-((2 * pair) as f64) / head_dim as f64);
+            // By what the frequency is divided, and by how large a share of it.
+            let (factor, share) = match scaling {
+                RopeScaling::None => (1.0, 0.0),
+                RopeScaling::Linear { factor } => (factor, 1.0),
+                RopeScaling::Llama3 {
+                    factor,
+                    low_freq_factor,
+                    high_freq_factor,
+                    original_context,
+                } => {
+                    // How often the pair turns within the original context.
+                    let turns = original_context * plain / TAU;
+                    let kept = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor);
+                    (factor, 1.0 - kept.clamp(0.0, 1.0))
+                }
+                RopeScaling::Yarn(yarn) => (yarn.factor, yarn.share(pair, head_dim, theta)),
+            };
+            plain / factor * share + plain * (1.0 - share)
         };
         Rope {
-            frequencies: (0..head_dim / 2).map(|pair| scaled(pair) as f32).collect(),
+            frequencies: (0..head_dim / 2)
+                .map(|pair| frequency(pair) as f32)
+                .collect(),
             attention_factor: match scaling {
                 RopeScaling::Yarn(yarn) => yarn.attention_factor as f32,
                 _ => 1.0,
             },
         }
     }
-}
-
-/// A frequency that is divided by a factor by so large a share.
-fn interpolated(frequency: f64, factor: f64, share: f64) -> f64 {
-    frequency / factor * share + frequency * (1.0 - share)
 }
 
 #[cfg(test)]

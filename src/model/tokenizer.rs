@@ -51,7 +51,7 @@ fn failed(error: tokenizers::Error) -> Error {
 /// Runs what a tokenizer file decides the course of. The library panics on some files (a pattern
 /// that backtracks beyond the regex engine's limit, for one), and a file must not be able to do
 /// that to us.
-fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
+fn catch_panic<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
         Ok(result) => result.map_err(failed),
         Err(panic) => Err(Error::new(
@@ -63,7 +63,7 @@ fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
 
 /// Parses a `tokenizer.json`.
 pub(super) fn parse(json: &[u8]) -> Result<tokenizers::Tokenizer> {
-    guarded(|| tokenizers::Tokenizer::from_bytes(json))
+    catch_panic(|| tokenizers::Tokenizer::from_bytes(json))
 }
 
 impl Tokenizer {
@@ -130,7 +130,7 @@ impl Tokenizer {
     /// [`ErrorKind::Model`] where the tokenizer cannot represent the text.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
         let inner = &*self.inner;
-        let encoding = guarded(|| inner.pipeline.encode_fast(text, add_special))?;
+        let encoding = catch_panic(|| inner.pipeline.encode_fast(text, add_special))?;
         if add_special && !inner.opens_itself {
             let mut ids = inner.opening.clone();
             ids.extend_from_slice(encoding.get_ids());
@@ -147,7 +147,7 @@ impl Tokenizer {
             blind.set_encode_special_tokens(true);
             blind
         });
-        let encoding = guarded(|| blind.encode_fast(text, false))?;
+        let encoding = catch_panic(|| blind.encode_fast(text, false))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -166,7 +166,7 @@ impl Tokenizer {
 
     /// Decodes by the pipeline's own decoder.
     pub(super) fn decode_chain(&self, ids: &[u32]) -> Result<String> {
-        guarded(|| self.inner.pipeline.decode(ids, true))
+        catch_panic(|| self.inner.pipeline.decode(ids, true))
     }
 
     /// A decoder that takes one token at a time.
@@ -213,15 +213,15 @@ impl Tokenizer {
 /// What a pipeline's post-processor puts before a text.
 fn own_opening(pipeline: &tokenizers::Tokenizer) -> Result<Vec<u32>> {
     const TEXT: &str = "a";
-    let bare = guarded(|| pipeline.encode_fast(TEXT, false))?;
-    let dressed = guarded(|| pipeline.encode_fast(TEXT, true))?;
-    let (bare, dressed) = (bare.get_ids(), dressed.get_ids());
-    if bare.is_empty() {
+    let plain = catch_panic(|| pipeline.encode_fast(TEXT, false))?;
+    let with_specials = catch_panic(|| pipeline.encode_fast(TEXT, true))?;
+    let (plain, with_specials) = (plain.get_ids(), with_specials.get_ids());
+    if plain.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(dressed
-        .windows(bare.len())
-        .position(|window| window == bare)
-        .map(|at| dressed[..at].to_vec())
+    Ok(with_specials
+        .windows(plain.len())
+        .position(|window| window == plain)
+        .map(|at| with_specials[..at].to_vec())
         .unwrap_or_default())
 }

@@ -21,20 +21,16 @@ const OPERATIONS: &[&str] = &[
 /// What stands close to a box, before it and behind it.
 pub(super) fn around(before: &str, behind: &str) -> Around {
     let near = before.trim_end_matches(' ');
-    // `0.\boxed{5}`, `2\boxed{5}`: digits of the same number, or a factor.
     let close = near.len() == before.len();
-    let digits = near.trim_end_matches('.');
-    if close && digits.len() + 1 >= near.len() && digits.ends_with(|c: char| c.is_ascii_digit()) {
-        let fraction = digits.len() < near.len();
-        let number = digits.trim_end_matches(|c: char| c.is_ascii_digit());
-        // (`step 2.\boxed{5}` ends a sentence; `2\boxed{…}` in mathematics multiplies.)
-        if !fraction || number.ends_with(['$', '=', ' ']) && digits[number.len()..] == *"0" {
-            return Around::Formula;
-        }
+    // `2\boxed{5}`, `0.\boxed{5}`. (`step 2.\boxed{5}` ends a sentence.)
+    let fraction = near.strip_suffix("0.");
+    if close
+        && (near.ends_with(|c: char| c.is_ascii_digit())
+            || fraction.is_some_and(|rest| rest.ends_with(['$', '=', ' '])))
+    {
+        return Around::Formula;
     }
-    if near.ends_with(['+', '*', '/', '^', '±', '×', '÷', '√'])
-        && !near.ends_with("**")
-        && near.len() == before.len()
+    if near.ends_with(['+', '*', '/', '^', '±', '×', '÷', '√']) && !near.ends_with("**") && close
         || near.ends_with("^{")
         || OPERATIONS.iter().any(|command| near.ends_with(command))
     {

@@ -1,5 +1,5 @@
 //! The decoder by own kernels on a CPU: weights packed once, quantized ones as blocks, arithmetic in
-//! f32 (or in whole numbers of 8 bits, where asked for), rows computed independently of one another.
+//! f32 (or in int8, where asked for), rows computed independently of one another.
 //!
 //! The logits of a sequence are a function of its tokens alone, to the last bit: every sum has a
 //! fixed order, whatever else is in the batch, however many threads there are, and wherever the
@@ -35,7 +35,7 @@ use self::q8_activations::Q8Activations;
 use self::rows::{add, add_rms_norm, rms_norm, rms_norm_in_place, rotate, swiglu};
 pub(super) use self::simd::Level;
 use super::backend::{PrefixId, SequenceId};
-use super::decoder::{Decoder, bad_sequence, device_error, rotary_tables};
+use super::decoder::{Decoder, bad_sequence, check_named_once, device_error, rotary_tables};
 use super::inspect::{PROJECTIONS, is_finite, is_tied};
 use super::kernel_settings::{ActivationType, KernelSettings};
 use super::steps::Spent;
@@ -125,7 +125,7 @@ struct Row {
     position: usize,
 }
 
-/// Where the rows in flight keep their keys and values.
+/// The KV cache of the rows in flight.
 enum Cache<'a> {
     /// Rows belong to prompts that are being prefilled.
     Prompts(&'a mut [Prefix]),
@@ -137,15 +137,15 @@ enum Cache<'a> {
 }
 
 impl Cache<'_> {
-    /// Turns the queries and keys of all rows by `turn`, and keeps the keys and values. Of a row's
+    /// Applies RoPE to the queries and keys of all rows by `apply_rope`, and writes the KV cache. Of a row's
     /// `stride` numbers the first so many are `queries`, the next ones keys, then values.
-    fn keep(
+    fn write_kv(
         &mut self,
         (shape, layer): (KvShape, usize),
         rows: &[Row],
         (qkv, stride): (&mut [f32], usize),
         queries: usize,
-        turn: impl Fn(usize, &mut [f32]) + Sync,
+        apply_rope: impl Fn(usize, &mut [f32]) + Sync,
     ) {
         let split = |qkv: &[f32]| -> (Range<usize>, Range<usize>) {
             let values = (queries + qkv.len()) / 2;
@@ -153,18 +153,18 @@ impl Cache<'_> {
         };
         match self {
             Cache::Prompts(prompts) => {
-                parallel::for_each_chunk(qkv, stride, turn);
+                parallel::for_each_chunk(qkv, stride, apply_rope);
                 for (row, qkv) in rows.iter().zip(qkv.chunks_exact(stride)) {
                     let (keys, values) = split(qkv);
                     let segment = &mut prompts[row.owner].segment;
                     segment.write(shape, layer, row.position, &qkv[keys], &qkv[values]);
                 }
             }
-            // A row each, in the same order: whoever turns a row writes it, too. Keys go to as many
+            // A row each, in the same order: whoever applies RoPE to a row writes it, too. Keys go to as many
             // cache lines as they have numbers, which is what takes the time.
             Cache::Sequences { prefixes, suffixes } => {
                 parallel::for_each_pair(suffixes, 1, qkv, stride, |index, suffix, qkv| {
-                    turn(index, qkv);
+                    apply_rope(index, qkv);
                     let (keys, values) = split(qkv);
                     let position = rows[index].position - prefixes[index].len;
                     suffix[0].write(shape, layer, position, &qkv[keys], &qkv[values]);
@@ -327,7 +327,7 @@ impl Cpu {
             timed(&mut spent.linear, || {
                 layer.qkv.forward(level, normed, q8.as_mut(), qkv)
             });
-            let turn = |row: usize, qkv: &mut [f32]| {
+            let apply_rope = |row: usize, qkv: &mut [f32]| {
                 let angles = c.head_dim / 2;
                 let angles = row * angles..(row + 1) * angles;
                 let (queries, keys) = qkv[..queries + keys].split_at_mut(queries);
@@ -340,7 +340,13 @@ impl Cpu {
                     }
                 }
             };
-            cache.keep((self.shape, index), rows, (qkv, stride), queries, turn);
+            cache.write_kv(
+                (self.shape, index),
+                rows,
+                (qkv, stride),
+                queries,
+                apply_rope,
+            );
             let places: Vec<Place<'_>> = rows.iter().map(|&row| cache.place(row)).collect();
             let attention = Attention {
                 level,
@@ -530,11 +536,7 @@ impl Decoder for Cpu {
     }
 
     fn decode(&mut self, rows: &[(SequenceId, u32)], logits: &mut Vec<f32>) -> Result<()> {
-        let mut named: Vec<SequenceId> = rows.iter().map(|&(sequence, _)| sequence).collect();
-        named.sort_unstable();
-        if let Some(pair) = named.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(bad_sequence(pair[0], "is named twice"));
-        }
+        check_named_once(rows.iter().map(|&(sequence, _)| sequence))?;
         // Rows that share a prefix lie together.
         let mut order = Vec::with_capacity(rows.len());
         for (row, (id, _)) in rows.iter().enumerate() {

@@ -133,7 +133,7 @@ fn put_numbers(out: &mut [u8], numbers: impl Iterator<Item = i8>) {
 }
 
 /// Makes a block of MXFP4 one of Q8_0. Its scale is a power of two from 2^-127 to 2^127; f16 has
-/// 2^-24 to 2^15, and int8 has room for some more.
+/// 2^-24 to 2^15, and int8 leaves some more.
 fn mxfp4_block(stored: &[u8], out: &mut [u8]) -> Result<(), String> {
     const SMALLEST: i32 = -24;
     const LARGEST: i32 = 15;

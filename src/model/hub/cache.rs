@@ -88,14 +88,7 @@ impl Cache {
         let Some(path) = self.reference(revision) else {
             return;
         };
-        let written = match path.parent() {
-            Some(parent) => std::fs::create_dir_all(parent),
-            None => Ok(()),
-        }
-        .and_then(|()| std::fs::write(&path, commit));
-        if let Err(error) = written {
-            tracing::debug!(%error, "{}: not written", path.display());
-        }
+        write(&path, commit);
     }
 
     fn absent(&self, commit: &str, name: &str) -> PathBuf {
@@ -108,14 +101,7 @@ impl Cache {
         if path.exists() {
             return;
         }
-        let written = match path.parent() {
-            Some(parent) => std::fs::create_dir_all(parent),
-            None => Ok(()),
-        }
-        .and_then(|()| std::fs::write(&path, ""));
-        if let Err(error) = written {
-            tracing::debug!(%error, "{}: not written", path.display());
-        }
+        write(&path, "");
     }
 
     /// The commits of which something is there.
@@ -201,7 +187,7 @@ impl Cache {
             .sum()
     }
 
-    /// Downloads that were cut and can be gone on with: those whose contents can be checked.
+    /// Downloads that were cut and can be resumed: those whose contents can be checked.
     pub(super) fn partials(&self) -> Vec<Partial> {
         let entries = std::fs::read_dir(self.blobs()).into_iter().flatten();
         let mut partials: Vec<Partial> = entries
@@ -247,6 +233,18 @@ impl Cache {
             true => std::fs::remove_file(blob),
             false => Ok(()),
         }
+    }
+}
+
+/// Writes what helps later only: a cache that cannot be written to does without.
+fn write(path: &Path, text: &str) {
+    let written = match path.parent() {
+        Some(parent) => std::fs::create_dir_all(parent),
+        None => Ok(()),
+    }
+    .and_then(|()| std::fs::write(path, text));
+    if let Err(error) = written {
+        tracing::debug!(%error, "{}: not written", path.display());
     }
 }
 

@@ -1,6 +1,6 @@
 //! Downloads files of one commit into the cache until they are all there.
 //!
-//! The client downloads whole files; here a file that was cut is gone on with, what came is
+//! The client downloads whole files; here a file that was cut is resumed, what came is
 //! checked against the sizes that the hub gives, and other processes are waited for.
 
 use std::fs::File;
@@ -28,7 +28,7 @@ const WORTH_KEEPING: u64 = 4 << 10;
 /// Bytes that are asked for at once when a download goes on; fewer after each failure.
 const PART: u64 = 64 << 20;
 const SMALLEST_PART: u64 = 1 << 20;
-/// Tries that bring nothing before a download is given up, and tries in all.
+/// Tries that bring nothing before a download fails, and tries in all.
 const FRUITLESS: u32 = 3;
 const TRIES: u32 = 100;
 
@@ -83,7 +83,7 @@ impl Fetch<'_> {
             if matches!(failure, Failure::Silent(_)) {
                 state.left_behind = true;
             }
-            // After a silence the client's thread keeps its locks: only what can be gone on with
+            // After a silence the client's thread keeps its locks: only what can be resumed
             // is worth another try.
             let hopeless = state.left_behind && self.partials().is_empty();
             if !failure.passes() || state.failures >= FRUITLESS || hopeless {
@@ -110,7 +110,7 @@ impl Fetch<'_> {
         state: &mut State,
     ) -> Result<bool, Failure> {
         let (missing, _) = self.missing(files)?;
-        self.go_on(&missing, meter, state)?;
+        self.resume(&missing, meter, state)?;
         match self.download(&missing, meter) {
             Err(Failure::Client(error)) => match *error {
                 // The client waits for ten seconds only.
@@ -187,15 +187,15 @@ impl Fetch<'_> {
         .map(drop)
     }
 
-    /// The downloads that are worth going on with.
+    /// The downloads that are worth resuming.
     fn partials(&self) -> Vec<Partial> {
         let mut partials = self.cache.partials();
         partials.retain(|partial| partial.length >= WORTH_KEEPING);
         partials
     }
 
-    /// Goes on with files of which a part is in the cache: the client then finds them whole.
-    fn go_on(
+    /// Resumes files of which a part is in the cache: the client then finds them whole.
+    fn resume(
         &self,
         missing: &[Listed],
         meter: &Arc<Meter>,
@@ -353,7 +353,7 @@ impl Fetch<'_> {
 struct State {
     /// Tries in a row that brought nothing.
     failures: u32,
-    /// A call was given up, and its thread still holds its locks.
+    /// A call was abandoned, and its thread still holds its locks.
     left_behind: bool,
     /// The hub does not give parts of files.
     only_whole: bool,
@@ -370,9 +370,5 @@ fn sha256(path: &Path) -> std::io::Result<String> {
         };
         hash.update(bytes);
     }
-    Ok(hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(crate::contract::hex(&hash.finalize()))
 }

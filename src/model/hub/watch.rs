@@ -29,7 +29,7 @@ impl Beat {
 
 /// Makes a call that must say something within `first`, and then again within every `silence`.
 ///
-/// The client cannot be told to stop: a call that is given up stays behind on a thread of its
+/// The client cannot be told to stop: a call that is abandoned stays behind on a thread of its
 /// own until its connection ends, and nobody hears of it any more.
 pub(super) fn within<T: Send + 'static>(
     first: Duration,

@@ -88,24 +88,13 @@ pub(in crate::model) fn parse(file: &str, map: &Map<String, Value>) -> Result<Pa
     if heads == 0 {
         return Err(fields.error("num_attention_heads", "is 0"));
     }
-    let kv_heads = match fields.size("num_key_value_heads")? {
-        Some(kv_heads) => kv_heads,
-        // A null stands for "as many as query heads" in every architecture.
-        None if map.contains_key("num_key_value_heads") => heads,
-        None => default.kv_heads.unwrap_or(heads),
-    };
-    let head_dim = match fields.size("head_dim")? {
+    // A null stands for "as many as query heads" in every architecture.
+    let kv_heads = fields
+        .size_unless_null("num_key_value_heads", default.kv_heads)?
+        .unwrap_or(heads);
+    let head_dim = match fields.size("head_dim")?.or(default.head_dim) {
         Some(head_dim) => head_dim,
-        None => match default.head_dim {
-            Some(head_dim) => head_dim,
-            None if hidden_size.is_multiple_of(heads) => hidden_size / heads,
-            None => {
-                return Err(fields.error(
-                    "num_attention_heads",
-                    format!("is {heads}, which does not divide `hidden_size` {hidden_size}"),
-                ));
-            }
-        },
+        None => shared_head_dim(&fields, hidden_size, heads)?,
     };
     let context_length = fields.size_or("max_position_embeddings", default.context_length)?;
     let rotary = rotary(&fields, head_dim, context_length)?;
@@ -183,6 +172,21 @@ fn architecture(fields: &Fields<'_>) -> Result<Architecture> {
                 Architecture::SUPPORTED,
                 transformers::SUPPORTED
             ),
+        )),
+    }
+}
+
+/// The width of heads that share the hidden size.
+pub(in crate::model) fn shared_head_dim(
+    fields: &Fields<'_>,
+    hidden_size: usize,
+    heads: usize,
+) -> Result<usize> {
+    match hidden_size.is_multiple_of(heads) {
+        true => Ok(hidden_size / heads),
+        false => Err(fields.error(
+            "num_attention_heads",
+            format!("is {heads}, which does not divide `hidden_size` {hidden_size}"),
         )),
     }
 }

@@ -59,6 +59,27 @@ impl Fields<'_> {
             .ok_or_else(|| self.error(field, format!("is {value}; expected a whole number")))
     }
 
+    /// A size: `default` where the field is missing, none where it is null.
+    pub(in crate::model) fn size_unless_null(
+        &self,
+        field: &str,
+        default: Option<usize>,
+    ) -> Result<Option<usize>> {
+        match self.map.contains_key(field) {
+            true => self.size(field),
+            false => Ok(default),
+        }
+    }
+
+    /// The width of a sliding window: `default` where the field is missing, none where it is null.
+    pub(in crate::model) fn window(&self, default: Option<usize>) -> Result<Option<usize>> {
+        const FIELD: &str = "sliding_window";
+        match self.size_unless_null(FIELD, default)? {
+            Some(0) => Err(self.error(FIELD, "is 0")),
+            window => Ok(window),
+        }
+    }
+
     pub(in crate::model) fn size_or(&self, field: &str, default: usize) -> Result<usize> {
         Ok(self.size(field)?.unwrap_or(default))
     }

@@ -12,12 +12,14 @@ mod stop_tokens;
 mod tests;
 mod windows;
 
-#[cfg(feature = "transformers")]
-pub(super) use config::architecture_name;
 pub(super) use config::parse;
+#[cfg(feature = "transformers")]
+pub(super) use config::{architecture_name, shared_head_dim};
 #[cfg(feature = "transformers")]
 pub(super) use fields::Fields;
 pub(super) use fields::object;
 #[cfg(feature = "transformers")]
 pub(super) use quantization::refuse_quantised;
+#[cfg(feature = "transformers")]
+pub(super) use rotary::{rope_kind, rope_parameters};
 pub(super) use stop_tokens::stop_tokens;

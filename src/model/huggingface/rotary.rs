@@ -14,8 +14,27 @@ pub(super) struct Rotary {
     pub(super) context_length: usize,
 }
 
-/// The rotary embedding of `rope_scaling` (where it is there and not empty) or of `rope_parameters`,
-/// which newer versions write in its place; in that order, as transformers reads them.
+/// The object that scales the rotary embedding or, in newer files, describes it, and its field: that of
+/// the two that is there and not empty, in this order, as transformers reads them.
+pub(in crate::model) fn rope_parameters<'a>(
+    fields: &'a Fields<'_>,
+) -> Result<Option<(&'static str, Fields<'a>)>> {
+    let mut both = Vec::new();
+    for name in ["rope_scaling", "rope_parameters"] {
+        both.extend(fields.object(name)?.map(|found| (name, found)));
+    }
+    Ok(both.into_iter().find(|(_, found)| !found.map.is_empty()))
+}
+
+/// The kind of a rotary embedding, where one is named.
+pub(in crate::model) fn rope_kind<'a>(parameters: &'a Fields<'_>) -> Result<Option<&'a str>> {
+    match parameters.text("rope_type")? {
+        Some(kind) => Ok(Some(kind)),
+        None => parameters.text("type"),
+    }
+}
+
+/// The rotary embedding that a configuration describes.
 pub(super) fn rotary(
     fields: &Fields<'_>,
     head_dim: usize,
@@ -25,19 +44,13 @@ pub(super) fn rotary(
         return Err(fields.error("head_dim", format!("is {head_dim}")));
     }
     let none = Map::new();
-    let (name, parameters) = ["rope_scaling", "rope_parameters"]
-        .into_iter()
-        .map(|name| Ok((name, fields.object(name)?)))
-        .collect::<Result<Vec<_>>>()?
-        .into_iter()
-        .find_map(|(name, found)| Some((name, found.filter(|found| !found.map.is_empty())?)))
-        .unwrap_or((
-            "rope_parameters",
-            Fields {
-                file: fields.file,
-                map: &none,
-            },
-        ));
+    let (name, parameters) = rope_parameters(fields)?.unwrap_or((
+        "rope_parameters",
+        Fields {
+            file: fields.file,
+            map: &none,
+        },
+    ));
     let theta = match parameters.positive("rope_theta")? {
         Some(theta) => theta,
         None => fields.positive("rope_theta")?.unwrap_or(10_000.0),
@@ -52,10 +65,7 @@ pub(super) fn rotary(
             ));
         }
     }
-    let kind = match parameters.text("rope_type")? {
-        Some(kind) => Some(kind),
-        None => parameters.text("type")?,
-    };
+    let kind = rope_kind(&parameters)?;
     // Where the model was trained for shorter sequences, the field of the whole model goes first.
     let original_context = match fields.positive("original_max_position_embeddings")? {
         Some(context) => Some(context),

@@ -19,22 +19,14 @@ pub(super) fn sliding_windows(
     let window = match architecture {
         Architecture::Llama | Architecture::Transformers(_) => None,
         // A missing field means 4096 to transformers; a null means none.
-        Architecture::Mistral if !fields.map.contains_key("sliding_window") => Some(4_096),
-        Architecture::Mistral => fields.size("sliding_window")?,
+        Architecture::Mistral => fields.window(Some(4_096))?,
         Architecture::Qwen2 | Architecture::Qwen3 => {
-            if fields.flag_or("use_sliding_window", false)? {
-                match fields.map.contains_key("sliding_window") {
-                    true => fields.size("sliding_window")?,
-                    false => Some(4_096),
-                }
-            } else {
-                None
+            match fields.flag_or("use_sliding_window", false)? {
+                true => fields.window(Some(4_096))?,
+                false => None,
             }
         }
     };
-    if window == Some(0) {
-        return Err(fields.error("sliding_window", "is 0"));
-    }
     let Some(window) = window else {
         return Ok(vec![None; layers]);
     };

@@ -27,12 +27,12 @@ impl Network for DeepSeekV2 {
     }
 }
 
-/// The epsilon of the norms of compressed queries, keys and values, whatever the configuration says;
+/// The epsilon of the norms of compressed queries and KV cache, whatever the configuration says;
 /// candle computes these norms with the configuration's.
 const EPSILON: f64 = 1e-6;
 
 /// Wider than any part of a head is.
-const MOST: usize = 1 << 16;
+const MAX_WIDTH: usize = 1 << 16;
 
 pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
     let defaults = Defaults {
@@ -67,8 +67,8 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
         ));
     }
     let width = |name: &str, default: usize| match fields.size_or(name, default)? {
-        width if width == 0 || width > MOST => {
-            Err(fields.error(name, format!("is {width}; it must be 1 to {MOST}")))
+        width if width == 0 || width > MAX_WIDTH => {
+            Err(fields.error(name, format!("is {width}; it must be 1 to {MAX_WIDTH}")))
         }
         width => Ok(width),
     };

@@ -4,28 +4,18 @@
 //! 27 billion weights is refused), and its windows are those of all layers: the context ends with the
 //! window, within which they are no windows.
 
-use candle_core::{Result as CandleResult, Tensor};
 use candle_transformers::models::gemma2::{Config, Model};
 
 use super::load::Described;
-use super::network::{CacheSize, Growth, Network, copies};
+use super::network::{Growth, copied_network};
 use super::settings::{
-    Defaults, activation, cut_context, epsilon, must_be, must_equal, sizes, sliding_window,
-    whole_rope,
+    Defaults, activation, cut_context, epsilon, must_be, must_equal, sizes, whole_rope,
 };
 use crate::Result;
+use crate::model::config::DecoderConfig;
 use crate::model::huggingface::Fields;
 
-impl Network for Model {
-    fn forward(&mut self, tokens: &Tensor, position: usize) -> CandleResult<Tensor> {
-        Model::forward(self, tokens, position)
-    }
-
-    /// The cache grows by concatenation.
-    fn fork(&self) -> Option<Box<dyn Network>> {
-        Some(Box::new(self.clone()))
-    }
-}
+copied_network!(Model);
 
 pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
     let defaults = Defaults {
@@ -40,11 +30,8 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
         epsilon: 1e-6,
     };
     let mut config = sizes(fields, "Gemma 2", "rms_norm_eps", &defaults)?;
-    let scalar = fields.size_or("query_pre_attn_scalar", 256)?;
-    must_equal(fields, "query_pre_attn_scalar", scalar, config.head_dim)?;
-    must_be(fields, "tie_word_embeddings", true, true)?;
-    must_be(fields, "use_bidirectional_attention", false, false)?;
-    cut_context(fields, &mut config, sliding_window(fields, Some(4_096))?);
+    refuse_others(fields, &config)?;
+    cut_context(fields, &mut config, fields.window(Some(4_096))?);
     let candle = Config {
         attention_bias: fields.flag_or("attention_bias", false)?,
         head_dim: config.head_dim,
@@ -63,14 +50,17 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
         sliding_window: None,
         max_position_embeddings: config.context_length,
     };
-    Ok(Described {
-        cache: CacheSize::default().with(
-            2 * config.layers * config.kv_heads * config.head_dim,
-            Growth::Exact,
-        ),
-        config,
-        build: Box::new(move |weights| Ok(copies(Model::new(false, &candle, weights)?))),
-    })
+    Ok(Described::new(config, Growth::Exact, move |weights| {
+        Model::new(false, &candle, weights)
+    }))
+}
+
+/// Refuses what candle's models of both generations compute in one way only.
+pub(super) fn refuse_others(fields: &Fields<'_>, config: &DecoderConfig) -> Result<()> {
+    let scalar = fields.size_or("query_pre_attn_scalar", 256)?;
+    must_equal(fields, "query_pre_attn_scalar", scalar, config.head_dim)?;
+    must_be(fields, "tie_word_embeddings", true, true)?;
+    must_be(fields, "use_bidirectional_attention", false, false)
 }
 
 /// A bound that logits approach: `default` where the field is missing, none where it is null.

@@ -10,12 +10,11 @@ use candle_core::{Result as CandleResult, Tensor};
 use candle_transformers::models::gemma3::{Config, Model};
 use serde_json::Value;
 
-use super::gemma2::capping;
+use super::gemma2::{capping, refuse_others};
 use super::load::Described;
 use super::network::{CacheSize, Growth, Network, copies};
 use super::settings::{
-    Defaults, activation, cut_context, epsilon, must_be, must_equal, refuse_scaling, rope_kind,
-    sizes, sliding_window,
+    Defaults, activation, cut_context, epsilon, refuse_scaling, rope_kind, sizes,
 };
 use crate::Result;
 use crate::model::huggingface::Fields;
@@ -62,16 +61,14 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
         epsilon: 1e-6,
     };
     let mut config = sizes(fields, "Gemma 3", "rms_norm_eps", &defaults)?;
-    let scalar = fields.size_or("query_pre_attn_scalar", 256)?;
-    must_equal(fields, "query_pre_attn_scalar", scalar, config.head_dim)?;
-    must_be(fields, "tie_word_embeddings", true, true)?;
-    must_be(fields, "use_bidirectional_attention", false, false)?;
+    refuse_others(fields, &config)?;
     cut_context(fields, &mut config, None);
     let positions = config.context_length;
     let pattern = pattern(fields, config.layers)?;
     // Without a window all layers see everything, which one of the context's width is the same as.
-    let window =
-        sliding_window(fields, Some(4_096))?.map_or(positions, |width| width.min(positions));
+    let window = fields
+        .window(Some(4_096))?
+        .map_or(positions, |width| width.min(positions));
     let (global, local) = thetas(fields)?;
     let candle = Config {
         attention_bias: fields.flag_or("attention_bias", false)?,

@@ -5,7 +5,7 @@ use candle_core::{Result as CandleResult, Tensor};
 use candle_transformers::models::glm4_new::{Config, ModelForCausalLM};
 
 use super::load::Described;
-use super::network::{CacheSize, Growth, Network, copies};
+use super::network::{Growth, Network};
 use super::settings::{
     Defaults, activation, cut_context, epsilon, must_equal, plain_rope, rotated, sizes,
 };
@@ -62,12 +62,9 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
         hidden_act: activation(fields, "hidden_act", "silu")?,
         eos_token_id: None,
     };
-    Ok(Described {
-        cache: CacheSize::default().with(
-            2 * config.layers * config.kv_heads * config.head_dim,
-            Growth::Steps(GROWTH),
-        ),
+    Ok(Described::new(
         config,
-        build: Box::new(move |weights| Ok(copies(ModelForCausalLM::new(&candle, weights)?))),
-    })
+        Growth::Steps(GROWTH),
+        move |weights| ModelForCausalLM::new(&candle, weights),
+    ))
 }

@@ -6,7 +6,7 @@ use candle_core::DType;
 use candle_nn::VarBuilder;
 use serde_json::{Map, Value};
 
-use super::network::{CacheSize, Fresh, Inner, TransformersModel};
+use super::network::{CacheSize, Fresh, Growth, Inner, Network, TransformersModel, copies};
 use super::tensors::Tensors;
 use super::{READERS, index};
 use crate::model::config::DecoderConfig;
@@ -26,6 +26,22 @@ pub(in crate::model) struct Described {
     pub(in crate::model) config: DecoderConfig,
     pub(super) cache: CacheSize,
     pub(super) build: Build,
+}
+
+impl Described {
+    /// A network that candle can copy, with a KV cache of the configuration's heads in every layer.
+    pub(super) fn new<N: Network + Clone + 'static>(
+        config: DecoderConfig,
+        growth: Growth,
+        build: impl FnOnce(VarBuilder<'static>) -> candle_core::Result<N> + 'static,
+    ) -> Self {
+        let numbers = 2 * config.layers * config.kv_heads * config.head_dim;
+        Described {
+            cache: CacheSize::default().with(numbers, growth),
+            config,
+            build: Box::new(move |weights| Ok(copies(build(weights)?))),
+        }
+    }
 }
 
 /// Reads a configuration of one of these architectures; `None` for others.

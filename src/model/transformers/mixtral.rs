@@ -1,31 +1,21 @@
 //! Mixtral. The context ends with the sliding window, where there is one.
 
-use candle_core::{Result as CandleResult, Tensor};
 use candle_transformers::models::mixtral::{Config, Model};
 use serde_json::json;
 
 use super::load::Described;
-use super::network::{CacheSize, Growth, Network, copies};
+use super::network::{Growth, copied_network};
 use super::settings::{
-    Defaults, activation, activation_name, cut_context, deserialised, epsilon, must_be, must_equal,
-    sizes, sliding_window, whole_rope,
+    Defaults, activation, activation_name, cut_context, deserialised, epsilon, heads_share_width,
+    must_be, sizes, whole_rope,
 };
 use crate::Result;
 use crate::model::huggingface::Fields;
 
-/// More experts than any model has are a mistake.
-const MOST_EXPERTS: usize = 1 << 12;
+/// The most experts; more than any model has.
+const MAX_EXPERTS: usize = 1 << 12;
 
-impl Network for Model {
-    fn forward(&mut self, tokens: &Tensor, position: usize) -> CandleResult<Tensor> {
-        Model::forward(self, tokens, position)
-    }
-
-    /// The cache grows by concatenation.
-    fn fork(&self) -> Option<Box<dyn Network>> {
-        Some(Box::new(self.clone()))
-    }
-}
+copied_network!(Model);
 
 pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
     let defaults = Defaults {
@@ -40,11 +30,10 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
         epsilon: 1e-5,
     };
     let mut config = sizes(fields, "Mixtral", "rms_norm_eps", &defaults)?;
-    let shared = config.hidden_size / config.heads;
-    must_equal(fields, "head_dim", config.head_dim, shared)?;
+    heads_share_width(fields, &config)?;
     must_be(fields, "tie_word_embeddings", false, false)?;
     let (chosen, experts) = experts(fields, "num_local_experts", 8, Some(2))?;
-    cut_context(fields, &mut config, sliding_window(fields, None)?);
+    cut_context(fields, &mut config, fields.window(None)?);
     let candle: Config = deserialised(
         fields,
         json!({
@@ -65,14 +54,9 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
             "use_flash_attn": false,
         }),
     )?;
-    Ok(Described {
-        cache: CacheSize::default().with(
-            2 * config.layers * config.kv_heads * config.head_dim,
-            Growth::Exact,
-        ),
-        config,
-        build: Box::new(move |weights| Ok(copies(Model::new(&candle, weights)?))),
-    })
+    Ok(Described::new(config, Growth::Exact, move |weights| {
+        Model::new(&candle, weights)
+    }))
 }
 
 /// How many experts compute each token, and how many there are.
@@ -84,8 +68,8 @@ pub(super) fn experts(
 ) -> Result<(usize, usize)> {
     const CHOSEN: &str = "num_experts_per_tok";
     let experts = fields.size_or(all, default)?;
-    if experts == 0 || experts > MOST_EXPERTS {
-        let reason = format!("is {experts}; it must be 1 to {MOST_EXPERTS}");
+    if experts == 0 || experts > MAX_EXPERTS {
+        let reason = format!("is {experts}; it must be 1 to {MAX_EXPERTS}");
         return Err(fields.error(all, reason));
     }
     let missing = || fields.error(CHOSEN, "is missing");

@@ -18,6 +18,27 @@ pub(crate) trait Network: Send + Sync {
     fn fork(&self) -> Option<Box<dyn Network>>;
 }
 
+/// Makes a network of a candle model whose KV cache grows by concatenation, so that a copy has a cache of
+/// its own.
+macro_rules! copied_network {
+    ($model:ty) => {
+        impl $crate::model::transformers::network::Network for $model {
+            fn forward(
+                &mut self,
+                tokens: &candle_core::Tensor,
+                position: usize,
+            ) -> candle_core::Result<candle_core::Tensor> {
+                <$model>::forward(self, tokens, position)
+            }
+
+            fn fork(&self) -> Option<Box<dyn $crate::model::transformers::network::Network>> {
+                Some(Box::new(self.clone()))
+            }
+        }
+    };
+}
+pub(super) use copied_network;
+
 /// Makes a network with an empty cache. All have the same tensors as weights.
 pub(super) type Fresh = Box<dyn Fn() -> Result<Box<dyn Network>> + Send + Sync>;
 
@@ -30,7 +51,7 @@ pub(super) fn copies<N: Network + Clone + 'static>(network: N) -> Fresh {
 #[derive(Debug, Clone, Default)]
 pub(super) struct CacheSize(Vec<(usize, Growth)>);
 
-/// For how many positions some layers' caches have room.
+/// For how many positions some layers' caches take memory.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Growth {
     /// As many as there are.
@@ -42,23 +63,23 @@ pub(super) enum Growth {
 }
 
 impl CacheSize {
-    /// Adds layers whose keys and values take so many numbers a position.
+    /// Adds layers whose KV cache takes so many numbers a position.
     pub(super) fn with(mut self, numbers: usize, growth: Growth) -> Self {
         self.0.push((numbers, growth));
         self
     }
 
     fn bytes(&self, positions: usize) -> usize {
-        let room = |growth| match growth {
+        let capacity = |growth| match growth {
             _ if positions == 0 => 0,
             Growth::Exact => positions,
             Growth::Steps(step) => positions.next_multiple_of(step),
-            Growth::Fixed(room) => room,
+            Growth::Fixed(capacity) => capacity,
         };
         let numbers = self
             .0
             .iter()
-            .map(|&(numbers, growth)| numbers * room(growth));
+            .map(|&(numbers, growth)| numbers * capacity(growth));
         numbers.sum::<usize>() * DType::F32.size_in_bytes()
     }
 }

@@ -3,28 +3,17 @@
 //!
 //! Candle has no windows: the context ends with the window.
 
-use candle_core::{Result as CandleResult, Tensor};
 use candle_transformers::models::phi3::{Config, Model};
 
 use super::load::Described;
-use super::network::{CacheSize, Growth, Network, copies};
+use super::network::{Growth, copied_network};
 use super::settings::{
-    Defaults, activation, cut_context, epsilon, must_equal, plain_rope, rotated, sizes,
-    sliding_window,
+    Defaults, activation, cut_context, epsilon, heads_share_width, plain_rope, rotated, sizes,
 };
 use crate::Result;
 use crate::model::huggingface::Fields;
 
-impl Network for Model {
-    fn forward(&mut self, tokens: &Tensor, position: usize) -> CandleResult<Tensor> {
-        Model::forward(self, tokens, position)
-    }
-
-    /// The cache grows by concatenation.
-    fn fork(&self) -> Option<Box<dyn Network>> {
-        Some(Box::new(self.clone()))
-    }
-}
+copied_network!(Model);
 
 pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
     let defaults = Defaults {
@@ -39,9 +28,8 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
         epsilon: 1e-5,
     };
     let mut config = sizes(fields, "Phi-3", "rms_norm_eps", &defaults)?;
-    let shared = config.hidden_size / config.heads;
-    must_equal(fields, "head_dim", config.head_dim, shared)?;
-    cut_context(fields, &mut config, sliding_window(fields, None)?);
+    heads_share_width(fields, &config)?;
+    cut_context(fields, &mut config, fields.window(None)?);
     let rope = plain_rope(fields, 10_000.0, 1.0)?;
     rotated(fields, rope.part, config.head_dim)?;
     let candle = Config {
@@ -62,12 +50,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
         partial_rotary_factor: (rope.part != 1.0).then_some(rope.part),
         tie_word_embeddings: fields.flag_or("tie_word_embeddings", false)?,
     };
-    Ok(Described {
-        cache: CacheSize::default().with(
-            2 * config.layers * config.kv_heads * config.head_dim,
-            Growth::Exact,
-        ),
-        config,
-        build: Box::new(move |weights| Ok(copies(Model::new(&candle, weights)?))),
-    })
+    Ok(Described::new(config, Growth::Exact, move |weights| {
+        Model::new(&candle, weights)
+    }))
 }

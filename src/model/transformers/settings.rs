@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 
 use crate::Result;
 use crate::model::config::{Architecture, DecoderConfig};
-use crate::model::huggingface::Fields;
+use crate::model::huggingface::{self, Fields, shared_head_dim};
 
-/// Candle's tables of angles and some of its caches have room for the whole context, whether it is used
+/// Candle's tables of angles and some of its caches take memory for the whole context, whether it is used
 /// or not: a longer one is cut down to this.
-const MOST_POSITIONS: usize = 8_192;
+const MAX_POSITIONS: usize = 8_192;
 
 /// What transformers takes where a field is missing.
 pub(super) struct Defaults {
@@ -46,14 +46,9 @@ pub(super) fn sizes(
     };
     let hidden_size = size("hidden_size", defaults.hidden_size)?;
     let heads = size("num_attention_heads", defaults.heads)?;
-    let shared = hidden_size / heads;
-    let head_dim = match fields.get("head_dim").is_some() || defaults.head_dim.is_some() {
-        true => size("head_dim", defaults.head_dim.unwrap_or(shared))?,
-        false if hidden_size.is_multiple_of(heads) => shared,
-        false => {
-            let reason = format!("is {heads}, which does not divide `hidden_size` {hidden_size}");
-            return Err(fields.error("num_attention_heads", reason));
-        }
+    let head_dim = match (fields.get("head_dim"), defaults.head_dim) {
+        (None, None) => shared_head_dim(fields, hidden_size, heads)?,
+        (_, default) => size("head_dim", default.unwrap_or_default())?,
     };
     let config = DecoderConfig {
         architecture: Architecture::Transformers(architecture),
@@ -83,32 +78,19 @@ pub(super) fn sizes(
 /// Cuts the context to what candle's model computes rightly, and says so.
 pub(super) fn cut_context(fields: &Fields<'_>, config: &mut DecoderConfig, window: Option<usize>) {
     let stated = config.context_length;
-    let most = window.unwrap_or(usize::MAX).min(MOST_POSITIONS);
+    let most = window.unwrap_or(usize::MAX).min(MAX_POSITIONS);
     if most < stated {
         let cause = match window {
             Some(window) if window == most => {
                 "candle-transformers' sliding window is not the model's"
             }
-            _ => "candle-transformers makes room for all of it",
+            _ => "candle-transformers takes memory for all of it",
         };
         tracing::warn!(
             "{}: the context is cut from {stated} to {most} positions: {cause}",
             fields.file
         );
         config.context_length = most;
-    }
-}
-
-/// The width of a sliding window: `default` where the field is missing, none where it is null.
-pub(super) fn sliding_window(fields: &Fields<'_>, default: Option<usize>) -> Result<Option<usize>> {
-    const FIELD: &str = "sliding_window";
-    let window = match fields.map.contains_key(FIELD) {
-        true => fields.size(FIELD)?,
-        false => default,
-    };
-    match window {
-        Some(0) => Err(fields.error(FIELD, "is 0")),
-        window => Ok(window),
     }
 }
 
@@ -143,30 +125,14 @@ pub(super) struct PlainRope {
     pub(super) part: f64,
 }
 
-/// The object that scales the rotary embedding or, in newer files, describes it.
-fn rope_object<'a>(fields: &'a Fields<'_>) -> Result<Option<Fields<'a>>> {
-    for name in ["rope_scaling", "rope_parameters"] {
-        if let Some(found) = fields.object(name)?
-            && !found.map.is_empty()
-        {
-            return Ok(Some(found));
-        }
-    }
-    Ok(None)
-}
-
 /// The kind of a rotary embedding, `default` where none is named.
 pub(super) fn rope_kind<'a>(parameters: &'a Fields<'_>) -> Result<&'a str> {
-    let kind = match parameters.text("rope_type")? {
-        Some(kind) => Some(kind),
-        None => parameters.text("type")?,
-    };
-    Ok(kind.unwrap_or("default"))
+    Ok(huggingface::rope_kind(parameters)?.unwrap_or("default"))
 }
 
 /// The parameters of a rotary embedding and their kind.
 pub(super) fn rope_parameters<'a>(fields: &'a Fields<'_>) -> Result<Option<(Fields<'a>, String)>> {
-    let Some(parameters) = rope_object(fields)? else {
+    let Some((_, parameters)) = huggingface::rope_parameters(fields)? else {
         return Ok(None);
     };
     let kind = rope_kind(&parameters)?.to_owned();
@@ -278,6 +244,12 @@ pub(super) fn deserialised<T: serde::de::DeserializeOwned>(
 ) -> Result<T> {
     serde_json::from_value(value)
         .map_err(|error| fields.error("architectures", format!("cannot be configured: {error}")))
+}
+
+/// Refuses heads that are wider or narrower than their share of the hidden size.
+pub(super) fn heads_share_width(fields: &Fields<'_>, config: &DecoderConfig) -> Result<()> {
+    let shared = config.hidden_size / config.heads;
+    must_equal(fields, "head_dim", config.head_dim, shared)
 }
 
 /// Candle's name for a function in the feed-forward layer.

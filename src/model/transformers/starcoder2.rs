@@ -1,29 +1,19 @@
 //! StarCoder2. Candle's output head is the embedding, and its windows are not the model's: the context
 //! ends with the window.
 
-use candle_core::{Result as CandleResult, Tensor};
 use candle_transformers::models::starcoder2::{Config, Model};
 use serde_json::json;
 
 use super::load::Described;
-use super::network::{CacheSize, Growth, Network, copies};
+use super::network::{Growth, copied_network};
 use super::settings::{
-    Defaults, activation, activation_name, cut_context, deserialised, epsilon, must_be, must_equal,
-    sizes, sliding_window, whole_rope,
+    Defaults, activation, activation_name, cut_context, deserialised, epsilon, heads_share_width,
+    must_be, sizes, whole_rope,
 };
 use crate::Result;
 use crate::model::huggingface::Fields;
 
-impl Network for Model {
-    fn forward(&mut self, tokens: &Tensor, position: usize) -> CandleResult<Tensor> {
-        Model::forward(self, tokens, position)
-    }
-
-    /// The cache grows by concatenation.
-    fn fork(&self) -> Option<Box<dyn Network>> {
-        Some(Box::new(self.clone()))
-    }
-}
+copied_network!(Model);
 
 pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
     let defaults = Defaults {
@@ -38,10 +28,9 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
         epsilon: 1e-5,
     };
     let mut config = sizes(fields, "StarCoder2", "norm_epsilon", &defaults)?;
-    let shared = config.hidden_size / config.heads;
-    must_equal(fields, "head_dim", config.head_dim, shared)?;
+    heads_share_width(fields, &config)?;
     must_be(fields, "tie_word_embeddings", true, true)?;
-    cut_context(fields, &mut config, sliding_window(fields, None)?);
+    cut_context(fields, &mut config, fields.window(None)?);
     let act = activation(fields, "hidden_act", "gelu_pytorch_tanh")?;
     let candle: Config = deserialised(
         fields,
@@ -60,12 +49,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
             "sliding_window": null,
         }),
     )?;
-    Ok(Described {
-        cache: CacheSize::default().with(
-            2 * config.layers * config.kv_heads * config.head_dim,
-            Growth::Exact,
-        ),
-        config,
-        build: Box::new(move |weights| Ok(copies(Model::new(&candle, weights)?))),
-    })
+    Ok(Described::new(config, Growth::Exact, move |weights| {
+        Model::new(&candle, weights)
+    }))
 }
