@@ -4,7 +4,7 @@
         --llama-parallel llama_parallel --ours MODEL.Q4_1.gguf --theirs MODEL.F16.gguf MODEL.Q4_0.gguf
 
 `llama_parallel MODEL PROMPT_TOKENS NEW_TOKENS THREADS {0|1} BATCH` is a driver of llama.cpp's library
-that prefills one prompt, shares its keys and values among BATCH sequences (KV_UNIFIED=0 in its
+that prefills one prompt, shares its KV cache among BATCH sequences (KV_UNIFIED=0 in its
 environment: one stream of them for each) and draws tokens greedily (0) or at temperature 1.6 and
 top-p 0.95 (1). It prints a line with "prefill S s" and "gen S s".
 
@@ -104,7 +104,7 @@ def main():
     def spread(values):
         return f"{statistics.median(values):.0f} ({min(values):.0f}–{max(values):.0f})"
 
-    print(f"{os.path.basename(arguments.ours)}, keys and values in {arguments.kv_type}, a prompt of "
+    print(f"{os.path.basename(arguments.ours)}, KV cache in {arguments.kv_type}, a prompt of "
           f"{arguments.prompt_tokens} tokens, {arguments.new_tokens} new tokens, "
           f"{arguments.threads} threads; medians of {arguments.rounds} rounds, least and most")
     print()

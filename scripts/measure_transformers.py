@@ -10,7 +10,7 @@ tokens (no end-of-sequence token). The model has the shape that a config.json of
 random bfloat16 weights, made on the GPU.
 
 The peer gets the best that its version has. A prompt is computed once and the request is forked;
-where the keys and values of so many sequences do not fit in memory, each sample is a request of its
+where the KV cache of so many sequences does not fit in memory, each sample is a request of its
 own, which the peer matches to blocks of the same prompt ("fork" in the report says which). With
 flash attention it also has CUDA graphs, asynchronous batches and the path for decoding with a block
 table. Ways are tried in this order, each in a process of its own, until one works:
@@ -281,7 +281,7 @@ def measure_continuous(arguments, model, way, until):
 
 
 def most_static_slots(arguments, model):
-    """How many sequences' keys and values fit beside the weights, with some room for the rest."""
+    """How many sequences' KV cache fits beside the weights, with some memory left for the rest."""
     import torch
 
     if not torch.cuda.is_available():
@@ -421,7 +421,7 @@ def main():
     parser.add_argument("--static", action="store_true", help="measure `model.generate`")
     parser.add_argument("--ways", nargs="+", help="try these instead of all that are installed")
     parser.add_argument("--block-size", type=int, default=256,
-                        help="tokens in a block of keys and values (flash_attention_2 needs 256)")
+                        help="tokens in a block of the KV cache (flash_attention_2 needs 256)")
     parser.add_argument("--memory", type=float, default=0.9,
                         help="share of the memory left by the weights that the peer may plan for")
     parser.add_argument("--compile-level", type=int, default=0,

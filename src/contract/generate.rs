@@ -1,6 +1,6 @@
 //! Sampling completions: what a source asks for and what a generator gives.
 //!
-//! The generator pulls. Whenever it has room it asks the source what to sample next, so that
+//! The generator pulls. Whenever it has a free slot it asks the source what to sample next, so that
 //! allocation is decided at the last moment, from everything that is known by then, and nothing
 //! queues up.
 
@@ -71,7 +71,7 @@ pub struct Request {
     pub seed: u64,
 }
 
-/// What a generator has room for.
+/// What a generator has capacity for.
 #[derive(Debug, Clone, Copy)]
 pub struct Offer<'a> {
     /// How many requests it can start at once.
@@ -93,7 +93,7 @@ pub enum Next {
 
 /// Decides what is sampled and takes what was sampled.
 pub trait Source: Sync {
-    /// What to sample next, given room for `offer.free` requests.
+    /// What to sample next, given capacity for `offer.free` requests.
     fn next(&self, offer: Offer<'_>) -> Next;
 
     /// Whether a trial in flight is still needed. If not, the generator stops it and delivers what

@@ -123,7 +123,7 @@ pub(crate) fn naive_logits(config: &DecoderConfig, weights: &Weights, tokens: &[
     naive_logits_keeping(config, weights, tokens, |x| x)
 }
 
-/// The same where keys and values are kept in some way.
+/// The same where the KV cache is rounded in some way.
 pub(crate) fn naive_logits_keeping(
     config: &DecoderConfig,
     weights: &Weights,

@@ -301,7 +301,7 @@ const FORMS: &[(&str, Marker)] = &[
     ("Therefore $@$ is our answer.", Marker::Answer),
     ("答案是 @。", Marker::Answer),
     ("答案：$@$。", Marker::Answer),
-    ("So it is $@$. I hope it is correct.", Marker::Hope),
+    ("So it is $@$. I hope it is correct.", Marker::Minerva),
 ];
 
 /// What follows the end of a solution.

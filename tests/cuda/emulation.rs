@@ -103,7 +103,7 @@ fn run(command: &mut Command) -> Output {
     let mut child = command
         .spawn()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    // Its output is read while it runs, lest it wait for room.
+    // Its output is read while it runs, lest it wait for the pipe.
     let mut stdout = child.stdout.take().unwrap();
     let mut stderr = child.stderr.take().unwrap();
     let read = |from: &mut dyn std::io::Read| {

@@ -113,7 +113,7 @@ fn relative_error(found: &[f32], expected: &[f32]) -> f32 {
         .iter()
         .zip(expected)
         .map(|(a, b)| (a - b).abs())
-        // `max` would pass over a NaN.
+        // `max` would skip a NaN.
         .fold(
             0.0f32,
             |most, d| if d.is_nan() || d > most { d } else { most },

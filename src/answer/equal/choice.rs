@@ -173,7 +173,7 @@ fn read(tokens: &[Token]) -> Option<Reading> {
     let mut letters = vec![first];
     let mut marked = bracketed;
     let mut either = false;
-    while let Some((joined, or, stop)) = joint(rest, bracketed) {
+    while let Some((joined, or, stop)) = conjunction(rest, bracketed) {
         let Some((next, _, behind)) = letter(joined) else {
             break;
         };
@@ -318,9 +318,9 @@ fn letter(text: &str) -> Option<(u8, bool, &str)> {
     (!rest.starts_with(|c: char| c.is_alphanumeric())).then_some((letter, false, rest))
 }
 
-/// What follows a joint between two letters, whether that is `or`, and whether a full stop stands
+/// What follows a conjunction between two letters, whether that is `or`, and whether a full stop stands
 /// before it. Letters in brackets need none.
-fn joint(text: &str, bracketed: bool) -> Option<(&str, bool, bool)> {
+fn conjunction(text: &str, bracketed: bool) -> Option<(&str, bool, bool)> {
     let start = text.trim_start();
     let (behind, stop) = match start.strip_prefix([',', ';']) {
         Some(rest) => (rest.trim_start(), false),

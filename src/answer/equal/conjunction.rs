@@ -36,9 +36,9 @@ pub(super) fn differ(left: (&[Token], &Value), right: (&[Token], &Value)) -> boo
         }),
         _ => false,
     };
-    let joined = |tokens: &[Token], joint: &str| {
+    let joined = |tokens: &[Token], conjunction: &str| {
         tokens.iter().any(|token| match &token.tok {
-            Tok::Word(word) | Tok::Text(word) => word.eq_ignore_ascii_case(joint),
+            Tok::Word(word) | Tok::Text(word) => word.eq_ignore_ascii_case(conjunction),
             _ => false,
         })
     };

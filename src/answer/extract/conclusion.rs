@@ -19,7 +19,7 @@ pub(super) fn concluded(text: &str) -> Option<(Answer<'_>, Marker)> {
     if let Some(at) = memmem::find_iter(bytes, b"I hope it is correct").last() {
         let sentence = last_sentence(&text[..at]);
         let body = behind_conclusion(sentence).unwrap_or(sentence);
-        return reading(body).map(|answer| (answer, Marker::Hope));
+        return reading(body).map(|answer| (answer, Marker::Minerva));
     }
     let end = tail(text, MAX_END);
     let body = behind_conclusion(end)?;

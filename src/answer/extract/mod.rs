@@ -15,7 +15,7 @@
 //! | 3 | `Answer` | "the answer is 5", `Answer: 5`, `**Answer**` with the answer below, a line `A: 5`, 答案是 5, 答案：5, 故选 B |
 //! | 3 | `Answer` | "5 is the answer", "$6$ is our answer" |
 //! | 4 | `Choice` | "the correct option is (B)", "option B is correct" |
-//! | 5 | `Hope` | the sentence before "I hope it is correct" |
+//! | 5 | `Minerva` | the sentence before "I hope it is correct" |
 //! | 6 | `Conclusion` | the last sentence, where it begins with therefore, hence, thus or so (所以, 因此, 故) and ends in mathematics: "so x = 5", "therefore the area is $5$ cm" |
 //! | 7 | `Last` | only where asked: the last formula or number, failing both a choice letter |
 //!
@@ -76,7 +76,7 @@ pub enum Marker {
     /// "the correct option is", "option B is correct".
     Choice,
     /// The sentence before "I hope it is correct".
-    Hope,
+    Minerva,
     /// The last sentence's "therefore", "so x = …".
     Conclusion,
     /// Nothing: the last formula, number or choice letter, where asked.
@@ -91,7 +91,7 @@ impl Marker {
             Marker::Tag | Marker::Json | Marker::Hashes | Marker::FinalAnswer => 2,
             Marker::Answer => 3,
             Marker::Choice => 4,
-            Marker::Hope => 5,
+            Marker::Minerva => 5,
             Marker::Conclusion => 6,
             Marker::Last => 7,
         }
@@ -108,7 +108,7 @@ impl fmt::Display for Marker {
             Marker::FinalAnswer => "final answer",
             Marker::Answer => "answer",
             Marker::Choice => "choice",
-            Marker::Hope => "hope",
+            Marker::Minerva => "hope",
             Marker::Conclusion => "conclusion",
             Marker::Last => "last",
         })

@@ -205,7 +205,7 @@ fn code_at(text: &str) -> Option<Span<'_>> {
 }
 
 /// What joins the members of a list.
-const JOINTS: &[&str] = &[
+const CONJUNCTIONS: &[&str] = &[
     ", and ", "and ", ", or ", "or ", ", ", ",", "；", "、", "，", "或", "和", "及", "与",
 ];
 
@@ -218,8 +218,8 @@ fn leading(text: &str, lenient: bool) -> Option<Answer<'_>> {
     let mut end = first.end;
     loop {
         let rest = text[end..].trim_start();
-        let next = JOINTS.iter().find_map(|joint| {
-            let member = rest.strip_prefix(joint)?.trim_start();
+        let next = CONJUNCTIONS.iter().find_map(|conjunction| {
+            let member = rest.strip_prefix(conjunction)?.trim_start();
             Some((member, span_at(member)?))
         });
         let Some((member, span)) = next else { break };
@@ -459,7 +459,7 @@ fn bracketed_choice(sentence: &str) -> Option<&str> {
         let rest = sentence[2..].trim_start();
         let behind = ["or ", "and ", "& ", ", ", "/"]
             .iter()
-            .find_map(|joint| rest.strip_prefix(joint));
+            .find_map(|conjunction| rest.strip_prefix(conjunction));
         let next = behind.map(|rest| {
             rest.trim_start()
                 .trim_start_matches("or ")
@@ -538,16 +538,16 @@ pub(super) fn before(text: &str) -> Option<Answer<'_>> {
         let mut members = vec![content];
         let mut rest = text[..start].trim_end();
         loop {
-            let joint = rest
+            let conjunction = rest
                 .strip_suffix("and")
                 .or_else(|| rest.strip_suffix("or"))
                 .unwrap_or(rest);
-            let joint = joint.trim_end();
-            let joint = joint.strip_suffix(',').unwrap_or(joint);
-            if joint.len() == rest.len() {
+            let conjunction = conjunction.trim_end();
+            let conjunction = conjunction.strip_suffix(',').unwrap_or(conjunction);
+            if conjunction.len() == rest.len() {
                 break;
             }
-            let Some((content, start)) = span_before(joint.trim_end()) else {
+            let Some((content, start)) = span_before(conjunction.trim_end()) else {
                 break;
             };
             members.push(content);

@@ -109,7 +109,7 @@ impl Ball {
     }
 
     /// The same midpoint with more radius.
-    pub(super) fn widen(mut self, by: Magnitude) -> Ball {
+    pub(super) fn inflate(mut self, by: Magnitude) -> Ball {
         self.radius = self.radius.add(by);
         self
     }

@@ -169,19 +169,19 @@ pub(super) fn exponential(x: &Ball, bits: usize, constants: &mut Constants) -> R
         return Err(Fail::Unclear);
     }
     if x.parts().0.is_zero() {
-        return Ok(Ball::whole(1).widen(x.radius().multiply(Magnitude::power_of_two(1))));
+        return Ok(Ball::whole(1).inflate(x.radius().multiply(Magnitude::power_of_two(1))));
     }
     let top = x.top();
     if top < -(bits as i64) {
         // 1, give or take 2|x|.
         let error = x.upper().multiply(Magnitude::power_of_two(1));
-        return Ok(Ball::whole(1).widen(error));
+        return Ok(Ball::whole(1).inflate(error));
     }
     let (mantissa, times) = exponential_parts(x, bits, constants)?;
     let size = Magnitude::power_of_two(times + 1);
     let spread = size.multiply(x.radius().multiply(Magnitude::power_of_two(1)));
     let ball = mantissa.ball(Magnitude::ZERO, bits)?;
-    Ok(ball.shift(times, bits)?.widen(spread))
+    Ok(ball.shift(times, bits)?.inflate(spread))
 }
 
 /// The exponential of a midpoint that is not zero: a number between 1 and 2, and the power of
@@ -247,7 +247,7 @@ pub(super) fn cos_sin(
         return Err(Fail::Unclear);
     }
     if x.parts().0.is_zero() {
-        return Ok((Ball::whole(1).widen(slope), Ball::around_zero(slope)));
+        return Ok((Ball::whole(1).inflate(slope), Ball::around_zero(slope)));
     }
     let top = x.top();
     if top > MAX_TOP {
@@ -257,7 +257,7 @@ pub(super) fn cos_sin(
         // |sin x - x| ≤ |x|³, |cos x - 1| ≤ x².
         let square = x.upper().multiply(x.upper());
         let cube = square.multiply(x.upper());
-        return Ok((Ball::whole(1).widen(square), x.clone().widen(cube)));
+        return Ok((Ball::whole(1).inflate(square), x.clone().inflate(cube)));
     }
     let (cosine, sine) = circular_parts(x, bits, constants)?;
     Ok((cosine.ball(slope, bits)?, sine.ball(slope, bits)?))
@@ -406,7 +406,7 @@ pub(super) fn arc_tangent(x: &Ball, bits: usize, constants: &mut Constants) -> R
     if x.top() < -(bits as i64) {
         // |arctan x - x| ≤ |x|³.
         let size = x.upper();
-        return Ok(x.clone().widen(size.multiply(size).multiply(size)));
+        return Ok(x.clone().inflate(size.multiply(size).multiply(size)));
     }
     arc_tangent_of_midpoint(x, bits, constants)?.ball(slope, bits)
 }

@@ -64,10 +64,10 @@ pub(super) fn is_plain(phrase: &str, is_unit: impl Fn(&str) -> bool) -> bool {
         .replace(['(', ')', ',', '-', '\'', '~'], " ");
     for word in phrase.split_whitespace() {
         let word = word.split_once('^').map_or(word, |(word, _)| word);
-        let bare = word.trim_matches('.');
-        let folded = bare.to_lowercase();
+        let trimmed = word.trim_matches('.');
+        let folded = trimmed.to_lowercase();
         let folded = folded.as_str();
-        let behind_proper = std::mem::replace(&mut proper, is_proper(bare));
+        let behind_proper = std::mem::replace(&mut proper, is_proper(trimmed));
         if clauses.contains(folded) && named && !wanted {
             return true;
         }
@@ -87,18 +87,18 @@ pub(super) fn is_plain(phrase: &str, is_unit: impl Fn(&str) -> bool) -> bool {
             wanted = false;
             continue;
         }
-        if is_noun(folded) || is_unit(word) || bare != word && is_unit(bare) {
+        if is_noun(folded) || is_unit(word) || trimmed != word && is_unit(trimmed) {
             (named, wanted) = (true, false);
         } else if modifiers.contains(folded) || is_adjective(folded) {
             wanted = true;
-        } else if is_proper(bare) && wanted {
+        } else if is_proper(trimmed) && wanted {
             // A person or place. In front of a name it says which things; behind a link it is what
             // they are of, but for `per`, which wants a unit.
             if named && link == "per" {
                 return false;
             }
             wanted = !named;
-        } else if is_proper(bare) && named && behind_proper {
+        } else if is_proper(trimmed) && named && behind_proper {
             // A name of several words.
         } else {
             return false;

@@ -325,13 +325,13 @@ fn cardinal(words: &[String]) -> Option<i64> {
     let mut group: i64 = 0;
     let mut any = false;
     // What the next word must stay below within its group.
-    let mut room = i64::MAX;
+    let mut limit = i64::MAX;
     let mut last = "";
     for (at, word) in words.iter().enumerate() {
         last = word;
         // `a hundred`.
         if at == 0 && word == "a" && words.len() > 1 {
-            (group, any, room) = (1, true, 1);
+            (group, any, limit) = (1, true, 1);
             continue;
         }
         if word == "and" && any {
@@ -339,25 +339,25 @@ fn cardinal(words: &[String]) -> Option<i64> {
         }
         let (value, counted) = single_cardinal(word)?;
         if counted {
-            if value >= room || value == 0 && any {
+            if value >= limit || value == 0 && any {
                 return None;
             }
             group = group.checked_add(value)?;
             // After `twenty` only `one` to `nine`, after those only `hundred` and above.
-            room = if value >= 20 { 10 } else { 1 };
+            limit = if value >= 20 { 10 } else { 1 };
         } else if value == 100 {
             if !any || group == 0 || group > 99 {
                 return None;
             }
             group = group.checked_mul(100)?;
-            room = 100;
+            limit = 100;
         } else {
             if !any || group == 0 || total % (value * 1000) != 0 && total != 0 {
                 return None;
             }
             total = total.checked_add(group.checked_mul(value)?)?;
             group = 0;
-            room = 1000;
+            limit = 1000;
         }
         any = true;
     }

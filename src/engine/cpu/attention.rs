@@ -1,9 +1,9 @@
 //! Attention of rows over a shared prefix and each row's own suffix.
 //!
-//! The rows of one prefix form the left-hand side of products with its keys and values; each row's
+//! The rows of one prefix form the left-hand side of products with its KV cache; each row's
 //! suffix follows on its own. The scores of a row lie in the order of their positions, one softmax
 //! goes over all of them, and every weighted sum runs through the positions in order: the result
-//! depends on the row's own keys and values alone, not on how they are split into prefix and
+//! depends on the row's own KV cache alone, not on how they are split into prefix and
 //! suffix or on the rows beside it.
 
 use std::ops::Range;
@@ -17,7 +17,7 @@ use super::rows::{scale, softmax_weights};
 use super::simd::Level;
 
 /// Query rows (rows of the batch times query heads that share a key head) of one piece of work,
-/// about: enough to make use of the keys and values brought into cache.
+/// about: enough to make use of the part of the KV cache brought into the processor's cache.
 const QUERIES: usize = 48;
 
 /// Positions of a prefix that are taken at a time: their keys, or values, stay in the nearest cache

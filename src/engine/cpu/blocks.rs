@@ -14,7 +14,7 @@
 //! bits of eight inputs, the first four inputs in the low halves of the bytes (or it has all eight
 //! bits of four inputs); then a line has one further bit of all 32 inputs, four inputs by four from
 //! the lowest bit of the bytes on, or two lines have two bits of 16 inputs each in the same way. The
-//! types of K-blocks spend 8 bits on scales that the file packs into 6; nothing else takes more room
+//! types of K-blocks spend 8 bits on scales that the file packs into 6; nothing else takes more memory
 //! than in the file, but for half a line in a block of six bits and half of the last span where the
 //! blocks of a row are an odd number.
 
@@ -66,7 +66,7 @@ trait Sink<V> {
     ///
     /// # Safety
     ///
-    /// The instructions of `V`, and that the sink has room for this input.
+    /// The instructions of `V`, and that the sink has capacity for this input.
     unsafe fn take(&mut self, input: usize, weights: V);
 }
 
@@ -218,7 +218,7 @@ pub(super) fn fetch_ahead<F: Format>(panel: Panel, tile: &Tile) {
 ///
 /// # Safety
 ///
-/// The instructions of `V`; `panel` points to a panel with these tiles, `out` to room for 512
+/// The instructions of `V`; `panel` points to a panel with these tiles, `out` to space for 512
 /// numbers of each.
 #[inline(always)]
 unsafe fn dequantize_tiles<F: Format, V: Lanes>(
@@ -248,7 +248,7 @@ unsafe fn dequantize_tiles<F: Format, V: Lanes>(
 /// # Safety
 ///
 /// The instructions of `V`; `panels` is the first of `P` panels of so many tiles,
-/// `x` to their inputs and `out` to room for sixteen numbers of each panel.
+/// `x` to their inputs and `out` to space for sixteen numbers of each panel.
 #[inline(always)]
 unsafe fn dot_tiles<F: Format, V: Lanes, const P: usize>(
     panels: Panel,
@@ -431,7 +431,7 @@ impl Blocks {
     }
 
     /// Whether all weights are finite: whether the numbers are that their factors and offsets are
-    /// made of, which leave room for the products.
+    /// made of, which leave space for the products.
     pub(super) fn is_finite(&self) -> bool {
         const INFINITE: u16 = 0x7C00;
         let (span, halves) = with_format!(self.block_type, F => {

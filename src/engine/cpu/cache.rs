@@ -59,13 +59,13 @@ trait Kept: Element {
     const ZERO: Self;
 
     /// Rounds at most sixteen numbers to the type.
-    fn keep(from: &[f32], to: &mut [Self]);
+    fn round_into(from: &[f32], to: &mut [Self]);
 }
 
 impl Kept for f32 {
     const ZERO: Self = 0.0;
 
-    fn keep(from: &[f32], to: &mut [Self]) {
+    fn round_into(from: &[f32], to: &mut [Self]) {
         to.copy_from_slice(from);
     }
 }
@@ -73,7 +73,7 @@ impl Kept for f32 {
 impl Kept for f16 {
     const ZERO: Self = f16::ZERO;
 
-    fn keep(from: &[f32], to: &mut [Self]) {
+    fn round_into(from: &[f32], to: &mut [Self]) {
         const LARGEST: f32 = 65504.0;
         let mut near = [0f32; WIDTH];
         let near = &mut near[..from.len()];
@@ -178,7 +178,7 @@ impl Segment {
         (keys, keys + self.capacity * shape.head_dim)
     }
 
-    /// Keeps the keys and values of all heads, `[kv_heads · head_dim]` each, at a position of this
+    /// Writes the KV cache of all heads, `[kv_heads · head_dim]` each, at a position of this
     /// segment.
     pub(super) fn write(
         &mut self,
@@ -221,12 +221,12 @@ impl Segment {
 fn write<T: Kept>(data: &mut [T], (panel, key): (usize, &[f32]), (row, value): (usize, &[f32])) {
     let rows = data[row..].chunks_mut(WIDTH).zip(value.chunks(WIDTH));
     for (to, value) in rows {
-        T::keep(value, &mut to[..value.len()]);
+        T::round_into(value, &mut to[..value.len()]);
     }
     let mut places = data[panel..].iter_mut().step_by(WIDTH);
     for key in key.chunks(WIDTH) {
         let mut kept = [T::ZERO; WIDTH];
-        T::keep(key, &mut kept[..key.len()]);
+        T::round_into(key, &mut kept[..key.len()]);
         // In this order, so that no place is taken to no avail.
         for (&from, to) in kept[..key.len()].iter().zip(places.by_ref()) {
             *to = from;
@@ -234,7 +234,7 @@ fn write<T: Kept>(data: &mut [T], (panel, key): (usize, &[f32]), (row, value): (
     }
 }
 
-/// A prompt's keys and values.
+/// A prompt's KV cache.
 pub(super) struct Prefix {
     pub(super) len: usize,
     pub(super) segment: Segment,
@@ -262,14 +262,14 @@ impl Suffix {
         self.len == self.pages.len() * PAGE
     }
 
-    /// Makes room for one more position.
+    /// Reserves one more position.
     pub(super) fn reserve(&mut self, shape: KvShape) {
         if self.is_full() {
             self.pages.push(Segment::new(shape, PAGE));
         }
     }
 
-    /// Keeps the keys and values of all heads at a position of the suffix.
+    /// Writes the KV cache of all heads at a position of the suffix.
     pub(super) fn write(
         &mut self,
         shape: KvShape,
@@ -353,7 +353,7 @@ mod tests {
     fn what_f16_does_not_hold_is_kept_apart() {
         let from = [1e9, -1e9, f32::NAN, 65504.0, 1e-9];
         let mut to = [f16::ZERO; 5];
-        f16::keep(&from, &mut to);
+        f16::round_into(&from, &mut to);
         assert_eq!((to[0], to[1], to[3]), (f16::MAX, f16::MIN, f16::MAX));
         assert!(to[2].is_nan() && to[4] == f16::ZERO);
     }

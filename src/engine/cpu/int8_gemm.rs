@@ -56,7 +56,7 @@ impl UnpackedTiles {
     }
 }
 
-/// Calls a function with room for a group of panels that this thread keeps.
+/// Calls a function with scratch space for a group of panels that this thread keeps.
 fn with_unpacked_tiles(work: impl FnOnce(&mut UnpackedTiles)) {
     thread_local! {
         static KEPT: RefCell<UnpackedTiles> = RefCell::new(UnpackedTiles::new());
@@ -268,7 +268,7 @@ unsafe fn word<F: Format, V: Lanes>(numbers: *const u8, four: usize) -> V::Whole
 ///
 /// # Safety
 ///
-/// The instructions of `V`; `panel` points to a panel with these tiles, the others to room for what
+/// The instructions of `V`; `panel` points to a panel with these tiles, the others to space for what
 /// is unpacked of them.
 #[inline(always)]
 unsafe fn unpack_tiles<F: Format, V: Lanes>(
@@ -320,7 +320,7 @@ unsafe fn multiply_tiles<F: Format, V: Lanes, D: Dot4<V>>(work: Work<'_>) {
         for panel in 0..work.count {
             let words = work.unpacked.words[panel * WORDS_STRIDE..].as_mut_ptr();
             let scales = work.unpacked.scales[panel * SCALES_STRIDE..].as_mut_ptr();
-            // SAFETY: the caller's promise; there is room for a chunk of each panel.
+            // SAFETY: the caller's promise; there is space for a chunk of each panel.
             unsafe {
                 unpack_tiles::<F, V>(work.panels.next(panel), part.clone(), words, scales);
             }
@@ -389,7 +389,7 @@ impl Blocks {
                     y_stride,
                     unpacked,
                 };
-                // SAFETY: there are as many panels and tiles as asserted, and `y` has room for all
+                // SAFETY: there are as many panels and tiles as asserted, and `y` has space for all
                 // rows; a level exists only where its instructions were detected.
                 with_format!(self.block_type, F => unsafe {
                     match level.kind() {

@@ -466,7 +466,7 @@ impl Neon {
 #[cfg(target_arch = "aarch64")]
 unsafe impl Lanes for Neon {
     // 32 registers of 4: up to 24 for accumulators, up to twelve for the panels where one row leaves
-    // room for three of them, and one for the factor.
+    // space for three of them, and one for the factor.
     const ROWS: [usize; 4] = [6, 2, 1, 0];
 
     type Whole = [uint32x4_t; 4];

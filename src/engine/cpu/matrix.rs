@@ -125,7 +125,7 @@ impl Packed {
         self.inputs = inputs;
     }
 
-    /// `y = x · Wᵀ` for rows `[rows, in]` into `[rows, out]`. Where there is room to round the rows
+    /// `y = x · Wᵀ` for rows `[rows, in]` into `[rows, out]`. Where there is a buffer to quantize the rows
     /// to 8 bits in, those that blocks are multiplied with are.
     pub(super) fn multiply(
         &self,
@@ -310,7 +310,7 @@ impl Packed {
     }
 }
 
-/// As many weights of a panel from an input on as there is room for.
+/// As many weights of a panel from an input on as the buffer holds.
 fn panel_part<'a, W>(data: &'a [W], inputs: usize, panel: usize, at: usize, to: &[f32]) -> &'a [W] {
     &data[(panel * inputs + at) * WIDTH..][..to.len()]
 }

@@ -251,7 +251,7 @@ fn a_kv_cache_of_sixteen_bits() {
                 let pairs = logits.iter().zip(from);
                 pairs.map(|(&x, y)| (f64::from(x) - y).powi(2)).sum::<f64>()
             };
-            assert_close(logits, &whole, 1e-2, "whole keys and values");
+            assert_close(logits, &whole, 1e-2, "whole KV cache");
             // Both round the same numbers, but for the few that lie just between two.
             assert_close(logits, &rounded, 1e-3, "a rounded KV cache");
             assert!(2.0 * distance(&rounded) < distance(&whole));

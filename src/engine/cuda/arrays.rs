@@ -8,7 +8,7 @@ use crate::Result;
 /// Where each array begins, in words of 4 bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Layout {
-    /// Rows that there is room for.
+    /// Rows that there is memory for.
     pub(super) rows: usize,
     /// Pages of a row's own tokens.
     pub(super) table_width: usize,

@@ -404,7 +404,7 @@ impl Device {
 
     /// Copies numbers to an address and waits.
     pub(super) fn fill<T: Copy>(&self, to: u64, numbers: &[T]) -> Result<()> {
-        // SAFETY: the buffer has room for them; the stream is waited for before they may go.
+        // SAFETY: the buffer is large enough for them; the stream is waited for before they may go.
         unsafe { result::memcpy_htod_async(to, numbers, self.stream.cu_stream()) }
             .doing("a copy to the device failed")?;
         self.synchronize()

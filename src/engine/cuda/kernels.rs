@@ -159,7 +159,7 @@ pub(super) struct RowArrays {
     pub(super) positions: u64,
     /// Own tokens of the sequence, the fed one included; 0 in a prefill.
     pub(super) lengths: u64,
-    /// Page and offset where keys and values go.
+    /// Page and offset in the KV cache.
     pub(super) write_pages: u64,
     pub(super) write_offsets: u64,
     /// Where the row's prefix begins in `prefix_pages`, and its tokens.
@@ -373,7 +373,7 @@ impl Kernels {
         Ok(())
     }
 
-    /// Biases, norms over heads and RoPE; keys and values go to the pool.
+    /// Biases, norms over heads and RoPE; the KV cache is written to the pool.
     pub(super) fn qkv_rope(
         &self,
         layer: &DeviceLayer,
@@ -666,12 +666,12 @@ impl Kernels {
     }
 }
 
-/// Shared memory of a prefill's attention: a tile of queries, two stages of keys and values.
+/// Shared memory of a prefill's attention: a tile of queries, two stages of the KV cache.
 fn prefill_shared(head_dim: usize) -> usize {
     (TILE * head_dim + 2 * 2 * PAGE * head_dim) * 2
 }
 
-/// Shared memory of a step's attention: 4 warps with 3 stages of 16 keys and values, which is more than
+/// Shared memory of a step's attention: 4 warps with 3 stages of 16 positions of the KV cache, which is more than
 /// prefixes take.
 fn decode_shared(head_dim: usize) -> usize {
     4 * 3 * 2 * 16 * head_dim * 2

@@ -639,7 +639,7 @@ impl Backend for Cuda {
         continuation: &[u32],
         show: &mut dyn FnMut(&[f32]),
     ) -> Result<()> {
-        // As many tokens as a sequence has room for; then what was fed becomes part of the prompt.
+        // As many tokens as a sequence has pages for; then what was fed becomes part of the prompt.
         let most = self.step.layout.table_width * PAGE;
         let mut tokens = prompt.to_vec();
         let mut rest = continuation;

@@ -36,7 +36,7 @@ pub(super) struct Sequence {
     pub(super) prefix: PrefixId,
     pub(super) slot: usize,
     pub(super) sampling: Sampling,
-    /// Own tokens whose keys and values are held.
+    /// Own tokens in the KV cache.
     pub(super) len: usize,
     pub(super) pages: Vec<i32>,
 }

@@ -24,9 +24,9 @@ const QUERY_CHUNK: usize = 256;
 /// Keys and values of a prompt and of the sequences that continue it.
 pub(super) struct Group {
     prefix_len: usize,
-    /// Per layer, keys and values `[kv_heads, prefix_len, head_dim]`.
+    /// Per layer, the KV cache `[kv_heads, prefix_len, head_dim]`.
     prefix: Vec<(Tensor, Tensor)>,
-    /// Per layer, keys and values `[kv_heads, slots, capacity, head_dim]`; none before the first
+    /// Per layer, the KV cache `[kv_heads, slots, capacity, head_dim]`; none before the first
     /// token.
     suffix: Vec<(Tensor, Tensor)>,
     /// Suffix length of each slot; `None` where the slot is free.
@@ -87,7 +87,7 @@ impl Group {
             .sum()
     }
 
-    /// Bytes of keys and values of so many positions, all layers.
+    /// Bytes of the KV cache of so many positions, all layers.
     pub(super) fn bytes_of(config: &DecoderConfig, positions: usize) -> usize {
         2 * config.layers * config.kv_heads * config.head_dim * positions * size_of::<f32>()
     }
@@ -187,7 +187,7 @@ impl PrefillPlan {
         })
     }
 
-    /// Attention of one layer over the packed prompts; the keys and values are added to the
+    /// Attention of one layer over the packed prompts; the KV cache is added to the
     /// groups. `[rows, heads · head_dim]`.
     pub(super) fn attend(
         &self,
@@ -319,7 +319,7 @@ impl DecodePlan {
         })
     }
 
-    /// Attention of one layer: writes the rows' keys and values into the group's suffixes, and
+    /// Attention of one layer: writes the rows' KV cache into the group's suffixes, and
     /// returns `[rows, heads · head_dim]`.
     pub(super) fn attend(
         &self,

@@ -159,14 +159,14 @@ fn the_flags_of_a_sentencepiece_vocabulary_count() {
     assert_eq!(ids(&plain, "he"), [space, he]);
     assert_eq!(ids(&plain, "he</s>he"), [space, he, 2, space, he]);
     assert_eq!(plain.tokenizer().decode(&[space, he]).unwrap(), "he");
-    let bare = changed(|gguf| {
+    let unprefixed = changed(|gguf| {
         gguf.set("tokenizer.ggml.add_space_prefix", Meta::Bool(false))
             .set("tokenizer.ggml.add_bos_token", Meta::Bool(false));
     })
     .unwrap();
-    assert_eq!(ids(&bare, "he he"), [he, space, he]);
-    assert_eq!(bare.tokenizer().decode(&[space, he]).unwrap(), " he");
-    assert!(bare.tokenizer().opening().is_empty());
+    assert_eq!(ids(&unprefixed, "he he"), [he, space, he]);
+    assert_eq!(unprefixed.tokenizer().decode(&[space, he]).unwrap(), " he");
+    assert!(unprefixed.tokenizer().opening().is_empty());
     // Mistral's third vocabulary: what follows a special token gets no space.
     let third = changed(|gguf| gguf.rename_token(3, "[INST]", 3)).unwrap();
     assert_eq!(ids(&third, "he[INST] he"), [space, he, 3, space, he]);

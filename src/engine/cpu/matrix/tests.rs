@@ -95,8 +95,8 @@ fn quantized_products_are_those_of_the_dequantized_matrix() {
         let packed = Packed::new(Matrix::Quantized(vec![blocks])).unwrap();
         assert!(matches!(packed.parts[0].data, Data::Blocks(_)), "{dtype:?}");
         // Ten of eighty outputs are filling.
-        let room = stored * 80 / 70;
-        assert!(packed.bytes() <= room * 103 / 100 + 64, "{dtype:?}");
+        let limit = stored * 80 / 70;
+        assert!(packed.bytes() <= limit * 103 / 100 + 64, "{dtype:?}");
         assert!(packed.is_finite());
         let wide = Packed::new(Matrix::Dense(wide)).unwrap();
         for level in Level::available() {
@@ -147,7 +147,7 @@ fn int8_products_are_those_of_quantized_activations() {
         let blocks = random_blocks(dtype, outputs, inputs, seed as u64);
         let exact: Vec<Vec<f32>> = blocks.dequantize(&Device::Cpu).unwrap().to_vec2().unwrap();
         let packed = Packed::new(Matrix::Quantized(vec![blocks])).unwrap();
-        let mut room = Q8Activations::default();
+        let mut q8 = Q8Activations::default();
         let mut of_levels = Vec::new();
         for level in Level::available() {
             for rows in [1, 2, 3, 5, 33] {
@@ -158,10 +158,10 @@ fn int8_products_are_those_of_quantized_activations() {
                 x[..32].fill(0.0);
                 x[32..64].iter_mut().for_each(|x| *x *= 1e-38);
                 let mut y = vec![0.0; rows * outputs];
-                packed.multiply(level, &x, Some(&mut room), &mut y);
+                packed.multiply(level, &x, Some(&mut q8), &mut y);
                 let mut alone = vec![0.0; outputs];
                 for (x, y) in x.chunks_exact(inputs).zip(y.chunks_exact(outputs)) {
-                    packed.multiply(level, x, Some(&mut room), &mut alone);
+                    packed.multiply(level, x, Some(&mut q8), &mut alone);
                     assert_eq!(alone, y, "{dtype:?} {level:?}");
                     let mut x = rounded(x);
                     x.iter_mut()
@@ -197,8 +197,8 @@ fn rounding_hides_nothing_that_is_not_finite() {
         let mut x = vec![1.0; 3 * 64];
         x[64 + 40] = bad;
         let mut y = vec![0.0; 3 * 16];
-        let mut room = Q8Activations::default();
-        packed.multiply(Level::detect(), &x, Some(&mut room), &mut y);
+        let mut q8 = Q8Activations::default();
+        packed.multiply(Level::detect(), &x, Some(&mut q8), &mut y);
         let finite: Vec<bool> = y
             .chunks_exact(16)
             .map(|y| y.iter().all(|y| y.is_finite()))
