@@ -36,7 +36,7 @@ pub use extract::{Extracted, Marker, NoAnswer, extract};
 use crate::{Completion, Finish, Grader, Problem, Settings, Verdict};
 
 /// Version of the rules: part of the settings, so that a run is not resumed under other ones.
-const RULES: u32 = 4;
+const RULES: u32 = 5;
 
 /// Grades answers against references. Cheap to clone; holds options only.
 ///

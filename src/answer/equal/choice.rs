@@ -272,7 +272,14 @@ fn says(text: &str) -> bool {
     let denied = ["incorrect", "wrong", "false"]
         .iter()
         .any(|word| first.len() < text.len() && first.starts_with(word));
-    text.starts_with([',', ';', '&']) || GOES_ON.contains(&&text[..end]) || denied || others(text)
+    // `D: E`, two letters.
+    let letter_again = letter(text.trim_start_matches([':', ' ']))
+        .is_some_and(|(_, _, rest)| rest.trim_matches(['.', ' ']).is_empty());
+    text.starts_with([',', ';', '&'])
+        || GOES_ON.contains(&&text[..end])
+        || denied
+        || letter_again
+        || others(text)
 }
 
 /// Whether a text names other choices: `12 (E) 13`, `12 E) 13`, `12, E: 13`, `12 or E`.
@@ -299,7 +306,7 @@ fn others(text: &str) -> bool {
                 && before.ends_with(' ')
                 && before
                     .trim_end()
-                    .ends_with(|c: char| c.is_ascii_digit() || c == ',')
+                    .ends_with(|c: char| c.is_ascii_digit() || matches!(c, ',' | ';'))
             || joined()
     })
 }

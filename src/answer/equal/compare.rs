@@ -188,7 +188,7 @@ impl<'a> Comparison<'a> {
             (Value::Builder(name, a), Value::Builder(other, b)) => {
                 (name == other && self.values(a, b)?, "set")
             }
-            (Statement(a), Statement(b)) => (self.in_order(a, b)?, "statement"),
+            (Statement(a), Statement(b)) => (alike(a, b) && self.in_order(a, b)?, "statement"),
             (Text(text), other) => self.text(text, other)?,
             (_, Text(_)) => (false, "text"),
             _ => (false, "kind"),
@@ -233,7 +233,11 @@ impl<'a> Comparison<'a> {
                     && (plain == self.moment(a, unit) || plain == self.moment(a, &Unit::default()));
                 (same, "time")
             }
-            Value::Quantity(b, other) => (self.quantities(a, unit, b, other)?, "unit"),
+            Value::Quantity(b, other) => {
+                // `20\% of the class` is not `20 of the class`.
+                let alike = is_percent == matches!(**b, Value::Percent(_));
+                (alike && self.quantities(a, unit, b, other)?, "unit")
+            }
             Value::Degrees(b) if unit.is_radian() => match a {
                 Value::Scalar(a) => {
                     let radians = self.radians(b)?;
@@ -418,6 +422,19 @@ fn rank(value: &Value) -> u8 {
         Value::List(_) => 14,
         _ => 15,
     }
+}
+
+/// Whether the parts of two statements are of the same kinds: in a sentence a sign or a unit is not
+/// left out (`5\% of 20`, `5 of 20`).
+fn alike(a: &[Value], b: &[Value]) -> bool {
+    let kind = |value: &Value| match value {
+        Value::Percent(_) => 1,
+        Value::Degrees(_) => 2,
+        Value::Quantity(..) => 3,
+        Value::Radix(..) => 4,
+        _ => 0,
+    };
+    a.iter().map(kind).eq(b.iter().map(kind))
 }
 
 fn is_named(equation: &Equation) -> bool {

@@ -124,6 +124,10 @@ pub(super) fn decide(
         }
         (Ok(left), Ok(right)) => {
             let mut comparison = compare::Comparison::new(options, budget);
+            let (left, right) = (
+                conjunction::alternative(&reference.tokens, left, &mut comparison),
+                conjunction::alternative(&answer.tokens, right, &mut comparison),
+            );
             match comparison.values(left, right) {
                 Ok(true) if comparison.is_numeric() => {
                     return Decision {
@@ -185,6 +189,10 @@ pub(super) fn decide(
 
 /// The value of tokens: as one expression, or else as a statement of words and formulas.
 fn evaluate(tokens: &[Token], budget: &mut Budget) -> Result<Value, EvalError> {
+    budget.spend(tokens.len())?;
+    if latex::are_no_arithmetic(tokens) {
+        return Err(EvalError::Unsupported);
+    }
     let whole = budget.attempt(|budget| {
         latex::tree(tokens, budget).and_then(|tree| value::evaluate(&tree, budget))
     })?;

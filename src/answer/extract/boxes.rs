@@ -6,6 +6,7 @@ use memchr::{memchr3, memmem};
 use super::continuation::takes_back;
 use super::marker::is_denied;
 use super::part::{Around, around};
+use super::qualifier::qualifier;
 use super::sentence::{head, tail};
 use super::{Answer, offset};
 
@@ -232,8 +233,22 @@ const UNITS: &[&str] = &[
     "BC",
 ];
 
+/// (The case of short units tells them apart.)
+fn is_unit(word: &str) -> bool {
+    UNITS.contains(&word) || word.len() > 2 && UNITS.contains(&word.to_lowercase().as_str())
+}
+
 /// A box's content with the unit right behind the box: a number that says "cm" is none of metres.
 fn with_unit<'a>(text: &'a str, place: &Place<'a>) -> Answer<'a> {
+    if let Some(behind) = qualifier(&text[place.end..]) {
+        let start = offset(text, place.content);
+        let shown = behind
+            .replace("\\$", "\u{0}")
+            .replace('$', "")
+            .replace('\u{0}', "\\$");
+        let joined = format!("{}{shown}", place.content);
+        return Answer::list(joined, &text[start..place.end + behind.len()]);
+    }
     let is_number = place
         .content
         .ends_with(|c: char| c.is_ascii_digit() || c == '}')
@@ -261,7 +276,7 @@ fn with_unit<'a>(text: &'a str, place: &Place<'a>) -> Answer<'a> {
             (&rest[..len], len)
         }
     };
-    if !is_number || !UNITS.contains(&word) {
+    if !is_number || !is_unit(word) {
         return Answer::piece(place.content);
     }
     // What the unit is of: `cm^2`, `miles per hour`, `feet/s`.
@@ -278,6 +293,16 @@ fn with_unit<'a>(text: &'a str, place: &Place<'a>) -> Answer<'a> {
             .find(|c: char| !c.is_alphabetic())
             .unwrap_or(power.len() - 1)
             + 1;
+    }
+    // `5 ft 6 in`: the smaller unit with its number belongs to it.
+    let smaller = rest[end..].trim_start_matches(' ');
+    let digits = smaller.bytes().take_while(u8::is_ascii_digit).count();
+    if digits > 0 {
+        let named = smaller[digits..].trim_start_matches(' ');
+        let word = named
+            .find(|c: char| !c.is_alphabetic())
+            .unwrap_or(named.len());
+        end = offset(rest, named) + word;
     }
     let unit = &rest[..end];
     let start = offset(text, place.content);

@@ -40,7 +40,16 @@ const RETRACTIONS: &[&str] = &[
 ];
 
 /// What is said of an answer right behind it, and that it is not right.
-const SUBJECTS: &[&str] = &["that", "this", "it", "which"];
+const SUBJECTS: &[&str] = &[
+    "that answer",
+    "this answer",
+    "the answer",
+    "my answer",
+    "that",
+    "this",
+    "it",
+    "which",
+];
 const WRONGS: &[&str] = &[
     "'s wrong",
     "'s incorrect",
@@ -64,16 +73,30 @@ const WRONGS: &[&str] = &[
 pub(super) fn is_retracted(text: &str, answer: &Answer<'_>) -> bool {
     let end = offset(text, answer.place) + answer.place.len();
     let behind = without_stops(&text[end..]);
-    let behind = behind_word(behind, "but ").unwrap_or(behind);
-    DOUBTS
+    let behind = ["but ", "however, "]
         .iter()
-        .any(|words| behind_word(behind, words).is_some())
+        .find_map(|word| behind_word(behind, word))
+        .unwrap_or(behind);
+    // `The answer is D. But D is wrong.`
+    let named = behind
+        .strip_prefix(&*answer.text)
+        .is_some_and(is_called_wrong);
+    named
+        || DOUBTS
+            .iter()
+            .any(|words| behind_word(behind, words).is_some())
         || takes_back(behind)
 }
 
 /// Whether a text takes back, beyond doubt, what stands before it.
 pub(super) fn takes_back(text: &str) -> bool {
     let mut rest = without_stops(text);
+    // `5? No.`
+    let asked = text[..text.len() - rest.len()].contains('?');
+    if asked && behind_word(rest, "no").is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
+    {
+        return true;
+    }
     for _ in 0..2 {
         let Some(behind) = ["wait", "oops", "sorry", "hmm", "but ", "actually, "]
             .iter()
@@ -87,16 +110,19 @@ pub(super) fn takes_back(text: &str) -> bool {
         behind_word(rest, subject).is_some_and(|said| {
             // (`It should be noted` takes nothing back.)
             let corrected = behind_word(said, " should be ").is_some_and(begins_mathematics);
-            corrected
-                || WRONGS
-                    .iter()
-                    .any(|wrong| behind_word(said, wrong).is_some())
+            corrected || is_called_wrong(said)
         })
     });
     wrong
         || RETRACTIONS
             .iter()
             .any(|words| behind_word(rest, words).is_some())
+}
+
+fn is_called_wrong(said: &str) -> bool {
+    WRONGS
+        .iter()
+        .any(|wrong| behind_word(said, wrong).is_some())
 }
 
 /// What follows a phrase that a text starts with, in any case.

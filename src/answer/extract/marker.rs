@@ -358,10 +358,29 @@ fn look_back(before: &str) -> LookBack {
 /// How far before a statement is looked for what denies it, in bytes.
 const MAX_DENIAL: usize = 80;
 
+/// What is named before a colon where an answer follows that is wrong.
+const MISTAKES: &[&str] = &[
+    "mistake",
+    "error",
+    "misconception",
+    "pitfall",
+    "trap",
+    "temptation",
+];
+
 /// Whether a clause goes on to deny what is stated behind it: "I don't think", "it is false that".
 pub(super) fn is_denied(before: &str) -> bool {
     let before = tail(before, MAX_DENIAL);
     let start = before.rfind(['.', ',', ';', ':', '!', '?', '\n']);
+    // `A common mistake: the answer is 5`.
+    if let Some(at) = start
+        && before[at..].trim_end() == ":"
+        && MISTAKES
+            .iter()
+            .any(|mistake| before[..at].to_ascii_lowercase().ends_with(mistake))
+    {
+        return true;
+    }
     let clause = start.map_or(before, |at| &before[at + 1..]);
     let mut words = clause
         .rsplit(|c: char| !c.is_ascii_alphabetic())
@@ -379,10 +398,34 @@ pub(super) fn is_denied(before: &str) -> bool {
             "think" | "believe" | "suppose" | "claim" | "say" | "mean" | "agree" | "accept"
             | "conclude" | "sure" | "true" | "case" | "certain" | "convinced" | "correct" | "right"
             | "clear" | "likely" | "possible" | "expect" | "imply" | "implies",
-        ) => words.any(|word| {
+        ) if words.clone().any(|word| {
             matches!(
                 word.as_str(),
                 "not" | "t" | "never" | "cannot" | "hardly" | "nobody" | "no" | "neither"
+            )
+        }) =>
+        {
+            true
+        }
+        // What others think.
+        Some(
+            "think" | "thinks" | "believe" | "believes" | "suppose" | "guess" | "expect" | "assume"
+            | "assumes" | "answer" | "claim",
+        ) => words.any(|word| {
+            matches!(
+                word.as_str(),
+                "might"
+                    | "may"
+                    | "could"
+                    | "students"
+                    | "people"
+                    | "many"
+                    | "some"
+                    | "mistakenly"
+                    | "incorrectly"
+                    | "wrongly"
+                    | "naively"
+                    | "tempting"
             )
         }),
         _ => false,

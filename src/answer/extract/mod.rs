@@ -35,6 +35,7 @@ mod formula;
 mod json;
 mod marker;
 mod part;
+mod qualifier;
 mod segment;
 mod sentence;
 mod turn;

@@ -26,7 +26,7 @@ pub(super) fn around(before: &str, behind: &str) -> Around {
     let fraction = near.strip_suffix("0.");
     if close
         && (near.ends_with(|c: char| c.is_ascii_digit())
-            || fraction.is_some_and(|rest| rest.ends_with(['$', '=', ' '])))
+            || fraction.is_some_and(|rest| rest.is_empty() || rest.ends_with(['$', '=', ' '])))
     {
         return Around::Formula;
     }
@@ -34,6 +34,9 @@ pub(super) fn around(before: &str, behind: &str) -> Around {
         || near.ends_with("^{")
         || OPERATIONS.iter().any(|command| near.ends_with(command))
     {
+        return Around::Formula;
+    }
+    if made_another(near) {
         return Around::Formula;
     }
     let is_value = |text: &str| text.starts_with(|c: char| c.is_ascii_digit() || c == '\\');
@@ -84,4 +87,28 @@ pub(super) fn around(before: &str, behind: &str) -> Around {
         }
         _ => Around::Nothing,
     }
+}
+
+/// Whether the words right before a box make another number of what stands in it: `minus`, `half of`.
+fn made_another(before: &str) -> bool {
+    let words = before.trim_end_matches(['$', ' ', '*']);
+    [
+        "minus",
+        "negative",
+        "half",
+        "half of",
+        "twice",
+        "double",
+        "triple",
+        "a third of",
+        "a quarter of",
+    ]
+    .iter()
+    .any(|phrase| {
+        let start = words.len().checked_sub(phrase.len());
+        let found = start.and_then(|start| words.split_at_checked(start));
+        found.is_some_and(|(rest, last)| {
+            last.eq_ignore_ascii_case(phrase) && !rest.ends_with(char::is_alphanumeric)
+        })
+    })
 }

@@ -427,6 +427,26 @@ pub(super) fn reals_named(name: &str) -> Option<Reals> {
     (name == "mathbb R" || name == "Reals").then(Reals::all)
 }
 
+/// What an item says that also holds for bare numbers behind it: `x = 1, 2`, `x \ne 1, 2`.
+enum Leading {
+    Nothing,
+    /// A name that is equal to them, or is not.
+    Name(String, bool),
+    /// A relation of which it cannot be told whether it is meant of them, too: `x < 1, 2`.
+    Relation,
+}
+
+impl Leading {
+    fn of(equation: &Equation) -> Leading {
+        let holds_unknown = |difference: &Fraction| !difference.is_constant();
+        match (&equation.name, &equation.difference) {
+            (Some(name), _) => Leading::Name(name.clone(), equation.negated),
+            (None, Some(difference)) if holds_unknown(difference) => Leading::Relation,
+            (None, _) => Leading::Nothing,
+        }
+    }
+}
+
 /// Items between commas: a name before the first belongs to those that have none.
 fn list(nodes: &[Node], budget: &mut Budget) -> Result<Value, EvalError> {
     let mut values = items(nodes, budget)?;
@@ -444,26 +464,31 @@ fn list(nodes: &[Node], budget: &mut Budget) -> Result<Value, EvalError> {
         let solutions = groups.as_deref().and_then(solutions);
         return solutions.map(Value::List).ok_or(EvalError::Unsupported);
     }
-    let mut name = None;
+    let mut leading = Leading::Nothing;
     for value in &mut values {
         match value {
-            Value::Equation(equation) => name = equation.name.clone(),
+            Value::Equation(equation) => leading = Leading::of(equation),
+            // A `±` behind a name: both have it.
             Value::List(inner) => {
-                // A `±` behind a name: both have it.
                 if let Some(Value::Equation(equation)) = inner.last() {
-                    name = equation.name.clone();
+                    leading = Leading::of(equation);
                 }
             }
-            Value::Scalar(_) if name.is_some() => {
-                let inner = std::mem::replace(value, Value::Set(Vec::new()));
-                *value = Value::Equation(Equation {
-                    name: name.clone(),
-                    value: Box::new(inner),
-                    difference: None,
-                    negated: false,
-                });
-            }
-            _ => name = None,
+            Value::Reals(_, Some(_)) | Value::Inequalities(_) => leading = Leading::Relation,
+            Value::Scalar(_) => match &leading {
+                Leading::Nothing => {}
+                Leading::Relation => return Err(EvalError::Unsupported),
+                Leading::Name(name, negated) => {
+                    let inner = std::mem::replace(value, Value::Set(Vec::new()));
+                    *value = Value::Equation(Equation {
+                        name: Some(name.clone()),
+                        value: Box::new(inner),
+                        difference: None,
+                        negated: *negated,
+                    });
+                }
+            },
+            _ => leading = Leading::Nothing,
         }
     }
     let mut flat = Vec::with_capacity(values.len());

@@ -59,6 +59,8 @@ pub(super) fn is_plain(phrase: &str, is_unit: impl Fn(&str) -> bool) -> bool {
     let (mut named, mut wanted) = (false, true);
     // The latest link, and whether the word before was a name of a person or place.
     let (mut link, mut proper) = (String::new(), false);
+    // Whether the word before was one letter, which with a name behind it is no unit: `5 K people`.
+    let mut is_letter = false;
     let phrase = phrase
         .replace('/', " per ")
         .replace(['(', ')', ',', '-', '\'', '~'], " ");
@@ -68,6 +70,7 @@ pub(super) fn is_plain(phrase: &str, is_unit: impl Fn(&str) -> bool) -> bool {
         let folded = trimmed.to_lowercase();
         let folded = folded.as_str();
         let behind_proper = std::mem::replace(&mut proper, is_proper(trimmed));
+        let behind_letter = std::mem::replace(&mut is_letter, trimmed.chars().nth(1).is_none());
         if clauses.contains(folded) && named && !wanted {
             return true;
         }
@@ -86,6 +89,9 @@ pub(super) fn is_plain(phrase: &str, is_unit: impl Fn(&str) -> bool) -> bool {
         if wanted && named && matches!(folded, "total" | "all") {
             wanted = false;
             continue;
+        }
+        if behind_letter && named && !wanted && (is_noun(folded) || is_unit(trimmed)) {
+            return false;
         }
         if is_noun(folded) || is_unit(word) || trimmed != word && is_unit(trimmed) {
             (named, wanted) = (true, false);
@@ -144,8 +150,9 @@ fn is_measured(first: char, phrase: &str) -> bool {
     ];
     /// What behind a measure word makes another number of it, or only bounds it.
     const CHANGES: &[&str] = &[
-        "半", "两", "几", "余", "多", "负", "不", "亏", "百", "千", "万", "亿", "以", "左右",
-        "上下", "前", "后", "次方", "方根", "分之", "分点", "倍", "错", "非", "零",
+        "半", "两", "几", "无", "减", "減", "缺", "欠", "余", "多", "负", "不", "亏", "百", "千",
+        "万", "亿", "以", "左右", "上下", "前", "后", "次方", "方根", "分之", "分点", "倍", "错",
+        "非", "零",
     ];
     const DIGITS: &str = "一二三四五六七八九十〇";
     let phrase = phrase.trim();
@@ -154,6 +161,10 @@ fn is_measured(first: char, phrase: &str) -> bool {
         None if MEASURES.contains(first) => &phrase[first.len_utf8()..],
         None => return false,
     };
+    // `5次方`, `5次幂`, `5个平方`: a power.
+    if rest.ends_with("平方") || first == '次' && matches!(rest, "方" | "幂") {
+        return false;
+    }
     !rest.contains(|c: char| DIGITS.contains(c) || c.is_numeric())
         && !CHANGES.iter().any(|change| rest.contains(change))
 }
@@ -164,12 +175,24 @@ fn is_adjective(word: &str) -> bool {
         "ic", "al", "ous", "ful", "ish", "able", "ible", "ive", "ent", "ant", "ular",
     ];
     const NOT: &[&str] = &[
-        "fractional",
+        "decimal",
+        "duodecimal",
         "equivalent",
+        "exponent",
+        "exponential",
+        "factorial",
+        "fractional",
+        "hexadecimal",
+        "infinitesimal",
+        "logarithmic",
         "negative",
-        "positive",
-        "reciprocal",
         "nonnegative",
+        "octal",
+        "partial",
+        "percent",
+        "positive",
+        "quadratic",
+        "reciprocal",
     ];
     word.len() > 4 && !NOT.contains(&word) && ENDINGS.iter().any(|ending| word.ends_with(ending))
 }
@@ -178,37 +201,57 @@ fn is_adjective(word: &str) -> bool {
 /// number if it were written small.
 fn is_proper(word: &str) -> bool {
     const CHANGES: &[&str] = &[
+        "absent",
         "add",
+        "baker",
         "below",
         "binary",
         "both",
         "crore",
+        "cube",
+        "cubed",
+        "debit",
+        "debt",
         "decimal",
-        "dozen",
+        "decrease",
+        "deducted",
+        "deficit",
         "double",
+        "dozen",
+        "drop",
         "each",
         "eight",
         "eighth",
         "either",
         "extra",
+        "fall",
         "few",
         "fifth",
         "five",
         "four",
         "fourth",
+        "giga",
         "googol",
         "gross",
+        "grosse",
         "half",
         "halve",
+        "hex",
         "hundred",
         "hundredth",
+        "increase",
         "infinite",
+        "kilo",
         "lakh",
         "less",
+        "log",
         "lost",
         "many",
+        "mega",
         "minus",
+        "missing",
         "more",
+        "myriad",
         "negative",
         "neither",
         "never",
@@ -221,12 +264,17 @@ fn is_proper(word: &str) -> bool {
         "one",
         "only",
         "over",
+        "overdue",
         "pair",
         "percent",
+        "percentage",
         "plus",
+        "power",
         "quadruple",
         "quarter",
+        "radian",
         "ratio",
+        "recurring",
         "remainder",
         "root",
         "score",
@@ -234,10 +282,13 @@ fn is_proper(word: &str) -> bool {
         "seventh",
         "several",
         "short",
+        "shortage",
         "six",
         "sixth",
         "some",
         "square",
+        "squared",
+        "surplus",
         "ten",
         "tenth",
         "third",
@@ -249,6 +300,7 @@ fn is_proper(word: &str) -> bool {
         "twice",
         "two",
         "under",
+        "withdrawn",
         "wrong",
         "zero",
     ];

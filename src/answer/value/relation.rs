@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use smol_str::SmolStr;
 
+use super::conditions::all_of;
 use super::evaluate::evaluate;
 use super::fraction::Fraction;
 use super::functions::sign;
@@ -185,6 +186,21 @@ fn member(left: &Node, right: &Node, budget: &mut Budget) -> Result<Value, EvalE
 #[inline(never)]
 fn unequal(left: &Node, right: &Node, budget: &mut Budget) -> Result<Value, EvalError> {
     let value = evaluate(right, budget)?;
+    // `x \ne \pm 2`: neither of them.
+    if let (Some(name), Value::List(values)) = (label(left), &value) {
+        let each: Vec<Value> = values
+            .iter()
+            .map(|value| {
+                Value::Equation(Equation {
+                    name: Some(name.clone()),
+                    value: Box::new(value.clone()),
+                    difference: None,
+                    negated: true,
+                })
+            })
+            .collect();
+        return all_of(&each, budget)?.ok_or(EvalError::Unsupported);
+    }
     let difference = match (scalar(left, None, budget), scalar(right, None, budget)) {
         (Ok(left), Ok(right)) => Some(left.subtract(&right, budget)?),
         (Err(EvalError::LimitExceeded), _) | (_, Err(EvalError::LimitExceeded)) => {

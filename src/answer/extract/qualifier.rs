@@ -1,0 +1,185 @@
+//! Words right behind a box that make another number of what stands in it: `or more`, `and a half`,
+//! `R 2`, another value behind `or`.
+
+use super::segment::begins_mathematics;
+use super::sentence::head;
+
+/// Longest text, in bytes, that is searched for a qualifier.
+const MAX_BEHIND: usize = 80;
+
+/// What makes another number of the one before, whatever follows.
+const PHRASES: &[&str] = &[
+    "and a half",
+    "and a quarter",
+    "and a third",
+    "and above",
+    "and below",
+    "and one half",
+    "and one third",
+    "and one-half",
+    "and over",
+    "and three quarters",
+    "and two thirds",
+    "and under",
+    "and up",
+    "above zero",
+    "below zero",
+    "or above",
+    "or below",
+    "or fewer",
+    "or greater",
+    "or higher",
+    "or larger",
+    "or less",
+    "or lower",
+    "or more",
+    "or over",
+    "or smaller",
+    "or under",
+    "times as",
+];
+
+/// What does so with a number behind it.
+const WITH_NUMBER: &[&str] = &[
+    "and",
+    "minus",
+    "or",
+    "plus",
+    "r",
+    "rem",
+    "remainder",
+    "rest",
+    "times",
+    "to",
+    "with remainder",
+    "with a remainder of",
+];
+
+/// Spacing and the ends and beginnings of formulas and upright text.
+const SPACING: &[&str] = &[
+    "$",
+    " ",
+    "~",
+    "\\(",
+    "\\)",
+    "\\,",
+    "\\;",
+    "\\ ",
+    "\\text{",
+    "\\mathrm{",
+    "{",
+    "}",
+    "*",
+];
+
+/// The text right behind a box, from its end on, that belongs to the number in it.
+pub(super) fn qualifier(behind: &str) -> Option<&str> {
+    let behind = head(behind, MAX_BEHIND);
+    let rest = unspaced(behind);
+    if rest.len() == behind.len() {
+        return None;
+    }
+    let qualifies = PHRASES.iter().any(|phrase| {
+        behind_words(rest, phrase).is_some_and(|more| {
+            // (`or more precisely`, `and up to` are said of the way of writing.)
+            let next = more.trim_start();
+            let word = next
+                .find(|c: char| !c.is_alphabetic())
+                .unwrap_or(next.len());
+            !next[..word].ends_with("ly") && !next.starts_with("to ")
+        })
+    }) || WITH_NUMBER
+        .iter()
+        .any(|word| behind_words(rest, word).is_some_and(|more| begins_value(unspaced(more))))
+        || is_fraction(rest);
+    let end = sentence_end(behind);
+    qualifies.then_some(&behind[..end])
+}
+
+/// A text without spacing in front.
+fn unspaced(mut text: &str) -> &str {
+    while let Some(rest) = SPACING.iter().find_map(|space| text.strip_prefix(space)) {
+        text = rest;
+    }
+    text
+}
+
+/// What follows whole words that a text starts with, in any case but for a lone `R`.
+fn behind_words<'a>(text: &'a str, words: &str) -> Option<&'a str> {
+    let (start, rest) = text.split_at_checked(words.len())?;
+    let same = match words {
+        "r" => start == "R" || start == "r",
+        _ => start.eq_ignore_ascii_case(words),
+    };
+    (same && !rest.starts_with(char::is_alphanumeric)).then_some(rest)
+}
+
+fn begins_value(text: &str) -> bool {
+    let ends = text.starts_with('.') && !text[1..].starts_with(|c: char| c.is_ascii_digit());
+    begins_mathematics(text) && !ends
+}
+
+/// `1/2` or `\frac12`, which makes a mixed number of the whole one before.
+fn is_fraction(text: &str) -> bool {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let bar = text[digits..].strip_prefix('/');
+    let plain =
+        digits > 0 && bar.is_some_and(|below| below.starts_with(|c: char| c.is_ascii_digit()));
+    plain
+        || ["\\frac", "\\tfrac", "\\dfrac"]
+            .iter()
+            .any(|command| text.starts_with(command))
+}
+
+/// Where the sentence or clause ends that a text begins with.
+fn sentence_end(text: &str) -> usize {
+    let mut characters = text.char_indices().peekable();
+    while let Some((at, c)) = characters.next() {
+        let next = characters.peek().map(|(_, c)| *c);
+        match c {
+            '\n' | ';' | '?' | '。' | '，' => return at,
+            '.' | ',' | ':' if !next.is_some_and(|next| next.is_ascii_digit()) => return at,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::qualifier;
+
+    #[test]
+    fn what_makes_another_number_is_told_from_what_is_said_of_it() {
+        for behind in [
+            " or 6.",
+            "$ or $6$ apples",
+            " or more.",
+            " and a half hours",
+            "\\text{ or }6",
+            " R 2",
+            " remainder 3",
+            " times 3",
+            " 1/2",
+            "$ $\\frac{1}{2}$",
+            " below zero",
+        ] {
+            assert!(qualifier(behind).is_some(), "{behind}");
+        }
+        for behind in [
+            "",
+            ".",
+            " or equivalently 0.5",
+            " or more precisely 5.0",
+            " and so on",
+            " times.",
+            " rows",
+            "\n1/2",
+            " red apples and 3 pears",
+            ", or 6",
+            " apples or more",
+        ] {
+            assert!(qualifier(behind).is_none(), "{behind}");
+        }
+    }
+}

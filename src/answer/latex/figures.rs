@@ -1,0 +1,327 @@
+//! Figures that are written like arithmetic and are none: dates, ranges and scores, dimensions,
+//! bearings, numbered parts, prefixed literals. A value would make `3/4/2020` of `6/8/2020` and
+//! `2 × 6` of `3 × 4`.
+
+use super::lexer::{Tok, Token};
+use super::parser::connective;
+use super::tree::Literal;
+
+/// Whether any of a text's figures are no arithmetic, so that it has no value.
+pub(crate) fn are_no_arithmetic(tokens: &[Token]) -> bool {
+    let says = tokens.iter().any(|token| is_word(&token.tok));
+    let dated = |at| is_date(&tokens[at..]) && !is_over(tokens, at);
+    let told = |at| opens(tokens, at) && (is_range(&tokens[at..]) || are_dimensions(&tokens[at..]));
+    (0..tokens.len()).any(|at| match &tokens[at].tok {
+        Tok::Number(zero) if zero.whole == "0" && is_prefixed(&tokens[at..]) => true,
+        Tok::Number(_) => dated(at) || (says || is_signed_range(&tokens[at..])) && told(at),
+        Tok::Letter(_) | Tok::Text(_) => is_bearing(&tokens[at..]),
+        // `3330\%1`: a sign, or what is left of a division.
+        Tok::Command(sign) if sign == "%" => is_number(tokens.get(at + 1)),
+        _ => false,
+    }) || are_parts(tokens)
+}
+
+/// A word that is no conjunction or condition, which stand between formulas.
+fn is_word(tok: &Tok) -> bool {
+    match tok {
+        Tok::Word(word) | Tok::Text(word) => connective(word).is_none(),
+        _ => false,
+    }
+}
+
+fn whole(token: Option<&Token>) -> Option<&str> {
+    match token.map(|token| &token.tok) {
+        Some(Tok::Number(literal)) if literal.is_whole() => Some(&literal.whole),
+        _ => None,
+    }
+}
+
+fn is_number(token: Option<&Token>) -> bool {
+    matches!(token.map(|token| &token.tok), Some(Tok::Number(literal)) if *literal != Literal::default())
+}
+
+fn is_symbol(token: Option<&Token>, symbols: &[char]) -> bool {
+    matches!(token.map(|token| &token.tok), Some(Tok::Symbol(c)) if symbols.contains(c))
+}
+
+fn is_command(token: Option<&Token>, names: &[&str]) -> bool {
+    matches!(token.map(|token| &token.tok), Some(Tok::Command(name)) if names.contains(&name.as_str()))
+}
+
+/// Whether a number stands behind a fraction's bar, a point or the like: it is no day then.
+fn is_over(tokens: &[Token], at: usize) -> bool {
+    at > 0 && is_symbol(tokens.get(at - 1), &['/', '-', '^', '_', '*', '+'])
+}
+
+/// `3/4/2020`, `2020/3/4`, `01/02/03`, `3-4-2020`: three numbers close together, of which one is a year
+/// or a day with its zero, or that hyphens join.
+fn is_date(tokens: &[Token]) -> bool {
+    let (Some(first), Some(second), Some(third)) = (
+        whole(tokens.first()),
+        whole(tokens.get(2)),
+        whole(tokens.get(4)),
+    ) else {
+        return false;
+    };
+    let close = tokens[1..5].iter().all(|token| !token.spaced);
+    let joined =
+        |sign: char| is_symbol(tokens.get(1), &[sign]) && is_symbol(tokens.get(3), &[sign]);
+    let ends = !is_symbol(tokens.get(5), &['/', '-', '^', '!', '*', '+', '=']);
+    let day = |figures: &str| figures.len() <= 2;
+    let year = |figures: &str| figures.len() == 4;
+    let order = day(first) && year(third) || year(first) && day(third);
+    let padded = [first, second, third]
+        .iter()
+        .any(|figures| figures.len() == 2 && figures.starts_with('0'));
+    let dated = day(second) && (order || padded);
+    // (What is taken away twice is not written so in the end: `10-20-30` are sizes, `3-2-1` is a code.)
+    close && ends && (joined('/') && dated || joined('-'))
+}
+
+/// Whether a number may be the first of a range, of dimensions: nothing stands before it that it is
+/// counted with.
+fn opens(tokens: &[Token], at: usize) -> bool {
+    match at.checked_sub(1).map(|before| &tokens[before].tok) {
+        None | Some(Tok::Word(_) | Tok::Text(_) | Tok::Currency(_) | Tok::NewLine) => true,
+        Some(Tok::Symbol(c)) => matches!(c, ',' | ';' | ':' | '(' | '[' | '{' | '=' | '<' | '>'),
+        Some(Tok::Command(name)) => matches!(name.as_str(), "approx" | "le" | "ge" | "ne" | "{"),
+        _ => false,
+    }
+}
+
+/// Whether nothing that is counted with it stands behind a number.
+fn closes(token: Option<&Token>) -> bool {
+    match token.map(|token| &token.tok) {
+        None
+        | Some(
+            Tok::Word(_)
+            | Tok::Text(_)
+            | Tok::Currency(_)
+            | Tok::NewLine
+            | Tok::Symbol(',' | ';' | '.' | ':' | ')' | ']' | '}'),
+        ) => true,
+        Some(Tok::Command(name)) => matches!(name.as_str(), "%" | "circ" | "}"),
+        _ => false,
+    }
+}
+
+/// `5-7` of `5-7 days`, `3-2` of `won 3-2`: from one number to another, or one against another.
+fn is_range(tokens: &[Token]) -> bool {
+    let second = 2 + usize::from(matches!(
+        tokens.get(2).map(|token| &token.tok),
+        Some(Tok::Currency(_))
+    ));
+    is_symbol(tokens.get(1), &['-'])
+        && is_number(tokens.get(second))
+        && closes(tokens.get(second + 1))
+}
+
+/// `5-7\%`, `30-45^\circ`, `$5-$7`: a range without a word.
+fn is_signed_range(tokens: &[Token]) -> bool {
+    is_range(tokens)
+        && (is_command(tokens.get(3), &["%", "circ"])
+            || matches!(
+                tokens.get(2).map(|token| &token.tok),
+                Some(Tok::Currency(_))
+            )
+            || matches!(
+                tokens.get(3).map(|token| &token.tok),
+                Some(Tok::Currency(_))
+            ))
+}
+
+/// `3\times 4` of a matrix, a board or a box: side by side, and only of an area or a volume their
+/// product. A power of ten multiplies.
+fn are_dimensions(tokens: &[Token]) -> bool {
+    let mut at = 1;
+    loop {
+        let times = is_command(tokens.get(at), &["times"])
+            || is_symbol(tokens.get(at), &['*'])
+            || matches!(
+                tokens.get(at).map(|token| &token.tok),
+                Some(Tok::Letter('x'))
+            );
+        if !times || !is_number(tokens.get(at + 1)) {
+            break;
+        }
+        at += 2;
+    }
+    at > 1 && closes(tokens.get(at)) && !is_product_unit(&tokens[at..])
+}
+
+/// A unit that is a power of another one: `cm^2`, `square metres`.
+fn is_product_unit(tokens: &[Token]) -> bool {
+    let Some(Tok::Word(word) | Tok::Text(word)) = tokens.first().map(|token| &token.tok) else {
+        return false;
+    };
+    let first = word.split_whitespace().next().unwrap_or("");
+    matches!(first, "square" | "sq" | "cubic" | "cu")
+        || word.ends_with(['2', '3'])
+        || is_symbol(tokens.get(1), &['^'])
+}
+
+/// `N30^\circ E`: from one point of the compass towards another.
+fn is_bearing(tokens: &[Token]) -> bool {
+    let compass = |token: Option<&Token>| match token.map(|token| &token.tok) {
+        Some(Tok::Letter(c)) => matches!(c, 'N' | 'S' | 'E' | 'W'),
+        Some(Tok::Text(text)) => matches!(text.as_str(), "N" | "S" | "E" | "W"),
+        _ => false,
+    };
+    if !compass(tokens.first()) || !is_number(tokens.get(1)) {
+        return false;
+    }
+    let mut rest = tokens[2..]
+        .iter()
+        .skip_while(|token| is_symbol(Some(token), &['^', '{', '}']))
+        .skip_while(|token| is_command(Some(token), &["circ", "degree"]))
+        .skip_while(|token| is_symbol(Some(token), &['}']));
+    compass(rest.next())
+}
+
+/// `0x…`, `0b…`, `0o…` close together with figures that the lexer does not know as such.
+fn is_prefixed(tokens: &[Token]) -> bool {
+    let close = |at: usize| tokens.get(at).filter(|token| !token.spaced);
+    let prefix = matches!(
+        close(1).map(|token| &token.tok),
+        Some(Tok::Letter('x' | 'X' | 'b' | 'B' | 'o' | 'O'))
+    );
+    prefix
+        && matches!(
+            close(2).map(|token| &token.tok),
+            Some(Tok::Letter(_) | Tok::Number(_) | Tok::Name(_) | Tok::Word(_))
+        )
+}
+
+/// How the parts of an answer are numbered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Label {
+    Number(usize),
+    Letter(usize),
+    Roman(usize),
+    Circled(usize),
+}
+
+impl Label {
+    fn next(self) -> Label {
+        match self {
+            Label::Number(n) => Label::Number(n + 1),
+            Label::Letter(n) => Label::Letter(n + 1),
+            Label::Roman(n) => Label::Roman(n + 1),
+            Label::Circled(n) => Label::Circled(n + 1),
+        }
+    }
+}
+
+/// `(1) 5 (2) 6`, `(a) x (b) y`, `①5②6`: two labels that follow each other, with something behind
+/// both.
+fn are_parts(tokens: &[Token]) -> bool {
+    let Some((mut wanted, len)) = label(tokens) else {
+        return false;
+    };
+    let first = [
+        Label::Number(1),
+        Label::Letter(0),
+        Label::Roman(1),
+        Label::Circled(1),
+    ];
+    if !first.contains(&wanted) {
+        return false;
+    }
+    wanted = wanted.next();
+    let (mut at, mut depth) = (len, 0_usize);
+    while at < tokens.len() {
+        let said = at > len && ends_operand(&tokens[at - 1].tok);
+        if depth == 0
+            && said
+            && let Some((found, len)) = label(&tokens[at..])
+            && (found == wanted
+                || numeral(&tokens[at..]).is_some_and(|(n, _)| Label::Roman(n) == wanted))
+        {
+            return tokens
+                .get(at + len)
+                .is_some_and(|token| begins_operand(&token.tok));
+        }
+        match &tokens[at].tok {
+            Tok::Symbol('(' | '[' | '{') => depth += 1,
+            Tok::Symbol(')' | ']' | '}') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        at += 1;
+    }
+    false
+}
+
+/// The label that tokens begin with, and how many it takes.
+fn label(tokens: &[Token]) -> Option<(Label, usize)> {
+    if is_command(tokens.first(), &["textcircled"]) {
+        let number = whole(tokens.get(2))?.parse().ok()?;
+        return Some((Label::Circled(number), 4));
+    }
+    if !is_symbol(tokens.first(), &['(']) {
+        return None;
+    }
+    if let Some((number, len)) = numeral(tokens)
+        && number == 1
+    {
+        return Some((Label::Roman(number), len));
+    }
+    let label = match &tokens.get(1)?.tok {
+        Tok::Number(_) => Label::Number(whole(tokens.get(1))?.parse().ok()?),
+        Tok::Letter(c @ 'a'..='h') => Label::Letter(*c as usize - 'a' as usize),
+        _ => return numeral(tokens).map(|(number, len)| (Label::Roman(number), len)),
+    };
+    is_symbol(tokens.get(2), &[')']).then_some((label, 3))
+}
+
+/// A Roman numeral in brackets.
+fn numeral(tokens: &[Token]) -> Option<(usize, usize)> {
+    let close = tokens
+        .iter()
+        .take(6)
+        .position(|token| token.tok == Tok::Symbol(')'))?;
+    let mut text = String::new();
+    for token in tokens.get(1..close)? {
+        match &token.tok {
+            Tok::Letter(c) => text.push(*c),
+            Tok::Name(run) | Tok::Word(run) | Tok::Text(run) => text.push_str(run),
+            _ => return None,
+        }
+    }
+    let known = ["i", "ii", "iii", "iv", "v", "vi"];
+    let number = known
+        .iter()
+        .position(|known| text.eq_ignore_ascii_case(known))?
+        + 1;
+    Some((number, close + 1))
+}
+
+fn ends_operand(tok: &Tok) -> bool {
+    match tok {
+        Tok::Symbol(c) => matches!(c, ')' | ']' | '}' | ',' | ';' | '.' | '!' | '\''),
+        Tok::Command(name) => !matches!(
+            name.as_str(),
+            "times"
+                | "cdot"
+                | "div"
+                | "pm"
+                | "mp"
+                | "cup"
+                | "cap"
+                | "setminus"
+                | "le"
+                | "ge"
+                | "ne"
+        ),
+        Tok::Unknown(_) | Tok::Begin(_) => false,
+        _ => true,
+    }
+}
+
+fn begins_operand(tok: &Tok) -> bool {
+    match tok {
+        Tok::Symbol(c) => matches!(c, '(' | '[' | '{' | '-' | '|'),
+        Tok::Command(name) => !matches!(name.as_str(), "times" | "cdot" | "div" | "cup" | "cap"),
+        Tok::Unknown(_) | Tok::End(_) | Tok::NewLine => false,
+        _ => true,
+    }
+}
