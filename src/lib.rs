@@ -52,8 +52,8 @@ pub mod report;
 pub use candle_core as candle;
 
 pub use contract::{
-    Completion, Finish, Generator, Grader, Next, Offer, Philox, Problem, ProblemRecord, Rejection,
-    Request, Settings, Source, StopReason, Tally, Trial, TrialId, Verdict, trial_seed,
+    Completion, Finish, Generator, Grader, Next, Offer, Philox, Pilot, Problem, ProblemRecord,
+    Rejection, Request, Settings, Source, StopReason, Tally, Trial, TrialId, Verdict, trial_seed,
 };
 pub use error::{Error, ErrorKind, Result};
 

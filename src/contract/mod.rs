@@ -4,11 +4,13 @@
 //!
 //! Knows nothing of models, answers or files, and nothing of candle.
 
+mod beta;
 mod generate;
 mod grade;
 mod problem;
 mod random;
 mod record;
+mod tally;
 
 pub use generate::{
     Completion, Finish, Generator, Next, Offer, Rejection, Request, Source, TrialId,
@@ -16,7 +18,8 @@ pub use generate::{
 pub use grade::{Grader, Verdict};
 pub use problem::Problem;
 pub use random::{Philox, trial_seed};
-pub use record::{ProblemRecord, StopReason, Tally, Trial};
+pub use record::{ProblemRecord, StopReason, Trial};
+pub use tally::{Pilot, Tally};
 
 /// Named settings of a part (a generator, a grader, a strategy), in the order in which they are
 /// shown. They go into a run's manifest, and a run is only resumed where all of them agree.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Completion, Finish, Problem, Verdict};
+use super::{Completion, Finish, Problem, Tally, Verdict};
 
 /// A sampled response with its verdict: everything that is known of one trial.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -108,63 +108,6 @@ impl fmt::Display for StopReason {
     }
 }
 
-/// Raw counts of a problem's settled trials, and what they say of its pass rate.
-///
-/// ```
-/// use dart_math::Tally;
-///
-/// let fixed = Tally { trials: 8, correct: 2, at_success: false };
-/// assert_eq!(fixed.pass_rate(), Some(0.25));
-/// // Sampling that goes on until the third success ends with a success, which says nothing.
-/// let until = Tally { trials: 9, correct: 3, at_success: true };
-/// assert_eq!(until.pass_rate(), Some(0.25));
-/// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
-    /// Settled trials that count.
-    pub trials: u32,
-    /// How many of them are correct.
-    pub correct: u32,
-    /// Whether sampling stopped because of the last success (inverse sampling), not at a number
-    /// of trials.
-    pub at_success: bool,
-}
-
-impl Tally {
-    /// The estimate of the pass rate, `None` without trials.
-    ///
-    /// For c correct in n trials it is c / n, or, where sampling stopped at the c-th success,
-    /// (c - 1) / (n - 1): the unbiased estimate of inverse sampling (Haldane, "On a method of
-    /// estimating frequencies", Biometrika 33, 1945). That needs c of at least 2; at c = 1, where
-    /// it would be 0 whatever n, it is 1 / n. After a pilot of m trials, (c - 1) / (n - 1) pools
-    /// the pilot's own rate with the unbiased one of the trials that followed.
-    pub fn pass_rate(&self) -> Option<f64> {
-        let (trials, correct) = (f64::from(self.trials), f64::from(self.correct));
-        match self.trials {
-            0 => None,
-            _ if self.at_success && self.correct >= 2 => Some((correct - 1.0) / (trials - 1.0)),
-            _ => Some(correct / trials),
-        }
-    }
-
-    /// The estimate's standard error, `None` where the trials are too few to give one.
-    ///
-    /// With p the estimate it is sqrt(p (1 - p) / n); after inverse sampling
-    /// sqrt(p (1 - p) / (n - 2)), whose square is the unbiased estimate of that variance, and
-    /// p sqrt(1 - p) at the first success. It is 0 where all trials agree, which is no certainty:
-    /// look at the counts.
-    pub fn standard_error(&self) -> Option<f64> {
-        let p = self.pass_rate()?;
-        let n = f64::from(self.trials);
-        match (self.at_success, self.correct, self.trials) {
-            (true, 1, _) => Some(p * (1.0 - p).sqrt()),
-            (true, _, 0..=2) => None,
-            (true, _, _) => Some((p * (1.0 - p) / (n - 2.0)).sqrt()),
-            (false, _, _) => Some((p * (1.0 - p) / n).sqrt()),
-        }
-    }
-}
-
 /// What became of one problem.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProblemRecord {
@@ -186,47 +129,6 @@ pub struct ProblemRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn inverse_sampling_is_estimated_without_bias() {
-        // Exact expectation of the estimate for p = 0.3, stopping at the third success:
-        // P(n) = C(n-1, 2) p^3 (1-p)^(n-3).
-        let p = 0.3f64;
-        let (mut mean, mut mass, mut variance, mut error) = (0.0, 0.0, 0.0, 0.0);
-        for n in 3..400u32 {
-            let ways = f64::from(n - 1) * f64::from(n - 2) / 2.0;
-            let probability = ways * p.powi(3) * (1.0 - p).powi(n as i32 - 3);
-            let tally = Tally {
-                trials: n,
-                correct: 3,
-                at_success: true,
-            };
-            let rate = tally.pass_rate().unwrap();
-            mass += probability;
-            mean += probability * rate;
-            variance += probability * (rate - p).powi(2);
-            error += probability * tally.standard_error().unwrap().powi(2);
-        }
-        assert!((mass - 1.0).abs() < 1e-9);
-        assert!((mean - p).abs() < 1e-9, "{mean}");
-        assert!((error - variance).abs() < 1e-9, "{error} {variance}");
-    }
-
-    #[test]
-    fn small_counts_have_no_nonsense() {
-        let tally = |trials, correct, at_success| Tally {
-            trials,
-            correct,
-            at_success,
-        };
-        assert_eq!(tally(0, 0, false).pass_rate(), None);
-        assert_eq!(tally(0, 0, false).standard_error(), None);
-        assert_eq!(tally(1, 1, true).pass_rate(), Some(1.0));
-        assert_eq!(tally(4, 1, true).pass_rate(), Some(0.25));
-        assert_eq!(tally(2, 2, true).pass_rate(), Some(1.0));
-        assert_eq!(tally(2, 2, true).standard_error(), None);
-        assert_eq!(tally(5, 0, false).pass_rate(), Some(0.0));
-    }
 
     #[test]
     fn a_trial_survives_its_json() {

@@ -287,7 +287,7 @@ impl<'a> Allocator<'a> {
         let mut records = Vec::with_capacity(self.states.len());
         let mut trials = Vec::new();
         for state in self.states {
-            let (record, own) = state.close(self.rules.dedup);
+            let (record, own) = state.close(&self.rules);
             records.push(record);
             trials.extend(own);
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::duplicates::{Texts, hash};
 use super::strategy::{Goal, Prefix, Strategy};
 use super::{Limits, Problem};
-use crate::{ProblemRecord, StopReason, Tally, Trial};
+use crate::{Pilot, ProblemRecord, StopReason, Tally, Trial};
 
 /// By what a run counts.
 #[derive(Clone, Copy)]
@@ -49,6 +49,8 @@ pub(super) struct ProblemState {
     /// All numbers below were given out, or were known before.
     next: u32,
     goal: Goal,
+    /// The trials that set the goal, where it has not changed since.
+    pilot: Option<Pilot>,
     stop: Option<Stop>,
     /// Why the generator cannot sample it.
     rejection: Option<String>,
@@ -86,6 +88,7 @@ impl ProblemState {
             again: BTreeSet::new(),
             next: 0,
             goal,
+            pilot: None,
             stop: None,
             rejection: None,
         };
@@ -155,6 +158,9 @@ impl ProblemState {
             let before = self.goal;
             let prefix = Prefix::counted(&self.verdicts, self.correct);
             self.goal = rules.strategy.goal(&self.problem, prefix);
+            if before != self.goal {
+                self.pilot = self.pilot_of(before, rules);
+            }
             // Inverse sampling: the goal was this number of correct responses already, and this
             // trial was the last of them.
             self.judge(rules, eligible && before == self.goal);
@@ -163,6 +169,36 @@ impl ProblemState {
                 self.again.clear();
             }
         }
+    }
+
+    /// What the goal was set by, where it was a number of trials before, and is one of successes now.
+    fn pilot_of(&self, before: Goal, rules: &Rules<'_>) -> Option<Pilot> {
+        let (Goal::Trials(trials), Goal::Correct(target)) = (before, self.goal) else {
+            return None;
+        };
+        if trials != self.trials() {
+            return None;
+        }
+        let target_of =
+            |verdicts: &[bool]| match rules.strategy.goal(&self.problem, Prefix::new(verdicts)) {
+                Goal::Correct(target) => Some(target),
+                Goal::Trials(_) | Goal::Stop => None,
+            };
+        let mut verdicts = self.verdicts.clone();
+        let nearly_met = match verdicts.iter_mut().find(|correct| !**correct) {
+            Some(wrong) => {
+                *wrong = true;
+                self.correct < target && target_of(&verdicts)? <= self.correct + 1
+            }
+            None => false,
+        };
+        verdicts.fill(false);
+        Some(Pilot {
+            trials,
+            correct: self.correct,
+            nearly_met,
+            highest_target: target_of(&verdicts)?,
+        })
     }
 
     /// Decides whether the prefix ends the problem.
@@ -333,7 +369,8 @@ impl ProblemState {
     }
 
     /// The problem's record, and its trials with the accepted ones marked.
-    pub(super) fn close(mut self, dedup: bool) -> (ProblemRecord, Vec<Trial>) {
+    pub(super) fn close(mut self, rules: &Rules<'_>) -> (ProblemRecord, Vec<Trial>) {
+        let dedup = rules.dedup;
         let target = match self.goal {
             Goal::Correct(target) => Some(target),
             Goal::Trials(_) | Goal::Stop => None,
@@ -353,6 +390,8 @@ impl ProblemState {
                 trials: self.trials(),
                 correct: self.correct,
                 at_success: stop.at_success,
+                pilot: self.pilot,
+                give_up_after: rules.limits.give_up_after,
             },
             problem: self.problem,
             target,

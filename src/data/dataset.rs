@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `dataset.jsonl` | a training pair: `query`, `response` |
 //! | `trials.jsonl` | one trial: `problem`, `trial` (its number), `seed`, `response`, `extracted`, `equal`, `rule`, `reason`, `finish`, `tokens` (how many), `logprob`, `accepted`, and `duplicate_of` (an earlier trial with the same response) where there is one |
-//! | `problems.jsonl` | one problem: `id`, `question`, `reference`, `metadata`, `trials`, `correct`, `pass_rate`, `standard_error`, `target`, `kept`, `stop_reason`, and `rejection` (why it could not be sampled) where it was not |
+//! | `problems.jsonl` | one problem: `id`, `question`, `reference`, `metadata`, `trials`, `correct`, `pass_rate`, `pass_rate_low`, `pass_rate_high`, `target`, `kept`, `stop_reason`, and `rejection` (why it could not be sampled) where it was not |
 //! | `manifest.json` | (one object) version, settings, seed, limits, `stop` (why the run ended), `totals`, and `sessions`: one row a call that drew trials, with the times when it began and ended |
 //!
 //! Failures are published with successes: difficulty cannot be told without them. Knows the
@@ -64,7 +64,8 @@ struct ProblemRow<'a> {
     trials: u32,
     correct: u32,
     pass_rate: Option<f64>,
-    standard_error: Option<f64>,
+    pass_rate_low: Option<f64>,
+    pass_rate_high: Option<f64>,
     target: Option<u32>,
     kept: u32,
     stop_reason: &'static str,
@@ -142,6 +143,7 @@ fn trial_row(trial: &Trial) -> TrialRow<'_> {
 }
 
 fn problem_row(record: &ProblemRecord) -> ProblemRow<'_> {
+    let interval = record.tally.interval();
     ProblemRow {
         id: &record.problem.id,
         question: &record.problem.question,
@@ -150,7 +152,8 @@ fn problem_row(record: &ProblemRecord) -> ProblemRow<'_> {
         trials: record.tally.trials,
         correct: record.tally.correct,
         pass_rate: record.tally.pass_rate(),
-        standard_error: record.tally.standard_error(),
+        pass_rate_low: interval.map(|(low, _)| low),
+        pass_rate_high: interval.map(|(_, high)| high),
         target: record.target,
         kept: record.kept,
         stop_reason: record.stop.name(),

@@ -36,8 +36,9 @@ pub struct Level {
 ///
 /// The baseline tries every problem equally often, t times, and keeps every correct response. A
 /// problem of pass rate p then has t p responses in expectation, and none at all with probability
-/// (1 - p)^t. t is chosen so that the baseline keeps as many responses in all as the run did:
-/// t = kept / Σ p. p is each problem's own estimate ([`Tally::pass_rate`](crate::Tally::pass_rate)).
+/// (1 - p)^t, which each problem's own trials estimate ([`Tally::pass_rate`](crate::Tally::pass_rate),
+/// [`Tally::all_wrong`](crate::Tally::all_wrong)). t is chosen so that the baseline keeps as many
+/// responses in all as the run did: t = kept / Σ p.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -48,7 +49,7 @@ pub struct Level {
 ///     problem.metadata.insert("level".into(), level.into());
 ///     ProblemRecord {
 ///         problem: Arc::new(problem),
-///         tally: Tally { trials, correct, at_success: false },
+///         tally: Tally { trials, correct, ..Tally::default() },
 ///         target: Some(kept),
 ///         kept,
 ///         stop: StopReason::TargetMet,
@@ -123,7 +124,6 @@ fn sum(name: String, records: &[&ProblemRecord], vanilla_trials: Option<f64>) ->
         .filter_map(|record| record.tally.pass_rate())
         .collect();
     let trials = vanilla_trials.unwrap_or(0.0);
-    let untried = (records.len() - rates.len()) as f64;
     let total = |count: fn(&ProblemRecord) -> u32| -> u64 {
         records.iter().map(|record| u64::from(count(record))).sum()
     };
@@ -137,7 +137,10 @@ fn sum(name: String, records: &[&ProblemRecord], vanilla_trials: Option<f64>) ->
         unsolved: total(|record| u32::from(record.kept == 0)),
         // An empty sum of floats is -0.
         vanilla_kept: 0.0 + rates.iter().map(|rate| trials * rate).sum::<f64>(),
-        vanilla_unsolved: untried + rates.iter().map(|p| (1.0 - p).powf(trials)).sum::<f64>(),
+        vanilla_unsolved: records
+            .iter()
+            .map(|record| record.tally.all_wrong(trials).unwrap_or(1.0))
+            .sum(),
     }
 }
 
@@ -164,7 +167,7 @@ fn key(level: String) -> Key {
 fn bucket(record: &ProblemRecord) -> Key {
     match record.tally.pass_rate() {
         None => Key::None,
-        Some(0.0) => Key::Numbered(5, "0".into()),
+        Some(_) if record.tally.correct == 0 => Key::Numbered(5, "0".into()),
         Some(rate) => {
             let fifth = ((rate * 5.0).ceil() as u64).clamp(1, 5);
             let name = format!("{:.1}-{:.1}", (fifth - 1) as f64 / 5.0, fifth as f64 / 5.0);
@@ -260,7 +263,7 @@ mod tests {
             tally: Tally {
                 trials,
                 correct,
-                at_success: false,
+                ..Tally::default()
             },
             target: None,
             kept,
@@ -312,7 +315,10 @@ mod tests {
         assert!((table.total.vanilla_kept - 14.0).abs() < 1e-9);
         assert_eq!(table.levels[1].pass_rate, Some(0.05));
         assert_eq!(table.total.unsolved, 1);
-        let unsolved = 0.25f64.powf(trials) + 0.9f64.powf(trials) + 1.0;
+        let unsolved: f64 = records
+            .iter()
+            .map(|record| record.tally.all_wrong(trials).unwrap())
+            .sum();
         assert!((table.total.vanilla_unsolved - unsolved).abs() < 1e-9);
     }
 

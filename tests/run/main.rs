@@ -1,6 +1,7 @@
 //! Runs without a model: problem files in, allocation of trials, journal, data sets out.
 
 mod data_set;
+mod pass_rates;
 mod problems;
 mod resume;
 mod run;

@@ -24,6 +24,7 @@ pub fn data_set(outcome: &Outcome) -> DataSet {
                     trials,
                     correct,
                     at_success,
+                    ..
                 } = r.tally;
                 (trials, correct, r.target, r.kept, r.stop, at_success)
             })

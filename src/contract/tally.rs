@@ -1,0 +1,248 @@
+//! Counts of a problem's trials, and what they say of its pass rate: without bias, and with an
+//! interval, although sampling stops where the trials themselves say so.
+
+use serde::{Deserialize, Serialize};
+
+use super::beta::{ln_choose, quantile};
+
+/// Raw counts of a problem's settled trials and the rule that ended them, and what both say of its
+/// pass rate.
+///
+/// ```
+/// use dart_math::Tally;
+///
+/// let fixed = Tally { trials: 8, correct: 2, ..Tally::default() };
+/// assert_eq!(fixed.pass_rate(), Some(0.25));
+/// // Sampling that goes on until the third success ends with a success, which says nothing.
+/// let until = Tally { trials: 9, correct: 3, at_success: true, ..Tally::default() };
+/// assert_eq!(until.pass_rate(), Some(0.25));
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Settled trials that count.
+    pub trials: u32,
+    /// How many of them are correct.
+    pub correct: u32,
+    /// Whether sampling stopped because of the last success (inverse sampling), not at a number
+    /// of trials.
+    pub at_success: bool,
+    /// The first trials, of which there was to be this number whatever their verdicts, and by which
+    /// the target was then set.
+    pub pilot: Option<Pilot>,
+    /// After how many trials it was to be given up if none of them was correct.
+    pub give_up_after: Option<u32>,
+}
+
+/// Trials by which a problem's target was set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pilot {
+    /// How many there were.
+    pub trials: u32,
+    /// How many of them were correct.
+    pub correct: u32,
+    /// Whether one more correct one would have met the target that it sets.
+    pub nearly_met: bool,
+    /// The target where none of them is correct: the highest there is.
+    pub highest_target: u32,
+}
+
+/// Mass outside of the interval, on each side.
+const OUTSIDE: f64 = 0.025;
+
+impl Tally {
+    /// The estimate of the pass rate, `None` without trials.
+    ///
+    /// Its expectation is the pass rate, however sampling ended, but for what is said below:
+    ///
+    /// - n trials, fixed beforehand, c of them correct: c / n.
+    /// - Inverse sampling, to the c-th success: (c - 1) / (n - 1) (Haldane, "On a method of estimating
+    ///   frequencies", Biometrika 33, 1945).
+    /// - Either of them, given up after g trials where none was correct: divided by the share of
+    ///   the orders in which so many successes can stand whose first g trials are not all wrong.
+    /// - A pilot of m trials, a of them correct, which sets the target: w a / m + (1 - w) t, where t is
+    ///   the estimate of inverse sampling from the trials behind the pilot alone, or a / m where the
+    ///   pilot met the target. Where one success more in the pilot would have met it t is multiplied by
+    ///   a / m: that takes back what pilots that met it add, for then
+    ///   Σ P(a) (t(a) - p) = 0 over all pilots. w = m / (m + the highest target) does not depend on the
+    ///   verdicts.
+    ///
+    /// At the first success (c = 1 without a pilot) nothing but "did the first trial succeed" is
+    /// without bias; it is 1 / n then, and the [`interval`](Tally::interval) is what to go by. The
+    /// same holds for runs that end by tokens, time or a limit over all problems, and, in a run
+    /// without duplicates, for pilots.
+    pub fn pass_rate(&self) -> Option<f64> {
+        if self.trials == 0 {
+            return None;
+        }
+        let Some(pilot) = self.pilot.filter(|pilot| pilot.trials > 0) else {
+            let counts = Counts::of(self);
+            return Some(match (self.at_success, self.correct) {
+                (true, 1) => 1.0 / f64::from(self.trials),
+                _ => counts.rate(self.at_success, self.give_up_after),
+            });
+        };
+        let of_pilot = Counts {
+            trials: f64::from(pilot.trials),
+            correct: f64::from(pilot.correct),
+        };
+        match self.give_up_after {
+            // Given up before its pilot was done, if at all: the pilot alone.
+            Some(most) if most <= pilot.trials => {
+                return Some(of_pilot.rate(false, self.give_up_after));
+            }
+            _ => {}
+        }
+        let own = of_pilot.rate(false, None);
+        let later = Counts {
+            trials: f64::from(self.trials.saturating_sub(pilot.trials)),
+            correct: f64::from(self.correct.saturating_sub(pilot.correct)),
+        };
+        if later.trials == 0.0 {
+            return Some(own);
+        }
+        let give_up_after = self
+            .give_up_after
+            .filter(|_| pilot.correct == 0)
+            .map(|most| most - pilot.trials);
+        let mut rate = later.rate(self.at_success, give_up_after);
+        if pilot.nearly_met {
+            rate *= own;
+        }
+        let weight = of_pilot.trials / (of_pilot.trials + f64::from(pilot.highest_target));
+        Some(weight * own + (1.0 - weight) * rate)
+    }
+
+    /// An interval that holds the pass rate in at least 93 of 100 cases at every pass rate (at least
+    /// 95 without a pilot), `None` without trials.
+    ///
+    /// For c correct of n trials the interval of Clopper and Pearson ("The use of confidence or
+    /// fiducial limits illustrated in the case of the binomial", Biometrika 26, 1934), whose ends are
+    /// quantiles of beta distributions; where sampling stopped at the c-th success its upper end is
+    /// that of inverse sampling.
+    pub fn interval(&self) -> Option<(f64, f64)> {
+        if self.trials == 0 {
+            return None;
+        }
+        let (trials, correct) = (f64::from(self.trials), f64::from(self.correct));
+        let wrong = trials - correct;
+        let low = match self.correct {
+            0 => 0.0,
+            _ => quantile(OUTSIDE, correct, wrong + 1.0),
+        };
+        let high = match self.correct == self.trials {
+            true => 1.0,
+            false if self.at_success => quantile(1.0 - OUTSIDE, correct, wrong),
+            false => quantile(1.0 - OUTSIDE, correct + 1.0, wrong),
+        };
+        Some((low, high))
+    }
+
+    /// The probability that none of so many further trials of the problem is correct, estimated
+    /// without bias where it was tried as often; `None` without trials. Between two whole numbers it
+    /// is what lies between their probabilities.
+    ///
+    /// In n trials, c of them correct, it is the share of the orders in which they can stand that
+    /// begin with so many wrong ones. For more trials than there were it is the mean of what
+    /// Jeffreys' prior makes likely.
+    pub fn all_wrong(&self, trials: f64) -> Option<f64> {
+        if self.trials == 0 {
+            return None;
+        }
+        let whole = trials.floor();
+        let part = trials - whole;
+        let at = self.all_wrong_of(whole);
+        Some(match part > 0.0 {
+            true => (1.0 - part) * at + part * self.all_wrong_of(whole + 1.0),
+            false => at,
+        })
+    }
+
+    fn all_wrong_of(&self, trials: f64) -> f64 {
+        let all = Counts::of(self);
+        let given_up = self.correct == 0 && self.give_up_after == Some(self.trials);
+        let exact = match self.pilot.filter(|pilot| pilot.trials > 0) {
+            Some(pilot) => {
+                let own = Counts {
+                    trials: f64::from(pilot.trials),
+                    correct: f64::from(pilot.correct),
+                };
+                let later = Counts {
+                    trials: all.trials - own.trials,
+                    correct: all.correct - own.correct,
+                };
+                match trials <= own.trials {
+                    true => own.all_wrong(trials, false),
+                    // The pilot and as many behind it as are wanted.
+                    false if own.correct > 0.0 => Some(0.0),
+                    false => later.all_wrong(trials - own.trials, self.at_success),
+                }
+            }
+            None => all.all_wrong(trials, self.at_success),
+        };
+        match exact {
+            Some(share) if !given_up => share,
+            _ => all.all_wrong_by_prior(trials),
+        }
+    }
+}
+
+/// Trials and the correct ones among them.
+#[derive(Debug, Clone, Copy)]
+struct Counts {
+    trials: f64,
+    correct: f64,
+}
+
+impl Counts {
+    fn of(tally: &Tally) -> Self {
+        Counts {
+            trials: f64::from(tally.trials),
+            correct: f64::from(tally.correct),
+        }
+    }
+
+    /// See [`Tally::pass_rate`].
+    fn rate(self, at_success: bool, give_up_after: Option<u32>) -> f64 {
+        // The last trial of inverse sampling is a success whatever the rate.
+        let (trials, correct) = match at_success {
+            true => (self.trials - 1.0, self.correct - 1.0),
+            false => (self.trials, self.correct),
+        };
+        if trials <= 0.0 {
+            return 1.0;
+        }
+        let possible = match give_up_after.map(f64::from) {
+            Some(most) if self.correct > 0.0 && most < trials - correct + 0.5 => {
+                1.0 - (ln_choose(trials - most, correct) - ln_choose(trials, correct)).exp()
+            }
+            _ => 1.0,
+        };
+        correct / trials / possible
+    }
+
+    /// The share of orders that begin with so many wrong trials, `None` where there were to be fewer.
+    fn all_wrong(self, first: f64, at_success: bool) -> Option<f64> {
+        let (trials, correct) = match at_success {
+            true => (self.trials - 1.0, self.correct - 1.0),
+            false => (self.trials, self.correct),
+        };
+        if first > trials && !at_success {
+            return None;
+        }
+        Some(match first > trials - correct {
+            true => 0.0,
+            false => (ln_choose(trials - first, correct) - ln_choose(trials, correct)).exp(),
+        })
+    }
+
+    fn all_wrong_by_prior(self, first: f64) -> f64 {
+        let (wrong, all) = (self.trials - self.correct + 0.5, self.trials + 1.0);
+        (0..first as u32)
+            .map(f64::from)
+            .map(|step| (wrong + step) / (all + step))
+            .product()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+//! Expectations and coverages, exactly: sums over all ends that sampling can come to.
+
+use super::*;
+
+const RATES: [f64; 9] = [0.01, 0.05, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.99];
+
+fn binomial(n: u32, k: u32, p: f64) -> f64 {
+    let (n, k) = (f64::from(n), f64::from(k));
+    let log = |share: f64, times: f64| {
+        if times == 0.0 {
+            0.0
+        } else {
+            times * share.ln()
+        }
+    };
+    (ln_choose(n, k) + log(p, k) + log(1.0 - p, n - k)).exp()
+}
+
+/// Every end of inverse sampling to `goal` successes within `most` trials, with its probability.
+fn inverse(goal: u32, most: u32, p: f64) -> Vec<(u32, u32, bool, f64)> {
+    let mut ends = Vec::new();
+    for trials in goal..=most {
+        let last = binomial(trials - 1, goal - 1, p) * p;
+        ends.push((trials, goal, true, last));
+    }
+    for correct in 0..goal.min(most + 1) {
+        ends.push((most, correct, false, binomial(most, correct, p)));
+    }
+    ends
+}
+
+/// Every tally that a strategy may end with, with its probability.
+type Ends = Vec<(Tally, f64)>;
+
+fn vanilla(n: u32, p: f64) -> Ends {
+    let tally = |correct| Tally {
+        trials: n,
+        correct,
+        ..Tally::default()
+    };
+    (0..=n).map(|c| (tally(c), binomial(n, c, p))).collect()
+}
+
+fn uniform(k: u32, most: u32, p: f64) -> Ends {
+    let tally = |(trials, correct, at_success, share)| {
+        let tally = Tally {
+            trials,
+            correct,
+            at_success,
+            ..Tally::default()
+        };
+        (tally, share)
+    };
+    inverse(k, most, p).into_iter().map(tally).collect()
+}
+
+fn prop2diff(k: u32, m: u32, most: u32, p: f64) -> Ends {
+    let target = |correct: u32| (k * (m - correct)).div_ceil(m).max(1);
+    let mut ends = Vec::new();
+    for own in 0..=m {
+        let share = binomial(m, own, p);
+        let pilot = Some(Pilot {
+            trials: m,
+            correct: own,
+            nearly_met: own < m && target(own + 1) <= own + 1 && target(own) > own,
+            highest_target: target(0),
+        });
+        if target(own) <= own {
+            let tally = Tally {
+                trials: m,
+                correct: own,
+                pilot,
+                ..Tally::default()
+            };
+            ends.push((tally, share));
+            continue;
+        }
+        for (trials, correct, at_success, later) in inverse(target(own) - own, most - m, p) {
+            let tally = Tally {
+                trials: m + trials,
+                correct: own + correct,
+                at_success,
+                pilot,
+                ..Tally::default()
+            };
+            ends.push((tally, share * later));
+        }
+    }
+    ends
+}
+
+/// Checks that the probabilities sum up to 1, the estimate has no bias and the interval covers.
+fn check(name: &str, ends: &Ends, p: f64, least: f64) {
+    let mass: f64 = ends.iter().map(|(_, share)| share).sum();
+    assert!((mass - 1.0).abs() < 1e-9, "{name} {p}: {mass}");
+    let mean: f64 = ends
+        .iter()
+        .map(|(tally, share)| share * tally.pass_rate().unwrap())
+        .sum();
+    assert!((mean - p).abs() < 1e-9, "{name} {p}: {mean}");
+    let covered: f64 = ends
+        .iter()
+        .filter(|(tally, share)| {
+            let (low, high) = tally.interval().unwrap();
+            let rate = tally.pass_rate().unwrap();
+            assert!((0.0..=1.0).contains(&rate), "{tally:?}: {rate}");
+            *share > 0.0 && low <= p && p <= high
+        })
+        .map(|(_, share)| share)
+        .sum();
+    assert!(covered >= least, "{name} {p}: {covered}");
+}
+
+#[test]
+fn estimates_have_no_bias_and_intervals_cover() {
+    for p in RATES {
+        for n in [1, 4, 30] {
+            check("vanilla", &vanilla(n, p), p, 0.95);
+        }
+        for (k, most) in [(2, 40), (4, 300), (40, 400)] {
+            check("uniform", &uniform(k, most, p), p, 0.95);
+        }
+        for (k, m) in [(16, 8), (192, 8), (40, 4), (3, 8), (1, 4)] {
+            check("prop2diff", &prop2diff(k, m, 400, p), p, 0.93);
+        }
+    }
+}
+
+#[test]
+fn giving_up_takes_nothing_from_the_estimate() {
+    // To the third success, given up after 5 trials without any.
+    let (k, most, give_up) = (3, 200, 5);
+    for p in RATES {
+        let mut mean = 0.0;
+        let mut mass = (1.0 - p).powi(give_up as i32);
+        for tally in uniform(k, most, p).into_iter().map(|(tally, _)| tally) {
+            if tally.correct == 0 {
+                continue;
+            }
+            let tally = Tally {
+                give_up_after: Some(give_up),
+                ..tally
+            };
+            // Orders whose first trials are not all wrong.
+            let (n, c) = match tally.at_success {
+                true => (tally.trials - 1, tally.correct - 1),
+                false => (tally.trials, tally.correct),
+            };
+            let without = match n.checked_sub(give_up).filter(|rest| *rest >= c) {
+                Some(rest) => ln_choose(f64::from(rest), f64::from(c)).exp(),
+                None => 0.0,
+            };
+            let orders = ln_choose(f64::from(n), f64::from(c)).exp() - without;
+            let wrong = tally.trials - tally.correct;
+            let share = orders * p.powi(tally.correct as i32) * (1.0 - p).powi(wrong as i32);
+            mass += share;
+            mean += share * tally.pass_rate().unwrap();
+        }
+        assert!((mass - 1.0).abs() < 1e-9, "{p}: {mass}");
+        assert!((mean - p).abs() < 1e-9, "{p}: {mean}");
+    }
+}
+
+#[test]
+fn all_wrong_has_no_bias_within_what_was_tried() {
+    for p in RATES {
+        let mean = |ends: Ends, trials: f64| -> f64 {
+            ends.iter()
+                .map(|(tally, share)| share * tally.all_wrong(trials).unwrap())
+                .sum()
+        };
+        let wrong = |trials: i32| (1.0 - p).powi(trials);
+        let between = 0.75 * wrong(3) + 0.25 * wrong(4);
+        assert!((mean(vanilla(12, p), 3.25) - between).abs() < 1e-9);
+        assert!((mean(prop2diff(16, 8, 400, p), 3.25) - between).abs() < 1e-9);
+        assert!((mean(prop2diff(16, 8, 400, p), 10.0) - wrong(10)).abs() < 1e-9);
+        assert!((mean(uniform(5, 400, p), 4.0) - wrong(4)).abs() < 1e-9);
+    }
+    let untried = Tally::default();
+    assert_eq!(untried.all_wrong(3.0), None);
+    // Beyond what was tried it falls with every trial.
+    let tally = Tally {
+        trials: 4,
+        ..Tally::default()
+    };
+    let shares: Vec<f64> = (0..20)
+        .map(|n| tally.all_wrong(f64::from(n)).unwrap())
+        .collect();
+    assert!(shares[4] == 1.0 && shares[5] < 1.0 && shares[19] < shares[5] && shares[19] > 0.0);
+}
+
+#[test]
+fn small_counts_have_no_nonsense() {
+    let tally = |trials, correct, at_success| Tally {
+        trials,
+        correct,
+        at_success,
+        ..Tally::default()
+    };
+    assert_eq!(tally(0, 0, false).pass_rate(), None);
+    assert_eq!(tally(0, 0, false).interval(), None);
+    assert_eq!(tally(1, 1, true).pass_rate(), Some(1.0));
+    assert_eq!(tally(4, 1, true).pass_rate(), Some(0.25));
+    assert_eq!(tally(2, 2, true).pass_rate(), Some(1.0));
+    assert_eq!(tally(5, 0, false).pass_rate(), Some(0.0));
+    let (low, high) = tally(8, 8, false).interval().unwrap();
+    // (0.025^(1/8))
+    assert!(
+        (low - 0.630_583).abs() < 1e-5 && high == 1.0,
+        "{low} {high}"
+    );
+    let (low, high) = tally(5, 0, false).interval().unwrap();
+    assert!(low == 0.0 && (high - 0.521_824).abs() < 1e-5, "{high}");
+    // scipy.stats.beta.ppf(0.025, 3, 8), beta.ppf(0.975, 4, 7)
+    let (low, high) = tally(10, 3, false).interval().unwrap();
+    assert!((low - 0.066_739_5).abs() < 1e-6 && (high - 0.652_452_9).abs() < 1e-6);
+}

@@ -1,0 +1,101 @@
+//! Pass rates and the vanilla baseline that a run's records estimate, beside the rates that the
+//! trials were drawn with.
+
+use crate::scripted::{Schedule, Scripted, grader, problems};
+use dart_math::ProblemRecord;
+use dart_math::dars::{Limits, Prop2Diff, Run, Strategy, Uniform, Vanilla};
+use dart_math::report::LevelTable;
+
+fn records(rates: &[f64], strategy: &dyn Strategy, limits: Limits) -> Vec<ProblemRecord> {
+    let generator = Scripted::new(Schedule::default());
+    Run::builder(problems(rates))
+        .strategy(strategy)
+        .limits(limits)
+        .seed(5)
+        .build()
+        .unwrap()
+        .run(&generator, &grader)
+        .unwrap()
+        .problems
+}
+
+fn limits(most: u32) -> Limits {
+    Limits {
+        trials_per_problem: Some(most),
+        ..Limits::default()
+    }
+}
+
+#[test]
+fn the_mean_over_many_problems_is_their_rate_and_intervals_hold_it() {
+    const PROBLEMS: usize = 2000;
+    let given_up = Limits {
+        give_up_after: Some(10),
+        ..limits(60)
+    };
+    let strategies: [(&str, Box<dyn Strategy>, Limits); 6] = [
+        ("vanilla", Box::new(Vanilla { trials: 12 }), limits(60)),
+        ("uniform", Box::new(Uniform { k: 4 }), limits(60)),
+        ("giving up", Box::new(Uniform { k: 4 }), given_up),
+        ("pilot", Box::new(Prop2Diff::with_pilot(16, 8)), limits(60)),
+        ("more", Box::new(Prop2Diff::with_pilot(40, 8)), limits(100)),
+        (
+            "pilot, giving up",
+            Box::new(Prop2Diff::with_pilot(16, 4)),
+            given_up,
+        ),
+    ];
+    for (name, strategy, limits) in &strategies {
+        for p in [0.05, 0.3, 0.8, 0.95] {
+            let records = records(&[p; PROBLEMS], strategy, *limits);
+            let rates: Vec<f64> = records
+                .iter()
+                .map(|record| record.tally.pass_rate().unwrap())
+                .collect();
+            let n = PROBLEMS as f64;
+            let mean = rates.iter().sum::<f64>() / n;
+            let variance = rates.iter().map(|rate| (rate - mean).powi(2)).sum::<f64>() / (n - 1.0);
+            let z = (mean - p) / (variance / n).sqrt();
+            assert!(z.abs() < 3.0, "{name}, {p}: {mean:.4}, z = {z:.2}");
+            let covered = records.iter().filter(|record| {
+                let (low, high) = record.tally.interval().unwrap();
+                low <= p && p <= high
+            });
+            let covered = covered.count() as f64 / n;
+            assert!(covered >= 0.93, "{name}, {p}: {covered}");
+        }
+    }
+}
+
+#[test]
+fn the_baseline_is_that_of_a_vanilla_run() {
+    // Some of every difficulty, a tenth never solved.
+    let rates: Vec<f64> = (0..3000)
+        .map(|index| match index % 10 {
+            0 => 0.0,
+            tenth => (f64::from(tenth) / 10.0).powi(2),
+        })
+        .collect();
+    for strategy in [
+        &Prop2Diff::with_pilot(16, 8) as &dyn Strategy,
+        &Uniform { k: 6 },
+    ] {
+        let table = LevelTable::new(&records(&rates, strategy, limits(150)));
+        let trials = table.vanilla_trials.unwrap();
+        let all: f64 = rates.iter().sum();
+        assert!((trials * all / table.total.kept as f64 - 1.0).abs() < 0.02);
+        // A vanilla run tries a whole number of times: the mean of the two around.
+        let unsolved = |trials: u32| {
+            let records = records(&rates, &Vanilla { trials }, Limits::default());
+            records.iter().filter(|record| record.kept == 0).count() as f64
+        };
+        let (below, part) = (trials.floor() as u32, trials.fract());
+        let real = (1.0 - part) * unsolved(below) + part * unsolved(below + 1);
+        let expected = table.total.vanilla_unsolved;
+        // (Both are counts of a few hundred problems by chance.)
+        assert!(
+            (expected - real).abs() < 3.0 * real.sqrt() && (expected / real - 1.0).abs() < 0.05,
+            "{expected:.0} expected, {real:.0} in a vanilla run of {trials:.2} trials"
+        );
+    }
+}
