@@ -193,13 +193,29 @@ fn evaluate(tokens: &[Token], budget: &mut Budget) -> Result<Value, EvalError> {
     if latex::are_no_arithmetic(tokens) {
         return Err(EvalError::Unsupported);
     }
-    let whole = budget.attempt(|budget| {
-        latex::tree(tokens, budget).and_then(|tree| value::evaluate(&tree, budget))
-    })?;
+    if let Some(parts) = latex::parts(tokens) {
+        return numbered(&parts, budget);
+    }
+    let whole = match latex::is_sentence(tokens) {
+        true => None,
+        false => budget.attempt(|budget| {
+            latex::tree(tokens, budget).and_then(|tree| value::evaluate(&tree, budget))
+        })?,
+    };
     match whole {
         Some(value) => Ok(value),
         None => value::statement(&latex::statement(tokens, budget)?, budget),
     }
+}
+
+/// Numbered parts: each label with the value behind it.
+fn numbered(parts: &[(String, &[Token])], budget: &mut Budget) -> Result<Value, EvalError> {
+    let mut values = Vec::with_capacity(2 * parts.len());
+    for (label, tokens) in parts {
+        values.push(Value::Text(label.as_str().into()));
+        values.push(budget.nested(|budget| evaluate(tokens, budget))?);
+    }
+    Ok(Value::Statement(values))
 }
 
 /// A short text without the commands that set parts of it upright: `4\text{ July}`.

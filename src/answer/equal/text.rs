@@ -29,10 +29,10 @@ pub(super) fn same_words(left: &[Token], right: &[Token]) -> bool {
 /// Whether a text is one run of letters, which may be a word.
 pub(super) fn is_run(tokens: &[Token]) -> bool {
     let tokens = trimmed(tokens);
-    tokens.len() > 2
-        && tokens.iter().enumerate().all(|(index, token)| {
-            matches!(token.tok, Tok::Letter(_)) && (index == 0 || !token.spaced)
-        })
+    tokens.len() > 2 && tokens.iter().enumerate().all(|(index, token)| {
+        // (Capital letters may have spaces between them: a sequence.)
+        matches!(token.tok, Tok::Letter(c) if index == 0 || !token.spaced || c.is_ascii_uppercase())
+    })
 }
 
 /// What words say that are known under several spellings: yes or no, that a value is missing.

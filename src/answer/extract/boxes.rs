@@ -5,7 +5,7 @@ use memchr::{memchr3, memmem};
 
 use super::continuation::takes_back;
 use super::marker::is_denied;
-use super::part::{Around, around};
+use super::part::{Around, around, is_made_another};
 use super::qualifier::qualifier;
 use super::sentence::{head, tail};
 use super::{Answer, offset};
@@ -108,6 +108,9 @@ pub(super) fn last(text: &str) -> Boxes<'_> {
     {
         return Boxes::None;
     }
+    if is_made_another(tail(&text[..last.start], MAX_GAP)) {
+        return Boxes::Part;
+    }
     let mut members = 1;
     for pair in places.windows(2).rev() {
         if !joins(&text[pair[0].end..pair[1].start]) {
@@ -124,12 +127,10 @@ pub(super) fn last(text: &str) -> Boxes<'_> {
         return match around(before, &text[last.end..]) {
             Around::Nothing => Boxes::Found(with_unit(text, &last)),
             Around::Minus if text[last.start..last.end].ends_with('}') => {
-                let negative = format!("-{{{}}}", last.content);
-                let sign = before
-                    .char_indices()
-                    .next_back()
-                    .map_or(last.start, |(at, _)| at);
-                Boxes::Found(Answer::list(negative, &text[sign..last.end]))
+                let at = before.rfind(['-', '−']).unwrap_or(last.start);
+                let sign = before[at..].chars().next().unwrap_or('-');
+                let negative = format!("{sign}{{{}}}", last.content);
+                Boxes::Found(Answer::list(negative, &text[at..last.end]))
             }
             Around::Minus => Boxes::Part,
             Around::Formula => Boxes::Part,
@@ -294,8 +295,9 @@ fn with_unit<'a>(text: &'a str, place: &Place<'a>) -> Answer<'a> {
             .unwrap_or(power.len() - 1)
             + 1;
     }
-    // `5 ft 6 in`: the smaller unit with its number belongs to it.
+    // `5 ft 6 in`, `5 hours and 30 minutes`: the smaller unit with its number belongs to it.
     let smaller = rest[end..].trim_start_matches(' ');
+    let smaller = smaller.strip_prefix("and ").unwrap_or(smaller);
     let digits = smaller.bytes().take_while(u8::is_ascii_digit).count();
     if digits > 0 {
         let named = smaller[digits..].trim_start_matches(' ');
@@ -320,6 +322,10 @@ const DENIALS: &[&str] = &[
     "is not the correct",
     "cannot be right",
     "cannot be correct",
+    "format",
+    "notation",
+    "would be a mistake",
+    "would be wrong",
 ];
 
 /// Whether the words right before a box say that it is not the answer: "is definitely not",
@@ -331,6 +337,13 @@ fn is_denied_before(before: &str) -> bool {
         .rsplit(['.', ',', ';', ':', '\n'])
         .next()
         .unwrap_or("");
+    let clause_words = clause.trim_end().to_ascii_lowercase();
+    if ["rather than", "instead of"]
+        .iter()
+        .any(|words| clause_words.ends_with(words))
+    {
+        return true;
+    }
     let words = clause
         .rsplit(|c: char| !(c.is_alphabetic() || matches!(c, '\'' | '’')))
         .filter(|word| !word.is_empty());

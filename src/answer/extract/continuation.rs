@@ -16,6 +16,19 @@ const DOUBTS: &[&str] = &[
     "sorry",
     "no, ",
     "no wait",
+    "hold on",
+];
+
+/// What goes on behind "but" to another answer.
+const CORRECTIONS: &[&str] = &[
+    "we need to",
+    "we must",
+    "we have to",
+    "we still",
+    "this counts",
+    "that counts",
+    "this includes",
+    "that includes",
 ];
 
 /// What takes back an answer right behind it, beyond doubt.
@@ -73,10 +86,18 @@ const WRONGS: &[&str] = &[
 pub(super) fn is_retracted(text: &str, answer: &Answer<'_>) -> bool {
     let end = offset(text, answer.place) + answer.place.len();
     let behind = without_stops(&text[end..]);
-    let behind = ["but ", "however, "]
+    let corrected = ["but ", "however, "]
         .iter()
-        .find_map(|word| behind_word(behind, word))
-        .unwrap_or(behind);
+        .find_map(|word| behind_word(behind, word));
+    let goes_on = |behind: &str| {
+        CORRECTIONS
+            .iter()
+            .any(|words| behind_word(behind, words).is_some())
+    };
+    if corrected.is_some_and(goes_on) {
+        return true;
+    }
+    let behind = corrected.unwrap_or(behind);
     // `The answer is D. But D is wrong.`
     let named = behind
         .strip_prefix(&*answer.text)

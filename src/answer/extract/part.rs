@@ -15,7 +15,7 @@ pub(super) enum Around {
 /// Commands that make something of what stands next.
 const OPERATIONS: &[&str] = &[
     "\\cdot", "\\times", "\\div", "\\frac{", "\\dfrac{", "\\tfrac{", "\\sqrt{", "\\sqrt", "\\ln",
-    "\\log", "\\sin", "\\cos", "\\tan",
+    "\\log", "\\sin", "\\cos", "\\tan", "\\pm", "\\mp", "_{", "}{", "\\{",
 ];
 
 /// What stands close to a box, before it and behind it.
@@ -30,13 +30,15 @@ pub(super) fn around(before: &str, behind: &str) -> Around {
     {
         return Around::Formula;
     }
-    if near.ends_with(['+', '*', '/', '^', '±', '×', '÷', '√']) && !near.ends_with("**") && close
+    if near.ends_with(['+', '±', '×', '÷', '√']) && !near.ends_with("++")
+        || near.ends_with(['*', '/', '^']) && !near.ends_with("**") && close
         || near.ends_with("^{")
         || OPERATIONS.iter().any(|command| near.ends_with(command))
+        || is_member(near, close)
     {
         return Around::Formula;
     }
-    if made_another(near) {
+    if is_joined(near) || is_one_of_several(near, behind) {
         return Around::Formula;
     }
     let is_value = |text: &str| text.starts_with(|c: char| c.is_ascii_digit() || c == '\\');
@@ -77,10 +79,17 @@ pub(super) fn around(before: &str, behind: &str) -> Around {
         .any(|command| behind.starts_with(command)),
         _ => false,
     };
-    if part {
+    if part || goes_on(behind) {
         return Around::Formula;
     }
-    match before.strip_suffix('-') {
+    // `x = - \boxed{5}`; in prose a dash has spaces around it.
+    let spaced = near
+        .strip_suffix(['-', '−'])
+        .map(|rest| rest.trim_end_matches(' '));
+    if !close && spaced.is_some_and(|rest| rest.ends_with(['=', '(', '{'])) {
+        return Around::Minus;
+    }
+    match before.strip_suffix(['-', '−']) {
         // `Answer:- \boxed{5}`, `so-\boxed{5}`.
         Some(rest) if !rest.ends_with(|c: char| c.is_alphabetic() || matches!(c, ':' | '-')) => {
             Around::Minus
@@ -89,17 +98,98 @@ pub(super) fn around(before: &str, behind: &str) -> Around {
     }
 }
 
+/// Whether a formula goes on behind a space: `\boxed{5} \cdot 3`, `\boxed{5} + 3i`.
+fn goes_on(behind: &str) -> bool {
+    let rest = behind.trim_start_matches(' ');
+    if rest.len() == behind.len() {
+        return false;
+    }
+    let commands = [
+        "\\cdot", "\\times", "\\div", "\\sqrt", "\\pi", "\\pm", "·", "×", "÷",
+    ];
+    commands.iter().any(|command| {
+        let more = rest.strip_prefix(command);
+        more.is_some_and(|more| !more.starts_with(|c: char| c.is_ascii_alphabetic()))
+    }) || rest.strip_prefix('+').is_some_and(|rest| {
+        rest.trim_start()
+            .starts_with(|c: char| c.is_ascii_digit() || c == '\\')
+    })
+}
+
+/// Whether a box stands behind other members of a tuple, a set or a ratio that is still open:
+/// `(6, \boxed{5})`, `6:\boxed{5}`.
+fn is_member(near: &str, close: bool) -> bool {
+    if let Some(ratio) = near.strip_suffix(':') {
+        return close && ratio.ends_with(|c: char| c.is_ascii_digit());
+    }
+    let Some(members) = near.strip_suffix(',') else {
+        return false;
+    };
+    let open = members.rfind(['(', '[']);
+    open.is_some_and(|open| {
+        let inside = &members[open + 1..];
+        let is_value =
+            |c: char| c.is_ascii_digit() || matches!(c, ',' | ' ' | '-' | '.' | '\\' | '/');
+        inside.starts_with(|c: char| c.is_ascii_digit() || c == '-') && inside.chars().all(is_value)
+    })
+}
+
+/// Whether another value is joined to the box before it: `4 or \boxed{5}`, `the roots are 4 and
+/// \boxed{5}`.
+fn is_joined(near: &str) -> bool {
+    let words = near.trim_end_matches(['$', ' ', '*']);
+    let behind_value = |conjunction: &str| {
+        let rest = words.strip_suffix(conjunction)?.strip_suffix(' ')?;
+        let rest = rest.trim_end_matches(['$', ' ', '*']);
+        rest.ends_with(|c: char| c.is_ascii_digit() || c == '}')
+            .then_some(rest)
+    };
+    behind_value("or").is_some()
+        || behind_value("and").is_some_and(|rest| {
+            let start = rest
+                .rfind(['.', ';', ':', '\n', '='])
+                .map_or(0, |at| at + 1);
+            let clause = &rest[start..];
+            rest.as_bytes().get(start.wrapping_sub(1)) != Some(&b'=') && clause.contains(" are ")
+        })
+}
+
+/// Whether another name has its value behind a box that has one: `x = \boxed{5}, y = 6`.
+fn is_one_of_several(near: &str, behind: &str) -> bool {
+    let is_named = near.strip_suffix('=').is_some_and(|rest| {
+        rest.trim_end()
+            .ends_with(|c: char| c.is_ascii_alphabetic() || c == '}')
+    });
+    let rest = behind.trim_start_matches(['$', ' ']);
+    let rest = [",", "and ", ", and ", ";"]
+        .iter()
+        .find_map(|joint| rest.strip_prefix(joint));
+    is_named
+        && rest.is_some_and(|rest| {
+            let mut rest = rest.trim_start_matches(['$', ' ']).chars();
+            let name = rest.next().is_some_and(|c| c.is_ascii_alphabetic());
+            name && rest
+                .as_str()
+                .trim_start_matches(|c: char| c == '_' || c.is_ascii_digit())
+                .trim_start()
+                .starts_with('=')
+        })
+}
+
 /// Whether the words right before a box make another number of what stands in it: `minus`, `half of`.
-fn made_another(before: &str) -> bool {
+pub(super) fn is_made_another(before: &str) -> bool {
     let words = before.trim_end_matches(['$', ' ', '*']);
+    if ["不是", "并非", "不为", "负"]
+        .iter()
+        .any(|word| words.ends_with(word))
+    {
+        return true;
+    }
     [
         "minus",
         "negative",
-        "half",
         "half of",
         "twice",
-        "double",
-        "triple",
         "a third of",
         "a quarter of",
     ]

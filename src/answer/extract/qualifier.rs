@@ -17,10 +17,8 @@ const PHRASES: &[&str] = &[
     "and one half",
     "and one third",
     "and one-half",
-    "and over",
     "and three quarters",
     "and two thirds",
-    "and under",
     "and up",
     "above zero",
     "below zero",
@@ -33,15 +31,11 @@ const PHRASES: &[&str] = &[
     "or less",
     "or lower",
     "or more",
-    "or over",
     "or smaller",
-    "or under",
-    "times as",
 ];
 
 /// What does so with a number behind it.
 const WITH_NUMBER: &[&str] = &[
-    "and",
     "minus",
     "or",
     "plus",
@@ -76,7 +70,7 @@ const SPACING: &[&str] = &[
 pub(super) fn qualifier(behind: &str) -> Option<&str> {
     let behind = head(behind, MAX_BEHIND);
     let rest = unspaced(behind);
-    if rest.len() == behind.len() {
+    if rest.len() == behind.len() && rest.starts_with(|c: char| c.is_ascii()) {
         return None;
     }
     let qualifies = PHRASES.iter().any(|phrase| {
@@ -93,7 +87,48 @@ pub(super) fn qualifier(behind: &str) -> Option<&str> {
         .any(|word| behind_words(rest, word).is_some_and(|more| begins_value(unspaced(more))))
         || is_fraction(rest);
     let end = sentence_end(behind);
+    let qualifies =
+        qualifies && !is_of_writing(&behind[..end]) || another_value(rest) || in_chinese(rest);
     qualifies.then_some(&behind[..end])
+}
+
+/// Whether it is said how the number is written: `to 2 significant figures`.
+fn is_of_writing(text: &str) -> bool {
+    [
+        "significant",
+        "decimal",
+        "place",
+        "digit",
+        "nearest",
+        "d.p",
+        "s.f",
+    ]
+    .iter()
+    .any(|word| text.contains(word))
+}
+
+/// `and 6` with nothing behind it: another value.
+fn another_value(rest: &str) -> bool {
+    behind_words(rest, "and").is_some_and(|more| {
+        let value = unspaced(more);
+        let words = value.chars().filter(|c| c.is_alphabetic()).count();
+        begins_value(value) && words == 0 && !value[..sentence_end(value)].contains('=')
+    })
+}
+
+/// What does so in Chinese: multiples, bounds, another value behind `或` or `和`.
+fn in_chinese(rest: &str) -> bool {
+    const CHANGES: &[&str] = &[
+        "万", "亿", "千", "百", "倍", "以上", "以下", "半", "个半", "多", "余", "成", "折", "次方",
+    ];
+    let joined = ["或", "和", "与", "及", "、"]
+        .iter()
+        .find_map(|word| rest.strip_prefix(word));
+    CHANGES.iter().any(|change| rest.starts_with(change))
+        && !["千米", "千克", "千瓦", "百分", "多少"]
+            .iter()
+            .any(|unit| rest.starts_with(unit))
+        || joined.is_some_and(|more| begins_value(unspaced(more)))
 }
 
 /// A text without spacing in front.
@@ -163,6 +198,10 @@ mod tests {
             " 1/2",
             "$ $\\frac{1}{2}$",
             " below zero",
+            " and 6.",
+            "万",
+            "或6",
+            "以上",
         ] {
             assert!(qualifier(behind).is_some(), "{behind}");
         }
@@ -178,6 +217,13 @@ mod tests {
             " red apples and 3 pears",
             ", or 6",
             " apples or more",
+            " times as many apples as Tom.",
+            " to 2 significant figures",
+            " and 3 apples are left over.",
+            "$ and $2^2+1=5$ confirms it.",
+            " and over the course of a year",
+            "千米",
+            "个苹果",
         ] {
             assert!(qualifier(behind).is_none(), "{behind}");
         }

@@ -26,11 +26,11 @@ pub(super) fn solution(response: &str) -> Option<&str> {
         }
         let rest = &bytes[at..];
         if rest[0] == b'\n' {
-            if next.is_none()
-                && reasoning.is_none()
-                && opens_next(&response[at + 1..])
-                && !is_introduction(&response[start..at])
-            {
+            let ends = || {
+                opens_next(&response[at + 1..]) && !is_introduction(&response[start..at])
+                    || is_marked_end(&response[start..], at - start)
+            };
+            if next.is_none() && reasoning.is_none() && ends() {
                 next = Some(at);
             }
             continue;
@@ -146,6 +146,12 @@ const OPENERS: &[Opener] = &[
     opener("Next question", true, false),
     opener("New question", true, false),
     opener("Exercise", true, false),
+    opener("Example", false, false),
+    opener("Task", false, false),
+    opener("Similar problem", true, false),
+    opener("Another problem", true, false),
+    opener("Here's another problem", true, false),
+    opener("Here is another problem", true, false),
     opener("Q", false, false),
     opener("Human", true, false),
     opener("User", true, false),
@@ -156,6 +162,10 @@ const OPENERS: &[Opener] = &[
     opener("问题", true, false),
     opener("题目", true, false),
     opener("用户", true, false),
+    opener("下一题", true, false),
+    opener("例题", true, false),
+    opener("例", false, false),
+    opener("练习", true, false),
 ];
 
 /// Whether a line opens a next problem or turn: `Problem:`, `**Question 2.**`, `### Instruction`,
@@ -170,7 +180,7 @@ fn opens_next(line: &str) -> bool {
     // What most lines start with opens nothing.
     if !matches!(
         plain.as_bytes().first(),
-        Some(b'A' | b'E' | b'H' | b'I' | b'N' | b'P' | b'Q' | b'U' | 0xE7 | 0xE9)
+        Some(b'A' | b'E' | b'H' | b'I' | b'N' | b'P' | b'Q' | b'S' | b'T' | b'U' | 0xE4..=0xE9)
     ) {
         return false;
     }
@@ -185,13 +195,34 @@ fn opens_next(line: &str) -> bool {
         let rest = rest.trim_start_matches(' ');
         let after = rest.trim_start_matches(|c: char| c.is_ascii_digit());
         let numbered = after.len() < rest.len();
+        // (`Example: …` shows something; `Example 2:` is another problem.)
+        if matches!(opener.word, "Example" | "Task" | "例") && !numbered {
+            return false;
+        }
+        let bold = after.starts_with("**") && is_heading && numbered;
         let after = after.trim_start_matches(['*', ' ']);
         match after.chars().next() {
             Some(':' | '：') => true,
-            Some('.' | ')') => numbered,
+            Some('.' | ')' | '．' | '、') => numbered,
+            // `**Problem 2** Find …`.
+            Some(_) if bold => true,
             Some('\n' | '\r') | None => is_heading && opener.heading,
             _ => false,
         }
+    })
+}
+
+/// Whether a line break ends a line that is `####` and a number, with an empty line behind: what ends
+/// a solution in the manner of GSM8K, whatever follows.
+fn is_marked_end(text: &str, at: usize) -> bool {
+    if !text[at..].starts_with("\n\n") {
+        return false;
+    }
+    let start = text[..at].rfind('\n').map_or(0, |before| before + 1);
+    let number = text[start..at].trim_end().strip_prefix("#### ");
+    number.is_some_and(|number| {
+        let digits = |c: char| c.is_ascii_digit() || matches!(c, ',' | '.' | '-' | '$' | '%');
+        number.ends_with(|c: char| c.is_ascii_digit() || c == '%') && number.chars().all(digits)
     })
 }
 

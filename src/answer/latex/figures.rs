@@ -1,8 +1,9 @@
 //! Figures that are written like arithmetic and are none: dates, ranges and scores, dimensions,
-//! bearings, numbered parts, prefixed literals. A value would make `3/4/2020` of `6/8/2020` and
+//! bearings, chosen statements, prefixed literals; the numbered parts of an answer; equations in a
+//! sentence. A value would make `3/4/2020` of `6/8/2020` and
 //! `2 × 6` of `3 × 4`.
 
-use super::lexer::{Tok, Token};
+use super::lexer::{Tok, Token, names_side};
 use super::parser::connective;
 use super::tree::Literal;
 
@@ -18,7 +19,46 @@ pub(crate) fn are_no_arithmetic(tokens: &[Token]) -> bool {
         // `3330\%1`: a sign, or what is left of a division.
         Tok::Command(sign) if sign == "%" => is_number(tokens.get(at + 1)),
         _ => false,
-    }) || are_parts(tokens)
+    }) || are_chosen(tokens)
+}
+
+/// Whether words stand before one equation behind another (`y=5 at x=2`), so that no tree holds both.
+pub(crate) fn is_sentence(tokens: &[Token]) -> bool {
+    let mut related = false;
+    tokens.iter().enumerate().any(|(at, token)| {
+        let words = match &token.tok {
+            Tok::Word(word) | Tok::Text(word) if connective(word).is_none() => Some(word.as_str()),
+            _ => None,
+        };
+        let places = |word: &str| {
+            matches!(
+                word,
+                "at" | "of" | "on" | "in" | "by" | "for" | "from" | "near"
+            )
+        };
+        let found = words.is_some_and(|word| {
+            let last = word.rsplit(' ').next().unwrap_or(word);
+            (related || places(last)) && names_side(&tokens[at + 1..])
+        });
+        match &token.tok {
+            Tok::Symbol('=') => related = true,
+            Tok::Symbol(',' | ';') | Tok::NewLine => related = false,
+            _ => {}
+        }
+        found
+    })
+}
+
+/// `(2)(3)`: statements that were chosen by their numbers.
+fn are_chosen(tokens: &[Token]) -> bool {
+    let groups = tokens.chunks(3);
+    tokens.len() >= 6
+        && tokens.len().is_multiple_of(3)
+        && groups.into_iter().all(|group| {
+            is_symbol(group.first(), &['('])
+                && whole(group.get(1)).is_some_and(|number| number.len() <= 2)
+                && is_symbol(group.get(2), &[')'])
+        })
 }
 
 /// A word that is no conjunction or condition, which stand between formulas.
@@ -149,13 +189,32 @@ fn are_dimensions(tokens: &[Token]) -> bool {
     at > 1 && closes(tokens.get(at)) && !is_product_unit(&tokens[at..])
 }
 
-/// A unit that is a power of another one: `cm^2`, `square metres`.
+/// What is counted by multiplying.
+const COUNTED: &[&str] = &[
+    "arrangements",
+    "choices",
+    "combinations",
+    "functions",
+    "numbers",
+    "orders",
+    "outcomes",
+    "permutations",
+    "possibilities",
+    "total",
+    "ways",
+];
+
+/// A unit that is a power of another one, or what is counted by multiplying: `cm^2`, `square metres`.
 fn is_product_unit(tokens: &[Token]) -> bool {
     let Some(Tok::Word(word) | Tok::Text(word)) = tokens.first().map(|token| &token.tok) else {
         return false;
     };
-    let first = word.split_whitespace().next().unwrap_or("");
-    matches!(first, "square" | "sq" | "cubic" | "cu")
+    let mut words = word.split_whitespace();
+    let first = words.next().unwrap_or("");
+    // (A square by itself has sides.)
+    let more = words.next().is_some() || tokens.get(1).is_some_and(|next| is_word(&next.tok));
+    COUNTED.contains(&first)
+        || more && matches!(first, "square" | "sq" | "cubic" | "cu")
         || word.ends_with(['2', '3'])
         || is_symbol(tokens.get(1), &['^'])
 }
@@ -201,6 +260,17 @@ enum Label {
     Circled(usize),
 }
 
+impl std::fmt::Display for Label {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            // (Signs with a number in them are numbers.)
+            Label::Number(n) | Label::Circled(n) => write!(f, "({n})"),
+            Label::Letter(n) => write!(f, "(letter {n})"),
+            Label::Roman(n) => write!(f, "(roman {n})"),
+        }
+    }
+}
+
 impl Label {
     fn next(self) -> Label {
         match self {
@@ -212,12 +282,11 @@ impl Label {
     }
 }
 
-/// `(1) 5 (2) 6`, `(a) x (b) y`, `①5②6`: two labels that follow each other, with something behind
-/// both.
-fn are_parts(tokens: &[Token]) -> bool {
-    let Some((mut wanted, len)) = label(tokens) else {
-        return false;
-    };
+/// The numbered parts of an answer, `(1) 5 (2) 6`, `(a) x; (b) y`, `①5②6`: each label, as it counts,
+/// with the tokens of its part. `None` where there are not two labels that follow each other, with
+/// something behind each.
+pub(crate) fn parts(tokens: &[Token]) -> Option<Vec<(String, &[Token])>> {
+    let (mut wanted, mut start) = label(tokens)?;
     let first = [
         Label::Number(1),
         Label::Letter(0),
@@ -225,21 +294,32 @@ fn are_parts(tokens: &[Token]) -> bool {
         Label::Circled(1),
     ];
     if !first.contains(&wanted) {
-        return false;
+        return None;
     }
-    wanted = wanted.next();
-    let (mut at, mut depth) = (len, 0_usize);
+    let mut parts = Vec::new();
+    let mut depth = 0_usize;
+    let mut at = start;
     while at < tokens.len() {
-        let said = at > len && ends_operand(&tokens[at - 1].tok);
+        let said = at > start && ends_operand(&tokens[at - 1].tok);
+        let found = label(&tokens[at..]).filter(|(found, _)| {
+            let roman = numeral(&tokens[at..]).map(|(number, _)| Label::Roman(number));
+            *found == wanted.next() || roman == Some(wanted.next())
+        });
         if depth == 0
             && said
-            && let Some((found, len)) = label(&tokens[at..])
-            && (found == wanted
-                || numeral(&tokens[at..]).is_some_and(|(n, _)| Label::Roman(n) == wanted))
+            && let Some((_, len)) = found
         {
-            return tokens
-                .get(at + len)
-                .is_some_and(|token| begins_operand(&token.tok));
+            parts.push((wanted.to_string(), trimmed(&tokens[start..at])));
+            wanted = wanted.next();
+            start = at + len;
+            at = start;
+            if !tokens
+                .get(at)
+                .is_some_and(|token| begins_operand(&token.tok))
+            {
+                return None;
+            }
+            continue;
         }
         match &tokens[at].tok {
             Tok::Symbol('(' | '[' | '{') => depth += 1,
@@ -248,7 +328,21 @@ fn are_parts(tokens: &[Token]) -> bool {
         }
         at += 1;
     }
-    false
+    if parts.is_empty() {
+        return None;
+    }
+    parts.push((wanted.to_string(), trimmed(&tokens[start..])));
+    Some(parts)
+}
+
+/// A part without the punctuation that ends it.
+fn trimmed(tokens: &[Token]) -> &[Token] {
+    let ends = |token: &Token| matches!(token.tok, Tok::Symbol(',' | ';' | '.') | Tok::NewLine);
+    let mut end = tokens.len();
+    while end > 0 && ends(&tokens[end - 1]) {
+        end -= 1;
+    }
+    &tokens[..end]
 }
 
 /// The label that tokens begin with, and how many it takes.

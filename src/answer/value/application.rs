@@ -98,7 +98,8 @@ fn is_function(name: &str, arguments: &[Node]) -> bool {
         _ if is_greek(stem) => is_number || is_name,
         _ if stem.len() == 1 => {
             let capital = stem.bytes().all(|b| b.is_ascii_uppercase());
-            primed || capital && is_name
+            // `I(0)`: nothing is multiplied by 0.
+            primed || is_number || capital && is_name
         }
         // A word: `Var(X)`, `rank(A)`.
         _ => !stem.contains(' '),

@@ -208,6 +208,30 @@ pub(super) fn tells(words: &str) -> bool {
     alone || labels_more(words)
 }
 
+/// Whether words before an equals sign say more of a value than whose it is: `not = 5`,
+/// `loss = 5`, `at most`.
+pub(super) fn changes(words: &str) -> bool {
+    let mut words = words
+        .split(|c: char| !c.is_alphabetic())
+        .map(str::to_lowercase);
+    words.any(|word| {
+        let word = word.as_str();
+        let denied = DENIALS.contains(&word) && !matches!(word, "is" | "are");
+        let signed = matches!(
+            word,
+            "negative" | "loss" | "deficit" | "debt" | "minus" | "opposite"
+        );
+        let compared = matches!(
+            word,
+            "least" | "most" | "than" | "under" | "above" | "below" | "about"
+        );
+        denied
+            || signed
+            || compared
+            || matches!(word, "half" | "twice" | "double" | "root" | "mistake")
+    })
+}
+
 /// Whether words in brackets behind a number, which name what is counted, tell more of it:
 /// `41 (pairs)` counts pairs.
 pub(super) fn labels_more(words: &str) -> bool {

@@ -10,6 +10,7 @@ use super::evaluate::evaluate;
 use super::fraction::Fraction;
 use super::functions::sign;
 use super::matrix::{Rows, add, matrix, scale};
+use super::modifiers;
 use super::number;
 use super::poly::{Atom, Poly};
 use super::quadratic;
@@ -125,6 +126,9 @@ pub(super) fn chain(
         return Err(EvalError::Unsupported);
     };
     if relations.iter().all(|r| matches!(r, Equal | Approximately)) {
+        if let Some(values) = several_names(sides, budget)? {
+            return Ok(values);
+        }
         if relations.len() > 1
             && let Some(system) = system(sides, budget)?
         {
@@ -140,6 +144,39 @@ pub(super) fn chain(
         ([NotEqual, ..] | [In, ..], _) => Err(EvalError::Unsupported),
         _ => constraints(sides, relations, budget),
     }
+}
+
+/// `f(1) = f(2) = 5`: every name with the value. `None` where there is one name at most.
+fn several_names(sides: &[Node], budget: &mut Budget) -> Result<Option<Value>, EvalError> {
+    let Some((last, rest)) = sides.split_last().filter(|(_, rest)| rest.len() > 1) else {
+        return Ok(None);
+    };
+    let mut names: Vec<String> = Vec::new();
+    for side in rest {
+        budget.spend(1 + names.len())?;
+        let named = match (&side.kind, label(side)) {
+            // (`y = f(x) = …` names one thing twice, and plain letters are for a system.)
+            (Kind::Symbol(_), _) => return Ok(None),
+            (_, Some(name)) => Some(name),
+            (_, None) => event(side, budget)?,
+        };
+        if let Some(name) = named.filter(|name| !names.contains(name)) {
+            names.push(name);
+        }
+    }
+    if names.len() < 2 {
+        return Ok(None);
+    }
+    let value = evaluate(last, budget)?;
+    let equation = |name| {
+        Value::Equation(Equation {
+            name: Some(name),
+            value: Box::new(value.clone()),
+            difference: None,
+            negated: false,
+        })
+    };
+    Ok(Some(Value::List(names.into_iter().map(equation).collect())))
 }
 
 /// The same said twice: it has a value where both sides agree.
@@ -332,7 +369,7 @@ pub(super) fn equation(
     }
     let value = evaluate(shown, budget)?;
     let mut difference = None;
-    if sides.len() == 2 && !approximate {
+    if sides.len() == 2 && (!approximate || name.is_none()) {
         let left = budget.attempt(|budget| side(first, budget))?;
         let right = budget.attempt(|budget| side(last, budget))?;
         if let (Some(left), Some(right)) = (left, right) {
@@ -365,11 +402,20 @@ pub(super) fn equation(
             Ok(!holds_variable(node, budget)?
                 && scalar(node, None, budget).is_ok_and(|value| value.is_constant()))
         };
-        let is_chain = sides.len() > 2 || approximate;
+        // (What words say of a chain's first member is said of its last one, too.)
+        let is_chain = match (sides.len() > 2, approximate) {
+            (_, true) => constant(first, budget)? || is_closed(first),
+            (true, false) => {
+                is_closed(first) || budget.attempt(|budget| side(first, budget))?.is_some()
+            }
+            (false, false) => false,
+        };
         // `3 + 4 = 7` ends in what it comes to, unless it is certainly wrong.
         let wrong = match &difference {
-            Some(difference) => matches!(sign(difference, budget)?, Some(-1 | 1)),
-            None => false,
+            Some(difference) if !approximate => {
+                matches!(sign(difference, budget)?, Some(-1 | 1))
+            }
+            _ => false,
         };
         if is_chain || !wrong && constant(first, budget)? && constant(last, budget)? {
             return Ok(value);
@@ -501,7 +547,7 @@ pub(super) fn label(node: &Node) -> Option<String> {
     match &node.kind {
         Kind::Symbol(name) if name == "y'" => Some("dy/dx".to_owned()),
         Kind::Symbol(name) if !matches!(name.as_str(), "π" | "e" | "i") => Some(name.to_string()),
-        Kind::Text(name) => Some(name.to_lowercase()),
+        Kind::Text(name) => (!modifiers::changes(name)).then(|| name.to_lowercase()),
         Kind::Call(name, arguments) => {
             // `\tan\theta`, `\cos A`: of an angle that has a name.
             let angle = matches!(name.as_str(), "sin" | "cos" | "tan" | "cot" | "sec" | "csc")

@@ -3,10 +3,12 @@
 //! thin spaces, colours) makes no token; everything else makes one.
 
 mod number;
+mod side_by_side;
 mod unicode;
 mod units;
 mod width;
 
+pub(in crate::answer::latex) use side_by_side::names_side;
 use smol_str::SmolStr;
 
 use super::tree::{Literal, Span};
@@ -45,6 +47,9 @@ pub(crate) struct Token {
     pub(crate) tok: Tok,
     pub(crate) span: Span,
     pub(crate) spaced: bool,
+    /// Whether more than a space came before it: `\quad`, a line's end, the end of one formula and the
+    /// beginning of another.
+    pub(crate) wide: bool,
 }
 
 /// Tokens of a text, one step each.
@@ -67,9 +72,11 @@ fn lexed(text: &str, budget: &mut Budget) -> Result<Vec<Token>, EvalError> {
         brackets: 0,
         environments: 0,
         spaced: false,
+        wide: false,
+        delimited: false,
     };
     lexer.run(budget, 0)?;
-    Ok(without_unary_plus(lexer.out))
+    Ok(side_by_side::separated(without_unary_plus(lexer.out)))
 }
 
 /// Tokens without `+` signs that open a term: `+\infty` is `\infty`.
@@ -108,6 +115,9 @@ struct Lexer<'a> {
     brackets: usize,
     environments: usize,
     spaced: bool,
+    wide: bool,
+    /// Whether a dollar sign stood since the last token.
+    delimited: bool,
 }
 
 impl<'a> Lexer<'a> {
@@ -120,7 +130,9 @@ impl<'a> Lexer<'a> {
             tok,
             span: self.at..end,
             spaced: std::mem::take(&mut self.spaced),
+            wide: std::mem::take(&mut self.wide),
         });
+        self.delimited = false;
         self.at = end;
     }
 
@@ -145,6 +157,7 @@ impl<'a> Lexer<'a> {
                 _ if c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{feff}') => {
                     self.at += len;
                     self.spaced = true;
+                    self.wide |= c == '\n';
                 }
                 '~' => {
                     self.at += 1;
@@ -152,7 +165,10 @@ impl<'a> Lexer<'a> {
                 }
                 '$' if self.is_money() => self.push(Tok::Currency('$'), self.at + 1),
                 // Every other dollar delimits mathematics.
-                '$' => self.at += 1,
+                '$' => {
+                    self.at += 1;
+                    self.wide |= std::mem::replace(&mut self.delimited, true) && self.spaced;
+                }
                 '\\' => self.backslash(budget, nested)?,
                 '0'..='9' => self.number(),
                 '.' if self.rest()[1..].starts_with(|d: char| d.is_ascii_digit()) => self.number(),
@@ -311,6 +327,7 @@ impl<'a> Lexer<'a> {
                     if name.is_empty() {
                         self.at += len;
                         self.spaced |= c != '!';
+                        self.wide |= c == ' ';
                     } else {
                         self.command(&name, len);
                         match c {
@@ -435,6 +452,7 @@ impl<'a> Lexer<'a> {
         }
         match canonical {
             "" => {
+                self.wide |= matches!(name, "quad" | "qquad" | "newline" | "par");
                 self.at = end;
                 self.spaced = true;
             }
@@ -538,6 +556,8 @@ impl<'a> Lexer<'a> {
                 brackets: self.brackets,
                 environments: self.environments,
                 spaced: self.spaced,
+                wide: self.wide,
+                delimited: false,
             };
             inner.run(budget, nested + 1)?;
             self.out.append(&mut inner.out);

@@ -132,6 +132,7 @@ impl Lexer<'_> {
                     tok: Tok::Letter(letter),
                     span: self.at..self.at,
                     spaced: false,
+                    wide: false,
                 });
                 return;
             }
@@ -150,6 +151,7 @@ impl Lexer<'_> {
                         tok,
                         span: self.at..self.at,
                         spaced: false,
+                        wide: false,
                     });
                 }
                 return;
@@ -177,6 +179,7 @@ impl Lexer<'_> {
                     tok: Tok::Number(literal),
                     span: self.at..self.at,
                     spaced: false,
+                    wide: false,
                 });
             }
         } else if c.is_alphabetic() {
@@ -205,6 +208,7 @@ impl Lexer<'_> {
                 tok,
                 span: self.at..self.at + len,
                 spaced: false,
+                wide: false,
             });
         };
         token(Tok::Symbol(operator));
