@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Problem;
 use super::estimate::Estimator;
+use super::open_set::OpenSet;
 use super::problem_state::{Needs, ProblemState, Rules};
 use crate::{Offer, ProblemRecord, Rejection, Request, Trial, TrialId, trial_seed};
 
@@ -15,9 +16,11 @@ pub(super) struct Allocator<'a> {
     rules: Rules<'a>,
     seed: u64,
     /// Problems that have not ended.
-    open: BTreeSet<u32>,
+    open: OpenSet,
     /// Those of them that certainly need more trials than are under way.
     runnable: BTreeSet<u32>,
+    /// Those of them that nothing but the run's limit of trials keeps from more.
+    capped: BTreeSet<u32>,
     allowance: Allowance,
     /// Trials that count of problems that have ended.
     ended_trials: u64,
@@ -71,12 +74,9 @@ impl<'a> Allocator<'a> {
             }
         }
         let mut allocator = Allocator {
-            open: (0..)
-                .zip(&states)
-                .filter(|(_, state)| !state.ended())
-                .map(|(index, _)| index)
-                .collect(),
+            open: OpenSet::new(states.iter().map(|state| !state.ended()).collect()),
             runnable: BTreeSet::new(),
+            capped: BTreeSet::new(),
             allowance: Allowance {
                 level: u32::MAX,
                 before: 0,
@@ -93,6 +93,10 @@ impl<'a> Allocator<'a> {
             estimator: None,
         };
         allocator.allow();
+        let open: Vec<u32> = allocator.open.iter().collect();
+        for index in open {
+            allocator.update_demand(index);
+        }
         allocator
     }
 
@@ -176,8 +180,9 @@ impl<'a> Allocator<'a> {
             self.ended_trials += u64::from(state.trials());
             self.totals.done += 1;
             self.totals.met += usize::from(state.met());
-            self.open.remove(&index);
+            self.open.remove(index);
             self.runnable.remove(&index);
+            self.capped.remove(&index);
             if self.rules.limits.trials.is_some() {
                 self.allow();
             }
@@ -190,16 +195,30 @@ impl<'a> Allocator<'a> {
     /// ends frees the rest of its share, so nobody's allowance ever falls.
     fn allow(&mut self) {
         let open = self.open.len() as u64;
-        if let (Some(most), 1..) = (self.rules.limits.trials, open) {
-            let left = most.saturating_sub(self.ended_trials);
-            let (level, rest) = (left / open, left % open);
-            self.allowance = Allowance {
+        let (Some(most), 1..) = (self.rules.limits.trials, open) else {
+            return;
+        };
+        let left = most.saturating_sub(self.ended_trials);
+        let (level, rest) = (left / open, left % open);
+        let before = std::mem::replace(
+            &mut self.allowance,
+            Allowance {
                 level: u32::try_from(level).unwrap_or(u32::MAX),
-                before: self.open.iter().nth(rest as usize).copied().unwrap_or(0),
-            };
-        }
-        let open: Vec<_> = self.open.iter().copied().collect();
-        for index in open {
+                before: self.open.nth(rest as usize).unwrap_or(0),
+            },
+        );
+        // Only a problem that its allowance holds back does anything else with another one.
+        let now = self.allowance;
+        let risen = |index: &u32| now.of(*index) != before.of(*index);
+        let risen: Vec<u32> = match now.level == before.level {
+            true if before.before <= now.before => self
+                .capped
+                .range(before.before..now.before)
+                .copied()
+                .collect(),
+            _ => self.capped.iter().copied().filter(risen).collect(),
+        };
+        for index in risen {
             self.update_demand(index);
         }
     }
@@ -210,6 +229,14 @@ impl<'a> Allocator<'a> {
             self.runnable.insert(index);
         } else {
             self.runnable.remove(&index);
+        }
+        if self.rules.limits.trials.is_some() {
+            let state = &self.states[index as usize];
+            let is_capped = state.bound(&self.rules, u32::MAX) > self.allowance.of(index);
+            match is_capped {
+                true => self.capped.insert(index),
+                false => self.capped.remove(&index),
+            };
         }
     }
 
@@ -244,7 +271,7 @@ impl<'a> Allocator<'a> {
         let mut open: Vec<_> = self
             .open
             .iter()
-            .map(|&index| (index, self.needs(index)))
+            .map(|index| (index, self.needs(index)))
             .filter(|(_, needs)| needs.expected > 0)
             .collect();
         let resident: BTreeSet<u32> = offer.resident.iter().copied().collect();

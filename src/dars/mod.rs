@@ -56,6 +56,7 @@ mod estimate;
 mod journal;
 mod limits;
 mod observe;
+mod open_set;
 mod outcome;
 mod problem_state;
 mod run;
