@@ -250,8 +250,8 @@ impl Args {
         match prompt {
             Ok(prompt) if prompt.tokens.is_empty() => Err("a prompt without any token".into()),
             Ok(prompt) if prompt.tokens.len() >= context => Err(format!(
-                "a prompt of {} tokens fills the model's context of {context}",
-                prompt.tokens.len()
+                "a prompt of {} fills the model's context of {context}",
+                counted(prompt.tokens.len(), "token")
             )),
             prompt => prompt.map_err(|error| error.detail().to_owned()),
         }

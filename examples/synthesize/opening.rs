@@ -56,7 +56,7 @@ fn describe(args: &Args, strategy: &dyn Strategy, limits: Limits) -> String {
     };
     let dedup = if args.dedup { ", no duplicates" } else { "" };
     match limits.trials_per_problem {
-        Some(most) => format!("{goal}, {most} trials at most{dedup}"),
+        Some(most) => format!("{goal}, at most {}{dedup}", counted(most, "trial")),
         None => format!("{goal}{dedup}"),
     }
 }

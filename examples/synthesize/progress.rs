@@ -56,7 +56,7 @@ impl Observer for Display {
             if now >= *due {
                 *due = now + INTERVAL;
                 let (done, problems) = (progress.done, progress.problems);
-                say!("{done}/{problems} problems done, {message}");
+                say!("{done}/{} done, {message}", counted(problems, "problem"));
             }
         }
         self.bar.set_position(progress.done as u64);

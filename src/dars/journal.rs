@@ -21,7 +21,7 @@ use serde_json::Value;
 use self::lines::{Line, Lines};
 use super::outcome::fingerprint;
 use super::{Problem, Session};
-use crate::error::json_reason;
+use crate::error::{counted, json_reason};
 use crate::{Error, ErrorKind, Result, Settings, Trial, TrialId, trial_seed};
 
 /// Where a configuration has its problems.
@@ -322,9 +322,8 @@ impl Expected<'_> {
                 let hash = found.get("hash").unwrap_or(&Value::Null);
                 let is = fingerprint(before);
                 let is = is.get("hash").unwrap_or(&Value::Null);
-                differences.push(format!(
-                    "the first {count} problems had the hash {hash}, have {is}"
-                ));
+                let first = counted(count, "problem");
+                differences.push(format!("of the first {first} the hash was {hash}, is {is}"));
             }
             Some(before) if before.len() < self.problems.len() => {
                 if self

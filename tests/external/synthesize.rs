@@ -215,7 +215,7 @@ fn flags_that_make_no_sense_are_refused() {
         (
             &["--kv-mib", "1"],
             2,
-            "--kv-mib 1 is too little, 2 is the least: kv_bytes is 1048576, but the KV cache of a prompt of",
+            "--kv-mib 1 is too little, at least 2 is needed: problem \"abacus-every-1-0000\": kv_bytes is 1048576, but",
         ),
         (&["--problems", "no/such/file"], 1, "no/such/file"),
         (&["--pass-rates", "no/such/table"], 1, "no/such/table"),
@@ -862,7 +862,7 @@ fn the_readme_shows_what_is_printed() {
     // As many levels, of fewer problems.
     let ran = Tool::new("synthesize").run(&["--limit", "48"]);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
-    let progress = |line: &&str| line.contains(" problems done, ");
+    let progress = |line: &&str| line.contains(" problems done, ") && line.contains(" gone, ");
     let said: Vec<String> = ran
         .err
         .lines()

@@ -596,7 +596,7 @@ fn problems_added_at_the_end_change_nothing_for_those_before() {
         .unwrap_err();
     let message = error.to_string();
     assert!(
-        message.contains("the first 2 problems had the hash"),
+        message.contains("of the first 2 problems the hash was "),
         "{message}"
     );
     assert_eq!(fs::read_to_string(&journal).unwrap(), text);
