@@ -33,7 +33,9 @@ pub(crate) const TESTS: &[Test] = tests![
     #[cfg(unix)]
     signals_that_were_ignored_stay_ignored,
     #[cfg(unix)]
-    two_signals_at_once_are_one_and_a_later_one_quits,
+    two_signals_at_once_are_one,
+    #[cfg(unix)]
+    a_later_signal_quits_at_once,
     #[cfg(unix)]
     a_directory_of_a_run_that_goes_on_is_left_alone,
 ];
@@ -801,7 +803,7 @@ fn signals_that_were_ignored_stay_ignored() {
 
 /// `timeout -s INT` signals its child, and then its group, in which the child is.
 #[cfg(unix)]
-fn two_signals_at_once_are_one_and_a_later_one_quits() {
+fn two_signals_at_once_are_one() {
     let synthesize = Tool::new("synthesize");
     let directory = tempfile::tempdir().unwrap();
     let child = start(&synthesize, &[], directory.path());
@@ -817,6 +819,30 @@ fn two_signals_at_once_are_one_and_a_later_one_quits() {
     assert!(!err.contains("quit at once: "), "{err}");
     assert!(err.contains("the run was interrupted: "), "{err}");
     assert!(directory.path().join("manifest.json").exists(), "{err}");
+}
+
+/// A run that cannot end, because its data set's file takes nothing, does so by another signal.
+#[cfg(unix)]
+fn a_later_signal_quits_at_once() {
+    let synthesize = Tool::new("synthesize");
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = start(&synthesize, &[], directory.path());
+    let pipe = directory.path().join(".dataset.jsonl.draft");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    within_two_minutes("signals do not end it", || {
+        // It may have ended since the last look.
+        let _ = std::process::Command::new("kill")
+            .args(["-INT", &child.0.id().to_string()])
+            .status();
+        std::thread::sleep(std::time::Duration::from_millis(400));
+        child.0.try_wait().unwrap().is_some()
+    });
+    let (code, err) = end(child);
+    assert_eq!(code, Some(130), "{err}");
+    let quit = "quit at once: what was graded is in the journal";
+    assert!(err.contains(quit), "{err}");
+    assert!(!directory.path().join("manifest.json").exists());
 }
 
 /// A run that another process goes on with is neither resumed nor replaced, and nobody is advised to.
