@@ -6,28 +6,33 @@
 //! ```
 
 mod common {
+    pub(crate) mod count;
     pub(crate) mod engine;
+    pub(crate) mod kv_limit;
     pub(crate) mod rows;
     pub(crate) mod setting;
     pub(crate) mod tool;
 }
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
-use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use dart_math::Completion;
 use dart_math::data::lines::Row;
 use dart_math::engine::{CompletionRequest, Engine, Event};
 use dart_math::model::{Prompt, Template};
+use dart_math::report::counted;
+use dart_math::{Completion, Finish};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value};
 
-use common::rows::Input;
+use common::count::count;
+use common::rows::{BadRows, Input};
 use common::tool::{self, Failure, Stdout, say};
 
 /// The most completions of one call: each holds its prompt in memory.
@@ -35,8 +40,8 @@ const MAX_COMPLETIONS: usize = 10_000_000;
 
 /// Complete prompts with a language model, as text or as JSONL.
 ///
-/// A bad row of FILE is reported on stderr and, with --json, written as an object with its
-/// `id` and an `error`; the rest goes on. Exit status: 0 if every prompt was completed, 1 if some
+/// A bad row of FILE is reported on stderr (the first 20 are) and, with --json, written as an object
+/// with its `id` and an `error`; the rest goes on. Exit status: 0 if every prompt was completed, 1 if some
 /// were bad, there was none, or something failed, 2 if the arguments make no sense.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -45,21 +50,22 @@ struct Args {
     #[arg(value_name = "PROMPT", required_unless_present = "prompts")]
     questions: Vec<String>,
     /// Questions from rows {"id", "prompt"}, as JSONL or as a JSON array, plain or in gzip; a row
-    /// without an id has its line's number, and in the place of "prompt" there may be "question",
-    /// "problem" or "query"; `-` reads stdin
+    /// without an id has its number among the rows, from 1 (or "row N", where another row has that
+    /// number for its id), and in the place of "prompt" there may be "question", "problem" or
+    /// "query"; `-` reads stdin
     #[arg(long, value_name = "FILE", conflicts_with = "questions")]
     prompts: Option<PathBuf>,
     /// Take prompts as they are, without a template
     #[arg(long, conflicts_with = "template")]
     raw: bool,
     /// Completions of each prompt
-    #[arg(long, default_value = "1", value_name = "N")]
-    samples: NonZeroUsize,
+    #[arg(long, default_value = "1", value_name = "N", value_parser = count::<usize>)]
+    samples: usize,
     /// Key of the random numbers
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
-    /// Write JSONL rows {"id", "text", "tokens", "finish", "logprob"}, and "sample" where there are
-    /// several
+    /// Write JSONL rows {"id", "text", "tokens", "finish", "logprob"}, and "sample" (from 0) where
+    /// there are several; ids are written as they were read
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -71,11 +77,31 @@ const TEXTS: [&str; 4] = ["prompt", "question", "problem", "query"];
 
 /// What was asked for, in its order.
 struct Question {
-    id: Value,
+    /// As it is written in its file.
+    id: Box<RawValue>,
     /// Where it stands, for messages.
     place: String,
     /// What is to be completed, or why it cannot be.
     text: Result<String, String>,
+}
+
+/// A completion, as it is written.
+#[derive(Serialize)]
+struct CompletionRow<'a> {
+    id: &'a RawValue,
+    text: &'a str,
+    tokens: &'a [u32],
+    finish: Finish,
+    logprob: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sample: Option<usize>,
+}
+
+/// A bad row, as it is written.
+#[derive(Serialize)]
+struct ErrorRow<'a> {
+    id: &'a RawValue,
+    error: String,
 }
 
 fn main() -> ExitCode {
@@ -91,26 +117,31 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
         builder = builder.template(Template::parse("{problem}")?);
     }
     let engine = builder.build()?;
-    let count = questions.len().saturating_mul(args.samples.get());
+    let count = questions.len().saturating_mul(args.samples);
     if count > MAX_COMPLETIONS {
         return Err(format!("{count} completions are more than {MAX_COMPLETIONS}").into());
     }
     let mut prompts = Vec::with_capacity(count);
+    let mut bad = BadRows::default();
     for question in &mut questions {
         let prompt = question.text.clone();
         match prompt.and_then(|text| args.prompt(&engine, &text)) {
-            Ok(prompt) => prompts.extend(std::iter::repeat_n(prompt, args.samples.get())),
+            Ok(prompt) => prompts.extend(std::iter::repeat_n(prompt, args.samples)),
             Err(reason) => {
-                say!("{}: {reason}", question.place);
+                bad.tell(&format!("{}: {reason}", question.place));
                 question.text = Err(reason);
             }
         }
     }
-    complete(args, &engine, &questions, &prompts)?;
-    let bad = questions.iter().filter(|question| question.text.is_err());
-    match bad.count() {
+    bad.finish();
+    let completed = complete(args, &engine, &questions, &prompts);
+    completed.map_err(|failure| args.explain(failure))?;
+    match bad.count {
         0 => Ok(ExitCode::SUCCESS),
-        bad => Err(format!("{bad} of {} prompts are bad", questions.len()).into()),
+        bad => {
+            let prompts = counted(questions.len(), "prompt");
+            Err(format!("bad: {bad} of {prompts}").into())
+        }
     }
 }
 
@@ -167,24 +198,47 @@ fn complete(
 impl Args {
     fn questions(&self) -> Result<Vec<Question>, Failure> {
         let Some(path) = &self.prompts else {
-            let numbered = (1..).zip(&self.questions).map(|(number, text)| Question {
-                id: Value::from(number),
-                place: format!("prompt {number}"),
-                text: Ok(text.clone()),
+            let numbered = (1usize..).zip(&self.questions);
+            let numbered = numbered.map(|(number, text)| {
+                Ok(Question {
+                    id: to_raw_value(&number)?,
+                    place: format!("prompt {number}"),
+                    text: Ok(text.clone()),
+                })
             });
-            return Ok(numbered.collect());
+            return numbered.collect();
         };
         let mut input = Input::open(path)?;
         let mut questions = Vec::new();
-        while let Some(Row { line, object, .. }) = input.next()? {
-            let (id, text) = match object {
-                Ok(row) => question(row, line),
-                Err(reason) => (Value::from(line), Err(reason)),
-            };
-            let place = format!("{}:{line}", input.name);
-            questions.push(Question { id, place, text });
+        while let Some(row) = input.next()? {
+            let place = format!("{}:{}", input.name, row.line);
+            let (id, text) = question(row)?;
+            questions.push((id, place, text));
         }
-        Ok(questions)
+        let given: HashSet<String> = questions
+            .iter()
+            .filter_map(|(id, ..)| Some(id.as_ref()?.get().to_owned()))
+            .collect();
+        let numbered = (1usize..).zip(questions);
+        let named = numbered.map(|(number, (id, place, text))| {
+            let id = match id {
+                Some(id) => id,
+                None if given.contains(&number.to_string()) => {
+                    to_raw_value(&format!("row {number}"))?
+                }
+                None => to_raw_value(&number)?,
+            };
+            Ok(Question { id, place, text })
+        });
+        named.collect()
+    }
+
+    /// A failure of the engine, by the name of the flag that would mend it.
+    fn explain(&self, failure: Failure) -> Failure {
+        match failure.downcast() {
+            Ok(error) => self.engine.explain(*error).into(),
+            Err(failure) => failure,
+        }
     }
 
     fn prompt(&self, engine: &Engine, text: &str) -> Result<Prompt, String> {
@@ -196,8 +250,8 @@ impl Args {
         match prompt {
             Ok(prompt) if prompt.tokens.is_empty() => Err("a prompt without any token".into()),
             Ok(prompt) if prompt.tokens.len() >= context => Err(format!(
-                "a prompt of {} tokens fills the model's context of {context}",
-                prompt.tokens.len()
+                "a prompt of {} fills the model's context of {context}",
+                counted(prompt.tokens.len(), "token")
             )),
             prompt => prompt.map_err(|error| error.detail().to_owned()),
         }
@@ -208,8 +262,9 @@ impl Args {
         let mut out = std::io::stdout().lock();
         for Question { id, place, text } in questions {
             if let (true, Err(reason)) = (self.json, text) {
-                let row = json!({"id": id, "error": format!("{place}: {reason}")});
-                writeln!(out, "{row}")?;
+                let error = format!("{place}: {reason}");
+                serde_json::to_writer(&mut out, &ErrorRow { id, error })?;
+                writeln!(out)?;
             }
         }
         out.flush()
@@ -226,17 +281,16 @@ impl Args {
         let mut out = std::io::stdout().lock();
         let sample = index % self.samples;
         if self.json {
-            let mut line = json!({
-                "id": question.id,
-                "text": completion.text,
-                "tokens": completion.tokens,
-                "finish": completion.finish,
-                "logprob": completion.logprob,
-            });
-            if self.samples.get() > 1 {
-                line["sample"] = sample.into();
-            }
-            writeln!(out, "{line}")?;
+            let row = CompletionRow {
+                id: &question.id,
+                text: &completion.text,
+                tokens: &completion.tokens,
+                finish: completion.finish,
+                logprob: completion.logprob,
+                sample: (self.samples > 1).then_some(sample),
+            };
+            serde_json::to_writer(&mut out, &row)?;
+            writeln!(out)?;
         } else {
             if count > 1 {
                 writeln!(out, "--- prompt {}, sample {sample}", question.id)?;
@@ -247,23 +301,37 @@ impl Args {
     }
 }
 
-/// The id and the text of a row.
-fn question(mut row: Map<String, Value>, line: u64) -> (Value, Result<String, String>) {
-    let id = match row.remove("id") {
-        None => Value::from(line),
-        Some(id @ (Value::String(_) | Value::Number(_))) => id,
-        Some(id) => {
+/// The id of a row, as it is written and where it has one, and its text.
+type Named = (Option<Box<RawValue>>, Result<String, String>);
+
+fn question(row: Row) -> serde_json::Result<Named> {
+    let Row {
+        object, numbers, ..
+    } = row;
+    let mut row = match object {
+        Ok(row) => row,
+        Err(reason) => return Ok((None, Err(reason))),
+    };
+    let id = match (numbers.get("id"), row.remove("id")) {
+        (_, None) => None,
+        (Some(written), Some(_)) => Some(RawValue::from_string(written.clone())?),
+        (None, Some(id @ (Value::String(_) | Value::Number(_)))) => Some(to_raw_value(&id)?),
+        (None, Some(id)) => {
             let reason = format!("`id` is {id}, not a string or a number");
-            return (Value::from(line), Err(reason));
+            return Ok((None, Err(reason)));
         }
     };
+    Ok((id, text(row)))
+}
+
+/// The text of a row.
+fn text(mut row: Map<String, Value>) -> Result<String, String> {
     let named = TEXTS
         .into_iter()
         .find_map(|name| Some((name, row.remove(name)?)));
-    let text = match named {
+    match named {
         Some((_, Value::String(prompt))) => Ok(prompt),
         Some((name, _)) => Err(format!("`{name}` is not a string")),
-        None => Err("no `prompt` or `question`".into()),
-    };
-    (id, text)
+        None => Err("no `prompt`, `question`, `problem` or `query`".into()),
+    }
 }

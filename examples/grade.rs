@@ -19,10 +19,13 @@ use std::time::Instant;
 use clap::Parser;
 use dart_math::answer::{Checker, Reference};
 use dart_math::data::lines::Row;
+use dart_math::report::counted;
 use dart_math::{Error, Verdict};
-use serde_json::{Map, Value};
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 
-use common::rows::Input;
+use common::rows::{BadRows, Input};
 use common::tool::{self, Failure, Stdout, Usage, say};
 
 /// Grade answers or whole responses against references.
@@ -30,27 +33,27 @@ use common::tool::{self, Failure, Stdout, Usage, say};
 /// Each line of FILE is an object with `reference` and either `answer` (a bare answer) or
 /// `response` (a whole response, whose final answer is looked for), and usually an `id`, which
 /// may be of any type. For each line one object `{"id","equal","extracted","rule","reason"}` is
-/// written, in the same order.
+/// written, in the same order. Instead of lines FILE may have a JSON array of such objects.
 ///
-/// A bad line is reported on stderr and written as an object with `equal` false and an `error`;
-/// the rest goes on. Exit status: 0 if every line was graded, 1 if some were bad, there was none,
+/// A bad line is reported on stderr (the first 20 are) and written as an object with `equal` false and
+/// an `error`; the rest goes on. Exit status: 0 if every line was graded, 1 if some were bad, there was none,
 /// or a file could not be read or written, 2 if the arguments make no sense.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
-    /// The rows to grade; `-` reads standard input.
+    /// The rows to grade; `-` reads standard input
     file: PathBuf,
-    /// Read the last formula or number of a response without a marker as its answer.
+    /// Read the last formula or number of a response without a marker as its answer
     #[arg(long)]
     lenient: bool,
     /// Numbers also equal a reference written as a decimal where they round to its digits: 100/3
-    /// equals 33.3.
+    /// equals 33.3
     #[arg(long, conflicts_with = "relative_tolerance")]
     reference_digits: bool,
-    /// Numbers are also equal where they differ by at most X times the reference.
+    /// Numbers are also equal where they differ by at most X times the reference
     #[arg(long, value_name = "X", value_parser = tolerance, allow_negative_numbers = true)]
     relative_tolerance: Option<f64>,
-    /// Write the verdicts here instead of to standard output.
+    /// Write the verdicts here instead of to standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -102,7 +105,7 @@ struct Output {
 }
 
 impl Output {
-    fn row(&mut self, row: &Map<String, Value>) -> Result<(), Failure> {
+    fn row(&mut self, row: &impl Serialize) -> Result<(), Failure> {
         let written = serde_json::to_writer(&mut self.writer, row).map_err(io::Error::from);
         let written = written.and_then(|()| self.writer.write_all(b"\n"));
         written.map_err(|error| self.failed(error))
@@ -126,14 +129,25 @@ impl Output {
 struct Totals {
     equal: usize,
     different: usize,
-    bad: usize,
     rules: BTreeMap<String, (usize, usize)>,
 }
 
-/// Why a row cannot be graded.
-struct BadRow {
-    id: Value,
-    reason: String,
+/// A verdict, as it is written. The id is as the row has it.
+#[derive(Serialize)]
+struct VerdictRow<'a> {
+    id: &'a RawValue,
+    equal: bool,
+    extracted: Option<&'a str>,
+    rule: &'a str,
+    reason: &'a str,
+}
+
+/// A bad row, as it is written.
+#[derive(Serialize)]
+struct ErrorRow<'a> {
+    id: &'a RawValue,
+    equal: bool,
+    error: &'a str,
 }
 
 /// Grades rows; the reference read last is kept, as files often repeat it line by line.
@@ -146,14 +160,9 @@ impl Grader {
     /// The verdict on a row; `numbers` are those that are written otherwise than JSON's own would.
     fn verdict(
         &mut self,
-        row: &Map<String, Value>,
+        row: &serde_json::Map<String, Value>,
         numbers: &BTreeMap<String, String>,
-    ) -> Result<(Value, Verdict), BadRow> {
-        let id = row.get("id").cloned().unwrap_or(Value::Null);
-        let bad = |reason: &str| BadRow {
-            id: id.clone(),
-            reason: reason.to_owned(),
-        };
+    ) -> Result<Verdict, String> {
         let text = |name: &str| match row.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -162,9 +171,9 @@ impl Grader {
                 let written = numbers.get(name).cloned();
                 Ok(Some(written.unwrap_or_else(|| number.to_string())))
             }
-            Some(_) => Err(bad(&format!("`{name}` is neither text nor a number"))),
+            Some(_) => Err(format!("`{name}` is neither text nor a number")),
         };
-        let reference = text("reference")?.ok_or_else(|| bad("no `reference`"))?;
+        let reference = text("reference")?.ok_or("no `reference`")?;
         if self
             .last
             .as_ref()
@@ -174,20 +183,29 @@ impl Grader {
             self.last = Some((reference, read));
         }
         let Some((_, reference)) = &self.last else {
-            return Err(bad("no `reference`"));
+            return Err("no `reference`".into());
         };
         let verdict = match (text("answer")?, text("response")?) {
             (Some(answer), None) => reference.equal(&answer),
             (None, Some(response)) => reference.grade(&response),
-            (None, None) => return Err(bad("neither `answer` nor `response`")),
-            (Some(_), Some(_)) => return Err(bad("both `answer` and `response`")),
+            (None, None) => return Err("neither `answer` nor `response`".into()),
+            (Some(_), Some(_)) => return Err("both `answer` and `response`".into()),
         };
-        Ok((id, verdict))
+        Ok(verdict)
+    }
+}
+
+/// A row's id, as it is written; `null` where it has none.
+fn id(row: &Row) -> serde_json::Result<Box<RawValue>> {
+    let id = row.object.as_ref().ok().and_then(|row| row.get("id"));
+    match row.numbers.get("id") {
+        Some(written) => RawValue::from_string(written.clone()),
+        None => to_raw_value(&id),
     }
 }
 
 /// Grades every row of the input.
-fn grade(args: &Args, input: &mut Input) -> Result<Totals, Failure> {
+fn grade(args: &Args, input: &mut Input, bad: &mut BadRows) -> Result<Totals, Failure> {
     let mut output = args.output()?;
     let mut totals = Totals::default();
     let mut grader = Grader {
@@ -195,22 +213,13 @@ fn grade(args: &Args, input: &mut Input) -> Result<Totals, Failure> {
         last: None,
     };
     while let Some(row) = input.next()? {
-        let Row {
-            line,
-            object,
-            numbers,
-            ..
-        } = row;
-        let verdict = match object {
-            Ok(row) => grader.verdict(&row, &numbers),
-            Err(reason) => Err(BadRow {
-                id: Value::Null,
-                reason,
-            }),
+        let id = &*id(&row)?;
+        let verdict = match &row.object {
+            Ok(object) => grader.verdict(object, &row.numbers),
+            Err(reason) => Err(reason.clone()),
         };
-        let mut row = Map::new();
         match verdict {
-            Ok((id, verdict)) => {
+            Ok(verdict) => {
                 let counts = totals.rules.entry(verdict.rule.to_string()).or_default();
                 if verdict.equal {
                     counts.0 += 1;
@@ -219,22 +228,24 @@ fn grade(args: &Args, input: &mut Input) -> Result<Totals, Failure> {
                     counts.1 += 1;
                     totals.different += 1;
                 }
-                row.insert("id".into(), id);
-                row.insert("equal".into(), verdict.equal.into());
-                row.insert("extracted".into(), verdict.extracted.into());
-                row.insert("rule".into(), verdict.rule.into());
-                row.insert("reason".into(), verdict.reason.into());
+                output.row(&VerdictRow {
+                    id,
+                    equal: verdict.equal,
+                    extracted: verdict.extracted.as_deref(),
+                    rule: &verdict.rule,
+                    reason: &verdict.reason,
+                })?;
             }
-            Err(bad) => {
-                let error = format!("{}:{line}: {}", input.name, bad.reason);
-                say!("{error}");
-                totals.bad += 1;
-                row.insert("id".into(), bad.id);
-                row.insert("equal".into(), false.into());
-                row.insert("error".into(), error.into());
+            Err(reason) => {
+                let error = format!("{}:{}: {reason}", input.name, row.line);
+                bad.tell(&error);
+                output.row(&ErrorRow {
+                    id,
+                    equal: false,
+                    error: &error,
+                })?;
             }
         }
-        output.row(&row)?;
     }
     output.finish()?;
     Ok(totals)
@@ -243,21 +254,24 @@ fn grade(args: &Args, input: &mut Input) -> Result<Totals, Failure> {
 fn run(args: &Args) -> Result<ExitCode, Failure> {
     let start = Instant::now();
     let mut input = Input::open(&args.file)?;
-    let totals = grade(args, &mut input)?;
+    let mut bad = BadRows::default();
+    let graded = grade(args, &mut input, &mut bad);
+    bad.finish();
+    let totals = graded?;
+    let bad_rows = counted(bad.count, "bad row");
     say!(
-        "{} graded in {:.3} s: {} equal, {} not, {} bad rows",
+        "{} graded in {:.3} s: {} equal, {} not; {bad_rows}",
         totals.equal + totals.different,
         start.elapsed().as_secs_f64(),
         totals.equal,
         totals.different,
-        totals.bad
     );
     for (rule, (equal, different)) in &totals.rules {
         say!("  {rule:<14} {equal:>6} equal {different:>6} not");
     }
-    match totals.bad {
+    match bad.count {
         0 => Ok(ExitCode::SUCCESS),
-        bad => Err(format!("{}: {bad} bad rows", input.name).into()),
+        _ => Err(format!("{}: {bad_rows}", input.name).into()),
     }
 }
 

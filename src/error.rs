@@ -143,6 +143,19 @@ impl std::error::Error for Error {
     }
 }
 
+/// A count with its noun, for messages: `1 row`, `2 rows`.
+///
+/// ```
+/// use dart_math::report::counted;
+///
+/// assert_eq!(counted(1, "bad row"), "1 bad row");
+/// assert_eq!(counted(0, "bad row"), "0 bad rows");
+/// ```
+pub fn counted<N: fmt::Display + PartialEq + From<bool>>(count: N, noun: &str) -> String {
+    let plural = if count == N::from(true) { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
 /// What a caught panic said.
 pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
     panic

@@ -9,6 +9,8 @@ use dart_math::model::{DeviceChoice, DtypeChoice, Model, ModelSource, NamedTempl
 use dart_math::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::count::count;
+use super::kv_limit::explain_kv_limit;
 use super::setting::setting;
 use super::tool::{Failure, Usage};
 
@@ -38,8 +40,9 @@ pub(crate) struct EngineArgs {
     #[arg(long, value_name = "NAME|chat|STRING|@FILE", help = template_help(), help_heading = "Model")]
     pub(crate) template: Option<String>,
 
-    /// Settings of a paper, where no flag says otherwise: `dart` is temperature 1.6, top-p 0.95 and
-    /// 2,048 new tokens
+    /// Settings of a paper, where no flag says otherwise: `dart` is temperature 1.6, top-p 0.95, 2,048
+    /// new tokens, and of synthesize the numbers that --k, --trials, --max-trials and --pilot name as
+    /// the preset's; the model and the template are not part of it
     #[arg(long, help_heading = "Sampling")]
     pub(crate) preset: Option<Preset>,
     /// Always take the most probable token
@@ -62,7 +65,7 @@ pub(crate) struct EngineArgs {
     )]
     pub(crate) top_p: Option<f32>,
     /// Keep the N most probable tokens
-    #[arg(long, value_name = "N", help_heading = "Sampling")]
+    #[arg(long, value_name = "N", value_parser = count::<usize>, help_heading = "Sampling")]
     pub(crate) top_k: Option<usize>,
     /// Keep the tokens at least P times as probable as the most probable one
     #[arg(
@@ -81,7 +84,7 @@ pub(crate) struct EngineArgs {
     )]
     pub(crate) repetition_penalty: Option<f32>,
     /// The most tokens of a completion [default: 1024]
-    #[arg(long, value_name = "N", help_heading = "Sampling")]
+    #[arg(long, value_name = "N", value_parser = count::<usize>, help_heading = "Sampling")]
     pub(crate) max_new_tokens: Option<usize>,
     /// Stop at this text too (may be repeated)
     #[arg(long, value_name = "TEXT", help_heading = "Sampling")]
@@ -90,11 +93,13 @@ pub(crate) struct EngineArgs {
     #[arg(long, help_heading = "Sampling")]
     pub(crate) no_loop_detection: bool,
 
-    /// How many sequences run at a time [default: 32 on a CPU, 64 on a GPU]
-    #[arg(long, value_name = "N", help_heading = "Machine")]
+    /// How many sequences run at a time [default: 32 on a CPU; 256 on an NVIDIA GPU by the crate's own
+    /// CUDA backend, 64 on a GPU by candle's operations; 4 of an architecture that
+    /// candle-transformers computes]
+    #[arg(long, value_name = "N", value_parser = count::<usize>, help_heading = "Machine")]
     pub(crate) slots: Option<usize>,
     /// The most memory for the KV cache, in MiB [default: no limit]
-    #[arg(long, value_name = "N", help_heading = "Machine")]
+    #[arg(long, value_name = "N", value_parser = count::<usize>, help_heading = "Machine")]
     pub(crate) kv_mib: Option<usize>,
     /// Type in which the KV cache is kept: f32, or f16 for half the memory (CPU only)
     #[arg(
@@ -116,7 +121,7 @@ pub(crate) struct EngineArgs {
     )]
     pub(crate) activation_type: ActivationType,
     /// How many threads compute [default: as many as the machine runs at once]
-    #[arg(long, value_name = "N", help_heading = "Machine")]
+    #[arg(long, value_name = "N", value_parser = count::<usize>, help_heading = "Machine")]
     pub(crate) threads: Option<usize>,
 }
 
@@ -155,6 +160,11 @@ impl EngineArgs {
             builder = builder.threads(threads);
         }
         Ok(builder)
+    }
+
+    /// An error of the engine, by the name of the flag that would mend it.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        explain_kv_limit(error, self.kv_mib)
     }
 
     /// Where the model is, if the flags about the hub are of use there.

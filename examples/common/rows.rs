@@ -5,7 +5,35 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use dart_math::data::lines::{Row, Rows};
+use dart_math::report::counted;
 use dart_math::{Error, ErrorKind, Result};
+
+use super::tool::say;
+
+/// How many bad rows are told of, each by a line.
+const MAX_TOLD: usize = 20;
+
+/// Tells of bad rows on stderr: of the first ones by a line each, of the rest by their number.
+#[derive(Debug, Default)]
+pub(crate) struct BadRows {
+    pub(crate) count: usize,
+}
+
+impl BadRows {
+    pub(crate) fn tell(&mut self, message: &str) {
+        self.count += 1;
+        if self.count <= MAX_TOLD {
+            say!("{message}");
+        }
+    }
+
+    /// Says how many there were beside those that were told of.
+    pub(crate) fn finish(&self) {
+        if let more @ 1.. = self.count.saturating_sub(MAX_TOLD) {
+            say!("and {}", counted(more, "more bad row"));
+        }
+    }
+}
 
 /// The rows of a file or, for `-`, of standard input, with what they are called in messages.
 pub(crate) struct Input {

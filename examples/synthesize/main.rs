@@ -8,11 +8,14 @@
 
 #[path = "../common"]
 mod common {
+    pub(crate) mod count;
     pub(crate) mod engine;
+    pub(crate) mod kv_limit;
     pub(crate) mod setting;
     pub(crate) mod tool;
 }
 mod directory;
+mod opening;
 mod progress;
 mod signals;
 mod summary;
@@ -25,9 +28,11 @@ use dart_math::answer::Checker;
 use dart_math::dars::{CancelHandle, Limits, Prop2Diff, Run, RunStop, Strategy, Uniform, Vanilla};
 use dart_math::data::arithmetic::{self, Asked, StepGrader};
 use dart_math::data::pass_rates;
-use dart_math::data::problems::{OnBadRow, read};
+use dart_math::data::problems::{BadRow, OnBadRow, read};
+use dart_math::report::counted;
 use dart_math::{Grader, Problem};
 
+use common::count::count;
 use common::tool::{self, Failure, Usage, say};
 use progress::Display;
 
@@ -37,8 +42,9 @@ const MADE_PER_LEVEL: usize = 30;
 /// Sample solutions of mathematical problems with a language model, check their answers, and keep
 /// as many correct ones of each problem as its difficulty asks for.
 ///
-/// Exit status: 0 if all was done, 1 if something failed, 2 if the arguments make no sense, 130
-/// after Ctrl-C.
+/// Exit status: 0 if every problem has ended, by its target or a limit, and the data set is written
+/// (rows that --skip-bad left out change nothing about that), 1 if something failed or, without
+/// --skip-bad, a row is no problem, 2 if the arguments make no sense, 130 after Ctrl-C.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
@@ -54,9 +60,9 @@ struct Args {
     #[arg(long, value_enum, default_value = "answer")]
     grader: GraderName,
     /// Take only the first N problems; a run that is resumed may take more
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<usize>)]
     limit: Option<usize>,
-    /// Leave out rows that are not problems, instead of giving up
+    /// Leave out rows that are not problems, instead of giving up; the manifest names them
     #[arg(long)]
     skip_bad: bool,
 
@@ -70,19 +76,20 @@ struct Args {
     strategy: StrategyName,
     /// uniform: correct responses per problem [default: 4; the preset's: 40]; prop2diff: those of a
     /// problem that is never solved [default: 4; the preset's: 192]
-    #[arg(long, value_name = "N", help_heading = "Strategy")]
+    #[arg(long, value_name = "N", value_parser = count::<u32>, help_heading = "Strategy")]
     k: Option<u32>,
     /// vanilla: trials per problem [default: 8; the preset's: 52]
-    #[arg(long, value_name = "N", help_heading = "Strategy")]
+    #[arg(long, value_name = "N", value_parser = count::<u32>, help_heading = "Strategy")]
     trials: Option<u32>,
     /// The most trials of one problem [default: 48; the preset's: 2048]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Strategy")]
+    #[arg(long, value_name = "N", value_parser = count::<u32>, help_heading = "Strategy")]
     max_trials: Option<u32>,
     /// prop2diff: first trials of a problem that tell its difficulty [default: 4; the
     /// preset's: 8]
     #[arg(
         long,
         value_name = "N",
+        value_parser = count::<u32>,
         conflicts_with = "pass_rates",
         help_heading = "Strategy"
     )]
@@ -92,7 +99,8 @@ struct Args {
     #[arg(long, value_name = "FILE.jsonl", help_heading = "Strategy")]
     pass_rates: Option<PathBuf>,
     /// Leave out a correct response that is exactly an earlier one of the same problem, and go on for
-    /// another in its place
+    /// another in its place: easy problems, which have few different responses, then have fewer of
+    /// them or take more trials
     #[arg(long, help_heading = "Strategy")]
     dedup: bool,
     /// Key of all random numbers
@@ -135,25 +143,19 @@ fn main() -> ExitCode {
 fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
     let strategy = args.strategy()?;
     let limits = args.limits();
-    let problems = args.problems()?;
-    if let (Some(directory), false) = (&args.out, args.fresh) {
-        directory::refuse_unknown(directory)?;
+    let (problems, skipped) = args.problems()?;
+    if let Some(directory) = &args.out {
+        directory::refuse_unknown(directory, args.fresh)?;
     }
+    opening::say_all(args, problems.len(), &*strategy, limits);
     // Before anything is loaded, and before --fresh removes anything.
     let engine = args.engine.builder()?.build()?;
 
-    let cancel = CancelHandle::new();
-    let handle = cancel.clone();
-    signals::on_interrupt(move || {
-        if handle.is_cancelled() {
-            // The second time the user means it; the journal is whole at any time.
-            std::process::exit(130);
-        }
-        handle.cancel();
-    })?;
-
     let count = problems.len();
     let display = Display::new(count)?;
+    let cancel = CancelHandle::new();
+    signals::end_in_order(cancel.clone(), display.bar.clone(), args.out.is_some())?;
+
     let mut run = Run::builder(problems)
         .strategy(strategy)
         .limits(limits)
@@ -166,23 +168,24 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
     }
     let mut run = run.build()?;
     // Nothing is made or removed for what cannot begin.
-    run.check(&engine)?;
+    let checked = run.check(&engine);
+    checked.map_err(|error| args.engine.explain(error))?;
     if let Some(directory) = &args.out {
         directory::prepare(directory, args.fresh)?;
     }
     let outcome = run.run(&engine, &*args.grader());
     display.bar.finish_and_clear();
-    let mut outcome = outcome.map_err(|error| args.explain(error))?;
+    let mut outcome = outcome.map_err(|error| args.explain(error, count))?;
 
+    let manifest = summary::manifest(args, &outcome, &skipped);
     if let Some(directory) = &args.out
         && outcome.totals.drawn == 0
-        && directory::is_published(directory, &outcome)
+        && directory::is_published(directory, &outcome, &manifest)
     {
         say!(
-            "{} holds this run already, finished, with {} responses: nothing to do \
-             (--fresh begins anew)",
+            "{} holds this run already, finished, with {}: nothing to do (--fresh begins anew)",
             directory.display(),
-            outcome.totals.kept
+            counted(outcome.totals.kept, "response")
         );
         return Ok(ExitCode::SUCCESS);
     }
@@ -199,7 +202,7 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
         );
         return Ok(ExitCode::from(130));
     }
-    let published = summary::publish(args, &outcome);
+    let published = summary::publish(args, &outcome, &manifest);
     summary::say_all(args, &outcome, &engine, published.is_ok());
     let code = tool::exit(published.map(|()| ExitCode::SUCCESS));
     Ok(match (outcome.stop, outcome.error) {
@@ -261,8 +264,9 @@ impl Args {
         }
     }
 
-    fn problems(&self) -> Result<Vec<Problem>, Failure> {
-        let mut problems = match &self.problems {
+    /// The problems, and the rows that are none.
+    fn problems(&self) -> Result<(Vec<Problem>, Vec<BadRow>), Failure> {
+        let (mut problems, skipped) = match &self.problems {
             None if self.skip_bad => {
                 return Err(Usage("--skip-bad does not apply without --problems".into()).into());
             }
@@ -279,7 +283,7 @@ impl Args {
                 let levels = arithmetic::LEVELS;
                 let made = arithmetic::problems_asking(asked, levels, MADE_PER_LEVEL, 0);
                 let turn = |index: usize| made.iter().skip(index).step_by(MADE_PER_LEVEL).cloned();
-                (0..MADE_PER_LEVEL).flat_map(turn).collect()
+                ((0..MADE_PER_LEVEL).flat_map(turn).collect(), Vec::new())
             }
             Some(path) => {
                 let on_bad_row = match self.skip_bad {
@@ -289,27 +293,39 @@ impl Args {
                 let (problems, bad) = read(path, on_bad_row)?;
                 if let Some(first) = bad.first() {
                     say!(
-                        "{}: left out {} bad rows, the first at {first}",
+                        "{}: left out {}, the first at {first}",
                         path.display(),
-                        bad.len()
+                        counted(bad.len(), "bad row")
                     );
                 }
-                problems
+                (problems, bad)
             }
         };
         if let Some(limit) = self.limit {
             problems.truncate(limit);
         }
-        Ok(problems)
+        Ok((problems, skipped))
     }
 
-    /// Says what can be done about a journal that is another run's.
-    fn explain(&self, error: dart_math::Error) -> Failure {
-        match (error.kind(), &self.out) {
-            (dart_math::ErrorKind::Journal, Some(_)) => {
-                format!("{error} (--fresh begins anew, another --out leaves it alone)").into()
-            }
-            _ => error.into(),
+    /// Says what can be done about a journal that is another run's, or this one's with more problems.
+    fn explain(&self, error: dart_math::Error, problems: usize) -> Failure {
+        let Some(directory) = &self.out else {
+            return error.into();
+        };
+        if error.kind() != dart_math::ErrorKind::Journal {
+            return error.into();
         }
+        if directory::is_held(directory) {
+            return directory::held(directory);
+        }
+        let before = directory::problems_before(directory);
+        let lowered = match (before, self.limit) {
+            // A limit that the file of problems does not reach is not what leaves problems out.
+            (Some(before), Some(limit)) if before > limit && limit == problems => {
+                format!("--limit may only be raised (was {before}, now {limit}): ")
+            }
+            _ => String::new(),
+        };
+        format!("{lowered}{error} (--fresh begins anew, another --out leaves it alone)").into()
     }
 }

@@ -5,52 +5,58 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use dart_math::dars::{Observer, Progress};
+use dart_math::report::counted;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::common::tool::{Failure, say};
 
-/// How often a line is written where there is no terminal.
+/// How often a line is written where there is no terminal, and when the first one is.
 const INTERVAL: Duration = Duration::from_secs(10);
+const FIRST: Duration = Duration::from_secs(3);
+/// Before that, what is left is not estimated: the first responses to come are the shortest.
+const ESTIMATED_FROM: Duration = Duration::from_secs(2);
 
 /// Shows a run's progress: a line that moves on a terminal, a line now and then elsewhere.
 pub(crate) struct Display {
     pub(crate) bar: ProgressBar,
-    spoken: Option<Mutex<Instant>>,
+    /// When the next line is due, where there is no terminal.
+    due: Option<Mutex<Instant>>,
 }
 
 impl Display {
     pub(crate) fn new(problems: usize) -> Result<Self, Failure> {
-        let style = ProgressStyle::with_template("{bar:24} {pos}/{len} problems, {msg}")?;
+        let style = ProgressStyle::with_template("{bar:24} {pos}/{len} problems done, {msg}")?;
         let bar = ProgressBar::new(problems as u64).with_style(style);
         bar.enable_steady_tick(Duration::from_millis(200));
         let terminal = std::io::stderr().is_terminal();
         Ok(Display {
             bar,
-            spoken: (!terminal).then(|| Mutex::new(Instant::now())),
+            due: (!terminal).then(|| Mutex::new(Instant::now() + FIRST)),
         })
     }
 }
 
 impl Observer for Display {
     fn progress(&self, progress: &Progress) {
-        let left = progress.remaining.time.map_or("?".into(), clock);
+        let left = match progress.remaining.time {
+            Some(time) if progress.elapsed >= ESTIMATED_FROM => format!("{} to go", clock(time)),
+            _ => "estimating what is left".into(),
+        };
         let message = format!(
-            "{} met, {} correct of {} trials, {:.0} tokens/s, {} gone, {left} to go",
+            "{} with all they were to get, {} correct of {}, {:.0} tokens/s, {} gone, {left}",
             progress.met,
             progress.correct,
-            progress.trials,
+            counted(progress.trials, "trial"),
             progress.tokens_per_second,
             clock(progress.elapsed),
         );
-        if let Some(spoken) = &self.spoken {
-            let mut spoken = spoken.lock().unwrap_or_else(|error| error.into_inner());
-            if spoken.elapsed() >= INTERVAL {
-                *spoken = Instant::now();
-                say!(
-                    "{}/{} problems, {message}",
-                    progress.done,
-                    progress.problems
-                );
+        if let Some(due) = &self.due {
+            let mut due = due.lock().unwrap_or_else(|error| error.into_inner());
+            let now = Instant::now();
+            if now >= *due {
+                *due = now + INTERVAL;
+                let (done, problems) = (progress.done, progress.problems);
+                say!("{done}/{} done, {message}", counted(problems, "problem"));
             }
         }
         self.bar.set_position(progress.done as u64);
@@ -61,7 +67,8 @@ impl Observer for Display {
 /// A time as a person reads it.
 fn clock(time: Duration) -> String {
     match time.as_secs() {
-        s @ 0..60 => format!("{s} s"),
+        0 => "less than 1 s".into(),
+        s @ 1..60 => format!("{s} s"),
         s @ 60..3600 => format!("{}:{:02}", s / 60, s % 60),
         s => format!("{}:{:02} h", s / 3600, s % 3600 / 60),
     }

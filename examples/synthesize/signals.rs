@@ -1,10 +1,48 @@
 //! Ctrl-C, and what else ends a run in good order.
 
-use crate::common::tool::Failure;
+use std::time::{Duration, Instant};
+
+use dart_math::dars::CancelHandle;
+use indicatif::ProgressBar;
+
+use crate::common::tool::{Failure, say};
+
+/// Signals this close to the first one are the same request: `timeout -s INT`, for one, signals its
+/// child and then the group that the child is in.
+const SAME_REQUEST: Duration = Duration::from_millis(200);
+
+/// Ends a run in good order the first time, and at once the second. `has_journal`: whether the latter
+/// loses nothing that was graded.
+pub(crate) fn end_in_order(
+    run: CancelHandle,
+    bar: ProgressBar,
+    has_journal: bool,
+) -> Result<(), Failure> {
+    let mut first: Option<Instant> = None;
+    on_interrupt(move || match first {
+        None => {
+            first = Some(Instant::now());
+            run.cancel();
+            bar.suspend(|| {
+                say!("interrupted: ends with what is complete; once more quits at once")
+            });
+        }
+        Some(at) if at.elapsed() < SAME_REQUEST => {}
+        Some(_) => {
+            // The second time the user means it; a journal is whole at any time.
+            let left = match has_journal {
+                true => "what was graded is in the journal, and the same command goes on from it",
+                false => "nothing is kept",
+            };
+            bar.suspend(|| say!("quit at once: {left}"));
+            std::process::exit(130);
+        }
+    })
+}
 
 /// Calls a function on Ctrl-C, on a request to terminate and when the terminal goes away; except on
 /// those that whoever started the program has it ignore, as `nohup` does.
-pub(crate) fn on_interrupt(act: impl FnMut() + Send + 'static) -> Result<(), Failure> {
+fn on_interrupt(act: impl FnMut() + Send + 'static) -> Result<(), Failure> {
     let ignored = ignored();
     ctrlc::set_handler(act)?;
     ignore(&ignored);

@@ -5,26 +5,44 @@ use std::io::{IsTerminal, Write};
 
 use dart_math::dars::{Outcome, RunStop};
 use dart_math::data::DataSet;
+use dart_math::data::problems::BadRow;
 use dart_math::engine::Engine;
-use dart_math::report::LevelTable;
+use dart_math::report::{LevelTable, counted};
+use dart_math::{Settings, StopReason};
+use serde_json::Value;
 
 use crate::Args;
 use crate::common::tool::{Failure, Stdout, say};
 use crate::directory::JOURNAL;
 
+/// Of the rows that were left out, so many are named in a manifest.
+const MAX_NAMED: usize = 100;
+
+/// The manifest of a run: the library's, and where its problems are from.
+pub(crate) fn manifest(args: &Args, outcome: &Outcome, skipped: &[BadRow]) -> Settings {
+    let mut manifest = outcome.manifest();
+    let source = match &args.problems {
+        Some(path) => path.file_name().map(|name| name.to_string_lossy()),
+        None => Some("data::arithmetic".into()),
+    };
+    manifest.insert("problems_from".into(), source.into());
+    manifest.insert("skip_bad".into(), args.skip_bad.into());
+    let row = |row: &BadRow| serde_json::json!({"line": row.line, "reason": row.reason});
+    let rows: Vec<Value> = skipped.iter().take(MAX_NAMED).map(row).collect();
+    manifest.insert(
+        "skipped_rows".into(),
+        serde_json::json!({"count": skipped.len(), "first": rows}),
+    );
+    manifest
+}
+
 /// Writes the data set to its directory, or to a standard output that is not a terminal.
-pub(crate) fn publish(args: &Args, outcome: &Outcome) -> Result<(), Failure> {
+pub(crate) fn publish(args: &Args, outcome: &Outcome, manifest: &Settings) -> Result<(), Failure> {
     if let Some(directory) = &args.out {
-        let mut manifest = outcome.manifest();
-        let source = match &args.problems {
-            Some(path) => path.file_name().map(|name| name.to_string_lossy()),
-            None => Some("data::arithmetic".into()),
-        };
-        manifest.insert("problems_from".into(), source.into());
         DataSet {
             problems: &outcome.problems,
             trials: &outcome.trials,
-            manifest: &manifest,
+            manifest,
         }
         .write(directory)?;
         return Ok(());
@@ -56,23 +74,14 @@ pub(crate) fn say_all(args: &Args, outcome: &Outcome, engine: &Engine, published
         "{}",
         LevelTable::new(&outcome.problems).to_string().trim_end()
     );
-    say!(
-        "{} of {} problems have all they were to get; {} responses kept of {} trials ({} resumed) \
-         in {:.1} s",
-        totals.met,
-        totals.problems,
-        totals.kept,
-        totals.trials,
-        totals.resumed,
-        totals.seconds
-    );
-    match (totals.duplicates, args.dedup) {
-        (0, _) => {}
-        (count, true) => say!("{count} correct responses were left out as duplicates"),
-        (count, false) => say!(
-            "{count} of the responses kept are exactly another one of the same problem (--dedup \
-             leaves such out)"
-        ),
+    say!("{}", problems_by_end(outcome));
+    say!("{}", trials_by_use(args, outcome));
+    if let (count @ 1.., false) = (totals.duplicates, args.dedup) {
+        let are = if count == 1 { "is" } else { "are" };
+        say!(
+            "duplicates: {count} of the responses kept {are} exactly another one of the same problem \
+             (--dedup leaves such out)"
+        );
     }
     let mut rejected = outcome.problems.iter().filter_map(|record| {
         let reason = record.rejection.as_deref()?;
@@ -80,24 +89,98 @@ pub(crate) fn say_all(args: &Args, outcome: &Outcome, engine: &Engine, published
     });
     if let Some((id, reason)) = rejected.next() {
         say!(
-            "{} problems cannot be sampled: {id:?}: {reason}",
-            totals.rejected
+            "{} cannot be sampled: {id:?}: {reason}",
+            counted(totals.rejected, "problem")
         );
     }
-    say!("{}", engine.statistics());
+    say!("sampled: {}", engine.statistics());
     if !outcome.finished() {
-        let open = outcome
-            .problems
-            .iter()
-            .filter(|record| record.stop == dart_math::StopReason::RunEnded);
         say!(
-            "{}: the {} responses so far are kept, and {} problems are not done",
+            "{}: kept so far: {}; not done: {}",
             outcome.stop,
-            totals.kept,
-            open.count()
+            counted(totals.kept, "response"),
+            counted(ended_by(outcome, StopReason::RunEnded), "problem")
         );
     }
     say_where(args, outcome, published);
+}
+
+fn ended_by(outcome: &Outcome, reason: StopReason) -> usize {
+    let records = outcome.problems.iter();
+    records.filter(|record| record.stop == reason).count()
+}
+
+/// How many problems ended in which way; the numbers add up to all.
+fn problems_by_end(outcome: &Outcome) -> String {
+    let most = outcome.limits.get("trials_per_problem");
+    let most = most.and_then(Value::as_u64).unwrap_or(0);
+    let count = |reason| ended_by(outcome, reason);
+    let groups = [
+        (outcome.totals.met, "have all they were to get".to_owned()),
+        (count(StopReason::Strategy), "were to get no more".into()),
+        (
+            count(StopReason::TrialLimit),
+            format!(
+                "ended with less, at the limit of {}",
+                counted(most, "trial")
+            ),
+        ),
+        (
+            count(StopReason::GaveUp),
+            "were given up without a success".into(),
+        ),
+        (count(StopReason::Rejected), "cannot be sampled".into()),
+        (count(StopReason::RunEnded), "are not done".into()),
+    ];
+    let groups: Vec<String> = groups
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, end)| format!("{count} {end}"))
+        .collect();
+    format!(
+        "{}: {}",
+        counted(outcome.totals.problems, "problem"),
+        groups.join(", ")
+    )
+}
+
+/// What became of the trials and of the correct ones among them, and which completions are not among
+/// them; the numbers add up.
+fn trials_by_use(args: &Args, outcome: &Outcome) -> String {
+    let totals = &outcome.totals;
+    let left_out = if args.dedup { totals.duplicates } else { 0 };
+    let beyond = totals.correct - totals.kept - left_out;
+    let mut uses = vec![format!("{} kept", totals.kept)];
+    if left_out > 0 {
+        uses.push(format!("{left_out} left out as duplicates"));
+    }
+    if beyond > 0 {
+        uses.push(format!("{beyond} beyond what their problem was to get"));
+    }
+    let mut parts = vec![format!(
+        "{}: {} wrong, {} correct ({})",
+        counted(totals.trials, "trial"),
+        totals.trials - totals.correct,
+        totals.correct,
+        uses.join(", ")
+    )];
+    let uncounted = (totals.resumed + totals.drawn).saturating_sub(totals.trials);
+    if totals.resumed > 0 || uncounted > 0 {
+        let mut sources = Vec::new();
+        if totals.resumed > 0 {
+            sources.push(format!("{} resumed", totals.resumed));
+        }
+        sources.push(format!("{} drawn", totals.drawn));
+        let less = match (uncounted, outcome.finished()) {
+            (0, _) => String::new(),
+            (count, true) => format!(" less {count} that came when the problem had ended"),
+            (count, false) => {
+                format!(" less {count} that do not count, or not before earlier ones")
+            }
+        };
+        parts.push(format!("{}{less}", sources.join(" + ")));
+    }
+    format!("{}, in {:.1} s", parts.join("; "), totals.seconds)
 }
 
 /// Says where the data set is, and how the run goes on.

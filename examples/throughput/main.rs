@@ -15,6 +15,10 @@
 //! cache held at a time, `kv_bytes` the limit that was set for it, and `peak_bytes` the most that
 //! the process held in all, pages of the mapped model file included.
 
+#[path = "../common/count.rs"]
+mod count;
+#[path = "../common/kv_limit.rs"]
+mod kv_limit;
 mod load;
 #[path = "../common/setting.rs"]
 mod setting;
@@ -22,7 +26,6 @@ mod setting;
 mod tool;
 
 use std::io::Write;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -31,11 +34,15 @@ use dart_math::Result;
 use dart_math::engine::{ActivationType, Instructions, KvType};
 use dart_math::model::{DeviceChoice, DtypeChoice, Model, ModelSource};
 
+use count::count;
+use kv_limit::explain_kv_limit;
 use load::{Lengths, Load, measure};
 use setting::setting;
 use tool::{Failure, Stdout, Usage, say};
 
 /// Measure an engine's tokens per second for a load of a given shape.
+///
+/// Exit status: 0 if it was measured, 1 if something failed, 2 if the arguments make no sense.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -49,36 +56,46 @@ struct Arguments {
     dtype: DtypeChoice,
 
     /// Distinct prompts
-    #[arg(long, default_value = "1", value_name = "N")]
-    prompt_count: NonZeroUsize,
+    #[arg(long, default_value = "1", value_name = "N", value_parser = count::<usize>)]
+    prompt_count: usize,
     /// Completions of each prompt
-    #[arg(long, default_value = "32", value_name = "N")]
-    samples_per_prompt: NonZeroUsize,
+    #[arg(long, default_value = "32", value_name = "N", value_parser = count::<usize>)]
+    samples_per_prompt: usize,
     /// Tokens of each prompt
-    #[arg(long, default_value = "100", value_name = "N")]
-    prompt_tokens: NonZeroUsize,
+    #[arg(long, default_value = "100", value_name = "N", value_parser = count::<usize>)]
+    prompt_tokens: usize,
     /// Tokens of each completion; stop tokens are ignored
-    #[arg(long, default_value = "128", value_name = "N")]
-    new_tokens: NonZeroUsize,
+    #[arg(long, default_value = "128", value_name = "N", value_parser = count::<usize>)]
+    new_tokens: usize,
     /// `fixed`: all completions have that many tokens; `spread`: from a third of it to three times
     /// as many
     #[arg(long, default_value = "fixed")]
     lengths: LengthsChoice,
     /// Divides the logits; 0 is greedy
-    #[arg(long, default_value_t = 0.0, value_name = "T")]
+    #[arg(
+        long,
+        default_value_t = 0.0,
+        value_name = "T",
+        allow_negative_numbers = true
+    )]
     temperature: f32,
     /// Keep the most probable tokens whose mass reaches P
-    #[arg(long, default_value_t = 1.0, value_name = "P")]
+    #[arg(
+        long,
+        default_value_t = 1.0,
+        value_name = "P",
+        allow_negative_numbers = true
+    )]
     top_p: f32,
     /// Key of the random numbers
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
 
     /// How many sequences run at a time
-    #[arg(long, default_value = "32", value_name = "N")]
-    slots: NonZeroUsize,
+    #[arg(long, default_value = "32", value_name = "N", value_parser = count::<usize>)]
+    slots: usize,
     /// The most memory for the KV cache, in MiB [default: no limit]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<usize>)]
     kv_mib: Option<usize>,
     /// Type in which the KV cache is kept: f32 or f16
     #[arg(long, default_value = "f32", value_parser = setting::<KvType>, value_name = "TYPE")]
@@ -86,14 +103,15 @@ struct Arguments {
     /// Type of the numbers that quantised weights are multiplied with: f32 or int8
     #[arg(long, default_value = "f32", value_parser = setting::<ActivationType>, value_name = "TYPE")]
     activation_type: ActivationType,
-    /// What the CPU kernels compute with: widest, portable, avx2, avx512 or neon
+    /// Vector instructions of the CPU kernels: portable, avx2, avx512, neon, or widest, which is the
+    /// widest of these that the processor has
     #[arg(long, default_value = "widest", value_parser = setting::<Instructions>, value_name = "SET")]
     instructions: Instructions,
     /// On a GPU: every step with the same number of rows, so that logits do not depend on the batch
     #[arg(long)]
     deterministic: bool,
     /// How many threads compute [default: as many as the machine runs at once]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<usize>)]
     threads: Option<usize>,
 }
 
@@ -121,17 +139,17 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> std::result::Result<ExitCode, Failure> {
     let load = Load {
-        prompts: arguments.prompt_count.get(),
-        samples: arguments.samples_per_prompt.get(),
-        prompt_tokens: arguments.prompt_tokens.get(),
-        new_tokens: arguments.new_tokens.get(),
+        prompts: arguments.prompt_count,
+        samples: arguments.samples_per_prompt,
+        prompt_tokens: arguments.prompt_tokens,
+        new_tokens: arguments.new_tokens,
         lengths: match arguments.lengths {
             LengthsChoice::Fixed => Lengths::Fixed,
             LengthsChoice::Spread => Lengths::Spread,
         },
         temperature: arguments.temperature,
         top_p: arguments.top_p,
-        slots: arguments.slots.get(),
+        slots: arguments.slots,
         kv_bytes: arguments.kv_mib.map(|mib| mib.saturating_mul(1 << 20)),
         kv_type: arguments.kv_type,
         activation_type: arguments.activation_type,
@@ -163,7 +181,8 @@ fn run(arguments: &Arguments) -> std::result::Result<ExitCode, Failure> {
         builder = builder.threads(threads);
     }
     let engine = builder.build()?;
-    let report = measure(&engine, &load)?;
+    let report = measure(&engine, &load);
+    let report = report.map_err(|error| explain_kv_limit(error, arguments.kv_mib))?;
     say!("{}", engine.statistics());
     let line = serde_json::Value::Object(report);
     writeln!(std::io::stdout(), "{line}").map_err(Stdout)?;

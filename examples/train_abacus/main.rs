@@ -14,14 +14,18 @@
 //! are the better way to use the cores: `RAYON_NUM_THREADS=1` keeps the products from being cut
 //! further.)
 
+#[path = "../common/count.rs"]
+mod count;
 mod decoder;
 mod ops;
 mod rates;
 mod slips;
+#[path = "../common/tool.rs"]
+mod tool;
 mod vocabulary;
 
-use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -29,84 +33,114 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW};
 use clap::Parser;
+use count::count;
 use dart_math::data::arithmetic::{Asked, Exercise, LEVELS, Split, exercise};
 use dart_math::{Philox, trial_seed};
 use decoder::{Batch, Decoder};
 use tokenizers::Tokenizer;
+use tool::{Usage, say};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// Train the built-in model.
-#[derive(Parser)]
+///
+/// Exit status: 0 if all was done, 1 if something failed, 2 if the arguments make no sense.
+#[derive(Debug, Parser)]
+#[command(version)]
 struct Options {
-    /// Directory for the model's files.
-    #[arg(long)]
+    /// Directory for the model's files
+    #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Optimiser steps.
-    #[arg(long, default_value_t = 1600)]
+    /// Optimiser steps
+    #[arg(long, default_value_t = 1600, value_name = "N")]
     steps: usize,
-    /// Exercises a step.
-    #[arg(long, default_value = "32")]
-    batch: NonZeroUsize,
-    /// Parts of a batch whose gradients are computed by themselves.
-    #[arg(long, default_value = "4")]
-    shards: NonZeroUsize,
-    /// Threads that compute shards.
-    #[arg(long, default_value_t = 2)]
+    /// Exercises a step
+    #[arg(long, default_value = "32", value_name = "N", value_parser = count::<usize>)]
+    batch: usize,
+    /// Parts of a batch whose gradients are computed by themselves
+    #[arg(long, default_value = "4", value_name = "N", value_parser = count::<usize>)]
+    shards: usize,
+    /// Threads that compute shards
+    #[arg(long, default_value = "2", value_name = "N", value_parser = count::<usize>)]
     threads: usize,
-    /// Learning rate at its highest: after the warm-up, from which it falls as a cosine to 0.
-    #[arg(long, default_value_t = 3e-3)]
+    /// Learning rate at its highest: after the warm-up, from which it falls as a cosine to 0
+    #[arg(long, default_value = "3e-3", value_name = "X", value_parser = not_negative)]
     learning_rate: f64,
-    /// Share of the steps over which the learning rate rises.
-    #[arg(long, default_value_t = 0.05)]
+    /// Share of the steps over which the learning rate rises
+    #[arg(long, default_value = "0.05", value_name = "P", value_parser = share)]
     warm_up: f64,
-    /// Largest norm of a step's gradient; longer ones are shortened.
-    #[arg(long, default_value_t = 1.0)]
+    /// Largest norm of a step's gradient; longer ones are shortened
+    #[arg(long, default_value = "1.0", value_name = "X", value_parser = not_negative)]
     clip: f64,
-    /// Weights of the levels from 1 on in the training mixture.
-    #[arg(long, value_delimiter = ',', default_values_t = [12.0, 12.0, 10.0, 7.0, 4.0, 2.0, 0.8, 0.3])]
+    /// Weights of the levels from 1 on in the training mixture
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "X,X,...",
+        default_value = "12,12,10,7,4,2,0.8,0.3",
+        value_parser = not_negative
+    )]
     mixture: Vec<f64>,
-    /// Share of the exercises that ask for the last value only.
-    #[arg(long, default_value_t = 0.15)]
+    /// Share of the exercises that ask for the last value only
+    #[arg(long, default_value = "0.15", value_name = "P", value_parser = share)]
     last_value_share: f64,
     /// Begin with the weights of the model in this directory, made by this example, in place of
-    /// random ones.
+    /// random ones
     #[arg(long, value_name = "DIR")]
     from: Option<PathBuf>,
     /// Probability that a step of a level-2 exercise forgets a carry; twice that at level 3, three
-    /// times at level 4, and so on.
-    #[arg(long, default_value_t = 0.0)]
+    /// times at level 4, and so on
+    #[arg(long, default_value = "0.0", value_name = "P", value_parser = share)]
     slips: f64,
-    /// Seed of the weights and the exercises.
-    #[arg(long, default_value_t = 1)]
+    /// Key of the random numbers: of the weights and the exercises
+    #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
-    /// Steps between lines of the log.
-    #[arg(long, default_value = "50")]
-    log_every: NonZeroUsize,
-    /// Steps between measurements by level, each of which also saves the model.
-    #[arg(long, default_value = "200")]
-    save_every: NonZeroUsize,
-    /// Problems a level in such a measurement.
-    #[arg(long, default_value = "40")]
-    problems: NonZeroU64,
-    /// Responses to each of 200 problems a level, and in each round, of the tables at the end.
-    #[arg(long, default_value = "4")]
-    samples: NonZeroUsize,
-    /// Only make those tables, for the model that is in the directory.
+    /// Steps between lines of the log
+    #[arg(long, default_value = "50", value_name = "N", value_parser = count::<usize>)]
+    log_every: usize,
+    /// Steps between measurements by level, each of which also saves the model
+    #[arg(long, default_value = "200", value_name = "N", value_parser = count::<usize>)]
+    save_every: usize,
+    /// Problems a level in such a measurement
+    #[arg(long, default_value = "40", value_name = "N", value_parser = count::<u64>)]
+    problems: u64,
+    /// Responses to each of 200 problems a level, and in each round, of the tables at the end
+    #[arg(long, default_value = "4", value_name = "N", value_parser = count::<usize>)]
+    samples: usize,
+    /// Only make those tables, for the model that is in the directory
     #[arg(long)]
     table_only: bool,
 }
 
-fn main() -> Result<(), Error> {
-    let options = Options::parse();
-    if !(0.0..=1.0).contains(&options.last_value_share) {
-        return Err("--last-value-share is a share: from 0 to 1".into());
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(x) if (0.0..=1.0).contains(&x) => Ok(x),
+        _ => Err("it must be a number from 0 to 1".into()),
     }
-    if !(0.0..=1.0).contains(&options.slips) {
-        return Err("--slips is a probability: from 0 to 1".into());
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(x) if (0.0..f64::INFINITY).contains(&x) => Ok(x),
+        _ => Err("it must be a number of at least 0".into()),
     }
+}
+
+fn main() -> ExitCode {
+    tool::show_log();
+    let run = run(&Options::parse());
+    tool::exit(
+        run.map(|()| ExitCode::SUCCESS)
+            .map_err(|error| error as tool::Failure),
+    )
+}
+
+fn run(options: &Options) -> Result<(), Error> {
     if options.table_only {
-        return tables(&options);
+        return tables(options);
+    }
+    if options.mixture.iter().all(|&weight| weight == 0.0) {
+        return Err(Usage("--mixture: one weight at least must be more than 0".into()).into());
     }
     std::fs::create_dir_all(&options.out)?;
     let json = vocabulary::tokenizer_json(options.seed)?;
@@ -119,19 +153,20 @@ fn main() -> Result<(), Error> {
         decoder.load(&directory.join("model.safetensors"))?;
     }
     write_configuration(&options.out, vocabulary)?;
-    train(&options, &tokenizer, &decoder)?;
-    tables(&options)
+    train(options, &tokenizer, &decoder)?;
+    tables(options)
 }
 
 fn tables(options: &Options) -> Result<(), Error> {
-    rates::print(&options.out, options.threads, options.samples.get())
+    rates::print(&options.out, options.threads, options.samples)
 }
 
 fn train(options: &Options, tokenizer: &Tokenizer, decoder: &Decoder) -> Result<(), Error> {
     let variables = decoder.variables();
-    let parameters: usize = variables.iter().map(|var| var.elem_count()).sum();
-    eprintln!(
-        "{parameters} parameters, {} tokens in the vocabulary",
+    let trained: usize = variables.iter().map(|var| var.elem_count()).sum();
+    let total: usize = decoder.named()?.iter().map(|(_, t)| t.elem_count()).sum();
+    say!(
+        "{total} parameters, of which {trained} are trained (norms stay ones), {} tokens in the vocabulary",
         tokenizer.get_vocab_size(true)
     );
     let mut optimizer = AdamW::new(
@@ -151,7 +186,7 @@ fn train(options: &Options, tokenizer: &Tokenizer, decoder: &Decoder) -> Result<
         let (loss, norm, tokens) = train_step(options, tokenizer, decoder, &mut optimizer, step)?;
         window.add(loss, norm, tokens);
         if (step + 1) % options.log_every == 0 {
-            eprintln!(
+            say!(
                 "step {:5}  loss {:.4}  gradient {:.2}  {:.0} tokens/s  {:.0} s",
                 step + 1,
                 window.loss / window.steps,
@@ -169,7 +204,7 @@ fn train(options: &Options, tokenizer: &Tokenizer, decoder: &Decoder) -> Result<
             ] {
                 let rates = measure(options, tokenizer, decoder, asked)?;
                 let rates: Vec<String> = rates.iter().map(|rate| format!("{rate:.3}")).collect();
-                eprintln!("reference solutions by level, {name}: {}", rates.join(" "));
+                say!("reference solutions by level, {name}: {}", rates.join(" "));
             }
             window = Window::default();
         }
@@ -228,7 +263,7 @@ fn train_step(
     let total: f64 = options.mixture.iter().sum();
     let random = Philox::new(trial_seed(options.seed, "abacus mixture", 0));
     let kinds = Philox::new(trial_seed(options.seed, "abacus asked", 0));
-    let batch = options.batch.get();
+    let batch = options.batch;
     let mut examples = Vec::with_capacity(batch);
     for number in (step * batch) as u64..((step + 1) * batch) as u64 {
         let mut drawn = random.uniform(number) * total;
@@ -255,9 +290,7 @@ fn train_step(
     let counted: usize = examples.iter().map(Example::solution_length).sum();
     // Sequences of like length together: little padding.
     examples.sort_by_key(|example| example.tokens.len());
-    let shards: Vec<&[Example]> = examples
-        .chunks(batch.div_ceil(options.shards.get()))
-        .collect();
+    let shards: Vec<&[Example]> = examples.chunks(batch.div_ceil(options.shards)).collect();
     let results = in_parallel(options.threads, shards.len(), |shard| {
         let batch = collate(shards[shard])?;
         let logprobs = decoder.forward(&batch)?;
@@ -414,7 +447,7 @@ fn measure(
 ) -> Result<Vec<f64>, Error> {
     let mut rates = Vec::new();
     for level in LEVELS {
-        let examples = (0..options.problems.get())
+        let examples = (0..options.problems)
             .map(|index| {
                 let exercise = exercise(asked, Split::Evaluation, level, index, options.seed);
                 Example::new(tokenizer, &exercise)
@@ -433,7 +466,7 @@ fn measure(
             }
             Ok(sum)
         })?;
-        rates.push(sums.iter().sum::<f64>() / options.problems.get() as f64);
+        rates.push(sums.iter().sum::<f64>() / options.problems as f64);
     }
     Ok(rates)
 }

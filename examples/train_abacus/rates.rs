@@ -1,6 +1,7 @@
 //! Pass rates by level, and how many of the accepted responses are right derivations; sampled as
 //! any user of the crate would: from the files, by its engine.
 
+use std::io::Write;
 use std::path::Path;
 
 use dart_math::answer::Checker;
@@ -10,6 +11,7 @@ use dart_math::model::{DeviceChoice, Model, ModelSource};
 use dart_math::{Grader, Problem};
 
 use crate::Error;
+use crate::tool::Stdout;
 
 /// Problems of a level.
 const PROBLEMS: usize = 200;
@@ -39,9 +41,9 @@ pub(crate) fn print(directory: &Path, threads: usize, samples: usize) -> Result<
         (Asked::EveryValue, "Every value is asked for"),
         (Asked::LastValue, "The last value is asked for"),
     ] {
-        println!("\n{name}:\n");
-        println!("| level | top-p 1 | top-p 0.95 | right derivations | of accepted |");
-        println!("|---|---|---|---|---|");
+        line(&format!("\n{name}:\n"))?;
+        line("| level | top-p 1 | top-p 0.95 | right derivations | of accepted |")?;
+        line("|---|---|---|---|---|")?;
         for level in LEVELS {
             let problems = problems_asking(asked, level..=level, PROBLEMS, 0);
             let mut first = Counts::default();
@@ -57,16 +59,20 @@ pub(crate) fn print(directory: &Path, threads: usize, samples: usize) -> Result<
                 0 => "none".into(),
                 accepted => format!("{:.1} %", 100.0 * counts.right as f64 / accepted as f64),
             };
-            println!(
+            line(&format!(
                 "| {level} | {:.3} | {:.3} | {share} | {} of {} |",
                 first.pass_rate(),
                 counts.pass_rate(),
                 counts.right,
                 counts.accepted,
-            );
+            ))?;
         }
     }
     Ok(())
+}
+
+fn line(text: &str) -> Result<(), Stdout> {
+    writeln!(std::io::stdout(), "{text}").map_err(Stdout)
 }
 
 impl Counts {

@@ -21,7 +21,7 @@ use serde_json::Value;
 use self::lines::{Line, Lines};
 use super::outcome::fingerprint;
 use super::{Problem, Session};
-use crate::error::json_reason;
+use crate::error::{counted, json_reason};
 use crate::{Error, ErrorKind, Result, Settings, Trial, TrialId, trial_seed};
 
 /// Where a configuration has its problems.
@@ -118,7 +118,10 @@ impl Journal {
                 let found: Header = serde_json::from_slice(line)
                     .map_err(|_| damaged(path, 1, "not the header of a run's journal"))?;
                 problems = problems_of(&found.configuration);
-                limits = Some(expected.admit(path, &found)?);
+                if expected.has_fewer(&problems) {
+                    problems = latest_problems(&mut lines, problems)?;
+                }
+                limits = Some(expected.admit(path, &found, &problems)?);
             }
             // The header itself was cut short; anything else without a line's end is not ours.
             Line::Torn(line) if !header.starts_with(line) => {
@@ -136,7 +139,10 @@ impl Journal {
                             *limits = raised;
                             continue;
                         }
-                        Ok(Note::Problems(more)) => {
+                        Ok(Note::Problems(mut more)) => {
+                            if expected.has_fewer(&more) {
+                                more = latest_problems(&mut lines, more)?;
+                            }
                             let differences = expected.check_problems(&more);
                             if !differences.is_empty() {
                                 return Err(other_configuration(path, &differences));
@@ -276,8 +282,8 @@ impl Expected<'_> {
         Ok(line)
     }
 
-    /// The limits of a journal's header, if its configuration is ours.
-    fn admit(&self, path: &Path, found: &Header) -> Result<Settings> {
+    /// The limits of a journal's header, if its configuration is ours, with these problems.
+    fn admit(&self, path: &Path, found: &Header, problems: &Settings) -> Result<Settings> {
         if found.journal != VERSION {
             return Err(Error::new(
                 ErrorKind::Journal,
@@ -296,7 +302,7 @@ impl Expected<'_> {
         };
         let (was, is) = (rest(&found.configuration), rest(self.configuration));
         compare("", &was, &is, &mut differences);
-        differences.extend(self.check_problems(&problems_of(&found.configuration)));
+        differences.extend(self.check_problems(problems));
         match differences.is_empty() {
             true => Ok(found.limits.clone()),
             false => Err(other_configuration(path, &differences)),
@@ -306,9 +312,8 @@ impl Expected<'_> {
     /// Problems may be added behind those of before: nothing of these depends on what follows them,
     /// unless all share a limit of trials.
     fn check_problems(&self, found: &Settings) -> Vec<String> {
-        let now = problems_of(self.configuration);
         let mut differences = Vec::new();
-        let count = found.get("count").and_then(Value::as_u64).unwrap_or(0);
+        let count = count_of(found);
         let before = usize::try_from(count)
             .ok()
             .and_then(|n| self.problems.get(..n));
@@ -317,9 +322,8 @@ impl Expected<'_> {
                 let hash = found.get("hash").unwrap_or(&Value::Null);
                 let is = fingerprint(before);
                 let is = is.get("hash").unwrap_or(&Value::Null);
-                differences.push(format!(
-                    "the first {count} problems had the hash {hash}, have {is}"
-                ));
+                let first = counted(count, "problem");
+                differences.push(format!("of the first {first} the hash was {hash}, is {is}"));
             }
             Some(before) if before.len() < self.problems.len() => {
                 if self
@@ -335,14 +339,17 @@ impl Expected<'_> {
                 }
             }
             Some(_) => {}
-            None => compare(
-                PROBLEMS,
-                &Value::Object(found.clone()),
-                &Value::Object(now),
-                &mut differences,
-            ),
+            None => differences.push(format!(
+                "problems.count was {count}, is {}: problems may be added, but none left out",
+                self.problems.len()
+            )),
         }
         differences
+    }
+
+    /// Whether there are fewer problems now than these.
+    fn has_fewer(&self, found: &Settings) -> bool {
+        count_of(found) > self.problems.len() as u64
     }
 
     /// A limit may be raised or lifted: the trials drawn under the lower one are the first of those
@@ -382,6 +389,22 @@ impl Expected<'_> {
             number: trial.number,
         })
     }
+}
+
+/// The problems that a journal has last, of these and those of the rows that follow: they may have been
+/// added to more than once.
+fn latest_problems(lines: &mut Lines<'_>, mut latest: Settings) -> Result<Settings> {
+    while let Line::Whole(line) = lines.next()? {
+        if let Ok(Note::Problems(more)) = serde_json::from_slice(line) {
+            latest = more;
+        }
+    }
+    Ok(latest)
+}
+
+/// How many problems a configuration's hash of them is of.
+fn count_of(problems: &Settings) -> u64 {
+    problems.get("count").and_then(Value::as_u64).unwrap_or(0)
 }
 
 /// What a configuration says of the problems.

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 
+use crate::error::counted;
 use crate::{Error, ErrorKind, Problem, Result, Settings};
 
 /// What a problem is sampled towards.
@@ -273,9 +274,9 @@ impl Strategy for Prop2Diff {
                     Some(first) => Err(Error::new(
                         ErrorKind::Settings,
                         format!(
-                            "the table has no pass rate for {} of {} problems, such as {:?}",
+                            "the table has no pass rate for {} of {}, such as {:?}",
                             1 + missing.count(),
-                            problems.len(),
+                            counted(problems.len(), "problem"),
                             first.id
                         ),
                     )),

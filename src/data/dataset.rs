@@ -7,8 +7,8 @@
 //! | `problems.jsonl` | one problem: `id`, `question`, `reference`, `metadata`, `trials`, `correct`, `pass_rate`, `pass_rate_low`, `pass_rate_high`, `target`, `kept`, `stop_reason`, and `rejection` (why it could not be sampled) where it was not |
 //! | `manifest.json` | (one object) version, settings, seed, limits, `stop` (why the run ended), `totals`, and `sessions`: one row a call that drew trials, with the times when it began and ended |
 //!
-//! Failures are published with successes: difficulty cannot be told without them. Knows the
-//! contract only.
+//! Failures are published with successes: difficulty cannot be told without them. `docs/output.md` says
+//! what every field means, in which unit. Knows the contract only.
 
 use std::collections::HashMap;
 use std::fs::{self, File};

@@ -11,6 +11,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::lines::{Row, Rows};
+use crate::error::counted;
 use crate::{Error, ErrorKind, Result};
 
 /// Reads a table of pass rates by problem id. Problems without a trial are left out.
@@ -89,6 +90,6 @@ fn rate(
     match (count("trials")?, count("correct")?) {
         (0, 0) => Ok((id, None)),
         (trials, correct) if correct <= trials => Ok((id, Some(correct as f64 / trials as f64))),
-        (trials, correct) => Err(format!("{correct} correct of {trials} trials")),
+        (trials, correct) => Err(format!("{correct} correct of {}", counted(trials, "trial"))),
     }
 }

@@ -20,6 +20,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::lines::{Row, Rows};
+use crate::error::counted;
 use crate::{Error, ErrorKind, Problem, Result};
 
 /// What to do about a row that is not a problem.
@@ -52,8 +53,9 @@ impl fmt::Display for BadRow {
 ///
 /// Where the file cannot be read, has no problem at all, or, with [`OnBadRow::Fail`], has a row
 /// that is not one: not UTF-8, not a JSON object, longer than
-/// [`MAX_LINE`](super::lines::MAX_LINE), without a question or a reference, or with the id or
-/// the text of an earlier one. The error names file, line and reason.
+/// [`MAX_LINE`](super::lines::MAX_LINE), without a question or a reference, or with the id of an
+/// earlier one, or with its question and its reference, whatever the ids. The error names file, line
+/// and reason, and the line of the earlier row.
 pub fn read(path: impl AsRef<Path>, on_bad_row: OnBadRow) -> Result<(Vec<Problem>, Vec<BadRow>)> {
     let path = path.as_ref();
     let file = File::open(path).map_err(|error| Error::io(path, error))?;
@@ -89,7 +91,8 @@ pub fn read_from(
     on_bad_row: OnBadRow,
 ) -> Result<(Vec<Problem>, Vec<BadRow>)> {
     let (mut problems, mut bad) = (Vec::<Problem>::new(), Vec::new());
-    let mut lines: HashMap<String, u64> = HashMap::new();
+    // The lines of the rows so far: by id, and by a hash of the text.
+    let (mut ids, mut texts) = (HashMap::new(), HashMap::new());
     for row in Rows::new(reader) {
         let row = row.map_err(|error| Error::io(name, error))?;
         let Row {
@@ -99,16 +102,27 @@ pub fn read_from(
         } = row;
         let problem = object
             .and_then(|row| problem(row, &numbers))
-            .and_then(|(problem, named)| match lines.get(&problem.id) {
-                Some(first) if named => {
-                    Err(format!("id {:?} was line {first}'s already", problem.id))
+            .and_then(|(problem, text)| {
+                let same_id = ids.get(&problem.id).copied();
+                let same_text = texts.get(&text).copied();
+                // A row without an id has its text's hash for one.
+                match (same_id, same_text) {
+                    (Some(first), _) if problem.id != text => {
+                        Err(format!("id {:?} was line {first}'s already", problem.id))
+                    }
+                    (_, Some(first)) => Err(format!("the same problem as in line {first}")),
+                    (Some(first), None) => Err(format!(
+                        "line {first} has the hash of this row's text, {text:?}, for its id"
+                    )),
+                    (None, None) => {
+                        texts.insert(text, line);
+                        Ok(problem)
+                    }
                 }
-                Some(first) => Err(format!("the same problem as in line {first}")),
-                None => Ok(problem),
             });
         match (problem, on_bad_row) {
             (Ok(problem), _) => {
-                lines.insert(problem.id.clone(), line);
+                ids.insert(problem.id.clone(), line);
                 problems.push(problem);
             }
             (Err(reason), OnBadRow::Skip) => bad.push(BadRow { line, reason }),
@@ -123,19 +137,22 @@ pub fn read_from(
     if problems.is_empty() {
         let reason = match bad.first() {
             None => format!("{name}: no problems"),
-            Some(first) => format!("{name}: no problems, {} bad rows; {first}", bad.len()),
+            Some(first) => {
+                let rows = counted(bad.len() as u64, "bad row");
+                format!("{name}: no problems, {rows}; {first}")
+            }
         };
         return Err(Error::new(ErrorKind::Data, reason));
     }
     Ok((problems, bad))
 }
 
-/// The problem of one row, and whether the row has an id. `numbers` are those that are written
-/// otherwise than [`Value`] would.
+/// The problem of one row, and the id that its text alone would give it. `numbers` are those that are
+/// written otherwise than [`Value`] would.
 fn problem(
     mut row: Map<String, Value>,
     numbers: &BTreeMap<String, String>,
-) -> Result<(Problem, bool), String> {
+) -> Result<(Problem, String), String> {
     let mut take = |names| take(&mut row, numbers, names);
     let id = take(&["id"])?.map(|(_, id)| id);
     let Some((_, question)) = take(&["question", "problem", "query"])? else {
@@ -161,10 +178,10 @@ fn problem(
         Some((_, reference)) => reference,
     };
     let mut problem = Problem::new(question, reference);
-    let named = id.is_some();
+    let text = problem.id.clone();
     problem.id = id.unwrap_or(problem.id);
     problem.metadata = row;
-    Ok((problem, named))
+    Ok((problem, text))
 }
 
 /// Whether a field has the rows that a file should have.

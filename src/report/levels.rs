@@ -11,7 +11,8 @@ use crate::ProblemRecord;
 /// One level's row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Level {
-    /// The `level` of its problems' metadata, or a range of pass rates.
+    /// The `level` of its problems' metadata, or a range of pass rates. Problems without a level are
+    /// `none`, and where pass rates group, those that were not tried are `untried`.
     pub name: String,
     /// Problems of the level.
     pub problems: usize,
@@ -71,6 +72,8 @@ pub struct LevelTable {
     pub total: Level,
     /// Trials per problem of the baseline, `None` where no problem was ever solved.
     pub vanilla_trials: Option<f64>,
+    /// Whether no problem has a level, so that the problems' own pass rates group them.
+    pub by_pass_rate: bool,
 }
 
 /// How rows are ordered: by number where the level has one, those without a level last.
@@ -104,7 +107,8 @@ impl LevelTable {
             .map(|(key, group)| {
                 let name = match key {
                     Key::Numbered(_, name) | Key::Named(name) => name,
-                    Key::None => "none".into(),
+                    Key::None if by_metadata => "none".into(),
+                    Key::None => "untried".into(),
                 };
                 sum(name, &group, vanilla_trials)
             })
@@ -114,6 +118,7 @@ impl LevelTable {
             levels,
             total: sum("all".into(), &all, vanilla_trials),
             vanilla_trials,
+            by_pass_rate: !by_metadata,
         }
     }
 }
@@ -179,7 +184,7 @@ fn bucket(record: &ProblemRecord) -> Key {
 impl fmt::Display for LevelTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let heads = [
-            "level",
+            if self.by_pass_rate { "rates" } else { "level" },
             "problems",
             "trials",
             "correct",
@@ -231,6 +236,16 @@ impl fmt::Display for LevelTable {
             }
             writeln!(f)?;
         }
+        if self.by_pass_rate {
+            writeln!(
+                f,
+                "rates: no problem has a `level`, so their own pass rates group them (0: never solved)"
+            )?;
+        }
+        writeln!(
+            f,
+            "pass rate: the mean of the problems' own, in which each counts once (not correct / trials)"
+        )?;
         if let Some(trials) = self.vanilla_trials {
             writeln!(
                 f,
@@ -295,8 +310,11 @@ mod tests {
         let records = counts.map(|(trials, correct)| record(None, trials, correct, correct));
         assert_eq!(
             names(&LevelTable::new(&records)),
-            ["0.8-1.0", "0.6-0.8", "0.2-0.4", "0.0-0.2", "0", "none"]
+            ["0.8-1.0", "0.6-0.8", "0.2-0.4", "0.0-0.2", "0", "untried"]
         );
+        let text = LevelTable::new(&records).to_string();
+        assert!(text.starts_with("rates "), "{text}");
+        assert!(text.contains("\nrates: no problem has a `level`"), "{text}");
     }
 
     #[test]
@@ -340,6 +358,11 @@ mod tests {
             text.contains("all           2    1008       18      0.505    11  100.0 %"),
             "{text}"
         );
+        assert!(
+            text.starts_with("level ") && !text.contains("rates:"),
+            "{text}"
+        );
+        assert!(text.contains("\npass rate: the mean of"), "{text}");
         let nothing = LevelTable::new(&[record(None, 3, 0, 0)]).to_string();
         assert!(!nothing.contains("NaN"), "{nothing}");
         // A level without trials has nothing, not less.

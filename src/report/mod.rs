@@ -4,4 +4,5 @@
 
 mod levels;
 
+pub use crate::error::counted;
 pub use levels::{Level, LevelTable};

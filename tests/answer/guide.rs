@@ -92,6 +92,18 @@ fn with_option(option: &str) -> Checker {
 }
 
 #[test]
+fn no_row_is_there_twice() {
+    let mut seen = BTreeSet::new();
+    for table in tables() {
+        for row in table.rows {
+            let whole = (table.header.clone(), row);
+            assert!(!seen.contains(&whole), "twice in the guide: {:?}", whole.1);
+            seen.insert(whole);
+        }
+    }
+}
+
+#[test]
 fn every_pair_gets_the_verdict_that_is_written() {
     let mut wrong = String::new();
     let mut count = 0;

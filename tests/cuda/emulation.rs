@@ -133,12 +133,14 @@ fn run(command: &mut Command) -> Output {
 }
 
 /// The end of what a program wrote.
-fn tail(output: &Output) -> String {
+/// How a program ended (its exit status, or the signal that killed it), and the end of what it said.
+fn ending(output: &Output) -> String {
     let text = [&output.stdout[..], &output.stderr[..]]
         .map(String::from_utf8_lossy)
         .concat();
     let lines: Vec<_> = text.lines().collect();
-    lines[lines.len().saturating_sub(60)..].join("\n")
+    let last = lines[lines.len().saturating_sub(60)..].join("\n");
+    format!("{}\n{last}", output.status)
 }
 
 /// How a program is compiled.
@@ -304,8 +306,8 @@ impl Compiler {
         let output = run(command.arg("-o").arg(&part));
         assert!(
             output.status.success(),
-            "{name} does not compile:\n{}",
-            tail(&output)
+            "{name} does not compile: {}",
+            ending(&output)
         );
         std::fs::rename(&part, &out).unwrap();
         out
@@ -390,11 +392,7 @@ fn test_kernels(build: Build, arguments: &[&str]) {
         eprintln!("{build:?}: {end} ({:.1} s)", begin.elapsed().as_secs_f64());
         match output.status.success() {
             true => Ok(()),
-            false => Err(format!(
-                "{name} ({build:?}): {}\n{}",
-                output.status,
-                tail(&output)
-            )),
+            false => Err(format!("{name} ({build:?}): {}", ending(&output))),
         }
     });
 }
@@ -508,12 +506,11 @@ fn planted_mistakes_are_reported() {
             for (order, copies) in *orders {
                 let (order, copies) = (order.to_string(), copies.to_string());
                 let output = run(command(&program).args([kernel, &order[..], &copies[..]]));
-                let tail = tail(&output);
-                if output.status.code() != Some(*status) || !tail.contains(said) {
+                let end = ending(&output);
+                if output.status.code() != Some(*status) || !end.contains(said) {
                     return Err(format!(
-                        "{kernel} ({build:?}), order {order}, copies {copies}: {} instead of \
-                         {status} with '{said}'\n{tail}",
-                        output.status
+                        "{kernel} ({build:?}), order {order}, copies {copies}: not {status} with \
+                         '{said}', but {end}"
                     ));
                 }
             }
@@ -618,7 +615,7 @@ fn the_fake_driver_keeps_the_drivers_rules() {
         .arg(repository("tests/cuda/planted"))
         .env("CXX", &compiler.command)
         .env("JOBS", "1"));
-    assert!(built.status.success(), "{}", tail(&built));
+    assert!(built.status.success(), "{}", ending(&built));
     let source = repository("tests/cuda/driver/driver.cpp");
     let rpath = format!("-Wl,-rpath,{}", libraries.display());
     let inputs = [
@@ -629,12 +626,7 @@ fn the_fake_driver_keeps_the_drivers_rules() {
     let first = [repository("tests/cuda/driver")];
     let program = compiler.make("driver", &first, &["-O1", &rpath], &inputs);
     let output = run(command(&program).env("FAKE_CUDA_DEVICES", "2"));
-    assert!(
-        output.status.success(),
-        "{}\n{}",
-        output.status,
-        tail(&output)
-    );
+    assert!(output.status.success(), "{}", ending(&output));
 }
 
 // ---- what is shipped ----------------------------------------------------------------------------
@@ -770,7 +762,7 @@ fn ptx_takes_the_arguments_of_the_sources() {
     inputs[2..].sort();
     let program = compiler.make("signatures", &[], &[], &inputs);
     let output = run(&mut Command::new(&program));
-    assert!(output.status.success(), "{}", tail(&output));
+    assert!(output.status.success(), "{}", ending(&output));
     let printed = String::from_utf8(output.stdout).unwrap();
     let in_sources: BTreeMap<String, Vec<u32>> = printed
         .lines()

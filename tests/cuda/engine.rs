@@ -100,8 +100,11 @@ fn driver() -> &'static Driver {
         let script = repository("tests/cuda/build_fake.sh");
         let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fake_cuda");
         let built = Command::new("bash").arg(script).arg(&out).status();
-        let built = built.is_ok_and(|status| status.success());
-        assert!(built, "the fake CUDA driver could not be built");
+        let built = built.unwrap_or_else(|error| panic!("bash: {error}"));
+        assert!(
+            built.success(),
+            "the fake CUDA driver could not be built: {built}"
+        );
         // SAFETY: before the driver is there nothing reads the environment beside this.
         unsafe { std::env::set_var("FAKE_CUDA_DEVICES", "2") };
         // Opened by path, they are found by name afterwards.

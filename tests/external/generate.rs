@@ -13,6 +13,8 @@ pub(crate) const TESTS: &[Test] = tests![
     what_makes_no_sense_is_refused,
     an_output_that_cannot_be_written_is_named,
     files_of_problems_are_prompts_too,
+    ids_are_unique_and_kept_to_the_letter,
+    only_the_first_bad_rows_are_told_of,
 ];
 
 /// In the language of the built-in model.
@@ -47,7 +49,7 @@ fn a_bad_row_is_told_of_and_the_rest_goes_on() {
     let ids: Vec<String> = rows.iter().map(|row| row["id"].to_string()).collect();
     assert_eq!(
         ids,
-        ["\"a\"", "\"a\"", "3", "4", "\"e\"", "6", "7", "8", "8"]
+        ["\"a\"", "\"a\"", "2", "3", "\"e\"", "5", "6", "7", "7"]
     );
     for (row, line, reason) in [
         (&rows[2], 3, "not UTF-8 (byte 22)"),
@@ -72,7 +74,7 @@ fn a_bad_row_is_told_of_and_the_rest_goes_on() {
         (&0.into(), &1.into())
     );
     assert!(
-        ran.err.contains("error: 5 of 7 prompts are bad"),
+        ran.err.contains("error: bad: 5 of 7 prompts\n"),
         "{}",
         ran.err
     );
@@ -85,8 +87,8 @@ fn a_bad_row_is_told_of_and_the_rest_goes_on() {
         [
             "--- prompt \"a\", sample 0",
             "--- prompt \"a\", sample 1",
-            "--- prompt 8, sample 0",
-            "--- prompt 8, sample 1"
+            "--- prompt 7, sample 0",
+            "--- prompt 7, sample 1"
         ]
     );
     assert!(!ran.out.contains("not UTF-8"));
@@ -139,6 +141,22 @@ fn what_makes_no_sense_is_refused() {
             "--cache-dir does not apply to `no/such.gguf`",
         ),
         (&["p", "--model", "no/such.gguf"], 1, "no/such.gguf"),
+        (
+            &["p", "--samples", "0"],
+            2,
+            "'--samples <N>': it must be at least 1",
+        ),
+        (
+            &["p", "--slots", "0"],
+            2,
+            "'--slots <N>': it must be at least 1",
+        ),
+        (&["p", "--samples", "x"], 2, "'x' for '--samples <N>': "),
+        (
+            &["p", "--model", "abacus", "--max-new-tokens", "0"],
+            2,
+            "'--max-new-tokens <N>': it must be at least 1",
+        ),
         (&[], 2, "<PROMPT>"),
     ] {
         let ran = generate.fed(args, b" \n\n");
@@ -193,5 +211,50 @@ fn files_of_problems_are_prompts_too() {
         "{}",
         rows[4]
     );
-    assert_eq!(rows[4]["id"], "12345678901234567890123");
+    let last = ran.out.lines().last().unwrap();
+    assert!(
+        last.starts_with("{\"id\":12345678901234567890123,"),
+        "{last}"
+    );
+}
+
+/// Rows are told apart by their ids, however they lie in the file; and a number stays as it is written.
+fn ids_are_unique_and_kept_to_the_letter() {
+    let generate = Tool::new("generate");
+    let ids = |rows: &str| -> Vec<String> {
+        let ran = generate.fed(&["--prompts", "-", "--json"], rows.as_bytes());
+        assert_eq!(ran.code, Some(1), "{}", ran.err);
+        let lines = ran.out.lines();
+        let id = |line: &str| {
+            let line = line.strip_prefix("{\"id\":").unwrap();
+            line.split_once(",\"error\"").unwrap().0.to_owned()
+        };
+        lines.map(id).collect()
+    };
+    // Without prompts, for nothing needs to be sampled here.
+    assert_eq!(ids("[{}, {}, {\"x\": 1}]"), ["1", "2", "3"]);
+    assert_eq!(ids("\n{}\n\n{}\nx\n"), ["1", "2", "3"]);
+    assert_eq!(
+        ids("[{\"id\": 1e0}, {\"id\": 0.50}, {\"id\": -0}, {\"id\": \"1\"}, {\"id\": 1E400}]"),
+        ["1e0", "0.50", "-0", "\"1\"", "1E400"]
+    );
+    assert_eq!(
+        ids("{\"id\": 2}\n{}\n{\"id\": \"3\"}\n{}\n"),
+        ["2", "\"row 2\"", "\"3\"", "4"]
+    );
+}
+
+fn only_the_first_bad_rows_are_told_of() {
+    let generate = Tool::new("generate");
+    let ran = generate.fed(&["--prompts", "-", "--json"], "{}\n".repeat(30).as_bytes());
+    assert_eq!(ran.code, Some(1));
+    assert_eq!(ran.out.lines().count(), 30);
+    assert!(ran.err.contains("stdin:20: no `prompt`"), "{}", ran.err);
+    assert!(!ran.err.contains("stdin:21:"), "{}", ran.err);
+    assert!(ran.err.contains("and 10 more bad rows\n"), "{}", ran.err);
+    assert!(
+        ran.err.contains("error: bad: 30 of 30 prompts"),
+        "{}",
+        ran.err
+    );
 }

@@ -9,6 +9,8 @@ use crate::tool::{Ran, Tool};
 
 pub(crate) const TESTS: &[Test] = tests![
     a_bad_row_is_told_of_and_the_rest_goes_on,
+    only_the_first_bad_rows_are_told_of,
+    ids_are_kept_to_the_letter,
     tolerances_are_asked_for,
     what_makes_no_sense_is_refused,
     an_output_that_cannot_be_written_is_named,
@@ -73,6 +75,48 @@ fn a_bad_row_is_told_of_and_the_rest_goes_on() {
         ran.err.contains(&format!("error: {path}: 4 bad rows")),
         "{}",
         ran.err
+    );
+}
+
+fn only_the_first_bad_rows_are_told_of() {
+    let grade = Tool::new("grade");
+    let good = "{\"reference\": 1, \"answer\": 1}\n";
+    for (bad, more) in [
+        (1, None),
+        (20, None),
+        (21, Some("and 1 more bad row\n")),
+        (30, Some("and 10 more bad rows\n")),
+    ] {
+        let ran = grade.fed(&["-"], format!("{good}{}", "[]\n".repeat(bad)).as_bytes());
+        assert_eq!(ran.code, Some(1));
+        assert_eq!(rows(&ran).len(), bad + 1);
+        let told = ran.err.matches(": not a JSON object").count();
+        assert_eq!(told, bad.min(20), "{}", ran.err);
+        match more {
+            Some(more) => assert!(ran.err.contains(more), "{}", ran.err),
+            None => assert!(!ran.err.contains("more bad"), "{}", ran.err),
+        }
+        let plural = if bad == 1 { "" } else { "s" };
+        let last = format!("error: stdin: {bad} bad row{plural}\n");
+        assert!(ran.err.ends_with(&last), "{}", ran.err);
+    }
+}
+
+fn ids_are_kept_to_the_letter() {
+    let grade = Tool::new("grade");
+    let ids = ["1e0", "0.50", "12345678901234567890123", "\"x\"", "[1,2]"];
+    let row = |id: &&str| format!("{{\"id\":{id},\"reference\":1,\"answer\":1}}\n");
+    let input: String = ids.iter().map(row).collect();
+    let ran = grade.fed(&["-"], format!("{input}{{\"id\":2.0}}\n").as_bytes());
+    let written: Vec<&str> = ran.out.lines().collect();
+    for (line, id) in written.iter().zip(ids) {
+        let begin = format!("{{\"id\":{id},\"equal\":true,");
+        assert!(line.starts_with(&begin), "{line}");
+    }
+    assert!(
+        written[5].starts_with("{\"id\":2.0,\"equal\":false,\"error\":"),
+        "{}",
+        written[5]
     );
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::harness::{Test, tests};
+use crate::harness::{Test, repository, tests};
 use crate::tool::{Ran, Tool};
 
 pub(crate) const TESTS: &[Test] = tests![
@@ -20,12 +20,24 @@ pub(crate) const TESTS: &[Test] = tests![
     a_line_without_end_is_refused,
     everything_that_decides_tokens_may_not_change,
     what_cannot_be_sampled_is_told_and_harms_nothing,
+    the_readme_shows_what_is_printed,
+    the_numbers_of_a_summary_add_up,
+    every_key_of_the_output_is_documented,
+    rows_left_out_are_in_the_manifest,
+    changed_metadata_is_written_anew,
+    a_directory_that_is_none_is_told_of,
     duplicates_are_told_of_and_left_out,
     a_resumed_run_may_take_more_problems,
     #[cfg(unix)]
     an_interrupted_run_says_what_is_kept_and_how_it_goes_on,
     #[cfg(unix)]
     signals_that_were_ignored_stay_ignored,
+    #[cfg(unix)]
+    two_signals_at_once_are_one,
+    #[cfg(unix)]
+    a_later_signal_quits_at_once,
+    #[cfg(unix)]
+    a_directory_of_a_run_that_goes_on_is_left_alone,
 ];
 
 /// A short run over the built-in problems.
@@ -138,7 +150,7 @@ fn rows_go_to_a_standard_output_that_is_no_terminal() {
     let ran = synthesize.run(&[&args[..], &["--skip-bad"]].concat());
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert!(
-        ran.err.contains("left out 1 bad rows, the first at line 2"),
+        ran.err.contains("left out 1 bad row, the first at line 2"),
         "{}",
         ran.err
     );
@@ -164,8 +176,9 @@ fn flags_that_make_no_sense_are_refused() {
             2,
             "--pilot does not apply",
         ),
-        (&["--k", "0"], 2, "k must be at least 1"),
-        (&["--limit", "0"], 2, "there are none"),
+        (&["--k", "0"], 2, "'--k <N>': it must be at least 1"),
+        (&["--limit", "0"], 2, "'--limit <N>': it must be at least 1"),
+        (&["--slots", "0"], 2, "'--slots <N>': it must be at least 1"),
         (&["--fresh"], 2, "--out"),
         (
             &["--skip-bad"],
@@ -201,7 +214,11 @@ fn flags_that_make_no_sense_are_refused() {
         (&["--greedy"], 2, "vanilla with 1 trial a problem"),
         (&["--temperature", "0"], 2, "vanilla with 1 trial a problem"),
         (&["--top-k", "1"], 2, "vanilla with 1 trial a problem"),
-        (&["--kv-mib", "1"], 2, "the KV cache of a prompt of"),
+        (
+            &["--kv-mib", "1"],
+            2,
+            "--kv-mib 1 is too little, at least 2 is needed: problem \"abacus-every-1-0000\": kv_bytes is 1048576, but",
+        ),
         (&["--problems", "no/such/file"], 1, "no/such/file"),
         (&["--pass-rates", "no/such/table"], 1, "no/such/table"),
         (&["--model", "no/such.gguf"], 1, "no/such.gguf"),
@@ -209,7 +226,13 @@ fn flags_that_make_no_sense_are_refused() {
         let ran = synthesize.run(args);
         assert_eq!(ran.code, Some(code), "{args:?}: {}", ran.err);
         assert!(ran.err.contains(reason), "{args:?}: {}", ran.err);
-        assert!(ran.err.starts_with("error: "), "{args:?}: {}", ran.err);
+        let last = ran.err.lines().rfind(|line| !line.starts_with("  "));
+        assert!(
+            code == 2 && ran.err.starts_with("error: ")
+                || last.is_some_and(|line| line.starts_with("error: ")),
+            "{args:?}: {}",
+            ran.err
+        );
         let kinds = ran.err.matches("bad settings").count() + ran.err.matches("bad input").count();
         assert!(kinds <= 1, "{args:?}: {}", ran.err);
     }
@@ -542,7 +565,7 @@ fn what_cannot_be_sampled_is_told_and_harms_nothing() {
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert!(
         ran.err
-            .contains("1 problems cannot be sampled: \"long\": its prompt of"),
+            .contains("1 problem cannot be sampled: \"long\": its prompt of"),
         "{}",
         ran.err
     );
@@ -615,7 +638,7 @@ fn duplicates_are_told_of_and_left_out() {
     assert!(ran.err.contains(&said), "{}", ran.err);
     let (ran, kept, distinct, duplicates) = run("distinct", &["--dedup"]);
     assert_eq!(kept, distinct);
-    let said = format!("{duplicates} correct responses were left out as duplicates");
+    let said = format!("{duplicates} left out as duplicates");
     assert!(ran.err.contains(&said), "{}", ran.err);
     let left_out = rows(&directory.path().join("distinct/trials.jsonl"));
     let left_out = left_out
@@ -634,14 +657,20 @@ fn a_resumed_run_may_take_more_problems() {
     let first = fs::read_to_string(directory.path().join("dataset.jsonl")).unwrap();
     let ran = run("6");
     assert_eq!(ran.code, Some(0), "{}", ran.err);
-    assert!(ran.err.contains("(6 resumed)"), "{}", ran.err);
+    assert!(
+        ran.err.contains("; 6 resumed + 6 drawn, in "),
+        "{}",
+        ran.err
+    );
     let second = fs::read_to_string(directory.path().join("dataset.jsonl")).unwrap();
     assert!(second.starts_with(&first) && second.len() > first.len());
     assert_eq!(rows(&directory.path().join("problems.jsonl")).len(), 6);
     let ran = run("5");
     assert_eq!(ran.code, Some(1));
     assert!(
-        ran.err.contains("problems.count was 6, is 5"),
+        ran.err
+            .contains("error: --limit may only be raised (was 6, now 5): journal cannot be used: ")
+            && ran.err.contains("problems.count was 6, is 5"),
         "{}",
         ran.err
     );
@@ -745,11 +774,11 @@ fn an_interrupted_run_says_what_is_kept_and_how_it_goes_on() {
         assert_eq!(code, Some(130), "{name}: {err}");
         let kept = rows(&directory.path().join("dataset.jsonl")).len();
         assert!(kept > 0);
-        let said = format!(
-            "the run was interrupted: the {kept} responses so far are kept, and 8 problems are not done"
-        );
+        let said =
+            format!("the run was interrupted: kept so far: {kept} responses; not done: 8 problems");
         assert!(err.contains(&said), "{err}");
         assert!(err.contains("the same command goes on from there"), "{err}");
+        assert!(err.contains("; once more quits at once"), "{err}");
         assert!(!err.contains("-0"), "{err}");
     }
 }
@@ -770,4 +799,334 @@ fn signals_that_were_ignored_stay_ignored() {
     );
     signal(&child, "INT");
     assert_eq!(end(child).0, Some(130));
+}
+
+/// `timeout -s INT` signals its child, and then its group, in which the child is.
+#[cfg(unix)]
+fn two_signals_at_once_are_one() {
+    let synthesize = Tool::new("synthesize");
+    let directory = tempfile::tempdir().unwrap();
+    let child = start(&synthesize, &[], directory.path());
+    let id = libc::pid_t::try_from(child.0.id()).unwrap();
+    for _ in 0..2 {
+        // SAFETY: a signal to a child that has not been waited for.
+        assert_eq!(unsafe { libc::kill(id, libc::SIGINT) }, 0);
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let (code, err) = end(child);
+    assert_eq!(code, Some(130), "{err}");
+    assert_eq!(err.matches("once more quits at once").count(), 1, "{err}");
+    assert!(!err.contains("quit at once: "), "{err}");
+    assert!(err.contains("the run was interrupted: "), "{err}");
+    assert!(directory.path().join("manifest.json").exists(), "{err}");
+}
+
+/// A run that cannot end, because its data set's file takes nothing, does so by another signal.
+#[cfg(unix)]
+fn a_later_signal_quits_at_once() {
+    let synthesize = Tool::new("synthesize");
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = start(&synthesize, &[], directory.path());
+    let pipe = directory.path().join(".dataset.jsonl.draft");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    within_two_minutes("signals do not end it", || {
+        // It may have ended since the last look.
+        let _ = std::process::Command::new("kill")
+            .args(["-INT", &child.0.id().to_string()])
+            .status();
+        std::thread::sleep(std::time::Duration::from_millis(400));
+        child.0.try_wait().unwrap().is_some()
+    });
+    let (code, err) = end(child);
+    assert_eq!(code, Some(130), "{err}");
+    let quit = "quit at once: what was graded is in the journal";
+    assert!(err.contains(quit), "{err}");
+    assert!(!directory.path().join("manifest.json").exists());
+}
+
+/// A run that another process goes on with is neither resumed nor replaced, and nobody is advised to.
+#[cfg(unix)]
+fn a_directory_of_a_run_that_goes_on_is_left_alone() {
+    let synthesize = Tool::new("synthesize");
+    let directory = tempfile::tempdir().unwrap();
+    let child = start(&synthesize, &[], directory.path());
+    let out = directory.path().to_str().unwrap();
+    for more in [&[][..], &["--fresh"]] {
+        let ran = synthesize.run(&[&SHORT[..], &["--out", out], more].concat());
+        assert_eq!(ran.code, Some(1), "{}", ran.err);
+        assert!(
+            ran.err.contains("journal.jsonl: another process holds it"),
+            "{}",
+            ran.err
+        );
+        assert!(!ran.err.contains("--fresh"), "{}", ran.err);
+    }
+    signal(&child, "INT");
+    assert_eq!(end(child).0, Some(130));
+}
+
+/// What a line says, its numbers apart: each is `N`, and spaces and rules may be of any length.
+fn form(line: &str) -> String {
+    let mut form = String::new();
+    for c in line.chars() {
+        let c = if c.is_ascii_digit() { 'N' } else { c };
+        if !(matches!(c, 'N' | ' ' | '-') && form.ends_with(c)) {
+            form.push(c);
+        }
+    }
+    // Decimals, and signs before a share that is none.
+    form.replace("N.N", "N")
+}
+
+/// The README's block of the first run has every line that such a run prints, and no other.
+fn the_readme_shows_what_is_printed() {
+    let readme = fs::read_to_string(repository("README.md")).unwrap();
+    let (_, after) = readme.split_once("```text\nmodel abacus").unwrap();
+    let (block, _) = after.split_once("\n```").unwrap();
+    let shown: Vec<String> = format!("model abacus{block}").lines().map(form).collect();
+    // As many levels, of fewer problems.
+    let ran = Tool::new("synthesize").run(&["--limit", "48"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let progress = |line: &&str| line.contains(" problems done, ") && line.contains(" gone, ");
+    let said: Vec<String> = ran
+        .err
+        .lines()
+        .filter(|line| !progress(line))
+        .map(form)
+        .collect();
+    // Whether trials came too late, or were no longer wanted, is a matter of the schedule.
+    let late = |line: &String| match line.split_once("; N drawn") {
+        Some((begin, _)) => format!("{begin}, in N s"),
+        None => line.replace(" and N cancelled", ""),
+    };
+    let strip = |lines: &[String]| lines.iter().map(late).collect::<Vec<_>>();
+    assert_eq!(strip(&said), strip(&shown));
+}
+
+/// The numbers at the beginning of these parts of a line.
+fn numbers(parts: &str) -> Vec<u64> {
+    let parts = parts.split([',', ';', ':', '(', ')']).map(str::trim);
+    let number = |part: &str| part.split(' ').next().unwrap().parse().ok();
+    parts.filter_map(number).collect()
+}
+
+fn the_numbers_of_a_summary_add_up() {
+    let synthesize = Tool::new("synthesize");
+    let directory = tempfile::tempdir().unwrap();
+    let run = |name: &str, more: &[&str]| {
+        let out = directory.path().join(name);
+        let ran = synthesize.run(&[more, &["--out", out.to_str().unwrap()]].concat());
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        let line = |start: &str| {
+            let found = ran.err.lines().find(|line| {
+                line.split_once(' ')
+                    .is_some_and(|(_, rest)| rest.starts_with(start))
+            });
+            found
+                .unwrap_or_else(|| panic!("no {start}: {}", ran.err))
+                .to_owned()
+        };
+        let problems = numbers(&line("problems: "));
+        assert_eq!(
+            problems[0],
+            problems[1..].iter().sum::<u64>(),
+            "{}",
+            ran.err
+        );
+        let trials = line("trials: ");
+        let (trials, _) = trials.split_once("; ").unwrap_or((&*trials, ""));
+        let trials = numbers(
+            trials
+                .rsplit_once(", in ")
+                .map_or(trials, |(trials, _)| trials),
+        );
+        assert_eq!(trials[0], trials[1] + trials[2], "{}", ran.err);
+        assert_eq!(trials[2], trials[3..].iter().sum::<u64>(), "{}", ran.err);
+        let dataset = rows(&out.join("dataset.jsonl")).len() as u64;
+        assert_eq!(trials[3], dataset, "{}", ran.err);
+        assert_eq!(trials[0], rows(&out.join("trials.jsonl")).len() as u64);
+        ran.err
+    };
+    let said = run("first", &["--limit", "16", "--max-trials", "6"]);
+    assert!(
+        said.contains(" ended with less, at the limit of 6 trials"),
+        "{said}"
+    );
+    // Drawn anew are those that the limit did not let be.
+    let said = run("first", &["--limit", "24", "--max-trials", "8"]);
+    assert!(said.contains(" resumed + "), "{said}");
+    let said = run("dedup", &["--limit", "16", "--dedup"]);
+    assert!(said.contains(" left out as duplicates"), "{said}");
+}
+
+/// All keys of an object, those of the objects in it included.
+fn keys(value: &Value, into: &mut std::collections::BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                into.insert(key.clone());
+                // A file of problems may have any metadata.
+                if key != "metadata" {
+                    keys(value, into);
+                }
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| keys(value, into)),
+        _ => {}
+    }
+}
+
+fn every_key_of_the_output_is_documented() {
+    let synthesize = Tool::new("synthesize");
+    let directory = tempfile::tempdir().unwrap();
+    let problems = directory.path().join("problems.jsonl");
+    let long = "Ruth puts in 5 more. ".repeat(80);
+    let row = |question: &str| {
+        let row = serde_json::json!({"question": question, "answer": 10, "level": 1});
+        format!("{row}\n")
+    };
+    let good =
+        row("A box holds 5 stones. Ruth puts in 5 more. How many stones are in the box now?");
+    fs::write(&problems, format!("{good}{}x\n", row(&long))).unwrap();
+    let table = directory.path().join("rates.jsonl");
+    let guide = fs::read_to_string(repository("docs/output.md")).unwrap();
+    let section = |name: &str| -> &str {
+        let (_, after) = guide.split_once(&format!("\n## `{name}`")).unwrap();
+        after
+            .split_once("\n## ")
+            .map_or(after, |(section, _)| section)
+    };
+    let own = ["--problems", problems.to_str().unwrap(), "--skip-bad"];
+    let vanilla = ["--strategy", "vanilla", "--trials", "9"];
+    let rated = ["--limit", "8", "--pass-rates", table.to_str().unwrap()];
+    for (number, args) in [
+        [&own[..], &vanilla].concat(),
+        vec!["--limit", "8", "--grader", "steps"],
+        rated.to_vec(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let out = directory.path().join(number.to_string());
+        let ran = synthesize.run(&[&args[..], &["--out", out.to_str().unwrap()]].concat());
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        for file in fs::read_dir(&out).unwrap() {
+            let path = file.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if name == "journal.jsonl" {
+                assert!(guide.contains("`journal.jsonl`"));
+                continue;
+            }
+            let mut found = std::collections::BTreeSet::new();
+            match name.ends_with(".jsonl") {
+                true => rows(&path).iter().for_each(|row| keys(row, &mut found)),
+                false => keys(
+                    &serde_json::from_slice(&fs::read(&path).unwrap()).unwrap(),
+                    &mut found,
+                ),
+            }
+            assert!(found.len() > 1, "{name}");
+            let section = section(name);
+            let lacking: Vec<&String> = found
+                .iter()
+                .filter(|key| !section.contains(&format!("`{key}`")))
+                .collect();
+            assert!(lacking.is_empty(), "docs/output.md, {name}: {lacking:?}");
+        }
+        if number == 1 {
+            fs::copy(out.join("problems.jsonl"), &table).unwrap();
+        }
+    }
+}
+
+fn rows_left_out_are_in_the_manifest() {
+    let synthesize = Tool::new("synthesize");
+    let directory = tempfile::tempdir().unwrap();
+    let problems = directory.path().join("problems.jsonl");
+    let good = "{\"question\": \"1 + 1?\", \"answer\": 2}\n";
+    fs::write(&problems, format!("{good}{}", "[]\n".repeat(150))).unwrap();
+    let out = directory.path().join("out");
+    let args = [
+        "--problems",
+        problems.to_str().unwrap(),
+        "--skip-bad",
+        "--strategy",
+        "vanilla",
+        "--trials",
+        "2",
+        "--out",
+        out.to_str().unwrap(),
+    ];
+    let manifest = || -> Value {
+        serde_json::from_slice(&fs::read(out.join("manifest.json")).unwrap()).unwrap()
+    };
+    let ran = synthesize.run(&args);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    // One's own problems are nothing for the built-in model, and that is said beforehand.
+    let begin = format!(
+        "model abacus (built in); 1 problem (from {}); vanilla, 2 trials a problem; seed 0\n\
+         note: the built-in model knows the built-in problems only",
+        problems.display()
+    );
+    assert!(ran.err.contains(&begin), "{}", ran.err);
+    let first = manifest();
+    assert_eq!(first["skip_bad"], true);
+    let skipped = &first["skipped_rows"];
+    assert_eq!(
+        (
+            &skipped["count"],
+            skipped["first"].as_array().unwrap().len()
+        ),
+        (&150.into(), 100)
+    );
+    assert_eq!(
+        skipped["first"][0],
+        serde_json::json!({"line": 2, "reason": "not a JSON object"})
+    );
+    assert!(synthesize.run(&args).err.contains("nothing to do"));
+    // The same problems of a file without bad rows: the manifest says so.
+    fs::write(&problems, good).unwrap();
+    let ran = synthesize.run(&args);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert_eq!(manifest()["skipped_rows"]["count"], 0);
+    assert_eq!(manifest()["sessions"], first["sessions"]);
+}
+
+fn changed_metadata_is_written_anew() {
+    let synthesize = Tool::new("synthesize");
+    let directory = tempfile::tempdir().unwrap();
+    let problems = directory.path().join("problems.jsonl");
+    let out = directory.path().join("out");
+    let run = |level: &str| {
+        let row = serde_json::json!({"question": "1 + 1?", "answer": 2, "level": level, "x": 0.1});
+        fs::write(&problems, row.to_string()).unwrap();
+        let args = ["--problems", problems.to_str().unwrap(), "--out"];
+        let ran = synthesize.run(&[&args[..], &[out.to_str().unwrap()], &SHORT[2..]].concat());
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        let row = rows(&out.join("problems.jsonl")).remove(0);
+        assert_eq!(row["metadata"]["level"], level);
+        (ran.err, fs::read(out.join("trials.jsonl")).unwrap())
+    };
+    let (_, trials) = run("Level 1");
+    assert!(run("Level 1").0.contains("nothing to do"));
+    let (said, same) = run("Level 2");
+    assert!(
+        !said.contains("nothing to do") && said.contains("written to"),
+        "{said}"
+    );
+    assert_eq!(same, trials);
+    assert!(run("Level 2").0.contains("nothing to do"));
+}
+
+fn a_directory_that_is_none_is_told_of() {
+    let synthesize = Tool::new("synthesize");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    for more in [&[][..], &["--fresh"]] {
+        let ran = synthesize.run(&[&SHORT[..], &["--out", path], more].concat());
+        assert_eq!(ran.code, Some(1), "{}", ran.err);
+        let said = format!("error: --out {path}: a file, not a directory\n");
+        assert_eq!(ran.err, said);
+    }
 }

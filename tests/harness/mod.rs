@@ -10,6 +10,14 @@ use std::process::{Command, ExitCode, Stdio};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
+/// The real models' files.
+const MODELS: &str = "SmolLM2-135M-Instruct.Q4_1.gguf and qwen2.5-coder-0.5b-instruct-q4_k_m.gguf";
+
+/// Labelled answers and published problems.
+const SHARED: &str = "problems/{gsm8k_train,math_2500}.jsonl and answers/{gold_answers,dart_math,\
+    gsm8k_solutions,issues,latex2sympy2_extended,math_verify,mutations,probes,qwen_grader,\
+    reflexive}.jsonl";
+
 /// A test and its name.
 pub(crate) struct Test {
     pub(crate) name: &'static str,
@@ -43,11 +51,19 @@ impl Need {
         Need::new("nothing", None)
     }
 
-    /// A directory that an environment variable names.
-    fn directory(name: &'static str, variable: &str, directory: Option<PathBuf>) -> Self {
+    /// A directory that an environment variable names; `content` says what is to be in it.
+    fn directory(
+        name: &'static str,
+        variable: &str,
+        directory: Option<PathBuf>,
+        content: &str,
+    ) -> Self {
         let missing = match directory {
-            None => Some(format!("{variable} is not set")),
-            Some(path) if !path.is_dir() => Some(format!("no directory {}", path.display())),
+            None => Some(format!("{variable} names no directory with {content}")),
+            Some(path) if !path.is_dir() => Some(format!(
+                "{variable}: no directory {} with {content}",
+                path.display()
+            )),
             Some(_) => None,
         };
         Need::new(name, missing)
@@ -56,12 +72,12 @@ impl Need {
     /// The real models.
     pub(crate) fn models() -> Self {
         let directory = std::env::var_os("DART_MATH_MODELS").map(PathBuf::from);
-        Need::directory("models", "DART_MATH_MODELS", directory)
+        Need::directory("models", "DART_MATH_MODELS", directory, MODELS)
     }
 
     /// Labelled answers and published problem sets.
     pub(crate) fn shared() -> Self {
-        Need::directory("shared", "DART_MATH_SHARED", shared_directory())
+        Need::directory("shared", "DART_MATH_SHARED", shared_directory(), SHARED)
     }
 
     /// A program that can be started.

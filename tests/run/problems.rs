@@ -156,6 +156,30 @@ fn the_same_id_twice_is_an_error() {
     );
     let (problems, bad) = skip(format!("{GOOD}\n{GOOD}"));
     assert_eq!((problems.len(), bad.len()), (1, 1));
+    // With ids, too: they do not make two problems of one, but another reference does.
+    let named = |id: &str, answer: &str| {
+        format!("{{\"id\": \"{id}\", \"question\": \"q\", \"answer\": \"{answer}\"}}")
+    };
+    for rows in [
+        format!("{}\n{}", named("a", "1"), named("b", "1")),
+        format!("{}\n{GOOD}", named("a", "1")),
+        format!("{GOOD}\n{}", named("a", "1")),
+    ] {
+        let message = fail(&rows);
+        assert!(
+            message.contains("rows:2: the same problem as in line 1"),
+            "{message}"
+        );
+    }
+    let (problems, bad) = skip(format!("{}\n{}", named("a", "1"), named("b", "2")));
+    assert_eq!((problems.len(), bad.len()), (2, 0));
+    // An id that happens to be the hash of a later row's text.
+    let hash = Problem::new("q", "1").id;
+    let message = fail(format!("{}\n{GOOD}", named(&hash, "2")));
+    assert!(
+        message.contains("rows:2: line 1 has the hash of this row's text"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -1,0 +1,62 @@
+//! What a run begins with: a line that says what is sampled by what, and how much of it.
+
+use dart_math::dars::{Limits, Strategy};
+use dart_math::model::ModelSource;
+use dart_math::report::counted;
+
+use crate::common::tool::say;
+use crate::{Args, StrategyName};
+
+/// Says which model, problems and strategy the run has.
+pub(crate) fn say_all(args: &Args, problems: usize, strategy: &dyn Strategy, limits: Limits) {
+    let from = match (&args.problems, args.last_value) {
+        (Some(path), _) => format!("from {}", path.display()),
+        (None, true) => "built in, the last value asked for".into(),
+        (None, false) => "built in, every value asked for".into(),
+    };
+    let source = ModelSource::parse(&args.engine.model);
+    let built_in = matches!(source, Ok(ModelSource::BuiltIn));
+    say!(
+        "model {}{}; {} ({from}); {}; seed {}",
+        args.engine.model,
+        if built_in { " (built in)" } else { "" },
+        counted(problems, "problem"),
+        describe(args, strategy, limits),
+        args.seed
+    );
+    if built_in && args.problems.is_some() {
+        say!(
+            "note: the built-in model knows the built-in problems only, and will hardly solve any of \
+             other files: --model takes another"
+        );
+    }
+}
+
+/// A strategy with its numbers.
+fn describe(args: &Args, strategy: &dyn Strategy, limits: Limits) -> String {
+    let settings = strategy.settings();
+    let number = |name: &str| settings.get(name).and_then(|value| value.as_u64());
+    let trials = |name: &str| counted(number(name).unwrap_or(0), "trial");
+    let responses = || counted(number("k").unwrap_or(0), "correct response");
+    let goal = match (args.strategy, &args.pass_rates) {
+        (StrategyName::Vanilla, _) => {
+            format!("vanilla, {} a problem", trials("trials"))
+        }
+        (StrategyName::Uniform, _) => format!("uniform, {} a problem", responses()),
+        (StrategyName::Prop2diff, None) => format!(
+            "prop2diff, up to {} a problem by the fail rate of its first {}",
+            responses(),
+            trials("pilot")
+        ),
+        (StrategyName::Prop2diff, Some(table)) => format!(
+            "prop2diff, up to {} a problem by the pass rates of {}",
+            responses(),
+            table.display()
+        ),
+    };
+    let dedup = if args.dedup { ", no duplicates" } else { "" };
+    match limits.trials_per_problem {
+        Some(most) => format!("{goal}, at most {}{dedup}", counted(most, "trial")),
+        None => format!("{goal}{dedup}"),
+    }
+}
