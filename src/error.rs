@@ -31,6 +31,8 @@ pub enum ErrorKind {
     Hub,
     /// A run's journal belongs to another configuration, or is damaged.
     Journal,
+    /// The caller ended it before it could begin.
+    Interrupted,
 }
 
 impl ErrorKind {
@@ -45,6 +47,7 @@ impl ErrorKind {
             ErrorKind::Device => "device failed",
             ErrorKind::Hub => "model hub failed",
             ErrorKind::Journal => "journal cannot be used",
+            ErrorKind::Interrupted => "interrupted",
         }
     }
 }

@@ -3,7 +3,8 @@
 //! where one begins to draw and one, with its sums, where it ends.
 //!
 //! A row is written whole before its trial counts, so a run that is killed loses at most what was
-//! under way. What a kill may leave is a last line without its end; that line is dropped, and its
+//! under way; handed to the disk every ten seconds and at the end, so that a machine that fails loses
+//! that much more. What a kill may leave is a last line without its end; that line is dropped, and its
 //! trial drawn again. Everything else that is not as written is refused, by line. A line may be
 //! deleted: its trial is then drawn again if it counts.
 
@@ -14,18 +15,23 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::lines::{Line, Lines};
 use super::outcome::fingerprint;
-use super::{Problem, Session};
+use super::{CancelHandle, Problem, Session};
 use crate::error::{counted, json_reason};
 use crate::{Error, ErrorKind, Result, Settings, Trial, TrialId, trial_seed};
 
 /// Where a configuration has its problems.
 const PROBLEMS: &str = "problems";
+
+/// How long rows may be the operating system's only, which a crash of the machine loses and one of the
+/// process does not.
+const MAX_UNSYNCED: Duration = Duration::from_secs(10);
 
 /// Version of the format.
 const VERSION: u32 = 1;
@@ -39,7 +45,7 @@ struct Header {
 }
 
 /// A row that is no trial.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Note {
     /// Raised limits, written when a run is resumed with them.
@@ -58,12 +64,13 @@ pub(super) struct Journal {
     line: Vec<u8>,
     /// Earlier calls.
     sessions: Vec<Session>,
-    /// This call, as it began, until it is written.
-    unwritten: Option<Session>,
+    /// What is written before the first trial of this call: raised limits, more problems, the call as
+    /// it began. A call that draws nothing leaves the journal as it was.
+    unwritten: Vec<Note>,
     /// Length of the file up to the last whole row.
     length: u64,
-    /// Whether something was written that may not be on the disk.
-    written: bool,
+    /// Since when something is written that may not be on the disk.
+    unsynced: Option<Instant>,
 }
 
 /// What a journal is opened for.
@@ -76,6 +83,8 @@ pub(super) struct Expected<'a> {
     pub(super) seed: u64,
     /// The call that opens it.
     pub(super) session: &'a Session,
+    /// Ends the reading of a long one.
+    pub(super) cancel: &'a CancelHandle,
 }
 
 impl Journal {
@@ -87,6 +96,11 @@ impl Journal {
         mut take: impl FnMut(TrialId, Trial),
     ) -> Result<Self> {
         let io = |error| Error::io(path, error);
+        let found = std::fs::metadata(path);
+        if found.as_ref().is_ok_and(|found| !found.is_file()) {
+            let reason = format!("{}: no regular file", path.display());
+            return Err(Error::new(ErrorKind::Journal, reason));
+        }
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -130,8 +144,17 @@ impl Journal {
             Line::Torn(_) | Line::End => {}
         }
         if let Some(limits) = &mut limits {
-            let mut seen = std::collections::HashSet::new();
+            // The line of each trial.
+            let mut seen = HashMap::new();
             while let Line::Whole(line) = lines.next()? {
+                if expected.cancel.is_cancelled() {
+                    let reason = format!(
+                        "{}: interrupted while it was read, at line {}: nothing has changed",
+                        path.display(),
+                        lines.number
+                    );
+                    return Err(Error::new(ErrorKind::Interrupted, reason));
+                }
                 let trial: Trial = match serde_json::from_slice(line) {
                     Ok(trial) => trial,
                     Err(error) => match serde_json::from_slice(line) {
@@ -164,9 +187,11 @@ impl Journal {
                 let id = expected
                     .name(&trial)
                     .map_err(|reason| damaged(path, lines.number, &reason))?;
-                if !seen.insert(id) {
-                    let TrialId { number, .. } = id;
-                    let reason = format!("trial {number} of {:?} a second time", trial.problem);
+                if let Some(first) = seen.insert(id, lines.number) {
+                    let reason = format!(
+                        "trial {} of {:?} a second time, after line {first}: delete either line",
+                        id.number, trial.problem
+                    );
                     return Err(damaged(path, lines.number, &reason));
                 }
                 // Until a call's second row has its sums, its trials are what is known of it.
@@ -183,25 +208,31 @@ impl Journal {
             path: path.to_owned(),
             line: Vec::new(),
             sessions,
-            unwritten: Some(session),
+            unwritten: Vec::new(),
             length,
-            written: false,
+            unsynced: None,
         };
         journal.file.set_len(length).map_err(io)?;
         journal.file.seek(SeekFrom::End(0)).map_err(io)?;
         match limits {
-            None => journal.write(&header)?,
+            None => {
+                journal.write(&header)?;
+                journal.sync()?;
+                sync_directory(path);
+            }
             Some(limits) => {
                 expected.check_limits(path, &limits)?;
                 if limits != *expected.limits {
-                    journal.append(&Note::Limits(expected.limits.clone()))?;
+                    let raised = Note::Limits(expected.limits.clone());
+                    journal.unwritten.push(raised);
                 }
                 let now = problems_of(expected.configuration);
                 if problems != now {
-                    journal.append(&Note::Problems(now))?;
+                    journal.unwritten.push(Note::Problems(now));
                 }
             }
         }
+        journal.unwritten.push(Note::Session(session));
         Ok(journal)
     }
 
@@ -223,16 +254,18 @@ impl Journal {
     }
 
     fn begin(&mut self) -> Result<()> {
-        if let Some(session) = &self.unwritten {
-            self.append(&Note::Session(session.clone()))?;
-            self.unwritten = None;
+        while let Some(note) = self.unwritten.first() {
+            let mut line = Vec::new();
+            serialise(note, &mut line)?;
+            self.write(&line)?;
+            self.unwritten.remove(0);
         }
         Ok(())
     }
 
     /// Hands everything written to the disk.
     pub(super) fn sync(&mut self) -> Result<()> {
-        if std::mem::take(&mut self.written) {
+        if self.unsynced.take().is_some() {
             let synced = self.file.sync_data();
             synced.map_err(|error| Error::io(&self.path, error))?;
         }
@@ -251,6 +284,13 @@ impl Journal {
     /// Writes a whole line, or takes back what was written of it.
     fn write(&mut self, line: &[u8]) -> Result<()> {
         let io = |error| Error::io(&self.path, error);
+        if !is_at(&self.file, &self.path) {
+            let reason = format!(
+                "{}: deleted, renamed or replaced while the run writes to it",
+                self.path.display()
+            );
+            return Err(Error::new(ErrorKind::Io, reason));
+        }
         // Two runs on one journal would draw the same trials and make it useless to both.
         if self.file.metadata().map_err(io)?.len() != self.length {
             let reason = format!("{}: something else writes to it", self.path.display());
@@ -265,8 +305,11 @@ impl Journal {
             return Err(io(error));
         }
         self.length += line.len() as u64;
-        self.written = true;
-        Ok(())
+        let since = *self.unsynced.get_or_insert_with(Instant::now);
+        match since.elapsed() >= MAX_UNSYNCED {
+            true => self.sync(),
+            false => Ok(()),
+        }
     }
 }
 
@@ -405,6 +448,32 @@ fn latest_problems(lines: &mut Lines<'_>, mut latest: Settings) -> Result<Settin
 /// How many problems a configuration's hash of them is of.
 fn count_of(problems: &Settings) -> u64 {
     problems.get("count").and_then(Value::as_u64).unwrap_or(0)
+}
+
+/// Whether a path still names the file that was opened there.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(file), Ok(found)) => (file.dev(), file.ino()) == (found.dev(), found.ino()),
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> bool {
+    path.exists()
+}
+
+/// Hands the name of a new file to the disk, where the system has directories that can be opened.
+fn sync_directory(path: &Path) {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let directory = File::open(parent.unwrap_or(Path::new(".")));
+    if let Err(error) = directory.and_then(|directory| directory.sync_all()) {
+        tracing::debug!(%error, path = %path.display(), "the directory cannot be synchronised");
+    }
 }
 
 /// What a configuration says of the problems.

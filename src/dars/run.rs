@@ -271,6 +271,7 @@ impl<'a> Run<'a> {
                         .collect(),
                     seed: self.seed,
                     session: &session,
+                    cancel: &self.cancel,
                 };
                 Some(Journal::open(path, &expected, |id, trial| {
                     resumed.resumed += 1;

@@ -506,6 +506,104 @@ fn raised_limits_go_on_as_if_they_had_been_so_from_the_start() {
 }
 
 #[test]
+fn a_limit_under_which_nothing_was_drawn_may_be_taken_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("journal.jsonl");
+    let most = |trials_per_problem| Limits {
+        trials_per_problem: Some(trials_per_problem),
+        ..Limits::default()
+    };
+    let _ = resume(&journal, &Scripted::default(), most(20)).unwrap();
+    let before = fs::read(&journal).unwrap();
+    // Raised by mistake, and cancelled before anything is drawn.
+    let cancel = CancelHandle::new();
+    let raised = |cancel: &CancelHandle| {
+        Run::builder(problems(&RATES))
+            .strategy(Prop2Diff::with_pilot(12, 6))
+            .limits(most(2000))
+            .seed(5)
+            .journal(&journal)
+            .cancel(cancel.clone())
+            .build()
+            .unwrap()
+            .run(&Scripted::default(), &grader)
+    };
+    cancel.cancel();
+    // (A journal is not even read then.)
+    let error = raised(&cancel).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
+    assert!(error.to_string().contains("nothing has changed"), "{error}");
+    struct Idle;
+    impl dart_math::Generator for Idle {
+        fn run(&self, _: &dyn dart_math::Source) -> Result<()> {
+            Err(dart_math::Error::new(ErrorKind::Device, "no device"))
+        }
+        fn settings(&self) -> dart_math::Settings {
+            Scripted::default().settings()
+        }
+    }
+    let idle = Run::builder(problems(&RATES))
+        .strategy(Prop2Diff::with_pilot(12, 6))
+        .limits(most(2000))
+        .seed(5)
+        .journal(&journal)
+        .build()
+        .unwrap()
+        .run(&Idle, &grader)
+        .unwrap();
+    assert_eq!(idle.stop, RunStop::Failed);
+    assert!(fs::read(&journal).unwrap() == before);
+    let again = resume(&journal, &Scripted::default(), most(20)).unwrap();
+    assert_eq!(again.totals.drawn, 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_journal_that_is_taken_away_ends_the_run_and_keeps_its_data() {
+    struct Thief(std::path::PathBuf, std::path::PathBuf, std::sync::Once);
+    impl Observer for Thief {
+        fn progress(&self, progress: &dart_math::dars::Progress) {
+            if progress.trials >= 5 {
+                self.2.call_once(|| fs::rename(&self.0, &self.1).unwrap());
+            }
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("journal.jsonl");
+    let moved = directory.path().join("moved.jsonl");
+    let thief = Thief(journal.clone(), moved.clone(), std::sync::Once::new());
+    let outcome = Run::builder(problems(&RATES))
+        .strategy(Prop2Diff::with_pilot(12, 6))
+        .limits(limits())
+        .seed(5)
+        .journal(&journal)
+        .observer(&thief)
+        .build()
+        .unwrap()
+        .run(&Scripted::default(), &grader)
+        .unwrap();
+    assert_eq!(outcome.stop, RunStop::Failed);
+    let error = outcome.error.as_ref().unwrap().to_string();
+    assert!(error.contains("deleted, renamed or replaced"), "{error}");
+    assert!(outcome.trials.len() >= 5 && !journal.exists());
+    // What was written before goes on where it is put back.
+    fs::rename(&moved, &journal).unwrap();
+    let resumed = resume(&journal, &Scripted::default(), limits()).unwrap();
+    assert!(files(&resumed) == undisturbed());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_no_journal() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("journal.jsonl");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let error = resume(&pipe, &Scripted::default(), limits()).unwrap_err();
+    assert!(error.to_string().contains("no regular file"), "{error}");
+}
+
+#[test]
 fn a_journal_that_cannot_be_written_says_so() {
     let directory = tempfile::tempdir().unwrap();
     let journal = directory.path().join("none").join("journal.jsonl");
