@@ -4,8 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use dart_math::dars::Outcome;
-use dart_math::{Error, Settings};
+use dart_math::Error;
 use serde_json::Value;
 
 use crate::common::tool::Failure;
@@ -109,65 +108,4 @@ fn clear(directory: &Path) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// Whether the rows of problems say what their problems do: their metadata may have changed since.
-fn has_metadata_of(path: &Path, outcome: &Outcome) -> bool {
-    let Ok(file) = fs::File::open(path) else {
-        return false;
-    };
-    let mut rows = BufReader::new(file).lines().map_while(Result::ok);
-    outcome.problems.iter().all(|record| {
-        // Both come from JSON, so that floats are rounded alike.
-        let is = serde_json::to_string(&record.problem.metadata);
-        let is = is.and_then(|text| serde_json::from_str::<Value>(&text));
-        let was = rows.next().map(|row| serde_json::from_str::<Value>(&row));
-        match (was, is) {
-            (Some(Ok(was)), Ok(is)) => was.get("metadata") == Some(&is),
-            _ => false,
-        }
-    })
-}
-
-/// How many lines a file of the data set has.
-fn lines(path: &Path) -> Option<u64> {
-    let mut reader = BufReader::new(fs::File::open(path).ok()?);
-    let mut count = 0;
-    while reader.skip_until(b'\n').ok()? > 0 {
-        count += 1;
-    }
-    Some(count)
-}
-
-/// Whether the directory has the files of this very outcome, and its manifest says of the problems'
-/// file what this one does.
-pub(crate) fn is_published(directory: &Path, outcome: &Outcome, now: &Settings) -> bool {
-    let Ok(bytes) = fs::read(directory.join("manifest.json")) else {
-        return false;
-    };
-    let Ok(manifest) = serde_json::from_slice::<Settings>(&bytes) else {
-        return false;
-    };
-    outcome.finished()
-        && [
-            ("dataset.jsonl", outcome.totals.kept),
-            ("trials.jsonl", outcome.trials.len() as u64),
-            ("problems.jsonl", outcome.problems.len() as u64),
-        ]
-        .iter()
-        .all(|&(name, rows)| lines(&directory.join(name)) == Some(rows))
-        && [
-            ("trials", outcome.totals.trials),
-            ("correct", outcome.totals.correct),
-            ("kept", outcome.totals.kept),
-        ]
-        .iter()
-        .all(|&(name, count)| {
-            manifest.get("totals").and_then(|totals| totals.get(name)) == Some(&count.into())
-        })
-        && manifest.get("stop").and_then(|stop| stop.as_str()) == Some(outcome.stop.name())
-        && ["limits", "problems_from", "skip_bad", "skipped_rows"]
-            .iter()
-            .all(|&name| manifest.get(name) == now.get(name))
-        && has_metadata_of(&directory.join("problems.jsonl"), outcome)
 }

@@ -84,6 +84,9 @@ struct Args {
     /// The most trials of one problem [default: 48; the preset's: 2048]
     #[arg(long, value_name = "N", value_parser = count::<u32>, help_heading = "Strategy")]
     max_trials: Option<u32>,
+    /// Give a problem up after N trials if none of them is correct
+    #[arg(long, value_name = "N", value_parser = count::<u32>, help_heading = "Strategy")]
+    give_up_after: Option<u32>,
     /// prop2diff: first trials of a problem that tell its difficulty [default: 4; the
     /// preset's: 8]
     #[arg(
@@ -175,20 +178,15 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
     }
     let outcome = run.run(&engine, &*args.grader());
     display.bar.finish_and_clear();
-    let mut outcome = outcome.map_err(|error| args.explain(error, count))?;
+    let mut outcome = match outcome {
+        Err(error) if error.kind() == dart_math::ErrorKind::Interrupted => {
+            say!("{error}");
+            return Ok(ExitCode::from(130));
+        }
+        outcome => outcome.map_err(|error| args.explain(error, count))?,
+    };
 
     let manifest = summary::manifest(args, &outcome, &skipped);
-    if let Some(directory) = &args.out
-        && outcome.totals.drawn == 0
-        && directory::is_published(directory, &outcome, &manifest)
-    {
-        say!(
-            "{} holds this run already, finished, with {}: nothing to do (--fresh begins anew)",
-            directory.display(),
-            counted(outcome.totals.kept, "response")
-        );
-        return Ok(ExitCode::SUCCESS);
-    }
     if let Some(error) = outcome.error.take_if(|error| {
         // Someone else's run, whose files are not ours to replace; or nothing to show for it.
         error.kind() == dart_math::ErrorKind::Journal || outcome.trials.is_empty()
@@ -203,8 +201,26 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::from(130));
     }
     let published = summary::publish(args, &outcome, &manifest);
+    if let (Some(directory), Ok(changed), true) = (
+        &args.out,
+        &published,
+        outcome.totals.drawn == 0 && outcome.finished(),
+    ) {
+        if !changed {
+            say!(
+                "{} holds this run already, finished, with {}: nothing to do (--fresh begins anew)",
+                directory.display(),
+                counted(outcome.totals.kept, "response")
+            );
+            return Ok(ExitCode::SUCCESS);
+        }
+        say!(
+            "{}: the run is finished, but the files were not as its journal and its problems have              them: written anew",
+            directory.display()
+        );
+    }
     summary::say_all(args, &outcome, &engine, published.is_ok());
-    let code = tool::exit(published.map(|()| ExitCode::SUCCESS));
+    let code = tool::exit(published.map(|_| ExitCode::SUCCESS));
     Ok(match (outcome.stop, outcome.error) {
         (RunStop::Interrupted, _) => ExitCode::from(130),
         (_, Some(error)) => tool::exit(Err(error.into())),
@@ -260,6 +276,7 @@ impl Args {
         };
         Limits {
             trials_per_problem: self.max_trials.or(most),
+            give_up_after: self.give_up_after,
             ..Limits::default()
         }
     }

@@ -36,20 +36,25 @@ pub(crate) fn manifest(args: &Args, outcome: &Outcome, skipped: &[BadRow]) -> Se
     manifest
 }
 
-/// Writes the data set to its directory, or to a standard output that is not a terminal.
-pub(crate) fn publish(args: &Args, outcome: &Outcome, manifest: &Settings) -> Result<(), Failure> {
+/// Writes the data set to its directory, or to a standard output that is not a terminal; whether that
+/// changed anything.
+pub(crate) fn publish(
+    args: &Args,
+    outcome: &Outcome,
+    manifest: &Settings,
+) -> Result<bool, Failure> {
     if let Some(directory) = &args.out {
-        DataSet {
+        let changed = DataSet {
             problems: &outcome.problems,
             trials: &outcome.trials,
             manifest,
         }
         .write(directory)?;
-        return Ok(());
+        return Ok(changed);
     }
     let mut out = std::io::stdout().lock();
     if out.is_terminal() {
-        return Ok(());
+        return Ok(true);
     }
     let questions: HashMap<&str, &str> = outcome
         .problems
@@ -64,7 +69,7 @@ pub(crate) fn publish(args: &Args, outcome: &Outcome, manifest: &Settings) -> Re
         writeln!(out, "{row}").map_err(Stdout)?;
     }
     out.flush().map_err(Stdout)?;
-    Ok(())
+    Ok(true)
 }
 
 /// Says what became of the run, what is kept of it, and how it goes on where it has not ended.

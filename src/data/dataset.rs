@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -75,13 +75,16 @@ struct ProblemRow<'a> {
 
 impl DataSet<'_> {
     /// Writes the directory's files, in place of any that are there. Each is written whole under
-    /// another name before it gets its own, the manifest last.
+    /// another name before it gets its own, the manifest last. Where all of them are there already,
+    /// byte for byte, nothing is changed.
+    ///
+    /// Whether anything was.
     ///
     /// # Errors
     ///
     /// Where a file cannot be written, or a trial belongs to none of the problems. Files that were
     /// there before are then unchanged.
-    pub fn write(&self, directory: impl AsRef<Path>) -> Result<()> {
+    pub fn write(&self, directory: impl AsRef<Path>) -> Result<bool> {
         let directory = directory.as_ref();
         fs::create_dir_all(directory).map_err(|error| Error::io(directory, error))?;
         let questions: HashMap<&str, &str> = self
@@ -117,10 +120,17 @@ impl DataSet<'_> {
 
         // All are whole before the first gets its name.
         let drafts = [dataset, trials, problems, manifest].map(Draft::finish);
-        for draft in drafts.into_iter().collect::<Result<Vec<_>>>()? {
-            draft.publish()?;
+        let drafts = drafts.into_iter().collect::<Result<Vec<_>>>()?;
+        let mut changed = false;
+        for draft in &drafts {
+            changed = changed || !draft.is_there()?;
         }
-        Ok(())
+        if changed {
+            for draft in drafts {
+                draft.publish()?;
+            }
+        }
+        Ok(changed)
     }
 }
 
@@ -216,6 +226,28 @@ impl Draft {
 }
 
 impl Finished {
+    /// Whether the file is there already, with the same bytes.
+    fn is_there(&self) -> Result<bool> {
+        let Ok(there) = File::open(&self.path) else {
+            return Ok(false);
+        };
+        let draft = File::open(&self.draft).map_err(|error| Error::io(&self.draft, error))?;
+        let (mut there, mut draft) = (BufReader::new(there), BufReader::new(draft));
+        loop {
+            let written = draft.fill_buf();
+            let written = written.map_err(|error| Error::io(&self.draft, error))?;
+            let Ok(found) = there.fill_buf() else {
+                return Ok(false);
+            };
+            let len = written.len().min(found.len());
+            if written[..len] != found[..len] || len == 0 {
+                return Ok(written.is_empty() && found.is_empty());
+            }
+            draft.consume(len);
+            there.consume(len);
+        }
+    }
+
     fn publish(self) -> Result<()> {
         fs::rename(&self.draft, &self.path).map_err(|error| Error::io(&self.path, error))
     }

@@ -1117,6 +1117,16 @@ fn changed_metadata_is_written_anew() {
     );
     assert_eq!(same, trials);
     assert!(run("Level 2").0.contains("nothing to do"));
+    // A byte of a file of a finished run is not as it was.
+    let damaged = out.join("trials.jsonl");
+    let mut bytes = trials.clone();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&damaged, bytes).unwrap();
+    let (said, again) = run("Level 2");
+    assert!(said.contains("written anew"), "{said}");
+    assert_eq!(again, trials);
+    assert!(run("Level 2").0.contains("nothing to do"));
 }
 
 fn a_directory_that_is_none_is_told_of() {
