@@ -11,15 +11,20 @@
 //! (`method.md`'s mean fail rates of the paper's sampler), responses longer where problems are harder.
 
 use std::cmp::Reverse;
+#[path = "../tests/run/scripted/verdicts.rs"]
+#[allow(unreachable_pub)]
+mod verdicts;
+
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
-use std::sync::{Condvar, Mutex};
+use std::sync::Mutex;
 use std::time::Instant;
 
-use dart_math::dars::{Limits, Observer, Progress, Prop2Diff, Run, Strategy, Uniform};
+use dart_math::dars::{Limits, Prop2Diff, Run, Strategy, Uniform};
 use dart_math::{
     Completion, Finish, Generator, Next, Offer, Philox, Problem, Request, Result, Settings, Source,
     TrialId, Verdict,
 };
+use verdicts::Verdicts;
 
 const SLOTS: usize = 256;
 /// Problems and mean fail rate of each level of MATH's training set.
@@ -81,27 +86,6 @@ struct Sums {
     longest: f64,
     calls: u64,
     inside: f64,
-}
-
-/// Says when all verdicts are in, so that what is decided does not depend on threads.
-#[derive(Default)]
-struct Verdicts {
-    state: Mutex<(u64, usize)>,
-    change: Condvar,
-}
-
-impl Observer for Verdicts {
-    fn progress(&self, progress: &Progress) {
-        *lock(&self.state) = (progress.tokens, progress.grading);
-        self.change.notify_all();
-    }
-}
-
-impl Verdicts {
-    fn wait(&self, delivered: u64) {
-        let pending = |state: &mut (u64, usize)| *state != (delivered, 0);
-        drop(self.change.wait_while(lock(&self.state), pending));
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -4,16 +4,17 @@
 
 pub mod data_set;
 pub mod expected;
+pub mod verdicts;
 
 use std::collections::BTreeMap;
-use std::sync::{Condvar, Mutex};
+use std::sync::Mutex;
 
-use dart_math::dars::{Observer, Progress};
 use dart_math::{
     Completion, Error, ErrorKind, Finish, Generator, Next, Offer, Philox, Problem, Request, Result,
     Settings, Source, TrialId, Verdict, trial_seed,
 };
 use serde_json::json;
+pub use verdicts::Verdicts;
 
 /// How a scripted generator goes about it.
 #[derive(Debug, Clone)]
@@ -58,28 +59,6 @@ pub struct Scripted {
     pub schedule: Schedule,
     pub log: Mutex<Log>,
     pub verdicts: Verdicts,
-}
-
-/// Lets a patient generator know when all verdicts are in.
-#[derive(Debug, Default)]
-pub struct Verdicts {
-    /// Tokens delivered, and how many completions have no verdict yet.
-    state: Mutex<(u64, usize)>,
-    change: Condvar,
-}
-
-impl Observer for Verdicts {
-    fn progress(&self, progress: &Progress) {
-        *self.state.lock().unwrap() = (progress.tokens, progress.grading);
-        self.change.notify_all();
-    }
-}
-
-impl Verdicts {
-    fn wait(&self, delivered: u64) {
-        let pending = |state: &mut (u64, usize)| *state != (delivered, 0);
-        drop(self.change.wait_while(self.state.lock().unwrap(), pending));
-    }
 }
 
 #[derive(Debug, Default)]
