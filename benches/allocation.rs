@@ -7,8 +7,9 @@
 //! ```
 //!
 //! No model: trials of known pass rates and lengths on slots that make a token a step each, in an
-//! order that is a function of the seed. Problems are as difficult as MATH's training set by level
-//! (`method.md`'s mean fail rates of the paper's sampler), responses longer where problems are harder.
+//! order that is a function of the seed. Problems are as difficult as MATH's training set by level (the
+//! paper's sampler's mean fail rates, derived from its published counts), responses longer where problems
+//! are harder.
 
 use std::cmp::Reverse;
 #[path = "../tests/run/scripted/verdicts.rs"]
