@@ -227,7 +227,12 @@ pub(super) fn only_names_of_one_stem(a: &[Value], b: &[Value]) -> bool {
     }
     let stem = |name: &str| name.split('_').next().unwrap_or(name).to_owned();
     let first = stem(&a[0]);
-    a.iter().chain(&b).all(|name| stem(name) == first)
+    // (`x_0` beside `x` is another thing.)
+    let mixed = |names: &[String]| {
+        let indexed = names.iter().filter(|name| name.contains('_')).count();
+        indexed > 0 && indexed < names.len()
+    };
+    a.iter().chain(&b).all(|name| stem(name) == first) && !mixed(&a) && !mixed(&b)
 }
 
 /// What two values of one normal form have in common: that form, with the name that it was given.

@@ -3,6 +3,7 @@
 use dashu_ratio::RBig;
 
 use super::collections::{distinct_names, one_by_one, stripped};
+use super::text::fold;
 use crate::answer::budget::{Budget, EvalError};
 use crate::answer::numeric;
 use crate::answer::value::{
@@ -119,6 +120,8 @@ impl<'a> Comparison<'a> {
             }
             (Sc(a), Sc(b)) => self.numbers(a, b)?,
             (Eq(a), Eq(b)) => (self.equations(a, b)?, "equation"),
+            // `x = (1, 2)` is a point, `x ∈ (1, 2)` is none.
+            (Eq(a), Reals(_, Some(_))) if is_named(a) => (false, "kind"),
             (Eq(a), b) if is_named(a) && !matches!(b, List(_)) => {
                 (self.values(&a.value, b)?, "equation")
             }
@@ -245,7 +248,10 @@ impl<'a> Comparison<'a> {
                 }
                 _ => (false, "degrees"),
             },
-            Value::Degrees(_) => (unit.is_temperature() && self.values(a, b)?, "unit"),
+            Value::Degrees(_) => (
+                unit.is_temperature() && unit.is_plain && self.values(a, b)?,
+                "unit",
+            ),
             Value::Infinite(b) => (
                 unit.is_plain && matches!(a, Value::Infinite(a) if a == b),
                 "infinity",
@@ -267,7 +273,9 @@ impl<'a> Comparison<'a> {
             Value::Degrees(b) => self.scalars(a, b),
             Value::Scalar(b) => {
                 let radians = self.radians(a)?;
-                Ok(self.scalars(a, b)? || self.scalars(&radians, b)?)
+                // (`\frac\pi6^\circ` is not `\frac\pi6`.)
+                let figures = a.value.as_rational().is_some() || !a.value.is_constant();
+                Ok(figures && self.scalars(a, b)? || self.scalars(&radians, b)?)
             }
             _ => Ok(false),
         }
@@ -305,9 +313,8 @@ impl<'a> Comparison<'a> {
                 (self.scalars(&number.into(), scalar)?, "number word")
             }
             (number, Value::Text(other)) => {
-                let folded = |text: &str| -> Vec<String> {
-                    text.split_whitespace().map(str::to_lowercase).collect()
-                };
+                let folded =
+                    |text: &str| -> Vec<String> { text.split_whitespace().map(fold).collect() };
                 let same = number.is_some() && number == word_number(other);
                 (same || folded(text) == folded(other), "text")
             }

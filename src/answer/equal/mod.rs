@@ -136,7 +136,19 @@ pub(super) fn decide(
                     };
                 }
                 Ok(true) => return Decision::yes(comparison.rule()),
-                Ok(false) => Ok(comparison.rule()),
+                Ok(false) => {
+                    let rule = comparison.rule();
+                    let exact = |read: &Read, budget: &mut Budget| exact(&read.tokens, budget);
+                    let (a, b) = (exact(reference, budget), exact(answer, budget));
+                    if a.is_some() || b.is_some() {
+                        let (a, b) = (a.as_ref().unwrap_or(left), b.as_ref().unwrap_or(right));
+                        let mut comparison = compare::Comparison::new(options, budget);
+                        if let Ok(true) = comparison.values(a, b) {
+                            return Decision::yes(comparison.rule());
+                        }
+                    }
+                    Ok(rule)
+                }
                 Err(stop) => Err(stop),
             }
         }
@@ -190,11 +202,15 @@ pub(super) fn decide(
 /// The value of tokens: as one expression, or else as a statement of words and formulas.
 fn evaluate(tokens: &[Token], budget: &mut Budget) -> Result<Value, EvalError> {
     budget.spend(tokens.len())?;
-    if latex::are_no_arithmetic(tokens) {
-        return Err(EvalError::Unsupported);
+    if let Some(labels) = latex::chosen(tokens) {
+        let labels = labels.into_iter().map(|label| Value::Text(label.into()));
+        return Ok(Value::Statement(labels.collect()));
     }
     if let Some(parts) = latex::parts(tokens) {
         return numbered(&parts, budget);
+    }
+    if latex::are_no_arithmetic(tokens) {
+        return Err(EvalError::Unsupported);
     }
     let whole = match latex::is_sentence(tokens) {
         true => None,
@@ -205,6 +221,24 @@ fn evaluate(tokens: &[Token], budget: &mut Budget) -> Result<Value, EvalError> {
     match whole {
         Some(value) => Ok(value),
         None => value::statement(&latex::statement(tokens, budget)?, budget),
+    }
+}
+
+/// What stands before the only `\approx` of a text, where it is a constant: `\frac13 \approx 0.333` is
+/// the one as well as the other.
+fn exact(tokens: &[Token], budget: &mut Budget) -> Option<Value> {
+    let is_approximation =
+        |token: &&Token| matches!(&token.tok, Tok::Command(name) if name == "approx");
+    let at = tokens.iter().position(|token| is_approximation(&token))?;
+    if tokens[at + 1..]
+        .iter()
+        .any(|token| is_approximation(&token))
+    {
+        return None;
+    }
+    match evaluate(&tokens[..at], budget) {
+        Ok(value) if value.is_constant() => Some(value),
+        _ => None,
     }
 }
 

@@ -71,11 +71,8 @@ fn words(tokens: &[Token]) -> Vec<String> {
                         let spaced = text.replace('-', " - ");
                         for word in spaced.split_whitespace() {
                             let word = word.trim_matches(|c: char| matches!(c, ',' | '.' | '"'));
-                            // (A letter's case tells units apart.)
-                            if word.chars().nth(1).is_some() {
-                                words.push(word.to_lowercase());
-                            } else if !word.is_empty() {
-                                words.push(word.to_owned());
+                            if !word.is_empty() {
+                                words.push(fold(word));
                             }
                         }
                     }
@@ -103,12 +100,28 @@ fn flush(glued: &mut String, words: &mut Vec<String>) {
     if glued.is_empty() {
         return;
     }
-    // The case of a single letter tells variables apart.
-    let word = if glued.chars().count() == 1 {
-        glued.clone()
-    } else {
-        glued.to_lowercase()
-    };
+    let word = fold(glued);
     words.push(word);
     glued.clear();
+}
+
+/// A word without the case that sentences give it. The case of a single letter tells variables and units
+/// apart; capitals inside of a word, or in one of two letters, are what it says (`AaBb`, `Tt`).
+pub(super) fn fold(word: &str) -> String {
+    const SHORT: &[&str] = &[
+        "am", "an", "as", "at", "be", "by", "he", "in", "is", "it", "no", "of", "ok", "on", "or",
+        "pm", "so", "to", "up", "we",
+    ];
+    let lower = word.to_lowercase();
+    let mut letters = word.chars();
+    let Some(_) = letters.next() else {
+        return lower;
+    };
+    let inside = letters.as_str();
+    let plain = inside == inside.to_lowercase() || word == word.to_uppercase();
+    let long = inside.chars().nth(1).is_some();
+    match plain && (long || SHORT.contains(&lower.as_str()) || word == lower) {
+        true => lower,
+        false => word.to_owned(),
+    }
 }

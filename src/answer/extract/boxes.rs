@@ -104,6 +104,7 @@ pub(super) fn last(text: &str) -> Boxes<'_> {
     let behind = text[last.end..].trim_start_matches(['$', ' ', '\\', ')', ']', '*']);
     if DENIALS.iter().any(|denial| behind.starts_with(denial))
         || takes_back(head(behind, MAX_GAP))
+        || is_corrected(behind, last.content)
         || is_denied_before(&text[..last.start])
     {
         return Boxes::None;
@@ -326,7 +327,42 @@ const DENIALS: &[&str] = &[
     "notation",
     "would be a mistake",
     "would be wrong",
+    "is impossible",
+    "is rejected",
+    "is invalid",
+    "is extraneous",
+    "does not work",
+    "doesn't work",
+    "fails",
 ];
+
+/// Whether another answer is given right behind a box: `The correct answer is 6`.
+fn is_corrected(behind: &str, content: &str) -> bool {
+    let behind = head(behind, MAX_GAP).trim_start_matches(['.', '\n', ' ', '*', '$']);
+    let behind = ["Actually, ", "However, ", "But "]
+        .iter()
+        .find_map(|word| behind.strip_prefix(word))
+        .unwrap_or(behind);
+    let answer = [
+        "The correct answer is ",
+        "the correct answer is ",
+        "the answer is ",
+    ]
+    .iter()
+    .find_map(|words| behind.strip_prefix(words));
+    answer.is_some_and(|answer| {
+        let answer = answer.trim_start_matches(['$', '*', ' ', '(', ':', '\\']);
+        let bare = content.trim_start_matches(['\\', '(', ' ']);
+        // (A restatement takes nothing back; what begins with no value is no other answer.)
+        let end = answer
+            .find([' ', '.', ',', '$', '*', ')', '\n'])
+            .unwrap_or(answer.len());
+        let value = &answer[..end];
+        value.starts_with(|c: char| c.is_ascii_digit())
+            && !bare.contains(value)
+            && !value.is_empty()
+    })
+}
 
 /// Whether the words right before a box say that it is not the answer: "is definitely not",
 /// "cannot be", "I don't think the answer is".
@@ -338,9 +374,16 @@ fn is_denied_before(before: &str) -> bool {
         .next()
         .unwrap_or("");
     let clause_words = clause.trim_end().to_ascii_lowercase();
-    if ["rather than", "instead of"]
-        .iter()
-        .any(|words| clause_words.ends_with(words))
+    if [
+        "rather than",
+        "instead of",
+        "rule out",
+        "reject",
+        "discard",
+        "exclude",
+    ]
+    .iter()
+    .any(|words| clause_words.ends_with(words))
     {
         return true;
     }

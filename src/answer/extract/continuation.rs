@@ -80,6 +80,9 @@ const WRONGS: &[&str] = &[
     " cannot be right",
     " can't be correct",
     " cannot be correct",
+    " is the wrong answer",
+    " is not the answer",
+    " contradicts",
 ];
 
 /// Whether what follows an answer takes it back.
@@ -119,10 +122,17 @@ pub(super) fn takes_back(text: &str) -> bool {
         return true;
     }
     for _ in 0..2 {
-        let Some(behind) = ["wait", "oops", "sorry", "hmm", "but ", "actually, "]
-            .iter()
-            .find_map(|word| behind_word(rest, word))
-        else {
+        let Some(behind) = [
+            "wait",
+            "oops",
+            "sorry",
+            "hmm",
+            "but ",
+            "actually, ",
+            "however, ",
+        ]
+        .iter()
+        .find_map(|word| behind_word(rest, word)) else {
             break;
         };
         rest = without_stops(behind);

@@ -125,6 +125,10 @@ fn is_member(near: &str, close: bool) -> bool {
     let Some(members) = near.strip_suffix(',') else {
         return false;
     };
+    // `1,\boxed{5}`
+    if close && members.ends_with(|c: char| c.is_ascii_digit()) {
+        return true;
+    }
     let open = members.rfind(['(', '[']);
     open.is_some_and(|open| {
         let inside = &members[open + 1..];

@@ -36,7 +36,13 @@ const PHRASES: &[&str] = &[
 
 /// What does so with a number behind it.
 const WITH_NUMBER: &[&str] = &[
+    "divided by",
+    "fewer than",
+    "greater than",
+    "less than",
     "minus",
+    "more than",
+    "multiplied by",
     "or",
     "plus",
     "r",

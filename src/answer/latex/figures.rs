@@ -19,7 +19,45 @@ pub(crate) fn are_no_arithmetic(tokens: &[Token]) -> bool {
         // `3330\%1`: a sign, or what is left of a division.
         Tok::Command(sign) if sign == "%" => is_number(tokens.get(at + 1)),
         _ => false,
-    }) || are_chosen(tokens)
+    }) || tokens
+        .windows(2)
+        .enumerate()
+        .any(|(at, _)| is_code(&tokens[at..]))
+        || (0..tokens.len()).any(|at| is_roman(tokens, at))
+}
+
+/// `A-C-B`: an order, of single capital letters close together.
+fn is_code(tokens: &[Token]) -> bool {
+    let capital = |at: usize| matches!(tokens.get(at).map(|token| &token.tok), Some(Tok::Letter(c)) if c.is_ascii_uppercase());
+    let hyphen = |at: usize| is_symbol(tokens.get(at), &['-']);
+    let close = tokens.iter().take(5).skip(1).all(|token| !token.spaced);
+    // `555-1234`: a telephone's number.
+    let telephone = whole(tokens.first()).is_some_and(|digits| digits.len() == 3)
+        && hyphen(1)
+        && whole(tokens.get(2)).is_some_and(|digits| digits.len() == 4)
+        && tokens.len() == 3;
+    close && (capital(0) && hyphen(1) && capital(2) && hyphen(3) && capital(4) || telephone)
+}
+
+/// A Roman numeral of several small letters, in brackets or all there is: `(iv)`, `ix`.
+fn is_roman(tokens: &[Token], at: usize) -> bool {
+    if is_symbol(tokens.get(at), &['(']) {
+        let found = numeral(&tokens[at..]);
+        return found.is_some_and(|(_, len)| len > 3 || word_len(&tokens[at + 1]) > 1);
+    }
+    let letters = |token: &Token| match &token.tok {
+        Tok::Letter(c @ ('i' | 'v' | 'x')) => Some(*c),
+        _ => None,
+    };
+    let text: Option<String> = tokens.iter().map(letters).collect();
+    at == 0 && tokens.len() > 1 && text.is_some_and(|text| ROMAN.contains(&text.as_str()))
+}
+
+fn word_len(token: &Token) -> usize {
+    match &token.tok {
+        Tok::Name(word) | Tok::Word(word) | Tok::Text(word) => word.len(),
+        _ => 1,
+    }
 }
 
 /// Whether words stand before one equation behind another (`y=5 at x=2`), so that no tree holds both.
@@ -49,16 +87,32 @@ pub(crate) fn is_sentence(tokens: &[Token]) -> bool {
     })
 }
 
-/// `(2)(3)`: statements that were chosen by their numbers.
-fn are_chosen(tokens: &[Token]) -> bool {
-    let groups = tokens.chunks(3);
-    tokens.len() >= 6
-        && tokens.len().is_multiple_of(3)
-        && groups.into_iter().all(|group| {
-            is_symbol(group.first(), &['('])
-                && whole(group.get(1)).is_some_and(|number| number.len() <= 2)
-                && is_symbol(group.get(2), &[')'])
-        })
+/// Statements that were chosen by their numbers, `(2)(3)`, `①③`, `①、③`, `① and ③`: their labels, in
+/// their order. `None` where a text is anything else, or one label in round brackets.
+pub(crate) fn chosen(tokens: &[Token]) -> Option<Vec<String>> {
+    let joins = |token: &Token| match &token.tok {
+        Tok::Symbol(',' | ';' | '、') | Tok::Unknown('、') => true,
+        Tok::Word(word) | Tok::Text(word) => connective(word) == Some(true) || word == "、",
+        _ => false,
+    };
+    let mut labels = Vec::new();
+    let mut circled = true;
+    let mut at = 0;
+    while at < tokens.len() {
+        if !labels.is_empty() && circled && joins(&tokens[at]) {
+            at += 1;
+            continue;
+        }
+        let (found, len) = label(&tokens[at..])?;
+        match found {
+            Label::Circled(_) => {}
+            Label::Number(number) if number < 100 => circled = false,
+            _ => return None,
+        }
+        labels.push(found.to_string());
+        at += len;
+    }
+    (labels.len() > 1 || circled && labels.len() == 1).then_some(labels)
 }
 
 /// A word that is no conjunction or condition, which stand between formulas.
@@ -367,6 +421,11 @@ fn label(tokens: &[Token]) -> Option<(Label, usize)> {
     is_symbol(tokens.get(2), &[')']).then_some((label, 3))
 }
 
+/// The Roman numerals that parts and statements are numbered with.
+const ROMAN: &[&str] = &[
+    "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii",
+];
+
 /// A Roman numeral in brackets.
 fn numeral(tokens: &[Token]) -> Option<(usize, usize)> {
     let close = tokens
@@ -381,8 +440,7 @@ fn numeral(tokens: &[Token]) -> Option<(usize, usize)> {
             _ => return None,
         }
     }
-    let known = ["i", "ii", "iii", "iv", "v", "vi"];
-    let number = known
+    let number = ROMAN
         .iter()
         .position(|known| text.eq_ignore_ascii_case(known))?
         + 1;

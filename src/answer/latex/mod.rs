@@ -8,7 +8,7 @@ mod print;
 mod tree;
 mod words;
 
-pub(super) use figures::{are_no_arithmetic, is_sentence, parts};
+pub(super) use figures::{are_no_arithmetic, chosen, is_sentence, parts};
 pub(super) use lexer::{Tok, Token, tokens};
 pub(super) use parser::{statement, tree};
 pub(super) use print::print;

@@ -63,7 +63,8 @@ pub(super) fn canonical(command: &str) -> &str {
         | "Bigr" | "biggl" | "biggr" | "Biggl" | "Biggr" | "middle" | "noindent" | "relax"
         | "quad" | "qquad" | "," | ";" | ":" | "!" | ">" | " " | "/" | "thinspace" | "enspace"
         | "medspace" | "negthinspace" | "centering" | "hfill" | "newline" | "bf" | "it"
-        | "nonumber" | "protect" | "par" => "",
+        | "nonumber" | "protect" | "par" | "tiny" | "small" | "normalsize" | "large" | "Large"
+        | "LARGE" | "huge" | "Huge" => "",
         other => other,
     }
 }
@@ -330,7 +331,8 @@ const SHORT_WORDS: &[&str] = &[
     "us", "was", "way", "we", "who", "yd", "per", "usd", "mile", "hours", "each", "pcs", "kmh",
     "yes", "you", "six", "pet", "pen", "car", "bus", "bag", "can", "cut", "win", "won", "end",
     "all", "blue", "nan", "sec", "mon", "tue", "wed", "thu", "fri", "sat", "sun", "jan", "feb",
-    "rpm", "kmph", "mps", "psi", "mar", "apr", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+    "rpm", "mpg", "gpm", "bpm", "fps", "wpm", "kmph", "mps", "psi", "mar", "apr", "jun", "jul",
+    "aug", "sep", "oct", "nov", "dec",
 ];
 
 /// How a run of letters is read.

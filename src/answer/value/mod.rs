@@ -115,6 +115,21 @@ impl Value {
         Value::Scalar(value.into())
     }
 
+    /// Whether it is a number, maybe with a name or a unit.
+    pub(crate) fn is_constant(&self) -> bool {
+        match self {
+            Value::Scalar(scalar) => scalar.value.is_constant(),
+            Value::Equation(Equation {
+                name: Some(_),
+                value,
+                negated: false,
+                ..
+            }) => matches!(&**value, Value::Scalar(scalar) if scalar.value.is_constant()),
+            Value::Quantity(value, _) => value.is_constant(),
+            _ => false,
+        }
+    }
+
     /// In a word, for reasons.
     pub(crate) fn kind(&self) -> &'static str {
         match self {

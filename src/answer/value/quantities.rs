@@ -38,10 +38,15 @@ pub(super) fn quantity(inner: &Node, unit: &str, budget: &mut Budget) -> Result<
     }
     match value {
         // `32^\circ \mathrm{F}`.
-        Value::Degrees(value) => Ok(Value::Quantity(
-            Box::new(Value::Scalar(value)),
-            Unit::read(&format!("degree-{unit}")).ok_or(EvalError::Unsupported)?,
-        )),
+        Value::Degrees(value) => {
+            let mut degrees =
+                Unit::read(&format!("degree-{unit}")).ok_or(EvalError::Unsupported)?;
+            // Other words may say anything of the angle.
+            let scales = ["c", "f", "celsius", "fahrenheit", "centigrade"];
+            let is_scale = scales.contains(&unit.trim().to_lowercase().as_str());
+            degrees.is_plain &= is_scale || Unit::read(unit).is_some_and(|unit| unit.is_plain);
+            Ok(Value::Quantity(Box::new(Value::Scalar(value)), degrees))
+        }
         value @ (Value::Scalar(_)
         | Value::Clock(_)
         | Value::Percent(_)

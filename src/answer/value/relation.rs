@@ -151,12 +151,13 @@ fn several_names(sides: &[Node], budget: &mut Budget) -> Result<Option<Value>, E
     let Some((last, rest)) = sides.split_last().filter(|(_, rest)| rest.len() > 1) else {
         return Ok(None);
     };
+    let is_expression = budget.attempt(|budget| side(last, budget))?.is_some();
     let mut names: Vec<String> = Vec::new();
     for side in rest {
         budget.spend(1 + names.len())?;
         let named = match (&side.kind, label(side)) {
             // (`y = f(x) = …` names one thing twice, and plain letters are for a system.)
-            (Kind::Symbol(_), _) => return Ok(None),
+            (Kind::Symbol(_), _) if is_expression => return Ok(None),
             (_, Some(name)) => Some(name),
             (_, None) => event(side, budget)?,
         };

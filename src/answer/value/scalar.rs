@@ -216,8 +216,12 @@ fn power(
         return Ok(functions::call("inverse function", vec![function]));
     }
     // A power of a function written as one: `\sin^2 x` has its tree already.
+    let words = is_words(base);
     let base = scalar(base, bound, budget)?;
     let exponent = scalar(exponent, bound, budget)?;
+    if words && exponent.is_zero() {
+        return Err(EvalError::Unsupported);
+    }
     base.power(&exponent, budget)
 }
 
@@ -305,7 +309,19 @@ fn product(
         };
         product = product.multiply(&factor, budget)?;
     }
+    // `not 0`: words do not vanish.
+    if product.is_zero() && factors.iter().any(is_words) {
+        return Err(EvalError::Unsupported);
+    }
     Ok(product)
+}
+
+fn is_words(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Text(_) => true,
+        Kind::Group(inner) | Kind::Pow(inner, _) => is_words(inner),
+        _ => false,
+    }
 }
 
 /// A function that is known by its name, of its arguments.

@@ -183,7 +183,12 @@ pub(super) fn set_in_words(text: &str) -> Option<Value> {
         | ["all", "reals"]
         | ["the", "real", "numbers"]
         | ["any", "real", "number"] => Some(Value::Reals(Reals::all(), None)),
-        ["empty", "set"] | ["the", "empty", "set"] | ["no", "solution" | "solutions"] => {
+        ["empty", "set"]
+        | ["the", "empty", "set"]
+        | ["no", "solution" | "solutions"]
+        | ["no", "solution" | "solutions", "exist" | "exists"]
+        | ["there", "are" | "is", "no", "solution" | "solutions"]
+        | ["the", "equation", "has", "no", "solution" | "solutions"] => {
             Some(Value::Set(Vec::new()))
         }
         _ => None,

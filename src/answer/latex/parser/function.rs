@@ -227,6 +227,12 @@ impl Parser<'_, '_> {
                 Some(Tok::Symbol('&')) => self.at += 1,
                 Some(Tok::Command(name)) if name == "hline" => self.at += 1,
                 Some(Tok::Symbol(',' | ';')) if is_cases => self.at += 1,
+                // The full stop of the sentence that the cases end.
+                Some(Tok::Symbol('.'))
+                    if is_cases && matches!(self.peek_at(1), Some(Tok::End(_))) =>
+                {
+                    self.at += 1;
+                }
                 Some(Tok::Word(word) | Tok::Text(word))
                     if is_cases && connective(word) == Some(false) =>
                 {

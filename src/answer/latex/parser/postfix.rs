@@ -91,6 +91,12 @@ impl Parser<'_, '_> {
         }
         self.at += 1;
         let exponent = self.script()?;
+        // `AB^T` is of B alone, if both are matrices.
+        let is_pair = matches!(&left.kind, Kind::Symbol(name)
+            if name.len() > 1 && name.bytes().all(|b| b.is_ascii_uppercase()));
+        if is_pair && !matches!(exponent.kind, Kind::Number(_)) {
+            return Err(EvalError::Unsupported);
+        }
         if vectors::is_set(&left) {
             return Ok(vectors::power_of_set(left, exponent, span));
         }
