@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use dart_math::engine::{ActivationType, Engine, EngineBuilder, KvType, Sampling};
-use dart_math::model::{DeviceChoice, DtypeChoice, Model, ModelSource, NamedTemplate, Template};
+use dart_math::model::{
+    DeviceChoice, DtypeChoice, Model, ModelBuilder, ModelSource, NamedTemplate, Template,
+};
 use dart_math::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -133,9 +135,9 @@ impl EngineArgs {
         // Settings are checked before anything is loaded.
         let sampling = self.sampling();
         sampling.validate()?;
-        let source = self.source()?;
+        self.source()?;
         let template = self.template.as_deref().map(template).transpose()?;
-        let mut builder = Engine::builder(self.load(source)?)
+        let mut builder = Engine::builder(self.load()?)
             .sampling(sampling)
             .max_new_tokens(self.max_new_tokens())
             .stop(self.stop.clone())
@@ -174,14 +176,22 @@ impl EngineArgs {
         }
     }
 
-    fn load(&self, source: ModelSource) -> dart_math::Result<Model> {
-        let mut builder = Model::builder(source).device(self.device).dtype(self.dtype);
+    /// Where and how the model is loaded.
+    pub(crate) fn model(&self) -> Result<ModelBuilder, Failure> {
+        let mut builder = Model::builder(self.source()?)
+            .device(self.device)
+            .dtype(self.dtype);
         if let Some(revision) = &self.revision {
             builder = builder.revision(revision);
         }
         if let Some(dir) = &self.cache_dir {
             builder = builder.cache_dir(dir);
         }
+        Ok(builder)
+    }
+
+    fn load(&self) -> Result<Model, Failure> {
+        let builder = self.model()?;
         let bar = ProgressBar::no_length().with_style(
             ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes}, {eta} to go")
                 .unwrap_or_else(|_| ProgressStyle::default_bar()),
@@ -194,7 +204,7 @@ impl EngineArgs {
             }))
             .load();
         bar.finish_and_clear();
-        model
+        Ok(model?)
     }
 
     fn sampling(&self) -> Sampling {

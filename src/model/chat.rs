@@ -45,6 +45,11 @@ impl ChatTemplate {
         }
     }
 
+    /// The file that it came from.
+    pub(super) fn label(&self) -> &str {
+        &self.label
+    }
+
     /// The Jinja source.
     pub fn source(&self) -> &str {
         &self.source

@@ -2,6 +2,7 @@
 #![cfg(feature = "engine")]
 
 mod abacus;
+mod check;
 #[path = "../golden/mod.rs"]
 mod golden;
 mod golden_tiny;
