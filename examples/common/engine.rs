@@ -10,6 +10,7 @@ use dart_math::model::{
 };
 use dart_math::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
 
 use super::setting::setting;
 use super::tool::{Failure, Usage};
@@ -39,6 +40,11 @@ pub(crate) struct EngineArgs {
     pub(crate) dtype: DtypeChoice,
     #[arg(long, value_name = "NAME|chat|STRING|@FILE", help = template_help(), help_heading = "Model")]
     pub(crate) template: Option<String>,
+
+    /// A variable of the model's chat template, such as `enable_thinking=false` (may be repeated). JSON's
+    /// true, false, null, numbers, strings and lists are taken as such, all else as a string
+    #[arg(long, value_name = "NAME=VALUE", value_parser = template_arg, help_heading = "Model")]
+    pub(crate) template_arg: Vec<(String, Value)>,
 
     /// Settings of a paper, where no flag says otherwise: `dart` is temperature 1.6, top-p 0.95 and
     /// 2,048 new tokens
@@ -136,7 +142,7 @@ impl EngineArgs {
         let sampling = self.sampling();
         sampling.validate()?;
         self.source()?;
-        let template = self.template.as_deref().map(template).transpose()?;
+        let template = self.template()?;
         let mut builder = Engine::builder(self.load()?)
             .sampling(sampling)
             .max_new_tokens(self.max_new_tokens())
@@ -157,6 +163,18 @@ impl EngineArgs {
             builder = builder.threads(threads);
         }
         Ok(builder)
+    }
+
+    /// The template that is asked for, if any.
+    fn template(&self) -> Result<Option<Template>, Failure> {
+        let given = self.template.as_deref().map(template).transpose()?;
+        if self.template_arg.is_empty() {
+            return Ok(given);
+        }
+        // Arguments are for chat templates, and ask for the model's own.
+        let template = given.unwrap_or_else(Template::chat);
+        let arguments = self.template_arg.iter().cloned().collect();
+        Ok(Some(template.with_arguments(arguments)?))
     }
 
     /// Where the model is, if the flags about the hub are of use there.
@@ -243,6 +261,14 @@ fn template_help() -> String {
         names.join(", "),
         NamedTemplate::DEEPSEEKMATH.name
     )
+}
+
+/// A variable of a chat template.
+fn template_arg(text: &str) -> Result<(String, Value), String> {
+    let parted = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = parted.ok_or("expected NAME=VALUE")?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    Ok((name.to_owned(), value))
 }
 
 /// The template that a flag's text names.

@@ -18,6 +18,7 @@ mod inspect;
 mod kernel_settings;
 mod list;
 mod plain;
+mod reasoning;
 #[cfg(test)]
 mod reference;
 mod request;

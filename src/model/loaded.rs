@@ -312,7 +312,7 @@ impl Template {
     /// DeepSeekMath where it has none.
     pub fn default_for(model: &Model) -> Template {
         match model.chat_template() {
-            Some(_) => Template::Chat { system: None },
+            Some(_) => Template::chat(),
             None => Template::Named(&NamedTemplate::DEEPSEEKMATH),
         }
     }

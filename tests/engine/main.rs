@@ -10,6 +10,7 @@ mod golden_transformers;
 #[cfg(feature = "hub")]
 mod hub;
 mod logged;
+mod long_reasoning;
 mod model_files;
 mod run;
 mod scheduler;
