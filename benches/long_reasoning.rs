@@ -5,8 +5,9 @@
 //! cargo bench --bench long_reasoning
 //! ```
 //!
-//! The model is tiny, so that its own part (`linear`, and `attention`, which grows with the length in every
-//! model) is small; `other` is the rest of a step, for each of the sequences in it.
+//! The model is tiny, so that its own part is small: `linear`, and `attention`, which grows with the length
+//! where it goes over all positions, and must not where there is a sliding window. `other` is the rest of a
+//! step, for each of the sequences in it.
 
 #[path = "../tests/engine/tiny/mod.rs"]
 mod tiny;
@@ -34,8 +35,12 @@ fn main() -> Result<()> {
         true => LENGTHS[3],
         false => LENGTHS[0],
     };
-    for (name, penalty) in [("plain", 1.0), ("repetition penalty", 1.05)] {
-        for (length, means) in steps(longest, penalty)? {
+    for (name, window, penalty) in [
+        ("sliding window of 64", Some(64), 1.0),
+        ("sliding window of 64, repetition penalty", Some(64), 1.05),
+        ("attention over all", None, 1.0),
+    ] {
+        for (length, means) in steps(longest, window, penalty)? {
             let mut row = json!({"part": "sampling", "load": name, "tokens": length});
             for (part, mean) in ["step", "linear", "attention", "drawing", "other"]
                 .iter()
@@ -66,8 +71,12 @@ fn say(row: &Value) -> Result<()> {
 }
 
 /// Mean times of a step near each length: the whole, and its parts.
-fn steps(longest: usize, penalty: f32) -> Result<Vec<(usize, [Duration; 5])>> {
-    let directory = tiny::thin_directory(2 * longest, Some(64));
+fn steps(
+    longest: usize,
+    window: Option<usize>,
+    penalty: f32,
+) -> Result<Vec<(usize, [Duration; 5])>> {
+    let directory = tiny::thin_directory(2 * longest, window);
     let model = Model::builder(ModelSource::Directory(directory.path().to_owned()))
         .device(DeviceChoice::Cpu)
         .load()?;

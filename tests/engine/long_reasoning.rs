@@ -211,7 +211,10 @@ fn a_trial_of_33_000_tokens_is_cut_told_and_resumed() {
 /// its last tokens are fed one by one.
 #[test]
 fn positions_beyond_32_768_are_computed() {
-    let engine = builder(with_context(40_000), "{problem}").build().unwrap();
+    let directory = tiny::thin_directory(40_000, Some(2_048));
+    let engine = builder(load(directory.path()), "{problem}")
+        .build()
+        .unwrap();
     let random = Philox::new(9);
     let tokens: Vec<u32> = (0..LONG as u64)
         .map(|at| random.below(at, 256) as u32)

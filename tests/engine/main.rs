@@ -3,6 +3,7 @@
 
 mod abacus;
 mod check;
+mod end_to_end;
 #[path = "../golden/mod.rs"]
 mod golden;
 mod golden_tiny;
