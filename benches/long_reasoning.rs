@@ -24,7 +24,7 @@ use dart_math::{
 };
 use serde_json::{Value, json};
 
-/// Lengths that are looked at: the mean of the thousand tokens before each.
+/// Lengths that are looked at: the median of the thousand steps before each.
 const LENGTHS: [usize; 4] = [1_000, 4_000, 16_000, 32_000];
 const WINDOW: usize = 1_000;
 const SEQUENCES: usize = 4;
@@ -40,13 +40,13 @@ fn main() -> Result<()> {
         ("sliding window of 64, repetition penalty", Some(64), 1.05),
         ("attention over all", None, 1.0),
     ] {
-        for (length, means) in steps(longest, window, penalty)? {
+        for (length, medians) in steps(longest, window, penalty)? {
             let mut row = json!({"part": "sampling", "load": name, "tokens": length});
-            for (part, mean) in ["step", "linear", "attention", "drawing", "other"]
+            for (part, median) in ["step", "linear", "attention", "drawing", "other"]
                 .iter()
-                .zip(means)
+                .zip(medians)
             {
-                row[format!("{part}_us_per_token")] = micros(mean / SEQUENCES as u32).into();
+                row[format!("{part}_us_per_token")] = micros(median / SEQUENCES as u32).into();
             }
             say(&row)?;
         }
@@ -70,7 +70,7 @@ fn say(row: &Value) -> Result<()> {
     writeln!(std::io::stdout(), "{row}").map_err(|error| Error::io("stdout", error))
 }
 
-/// Mean times of a step near each length: the whole, and its parts.
+/// Median times of a step near each length: the whole, and its parts.
 fn steps(
     longest: usize,
     window: Option<usize>,
@@ -104,8 +104,11 @@ fn steps(
         return Err(Error::new(ErrorKind::Data, reason));
     }
     let times = engine.step_times();
+    // Of a machine that does other things too, the median says what a step takes.
     let part = |steps: &[StepTimes], of: fn(&StepTimes) -> Duration| {
-        steps.iter().map(of).sum::<Duration>() / steps.len().max(1) as u32
+        let mut times: Vec<Duration> = steps.iter().map(of).collect();
+        times.sort_unstable();
+        times.get(times.len() / 2).copied().unwrap_or_default()
     };
     let lengths = LENGTHS.into_iter().filter(|&length| length <= longest);
     Ok(lengths
