@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use dart_math::engine::{ActivationType, Engine, EngineBuilder, KvType, Sampling};
-use dart_math::model::{DeviceChoice, DtypeChoice, Model, ModelSource, NamedTemplate, Template};
+use dart_math::model::{
+    DeviceChoice, DtypeChoice, Model, ModelBuilder, ModelSource, NamedTemplate, Template,
+};
 use dart_math::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
 
 use super::count::count;
 use super::kv_limit::explain_kv_limit;
@@ -39,6 +42,11 @@ pub(crate) struct EngineArgs {
     pub(crate) dtype: DtypeChoice,
     #[arg(long, value_name = "NAME|chat|STRING|@FILE", help = template_help(), help_heading = "Model")]
     pub(crate) template: Option<String>,
+
+    /// A variable of the model's chat template, such as `enable_thinking=false` (may be repeated). JSON's
+    /// true, false, null, numbers, strings and lists are taken as such, all else as a string
+    #[arg(long, value_name = "NAME=VALUE", value_parser = template_arg, help_heading = "Model")]
+    pub(crate) template_arg: Vec<(String, Value)>,
 
     /// Settings of a paper, where no flag says otherwise: `dart` is temperature 1.6, top-p 0.95, 2,048
     /// new tokens, and of synthesize the numbers that --k, --trials, --max-trials and --pilot name as
@@ -138,9 +146,9 @@ impl EngineArgs {
         // Settings are checked before anything is loaded.
         let sampling = self.sampling();
         sampling.validate()?;
-        let source = self.source()?;
-        let template = self.template.as_deref().map(template).transpose()?;
-        let mut builder = Engine::builder(self.load(source)?)
+        self.source()?;
+        let template = self.template()?;
+        let mut builder = Engine::builder(self.load()?)
             .sampling(sampling)
             .max_new_tokens(self.max_new_tokens())
             .stop(self.stop.clone())
@@ -167,6 +175,18 @@ impl EngineArgs {
         explain_kv_limit(error, self.kv_mib)
     }
 
+    /// The template that is asked for, if any.
+    fn template(&self) -> Result<Option<Template>, Failure> {
+        let given = self.template.as_deref().map(template).transpose()?;
+        if self.template_arg.is_empty() {
+            return Ok(given);
+        }
+        // Arguments are for chat templates, and ask for the model's own.
+        let template = given.unwrap_or_else(Template::chat);
+        let arguments = self.template_arg.iter().cloned().collect();
+        Ok(Some(template.with_arguments(arguments)?))
+    }
+
     /// Where the model is, if the flags about the hub are of use there.
     fn source(&self) -> Result<ModelSource, Failure> {
         let source = ModelSource::parse(&self.model)?;
@@ -184,14 +204,22 @@ impl EngineArgs {
         }
     }
 
-    fn load(&self, source: ModelSource) -> dart_math::Result<Model> {
-        let mut builder = Model::builder(source).device(self.device).dtype(self.dtype);
+    /// Where and how the model is loaded.
+    pub(crate) fn model(&self) -> Result<ModelBuilder, Failure> {
+        let mut builder = Model::builder(self.source()?)
+            .device(self.device)
+            .dtype(self.dtype);
         if let Some(revision) = &self.revision {
             builder = builder.revision(revision);
         }
         if let Some(dir) = &self.cache_dir {
             builder = builder.cache_dir(dir);
         }
+        Ok(builder)
+    }
+
+    fn load(&self) -> Result<Model, Failure> {
+        let builder = self.model()?;
         let bar = ProgressBar::no_length().with_style(
             ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes}, {eta} to go")
                 .unwrap_or_else(|_| ProgressStyle::default_bar()),
@@ -204,7 +232,7 @@ impl EngineArgs {
             }))
             .load();
         bar.finish_and_clear();
-        model
+        Ok(model?)
     }
 
     fn sampling(&self) -> Sampling {
@@ -243,6 +271,14 @@ fn template_help() -> String {
         names.join(", "),
         NamedTemplate::DEEPSEEKMATH.name
     )
+}
+
+/// A variable of a chat template.
+fn template_arg(text: &str) -> Result<(String, Value), String> {
+    let parted = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = parted.ok_or("expected NAME=VALUE")?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    Ok((name.to_owned(), value))
 }
 
 /// The template that a flag's text names.

@@ -14,6 +14,7 @@ mod common {
     pub(crate) mod setting;
     pub(crate) mod tool;
 }
+mod check;
 mod directory;
 mod opening;
 mod progress;
@@ -116,6 +117,18 @@ struct Args {
     /// Begin anew, whatever run DIR holds
     #[arg(long, requires = "out")]
     fresh: bool,
+    /// Sample nothing: show what was read of the model, a prompt and a greedy completion, compare its
+    /// logits with a reference, and exit with 1 where something is wrong
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "text",
+        conflicts_with = "out"
+    )]
+    check_model: Option<check::Format>,
     #[command(flatten)]
     engine: common::engine::EngineArgs,
 }
@@ -144,6 +157,9 @@ fn main() -> ExitCode {
 }
 
 fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
+    if let Some(format) = args.check_model {
+        return check::run(args, format);
+    }
     let strategy = args.strategy()?;
     let limits = args.limits();
     let (problems, skipped) = args.problems()?;

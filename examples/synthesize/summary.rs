@@ -88,6 +88,14 @@ pub(crate) fn say_all(args: &Args, outcome: &Outcome, engine: &Engine, published
              (--dedup leaves such out)"
         );
     }
+    if totals.truncated > 0 || totals.unfinished_reasoning > 0 {
+        say!(
+            "{} trials were cut off at the limit of tokens (--max-new-tokens), and {} ended within their \
+             reasoning, without `</think>`",
+            totals.truncated,
+            totals.unfinished_reasoning
+        );
+    }
     let mut rejected = outcome.problems.iter().filter_map(|record| {
         let reason = record.rejection.as_deref()?;
         Some((&record.problem.id, reason))

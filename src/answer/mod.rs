@@ -272,6 +272,10 @@ impl Reference {
 impl Grader for Checker {
     fn grade(&self, problem: &Problem, completion: &Completion) -> Verdict {
         let reason = match completion.finish {
+            Finish::Stop if completion.unfinished_reasoning => "ended within its reasoning",
+            Finish::Length if completion.unfinished_reasoning => {
+                "cut off at the limit of tokens, within its reasoning"
+            }
             Finish::Stop => return Checker::grade(self, &problem.reference, &completion.text),
             Finish::Length => "cut off at the limit of tokens",
             Finish::Loop => "cut off while repeating itself",

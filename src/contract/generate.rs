@@ -46,6 +46,10 @@ pub struct Completion {
     /// Sum over the tokens of the natural logarithm of their probability under the model's own
     /// distribution (temperature 1, nothing truncated), where the generator knows it.
     pub logprob: Option<f64>,
+    /// Whether it ended within its reasoning: after a `<think>`, its own or its prompt's, without a
+    /// `</think>`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unfinished_reasoning: bool,
 }
 
 impl Completion {
@@ -56,6 +60,7 @@ impl Completion {
             tokens: Vec::new(),
             finish: Finish::Stop,
             logprob: None,
+            unfinished_reasoning: false,
         }
     }
 }

@@ -23,6 +23,10 @@ pub struct Trial {
     pub tokens: u32,
     /// Why the response ended.
     pub finish: Finish,
+    /// Whether it ended within its reasoning: after a `<think>`, its own or its prompt's, without a
+    /// `</think>`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unfinished_reasoning: bool,
     /// Log-probability of the response under the model's own distribution, in nats, to six
     /// decimals (so that writing and reading it back changes nothing), where it is known.
     pub logprob: Option<f64>,
@@ -54,6 +58,7 @@ impl Trial {
             response: completion.text,
             tokens: u32::try_from(completion.tokens.len()).unwrap_or(u32::MAX),
             finish: completion.finish,
+            unfinished_reasoning: completion.unfinished_reasoning,
             logprob: completion
                 .logprob
                 .filter(|logprob| logprob.is_finite())
@@ -137,6 +142,7 @@ mod tests {
             tokens: vec![1, 2, 3],
             finish: Finish::Stop,
             logprob: Some(-123.456_789_012_345),
+            unfinished_reasoning: true,
         };
         let problem = Problem::new("q", "r");
         let trial = Trial::new(&problem, 3, u64::MAX, completion, Verdict::new(true, "r"));

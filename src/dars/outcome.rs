@@ -54,6 +54,10 @@ pub struct Totals {
     /// Correct trials whose response is exactly an earlier one's of the same problem: rows of the data
     /// set, or, where the run leaves duplicates out, trials left out of it for that.
     pub duplicates: u64,
+    /// Trials that count and were cut off at the limit of tokens or of the model's context.
+    pub truncated: u64,
+    /// Trials that count and ended within their reasoning, for whatever reason.
+    pub unfinished_reasoning: u64,
     /// Problems that the generator cannot sample.
     pub rejected: usize,
     /// Tokens of the trials that count.

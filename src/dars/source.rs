@@ -454,6 +454,8 @@ impl<'a> Shared<'a> {
         };
         let rejected = |record: &&crate::ProblemRecord| record.rejection.is_some();
         let duplicate = |trial: &&Trial| trial.duplicate_of.is_some() && (dedup || trial.accepted);
+        let truncated = |trial: &&Trial| trial.finish == Finish::Length;
+        let unfinished = |trial: &&Trial| trial.unfinished_reasoning;
         let totals = Totals {
             problems: problems.len(),
             met: problems.iter().filter(met).count(),
@@ -462,6 +464,8 @@ impl<'a> Shared<'a> {
             correct: trials.iter().filter(|trial| trial.verdict.equal).count() as u64,
             kept: problems.iter().map(kept).sum(),
             duplicates: trials.iter().filter(duplicate).count() as u64,
+            truncated: trials.iter().filter(truncated).count() as u64,
+            unfinished_reasoning: trials.iter().filter(unfinished).count() as u64,
             rejected: problems.iter().filter(rejected).count(),
             tokens: trials.iter().map(|trial| u64::from(trial.tokens)).sum(),
             ..state.totals

@@ -3,7 +3,7 @@
 //! | file | a row is |
 //! |---|---|
 //! | `dataset.jsonl` | a training pair: `query`, `response` |
-//! | `trials.jsonl` | one trial: `problem`, `trial` (its number), `seed`, `response`, `extracted`, `equal`, `rule`, `reason`, `finish`, `tokens` (how many), `logprob`, `accepted`, and `duplicate_of` (an earlier trial with the same response) where there is one |
+//! | `trials.jsonl` | one trial: `problem`, `trial` (its number), `seed`, `response`, `extracted`, `equal`, `rule`, `reason`, `finish`, `unfinished_reasoning` (true) where it ended between `<think>` and `</think>`, `tokens` (how many), `logprob`, `accepted`, and `duplicate_of` (an earlier trial with the same response) where there is one |
 //! | `problems.jsonl` | one problem: `id`, `question`, `reference`, `metadata`, `trials`, `correct`, `pass_rate`, `pass_rate_low`, `pass_rate_high`, `target`, `kept`, `stop_reason`, and `rejection` (why it could not be sampled) where it was not |
 //! | `manifest.json` | (one object) version, settings, seed, limits, `stop` (why the run ended), `totals`, and `sessions`: one row a call that drew trials, with the times when it began and ended |
 //!
@@ -48,6 +48,8 @@ struct TrialRow<'a> {
     rule: &'a str,
     reason: &'a str,
     finish: Finish,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unfinished_reasoning: bool,
     tokens: u32,
     logprob: Option<f64>,
     accepted: bool,
@@ -145,6 +147,7 @@ fn trial_row(trial: &Trial) -> TrialRow<'_> {
         rule: &trial.verdict.rule,
         reason: &trial.verdict.reason,
         finish: trial.finish,
+        unfinished_reasoning: trial.unfinished_reasoning,
         tokens: trial.tokens,
         logprob: trial.logprob,
         accepted: trial.accepted,

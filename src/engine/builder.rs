@@ -8,6 +8,7 @@ use rayon::ThreadPoolBuilder;
 
 use super::choice::{BackendChoice, BackendSettings, backend_for};
 use super::kernel_settings::{ActivationType, Instructions, KernelSettings, KvType};
+use super::reasoning::ReasoningTags;
 use super::scheduler::Capacity;
 use super::stop::StopStrings;
 use super::trial::Rules;
@@ -227,6 +228,7 @@ impl EngineBuilder {
             Some(template) => template,
             None => Template::default_for(&model),
         };
+        template.check(model.chat_template())?;
         // Elsewhere than on a CPU weights are not what is wrong with it: the backend says what is.
         let of_cpu = model.cuda().is_none() && model.device().is_cpu();
         let rounds = self.kernels.activation_type != ActivationType::F32;
@@ -258,6 +260,7 @@ impl EngineBuilder {
             max_new_tokens,
             context_length: model.config().context_length,
             loop_detection: self.loop_detection,
+            reasoning: ReasoningTags::new(model.tokenizer()),
         };
         let pool = ThreadPoolBuilder::new()
             .num_threads(threads)

@@ -12,6 +12,7 @@ use super::backend::Backend;
 use super::cpu::Level;
 use super::kernel_settings::KernelSettings;
 use super::list::{List, OnEvent};
+use super::reasoning::is_opened_by;
 use super::scheduler::{Capacity, Log, Scheduler, Texts};
 use super::trial::Rules;
 use super::{CompletionRequest, EngineBuilder, Event, Sampling, Statistics, StepTimes};
@@ -215,6 +216,7 @@ impl Engine {
             limit: &|request| of(request).max_new_tokens.unwrap_or(usize::MAX),
             sampling: &|request| of(request).sampling.unwrap_or(self.sampling),
             detokenizer: &|| self.model.tokenizer().stream(),
+            begins_reasoning: &|prompt| is_opened_by(self.model.tokenizer(), prompt),
             on_token: stream.then_some(&on_token),
         };
         self.execute(&list, texts)
@@ -294,6 +296,7 @@ impl Generator for Engine {
             limit: &|_| usize::MAX,
             sampling: &|_| self.sampling,
             detokenizer: &|| self.model.tokenizer().stream(),
+            begins_reasoning: &|prompt| is_opened_by(self.model.tokenizer(), prompt),
             on_token: None,
         };
         self.execute(source, texts)
@@ -338,6 +341,9 @@ impl Generator for Engine {
         let text = self.template.fingerprint(self.model.chat_template());
         settings.insert("template_text".into(), text.into());
         settings.insert("system_prompt".into(), self.template.system_prompt().into());
+        if let Some(arguments) = self.template.arguments() {
+            settings.insert("template_arguments".into(), arguments.clone().into());
+        }
         settings.append(&mut self.sampling.settings());
         settings.insert("logprob".into(), LOGPROB.into());
         settings.insert("max_new_tokens".into(), self.rules.max_new_tokens.into());

@@ -5,6 +5,7 @@
 
 mod backend;
 mod builder;
+mod check;
 mod choice;
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -17,6 +18,7 @@ mod inspect;
 mod kernel_settings;
 mod list;
 mod plain;
+mod reasoning;
 #[cfg(test)]
 mod reference;
 mod request;
@@ -33,6 +35,7 @@ mod transformers;
 mod trial;
 
 pub use builder::EngineBuilder;
+pub use check::{Check, GreedyCompletion, ModelReport, Outcome, check_model};
 pub use choice::BackendChoice;
 pub use cpu::fma_peak;
 #[cfg(feature = "cuda")]

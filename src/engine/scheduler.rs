@@ -49,6 +49,8 @@ pub(super) struct Texts<'a> {
     pub(super) sampling: &'a (dyn Fn(&Request) -> Sampling + Sync),
     /// A fresh stream from tokens to text.
     pub(super) detokenizer: &'a (dyn Fn() -> Detokenizer + Sync),
+    /// Whether a prompt begins the reasoning of its completions.
+    pub(super) begins_reasoning: &'a (dyn Fn(&[u32]) -> bool + Sync),
     /// Hears of each token of a completion, where anyone wants to.
     pub(super) on_token: Option<&'a OnToken<'a>>,
 }
@@ -161,6 +163,8 @@ struct Prompt {
     prefix: PrefixId,
     /// How many tokens it has.
     len: usize,
+    /// Whether it begins the reasoning of its completions.
+    begins_reasoning: bool,
     /// Trials in slots.
     live: usize,
     last_used: u64,
@@ -351,7 +355,8 @@ impl<'a> Scheduler<'a> {
                 .map_err(|error| named(&request, error))?;
             let sampling = (self.texts.sampling)(&request);
             let detokenizer = (self.texts.detokenizer)();
-            let trial = Trial::new(request, sampling, limit, detokenizer, self.rules);
+            let begun = prompt.begins_reasoning;
+            let trial = Trial::new(request, sampling, limit, detokenizer, begun, self.rules);
             self.started += 1;
             self.occupy(trial, self.started, 0);
         }
@@ -441,6 +446,7 @@ impl<'a> Scheduler<'a> {
             let prompt = Prompt {
                 prefix,
                 len: tokens.len(),
+                begins_reasoning: (self.texts.begins_reasoning)(tokens),
                 live: 0,
                 last_used: self.clock,
             };
@@ -700,7 +706,7 @@ impl<'a> Scheduler<'a> {
     fn deliver_empty(&mut self, request: Request, finish: Finish) -> Result<()> {
         let sampling = (self.texts.sampling)(&request);
         let detokenizer = (self.texts.detokenizer)();
-        let trial = Trial::new(request, sampling, 0, detokenizer, self.rules);
+        let trial = Trial::new(request, sampling, 0, detokenizer, false, self.rules);
         self.deliver(trial, finish)
     }
 

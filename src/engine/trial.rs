@@ -6,6 +6,7 @@ use crate::model::Detokenizer;
 use crate::{Completion, Finish, Philox, Request, Result};
 
 use super::Sampling;
+use super::reasoning::{Reasoning, ReasoningTags};
 use super::stop::{LoopDetector, StopStrings};
 
 /// By what a completion ends: the same for all of an engine's trials.
@@ -21,6 +22,8 @@ pub(super) struct Rules {
     pub(super) context_length: usize,
     /// Whether a completion that repeats itself without end is cut off.
     pub(super) loop_detection: bool,
+    /// Special tokens that begin or end a reasoning.
+    pub(super) reasoning: ReasoningTags,
 }
 
 impl Rules {
@@ -48,15 +51,18 @@ pub(super) struct Trial {
     cut: bool,
     detokenizer: Detokenizer,
     loops: Option<LoopDetector>,
+    reasoning: Reasoning,
 }
 
 impl Trial {
-    /// A completion without tokens, of at most `limit`.
+    /// A completion without tokens, of at most `limit`. `reasoning` says whether the prompt has begun
+    /// one.
     pub(super) fn new(
         request: Request,
         sampling: Sampling,
         limit: usize,
         detokenizer: Detokenizer,
+        reasoning: bool,
         rules: &Rules,
     ) -> Self {
         Trial {
@@ -70,6 +76,7 @@ impl Trial {
             cut: false,
             detokenizer,
             loops: rules.loop_detection.then(LoopDetector::new),
+            reasoning: Reasoning::new(reasoning),
         }
     }
 
@@ -108,11 +115,13 @@ impl Trial {
     ) -> Result<Option<Finish>> {
         self.tokens.push(token);
         self.logprob += logprob;
+        self.reasoning.push_token(token, &rules.reasoning);
         if rules.stop_tokens.contains(&token) {
             return Ok(Some(Finish::Stop));
         }
         let new = self.text.len();
         self.text.push_str(self.detokenizer.push(token)?);
+        self.reasoning.push_text(&self.text, new);
         if self.cut_at_stop(new, rules) {
             return Ok(Some(Finish::Stop));
         }
@@ -151,6 +160,7 @@ impl Trial {
             tokens: self.tokens,
             finish,
             logprob: Some(self.logprob),
+            unfinished_reasoning: self.reasoning.is_open(),
         })
     }
 
@@ -206,6 +216,7 @@ mod tests {
             max_new_tokens: 300,
             context_length: 1000,
             loop_detection: true,
+            reasoning: ReasoningTags::default(),
         }
     }
 
@@ -220,7 +231,7 @@ mod tests {
         };
         let limit = rules.limit(prompt.len(), usize::MAX);
         let sampling = Sampling::default();
-        Trial::new(request, sampling, limit, tokenizer.stream(), rules)
+        Trial::new(request, sampling, limit, tokenizer.stream(), false, rules)
     }
 
     /// Feeds tokens until the trial ends; gives up on it where they do.

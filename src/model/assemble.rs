@@ -144,6 +144,9 @@ pub(super) trait TensorSource {
     /// The names of all tensors.
     fn names(&self) -> Vec<&str>;
 
+    /// All tensors as they are stored: the type of each, its bytes and its file.
+    fn stored(&self) -> Box<dyn Iterator<Item = (String, usize, String)> + '_>;
+
     /// Writes a part's numbers, row after row, to a slice of just that length.
     fn fill<T: Element>(&self, part: &Part, out: &mut [T]) -> Result<()>;
 
@@ -435,6 +438,49 @@ impl Plan {
 
     /// Reads all weights. [`check`](Self::check) comes first.
     pub(super) fn build(&self, source: &impl TensorSource, target: &Target) -> Result<Weights> {
+        let embedding = self.embedding(source, target)?;
+        let layers = (0..self.layers.len()).map(|index| self.layer(index, source, target));
+        Ok(Weights {
+            layers: layers.collect::<Result<_>>()?,
+            output_norm: self.output_norm(source, target)?,
+            head: match &self.head {
+                Some(_) => self.head(source, target)?,
+                None => embedding.clone(),
+            },
+            embedding,
+        })
+    }
+
+    /// Reads the embedding.
+    pub(super) fn embedding(&self, source: &impl TensorSource, target: &Target) -> Result<Matrix> {
+        source.matrix(std::slice::from_ref(&self.embedding), target)
+    }
+
+    /// Reads the norm before the output head.
+    pub(super) fn output_norm(
+        &self,
+        source: &impl TensorSource,
+        target: &Target,
+    ) -> Result<Tensor> {
+        source.vector(std::slice::from_ref(&self.output_norm), target)
+    }
+
+    /// Reads the output head, which may be the embedding.
+    pub(super) fn head(&self, source: &impl TensorSource, target: &Target) -> Result<Matrix> {
+        let head = self.head.as_ref().unwrap_or(&self.embedding);
+        source.matrix(std::slice::from_ref(head), target)
+    }
+
+    /// Reads one layer.
+    pub(super) fn layer(
+        &self,
+        index: usize,
+        source: &impl TensorSource,
+        target: &Target,
+    ) -> Result<LayerWeights> {
+        let Some(plan) = self.layers.get(index) else {
+            return Err(Error::new(ErrorKind::Model, format!("no layer {index}")));
+        };
         let linear = |parts: &[Part], biases: &[Part]| -> Result<Linear> {
             Ok(Linear {
                 weight: source.matrix(parts, target)?,
@@ -445,32 +491,18 @@ impl Plan {
             })
         };
         let one = |part: &Part| source.vector(std::slice::from_ref(part), target);
-        let embedding = source.matrix(std::slice::from_ref(&self.embedding), target)?;
-        let mut layers = Vec::with_capacity(self.layers.len());
-        for plan in &self.layers {
-            layers.push(LayerWeights {
-                attention_norm: one(&plan.attention_norm)?,
-                qkv: linear(&plan.qkv, &plan.qkv_bias)?,
-                query_norm: plan.query_norm.as_ref().map(one).transpose()?,
-                key_norm: plan.key_norm.as_ref().map(one).transpose()?,
-                attention_output: linear(
-                    std::slice::from_ref(&plan.output),
-                    plan.output_bias.as_slice(),
-                )?,
-                ffn_norm: one(&plan.ffn_norm)?,
-                gate_up: linear(&plan.gate_up, &plan.gate_up_bias)?,
-                down: linear(std::slice::from_ref(&plan.down), plan.down_bias.as_slice())?,
-            });
-        }
-        let head = match &self.head {
-            Some(head) => source.matrix(std::slice::from_ref(head), target)?,
-            None => embedding.clone(),
-        };
-        Ok(Weights {
-            embedding,
-            layers,
-            output_norm: one(&self.output_norm)?,
-            head,
+        Ok(LayerWeights {
+            attention_norm: one(&plan.attention_norm)?,
+            qkv: linear(&plan.qkv, &plan.qkv_bias)?,
+            query_norm: plan.query_norm.as_ref().map(one).transpose()?,
+            key_norm: plan.key_norm.as_ref().map(one).transpose()?,
+            attention_output: linear(
+                std::slice::from_ref(&plan.output),
+                plan.output_bias.as_slice(),
+            )?,
+            ffn_norm: one(&plan.ffn_norm)?,
+            gate_up: linear(&plan.gate_up, &plan.gate_up_bias)?,
+            down: linear(std::slice::from_ref(&plan.down), plan.down_bias.as_slice())?,
         })
     }
 }

@@ -50,6 +50,21 @@ impl ByteTable {
         Some(table)
     }
 
+    /// Whether every byte is a token, so that every text has tokens.
+    pub(super) fn has_all_bytes(&self) -> bool {
+        let mut found = [false; 256];
+        for id in 0..self.ends.len() as u32 {
+            if let &[byte] = self.get(id) {
+                found[usize::from(byte)] = true;
+            }
+        }
+        // Of those that no UTF-8 text has, some vocabularies leave tokens out.
+        let in_texts = |byte: usize| !matches!(byte, 0xC0 | 0xC1 | 0xF5..);
+        (0..256)
+            .filter(|&byte| in_texts(byte))
+            .all(|byte| found[byte])
+    }
+
     /// A token's bytes, none for an id outside the vocabulary.
     fn get(&self, id: u32) -> &[u8] {
         let id = id as usize;

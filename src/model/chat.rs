@@ -9,7 +9,7 @@ use minijinja::value::Value;
 
 use super::jinja;
 use super::template::{Place, Rendered};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, Settings};
 
 /// Longest template, in bytes; the largest known have some 20 kB.
 const MAX_TEMPLATE: usize = 1 << 20;
@@ -45,9 +45,24 @@ impl ChatTemplate {
         }
     }
 
+    /// The file that it came from.
+    pub(super) fn label(&self) -> &str {
+        &self.label
+    }
+
     /// The Jinja source.
     pub fn source(&self) -> &str {
         &self.source
+    }
+
+    /// Whether the source has a name as a word.
+    pub(super) fn names(&self, name: &str) -> bool {
+        let is_word = |c: char| c.is_alphanumeric() || c == '_';
+        let source = &self.source;
+        !name.is_empty()
+            && source.match_indices(name).any(|(at, _)| {
+                !source[..at].ends_with(is_word) && !source[at + name.len()..].starts_with(is_word)
+            })
     }
 
     /// All that a prompt depends on, for a fingerprint.
@@ -59,7 +74,12 @@ impl ChatTemplate {
     }
 
     /// The prompt for a question, ending where the assistant's answer begins.
-    pub(super) fn render(&self, system: Option<&str>, question: &str) -> Result<Rendered> {
+    pub(super) fn render(
+        &self,
+        system: Option<&str>,
+        arguments: &Settings,
+        question: &str,
+    ) -> Result<Rendered> {
         // Private-use characters around a name: nothing that a template would look for.
         const STAND_IN: &str = "\u{E000}question\u{E001}";
         if self.source.len() > MAX_TEMPLATE {
@@ -79,8 +99,13 @@ impl ChatTemplate {
         let template = environment
             .template_from_str(&self.prepared)
             .map_err(|error| self.failed(&error))?;
-        let tokens: BTreeMap<&str, String> = self.special_tokens.iter().cloned().collect();
-        let tokens = Value::from(tokens);
+        let tokens = self.special_tokens.iter();
+        let mut variables: BTreeMap<&str, Value> = tokens
+            .map(|(name, text)| (*name, Value::from(text.as_str())))
+            .collect();
+        let given = arguments.iter();
+        variables.extend(given.map(|(name, value)| (name.as_str(), of_json(value))));
+        let variables = Value::from(variables);
         let render = |question: &str| -> Result<String> {
             let mut messages = Vec::new();
             if let Some(system) = system {
@@ -93,7 +118,7 @@ impl ChatTemplate {
                     add_generation_prompt => true,
                     tools => (),
                     documents => (),
-                    ..tokens.clone()
+                    ..variables.clone()
                 })
                 .map_err(|error| self.failed(&error))?;
             if text.len() > question.len().saturating_mul(4).saturating_add(MAX_GROWTH) {
@@ -150,6 +175,25 @@ impl ChatTemplate {
     }
 }
 
+/// A JSON value as templates have it.
+fn of_json(value: &serde_json::Value) -> Value {
+    match value {
+        serde_json::Value::Null => Value::from(()),
+        serde_json::Value::Bool(flag) => Value::from(*flag),
+        serde_json::Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(number), _) => Value::from(number),
+            (None, Some(number)) => Value::from(number),
+            (None, None) => Value::from(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        serde_json::Value::String(text) => Value::from(text.as_str()),
+        serde_json::Value::Array(values) => values.iter().map(of_json).collect(),
+        serde_json::Value::Object(map) => {
+            let pairs = map.iter();
+            Value::from_pairs(pairs.map(|(name, value)| (name.as_str(), of_json(value))))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,7 +207,10 @@ mod tests {
     }
 
     fn text(source: &str, question: &str) -> String {
-        template(source).render(None, question).unwrap().text
+        template(source)
+            .render(None, &Settings::new(), question)
+            .unwrap()
+            .text
     }
 
     /// The chat template of Qwen2.5's shape: trims white space, tests tools, indexes messages.
@@ -184,7 +231,9 @@ mod tests {
             "<|im_start|>system\nHelp.<|im_end|>\n<|im_start|>user\n1+1?<|im_end|>\n\
              <|im_start|>assistant\n"
         );
-        let with_system = template(CHATML).render(Some("Be brief."), "1+1?").unwrap();
+        let with_system = template(CHATML)
+            .render(Some("Be brief."), &Settings::new(), "1+1?")
+            .unwrap();
         assert_eq!(
             with_system.text,
             "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n1+1?<|im_end|>\n\
@@ -254,7 +303,9 @@ mod tests {
             ("{{ 1/0 }}", "t.jinja"),
             ("{% include 'x' %}", "t.jinja"),
         ] {
-            let error = template(source).render(None, "q").unwrap_err();
+            let error = template(source)
+                .render(None, &Settings::new(), "q")
+                .unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Model);
             assert!(error.detail().contains(reason), "{error}");
         }
@@ -274,14 +325,21 @@ mod tests {
             "{% set ns = namespace(s='xxxxxxxx') %}{% for i in range(99999) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
             "{% for i in range(9000) %}{{ 'y' * 9000 }}{% endfor %}",
         ] {
-            assert!(template(source).render(None, "q").is_err(), "{source}");
+            assert!(
+                template(source)
+                    .render(None, &Settings::new(), "q")
+                    .is_err(),
+                "{source}"
+            );
         }
     }
 
     #[test]
     fn a_question_is_found_in_the_text_or_not_at_all() {
         let found = |source: &str, question: &str| {
-            let rendered = template(source).render(None, question).unwrap();
+            let rendered = template(source)
+                .render(None, &Settings::new(), question)
+                .unwrap();
             match rendered.question {
                 Place::At(ranges) => Some(
                     ranges

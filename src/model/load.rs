@@ -2,6 +2,7 @@
 //!
 //! Puts the readers together; knows which file says what, and nothing of formats.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use super::gguf::{self, Gguf};
 use super::hub::{self, HubProgress};
 use super::huggingface;
 use super::loaded::{Model, Parts};
+use super::origin::{self, Declared, Fact};
 use super::refusals;
 use super::safetensors::SafeTensors;
 use super::source::ModelSource;
@@ -115,6 +117,11 @@ impl ModelBuilder {
         self
     }
 
+    /// Where the model comes from.
+    pub(super) fn source(&self) -> &ModelSource {
+        &self.source
+    }
+
     /// Loads the model.
     ///
     /// A hub's repository whose revision is all in the cache is loaded from there where the hub
@@ -172,9 +179,10 @@ fn from_files(files: &Files, name: String, dtype: DtypeChoice, place: Place) -> 
     };
     let label = files.label(CONFIG);
     let map = huggingface::object(&label, &config_bytes)?;
+    let declared = |ids: Vec<u32>| ids.into_iter().map(|id| (id, label.clone())).collect();
     #[cfg(feature = "transformers")]
     if let Some(described) = transformers::describe(&label, &map)? {
-        let stop_tokens = huggingface::stop_tokens(&label, &map)?;
+        let stop_tokens = declared(huggingface::stop_tokens(&label, &map)?);
         return from_transformers(
             files,
             name,
@@ -185,12 +193,15 @@ fn from_files(files: &Files, name: String, dtype: DtypeChoice, place: Place) -> 
         );
     }
     let parsed = huggingface::parse(&label, &map)?;
-    let text = read_text(files, parsed.stop_tokens)?;
+    let mut text = read_text(files, declared(parsed.stop_tokens))?;
     if dtype == DtypeChoice::Quantized {
         return Err(no_blocks(&name));
     }
     let tensors = SafeTensors::open(files)?;
     let contents = Contents::new(&parsed.config, text.fingerprint, tensors.fingerprint());
+    let mut facts = origin::of_config(&parsed.config, &parsed.rope, &label);
+    facts.push(origin::of_head(parsed.layout.tied, &label));
+    text.text.facts.splice(0..0, facts);
     let target = Target {
         dtype: dtype.compute(&place)?,
         device: place.device,
@@ -226,7 +237,7 @@ fn from_transformers(
     name: String,
     (dtype, place): (DtypeChoice, Place),
     described: transformers::Described,
-    stop_tokens: Vec<u32>,
+    stop_tokens: Vec<Declared>,
     config: &[u8],
 ) -> Result<Model> {
     let read = read_text(files, stop_tokens)?;
@@ -241,18 +252,27 @@ fn from_transformers(
     whole.json("config.json", config);
     let contents = Contents::of(whole, read.fingerprint, tensors.fingerprint());
     let config = described.config.clone();
+    let stored: Vec<_> = tensors.stored().collect();
     let model = transformers::load(&name, described, tensors, &place, dtype)?;
     let parameters = model
         .tensors()
-        .map(|(_, tensor)| tensor.elem_count() as u64);
+        .map(|(_, tensor)| tensor.elem_count() as u64)
+        .sum();
+    let label = files.label("config.json");
+    let rope = "as candle-transformers reads it of the configuration";
+    let mut facts = origin::of_config(&config, rope, &label);
+    facts.append(&mut text.facts);
+    facts.push(origin::of_tensors(stored.into_iter(), parameters));
+    facts.append(&mut origin::of_stop_tokens(&text.tokenizer, &text.declared));
     Ok(Model::new(Parts {
         name,
         config,
-        parameters: parameters.sum(),
+        parameters,
+        facts,
+        stop_tokens: text.stop_tokens(),
         weights: Weights::none(&place.device)?,
         transformers: Some(model),
         tokenizer: text.tokenizer,
-        stop_tokens: text.stop_tokens,
         chat_template: text.chat_template,
         quantized: false,
         device: place.device,
@@ -270,22 +290,24 @@ struct ReadText {
 }
 
 /// Reads it; the configuration's own stop tokens go in.
-fn read_text(files: &Files, mut stop_tokens: Vec<u32>) -> Result<ReadText> {
+fn read_text(files: &Files, mut declared: Vec<Declared>) -> Result<ReadText> {
     const GENERATION: &str = "generation_config.json";
     if let Some(bytes) = files.read(GENERATION, MAX_JSON)? {
         let label = files.label(GENERATION);
         let generation = huggingface::object(&label, &bytes)?;
-        stop_tokens.extend(huggingface::stop_tokens(&label, &generation)?);
+        let ids = huggingface::stop_tokens(&label, &generation)?;
+        declared.extend(ids.into_iter().map(|id| (id, label.clone())));
     }
     let Some(text) = tokenizer_files::read(files)? else {
         return Err(refusals::no_tokenizer(files.place(), &files.names()?));
     };
-    stop_tokens.extend(text.eos);
+    declared.extend(text.eos);
     Ok(ReadText {
         text: Text {
             tokenizer: text.tokenizer,
-            stop_tokens,
+            declared,
             chat_template: text.chat_template,
+            facts: text.facts,
         },
         fingerprint: text.fingerprint,
     })
@@ -298,9 +320,11 @@ fn from_gguf(path: &Path, dtype: DtypeChoice, place: Place) -> Result<Model> {
         config,
         layout,
         naming,
+        rope,
     } = gguf::describe(&file)?;
     let vocabulary = gguf::vocabulary(&file)?;
     let mut fingerprint = Fingerprint::default();
+    let mut from_beside = Vec::new();
     let (tokenizer, beside) = match vocabulary.tokenizer {
         Ok(pipeline) => {
             file.identify_tokenizer(&mut fingerprint);
@@ -310,24 +334,40 @@ fn from_gguf(path: &Path, dtype: DtypeChoice, place: Place) -> Result<Model> {
         Err(error) => {
             let text = beside_gguf(&file, vocabulary.opening, error)?;
             fingerprint = text.fingerprint;
+            from_beside = text.facts;
             (text.tokenizer, text.chat_template)
         }
     };
     let spelled = |name, id: Option<u32>| Some((name, tokenizer.token(id?)?));
+    let mut named: Vec<(&'static str, String)> = [
+        spelled("bos_token", vocabulary.bos),
+        spelled("eos_token", vocabulary.eos),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let chat_template = match vocabulary.chat_template {
         Some(source) => Some(ChatTemplate::new(
             file.label().to_owned(),
             source,
-            [
-                spelled("bos_token", vocabulary.bos),
-                spelled("eos_token", vocabulary.eos),
-            ]
-            .into_iter()
-            .flatten()
-            .collect(),
+            named.clone(),
         )),
         None => beside,
     };
+    named.extend(spelled("unk_token", vocabulary.unknown));
+    named.extend(spelled("pad_token", vocabulary.padding));
+    let mut facts = origin::of_config(&config, &rope, file.label());
+    facts.push(origin::of_head(layout.tied, file.label()));
+    if from_beside.is_empty() {
+        facts.append(&mut origin::of_text(
+            &tokenizer,
+            file.label(),
+            &named,
+            file.label(),
+            chat_template.as_ref(),
+        ));
+    }
+    facts.extend(from_beside);
     let mut weights = Fingerprint::default();
     for (name, entry) in file.tensors() {
         let dtype = format!("{:?}", entry.dtype);
@@ -351,7 +391,6 @@ fn from_gguf(path: &Path, dtype: DtypeChoice, place: Place) -> Result<Model> {
         cuda: place.cuda,
         quantized,
     };
-    let stop_tokens = vocabulary.stop_tokens;
     finish(
         file_name(file.path()),
         Decoder {
@@ -363,8 +402,9 @@ fn from_gguf(path: &Path, dtype: DtypeChoice, place: Place) -> Result<Model> {
         target,
         Text {
             tokenizer,
-            stop_tokens,
+            declared: vocabulary.stop_tokens,
             chat_template,
+            facts,
         },
         contents,
     )
@@ -397,8 +437,18 @@ struct Decoder {
 
 struct Text {
     tokenizer: Tokenizer,
-    stop_tokens: Vec<u32>,
+    /// The tokens that end a response, with the files that say so.
+    declared: Vec<Declared>,
     chat_template: Option<ChatTemplate>,
+    facts: Vec<Fact>,
+}
+
+impl Text {
+    /// The tokens that end a response, ascending.
+    fn stop_tokens(&self) -> Vec<u32> {
+        let ids: BTreeSet<u32> = self.declared.iter().map(|&(id, _)| id).collect();
+        ids.into_iter().collect()
+    }
 }
 
 /// Whether a model with so many tokens can be given a text; stop tokens that it has not are left out.
@@ -422,15 +472,11 @@ fn check_text(name: &str, vocab_size: usize, text: &mut Text) -> Result<()> {
             vocab_size
         );
     }
-    text.stop_tokens.sort_unstable();
-    text.stop_tokens.dedup();
-    text.stop_tokens.retain(|&id| {
-        let known = (id as usize) < vocab_size;
-        if !known {
-            tracing::warn!(id, "a stop token outside the vocabulary is left out");
-        }
-        known
-    });
+    let known = |id: u32| (id as usize) < vocab_size;
+    for id in text.stop_tokens().into_iter().filter(|&id| !known(id)) {
+        tracing::warn!(id, "a stop token outside the vocabulary is left out");
+    }
+    text.declared.retain(|&(id, _)| known(id));
     Ok(())
 }
 
@@ -452,16 +498,22 @@ fn finish(
     let plan = Plan::new(&config, layout, naming);
     plan.check(tensors)?;
     let weights = plan.build(tensors, &target)?;
+    let parameters = plan.parameters();
+    text.facts
+        .push(origin::of_tensors(tensors.stored(), parameters));
+    text.facts
+        .append(&mut origin::of_stop_tokens(&text.tokenizer, &text.declared));
     Ok(Model::new(Parts {
         name,
         config,
         weights,
+        stop_tokens: text.stop_tokens(),
+        facts: text.facts,
         #[cfg(feature = "transformers")]
         transformers: None,
         tokenizer: text.tokenizer,
-        stop_tokens: text.stop_tokens,
         chat_template: text.chat_template,
-        parameters: plan.parameters(),
+        parameters,
         quantized: target.quantized,
         device: target.device,
         cuda: target.cuda,

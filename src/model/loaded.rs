@@ -3,12 +3,14 @@
 use std::path::Path;
 
 use candle_core::{DType, Device};
+use serde::Serialize;
 
 use super::chat::ChatTemplate;
 use super::config::{Architecture, DecoderConfig};
 use super::device::{DeviceChoice, DtypeChoice};
 use super::fingerprint::{Contents, decoder_settings};
 use super::load::ModelBuilder;
+use super::origin::Fact;
 use super::source::ModelSource;
 use super::template::{NamedTemplate, Template};
 use super::tokenizer::Tokenizer;
@@ -51,6 +53,8 @@ pub(super) struct Parts {
     pub(super) cuda: Option<usize>,
     pub(super) dtype: DType,
     pub(super) contents: Contents,
+    /// What was read from which file.
+    pub(super) facts: Vec<Fact>,
 }
 
 /// What an engine takes from a model.
@@ -63,7 +67,7 @@ pub(crate) enum Computed {
 }
 
 /// A prompt as text and as the tokens that the model is given.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Prompt {
     /// The text, without a first token that the tokenizer adds by itself.
     pub text: String,
@@ -210,6 +214,12 @@ impl Model {
         &self.parts.contents.whole
     }
 
+    /// What was read of the model's files and where, in words: its shape, its tokens, what ends a
+    /// response, the types of its weights. None of random weights.
+    pub fn facts(&self) -> &[Fact] {
+        &self.parts.facts
+    }
+
     /// What a run's records say of the model: everything of it that decides tokens, apart from what a
     /// prompt's template and the stop tokens are, which an engine may be told.
     pub fn settings(&self) -> Settings {
@@ -302,7 +312,7 @@ impl Template {
     /// DeepSeekMath where it has none.
     pub fn default_for(model: &Model) -> Template {
         match model.chat_template() {
-            Some(_) => Template::Chat { system: None },
+            Some(_) => Template::chat(),
             None => Template::Named(&NamedTemplate::DEEPSEEKMATH),
         }
     }

@@ -90,6 +90,7 @@ fn build(config: DecoderConfig, layout: Layout, seed: u64, target: Target) -> Re
         device: target.device,
         cuda: target.cuda,
         dtype: target.dtype,
+        facts: Vec::new(),
         contents: Contents::new(&config, Fingerprint::default(), numbers),
         config,
     }))
@@ -148,6 +149,10 @@ impl TensorSource for Noise {
         };
         let blocks = parts.iter().map(quantised).collect::<Result<_>>()?;
         Ok(Some(blocks))
+    }
+
+    fn stored(&self) -> Box<dyn Iterator<Item = (String, usize, String)> + '_> {
+        Box::new(std::iter::empty())
     }
 
     fn fill<T: Element>(&self, part: &Part, out: &mut [T]) -> Result<()> {

@@ -3,6 +3,7 @@
 //! Knows the formulas only; configuration files and GGUF metadata are read elsewhere.
 
 use std::f64::consts::TAU;
+use std::fmt;
 
 /// How the frequencies of a model that was made for short contexts are changed for long ones.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -79,6 +80,8 @@ pub(super) struct Rope {
     pub(super) frequencies: Vec<f32>,
     /// What cosines and sines are multiplied by.
     pub(super) attention_factor: f32,
+    /// The base and the scaling in words.
+    pub(super) described: String,
 }
 
 impl Rope {
@@ -116,6 +119,35 @@ impl Rope {
                 RopeScaling::Yarn(yarn) => yarn.attention_factor as f32,
                 _ => 1.0,
             },
+            described: format!("theta {theta}, {scaling}"),
+        }
+    }
+}
+
+impl fmt::Display for RopeScaling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RopeScaling::None => f.write_str("not scaled"),
+            RopeScaling::Linear { factor } => write!(f, "scaled linearly by {factor}"),
+            RopeScaling::Llama3 {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_context,
+            } => write!(
+                f,
+                "scaled as Llama 3's by {factor} from {original_context} positions (frequency factors \
+                 {low_freq_factor} and {high_freq_factor})"
+            ),
+            RopeScaling::Yarn(yarn) => write!(
+                f,
+                "YaRN by {} from {} positions (beta {} and {}, attention factor {:.4})",
+                yarn.factor,
+                yarn.original_context,
+                yarn.beta_fast,
+                yarn.beta_slow,
+                yarn.attention_factor
+            ),
         }
     }
 }

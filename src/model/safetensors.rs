@@ -345,6 +345,14 @@ impl TensorSource for SafeTensors {
         self.entries.keys().map(String::as_str).collect()
     }
 
+    fn stored(&self) -> Box<dyn Iterator<Item = (String, usize, String)> + '_> {
+        let told = |(name, entry): (&str, &Entry)| {
+            let bytes = entry.end - entry.start;
+            (entry.dtype.name().to_owned(), bytes, self.label(name))
+        };
+        Box::new(self.entries().map(told))
+    }
+
     fn fill<T: Element>(&self, part: &Part, out: &mut [T]) -> Result<()> {
         let entry = self
             .entries

@@ -6,10 +6,12 @@ use std::ops::Range;
 
 use super::chat::ChatTemplate;
 use super::fingerprint::Fingerprint;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, Settings};
 
 /// The mark that a question replaces in a template of one's own.
 const MARK: &str = "{problem}";
+/// What every chat template is given, whatever the arguments.
+const RESERVED: [&str; 4] = ["messages", "add_generation_prompt", "tools", "documents"];
 
 /// A fixed wording around a question, known by a name.
 ///
@@ -104,6 +106,8 @@ pub enum Template {
     Chat {
         /// A system message before it, instead of the template's own default.
         system: Option<String>,
+        /// Further variables that the template asks for, such as `enable_thinking`.
+        arguments: Settings,
     },
     /// A fixed wording.
     Named(&'static NamedTemplate),
@@ -136,7 +140,7 @@ impl Template {
     /// [`ErrorKind::Settings`] for anything else, listing the names.
     pub fn parse(text: &str) -> Result<Self> {
         if text == "chat" {
-            Ok(Template::Chat { system: None })
+            Ok(Template::chat())
         } else if let Some(named) = NamedTemplate::find(text) {
             Ok(Template::Named(named))
         } else {
@@ -151,6 +155,75 @@ impl Template {
                     ),
                 )
             })
+        }
+    }
+
+    /// The model's own chat template.
+    pub fn chat() -> Self {
+        Template::Chat {
+            system: None,
+            arguments: Settings::new(),
+        }
+    }
+
+    /// The same with further variables for a chat template, as `enable_thinking` of Qwen3's.
+    ///
+    /// ```
+    /// use dart_math::{Settings, model::Template};
+    ///
+    /// let mut arguments = Settings::new();
+    /// arguments.insert("enable_thinking".into(), false.into());
+    /// let chat = Template::chat().with_arguments(arguments.clone())?;
+    /// assert!(Template::parse("alpaca")?.with_arguments(arguments).is_err());
+    /// # Ok::<(), dart_math::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`] for other templates, and for the names of what every template is given.
+    pub fn with_arguments(mut self, more: Settings) -> Result<Self> {
+        let refused = |reason: String| Err(Error::new(ErrorKind::Settings, reason));
+        if let Some(name) = more.keys().find(|name| RESERVED.contains(&name.as_str())) {
+            return refused(format!(
+                "template argument `{name}`: it is set by the question"
+            ));
+        }
+        match &mut self {
+            Template::Chat { arguments, .. } => arguments.extend(more),
+            _ if more.is_empty() => {}
+            other => {
+                return refused(format!(
+                    "template `{}` takes no arguments: chat templates do",
+                    other.name().escape_debug()
+                ));
+            }
+        }
+        Ok(self)
+    }
+
+    /// Refuses arguments that the model's own template does not ask for.
+    pub(crate) fn check(&self, chat: Option<&ChatTemplate>) -> Result<()> {
+        let (Template::Chat { arguments, .. }, Some(chat)) = (self, chat) else {
+            return Ok(());
+        };
+        match arguments.keys().find(|name| !chat.names(name)) {
+            None => Ok(()),
+            Some(name) => Err(Error::new(
+                ErrorKind::Settings,
+                format!(
+                    "template argument `{}`: the chat template in {} does not ask for it",
+                    name.escape_debug(),
+                    chat.label()
+                ),
+            )),
+        }
+    }
+
+    /// The further variables of a chat.
+    pub fn arguments(&self) -> Option<&Settings> {
+        match self {
+            Template::Chat { arguments, .. } if !arguments.is_empty() => Some(arguments),
+            _ => None,
         }
     }
 
@@ -187,7 +260,7 @@ impl Template {
     /// The system message of a chat.
     pub fn system_prompt(&self) -> Option<&str> {
         match self {
-            Template::Chat { system } => system.as_deref(),
+            Template::Chat { system, .. } => system.as_deref(),
             Template::Named(_) | Template::Custom(_) => None,
         }
     }
@@ -209,8 +282,8 @@ impl Template {
     /// Puts a question into the template. `chat` is the model's own template.
     pub(super) fn render(&self, question: &str, chat: Option<&ChatTemplate>) -> Result<Rendered> {
         match self {
-            Template::Chat { system } => match chat {
-                Some(chat) => chat.render(system.as_deref(), question),
+            Template::Chat { system, arguments } => match chat {
+                Some(chat) => chat.render(system.as_deref(), arguments, question),
                 None => Err(Error::new(
                     ErrorKind::Settings,
                     "template `chat`: the model has no chat template; use another",

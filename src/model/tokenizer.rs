@@ -141,7 +141,7 @@ impl Tokenizer {
     }
 
     /// The token ids of a text in which special tokens count as ordinary characters.
-    pub(super) fn encode_blind(&self, text: &str) -> Result<Vec<u32>> {
+    pub(crate) fn encode_blind(&self, text: &str) -> Result<Vec<u32>> {
         let blind = self.inner.blind.get_or_init(|| {
             let mut blind = self.inner.pipeline.clone();
             blind.set_encode_special_tokens(true);
@@ -203,6 +203,12 @@ impl Tokenizer {
     /// The texts of all special tokens, longest first.
     pub(crate) fn specials(&self) -> &[(String, u32)] {
         &self.inner.specials
+    }
+
+    /// Whether every text has tokens, and decoding joins their bytes.
+    pub(crate) fn spells_bytes(&self) -> bool {
+        let table = self.inner.bytes.as_ref();
+        table.is_some_and(ByteTable::has_all_bytes)
     }
 
     pub(super) fn byte_table(&self) -> Option<&ByteTable> {

@@ -9,6 +9,7 @@ use super::chat::ChatTemplate;
 use super::files::{Files, MAX_JSON, MAX_TOKENIZER};
 use super::fingerprint::Fingerprint;
 use super::huggingface;
+use super::origin::{self, Fact};
 use super::tokenizer::{self, Tokenizer};
 use crate::{Error, ErrorKind, Result};
 
@@ -22,7 +23,10 @@ const TEMPLATE: &str = "chat_template.jinja";
 pub(super) struct TextSide {
     pub(super) tokenizer: Tokenizer,
     pub(super) chat_template: Option<ChatTemplate>,
-    pub(super) eos: Option<u32>,
+    /// The token that ends a text, with the file that says so.
+    pub(super) eos: Option<origin::Declared>,
+    /// What was read.
+    pub(super) facts: Vec<Fact>,
     /// Of the tokenizer alone: the other files' parts are told where they are used.
     pub(super) fingerprint: Fingerprint,
 }
@@ -53,10 +57,19 @@ pub(super) fn read(files: &Files) -> Result<Option<TextSide>> {
     };
     let chat_template =
         source.map(|source| ChatTemplate::new(files.label(from), source, declared.named.clone()));
+    let facts = origin::of_text(
+        &tokenizer,
+        &files.label(TOKENIZER),
+        &declared.named,
+        &files.label(CONFIG),
+        chat_template.as_ref(),
+    );
+    let eos = declared
+        .named("eos_token")
+        .and_then(|eos| Some((tokenizer.id(eos)?, files.label(CONFIG))));
     Ok(Some(TextSide {
-        eos: declared
-            .named("eos_token")
-            .and_then(|eos| tokenizer.id(eos)),
+        facts,
+        eos,
         tokenizer,
         chat_template,
         fingerprint,

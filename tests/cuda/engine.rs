@@ -11,7 +11,9 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use dart_math::candle::{Device, safetensors};
-use dart_math::engine::{BackendChoice, Engine, EngineBuilder, EngineGroup, Sampling};
+use dart_math::engine::{
+    BackendChoice, Engine, EngineBuilder, EngineGroup, Outcome, Sampling, check_model,
+};
 use dart_math::model::{DeviceChoice, DtypeChoice, Model, ModelSource, Prompt};
 use dart_math::{
     Completion, ErrorKind, Generator, Next, Offer, Problem, Request, Source, TrialId, trial_seed,
@@ -25,6 +27,7 @@ use crate::{emulation, models};
 pub(crate) const TESTS: &[Test] = tests![
     logits_and_tokens_of_tiny_models_are_those_of_transformers,
     tokens_of_the_built_in_model_are_those_of_the_cpu,
+    a_model_is_checked_on_the_device,
     a_smaller_kv_cache_changes_no_token,
     slots_change_no_token,
     a_group_of_devices_samples_what_one_does,
@@ -319,6 +322,23 @@ fn tokens_of_the_built_in_model_are_those_of_the_cpu() {
             sample(builder, 3, 7)
         };
         assert_same(&run(DeviceChoice::Cuda(0)), &run(DeviceChoice::Cpu));
+    }
+}
+
+/// What a user does on a new card: logits as it computes them against the CPU's reference, by type.
+fn a_model_is_checked_on_the_device() {
+    beside_others!();
+    for dtype in [DtypeChoice::F32, DtypeChoice::Bf16] {
+        let files = Model::builder(ModelSource::BuiltIn)
+            .device(DeviceChoice::Cuda(0))
+            .dtype(dtype);
+        let engine = settings(files.clone().load().unwrap()).build().unwrap();
+        let report = check_model(&engine, Some(&files), QUESTIONS[0]);
+        assert!(report.passed(), "{dtype}: {report}");
+        let reference = report.checks.last().unwrap();
+        assert!(reference.name.contains("reference"));
+        assert_eq!(reference.outcome, Outcome::Passed, "{}", reference.detail);
+        println!("{dtype}: {}", reference.detail);
     }
 }
 

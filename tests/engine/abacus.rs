@@ -70,9 +70,7 @@ fn foreign_text_is_unknown_and_nothing_worse() {
 fn chat_template_puts_the_mark_of_an_answer_after_the_question() {
     let model = Model::built_in().unwrap();
     let question = "Tom has 3 apples. He buys 2 more. How many apples does Tom have now?";
-    let prompt = model
-        .prompt(&Template::Chat { system: None }, question)
-        .unwrap();
+    let prompt = model.prompt(&Template::chat(), question).unwrap();
     assert_eq!(prompt.text, format!("{question}<answer>"));
     let tokenizer = model.tokenizer();
     assert_eq!(prompt.tokens.last().copied(), tokenizer.id("<answer>"));

@@ -2,6 +2,8 @@
 #![cfg(feature = "engine")]
 
 mod abacus;
+mod check;
+mod end_to_end;
 #[path = "../golden/mod.rs"]
 mod golden;
 mod golden_tiny;
@@ -9,6 +11,7 @@ mod golden_transformers;
 #[cfg(feature = "hub")]
 mod hub;
 mod logged;
+mod long_reasoning;
 mod model_files;
 mod run;
 mod scheduler;

@@ -4,6 +4,7 @@
 //! `scripts/golden_real.py` makes the fixtures and says what is in them. The files lie in the
 //! directory that the environment variable `DART_MATH_MODELS` names.
 
+use dart_math::Settings;
 use dart_math::model::{Model, ModelSource, Template, Tokenizer};
 use serde::Deserialize;
 
@@ -75,9 +76,7 @@ fn check(name: &str) {
     }
     for greedy in &golden.greedy {
         let prompt = match &greedy.question {
-            Some(question) => model
-                .prompt(&Template::Chat { system: None }, question)
-                .unwrap(),
+            Some(question) => model.prompt(&Template::chat(), question).unwrap(),
             None => model.raw_prompt(&greedy.text).unwrap(),
         };
         assert_eq!(prompt.text, greedy.text);
@@ -95,6 +94,7 @@ fn check(name: &str) {
     {
         let template = Template::Chat {
             system: system.clone(),
+            arguments: Settings::new(),
         };
         assert_eq!(&model.prompt(&template, question).unwrap().text, text);
     }

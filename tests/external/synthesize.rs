@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::golden::fixtures;
 use crate::harness::{Test, repository, tests};
 use crate::tool::{Ran, Tool};
 
@@ -27,6 +28,7 @@ pub(crate) const TESTS: &[Test] = tests![
     changed_metadata_is_written_anew,
     a_directory_that_is_none_is_told_of,
     duplicates_are_told_of_and_left_out,
+    a_model_is_checked_before_a_run,
     a_resumed_run_may_take_more_problems,
     #[cfg(unix)]
     an_interrupted_run_says_what_is_kept_and_how_it_goes_on,
@@ -48,6 +50,37 @@ fn rows(path: &Path) -> Vec<Value> {
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
+}
+
+/// `--check-model` samples no trial, says what it found, and fails where something is wrong.
+fn a_model_is_checked_before_a_run() {
+    let synthesize = Tool::new("synthesize");
+    let ran = synthesize.run(&["--check-model", "--threads", "1"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    for expected in ["architecture: Llama", "Nothing failed.", "<answer>"] {
+        assert!(ran.out.contains(expected), "{}", ran.out);
+    }
+    let ran = synthesize.run(&["--check-model=json", "--threads", "1"]);
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    let checks = report["checks"].as_array().unwrap();
+    assert!(checks.len() >= 10);
+    assert!(checks.iter().all(|check| check["outcome"] == "passed"));
+
+    // A model of 61 words without a tokenizer for the question.
+    let fixture = fixtures().join("qwen2");
+    let template = ["--check-model", "--template", "t1 {problem}"];
+    let model = ["--model", fixture.to_str().unwrap()];
+    let ran = synthesize.run(&[&template[..], &model].concat());
+    assert_eq!(ran.code, Some(1), "{}", ran.out);
+    assert!(
+        ran.err.contains("check failed: tokenizer round trip"),
+        "{}",
+        ran.err
+    );
+    assert!(ran.out.contains("Failed: tokenizer round trip, prompt"));
+
+    let ran = synthesize.run(&["--check-model", "--out", "somewhere"]);
+    assert_eq!(ran.code, Some(2), "{}", ran.err);
 }
 
 fn a_directory_is_made_resumed_refused_and_begun_anew() {

@@ -5,8 +5,10 @@ use std::fs;
 use crate::harness::{Test, tests};
 use crate::tool::Tool;
 
-pub(crate) const TESTS: &[Test] =
-    tests![a_file_is_taken_as_it_is_and_a_text_in_place_has_its_line_breaks_written_out,];
+pub(crate) const TESTS: &[Test] = tests![
+    a_file_is_taken_as_it_is_and_a_text_in_place_has_its_line_breaks_written_out,
+    arguments_are_for_chat_templates_that_ask_for_them,
+];
 
 /// Runs `synthesize` with a template on one problem: the template that its manifest names, or what
 /// it says when it fails.
@@ -24,6 +26,25 @@ fn template(flag: &str) -> Result<String, String> {
     let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
     let template = manifest["generator"]["template"].as_str().unwrap();
     Ok(template.to_owned())
+}
+
+fn arguments_are_for_chat_templates_that_ask_for_them() {
+    let flags = "--limit 1 --strategy vanilla --trials 1 --max-new-tokens 4 --template-arg";
+    let run = |more: &[&str]| {
+        let args: Vec<&str> = flags.split(' ').chain(more.iter().copied()).collect();
+        Tool::new("synthesize").run(&args)
+    };
+    // The built-in model's template does not know of thinking.
+    for (more, reason) in [
+        (&["enable_thinking=false"][..], "does not ask for it"),
+        (&["messages=[]"], "set by the question"),
+        (&["nothing"], "NAME=VALUE"),
+        (&["x=1", "--template", "qa"], "takes no arguments"),
+    ] {
+        let ran = run(more);
+        assert_eq!(ran.code, Some(2), "{}", ran.err);
+        assert!(ran.err.contains(reason), "{}", ran.err);
+    }
 }
 
 fn a_file_is_taken_as_it_is_and_a_text_in_place_has_its_line_breaks_written_out() {

@@ -205,7 +205,7 @@ impl Attention<'_> {
             .iter()
             .enumerate()
             .flat_map(|(row, place)| {
-                pages(place).map(move |(page, position)| {
+                pages(place, begin).map(move |(page, position)| {
                     (row, page.head(self.shape, self.layer, kv_head), position)
                 })
             })
@@ -274,13 +274,16 @@ impl Attention<'_> {
     }
 }
 
-/// A row's pages that hold positions up to its own, with the position that each begins with.
-fn pages<'a>(place: &Place<'a>) -> impl Iterator<Item = (&'a Segment, usize)> {
+/// A row's pages that hold positions from `begin` up to its own, with the position that each begins with.
+fn pages<'a>(place: &Place<'a>, begin: usize) -> impl Iterator<Item = (&'a Segment, usize)> {
     let (first, last) = (place.prefix.len, place.position);
     let pages = place.suffix.map_or(&[][..], |suffix| &suffix.pages);
+    // Those that a sliding window has left behind are neither read nor fetched.
+    let behind = begin.saturating_sub(first) / PAGE;
     pages
         .iter()
-        .zip((first..).step_by(PAGE))
+        .skip(behind)
+        .zip((first + behind * PAGE..).step_by(PAGE))
         .take_while(move |(_, position)| *position <= last)
 }
 

@@ -5,6 +5,7 @@
 //! attention knows of sequences. Attention is computed in f32.
 
 mod attention;
+mod layerwise;
 mod linear;
 mod operands;
 
@@ -20,7 +21,8 @@ use super::decoder::{Decoder, bad_sequence, device_error, rotary_tables};
 use super::inspect::{non_finite_weight, stored_bytes};
 use super::steps::Spent;
 use crate::Result;
-use crate::model::{DecoderConfig, Weights};
+use crate::model::{DecoderConfig, LayerWeights, Linear, Weights};
+pub(super) use layerwise::layerwise_logits;
 
 /// Rows that are prefilled at once, where a single prompt is not longer.
 const PREFILL_ROWS: usize = 2048;
@@ -68,6 +70,99 @@ struct Qkv {
     values: Tensor,
 }
 
+/// Cosines and sines of rows' positions, `[rows, 1, head_dim / 2]` each.
+struct Rotary {
+    cos: Tensor,
+    sin: Tensor,
+}
+
+impl Rotary {
+    fn new(
+        config: &DecoderConfig,
+        positions: &[usize],
+        device: &Device,
+    ) -> candle_core::Result<Self> {
+        let (cos, sin) = rotary_tables(config, positions);
+        let shape = (positions.len(), 1, config.head_dim / 2);
+        let table = |values| Tensor::from_vec(values, shape, device);
+        Ok(Rotary {
+            cos: table(cos)?,
+            sin: table(sin)?,
+        })
+    }
+}
+
+impl Layer {
+    fn new(
+        weights: &LayerWeights,
+        window: Option<usize>,
+        dtype: DType,
+    ) -> candle_core::Result<Self> {
+        let f32_vector = |tensor: &Option<Tensor>| {
+            let cast = |tensor: &Tensor| tensor.to_dtype(DType::F32);
+            tensor.as_ref().map(cast).transpose()
+        };
+        let projection =
+            |linear: &Linear| Projection::new(&linear.weight, linear.bias.as_ref(), dtype);
+        Ok(Layer {
+            attention_norm: weights.attention_norm.to_dtype(dtype)?,
+            qkv: projection(&weights.qkv)?,
+            query_norm: f32_vector(&weights.query_norm)?,
+            key_norm: f32_vector(&weights.key_norm)?,
+            attention_output: projection(&weights.attention_output)?,
+            ffn_norm: weights.ffn_norm.to_dtype(dtype)?,
+            gate_up: projection(&weights.gate_up)?,
+            down: projection(&weights.down)?,
+            window,
+        })
+    }
+
+    /// Runs rows through the layer. `attend` computes attention, in the rows' type.
+    fn forward(
+        &self,
+        c: &DecoderConfig,
+        x: Tensor,
+        rotary: &Rotary,
+        attend: impl FnOnce(Qkv) -> candle_core::Result<Tensor>,
+    ) -> candle_core::Result<Tensor> {
+        let normed = candle_nn::ops::rms_norm(&x, &self.attention_norm, c.rms_norm_eps)?;
+        let qkv = self.split_heads(c, &self.qkv.forward(&normed)?, rotary)?;
+        let x = (x + self.attention_output.forward(&attend(qkv)?)?)?;
+        let normed = candle_nn::ops::rms_norm(&x, &self.ffn_norm, c.rms_norm_eps)?;
+        let gated = candle_nn::ops::swiglu(&self.gate_up.forward(&normed)?)?;
+        x + self.down.forward(&gated)?
+    }
+
+    fn split_heads(
+        &self,
+        c: &DecoderConfig,
+        qkv: &Tensor,
+        rotary: &Rotary,
+    ) -> candle_core::Result<Qkv> {
+        let rows = qkv.dim(0)?;
+        let qkv =
+            qkv.to_dtype(DType::F32)?
+                .reshape((rows, c.heads + 2 * c.kv_heads, c.head_dim))?;
+        let part = |start, heads| qkv.narrow(1, start, heads)?.contiguous();
+        let rotate = |x: &Tensor| {
+            let x = x.unsqueeze(2)?;
+            candle_nn::rotary_emb::rope(&x, &rotary.cos, &rotary.sin)?.squeeze(2)
+        };
+        let norm = |x: Tensor, weight: &Option<Tensor>| match weight {
+            Some(weight) => candle_nn::ops::rms_norm(&x, weight, c.rms_norm_eps),
+            None => Ok(x),
+        };
+        let queries = norm(part(0, c.heads)?, &self.query_norm)?;
+        let keys = norm(part(c.heads, c.kv_heads)?, &self.key_norm)?;
+        let scale = 1.0 / (c.head_dim as f64).sqrt();
+        Ok(Qkv {
+            queries: rotate(&queries)?.affine(scale, 0.0)?,
+            keys: rotate(&keys)?,
+            values: part(c.heads + c.kv_heads, c.kv_heads)?,
+        })
+    }
+}
+
 impl Plain {
     /// Places the weights for computing in `dtype`. Nothing is copied that has the type already.
     pub(super) fn new(
@@ -85,33 +180,9 @@ impl Plain {
         device: &Device,
         dtype: DType,
     ) -> candle_core::Result<Self> {
-        let f32_vector = |tensor: &Option<Tensor>| {
-            let cast = |tensor: &Tensor| tensor.to_dtype(DType::F32);
-            tensor.as_ref().map(cast).transpose()
-        };
         let layers = weights.layers.iter().zip(&config.sliding_windows);
         let layers = layers
-            .map(|(layer, &window)| {
-                Ok(Layer {
-                    attention_norm: layer.attention_norm.to_dtype(dtype)?,
-                    qkv: Projection::new(&layer.qkv.weight, layer.qkv.bias.as_ref(), dtype)?,
-                    query_norm: f32_vector(&layer.query_norm)?,
-                    key_norm: f32_vector(&layer.key_norm)?,
-                    attention_output: Projection::new(
-                        &layer.attention_output.weight,
-                        layer.attention_output.bias.as_ref(),
-                        dtype,
-                    )?,
-                    ffn_norm: layer.ffn_norm.to_dtype(dtype)?,
-                    gate_up: Projection::new(
-                        &layer.gate_up.weight,
-                        layer.gate_up.bias.as_ref(),
-                        dtype,
-                    )?,
-                    down: Projection::new(&layer.down.weight, layer.down.bias.as_ref(), dtype)?,
-                    window,
-                })
-            })
+            .map(|(layer, &window)| Layer::new(layer, window, dtype))
             .collect::<candle_core::Result<Vec<_>>>()?;
         Ok(Plain {
             embedding: Embedding::new(&weights.embedding, dtype)?,
@@ -141,54 +212,14 @@ impl Plain {
         positions: &[usize],
         mut attend: impl FnMut(usize, Qkv) -> candle_core::Result<Tensor>,
     ) -> candle_core::Result<Tensor> {
-        let c = &self.config;
-        let rows = tokens.len();
-        let (cos, sin) = rotary_tables(c, positions);
-        let table = |values| Tensor::from_vec(values, (rows, 1, c.head_dim / 2), &self.device);
-        let (cos, sin) = (table(cos)?, table(sin)?);
-        let tokens = Tensor::from_vec(tokens, rows, &self.device)?;
+        let rotary = Rotary::new(&self.config, positions, &self.device)?;
+        let tokens = Tensor::new(tokens, &self.device)?;
         let mut x = self.embedding.rows(&tokens)?;
         for (index, layer) in self.layers.iter().enumerate() {
-            let normed = candle_nn::ops::rms_norm(&x, &layer.attention_norm, c.rms_norm_eps)?;
-            let qkv = self.split_heads(layer, &layer.qkv.forward(&normed)?, &cos, &sin)?;
-            let attended = attend(index, qkv)?.to_dtype(self.dtype)?;
-            x = (x + layer.attention_output.forward(&attended)?)?;
-            let normed = candle_nn::ops::rms_norm(&x, &layer.ffn_norm, c.rms_norm_eps)?;
-            let gated = candle_nn::ops::swiglu(&layer.gate_up.forward(&normed)?)?;
-            x = (x + layer.down.forward(&gated)?)?;
+            let attend = |qkv| attend(index, qkv)?.to_dtype(self.dtype);
+            x = layer.forward(&self.config, x, &rotary, attend)?;
         }
         Ok(x)
-    }
-
-    fn split_heads(
-        &self,
-        layer: &Layer,
-        qkv: &Tensor,
-        cos: &Tensor,
-        sin: &Tensor,
-    ) -> candle_core::Result<Qkv> {
-        let c = &self.config;
-        let rows = qkv.dim(0)?;
-        let qkv =
-            qkv.to_dtype(DType::F32)?
-                .reshape((rows, c.heads + 2 * c.kv_heads, c.head_dim))?;
-        let part = |start, heads| qkv.narrow(1, start, heads)?.contiguous();
-        let rotate = |x: &Tensor| {
-            let x = x.unsqueeze(2)?;
-            candle_nn::rotary_emb::rope(&x, cos, sin)?.squeeze(2)
-        };
-        let norm = |x: Tensor, weight: &Option<Tensor>| match weight {
-            Some(weight) => candle_nn::ops::rms_norm(&x, weight, c.rms_norm_eps),
-            None => Ok(x),
-        };
-        let queries = norm(part(0, c.heads)?, &layer.query_norm)?;
-        let keys = norm(part(c.heads, c.kv_heads)?, &layer.key_norm)?;
-        let scale = 1.0 / (c.head_dim as f64).sqrt();
-        Ok(Qkv {
-            queries: rotate(&queries)?.affine(scale, 0.0)?,
-            keys: rotate(&keys)?,
-            values: part(c.heads + c.kv_heads, c.kv_heads)?,
-        })
     }
 
     /// Logits `[rows, vocab]` of rows of the last layer's output, on the host.

@@ -12,6 +12,7 @@ use candle_core::{DType, Device};
 use super::*;
 use crate::engine::decoder::Decoder;
 use crate::engine::host::HostSampled;
+use crate::engine::reasoning::ReasoningTags;
 use crate::engine::steps::Spent;
 use crate::engine::stop::StopStrings;
 use crate::model::{Architecture, DecoderConfig, Model};
@@ -280,6 +281,7 @@ fn run_on(
         max_new_tokens: 20,
         context_length: 3000,
         loop_detection: true,
+        reasoning: ReasoningTags::default(),
     };
     let model = model();
     let statistics = Mutex::new(Statistics::default());
@@ -288,6 +290,7 @@ fn run_on(
         limit: &|_| usize::MAX,
         sampling: &|_| Sampling::default(),
         detokenizer: &|| model.tokenizer().stream(),
+        begins_reasoning: &|_| false,
         on_token: None,
     };
     let log = Log {

@@ -18,6 +18,8 @@ pub(in crate::model) struct Described {
     pub(in crate::model) config: DecoderConfig,
     pub(in crate::model) layout: Layout,
     pub(in crate::model) naming: Naming,
+    /// The rotary embedding in words.
+    pub(in crate::model) rope: String,
 }
 
 /// The keys of one architecture's section.
@@ -215,6 +217,7 @@ pub(in crate::model) fn describe(file: &Gguf) -> Result<Described> {
             // embedding of neighbouring elements.
             interleaved: matches!(architecture, Architecture::Llama | Architecture::Mistral),
         },
+        rope: rope.described,
     })
 }
 
@@ -301,6 +304,7 @@ fn rope(section: &Section<'_>, head_dim: usize, context_length: usize) -> Result
             }
             *frequency /= factor;
         }
+        rope.described += &format!(", divided by the factors of `{FACTORS}`");
     }
     Ok((rope, longest))
 }

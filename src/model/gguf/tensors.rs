@@ -28,6 +28,14 @@ impl TensorSource for Gguf {
         self.tensors().map(|(name, _)| name).collect()
     }
 
+    fn stored(&self) -> Box<dyn Iterator<Item = (String, usize, String)> + '_> {
+        let told = |(_, entry): (&str, &Entry)| {
+            let bytes = self.bytes(entry).len();
+            (format!("{:?}", entry.dtype), bytes, self.label_of(entry))
+        };
+        Box::new(self.tensors().map(told))
+    }
+
     fn fill<T: Element>(&self, part: &Part, out: &mut [T]) -> Result<()> {
         /// Elements that are dequantised at a time.
         const CHUNK: usize = 1 << 18;

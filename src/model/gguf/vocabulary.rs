@@ -2,13 +2,12 @@
 //!
 //! Knows the keys of llama.cpp's converters; the pipelines are built by kinds of vocabulary.
 
-use std::collections::BTreeSet;
-
 use tokenizers::AddedToken;
 use tokenizers::models::bpe::Vocab;
 
 use super::container::Gguf;
 use super::{byte_level, sentencepiece};
+use crate::model::origin::Declared;
 use crate::model::tokenizer::Tokenizer;
 use crate::{Error, ErrorKind, Result};
 
@@ -16,6 +15,7 @@ const TOKENS: &str = "tokenizer.ggml.tokens";
 const TYPES: &str = "tokenizer.ggml.token_type";
 const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
 const BOS: &str = "tokenizer.ggml.bos_token_id";
+const EOS: &str = "tokenizer.ggml.eos_token_id";
 
 /// What a file says about its tokens.
 #[derive(Debug)]
@@ -27,7 +27,11 @@ pub(in crate::model) struct Vocabulary {
     pub(in crate::model) opening: Option<Vec<u32>>,
     pub(in crate::model) bos: Option<u32>,
     pub(in crate::model) eos: Option<u32>,
-    pub(in crate::model) stop_tokens: Vec<u32>,
+    /// Stands for what the vocabulary lacks.
+    pub(in crate::model) unknown: Option<u32>,
+    pub(in crate::model) padding: Option<u32>,
+    /// The tokens that end a response, each with the key that says so.
+    pub(in crate::model) stop_tokens: Vec<Declared>,
     pub(in crate::model) chat_template: Option<String>,
 }
 
@@ -187,20 +191,19 @@ pub(in crate::model) fn vocabulary(file: &Gguf) -> Result<Vocabulary> {
         }
     };
     let bos = usual(BOS, 1)?;
-    let eos = usual("tokenizer.ggml.eos_token_id", 2)?;
+    let eos = usual(EOS, 2)?;
     let ends = tokens
         .used()
         .filter(|&(_, text, kind)| kind == Kind::Control && ENDS.contains(&text))
-        .map(|(id, ..)| id);
-    let stop_tokens: BTreeSet<u32> = [
-        eos,
-        id("tokenizer.ggml.eot_token_id")?,
-        id("tokenizer.ggml.eom_token_id")?,
-    ]
-    .into_iter()
-    .flatten()
-    .chain(ends)
-    .collect();
+        .map(|(id, ..)| (id, TOKENS));
+    const EOT: &str = "tokenizer.ggml.eot_token_id";
+    const EOM: &str = "tokenizer.ggml.eom_token_id";
+    let stop_tokens = [(eos, EOS), (id(EOT)?, EOT), (id(EOM)?, EOM)]
+        .into_iter()
+        .filter_map(|(id, key)| Some((id?, key)))
+        .chain(ends)
+        .map(|(id, key)| (id, format!("{}: `{key}`", file.label())))
+        .collect();
     let pre = file.text("tokenizer.ggml.pre")?;
     let known = pre.and_then(byte_level::pipeline);
     let usually = match model {
@@ -216,7 +219,9 @@ pub(in crate::model) fn vocabulary(file: &Gguf) -> Result<Vocabulary> {
         opening: opening(&tokens, file.flag(ADD_BOS)?, usually, bos)?,
         bos,
         eos,
-        stop_tokens: stop_tokens.into_iter().collect(),
+        unknown,
+        padding: id("tokenizer.ggml.padding_token_id")?,
+        stop_tokens,
         chat_template: file.text("tokenizer.chat_template")?.map(str::to_owned),
     })
 }

@@ -18,6 +18,8 @@ pub(in crate::model) struct Parsed {
     pub(in crate::model) config: DecoderConfig,
     pub(in crate::model) layout: Layout,
     pub(in crate::model) stop_tokens: Vec<u32>,
+    /// The rotary embedding in words.
+    pub(in crate::model) rope: String,
 }
 
 /// What differs between architectures where a field is missing.
@@ -134,6 +136,7 @@ pub(in crate::model) fn parse(file: &str, map: &Map<String, Value>) -> Result<Pa
         config,
         layout,
         stop_tokens: stop_tokens(file, map)?,
+        rope: rotary.rope.described,
     })
 }
 

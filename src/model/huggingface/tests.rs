@@ -24,6 +24,7 @@ fn a_llama_2_configuration() {
         config,
         layout,
         stop_tokens,
+        ..
     } = ok(json!({
         "architectures": ["LlamaForCausalLM"], "hidden_size": 4096, "intermediate_size": 11008,
         "num_hidden_layers": 30, "num_attention_heads": 32, "num_key_value_heads": null,

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::Settings;
 use crate::model::chat::ChatTemplate;
 
 #[derive(Deserialize)]
@@ -62,7 +63,7 @@ fn every_familys_template_renders_as_in_transformers() {
     for family in golden().families {
         for case in family.cases {
             let found = template(&family.source)
-                .render(case.system.as_deref(), &case.question)
+                .render(case.system.as_deref(), &Settings::new(), &case.question)
                 .map(|rendered| rendered.text)
                 .map_err(|error| error.to_string());
             let what = format!("{} {:?} {:?}", family.name, case.system, case.question);
@@ -87,7 +88,7 @@ fn every_expression_is_what_it_is_in_jinja2() {
     let mut wrong = Vec::new();
     for Part { part, text } in golden().parts {
         let found = template(&format!("{{{{ {part} }}}}"))
-            .render(None, "q")
+            .render(None, &Settings::new(), "q")
             .map(|rendered| rendered.text)
             .map_err(|error| error.to_string());
         match UNSUPPORTED.contains(&part.as_str()) {

@@ -167,6 +167,41 @@ pub(crate) fn directory() -> tempfile::TempDir {
     directory
 }
 
+/// A model of one layer with one head, in which tens of thousands of positions take seconds; with a sliding
+/// window where one is given.
+pub(crate) fn thin_directory(positions: usize, window: Option<usize>) -> tempfile::TempDir {
+    let directory = directory();
+    let mut config = config_json();
+    for (field, value) in [
+        ("num_hidden_layers", 1),
+        ("num_attention_heads", 1),
+        ("num_key_value_heads", 1),
+        ("head_dim", HEAD_DIM),
+        ("max_position_embeddings", positions),
+    ] {
+        config[field] = json!(value);
+    }
+    if window.is_some() {
+        config["architectures"] = json!(["MistralForCausalLM"]);
+        config["model_type"] = json!("mistral");
+        config["sliding_window"] = json!(window);
+    }
+    let mut thin = tensors();
+    thin.retain(|name, _| !name.starts_with("model.layers.1."));
+    for (name, tensor) in &mut thin {
+        if name.ends_with("o_proj.weight") {
+            tensor.shape = vec![HIDDEN, HEAD_DIM];
+        } else if name.contains("self_attn") {
+            tensor.shape = vec![HEAD_DIM, HIDDEN];
+        }
+        tensor.data.truncate(tensor.shape.iter().product());
+    }
+    write_json(&directory.path().join("config.json"), &config);
+    let file = directory.path().join("model.safetensors");
+    std::fs::write(file, safetensors(&thin, "F32")).unwrap();
+    directory
+}
+
 /// A GGUF metadata value.
 #[derive(Clone)]
 pub(crate) enum Meta {

@@ -138,6 +138,7 @@ pub fn complete(request: &Request) -> Completion {
         tokens: vec![7; length],
         finish: Finish::Stop,
         logprob: Some(-10.0 * random.uniform(3)),
+        unfinished_reasoning: false,
     }
 }
 

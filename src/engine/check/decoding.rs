@@ -1,0 +1,104 @@
+//! Checks of the way from logits to tokens.
+
+use super::logits::{Difference, tolerance};
+use super::report::Check;
+use crate::engine::Engine;
+use crate::model::Prompt;
+use crate::{Completion, Result};
+
+/// Checks of a greedy completion.
+pub(super) fn checks(engine: &Engine, prompt: &Prompt, completion: &Completion) -> Vec<Check> {
+    vec![
+        text(engine, completion),
+        or_failed(GREEDY, largest(engine, prompt, completion)),
+        or_failed(BATCHED, batched(engine, prompt, completion)),
+        or_failed(PREFILL, prefill(engine, prompt, completion)),
+    ]
+}
+
+const GREEDY: &str = "greedy tokens";
+const BATCHED: &str = "batching";
+const PREFILL: &str = "prefill against decoding";
+
+fn or_failed(name: &str, check: Result<Check>) -> Check {
+    check.unwrap_or_else(|error| Check::failed(name, error))
+}
+
+/// Whether a completion's text is its tokens'.
+fn text(engine: &Engine, completion: &Completion) -> Check {
+    const NAME: &str = "greedy completion";
+    match engine.model().tokenizer().decode(&completion.tokens) {
+        // A stop string is cut off.
+        Ok(text) if text.starts_with(&completion.text) => Check::passed(
+            NAME,
+            format!(
+                "{} tokens, {:?}",
+                completion.tokens.len(),
+                completion.finish
+            ),
+        ),
+        Ok(text) => Check::failed(
+            NAME,
+            format!("its tokens say {text:?}, its text is {:?}", completion.text),
+        ),
+        Err(error) => Check::failed(NAME, error),
+    }
+}
+
+/// Whether each greedy token has the largest logit, or one that rounding makes so.
+fn largest(engine: &Engine, prompt: &Prompt, completion: &Completion) -> Result<Check> {
+    let Some((_, fed)) = completion.tokens.split_last() else {
+        return Ok(Check::skipped(GREEDY, "the completion has none"));
+    };
+    let rows = engine.logits(&prompt.tokens, fed)?;
+    let allowed = tolerance(engine).maximum;
+    let mut complaints = Vec::new();
+    for (at, (row, &token)) in rows.iter().zip(&completion.tokens).enumerate() {
+        let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let scale = row.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+        let own = row
+            .get(token as usize)
+            .copied()
+            .unwrap_or(f32::NEG_INFINITY);
+        if f64::from(max - own) > allowed * f64::from(scale) {
+            complaints.push(format!(
+                "token {token} at {at} has logit {own}, another one {max}"
+            ));
+        }
+    }
+    let well = format!("{} have the largest logits", rows.len());
+    Ok(Check::of(GREEDY, &complaints, well))
+}
+
+/// Whether a completion is the same among others, where no rounding may differ.
+fn batched(engine: &Engine, prompt: &Prompt, completion: &Completion) -> Result<Check> {
+    let exact =
+        engine.model().cuda().is_none() && engine.model().device().is_cpu() && !engine.plain;
+    if !exact {
+        let reason = "on this device sums may depend on the batch, and tokens with them";
+        return Ok(Check::skipped(BATCHED, reason));
+    }
+    let slots = engine.capacity.slots.clamp(2, 8);
+    let together = super::greedy_list(engine, &vec![prompt.clone(); slots])?;
+    let different = together
+        .iter()
+        .filter(|other| other.tokens != completion.tokens)
+        .count();
+    let complaints: Vec<String> = (different > 0)
+        .then(|| format!("{different} of {slots} completions of one batch are others"))
+        .into_iter()
+        .collect();
+    let well = format!("{slots} completions at a time are the same as one alone");
+    Ok(Check::of(BATCHED, &complaints, well))
+}
+
+/// Whether a prompt run at once gives the logits that it gives token by token.
+fn prefill(engine: &Engine, prompt: &Prompt, completion: &Completion) -> Result<Check> {
+    let tokens = super::logits::text(prompt, completion);
+    let at_once = engine.logits(&tokens, &[])?;
+    let (first, rest) = tokens.split_at(1);
+    let stepwise = engine.logits(first, rest)?;
+    let last = &stepwise[stepwise.len().saturating_sub(1)..];
+    let difference = Difference::between(&at_once, last);
+    Ok(difference.judge(PREFILL, tolerance(engine)))
+}

@@ -1,0 +1,169 @@
+//! A model looked at before a long run: what was read of its files, a prompt and a greedy completion
+//! to look at, and checks that pass or fail by name.
+//!
+//! Knows the engine and the model; which of them a run would use is the caller's business.
+
+mod decoding;
+mod logits;
+mod report;
+mod text;
+
+use std::ops::ControlFlow;
+
+pub use self::report::{Check, GreedyCompletion, ModelReport, Outcome};
+use super::{CompletionRequest, Engine, Event, Sampling};
+use crate::model::{Fact, ModelBuilder, Prompt};
+use crate::{Completion, Error, ErrorKind, Result};
+
+/// The most tokens of the greedy completion.
+const MAX_COMPLETION: usize = 48;
+/// A text that every model of mathematics finds likely.
+const KNOWN_TEXT: &str = "The sum of the numbers from 1 to 10 is 55, because 1 + 2 + 3 + 4 + 5 + 6 + 7 \
+                          + 8 + 9 + 10 = 55.";
+
+/// Checks a model in the engine that is to sample from it, on an example question.
+///
+/// `files` says where the model was loaded from: its weights are read from there once more, in f32 and
+/// a layer at a time, for logits by plain operations on the CPU that those of the engine are compared
+/// with. That takes the memory of the largest layer or of the embedding. Without it, and for
+/// architectures that candle-transformers computes, this check is skipped.
+///
+/// ```
+/// use dart_math::engine::{Engine, check_model};
+/// use dart_math::model::{DeviceChoice, Model, ModelSource};
+///
+/// # fn main() -> dart_math::Result<()> {
+/// let files = Model::builder(ModelSource::BuiltIn).device(DeviceChoice::Cpu);
+/// let engine = Engine::builder(files.clone().load()?).build()?;
+/// let question = "Tom has 3 apples and buys 4 more. How many has he now?";
+/// let report = check_model(&engine, Some(&files), question);
+/// assert!(report.passed(), "{report}");
+/// # Ok(())
+/// # }
+/// ```
+pub fn check_model(engine: &Engine, files: Option<&ModelBuilder>, question: &str) -> ModelReport {
+    let mut report = ModelReport {
+        model: engine.model().name().to_owned(),
+        facts: engine.model().facts().to_vec(),
+        ..ModelReport::default()
+    };
+    report.facts.extend(computed(engine));
+    report.checks.extend(text::checks(engine, question));
+    let prompt = match engine.prompt(question) {
+        Ok(prompt) => prompt,
+        Err(error) => {
+            report.checks.push(Check::failed("prompt", error));
+            return report;
+        }
+    };
+    report.checks.push(text::prompt(engine, question, &prompt));
+    report.prompt = Some(prompt.clone());
+    let completion = match greedy(engine, &prompt) {
+        Ok(completion) => completion,
+        Err(error) => {
+            report
+                .checks
+                .push(Check::failed("greedy completion", error));
+            return report;
+        }
+    };
+    report
+        .checks
+        .extend(decoding::checks(engine, &prompt, &completion));
+    report
+        .checks
+        .push(logits::reference(engine, files, &prompt, &completion));
+    report.facts.extend(known_text(engine));
+    report.completion = Some(GreedyCompletion {
+        text: completion.text,
+        tokens: completion.tokens,
+        finish: completion.finish,
+        limit: MAX_COMPLETION,
+    });
+    report
+}
+
+/// What the engine's settings say of how the model is computed.
+fn computed(engine: &Engine) -> Vec<Fact> {
+    let settings = crate::Generator::settings(engine);
+    let text = |name: &str| match settings.get(name) {
+        Some(serde_json::Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+        None => String::new(),
+    };
+    let fact = |name: &str, value: String| Fact {
+        name: name.to_owned(),
+        value,
+        from: "settings".to_owned(),
+    };
+    let mut facts = vec![
+        fact(
+            "computed",
+            format!(
+                "on {} as {}, activations {}, KV cache {}, {} threads, {} slots",
+                text("device"),
+                text("dtype"),
+                text("activation_type"),
+                text("kv_type"),
+                engine.threads(),
+                engine.capacity.slots
+            ),
+        ),
+        fact(
+            "weights in memory",
+            format!(
+                "{:.1} MiB",
+                engine.weight_bytes() as f64 / f64::from(1 << 20)
+            ),
+        ),
+        fact("template", text("template")),
+    ];
+    if !engine.rules.stop_strings.strings().is_empty() {
+        facts.push(fact("stop strings", text("stop")));
+    }
+    facts
+}
+
+/// How likely the model finds a plain text, where its vocabulary can spell it.
+fn known_text(engine: &Engine) -> Option<Fact> {
+    if !engine.model().tokenizer().spells_bytes() {
+        return None;
+    }
+    let tokens = engine.model().raw_prompt(KNOWN_TEXT).ok()?.tokens;
+    let (first, rest) = tokens.split_at_checked(1)?;
+    let scores = engine.score(first, rest).ok()?;
+    let mean = scores.iter().sum::<f64>() / scores.len().max(1) as f64;
+    let guess = -(engine.model().config().vocab_size as f64).ln();
+    Some(Fact {
+        name: "a plain text's log-probability".to_owned(),
+        value: format!(
+            "{mean:.2} a token (guessing has {guess:.2}; near or below that, weights and tokens are not \
+             of one model)"
+        ),
+        from: format!("`{KNOWN_TEXT}`"),
+    })
+}
+
+/// Completes a prompt greedily.
+fn greedy(engine: &Engine, prompt: &Prompt) -> Result<Completion> {
+    let found = greedy_list(engine, std::slice::from_ref(prompt))?.pop();
+    found.ok_or_else(|| Error::new(ErrorKind::Device, "no completion was delivered"))
+}
+
+/// Completes prompts greedily, together.
+fn greedy_list(engine: &Engine, prompts: &[Prompt]) -> Result<Vec<Completion>> {
+    let request = |prompt: &Prompt| CompletionRequest {
+        sampling: Some(Sampling::greedy()),
+        max_new_tokens: Some(MAX_COMPLETION),
+        ..CompletionRequest::new(prompt.clone(), 0)
+    };
+    let requests: Vec<CompletionRequest> = prompts.iter().map(request).collect();
+    let mut found = Vec::new();
+    engine.complete(&requests, |event| {
+        if let Event::Completed { completion, .. } = event {
+            found.push(completion);
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(found)
+}

@@ -1,0 +1,157 @@
+//! Checks of what makes tokens of text and text of tokens.
+
+use super::report::Check;
+use crate::Result;
+use crate::engine::Engine;
+use crate::model::{Prompt, Tokenizer};
+
+/// Texts that come back as they are from every vocabulary that spells bytes. In composed Unicode, as
+/// which some tokenizers read every text.
+const TEXTS: [&str; 10] = [
+    "Tom has 3 apples and buys 4 more. How many has he now?",
+    "Let $x = \\frac{-b \\pm \\sqrt{b^2 - 4ac}}{2a}$, so \\boxed{\\frac{3}{4}}.",
+    "1234567890 3.14159 1,000,000 007 12345678901234567890 2^10",
+    "a  b   c    d\t\te  \n\n\nf \r\n g",
+    "naïve café, Łódź, Москва, Αθήνα, 東京, 서울, हिन्दी, العربية",
+    "∑_{i=1}^{∞} 1/i² = π²/6 ≈ 1.645; ∀x∈ℝ: x ≤ |x|, ¬(a ∧ b) ⇔ ¬a ∨ ¬b",
+    "🙂👩‍👧🏳️‍🌈 𝔸𝒷 \u{200b}\u{feff}",
+    "def f(n):\n    return n if n < 2 else f(n - 1) + f(n - 2)\n\nprint([f(i) for i in range(10)])\n",
+    "I'm, you're, it's, we'll; \"quoted\" — and… ‘so’ “on”",
+    "<think>\nIs 7 prime? Yes.\n</think>\n\n**Answer:** 7",
+];
+
+/// Checks of the tokenizer, on its own.
+pub(super) fn checks(engine: &Engine, question: &str) -> Vec<Check> {
+    let tokenizer = engine.model().tokenizer();
+    vec![
+        round_trips(tokenizer, question),
+        incremental(tokenizer, question),
+        specials(tokenizer),
+        vocabulary(engine),
+        ends(engine),
+    ]
+}
+
+/// The question, and the texts where the vocabulary can spell any.
+fn texts<'a>(tokenizer: &Tokenizer, question: &'a str) -> Vec<&'a str> {
+    let more = TEXTS.iter().filter(|_| tokenizer.spells_bytes());
+    std::iter::once(question).chain(more.copied()).collect()
+}
+
+fn round_trips(tokenizer: &Tokenizer, question: &str) -> Check {
+    let texts = texts(tokenizer, question);
+    let back = |text: &str| -> Result<String> { tokenizer.decode(&tokenizer.encode_blind(text)?) };
+    let complaints: Vec<String> = texts
+        .iter()
+        .filter_map(|text| match back(text) {
+            Ok(found) if found == *text => None,
+            Ok(found) => Some(format!("{text:?} comes back as {found:?}")),
+            Err(error) => Some(format!("{text:?}: {error}")),
+        })
+        .collect();
+    Check::of(
+        "tokenizer round trip",
+        &complaints,
+        match texts.len() {
+            1 => "the question comes back; other texts the vocabulary cannot spell".to_owned(),
+            count => format!("{count} texts come back as they are"),
+        },
+    )
+}
+
+fn incremental(tokenizer: &Tokenizer, question: &str) -> Check {
+    let texts = texts(tokenizer, question);
+    let differs = |text: &&&str| -> Result<bool> {
+        let tokens = tokenizer.encode_blind(text)?;
+        let mut stream = tokenizer.stream();
+        let mut joined = String::new();
+        for &token in &tokens {
+            joined.push_str(stream.push(token)?);
+        }
+        joined.push_str(&stream.finish()?);
+        Ok(joined != tokenizer.decode(&tokens)?)
+    };
+    let complaints: Vec<String> = texts
+        .iter()
+        .filter_map(|text| match differs(&text) {
+            Ok(false) => None,
+            Ok(true) => Some(format!("{text:?} decodes otherwise token by token")),
+            Err(error) => Some(format!("{text:?}: {error}")),
+        })
+        .collect();
+    let well = format!("{} texts are the same token by token", texts.len());
+    Check::of("incremental detokenization", &complaints, well)
+}
+
+/// Whether special tokens are found in a text, and stand for none.
+fn specials(tokenizer: &Tokenizer) -> Check {
+    let specials = tokenizer.specials();
+    let complaint = |(text, id): &(String, u32)| {
+        let found = tokenizer.encode(text, false);
+        let shown = text.escape_debug();
+        match found {
+            Ok(tokens) if tokens == [*id] => {}
+            Ok(tokens) => return Some(format!("`{shown}` is tokens {tokens:?}, not {id}")),
+            Err(error) => return Some(format!("`{shown}`: {error}")),
+        }
+        match tokenizer.decode(&[*id]) {
+            Ok(text) if text.is_empty() => None,
+            Ok(text) => Some(format!("{id} `{shown}` decodes to {text:?}")),
+            Err(error) => Some(format!("{id} `{shown}`: {error}")),
+        }
+    };
+    let complaints: Vec<String> = specials.iter().filter_map(complaint).collect();
+    let well = format!("{} are tokens of their own, without text", specials.len());
+    Check::of("special tokens", &complaints, well)
+}
+
+/// Whether the model has an embedding for every token.
+fn vocabulary(engine: &Engine) -> Check {
+    let (tokens, rows) = (
+        engine.model().tokenizer().vocab_size(),
+        engine.model().config().vocab_size,
+    );
+    let detail = format!("the tokenizer has {tokens} tokens, the model {rows}");
+    match tokens > rows {
+        true => Check::failed("vocabulary", detail),
+        false => Check::passed("vocabulary", detail),
+    }
+}
+
+/// Whether anything ends a completion.
+fn ends(engine: &Engine) -> Check {
+    let (tokens, strings) = (
+        &engine.rules.stop_tokens,
+        engine.rules.stop_strings.strings(),
+    );
+    match tokens.is_empty() && strings.is_empty() {
+        true => Check::failed(
+            "stop rules",
+            "no token and no string ends a completion: each would run to its limit (give one, as a \
+             stop string)",
+        ),
+        false => Check::passed(
+            "stop rules",
+            format!("tokens {tokens:?}, strings {strings:?}"),
+        ),
+    }
+}
+
+/// Whether a prompt says the question, and as many special tokens as its text.
+pub(super) fn prompt(engine: &Engine, question: &str, prompt: &Prompt) -> Check {
+    const NAME: &str = "prompt";
+    let context = engine.rules.context_length;
+    if prompt.tokens.len() >= context {
+        let length = prompt.tokens.len();
+        let reason = format!("its {length} tokens fill the model's context of {context}");
+        return Check::failed(NAME, reason);
+    }
+    match engine.model().tokenizer().decode(&prompt.tokens) {
+        Ok(text) if text.contains(question.trim()) => Check::passed(
+            NAME,
+            format!("{} tokens, the question among them", prompt.tokens.len()),
+        ),
+        Ok(text) => Check::failed(NAME, format!("its tokens say {text:?}, not the question")),
+        Err(error) => Check::failed(NAME, error),
+    }
+}

@@ -1,0 +1,136 @@
+//! A model's weights once more, in f32 on the CPU and a part at a time, so that a reference of any size
+//! can be computed in the memory of its largest part.
+//!
+//! Knows which file says what, as `load` does; nothing of what is computed.
+
+use candle_core::{DType, Device, Tensor};
+
+use super::assemble::{Layout, Naming, Plan, Target};
+use super::built_in;
+use super::config::{Architecture, DecoderConfig};
+use super::files::{Files, MAX_JSON};
+use super::gguf::{self, Gguf};
+use super::hub;
+use super::huggingface;
+use super::load::ModelBuilder;
+use super::loaded::Model;
+use super::refusals;
+use super::safetensors::SafeTensors;
+use super::source::ModelSource;
+use super::weights::{LayerWeights, Matrix};
+use crate::Result;
+
+/// Reads the weights of a decoder that the crate computes itself, a part at a time.
+pub(crate) struct LayerReader {
+    config: DecoderConfig,
+    plan: Plan,
+    tensors: Tensors,
+    target: Target,
+}
+
+enum Tensors {
+    SafeTensors(SafeTensors),
+    Gguf(Gguf),
+}
+
+/// Does the same with either kind of file.
+macro_rules! with {
+    ($reader:expr, $tensors:ident => $work:expr) => {
+        match &$reader.tensors {
+            Tensors::SafeTensors($tensors) => $work,
+            Tensors::Gguf($tensors) => $work,
+        }
+    };
+}
+
+impl LayerReader {
+    /// Opens the files that a model was loaded from; `None` where the crate's own decoder does not run
+    /// the architecture.
+    pub(crate) fn open(builder: &ModelBuilder, model: &Model) -> Result<Option<Self>> {
+        if let Architecture::Transformers(_) = model.config().architecture {
+            return Ok(None);
+        }
+        let files = match builder.source() {
+            ModelSource::Gguf(path) => {
+                let file = Gguf::open(path)?;
+                let described = gguf::describe(&file)?;
+                let (layout, naming) = (described.layout, described.naming);
+                let tensors = Tensors::Gguf(file);
+                return Self::new(described.config, layout, naming, tensors).map(Some);
+            }
+            ModelSource::BuiltIn => Files::Static(built_in::FILES),
+            ModelSource::Directory(path) => Files::Directory(path.clone()),
+            ModelSource::Hub { id, .. } => {
+                // The branch may have moved on since.
+                let commit = model.name().rsplit_once('@').map(|(_, commit)| commit);
+                Files::Directory(hub::download(id, commit, builder)?)
+            }
+        };
+        const CONFIG: &str = "config.json";
+        let Some(bytes) = files.read(CONFIG, MAX_JSON)? else {
+            return Err(refusals::no_config(files.place(), &files.names()?));
+        };
+        let label = files.label(CONFIG);
+        let map = huggingface::object(&label, &bytes)?;
+        let parsed = huggingface::parse(&label, &map)?;
+        let tensors = Tensors::SafeTensors(SafeTensors::open(&files)?);
+        Self::new(parsed.config, parsed.layout, Naming::HuggingFace, tensors).map(Some)
+    }
+
+    fn new(
+        config: DecoderConfig,
+        layout: Layout,
+        naming: Naming,
+        tensors: Tensors,
+    ) -> Result<Self> {
+        let plan = Plan::new(&config, layout, naming);
+        let target = Target {
+            device: Device::Cpu,
+            cuda: None,
+            dtype: DType::F32,
+            quantized: false,
+        };
+        let reader = LayerReader {
+            config,
+            plan,
+            tensors,
+            target,
+        };
+        with!(reader, tensors => reader.plan.check(tensors))?;
+        Ok(reader)
+    }
+
+    /// The decoder's shape.
+    pub(crate) fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    /// The most bytes that a part takes.
+    pub(crate) fn largest_part(&self) -> u64 {
+        let c = &self.config;
+        let table = c.vocab_size * c.hidden_size;
+        let attention = (c.qkv_size() + c.heads * c.head_dim) * c.hidden_size;
+        let layer = attention + 3 * c.intermediate_size * c.hidden_size;
+        (table.max(layer) * size_of::<f32>()) as u64
+    }
+
+    /// The embedding, `[vocab, hidden]`.
+    pub(crate) fn embedding(&self) -> Result<Matrix> {
+        with!(self, tensors => self.plan.embedding(tensors, &self.target))
+    }
+
+    /// A layer.
+    pub(crate) fn layer(&self, index: usize) -> Result<LayerWeights> {
+        with!(self, tensors => self.plan.layer(index, tensors, &self.target))
+    }
+
+    /// The norm before the output head.
+    pub(crate) fn output_norm(&self) -> Result<Tensor> {
+        with!(self, tensors => self.plan.output_norm(tensors, &self.target))
+    }
+
+    /// The output head, `[vocab, hidden]`.
+    pub(crate) fn head(&self) -> Result<Matrix> {
+        with!(self, tensors => self.plan.head(tensors, &self.target))
+    }
+}

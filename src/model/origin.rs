@@ -1,0 +1,203 @@
+//! What was read of a model and from which file, in words, for whoever checks it before a long run.
+//!
+//! Knows how the parts are told; decides nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::chat::ChatTemplate;
+use super::config::{Architecture, DecoderConfig};
+use super::tokenizer::Tokenizer;
+
+/// Something that was read of a model's files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fact {
+    /// What it is, such as `context length`.
+    pub name: String,
+    /// What it was read as.
+    pub value: String,
+    /// The file, and the field where there is one.
+    pub from: String,
+}
+
+impl Fact {
+    pub(super) fn new(
+        name: &str,
+        value: impl std::fmt::Display,
+        from: impl std::fmt::Display,
+    ) -> Self {
+        Fact {
+            name: name.to_owned(),
+            value: value.to_string(),
+            from: from.to_string(),
+        }
+    }
+}
+
+/// A token and where it was declared.
+pub(super) type Declared = (u32, String);
+
+/// The decoder's shape. `rope` is the rotary embedding in words.
+pub(super) fn of_config(config: &DecoderConfig, rope: &str, from: &str) -> Vec<Fact> {
+    let c = config;
+    let fact = |name: &str, value: String| Fact::new(name, value, from);
+    let mut facts = vec![
+        fact("architecture", c.architecture.name().to_owned()),
+        fact(
+            "layers",
+            format!(
+                "{}, hidden size {}, feed-forward size {}",
+                c.layers, c.hidden_size, c.intermediate_size
+            ),
+        ),
+        fact(
+            "heads",
+            format!(
+                "{} of queries, {} of keys and values, {} wide",
+                c.heads, c.kv_heads, c.head_dim
+            ),
+        ),
+        fact("vocabulary", format!("{} tokens", c.vocab_size)),
+        fact("rotary embedding", rope.to_owned()),
+        fact("context length", c.context_length.to_string()),
+    ];
+    if !matches!(c.architecture, Architecture::Transformers(_)) {
+        let windows: BTreeSet<usize> = c.sliding_windows.iter().flatten().copied().collect();
+        let with = c.sliding_windows.iter().flatten().count();
+        facts.push(fact(
+            "sliding window",
+            match windows.len() {
+                0 => "none".to_owned(),
+                _ => format!("{} in {with} of {} layers", listed(&windows), c.layers),
+            },
+        ));
+    }
+    facts
+}
+
+/// Whether the output head is the embedding.
+pub(super) fn of_head(tied: bool, from: &str) -> Fact {
+    let value = match tied {
+        true => "the embedding (tied)",
+        false => "a matrix of its own",
+    };
+    Fact::new("output head", value, from)
+}
+
+/// Stored types of tensors: each with its type, its number of bytes and its file.
+pub(super) fn of_tensors<'a>(
+    tensors: impl Iterator<Item = (String, usize, String)> + 'a,
+    parameters: u64,
+) -> Fact {
+    let mut types: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    let mut files = BTreeSet::new();
+    for (kind, bytes, file) in tensors {
+        let (count, sum) = types.entry(kind).or_default();
+        *count += 1;
+        *sum += bytes;
+        files.insert(file);
+    }
+    let types: Vec<String> = types
+        .iter()
+        .map(|(kind, (count, bytes))| {
+            let mib = *bytes as f64 / f64::from(1 << 20);
+            format!("{count} tensors of {kind} ({mib:.1} MiB)")
+        })
+        .collect();
+    Fact::new(
+        "weights",
+        format!("{parameters} parameters: {}", types.join(", ")),
+        match (files.len(), files.first()) {
+            (2.., Some(first)) => format!("{first} and {} more files", files.len() - 1),
+            (_, first) => first.cloned().unwrap_or_default(),
+        },
+    )
+}
+
+/// The tokenizer, special tokens by the names that files give them, and the chat template.
+pub(super) fn of_text(
+    tokenizer: &Tokenizer,
+    from: &str,
+    named: &[(&'static str, String)],
+    named_from: &str,
+    template: Option<&ChatTemplate>,
+) -> Vec<Fact> {
+    let kind = match tokenizer.spells_bytes() {
+        true => "every text can be spelled",
+        false => "texts beyond its words have no tokens",
+    };
+    let mut facts = vec![Fact::new(
+        "tokenizer",
+        format!("{} tokens; {kind}", tokenizer.vocab_size()),
+        from,
+    )];
+    for (name, text) in named {
+        let value = match tokenizer.id(text) {
+            Some(id) => format!("{id} `{}`", text.escape_debug()),
+            None => format!("`{}`, which is no token", text.escape_debug()),
+        };
+        facts.push(Fact::new(name, value, named_from));
+    }
+    let specials: BTreeSet<u32> = tokenizer.specials().iter().map(|&(_, id)| id).collect();
+    let spelled = |id: u32| {
+        let text = tokenizer.token(id).unwrap_or_default();
+        format!("{id} `{}`", text.escape_debug())
+    };
+    const SHOWN: usize = 8;
+    let mut shown: Vec<String> = specials.iter().take(SHOWN).map(|&id| spelled(id)).collect();
+    if specials.len() > SHOWN {
+        shown.push("…".to_owned());
+    }
+    let shown = match shown.is_empty() {
+        true => String::new(),
+        false => format!(": {}", shown.join(", ")),
+    };
+    facts.push(Fact::new(
+        "special tokens",
+        format!("{}{shown}", specials.len()),
+        from,
+    ));
+    let opening: Vec<String> = tokenizer.opening().iter().map(|&id| spelled(id)).collect();
+    facts.push(Fact::new(
+        "prompts begin with",
+        match opening.is_empty() {
+            true => "no token of their own".to_owned(),
+            false => opening.join(" "),
+        },
+        from,
+    ));
+    facts.push(match template {
+        Some(template) => Fact::new(
+            "chat template",
+            format!("{} characters", template.source().chars().count()),
+            template.label(),
+        ),
+        None => Fact::new("chat template", "none", from),
+    });
+    facts
+}
+
+/// The tokens that end a response, each with the files that say so.
+pub(super) fn of_stop_tokens(tokenizer: &Tokenizer, declared: &[Declared]) -> Vec<Fact> {
+    let mut by_id: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
+    for (id, from) in declared {
+        let files = by_id.entry(*id).or_default();
+        if !files.contains(&from.as_str()) {
+            files.push(from);
+        }
+    }
+    by_id
+        .into_iter()
+        .map(|(id, from)| {
+            let text = tokenizer.token(id).unwrap_or_default();
+            let value = format!("{id} `{}`", text.escape_debug());
+            Fact::new("stop token", value, from.join(", "))
+        })
+        .collect()
+}
+
+fn listed(numbers: &BTreeSet<usize>) -> String {
+    let numbers: Vec<String> = numbers.iter().map(usize::to_string).collect();
+    numbers.join(" or ")
+}
