@@ -50,7 +50,7 @@ impl ByteTable {
         Some(table)
     }
 
-    /// Whether every byte is a token, so that every text has tokens.
+    /// Whether the bytes of usual texts are tokens, so that every such text has tokens.
     pub(super) fn has_all_bytes(&self) -> bool {
         let mut found = [false; 256];
         for id in 0..self.ends.len() as u32 {
@@ -58,8 +58,13 @@ impl ByteTable {
                 found[usize::from(byte)] = true;
             }
         }
-        // Of those that no UTF-8 text has, some vocabularies leave tokens out.
-        let in_texts = |byte: usize| !matches!(byte, 0xC0 | 0xC1 | 0xF5..);
+        // Vocabularies leave out control characters, bytes that no UTF-8 text has, and those that characters
+        // beyond the second plane begin with (SmolLM2's has neither).
+        let in_texts = |byte: usize| match byte {
+            0x09 | 0x0A | 0x0D => true,
+            0x00..0x20 | 0x7F | 0xC0 | 0xC1 | 0xF1.. => false,
+            _ => true,
+        };
         (0..256)
             .filter(|&byte| in_texts(byte))
             .all(|byte| found[byte])

@@ -124,8 +124,8 @@ pub(super) fn of_text(
     template: Option<&ChatTemplate>,
 ) -> Vec<Fact> {
     let kind = match tokenizer.spells_bytes() {
-        true => "every text can be spelled",
-        false => "texts beyond its words have no tokens",
+        true => "it spells any usual text",
+        false => "it spells texts of its own words only",
     };
     let mut facts = vec![Fact::new(
         "tokenizer",

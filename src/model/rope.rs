@@ -128,6 +128,7 @@ impl fmt::Display for RopeScaling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RopeScaling::None => f.write_str("not scaled"),
+            RopeScaling::Linear { factor } if *factor == 1.0 => f.write_str("not scaled"),
             RopeScaling::Linear { factor } => write!(f, "scaled linearly by {factor}"),
             RopeScaling::Llama3 {
                 factor,

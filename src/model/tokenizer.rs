@@ -205,7 +205,7 @@ impl Tokenizer {
         &self.inner.specials
     }
 
-    /// Whether every text has tokens, and decoding joins their bytes.
+    /// Whether every usual text has tokens, and decoding joins their bytes.
     pub(crate) fn spells_bytes(&self) -> bool {
         let table = self.inner.bytes.as_ref();
         table.is_some_and(ByteTable::has_all_bytes)
