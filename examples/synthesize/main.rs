@@ -129,6 +129,13 @@ struct Args {
         conflicts_with = "out"
     )]
     check_model: Option<check::Format>,
+    /// Grade the trials that DIR's journal has anew, with this grader and this version's rules, and go on from
+    /// there
+    #[arg(long, requires = "out", conflicts_with = "fresh")]
+    regrade: bool,
+    /// How progress is shown on standard error
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    progress: progress::Format,
     #[command(flatten)]
     engine: common::engine::EngineArgs,
 }
@@ -171,7 +178,7 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
     let engine = args.engine.builder()?.build()?;
 
     let count = problems.len();
-    let display = Display::new(count)?;
+    let display = Display::new(count, args.progress)?;
     let cancel = CancelHandle::new();
     signals::end_in_order(cancel.clone(), display.bar.clone(), args.out.is_some())?;
 
@@ -191,6 +198,22 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
     checked.map_err(|error| args.engine.explain(error))?;
     if let Some(directory) = &args.out {
         directory::prepare(directory, args.fresh)?;
+    }
+    if args.regrade {
+        let regraded = run.regrade(&engine, &*args.grader());
+        let regraded = match regraded {
+            Err(error) if error.kind() == dart_math::ErrorKind::Interrupted => {
+                say!("{error}");
+                return Ok(ExitCode::from(130));
+            }
+            regraded => regraded.map_err(|error| args.explain(error, count))?,
+        };
+        say!(
+            "graded anew: {}, of which {} are correct now that were wrong, and {} wrong that were correct",
+            counted(regraded.trials, "trial"),
+            regraded.newly_correct,
+            regraded.newly_wrong
+        );
     }
     let outcome = run.run(&engine, &*args.grader());
     display.bar.finish_and_clear();

@@ -4,9 +4,10 @@ use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use dart_math::dars::{Observer, Progress};
 use dart_math::report::counted;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::common::tool::{Failure, say};
 
@@ -16,28 +17,73 @@ const FIRST: Duration = Duration::from_secs(3);
 /// Before that, what is left is not estimated: the first responses to come are the shortest.
 const ESTIMATED_FROM: Duration = Duration::from_secs(2);
 
+/// How often a JSON object is written.
+const JSON_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How progress is shown on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A line for people: on a terminal one that moves, elsewhere one every ten seconds
+    Text,
+    /// For programs: a line of JSON every second, with the fields of `dars::Progress`
+    Json,
+}
+
 /// Shows a run's progress: a line that moves on a terminal, a line now and then elsewhere.
 pub(crate) struct Display {
     pub(crate) bar: ProgressBar,
-    /// When the next line is due, where there is no terminal.
+    format: Format,
+    /// When the next line is due, where none moves.
     due: Option<Mutex<Instant>>,
 }
 
 impl Display {
-    pub(crate) fn new(problems: usize) -> Result<Self, Failure> {
+    pub(crate) fn new(problems: usize, format: Format) -> Result<Self, Failure> {
         let style = ProgressStyle::with_template("{bar:24} {pos}/{len} problems done, {msg}")?;
         let bar = ProgressBar::new(problems as u64).with_style(style);
-        bar.enable_steady_tick(Duration::from_millis(200));
-        let terminal = std::io::stderr().is_terminal();
+        let moves = format == Format::Text && std::io::stderr().is_terminal();
+        let first = match format {
+            Format::Text => FIRST,
+            Format::Json => Duration::ZERO,
+        };
+        match moves {
+            true => bar.enable_steady_tick(Duration::from_millis(200)),
+            false => bar.set_draw_target(ProgressDrawTarget::hidden()),
+        }
         Ok(Display {
             bar,
-            due: (!terminal).then(|| Mutex::new(Instant::now() + FIRST)),
+            format,
+            due: (!moves).then(|| Mutex::new(Instant::now() + first)),
         })
+    }
+}
+
+impl Display {
+    /// Whether a line is due, where none moves, and sets when the next one is.
+    fn is_due(&self, interval: Duration) -> bool {
+        let Some(due) = &self.due else { return false };
+        let mut due = due.lock().unwrap_or_else(|error| error.into_inner());
+        let now = Instant::now();
+        let is_due = now >= *due;
+        if is_due {
+            *due = now + interval;
+        }
+        is_due
     }
 }
 
 impl Observer for Display {
     fn progress(&self, progress: &Progress) {
+        if self.format == Format::Json {
+            // The first and the last are always told: the run has begun, or is done.
+            let is_end = progress.done == progress.problems;
+            if (self.is_due(JSON_INTERVAL) || is_end)
+                && let Ok(line) = serde_json::to_string(progress)
+            {
+                say!("{line}");
+            }
+            return;
+        }
         let left = match progress.remaining.time {
             Some(time) if progress.elapsed >= ESTIMATED_FROM => format!("{} to go", clock(time)),
             _ => "estimating what is left".into(),
@@ -50,14 +96,9 @@ impl Observer for Display {
             progress.tokens_per_second,
             clock(progress.elapsed),
         );
-        if let Some(due) = &self.due {
-            let mut due = due.lock().unwrap_or_else(|error| error.into_inner());
-            let now = Instant::now();
-            if now >= *due {
-                *due = now + INTERVAL;
-                let (done, problems) = (progress.done, progress.problems);
-                say!("{done}/{} done, {message}", counted(problems, "problem"));
-            }
+        if self.is_due(INTERVAL) {
+            let (done, problems) = (progress.done, progress.problems);
+            say!("{done}/{} done, {message}", counted(problems, "problem"));
         }
         self.bar.set_position(progress.done as u64);
         self.bar.set_message(message);

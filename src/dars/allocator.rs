@@ -157,6 +157,28 @@ impl<'a> Allocator<'a> {
         self.change(problem, |state, rules| state.settle(trial, rules));
     }
 
+    /// Whether a problem has ended.
+    pub(super) fn has_ended(&self, problem: u32) -> bool {
+        self.states[problem as usize].ended()
+    }
+
+    /// What the data set has of a problem, as it stands.
+    pub(super) fn accepted(&mut self, problem: u32) -> Vec<Trial> {
+        let dedup = self.rules.dedup;
+        self.states[problem as usize]
+            .accepted(dedup)
+            .cloned()
+            .collect()
+    }
+
+    /// What the data set has of the problems that have not ended.
+    pub(super) fn accepted_of_open(&mut self) -> Vec<Trial> {
+        let open: Vec<u32> = self.open.iter().collect();
+        open.into_iter()
+            .flat_map(|problem| self.accepted(problem))
+            .collect()
+    }
+
     /// Notes that a trial has been sampled and waits for its verdict.
     pub(super) fn await_verdict(&mut self, trial: TrialId) {
         self.states[trial.problem as usize].await_verdict(trial.number);

@@ -9,6 +9,7 @@
 //! deleted: its trial is then drawn again if it counts.
 
 mod lines;
+mod regrade;
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::lines::{Line, Lines};
+pub use self::regrade::Regraded;
 use super::outcome::fingerprint;
 use super::{CancelHandle, Problem, Session};
 use crate::error::{counted, json_reason};
@@ -96,31 +98,7 @@ impl Journal {
         mut take: impl FnMut(TrialId, Trial),
     ) -> Result<Self> {
         let io = |error| Error::io(path, error);
-        let found = std::fs::metadata(path);
-        if found.as_ref().is_ok_and(|found| !found.is_file()) {
-            let reason = format!("{}: no regular file", path.display());
-            return Err(Error::new(ErrorKind::Journal, reason));
-        }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::new(
-                    ErrorKind::Journal,
-                    format!("{}: another run is writing to it", path.display()),
-                ));
-            }
-            // File systems without locks: a second writer is still noticed by the file's length.
-            Err(TryLockError::Error(error)) => {
-                tracing::debug!(%error, path = %path.display(), "the journal cannot be locked");
-            }
-        }
+        let file = open_locked(path)?;
         let mut lines = Lines::new(&file, path);
         let header = expected.header()?;
         let mut limits = None;
@@ -448,6 +426,36 @@ fn latest_problems(lines: &mut Lines<'_>, mut latest: Settings) -> Result<Settin
 /// How many problems a configuration's hash of them is of.
 fn count_of(problems: &Settings) -> u64 {
     problems.get("count").and_then(Value::as_u64).unwrap_or(0)
+}
+
+/// Opens a journal, or makes an empty one, and takes its lock.
+fn open_locked(path: &Path) -> Result<File> {
+    let found = std::fs::metadata(path);
+    if found.as_ref().is_ok_and(|found| !found.is_file()) {
+        let reason = format!("{}: no regular file", path.display());
+        return Err(Error::new(ErrorKind::Journal, reason));
+    }
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(|error| Error::io(path, error))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(Error::new(
+                ErrorKind::Journal,
+                format!("{}: another run is writing to it", path.display()),
+            ));
+        }
+        // File systems without locks: a second writer is still noticed by the file's length.
+        Err(TryLockError::Error(error)) => {
+            tracing::debug!(%error, path = %path.display(), "the journal cannot be locked");
+        }
+    }
+    Ok(file)
 }
 
 /// Whether a path still names the file that was opened there.

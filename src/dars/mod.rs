@@ -64,6 +64,7 @@ mod session;
 mod source;
 mod strategy;
 
+pub use journal::Regraded;
 pub use limits::{Limits, RunStop};
 pub use observe::{CancelHandle, Observer, Progress, Remaining};
 pub use outcome::{Outcome, Totals};

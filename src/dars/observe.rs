@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
+
+use super::session::to_milliseconds;
 use crate::Trial;
 
 /// Told of a run's progress. Called from the threads that grade, one call at a time.
@@ -17,10 +20,34 @@ pub trait Observer: Sync {
     fn graded(&self, trial: &Trial) {
         let _ = trial;
     }
+
+    /// A trial is a row of the data set. Told of each, by number, when its problem ends in this call of
+    /// the run, and of those of problems that are still open when the call ends: what is told is the data
+    /// set, less the rows of problems that had ended before (the journal's). A run that was interrupted
+    /// and goes on tells of the rows of its open problems again.
+    ///
+    /// ```
+    /// use std::sync::Mutex;
+    /// use dart_math::{Trial, dars::Observer};
+    ///
+    /// /// Hands every row on as soon as it is certain.
+    /// struct Stream(Mutex<std::sync::mpsc::Sender<String>>);
+    ///
+    /// impl Observer for Stream {
+    ///     fn accepted(&self, trial: &Trial) {
+    ///         if let Ok(sender) = self.0.lock() {
+    ///             let _ = sender.send(trial.response.clone());
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    fn accepted(&self, trial: &Trial) {
+        let _ = trial;
+    }
 }
 
-/// Where a run stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+/// Where a run stands. As JSON, times are in seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Progress {
     /// Problems of the run.
     pub problems: usize,
@@ -45,7 +72,19 @@ pub struct Progress {
     /// Tokens sampled a second, over the last quarter of this call.
     pub tokens_per_second: f64,
     /// Time since the start of this call.
+    #[serde(serialize_with = "seconds")]
     pub elapsed: Duration,
+}
+
+fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(to_milliseconds(time.as_secs_f64()))
+}
+
+fn maybe_seconds<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => seconds(time, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// What the rest of a run is expected to take, by what is known of its problems.
@@ -53,13 +92,14 @@ pub struct Progress {
 /// Every open problem's need is estimated from its goal, its own trials, and the pass rates of all
 /// problems that had any; the time, from how fast trials were completed in the last quarter of this
 /// call. Trials under way are part of what remains. The run's own limits are taken into account.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Remaining {
     /// Trials.
     pub trials: u64,
     /// Their tokens.
     pub tokens: u64,
     /// The time that they take; `None` before the first trial of this call has settled.
+    #[serde(serialize_with = "maybe_seconds")]
     pub time: Option<Duration>,
 }
 

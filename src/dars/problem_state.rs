@@ -368,19 +368,35 @@ impl ProblemState {
         }
     }
 
-    /// The problem's record, and its trials with the accepted ones marked.
-    pub(super) fn close(mut self, rules: &Rules<'_>) -> (ProblemRecord, Vec<Trial>) {
-        let dedup = rules.dedup;
-        let target = match self.goal {
-            Goal::Correct(target) => Some(target),
-            Goal::Trials(_) | Goal::Stop => None,
-        };
+    /// Marks the trials that the data set has of it, as it stands; how many these are.
+    fn mark_accepted(&mut self, dedup: bool) -> u32 {
+        let target = self.target();
         let mut kept = 0;
         for trial in &mut self.settled {
             let eligible = trial.verdict.equal && !(dedup && trial.duplicate_of.is_some());
             trial.accepted = eligible && target.is_none_or(|target| kept < target);
             kept += u32::from(trial.accepted);
         }
+        kept
+    }
+
+    fn target(&self) -> Option<u32> {
+        match self.goal {
+            Goal::Correct(target) => Some(target),
+            Goal::Trials(_) | Goal::Stop => None,
+        }
+    }
+
+    /// The trials that the data set has of it, as it stands.
+    pub(super) fn accepted(&mut self, dedup: bool) -> impl Iterator<Item = &Trial> {
+        self.mark_accepted(dedup);
+        self.settled.iter().filter(|trial| trial.accepted)
+    }
+
+    /// The problem's record, and its trials with the accepted ones marked.
+    pub(super) fn close(mut self, rules: &Rules<'_>) -> (ProblemRecord, Vec<Trial>) {
+        let kept = self.mark_accepted(rules.dedup);
+        let target = self.target();
         let stop = self.stop.unwrap_or(Stop {
             reason: StopReason::RunEnded,
             at_success: false,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::allocator::Allocator;
-use super::journal::{Expected, Journal};
+use super::journal::{Expected, Journal, Regraded};
 use super::outcome::fingerprint;
 use super::problem_state::Rules;
 use super::source::{Beginning, RunSource, Shared};
@@ -237,6 +237,38 @@ impl<'a> Run<'a> {
         is_open(&[]) && (is_open(&[false]) || is_open(&[true]))
     }
 
+    /// Judges the trials of the run's journal anew, with a grader that it was not written with: another one,
+    /// the same in other settings, or of another version of the crate. The journal is then as if that grader
+    /// had judged them when they were drawn, and [`run`](Run::run) goes on from it: it draws what is missing
+    /// where fewer are correct now, and nothing where the same or more are.
+    ///
+    /// The grader sees texts and why they ended, but no token ids, which a journal does not have.
+    ///
+    /// # Errors
+    ///
+    /// Where the run has no journal, or one of another configuration (the grader and the version apart), or it
+    /// cannot be read or written. The journal is then as it was.
+    pub fn regrade(&self, generator: &dyn Generator, grader: &dyn Grader) -> Result<Regraded> {
+        let Some(path) = &self.journal else {
+            let reason = "a run without a journal has no trials to grade anew";
+            return Err(Error::new(ErrorKind::Settings, reason));
+        };
+        let configuration = self.configuration(generator, grader);
+        let indices = (0..).zip(&self.problems);
+        let expected = Expected {
+            configuration: &configuration,
+            limits: &self.limits.settings(),
+            problems: &self.problems,
+            indices: &indices
+                .map(|(index, problem)| (problem.id.as_str(), index))
+                .collect(),
+            seed: self.seed,
+            session: &Session::begin(),
+            cancel: &self.cancel,
+        };
+        Journal::regrade(path, &expected, grader)
+    }
+
     /// Draws, grades and counts until every problem has ended or the run is stopped. Grading has
     /// threads of its own; the generator runs on the caller's.
     ///
@@ -302,11 +334,11 @@ impl<'a> Run<'a> {
             limits: self.limits,
             begun,
         });
-        shared.notify(None);
+        shared.notify(None, &[]);
         let source = &shared;
         let ran = pool.in_place_scope(|scope| generator.run(&RunSource::new(source, scope)));
         shared.conclude(ran);
-        shared.notify(None);
+        shared.notify(None, &shared.rows_of_open());
         Ok(shared.close(configuration, limits))
     }
 }

@@ -10,7 +10,7 @@ use super::estimate::{Mark, Pace};
 use super::journal::Journal;
 use super::session::GRADER_FAILED;
 use super::{
-    CancelHandle, Limits, Observer, Outcome, Progress, Remaining, RunStop, Session, Totals,
+    CancelHandle, Limits, Observer, Outcome, Problem, Progress, Remaining, RunStop, Session, Totals,
 };
 use crate::error::panic_message;
 use crate::{
@@ -77,6 +77,35 @@ impl State<'_> {
         self.stop = Some(RunStop::Failed);
         self.error.get_or_insert(error);
     }
+}
+
+/// What became of a graded trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Settled {
+    /// It is no longer wanted, or could not be journalled.
+    Dropped,
+    Counted,
+    /// It counts, and ended its problem.
+    Last,
+}
+
+/// A grader's verdict, and whether it panicked instead of giving one.
+pub(super) fn judge(
+    grader: &dyn Grader,
+    problem: &Problem,
+    completion: &Completion,
+) -> (Verdict, bool) {
+    let judged = catch_unwind(AssertUnwindSafe(|| grader.grade(problem, completion)));
+    let failed = judged.is_err();
+    let verdict = judged.unwrap_or_else(|panic| {
+        let reason = panic_message(&*panic);
+        tracing::warn!(problem = problem.id, reason, "the grader panicked");
+        Verdict {
+            reason: reason.to_owned().into(),
+            ..Verdict::new(false, GRADER_FAILED)
+        }
+    });
+    (verdict, failed)
 }
 
 /// The source that a generator draws from.
@@ -271,18 +300,7 @@ impl<'a> Shared<'a> {
     /// On a grader's thread: judges a completion, writes its row, counts it.
     fn grade_and_settle(&self, trial: TrialId, completion: Completion) {
         let request = self.lock().allocator.request(trial);
-        let judged = catch_unwind(AssertUnwindSafe(|| {
-            self.grader.grade(&request.problem, &completion)
-        }));
-        let failed = judged.is_err();
-        let verdict = judged.unwrap_or_else(|panic| {
-            let reason = panic_message(&*panic);
-            tracing::warn!(problem = request.problem.id, reason, "the grader panicked");
-            Verdict {
-                reason: reason.to_owned().into(),
-                ..Verdict::new(false, GRADER_FAILED)
-            }
-        });
+        let (verdict, failed) = judge(self.grader, &request.problem, &completion);
         let row = Trial::new(
             &request.problem,
             trial.number,
@@ -291,16 +309,23 @@ impl<'a> Shared<'a> {
             verdict,
         );
         let graded = self.observer.is_some().then(|| row.clone());
-        let counts = self
+        let settled = self
             .catch_panic(|| self.settle(trial, row))
-            .unwrap_or(false);
+            .unwrap_or(Settled::Dropped);
         {
             let mut state = self.lock();
             state.grading -= 1;
             state.totals.grader_failures += u64::from(failed);
         }
         self.settled.notify_all();
-        self.notify(graded.as_ref().filter(|_| counts));
+        let graded = graded.as_ref().filter(|_| settled != Settled::Dropped);
+        let rows = match settled {
+            Settled::Last if self.observer.is_some() => {
+                self.lock().allocator.accepted(trial.problem)
+            }
+            _ => Vec::new(),
+        };
+        self.notify(graded, &rows);
     }
 
     /// Runs what calls a strategy or an observer of the user's. Where that panics the run ends with
@@ -315,12 +340,12 @@ impl<'a> Shared<'a> {
     }
 
     /// Writes a graded trial's row and counts it, unless it is no longer wanted.
-    fn settle(&self, id: TrialId, trial: Trial) -> bool {
+    fn settle(&self, id: TrialId, trial: Trial) -> Settled {
         {
             let mut state = self.lock();
             if !state.allocator.wants(id) {
                 state.allocator.requeue(id);
-                return false;
+                return Settled::Dropped;
             }
         }
         if let Some(journal) = &self.journal {
@@ -329,15 +354,28 @@ impl<'a> Shared<'a> {
                 let mut state = self.lock();
                 state.allocator.requeue(id);
                 state.fail(error);
-                return false;
+                return Settled::Dropped;
             }
         }
-        self.lock().allocator.settle(id.problem, trial);
-        true
+        let mut state = self.lock();
+        let before = state.allocator.has_ended(id.problem);
+        state.allocator.settle(id.problem, trial);
+        match state.allocator.has_ended(id.problem) && !before {
+            true => Settled::Last,
+            false => Settled::Counted,
+        }
     }
 
-    /// Tells the observer where the run stands.
-    pub(super) fn notify(&self, graded: Option<&Trial>) {
+    /// The rows of problems that are open when the run ends, for the observer.
+    pub(super) fn rows_of_open(&self) -> Vec<Trial> {
+        match self.observer {
+            Some(_) => self.lock().allocator.accepted_of_open(),
+            None => Vec::new(),
+        }
+    }
+
+    /// Tells the observer where the run stands, of a trial that was graded before, and of rows.
+    pub(super) fn notify(&self, graded: Option<&Trial>, rows: &[Trial]) {
         let Some(observer) = &self.observer else {
             return;
         };
@@ -346,6 +384,7 @@ impl<'a> Shared<'a> {
             if let Some(trial) = graded {
                 observer.graded(trial);
             }
+            rows.iter().for_each(|row| observer.accepted(row));
             observer.progress(&self.progress());
         });
     }

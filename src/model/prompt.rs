@@ -92,13 +92,56 @@ fn encode_pieces(tokenizer: &Tokenizer, text: &str, own: &[&Found]) -> Result<Ve
     let mut at = 0;
     for found in own {
         if at < found.range.start {
-            tokens.extend(tokenizer.encode_blind(&text[at..found.range.start])?);
+            tokens.extend(tokenizer.encode_blind(&text[at..found.range.start], at > 0)?);
         }
         tokens.push(found.id);
         at = found.range.end;
     }
     if at < text.len() {
-        tokens.extend(tokenizer.encode_blind(&text[at..])?);
+        tokens.extend(tokenizer.encode_blind(&text[at..], at > 0)?);
     }
     Ok(tokens)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tokenizer that puts a space before a text, before its start only or before every part.
+    fn tokenizer(scheme: &str) -> Tokenizer {
+        let json = serde_json::json!({
+            "version": "1.0",
+            "added_tokens": [{
+                "id": 6, "content": "<s>", "special": true, "single_word": false, "lstrip": false,
+                "rstrip": false, "normalized": false
+            }],
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+                {"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": scheme, "split": false}
+            ]},
+            "model": {
+                "type": "BPE", "unk_token": "?",
+                "vocab": {"\u{2581}": 0, "a": 1, "b": 2, "\u{2581}a": 3, "\u{2581}b": 4, "?": 5},
+                "merges": [["\u{2581}", "a"], ["\u{2581}", "b"]]
+            }
+        });
+        let pipeline = super::super::tokenizer::parse(json.to_string().as_bytes()).unwrap();
+        Tokenizer::new(pipeline, Some(Vec::new())).unwrap()
+    }
+
+    #[test]
+    fn pieces_between_special_tokens_are_encoded_as_within_the_whole() {
+        for (scheme, expected) in [
+            ("first", [3, 6, 1, 4].as_slice()),
+            ("always", &[3, 6, 3, 4]),
+            ("never", &[1, 6, 1, 4]),
+        ] {
+            let tokenizer = tokenizer(scheme);
+            let text = "a<s>a b";
+            assert_eq!(tokenizer.encode(text, false).unwrap(), expected, "{scheme}");
+            let found = specials(&tokenizer, text);
+            let own: Vec<&Found> = found.iter().collect();
+            let pieces = encode_pieces(&tokenizer, text, &own).unwrap();
+            assert_eq!(pieces, expected, "{scheme}");
+        }
+    }
 }

@@ -7,6 +7,9 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::metaspace::PrependScheme;
+
 use super::byte_table::ByteTable;
 use super::config::MAX_VOCAB;
 use super::detokenizer::Detokenizer;
@@ -23,6 +26,8 @@ pub(super) struct Inner {
     pipeline: tokenizers::Tokenizer,
     /// The same, blind to special tokens in text; made when first needed.
     blind: OnceLock<tokenizers::Tokenizer>,
+    /// The same for a text that goes on behind others.
+    blind_inside: OnceLock<tokenizers::Tokenizer>,
     /// Special tokens that every text begins with.
     opening: Vec<u32>,
     /// Whether the pipeline's own post-processor puts them there.
@@ -58,6 +63,21 @@ fn catch_panic<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
             ErrorKind::Model,
             format!("tokenizer: it cannot be run: {}", panic_message(&*panic)),
         )),
+    }
+}
+
+/// A Metaspace pre-tokenizer that puts its sign before the start of a text only, within a text.
+fn without_first_prefix(pre_tokenizer: &mut PreTokenizerWrapper) {
+    match pre_tokenizer {
+        PreTokenizerWrapper::Metaspace(metaspace)
+            if metaspace.get_prepend_scheme() == PrependScheme::First =>
+        {
+            metaspace.set_prepend_scheme(PrependScheme::Never);
+        }
+        PreTokenizerWrapper::Sequence(steps) => {
+            steps.as_mut().iter_mut().for_each(without_first_prefix);
+        }
+        _ => {}
     }
 }
 
@@ -107,6 +127,7 @@ impl Tokenizer {
             inner: Arc::new(Inner {
                 pipeline,
                 blind: OnceLock::new(),
+                blind_inside: OnceLock::new(),
                 opening,
                 opens_itself,
                 specials,
@@ -140,13 +161,22 @@ impl Tokenizer {
         }
     }
 
-    /// The token ids of a text in which special tokens count as ordinary characters.
-    pub(crate) fn encode_blind(&self, text: &str) -> Result<Vec<u32>> {
-        let blind = self.inner.blind.get_or_init(|| {
+    /// The token ids of a text in which special tokens count as ordinary characters. Where the text goes
+    /// on behind others (`inside`) it has no space before it that only the start of a text gets.
+    pub(crate) fn encode_blind(&self, text: &str, inside: bool) -> Result<Vec<u32>> {
+        let blind = |inside: bool| {
             let mut blind = self.inner.pipeline.clone();
             blind.set_encode_special_tokens(true);
+            if inside && let Some(mut pre_tokenizer) = blind.get_pre_tokenizer().cloned() {
+                without_first_prefix(&mut pre_tokenizer);
+                blind.with_pre_tokenizer(Some(pre_tokenizer));
+            }
             blind
-        });
+        };
+        let blind = match inside {
+            true => self.inner.blind_inside.get_or_init(|| blind(true)),
+            false => self.inner.blind.get_or_init(|| blind(false)),
+        };
         let encoding = catch_panic(|| blind.encode_fast(text, false))?;
         Ok(encoding.get_ids().to_vec())
     }

@@ -4,6 +4,8 @@
 mod coverage;
 mod dataset_script;
 #[cfg(feature = "engine")]
+mod families;
+#[cfg(feature = "engine")]
 mod generate;
 #[cfg(feature = "engine")]
 #[path = "../golden/mod.rs"]
@@ -27,6 +29,9 @@ mod synthesize;
 mod template_flag;
 #[cfg(feature = "engine")]
 mod throughput;
+#[cfg(feature = "engine")]
+#[path = "../engine/tiny/mod.rs"]
+mod tiny;
 mod tool;
 
 use std::process::ExitCode;
@@ -48,6 +53,8 @@ fn main() -> ExitCode {
         (Need::example("generate"), generate::TESTS),
         #[cfg(feature = "engine")]
         (Need::example("synthesize"), synthesize::TESTS),
+        #[cfg(feature = "engine")]
+        (Need::example("synthesize"), families::TESTS),
         #[cfg(feature = "engine")]
         (Need::example("synthesize"), template_flag::TESTS),
         #[cfg(feature = "engine")]

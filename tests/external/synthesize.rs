@@ -27,6 +27,8 @@ pub(crate) const TESTS: &[Test] = tests![
     rows_left_out_are_in_the_manifest,
     changed_metadata_is_written_anew,
     a_directory_that_is_none_is_told_of,
+    progress_is_told_as_json,
+    a_run_is_graded_anew,
     duplicates_are_told_of_and_left_out,
     a_model_is_checked_before_a_run,
     a_resumed_run_may_take_more_problems,
@@ -1172,4 +1174,63 @@ fn a_directory_that_is_none_is_told_of() {
         let said = format!("error: --out {path}: a file, not a directory\n");
         assert_eq!(ran.err, said);
     }
+}
+
+fn progress_is_told_as_json() {
+    let ran = Tool::new("synthesize").run(&[&SHORT[..], &["--progress", "json"]].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let lines = ran.err.lines().filter(|line| line.starts_with('{'));
+    let told: Vec<Value> = lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(told.len() >= 2, "{}", ran.err);
+    let count = |line: &Value, field: &str| line[field].as_u64().unwrap();
+    assert_eq!(count(&told[0], "done"), 0);
+    let last = told.last().unwrap();
+    assert_eq!(count(last, "done"), count(last, "problems"));
+    assert_eq!(last["remaining"]["trials"], 0);
+    for pair in told.windows(2) {
+        assert!(count(&pair[0], "trials") <= count(&pair[1], "trials"));
+        let seconds = |line: &Value| line["elapsed"].as_f64().unwrap();
+        assert!(seconds(&pair[0]) <= seconds(&pair[1]));
+    }
+}
+
+fn a_run_is_graded_anew() {
+    let synthesize = Tool::new("synthesize");
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().to_str().unwrap();
+    let args = [
+        "--limit",
+        "8",
+        "--last-value",
+        "--strategy",
+        "vanilla",
+        "--trials",
+        "4",
+        "--out",
+        out,
+    ];
+    let run = |more: &[&str]| synthesize.run(&[&args[..], more].concat());
+    assert_eq!(run(&[]).code, Some(0));
+    let correct = || {
+        let trials = rows(&directory.path().join("trials.jsonl"));
+        let correct = trials.iter().filter(|trial| trial["equal"] == true);
+        (trials.len(), correct.count())
+    };
+    let before = correct();
+    let refused = run(&["--grader", "steps"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.err.contains("grader"), "{}", refused.err);
+    let ran = run(&["--grader", "steps", "--regrade"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.err.contains("graded anew: 32 trials"), "{}", ran.err);
+    // No derivation is right without the right last value.
+    let after = correct();
+    assert!(
+        after.0 == before.0 && after.1 <= before.1,
+        "{before:?} {after:?}"
+    );
+    let again = run(&["--grader", "steps"]);
+    assert!(again.err.contains("nothing to do"), "{}", again.err);
 }

@@ -3,6 +3,7 @@
 mod data_set;
 mod pass_rates;
 mod problems;
+mod regrade;
 mod resume;
 mod run;
 mod scripted;

@@ -40,7 +40,8 @@ fn texts<'a>(tokenizer: &Tokenizer, question: &'a str) -> Vec<&'a str> {
 
 fn round_trips(tokenizer: &Tokenizer, question: &str) -> Check {
     let texts = texts(tokenizer, question);
-    let back = |text: &str| -> Result<String> { tokenizer.decode(&tokenizer.encode_blind(text)?) };
+    let back =
+        |text: &str| -> Result<String> { tokenizer.decode(&tokenizer.encode_blind(text, false)?) };
     let complaints: Vec<String> = texts
         .iter()
         .filter_map(|text| match back(text) {
@@ -62,7 +63,7 @@ fn round_trips(tokenizer: &Tokenizer, question: &str) -> Check {
 fn incremental(tokenizer: &Tokenizer, question: &str) -> Check {
     let texts = texts(tokenizer, question);
     let differs = |text: &&&str| -> Result<bool> {
-        let tokens = tokenizer.encode_blind(text)?;
+        let tokens = tokenizer.encode_blind(text, false)?;
         let mut stream = tokenizer.stream();
         let mut joined = String::new();
         for &token in &tokens {

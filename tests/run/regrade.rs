@@ -1,0 +1,141 @@
+//! Journals judged anew: the run that goes on is the one that the new grader would have made.
+
+use std::fs;
+use std::path::Path;
+
+use crate::scripted::{Schedule, Scripted, grader, problems};
+use dart_math::dars::{
+    CancelHandle, Limits, Outcome, Prop2Diff, Run, RunBuilder, Strategy, Uniform,
+};
+use dart_math::{Completion, ErrorKind, Grader, Problem, Settings, Verdict};
+
+const RATES: [f64; 6] = [1.0, 0.8, 0.5, 0.3, 0.1, 0.0];
+
+/// The scripted grader, or one that accepts no response with an odd first digit.
+struct Strict(bool);
+
+impl Grader for Strict {
+    fn grade(&self, problem: &Problem, completion: &Completion) -> Verdict {
+        let verdict = grader(problem, completion);
+        let first = completion.text.chars().next().and_then(|c| c.to_digit(16));
+        let odd = first.is_some_and(|digit| digit % 2 == 1);
+        match self.0 && odd {
+            true => Verdict::new(false, "odd"),
+            false => verdict,
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        let mut settings = Settings::new();
+        settings.insert("strict".into(), self.0.into());
+        settings
+    }
+}
+
+fn builder<'a>(strategy: &'a dyn Strategy, journal: &Path, seed: u64) -> RunBuilder<'a> {
+    Run::builder(problems(&RATES))
+        .strategy(strategy)
+        .limits(Limits {
+            trials_per_problem: Some(50),
+            ..Limits::default()
+        })
+        .seed(seed)
+        .journal(journal)
+}
+
+fn run(strategy: &dyn Strategy, journal: &Path, strict: bool) -> Outcome {
+    let run = builder(strategy, journal, 5).build().unwrap();
+    run.run(&Scripted::new(Schedule::default()), &Strict(strict))
+        .unwrap()
+}
+
+#[test]
+fn a_run_that_is_graded_anew_goes_on_as_if_it_had_been_so_from_the_start() {
+    let strategies: [Box<dyn Strategy>; 2] = [
+        Box::new(Uniform { k: 6 }),
+        Box::new(Prop2Diff::with_pilot(12, 6)),
+    ];
+    for strategy in &strategies {
+        for strict in [true, false] {
+            let directory = tempfile::tempdir().unwrap();
+            let journal = directory.path().join("journal.jsonl");
+            let before = run(strategy, &journal, !strict);
+            let anew = run(strategy, &directory.path().join("anew.jsonl"), strict);
+            // Another grader is refused by name, unless its verdicts are asked for.
+            let refused = builder(strategy, &journal, 5)
+                .build()
+                .unwrap()
+                .run(&Scripted::default(), &Strict(strict))
+                .unwrap_err();
+            assert!(
+                refused.to_string().contains("grader.strict was"),
+                "{refused}"
+            );
+            let regraded = builder(strategy, &journal, 5)
+                .build()
+                .unwrap()
+                .regrade(&Scripted::default(), &Strict(strict))
+                .unwrap();
+            assert!(regraded.trials >= before.totals.trials);
+            let changed = [regraded.newly_correct, regraded.newly_wrong];
+            assert_eq!(changed.map(|count| count > 0), [!strict, strict]);
+            let after = run(strategy, &journal, strict);
+            assert_eq!(after.trials, anew.trials);
+            assert_eq!(after.problems, anew.problems);
+            // Fewer correct ones ask for more trials; more of them for none.
+            assert_eq!(after.totals.drawn > 0, strict);
+            // Once more changes nothing.
+            let again = builder(strategy, &journal, 5)
+                .build()
+                .unwrap()
+                .regrade(&Scripted::default(), &Strict(strict))
+                .unwrap();
+            assert_eq!((again.newly_correct, again.newly_wrong), (0, 0));
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_graded_anew_stays_as_it_was() {
+    let strategy = Uniform { k: 6 };
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("journal.jsonl");
+    let generator = Scripted::default();
+    let none = builder(&strategy, &journal, 5).build().unwrap();
+    let error = none.regrade(&generator, &Strict(true)).unwrap_err();
+    assert!(error.to_string().contains("no journal"), "{error}");
+    let without = Run::builder(problems(&RATES))
+        .strategy(strategy)
+        .build()
+        .unwrap();
+    let error = without.regrade(&generator, &Strict(true)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Settings);
+
+    let _ = run(&strategy, &journal, false);
+    let bytes = fs::read(&journal).unwrap();
+    // Another run's.
+    let other = builder(&strategy, &journal, 6).build().unwrap();
+    let error = other.regrade(&generator, &Strict(true)).unwrap_err();
+    assert!(error.to_string().contains("seed was 5, is 6"), "{error}");
+    // Interrupted.
+    let cancel = CancelHandle::new();
+    cancel.cancel();
+    let run = builder(&strategy, &journal, 5)
+        .cancel(cancel)
+        .build()
+        .unwrap();
+    let error = run.regrade(&generator, &Strict(true)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
+    // Damaged.
+    assert!(fs::read(&journal).unwrap() == bytes);
+    let mut damaged = bytes.clone();
+    damaged.truncate(bytes.len() - 40);
+    damaged.extend(b"nonsense\n");
+    fs::write(&journal, &damaged).unwrap();
+    let run = builder(&strategy, &journal, 5).build().unwrap();
+    let error = run.regrade(&generator, &Strict(true)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Journal);
+    assert!(fs::read(&journal).unwrap() == damaged);
+    let left = fs::read_dir(directory.path()).unwrap();
+    assert_eq!(left.count(), 1);
+}
