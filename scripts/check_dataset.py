@@ -5,6 +5,8 @@ Rows of dataset.jsonl are the accepted trials; trials are named once; per-proble
 the trials. A run that ended early may have none yet. Exits with 1 and a message where they do not."""
 import collections, json, sys
 
+if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+    sys.exit(__doc__)
 directory = sys.argv[1]
 
 

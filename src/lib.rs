@@ -26,7 +26,8 @@
 //!
 //! - `engine` (default): models, decoder, sampler, continuous batching, by way of [candle](mod@candle).
 //! - `hub`: models by repository id. It doubles the dependency tree and the time of the first build.
-//! - `cuda`, `metal`: NVIDIA and Apple GPUs.
+//! - `transformers`: seven more architectures by candle-transformers' models, one sequence at a time.
+//! - `cuda`, `metal`: NVIDIA and Apple GPUs; `candle-cuda`: NVIDIA's by candle's own operations (needs nvcc).
 //! - `mkl`, `accelerate`: Intel's and Apple's matrix products for plain dense operations on the CPU.
 //!   The crate's own kernels do not use them.
 //!

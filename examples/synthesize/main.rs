@@ -254,7 +254,8 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
             return Ok(ExitCode::SUCCESS);
         }
         say!(
-            "{}: the run is finished, but the files were not as its journal and its problems have              them: written anew",
+            "{}: the run is finished, but its files are not what the journal, the problems and the \
+             command say: written anew",
             directory.display()
         );
     }
@@ -280,7 +281,19 @@ impl Args {
         let table = self.pass_rates.is_some();
         only("--pass-rates", table, StrategyName::Prop2diff)?;
         if self.k.is_some() && self.strategy == StrategyName::Vanilla {
-            return Err(Usage("--k does not apply to this strategy".into()).into());
+            return Err(Usage("--k does not apply to --strategy vanilla".into()).into());
+        }
+        if let (StrategyName::Prop2diff, None, Some(most)) =
+            (self.strategy, &self.pass_rates, self.max_trials)
+        {
+            let pilot = self.pilot();
+            if most < pilot {
+                let reason = format!(
+                    "--max-trials {most} ends every problem before its pilot of {pilot} trials has \
+                     told its difficulty: --pilot {most} or less, or more trials"
+                );
+                return Err(Usage(reason).into());
+            }
         }
         let k = |own, papers| self.k.unwrap_or(if paper { papers } else { own });
         Ok(match (self.strategy, &self.pass_rates) {
@@ -289,14 +302,19 @@ impl Args {
             }),
             (StrategyName::Uniform, _) => Box::new(Uniform { k: k(4, 40) }),
             (StrategyName::Prop2diff, None) => {
-                let pilot = self.pilot.unwrap_or(if paper { 8 } else { 4 });
-                Box::new(Prop2Diff::with_pilot(k(4, 192), pilot))
+                Box::new(Prop2Diff::with_pilot(k(4, 192), self.pilot()))
             }
             (StrategyName::Prop2diff, Some(table)) => Box::new(Prop2Diff::with_pass_rates(
                 k(4, 192),
                 pass_rates::read(table)?,
             )),
         })
+    }
+
+    /// Trials of a problem's pilot.
+    fn pilot(&self) -> u32 {
+        let default = if self.engine.preset.is_some() { 8 } else { 4 };
+        self.pilot.unwrap_or(default)
     }
 
     fn grader(&self) -> Box<dyn Grader> {
@@ -346,7 +364,16 @@ impl Args {
                     true => OnBadRow::Skip,
                     false => OnBadRow::Fail,
                 };
-                let (problems, bad) = read(path, on_bad_row)?;
+                let (problems, bad) = read(path, on_bad_row).map_err(|error| -> Failure {
+                    // An error of a row names its line.
+                    let row = error.detail().strip_prefix(&format!("{}:", path.display()));
+                    let is_row =
+                        row.is_some_and(|row| row.starts_with(|c: char| c.is_ascii_digit()));
+                    match is_row && error.kind() == dart_math::ErrorKind::Data {
+                        true => format!("{error} (--skip-bad leaves such rows out)").into(),
+                        false => error.into(),
+                    }
+                })?;
                 if let Some(first) = bad.first() {
                     say!(
                         "{}: left out {}, the first at {first}",

@@ -27,6 +27,8 @@ pub struct Level {
     pub kept: u64,
     /// Problems without any.
     pub unsolved: u64,
+    /// Those of them that were not tried at all.
+    pub untried: u64,
     /// Responses that the vanilla baseline may be expected to keep.
     pub vanilla_kept: f64,
     /// Problems that the baseline may be expected to leave without any.
@@ -140,6 +142,7 @@ fn sum(name: String, records: &[&ProblemRecord], vanilla_trials: Option<f64>) ->
         pass_rate: (!rates.is_empty()).then(|| rates.iter().sum::<f64>() / rates.len() as f64),
         kept: total(|record| record.kept),
         unsolved: total(|record| u32::from(record.kept == 0)),
+        untried: total(|record| u32::from(record.tally.trials == 0)),
         // An empty sum of floats is -0.
         vanilla_kept: 0.0 + rates.iter().map(|rate| trials * rate).sum::<f64>(),
         vanilla_unsolved: records
@@ -247,13 +250,21 @@ impl fmt::Display for LevelTable {
             "pass rate: the mean of the problems' own, in which each counts once (not correct / trials)"
         )?;
         if let Some(trials) = self.vanilla_trials {
+            let (which, with) = match self.total.untried {
+                0 => ("", String::new()),
+                untried => (
+                    " that was tried",
+                    format!(" (both with the {untried} that were not tried)"),
+                ),
+            };
             writeln!(
                 f,
-                "vanilla: the same number of responses, had each problem been tried {trials:.1} times"
+                "vanilla: the same number of responses, had each problem{which} been tried {trials:.1} \
+                 times"
             )?;
             writeln!(
                 f,
-                "problems without any response: {}, vanilla {:.1}",
+                "problems without any response: {}, vanilla {:.1}{with}",
                 self.total.unsolved, self.total.vanilla_unsolved
             )?;
         }
@@ -373,6 +384,10 @@ mod tests {
         let text = LevelTable::new(&records).to_string();
         assert!(
             !text.contains("-0") && text.contains("2             1       0"),
+            "{text}"
+        );
+        assert!(
+            text.contains("response: 1, vanilla 1.0 (both with the 1 that were not tried)"),
             "{text}"
         );
     }

@@ -149,6 +149,10 @@ pub(crate) fn run(groups: impl IntoIterator<Item = (Need, &'static [Test])>) -> 
     let mut trials = Vec::new();
     for (need, tests) in groups {
         let required = need.is_required();
+        if let Some(missing) = need.missing.as_ref().filter(|_| !required) {
+            // (Once, for the list of tests puts what stands here before every name.)
+            println!("ignored where it says `needs {}`: {missing}", need.name);
+        }
         for test in tests {
             let name = test
                 .name
@@ -165,8 +169,10 @@ pub(crate) fn run(groups: impl IntoIterator<Item = (Need, &'static [Test])>) -> 
                     Ok(())
                 }
             });
-            let trial = match need.missing.clone().filter(|_| !required) {
-                Some(missing) => trial.with_kind(missing).with_ignored_flag(true),
+            let trial = match need.missing.as_ref().filter(|_| !required) {
+                Some(_) => trial
+                    .with_kind(format!("needs {}", need.name))
+                    .with_ignored_flag(true),
                 None => trial,
             };
             trials.push(trial);
