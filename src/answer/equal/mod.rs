@@ -74,7 +74,11 @@ impl Read {
             },
         };
         if conjunction::contradict(&read.tokens, &read.value) {
-            read.value = Err(EvalError::Unsupported);
+            read.value = match read.value {
+                // `0.062 meters or 6.2 centimeters`, no sum of both.
+                Ok(Value::Quantity(..)) => alternatives(&read.tokens, budget),
+                _ => Err(EvalError::Unsupported),
+            };
         }
         read
     }
@@ -204,7 +208,7 @@ fn evaluate(tokens: &[Token], budget: &mut Budget) -> Result<Value, EvalError> {
     budget.spend(tokens.len())?;
     if let Some(labels) = latex::chosen(tokens) {
         let labels = labels.into_iter().map(|label| Value::Text(label.into()));
-        return Ok(Value::Statement(labels.collect()));
+        return Ok(Value::Tuple(labels.collect()));
     }
     if let Some(parts) = latex::parts(tokens) {
         return numbered(&parts, budget);
@@ -242,14 +246,29 @@ fn exact(tokens: &[Token], budget: &mut Budget) -> Option<Value> {
     }
 }
 
+/// What stands between `or`s, each by itself.
+fn alternatives(tokens: &[Token], budget: &mut Budget) -> Result<Value, EvalError> {
+    let or = |token: &Token| match &token.tok {
+        Tok::Word(word) | Tok::Text(word) => word.eq_ignore_ascii_case("or"),
+        Tok::Command(name) => name == "vee",
+        _ => false,
+    };
+    let values = tokens.split(or).map(|part| evaluate(part, budget));
+    Ok(Value::List(values.collect::<Result<_, _>>()?))
+}
+
 /// Numbered parts: each label with the value behind it.
 fn numbered(parts: &[(String, &[Token])], budget: &mut Budget) -> Result<Value, EvalError> {
-    let mut values = Vec::with_capacity(2 * parts.len());
+    let mut values = Vec::with_capacity(parts.len());
     for (label, tokens) in parts {
-        values.push(Value::Text(label.as_str().into()));
-        values.push(budget.nested(|budget| evaluate(tokens, budget))?);
+        values.push(Value::Equation(value::Equation {
+            name: Some(label.clone()),
+            value: Box::new(budget.nested(|budget| evaluate(tokens, budget))?),
+            difference: None,
+            negated: false,
+        }));
     }
-    Ok(Value::Statement(values))
+    Ok(Value::Tuple(values))
 }
 
 /// A short text without the commands that set parts of it upright: `4\text{ July}`.

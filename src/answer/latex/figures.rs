@@ -418,7 +418,9 @@ fn label(tokens: &[Token]) -> Option<(Label, usize)> {
         Tok::Letter(c @ 'a'..='h') => Label::Letter(*c as usize - 'a' as usize),
         _ => return numeral(tokens).map(|(number, len)| (Label::Roman(number), len)),
     };
-    is_symbol(tokens.get(2), &[')']).then_some((label, 3))
+    // `(1).` ends a sentence of its own.
+    let stop = usize::from(is_symbol(tokens.get(3), &['.']));
+    is_symbol(tokens.get(2), &[')']).then_some((label, 3 + stop))
 }
 
 /// The Roman numerals that parts and statements are numbered with.

@@ -432,6 +432,8 @@ enum Leading {
     Nothing,
     /// A name that is equal to them, or is not.
     Name(String, bool),
+    /// An equation without a name.
+    Equation,
     /// A relation of which it cannot be told whether it is meant of them, too: `x < 1, 2`.
     Relation,
 }
@@ -441,7 +443,10 @@ impl Leading {
         let holds_unknown = |difference: &Fraction| !difference.is_constant();
         match (&equation.name, &equation.difference) {
             (Some(name), _) => Leading::Name(name.clone(), equation.negated),
-            (None, Some(difference)) if holds_unknown(difference) => Leading::Relation,
+            (None, Some(difference)) if holds_unknown(difference) => match equation.negated {
+                true => Leading::Relation,
+                false => Leading::Equation,
+            },
             (None, _) => Leading::Nothing,
         }
     }
@@ -453,7 +458,9 @@ fn list(nodes: &[Node], budget: &mut Budget) -> Result<Value, EvalError> {
     // Systems in a row are solutions, each of which belongs together.
     let several =
         |value: &Value| matches!(value, Value::List(inner) if inner.len() > 1 && is_system(inner));
-    if values.iter().any(several) {
+    // (Beside single statements, `x = y = 3, z = 4`, its statements are of the same list.)
+    let all_lists = values.iter().all(|value| matches!(value, Value::List(_)));
+    if all_lists && values.iter().any(several) {
         let groups: Option<Vec<Vec<Value>>> = values
             .into_iter()
             .map(|value| match value {
@@ -478,6 +485,11 @@ fn list(nodes: &[Node], budget: &mut Budget) -> Result<Value, EvalError> {
             Value::Scalar(_) => match &leading {
                 Leading::Nothing => {}
                 Leading::Relation => return Err(EvalError::Unsupported),
+                // `7x+7=9(x-1), 8`: a value of its own, and no value of a name.
+                Leading::Equation => {
+                    let inner = std::mem::replace(value, Value::Set(Vec::new()));
+                    *value = Value::Tuple(vec![inner]);
+                }
                 Leading::Name(name, negated) => {
                     let inner = std::mem::replace(value, Value::Set(Vec::new()));
                     *value = Value::Equation(Equation {

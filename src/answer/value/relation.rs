@@ -381,7 +381,10 @@ pub(super) fn equation(
         && let Value::Matrix(rows) = &value
     {
         name = matrix_label(first);
-        let computed = budget.attempt(|budget| matrix(first, budget))?.flatten();
+        let computed = match name.is_some() {
+            true => None,
+            false => budget.attempt(|budget| matrix(first, budget))?.flatten(),
+        };
         if let Some(computed) = computed {
             // What a computation of matrices comes to, where it does.
             let difference = add(
@@ -407,7 +410,12 @@ pub(super) fn equation(
         let is_chain = match (sides.len() > 2, approximate) {
             (_, true) => constant(first, budget)? || is_closed(first),
             (true, false) => {
-                is_closed(first) || budget.attempt(|budget| side(first, budget))?.is_some()
+                is_closed(first)
+                    || budget.attempt(|budget| side(first, budget))?.is_some()
+                    || budget
+                        .attempt(|budget| matrix(first, budget))?
+                        .flatten()
+                        .is_some()
             }
             (false, false) => false,
         };
@@ -527,8 +535,33 @@ fn event(node: &Node, budget: &mut Budget) -> Result<Option<String>, EvalError> 
     Ok(Some(format!("{name}({})", print(inner, budget)?)))
 }
 
-/// `B^{-1}` or `A^T` in front of a matrix.
+/// `B^{-1}` or `A^T` in front of a matrix, or a column of unknowns.
 fn matrix_label(node: &Node) -> Option<String> {
+    let inside = match &node.kind {
+        Kind::Group(inner) => Some(&**inner),
+        Kind::Bracket(_, _, items) => match items.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        },
+        _ => None,
+    };
+    if let Some(inside) = inside {
+        return match inside.kind {
+            Kind::Matrix(_) => matrix_label(inside),
+            _ => None,
+        };
+    }
+    if let Kind::Matrix(rows) = &node.kind {
+        let names: Option<Vec<&str>> = rows
+            .iter()
+            .flatten()
+            .map(|entry| match &entry.kind {
+                Kind::Symbol(name) => Some(name.as_str()),
+                _ => None,
+            })
+            .collect();
+        return names.map(|names| format!("[{}]", names.join(",")));
+    }
     let Kind::Pow(base, exponent) = &node.kind else {
         return None;
     };

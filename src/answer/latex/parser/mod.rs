@@ -59,6 +59,12 @@ pub(crate) fn tree(tokens: &[Token], budget: &mut Budget) -> Result<Node, EvalEr
         let same = vec![Relation::Other("iff")];
         return Ok(collect(vec![left, right], |sides| Kind::Chain(sides, same)));
     }
+    if let Some(start) = whole::we_have(tokens)
+        && let Some(mut node) = budget.attempt(|budget| parse(&tokens[start..], budget))?
+    {
+        node.span.start = tokens[0].span.start;
+        return Ok(node);
+    }
     if let Some(node) = budget.attempt(|budget| parse(tokens, budget))? {
         return Ok(node);
     }

@@ -112,6 +112,31 @@ fn read_clause(tokens: &[Token], budget: &mut Budget) -> Result<Option<(char, Do
     Ok(name.zip(domain))
 }
 
+/// Most tokens of `By Cramer's rule, we have`.
+const MAX_INTRODUCTION: usize = 12;
+
+/// Where the answer begins behind words that end in `we have`, without anything but words before.
+pub(super) fn we_have(tokens: &[Token]) -> Option<usize> {
+    let word = |token: &Token, options: &[&str]| match &token.tok {
+        Tok::Word(word) | Tok::Text(word) => options
+            .iter()
+            .any(|option| word.eq_ignore_ascii_case(option)),
+        _ => false,
+    };
+    let at = tokens
+        .windows(2)
+        .take(MAX_INTRODUCTION)
+        .position(|pair| word(&pair[0], &["we"]) && word(&pair[1], &["have", "get", "obtain"]))?;
+    let said = |token: &Token| {
+        matches!(
+            token.tok,
+            Tok::Word(_) | Tok::Text(_) | Tok::Letter(_) | Tok::Name(_) | Tok::Symbol(',' | '\'')
+        )
+    };
+    let start = at + 2;
+    (tokens[..at].iter().all(said) && start < tokens.len()).then_some(start)
+}
+
 /// Where the answer begins behind words that only say that it follows: `Solution is: …`.
 pub(super) fn introduction(tokens: &[Token]) -> Option<usize> {
     let mut at = 0;
