@@ -147,11 +147,15 @@ pub(crate) fn repository(path: &str) -> PathBuf {
 /// Runs the tests that the command line asks for.
 pub(crate) fn run(groups: impl IntoIterator<Item = (Need, &'static [Test])>) -> ExitCode {
     let mut trials = Vec::new();
+    let mut said = Vec::new();
     for (need, tests) in groups {
         let required = need.is_required();
-        if let Some(missing) = need.missing.as_ref().filter(|_| !required) {
+        if let Some(missing) = need.missing.as_ref().filter(|_| !required)
+            && !said.contains(missing)
+        {
             // (Once, for the list of tests puts what stands here before every name.)
             println!("ignored where it says `needs {}`: {missing}", need.name);
+            said.push(missing.clone());
         }
         for test in tests {
             let name = test
