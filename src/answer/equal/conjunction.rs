@@ -25,11 +25,21 @@ pub(super) fn contradict(tokens: &[Token], value: &Result<Value, EvalError>) -> 
 
 /// Whether a conjunction stands in a text, as a word or as its sign.
 fn joined(tokens: &[Token], word: &str, sign: &str) -> bool {
-    tokens.iter().any(|token| match &token.tok {
+    tokens.iter().any(|token| is(token, word, sign))
+}
+
+/// Whether a token is a conjunction, as a word or as its sign.
+fn is(token: &Token, word: &str, sign: &str) -> bool {
+    match &token.tok {
         Tok::Word(text) | Tok::Text(text) => text.eq_ignore_ascii_case(word),
         Tok::Command(name) => name == sign,
         _ => false,
-    })
+    }
+}
+
+/// What stands between `or`s.
+pub(super) fn alternatives(tokens: &[Token]) -> impl Iterator<Item = &[Token]> {
+    tokens.split(|token| is(token, "or", "vee"))
 }
 
 /// Whether one text joins names with `and` and the other with `or`: of numbers both give the values,

@@ -76,7 +76,10 @@ impl Read {
         if conjunction::contradict(&read.tokens, &read.value) {
             read.value = match read.value {
                 // `0.062 meters or 6.2 centimeters`, no sum of both.
-                Ok(Value::Quantity(..)) => alternatives(&read.tokens, budget),
+                Ok(Value::Quantity(..)) => conjunction::alternatives(&read.tokens)
+                    .map(|part| evaluate(part, budget))
+                    .collect::<Result<_, _>>()
+                    .map(Value::List),
                 _ => Err(EvalError::Unsupported),
             };
         }
@@ -142,16 +145,10 @@ pub(super) fn decide(
                 Ok(true) => return Decision::yes(comparison.rule()),
                 Ok(false) => {
                     let rule = comparison.rule();
-                    let exact = |read: &Read, budget: &mut Budget| exact(&read.tokens, budget);
-                    let (a, b) = (exact(reference, budget), exact(answer, budget));
-                    if a.is_some() || b.is_some() {
-                        let (a, b) = (a.as_ref().unwrap_or(left), b.as_ref().unwrap_or(right));
-                        let mut comparison = compare::Comparison::new(options, budget);
-                        if let Ok(true) = comparison.values(a, b) {
-                            return Decision::yes(comparison.rule());
-                        }
+                    match exactly((reference, left), (answer, right), options, budget) {
+                        Some(decision) => return decision,
+                        None => Ok(rule),
                     }
-                    Ok(rule)
                 }
                 Err(stop) => Err(stop),
             }
@@ -228,6 +225,26 @@ fn evaluate(tokens: &[Token], budget: &mut Budget) -> Result<Value, EvalError> {
     }
 }
 
+/// The decision by what one side or both are exactly, where they say it before an approximation.
+fn exactly(
+    (reference, left): (&Read, &Value),
+    (answer, right): (&Read, &Value),
+    options: Options,
+    budget: &mut Budget,
+) -> Option<Decision> {
+    let (a, b) = (
+        exact(&reference.tokens, budget),
+        exact(&answer.tokens, budget),
+    );
+    if a.is_none() && b.is_none() {
+        return None;
+    }
+    let (a, b) = (a.as_ref().unwrap_or(left), b.as_ref().unwrap_or(right));
+    let mut comparison = compare::Comparison::new(options, budget);
+    let same = matches!(comparison.values(a, b), Ok(true));
+    same.then(|| Decision::yes(comparison.rule()))
+}
+
 /// What stands before the only `\approx` of a text, where it is a constant: `\frac13 \approx 0.333` is
 /// the one as well as the other.
 fn exact(tokens: &[Token], budget: &mut Budget) -> Option<Value> {
@@ -244,17 +261,6 @@ fn exact(tokens: &[Token], budget: &mut Budget) -> Option<Value> {
         Ok(value) if value.is_constant() => Some(value),
         _ => None,
     }
-}
-
-/// What stands between `or`s, each by itself.
-fn alternatives(tokens: &[Token], budget: &mut Budget) -> Result<Value, EvalError> {
-    let or = |token: &Token| match &token.tok {
-        Tok::Word(word) | Tok::Text(word) => word.eq_ignore_ascii_case("or"),
-        Tok::Command(name) => name == "vee",
-        _ => false,
-    };
-    let values = tokens.split(or).map(|part| evaluate(part, budget));
-    Ok(Value::List(values.collect::<Result<_, _>>()?))
 }
 
 /// Numbered parts: each label with the value behind it.

@@ -128,6 +128,9 @@ struct Opener {
     heading: bool,
     /// Whether it counts only as a heading.
     only: bool,
+    /// Whether it counts only with a number: `Example: …` shows something, `Example 2:` is another
+    /// problem.
+    numbered: bool,
 }
 
 const fn opener(word: &'static str, heading: bool, only: bool) -> Opener {
@@ -135,6 +138,16 @@ const fn opener(word: &'static str, heading: bool, only: bool) -> Opener {
         word,
         heading,
         only,
+        numbered: false,
+    }
+}
+
+const fn numbered(word: &'static str) -> Opener {
+    Opener {
+        word,
+        heading: false,
+        only: false,
+        numbered: true,
     }
 }
 
@@ -146,8 +159,8 @@ const OPENERS: &[Opener] = &[
     opener("Next question", true, false),
     opener("New question", true, false),
     opener("Exercise", true, false),
-    opener("Example", false, false),
-    opener("Task", false, false),
+    numbered("Example"),
+    numbered("Task"),
     opener("Similar problem", true, false),
     opener("Another problem", true, false),
     opener("Here's another problem", true, false),
@@ -164,7 +177,7 @@ const OPENERS: &[Opener] = &[
     opener("用户", true, false),
     opener("下一题", true, false),
     opener("例题", true, false),
-    opener("例", false, false),
+    numbered("例"),
     opener("练习", true, false),
 ];
 
@@ -195,8 +208,7 @@ fn opens_next(line: &str) -> bool {
         let rest = rest.trim_start_matches(' ');
         let after = rest.trim_start_matches(|c: char| c.is_ascii_digit());
         let numbered = after.len() < rest.len();
-        // (`Example: …` shows something; `Example 2:` is another problem.)
-        if matches!(opener.word, "Example" | "Task" | "例") && !numbered {
+        if opener.numbered && !numbered {
             return false;
         }
         let bold = after.starts_with("**") && is_heading && numbered;

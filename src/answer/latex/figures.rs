@@ -19,11 +19,8 @@ pub(crate) fn are_no_arithmetic(tokens: &[Token]) -> bool {
         // `3330\%1`: a sign, or what is left of a division.
         Tok::Command(sign) if sign == "%" => is_number(tokens.get(at + 1)),
         _ => false,
-    }) || tokens
-        .windows(2)
-        .enumerate()
-        .any(|(at, _)| is_code(&tokens[at..]))
-        || (0..tokens.len()).any(|at| is_roman(tokens, at))
+    }) || (0..tokens.len()).any(|at| is_code(&tokens[at..]) || is_roman(&tokens[at..]))
+        || is_bare_roman(tokens)
 }
 
 /// `A-C-B`: an order, of single capital letters close together.
@@ -39,18 +36,24 @@ fn is_code(tokens: &[Token]) -> bool {
     close && (capital(0) && hyphen(1) && capital(2) && hyphen(3) && capital(4) || telephone)
 }
 
-/// A Roman numeral of several small letters, in brackets or all there is: `(iv)`, `ix`.
-fn is_roman(tokens: &[Token], at: usize) -> bool {
-    if is_symbol(tokens.get(at), &['(']) {
-        let found = numeral(&tokens[at..]);
-        return found.is_some_and(|(_, len)| len > 3 || word_len(&tokens[at + 1]) > 1);
-    }
+/// A Roman numeral of several small letters in brackets: `(iv)`.
+fn is_roman(tokens: &[Token]) -> bool {
+    is_symbol(tokens.first(), &['('])
+        && numeral(tokens).is_some_and(|(_, len)| len > 3 || word_len(&tokens[1]) > 1)
+}
+
+/// A Roman numeral of several small letters that is all there is: `ix`.
+fn is_bare_roman(tokens: &[Token]) -> bool {
+    const MAX_LETTERS: usize = 4;
     let letters = |token: &Token| match &token.tok {
         Tok::Letter(c @ ('i' | 'v' | 'x')) => Some(*c),
         _ => None,
     };
+    if !(2..=MAX_LETTERS).contains(&tokens.len()) {
+        return false;
+    }
     let text: Option<String> = tokens.iter().map(letters).collect();
-    at == 0 && tokens.len() > 1 && text.is_some_and(|text| ROMAN.contains(&text.as_str()))
+    text.is_some_and(|text| ROMAN.contains(&text.as_str()))
 }
 
 fn word_len(token: &Token) -> usize {
