@@ -81,12 +81,12 @@ pub(crate) fn exit(result: Result<ExitCode, Failure>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     report(&*error);
-    let settings = error
-        .downcast_ref()
-        .is_some_and(|error: &dart_math::Error| error.kind() == dart_math::ErrorKind::Settings);
-    match settings || error.is::<Usage>() {
-        true => ExitCode::from(2),
-        false => ExitCode::FAILURE,
+    let kind = error.downcast_ref().map(dart_math::Error::kind);
+    match kind {
+        Some(dart_math::ErrorKind::Interrupted) => ExitCode::from(130),
+        Some(dart_math::ErrorKind::Settings) => ExitCode::from(2),
+        _ if error.is::<Usage>() => ExitCode::from(2),
+        _ => ExitCode::FAILURE,
     }
 }
 

@@ -201,13 +201,7 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
     }
     if args.regrade {
         let regraded = run.regrade(&engine, &*args.grader());
-        let regraded = match regraded {
-            Err(error) if error.kind() == dart_math::ErrorKind::Interrupted => {
-                say!("{error}");
-                return Ok(ExitCode::from(130));
-            }
-            regraded => regraded.map_err(|error| args.explain(error, count))?,
-        };
+        let regraded = regraded.map_err(|error| args.explain(error, count))?;
         say!(
             "graded anew: {}, of which {} are correct now that were wrong, and {} wrong that were correct",
             counted(regraded.trials, "trial"),
@@ -217,13 +211,7 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
     }
     let outcome = run.run(&engine, &*args.grader());
     display.bar.finish_and_clear();
-    let mut outcome = match outcome {
-        Err(error) if error.kind() == dart_math::ErrorKind::Interrupted => {
-            say!("{error}");
-            return Ok(ExitCode::from(130));
-        }
-        outcome => outcome.map_err(|error| args.explain(error, count))?,
-    };
+    let mut outcome = outcome.map_err(|error| args.explain(error, count))?;
 
     let manifest = summary::manifest(args, &outcome, &skipped);
     if let Some(error) = outcome.error.take_if(|error| {

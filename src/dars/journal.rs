@@ -58,6 +58,24 @@ enum Note {
     Session(Session),
 }
 
+/// A row behind the header.
+enum Row {
+    Trial(Box<Trial>),
+    Note(Note),
+}
+
+impl Row {
+    fn read(line: &[u8]) -> serde_json::Result<Row> {
+        let trial = serde_json::from_slice(line).map(|trial| Row::Trial(Box::new(trial)));
+        // Where it is neither, what it lacks of a trial is said.
+        trial.or_else(|error| {
+            serde_json::from_slice(line)
+                .map(Row::Note)
+                .map_err(|_| error)
+        })
+    }
+}
+
 /// An open journal, ready for more rows.
 #[derive(Debug)]
 pub(super) struct Journal {
@@ -133,34 +151,33 @@ impl Journal {
                     );
                     return Err(Error::new(ErrorKind::Interrupted, reason));
                 }
-                let trial: Trial = match serde_json::from_slice(line) {
-                    Ok(trial) => trial,
-                    Err(error) => match serde_json::from_slice(line) {
-                        Ok(Note::Limits(raised)) => {
-                            *limits = raised;
-                            continue;
+                let row =
+                    Row::read(line).map_err(|error| unreadable(path, lines.number, &error))?;
+                let trial = match row {
+                    Row::Trial(trial) => *trial,
+                    Row::Note(Note::Limits(raised)) => {
+                        *limits = raised;
+                        continue;
+                    }
+                    Row::Note(Note::Problems(mut more)) => {
+                        if expected.has_fewer(&more) {
+                            more = latest_problems(&mut lines, more)?;
                         }
-                        Ok(Note::Problems(mut more)) => {
-                            if expected.has_fewer(&more) {
-                                more = latest_problems(&mut lines, more)?;
-                            }
-                            let differences = expected.check_problems(&more);
-                            if !differences.is_empty() {
-                                return Err(other_configuration(path, &differences));
-                            }
-                            problems = more;
-                            continue;
+                        let differences = expected.check_problems(&more);
+                        if !differences.is_empty() {
+                            return Err(other_configuration(path, &differences));
                         }
-                        Ok(Note::Session(session)) => {
-                            // The second row of a call stands for the first.
-                            if session.finished.is_some() {
-                                sessions.pop_if(|last| last.finished.is_none());
-                            }
-                            sessions.push(session);
-                            continue;
+                        problems = more;
+                        continue;
+                    }
+                    Row::Note(Note::Session(session)) => {
+                        // The second row of a call stands for the first.
+                        if session.finished.is_some() {
+                            sessions.pop_if(|last| last.finished.is_none());
                         }
-                        Err(_) => return Err(unreadable(path, lines.number, &error)),
-                    },
+                        sessions.push(session);
+                        continue;
+                    }
                 };
                 let id = expected
                     .name(&trial)

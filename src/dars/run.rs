@@ -175,6 +175,33 @@ impl<'a> Run<'a> {
         settings
     }
 
+    /// Index of each problem by its id.
+    fn indices(&self) -> HashMap<&str, u32> {
+        let problems = (0..).zip(&self.problems);
+        problems
+            .map(|(index, problem)| (problem.id.as_str(), index))
+            .collect()
+    }
+
+    /// What the run's journal is opened for.
+    fn expected<'e>(
+        &'e self,
+        configuration: &'e Settings,
+        limits: &'e Settings,
+        indices: &'e HashMap<&'e str, u32>,
+        session: &'e Session,
+    ) -> Expected<'e> {
+        Expected {
+            configuration,
+            limits,
+            problems: &self.problems,
+            indices,
+            seed: self.seed,
+            session,
+            cancel: &self.cancel,
+        }
+    }
+
     fn rules(&self) -> Rules<'_> {
         Rules {
             strategy: &*self.strategy,
@@ -254,18 +281,9 @@ impl<'a> Run<'a> {
             return Err(Error::new(ErrorKind::Settings, reason));
         };
         let configuration = self.configuration(generator, grader);
-        let indices = (0..).zip(&self.problems);
-        let expected = Expected {
-            configuration: &configuration,
-            limits: &self.limits.settings(),
-            problems: &self.problems,
-            indices: &indices
-                .map(|(index, problem)| (problem.id.as_str(), index))
-                .collect(),
-            seed: self.seed,
-            session: &Session::begin(),
-            cancel: &self.cancel,
-        };
+        let (limits, indices) = (self.limits.settings(), self.indices());
+        let session = Session::begin();
+        let expected = self.expected(&configuration, &limits, &indices, &session);
         Journal::regrade(path, &expected, grader)
     }
 
@@ -293,18 +311,8 @@ impl<'a> Run<'a> {
         let journal = match &self.journal {
             None => None,
             Some(path) => {
-                let indices = (0..).zip(&self.problems);
-                let expected = Expected {
-                    configuration: &configuration,
-                    limits: &limits,
-                    problems: &self.problems,
-                    indices: &indices
-                        .map(|(index, problem)| (problem.id.as_str(), index))
-                        .collect(),
-                    seed: self.seed,
-                    session: &session,
-                    cancel: &self.cancel,
-                };
+                let indices = self.indices();
+                let expected = self.expected(&configuration, &limits, &indices, &session);
                 Some(Journal::open(path, &expected, |id, trial| {
                     resumed.resumed += 1;
                     resumed.tokens += u64::from(trial.tokens);

@@ -8,8 +8,8 @@ use rayon::prelude::*;
 
 use super::lines::{Line, Lines};
 use super::{
-    Expected, Header, Journal, Note, damaged, latest_problems, open_locked, problems_of, serialise,
-    sync_directory, unreadable,
+    Expected, Header, Journal, Note, Row, damaged, latest_problems, open_locked, problems_of,
+    serialise, sync_directory, unreadable,
 };
 use crate::dars::source::judge;
 use crate::{Completion, Error, ErrorKind, Grader, Result, Trial};
@@ -65,16 +65,19 @@ impl Journal {
             let mut out = Rows::new(&draft)?;
             out.row(&header)?;
             let mut regraded = Regraded::default();
-            let mut batch: Vec<Row> = Vec::with_capacity(BATCH);
+            let mut batch: Vec<Passing> = Vec::with_capacity(BATCH);
             loop {
-                let row = match lines.next()? {
-                    Line::Whole(line) => Some(line.to_vec()),
-                    Line::Torn(_) | Line::End => None,
+                let ended = match lines.next()? {
+                    Line::Whole(line) => {
+                        let row = Row::read(line)
+                            .map_err(|error| unreadable(path, lines.number, &error))?;
+                        let passing = Passing::new(row, expected)
+                            .map_err(|reason| damaged(path, lines.number, &reason))?;
+                        batch.push(passing);
+                        false
+                    }
+                    Line::Torn(_) | Line::End => true,
                 };
-                let ended = row.is_none();
-                if let Some(line) = row {
-                    batch.push(Row::read(&line, path, lines.number, expected)?);
-                }
                 if batch.len() == BATCH || ended {
                     if expected.cancel.is_cancelled() {
                         let reason =
@@ -111,33 +114,28 @@ fn open_again(path: &Path) -> Result<File> {
     File::open(path).map_err(|error| Error::io(path, error))
 }
 
-/// A row of the journal.
-enum Row {
+/// A row that is on its way from the old journal to the new one.
+enum Passing {
     /// A trial, of which problem, and whether it was correct before.
     Trial(Box<Trial>, u32, bool),
     Note(Note),
 }
 
-impl Row {
-    fn read(line: &[u8], path: &Path, number: u64, expected: &Expected<'_>) -> Result<Row> {
-        let trial: Trial = match serde_json::from_slice(line) {
-            Ok(trial) => trial,
-            Err(error) => {
-                return match serde_json::from_slice(line) {
-                    Ok(note) => Ok(Row::Note(note)),
-                    Err(_) => Err(unreadable(path, number, &error)),
-                };
+impl Passing {
+    /// A row, if it is one of this run.
+    fn new(row: Row, expected: &Expected<'_>) -> std::result::Result<Self, String> {
+        Ok(match row {
+            Row::Trial(trial) => {
+                let id = expected.name(&trial)?;
+                let before = trial.verdict.equal;
+                Passing::Trial(trial, id.problem, before)
             }
-        };
-        let id = expected
-            .name(&trial)
-            .map_err(|reason| damaged(path, number, &reason))?;
-        let before = trial.verdict.equal;
-        Ok(Row::Trial(Box::new(trial), id.problem, before))
+            Row::Note(note) => Passing::Note(note),
+        })
     }
 
     fn judge(&mut self, expected: &Expected<'_>, grader: &dyn Grader) {
-        if let Row::Trial(trial, problem, _) = self
+        if let Passing::Trial(trial, problem, _) = self
             && let Some(problem) = expected.problems.get(*problem as usize)
         {
             let completion = Completion {
@@ -154,14 +152,14 @@ impl Row {
 
     fn write(&self, out: &mut Rows, regraded: &mut Regraded) -> Result<()> {
         match self {
-            Row::Trial(trial, _, before) => {
+            Passing::Trial(trial, _, before) => {
                 let now = trial.verdict.equal;
                 regraded.trials += 1;
                 regraded.newly_correct += u64::from(now && !before);
                 regraded.newly_wrong += u64::from(!now && *before);
                 out.row(&**trial)
             }
-            Row::Note(note) => out.row(note),
+            Passing::Note(note) => out.row(note),
         }
     }
 }
