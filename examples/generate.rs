@@ -128,7 +128,7 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
         match prompt.and_then(|text| args.prompt(&engine, &text)) {
             Ok(prompt) => prompts.extend(std::iter::repeat_n(prompt, args.samples)),
             Err(reason) => {
-                bad.tell(&format!("{}: {reason}", question.place));
+                bad.report(&format!("{}: {reason}", question.place));
                 question.text = Err(reason);
             }
         }

@@ -238,7 +238,7 @@ fn grade(args: &Args, input: &mut Input, bad: &mut BadRows) -> Result<Totals, Fa
             }
             Err(reason) => {
                 let error = format!("{}:{}: {reason}", input.name, row.line);
-                bad.tell(&error);
+                bad.report(&error);
                 output.row(&ErrorRow {
                     id,
                     equal: false,

@@ -20,7 +20,7 @@ pub(crate) struct BadRows {
 }
 
 impl BadRows {
-    pub(crate) fn tell(&mut self, message: &str) {
+    pub(crate) fn report(&mut self, message: &str) {
         self.count += 1;
         if self.count <= MAX_TOLD {
             say!("{message}");

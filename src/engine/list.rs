@@ -69,7 +69,7 @@ impl<'a> List<'a> {
     /// Tells of a token.
     pub(super) fn token(&self, trial: TrialId, token: u32, logprob: f64, text: &str) {
         let request = self.index(trial);
-        self.tell(Event::Token {
+        self.notify(Event::Token {
             request,
             token,
             logprob,
@@ -77,7 +77,7 @@ impl<'a> List<'a> {
         });
     }
 
-    fn tell(&self, event: Event<'_>) {
+    fn notify(&self, event: Event<'_>) {
         let mut state = self.state();
         if !state.stopped {
             state.stopped = (state.on_event)(event).is_break();
@@ -115,7 +115,7 @@ impl Source for List<'_> {
 
     fn deliver(&self, trial: TrialId, completion: Completion) {
         let request = self.index(trial);
-        self.tell(Event::Completed {
+        self.notify(Event::Completed {
             request,
             completion,
         });

@@ -17,7 +17,7 @@ use crate::{Error, ErrorKind, Result};
 /// Which optional tensors a model has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// Biases of queries, keys and values.
+    /// Biases of Q, K and V.
     pub(super) qkv_bias: bool,
     /// Bias of attention's output.
     pub(super) output_bias: bool,

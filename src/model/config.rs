@@ -11,7 +11,7 @@ pub enum Architecture {
     Llama,
     /// Mistral, with a sliding window where its configuration has one.
     Mistral,
-    /// Qwen2 and Qwen2.5: biases on queries, keys and values.
+    /// Qwen2 and Qwen2.5: biases on Q, K and V.
     Qwen2,
     /// Qwen3: normalised queries and keys.
     Qwen3,

@@ -8,13 +8,12 @@ use candle_core::{DType, Device, Tensor};
 use super::assemble::{Layout, Naming, Plan, Target};
 use super::built_in;
 use super::config::{Architecture, DecoderConfig};
-use super::files::{Files, MAX_JSON};
+use super::files::Files;
 use super::gguf::{self, Gguf};
 use super::hub;
 use super::huggingface;
-use super::load::ModelBuilder;
+use super::load::{ConfigFile, ModelBuilder};
 use super::loaded::Model;
-use super::refusals;
 use super::safetensors::SafeTensors;
 use super::source::ModelSource;
 use super::weights::{LayerWeights, Matrix};
@@ -66,13 +65,8 @@ impl LayerReader {
                 Files::Directory(hub::download(id, commit, builder)?)
             }
         };
-        const CONFIG: &str = "config.json";
-        let Some(bytes) = files.read(CONFIG, MAX_JSON)? else {
-            return Err(refusals::no_config(files.place(), &files.names()?));
-        };
-        let label = files.label(CONFIG);
-        let map = huggingface::object(&label, &bytes)?;
-        let parsed = huggingface::parse(&label, &map)?;
+        let config = ConfigFile::read(&files)?;
+        let parsed = huggingface::parse(&config.label, &config.map)?;
         let tensors = Tensors::SafeTensors(SafeTensors::open(&files)?);
         Self::new(parsed.config, parsed.layout, Naming::HuggingFace, tensors).map(Some)
     }

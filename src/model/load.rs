@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use super::assemble::{Layout, Naming, Plan, Target, TensorSource};
 use super::built_in;
 use super::chat::ChatTemplate;
@@ -171,36 +173,58 @@ fn file_name(path: &Path) -> String {
     )
 }
 
+/// A Hugging Face directory's `config.json`.
+pub(super) struct ConfigFile {
+    /// What it is called in messages.
+    pub(super) label: String,
+    #[cfg(feature = "transformers")]
+    bytes: Vec<u8>,
+    pub(super) map: Map<String, Value>,
+}
+
+impl ConfigFile {
+    pub(super) fn read(files: &Files) -> Result<Self> {
+        const NAME: &str = "config.json";
+        let Some(bytes) = files.read(NAME, MAX_JSON)? else {
+            return Err(refusals::no_config(files.place(), &files.names()?));
+        };
+        let label = files.label(NAME);
+        let map = huggingface::object(&label, &bytes)?;
+        Ok(ConfigFile {
+            label,
+            #[cfg(feature = "transformers")]
+            bytes,
+            map,
+        })
+    }
+}
+
 /// Loads what a Hugging Face directory holds.
 fn from_files(files: &Files, name: String, dtype: DtypeChoice, place: Place) -> Result<Model> {
-    const CONFIG: &str = "config.json";
-    let Some(config_bytes) = files.read(CONFIG, MAX_JSON)? else {
-        return Err(refusals::no_config(files.place(), &files.names()?));
-    };
-    let label = files.label(CONFIG);
-    let map = huggingface::object(&label, &config_bytes)?;
+    let config = ConfigFile::read(files)?;
+    let ConfigFile { label, map, .. } = &config;
     let declared = |ids: Vec<u32>| ids.into_iter().map(|id| (id, label.clone())).collect();
     #[cfg(feature = "transformers")]
-    if let Some(described) = transformers::describe(&label, &map)? {
-        let stop_tokens = declared(huggingface::stop_tokens(&label, &map)?);
+    if let Some(described) = transformers::describe(label, map)? {
+        let stop_tokens = declared(huggingface::stop_tokens(label, map)?);
         return from_transformers(
             files,
             name,
             (dtype, place),
             described,
             stop_tokens,
-            &config_bytes,
+            &config.bytes,
         );
     }
-    let parsed = huggingface::parse(&label, &map)?;
+    let parsed = huggingface::parse(label, map)?;
     let mut text = read_text(files, declared(parsed.stop_tokens))?;
     if dtype == DtypeChoice::Quantized {
         return Err(no_blocks(&name));
     }
     let tensors = SafeTensors::open(files)?;
     let contents = Contents::new(&parsed.config, text.fingerprint, tensors.fingerprint());
-    let mut facts = origin::of_config(&parsed.config, &parsed.rope, &label);
-    facts.push(origin::of_head(parsed.layout.tied, &label));
+    let mut facts = origin::of_config(&parsed.config, &parsed.rope, label);
+    facts.push(origin::of_head(parsed.layout.tied, label));
     text.text.facts.splice(0..0, facts);
     let target = Target {
         dtype: dtype.compute(&place)?,

@@ -54,7 +54,7 @@ pub(super) fn of_config(config: &DecoderConfig, rope: &str, from: &str) -> Vec<F
         fact(
             "heads",
             format!(
-                "{} of queries, {} of keys and values, {} wide",
+                "{} of Q, {} of K and V, {} wide",
                 c.heads, c.kv_heads, c.head_dim
             ),
         ),

@@ -45,7 +45,7 @@ pub struct Linear {
 pub struct LayerWeights {
     /// RMSNorm before attention, `[hidden]`.
     pub attention_norm: Tensor,
-    /// Queries, keys and values joined: `[(heads + 2 · kv_heads) · head_dim, hidden]`.
+    /// Q, K and V joined: `[(heads + 2 · kv_heads) · head_dim, hidden]`.
     pub qkv: Linear,
     /// RMSNorm over each query head, `[head_dim]` (Qwen3).
     pub query_norm: Option<Tensor>,

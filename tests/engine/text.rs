@@ -392,7 +392,7 @@ fn a_configuration_gives_the_shape_of_a_random_model() {
     assert_eq!((model.dtype(), model.is_quantized()), (DType::BF16, false));
     let (config, weights) = (model.config(), model.weights());
     assert_eq!((config.hidden_size, config.qkv_size()), (64, 128));
-    // The head is the embedding, and queries, keys and values have biases.
+    // The head is the embedding, and Q, K and V have biases.
     let norms = 64 * 5;
     let layer = 128 * 64 + 128 + 64 * 64 + 3 * 96 * 64;
     assert_eq!(model.parameters(), 50 * 64 + norms + 2 * layer);

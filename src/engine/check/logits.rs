@@ -75,7 +75,7 @@ impl Difference {
                 largest = largest.max(difference);
                 scale = scale.max(reference.abs());
             }
-            // What is not a number is as far off as can be, and `max` would pass it over.
+            // What is not a number is as far off as can be, and `max` would skip it.
             let share = |part: f64, whole: f64| match part / whole {
                 _ if part == 0.0 => 0.0,
                 share if share.is_nan() => f64::INFINITY,

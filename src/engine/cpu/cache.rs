@@ -136,13 +136,13 @@ fn fetch<T: Element>(numbers: &[T]) {
     let _ = numbers;
 }
 
-/// Keys and values of `capacity` positions, all layers.
+/// The KV cache of `capacity` positions, all layers.
 pub(super) struct Segment {
     capacity: usize,
     data: Numbers<Aligned<f32>, Aligned<f16>>,
 }
 
-/// Keys and values of one head in one layer.
+/// The KV cache of one head in one layer.
 #[derive(Clone, Copy)]
 pub(super) struct HeadView<'a> {
     /// `[capacity / 16][head_dim][16]`.
@@ -152,7 +152,7 @@ pub(super) struct HeadView<'a> {
 }
 
 impl Segment {
-    /// Room for at least `positions`.
+    /// With space for at least `positions`.
     pub(super) fn new(shape: KvShape, positions: usize) -> Self {
         let capacity = positions.next_multiple_of(WIDTH);
         let head = capacity * (shape.head_dim + shape.value_width());

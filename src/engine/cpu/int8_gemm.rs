@@ -302,7 +302,7 @@ struct Work<'a> {
     count: usize,
     tiles: usize,
     rows: &'a Q8Activations,
-    /// Room for sixteen numbers of each panel for all rows, so far apart.
+    /// Space for sixteen numbers of each panel for all rows, so far apart.
     y: *mut f32,
     y_stride: usize,
     unpacked: &'a mut UnpackedTiles,

@@ -327,7 +327,7 @@ fn sixteen_bit_weights_are_exact() {
     }
 }
 
-/// Quantized weights, queries, keys and values each of a type of its own, and the same weights
+/// Quantized weights, Q, K and V each of a type of its own, and the same weights
 /// dequantized.
 fn quantized(config: &DecoderConfig, seed: u64) -> (Weights, Weights) {
     let (mut blocks, mut dense) = (random_weights(config, seed), random_weights(config, seed));

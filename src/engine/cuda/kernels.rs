@@ -181,7 +181,7 @@ pub(super) struct RowArrays {
 /// What a layer's attention reads and writes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AttentionMemory {
-    /// Queries, keys and values of the rows.
+    /// Q, K and V of the rows.
     pub(super) qkv: u64,
     /// The layer's part of the KV cache.
     pub(super) pool: u64,
@@ -485,7 +485,7 @@ impl Kernels {
         ((rows * self.shape.group()).div_ceil(TILE) + rows) * self.shape.kv_heads
     }
 
-    /// Attention of new tokens over their prefixes and their own pages. `parts` and `lse` have room
+    /// Attention of new tokens over their prefixes and their own pages. `parts` and `lse` have space
     /// for one more part than there are splits.
     pub(super) fn decode_attention(
         &self,

@@ -79,7 +79,7 @@ pub(crate) struct Cuda {
     kernels: Kernels,
     weights: DeviceWeights,
     pool: Pool,
-    /// Keys and values, `[layers][pages][2][kv_heads][PAGE][head_dim]`.
+    /// The KV cache, `[layers][pages][2][kv_heads][PAGE][head_dim]`.
     kv: Buffer,
     /// Bytes of a page in one layer.
     layer_page_bytes: usize,

@@ -133,7 +133,7 @@ impl Pool {
         self.sequences.get(&id)
     }
 
-    /// Room for one more token of a sequence: its page and the place in it.
+    /// The page of one more token of a sequence, and the place in it.
     ///
     /// # Errors
     ///

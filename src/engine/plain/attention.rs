@@ -21,7 +21,7 @@ const GROWTH: usize = 64;
 /// Queries of a prompt that are attended at once, which bounds the scores' memory.
 const QUERY_CHUNK: usize = 256;
 
-/// Keys and values of a prompt and of the sequences that continue it.
+/// The KV cache of a prompt and of the sequences that continue it.
 pub(super) struct Group {
     prefix_len: usize,
     /// Per layer, the KV cache `[kv_heads, prefix_len, head_dim]`.

@@ -62,7 +62,7 @@ struct Layer {
     window: Option<usize>,
 }
 
-/// Queries, keys and values of rows in f32, queries and keys rotated, queries scaled:
+/// Q, K and V of rows in f32, queries and keys rotated, queries scaled:
 /// `[rows, heads, head_dim]`, `[rows, kv_heads, head_dim]` twice.
 struct Qkv {
     queries: Tensor,
@@ -205,7 +205,7 @@ impl Plain {
     }
 
     /// Runs rows through all layers. `attend` computes the attention of a layer (by its index)
-    /// from the rows' queries, keys and values: `[rows, heads · head_dim]`, f32.
+    /// from the rows' Q, K and V: `[rows, heads · head_dim]`, f32.
     fn forward(
         &self,
         tokens: Vec<u32>,

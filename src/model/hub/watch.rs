@@ -22,7 +22,7 @@ pub(super) struct Beat(Box<dyn Fn() -> bool + Send + Sync>);
 
 impl Beat {
     /// Whether anybody still waits for the call.
-    fn tell(&self) -> bool {
+    fn notify(&self) -> bool {
         (self.0)()
     }
 }
@@ -146,7 +146,7 @@ impl ProgressHandler for Relay {
             } => self.meter.change(|state| state.batch = *bytes_completed),
             DownloadEvent::Start { .. } | DownloadEvent::Complete => false,
         };
-        if changed && self.beat.tell() {
+        if changed && self.beat.notify() {
             self.meter.show();
         }
     }

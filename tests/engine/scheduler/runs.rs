@@ -18,7 +18,7 @@ struct Schedule {
     random: Philox,
     state: Mutex<State>,
     /// Trials that are unwanted once they have been asked about so many times.
-    patience: BTreeMap<TrialId, u32>,
+    wanted_for: BTreeMap<TrialId, u32>,
 }
 
 struct State {
@@ -33,7 +33,7 @@ struct State {
 impl Schedule {
     fn new(key: u64, requests: Vec<Request>) -> Self {
         let random = Philox::new(key);
-        let patience = requests
+        let wanted_for = requests
             .iter()
             .enumerate()
             .filter(|(i, _)| random.below(1000 + *i as u64, 3) == 0)
@@ -41,7 +41,7 @@ impl Schedule {
             .collect();
         Schedule {
             random,
-            patience,
+            wanted_for,
             state: Mutex::new(State {
                 calls: 1_000_000,
                 queue: requests,
@@ -83,7 +83,9 @@ impl Source for Schedule {
         assert!(!state.delivered.contains_key(&trial));
         let asked = state.asked.entry(trial).or_default();
         *asked += 1;
-        self.patience.get(&trial).is_none_or(|most| *asked <= *most)
+        self.wanted_for
+            .get(&trial)
+            .is_none_or(|most| *asked <= *most)
     }
 
     fn deliver(&self, trial: TrialId, completion: Completion) {
@@ -98,7 +100,7 @@ impl Source for Schedule {
 fn random_schedules_deliver_every_trial_once_and_the_same() {
     let all = requests(7, 9);
     let reference = Schedule {
-        patience: BTreeMap::new(),
+        wanted_for: BTreeMap::new(),
         ..Schedule::new(0, all.clone())
     };
     builder().slots(1).build().unwrap().run(&reference).unwrap();
@@ -117,7 +119,7 @@ fn random_schedules_deliver_every_trial_once_and_the_same() {
                 let whole = &reference[trial];
                 if completion.finish == Finish::Cancelled {
                     cancelled += 1;
-                    assert!(schedule.patience.contains_key(trial));
+                    assert!(schedule.wanted_for.contains_key(trial));
                     assert!(whole.tokens.starts_with(&completion.tokens));
                     assert!(whole.text.starts_with(&completion.text));
                 } else {
@@ -202,12 +204,12 @@ fn what_waits_is_not_begun_after_a_break() {
 }
 
 /// A source that waits for all of its trials, as a run does for verdicts.
-struct Patient {
+struct Waiting {
     requests: Mutex<Vec<Request>>,
     missing: Mutex<usize>,
 }
 
-impl Source for Patient {
+impl Source for Waiting {
     fn next(&self, offer: Offer<'_>) -> Next {
         let mut requests = self.requests.lock().unwrap();
         match (
@@ -241,7 +243,7 @@ fn a_group_ends_where_one_engine_fails() {
     // Enough for the shortest prompt, and for nothing after it.
     let small = builder().slots(2).kv_bytes(least).build().unwrap();
     let group = EngineGroup::new(vec![whole, small]).unwrap();
-    let source = Patient {
+    let source = Waiting {
         requests: Mutex::new(requests(4, 3)),
         missing: Mutex::new(12),
     };

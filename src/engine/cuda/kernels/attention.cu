@@ -1,4 +1,4 @@
-// Attention over keys and values in pages of 64 positions, `pool[page][2][kv_heads][PAGE][D]` (keys
+// Attention over the KV cache in pages of 64 positions, `pool[page][2][kv_heads][PAGE][D]` (keys
 // first). A new token's attention comes in parts: over the prefix that it shares with other rows
 // (many rows a tile) and over splits of its own tokens, both by `decode_attention`, joined by
 // `merge_parts`. A prompt's own attention is the first of these with a causal mask
@@ -20,8 +20,8 @@ __device__ __forceinline__ int place(int row, int chunk) {
   return row * D + ((chunk ^ key) << 3);
 }
 
-// Blocks that a multiprocessor is to have room for, of the kernels on tensor cores; registers are
-// shared out accordingly. Shared memory has room for no more with heads of 128. The suffix's keys
+// Blocks that a multiprocessor is to hold at once, of the kernels on tensor cores; registers are
+// shared out accordingly. Shared memory holds no more with heads of 128. The suffix's keys
 // and values are read once, so there the copies in flight are what counts.
 #define PREFIX_BLOCKS(D) ((D) == 128 ? 2 : 3)
 #define SUFFIX_BLOCKS(D) ((D) == 128 ? 2 : 4)
@@ -68,7 +68,7 @@ struct PrefixTile {
 // of which no row of a tile sees anything are not looked at.
 //
 // Block: 128 threads, 4 warps with 16 pairs each. Dynamic shared memory:
-// (64 + 2 * 2 * 64) * D * 2 bytes, for the queries and two stages of 64 keys and values. Any number
+// (64 + 2 * 2 * 64) * D * 2 bytes, for the queries and two stages of 64 positions of K and V. Any number
 // of blocks: they stride over tile_count * kv_heads pieces of work.
 template <int D, bool FINAL>
 __device__ __forceinline__ void attend_to_prefixes(

@@ -19,7 +19,7 @@ typedef unsigned long long u64;
 
 constexpr uint32_t ALL_LANES = ~0u;
 
-// Positions of a page of keys and values.
+// Positions of a page of the KV cache.
 constexpr int PAGE = 64;
 
 // ---- bf16, two in a word (the low half is the first) --------------------------------------------

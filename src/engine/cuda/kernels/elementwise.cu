@@ -132,7 +132,7 @@ __device__ __forceinline__ void add_bias(T* x, const float* bias, int width) {
   }                                                                    \
   KERNEL(add_bias_##T)
 
-// ---- queries and keys: bias, norm and RoPE; keys and values into their page ---------------------
+// ---- Q and K: bias, norm and RoPE; K and V into their page of the KV cache ----------------------
 
 // The rows of `qkv` are [queries | keys | values]; queries are turned in place, keys (turned) and
 // values go to offsets[r] of page pages[r] of the pool, [page][2][kv_heads][PAGE][head_dim]. A row

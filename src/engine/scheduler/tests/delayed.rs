@@ -361,7 +361,7 @@ fn preemption_with_and_without_a_repetition_penalty() {
 /// Hands out trials and loses interest in some, each after it was asked about it for a while.
 struct Fickle {
     queue: Mutex<VecDeque<Request>>,
-    patience: Mutex<BTreeMap<TrialId, u64>>,
+    wanted_for: Mutex<BTreeMap<TrialId, u64>>,
     delivered: Mutex<BTreeMap<TrialId, Completion>>,
 }
 
@@ -377,14 +377,14 @@ impl Fickle {
             }
         });
         let queue: VecDeque<Request> = requests.collect();
-        let patience = key.into_iter().flat_map(|key| {
+        let wanted_for = key.into_iter().flat_map(|key| {
             let random = Philox::new(key);
             let trials = queue.iter().zip(0..).map(|(request, i)| (request.trial, i));
             let unwanted = trials.filter(move |&(_, i)| random.below(i, 2) == 0);
             unwanted.map(move |(trial, i)| (trial, random.below(1000 + i, 200)))
         });
         Fickle {
-            patience: Mutex::new(patience.collect()),
+            wanted_for: Mutex::new(wanted_for.collect()),
             queue: Mutex::new(queue),
             delivered: Mutex::default(),
         }
@@ -403,7 +403,7 @@ impl Source for Fickle {
 
     fn wanted(&self, trial: TrialId) -> bool {
         assert!(!self.delivered.lock().unwrap().contains_key(&trial));
-        match self.patience.lock().unwrap().get_mut(&trial) {
+        match self.wanted_for.lock().unwrap().get_mut(&trial) {
             Some(0) => false,
             Some(left) => {
                 *left -= 1;
