@@ -52,7 +52,13 @@ fn main() -> ExitCode {
         #[cfg(feature = "engine")]
         (Need::example("generate"), generate::TESTS),
         #[cfg(feature = "engine")]
-        (Need::example("synthesize"), synthesize::TESTS),
+        (Need::example("synthesize"), synthesize::directory::TESTS),
+        #[cfg(feature = "engine")]
+        (Need::example("synthesize"), synthesize::input::TESTS),
+        #[cfg(feature = "engine")]
+        (Need::example("synthesize"), synthesize::output::TESTS),
+        #[cfg(all(feature = "engine", unix))]
+        (Need::example("synthesize"), synthesize::signals::TESTS),
         #[cfg(feature = "engine")]
         (Need::example("synthesize"), families::TESTS),
         #[cfg(feature = "engine")]

@@ -1,6 +1,9 @@
 //! Runs without a model: problem files in, allocation of trials, journal, data sets out.
 
 mod data_set;
+mod failures;
+mod limits;
+mod observers;
 mod pass_rates;
 mod problems;
 mod regrade;

@@ -1,22 +1,20 @@
-//! Runs against a scripted generator with known pass rates.
+//! Targets met against a scripted generator with known pass rates, in any schedule.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::time::Duration;
 
-use crate::scripted::expected::{by_hand, data_set, first_of, of_problems, within};
+use crate::scripted::expected::{by_hand, data_set, first_of, of_problems};
 use crate::scripted::{Schedule, Scripted, grader, problems};
 use dart_math::dars::{
-    CancelHandle, Goal, Limits, Observer, Outcome, Prefix, Progress, Prop2Diff, Run, RunStop,
-    Strategy, Uniform, Vanilla,
+    Goal, Limits, Outcome, Prefix, Prop2Diff, Run, RunStop, Strategy, Uniform, Vanilla,
 };
-use dart_math::{Completion, Problem, StopReason, Trial, TrialId, Verdict};
+use dart_math::{Completion, Problem, StopReason, Trial, TrialId};
 use proptest::prelude::{
     ProptestConfig, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest,
 };
 use proptest::strategy::Strategy as _;
 
-fn run(
+pub(crate) fn run(
     rates: &[f64],
     strategy: impl Strategy,
     limits: Limits,
@@ -129,7 +127,7 @@ fn what_is_drawn_in_vain_was_in_flight() {
         let schedule = Schedule {
             slots: 16,
             cancels,
-            patient: true,
+            awaits_verdicts: true,
             ..Schedule::default()
         };
         let (outcome, generator) = run(&rates, Uniform { k: 4 }, Limits::default(), schedule);
@@ -158,7 +156,7 @@ fn an_early_problem_draws_only_what_it_needs_while_others_wait() {
     let rates = [0.3, 0.6, 0.1];
     let schedule = Schedule {
         slots: 1,
-        patient: true,
+        awaits_verdicts: true,
         ..Schedule::default()
     };
     let (outcome, generator) = run(&rates, Uniform { k: 3 }, Limits::default(), schedule);
@@ -171,7 +169,7 @@ fn an_early_problem_draws_only_what_it_needs_while_others_wait() {
 fn resident_prompts_come_first() {
     let rates = [0.5; 40];
     let schedule = Schedule {
-        patient: true,
+        awaits_verdicts: true,
         ..Schedule::default()
     };
     let (_, generator) = run(&rates, Uniform { k: 20 }, Limits::default(), schedule);
@@ -179,118 +177,6 @@ fn resident_prompts_come_first() {
     let log = generator.log();
     assert!(log.asked.len() > 1200);
     assert!(log.prefills < 80, "{} prefills", log.prefills);
-}
-
-#[test]
-fn limits_per_problem_end_the_problem_and_not_the_run() {
-    let rates = [0.0, 0.02, 0.5, 1.0];
-    let limits = Limits {
-        trials_per_problem: Some(40),
-        give_up_after: Some(25),
-        ..Limits::default()
-    };
-    let (outcome, _) = run(&rates, Uniform { k: 30 }, limits, Schedule::default());
-    assert_eq!(
-        data_set(&outcome),
-        by_hand(&rates, &Uniform { k: 30 }, limits)
-    );
-    assert_eq!(outcome.stop, RunStop::Finished);
-    assert_eq!(outcome.problems[0].stop, StopReason::GaveUp);
-    assert_eq!(outcome.problems[0].tally.trials, 25);
-    assert_eq!(outcome.problems[2].stop, StopReason::TrialLimit);
-    assert_eq!(outcome.problems[2].tally.trials, 40);
-    assert_eq!(outcome.problems[3].stop, StopReason::TargetMet);
-}
-
-#[test]
-fn a_limit_of_the_whole_run_in_trials_is_the_same_from_any_schedule() {
-    let rates = [0.9, 0.05, 0.5, 0.02, 1.0, 0.3];
-    for most in [0, 1, 5, 6, 7, 20, 50, 133, 100_000] {
-        let limits = Limits {
-            trials_per_problem: Some(300),
-            trials: Some(most),
-            ..Limits::default()
-        };
-        let expected = within(&rates, &Uniform { k: 6 }, limits, most);
-        for (shuffle, slots) in [(1, 1), (2, 7), (3, 64)] {
-            let schedule = Schedule {
-                shuffle,
-                slots,
-                ..Schedule::default()
-            };
-            let (outcome, _) = run(&rates, Uniform { k: 6 }, limits, schedule);
-            let trials: Vec<u32> = outcome.problems.iter().map(|r| r.tally.trials).collect();
-            assert_eq!(trials, expected, "limit {most}, {slots} slots");
-            assert!(outcome.totals.trials <= most);
-            let stop = if most == 100_000 {
-                RunStop::Finished
-            } else {
-                RunStop::Trials
-            };
-            assert_eq!(outcome.stop, stop);
-        }
-    }
-}
-
-#[test]
-fn a_limit_in_tokens_ends_the_run_with_what_is_done() {
-    let limits = Limits {
-        tokens: Some(500),
-        ..Limits::default()
-    };
-    let (outcome, _) = run(&[0.5; 20], Uniform { k: 20 }, limits, Schedule::default());
-    assert_eq!(outcome.stop, RunStop::Tokens);
-    assert!(outcome.totals.tokens_sampled >= 500);
-    // At most what was in flight more: eight slots, twenty tokens each.
-    assert!(outcome.totals.tokens_sampled < 500 + 8 * 20);
-    assert!(outcome.totals.kept > 0);
-    assert!(
-        outcome
-            .problems
-            .iter()
-            .any(|r| r.stop == StopReason::RunEnded)
-    );
-}
-
-#[test]
-fn a_limit_in_time_ends_a_run_that_would_never_end() {
-    let limits = Limits {
-        time: Some(Duration::from_millis(400)),
-        ..Limits::default()
-    };
-    let (outcome, _) = run(&[0.5, 0.0], Uniform { k: 2 }, limits, Schedule::default());
-    assert_eq!(outcome.stop, RunStop::Time);
-    assert_eq!(outcome.problems[0].stop, StopReason::TargetMet);
-    assert_eq!(outcome.problems[1].stop, StopReason::RunEnded);
-    assert_eq!(outcome.totals.kept, 2);
-}
-
-#[test]
-fn an_interruption_returns_what_is_done() {
-    /// Interrupts after the thirtieth verdict.
-    struct Impatient(CancelHandle, Mutex<usize>);
-    impl Observer for Impatient {
-        fn graded(&self, _: &Trial) {
-            let mut seen = self.1.lock().unwrap();
-            *seen += 1;
-            if *seen == 30 {
-                self.0.cancel();
-            }
-        }
-    }
-    let handle = CancelHandle::new();
-    let observer = Impatient(handle.clone(), Mutex::new(0));
-    let outcome = Run::builder(problems(&[0.5, 0.0]))
-        .strategy(Uniform { k: 2 })
-        .observer(&observer)
-        .cancel(handle)
-        .build()
-        .unwrap()
-        .run(&Scripted::default(), &grader)
-        .unwrap();
-    assert_eq!(outcome.stop, RunStop::Interrupted);
-    assert!(outcome.totals.trials > 0);
-    assert_eq!(outcome.problems[1].stop, StopReason::RunEnded);
 }
 
 #[test]
@@ -309,37 +195,6 @@ fn slow_grading_holds_up_neither_the_run_nor_the_targets() {
         .unwrap();
     let expected = by_hand(&[0.7, 0.3, 0.1], &Uniform { k: 5 }, Limits::default());
     assert_eq!(data_set(&outcome), expected);
-}
-
-#[test]
-fn a_grader_that_panics_gives_a_wrong_verdict_and_no_hang() {
-    let moody = |problem: &Problem, completion: &Completion| -> Verdict {
-        assert!(
-            !completion.text.starts_with(['0', '1', '2', '3']),
-            "in no mood"
-        );
-        grader(problem, completion)
-    };
-    let outcome = Run::builder(problems(&[0.9, 0.5]))
-        .strategy(Uniform { k: 6 })
-        .build()
-        .unwrap()
-        .run(&Scripted::default(), &moody)
-        .unwrap();
-    assert_eq!(outcome.stop, RunStop::Finished);
-    assert!(outcome.totals.grader_failures > 0);
-    assert_eq!(outcome.totals.kept, 12);
-    let failed: Vec<&Trial> = outcome
-        .trials
-        .iter()
-        .filter(|trial| trial.verdict.rule == "grader failed")
-        .collect();
-    assert!(!failed.is_empty());
-    assert!(
-        failed
-            .iter()
-            .all(|trial| trial.verdict.reason.contains("in no mood"))
-    );
 }
 
 #[test]
@@ -394,82 +249,6 @@ fn several_generators_may_share_a_run() {
 }
 
 #[test]
-fn a_strategy_that_panics_ends_the_run_with_an_error() {
-    struct Broken;
-    impl Strategy for Broken {
-        fn goal(&self, _: &Problem, settled: Prefix<'_>) -> Goal {
-            assert!(settled.trials() < 5, "lost count");
-            Goal::Correct(50)
-        }
-    }
-    let (outcome, _) = run(&[0.5; 3], Broken, Limits::default(), Schedule::default());
-    assert_eq!(outcome.stop, RunStop::Failed);
-    assert!(outcome.error.unwrap().to_string().contains("lost count"));
-}
-
-#[test]
-fn a_generator_that_fails_leaves_what_is_done() {
-    let schedule = Schedule {
-        fails_after: Some(40),
-        ..Schedule::default()
-    };
-    let (outcome, _) = run(&[0.5; 4], Uniform { k: 50 }, Limits::default(), schedule);
-    assert_eq!(outcome.stop, RunStop::Failed);
-    assert!(
-        outcome
-            .error
-            .as_ref()
-            .unwrap()
-            .to_string()
-            .contains("out of order")
-    );
-    assert!(outcome.totals.trials > 0);
-    assert!(outcome.into_result().is_err());
-
-    let schedule = Schedule {
-        walks_off_after: Some(40),
-        ..Schedule::default()
-    };
-    let (outcome, _) = run(&[0.5; 4], Uniform { k: 50 }, Limits::default(), schedule);
-    assert!(
-        outcome
-            .error
-            .unwrap()
-            .to_string()
-            .contains("returned before")
-    );
-}
-
-#[test]
-fn trials_returned_unfinished_are_drawn_again() {
-    let rates = [0.5, 0.2];
-    let schedule = Schedule {
-        refuses_every: Some(3),
-        ..Schedule::default()
-    };
-    let (outcome, generator) = run(&rates, Uniform { k: 5 }, Limits::default(), schedule);
-    assert_eq!(
-        data_set(&outcome),
-        by_hand(&rates, &Uniform { k: 5 }, Limits::default())
-    );
-    assert!(generator.log().asked.values().any(|&times| times > 1));
-
-    let schedule = Schedule {
-        refuses_every: Some(1),
-        ..Schedule::default()
-    };
-    let (outcome, _) = run(&rates, Uniform { k: 5 }, Limits::default(), schedule);
-    assert_eq!(outcome.stop, RunStop::Failed);
-    assert!(
-        outcome
-            .error
-            .unwrap()
-            .to_string()
-            .contains("does not complete trial")
-    );
-}
-
-#[test]
 fn goals_may_change_with_every_trial() {
     /// One more correct response for every wrong one among the first twelve trials.
     struct Growing;
@@ -492,55 +271,6 @@ fn goals_may_change_with_every_trial() {
             by_hand(&rates, &Growing, Limits::default())
         );
     }
-}
-
-#[test]
-fn observers_see_the_run_go_by() {
-    #[derive(Default)]
-    struct Watch(Mutex<Vec<Progress>>);
-    impl Observer for Watch {
-        fn progress(&self, progress: &Progress) {
-            self.0.lock().unwrap().push(*progress);
-        }
-    }
-    let watch = Watch::default();
-    let outcome = Run::builder(problems(&[0.9, 0.5, 0.2]))
-        .strategy(Uniform { k: 5 })
-        .observer(&watch)
-        .build()
-        .unwrap()
-        .run(&Scripted::default(), &grader)
-        .unwrap();
-    let seen = watch.0.into_inner().unwrap();
-    let (first, last) = (seen[0], seen[seen.len() - 1]);
-    assert_eq!((first.done, first.trials, first.problems), (0, 0, 3));
-    assert!(first.remaining.trials >= 15);
-    assert_eq!(first.remaining.time, None);
-    assert_eq!(
-        (last.done, last.met, last.remaining.trials, last.in_flight),
-        (3, 3, 0, 0)
-    );
-    let middle = &seen[seen.len() / 2];
-    assert!(middle.remaining.tokens > 0 && middle.remaining.time.is_some());
-    assert!(middle.tokens_per_second > 0.0);
-    assert_eq!(last.trials, outcome.totals.trials);
-    assert_eq!(last.correct, 15);
-    assert!(seen.is_sorted_by_key(|progress| progress.trials));
-}
-
-#[test]
-fn bad_settings_are_refused() {
-    let error =
-        |builder: dart_math::dars::RunBuilder<'_>| builder.build().err().unwrap().to_string();
-    let twice = [problems(&[0.5]), problems(&[0.5])].concat();
-    assert!(error(Run::builder(twice).strategy(Uniform { k: 1 })).contains("same id \"p0\""));
-    assert!(error(Run::builder(vec![]).strategy(Uniform { k: 1 })).contains("there are none"));
-    assert!(error(Run::builder(problems(&[0.5]))).contains("needs a strategy"));
-    let run = || Run::builder(problems(&[0.5]));
-    assert!(error(run().strategy(Uniform { k: 0 })).contains("k must be at least 1"));
-    assert!(error(run().strategy(Vanilla { trials: 0 })).contains("trials must be at least 1"));
-    assert!(error(run().strategy(Prop2Diff::with_pilot(5, 0))).contains("pilot must be"));
-    assert!(error(run().strategy(Uniform { k: 1 }).graders(0)).contains("graders"));
 }
 
 /// Problems with few different responses.
@@ -617,150 +347,6 @@ fn duplicates_are_counted_and_left_out_where_asked_to() {
     assert_eq!(record.stop, StopReason::TrialLimit);
 }
 
-/// A generator that cannot sample some problems, or is greedy.
-struct Picky {
-    scripted: Scripted,
-    rejected: Vec<usize>,
-    error: Option<dart_math::ErrorKind>,
-    greedy: bool,
-}
-
-impl Picky {
-    fn new(rejected: Vec<usize>) -> Self {
-        Picky {
-            scripted: Scripted::default(),
-            rejected,
-            error: None,
-            greedy: false,
-        }
-    }
-}
-
-impl dart_math::Generator for Picky {
-    fn run(&self, source: &dyn dart_math::Source) -> dart_math::Result<()> {
-        self.scripted.run(source)
-    }
-
-    fn check(
-        &self,
-        problems: &[std::sync::Arc<Problem>],
-    ) -> dart_math::Result<Vec<dart_math::Rejection>> {
-        if let Some(kind) = self.error {
-            return Err(dart_math::Error::new(kind, "nothing fits"));
-        }
-        let reject = |&problem: &usize| dart_math::Rejection {
-            problem,
-            reason: format!("{} is too long", problems[problem].id),
-        };
-        Ok(self.rejected.iter().map(reject).collect())
-    }
-
-    fn is_greedy(&self) -> bool {
-        self.greedy
-    }
-}
-
-#[test]
-fn problems_that_cannot_be_sampled_are_counted_apart() {
-    let run = |generator: &Picky, limits: Limits| {
-        Run::builder(problems(&[0.5, 0.9, 0.7]))
-            .strategy(Uniform { k: 3 })
-            .limits(limits)
-            .build()
-            .unwrap()
-            .run(generator, &grader)
-    };
-    let outcome = run(&Picky::new(vec![1]), Limits::default()).unwrap();
-    assert_eq!(outcome.stop, RunStop::Finished);
-    let rejected = &outcome.problems[1];
-    assert_eq!(rejected.stop, StopReason::Rejected);
-    assert_eq!(rejected.rejection.as_deref(), Some("p1 is too long"));
-    assert_eq!((rejected.tally.trials, rejected.kept), (0, 0));
-    assert_eq!(outcome.problems[0].rejection, None);
-    assert_eq!((outcome.totals.rejected, outcome.totals.met), (1, 2));
-    assert_eq!(outcome.manifest()["totals"]["rejected"], 1);
-    assert!(outcome.trials.iter().all(|trial| trial.problem != "p1"));
-    // Its share of a common limit is the others'.
-    let limits = Limits {
-        trials: Some(6),
-        ..Limits::default()
-    };
-    assert_eq!(run(&Picky::new(vec![0]), limits).unwrap().totals.trials, 6);
-
-    let error = run(&Picky::new(vec![0, 1, 2]), Limits::default()).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("none of the problems can be sampled: p0 is too long")
-    );
-    let directory = tempfile::tempdir().unwrap();
-    let journal = directory.path().join("journal.jsonl");
-    let failing = Picky {
-        error: Some(dart_math::ErrorKind::Settings),
-        ..Picky::new(Vec::new())
-    };
-    let refused = Run::builder(problems(&[0.5]))
-        .strategy(Uniform { k: 3 })
-        .journal(&journal)
-        .build()
-        .unwrap()
-        .run(&failing, &grader);
-    assert_eq!(refused.unwrap_err().kind(), dart_math::ErrorKind::Settings);
-    assert!(
-        !journal.exists(),
-        "something was written for a run that cannot begin"
-    );
-    assert!(failing.scripted.log().asked.is_empty());
-}
-
-#[test]
-fn several_trials_of_greedy_sampling_are_refused() {
-    let greedy = Picky {
-        greedy: true,
-        ..Picky::new(Vec::new())
-    };
-    let run = |strategy: &dyn Strategy, trials_per_problem, give_up_after| {
-        Run::builder(problems(&[0.5, 0.2]))
-            .strategy(strategy)
-            .limits(Limits {
-                trials_per_problem,
-                give_up_after,
-                ..Limits::default()
-            })
-            .dedup(true)
-            .build()
-            .unwrap()
-            .run(&greedy, &grader)
-    };
-    let table: HashMap<String, f64> = (0..2).map(|i| (format!("p{i}"), 1.0)).collect();
-    let several: [(&dyn Strategy, _, _); 6] = [
-        (&Vanilla { trials: 2 }, None, None),
-        (&Uniform { k: 1 }, None, None),
-        (&Uniform { k: 2 }, Some(2), None),
-        (&Uniform { k: 2 }, None, Some(1)),
-        (&Prop2Diff::with_pilot(4, 8), Some(64), None),
-        (&Prop2Diff::with_pass_rates(4, table.clone()), None, None),
-    ];
-    for (strategy, trials, give_up) in several {
-        let error = run(strategy, trials, give_up).unwrap_err();
-        assert_eq!(error.kind(), dart_math::ErrorKind::Settings);
-        assert!(
-            error.to_string().contains("vanilla with 1 trial"),
-            "{error}"
-        );
-    }
-    assert!(greedy.scripted.log().asked.is_empty());
-    let single: [(&dyn Strategy, _, _); 4] = [
-        (&Vanilla { trials: 1 }, None, None),
-        (&Uniform { k: 2 }, Some(1), None),
-        (&Uniform { k: 1 }, None, Some(1)),
-        (&Prop2Diff::with_pilot(4, 8), Some(1), None),
-    ];
-    for (strategy, trials, give_up) in single {
-        assert!(run(strategy, trials, give_up).unwrap().finished());
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
@@ -834,68 +420,4 @@ fn strategies() -> impl proptest::strategy::Strategy<Value = Shown> {
             Prop2Diff::with_pilot(k, pilot).cover(cover)
         ))),
     ]
-}
-
-/// Collects what it is told.
-#[derive(Default)]
-struct Rows(Mutex<Vec<(String, u32)>>, Option<(usize, CancelHandle)>);
-
-impl Observer for Rows {
-    fn accepted(&self, trial: &Trial) {
-        assert!(trial.accepted && trial.verdict.equal);
-        let mut rows = self.0.lock().unwrap();
-        rows.push((trial.problem.clone(), trial.number));
-        if let Some((most, cancel)) = &self.1
-            && rows.len() >= *most
-        {
-            cancel.cancel();
-        }
-    }
-}
-
-#[test]
-fn an_observer_is_told_of_every_row_once_and_in_order() {
-    let rates = [1.0, 0.8, 0.5, 0.3, 0.05, 0.0];
-    let strategies: [Box<dyn Strategy>; 3] = [
-        Box::new(Vanilla { trials: 9 }),
-        Box::new(Uniform { k: 4 }),
-        Box::new(Prop2Diff::with_pilot(12, 5)),
-    ];
-    let limits = Limits {
-        trials_per_problem: Some(40),
-        ..Limits::default()
-    };
-    for strategy in &strategies {
-        for (dedup, interrupted) in [(false, false), (true, false), (false, true)] {
-            let cancel = CancelHandle::new();
-            let rows = Rows(Mutex::default(), interrupted.then(|| (6, cancel.clone())));
-            let outcome = Run::builder(problems(&rates))
-                .strategy(strategy)
-                .limits(limits)
-                .seed(11)
-                .dedup(dedup)
-                .observer(&rows)
-                .cancel(cancel)
-                .build()
-                .unwrap()
-                .run(&Scripted::new(Schedule::default()), &grader)
-                .unwrap();
-            assert_eq!(outcome.stop == RunStop::Interrupted, interrupted);
-            let told = rows.0.into_inner().unwrap();
-            // Each problem's rows by number.
-            let mut last = HashMap::new();
-            for (problem, number) in &told {
-                let before = last.insert(problem, *number);
-                assert!(before.is_none_or(|before| before < *number));
-            }
-            let mut sorted = told.clone();
-            sorted.sort();
-            let mut expected: Vec<(String, u32)> = outcome
-                .accepted()
-                .map(|trial| (trial.problem.clone(), trial.number))
-                .collect();
-            expected.sort();
-            assert_eq!(sorted, expected);
-        }
-    }
 }

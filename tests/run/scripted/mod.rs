@@ -33,7 +33,7 @@ pub struct Schedule {
     pub refuses_every: Option<usize>,
     /// Goes on only when the verdicts on what it delivered are in, as is the rule with a model.
     /// Its [`Scripted::verdicts`] must be the run's observer.
-    pub patient: bool,
+    pub awaits_verdicts: bool,
     /// Returns so early that completions are missing.
     pub walks_off_after: Option<usize>,
 }
@@ -47,7 +47,7 @@ impl Default for Schedule {
             fails_after: None,
             killed_after: None,
             refuses_every: None,
-            patient: false,
+            awaits_verdicts: false,
             walks_off_after: None,
         }
     }
@@ -220,7 +220,7 @@ impl Generator for Scripted {
                     cancel(source, &request);
                     continue;
                 }
-                if self.schedule.patient && !source.wanted(request.trial) {
+                if self.schedule.awaits_verdicts && !source.wanted(request.trial) {
                     cancel(source, &request);
                     continue;
                 }
@@ -228,7 +228,7 @@ impl Generator for Scripted {
                 tokens += completion.tokens.len() as u64;
                 source.deliver(request.trial, completion);
                 self.log().completed.push(request.trial);
-                if self.schedule.patient {
+                if self.schedule.awaits_verdicts {
                     self.verdicts.wait(tokens);
                 }
             }

@@ -4,7 +4,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use dart_math::dars::{Observer, Progress};
 
-/// Lets a patient generator know when all verdicts are in. It is the run's observer.
+/// Lets a waiting generator know when all verdicts are in. It is the run's observer.
 #[derive(Debug, Default)]
 pub struct Verdicts {
     /// Tokens delivered, and how many completions have no verdict yet.

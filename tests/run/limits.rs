@@ -1,0 +1,122 @@
+//! Limits and interruptions: what a run ends with before its goals are met.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use crate::run::run;
+use crate::scripted::expected::{by_hand, data_set, within};
+use crate::scripted::{Schedule, Scripted, grader, problems};
+use dart_math::dars::{CancelHandle, Limits, Observer, Run, RunStop, Uniform};
+use dart_math::{StopReason, Trial};
+
+#[test]
+fn limits_per_problem_end_the_problem_and_not_the_run() {
+    let rates = [0.0, 0.02, 0.5, 1.0];
+    let limits = Limits {
+        trials_per_problem: Some(40),
+        give_up_after: Some(25),
+        ..Limits::default()
+    };
+    let (outcome, _) = run(&rates, Uniform { k: 30 }, limits, Schedule::default());
+    assert_eq!(
+        data_set(&outcome),
+        by_hand(&rates, &Uniform { k: 30 }, limits)
+    );
+    assert_eq!(outcome.stop, RunStop::Finished);
+    assert_eq!(outcome.problems[0].stop, StopReason::GaveUp);
+    assert_eq!(outcome.problems[0].tally.trials, 25);
+    assert_eq!(outcome.problems[2].stop, StopReason::TrialLimit);
+    assert_eq!(outcome.problems[2].tally.trials, 40);
+    assert_eq!(outcome.problems[3].stop, StopReason::TargetMet);
+}
+
+#[test]
+fn a_limit_of_the_whole_run_in_trials_is_the_same_from_any_schedule() {
+    let rates = [0.9, 0.05, 0.5, 0.02, 1.0, 0.3];
+    for most in [0, 1, 5, 6, 7, 20, 50, 133, 100_000] {
+        let limits = Limits {
+            trials_per_problem: Some(300),
+            trials: Some(most),
+            ..Limits::default()
+        };
+        let expected = within(&rates, &Uniform { k: 6 }, limits, most);
+        for (shuffle, slots) in [(1, 1), (2, 7), (3, 64)] {
+            let schedule = Schedule {
+                shuffle,
+                slots,
+                ..Schedule::default()
+            };
+            let (outcome, _) = run(&rates, Uniform { k: 6 }, limits, schedule);
+            let trials: Vec<u32> = outcome.problems.iter().map(|r| r.tally.trials).collect();
+            assert_eq!(trials, expected, "limit {most}, {slots} slots");
+            assert!(outcome.totals.trials <= most);
+            let stop = if most == 100_000 {
+                RunStop::Finished
+            } else {
+                RunStop::Trials
+            };
+            assert_eq!(outcome.stop, stop);
+        }
+    }
+}
+
+#[test]
+fn a_limit_in_tokens_ends_the_run_with_what_is_done() {
+    let limits = Limits {
+        tokens: Some(500),
+        ..Limits::default()
+    };
+    let (outcome, _) = run(&[0.5; 20], Uniform { k: 20 }, limits, Schedule::default());
+    assert_eq!(outcome.stop, RunStop::Tokens);
+    assert!(outcome.totals.tokens_sampled >= 500);
+    // At most what was in flight more: eight slots, twenty tokens each.
+    assert!(outcome.totals.tokens_sampled < 500 + 8 * 20);
+    assert!(outcome.totals.kept > 0);
+    assert!(
+        outcome
+            .problems
+            .iter()
+            .any(|r| r.stop == StopReason::RunEnded)
+    );
+}
+
+#[test]
+fn a_limit_in_time_ends_a_run_that_would_never_end() {
+    let limits = Limits {
+        time: Some(Duration::from_millis(400)),
+        ..Limits::default()
+    };
+    let (outcome, _) = run(&[0.5, 0.0], Uniform { k: 2 }, limits, Schedule::default());
+    assert_eq!(outcome.stop, RunStop::Time);
+    assert_eq!(outcome.problems[0].stop, StopReason::TargetMet);
+    assert_eq!(outcome.problems[1].stop, StopReason::RunEnded);
+    assert_eq!(outcome.totals.kept, 2);
+}
+
+#[test]
+fn an_interruption_returns_what_is_done() {
+    /// Interrupts after the thirtieth verdict.
+    struct Impatient(CancelHandle, Mutex<usize>);
+    impl Observer for Impatient {
+        fn graded(&self, _: &Trial) {
+            let mut seen = self.1.lock().unwrap();
+            *seen += 1;
+            if *seen == 30 {
+                self.0.cancel();
+            }
+        }
+    }
+    let handle = CancelHandle::new();
+    let observer = Impatient(handle.clone(), Mutex::new(0));
+    let outcome = Run::builder(problems(&[0.5, 0.0]))
+        .strategy(Uniform { k: 2 })
+        .observer(&observer)
+        .cancel(handle)
+        .build()
+        .unwrap()
+        .run(&Scripted::default(), &grader)
+        .unwrap();
+    assert_eq!(outcome.stop, RunStop::Interrupted);
+    assert!(outcome.totals.trials > 0);
+    assert_eq!(outcome.problems[1].stop, StopReason::RunEnded);
+}
