@@ -10,7 +10,9 @@ use serde_json::Value;
 use crate::common::tool::Failure;
 
 /// The run's journal, beside the data set's files.
-pub(crate) const JOURNAL: &str = "journal.jsonl";
+pub(crate) const JOURNAL: &str = "journal";
+/// The file of the journal that says whose it is, and is locked.
+const RUN: &str = "journal/run.jsonl";
 const FILES: [&str; 4] = [
     "dataset.jsonl",
     "trials.jsonl",
@@ -29,7 +31,7 @@ pub(crate) fn refuse_unknown(directory: &Path, fresh: bool) -> Result<(), Failur
         return Err(held(directory));
     }
     if !fresh
-        && !has_header(&directory.join(JOURNAL))
+        && !has_header(&directory.join(RUN))
         && let Some(name) = FILES.iter().find(|name| directory.join(name).exists())
     {
         return Err(format!(
@@ -43,7 +45,7 @@ pub(crate) fn refuse_unknown(directory: &Path, fresh: bool) -> Result<(), Failur
 
 /// Whether another process has the journal's lock.
 pub(crate) fn is_held(directory: &Path) -> bool {
-    fs::File::open(directory.join(JOURNAL))
+    fs::File::open(directory.join(RUN))
         .is_ok_and(|file| matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)))
 }
 
@@ -59,7 +61,7 @@ pub(crate) fn held(directory: &Path) -> Failure {
 
 /// How many problems the run in the directory has by now.
 pub(crate) fn problems_before(directory: &Path) -> Option<usize> {
-    let journal = BufReader::new(fs::File::open(directory.join(JOURNAL)).ok()?);
+    let journal = BufReader::new(fs::File::open(directory.join(RUN)).ok()?);
     let count = |line: String| -> Option<u64> {
         // The header, or a row of problems that were added.
         let row: Value = serde_json::from_str(&line).ok()?;
@@ -98,9 +100,13 @@ fn clear(directory: &Path) -> Result<(), Failure> {
     if is_held(directory) {
         return Err(held(directory));
     }
-    for name in [JOURNAL].iter().chain(&FILES) {
-        let path = directory.join(name);
-        match fs::remove_file(&path) {
+    let files = FILES.iter().map(|name| directory.join(name));
+    let journal = directory.join(JOURNAL);
+    let removed = files
+        .map(|path| (fs::remove_file(&path), path))
+        .chain([(fs::remove_dir_all(&journal), journal)]);
+    for (removed, path) in removed {
+        match removed {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(Error::io(&path, error).into());
             }

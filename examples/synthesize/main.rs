@@ -216,11 +216,11 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
     let manifest = summary::manifest(args, &outcome, &skipped);
     if let Some(error) = outcome.error.take_if(|error| {
         // Someone else's run, whose files are not ours to replace; or nothing to show for it.
-        error.kind() == dart_math::ErrorKind::Journal || outcome.trials.is_empty()
+        error.kind() == dart_math::ErrorKind::Journal || outcome.totals.trials == 0
     }) {
         return Err(error.into());
     }
-    if outcome.stop == RunStop::Interrupted && outcome.trials.is_empty() {
+    if outcome.stop == RunStop::Interrupted && outcome.totals.trials == 0 {
         say!(
             "{}, before anything was sampled: nothing is written",
             outcome.stop

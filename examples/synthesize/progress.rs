@@ -73,6 +73,10 @@ impl Display {
 }
 
 impl Observer for Display {
+    fn wants_accepted(&self) -> bool {
+        false
+    }
+
     fn progress(&self, progress: &Progress) {
         if self.format == Format::Json {
             // The first and the last are always told: the run has begun, or is done.

@@ -46,10 +46,9 @@ pub(crate) fn publish(
     if let Some(directory) = &args.out {
         let changed = DataSet {
             problems: &outcome.problems,
-            trials: &outcome.trials,
             manifest,
         }
-        .write(directory)?;
+        .write(directory, outcome.trials())?;
         return Ok(changed);
     }
     let mut out = std::io::stdout().lock();
@@ -62,6 +61,7 @@ pub(crate) fn publish(
         .map(|record| (&*record.problem.id, &*record.problem.question))
         .collect();
     for trial in outcome.accepted() {
+        let trial = trial?;
         let row = serde_json::json!({
             "query": questions.get(&*trial.problem),
             "response": trial.response,

@@ -1,19 +1,34 @@
 //! What a run leaves behind, one record a trial and one a problem. Written by the run, read by
 //! data writers and reports.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Completion, Finish, Problem, Tally, Verdict};
 
 /// A sampled response with its verdict: everything that is known of one trial.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+///
+/// As JSON it is a row of `trials.jsonl` and of a journal, with the verdict's fields among its own
+/// (`docs/output.md`).
+///
+/// ```
+/// use dart_math::{Completion, Problem, Trial, Verdict};
+///
+/// let problem = Problem::new("1 + 1?", "2");
+/// let trial = Trial::new(&problem, 0, 7, Completion::text("2"), Verdict::new(true, "number"));
+/// let row = serde_json::to_string(&trial)?;
+/// assert!(row.contains(r#""trial":0,"seed":7,"response":"2","extracted":null,"equal":true"#));
+/// assert_eq!(serde_json::from_str::<Trial>(&row)?, trial);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
 pub struct Trial {
     /// Id of the problem.
     pub problem: String,
-    /// 0, 1, 2, … per problem.
+    /// The sample index: 0, 1, 2, … per problem. `trial` in rows.
     pub number: u32,
     /// Key of the trial's random numbers.
     pub seed: u64,
@@ -25,7 +40,6 @@ pub struct Trial {
     pub finish: Finish,
     /// Whether it ended within its reasoning: after a `<think>`, its own or its prompt's, without a
     /// `</think>`.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unfinished_reasoning: bool,
     /// Log-probability of the response under the model's own distribution, in nats, to six
     /// decimals (so that writing and reading it back changes nothing), where it is known.
@@ -34,12 +48,78 @@ pub struct Trial {
     pub verdict: Verdict,
     /// Whether the response is part of the data set: correct, and among the first of its problem,
     /// by number, that make up the target. Known when the problem has ended, `false` before.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub accepted: bool,
     /// The lowest number of a trial of the same problem whose response is the same text, where both
     /// are correct. Known when all trials of lower numbers have settled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duplicate_of: Option<u32>,
+}
+
+/// A trial as a row has it.
+#[derive(Serialize, Deserialize)]
+struct TrialRow<'a> {
+    problem: Cow<'a, str>,
+    trial: u32,
+    seed: u64,
+    response: Cow<'a, str>,
+    extracted: Option<Cow<'a, str>>,
+    equal: bool,
+    rule: Cow<'a, str>,
+    reason: Cow<'a, str>,
+    finish: Finish,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unfinished_reasoning: bool,
+    tokens: u32,
+    logprob: Option<f64>,
+    #[serde(default)]
+    accepted: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    duplicate_of: Option<u32>,
+}
+
+impl Serialize for Trial {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let row = TrialRow {
+            problem: Cow::Borrowed(&self.problem),
+            trial: self.number,
+            seed: self.seed,
+            response: Cow::Borrowed(&self.response),
+            extracted: self.verdict.extracted.as_deref().map(Cow::Borrowed),
+            equal: self.verdict.equal,
+            rule: Cow::Borrowed(&self.verdict.rule),
+            reason: Cow::Borrowed(&self.verdict.reason),
+            finish: self.finish,
+            unfinished_reasoning: self.unfinished_reasoning,
+            tokens: self.tokens,
+            logprob: self.logprob,
+            accepted: self.accepted,
+            duplicate_of: self.duplicate_of,
+        };
+        row.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Trial {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let row = TrialRow::deserialize(deserializer)?;
+        Ok(Trial {
+            problem: row.problem.into_owned(),
+            number: row.trial,
+            seed: row.seed,
+            response: row.response.into_owned(),
+            tokens: row.tokens,
+            finish: row.finish,
+            unfinished_reasoning: row.unfinished_reasoning,
+            logprob: row.logprob,
+            verdict: Verdict {
+                equal: row.equal,
+                extracted: row.extracted.map(Cow::into_owned),
+                rule: Cow::Owned(row.rule.into_owned()),
+                reason: Cow::Owned(row.reason.into_owned()),
+            },
+            accepted: row.accepted,
+            duplicate_of: row.duplicate_of,
+        })
+    }
 }
 
 impl Trial {

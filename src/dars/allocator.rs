@@ -7,8 +7,10 @@ use std::sync::Arc;
 use super::Problem;
 use super::estimate::Estimator;
 use super::open_set::OpenSet;
-use super::problem_state::{Needs, ProblemState, Rules};
-use crate::{Offer, ProblemRecord, Rejection, Request, Trial, TrialId, trial_seed};
+use super::problem_state::{Closed, Needs, ProblemState, Rules};
+use super::store::Row;
+use super::summary::TrialSummary;
+use crate::{Offer, ProblemRecord, Rejection, Request, TrialId, trial_seed};
 
 /// The state of a run.
 pub(super) struct Allocator<'a> {
@@ -123,11 +125,6 @@ impl<'a> Allocator<'a> {
         self.states.len()
     }
 
-    /// Whether duplicates are left out.
-    pub(super) fn dedup(&self) -> bool {
-        self.rules.dedup
-    }
-
     pub(super) fn counts(&self) -> Counts {
         self.totals
     }
@@ -150,11 +147,11 @@ impl<'a> Allocator<'a> {
         self.states[trial.problem as usize].wants(trial.number, &self.rules, allowance)
     }
 
-    /// Takes a graded trial.
-    pub(super) fn settle(&mut self, problem: u32, trial: Trial) {
+    /// Takes a graded trial; whether it is a new one, and no second of the same number.
+    pub(super) fn settle(&mut self, problem: u32, trial: TrialSummary) -> bool {
         self.totals.taken += 1;
         self.totals.tokens += u64::from(trial.tokens);
-        self.change(problem, |state, rules| state.settle(trial, rules));
+        self.change(problem, |state, rules| state.settle(trial, rules))
     }
 
     /// Whether a problem has ended.
@@ -162,21 +159,14 @@ impl<'a> Allocator<'a> {
         self.states[problem as usize].ended()
     }
 
-    /// What the data set has of a problem, as it stands.
-    pub(super) fn accepted(&mut self, problem: u32) -> Vec<Trial> {
-        let dedup = self.rules.dedup;
-        self.states[problem as usize]
-            .accepted(dedup)
-            .cloned()
-            .collect()
+    /// The rows that the data set has of a problem, as it stands.
+    pub(super) fn rows(&self, problem: u32) -> Vec<Row> {
+        self.states[problem as usize].rows(self.rules.dedup)
     }
 
-    /// What the data set has of the problems that have not ended.
-    pub(super) fn accepted_of_open(&mut self) -> Vec<Trial> {
-        let open: Vec<u32> = self.open.iter().collect();
-        open.into_iter()
-            .flat_map(|problem| self.accepted(problem))
-            .collect()
+    /// The problems that have not ended.
+    pub(super) fn open_problems(&self) -> Vec<u32> {
+        self.open.iter().collect()
     }
 
     /// Notes that a trial has been sampled and waits for its verdict.
@@ -189,10 +179,14 @@ impl<'a> Allocator<'a> {
         self.change(trial.problem, |state, _| state.requeue(trial.number));
     }
 
-    fn change(&mut self, index: u32, change: impl FnOnce(&mut ProblemState, &Rules<'_>)) {
+    fn change<T>(
+        &mut self,
+        index: u32,
+        change: impl FnOnce(&mut ProblemState, &Rules<'_>) -> T,
+    ) -> T {
         let state = &mut self.states[index as usize];
         let before = (state.ended(), state.trials(), state.correct());
-        change(state, &self.rules);
+        let changed = change(state, &self.rules);
         self.totals.trials += u64::from(state.trials() - before.1);
         self.totals.correct += u64::from(state.correct() - before.2);
         if let Some(estimator) = &mut self.estimator {
@@ -211,6 +205,7 @@ impl<'a> Allocator<'a> {
         } else {
             self.update_demand(index);
         }
+        changed
     }
 
     /// Shares what the run's limit of trials leaves among the open problems. Every problem that
@@ -330,16 +325,10 @@ impl<'a> Allocator<'a> {
         }
     }
 
-    /// Closes all: a record a problem, in their order, and all trials that count, ordered by
-    /// problem and number.
-    pub(super) fn close(self) -> (Vec<ProblemRecord>, Vec<Trial>) {
-        let mut records = Vec::with_capacity(self.states.len());
-        let mut trials = Vec::new();
-        for state in self.states {
-            let (record, own) = state.close(&self.rules);
-            records.push(record);
-            trials.extend(own);
-        }
-        (records, trials)
+    /// Closes all: a record a problem, in their order, and what is known of its trials.
+    pub(super) fn close(self) -> (Vec<ProblemRecord>, Vec<Closed>) {
+        let rules = self.rules;
+        let closed = self.states.into_iter().map(|state| state.close(&rules));
+        closed.unzip()
     }
 }

@@ -1,74 +1,62 @@
 //! Which correct responses of a problem repeat an earlier one, to the last character.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hasher};
 
-use crate::Trial;
+use sha2::{Digest, Sha256};
 
-/// A text's hash, the same in every run of one program.
-pub(super) fn hash(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(text.as_bytes());
-    hasher.finish()
+/// A text's first 128 bits of SHA-256: texts of one hash are taken for the same text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct TextHash(pub(super) [u8; 16]);
+
+impl TextHash {
+    pub(super) fn of(text: &str) -> Self {
+        let whole: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+        let mut first = [0; 16];
+        first.copy_from_slice(&whole[..16]);
+        TextHash(first)
+    }
 }
 
 /// The distinct texts of a problem's correct trials: by hash, the number of the first that has it.
 #[derive(Debug, Default)]
-pub(super) struct Texts(HashMap<u64, u32>);
+pub(super) struct Texts(HashMap<TextHash, u32>);
 
 impl Texts {
-    /// Adds a text, unless an earlier trial had it, whose number is then the answer. `trials` are
-    /// the ones before it, by number.
-    pub(super) fn insert(&mut self, text: &str, hash: u64, trials: &[Trial]) -> Option<u32> {
-        let mut place = hash;
-        while let Some(&number) = self.0.get(&place) {
-            match trials.get(number as usize) {
-                Some(trial) if trial.response == text => return Some(number),
-                // Another text of the same hash.
-                _ => place = place.wrapping_add(1),
-            }
-        }
-        let number = u32::try_from(trials.len()).unwrap_or(u32::MAX);
-        self.0.insert(place, number);
-        None
+    /// Adds a trial's text, unless an earlier trial had it, whose number is then the answer.
+    pub(super) fn insert(&mut self, hash: TextHash, number: u32) -> Option<u32> {
+        let first = *self.0.entry(hash).or_insert(number);
+        (first != number).then_some(first)
     }
 
-    /// Whether a text of this hash was added.
-    pub(super) fn has(&self, hash: u64) -> bool {
+    pub(super) fn has(&self, hash: TextHash) -> bool {
         self.0.contains_key(&hash)
+    }
+
+    /// Forgets them, where no more trials follow.
+    pub(super) fn clear(&mut self) {
+        self.0 = HashMap::new();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Completion, Problem, Verdict};
 
     #[test]
-    fn texts_of_one_hash_are_told_apart() {
-        let problem = Problem::new("q", "r");
-        let trial = |number: u32, text: &str| {
-            Trial::new(
-                &problem,
-                number,
-                0,
-                Completion::text(text),
-                Verdict::new(true, "r"),
-            )
-        };
+    fn the_first_of_equal_texts_is_named() {
         let mut texts = Texts::default();
-        let mut trials = Vec::new();
         let expected = [
             ("a", None),
             ("b", None),
             ("a", Some(0)),
             ("c", None),
             ("b", Some(1)),
+            ("", None),
+            ("a ", None),
         ];
         for (number, (text, first)) in (0..).zip(expected) {
-            assert_eq!(texts.insert(text, 7, &trials), first, "{text}");
-            trials.push(trial(number, text));
+            assert_eq!(texts.insert(TextHash::of(text), number), first, "{text}");
         }
-        assert!(texts.has(7) && !texts.has(6));
+        assert!(texts.has(TextHash::of("c")) && !texts.has(TextHash::of("d")));
     }
 }

@@ -1,493 +1,493 @@
-//! A run's journal: one JSON object a line, first the configuration, then a row for each graded
-//! trial, in the order in which they settled. Between them stand the calls that drew them: a row
-//! where one begins to draw and one, with its sums, where it ends.
+//! A run's journal: every trial that was graded, on disk before it counts.
+//!
+//! A journal is a directory:
+//!
+//! | file | has |
+//! |---|---|
+//! | `run.jsonl` | the configuration, raised limits, more problems, and the calls of the run; locked while a run has it |
+//! | `000001.jsonl.zst` … | sealed parts: some trials each, by problem and number, compressed, with an index ([`sealed`]) |
+//! | `000004.jsonl` | the part that is being written: a row a trial, as they settle |
+//!
+//! Rows of `.jsonl` files have checksums ([`rows`]). When the part that is being written is large enough
+//! another one is begun, and it is sealed in the background; where both forms of a part are there, the
+//! sealed one is whole.
 //!
 //! A row is written whole before its trial counts, so a run that is killed loses at most what was
 //! under way; handed to the disk every ten seconds and at the end, so that a machine that fails loses
 //! that much more. What a kill may leave is a last line without its end; that line is dropped, and its
-//! trial drawn again. Everything else that is not as written is refused, by line. A line may be
-//! deleted: its trial is then drawn again if it counts.
+//! trial drawn again. Everything else that is not as written is refused, by line or block. A line or a
+//! part may be deleted: its trials are then drawn again if they count.
 
-mod lines;
+mod expected;
+mod notes;
+mod raw;
+mod read;
 mod regrade;
+mod rows;
+mod sealed;
 
-use std::collections::HashMap;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Seek, SeekFrom, Write};
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
-use self::lines::{Line, Lines};
+pub(super) use self::expected::Expected;
+use self::expected::problems_of;
+use self::notes::{Begun, Header, Note, Notes, Sums};
+use self::raw::Raw;
+pub use self::read::JournalTrials;
+pub(super) use self::read::Parts;
 pub use self::regrade::Regraded;
-use super::outcome::fingerprint;
-use super::{CancelHandle, Problem, Session};
-use crate::error::{counted, json_reason};
-use crate::{Error, ErrorKind, Result, Settings, Trial, TrialId, trial_seed};
-
-/// Where a configuration has its problems.
-const PROBLEMS: &str = "problems";
+pub(super) use self::regrade::regrade;
+use self::sealed::Sealed;
+use super::summary::TrialSummary;
+use super::{Problem, Session};
+use crate::{Error, ErrorKind, Result, Trial};
 
 /// How long rows may be the operating system's only, which a crash of the machine loses and one of the
 /// process does not.
 const MAX_UNSYNCED: Duration = Duration::from_secs(10);
-
+/// A part this large is sealed, unless the run says otherwise.
+pub(super) const PART_BYTES: u64 = 64 << 20;
+/// What is left at a call's end is sealed from this share of a part on.
+const REST_SHARE: u64 = 16;
 /// Version of the format.
-const VERSION: u32 = 1;
-
-#[derive(Serialize, Deserialize)]
-struct Header {
-    journal: u32,
-    configuration: Settings,
-    /// Apart from the rest because they may be raised.
-    limits: Settings,
-}
-
-/// A row that is no trial.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Note {
-    /// Raised limits, written when a run is resumed with them.
-    Limits(Settings),
-    /// More problems, behind those of before, likewise.
-    Problems(Settings),
-    /// A call of the run, written before its first trial, and whole when it ends.
-    Session(Session),
-}
-
-/// A row behind the header.
-enum Row {
-    Trial(Box<Trial>),
-    Note(Note),
-}
-
-impl Row {
-    fn read(line: &[u8]) -> serde_json::Result<Row> {
-        let trial = serde_json::from_slice(line).map(|trial| Row::Trial(Box::new(trial)));
-        // Where it is neither, what it lacks of a trial is said.
-        trial.or_else(|error| {
-            serde_json::from_slice(line)
-                .map(Row::Note)
-                .map_err(|_| error)
-        })
-    }
-}
+const VERSION: u32 = 2;
+const NOTES: &str = "run.jsonl";
+/// How a part's file is named behind its number, while it is written and sealed.
+const RAW: &str = ".jsonl";
+const SEALED: &str = ".jsonl.zst";
 
 /// An open journal, ready for more rows.
 #[derive(Debug)]
 pub(super) struct Journal {
-    file: File,
-    path: PathBuf,
-    line: Vec<u8>,
-    /// Earlier calls.
-    sessions: Vec<Session>,
+    directory: PathBuf,
+    notes: Notes,
     /// What is written before the first trial of this call: raised limits, more problems, the call as
     /// it began. A call that draws nothing leaves the journal as it was.
     unwritten: Vec<Note>,
-    /// Length of the file up to the last whole row.
-    length: u64,
-    /// Since when something is written that may not be on the disk.
-    unsynced: Option<Instant>,
+    /// Earlier calls.
+    sessions: Vec<Session>,
+    problems: Arc<[Arc<Problem>]>,
+    seed: u64,
+    parts: Parts,
+    /// The number of the next part.
+    next: u32,
+    part_bytes: u64,
+    /// The part before the one that is being written.
+    sealing: Option<Sealing>,
+    sync: Sync,
 }
 
-/// What a journal is opened for.
-pub(super) struct Expected<'a> {
-    pub(super) configuration: &'a Settings,
-    pub(super) limits: &'a Settings,
-    pub(super) problems: &'a [Arc<Problem>],
-    /// Index of each problem by its id.
-    pub(super) indices: &'a HashMap<&'a str, u32>,
-    pub(super) seed: u64,
-    /// The call that opens it.
-    pub(super) session: &'a Session,
-    /// Ends the reading of a long one.
-    pub(super) cancel: &'a CancelHandle,
+/// A part that is being sealed in the background.
+#[derive(Debug)]
+struct Sealing {
+    raw: Arc<Raw>,
+    /// There until it has been waited for.
+    thread: Option<JoinHandle<Result<Sealed>>>,
+}
+
+impl Sealing {
+    fn finish(&mut self) -> Option<std::thread::Result<Result<Sealed>>> {
+        self.thread.take().map(JoinHandle::join)
+    }
+}
+
+impl Drop for Sealing {
+    /// Nothing goes on in a directory that its run has left.
+    fn drop(&mut self) {
+        let _ = self.finish();
+    }
+}
+
+/// Hands rows to the disk now and then, on threads of its own.
+#[derive(Debug, Default)]
+struct Sync {
+    /// Since when something is written that may not be on the disk.
+    unsynced: Option<Instant>,
+    thread: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+/// The parts that a directory has, by number: whether each is sealed.
+fn list(directory: &Path) -> Result<BTreeMap<u32, bool>> {
+    let io = |error| Error::io(directory, error);
+    let mut parts = BTreeMap::new();
+    for entry in std::fs::read_dir(directory).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let part = |ending| name.strip_suffix(ending)?.parse::<u32>().ok();
+        match (part(SEALED), part(RAW)) {
+            (Some(number), _) => {
+                parts.insert(number, true);
+            }
+            (None, Some(number)) => {
+                parts.entry(number).or_insert(false);
+            }
+            _ => {}
+        }
+    }
+    Ok(parts)
+}
+
+fn part_path(directory: &Path, number: u32, ending: &str) -> PathBuf {
+    directory.join(format!("{number:06}{ending}"))
 }
 
 impl Journal {
-    /// Opens a run's journal, or begins it where there is none, and hands the trials that it has,
-    /// in its order, to `take`.
+    /// Opens a run's journal, or begins it where there is none, and hands what is remembered of the
+    /// trials that it has to `take`, which says whether a trial is a new one.
     pub(super) fn open(
-        path: &Path,
+        directory: &Path,
         expected: &Expected<'_>,
-        mut take: impl FnMut(TrialId, Trial),
+        part_bytes: u64,
+        mut take: impl FnMut(u32, TrialSummary) -> bool,
     ) -> Result<Self> {
-        let io = |error| Error::io(path, error);
-        let file = open_locked(path)?;
-        let mut lines = Lines::new(&file, path);
-        let header = expected.header()?;
-        let mut limits = None;
-        let mut problems = Settings::new();
-        let mut sessions: Vec<Session> = Vec::new();
-        let mut session = expected.session.clone();
-        match lines.next()? {
-            Line::Whole(line) => {
-                let found: Header = serde_json::from_slice(line)
-                    .map_err(|_| damaged(path, 1, "not the header of a run's journal"))?;
-                problems = problems_of(&found.configuration);
-                if expected.has_fewer(&problems) {
-                    problems = latest_problems(&mut lines, problems)?;
-                }
-                limits = Some(expected.admit(path, &found, &problems)?);
+        regrade::recover(directory)?;
+        make_directory(directory)?;
+        let path = directory.join(NOTES);
+        let (mut notes, found) = Notes::open(&path)?;
+        let listed = list(directory)?;
+        let mut unwritten = Vec::new();
+        let mut earlier = Vec::new();
+        match found {
+            None if listed.is_empty() => {
+                notes.write(&Header {
+                    journal: VERSION,
+                    configuration: expected.configuration.clone(),
+                    limits: expected.limits.clone(),
+                })?;
+                notes.sync_new()?;
+                sync_directory(directory);
             }
-            // The header itself was cut short; anything else without a line's end is not ours.
-            Line::Torn(line) if !header.starts_with(line) => {
-                return Err(damaged(path, 1, "not the header of a run's journal"));
-            }
-            Line::Torn(_) | Line::End => {}
-        }
-        if let Some(limits) = &mut limits {
-            // The line of each trial.
-            let mut seen = HashMap::new();
-            while let Line::Whole(line) = lines.next()? {
-                if expected.cancel.is_cancelled() {
-                    let reason = format!(
-                        "{}: interrupted while it was read, at line {}: nothing has changed",
-                        path.display(),
-                        lines.number
-                    );
-                    return Err(Error::new(ErrorKind::Interrupted, reason));
-                }
-                let row =
-                    Row::read(line).map_err(|error| unreadable(path, lines.number, &error))?;
-                let trial = match row {
-                    Row::Trial(trial) => *trial,
-                    Row::Note(Note::Limits(raised)) => {
-                        *limits = raised;
-                        continue;
-                    }
-                    Row::Note(Note::Problems(mut more)) => {
-                        if expected.has_fewer(&more) {
-                            more = latest_problems(&mut lines, more)?;
-                        }
-                        let differences = expected.check_problems(&more);
-                        if !differences.is_empty() {
-                            return Err(other_configuration(path, &differences));
-                        }
-                        problems = more;
-                        continue;
-                    }
-                    Row::Note(Note::Session(session)) => {
-                        // The second row of a call stands for the first.
-                        if session.finished.is_some() {
-                            sessions.pop_if(|last| last.finished.is_none());
-                        }
-                        sessions.push(session);
-                        continue;
-                    }
-                };
-                let id = expected
-                    .name(&trial)
-                    .map_err(|reason| damaged(path, lines.number, &reason))?;
-                if let Some(first) = seen.insert(id, lines.number) {
-                    let reason = format!(
-                        "trial {} of {:?} a second time, after line {first}: delete either line",
-                        id.number, trial.problem
-                    );
-                    return Err(damaged(path, lines.number, &reason));
-                }
-                // Until a call's second row has its sums, its trials are what is known of it.
-                if let Some(open) = sessions.last_mut().filter(|last| last.finished.is_none()) {
-                    open.count(&trial);
-                }
-                session.resumed += 1;
-                take(id, trial);
-            }
-        }
-        let length = lines.whole;
-        let mut journal = Journal {
-            file,
-            path: path.to_owned(),
-            line: Vec::new(),
-            sessions,
-            unwritten: Vec::new(),
-            length,
-            unsynced: None,
-        };
-        journal.file.set_len(length).map_err(io)?;
-        journal.file.seek(SeekFrom::End(0)).map_err(io)?;
-        match limits {
             None => {
-                journal.write(&header)?;
-                journal.sync()?;
-                sync_directory(path);
+                let reason = format!(
+                    "{}: there are trials beside it, but it does not say which run's they are",
+                    path.display()
+                );
+                return Err(Error::new(ErrorKind::Journal, reason));
             }
-            Some(limits) => {
-                expected.check_limits(path, &limits)?;
+            Some((header, rows)) => {
+                let (limits, problems) = expected.admit(&path, &header, &rows)?;
+                expected.check_limits(&path, &limits)?;
                 if limits != *expected.limits {
-                    let raised = Note::Limits(expected.limits.clone());
-                    journal.unwritten.push(raised);
+                    unwritten.push(Note::Limits(expected.limits.clone()));
                 }
                 let now = problems_of(expected.configuration);
                 if problems != now {
-                    journal.unwritten.push(Note::Problems(now));
+                    unwritten.push(Note::Problems(now));
                 }
+                earlier = rows;
             }
         }
-        journal.unwritten.push(Note::Session(session));
+        let mut sums = Sums::default();
+        let mut parts = Parts::new(expected.problems.len());
+        let mut take = |problem, summary: TrialSummary, bytes| {
+            sums.add(&summary);
+            parts_bytes(&mut parts, problem, bytes);
+            take(problem, summary)
+        };
+        let mut opened = (Vec::new(), Vec::new());
+        for (number, is_sealed) in &listed {
+            if *is_sealed {
+                let path = part_path(directory, *number, SEALED);
+                opened.0.push(open_sealed(&path, expected, &mut take)?);
+                // Left by a run that was killed just after it had sealed it.
+                remove(&part_path(directory, *number, RAW));
+            } else {
+                let path = part_path(directory, *number, RAW);
+                opened.1.push(open_raw(&path, expected, &mut take)?);
+            }
+        }
+        (parts.sealed, parts.raw) = (opened.0, opened.1.into_iter().map(Arc::new).collect());
+        let mut session = expected.session.clone();
+        session.resumed = sums.trials;
+        unwritten.push(Note::Begun(Begun { session, sums }));
+        let mut journal = Journal {
+            directory: directory.to_owned(),
+            notes,
+            unwritten,
+            sessions: notes::sessions(&earlier, sums),
+            problems: expected.problems.into(),
+            seed: expected.seed,
+            parts,
+            next: listed.last_key_value().map_or(1, |(number, _)| number + 1),
+            part_bytes,
+            sealing: None,
+            sync: Sync::default(),
+        };
+        journal.seal_all_but_last()?;
         Ok(journal)
     }
 
-    /// Writes a trial's row, before the first one that of this call.
-    pub(super) fn trial(&mut self, trial: &Trial) -> Result<()> {
+    /// Seals the parts but the last that a run that was killed has left unsealed.
+    fn seal_all_but_last(&mut self) -> Result<()> {
+        while self.parts.raw.len() > 1 {
+            let raw = self.parts.raw.remove(0);
+            self.seal(raw)?;
+        }
+        self.await_sealing();
+        Ok(())
+    }
+
+    /// Writes a trial's row, before the first one what there is to say of this call.
+    pub(super) fn add(
+        &mut self,
+        problem: u32,
+        trial: &Trial,
+        summary: &TrialSummary,
+    ) -> Result<()> {
         self.begin()?;
-        self.append(trial)
+        let raw = match self.parts.raw.pop() {
+            Some(raw) if raw.length < self.part_bytes => raw,
+            full => {
+                if let Some(full) = full {
+                    self.seal(full)?;
+                }
+                let path = part_path(&self.directory, self.next, RAW);
+                self.next += 1;
+                Arc::new(Raw::begin(&path)?)
+            }
+        };
+        let mut raw = raw;
+        let written = match Arc::get_mut(&mut raw) {
+            Some(raw) => raw.append(problem, trial, summary),
+            None => {
+                let reason = format!("{}: is being read", raw.path.display());
+                Err(Error::new(ErrorKind::Journal, reason))
+            }
+        };
+        self.parts.raw.push(raw);
+        parts_bytes(&mut self.parts, problem, written?);
+        self.sync.now_and_then(&self.parts)
     }
 
     /// Writes this call's sums.
     pub(super) fn end(&mut self, session: &Session) -> Result<()> {
         self.begin()?;
-        self.append(&Note::Session(session.clone()))
-    }
-
-    /// The calls of before.
-    pub(super) fn into_sessions(self) -> Vec<Session> {
-        self.sessions
+        self.notes.write(&Note::Ended(session.clone()))
     }
 
     fn begin(&mut self) -> Result<()> {
+        if self.unwritten.is_empty() {
+            return Ok(());
+        }
         while let Some(note) = self.unwritten.first() {
-            let mut line = Vec::new();
-            serialise(note, &mut line)?;
-            self.write(&line)?;
+            self.notes.write(note)?;
             self.unwritten.remove(0);
         }
-        Ok(())
+        self.notes.sync()
     }
 
     /// Hands everything written to the disk.
     pub(super) fn sync(&mut self) -> Result<()> {
-        if self.unsynced.take().is_some() {
-            let synced = self.file.sync_data();
-            synced.map_err(|error| Error::io(&self.path, error))?;
+        self.sync.now(&self.parts)?;
+        self.notes.sync()
+    }
+
+    /// Hands the trials of these problems to `take`.
+    pub(super) fn read(
+        &mut self,
+        problems: &std::ops::Range<u32>,
+        take: &mut dyn FnMut(Trial) -> Result<()>,
+    ) -> Result<()> {
+        self.await_sealing();
+        self.parts.read(problems, take)
+    }
+
+    /// The trials as they can be read from now on, and the calls of before.
+    pub(super) fn close(mut self) -> (Parts, Vec<Session>) {
+        let least = self.part_bytes / REST_SHARE;
+        if let Some(rest) = self.parts.raw.pop_if(|raw| raw.length >= least)
+            && let Err(error) = self.seal(rest)
+        {
+            tracing::warn!(%error, "the journal's last part stays as it was written");
+        }
+        self.await_sealing();
+        (self.parts, self.sessions)
+    }
+
+    /// Begins to seal a part that no more rows are added to.
+    fn seal(&mut self, raw: Arc<Raw>) -> Result<()> {
+        self.await_sealing();
+        if raw.is_empty() {
+            remove(&raw.path);
+            return Ok(());
+        }
+        let (own, problems, seed) = (Arc::clone(&raw), Arc::clone(&self.problems), self.seed);
+        let thread = std::thread::Builder::new().name("journal".into());
+        let thread = thread.spawn(move || {
+            let id = |problem: u32| problems[problem as usize].id.clone();
+            let sealed = own.seal(&own.path.with_extension("jsonl.zst"), seed, &id)?;
+            sync_directory(&own.path);
+            Ok(sealed)
+        });
+        match thread {
+            Ok(thread) => {
+                let thread = Some(thread);
+                self.sealing = Some(Sealing { raw, thread });
+            }
+            Err(error) => {
+                let path = raw.path.clone();
+                self.parts.raw.insert(0, raw);
+                return Err(Error::io(path, error));
+            }
         }
         Ok(())
     }
 
-    fn append(&mut self, row: &impl Serialize) -> Result<()> {
-        let mut line = std::mem::take(&mut self.line);
-        line.clear();
-        serialise(row, &mut line)?;
-        let written = self.write(&line);
-        self.line = line;
-        written
-    }
-
-    /// Writes a whole line, or takes back what was written of it.
-    fn write(&mut self, line: &[u8]) -> Result<()> {
-        let io = |error| Error::io(&self.path, error);
-        if !is_at(&self.file, &self.path) {
-            let reason = format!(
-                "{}: deleted, renamed or replaced while the run writes to it",
-                self.path.display()
-            );
-            return Err(Error::new(ErrorKind::Io, reason));
-        }
-        // Two runs on one journal would draw the same trials and make it useless to both.
-        if self.file.metadata().map_err(io)?.len() != self.length {
-            let reason = format!("{}: something else writes to it", self.path.display());
-            return Err(Error::new(ErrorKind::Journal, reason));
-        }
-        if let Err(error) = self.file.write_all(line) {
-            let undone = self.file.set_len(self.length);
-            let undone = undone.and_then(|()| self.file.seek(SeekFrom::End(0)));
-            if let Err(error) = undone {
-                tracing::warn!(%error, "half a row stays at the journal's end");
+    /// Puts the part that is being sealed in its place. One that could not be sealed stays as it was
+    /// written, and is tried again when the journal is opened.
+    fn await_sealing(&mut self) {
+        let Some(mut sealing) = self.sealing.take() else {
+            return;
+        };
+        let raw = Arc::clone(&sealing.raw);
+        match sealing.finish() {
+            Some(Ok(Ok(sealed))) => {
+                self.parts.sealed.push(sealed);
+                remove(&raw.path);
             }
-            return Err(io(error));
+            Some(Ok(Err(error))) => {
+                tracing::warn!(%error, "a part of the journal stays uncompressed");
+                self.parts.raw.insert(0, raw);
+            }
+            Some(Err(_)) | None => {
+                tracing::warn!("a part of the journal stays uncompressed: sealing it panicked");
+                self.parts.raw.insert(0, raw);
+            }
         }
-        self.length += line.len() as u64;
+    }
+}
+
+impl Sync {
+    /// Hands rows to the disk if some have not been for long; what failed is told at the next call.
+    fn now_and_then(&mut self, parts: &Parts) -> Result<()> {
         let since = *self.unsynced.get_or_insert_with(Instant::now);
-        match since.elapsed() >= MAX_UNSYNCED {
-            true => self.sync(),
-            false => Ok(()),
+        if since.elapsed() < MAX_UNSYNCED {
+            return Ok(());
         }
+        self.finish(parts)?;
+        if let Some(raw) = parts.raw.last() {
+            let file = raw.handle()?;
+            let thread = std::thread::Builder::new().name("sync".into());
+            let thread = thread.spawn(move || file.sync_data());
+            self.thread = Some(thread.map_err(|error| Error::io(&raw.path, error))?);
+            self.unsynced = None;
+        }
+        Ok(())
+    }
+
+    fn now(&mut self, parts: &Parts) -> Result<()> {
+        self.finish(parts)?;
+        if let (Some(raw), Some(_)) = (parts.raw.last(), self.unsynced.take()) {
+            let synced = raw.handle()?.sync_data();
+            synced.map_err(|error| Error::io(&raw.path, error))?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, parts: &Parts) -> Result<()> {
+        let Some(thread) = self.thread.take() else {
+            return Ok(());
+        };
+        let synced = thread
+            .join()
+            .unwrap_or_else(|_| Err(std::io::Error::other("synchronisation panicked")));
+        let path = parts.raw.last().map(|raw| raw.path.as_path());
+        synced.map_err(|error| Error::io(path.unwrap_or(Path::new("journal")), error))
     }
 }
 
-impl Expected<'_> {
-    fn header(&self) -> Result<Vec<u8>> {
-        let mut line = Vec::new();
-        let header = Header {
-            journal: VERSION,
-            configuration: self.configuration.clone(),
-            limits: self.limits.clone(),
-        };
-        serialise(&header, &mut line)?;
-        Ok(line)
+fn parts_bytes(parts: &mut Parts, problem: u32, bytes: u32) {
+    if let Some(sum) = parts.bytes.get_mut(problem as usize) {
+        *sum += u64::from(bytes);
     }
+}
 
-    /// The limits of a journal's header, if its configuration is ours, with these problems.
-    fn admit(&self, path: &Path, found: &Header, problems: &Settings) -> Result<Settings> {
-        if found.journal != VERSION {
+/// Reads a sealed part's index.
+fn open_sealed(
+    path: &Path,
+    expected: &Expected<'_>,
+    take: &mut dyn FnMut(u32, TrialSummary, u32) -> bool,
+) -> Result<Sealed> {
+    check_cancelled(expected, path, None)?;
+    let find = |id: &str| expected.indices.get(id).copied();
+    let opened = Sealed::open(path, expected.seed, &find)?;
+    for trial in opened.trials {
+        if !take(trial.problem, trial.summary, trial.bytes) {
+            let id = &expected.problems[trial.problem as usize].id;
+            let reason = format!("has {}", twice(trial.summary.number, id));
             return Err(Error::new(
                 ErrorKind::Journal,
-                format!(
-                    "{}: version {} of the format, this crate writes {VERSION}",
-                    path.display(),
-                    found.journal
-                ),
+                format!("{}: {reason}: delete either part", path.display()),
             ));
         }
-        let mut differences = Vec::new();
-        let rest = |configuration: &Settings| {
-            let mut rest = configuration.clone();
-            rest.shift_remove(PROBLEMS);
-            Value::Object(rest)
-        };
-        let (was, is) = (rest(&found.configuration), rest(self.configuration));
-        compare("", &was, &is, &mut differences);
-        differences.extend(self.check_problems(problems));
-        match differences.is_empty() {
-            true => Ok(found.limits.clone()),
-            false => Err(other_configuration(path, &differences)),
-        }
     }
+    Ok(opened.sealed)
+}
 
-    /// Problems may be added behind those of before: nothing of these depends on what follows them,
-    /// unless all share a limit of trials.
-    fn check_problems(&self, found: &Settings) -> Vec<String> {
-        let mut differences = Vec::new();
-        let count = count_of(found);
-        let before = usize::try_from(count)
-            .ok()
-            .and_then(|n| self.problems.get(..n));
-        match before {
-            Some(before) if fingerprint(before) != *found => {
-                let hash = found.get("hash").unwrap_or(&Value::Null);
-                let is = fingerprint(before);
-                let is = is.get("hash").unwrap_or(&Value::Null);
-                let first = counted(count, "problem");
-                differences.push(format!("of the first {first} the hash was {hash}, is {is}"));
+/// Reads a part that is not sealed.
+fn open_raw(
+    path: &Path,
+    expected: &Expected<'_>,
+    take: &mut dyn FnMut(u32, TrialSummary, u32) -> bool,
+) -> Result<Raw> {
+    Raw::open(path, &mut |trial, line, bytes| {
+        check_cancelled(expected, path, Some(line))?;
+        let id = expected.name(trial);
+        let id = id.map_err(|reason| damaged(path, line, &reason))?;
+        match take(id.problem, TrialSummary::of(trial), bytes) {
+            true => Ok(id),
+            false => {
+                let reason = format!("{}: delete this line", twice(id.number, &trial.problem));
+                Err(damaged(path, line, &reason))
             }
-            Some(before) if before.len() < self.problems.len() => {
-                if self
-                    .limits
-                    .get("trials")
-                    .is_some_and(|most| !most.is_null())
-                {
-                    let is = self.problems.len();
-                    differences.push(format!(
-                        "problems.count was {count}, is {is}, which changes what a limit of trials \
-                         over all problems leaves for each"
-                    ));
+        }
+    })
+}
+
+fn twice(number: u32, problem: &str) -> String {
+    format!("trial {number} of {problem:?} a second time")
+}
+
+fn check_cancelled(expected: &Expected<'_>, path: &Path, line: Option<u64>) -> Result<()> {
+    if !expected.cancel.is_cancelled() {
+        return Ok(());
+    }
+    let line = line.map_or(String::new(), |line| format!(", at line {line}"));
+    let reason = format!(
+        "{}: interrupted while it was read{line}: nothing has changed",
+        path.display()
+    );
+    Err(Error::new(ErrorKind::Interrupted, reason))
+}
+
+fn make_directory(directory: &Path) -> Result<()> {
+    match std::fs::metadata(directory) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(found) => {
+            let reason = match found.is_file() {
+                true => {
+                    "a file, where a journal is a directory (journals of version 1 were files, and cannot be resumed)"
                 }
-            }
-            Some(_) => {}
-            None => differences.push(format!(
-                "problems.count was {count}, is {}: problems may be added, but none left out",
-                self.problems.len()
-            )),
-        }
-        differences
-    }
-
-    /// Whether there are fewer problems now than these.
-    fn has_fewer(&self, found: &Settings) -> bool {
-        count_of(found) > self.problems.len() as u64
-    }
-
-    /// A limit may be raised or lifted: the trials drawn under the lower one are the first of those
-    /// that the higher one allows. It may not be lowered.
-    fn check_limits(&self, path: &Path, found: &Settings) -> Result<()> {
-        let mut differences = Vec::new();
-        for (name, now) in self.limits {
-            let lowered = match (found.get(name).and_then(Value::as_u64), now.as_u64()) {
-                (_, None) => false,
-                (None, Some(_)) => true,
-                (Some(was), Some(now)) => now < was,
+                false => "no directory, which a journal is",
             };
-            if lowered {
-                let was = found.get(name).unwrap_or(&Value::Null);
-                differences.push(format!("limit {name} was {was}, lowered to {now}"));
-            }
+            let reason = format!("{}: {reason}", directory.display());
+            Err(Error::new(ErrorKind::Journal, reason))
         }
-        match differences.is_empty() {
-            true => Ok(()),
-            false => Err(other_configuration(path, &differences)),
-        }
-    }
-
-    /// Which trial a row is, if it is one of this run.
-    fn name(&self, trial: &Trial) -> std::result::Result<TrialId, String> {
-        let Some(&problem) = self.indices.get(trial.problem.as_str()) else {
-            return Err(format!("the run has no problem {:?}", trial.problem));
-        };
-        if trial.seed != trial_seed(self.seed, &trial.problem, trial.number) {
-            return Err(format!(
-                "trial {} of problem {:?} has another run's seed",
-                trial.number, trial.problem
-            ));
-        }
-        Ok(TrialId {
-            problem,
-            number: trial.number,
-        })
+        Err(_) => std::fs::create_dir(directory).map_err(|error| Error::io(directory, error)),
     }
 }
 
-/// The problems that a journal has last, of these and those of the rows that follow: they may have been
-/// added to more than once.
-fn latest_problems(lines: &mut Lines<'_>, mut latest: Settings) -> Result<Settings> {
-    while let Line::Whole(line) = lines.next()? {
-        if let Ok(Note::Problems(more)) = serde_json::from_slice(line) {
-            latest = more;
+fn remove(path: &Path) {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, path = %path.display(), "a sealed part's rows cannot be removed");
         }
+        _ => {}
     }
-    Ok(latest)
-}
-
-/// How many problems a configuration's hash of them is of.
-fn count_of(problems: &Settings) -> u64 {
-    problems.get("count").and_then(Value::as_u64).unwrap_or(0)
-}
-
-/// Opens a journal, or makes an empty one, and takes its lock.
-fn open_locked(path: &Path) -> Result<File> {
-    let found = std::fs::metadata(path);
-    if found.as_ref().is_ok_and(|found| !found.is_file()) {
-        let reason = format!("{}: no regular file", path.display());
-        return Err(Error::new(ErrorKind::Journal, reason));
-    }
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .map_err(|error| Error::io(path, error))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            return Err(Error::new(
-                ErrorKind::Journal,
-                format!("{}: another run is writing to it", path.display()),
-            ));
-        }
-        // File systems without locks: a second writer is still noticed by the file's length.
-        Err(TryLockError::Error(error)) => {
-            tracing::debug!(%error, path = %path.display(), "the journal cannot be locked");
-        }
-    }
-    Ok(file)
-}
-
-/// Whether a path still names the file that was opened there.
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (file.metadata(), std::fs::metadata(path)) {
-        (Ok(file), Ok(found)) => (file.dev(), file.ino()) == (found.dev(), found.ino()),
-        _ => false,
-    }
-}
-
-#[cfg(not(unix))]
-fn is_at(_: &File, path: &Path) -> bool {
-    path.exists()
 }
 
 /// Hands the name of a new file to the disk, where the system has directories that can be opened.
@@ -501,21 +501,7 @@ fn sync_directory(path: &Path) {
     }
 }
 
-/// What a configuration says of the problems.
-fn problems_of(configuration: &Settings) -> Settings {
-    let problems = configuration.get(PROBLEMS).and_then(Value::as_object);
-    problems.cloned().unwrap_or_default()
-}
-
-fn serialise(row: &impl Serialize, line: &mut Vec<u8>) -> Result<()> {
-    serde_json::to_writer(&mut *line, row).map_err(|error| {
-        Error::new(ErrorKind::Journal, "a row cannot be written as JSON").with_source(error)
-    })?;
-    line.push(b'\n');
-    Ok(())
-}
-
-/// `place` is a line, or a line and the byte in it.
+/// `place` is a line.
 fn damaged(path: &Path, place: impl std::fmt::Display, reason: &str) -> Error {
     Error::new(
         ErrorKind::Journal,
@@ -523,53 +509,10 @@ fn damaged(path: &Path, place: impl std::fmt::Display, reason: &str) -> Error {
     )
 }
 
-/// A line that is no row. Without it there is a gap among the trials, as where a row was not written.
-fn unreadable(path: &Path, line: u64, error: &serde_json::Error) -> Error {
-    let place = format!("{line}:{}", error.column().max(1));
-    let reason = json_reason(error);
-    let hint = "delete this line to go on without it; what it held is drawn again if it counts";
-    damaged(path, place, &format!("{reason} ({hint})"))
-}
-
-fn other_configuration(path: &Path, differences: &[String]) -> Error {
-    Error::new(
-        ErrorKind::Journal,
-        format!(
-            "{} is of a run with another configuration: {}",
-            path.display(),
-            differences.join("; ")
-        ),
-    )
-}
-
-/// Lists where two settings differ, as `path was this, is that`.
-fn compare(at: &str, was: &Value, is: &Value, differences: &mut Vec<String>) {
-    match (was, is) {
-        (Value::Object(was), Value::Object(is)) => {
-            let mut names: Vec<_> = was.keys().collect();
-            names.extend(is.keys().filter(|name| !was.contains_key(*name)));
-            for name in names {
-                let at = match at {
-                    "" => name.clone(),
-                    _ => format!("{at}.{name}"),
-                };
-                let side = |side: &serde_json::Map<String, Value>| {
-                    side.get(name).cloned().unwrap_or(Value::Null)
-                };
-                compare(&at, &side(was), &side(is), differences);
-            }
-        }
-        // Numbers may come back from JSON a rounding error away from what was written.
-        (Value::Number(was), Value::Number(is)) if close(was, is) => {}
-        _ if was == is => {}
-        _ => differences.push(format!("{at} was {was}, is {is}")),
-    }
-}
-
-fn close(was: &serde_json::Number, is: &serde_json::Number) -> bool {
-    was == is
-        || match (was.is_f64() || is.is_f64(), was.as_f64(), is.as_f64()) {
-            (true, Some(was), Some(is)) => (was - is).abs() <= 1e-12 * was.abs().max(is.abs()),
-            _ => false,
-        }
+fn other_version(path: &Path, found: u32) -> Error {
+    let reason = format!(
+        "{}: version {found} of the format, this crate writes {VERSION}",
+        path.display()
+    );
+    Error::new(ErrorKind::Journal, reason)
 }

@@ -62,14 +62,17 @@ mod problem_state;
 mod run;
 mod session;
 mod source;
+mod store;
 mod strategy;
+mod summary;
 
-pub use journal::Regraded;
+pub use journal::{JournalTrials, Regraded};
 pub use limits::{Limits, RunStop};
 pub use observe::{CancelHandle, Observer, Progress, Remaining};
 pub use outcome::{Outcome, Totals};
 pub use run::{Run, RunBuilder};
 pub use session::Session;
+pub use store::{Keep, Trials};
 pub use strategy::{Goal, Prefix, Prop2Diff, Strategy, Uniform, Vanilla};
 
 use crate::Problem;

@@ -44,6 +44,12 @@ pub trait Observer: Sync {
     fn accepted(&self, trial: &Trial) {
         let _ = trial;
     }
+
+    /// Whether [`accepted`](Observer::accepted) is to be called. An observer that has no use for it
+    /// says no: a run with a journal reads the rows back from it.
+    fn wants_accepted(&self) -> bool {
+        true
+    }
 }
 
 /// Where a run stands. As JSON, times are in seconds.

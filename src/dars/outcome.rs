@@ -1,23 +1,24 @@
 //! What a run leaves behind.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::problem_state::Closed;
 use super::session::to_milliseconds;
-use super::{RunStop, Session};
+use super::store::Kept;
+use super::{RunStop, Session, Trials};
 use crate::{Error, Problem, ProblemRecord, Settings, Trial};
 
-/// The result of a run, complete or not: everything that had settled when it ended.
+/// The result of a run, complete or not: everything that had settled when it ended, the texts of the
+/// trials where the run has put them.
 #[must_use]
 #[derive(Debug)]
 pub struct Outcome {
     /// One record a problem, in the order given.
     pub problems: Vec<ProblemRecord>,
-    /// All trials that count, ordered by problem and number; those that make up the data set are
-    /// marked `accepted`.
-    pub trials: Vec<Trial>,
     /// Sums.
     pub totals: Totals,
     /// The calls that drew the trials, in their order: those of before, which the journal has, and
@@ -33,6 +34,12 @@ pub struct Outcome {
     pub configuration: Settings,
     /// Its limits.
     pub limits: Settings,
+    /// Index of each problem by its id.
+    pub(super) indices: HashMap<String, u32>,
+    /// What is known of each problem's trials.
+    pub(super) closed: Vec<Closed>,
+    /// Their texts.
+    pub(super) kept: Kept,
 }
 
 /// Sums over a run. "Count" means: belongs to the settled prefix of its problem.
@@ -89,9 +96,21 @@ impl Totals {
 }
 
 impl Outcome {
-    /// The responses of the data set: the accepted trials.
-    pub fn accepted(&self) -> impl Iterator<Item = &Trial> {
-        self.trials.iter().filter(|trial| trial.accepted)
+    /// The trials that count, ordered by problem and number; those that make up the data set are marked
+    /// `accepted`. They are read from the run's journal as the iterator goes on, some dozens of
+    /// megabytes at a time. Of a run without a journal: those that it was to keep
+    /// ([`Keep`](super::Keep)).
+    ///
+    /// An item is an error where the journal can no longer be read; it is the last one.
+    pub fn trials(&self) -> Trials<'_> {
+        Trials::new(self)
+    }
+
+    /// The responses of the data set: of [`trials`](Outcome::trials) the accepted ones.
+    pub fn accepted(&self) -> impl Iterator<Item = crate::Result<Trial>> {
+        let is_accepted =
+            |trial: &crate::Result<Trial>| trial.as_ref().map_or(true, |trial| trial.accepted);
+        self.trials().filter(is_accepted)
     }
 
     /// Whether every problem has ended by its goal or a limit of its own.

@@ -6,10 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use super::duplicates::{Texts, hash};
+use super::duplicates::Texts;
+use super::store::Row;
 use super::strategy::{Goal, Prefix, Strategy};
+use super::summary::TrialSummary;
 use super::{Limits, Problem};
-use crate::{Pilot, ProblemRecord, StopReason, Tally, Trial};
+use crate::{Finish, Pilot, ProblemRecord, StopReason, Tally, Trial};
 
 /// By what a run counts.
 #[derive(Clone, Copy)]
@@ -22,24 +24,28 @@ pub(super) struct Rules<'a> {
 
 /// The state of one problem.
 ///
-/// Settled trials wait in `ahead` until all lower numbers have settled too; then they move to
-/// `settled`, one by one, and after each the strategy is asked anew. So everything that is decided
-/// here is a function of the contiguous prefix alone.
+/// Settled trials wait in `ahead` until all lower numbers have settled too; then they are counted,
+/// one by one, and after each the strategy is asked anew. So everything that is decided here is a
+/// function of the contiguous prefix alone. Of the trials that count there are sums, verdicts and
+/// which of them repeat an earlier text; their texts lie elsewhere.
 #[derive(Debug)]
 pub(super) struct ProblemState {
     problem: Arc<Problem>,
-    /// The trials that count: numbers 0, 1, 2, … without gaps.
-    settled: Vec<Trial>,
+    /// Of the trials that count: numbers 0, 1, 2, … without gaps.
     verdicts: Vec<bool>,
     correct: u32,
     /// Those of the correct ones that a target counts: all, or with deduplication the distinct ones.
     eligible: u32,
-    /// Texts of the correct ones.
+    /// Texts of the correct ones, while it is open.
     texts: Texts,
+    /// Those that repeat an earlier text, and the number of its first.
+    duplicates: BTreeMap<u32, u32>,
     /// Tokens of the trials that count.
     tokens: u64,
+    truncated: u32,
+    unfinished_reasoning: u32,
     /// Graded trials whose predecessors have not all settled.
-    ahead: BTreeMap<u32, Ahead>,
+    ahead: BTreeMap<u32, TrialSummary>,
     /// Numbers given to the generator and not settled.
     under_way: BTreeSet<u32>,
     /// Those of them that have been sampled and wait for their verdict.
@@ -56,14 +62,6 @@ pub(super) struct ProblemState {
     rejection: Option<String>,
 }
 
-/// A graded trial before its turn.
-#[derive(Debug)]
-struct Ahead {
-    trial: Trial,
-    /// Of its text.
-    hash: u64,
-}
-
 #[derive(Debug, Clone, Copy)]
 struct Stop {
     reason: StopReason,
@@ -76,12 +74,14 @@ impl ProblemState {
         let goal = rules.strategy.goal(&problem, Prefix::new(&[]));
         let mut state = ProblemState {
             problem,
-            settled: Vec::new(),
             verdicts: Vec::new(),
             correct: 0,
             eligible: 0,
             texts: Texts::default(),
+            duplicates: BTreeMap::new(),
             tokens: 0,
+            truncated: 0,
+            unfinished_reasoning: 0,
             ahead: BTreeMap::new(),
             under_way: BTreeSet::new(),
             ungraded: BTreeSet::new(),
@@ -121,7 +121,7 @@ impl ProblemState {
 
     /// Trials that count so far.
     pub(super) fn trials(&self) -> u32 {
-        len(self.settled.len())
+        len(self.verdicts.len())
     }
 
     pub(super) fn correct(&self) -> u32 {
@@ -133,28 +133,31 @@ impl ProblemState {
         number < self.trials() || self.ahead.contains_key(&number) || self.ended()
     }
 
-    /// Takes a graded trial and everything it completes. A trial of an ended problem is dropped.
-    pub(super) fn settle(&mut self, trial: Trial, rules: &Rules<'_>) {
+    /// Takes a graded trial and everything it completes; whether it was not known before. A trial of
+    /// an ended problem is dropped.
+    pub(super) fn settle(&mut self, trial: TrialSummary, rules: &Rules<'_>) -> bool {
         self.under_way.remove(&trial.number);
         self.ungraded.remove(&trial.number);
         if self.has(trial.number) {
-            return;
+            return self.ended() && trial.number >= self.trials();
         }
         self.again.remove(&trial.number);
-        let hash = hash(&trial.response);
-        self.ahead.insert(trial.number, Ahead { trial, hash });
-        while let Some(Ahead { mut trial, hash }) = self.ahead.remove(&self.trials()) {
-            let correct = trial.verdict.equal;
-            trial.duplicate_of = match correct {
-                true => self.texts.insert(&trial.response, hash, &self.settled),
-                false => None,
-            };
-            let eligible = correct && !(rules.dedup && trial.duplicate_of.is_some());
+        self.ahead.insert(trial.number, trial);
+        while let Some(trial) = self.ahead.remove(&self.trials()) {
+            let duplicate_of = trial
+                .correct
+                .and_then(|text| self.texts.insert(text, trial.number));
+            if let Some(first) = duplicate_of {
+                self.duplicates.insert(trial.number, first);
+            }
+            let correct = trial.correct.is_some();
+            let eligible = correct && !(rules.dedup && duplicate_of.is_some());
             self.correct += u32::from(correct);
             self.eligible += u32::from(eligible);
             self.tokens += u64::from(trial.tokens);
+            self.truncated += u32::from(trial.finish == Finish::Length);
+            self.unfinished_reasoning += u32::from(trial.unfinished_reasoning);
             self.verdicts.push(correct);
-            self.settled.push(trial);
             let before = self.goal;
             let prefix = Prefix::counted(&self.verdicts, self.correct);
             self.goal = rules.strategy.goal(&self.problem, prefix);
@@ -167,8 +170,10 @@ impl ProblemState {
             if self.ended() {
                 self.ahead.clear();
                 self.again.clear();
+                self.texts.clear();
             }
         }
+        true
     }
 
     /// What the goal was set by, where it was a number of trials before, and is one of successes now.
@@ -264,12 +269,13 @@ impl ProblemState {
     /// deduplication, correct ones whose text is not known yet.
     fn ahead_eligible(&self, dedup: bool) -> impl Iterator<Item = u32> {
         let mut seen = HashSet::new();
-        self.ahead
+        let correct = self
+            .ahead
             .values()
-            .filter(move |Ahead { trial, hash }| {
-                trial.verdict.equal && (!dedup || (!self.texts.has(*hash) && seen.insert(*hash)))
-            })
-            .map(|Ahead { trial, .. }| trial.number)
+            .filter_map(|trial| Some((trial.number, trial.correct?)));
+        correct
+            .filter(move |(_, text)| !dedup || (!self.texts.has(*text) && seen.insert(*text)))
+            .map(|(number, _)| number)
     }
 
     /// How many trials to have under way, beyond those that are: what the goal needs whatever the
@@ -328,10 +334,7 @@ impl ProblemState {
             verdicts: &self.verdicts,
             trials: self.trials() + len(self.ahead.len()),
             eligible: self.known_eligible(rules.dedup),
-            tokens: self.tokens
-                + ahead
-                    .map(|ahead| u64::from(ahead.trial.tokens))
-                    .sum::<u64>(),
+            tokens: self.tokens + ahead.map(|trial| u64::from(trial.tokens)).sum::<u64>(),
             goal: (!self.ended()).then_some(self.goal),
         }
     }
@@ -368,18 +371,6 @@ impl ProblemState {
         }
     }
 
-    /// Marks the trials that the data set has of it, as it stands; how many these are.
-    fn mark_accepted(&mut self, dedup: bool) -> u32 {
-        let target = self.target();
-        let mut kept = 0;
-        for trial in &mut self.settled {
-            let eligible = trial.verdict.equal && !(dedup && trial.duplicate_of.is_some());
-            trial.accepted = eligible && target.is_none_or(|target| kept < target);
-            kept += u32::from(trial.accepted);
-        }
-        kept
-    }
-
     fn target(&self) -> Option<u32> {
         match self.goal {
             Goal::Correct(target) => Some(target),
@@ -387,15 +378,19 @@ impl ProblemState {
         }
     }
 
-    /// The trials that the data set has of it, as it stands.
-    pub(super) fn accepted(&mut self, dedup: bool) -> impl Iterator<Item = &Trial> {
-        self.mark_accepted(dedup);
-        self.settled.iter().filter(|trial| trial.accepted)
+    /// The rows that the data set has of it, as it stands: numbers, and the first trial of the same
+    /// text.
+    pub(super) fn rows(&self, dedup: bool) -> Vec<Row> {
+        let correct = (0..).zip(&self.verdicts).filter(|(_, correct)| **correct);
+        let rows = correct.map(|(number, _)| (number, self.duplicates.get(&number).copied()));
+        rows.filter(|(_, duplicate_of)| !(dedup && duplicate_of.is_some()))
+            .take(self.target().unwrap_or(u32::MAX) as usize)
+            .collect()
     }
 
-    /// The problem's record, and its trials with the accepted ones marked.
-    pub(super) fn close(mut self, rules: &Rules<'_>) -> (ProblemRecord, Vec<Trial>) {
-        let kept = self.mark_accepted(rules.dedup);
+    /// The problem's record, and what is known of its trials.
+    pub(super) fn close(self, rules: &Rules<'_>) -> (ProblemRecord, Closed) {
+        let rows = self.rows(rules.dedup);
         let target = self.target();
         let stop = self.stop.unwrap_or(Stop {
             reason: StopReason::RunEnded,
@@ -411,11 +406,51 @@ impl ProblemState {
             },
             problem: self.problem,
             target,
-            kept,
+            kept: len(rows.len()),
             stop: stop.reason,
             rejection: self.rejection,
         };
-        (record, self.settled)
+        let closed = Closed {
+            verdicts: self.verdicts,
+            duplicates: self.duplicates,
+            dedup: rules.dedup,
+            end: rows.last().map_or(0, |(last, _)| last + 1),
+            tokens: self.tokens,
+            truncated: self.truncated,
+            unfinished_reasoning: self.unfinished_reasoning,
+        };
+        (record, closed)
+    }
+}
+
+/// What a run's end leaves of a problem's trials, beside its record.
+#[derive(Debug)]
+pub(super) struct Closed {
+    verdicts: Vec<bool>,
+    duplicates: BTreeMap<u32, u32>,
+    dedup: bool,
+    /// The number after that of the last row of the data set.
+    end: u32,
+    /// Sums over the trials that count.
+    pub(super) tokens: u64,
+    pub(super) truncated: u32,
+    pub(super) unfinished_reasoning: u32,
+}
+
+impl Closed {
+    /// Correct trials that repeat an earlier text: rows of the data set, or left out of it for that.
+    pub(super) fn duplicates(&self) -> u64 {
+        let counted = |number: &&u32| self.dedup || **number < self.end;
+        self.duplicates.keys().filter(counted).count() as u64
+    }
+
+    /// A trial with what it is to the data set and to others, if it counts.
+    pub(super) fn mark(&self, mut trial: Trial) -> Option<Trial> {
+        let correct = *self.verdicts.get(trial.number as usize)?;
+        trial.duplicate_of = self.duplicates.get(&trial.number).copied();
+        trial.accepted =
+            correct && trial.number < self.end && !(self.dedup && trial.duplicate_of.is_some());
+        Some(trial)
     }
 }
 

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::allocator::Allocator;
-use super::journal::{Expected, Journal, Regraded};
+use super::journal::{Expected, Journal, PART_BYTES, Regraded, regrade};
 use super::outcome::fingerprint;
 use super::problem_state::Rules;
 use super::source::{Beginning, RunSource, Shared};
+use super::store::{Keep, Store};
+use super::summary::TrialSummary;
 use super::{CancelHandle, Goal, Limits, Observer, Outcome, Prefix, Session, Strategy, Totals};
 use crate::{Error, ErrorKind, Generator, Grader, Problem, Rejection, Result, Settings};
 
@@ -21,6 +23,8 @@ pub struct Run<'a> {
     seed: u64,
     dedup: bool,
     journal: Option<PathBuf>,
+    part_bytes: u64,
+    keep: Keep,
     observer: Option<&'a dyn Observer>,
     cancel: CancelHandle,
     graders: usize,
@@ -37,6 +41,8 @@ pub struct RunBuilder<'a> {
     seed: u64,
     dedup: bool,
     journal: Option<PathBuf>,
+    part_bytes: u64,
+    keep: Keep,
     observer: Option<&'a dyn Observer>,
     cancel: CancelHandle,
     graders: usize,
@@ -72,13 +78,26 @@ impl<'a> RunBuilder<'a> {
         self
     }
 
-    /// A file that every graded trial is written to before it counts. Where it exists already, the
-    /// run goes on from what it has, if it is of the same configuration. Limits may have been
+    /// A directory that every graded trial is written to before it counts; it is made where it does not
+    /// exist. Where it has a journal already, the run goes on from what it has, if it is of the same configuration. Limits may have been
     /// raised since: the trials drawn under the lower ones are the first that the higher ones allow.
     /// So may problems have been added behind those of before, which they change nothing for, unless
     /// the run has a limit of trials over all problems.
     pub fn journal(mut self, path: impl Into<PathBuf>) -> Self {
         self.journal = Some(path.into());
+        self
+    }
+
+    /// Bytes of rows from which on a part of the journal is sealed: compressed, and never written to
+    /// again. 64 MiB unless set.
+    pub fn journal_part_bytes(mut self, bytes: u64) -> Self {
+        self.part_bytes = bytes;
+        self
+    }
+
+    /// Which trials' texts a run without a journal keeps: those that make up the data set, unless set.
+    pub fn keep(mut self, keep: Keep) -> Self {
+        self.keep = keep;
         self
     }
 
@@ -137,6 +156,8 @@ impl<'a> RunBuilder<'a> {
             seed: self.seed,
             dedup: self.dedup,
             journal: self.journal,
+            part_bytes: self.part_bytes,
+            keep: self.keep,
             observer: self.observer,
             cancel: self.cancel,
             graders: self.graders,
@@ -155,6 +176,8 @@ impl<'a> Run<'a> {
             seed: 0,
             dedup: false,
             journal: None,
+            part_bytes: PART_BYTES,
+            keep: Keep::default(),
             observer: None,
             cancel: CancelHandle::new(),
             graders: 1,
@@ -284,7 +307,7 @@ impl<'a> Run<'a> {
         let (limits, indices) = (self.limits.settings(), self.indices());
         let session = Session::begin();
         let expected = self.expected(&configuration, &limits, &indices, &session);
-        Journal::regrade(path, &expected, grader)
+        regrade(path, &expected, self.part_bytes, grader)
     }
 
     /// Draws, grades and counts until every problem has ended or the run is stopped. Grading has
@@ -308,16 +331,18 @@ impl<'a> Run<'a> {
         let limits = self.limits.settings();
         let mut allocator = Allocator::open(&self.problems, &rejected, self.rules(), self.seed);
         let mut resumed = Totals::default();
-        let journal = match &self.journal {
-            None => None,
+        let store = match &self.journal {
+            None => Store::in_memory(self.problems.len(), self.keep),
             Some(path) => {
                 let indices = self.indices();
                 let expected = self.expected(&configuration, &limits, &indices, &session);
-                Some(Journal::open(path, &expected, |id, trial| {
+                let mut take = |problem, trial: TrialSummary| {
                     resumed.resumed += 1;
                     resumed.tokens += u64::from(trial.tokens);
-                    allocator.settle(id.problem, trial);
-                })?)
+                    allocator.settle(problem, trial)
+                };
+                let journal = Journal::open(path, &expected, self.part_bytes, &mut take)?;
+                Store::Journal(Box::new(journal))
             }
         };
         let pool = rayon::ThreadPoolBuilder::new()
@@ -335,7 +360,7 @@ impl<'a> Run<'a> {
             allocator,
             resumed,
             session,
-            journal,
+            store,
             grader,
             observer: self.observer,
             cancel: self.cancel.clone(),

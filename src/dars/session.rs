@@ -7,7 +7,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::Totals;
-use crate::Trial;
 
 /// The rule of a verdict that stands for a grader's panic.
 pub(super) const GRADER_FAILED: &str = "grader failed";
@@ -43,13 +42,6 @@ impl Session {
             started: utc(SystemTime::now()),
             ..Session::default()
         }
-    }
-
-    /// Counts a trial of the journal that is its own.
-    pub(super) fn count(&mut self, trial: &Trial) {
-        self.drawn += 1;
-        self.tokens_sampled += u64::from(trial.tokens);
-        self.grader_failures += u64::from(trial.verdict.rule == GRADER_FAILED);
     }
 
     /// Ends it now, with these sums.

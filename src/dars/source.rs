@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::allocator::{Allocator, Counts};
 use super::estimate::{Mark, Pace};
-use super::journal::Journal;
+use super::problem_state::Closed;
 use super::session::GRADER_FAILED;
+use super::store::{Row, Store};
+use super::summary::TrialSummary;
 use super::{
     CancelHandle, Limits, Observer, Outcome, Problem, Progress, Remaining, RunStop, Session, Totals,
 };
@@ -30,7 +32,7 @@ pub(super) struct Shared<'a> {
     state: Mutex<State<'a>>,
     /// Signalled when a verdict has come in.
     settled: Condvar,
-    journal: Option<Mutex<Journal>>,
+    store: Mutex<Store>,
     grader: &'a dyn Grader,
     observer: Option<Mutex<&'a dyn Observer>>,
     cancel: CancelHandle,
@@ -45,7 +47,7 @@ pub(super) struct Beginning<'a> {
     /// Sums of the trials that the journal has.
     pub(super) resumed: Totals,
     pub(super) session: Session,
-    pub(super) journal: Option<Journal>,
+    pub(super) store: Store,
     pub(super) grader: &'a dyn Grader,
     pub(super) observer: Option<&'a dyn Observer>,
     pub(super) cancel: CancelHandle,
@@ -80,13 +82,13 @@ impl State<'_> {
 }
 
 /// What became of a graded trial.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum Settled {
     /// It is no longer wanted, or could not be journalled.
     Dropped,
     Counted,
-    /// It counts, and ended its problem.
-    Last,
+    /// It counts, and ended its problem with these rows of the data set.
+    Last(Vec<Row>),
 }
 
 /// A grader's verdict, and whether it panicked instead of giving one.
@@ -144,7 +146,7 @@ impl<'a> Shared<'a> {
             allocator,
             resumed,
             session,
-            journal,
+            store,
             grader,
             observer,
             cancel,
@@ -171,7 +173,7 @@ impl<'a> Shared<'a> {
                 session,
             }),
             settled: Condvar::new(),
-            journal: journal.map(Mutex::new),
+            store: Mutex::new(store),
             grader,
             observer: observer.map(Mutex::new),
             cancel,
@@ -183,6 +185,10 @@ impl<'a> Shared<'a> {
     fn lock(&self) -> MutexGuard<'_, State<'a>> {
         // What panics under the lock is a user's strategy; that ends the run, which still closes.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the run where it was asked to, or its time is over.
@@ -318,14 +324,41 @@ impl<'a> Shared<'a> {
             state.totals.grader_failures += u64::from(failed);
         }
         self.settled.notify_all();
-        let graded = graded.as_ref().filter(|_| settled != Settled::Dropped);
+        let graded = graded.filter(|_| settled != Settled::Dropped);
         let rows = match settled {
-            Settled::Last if self.observer.is_some() => {
-                self.lock().allocator.accepted(trial.problem)
-            }
+            Settled::Last(rows) => self.read_rows(&[(trial.problem, rows)]),
             _ => Vec::new(),
         };
-        self.notify(graded, &rows);
+        self.notify(graded.as_ref(), &rows);
+    }
+
+    /// Whether the observer is told of the data set's rows.
+    fn tells_rows(&self) -> bool {
+        self.observer.as_ref().is_some_and(|observer| {
+            let observer = observer.lock().unwrap_or_else(PoisonError::into_inner);
+            observer.wants_accepted()
+        })
+    }
+
+    /// The trials that are these rows, where the observer is told of them.
+    fn read_rows(&self, problems: &[(u32, Vec<Row>)]) -> Vec<Trial> {
+        if !self.tells_rows() {
+            return Vec::new();
+        }
+        let mut trials = Vec::new();
+        for (problem, rows) in problems {
+            let trial = TrialId {
+                problem: *problem,
+                number: 0,
+            };
+            let id = self.lock().allocator.request(trial).problem.id.clone();
+            let read = self.store().rows((*problem, &id), rows);
+            match read {
+                Ok(read) => trials.extend(read),
+                Err(error) => self.lock().fail(error),
+            }
+        }
+        trials
     }
 
     /// Runs what calls a strategy or an observer of the user's. Where that panics the run ends with
@@ -348,30 +381,34 @@ impl<'a> Shared<'a> {
                 return Settled::Dropped;
             }
         }
-        if let Some(journal) = &self.journal {
-            let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Err(error) = journal.trial(&trial) {
-                let mut state = self.lock();
-                state.allocator.requeue(id);
-                state.fail(error);
-                return Settled::Dropped;
-            }
-        }
+        let summary = TrialSummary::of(&trial);
+        let added = self.store().add(id, trial, &summary);
         let mut state = self.lock();
-        let before = state.allocator.has_ended(id.problem);
-        state.allocator.settle(id.problem, trial);
-        match state.allocator.has_ended(id.problem) && !before {
-            true => Settled::Last,
-            false => Settled::Counted,
+        if let Err(error) = added {
+            state.allocator.requeue(id);
+            state.fail(error);
+            return Settled::Dropped;
         }
+        let before = state.allocator.has_ended(id.problem);
+        state.allocator.settle(id.problem, summary);
+        if before || !state.allocator.has_ended(id.problem) {
+            return Settled::Counted;
+        }
+        let rows = state.allocator.rows(id.problem);
+        drop(state);
+        self.store().end(id.problem, &rows);
+        Settled::Last(rows)
     }
 
     /// The rows of problems that are open when the run ends, for the observer.
     pub(super) fn rows_of_open(&self) -> Vec<Trial> {
-        match self.observer {
-            Some(_) => self.lock().allocator.accepted_of_open(),
-            None => Vec::new(),
-        }
+        let rows: Vec<_> = {
+            let allocator = &self.lock().allocator;
+            let open = allocator.open_problems().into_iter();
+            open.map(|problem| (problem, allocator.rows(problem)))
+                .collect()
+        };
+        self.read_rows(&rows)
     }
 
     /// Tells the observer where the run stands, of a trial that was graded before, and of rows.
@@ -466,16 +503,11 @@ impl<'a> Shared<'a> {
         state.totals.seconds = self.begun.elapsed().as_secs_f64();
         let totals = state.totals;
         state.session.end(&totals);
-        if let Some(journal) = &self.journal {
-            let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
-            let ended = match state.session.drew() {
-                true => journal.end(&state.session),
-                // Looking at a finished run is no part of its history.
-                false => Ok(()),
-            };
-            if let Err(error) = ended.and_then(|()| journal.sync()) {
-                state.fail(error);
-            }
+        let session = state.session.clone();
+        drop(state);
+        let ended = self.store().end_session(&session);
+        if let Err(error) = ended {
+            self.lock().fail(error);
         }
     }
 
@@ -484,50 +516,47 @@ impl<'a> Shared<'a> {
             .state
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
-        let dedup = state.allocator.dedup();
-        let (problems, trials) = state.allocator.close();
+        let counts = state.allocator.counts();
+        let (problems, closed) = state.allocator.close();
         let kept = |record: &crate::ProblemRecord| u64::from(record.kept);
         let met = |record: &&crate::ProblemRecord| {
             use crate::StopReason::{TargetMet, TrialsDone};
             matches!(record.stop, TargetMet | TrialsDone)
         };
         let rejected = |record: &&crate::ProblemRecord| record.rejection.is_some();
-        let duplicate = |trial: &&Trial| trial.duplicate_of.is_some() && (dedup || trial.accepted);
-        let truncated = |trial: &&Trial| trial.finish == Finish::Length;
-        let unfinished = |trial: &&Trial| trial.unfinished_reasoning;
+        let sum = |count: fn(&Closed) -> u64| closed.iter().map(count).sum();
         let totals = Totals {
             problems: problems.len(),
             met: problems.iter().filter(met).count(),
             covered: problems.iter().filter(|record| record.kept > 0).count(),
-            trials: trials.len() as u64,
-            correct: trials.iter().filter(|trial| trial.verdict.equal).count() as u64,
+            trials: counts.trials,
+            correct: counts.correct,
             kept: problems.iter().map(kept).sum(),
-            duplicates: trials.iter().filter(duplicate).count() as u64,
-            truncated: trials.iter().filter(truncated).count() as u64,
-            unfinished_reasoning: trials.iter().filter(unfinished).count() as u64,
+            duplicates: sum(Closed::duplicates),
+            truncated: sum(|closed| u64::from(closed.truncated)),
+            unfinished_reasoning: sum(|closed| u64::from(closed.unfinished_reasoning)),
             rejected: problems.iter().filter(rejected).count(),
-            tokens: trials.iter().map(|trial| u64::from(trial.tokens)).sum(),
+            tokens: sum(|closed| closed.tokens),
             ..state.totals
         };
-        let mut sessions = match self.journal {
-            None => Vec::new(),
-            Some(journal) => journal
-                .into_inner()
-                .unwrap_or_else(PoisonError::into_inner)
-                .into_sessions(),
-        };
+        let store = self.store.into_inner();
+        let (kept, mut sessions) = store.unwrap_or_else(PoisonError::into_inner).close();
         if state.session.drew() || sessions.is_empty() {
             sessions.push(state.session);
         }
+        let indices = (0..).zip(&problems);
+        let indices = indices.map(|(index, record)| (record.problem.id.clone(), index));
         Outcome {
+            indices: indices.collect(),
             problems,
-            trials,
             totals,
             sessions,
             stop: state.stop.unwrap_or(RunStop::Finished),
             error: state.error,
             configuration,
             limits,
+            closed,
+            kept,
         }
     }
 }

@@ -18,15 +18,13 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{Error, ErrorKind, Finish, ProblemRecord, Result, Settings, Trial};
+use crate::{Error, ErrorKind, ProblemRecord, Result, Settings, Trial};
 
 /// What a data set directory is written from.
 #[derive(Debug, Clone, Copy)]
 pub struct DataSet<'a> {
     /// One record a problem.
     pub problems: &'a [ProblemRecord],
-    /// The trials of these problems, in the order in which they are to be written.
-    pub trials: &'a [Trial],
     /// What the run was: written as it is, under the name and version of this crate.
     pub manifest: &'a Settings,
 }
@@ -35,26 +33,6 @@ pub struct DataSet<'a> {
 struct PairRow<'a> {
     query: &'a str,
     response: &'a str,
-}
-
-#[derive(Serialize)]
-struct TrialRow<'a> {
-    problem: &'a str,
-    trial: u32,
-    seed: u64,
-    response: &'a str,
-    extracted: Option<&'a str>,
-    equal: bool,
-    rule: &'a str,
-    reason: &'a str,
-    finish: Finish,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    unfinished_reasoning: bool,
-    tokens: u32,
-    logprob: Option<f64>,
-    accepted: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    duplicate_of: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -80,13 +58,20 @@ impl DataSet<'_> {
     /// another name before it gets its own, the manifest last. Where all of them are there already,
     /// byte for byte, nothing is changed.
     ///
-    /// Whether anything was.
+    /// `trials` are those of these problems, in the order in which they are to be written; they are
+    /// taken one by one, and not kept.
+    ///
+    /// Whether anything was changed.
     ///
     /// # Errors
     ///
-    /// Where a file cannot be written, or a trial belongs to none of the problems. Files that were
-    /// there before are then unchanged.
-    pub fn write(&self, directory: impl AsRef<Path>) -> Result<bool> {
+    /// Where a file cannot be written, a trial is an error or belongs to none of the problems. Files
+    /// that were there before are then unchanged.
+    pub fn write(
+        &self,
+        directory: impl AsRef<Path>,
+        trials: impl IntoIterator<Item = Result<Trial>>,
+    ) -> Result<bool> {
         let directory = directory.as_ref();
         fs::create_dir_all(directory).map_err(|error| Error::io(directory, error))?;
         let questions: HashMap<&str, &str> = self
@@ -102,16 +87,17 @@ impl DataSet<'_> {
         };
 
         let mut dataset = Draft::new(directory, "dataset.jsonl")?;
-        let mut trials = Draft::new(directory, "trials.jsonl")?;
-        for trial in self.trials {
-            let query = question(trial)?;
+        let mut all = Draft::new(directory, "trials.jsonl")?;
+        for trial in trials {
+            let trial = trial?;
+            let query = question(&trial)?;
             if trial.accepted {
                 dataset.row(&PairRow {
                     query,
                     response: &trial.response,
                 })?;
             }
-            trials.row(&trial_row(trial))?;
+            all.row(&trial)?;
         }
         let mut problems = Draft::new(directory, "problems.jsonl")?;
         for record in self.problems {
@@ -121,7 +107,7 @@ impl DataSet<'_> {
         manifest.manifest(self.manifest)?;
 
         // All are whole before the first gets its name.
-        let drafts = [dataset, trials, problems, manifest].map(Draft::finish);
+        let drafts = [dataset, all, problems, manifest].map(Draft::finish);
         let drafts = drafts.into_iter().collect::<Result<Vec<_>>>()?;
         let mut changed = false;
         for draft in &drafts {
@@ -133,25 +119,6 @@ impl DataSet<'_> {
             }
         }
         Ok(changed)
-    }
-}
-
-fn trial_row(trial: &Trial) -> TrialRow<'_> {
-    TrialRow {
-        problem: &trial.problem,
-        trial: trial.number,
-        seed: trial.seed,
-        response: &trial.response,
-        extracted: trial.verdict.extracted.as_deref(),
-        equal: trial.verdict.equal,
-        rule: &trial.verdict.rule,
-        reason: &trial.verdict.reason,
-        finish: trial.finish,
-        unfinished_reasoning: trial.unfinished_reasoning,
-        tokens: trial.tokens,
-        logprob: trial.logprob,
-        accepted: trial.accepted,
-        duplicate_of: trial.duplicate_of,
     }
 }
 

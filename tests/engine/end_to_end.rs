@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::trials;
 use dart_math::answer::Checker;
-use dart_math::dars::{CancelHandle, Observer, Outcome, Run, RunStop, Vanilla};
+use dart_math::dars::{CancelHandle, Keep, Observer, Outcome, Run, RunStop, Vanilla};
 use dart_math::engine::Engine;
 use dart_math::model::{DeviceChoice, Model, ModelSource, Template};
 use dart_math::{Finish, Problem, Trial};
@@ -70,6 +71,7 @@ fn run(case: &Case, slots: usize, journal: Option<&Path>, verdicts: usize) -> Ou
     let mut run = Run::builder(case.questions.iter().enumerate().map(problem).collect())
         .strategy(Vanilla { trials: TRIALS })
         .seed(11)
+        .keep(Keep::All)
         .observer(&observer)
         .cancel(cancel);
     if let Some(journal) = journal {
@@ -94,8 +96,9 @@ fn check(case: &Case) {
     }
     let whole = run(case, 2, None, usize::MAX);
     assert_eq!(whole.stop, RunStop::Finished, "{name}");
-    assert_eq!(whole.trials.len(), PROBLEMS * TRIALS as usize);
-    for trial in &whole.trials {
+    let all = trials(&whole);
+    assert_eq!(all.len(), PROBLEMS * TRIALS as usize);
+    for trial in &all {
         assert!(!trial.verdict.equal && !trial.accepted);
         assert!(trial.tokens >= 1 && trial.tokens <= 12);
         match trial.finish {
@@ -105,16 +108,16 @@ fn check(case: &Case) {
         assert!(trial.logprob.is_some_and(|logprob| logprob < 0.0));
     }
     let directory = tempfile::tempdir().unwrap();
-    let journal = directory.path().join("journal.jsonl");
+    let journal = directory.path().join("journal");
     // How much of it is done by then is a matter of time, and changes nothing.
     let stopped = run(case, 2, Some(&journal), 1);
     assert_eq!(stopped.stop, RunStop::Interrupted);
     let resumed = run(case, 3, Some(&journal), usize::MAX);
     assert!(resumed.totals.resumed >= 1, "{name}");
     assert_eq!(resumed.totals.resumed + resumed.totals.drawn, 9);
-    assert_eq!(resumed.trials, whole.trials, "{name}");
+    assert_eq!(trials(&resumed), all, "{name}");
     let done = run(case, 1, Some(&journal), usize::MAX);
-    assert_eq!((done.totals.drawn, &done.trials), (0, &whole.trials));
+    assert_eq!((done.totals.drawn, trials(&done)), (0, all));
 }
 
 /// A GGUF file with a vocabulary of SentencePiece's kind, in a directory of its own.

@@ -3,8 +3,9 @@
 
 use std::path::Path;
 
+use crate::trials;
 use dart_math::answer::Checker;
-use dart_math::dars::{Outcome, Run, Vanilla};
+use dart_math::dars::{Keep, Outcome, Run, Vanilla};
 use dart_math::engine::{Engine, EngineBuilder, Sampling};
 use dart_math::model::{DeviceChoice, Model, ModelSource, Template};
 use dart_math::{Completion, ErrorKind, Finish, Generator, Grader, Philox, Problem, Settings};
@@ -156,7 +157,8 @@ fn long_run(engine: &Engine, journal: Option<&Path>) -> Outcome {
     let problems = vec![Problem::new("What is 1 + 1?", "2")];
     let mut run = Run::builder(problems)
         .strategy(Vanilla { trials: 2 })
-        .seed(5);
+        .seed(5)
+        .keep(Keep::All);
     if let Some(journal) = journal {
         run = run.journal(journal);
     }
@@ -176,10 +178,11 @@ fn a_trial_of_33_000_tokens_is_cut_told_and_resumed() {
         .build()
         .unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let journal = directory.path().join("journal.jsonl");
+    let journal = directory.path().join("journal");
     let whole = long_run(&engine, Some(&journal));
-    assert_eq!(whole.trials.len(), 2);
-    for trial in &whole.trials {
+    let all = trials(&whole);
+    assert_eq!(all.len(), 2);
+    for trial in &all {
         assert_eq!(trial.finish, Finish::Length);
         assert_eq!(trial.tokens as usize, LONG);
         let closed = trial.response.rfind("</think>");
@@ -192,19 +195,20 @@ fn a_trial_of_33_000_tokens_is_cut_told_and_resumed() {
 
     let again = long_run(&engine, Some(&journal));
     assert_eq!((again.totals.resumed, again.totals.drawn), (2, 0));
-    assert_eq!(again.trials, whole.trials);
+    assert_eq!(trials(&again), all);
 
     // Killed while the second row was written.
-    let text = std::fs::read(&journal).unwrap();
+    let part = journal.join("000001.jsonl");
+    let text = std::fs::read(&part).unwrap();
     let rows: Vec<&[u8]> = text.split_inclusive(|&byte| byte == b'\n').collect();
     let is_trial = |row: &&&[u8]| row.len() > LONG;
     assert_eq!(rows.iter().filter(is_trial).count(), 2);
     let second = rows.iter().rposition(|row| is_trial(&row)).unwrap();
     let torn = rows[..second].concat().len() + 5000;
-    std::fs::write(&journal, &text[..torn]).unwrap();
+    std::fs::write(&part, &text[..torn]).unwrap();
     let resumed = long_run(&engine, Some(&journal));
     assert_eq!((resumed.totals.resumed, resumed.totals.drawn), (1, 1));
-    assert_eq!(resumed.trials, whole.trials);
+    assert_eq!(trials(&resumed), all);
 }
 
 /// Positions beyond 32,768: a prompt that is run at once has the logits, to the last bit, that it has where

@@ -17,3 +17,8 @@ mod run;
 mod scheduler;
 mod text;
 mod tiny;
+
+/// All trials of an outcome that it kept.
+fn trials(outcome: &dart_math::dars::Outcome) -> Vec<dart_math::Trial> {
+    outcome.trials().map(|trial| trial.unwrap()).collect()
+}

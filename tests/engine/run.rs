@@ -3,8 +3,9 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::trials;
 use dart_math::answer::Checker;
-use dart_math::dars::{CancelHandle, Limits, Observer, Outcome, Prop2Diff, Run, RunStop};
+use dart_math::dars::{CancelHandle, Keep, Limits, Observer, Outcome, Prop2Diff, Run, RunStop};
 use dart_math::data::arithmetic;
 use dart_math::engine::Engine;
 use dart_math::model::Model;
@@ -47,6 +48,7 @@ fn run(engine: &Engine, journal: Option<&std::path::Path>, after: u32) -> Outcom
             ..Limits::default()
         })
         .seed(1)
+        .keep(Keep::All)
         .observer(&observer)
         .cancel(observer.handle.clone());
     if let Some(journal) = journal {
@@ -61,14 +63,12 @@ fn slots_threads_and_interruptions_leave_no_trace_in_the_data() {
     let whole = run(&engine(16, 2), None, u32::MAX);
     assert_eq!(whole.stop, RunStop::Finished);
     assert!(
-        whole
-            .trials
+        trials(&whole)
             .iter()
             .all(|trial| trial.finish != Finish::Cancelled)
     );
     assert!(
-        whole
-            .trials
+        trials(&whole)
             .iter()
             .all(|trial| trial.logprob.is_some_and(|l| l <= 0.0))
     );
@@ -77,16 +77,16 @@ fn slots_threads_and_interruptions_leave_no_trace_in_the_data() {
     assert!(whole.totals.kept > 14, "{} kept", whole.totals.kept);
 
     let narrow = run(&engine(3, 1), None, u32::MAX);
-    assert_eq!(narrow.trials, whole.trials);
+    assert_eq!(trials(&narrow), trials(&whole));
     assert_eq!(narrow.problems, whole.problems);
 
     let directory = tempfile::tempdir().unwrap();
-    let journal = directory.path().join("journal.jsonl");
+    let journal = directory.path().join("journal");
     let part = run(&engine(7, 2), Some(&journal), 25);
     assert_eq!(part.stop, RunStop::Interrupted);
     assert!(part.totals.trials < whole.totals.trials);
     let rest = run(&engine(5, 1), Some(&journal), u32::MAX);
     assert!(rest.totals.resumed >= 25);
-    assert_eq!(rest.trials, whole.trials);
+    assert_eq!(trials(&rest), trials(&whole));
     assert_eq!(rest.problems, whole.problems);
 }

@@ -80,17 +80,17 @@ fn a_runs_problems_are_a_table_of_pass_rates() {
 
 #[test]
 fn a_failed_write_leaves_the_old_files() {
-    let mut outcome = outcome();
+    let outcome = outcome();
     let directory = tempfile::tempdir().unwrap();
     write(&outcome, directory.path());
     let before = fs::read(directory.path().join("dataset.jsonl")).unwrap();
-    outcome.trials[0].problem = "nobody".into();
+    let mut trials: Vec<_> = outcome.trials().collect();
+    trials[0].as_mut().unwrap().problem = "nobody".into();
     let error = DataSet {
         problems: &outcome.problems,
-        trials: &outcome.trials,
         manifest: &outcome.manifest(),
     }
-    .write(directory.path())
+    .write(directory.path(), trials)
     .unwrap_err();
     assert!(error.to_string().contains("\"nobody\""));
     assert_eq!(

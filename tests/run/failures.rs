@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use crate::run::run;
 use crate::scripted::expected::{by_hand, data_set};
-use crate::scripted::{Schedule, Scripted, grader, problems};
-use dart_math::dars::{Goal, Limits, Prefix, Prop2Diff, Run, RunStop, Strategy, Uniform, Vanilla};
+use crate::scripted::{Schedule, Scripted, grader, problems, trials};
+use dart_math::dars::{
+    Goal, Keep, Limits, Prefix, Prop2Diff, Run, RunStop, Strategy, Uniform, Vanilla,
+};
 use dart_math::{Completion, Problem, StopReason, Trial, Verdict};
 
 #[test]
@@ -19,6 +21,7 @@ fn a_grader_that_panics_gives_a_wrong_verdict_and_no_hang() {
     };
     let outcome = Run::builder(problems(&[0.9, 0.5]))
         .strategy(Uniform { k: 6 })
+        .keep(Keep::All)
         .build()
         .unwrap()
         .run(&Scripted::default(), &moody)
@@ -26,9 +29,8 @@ fn a_grader_that_panics_gives_a_wrong_verdict_and_no_hang() {
     assert_eq!(outcome.stop, RunStop::Finished);
     assert!(outcome.totals.grader_failures > 0);
     assert_eq!(outcome.totals.kept, 12);
-    let failed: Vec<&Trial> = outcome
-        .trials
-        .iter()
+    let failed: Vec<Trial> = trials(&outcome)
+        .into_iter()
         .filter(|trial| trial.verdict.rule == "grader failed")
         .collect();
     assert!(!failed.is_empty());
@@ -178,6 +180,7 @@ fn problems_that_cannot_be_sampled_are_counted_apart() {
     let run = |generator: &Picky, limits: Limits| {
         Run::builder(problems(&[0.5, 0.9, 0.7]))
             .strategy(Uniform { k: 3 })
+            .keep(Keep::All)
             .limits(limits)
             .build()
             .unwrap()
@@ -192,7 +195,7 @@ fn problems_that_cannot_be_sampled_are_counted_apart() {
     assert_eq!(outcome.problems[0].rejection, None);
     assert_eq!((outcome.totals.rejected, outcome.totals.met), (1, 2));
     assert_eq!(outcome.manifest()["totals"]["rejected"], 1);
-    assert!(outcome.trials.iter().all(|trial| trial.problem != "p1"));
+    assert!(trials(&outcome).iter().all(|trial| trial.problem != "p1"));
     // Its share of a common limit is the others'.
     let limits = Limits {
         trials: Some(6),
@@ -214,6 +217,7 @@ fn problems_that_cannot_be_sampled_are_counted_apart() {
     };
     let refused = Run::builder(problems(&[0.5]))
         .strategy(Uniform { k: 3 })
+        .keep(Keep::All)
         .journal(&journal)
         .build()
         .unwrap()
@@ -235,6 +239,7 @@ fn several_trials_of_greedy_sampling_are_refused() {
     let run = |strategy: &dyn Strategy, trials_per_problem, give_up_after| {
         Run::builder(problems(&[0.5, 0.2]))
             .strategy(strategy)
+            .keep(Keep::All)
             .limits(Limits {
                 trials_per_problem,
                 give_up_after,

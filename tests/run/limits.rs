@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::run::run;
 use crate::scripted::expected::{by_hand, data_set, within};
 use crate::scripted::{Schedule, Scripted, grader, problems};
-use dart_math::dars::{CancelHandle, Limits, Observer, Run, RunStop, Uniform};
+use dart_math::dars::{CancelHandle, Keep, Limits, Observer, Run, RunStop, Uniform};
 use dart_math::{StopReason, Trial};
 
 #[test]
@@ -110,6 +110,7 @@ fn an_interruption_returns_what_is_done() {
     let observer = Impatient(handle.clone(), Mutex::new(0));
     let outcome = Run::builder(problems(&[0.5, 0.0]))
         .strategy(Uniform { k: 2 })
+        .keep(Keep::All)
         .observer(&observer)
         .cancel(handle)
         .build()

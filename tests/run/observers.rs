@@ -6,7 +6,8 @@ use std::sync::Mutex;
 use crate::scripted::{Schedule, Scripted, grader, problems};
 use dart_math::Trial;
 use dart_math::dars::{
-    CancelHandle, Limits, Observer, Progress, Prop2Diff, Run, RunStop, Strategy, Uniform, Vanilla,
+    CancelHandle, Keep, Limits, Observer, Progress, Prop2Diff, Run, RunStop, Strategy, Uniform,
+    Vanilla,
 };
 
 #[test]
@@ -21,6 +22,7 @@ fn observers_see_the_run_go_by() {
     let watch = Watch::default();
     let outcome = Run::builder(problems(&[0.9, 0.5, 0.2]))
         .strategy(Uniform { k: 5 })
+        .keep(Keep::All)
         .observer(&watch)
         .build()
         .unwrap()
@@ -78,6 +80,7 @@ fn an_observer_is_told_of_every_row_once_and_in_order() {
             let rows = Rows(Mutex::default(), interrupted.then(|| (6, cancel.clone())));
             let outcome = Run::builder(problems(&rates))
                 .strategy(strategy)
+                .keep(Keep::All)
                 .limits(limits)
                 .seed(11)
                 .dedup(dedup)
@@ -99,7 +102,8 @@ fn an_observer_is_told_of_every_row_once_and_in_order() {
             sorted.sort();
             let mut expected: Vec<(String, u32)> = outcome
                 .accepted()
-                .map(|trial| (trial.problem.clone(), trial.number))
+                .map(|trial| trial.unwrap())
+                .map(|trial| (trial.problem, trial.number))
                 .collect();
             expected.sort();
             assert_eq!(sorted, expected);

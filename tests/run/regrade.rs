@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use crate::scripted::{Schedule, Scripted, grader, problems};
+use crate::scripted::journals::{first_part, restore, snapshot};
+use crate::scripted::{Schedule, Scripted, grader, problems, trials};
 use dart_math::dars::{
     CancelHandle, Limits, Outcome, Prop2Diff, Run, RunBuilder, Strategy, Uniform,
 };
@@ -58,9 +59,9 @@ fn a_run_that_is_graded_anew_goes_on_as_if_it_had_been_so_from_the_start() {
     for strategy in &strategies {
         for strict in [true, false] {
             let directory = tempfile::tempdir().unwrap();
-            let journal = directory.path().join("journal.jsonl");
+            let journal = directory.path().join("journal");
             let before = run(strategy, &journal, !strict);
-            let anew = run(strategy, &directory.path().join("anew.jsonl"), strict);
+            let anew = run(strategy, &directory.path().join("anew"), strict);
             // Another grader is refused by name, unless its verdicts are asked for.
             let refused = builder(strategy, &journal, 5)
                 .build()
@@ -80,7 +81,7 @@ fn a_run_that_is_graded_anew_goes_on_as_if_it_had_been_so_from_the_start() {
             let changed = [regraded.newly_correct, regraded.newly_wrong];
             assert_eq!(changed.map(|count| count > 0), [!strict, strict]);
             let after = run(strategy, &journal, strict);
-            assert_eq!(after.trials, anew.trials);
+            assert_eq!(trials(&after), trials(&anew));
             assert_eq!(after.problems, anew.problems);
             // Fewer correct ones ask for more trials; more of them for none.
             assert_eq!(after.totals.drawn > 0, strict);
@@ -99,7 +100,7 @@ fn a_run_that_is_graded_anew_goes_on_as_if_it_had_been_so_from_the_start() {
 fn what_cannot_be_graded_anew_stays_as_it_was() {
     let strategy = Uniform { k: 6 };
     let directory = tempfile::tempdir().unwrap();
-    let journal = directory.path().join("journal.jsonl");
+    let journal = directory.path().join("journal");
     let generator = Scripted::default();
     let none = builder(&strategy, &journal, 5).build().unwrap();
     let error = none.regrade(&generator, &Strict(true)).unwrap_err();
@@ -112,7 +113,7 @@ fn what_cannot_be_graded_anew_stays_as_it_was() {
     assert_eq!(error.kind(), ErrorKind::Settings);
 
     let _ = run(&strategy, &journal, false);
-    let bytes = fs::read(&journal).unwrap();
+    let whole = snapshot(&journal);
     // Another run's.
     let other = builder(&strategy, &journal, 6).build().unwrap();
     let error = other.regrade(&generator, &Strict(true)).unwrap_err();
@@ -127,15 +128,27 @@ fn what_cannot_be_graded_anew_stays_as_it_was() {
     let error = run.regrade(&generator, &Strict(true)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Interrupted);
     // Damaged.
-    assert!(fs::read(&journal).unwrap() == bytes);
-    let mut damaged = bytes.clone();
-    damaged.truncate(bytes.len() - 40);
+    assert!(snapshot(&journal) == whole);
+    let part = first_part(&journal);
+    let mut damaged = whole[&part].clone();
+    damaged.truncate(damaged.len() - 40);
     damaged.extend(b"nonsense\n");
-    fs::write(&journal, &damaged).unwrap();
+    fs::write(&part, &damaged).unwrap();
+    let before = snapshot(&journal);
     let run = builder(&strategy, &journal, 5).build().unwrap();
     let error = run.regrade(&generator, &Strict(true)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Journal);
-    assert!(fs::read(&journal).unwrap() == damaged);
+    assert!(snapshot(&journal) == before);
     let left = fs::read_dir(directory.path()).unwrap();
     assert_eq!(left.count(), 1);
+    // Killed between two steps of taking the old one's place.
+    restore(&journal, &whole);
+    let regraded = directory.path().join("journal.regraded");
+    fs::rename(&journal, &regraded).unwrap();
+    let old = directory.path().join("journal.old");
+    fs::create_dir(&old).unwrap();
+    fs::write(old.join("run.jsonl"), "").unwrap();
+    let resumed = self::run(&strategy, &journal, false);
+    assert_eq!(resumed.totals.drawn, 0);
+    assert!(!regraded.exists());
 }

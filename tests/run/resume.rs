@@ -5,10 +5,11 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use crate::scripted::{Schedule, Scripted, grader, problems};
+use crate::scripted::journals::{self, first_part, lines, notes, restore, snapshot, write_lines};
+use crate::scripted::{Schedule, Scripted, grader, problems, trials};
 use dart_math::dars::{CancelHandle, Limits, Observer, Outcome, Prop2Diff, Run, RunStop, Uniform};
 use dart_math::data::DataSet;
-use dart_math::{ErrorKind, Problem, Result, Trial, TrialId};
+use dart_math::{ErrorKind, Problem, ProblemRecord, Result, Trial, TrialId};
 
 const RATES: [f64; 6] = [0.95, 0.6, 0.5, 0.3, 0.1, 0.0];
 
@@ -20,11 +21,21 @@ fn limits() -> Limits {
 }
 
 fn resume(journal: &Path, generator: &Scripted, limits: Limits) -> Result<Outcome> {
+    resume_in_parts(journal, generator, limits, u64::MAX)
+}
+
+fn resume_in_parts(
+    journal: &Path,
+    generator: &Scripted,
+    limits: Limits,
+    part_bytes: u64,
+) -> Result<Outcome> {
     Run::builder(problems(&RATES))
         .strategy(Prop2Diff::with_pilot(12, 6))
         .limits(limits)
         .seed(5)
         .journal(journal)
+        .journal_part_bytes(part_bytes)
         .build()?
         .run(generator, &grader)
 }
@@ -34,10 +45,9 @@ fn files(outcome: &Outcome) -> Vec<(&'static str, Vec<u8>)> {
     let directory = tempfile::tempdir().unwrap();
     DataSet {
         problems: &outcome.problems,
-        trials: &outcome.trials,
         manifest: &outcome.manifest(),
     }
-    .write(directory.path())
+    .write(directory.path(), outcome.trials())
     .unwrap();
     let read = |name| (name, fs::read(directory.path().join(name)).unwrap());
     let files = ["dataset.jsonl", "trials.jsonl", "problems.jsonl"].map(read);
@@ -47,41 +57,30 @@ fn files(outcome: &Outcome) -> Vec<(&'static str, Vec<u8>)> {
 /// The data set of a run that nothing disturbed.
 fn undisturbed() -> Vec<(&'static str, Vec<u8>)> {
     let directory = tempfile::tempdir().unwrap();
-    let journal = directory.path().join("journal.jsonl");
+    let journal = directory.path().join("journal");
     files(&resume(&journal, &Scripted::default(), limits()).unwrap())
-}
-
-/// The trials that a journal has whole rows of.
-fn settled(journal: &[u8]) -> BTreeSet<TrialId> {
-    let text = String::from_utf8_lossy(journal);
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let rows = whole.lines().skip(1);
-    let trials = rows.filter(|row| !row.starts_with("{\"session\""));
-    trials
-        .map(|row| {
-            let trial: Trial = serde_json::from_str(row).unwrap();
-            TrialId {
-                problem: trial.problem[1..].parse().unwrap(),
-                number: trial.number,
-            }
-        })
-        .collect()
 }
 
 #[test]
 fn a_run_killed_anywhere_goes_on_as_if_nothing_had_happened() {
     let whole = undisturbed();
-    for killed_after in [1, 5, 20, 60, 130] {
+    // With parts of a row or two, of some rows, and in one part.
+    let sizes = [1, 300, 5000, u64::MAX];
+    for (killed_after, part_bytes) in [1, 5, 20, 60, 130]
+        .into_iter()
+        .flat_map(|kill| sizes.map(|size| (kill, size)))
+    {
         let directory = tempfile::tempdir().unwrap();
-        let journal = directory.path().join("journal.jsonl");
+        let journal = directory.path().join("journal");
         let killed = Scripted::new(Schedule {
             killed_after: Some(killed_after),
             shuffle: 3,
             ..Schedule::default()
         });
-        let panic = catch_unwind(AssertUnwindSafe(|| resume(&journal, &killed, limits())));
+        let run = |generator: &Scripted| resume_in_parts(&journal, generator, limits(), part_bytes);
+        let panic = catch_unwind(AssertUnwindSafe(|| run(&killed)));
         assert!(panic.is_err(), "the generator was not killed");
-        let before = settled(&fs::read(&journal).unwrap());
+        let before = journals::trials(&journal);
         assert!(before.len() < killed_after);
 
         let again = Scripted::new(Schedule {
@@ -89,7 +88,7 @@ fn a_run_killed_anywhere_goes_on_as_if_nothing_had_happened() {
             shuffle: 9,
             ..Schedule::default()
         });
-        let outcome = resume(&journal, &again, limits()).unwrap();
+        let outcome = run(&again).unwrap();
         assert_eq!(outcome.stop, RunStop::Finished);
         assert_eq!(outcome.totals.resumed as usize, before.len());
         let log = again.log();
@@ -100,16 +99,16 @@ fn a_run_killed_anywhere_goes_on_as_if_nothing_had_happened() {
         assert!(twice.is_empty(), "drawn again: {twice:?}");
         assert!(
             files(&outcome) == whole,
-            "another data set after {killed_after}"
+            "another data set after {killed_after}, in parts of {part_bytes}"
         );
 
         // A finished run draws nothing, and its journal does not grow.
-        let length = fs::metadata(&journal).unwrap().len();
+        let at_rest = snapshot(&journal);
         let idle = Scripted::default();
-        let outcome = resume(&journal, &idle, limits()).unwrap();
+        let outcome = run(&idle).unwrap();
         assert_eq!((outcome.stop, outcome.totals.drawn), (RunStop::Finished, 0));
         assert!(idle.log().asked.is_empty());
-        assert_eq!(fs::metadata(&journal).unwrap().len(), length);
+        assert!(snapshot(&journal) == at_rest);
         assert!(files(&outcome) == whole);
     }
 }
@@ -125,7 +124,7 @@ fn an_interrupted_run_keeps_all_that_was_graded() {
         }
     }
     let directory = tempfile::tempdir().unwrap();
-    let journal = directory.path().join("journal.jsonl");
+    let journal = directory.path().join("journal");
     let mut calls = 0;
     let last = loop {
         calls += 1;
@@ -155,14 +154,14 @@ fn an_interrupted_run_keeps_all_that_was_graded() {
 #[test]
 fn every_call_that_drew_is_told_of() {
     let directory = tempfile::tempdir().unwrap();
-    let journal = directory.path().join("journal.jsonl");
+    let journal = directory.path().join("journal");
     let killed = Scripted::new(Schedule {
         killed_after: Some(20),
         ..Schedule::default()
     });
     let panic = catch_unwind(AssertUnwindSafe(|| resume(&journal, &killed, limits())));
     assert!(panic.is_err());
-    let rows = settled(&fs::read(&journal).unwrap()).len() as u64;
+    let rows = journals::trials(&journal).len() as u64;
     assert!(rows > 5);
 
     let failing = Scripted::new(Schedule {
@@ -231,29 +230,58 @@ fn a_journal_cut_at_any_byte_is_resumed_or_begun_anew() {
             .seed(8)
     };
     let directory = tempfile::tempdir().unwrap();
-    let journal = directory.path().join("journal.jsonl");
+    let journal = directory.path().join("journal");
     let run = |generator: &Scripted| {
         let run = small().journal(&journal).build().unwrap();
         run.run(generator, &grader).unwrap()
     };
     let whole = run(&Scripted::default());
-    let bytes = fs::read(&journal).unwrap();
-    for cut in 0..bytes.len() {
-        fs::write(&journal, &bytes[..cut]).unwrap();
-        let before = settled(&bytes[..cut]);
-        let generator = Scripted::default();
-        let outcome = run(&generator);
-        assert_eq!(outcome.trials, whole.trials, "cut at byte {cut}");
-        assert_eq!(outcome.problems, whole.problems, "cut at byte {cut}");
-        let log = generator.log();
-        assert!(
-            before.iter().all(|id| !log.asked.contains_key(id)),
-            "cut at byte {cut}"
-        );
-        assert_eq!(outcome.totals.resumed as usize, before.len());
-        // What is there now is a journal again.
-        assert_eq!(run(&Scripted::default()).totals.drawn, 0);
+    let all = trials(&whole);
+    let files = snapshot(&journal);
+    for (path, bytes) in &files {
+        // Of the long rows beside the trials, some bytes and the ends.
+        let is_far = |cut: &usize| {
+            let near = &bytes[cut.saturating_sub(2)..(cut + 2).min(bytes.len())];
+            *path == notes(&journal) && !cut.is_multiple_of(13) && !near.contains(&b'\n')
+        };
+        for cut in (0..bytes.len()).filter(|cut| !is_far(cut)) {
+            restore(&journal, &files);
+            fs::write(path, &bytes[..cut]).unwrap();
+            let place = format!("{} cut at byte {cut}", path.display());
+            let header = bytes.iter().position(|&byte| byte == b'\n').unwrap();
+            if *path == notes(&journal) && cut <= header {
+                // Trials of which nobody says whose they are.
+                let error = small().journal(&journal).build().unwrap();
+                let error = error.run(&Scripted::default(), &grader).unwrap_err();
+                let reason = "it does not say which run's they are";
+                assert!(error.to_string().contains(reason), "{place}: {error}");
+                // Without them it is begun anew.
+                fs::remove_file(first_part(&journal)).unwrap();
+            }
+            let before = journals_before(&journal);
+            let generator = Scripted::default();
+            let outcome = run(&generator);
+            assert_eq!(trials(&outcome), all, "{place}");
+            assert_eq!(outcome.problems, whole.problems, "{place}");
+            let log = generator.log();
+            let again = before.iter().any(|id| log.asked.contains_key(id));
+            assert!(!again, "{place}");
+            assert_eq!(outcome.totals.resumed as usize, before.len());
+            // What is there now is a journal again.
+            assert_eq!(run(&Scripted::default()).totals.drawn, 0);
+        }
     }
+}
+
+/// The trials of whole rows.
+fn journals_before(journal: &Path) -> std::collections::BTreeSet<TrialId> {
+    let part = first_part(journal);
+    let text = fs::read_to_string(part).unwrap_or_default();
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole
+        .lines()
+        .map(|row| journals::id(&serde_json::from_str(row).unwrap()))
+        .collect()
 }
 
 fn refusal(journal: &Path) -> String {
@@ -265,126 +293,251 @@ fn refusal(journal: &Path) -> String {
 #[test]
 fn damaged_and_foreign_rows_are_refused_by_line() {
     let directory = tempfile::tempdir().unwrap();
-    let journal = directory.path().join("journal.jsonl");
+    let journal = directory.path().join("journal");
     let _ = resume(&journal, &Scripted::default(), limits()).unwrap();
-    let text = fs::read_to_string(&journal).unwrap();
-    let lines: Vec<&str> = text.lines().collect();
-    let check = |lines: &[&str], reason: &str| {
-        fs::write(&journal, lines.join("\n") + "\n").unwrap();
-        let before = fs::read(&journal).unwrap();
+    let whole = snapshot(&journal);
+    let (part, notes) = (first_part(&journal), notes(&journal));
+    let check = |path: &Path, lines: &[String], reason: &str| {
+        restore(&journal, &whole);
+        write_lines(path, lines);
+        let before = snapshot(&journal);
         let message = refusal(&journal);
         assert!(message.contains(reason), "{message} lacks {reason}");
-        assert_eq!(
-            fs::read(&journal).unwrap(),
-            before,
+        assert!(
+            snapshot(&journal) == before,
             "a refused journal was changed"
         );
     };
-    let with = |index: usize, line: &str| {
-        let mut lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
-        lines[index] = line.into();
-        lines
+    let rows = lines(&part);
+    let changed = |path: &Path, index: usize, line: String, reason: &str| {
+        let mut lines = lines_of(&whole[path]);
+        lines[index] = line;
+        check(path, &lines, reason);
     };
-    let changed = |index: usize, line: &str, reason: &str| {
-        let lines = with(index, line);
-        check(
-            &lines.iter().map(String::as_str).collect::<Vec<_>>(),
-            reason,
-        );
+    let twice = [&rows[..], &[rows[4].clone()]].concat();
+    check(&part, &twice, &format!("jsonl:{}: trial", rows.len() + 1));
+    let cut = rows[3][..10].to_owned();
+    changed(&part, 3, cut, "jsonl:4: no row with a checksum (delete");
+    changed(&part, 3, String::new(), "jsonl:4: no row with a checksum");
+    changed(
+        &part,
+        3,
+        rows[3].clone() + &rows[4],
+        "jsonl:4: damaged: its checksum",
+    );
+    let other = |line: &str, old: &str, new: &str| {
+        assert!(line.contains(old), "{line} has no {old}");
+        line.replacen(old, new, 1)
     };
-    check(
-        &[&lines[..], &[lines[4]]].concat(),
-        &format!("jsonl:{}: trial", lines.len() + 1),
-    );
-    changed(
-        3,
-        &lines[3][..20],
-        "jsonl:4:20: EOF while parsing a string (",
-    );
-    changed(3, "", "jsonl:4:1: EOF while parsing a value (");
-    let two_in_one = lines[3].to_owned() + lines[4];
-    let place = format!("jsonl:4:{}: trailing characters (", lines[3].len() + 1);
-    changed(3, &two_in_one, &place);
-    changed(
-        3,
-        "{\"problem\":7}",
-        "jsonl:4:12: invalid type: integer `7`",
-    );
-    changed(0, lines[3], "jsonl:1: not the header");
-    changed(0, "{\"question\": \"1 + 1?\"}", "jsonl:1: not the header");
-    changed(
-        5,
-        &lines[5].replace("\"problem\":\"p", "\"problem\":\"x"),
-        "jsonl:6: the run has no problem \"x",
-    );
-    let foreign: Trial = serde_json::from_str(lines[5]).unwrap();
-    let seed = format!("\"seed\":{}", foreign.seed);
-    changed(
-        5,
-        &lines[5].replace(&seed, "\"seed\":1"),
-        "has another run's seed",
-    );
-    changed(
-        0,
-        &lines[0].replace("\"journal\":1", "\"journal\":2"),
-        "version 2 of the format",
-    );
-    fs::write(&journal, "a file of something else").unwrap();
+    // One character, and the checksum of before.
+    let digit = other(&rows[3], "\"tokens\":", "\"tokens\":1");
+    changed(&part, 3, digit, "jsonl:4: damaged: its checksum");
+    // Rows that somebody wrote anew.
+    let anew = |index: usize, old: &str, new: &str| {
+        journals::changed(&rows[index], |rest| other(rest, old, new))
+    };
+    let row = anew(3, "\"problem\":\"", "\"problem\":7,\"x\":\"");
+    changed(&part, 3, row, "jsonl:4: invalid type: integer `7`");
+    let row = anew(5, "\"problem\":\"p", "\"problem\":\"x");
+    changed(&part, 5, row, "jsonl:6: the run has no problem \"x");
+    let row: Trial = serde_json::from_str(&rows[5]).unwrap();
+    let row = anew(5, &format!("\"seed\":{}", row.seed), "\"seed\":1");
+    changed(&part, 5, row, "has another run's seed");
+    changed(&notes, 0, rows[3].clone(), "jsonl:1: not the header");
+    let question = "{\"question\": \"1 + 1?\"}";
+    changed(&notes, 0, question.into(), "jsonl:1: not the header");
+    let header = &lines_of(&whole[&notes])[0];
+    let version = |rest: &str| other(rest, "\"journal\":2", "\"journal\":3");
+    let header = journals::changed(header, version);
+    changed(&notes, 0, header, "version 3 of the format");
+    changed(&notes, 1, "{}".into(), "jsonl:2: no row with a checksum");
+    fs::write(&notes, "a file of something else").unwrap();
     assert!(refusal(&journal).contains("not the header"));
-    assert_eq!(fs::read(&journal).unwrap(), b"a file of something else");
+    assert_eq!(fs::read(&notes).unwrap(), b"a file of something else");
+    // A journal of the first version was a file.
+    let file = directory.path().join("journal.jsonl");
+    fs::write(&file, "{}\n").unwrap();
+    assert!(refusal(&file).contains("a journal is a directory"));
+}
+
+fn lines_of(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+fn small_run(journal: &Path, generator: &Scripted, part_bytes: u64) -> Result<Outcome> {
+    Run::builder(problems(&[0.7, 0.4, 0.0]))
+        .strategy(Uniform { k: 2 })
+        .limits(Limits {
+            trials_per_problem: Some(6),
+            ..Limits::default()
+        })
+        .seed(8)
+        .journal(journal)
+        .journal_part_bytes(part_bytes)
+        .build()
+        .unwrap()
+        .run(generator, &grader)
+}
+
+/// Runs again from a journal that lacks something: the outcome is the same, what is missing and counts
+/// was drawn again, and nothing that is there.
+fn draws_what_is_missing(
+    journal: &Path,
+    (whole, records): (&[Trial], &[ProblemRecord]),
+    every: &BTreeSet<TrialId>,
+    part_bytes: u64,
+    place: &str,
+) {
+    // A trial that came in after its problem had ended does not count, and is not missed.
+    let counting: BTreeSet<TrialId> = whole.iter().map(journals::id).collect();
+    let there = journals::trials(journal);
+    let missed: Vec<TrialId> = every
+        .difference(&there)
+        .filter(|id| counting.contains(id))
+        .copied()
+        .collect();
+    let generator = Scripted::default();
+    let outcome = small_run(journal, &generator, part_bytes).unwrap();
+    assert_eq!(trials(&outcome), whole, "without {place}");
+    assert_eq!(outcome.problems, records);
+    let asked: BTreeSet<TrialId> = generator.log().asked.keys().copied().collect();
+    let lacks = missed.iter().find(|id| !asked.contains(id));
+    assert!(
+        lacks.is_none() && asked.is_disjoint(&there),
+        "without {place}: {asked:?}"
+    );
 }
 
 #[test]
 fn any_line_of_trials_may_be_deleted_and_is_drawn_again() {
-    let run = |journal: &Path, generator: &Scripted| {
-        Run::builder(problems(&[0.7, 0.4, 0.0]))
-            .strategy(Uniform { k: 2 })
-            .limits(Limits {
-                trials_per_problem: Some(6),
-                ..Limits::default()
-            })
-            .seed(8)
-            .journal(journal)
-            .build()
-            .unwrap()
-            .run(generator, &grader)
-    };
     let directory = tempfile::tempdir().unwrap();
-    let journal = directory.path().join("journal.jsonl");
-    let whole = run(&journal, &Scripted::default()).unwrap();
-    let text = fs::read_to_string(&journal).unwrap();
-    let lines: Vec<&str> = text.split_inclusive('\n').collect();
-    let every = settled(text.as_bytes());
-    // The header, and the rows in which the call began and ended.
-    assert_eq!(every.len(), lines.len() - 3);
-    for index in 1..lines.len() {
-        let mut damaged = lines.clone();
-        damaged[index] = "{\n";
-        fs::write(&journal, damaged.concat()).unwrap();
-        let error = run(&journal, &Scripted::default()).unwrap_err();
-        let place = format!("jsonl:{}:1: EOF", index + 1);
+    let journal = directory.path().join("journal");
+    let run = || small_run(&journal, &Scripted::default(), u64::MAX);
+    let whole = run().unwrap();
+    let all = trials(&whole);
+    let files = snapshot(&journal);
+    let part = first_part(&journal);
+    let rows = lines(&part);
+    let every = journals::trials(&journal);
+    assert_eq!(every.len(), rows.len());
+    for index in 0..rows.len() {
+        restore(&journal, &files);
+        let mut damaged = rows.clone();
+        damaged[index] = "{".into();
+        write_lines(&part, &damaged);
+        let error = run().unwrap_err();
+        let place = format!("jsonl:{}: no row", index + 1);
         assert!(error.detail().contains(&place), "{error}");
         assert!(error.detail().contains("delete this line"), "{error}");
 
         damaged.remove(index);
-        let left = damaged.concat();
-        fs::write(&journal, &left).unwrap();
-        // A trial that came in after its problem had ended does not count, and is not missed.
-        let counts = |id: &&TrialId| {
-            let same = |trial: &Trial| {
-                trial.number == id.number && trial.problem == format!("p{}", id.problem)
-            };
-            whole.trials.iter().any(same)
-        };
-        let settled = settled(left.as_bytes());
-        let missed: Vec<TrialId> = every.difference(&settled).filter(counts).copied().collect();
-        let generator = Scripted::default();
-        let outcome = run(&journal, &generator).unwrap();
-        assert_eq!(outcome.trials, whole.trials, "without line {}", index + 1);
-        assert_eq!(outcome.problems, whole.problems);
-        let asked: Vec<TrialId> = generator.log().asked.keys().copied().collect();
-        assert_eq!(asked, missed, "without line {}", index + 1);
+        write_lines(&part, &damaged);
+        draws_what_is_missing(&journal, (&all, &whole.problems), &every, u64::MAX, &place);
     }
+}
+
+#[test]
+fn a_bit_that_flips_anywhere_is_found_or_changes_nothing() {
+    for part_bytes in [900, u64::MAX] {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = directory.path().join("journal");
+        let run = || small_run(&journal, &Scripted::default(), part_bytes);
+        let whole = run().unwrap();
+        let all = trials(&whole);
+        let files = snapshot(&journal);
+        let mut found = 0;
+        for (path, bytes) in &files {
+            for bit in (0..8 * bytes.len()).step_by(23) {
+                restore(&journal, &files);
+                let mut flipped = bytes.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                fs::write(path, flipped).unwrap();
+                match run() {
+                    Ok(outcome) => {
+                        let place = format!("bit {bit} of {}", path.display());
+                        assert_eq!(trials(&outcome), all, "{place}");
+                        assert_eq!(outcome.problems, whole.problems, "{place}");
+                    }
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::Journal, "{error}");
+                        found += 1;
+                    }
+                }
+            }
+        }
+        assert!(found > 100, "{found}");
+    }
+}
+
+#[test]
+fn sealed_parts_are_read_by_any_tool_and_may_be_deleted() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("journal");
+    let part_bytes = 900;
+    let whole = small_run(&journal, &Scripted::default(), part_bytes).unwrap();
+    let all = trials(&whole);
+    let files = snapshot(&journal);
+    let every = journals::trials(&journal);
+    let is_sealed = |path: &&std::path::PathBuf| path.extension().is_some_and(|end| end == "zst");
+    let sealed: Vec<_> = files.keys().filter(is_sealed).collect();
+    assert!(sealed.len() >= 3, "{sealed:?}");
+    for path in sealed {
+        // JSON lines in Zstandard, by problem and number.
+        let mut text = String::new();
+        let file = fs::File::open(path).unwrap();
+        let mut decoder = zstd::Decoder::new(file).unwrap();
+        std::io::Read::read_to_string(&mut decoder, &mut text).unwrap();
+        let rows: Vec<Trial> = text
+            .lines()
+            .map(|row| serde_json::from_str(row).unwrap())
+            .collect();
+        assert!(rows.len() >= 2 && rows.iter().map(journals::id).is_sorted());
+        assert!(rows.iter().all(|row| every.contains(&journals::id(row))));
+
+        restore(&journal, &files);
+        fs::remove_file(path).unwrap();
+        let place = path.display().to_string();
+        draws_what_is_missing(
+            &journal,
+            (&all, &whole.problems),
+            &every,
+            part_bytes,
+            &place,
+        );
+
+        // Cut, it is refused by name.
+        restore(&journal, &files);
+        let bytes = &files[path];
+        for cut in [0, 10, bytes.len() / 2, bytes.len() - 1] {
+            fs::write(path, &bytes[..cut]).unwrap();
+            let run = small_run(&journal, &Scripted::default(), part_bytes);
+            let error = run.unwrap_err().to_string();
+            assert!(
+                error.contains(&place) && error.contains("delete the file"),
+                "{error}"
+            );
+        }
+    }
+    // A part that was sealed while the run was killed is there twice; the sealed one is taken.
+    restore(&journal, &files);
+    fs::write(first_part(&journal), "nothing that is read").unwrap();
+    let outcome = small_run(&journal, &Scripted::default(), part_bytes).unwrap();
+    assert_eq!(trials(&outcome), all);
+    assert!(!first_part(&journal).exists());
+    // Trials that two parts have are refused.
+    let (first, second) = (
+        files.keys().next().unwrap(),
+        journal.join("000099.jsonl.zst"),
+    );
+    fs::copy(first, &second).unwrap();
+    let error = small_run(&journal, &Scripted::default(), part_bytes).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("a second time: delete either part"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -398,7 +551,7 @@ fn an_observer_that_panics_ends_the_run_and_harms_no_journal() {
         }
     }
     let directory = tempfile::tempdir().unwrap();
-    let journal = directory.path().join("journal.jsonl");
+    let journal = directory.path().join("journal");
     let watched = |calls: u32| {
         let observer = Jumpy(calls, 0.into());
         Run::builder(problems(&RATES))
@@ -423,24 +576,24 @@ fn an_observer_that_panics_ends_the_run_and_harms_no_journal() {
     frightened(&outcome);
     assert_eq!(outcome.totals.drawn, 0);
     frightened(&watched(9));
-    let before = settled(&fs::read(&journal).unwrap()).len();
+    let before = journals::trials(&journal).len();
     assert!(before >= 8);
     let outcome = resume(&journal, &Scripted::default(), limits()).unwrap();
     assert_eq!(outcome.totals.resumed as usize, before);
     assert!(files(&outcome) == undisturbed());
     // A finished run begins and ends, and nothing else: the second call is the last.
-    let bytes = fs::read(&journal).unwrap();
+    let at_rest = snapshot(&journal);
     let outcome = watched(1);
     frightened(&outcome);
     assert!(files(&outcome) == undisturbed());
-    assert_eq!(fs::read(&journal).unwrap(), bytes);
+    assert!(snapshot(&journal) == at_rest);
     assert_eq!(watched(2).stop, RunStop::Finished);
 }
 
 #[test]
 fn a_changed_configuration_is_refused_with_every_difference() {
     let directory = tempfile::tempdir().unwrap();
-    let journal = directory.path().join("journal.jsonl");
+    let journal = directory.path().join("journal");
     let _ = resume(&journal, &Scripted::default(), limits()).unwrap();
     let refuse = |problems: Vec<Problem>, k, seed, limits: Limits| {
         let error = Run::builder(problems)
@@ -456,7 +609,7 @@ fn a_changed_configuration_is_refused_with_every_difference() {
         error.to_string()
     };
     let message = refuse(problems(&RATES), 13, 6, limits());
-    assert!(message.contains("journal.jsonl is of a run with another configuration"));
+    assert!(message.contains("run.jsonl is of a run with another configuration"));
     assert!(
         message.contains("seed was 5, is 6; strategy.k was 12, is 13"),
         "{message}"
@@ -485,14 +638,14 @@ fn a_changed_configuration_is_refused_with_every_difference() {
 #[test]
 fn raised_limits_go_on_as_if_they_had_been_so_from_the_start() {
     let directory = tempfile::tempdir().unwrap();
-    let journal = directory.path().join("journal.jsonl");
+    let journal = directory.path().join("journal");
     for most in [7, 20, 60] {
         let limits = Limits {
             trials_per_problem: Some(most),
             ..Limits::default()
         };
         let outcome = resume(&journal, &Scripted::default(), limits).unwrap();
-        let anew = directory.path().join(format!("anew-{most}.jsonl"));
+        let anew = directory.path().join(format!("anew-{most}"));
         let anew = resume(&anew, &Scripted::default(), limits).unwrap();
         assert!(files(&outcome) == files(&anew), "raised to {most}");
     }
@@ -508,13 +661,13 @@ fn raised_limits_go_on_as_if_they_had_been_so_from_the_start() {
 #[test]
 fn a_limit_under_which_nothing_was_drawn_may_be_taken_back() {
     let directory = tempfile::tempdir().unwrap();
-    let journal = directory.path().join("journal.jsonl");
+    let journal = directory.path().join("journal");
     let most = |trials_per_problem| Limits {
         trials_per_problem: Some(trials_per_problem),
         ..Limits::default()
     };
     let _ = resume(&journal, &Scripted::default(), most(20)).unwrap();
-    let before = fs::read(&journal).unwrap();
+    let before = snapshot(&journal);
     // Raised by mistake, and cancelled before anything is drawn.
     let cancel = CancelHandle::new();
     let raised = |cancel: &CancelHandle| {
@@ -552,7 +705,7 @@ fn a_limit_under_which_nothing_was_drawn_may_be_taken_back() {
         .run(&Idle, &grader)
         .unwrap();
     assert_eq!(idle.stop, RunStop::Failed);
-    assert!(fs::read(&journal).unwrap() == before);
+    assert!(snapshot(&journal) == before);
     let again = resume(&journal, &Scripted::default(), most(20)).unwrap();
     assert_eq!(again.totals.drawn, 0);
 }
@@ -569,8 +722,8 @@ fn a_journal_that_is_taken_away_ends_the_run_and_keeps_its_data() {
         }
     }
     let directory = tempfile::tempdir().unwrap();
-    let journal = directory.path().join("journal.jsonl");
-    let moved = directory.path().join("moved.jsonl");
+    let journal = directory.path().join("journal");
+    let moved = directory.path().join("moved");
     let thief = Thief(journal.clone(), moved.clone(), std::sync::Once::new());
     let outcome = Run::builder(problems(&RATES))
         .strategy(Prop2Diff::with_pilot(12, 6))
@@ -585,7 +738,7 @@ fn a_journal_that_is_taken_away_ends_the_run_and_keeps_its_data() {
     assert_eq!(outcome.stop, RunStop::Failed);
     let error = outcome.error.as_ref().unwrap().to_string();
     assert!(error.contains("deleted, renamed or replaced"), "{error}");
-    assert!(outcome.trials.len() >= 5 && !journal.exists());
+    assert!(trials(&outcome).len() >= 5 && !journal.exists());
     // What was written before goes on where it is put back.
     fs::rename(&moved, &journal).unwrap();
     let resumed = resume(&journal, &Scripted::default(), limits()).unwrap();
@@ -596,22 +749,22 @@ fn a_journal_that_is_taken_away_ends_the_run_and_keeps_its_data() {
 #[test]
 fn a_pipe_is_no_journal() {
     let directory = tempfile::tempdir().unwrap();
-    let pipe = directory.path().join("journal.jsonl");
+    let pipe = directory.path().join("journal");
     let path = std::ffi::CString::new(pipe.to_str().unwrap()).unwrap();
     // (No program is started for it: until a child runs it holds the locks of the journals of other tests.)
     // SAFETY: the path is a C string that outlives the call.
     assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
     let error = resume(&pipe, &Scripted::default(), limits()).unwrap_err();
-    assert!(error.to_string().contains("no regular file"), "{error}");
+    assert!(error.to_string().contains("no directory"), "{error}");
 }
 
 #[test]
 fn a_journal_that_cannot_be_written_says_so() {
     let directory = tempfile::tempdir().unwrap();
-    let journal = directory.path().join("none").join("journal.jsonl");
+    let journal = directory.path().join("none").join("journal");
     let error = resume(&journal, &Scripted::default(), limits()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io);
-    assert!(error.to_string().contains("journal.jsonl"));
+    assert!(error.to_string().contains("journal"));
 }
 
 #[test]
@@ -630,8 +783,8 @@ fn a_second_writer_ends_the_run_before_harm_is_done() {
         }
     }
     let directory = tempfile::tempdir().unwrap();
-    let journal = directory.path().join("journal.jsonl");
-    let rival = Rival(journal.clone(), std::sync::Once::new());
+    let journal = directory.path().join("journal");
+    let rival = Rival(first_part(&journal), std::sync::Once::new());
     let outcome = Run::builder(problems(&RATES))
         .strategy(Uniform { k: 2 })
         .journal(&journal)
@@ -649,7 +802,7 @@ fn a_second_writer_ends_the_run_before_harm_is_done() {
 #[test]
 fn problems_added_at_the_end_change_nothing_for_those_before() {
     let directory = tempfile::tempdir().unwrap();
-    let journal = directory.path().join("journal.jsonl");
+    let journal = directory.path().join("journal");
     let run = |rates: &[f64], limits: Limits| {
         Run::builder(problems(rates))
             .strategy(Prop2Diff::with_pilot(12, 6))
@@ -665,7 +818,8 @@ fn problems_added_at_the_end_change_nothing_for_those_before() {
         let outcome = run(&RATES[..count], limits()).unwrap();
         assert_eq!(outcome.stop, RunStop::Finished);
         assert!(outcome.totals.resumed >= before.totals.trials);
-        assert_eq!(outcome.trials[..before.trials.len()], before.trials);
+        let earlier = trials(&before);
+        assert_eq!(trials(&outcome)[..earlier.len()], earlier);
         assert_eq!(outcome.problems[..before.problems.len()], before.problems);
         before = outcome;
     }
@@ -675,7 +829,7 @@ fn problems_added_at_the_end_change_nothing_for_those_before() {
     );
 
     // None may be taken away, changed or put in between; and none added where all share a limit.
-    let text = fs::read_to_string(&journal).unwrap();
+    let at_rest = snapshot(&journal);
     // What is named is what the run has by now, not what it began with.
     for count in [1, 4, 5] {
         let message = run(&RATES[..count], limits()).unwrap_err().to_string();
@@ -696,11 +850,11 @@ fn problems_added_at_the_end_change_nothing_for_those_before() {
         .unwrap_err();
     let message = error.to_string();
     assert!(
-        message.contains("of the first 2 problems the hash was "),
+        message.contains("of the first 6 problems the hash was "),
         "{message}"
     );
-    assert_eq!(fs::read_to_string(&journal).unwrap(), text);
-    fs::remove_file(&journal).unwrap();
+    assert!(snapshot(&journal) == at_rest);
+    fs::remove_dir_all(&journal).unwrap();
     let shared = Limits {
         trials: Some(20),
         ..limits()
@@ -745,7 +899,7 @@ fn duplicates_are_the_same_after_an_interruption() {
         let name = format!("cut {fails_after}");
         assert_eq!(run(&name, failing, true).unwrap().stop, RunStop::Failed);
         let outcome = run(&name, Schedule::default(), true).unwrap();
-        assert_eq!(outcome.trials, whole.trials);
+        assert_eq!(trials(&outcome), trials(&whole));
         assert_eq!(outcome.totals.duplicates, whole.totals.duplicates);
     }
     let error = run("whole", Schedule::default(), false).unwrap_err();

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::scripted::expected::{by_hand, data_set, first_of, of_problems};
-use crate::scripted::{Schedule, Scripted, grader, problems};
+use crate::scripted::{Schedule, Scripted, grader, problems, trials};
 use dart_math::dars::{
-    Goal, Limits, Outcome, Prefix, Prop2Diff, Run, RunStop, Strategy, Uniform, Vanilla,
+    Goal, Keep, Limits, Outcome, Prefix, Prop2Diff, Run, RunStop, Strategy, Uniform, Vanilla,
 };
 use dart_math::{Completion, Problem, StopReason, Trial, TrialId};
 use proptest::prelude::{
@@ -23,6 +23,7 @@ pub(crate) fn run(
     let generator = Scripted::new(schedule);
     let outcome = Run::builder(problems(rates))
         .strategy(strategy)
+        .keep(Keep::All)
         .limits(limits)
         .seed(11)
         .observer(&generator.verdicts)
@@ -72,9 +73,8 @@ fn prop2diff_reuses_its_pilot_and_fixes_its_target() {
         by_hand(&rates, &strategy, Limits::default())
     );
     for (index, record) in outcome.problems.iter().enumerate() {
-        let own: Vec<&Trial> = outcome
-            .trials
-            .iter()
+        let own: Vec<Trial> = trials(&outcome)
+            .into_iter()
             .filter(|trial| trial.problem == record.problem.id)
             .collect();
         let failed = own[..8].iter().filter(|trial| !trial.verdict.equal).count() as u32;
@@ -187,6 +187,7 @@ fn slow_grading_holds_up_neither_the_run_nor_the_targets() {
     };
     let outcome = Run::builder(problems(&[0.7, 0.3, 0.1]))
         .strategy(Uniform { k: 5 })
+        .keep(Keep::All)
         .seed(11)
         .graders(3)
         .build()
@@ -229,6 +230,7 @@ fn several_generators_may_share_a_run() {
         let several = Several((0..4).map(|index| generator(4 * round + index)).collect());
         let outcome = Run::builder(problems(&rates))
             .strategy(strategy.clone())
+            .keep(Keep::All)
             .seed(11)
             .graders(2)
             .build()
@@ -292,6 +294,7 @@ fn duplicates_are_counted_and_left_out_where_asked_to() {
         };
         Run::builder(repetitive(&rates, 12))
             .strategy(Uniform { k: 8 })
+            .keep(Keep::All)
             .seed(11)
             .dedup(dedup)
             .build()
@@ -306,15 +309,17 @@ fn duplicates_are_counted_and_left_out_where_asked_to() {
             let expected = of_problems(repetitive(&rates, 12), &Uniform { k: 8 }, limits, dedup);
             assert_eq!(data_set(&outcome), expected);
             assert_eq!(outcome.totals.kept, 24);
-            let mut texts: Vec<(&str, &str)> = outcome
+            let mut texts: Vec<(String, String)> = outcome
                 .accepted()
-                .map(|trial| (&*trial.problem, &*trial.response))
+                .map(|trial| trial.unwrap())
+                .map(|trial| (trial.problem, trial.response))
                 .collect();
             texts.sort_unstable();
             texts.dedup();
             assert_eq!(texts.len() == 24, dedup);
-            for trial in &outcome.trials {
-                let earlier = outcome.trials.iter().find(|other| {
+            let all = trials(&outcome);
+            for trial in &all {
+                let earlier = all.iter().find(|other| {
                     let same = |t: &Trial| (t.problem.clone(), t.response.clone());
                     other.verdict.equal && same(other) == same(trial)
                 });
@@ -323,7 +328,7 @@ fn duplicates_are_counted_and_left_out_where_asked_to() {
                 assert_eq!(trial.duplicate_of, first);
             }
             let marked = |t: &&Trial| t.duplicate_of.is_some() && (dedup || t.accepted);
-            let marked = outcome.trials.iter().filter(marked).count() as u64;
+            let marked = all.iter().filter(marked).count() as u64;
             assert!(marked > 0);
             assert_eq!(outcome.totals.duplicates, marked);
             assert_eq!(outcome.manifest()["totals"]["duplicates"], marked);
@@ -333,6 +338,7 @@ fn duplicates_are_counted_and_left_out_where_asked_to() {
     // A problem that has fewer responses than its target takes all its trials.
     let outcome = Run::builder(repetitive(&[1.0], 3))
         .strategy(Uniform { k: 4 })
+        .keep(Keep::All)
         .limits(Limits {
             trials_per_problem: Some(50),
             ..limits
@@ -381,6 +387,7 @@ proptest! {
         });
         let outcome = Run::builder(repetitive(&rates, variety))
             .strategy(&*strategy)
+            .keep(Keep::All)
             .limits(limits)
             .seed(11)
             .graders(graders)

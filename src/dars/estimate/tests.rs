@@ -1,6 +1,7 @@
 //! Estimates against runs that are simulated to their end: a generator with slots, trials of known
 //! lengths and pass rates, and a clock of its own.
 
+use crate::dars::summary::TrialSummary;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -119,7 +120,7 @@ impl Simulation<'_> {
                     let problem = &problems[trial.problem as usize];
                     let verdict = Verdict::new(correct, "simulated");
                     let row = Trial::new(problem, trial.number, 0, completion, verdict);
-                    allocator.settle(trial.problem, row);
+                    allocator.settle(trial.problem, TrialSummary::of(&row));
                     let counts = allocator.counts();
                     let now = Mark {
                         seconds: clock - began.0,

@@ -1,17 +1,17 @@
 //! A journal's trials judged anew, by another grader or the same one in other settings.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::lines::{Line, Lines};
+use super::notes::{Header, Note, Notes};
+use super::sealed::Writer;
 use super::{
-    Expected, Header, Journal, Note, Row, damaged, latest_problems, open_locked, problems_of,
-    serialise, sync_directory, unreadable,
+    Expected, JournalTrials, NOTES, SEALED, VERSION, check_cancelled, make_directory, part_path,
+    sync_directory,
 };
 use crate::dars::source::judge;
+use crate::dars::summary::TrialSummary;
 use crate::{Completion, Error, ErrorKind, Grader, Result, Trial};
 
 /// What judging a journal's trials anew came to.
@@ -25,172 +25,194 @@ pub struct Regraded {
     pub newly_wrong: u64,
 }
 
-/// Rows that are judged at once.
+/// Trials that are judged at once.
 const BATCH: usize = 1024;
 
-impl Journal {
-    /// Writes the journal again with every trial's verdict by `grader`, in place of the old one once it is
-    /// whole. Everything else must be of this run's configuration, the crate's version apart.
-    pub(in crate::dars) fn regrade(
-        path: &Path,
+/// Writes the journal again with every trial's verdict by `grader`, in place of the old one once it is
+/// whole. Everything else must be of this run's configuration, the crate's version apart.
+pub(in crate::dars) fn regrade(
+    directory: &Path,
+    expected: &Expected<'_>,
+    part_bytes: u64,
+    grader: &dyn Grader,
+) -> Result<Regraded> {
+    let path = directory.join(NOTES);
+    if !path.exists() {
+        let reason = format!("{}: no journal to grade anew", directory.display());
+        return Err(Error::new(ErrorKind::Journal, reason));
+    }
+    // Locked until the new one has its place.
+    let (_notes, found) = Notes::open(&path)?;
+    let Some((mut header, rows)) = found else {
+        return Err(super::damaged(
+            &path,
+            1,
+            "not the header of a run's journal",
+        ));
+    };
+    for key in ["grader", "version"] {
+        if let Some(now) = expected.configuration.get(key) {
+            header.configuration.insert(key.into(), now.clone());
+        }
+    }
+    expected.admit(&path, &header, &rows)?;
+
+    let draft = beside(directory, "regraded");
+    remove_all(&draft)?;
+    let written = write(
+        &draft,
+        directory,
+        expected,
+        part_bytes,
+        grader,
+        (&header, &rows),
+    );
+    let published = written.and_then(|regraded| {
+        let old = beside(directory, "old");
+        let io = |error| Error::io(directory, error);
+        remove_all(&old)?;
+        std::fs::rename(directory, &old).map_err(io)?;
+        if let Err(error) = std::fs::rename(&draft, directory) {
+            let _ = std::fs::rename(&old, directory);
+            return Err(io(error));
+        }
+        sync_directory(directory);
+        remove_all(&old)?;
+        Ok(regraded)
+    });
+    if published.is_err() {
+        // Nothing but the draft was touched.
+        let _ = remove_all(&draft);
+    }
+    published
+}
+
+/// A journal that was being put in the place of another when the process was killed is put there.
+pub(super) fn recover(directory: &Path) -> Result<()> {
+    let draft = beside(directory, "regraded");
+    let old = beside(directory, "old");
+    if !directory.exists() && draft.join(NOTES).exists() && old.join(NOTES).exists() {
+        std::fs::rename(&draft, directory).map_err(|error| Error::io(directory, error))?;
+        sync_directory(directory);
+    }
+    Ok(())
+}
+
+fn beside(directory: &Path, ending: &str) -> PathBuf {
+    let mut name = directory.file_name().unwrap_or_default().to_owned();
+    name.push(".");
+    name.push(ending);
+    directory.with_file_name(name)
+}
+
+fn remove_all(directory: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(directory, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn write(
+    draft: &Path,
+    from: &Path,
+    expected: &Expected<'_>,
+    part_bytes: u64,
+    grader: &dyn Grader,
+    (header, rows): (&Header, &[Note]),
+) -> Result<Regraded> {
+    make_directory(draft)?;
+    let mut regraded = Regraded::default();
+    let mut batch: Vec<Judged> = Vec::with_capacity(BATCH);
+    let mut part: Vec<(u32, TrialSummary, Vec<u8>)> = Vec::new();
+    let (mut bytes, mut number) = (0, 1);
+    let mut trials = JournalTrials::open(from)?;
+    loop {
+        let next = trials.next().transpose()?;
+        let ended = next.is_none();
+        if let Some(trial) = next {
+            let id = expected.name(&trial);
+            let id = id.map_err(|reason| {
+                let reason = format!("{}: {reason}", from.display());
+                Error::new(ErrorKind::Journal, reason)
+            })?;
+            batch.push(Judged {
+                problem: id.problem,
+                before: trial.verdict.equal,
+                trial,
+            });
+        }
+        if batch.len() == BATCH || ended {
+            check_cancelled(expected, from, None)?;
+            let rows = batch
+                .par_iter_mut()
+                .map(|judged| judged.judge(expected, grader))
+                .collect::<Result<Vec<_>>>()?;
+            for (judged, row) in batch.drain(..).zip(rows) {
+                let now = judged.trial.verdict.equal;
+                regraded.trials += 1;
+                regraded.newly_correct += u64::from(now && !judged.before);
+                regraded.newly_wrong += u64::from(!now && judged.before);
+                bytes += row.2.len() as u64;
+                part.push(row);
+            }
+        }
+        if bytes >= part_bytes || (ended && !part.is_empty()) {
+            part.sort_by_key(|(problem, summary, _)| (*problem, summary.number));
+            let mut writer = Writer::new(&part_path(draft, number, SEALED), expected.seed)?;
+            for (problem, summary, row) in part.drain(..) {
+                let id = &expected.problems[problem as usize].id;
+                writer.push((problem, id), &summary, |to| to.extend_from_slice(&row))?;
+            }
+            writer.finish()?;
+            number += 1;
+            bytes = 0;
+        }
+        if ended {
+            break;
+        }
+    }
+    // Last, so that a draft that has it is whole.
+    let (mut notes, _) = Notes::open(&draft.join(NOTES))?;
+    notes.write(&Header {
+        journal: VERSION,
+        ..header.clone()
+    })?;
+    for row in rows {
+        notes.write(row)?;
+    }
+    notes.sync_new()?;
+    Ok(regraded)
+}
+
+struct Judged {
+    problem: u32,
+    before: bool,
+    trial: Trial,
+}
+
+impl Judged {
+    /// Judges the trial, and gives what a part has of it.
+    fn judge(
+        &mut self,
         expected: &Expected<'_>,
         grader: &dyn Grader,
-    ) -> Result<Regraded> {
-        if !path.exists() {
-            let reason = format!("{}: no journal to grade anew", path.display());
-            return Err(Error::new(ErrorKind::Journal, reason));
-        }
-        let file = open_locked(path)?;
-        let mut lines = Lines::new(&file, path);
-        let mut header: Header = match lines.next()? {
-            Line::Whole(line) => serde_json::from_slice(line)
-                .map_err(|_| damaged(path, 1, "not the header of a run's journal"))?,
-            Line::Torn(_) | Line::End => {
-                return Err(damaged(path, 1, "not the header of a run's journal"));
-            }
+    ) -> Result<(u32, TrialSummary, Vec<u8>)> {
+        let trial = &mut self.trial;
+        let completion = Completion {
+            text: std::mem::take(&mut trial.response),
+            tokens: Vec::new(),
+            finish: trial.finish,
+            unfinished_reasoning: trial.unfinished_reasoning,
+            logprob: trial.logprob,
         };
-        for key in ["grader", "version"] {
-            if let Some(now) = expected.configuration.get(key) {
-                header.configuration.insert(key.into(), now.clone());
-            }
-        }
-        let mut problems = problems_of(&header.configuration);
-        if expected.has_fewer(&problems) {
-            problems = latest_problems(&mut Lines::new(&open_again(path)?, path), problems)?;
-        }
-        expected.admit(path, &header, &problems)?;
-
-        let draft = path.with_extension("regraded");
-        let written = (|| {
-            let mut out = Rows::new(&draft)?;
-            out.row(&header)?;
-            let mut regraded = Regraded::default();
-            let mut batch: Vec<Passing> = Vec::with_capacity(BATCH);
-            loop {
-                let ended = match lines.next()? {
-                    Line::Whole(line) => {
-                        let row = Row::read(line)
-                            .map_err(|error| unreadable(path, lines.number, &error))?;
-                        let passing = Passing::new(row, expected)
-                            .map_err(|reason| damaged(path, lines.number, &reason))?;
-                        batch.push(passing);
-                        false
-                    }
-                    Line::Torn(_) | Line::End => true,
-                };
-                if batch.len() == BATCH || ended {
-                    if expected.cancel.is_cancelled() {
-                        let reason =
-                            format!("{}: interrupted: nothing has changed", path.display());
-                        return Err(Error::new(ErrorKind::Interrupted, reason));
-                    }
-                    batch
-                        .par_iter_mut()
-                        .for_each(|row| row.judge(expected, grader));
-                    for row in batch.drain(..) {
-                        row.write(&mut out, &mut regraded)?;
-                    }
-                }
-                if ended {
-                    out.finish()?;
-                    return Ok(regraded);
-                }
-            }
-        })();
-        let published = written.and_then(|regraded| {
-            std::fs::rename(&draft, path).map_err(|error| Error::io(path, error))?;
-            sync_directory(path);
-            Ok(regraded)
-        });
-        if published.is_err() {
-            // Nothing but the draft was touched.
-            let _ = std::fs::remove_file(&draft);
-        }
-        published
-    }
-}
-
-fn open_again(path: &Path) -> Result<File> {
-    File::open(path).map_err(|error| Error::io(path, error))
-}
-
-/// A row that is on its way from the old journal to the new one.
-enum Passing {
-    /// A trial, of which problem, and whether it was correct before.
-    Trial(Box<Trial>, u32, bool),
-    Note(Note),
-}
-
-impl Passing {
-    /// A row, if it is one of this run.
-    fn new(row: Row, expected: &Expected<'_>) -> std::result::Result<Self, String> {
-        Ok(match row {
-            Row::Trial(trial) => {
-                let id = expected.name(&trial)?;
-                let before = trial.verdict.equal;
-                Passing::Trial(trial, id.problem, before)
-            }
-            Row::Note(note) => Passing::Note(note),
-        })
-    }
-
-    fn judge(&mut self, expected: &Expected<'_>, grader: &dyn Grader) {
-        if let Passing::Trial(trial, problem, _) = self
-            && let Some(problem) = expected.problems.get(*problem as usize)
-        {
-            let completion = Completion {
-                text: std::mem::take(&mut trial.response),
-                tokens: Vec::new(),
-                finish: trial.finish,
-                unfinished_reasoning: trial.unfinished_reasoning,
-                logprob: trial.logprob,
-            };
-            trial.verdict = judge(grader, problem, &completion).0;
-            trial.response = completion.text;
-        }
-    }
-
-    fn write(&self, out: &mut Rows, regraded: &mut Regraded) -> Result<()> {
-        match self {
-            Passing::Trial(trial, _, before) => {
-                let now = trial.verdict.equal;
-                regraded.trials += 1;
-                regraded.newly_correct += u64::from(now && !before);
-                regraded.newly_wrong += u64::from(!now && *before);
-                out.row(&**trial)
-            }
-            Passing::Note(note) => out.row(note),
-        }
-    }
-}
-
-/// The new journal while it is written.
-struct Rows {
-    file: BufWriter<File>,
-    path: std::path::PathBuf,
-    line: Vec<u8>,
-}
-
-impl Rows {
-    fn new(path: &Path) -> Result<Self> {
-        let file = File::create(path).map_err(|error| Error::io(path, error))?;
-        Ok(Rows {
-            file: BufWriter::new(file),
-            path: path.to_owned(),
-            line: Vec::new(),
-        })
-    }
-
-    fn row(&mut self, row: &impl serde::Serialize) -> Result<()> {
-        self.line.clear();
-        serialise(row, &mut self.line)?;
-        let written = self.file.write_all(&self.line);
-        written.map_err(|error| Error::io(&self.path, error))
-    }
-
-    fn finish(mut self) -> Result<()> {
-        let flushed = self.file.flush();
-        let synced = flushed.and_then(|()| self.file.get_ref().sync_all());
-        synced.map_err(|error| Error::io(&self.path, error))
+        let problem = &expected.problems[self.problem as usize];
+        trial.verdict = judge(grader, problem, &completion).0;
+        trial.response = completion.text;
+        let row = serde_json::to_vec(&trial).map_err(|error| {
+            Error::new(ErrorKind::Journal, "a row cannot be written as JSON").with_source(error)
+        })?;
+        Ok((self.problem, TrialSummary::of(trial), row))
     }
 }

@@ -23,9 +23,9 @@ fn kept(grader: &dyn Grader) -> Vec<(String, u32, bool)> {
         assert_eq!(problem.stop, StopReason::TargetMet);
     }
     outcome
-        .trials
-        .iter()
-        .map(|trial| (trial.problem.clone(), trial.number, trial.accepted))
+        .accepted()
+        .map(|trial| trial.unwrap())
+        .map(|trial| (trial.problem, trial.number, trial.accepted))
         .collect()
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use dart_math::answer::Checker;
-use dart_math::dars::{CancelHandle, Limits, Observer, Outcome, Run, Vanilla};
+use dart_math::dars::{CancelHandle, Keep, Limits, Observer, Outcome, Run, Vanilla};
 use dart_math::engine::{CompletionRequest, Engine, EngineBuilder, Sampling};
 use dart_math::model::{DeviceChoice, Model, ModelSource, Template};
 use dart_math::{Generator, Problem, Trial};
@@ -145,6 +145,7 @@ fn a_run_is_resumed() {
                 .strategy(Vanilla { trials: 3 })
                 .limits(Limits::default())
                 .seed(4)
+                .keep(Keep::All)
                 .observer(&observer)
                 .cancel(cancel);
             if let Some(journal) = journal {
@@ -156,16 +157,16 @@ fn a_run_is_resumed() {
                 .unwrap()
         };
         let texts = |outcome: &Outcome| -> Vec<(String, String)> {
-            let trials = outcome.trials.iter();
+            let trials = outcome.trials().map(|trial| trial.unwrap());
             trials
-                .map(|trial| (trial.problem.to_string(), trial.response.clone()))
+                .map(|trial| (trial.problem, trial.response))
                 .collect()
         };
         let whole = texts(&run(None, usize::MAX));
         assert_eq!(whole.len(), 12);
         let directory = tempfile::tempdir().unwrap();
-        let journal = directory.path().join("journal.jsonl");
-        assert!(run(Some(&journal), 5).trials.len() < 12);
+        let journal = directory.path().join("journal");
+        assert!(run(Some(&journal), 5).totals.trials < 12);
         assert_eq!(texts(&run(Some(&journal), usize::MAX)), whole, "{name}");
     }
 }

@@ -41,7 +41,8 @@ fn a_directory_is_made_resumed_refused_and_begun_anew() {
     assert_eq!(manifest["generator"]["model"], "abacus");
     assert_eq!(manifest["limits"]["trials_per_problem"], 6);
 
-    let journal = read("journal.jsonl");
+    let journal = [read("journal/run.jsonl"), read("journal/000001.jsonl")];
+    let journal_now = || [read("journal/run.jsonl"), read("journal/000001.jsonl")];
     let ran = run(&["--k", "2", "--max-trials", "6"]);
     assert_eq!(ran.code, Some(0));
     assert!(
@@ -49,7 +50,7 @@ fn a_directory_is_made_resumed_refused_and_begun_anew() {
         "{}",
         ran.err
     );
-    assert_eq!(read("journal.jsonl"), journal);
+    assert_eq!(journal_now(), journal);
 
     let ran = run(&["--k", "3", "--max-trials", "6", "--temperature", "0.9"]);
     assert_eq!(ran.code, Some(1));
@@ -59,13 +60,13 @@ fn a_directory_is_made_resumed_refused_and_begun_anew() {
         "{}",
         ran.err
     );
-    assert_eq!(read("journal.jsonl"), journal);
+    assert_eq!(journal_now(), journal);
 
     // A journal that lost its end: only what it lacks is drawn, and the data set is the same.
     let dataset = read("dataset.jsonl");
-    let half: Vec<&[u8]> = journal.split_inclusive(|&byte| byte == b'\n').collect();
+    let half: Vec<&[u8]> = journal[1].split_inclusive(|&byte| byte == b'\n').collect();
     fs::write(
-        Path::new(out).join("journal.jsonl"),
+        Path::new(out).join("journal/000001.jsonl"),
         half[..half.len() / 2].concat(),
     )
     .unwrap();
@@ -76,14 +77,10 @@ fn a_directory_is_made_resumed_refused_and_begun_anew() {
 
     let ran = run(&["--k", "3", "--max-trials", "6", "--fresh"]);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
-    fs::remove_file(Path::new(out).join("journal.jsonl")).unwrap();
+    fs::remove_dir_all(Path::new(out).join("journal")).unwrap();
     let ran = run(&["--k", "3"]);
     assert_eq!(ran.code, Some(1));
-    assert!(
-        ran.err.contains("no journal.jsonl to resume from"),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("no journal to resume from"), "{}", ran.err);
 }
 
 fn a_manifest_tells_of_every_call() {
@@ -145,7 +142,7 @@ fn a_data_set_that_cannot_be_written_does_not_hide_the_run() {
     for said in [
         "level",
         "trials",
-        "the same command goes on from its journal.jsonl",
+        "the same command goes on from its journal",
         "error: ",
     ] {
         assert!(ran.err.contains(said), "{} lacks {said}", ran.err);
@@ -183,7 +180,7 @@ fn everything_that_decides_tokens_may_not_change() {
     };
     let ran = run(&[]);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
-    let journal = fs::read(out.join("journal.jsonl")).unwrap();
+    let journal = fs::read(out.join("journal/000001.jsonl")).unwrap();
 
     /// What becomes of a file's bytes.
     type Edit = Box<dyn Fn(Vec<u8>) -> Vec<u8>>;
@@ -280,7 +277,7 @@ fn everything_that_decides_tokens_may_not_change() {
         assert_eq!(ran.code, Some(1), "{flags:?}: {}", ran.err);
         assert!(ran.err.contains(reason), "{flags:?}: {}", ran.err);
     }
-    assert_eq!(fs::read(out.join("journal.jsonl")).unwrap(), journal);
+    assert_eq!(fs::read(out.join("journal/000001.jsonl")).unwrap(), journal);
 
     // What decides nothing may change.
     for (name, from, to) in [

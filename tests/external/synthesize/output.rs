@@ -254,8 +254,8 @@ fn every_key_of_the_output_is_documented() {
         for file in fs::read_dir(&out).unwrap() {
             let path = file.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
-            if name == "journal.jsonl" {
-                assert!(guide.contains("`journal.jsonl`"));
+            if name == "journal" {
+                assert!(guide.contains("\n## `journal`"));
                 continue;
             }
             let mut found = std::collections::BTreeSet::new();

@@ -60,7 +60,7 @@ fn start(synthesize: &Tool, ignored: &'static [libc::c_int], out: &Path) -> Runn
         });
     }
     let child = Running(command.spawn().unwrap());
-    let journal = out.join("journal.jsonl");
+    let journal = out.join("journal/000001.jsonl");
     within_two_minutes("nothing is sampled", || {
         fs::metadata(&journal).is_ok_and(|meta| meta.len() > 20_000)
     });
@@ -184,7 +184,7 @@ fn a_directory_of_a_run_that_goes_on_is_left_alone() {
         let ran = synthesize.run(&[&SHORT[..], &["--out", out], more].concat());
         assert_eq!(ran.code, Some(1), "{}", ran.err);
         assert!(
-            ran.err.contains("journal.jsonl: another process holds it"),
+            ran.err.contains("journal: another process holds it"),
             "{}",
             ran.err
         );

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dart_math::dars::{Outcome, Prop2Diff, Run};
+use dart_math::dars::{Keep, Outcome, Prop2Diff, Run};
 use dart_math::data::DataSet;
 
 use super::{Scripted, grader, problems};
@@ -10,6 +10,7 @@ use super::{Scripted, grader, problems};
 pub fn outcome() -> Outcome {
     Run::builder(problems(&[0.9, 0.5, 0.2]))
         .strategy(Prop2Diff::with_pilot(10, 5))
+        .keep(Keep::All)
         .build()
         .unwrap()
         .run(&Scripted::default(), &grader)
@@ -19,9 +20,8 @@ pub fn outcome() -> Outcome {
 pub fn write(outcome: &Outcome, directory: &Path) {
     DataSet {
         problems: &outcome.problems,
-        trials: &outcome.trials,
         manifest: &outcome.manifest(),
     }
-    .write(directory)
+    .write(directory, outcome.trials())
     .unwrap();
 }

@@ -12,11 +12,11 @@ pub type DataSet = (
 );
 
 pub fn data_set(outcome: &Outcome) -> DataSet {
-    let trials = outcome.trials.iter();
+    let trials = outcome.trials().map(|trial| trial.unwrap());
     let records = outcome.problems.iter();
     (
         trials
-            .map(|t| (t.problem.clone(), t.number, t.response.clone(), t.accepted))
+            .map(|t| (t.problem, t.number, t.response, t.accepted))
             .collect(),
         records
             .map(|r| {

@@ -4,6 +4,7 @@
 
 pub mod data_set;
 pub mod expected;
+pub mod journals;
 pub mod verdicts;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,11 @@ use dart_math::{
 };
 use serde_json::json;
 pub use verdicts::Verdicts;
+
+/// All trials of an outcome that it kept.
+pub fn trials(outcome: &dart_math::dars::Outcome) -> Vec<dart_math::Trial> {
+    outcome.trials().map(|trial| trial.unwrap()).collect()
+}
 
 /// How a scripted generator goes about it.
 #[derive(Debug, Clone)]

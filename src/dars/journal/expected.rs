@@ -1,0 +1,225 @@
+//! Whether a journal is of the run that opens it.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::notes::{Header, Note};
+use crate::dars::outcome::fingerprint;
+use crate::dars::{CancelHandle, Problem, Session};
+use crate::error::counted;
+use crate::{Error, ErrorKind, Result, Settings, Trial, TrialId, trial_seed};
+
+/// Where a configuration has its problems.
+const PROBLEMS: &str = "problems";
+
+/// What a journal is opened for.
+pub(in crate::dars) struct Expected<'a> {
+    pub(in crate::dars) configuration: &'a Settings,
+    pub(in crate::dars) limits: &'a Settings,
+    pub(in crate::dars) problems: &'a [Arc<Problem>],
+    /// Index of each problem by its id.
+    pub(in crate::dars) indices: &'a HashMap<&'a str, u32>,
+    pub(in crate::dars) seed: u64,
+    /// The call that opens it.
+    pub(in crate::dars) session: &'a Session,
+    /// Ends the reading of a long one.
+    pub(in crate::dars) cancel: &'a CancelHandle,
+}
+
+impl Expected<'_> {
+    /// The limits and the problems that a journal has last, if it is of our configuration.
+    pub(super) fn admit(
+        &self,
+        path: &Path,
+        header: &Header,
+        notes: &[Note],
+    ) -> Result<(Settings, Settings)> {
+        let (mut limits, mut problems) = (&header.limits, None);
+        for note in notes {
+            match note {
+                Note::Limits(raised) => limits = raised,
+                Note::Problems(more) => problems = Some(more.clone()),
+                Note::Begun(_) | Note::Ended(_) => {}
+            }
+        }
+        let problems = problems.unwrap_or_else(|| problems_of(&header.configuration));
+        let mut differences = Vec::new();
+        let rest = |configuration: &Settings| {
+            let mut rest = configuration.clone();
+            rest.shift_remove(PROBLEMS);
+            Value::Object(rest)
+        };
+        let (was, is) = (rest(&header.configuration), rest(self.configuration));
+        compare("", &was, &is, &mut differences);
+        differences.extend(self.check_problems(&problems));
+        match differences.is_empty() {
+            true => Ok((limits.clone(), problems)),
+            false => Err(other_configuration(path, &differences)),
+        }
+    }
+
+    /// Problems may be added behind those of before: nothing of these depends on what follows them,
+    /// unless all share a limit of trials.
+    fn check_problems(&self, found: &Settings) -> Vec<String> {
+        let mut differences = Vec::new();
+        let count = count_of(found);
+        let before = usize::try_from(count)
+            .ok()
+            .and_then(|n| self.problems.get(..n));
+        match before {
+            Some(before) if fingerprint(before) != *found => {
+                let hash = found.get("hash").unwrap_or(&Value::Null);
+                let is = fingerprint(before);
+                let is = is.get("hash").unwrap_or(&Value::Null);
+                let first = counted(count, "problem");
+                differences.push(format!("of the first {first} the hash was {hash}, is {is}"));
+            }
+            Some(before) if before.len() < self.problems.len() => {
+                if self
+                    .limits
+                    .get("trials")
+                    .is_some_and(|most| !most.is_null())
+                {
+                    let is = self.problems.len();
+                    differences.push(format!(
+                        "problems.count was {count}, is {is}, which changes what a limit of trials \
+                         over all problems leaves for each"
+                    ));
+                }
+            }
+            Some(_) => {}
+            None => differences.push(format!(
+                "problems.count was {count}, is {}: problems may be added, but none left out",
+                self.problems.len()
+            )),
+        }
+        differences
+    }
+
+    /// A limit may be raised or lifted: the trials drawn under the lower one are the first of those
+    /// that the higher one allows. It may not be lowered.
+    pub(super) fn check_limits(&self, path: &Path, found: &Settings) -> Result<()> {
+        let mut differences = Vec::new();
+        for (name, now) in self.limits {
+            let lowered = match (found.get(name).and_then(Value::as_u64), now.as_u64()) {
+                (_, None) => false,
+                (None, Some(_)) => true,
+                (Some(was), Some(now)) => now < was,
+            };
+            if lowered {
+                let was = found.get(name).unwrap_or(&Value::Null);
+                differences.push(format!("limit {name} was {was}, lowered to {now}"));
+            }
+        }
+        match differences.is_empty() {
+            true => Ok(()),
+            false => Err(other_configuration(path, &differences)),
+        }
+    }
+
+    /// Which trial a row is, if it is one of this run.
+    pub(super) fn name(&self, trial: &Trial) -> std::result::Result<TrialId, String> {
+        let Some(&problem) = self.indices.get(trial.problem.as_str()) else {
+            return Err(format!("the run has no problem {:?}", trial.problem));
+        };
+        if trial.seed != trial_seed(self.seed, &trial.problem, trial.number) {
+            return Err(format!(
+                "trial {} of problem {:?} has another run's seed",
+                trial.number, trial.problem
+            ));
+        }
+        Ok(TrialId {
+            problem,
+            number: trial.number,
+        })
+    }
+}
+
+/// How many problems a configuration's hash of them is of.
+fn count_of(problems: &Settings) -> u64 {
+    problems.get("count").and_then(Value::as_u64).unwrap_or(0)
+}
+
+/// What a configuration says of the problems.
+pub(super) fn problems_of(configuration: &Settings) -> Settings {
+    let problems = configuration.get(PROBLEMS).and_then(Value::as_object);
+    problems.cloned().unwrap_or_default()
+}
+
+fn other_configuration(path: &Path, differences: &[String]) -> Error {
+    Error::new(
+        ErrorKind::Journal,
+        format!(
+            "{} is of a run with another configuration: {}",
+            path.display(),
+            differences.join("; ")
+        ),
+    )
+}
+
+/// Lists where two settings differ, as `path was this, is that`.
+fn compare(at: &str, was: &Value, is: &Value, differences: &mut Vec<String>) {
+    match (was, is) {
+        (Value::Object(was), Value::Object(is)) => {
+            let mut names: Vec<_> = was.keys().collect();
+            names.extend(is.keys().filter(|name| !was.contains_key(*name)));
+            for name in names {
+                let at = match at {
+                    "" => name.clone(),
+                    _ => format!("{at}.{name}"),
+                };
+                let side = |side: &serde_json::Map<String, Value>| {
+                    side.get(name).cloned().unwrap_or(Value::Null)
+                };
+                compare(&at, &side(was), &side(is), differences);
+            }
+        }
+        (Value::Number(was), Value::Number(is)) if is_same(was, is) => {}
+        _ if was == is => {}
+        _ => differences.push(format!("{at} was {was}, is {is}")),
+    }
+}
+
+/// Whether two numbers are the same; a fraction may come back from JSON one unit of rounding away. (3 is not
+/// 3.0, which a chat template may write otherwise.)
+fn is_same(was: &serde_json::Number, is: &serde_json::Number) -> bool {
+    if was == is || !(was.is_f64() && is.is_f64()) {
+        return was == is;
+    }
+    match (was.as_f64(), is.as_f64()) {
+        (Some(was), Some(is)) => {
+            was.is_sign_positive() == is.is_sign_positive()
+                && was.to_bits().abs_diff(is.to_bits()) <= 1
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_differ_unless_json_rounds_them() {
+        let number = |text: &str| match serde_json::from_str(text) {
+            Ok(Value::Number(number)) => number,
+            other => panic!("{other:?}"),
+        };
+        let next = f64::from_bits(0.1_f64.to_bits() + 1).to_string();
+        for (was, is, same) in [
+            ("3", "3", true),
+            ("3", "3.0", false),
+            ("0.1", "0.1", true),
+            ("0.1", &next, true),
+            ("0.1", "0.1000000000000001", false),
+            ("0.7", "0.8", false),
+            ("1", "2", false),
+            ("-0.0", "0.0", true),
+        ] {
+            assert_eq!(is_same(&number(was), &number(is)), same, "{was} and {is}");
+        }
+    }
+}

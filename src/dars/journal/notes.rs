@@ -1,0 +1,211 @@
+//! What a journal has beside trials: the configuration that they were drawn with, raised limits,
+//! more problems, and the calls of the run.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::raw::append;
+use super::rows::{self, Found, Rows};
+use super::{damaged, sync_directory};
+use crate::dars::Session;
+use crate::dars::summary::TrialSummary;
+use crate::{Error, ErrorKind, Result, Settings};
+
+/// The first row.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Header {
+    /// Version of the format.
+    pub(super) journal: u32,
+    pub(super) configuration: Settings,
+    /// Apart from the rest because they may be raised.
+    pub(super) limits: Settings,
+}
+
+/// A row behind the header.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Note {
+    /// Raised limits, written when a run is resumed with them.
+    Limits(Settings),
+    /// More problems, behind those of before, likewise.
+    Problems(Settings),
+    /// A call of the run, written before its first trial.
+    Begun(Begun),
+    /// A call that has ended, with its sums.
+    Ended(Session),
+}
+
+/// A call as it begins, with sums of the trials that it found, by which a call that was killed is
+/// known from the next one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Begun {
+    pub(super) session: Session,
+    #[serde(flatten)]
+    pub(super) sums: Sums,
+}
+
+/// Sums over a journal's trials.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Sums {
+    pub(super) trials: u64,
+    pub(super) tokens: u64,
+    pub(super) grader_failures: u64,
+}
+
+impl Sums {
+    pub(super) fn add(&mut self, trial: &TrialSummary) {
+        self.trials += 1;
+        self.tokens += u64::from(trial.tokens);
+        self.grader_failures += u64::from(trial.grader_failed);
+    }
+}
+
+impl Begun {
+    /// What the call drew until the journal had these sums.
+    fn killed_at(mut self, sums: Sums) -> Session {
+        self.session.drawn = sums.trials.saturating_sub(self.sums.trials);
+        self.session.tokens_sampled = sums.tokens.saturating_sub(self.sums.tokens);
+        let failures = sums
+            .grader_failures
+            .saturating_sub(self.sums.grader_failures);
+        self.session.grader_failures = failures;
+        self.session
+    }
+}
+
+/// The calls that these rows tell of, where the journal's trials have these sums.
+pub(super) fn sessions(notes: &[Note], sums: Sums) -> Vec<Session> {
+    let mut sessions = Vec::new();
+    let mut open: Option<Begun> = None;
+    for note in notes {
+        match note {
+            Note::Begun(begun) => {
+                let before = open.replace(begun.clone());
+                sessions.extend(before.map(|before| before.killed_at(begun.sums)));
+            }
+            Note::Ended(session) => {
+                open = None;
+                sessions.push(session.clone());
+            }
+            Note::Limits(_) | Note::Problems(_) => {}
+        }
+    }
+    sessions.extend(open.map(|open| open.killed_at(sums)));
+    sessions
+}
+
+/// What the file has.
+pub(super) type Told = (Header, Vec<Note>);
+
+/// The file that has them, locked.
+#[derive(Debug)]
+pub(super) struct Notes {
+    file: File,
+    path: PathBuf,
+    length: u64,
+    line: Vec<u8>,
+}
+
+impl Notes {
+    /// Opens the file, or makes an empty one, and takes its lock; its rows, where it has a header.
+    pub(super) fn open(path: &Path) -> Result<(Self, Option<Told>)> {
+        let io = |error| Error::io(path, error);
+        let found = std::fs::metadata(path);
+        if found.as_ref().is_ok_and(|found| !found.is_file()) {
+            let reason = format!("{}: no regular file", path.display());
+            return Err(Error::new(ErrorKind::Journal, reason));
+        }
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::new(
+                    ErrorKind::Journal,
+                    format!("{}: another run is writing to it", path.display()),
+                ));
+            }
+            // File systems without locks: a second writer is still noticed by the files' lengths.
+            Err(TryLockError::Error(error)) => {
+                tracing::debug!(%error, path = %path.display(), "the journal cannot be locked");
+            }
+        }
+        let mut notes = Notes {
+            file,
+            path: path.to_owned(),
+            length: 0,
+            line: Vec::new(),
+        };
+        let read = read(&notes.file, path)?;
+        let rows = read.map(|(header, rows, whole)| {
+            notes.length = whole;
+            (header, rows)
+        });
+        if notes.file.metadata().map_err(io)?.len() != notes.length {
+            notes.file.set_len(notes.length).map_err(io)?;
+        }
+        Ok((notes, rows))
+    }
+
+    pub(super) fn write(&mut self, row: &impl Serialize) -> Result<()> {
+        rows::write(row, &mut self.line)?;
+        append(&mut self.file, &self.path, self.length, &self.line)?;
+        self.length += self.line.len() as u64;
+        Ok(())
+    }
+
+    pub(super) fn sync(&self) -> Result<()> {
+        let synced = self.file.sync_data();
+        synced.map_err(|error| Error::io(&self.path, error))
+    }
+
+    /// Hands a new file to the disk, name and all.
+    pub(super) fn sync_new(&self) -> Result<()> {
+        self.sync()?;
+        sync_directory(&self.path);
+        Ok(())
+    }
+}
+
+/// Header, notes, and where the last whole row ends; none where not even the header was written whole.
+pub(super) fn read(file: &File, path: &Path) -> Result<Option<(Header, Vec<Note>, u64)>> {
+    let foreign = || damaged(path, 1, "not the header of a run's journal");
+    let mut rows = Rows::new(file, path);
+    let first = rows.next().map_err(|error| match error.kind() {
+        ErrorKind::Journal => foreign(),
+        _ => error,
+    });
+    let header: Header = match first? {
+        Found::Row(line) => serde_json::from_slice(line).map_err(|_| foreign())?,
+        // The header itself was cut short; anything else without a line's end is not ours.
+        Found::Torn(line) if !is_a_beginning(line) => return Err(foreign()),
+        Found::Torn(_) | Found::End => return Ok(None),
+    };
+    if header.journal != super::VERSION {
+        return Err(super::other_version(path, header.journal));
+    }
+    let mut notes = Vec::new();
+    while let Found::Row(line) = rows.next()? {
+        let note = serde_json::from_slice(line);
+        notes.push(note.map_err(|error| {
+            rows::unreadable(path, rows.number, &crate::error::json_reason(&error))
+        })?);
+    }
+    Ok(Some((header, notes, rows.whole)))
+}
+
+/// Whether a torn line may be a header's beginning.
+fn is_a_beginning(line: &[u8]) -> bool {
+    const BEGINNING: &[u8] = b"{\"crc\":\"........\",\"journal\":";
+    let pairs = line.iter().zip(BEGINNING);
+    pairs
+        .into_iter()
+        .all(|(byte, expected)| byte == expected || (*expected == b'.' && byte.is_ascii_hexdigit()))
+}

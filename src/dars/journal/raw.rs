@@ -1,0 +1,224 @@
+//! The part of a journal that is being written: a row a trial, as they settle.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use super::rows::{self, Found, Rows};
+use super::sealed::{Sealed, Writer};
+use super::sync_directory;
+use crate::dars::summary::TrialSummary;
+use crate::{Error, ErrorKind, Result, Trial, TrialId};
+
+/// A part that rows may be appended to.
+#[derive(Debug)]
+pub(super) struct Raw {
+    pub(super) path: PathBuf,
+    file: File,
+    /// Length of the file up to the last whole row.
+    pub(super) length: u64,
+    entries: Vec<Entry>,
+    line: Vec<u8>,
+}
+
+/// A row: whose, what is remembered of it, and where it lies.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    problem: u32,
+    summary: TrialSummary,
+    offset: u64,
+    bytes: u32,
+}
+
+impl Raw {
+    /// Opens a part, or begins it, and hands its trials to `take`, with the line and the bytes of
+    /// each; a last row that was not written to its end is cut off.
+    pub(super) fn open(
+        path: &Path,
+        take: &mut dyn FnMut(&Trial, u64, u32) -> Result<TrialId>,
+    ) -> Result<Self> {
+        let io = |error| Error::io(path, error);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(io)?;
+        let mut raw = Raw {
+            path: path.to_owned(),
+            file,
+            length: 0,
+            entries: Vec::new(),
+            line: Vec::new(),
+        };
+        let mut rows = Rows::new(&raw.file, path);
+        loop {
+            let offset = rows.whole;
+            let trial = match rows.next()? {
+                Found::Row(row) => serde_json::from_slice(row),
+                Found::Torn(_) | Found::End => break,
+            };
+            let trial: Trial = trial.map_err(|error| {
+                rows::unreadable(path, rows.number, &crate::error::json_reason(&error))
+            })?;
+            let bytes = u32::try_from(rows.whole - offset).unwrap_or(u32::MAX);
+            let id = take(&trial, rows.number, bytes)?;
+            raw.entries.push(Entry {
+                problem: id.problem,
+                summary: TrialSummary::of(&trial),
+                offset,
+                bytes,
+            });
+        }
+        raw.length = rows.whole;
+        if raw.file.metadata().map_err(io)?.len() != raw.length {
+            raw.file.set_len(raw.length).map_err(io)?;
+        }
+        raw.file.seek(SeekFrom::End(0)).map_err(io)?;
+        Ok(raw)
+    }
+
+    /// Begins a part in a directory that does not have it.
+    pub(super) fn begin(path: &Path) -> Result<Self> {
+        let raw = Raw::open(path, &mut |_, _, _| {
+            let reason = format!("{}: it is there already", path.display());
+            Err(Error::new(ErrorKind::Journal, reason))
+        })?;
+        sync_directory(path);
+        Ok(raw)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Appends a trial's row whole, or takes back what was written of it; the row's bytes.
+    pub(super) fn append(
+        &mut self,
+        problem: u32,
+        trial: &Trial,
+        summary: &TrialSummary,
+    ) -> Result<u32> {
+        let mut line = std::mem::take(&mut self.line);
+        rows::write(trial, &mut line)?;
+        let written = append(&mut self.file, &self.path, self.length, &line);
+        let bytes = u32::try_from(line.len()).unwrap_or(u32::MAX);
+        self.line = line;
+        written?;
+        self.entries.push(Entry {
+            problem,
+            summary: *summary,
+            offset: self.length,
+            bytes,
+        });
+        self.length += u64::from(bytes);
+        Ok(bytes)
+    }
+
+    /// Another handle of the file.
+    pub(super) fn handle(&self) -> Result<File> {
+        let handle = self.file.try_clone();
+        handle.map_err(|error| Error::io(&self.path, error))
+    }
+
+    /// Hands the trials of these problems to `take`.
+    pub(super) fn read(
+        &self,
+        problems: &std::ops::Range<u32>,
+        take: &mut dyn FnMut(Trial) -> Result<()>,
+    ) -> Result<()> {
+        let mut file = &self.file;
+        let mut line = Vec::new();
+        for entry in self
+            .entries
+            .iter()
+            .filter(|entry| problems.contains(&entry.problem))
+        {
+            line.resize(entry.bytes as usize - 1, 0);
+            let read = file
+                .seek(SeekFrom::Start(entry.offset))
+                .and_then(|_| file.read_exact(&mut line));
+            read.map_err(|error| Error::io(&self.path, error))?;
+            take(serde_json::from_slice(&line).map_err(|error| {
+                let reason = format!("{}: changed while it was read", self.path.display());
+                Error::new(ErrorKind::Journal, reason).with_source(error)
+            })?)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the same trials as a sealed part, by problem and number.
+    pub(super) fn seal(
+        &self,
+        path: &Path,
+        seed: u64,
+        id: &dyn Fn(u32) -> String,
+    ) -> Result<Sealed> {
+        let mut whole = Vec::new();
+        let mut file = &self.file;
+        let read = file
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| file.take(self.length).read_to_end(&mut whole));
+        read.map_err(|error| Error::io(&self.path, error))?;
+        let mut entries = self.entries.clone();
+        entries.sort_by_key(|entry| (entry.problem, entry.summary.number));
+        let mut writer = Writer::new(path, seed)?;
+        for entry in &entries {
+            let at = entry.offset as usize;
+            let line = whole.get(at..at + entry.bytes as usize - 1);
+            let line = line.ok_or_else(|| {
+                let reason = format!("{}: shorter than it was", self.path.display());
+                Error::new(ErrorKind::Journal, reason)
+            })?;
+            writer.push((entry.problem, &id(entry.problem)), &entry.summary, |to| {
+                rows::append_plain(line, to);
+            })?;
+        }
+        writer.finish()
+    }
+}
+
+/// Appends a line to a file of which nothing else is to be at `length`, or takes back what was written.
+pub(super) fn append(file: &mut File, path: &Path, length: u64, line: &[u8]) -> Result<()> {
+    let io = |error| Error::io(path, error);
+    if !is_at(file, path) {
+        let reason = format!(
+            "{}: deleted, renamed or replaced while the run writes to it",
+            path.display()
+        );
+        return Err(Error::new(ErrorKind::Io, reason));
+    }
+    // Two runs on one journal would draw the same trials and make it useless to both.
+    if file.metadata().map_err(io)?.len() != length {
+        let reason = format!("{}: something else writes to it", path.display());
+        return Err(Error::new(ErrorKind::Journal, reason));
+    }
+    // Reading has its own place in the file.
+    let written = file
+        .seek(SeekFrom::Start(length))
+        .and_then(|_| file.write_all(line));
+    if let Err(error) = written {
+        let undone = file.set_len(length);
+        if let Err(error) = undone {
+            tracing::warn!(%error, "half a row stays at the journal's end");
+        }
+        return Err(io(error));
+    }
+    Ok(())
+}
+
+/// Whether a path still names the file that was opened there.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(file), Ok(found)) => (file.dev(), file.ino()) == (found.dev(), found.ino()),
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> bool {
+    path.exists()
+}
