@@ -227,6 +227,17 @@ fn peak_memory() -> f64 {
 }
 
 fn measure(name: &str, rates: &[f64], strategy: &dyn Strategy, limits: Limits) {
+    measure_sure(name, rates, strategy, limits, None);
+}
+
+/// With another probability from which on a trial is drawn before it is certain to count.
+fn measure_sure(
+    name: &str,
+    rates: &[f64],
+    strategy: &dyn Strategy,
+    limits: Limits,
+    sure: Option<f64>,
+) {
     let simulator = Simulator {
         rates,
         verdicts: Verdicts::default(),
@@ -236,8 +247,12 @@ fn measure(name: &str, rates: &[f64], strategy: &dyn Strategy, limits: Limits) {
         .strategy(strategy)
         .limits(limits)
         .seed(1)
-        .observer(&simulator.verdicts)
-        .build();
+        .observer(&simulator.verdicts);
+    let run = match sure {
+        Some(sure) => run.sure(sure),
+        None => run,
+    };
+    let run = run.build();
     let begun = Instant::now();
     let outcome = run.and_then(|run| run.run(&simulator, &grade));
     let seconds = begun.elapsed().as_secs_f64();
@@ -332,6 +347,10 @@ fn main() {
         limits(2048),
     );
     rounds("the same in rounds of 16,384", &rates, 40, 2048);
+    for sure in [1.0, 0.999, 0.99, 0.98] {
+        let name = format!("the same, at least {sure} sure");
+        measure_sure(&name, &rates, &Uniform { k: 40 }, limits(2048), Some(sure));
+    }
     let capped = Limits {
         trials: Some(400_000),
         ..limits(2048)

@@ -261,18 +261,24 @@ impl<'a> Allocator<'a> {
         self.states[index as usize].needs(&self.rules, self.allowance.of(index))
     }
 
-    /// Decides what to sample: first what is certainly needed, of problems whose prompts are
-    /// resident before others and of earlier problems before later ones; then, with slots that
-    /// would be idle, what may be expected to be needed, in equal shares of each problem's
-    /// expectation. No more than that, however many slots there are.
+    /// Decides what to sample: first, of problems whose prompts are resident, what is certainly
+    /// needed or all but certainly ([`Rules::sure`]); then what others certainly need, earlier problems
+    /// before later ones; then, with slots that would be idle, what may be expected to be needed, in
+    /// equal shares of each problem's expectation. No more than that, however many slots there are.
     pub(super) fn issue(&mut self, offer: Offer<'_>) -> Vec<TrialId> {
         let mut issued = Vec::new();
-        let resident = offer.resident.iter().copied();
-        let mut certain: Vec<u32> = resident
-            .filter(|index| self.runnable.contains(index))
-            .collect();
-        certain.extend(self.runnable.iter().take(offer.free));
-        for index in certain {
+        for &index in offer.resident {
+            let most = offer.free - issued.len();
+            if most == 0 {
+                return issued;
+            }
+            if !self.states[index as usize].ended() {
+                let count = (self.needs(index).likely as usize).min(most);
+                self.issue_from(index, count, &mut issued);
+            }
+        }
+        let others: Vec<u32> = self.runnable.iter().take(offer.free).copied().collect();
+        for index in others {
             let most = offer.free - issued.len();
             let count = (self.needs(index).certain as usize).min(most);
             self.issue_from(index, count, &mut issued);

@@ -4,7 +4,7 @@
 //!
 //! | file | has |
 //! |---|---|
-//! | `run.jsonl` | the configuration, raised limits, more problems, and the calls of the run; locked while a run has it |
+//! | `run.jsonl` | the configuration, raised limits, more problems, other strategies, and the calls of the run; locked while a run has it |
 //! | `000001.jsonl.zst` … | sealed parts: some trials each, by problem and number, compressed, with an index ([`sealed`]) |
 //! | `000004.jsonl` | the part that is being written: a row a trial, as they settle |
 //!
@@ -34,7 +34,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub(super) use self::expected::Expected;
-use self::expected::problems_of;
+use self::expected::{problems_of, rules_of};
 use self::notes::{Begun, Header, Note, Notes, Sums};
 use self::raw::Raw;
 pub use self::read::JournalTrials;
@@ -65,8 +65,8 @@ const SEALED: &str = ".jsonl.zst";
 pub(super) struct Journal {
     directory: PathBuf,
     notes: Notes,
-    /// What is written before the first trial of this call: raised limits, more problems, the call as
-    /// it began. A call that draws nothing leaves the journal as it was.
+    /// What is written before the first trial of this call: raised limits, more problems, another
+    /// strategy, the call as it began. A call that draws nothing leaves the journal as it was.
     unwritten: Vec<Note>,
     /// Earlier calls.
     sessions: Vec<Session>,
@@ -169,14 +169,18 @@ impl Journal {
                 return Err(Error::new(ErrorKind::Journal, reason));
             }
             Some((header, rows)) => {
-                let (limits, problems) = expected.admit(&path, &header, &rows)?;
-                expected.check_limits(&path, &limits)?;
-                if limits != *expected.limits {
+                let latest = expected.admit(&path, &header, &rows)?;
+                expected.check_limits(&path, &latest.limits)?;
+                if latest.limits != *expected.limits {
                     unwritten.push(Note::Limits(expected.limits.clone()));
                 }
                 let now = problems_of(expected.configuration);
-                if problems != now {
+                if latest.problems != now {
                     unwritten.push(Note::Problems(now));
+                }
+                let now = rules_of(expected.configuration);
+                if latest.rules != now {
+                    unwritten.push(Note::Rules(now));
                 }
                 earlier = rows;
             }

@@ -65,6 +65,7 @@ mod source;
 mod store;
 mod strategy;
 mod summary;
+mod sure;
 
 pub use journal::{JournalTrials, Regraded};
 pub use limits::{Limits, RunStop};

@@ -10,6 +10,7 @@ use super::duplicates::Texts;
 use super::store::Row;
 use super::strategy::{Goal, Prefix, Strategy};
 use super::summary::TrialSummary;
+use super::sure::Sure;
 use super::{Limits, Problem};
 use crate::{Finish, Pilot, ProblemRecord, StopReason, Tally, Trial};
 
@@ -20,6 +21,9 @@ pub(super) struct Rules<'a> {
     pub(super) limits: Limits,
     /// Whether a correct response that repeats an earlier one of its problem is left out.
     pub(super) dedup: bool,
+    /// How probable it must be that a trial counts, for it to be drawn beside others of its problem
+    /// ([`RunBuilder::sure`](super::RunBuilder::sure)).
+    pub(super) sure: Sure,
 }
 
 /// The state of one problem.
@@ -287,27 +291,36 @@ impl ProblemState {
             .saturating_sub(self.trials())
             .saturating_sub(len(self.ahead.range(..bound).count()))
             .saturating_sub(under_way);
-        let (certain, expected) = match self.goal {
+        let (certain, likely, expected) = match self.goal {
             Goal::Correct(goal) => {
                 let known = self.known_eligible(rules.dedup);
                 match goal.checked_sub(known) {
                     // Enough are known: every gap before the last of them is needed.
-                    None | Some(0) => (missing, missing),
+                    None | Some(0) => (missing, missing, missing),
                     Some(left) => {
                         let certain = left.saturating_sub(under_way);
                         // A verdict that is about to come says more than an expectation.
-                        let expected = match self.ungraded.is_empty() {
-                            true => self.expected_for(left, known),
-                            false => 0,
+                        let (likely, expected) = match self.ungraded.is_empty() {
+                            true => {
+                                let trials = self.trials() + len(self.ahead.len());
+                                let likely = rules.sure.likely(left, known, trials);
+                                (likely, self.expected_for(left, known))
+                            }
+                            false => (0, 0),
                         };
-                        (certain, expected.saturating_sub(under_way))
+                        (
+                            certain,
+                            likely.saturating_sub(under_way),
+                            expected.saturating_sub(under_way),
+                        )
                     }
                 }
             }
-            Goal::Trials(_) | Goal::Stop => (missing, missing),
+            Goal::Trials(_) | Goal::Stop => (missing, missing, missing),
         };
         Needs {
             certain: certain.min(missing),
+            likely: likely.max(certain).min(missing),
             expected: expected.max(certain).min(missing),
             under_way,
         }
@@ -472,7 +485,11 @@ pub(super) struct Standing<'a> {
 /// See [`ProblemState::needs`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Needs {
+    /// Whatever the verdicts.
     pub(super) certain: u32,
+    /// Those and others that are all but certain to count.
+    pub(super) likely: u32,
+    /// On average.
     pub(super) expected: u32,
     pub(super) under_way: u32,
 }

@@ -12,8 +12,12 @@ use super::problem_state::Rules;
 use super::source::{Beginning, RunSource, Shared};
 use super::store::{Keep, Store};
 use super::summary::TrialSummary;
+use super::sure::Sure;
 use super::{CancelHandle, Goal, Limits, Observer, Outcome, Prefix, Session, Strategy, Totals};
 use crate::{Error, ErrorKind, Generator, Grader, Problem, Rejection, Result, Settings};
+
+/// See [`RunBuilder::sure`].
+const SURE: f64 = 0.97;
 
 /// A run, ready to start.
 pub struct Run<'a> {
@@ -25,6 +29,7 @@ pub struct Run<'a> {
     journal: Option<PathBuf>,
     part_bytes: u64,
     keep: Keep,
+    sure: f64,
     observer: Option<&'a dyn Observer>,
     cancel: CancelHandle,
     graders: usize,
@@ -43,6 +48,7 @@ pub struct RunBuilder<'a> {
     journal: Option<PathBuf>,
     part_bytes: u64,
     keep: Keep,
+    sure: f64,
     observer: Option<&'a dyn Observer>,
     cancel: CancelHandle,
     graders: usize,
@@ -81,8 +87,10 @@ impl<'a> RunBuilder<'a> {
     /// A directory that every graded trial is written to before it counts; it is made where it does not
     /// exist. Where it has a journal already, the run goes on from what it has, if it is of the same configuration. Limits may have been
     /// raised since: the trials drawn under the lower ones are the first that the higher ones allow.
-    /// So may problems have been added behind those of before, which they change nothing for, unless
-    /// the run has a limit of trials over all problems.
+    /// So may problems have been added behind those of before, which they change nothing for, and the
+    /// strategy and [`dedup`](RunBuilder::dedup) may be others: a trial does not depend on why it was
+    /// drawn, so those that are there are used, and what is missing is drawn. Neither is possible
+    /// where the run has a limit of trials over all problems.
     pub fn journal(mut self, path: impl Into<PathBuf>) -> Self {
         self.journal = Some(path.into());
         self
@@ -98,6 +106,15 @@ impl<'a> RunBuilder<'a> {
     /// Which trials' texts a run without a journal keeps: those that make up the data set, unless set.
     pub fn keep(mut self, keep: Keep) -> Self {
         self.keep = keep;
+        self
+    }
+
+    /// How probable it must be that a trial counts for it to be drawn before the verdicts that decide it,
+    /// from 0.5 to 1; 0.97 unless set. Samples of one problem share its prompt's prefill and KV cache, so
+    /// it is worth some trials in vain to have more of them at once. With 1 only what certainly counts is
+    /// drawn, unless slots would be idle. Nothing of a data set depends on it.
+    pub fn sure(mut self, probability: f64) -> Self {
+        self.sure = probability;
         self
     }
 
@@ -136,6 +153,10 @@ impl<'a> RunBuilder<'a> {
         if u32::try_from(self.problems.len()).is_err() {
             return Err(settings("more problems than can be numbered".into()));
         }
+        if !(0.5..=1.0).contains(&self.sure) {
+            let reason = format!("sure must be from 0.5 to 1, and is {}", self.sure);
+            return Err(settings(reason));
+        }
         if self.graders == 0 {
             return Err(settings("graders must be at least 1".into()));
         }
@@ -158,6 +179,7 @@ impl<'a> RunBuilder<'a> {
             journal: self.journal,
             part_bytes: self.part_bytes,
             keep: self.keep,
+            sure: self.sure,
             observer: self.observer,
             cancel: self.cancel,
             graders: self.graders,
@@ -178,6 +200,7 @@ impl<'a> Run<'a> {
             journal: None,
             part_bytes: PART_BYTES,
             keep: Keep::default(),
+            sure: SURE,
             observer: None,
             cancel: CancelHandle::new(),
             graders: 1,
@@ -230,6 +253,7 @@ impl<'a> Run<'a> {
             strategy: &*self.strategy,
             limits: self.limits,
             dedup: self.dedup,
+            sure: Sure::new(self.sure),
         }
     }
 

@@ -100,7 +100,7 @@ pub trait Strategy: Sync {
         Ok(())
     }
 
-    /// The settings that goals depend on. A run is only resumed where they are the same.
+    /// The settings that goals depend on, for the manifest.
     fn settings(&self) -> Settings {
         Settings::new()
     }

@@ -7,7 +7,9 @@ use std::path::Path;
 
 use crate::scripted::journals::{self, first_part, lines, notes, restore, snapshot, write_lines};
 use crate::scripted::{Schedule, Scripted, grader, problems, trials};
-use dart_math::dars::{CancelHandle, Limits, Observer, Outcome, Prop2Diff, Run, RunStop, Uniform};
+use dart_math::dars::{
+    CancelHandle, Limits, Observer, Outcome, Prop2Diff, Run, RunStop, Strategy, Uniform, Vanilla,
+};
 use dart_math::data::DataSet;
 use dart_math::{ErrorKind, Problem, ProblemRecord, Result, Trial, TrialId};
 
@@ -608,12 +610,16 @@ fn a_changed_configuration_is_refused_with_every_difference() {
         assert_eq!(error.kind(), ErrorKind::Journal);
         error.to_string()
     };
-    let message = refuse(problems(&RATES), 13, 6, limits());
+    let message = refuse(problems(&RATES), 12, 6, limits());
     assert!(message.contains("run.jsonl is of a run with another configuration"));
-    assert!(
-        message.contains("seed was 5, is 6; strategy.k was 12, is 13"),
-        "{message}"
-    );
+    assert!(message.contains("seed was 5, is 6"), "{message}");
+    let shared = Limits {
+        trials: Some(500),
+        ..limits()
+    };
+    let message = refuse(problems(&RATES), 13, 5, shared);
+    let reason = "strategy.k was 12, is 13, which changes what a limit of trials over all problems";
+    assert!(message.contains(reason), "{message}");
     let message = refuse(problems(&RATES[..5]), 12, 5, limits());
     assert!(
         message.contains("problems.count was 6, is 5: problems may be added"),
@@ -902,9 +908,51 @@ fn duplicates_are_the_same_after_an_interruption() {
         assert_eq!(trials(&outcome), trials(&whole));
         assert_eq!(outcome.totals.duplicates, whole.totals.duplicates);
     }
-    let error = run("whole", Schedule::default(), false).unwrap_err();
-    assert!(
-        error.to_string().contains("dedup was true, is false"),
-        "{error}"
-    );
+    // Kept after all: no other trials are asked for than those of a run that kept them at first.
+    let kept = run("whole", Schedule::default(), false).unwrap();
+    let anew = run("anew", Schedule::default(), false).unwrap();
+    assert_eq!(trials(&kept), trials(&anew));
+    assert_eq!((kept.problems, kept.totals.drawn), (anew.problems, 0));
+}
+
+/// A trial does not depend on why it was drawn: from one journal the data sets of any strategies, each
+/// the one that a run of its own would have made, and only what is missing is drawn.
+#[test]
+fn another_strategy_uses_the_trials_that_are_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |name: &str, strategy: &dyn Strategy, generator: &Scripted| {
+        Run::builder(problems(&RATES))
+            .strategy(strategy)
+            .limits(limits())
+            .seed(5)
+            .journal(directory.path().join(name))
+            .build()
+            .unwrap()
+            .run(generator, &grader)
+            .unwrap()
+    };
+    let strategies: [&dyn Strategy; 6] = [
+        &Uniform { k: 2 },
+        &Uniform { k: 9 },
+        &Prop2Diff::with_pilot(12, 6),
+        &Vanilla { trials: 7 },
+        &Uniform { k: 3 },
+        &Uniform { k: 11 },
+    ];
+    let mut there = BTreeSet::new();
+    for (number, strategy) in strategies.into_iter().enumerate() {
+        let generator = Scripted::default();
+        let outcome = run("journal", strategy, &generator);
+        let anew = run(&number.to_string(), strategy, &Scripted::default());
+        assert!(files(&outcome) == files(&anew), "strategy {number}");
+        let asked: BTreeSet<TrialId> = generator.log().asked.keys().copied().collect();
+        assert!(asked.is_disjoint(&there), "strategy {number}");
+        // Fewer responses than before need nothing new.
+        assert!(
+            !(asked.is_empty() && [0, 5].contains(&number)),
+            "strategy {number}"
+        );
+        assert!(asked.is_empty() || number != 4, "strategy {number}");
+        there = journals::trials(&directory.path().join("journal"));
+    }
 }

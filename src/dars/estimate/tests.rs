@@ -2,6 +2,7 @@
 //! lengths and pass rates, and a clock of its own.
 
 use crate::dars::summary::TrialSummary;
+use crate::dars::sure::Sure;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -69,6 +70,7 @@ impl Simulation<'_> {
             strategy: self.strategy,
             limits: self.limits,
             dedup: false,
+            sure: Sure::new(1.0),
         };
         let mut allocator = Allocator::open(&problems, &[], rules, SEED);
         allocator.estimate();
@@ -256,6 +258,7 @@ fn few_fits_are_made_of_many_trials() {
         strategy: &Vanilla { trials: 1 },
         limits: Limits::default(),
         dedup: false,
+        sure: Sure::new(1.0),
     };
     let mut fits = 0;
     for trials in 0..2_000_000 {

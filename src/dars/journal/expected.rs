@@ -14,6 +14,15 @@ use crate::{Error, ErrorKind, Result, Settings, Trial, TrialId, trial_seed};
 
 /// Where a configuration has its problems.
 const PROBLEMS: &str = "problems";
+/// What decides which trials are asked for and kept, but nothing of a trial itself.
+const RULES: [&str; 2] = ["strategy", "dedup"];
+
+/// What a journal has last of what may change between two calls.
+pub(super) struct Latest {
+    pub(super) limits: Settings,
+    pub(super) problems: Settings,
+    pub(super) rules: Settings,
+}
 
 /// What a journal is opened for.
 pub(in crate::dars) struct Expected<'a> {
@@ -30,35 +39,57 @@ pub(in crate::dars) struct Expected<'a> {
 }
 
 impl Expected<'_> {
-    /// The limits and the problems that a journal has last, if it is of our configuration.
-    pub(super) fn admit(
-        &self,
-        path: &Path,
-        header: &Header,
-        notes: &[Note],
-    ) -> Result<(Settings, Settings)> {
-        let (mut limits, mut problems) = (&header.limits, None);
+    /// What a journal has last, if it is of our configuration.
+    pub(super) fn admit(&self, path: &Path, header: &Header, notes: &[Note]) -> Result<Latest> {
+        let mut latest = Latest {
+            limits: header.limits.clone(),
+            problems: problems_of(&header.configuration),
+            rules: rules_of(&header.configuration),
+        };
         for note in notes {
             match note {
-                Note::Limits(raised) => limits = raised,
-                Note::Problems(more) => problems = Some(more.clone()),
+                Note::Limits(raised) => latest.limits = raised.clone(),
+                Note::Problems(more) => latest.problems = more.clone(),
+                Note::Rules(changed) => latest.rules = changed.clone(),
                 Note::Begun(_) | Note::Ended(_) => {}
             }
         }
-        let problems = problems.unwrap_or_else(|| problems_of(&header.configuration));
         let mut differences = Vec::new();
         let rest = |configuration: &Settings| {
             let mut rest = configuration.clone();
-            rest.shift_remove(PROBLEMS);
+            for key in RULES.iter().chain([&PROBLEMS]) {
+                rest.shift_remove(*key);
+            }
             Value::Object(rest)
         };
         let (was, is) = (rest(&header.configuration), rest(self.configuration));
         compare("", &was, &is, &mut differences);
-        differences.extend(self.check_problems(&problems));
+        differences.extend(self.check_rules(&latest));
+        differences.extend(self.check_problems(&latest.problems));
         match differences.is_empty() {
-            true => Ok((limits.clone(), problems)),
+            true => Ok(latest),
             false => Err(other_configuration(path, &differences)),
         }
+    }
+
+    /// Another strategy, another target or dropping duplicates asks for other trials, but every trial is
+    /// what it was: those that are there are used, and what is missing is drawn. Only what a limit of
+    /// trials over all problems leaves for each depends on what was asked for before.
+    fn check_rules(&self, latest: &Latest) -> Vec<String> {
+        let mut differences = Vec::new();
+        let (was, is) = (
+            Value::Object(latest.rules.clone()),
+            Value::Object(rules_of(self.configuration)),
+        );
+        compare("", &was, &is, &mut differences);
+        let is_shared =
+            |limits: &Settings| limits.get("trials").is_some_and(|most| !most.is_null());
+        if !is_shared(self.limits) && !is_shared(&latest.limits) {
+            differences.clear();
+        }
+        let reason = "which changes what a limit of trials over all problems leaves for each";
+        let explained = differences.iter().map(|it| format!("{it}, {reason}"));
+        explained.collect()
     }
 
     /// Problems may be added behind those of before: nothing of these depends on what follows them,
@@ -136,6 +167,12 @@ impl Expected<'_> {
             number: trial.number,
         })
     }
+}
+
+/// What a configuration says of the rules.
+pub(super) fn rules_of(configuration: &Settings) -> Settings {
+    let named = |key: &&str| Some(((*key).to_owned(), configuration.get(*key)?.clone()));
+    RULES.iter().filter_map(named).collect()
 }
 
 /// How many problems a configuration's hash of them is of.

@@ -31,6 +31,8 @@ pub(super) enum Note {
     Limits(Settings),
     /// More problems, behind those of before, likewise.
     Problems(Settings),
+    /// Another strategy, or another way with duplicates, likewise.
+    Rules(Settings),
     /// A call of the run, written before its first trial.
     Begun(Begun),
     /// A call that has ended, with its sums.
@@ -89,7 +91,7 @@ pub(super) fn sessions(notes: &[Note], sums: Sums) -> Vec<Session> {
                 open = None;
                 sessions.push(session.clone());
             }
-            Note::Limits(_) | Note::Problems(_) => {}
+            Note::Limits(_) | Note::Problems(_) | Note::Rules(_) => {}
         }
     }
     sessions.extend(open.map(|open| open.killed_at(sums)));
