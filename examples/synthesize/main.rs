@@ -17,6 +17,7 @@ mod common {
 mod check;
 mod directory;
 mod opening;
+mod pool;
 mod progress;
 mod signals;
 mod summary;
@@ -63,6 +64,10 @@ struct Args {
     /// Take only the first N problems; a run that is resumed may take more
     #[arg(long, value_name = "N", value_parser = count::<usize>)]
     limit: Option<usize>,
+    /// Take every N-th problem, from number I (from 0) on: a run shared out among N machines, whose journals
+    /// --merge joins. Without I it is SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX
+    #[arg(long, value_name = "[I]/N", conflicts_with_all = ["merge", "select"])]
+    shard: Option<pool::Shard>,
     /// Leave out rows that are not problems, instead of giving up; the manifest names them
     #[arg(long)]
     skip_bad: bool,
@@ -110,10 +115,22 @@ struct Args {
     /// Key of all random numbers
     #[arg(long, default_value_t = 0, value_name = "N", help_heading = "Strategy")]
     seed: u64,
+    /// How probable it must be that a trial counts for it to be drawn before that is certain, so that more
+    /// samples share a prompt; 1: only what is certain [default: 0.999]
+    #[arg(long, value_name = "P", help_heading = "Strategy")]
+    sure: Option<f64>,
 
     /// Write the data set here; a directory that holds a run of the same configuration is resumed
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Sample nothing: join the journals of the shards in these directories into DIR's, and make the data set of
+    /// their trials
+    #[arg(long, value_name = "SHARD", num_args = 1.., requires = "out", conflicts_with_all = ["select", "regrade"])]
+    merge: Vec<PathBuf>,
+    /// Sample nothing: make the data set of the trials that another run's directory has in its journal, whatever
+    /// strategy it had
+    #[arg(long, value_name = "RUN", conflicts_with = "regrade")]
+    select: Option<PathBuf>,
     /// Begin anew, whatever run DIR holds
     #[arg(long, requires = "out")]
     fresh: bool,
@@ -167,6 +184,9 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
     if let Some(format) = args.check_model {
         return check::run(args, format);
     }
+    if args.select.is_some() || !args.merge.is_empty() {
+        return pool::run(args);
+    }
     let strategy = args.strategy()?;
     let limits = args.limits();
     let (problems, skipped) = args.problems()?;
@@ -189,6 +209,9 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
         .seed(args.seed)
         .observer(&display)
         .cancel(cancel);
+    if let Some(sure) = args.sure {
+        run = run.sure(sure);
+    }
     if let Some(directory) = &args.out {
         run = run.journal(directory.join(directory::JOURNAL));
     }
@@ -247,7 +270,7 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
             directory.display()
         );
     }
-    summary::say_all(args, &outcome, &engine, published.is_ok());
+    summary::say_all(args, &outcome, Some(&engine), published.is_ok());
     let code = tool::exit(published.map(|_| ExitCode::SUCCESS));
     Ok(match (outcome.stop, outcome.error) {
         (RunStop::Interrupted, _) => ExitCode::from(130),
@@ -374,6 +397,12 @@ impl Args {
         };
         if let Some(limit) = self.limit {
             problems.truncate(limit);
+        }
+        if let Some(pool::Shard { index, count }) = self.shard {
+            problems = problems.into_iter().skip(index).step_by(count).collect();
+            if problems.is_empty() {
+                return Err(format!("--shard {index}/{count} leaves no problem").into());
+            }
         }
         Ok((problems, skipped))
     }

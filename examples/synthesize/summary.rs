@@ -27,6 +27,10 @@ pub(crate) fn manifest(args: &Args, outcome: &Outcome, skipped: &[BadRow]) -> Se
     };
     manifest.insert("problems_from".into(), source.into());
     manifest.insert("skip_bad".into(), args.skip_bad.into());
+    if let Some(shard) = args.shard {
+        let shard = serde_json::json!({"index": shard.index, "count": shard.count});
+        manifest.insert("shard".into(), shard);
+    }
     let row = |row: &BadRow| serde_json::json!({"line": row.line, "reason": row.reason});
     let rows: Vec<Value> = skipped.iter().take(MAX_NAMED).map(row).collect();
     manifest.insert(
@@ -73,7 +77,7 @@ pub(crate) fn publish(
 }
 
 /// Says what became of the run, what is kept of it, and how it goes on where it has not ended.
-pub(crate) fn say_all(args: &Args, outcome: &Outcome, engine: &Engine, published: bool) {
+pub(crate) fn say_all(args: &Args, outcome: &Outcome, engine: Option<&Engine>, published: bool) {
     let totals = &outcome.totals;
     say!(
         "{}",
@@ -106,7 +110,9 @@ pub(crate) fn say_all(args: &Args, outcome: &Outcome, engine: &Engine, published
             counted(totals.rejected, "problem")
         );
     }
-    say!("sampled: {}", engine.statistics());
+    if let Some(engine) = engine {
+        say!("sampled: {}", engine.statistics());
+    }
     if !outcome.finished() {
         say!(
             "{}: kept so far: {}; not done: {}",
@@ -198,7 +204,8 @@ fn trials_by_use(args: &Args, outcome: &Outcome) -> String {
 
 /// Says where the data set is, and how the run goes on.
 fn say_where(args: &Args, outcome: &Outcome, published: bool) {
-    let again = match args.fresh {
+    let again = match args.fresh || !args.merge.is_empty() {
+        true if !args.merge.is_empty() => "the same command without --merge",
         true => "the same command without --fresh",
         false => "the same command",
     };
@@ -208,6 +215,9 @@ fn say_where(args: &Args, outcome: &Outcome, published: bool) {
             directory.display()
         ),
         Some(directory) if outcome.finished() => say!("written to {}", directory.display()),
+        Some(directory) if args.select.is_some() => {
+            say!("written to {}", directory.display());
+        }
         Some(directory) => say!(
             "written to {}; {again} goes on from there",
             directory.display()

@@ -18,7 +18,9 @@
 //! trial drawn again. Everything else that is not as written is refused, by line or block. A line or a
 //! part may be deleted: its trials are then drawn again if they count.
 
+mod assemble;
 mod expected;
+mod merge;
 mod notes;
 mod raw;
 mod read;
@@ -35,6 +37,8 @@ use std::time::{Duration, Instant};
 
 pub(super) use self::expected::Expected;
 use self::expected::{problems_of, rules_of};
+pub use self::merge::Merged;
+pub(super) use self::merge::merge;
 use self::notes::{Begun, Header, Note, Notes, Sums};
 use self::raw::Raw;
 pub use self::read::JournalTrials;
@@ -511,6 +515,12 @@ fn damaged(path: &Path, place: impl std::fmt::Display, reason: &str) -> Error {
         ErrorKind::Journal,
         format!("{}:{place}: {reason}", path.display()),
     )
+}
+
+fn to_json(trial: &Trial) -> Result<Vec<u8>> {
+    serde_json::to_vec(trial).map_err(|error| {
+        Error::new(ErrorKind::Journal, "a row cannot be written as JSON").with_source(error)
+    })
 }
 
 fn other_version(path: &Path, found: u32) -> Error {

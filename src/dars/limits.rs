@@ -57,6 +57,8 @@ pub enum RunStop {
     Time,
     /// By [`CancelHandle::cancel`](super::CancelHandle::cancel).
     Interrupted,
+    /// Of [`Run::select`](super::Run::select): the journal has fewer trials than the strategy asks for.
+    JournalExhausted,
     /// The generator, the journal or the strategy failed; the outcome has the error.
     Failed,
 }
@@ -70,6 +72,7 @@ impl RunStop {
             RunStop::Tokens => "tokens",
             RunStop::Time => "time",
             RunStop::Interrupted => "interrupted",
+            RunStop::JournalExhausted => "journal_exhausted",
             RunStop::Failed => "failed",
         }
     }
@@ -83,6 +86,7 @@ impl fmt::Display for RunStop {
             RunStop::Tokens => "the run's limit of tokens was reached",
             RunStop::Time => "the run's limit of time was reached",
             RunStop::Interrupted => "the run was interrupted",
+            RunStop::JournalExhausted => "the journal has fewer trials than were asked for",
             RunStop::Failed => "the run failed",
         })
     }

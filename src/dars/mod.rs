@@ -67,7 +67,7 @@ mod strategy;
 mod summary;
 mod sure;
 
-pub use journal::{JournalTrials, Regraded};
+pub use journal::{JournalTrials, Merged, Regraded};
 pub use limits::{Limits, RunStop};
 pub use observe::{CancelHandle, Observer, Progress, Remaining};
 pub use outcome::{Outcome, Totals};

@@ -1,12 +1,14 @@
 //! Setting up a run, and running it.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::allocator::Allocator;
-use super::journal::{Expected, Journal, PART_BYTES, Regraded, regrade};
+use super::journal::{
+    Expected, Journal, JournalTrials, Merged, PART_BYTES, Regraded, merge, regrade,
+};
 use super::outcome::fingerprint;
 use super::problem_state::Rules;
 use super::source::{Beginning, RunSource, Shared};
@@ -14,10 +16,13 @@ use super::store::{Keep, Store};
 use super::summary::TrialSummary;
 use super::sure::Sure;
 use super::{CancelHandle, Goal, Limits, Observer, Outcome, Prefix, Session, Strategy, Totals};
-use crate::{Error, ErrorKind, Generator, Grader, Problem, Rejection, Result, Settings};
+use crate::{
+    Completion, Error, ErrorKind, Generator, Grader, Problem, Rejection, Result, Settings, Source,
+    Verdict,
+};
 
 /// See [`RunBuilder::sure`].
-const SURE: f64 = 0.97;
+const SURE: f64 = 0.999;
 
 /// A run, ready to start.
 pub struct Run<'a> {
@@ -35,6 +40,8 @@ pub struct Run<'a> {
     graders: usize,
     /// What the generator said that it cannot sample, once it was asked.
     rejected: Option<Vec<Rejection>>,
+    /// Whether nothing is drawn.
+    selects: bool,
 }
 
 /// Sets up a [`Run`].
@@ -110,7 +117,7 @@ impl<'a> RunBuilder<'a> {
     }
 
     /// How probable it must be that a trial counts for it to be drawn before the verdicts that decide it,
-    /// from 0.5 to 1; 0.97 unless set. Samples of one problem share its prompt's prefill and KV cache, so
+    /// from 0.5 to 1; 0.999 unless set. Samples of one problem share its prompt's prefill and KV cache, so
     /// it is worth some trials in vain to have more of them at once. With 1 only what certainly counts is
     /// drawn, unless slots would be idle. Nothing of a data set depends on it.
     pub fn sure(mut self, probability: f64) -> Self {
@@ -184,6 +191,7 @@ impl<'a> RunBuilder<'a> {
             cancel: self.cancel,
             graders: self.graders,
             rejected: None,
+            selects: false,
         })
     }
 }
@@ -208,7 +216,7 @@ impl<'a> Run<'a> {
     }
 
     /// What the run's trials depend on, limits apart: a journal is only resumed where all of it is
-    /// the same.
+    /// the same, but for strategy, duplicates and problems added ([`journal`](RunBuilder::journal)).
     pub fn configuration(&self, generator: &dyn Generator, grader: &dyn Grader) -> Settings {
         let mut settings = Settings::new();
         settings.insert("version".into(), env!("CARGO_PKG_VERSION").into());
@@ -243,6 +251,7 @@ impl<'a> Run<'a> {
             problems: &self.problems,
             indices,
             seed: self.seed,
+            selects: self.selects,
             session,
             cancel: &self.cancel,
         }
@@ -323,15 +332,66 @@ impl<'a> Run<'a> {
     /// Where the run has no journal, or one of another configuration (the grader and the version apart), or it
     /// cannot be read or written. The journal is then as it was.
     pub fn regrade(&self, generator: &dyn Generator, grader: &dyn Grader) -> Result<Regraded> {
-        let Some(path) = &self.journal else {
-            let reason = "a run without a journal has no trials to grade anew";
-            return Err(Error::new(ErrorKind::Settings, reason));
-        };
+        let path = self.journal_path("no trials to grade anew")?;
         let configuration = self.configuration(generator, grader);
         let (limits, indices) = (self.limits.settings(), self.indices());
         let session = Session::begin();
         let expected = self.expected(&configuration, &limits, &indices, &session);
         regrade(path, &expected, self.part_bytes, grader)
+    }
+
+    /// Joins the journals of runs over parts of these problems (shards: each problem in one of them) into
+    /// this run's, which must not be there yet. [`run`](Run::run) goes on from it as if there had been one
+    /// run, and draws what is missing; [`select`](Run::select) makes the data set without drawing.
+    ///
+    /// # Errors
+    ///
+    /// Where the run has no journal, or has one already; where one of the others cannot be read, a run is
+    /// writing to it, it has trials of problems or of a seed that this run does not have, or its configuration
+    /// is another than the first's, problems apart; where they have a limit of trials over all problems.
+    pub fn merge(&self, journals: &[PathBuf]) -> Result<Merged> {
+        let path = self.journal_path("nothing to join journals into")?;
+        let (limits, indices) = (self.limits.settings(), self.indices());
+        let (configuration, session) = (Settings::new(), Session::begin());
+        let expected = self.expected(&configuration, &limits, &indices, &session);
+        merge(path, journals, &expected, self.part_bytes)
+    }
+
+    fn journal_path(&self, lacks: &str) -> Result<&Path> {
+        self.journal.as_deref().ok_or_else(|| {
+            let reason = format!("a run without a journal has {lacks}");
+            Error::new(ErrorKind::Settings, reason)
+        })
+    }
+
+    /// The data set that the run's strategy and limits make of the trials that its journal has, whatever
+    /// generator drew them and grader judged them: the one that a run of these would make, as far as the
+    /// trials suffice. Nothing is drawn, and the journal stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// Where the run has no journal, or it cannot be read or is of other problems or another seed; where the
+    /// run has a limit of trials over all problems.
+    pub fn select(mut self) -> Result<Outcome> {
+        let path = self.journal_path("no trials to select from")?;
+        if self.limits.trials.is_some() {
+            let reason = "of a journal's trials no number over all problems can be selected: what each \
+                          problem has of it depends on the order in which they were drawn";
+            return Err(Error::new(ErrorKind::Settings, reason));
+        }
+        let found = JournalTrials::open(path)?;
+        let mut configuration = self.configuration(&Absent, &Absent);
+        for key in ["version", "generator", "grader"] {
+            if let Some(was) = found.configuration().get(key) {
+                configuration.insert(key.into(), was.clone());
+            }
+        }
+        self.rejected = Some(Vec::new());
+        self.selects = true;
+        self.go_on(configuration, &Absent, |shared| {
+            shared.end_selection();
+            Ok(())
+        })
     }
 
     /// Draws, grades and counts until every problem has ended or the run is stopped. Grading has
@@ -347,17 +407,40 @@ impl<'a> Run<'a> {
     /// is damaged, or belongs to another configuration (every difference is named); threads cannot be
     /// started.
     pub fn run(mut self, generator: &dyn Generator, grader: &dyn Grader) -> Result<Outcome> {
+        self.check(generator)?;
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(self.graders)
+            .thread_name(|index| format!("grader {index}"))
+            .build()
+            .map_err(|error| {
+                Error::new(ErrorKind::Settings, "threads for grading cannot be started")
+                    .with_source(error)
+            })?;
+        let configuration = self.configuration(generator, grader);
+        self.go_on(configuration, grader, |shared| {
+            pool.in_place_scope(|scope| generator.run(&RunSource::new(shared, scope)))
+        })
+    }
+
+    /// Takes the trials that the journal has, has more sampled, and closes.
+    fn go_on(
+        mut self,
+        configuration: Settings,
+        grader: &dyn Grader,
+        sample: impl FnOnce(&Shared<'_>) -> Result<()>,
+    ) -> Result<Outcome> {
         let begun = Instant::now();
         let session = Session::begin();
-        self.check(generator)?;
+        let span = tracing::info_span!("run", problems = self.problems.len(), seed = self.seed);
+        let _entered = span.enter();
         let rejected = self.rejected.take().unwrap_or_default();
-        let configuration = self.configuration(generator, grader);
         let limits = self.limits.settings();
         let mut allocator = Allocator::open(&self.problems, &rejected, self.rules(), self.seed);
         let mut resumed = Totals::default();
         let store = match &self.journal {
             None => Store::in_memory(self.problems.len(), self.keep),
             Some(path) => {
+                let _opening = tracing::info_span!("journal", path = %path.display()).entered();
                 let indices = self.indices();
                 let expected = self.expected(&configuration, &limits, &indices, &session);
                 let mut take = |problem, trial: TrialSummary| {
@@ -369,14 +452,6 @@ impl<'a> Run<'a> {
                 Store::Journal(Box::new(journal))
             }
         };
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(self.graders)
-            .thread_name(|index| format!("grader {index}"))
-            .build()
-            .map_err(|error| {
-                Error::new(ErrorKind::Settings, "threads for grading cannot be started")
-                    .with_source(error)
-            })?;
         if self.observer.is_some() {
             allocator.estimate();
         }
@@ -392,10 +467,27 @@ impl<'a> Run<'a> {
             begun,
         });
         shared.notify(None, &[]);
-        let source = &shared;
-        let ran = pool.in_place_scope(|scope| generator.run(&RunSource::new(source, scope)));
+        let ran = {
+            let _sampling = tracing::info_span!("sample").entered();
+            sample(&shared)
+        };
         shared.conclude(ran);
         shared.notify(None, &shared.rows_of_open());
         Ok(shared.close(configuration, limits))
+    }
+}
+
+/// The generator and the grader where nothing is drawn.
+struct Absent;
+
+impl Generator for Absent {
+    fn run(&self, _: &dyn Source) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Grader for Absent {
+    fn grade(&self, _: &Problem, _: &Completion) -> Verdict {
+        Verdict::new(false, "absent")
     }
 }

@@ -487,6 +487,14 @@ impl<'a> Shared<'a> {
         }
     }
 
+    /// Ends a run that draws nothing.
+    pub(super) fn end_selection(&self) {
+        let mut state = self.lock();
+        if !state.allocator.all_ended() {
+            state.stop = Some(RunStop::JournalExhausted);
+        }
+    }
+
     /// Settles why the run ended, once the generator has returned and all verdicts are in.
     pub(super) fn conclude(&self, ran: Result<()>) {
         let mut state = self.lock();

@@ -5,6 +5,7 @@ mod failures;
 mod limits;
 mod observers;
 mod pass_rates;
+mod pool;
 mod problems;
 mod regrade;
 mod resume;

@@ -13,7 +13,7 @@ use crate::error::counted;
 use crate::{Error, ErrorKind, Result, Settings, Trial, TrialId, trial_seed};
 
 /// Where a configuration has its problems.
-const PROBLEMS: &str = "problems";
+pub(super) const PROBLEMS: &str = "problems";
 /// What decides which trials are asked for and kept, but nothing of a trial itself.
 const RULES: [&str; 2] = ["strategy", "dedup"];
 
@@ -32,6 +32,8 @@ pub(in crate::dars) struct Expected<'a> {
     /// Index of each problem by its id.
     pub(in crate::dars) indices: &'a HashMap<&'a str, u32>,
     pub(in crate::dars) seed: u64,
+    /// Whether nothing is to be drawn, so that lower limits than those of before say what is taken of it.
+    pub(in crate::dars) selects: bool,
     /// The call that opens it.
     pub(in crate::dars) session: &'a Session,
     /// Ends the reading of a long one.
@@ -134,6 +136,9 @@ impl Expected<'_> {
     /// that the higher one allows. It may not be lowered.
     pub(super) fn check_limits(&self, path: &Path, found: &Settings) -> Result<()> {
         let mut differences = Vec::new();
+        if self.selects {
+            return Ok(());
+        }
         for (name, now) in self.limits {
             let lowered = match (found.get(name).and_then(Value::as_u64), now.as_u64()) {
                 (_, None) => false,
@@ -198,7 +203,7 @@ fn other_configuration(path: &Path, differences: &[String]) -> Error {
 }
 
 /// Lists where two settings differ, as `path was this, is that`.
-fn compare(at: &str, was: &Value, is: &Value, differences: &mut Vec<String>) {
+pub(super) fn compare(at: &str, was: &Value, is: &Value, differences: &mut Vec<String>) {
     match (was, is) {
         (Value::Object(was), Value::Object(is)) => {
             let mut names: Vec<_> = was.keys().collect();

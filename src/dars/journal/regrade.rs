@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use super::assemble::{Assembler, Row};
 use super::notes::{Header, Note, Notes};
-use super::sealed::Writer;
 use super::{
-    Expected, JournalTrials, NOTES, SEALED, VERSION, check_cancelled, make_directory, part_path,
-    sync_directory,
+    Expected, JournalTrials, NOTES, VERSION, check_cancelled, make_directory, sync_directory,
 };
 use crate::dars::source::judge;
 use crate::dars::summary::TrialSummary;
@@ -125,8 +124,8 @@ fn write(
     make_directory(draft)?;
     let mut regraded = Regraded::default();
     let mut batch: Vec<Judged> = Vec::with_capacity(BATCH);
-    let mut part: Vec<(u32, TrialSummary, Vec<u8>)> = Vec::new();
-    let (mut bytes, mut number) = (0, 1);
+    let id = |problem: u32| expected.problems[problem as usize].id.as_str();
+    let mut assembler = Assembler::new(draft, expected.seed, part_bytes, &id);
     let mut trials = JournalTrials::open(from)?;
     loop {
         let next = trials.next().transpose()?;
@@ -154,25 +153,14 @@ fn write(
                 regraded.trials += 1;
                 regraded.newly_correct += u64::from(now && !judged.before);
                 regraded.newly_wrong += u64::from(!now && judged.before);
-                bytes += row.2.len() as u64;
-                part.push(row);
+                assembler.push(row)?;
             }
-        }
-        if bytes >= part_bytes || (ended && !part.is_empty()) {
-            part.sort_by_key(|(problem, summary, _)| (*problem, summary.number));
-            let mut writer = Writer::new(&part_path(draft, number, SEALED), expected.seed)?;
-            for (problem, summary, row) in part.drain(..) {
-                let id = &expected.problems[problem as usize].id;
-                writer.push((problem, id), &summary, |to| to.extend_from_slice(&row))?;
-            }
-            writer.finish()?;
-            number += 1;
-            bytes = 0;
         }
         if ended {
             break;
         }
     }
+    assembler.finish()?;
     // Last, so that a draft that has it is whole.
     let (mut notes, _) = Notes::open(&draft.join(NOTES))?;
     notes.write(&Header {
@@ -194,11 +182,7 @@ struct Judged {
 
 impl Judged {
     /// Judges the trial, and gives what a part has of it.
-    fn judge(
-        &mut self,
-        expected: &Expected<'_>,
-        grader: &dyn Grader,
-    ) -> Result<(u32, TrialSummary, Vec<u8>)> {
+    fn judge(&mut self, expected: &Expected<'_>, grader: &dyn Grader) -> Result<Row> {
         let trial = &mut self.trial;
         let completion = Completion {
             text: std::mem::take(&mut trial.response),
@@ -210,9 +194,10 @@ impl Judged {
         let problem = &expected.problems[self.problem as usize];
         trial.verdict = judge(grader, problem, &completion).0;
         trial.response = completion.text;
-        let row = serde_json::to_vec(&trial).map_err(|error| {
-            Error::new(ErrorKind::Journal, "a row cannot be written as JSON").with_source(error)
-        })?;
-        Ok((self.problem, TrialSummary::of(trial), row))
+        Ok(Row {
+            problem: self.problem,
+            summary: TrialSummary::of(trial),
+            json: super::to_json(trial)?,
+        })
     }
 }

@@ -40,6 +40,8 @@ pub struct Schedule {
     /// Goes on only when the verdicts on what it delivered are in, as is the rule with a model.
     /// Its [`Scripted::verdicts`] must be the run's observer.
     pub awaits_verdicts: bool,
+    /// Its problems are p0, p1, … unless they are every so many from one on.
+    pub shard: Option<(u32, u32)>,
     /// Returns so early that completions are missing.
     pub walks_off_after: Option<usize>,
 }
@@ -54,6 +56,7 @@ impl Default for Schedule {
             killed_after: None,
             refuses_every: None,
             awaits_verdicts: false,
+            shard: None,
             walks_off_after: None,
         }
     }
@@ -185,7 +188,14 @@ impl Generator for Scripted {
                     assert!(!requests.is_empty() && requests.len() <= free);
                     let mut log = self.log();
                     for request in requests {
-                        assert_eq!(request.problem.id, format!("p{}", request.trial.problem));
+                        let index = request.trial.problem;
+                        match self.schedule.shard {
+                            None => assert_eq!(request.problem.id, format!("p{index}")),
+                            Some((first, step)) => {
+                                let index = first + step * index;
+                                assert_eq!(request.problem.id, format!("p{index}"));
+                            }
+                        }
                         *log.asked.entry(request.trial).or_default() += 1;
                         if !resident.contains(&request.trial.problem) {
                             log.prefills += 1;
