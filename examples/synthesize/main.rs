@@ -16,6 +16,7 @@ mod common {
 }
 mod check;
 mod directory;
+mod forecast;
 mod opening;
 mod pool;
 mod progress;
@@ -131,6 +132,23 @@ struct Args {
     /// strategy it had
     #[arg(long, value_name = "RUN", conflicts_with = "regrade")]
     select: Option<PathBuf>,
+    /// Sample nothing: say what the run may be expected to take and to give, by limit of trials, from a table of pass
+    /// rates or counts (such as the problems.jsonl of a pilot), or without one from DIR's journal; with --out the
+    /// forecast is kept, and the manifest sets it against what came
+    #[arg(
+        long,
+        value_name = "TABLE",
+        num_args = 0..=1,
+        require_equals = true,
+        conflicts_with_all = ["fresh", "regrade", "merge", "select", "check_model"]
+    )]
+    dry_run: Option<Option<PathBuf>>,
+    /// --dry-run: tokens of a trial, on average [default: of the journal]
+    #[arg(long, value_name = "N", requires = "dry_run")]
+    expect_tokens: Option<f64>,
+    /// --dry-run: tokens a second [default: of the journal]
+    #[arg(long, value_name = "N", requires = "dry_run")]
+    expect_speed: Option<f64>,
     /// Begin anew, whatever run DIR holds
     #[arg(long, requires = "out")]
     fresh: bool,
@@ -183,6 +201,9 @@ fn main() -> ExitCode {
 fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
     if let Some(format) = args.check_model {
         return check::run(args, format);
+    }
+    if let Some(table) = &args.dry_run {
+        return forecast::run(args, table.as_deref());
     }
     if args.select.is_some() || !args.merge.is_empty() {
         return pool::run(args);

@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::Args;
 use crate::common::tool::{Failure, Stdout, say};
 use crate::directory::JOURNAL;
+use crate::forecast::beside_actual;
 
 /// Of the rows that were left out, so many are named in a manifest.
 const MAX_NAMED: usize = 100;
@@ -27,6 +28,13 @@ pub(crate) fn manifest(args: &Args, outcome: &Outcome, skipped: &[BadRow]) -> Se
     };
     manifest.insert("problems_from".into(), source.into());
     manifest.insert("skip_bad".into(), args.skip_bad.into());
+    if let Some(forecast) = args
+        .out
+        .as_deref()
+        .and_then(|out| beside_actual(out, outcome))
+    {
+        manifest.insert("forecast".into(), forecast);
+    }
     if let Some(shard) = args.shard {
         let shard = serde_json::json!({"index": shard.index, "count": shard.count});
         manifest.insert("shard".into(), shard);

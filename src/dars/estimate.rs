@@ -78,14 +78,8 @@ impl Estimator {
             .map(|s| (likelihood(s.trials, s.eligible), s.trials, s.tokens))
             .collect();
         for _ in 0..STEPS {
-            let mut sums = [SMOOTHING / COUNT as f64; COUNT];
-            for (likelihood, ..) in &known {
-                for (sum, weight) in sums.iter_mut().zip(posterior(&self.prior, likelihood)) {
-                    *sum += weight;
-                }
-            }
-            let total: f64 = sums.iter().sum();
-            self.prior = sums.map(|sum| sum / total);
+            let likelihoods = known.iter().map(|(likelihood, ..)| likelihood);
+            self.prior = improve(&self.prior, likelihoods);
         }
         let (mut tokens, mut counts) = ([0.0; COUNT], [0.0; COUNT]);
         for (likelihood, trials, own) in &known {
@@ -138,7 +132,49 @@ impl Estimator {
     }
 }
 
-type Weights = [f64; COUNT];
+/// How probable each rate is.
+pub(super) type Weights = [f64; COUNT];
+
+/// How rates are distributed over problems of which so many of so many trials succeeded; evenly where there are
+/// none.
+pub(super) fn fit_prior(counts: &[(u32, u32)]) -> Weights {
+    // From even weights it takes more steps than from the last fit's.
+    const FIRST_STEPS: usize = 30;
+    let known: Vec<Weights> = counts
+        .iter()
+        .map(|(trials, successes)| likelihood(*trials, *successes))
+        .collect();
+    let mut prior = [1.0 / COUNT as f64; COUNT];
+    for _ in 0..FIRST_STEPS {
+        prior = improve(&prior, known.iter());
+    }
+    prior
+}
+
+/// One step of expectation maximisation.
+fn improve<'w>(prior: &Weights, known: impl Iterator<Item = &'w Weights>) -> Weights {
+    let mut sums = [SMOOTHING / COUNT as f64; COUNT];
+    for likelihood in known {
+        for (sum, weight) in sums.iter_mut().zip(posterior(prior, likelihood)) {
+            *sum += weight;
+        }
+    }
+    let total: f64 = sums.iter().sum();
+    sums.map(|sum| sum / total)
+}
+
+/// A rate of a problem with these trials; `uniform` is a random number from 0 to 1.
+pub(super) fn draw_rate(prior: &Weights, trials: u32, successes: u32, uniform: f64) -> f64 {
+    let weights = posterior(prior, &likelihood(trials, successes));
+    let mut left = uniform;
+    for (weight, rate) in weights.into_iter().zip(RATES) {
+        left -= weight;
+        if left < 0.0 {
+            return rate;
+        }
+    }
+    RATES[COUNT - 1]
+}
 
 /// How probable so many successes in so many trials are at each rate, relative to the most probable.
 fn likelihood(trials: u32, successes: u32) -> Weights {

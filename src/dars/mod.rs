@@ -53,6 +53,7 @@
 mod allocator;
 mod duplicates;
 mod estimate;
+mod forecast;
 mod journal;
 mod limits;
 mod observe;
@@ -67,6 +68,7 @@ mod strategy;
 mod summary;
 mod sure;
 
+pub use forecast::{Basis, Costs, Expected, Forecast, ForecastRow, Known};
 pub use journal::{JournalTrials, Merged, Regraded};
 pub use limits::{Limits, RunStop};
 pub use observe::{CancelHandle, Observer, Progress, Remaining};

@@ -212,27 +212,11 @@ impl ProblemState {
 
     /// Decides whether the prefix ends the problem.
     fn judge(&mut self, rules: &Rules<'_>, at_success: bool) {
-        let limits = &rules.limits;
-        let trials = self.trials();
-        let stop = |reason| Stop {
+        let counts = (self.trials(), self.correct, self.eligible);
+        self.stop = ended(self.goal, counts, &rules.limits).map(|reason| Stop {
             reason,
-            at_success: false,
-        };
-        self.stop = match self.goal {
-            Goal::Stop => Some(stop(StopReason::Strategy)),
-            Goal::Trials(goal) if trials >= goal => Some(stop(StopReason::TrialsDone)),
-            Goal::Correct(goal) if self.eligible >= goal => Some(Stop {
-                reason: StopReason::TargetMet,
-                at_success,
-            }),
-            _ if limits.trials_per_problem.is_some_and(|most| trials >= most) => {
-                Some(stop(StopReason::TrialLimit))
-            }
-            _ if self.correct == 0 && limits.give_up_after.is_some_and(|most| trials >= most) => {
-                Some(stop(StopReason::GaveUp))
-            }
-            _ => None,
-        };
+            at_success: at_success && reason == StopReason::TargetMet,
+        });
     }
 
     /// The first number that cannot count, by all that is known now and if the goal stays.
@@ -439,7 +423,7 @@ impl ProblemState {
 /// What a run's end leaves of a problem's trials, beside its record.
 #[derive(Debug)]
 pub(super) struct Closed {
-    verdicts: Vec<bool>,
+    pub(super) verdicts: Vec<bool>,
     duplicates: BTreeMap<u32, u32>,
     dedup: bool,
     /// The number after that of the last row of the data set.
@@ -464,6 +448,26 @@ impl Closed {
         trial.accepted =
             correct && trial.number < self.end && !(self.dedup && trial.duplicate_of.is_some());
         Some(trial)
+    }
+}
+
+/// Why a problem ends that has so many trials, of which so many are correct and so many count towards a target.
+pub(super) fn ended(
+    goal: Goal,
+    (trials, correct, eligible): (u32, u32, u32),
+    limits: &Limits,
+) -> Option<StopReason> {
+    match goal {
+        Goal::Stop => Some(StopReason::Strategy),
+        Goal::Trials(goal) if trials >= goal => Some(StopReason::TrialsDone),
+        Goal::Correct(goal) if eligible >= goal => Some(StopReason::TargetMet),
+        _ if limits.trials_per_problem.is_some_and(|most| trials >= most) => {
+            Some(StopReason::TrialLimit)
+        }
+        _ if correct == 0 && limits.give_up_after.is_some_and(|most| trials >= most) => {
+            Some(StopReason::GaveUp)
+        }
+        _ => None,
     }
 }
 

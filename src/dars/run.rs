@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::allocator::Allocator;
+use super::forecast::{Basis, Costs, Forecast, forecast};
 use super::journal::{
     Expected, Journal, JournalTrials, Merged, PART_BYTES, Regraded, merge, regrade,
 };
@@ -392,6 +393,38 @@ impl<'a> Run<'a> {
             shared.end_selection();
             Ok(())
         })
+    }
+
+    /// What the run may be expected to take and to give, as a function of the limit of trials per problem:
+    /// trials, tokens, time, rows and the share of targets met, each with an interval. Nothing is drawn.
+    /// Duplicates that would be left out are not foreseen, nor are limits of the whole run.
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    /// use dart_math::Problem;
+    /// use dart_math::dars::{Basis, Costs, Known, Limits, Run, Uniform};
+    ///
+    /// let problems = vec![Problem::new("1 + 1?", "2").with_id("easy"), Problem::new("?", "0").with_id("hard")];
+    /// let limits = Limits { trials_per_problem: Some(64), ..Limits::default() };
+    /// let run = Run::builder(problems).strategy(Uniform { k: 4 }).limits(limits).build()?;
+    /// let table = HashMap::from([
+    ///     ("easy".to_owned(), Known::Rate(0.9)),
+    ///     ("hard".to_owned(), Known::Counts { trials: 8, correct: 1 }),
+    /// ]);
+    /// let costs = Costs { tokens_per_trial: Some(300.0), ..Costs::default() };
+    /// let forecast = run.forecast(Basis::Table(&table), costs)?;
+    /// let last = forecast.rows.last().ok_or("no rows")?;
+    /// assert!(last.trials.low <= last.trials.mean && last.trials.mean <= 128.0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Where nothing is known of any problem, of some problem neither a rate nor from others' trials, or a rate
+    /// or counts cannot be.
+    pub fn forecast(&self, basis: Basis<'_>, costs: Costs) -> Result<Forecast> {
+        let problems = self.problems.iter().map(|problem| &**problem);
+        forecast(problems, &self.rules(), self.seed, basis, costs)
     }
 
     /// Draws, grades and counts until every problem has ended or the run is stopped. Grading has

@@ -26,6 +26,27 @@ pub fn read(path: impl AsRef<Path>) -> Result<HashMap<String, f64>> {
     read_from(BufReader::new(file), &path.display().to_string())
 }
 
+/// Reads what a table knows of each problem: counts where a row has them, which say how certain its rate is,
+/// and the rate where it has nothing else. Problems without a trial are left out.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_counts(path: impl AsRef<Path>) -> Result<HashMap<String, PassRate>> {
+    let path = path.as_ref();
+    let file = File::open(path).map_err(|error| Error::io(path, error))?;
+    read_rows(BufReader::new(file), &path.display().to_string())
+}
+
+/// What a row says of a problem.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PassRate {
+    /// From 0 to 1.
+    pub rate: f64,
+    /// Trials and correct ones among them, where the row has both.
+    pub counts: Option<(u32, u32)>,
+}
+
 /// [`read`] from any source of bytes; `name` stands for the file in errors.
 ///
 /// ```
@@ -40,6 +61,11 @@ pub fn read(path: impl AsRef<Path>) -> Result<HashMap<String, f64>> {
 ///
 /// As [`read`].
 pub fn read_from(reader: impl BufRead, name: &str) -> Result<HashMap<String, f64>> {
+    let rows = read_rows(reader, name)?;
+    Ok(rows.into_iter().map(|(id, row)| (id, row.rate)).collect())
+}
+
+fn read_rows(reader: impl BufRead, name: &str) -> Result<HashMap<String, PassRate>> {
     let mut rates = HashMap::new();
     let mut seen = HashMap::new();
     for row in Rows::new(reader) {
@@ -50,13 +76,16 @@ pub fn read_from(reader: impl BufRead, name: &str) -> Result<HashMap<String, f64
             numbers,
         } = row;
         let bad = |reason| Error::new(ErrorKind::Data, format!("{name}:{line}: {reason}"));
-        let read = object.and_then(|row| rate(&row, numbers.get("id")));
-        let (id, rate) = read.map_err(bad)?;
+        let row = object.map_err(&bad)?;
+        let (id, rate) = rate(&row, numbers.get("id")).map_err(&bad)?;
         if let Some(first) = seen.insert(id.clone(), line) {
             return Err(bad(format!("id {id:?} was line {first}'s already")));
         }
         if let Some(rate) = rate {
-            rates.insert(id, rate);
+            let count = |name: &str| u32::try_from(row.get(name)?.as_u64()?).ok();
+            let counts = count("trials").zip(count("correct"));
+            let counts = counts.filter(|(trials, correct)| *trials > 0 && correct <= trials);
+            rates.insert(id, PassRate { rate, counts });
         }
     }
     Ok(rates)

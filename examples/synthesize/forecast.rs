@@ -1,0 +1,142 @@
+//! What a run may be expected to take, said before it and set against what came after it.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use dart_math::Error;
+use dart_math::dars::{
+    Basis, Costs, Expected, Forecast, ForecastRow, Known, Outcome, Run, RunBuilder, Vanilla,
+};
+use dart_math::data::pass_rates::{self, PassRate};
+use dart_math::report::counted;
+use serde_json::{Value, json};
+
+use crate::common::tool::{Failure, Usage, say};
+use crate::{Args, directory};
+
+/// The last forecast of a directory's run.
+const FILE: &str = "forecast.json";
+
+/// Says what is expected, from a table or the directory's journal.
+pub(crate) fn run(args: &Args, table: Option<&Path>) -> Result<ExitCode, Failure> {
+    for (flag, value) in [
+        ("--expect-tokens", args.expect_tokens),
+        ("--expect-speed", args.expect_speed),
+    ] {
+        if value.is_some_and(|value| !(value > 0.0 && value.is_finite())) {
+            return Err(Usage(format!("{flag} must be a number above 0")).into());
+        }
+    }
+    let (problems, _) = args.problems()?;
+    let builder = || -> Result<RunBuilder<'_>, Failure> {
+        Ok(Run::builder(problems.clone())
+            .limits(args.limits())
+            .seed(args.seed))
+    };
+    let run = builder()?.strategy(args.strategy()?).build()?;
+    let costs = Costs {
+        tokens_per_trial: args.expect_tokens,
+        tokens_per_second: args.expect_speed,
+    };
+    let forecast = match (table, &args.out) {
+        (Some(path), _) => {
+            let table: HashMap<String, Known> = pass_rates::read_counts(path)?
+                .into_iter()
+                .map(|(id, row)| (id, known(row)))
+                .collect();
+            run.forecast(Basis::Table(&table), costs)?
+        }
+        (None, Some(out)) if out.join(directory::JOURNAL).exists() => {
+            // All of its trials, whatever they were drawn for.
+            let everything = builder()?
+                .strategy(Vanilla { trials: u32::MAX })
+                .limits(dart_math::dars::Limits::default())
+                .journal(out.join(directory::JOURNAL))
+                .build()?;
+            let so_far = everything.select()?;
+            say!("so far: {}", counted(so_far.totals.trials, "trial"));
+            run.forecast(Basis::Trials(&so_far), costs)?
+        }
+        (None, _) => {
+            let reason = "--dry-run needs pass rates: --dry-run=TABLE, or --out DIR with a journal (of a pilot, for \
+                          instance: the same command with --strategy vanilla --trials 8)";
+            return Err(Usage(reason.into()).into());
+        }
+    };
+    say_table(&forecast);
+    if let Some(out) = &args.out {
+        fs::create_dir_all(out).map_err(|error| Error::io(out, error))?;
+        let path = out.join(FILE);
+        let text = format!("{:#}\n", json!(forecast));
+        fs::write(&path, text).map_err(|error| Error::io(&path, error))?;
+        say!("kept in {}", path.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn known(row: PassRate) -> Known {
+    match row.counts {
+        Some((trials, correct)) => Known::Counts { trials, correct },
+        None => Known::Rate(row.rate),
+    }
+}
+
+fn say_table(forecast: &Forecast) {
+    let number = |it: Expected| format!("{:.0} ({:.0} to {:.0})", it.mean, it.low, it.high);
+    let percent = |it: Expected| {
+        let [mean, low, high] = [it.mean, it.low, it.high].map(|share| 100.0 * share);
+        format!("{mean:.1} % ({low:.1} to {high:.1})")
+    };
+    let hours = |it: Expected| {
+        let [mean, low, high] = [it.mean, it.low, it.high].map(|seconds| seconds / 3600.0);
+        format!("{mean:.2} h ({low:.2} to {high:.2})")
+    };
+    say!("expected, and the interval of nine in ten simulations, by limit of trials a problem:");
+    for row in &forecast.rows {
+        let mut parts = vec![
+            format!("{} trials", number(row.trials)),
+            format!("{} rows", number(row.kept)),
+            format!("{} of the targets met", percent(row.met)),
+        ];
+        parts.extend(
+            row.tokens
+                .map(|tokens| format!("{} tokens", number(tokens))),
+        );
+        parts.extend(row.seconds.map(hours));
+        say!("  {:>6}: {}", row.trials_per_problem, parts.join(", "));
+    }
+    if forecast.unknown > 0 {
+        say!(
+            "{} without a pass rate: taken to be as the others are",
+            counted(forecast.unknown, "problem")
+        );
+    }
+}
+
+/// The forecast that a directory has for the run's limit, beside what came; for the manifest.
+pub(crate) fn beside_actual(directory: &Path, outcome: &Outcome) -> Option<Value> {
+    let text = fs::read_to_string(directory.join(FILE)).ok()?;
+    let forecast: Forecast = serde_json::from_str(&text).ok()?;
+    let limit = outcome.limits.get("trials_per_problem")?.as_u64();
+    let is_its =
+        |row: &&ForecastRow| limit.is_none_or(|limit| u64::from(row.trials_per_problem) == limit);
+    let row = forecast.rows.iter().rev().find(is_its)?;
+    let totals = &outcome.totals;
+    let beside = |expected: Expected, actual: f64| {
+        json!({
+            "expected": expected.mean, "low": expected.low, "high": expected.high, "actual": actual,
+        })
+    };
+    let seconds: f64 = outcome.sessions.iter().filter_map(|it| it.seconds).sum();
+    let met = totals.met as f64 / totals.problems.max(1) as f64;
+    Some(json!({
+        "trials_per_problem": row.trials_per_problem,
+        "trials": beside(row.trials, totals.trials as f64),
+        "tokens": row.tokens.map(|it| beside(it, totals.tokens as f64)),
+        "seconds": row.seconds.map(|it| beside(it, seconds)),
+        "kept": beside(row.kept, totals.kept as f64),
+        "met": beside(row.met, met),
+    }))
+}
