@@ -141,6 +141,7 @@ impl Passing {
             let completion = Completion {
                 text: std::mem::take(&mut trial.response),
                 tokens: Vec::new(),
+                counted_tokens: Some(trial.tokens),
                 finish: trial.finish,
                 unfinished_reasoning: trial.unfinished_reasoning,
                 logprob: trial.logprob,
