@@ -39,7 +39,7 @@ impl Setup {
     pub(super) fn known(&self, server: Server) -> Known {
         Known {
             software: server.software,
-            body: self.plan.body(server.software),
+            body: self.plan.body(server),
         }
     }
 

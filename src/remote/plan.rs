@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::prompt::Prompt;
-use super::server::Software;
+use super::server::{Server, Software};
 use crate::{Error, ErrorKind, Result, Sampling, Settings};
 
 /// Fields that the other settings decide.
@@ -23,6 +23,8 @@ const OWN_FIELDS: [&str; 12] = [
 ];
 /// The low bits of a trial's seed that are sent: whole numbers that every reader of JSON has exactly.
 const SEED_BITS: u32 = 53;
+/// More tokens than a context has whose server does not state it.
+const MAX_CONTEXT: usize = 1 << 17;
 
 /// What is asked.
 #[derive(Debug, Clone)]
@@ -96,7 +98,8 @@ impl Plan {
 
     /// The body of a request but for the question and the seed. Everything that a server has a default of
     /// its own for, or takes one from the model's files, is spelled out.
-    pub(super) fn body(&self, software: Software) -> Map<String, Value> {
+    pub(super) fn body(&self, server: Server) -> Map<String, Value> {
+        let Server { software, context } = server;
         let mut body = Map::new();
         let mut set = |name: &str, value: Value| {
             body.insert(name.into(), value);
@@ -121,8 +124,11 @@ impl Plan {
                 set("top_k", top_k.map_or(json!(0), Value::from));
                 set("min_p", of("min_p"));
                 set("repeat_penalty", of("repetition_penalty"));
-                // By default it looks at 64 tokens, and cuts before it applies the temperature.
-                set("repeat_last_n", json!(-1));
+                if self.sampling.repetition_penalty != 1.0 {
+                    // By default it looks at 64 tokens; its versions agree on no sign for all.
+                    set("repeat_last_n", context.unwrap_or(MAX_CONTEXT).into());
+                }
+                // By default it cuts before it applies the temperature.
                 let order = ["penalties", "temperature", "top_k", "top_p", "min_p"];
                 set("samplers", json!(order));
             }
@@ -216,7 +222,10 @@ mod tests {
     fn every_server_gets_its_own_fields() {
         let plan = plan();
         let of = |software| {
-            let body = plan.body(software);
+            let body = plan.body(Server {
+                software,
+                context: None,
+            });
             plan.request(&body, software, "1 + 1?", u64::MAX)
         };
         assert_eq!(
@@ -225,7 +234,7 @@ mod tests {
         );
         assert_eq!(
             of(Software::LlamaCpp),
-            r#"{"model":"m","temperature":0.7,"top_p":0.95,"max_tokens":64,"stop":["Q:"],"top_k":0,"min_p":0.0,"repeat_penalty":1.0,"repeat_last_n":-1,"samplers":["penalties","temperature","top_k","top_p","min_p"],"logprobs":1,"stream":true,"stream_options":{"include_usage":true},"seed":4294967294,"prompt":"Q: 1 + 1?\nA:"}"#
+            r#"{"model":"m","temperature":0.7,"top_p":0.95,"max_tokens":64,"stop":["Q:"],"top_k":0,"min_p":0.0,"repeat_penalty":1.0,"samplers":["penalties","temperature","top_k","top_p","min_p"],"logprobs":1,"stream":true,"stream_options":{"include_usage":true},"seed":4294967294,"prompt":"Q: 1 + 1?\nA:"}"#
         );
         assert_eq!(
             of(Software::Other),
@@ -235,13 +244,34 @@ mod tests {
     }
 
     #[test]
+    fn a_penalty_looks_at_all_tokens() {
+        let sampling = Sampling {
+            repetition_penalty: 1.1,
+            ..Sampling::default()
+        };
+        let plan = Plan { sampling, ..plan() };
+        let server = Server {
+            software: Software::LlamaCpp,
+            context: Some(4096),
+        };
+        let body = plan.body(server);
+        assert_eq!(
+            (&body["repeat_penalty"], &body["repeat_last_n"]),
+            (&json!(1.1), &json!(4096))
+        );
+    }
+
+    #[test]
     fn a_chat_is_messages() {
         let plan = Plan {
             prompt: Prompt::chat().with_system("Be brief."),
             stream: false,
             ..plan()
         };
-        let body = plan.body(Software::Vllm);
+        let body = plan.body(Server {
+            software: Software::Vllm,
+            context: None,
+        });
         let request = plan.request(&body, Software::Vllm, "1 + 1?", 5);
         let request: Value = serde_json::from_str(&request).unwrap();
         assert_eq!(

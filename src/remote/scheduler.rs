@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, Scope};
 use std::time::{Duration, Instant};
@@ -162,10 +162,7 @@ impl<'s, 'scope, 'env> Scheduler<'s, 'scope, 'env> {
 
     /// Takes what is reported, once there is something or a moment has passed.
     fn receive(&mut self) -> Result<()> {
-        let mut report = match self.reports.recv_timeout(TICK) {
-            Ok(report) => Some(report),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        };
+        let mut report = self.reports.recv_timeout(TICK).ok();
         while let Some(some) = report {
             match some {
                 Report::Try(number, result) => self.finished(number, result)?,
