@@ -77,7 +77,7 @@ impl OpenAiBuilder {
         self
     }
 
-    /// The key that the servers ask for. It is shown nowhere.
+    /// The key that the servers ask for. It is sent to every endpoint, and shown nowhere.
     pub fn api_key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(Key(key.into()));
         self

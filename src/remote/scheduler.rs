@@ -124,17 +124,6 @@ impl<'s, 'scope, 'env> Scheduler<'s, 'scope, 'env> {
 
     /// Works until the source is done and everything is delivered.
     pub(super) fn work(&mut self) -> Result<()> {
-        let worked = self.turn();
-        // Nobody waits for what an error leaves behind.
-        let of_flights = self.flights.drain().map(|(_, flight)| flight.exchange);
-        let of_probes = self.probes.drain().map(|(_, exchange)| exchange);
-        of_flights
-            .chain(of_probes)
-            .for_each(|exchange| exchange.interrupt());
-        worked
-    }
-
-    fn turn(&mut self) -> Result<()> {
         loop {
             self.time_out()?;
             self.drop_unwanted();
@@ -277,7 +266,12 @@ impl<'s, 'scope, 'env> Scheduler<'s, 'scope, 'env> {
         } = &waiting.request;
         let plan = &setup.plan;
         let body = plan.request(&known.body, known.software, &problem.question, *seed);
-        let exchange = setup.client.exchange(setup.timeouts.request);
+        // The scheduler is the first to see that it takes too long.
+        let most = setup
+            .timeouts
+            .request
+            .saturating_add(Duration::from_secs(5));
+        let exchange = setup.client.exchange(most);
         let partial = Arc::new(Mutex::new(Response::default()));
         let heard = Arc::new(AtomicU64::new(0));
         let endpoint = &mut self.endpoints[index];
@@ -606,6 +600,15 @@ impl<'s, 'scope, 'env> Scheduler<'s, 'scope, 'env> {
         let each: Vec<String> = self.endpoints.iter().map(said).collect();
         let reason = format!("no endpoint has answered for {all} s; {}", each.join("; "));
         Err(Error::new(ErrorKind::Server, reason))
+    }
+}
+
+impl Drop for Scheduler<'_, '_, '_> {
+    /// Nobody waits for what an error or a source's panic leaves behind.
+    fn drop(&mut self) {
+        let of_flights = self.flights.values().map(|flight| &flight.exchange);
+        let exchanges = of_flights.chain(self.probes.values());
+        exchanges.for_each(Exchange::interrupt);
     }
 }
 

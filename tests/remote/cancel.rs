@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use dart_math::{Finish, Generator, TrialId};
+use dart_math::{Completion, Finish, Generator, Next, Offer, Source, TrialId};
 
 use crate::list::{List, builder};
 use crate::server::{Reply, Server, text};
@@ -72,6 +72,33 @@ fn the_connection_is_closed_and_what_there_was_delivered() {
             (2, 2, 0)
         );
     }
+}
+
+#[test]
+fn a_source_that_panics_waits_for_nobody() {
+    struct Panics(List);
+    impl Source for Panics {
+        fn next(&self, offer: Offer<'_>) -> Next {
+            self.0.next(offer)
+        }
+        fn wanted(&self, _: TrialId) -> bool {
+            true
+        }
+        fn deliver(&self, _: TrialId, _: Completion) {
+            panic!("as scripted");
+        }
+    }
+    let server = Server::new(|asked| match asked.body["prompt"] == "Q: question 1?\nA:" {
+        true => Reply::Stall(0),
+        false => Reply::Good(Duration::from_millis(50)),
+    });
+    let generator = builder(&[&server]).connect().unwrap();
+    let begun = Instant::now();
+    let run = || generator.run(&Panics(List::new(2, 2)));
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+    assert!(panicked.is_err());
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    wait_for(|| server.log(|log| log.closed) >= 2);
 }
 
 #[test]

@@ -131,9 +131,9 @@ impl Source for List {
 pub(crate) fn timeouts() -> Timeouts {
     Timeouts {
         connect: Duration::from_secs(5),
-        first_byte: Duration::from_millis(400),
-        silence: Duration::from_millis(400),
-        request: Duration::from_secs(20),
+        first_byte: Duration::from_secs(10),
+        silence: Duration::from_secs(10),
+        request: Duration::from_secs(60),
     }
 }
 

@@ -154,7 +154,7 @@ fn a_run_that_lost_its_servers_goes_on_with_others() {
     assert_eq!(outcome.totals.resumed as usize, before.len());
     let drawn: BTreeSet<u64> = before.values().map(|trial| sent(trial.seed)).collect();
     assert!(seeds(&third).is_disjoint(&drawn) && seeds(&fourth).is_disjoint(&drawn));
-    assert!(fourth.log(|log| log.most_at_work) <= 2);
+    assert!(moved.statistics()[1].most_in_flight <= 2);
     let expected = undisturbed();
     assert_eq!(outcome.trials, expected.trials);
     assert_eq!(outcome.problems, expected.problems);
