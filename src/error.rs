@@ -29,6 +29,8 @@ pub enum ErrorKind {
     Device,
     /// The model hub could not be reached, or refused.
     Hub,
+    /// A server that completions are asked of could not be reached, or refused.
+    Server,
     /// A run's journal belongs to another configuration, or is damaged.
     Journal,
     /// The caller ended it before it could begin.
@@ -46,6 +48,7 @@ impl ErrorKind {
             ErrorKind::NonFinite => "not a number",
             ErrorKind::Device => "device failed",
             ErrorKind::Hub => "model hub failed",
+            ErrorKind::Server => "server failed",
             ErrorKind::Journal => "journal cannot be used",
             ErrorKind::Interrupted => "interrupted",
         }

@@ -28,6 +28,7 @@
 //! - `hub`: models by repository id. It doubles the dependency tree and the time of the first build.
 //! - `transformers`: seven more architectures by candle-transformers' models, one sequence at a time.
 //! - `cuda`, `metal`: NVIDIA and Apple GPUs; `candle-cuda`: NVIDIA's by candle's own operations (needs nvcc).
+//! - `openai`: completions from OpenAI-compatible servers (vLLM, SGLang, llama.cpp) instead of the engine's.
 //! - `mkl`, `accelerate`: Intel's and Apple's matrix products for plain dense operations on the CPU.
 //!   The crate's own kernels do not use them.
 //!
@@ -46,6 +47,9 @@ mod error;
 #[cfg(feature = "engine")]
 #[cfg_attr(docsrs, doc(cfg(feature = "engine")))]
 pub mod model;
+#[cfg(feature = "openai")]
+#[cfg_attr(docsrs, doc(cfg(feature = "openai")))]
+pub mod remote;
 pub mod report;
 
 #[cfg(feature = "engine")]
@@ -54,7 +58,8 @@ pub use candle_core as candle;
 
 pub use contract::{
     Completion, Finish, Generator, Grader, Next, Offer, Philox, Pilot, Problem, ProblemRecord,
-    Rejection, Request, Settings, Source, StopReason, Tally, Trial, TrialId, Verdict, trial_seed,
+    Rejection, Request, Sampling, Settings, Source, StopReason, Tally, Trial, TrialId, Verdict,
+    trial_seed,
 };
 pub use error::{Error, ErrorKind, Result};
 

@@ -41,6 +41,9 @@ pub struct Completion {
     pub text: String,
     /// The token ids as sampled, the stop token included; empty where the generator has none.
     pub tokens: Vec<u32>,
+    /// How many tokens were sampled, where the generator has their number but not their ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_tokens: Option<u32>,
     /// Why it ended.
     pub finish: Finish,
     /// Sum over the tokens of the natural logarithm of their probability under the model's own
@@ -58,9 +61,27 @@ impl Completion {
         Completion {
             text: text.into(),
             tokens: Vec::new(),
+            counted_tokens: None,
             finish: Finish::Stop,
             logprob: None,
             unfinished_reasoning: false,
+        }
+    }
+
+    /// How many tokens were sampled, as far as the generator knows: the number of the ids, or the one
+    /// that stands for them.
+    ///
+    /// ```
+    /// use dart_math::Completion;
+    ///
+    /// let counted = Completion { counted_tokens: Some(3), ..Completion::text("2") };
+    /// assert_eq!(counted.token_count(), 3);
+    /// assert_eq!(Completion::text("2").token_count(), 0);
+    /// ```
+    pub fn token_count(&self) -> u32 {
+        match self.counted_tokens {
+            Some(count) if self.tokens.is_empty() => count,
+            _ => u32::try_from(self.tokens.len()).unwrap_or(u32::MAX),
         }
     }
 }

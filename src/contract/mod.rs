@@ -9,7 +9,10 @@ mod generate;
 mod grade;
 mod problem;
 mod random;
+#[cfg(any(feature = "engine", feature = "openai"))]
+pub(crate) mod reasoning;
 mod record;
+mod sampling;
 mod tally;
 
 pub use generate::{
@@ -19,6 +22,7 @@ pub use grade::{Grader, Verdict};
 pub use problem::Problem;
 pub use random::{Philox, trial_seed};
 pub use record::{ProblemRecord, StopReason, Trial};
+pub use sampling::Sampling;
 pub use tally::{Pilot, Tally};
 
 /// Named settings of a part (a generator, a grader, a strategy), in the order in which they are

@@ -131,12 +131,13 @@ impl Trial {
         completion: Completion,
         verdict: Verdict,
     ) -> Self {
+        let tokens = completion.token_count();
         Trial {
             problem: problem.id.clone(),
             number,
             seed,
             response: completion.text,
-            tokens: u32::try_from(completion.tokens.len()).unwrap_or(u32::MAX),
+            tokens,
             finish: completion.finish,
             unfinished_reasoning: completion.unfinished_reasoning,
             logprob: completion
@@ -220,6 +221,7 @@ mod tests {
         let completion = Completion {
             text: "a \u{1F600}\n\u{0}".into(),
             tokens: vec![1, 2, 3],
+            counted_tokens: None,
             finish: Finish::Stop,
             logprob: Some(-123.456_789_012_345),
             unfinished_reasoning: true,

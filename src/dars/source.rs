@@ -270,7 +270,7 @@ impl<'a> Shared<'a> {
             tracing::warn!(?trial, "a completion that was not asked for");
             return false;
         };
-        state.totals.tokens_sampled += completion.tokens.len() as u64;
+        state.totals.tokens_sampled += u64::from(completion.token_count());
         let wanted = state.allocator.wants(trial);
         let whole = completion.finish != Finish::Cancelled;
         if whole {

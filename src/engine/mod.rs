@@ -24,7 +24,6 @@ mod reference;
 mod request;
 mod row;
 mod sampler;
-mod sampling;
 mod scheduler;
 mod score;
 mod statistics;
@@ -44,6 +43,7 @@ pub use generator::Engine;
 pub use group::EngineGroup;
 pub use kernel_settings::{ActivationType, Instructions, KvType};
 pub use request::{CompletionRequest, Event};
-pub use sampling::Sampling;
 pub use statistics::Statistics;
 pub use steps::StepTimes;
+
+pub use crate::Sampling;

@@ -3,12 +3,9 @@
 //!
 //! Knows the tags; nothing of answers. A pure function of the prompt's and the trial's own tokens.
 
+use crate::contract::reasoning::{CLOSING, OPENING, last_tag, opens};
 use crate::model::Tokenizer;
 
-const OPENING: [&str; 2] = ["<think>", "<thinking>"];
-const CLOSING: [&str; 2] = ["</think>", "</thinking>"];
-/// Bytes of the longest tag.
-const MAX_TAG: usize = 11;
 /// The last tokens of a prompt, in which a tag that opens the reasoning is looked for.
 const TAIL: usize = 16;
 
@@ -42,7 +39,7 @@ pub(super) fn is_opened_by(tokenizer: &Tokenizer, prompt: &[u32]) -> bool {
         false => tokenizer.decode(&[id]).unwrap_or_default(),
     };
     let text: String = tail.iter().map(spelled).collect();
-    OPENING.iter().any(|tag| text.trim_end().ends_with(tag))
+    opens(&text)
 }
 
 /// The state of a completion that grows.
@@ -69,17 +66,7 @@ impl Reasoning {
 
     /// Takes a text that has grown from byte `new` on. The last tag that ends there counts.
     pub(super) fn push_text(&mut self, text: &str, new: usize) {
-        let bytes = text.as_bytes();
-        let from = new.saturating_sub(MAX_TAG - 1);
-        for at in memchr::memchr_iter(b'<', &bytes[from..]) {
-            let rest = &bytes[from + at..];
-            let begins = |tags: [&str; 2]| tags.iter().any(|tag| rest.starts_with(tag.as_bytes()));
-            if begins(OPENING) {
-                self.is_open = true;
-            } else if begins(CLOSING) {
-                self.is_open = false;
-            }
-        }
+        self.is_open = last_tag(text, new).unwrap_or(self.is_open);
     }
 }
 

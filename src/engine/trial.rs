@@ -158,6 +158,7 @@ impl Trial {
         Ok(Completion {
             text: self.text,
             tokens: self.tokens,
+            counted_tokens: None,
             finish,
             logprob: Some(self.logprob),
             unfinished_reasoning: self.reasoning.is_open(),

@@ -187,6 +187,7 @@ impl Judged {
         let completion = Completion {
             text: std::mem::take(&mut trial.response),
             tokens: Vec::new(),
+            counted_tokens: Some(trial.tokens),
             finish: trial.finish,
             unfinished_reasoning: trial.unfinished_reasoning,
             logprob: trial.logprob,

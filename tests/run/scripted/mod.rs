@@ -145,6 +145,7 @@ pub fn complete(request: &Request) -> Completion {
             random.below(2, variety(&request.problem))
         ),
         tokens: vec![7; length],
+        counted_tokens: None,
         finish: Finish::Stop,
         logprob: Some(-10.0 * random.uniform(3)),
         unfinished_reasoning: false,

@@ -1,10 +1,11 @@
 //! How the next token is chosen: the settings, and what they may be.
 //!
-//! Knows nothing of models or rows of logits; the arithmetic is the sampler's.
+//! Knows nothing of models or rows of logits; the arithmetic is a sampler's, the engine's or a server's.
 
 use serde_json::Value;
 
-use crate::{Error, ErrorKind, Result, Settings};
+use super::Settings;
+use crate::{Error, ErrorKind, Result};
 
 /// How the next token is drawn from a row of logits.
 ///
@@ -13,7 +14,7 @@ use crate::{Error, ErrorKind, Result, Settings};
 /// token id.
 ///
 /// ```
-/// use dart_math::engine::Sampling;
+/// use dart_math::Sampling;
 ///
 /// let sampling = Sampling { top_k: Some(50), ..Sampling::default() };
 /// assert!(sampling.validate().is_ok());
@@ -116,7 +117,7 @@ impl Sampling {
     }
 
     /// The settings by name, for a manifest.
-    pub(super) fn settings(&self) -> Settings {
+    pub fn settings(&self) -> Settings {
         let mut settings = Settings::new();
         settings.insert("temperature".into(), as_written(self.temperature));
         settings.insert("top_p".into(), as_written(self.top_p));

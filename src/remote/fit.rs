@@ -1,0 +1,100 @@
+//! Which prompts do not fit into the model's context, of which only the servers know the tokens.
+
+use std::sync::Arc;
+use std::thread;
+
+use super::failure::{Failure, Kind};
+use super::generator::{Setup, Target, at};
+use super::server::Server;
+use crate::{Error, ErrorKind, Problem, Rejection, Result};
+
+/// Prompts that are tried at a time. Where all of them are accepted, so are shorter ones.
+const BATCH: usize = 8;
+/// How often a server that fails is asked again.
+const TRIES: u32 = 3;
+
+/// Problems whose prompts a server refuses as too long. What is overlooked here (a shorter prompt of more
+/// tokens, a server that fails) is found when it is sampled.
+pub(super) fn check(setup: &Setup, problems: &[Arc<Problem>]) -> Result<Vec<Rejection>> {
+    let up: Vec<(&Target, Server)> = setup
+        .targets
+        .iter()
+        .filter_map(|target| Some((target, *target.server.get()?)))
+        .collect();
+    let context = up.iter().map(|(_, server)| server.context).min().flatten();
+    let new = setup.plan.max_tokens as usize;
+    if let Some(context) = context.filter(|&context| new >= context) {
+        let reason = format!("max_tokens is {new}, but the model's context is {context} tokens");
+        return Err(Error::new(ErrorKind::Settings, reason));
+    }
+    let bytes = |problem: &Problem| setup.plan.prompt.most_tokens(&problem.question);
+    let may_not_fit =
+        |problem: &Problem| context.is_none_or(|context| bytes(problem) + new > context);
+    let mut order: Vec<usize> = (0..problems.len())
+        .filter(|&i| may_not_fit(&problems[i]))
+        .collect();
+    order.sort_by_key(|&index| std::cmp::Reverse(bytes(&problems[index])));
+    let mut rejected = Vec::new();
+    for batch in order.chunks(BATCH) {
+        let results: Vec<Result<Option<String>>> = thread::scope(|scope| {
+            let asked = batch.iter().enumerate().map(|(nth, &index)| {
+                let (up, question) = (&up, &problems[index].question);
+                scope.spawn(move || refusal(setup, up, nth, question))
+            });
+            let asked: Vec<_> = asked.collect();
+            let joined = asked.into_iter().map(|thread| thread.join());
+            joined.map(|result| result.unwrap_or(Ok(None))).collect()
+        });
+        let before = rejected.len();
+        for (&index, result) in batch.iter().zip(results) {
+            let named =
+                |error: Error| error.context(format_args!("problem {:?}", problems[index].id));
+            if let Some(reason) = result.map_err(named)? {
+                rejected.push(Rejection {
+                    problem: index,
+                    reason,
+                });
+            }
+        }
+        if rejected.len() == before {
+            break;
+        }
+    }
+    rejected.sort_by_key(|rejection| rejection.problem);
+    Ok(rejected)
+}
+
+/// Why a question's prompt is too long, if it is.
+fn refusal(
+    setup: &Setup,
+    up: &[(&Target, Server)],
+    nth: usize,
+    question: &str,
+) -> Result<Option<String>> {
+    let ask = |(target, server): &(&Target, Server)| -> Result<(), Failure> {
+        let mut body = setup.known(*server).body;
+        if !setup.plan.stream {
+            // Nothing is heard before a whole response, so a short one must do.
+            body.insert("max_tokens".into(), 1.into());
+        }
+        let body = setup.plan.request(&body, server.software, question, 0);
+        let url = format!("{}{}", target.url, setup.plan.prompt.path());
+        setup
+            .client
+            .is_accepted(&url, &body, setup.timeouts.first_byte)
+    };
+    for tried in 0..TRIES {
+        let Some(endpoint) = up.get((nth + tried as usize) % up.len().max(1)) else {
+            break;
+        };
+        match ask(endpoint) {
+            Ok(()) => return Ok(None),
+            Err(failure) => match failure.kind {
+                Kind::Context => return Ok(Some(failure.message)),
+                Kind::Refused => return Err(at(&endpoint.0.url, &failure)),
+                _ => thread::sleep(setup.retries.wait(tried + 1, nth as u64)),
+            },
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,152 @@
+//! The generator: endpoints and what is asked of them.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+
+use super::OpenAiBuilder;
+use super::endpoint::{EndpointStatistics, Known};
+use super::failure::{Failure, Kind};
+use super::fit;
+use super::http::{Client, Exchange};
+use super::plan::Plan;
+use super::retry::{Retries, Timeouts};
+use super::scheduler::Scheduler;
+use super::server::{self, Server};
+use crate::{Error, Generator, Problem, Rejection, Result, Settings, Source};
+
+/// An endpoint as it was set up.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) url: String,
+    /// The most requests at a time.
+    pub(super) bound: usize,
+    /// Its server, once it has said what it is.
+    pub(super) server: OnceLock<Server>,
+}
+
+/// What a run is made with.
+#[derive(Debug)]
+pub(super) struct Setup {
+    pub(super) plan: Plan,
+    pub(super) client: Client,
+    pub(super) targets: Vec<Target>,
+    pub(super) timeouts: Timeouts,
+    pub(super) retries: Retries,
+}
+
+impl Setup {
+    /// What an endpoint is sent.
+    pub(super) fn known(&self, server: Server) -> Known {
+        Known {
+            software: server.software,
+            body: self.plan.body(server),
+        }
+    }
+
+    /// Asks an endpoint what it is and whether it serves the model.
+    pub(super) fn ask(&self, exchange: &Exchange, index: usize) -> Result<Known, Failure> {
+        let target = &self.targets[index];
+        let (server, _) = server::ask(&self.client, exchange, &target.url, Some(&self.plan.model))?;
+        let suits = self.plan.suits(server.software);
+        suits.map_err(|reason| Failure::new(Kind::Refused, reason))?;
+        let _ = target.server.set(server);
+        Ok(self.known(server))
+    }
+}
+
+/// Completions from OpenAI-compatible servers; see the [module](super).
+pub struct OpenAi {
+    setup: Setup,
+    statistics: Mutex<Vec<EndpointStatistics>>,
+}
+
+impl OpenAi {
+    /// Settings of a generator.
+    pub fn builder() -> OpenAiBuilder {
+        OpenAiBuilder::default()
+    }
+
+    pub(super) fn new(setup: Setup) -> Self {
+        let statistics = setup.targets.iter().map(|target| EndpointStatistics {
+            url: target.url.clone(),
+            ..EndpointStatistics::default()
+        });
+        OpenAi {
+            statistics: Mutex::new(statistics.collect()),
+            setup,
+        }
+    }
+
+    /// The model that completions come from.
+    pub fn model(&self) -> &str {
+        &self.setup.plan.model
+    }
+
+    /// What each endpoint has done, in the runs that have ended.
+    pub fn statistics(&self) -> Vec<EndpointStatistics> {
+        self.statistics
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl Generator for OpenAi {
+    fn run(&self, source: &dyn Source) -> Result<()> {
+        let statistics = thread::scope(|scope| {
+            let mut scheduler = Scheduler::new(&self.setup, source, scope);
+            let worked = scheduler.work();
+            (worked, scheduler.statistics().collect::<Vec<_>>())
+        });
+        let (worked, of_run) = statistics;
+        let mut all = self
+            .statistics
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for (sum, of_run) in all.iter_mut().zip(of_run) {
+            sum.add(of_run);
+        }
+        tracing::debug!(statistics = ?*all, "run finished");
+        worked
+    }
+
+    /// Has the prompts tried that may be too long: those whose bytes, of which a token is one at least, do
+    /// not fit into the context that the server states, or all where it states none, from the longest down
+    /// to where they are accepted.
+    fn check(&self, problems: &[Arc<Problem>]) -> Result<Vec<Rejection>> {
+        fit::check(&self.setup, problems)
+    }
+
+    fn is_greedy(&self) -> bool {
+        let sampling = &self.setup.plan.sampling;
+        sampling.is_greedy() || sampling.top_k == Some(1)
+    }
+
+    /// The model, the prompt and the sampling: not where the servers are, nor how many, nor what they run.
+    fn settings(&self) -> Settings {
+        self.setup.plan.settings()
+    }
+}
+
+impl std::fmt::Debug for OpenAi {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let urls: Vec<&str> = self
+            .setup
+            .targets
+            .iter()
+            .map(|target| target.url.as_str())
+            .collect();
+        f.debug_struct("OpenAi")
+            .field("model", &self.setup.plan.model)
+            .field("endpoints", &urls)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An error that names an endpoint.
+pub(super) fn at(url: &str, failure: &Failure) -> Error {
+    Error::new(
+        crate::ErrorKind::Server,
+        format!("{url}: {}", failure.message),
+    )
+}
