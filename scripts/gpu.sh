@@ -156,7 +156,7 @@ run() {
   local left=$((${seconds:-350} - SECONDS + begin))
   [ "$left" -gt 8 ] || { echo "| $name | no time left |"; return; }
   [ "$most" -lt "$left" ] || most=$left
-  timeout -k 5 "$most" "$dir/throughput" --device cuda "$@" >"$out/$name.json" 2>"$out/$name.log"
+  timeout -k 5 "$most" "$dir/throughput" --device "${device:-cuda}" "$@" >"$out/$name.json" 2>"$out/$name.log"
   local status=$?
   python3 - "$name" "$status" "$out/$name.json" "$out/$name.log" <<'PY'
 import json, sys
@@ -192,6 +192,8 @@ measure() {
     load tiny 8 2 4
     load tiny 8 2 4 -deterministic --deterministic
     load tiny 8 8 1 -unshared
+    # Two of the fake's devices: the same tokens.
+    FAKE_CUDA_DEVICES=2 device=cuda:all load tiny 2 2 4 -two-devices
     return
   fi
   local shape shapes=(deepseek-math-7b qwen2.5-math-7b llama-3-8b)

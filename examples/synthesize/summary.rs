@@ -6,12 +6,13 @@ use std::io::{IsTerminal, Write};
 use dart_math::dars::{Outcome, RunStop};
 use dart_math::data::DataSet;
 use dart_math::data::problems::BadRow;
-use dart_math::engine::Engine;
+use dart_math::engine::EngineGroup;
 use dart_math::report::{LevelTable, counted};
 use dart_math::{Settings, StopReason};
 use serde_json::Value;
 
 use crate::Args;
+use crate::common::engine::say_statistics;
 use crate::common::tool::{Failure, Stdout, say};
 use crate::directory::JOURNAL;
 
@@ -73,7 +74,7 @@ pub(crate) fn publish(
 }
 
 /// Says what became of the run, what is kept of it, and how it goes on where it has not ended.
-pub(crate) fn say_all(args: &Args, outcome: &Outcome, engine: &Engine, published: bool) {
+pub(crate) fn say_all(args: &Args, outcome: &Outcome, group: &EngineGroup, published: bool) {
     let totals = &outcome.totals;
     say!(
         "{}",
@@ -106,7 +107,7 @@ pub(crate) fn say_all(args: &Args, outcome: &Outcome, engine: &Engine, published
             counted(totals.rejected, "problem")
         );
     }
-    say!("sampled: {}", engine.statistics());
+    say_statistics("sampled: ", group);
     if !outcome.finished() {
         say!(
             "{}: kept so far: {}; not done: {}",
