@@ -108,9 +108,12 @@ pub(crate) fn random_schedules_deliver_every_trial_once_and_the_same() {
     let reference = reference.state.into_inner().unwrap().delivered;
     assert_eq!(reference.len(), 63);
     let mut cancelled = 0;
-    for (slots, idle) in [(1, 0), (2, 1), (5, 2), (64, 16)] {
+    let mut schedules = 0;
+    let machines = [(1, 0), (2, 1), (5, 2), (64, 16)];
+    for (slots, idle) in machines.into_iter().step_by(device::STRIDE.min(3)) {
         let engine = builder().slots(slots).prefix_cache(idle).build().unwrap();
         for key in (1..6).step_by(device::STRIDE) {
+            schedules += 1;
             let schedule = Schedule::new(key, all.clone());
             engine.run(&schedule).unwrap();
             let state = schedule.state.into_inner().unwrap();
@@ -133,10 +136,7 @@ pub(crate) fn random_schedules_deliver_every_trial_once_and_the_same() {
             }
         }
     }
-    assert!(
-        cancelled > 100 / device::STRIDE,
-        "only {cancelled} were cancelled"
-    );
+    assert!(cancelled > 4 * schedules, "only {cancelled} were cancelled");
 }
 
 /// An engine may be asked from any thread, also from those of another pool, which do other work
