@@ -14,7 +14,7 @@ mod load;
 
 use std::io::Write;
 
-use dart_math::engine::{ActivationType, Instructions, KvType};
+use dart_math::engine::{ActivationType, EngineGroup, Instructions, KvType};
 use dart_math::model::Model;
 use dart_math::{Error, ErrorKind, Result};
 
@@ -64,7 +64,8 @@ fn main() -> Result<()> {
     ];
     for load in loads {
         let engine = load.engine(Model::built_in()?)?.build()?;
-        let report = serde_json::Value::Object(measure(&engine, &load)?);
+        let group = EngineGroup::new(vec![engine])?;
+        let report = serde_json::Value::Object(measure(&group, &load)?);
         if let Err(error) = writeln!(std::io::stdout(), "{report}") {
             // Whoever reads has enough.
             if error.kind() == std::io::ErrorKind::BrokenPipe {

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use dart_math::data::lines::Row;
-use dart_math::engine::{CompletionRequest, Engine, Event};
+use dart_math::engine::{CompletionRequest, Engine, EngineGroup, Event};
 use dart_math::model::{Prompt, Template};
 use dart_math::report::counted;
 use dart_math::{Completion, Finish};
@@ -32,8 +32,9 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
 use common::count::count;
+use common::engine::say_statistics;
 use common::rows::{BadRows, Input};
-use common::tool::{self, Failure, Stdout, say};
+use common::tool::{self, Failure, Stdout};
 
 /// The most completions of one call: each holds its prompt in memory.
 const MAX_COMPLETIONS: usize = 10_000_000;
@@ -111,12 +112,15 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<ExitCode, Failure> {
     let mut questions = args.questions()?;
-    let mut builder = args.engine.builder()?;
-    if args.raw {
-        // A template without markers of its own that would stop a completion.
-        builder = builder.template(Template::parse("{problem}")?);
-    }
-    let engine = builder.build()?;
+    let group = args.engine.group(|builder| {
+        Ok(match args.raw {
+            // A template without markers of its own that would stop a completion.
+            true => builder.template(Template::parse("{problem}")?),
+            false => builder,
+        })
+    })?;
+    // Prompts are the same for all.
+    let engine = &group.engines()[0];
     let count = questions.len().saturating_mul(args.samples);
     if count > MAX_COMPLETIONS {
         return Err(format!("{count} completions are more than {MAX_COMPLETIONS}").into());
@@ -125,7 +129,7 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
     let mut bad = BadRows::default();
     for question in &mut questions {
         let prompt = question.text.clone();
-        match prompt.and_then(|text| args.prompt(&engine, &text)) {
+        match prompt.and_then(|text| args.prompt(engine, &text)) {
             Ok(prompt) => prompts.extend(std::iter::repeat_n(prompt, args.samples)),
             Err(reason) => {
                 bad.report(&format!("{}: {reason}", question.place));
@@ -134,7 +138,7 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
         }
     }
     bad.finish();
-    let completed = complete(args, &engine, &questions, &prompts);
+    let completed = complete(args, &group, &questions, &prompts);
     completed.map_err(|failure| args.explain(failure))?;
     match bad.count {
         0 => Ok(ExitCode::SUCCESS),
@@ -148,7 +152,7 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
 /// Samples, and writes in the order of the questions, each row as soon as all before it are there.
 fn complete(
     args: &Args,
-    engine: &Engine,
+    group: &EngineGroup,
     questions: &[Question],
     prompts: &[Prompt],
 ) -> Result<(), Failure> {
@@ -163,7 +167,7 @@ fn complete(
     let (mut next, mut at) = (0, 0);
     let mut written = Ok(());
     let requests = CompletionRequest::list(prompts, args.seed);
-    engine.complete(&requests, |event| {
+    group.complete(&requests, |event| {
         let Event::Completed {
             request,
             completion,
@@ -191,7 +195,7 @@ fn complete(
     written
         .and_then(|()| args.write_bad(&questions[at..]))
         .map_err(Stdout)?;
-    say!("{}", engine.statistics());
+    say_statistics("", group);
     Ok(())
 }
 

@@ -4,30 +4,55 @@
 #
 #   scripts/gpu.sh build DIR              builds the programs and puts them into DIR (under 40 MB; PROFILE=dev: faster
 #                                         to build)
-#   scripts/gpu.sh check DIR OUT          on the GPU: logits and tokens against the CPU engine's (150 s at most)
+#   scripts/gpu.sh check DIR OUT          on the GPU (150 s at most): every kernel against plain loops and, by hash,
+#                                         against the emulation's bits (40); logits and tokens against the CPU
+#                                         engine's; compute-sanitizer, where it is there (20 a tool)
 #   scripts/gpu.sh measure DIR OUT [S]    on the GPU: tokens a second of three 7-8B shapes, S seconds at most (350)
 #   scripts/gpu.sh peers DIR OUT [S]      on the GPU: transformers' continuous batching on the same load (120 a shape)
 #   scripts/gpu.sh profile DIR OUT SHAPE  on the GPU: time of each kernel in a step of 256 rows with 300 own tokens (60)
 #   scripts/gpu.sh rehearse DIR OUT       here: check and measure over the fake driver, with a tiny shape
 #
 # Each part writes its file to OUT as it ends; a part that fails does not stop the next. Tables go to
-# standard output. Weights are random numbers of the exact shape, made on the device.
+# standard output. Weights are random numbers of the exact shape, made on the device. Building wants a C++17
+# compiler and what scripts/ptx.sh fetches.
+#
+# A kernel's hash is equal where the card's sums of products on tensor cores are Hopper's; other cards' may not be.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-usage() { sed -n '2,16p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+usage() { sed -n '2,20p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 [ $# -ge 2 ] || usage
 verb=$1
 mkdir -p "$2" && dir=$(cd "$2" && pwd)
 seconds=${4:-}
 rehearsal=
+exact_fake=
 if [ "$verb" != build ]; then
   [ $# -ge 3 ] || usage
   mkdir -p "$3" && out=$(cd "$3" && pwd)
 fi
 begin=$SECONDS
 
+# The kernels' tests as programs for a GPU, the shipped PTX, and PTX whose functions are the same on every machine.
+build_kernels() {
+  local flags=(-std=c++17 -O2 -w -ffp-contract=off -pthread) source program
+  local includes=(-Itests/cuda/emulation -Isrc/engine/cuda/kernels -Itests/cuda/kernels)
+  rm -rf "$dir/kernels" && mkdir -p "$dir/kernels/exact"
+  cp -r src/engine/cuda/ptx "$dir/kernels/shipped"
+  cp -r tests/cuda/kernels/hashes "$dir/kernels/"
+  bash scripts/ptx.sh --exact "$dir/kernels/exact"
+  "${CXX:-c++}" "${flags[@]}" "${includes[@]}" -c tests/cuda/emulation/emu.cpp -o "$dir/kernels/emu.o"
+  for source in tests/cuda/kernels/*.cpp; do
+    program=$dir/kernels/$(basename "$source" .cpp)
+    "${CXX:-c++}" "${flags[@]}" "${includes[@]}" -DON_DEVICE -static-libstdc++ -static-libgcc "$source" \
+      "$dir/kernels/emu.o" -ldl -o "$program"
+    strip "$program"
+  done
+  rm "$dir/kernels/emu.o"
+}
+
 build() {
   set -e
+  build_kernels
   local profile=${PROFILE:-release} target=${CARGO_TARGET_DIR:-target} folder test
   folder=$target/$profile/examples
   [ "$profile" = dev ] && folder=$target/debug/examples
@@ -57,16 +82,70 @@ find_cublas() {
 
 card() { nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm,clocks.mem,power.draw --format=csv,noheader 2>&1; }
 
+# left MOST UNTIL: seconds, at most so many, until so many have passed since the start
+left() {
+  local left=$(($2 - SECONDS + begin))
+  echo $((left < $1 ? left : $1))
+}
+
+# Each kernel's test with the shipped PTX, then with that of exact functions, of which all bits must be equal.
+kernels() {
+  echo "## kernels: values against plain loops, bits against the emulation's hashes"
+  echo "| program | PTX | cases | wrong | worst error | equal bits | races | not on the device | s |"
+  echo "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+  local hashes program set exact seconds at row='^.*: (.*) cases, (.*) wrong, worst error (.*), equal bits (.*), races (.*), not on the device (.*)$'
+  for hashes in "$dir"/kernels/hashes/*.txt; do
+    program=$(basename "$hashes" .txt)
+    for set in shipped exact; do
+      exact=()
+      [ "$set" = exact ] && exact=(--exact)
+      seconds=$(left 40 40)
+      [ "$seconds" -gt 0 ] || { echo "| $program | $set | no time left |"; continue; }
+      at=$SECONDS
+      LD_LIBRARY_PATH=${exact_fake:+$exact_fake:}${LD_LIBRARY_PATH:-} timeout -k 5 "$seconds" "$dir/kernels/$program" \
+        hashes --hashes "$hashes" --ptx "$dir/kernels/$set" "${exact[@]}" >"$out/kernels-$program-$set.log" 2>&1
+      if [[ $(tail -n 1 "$out/kernels-$program-$set.log") =~ $row ]]; then
+        echo "| $program | $set | $(printf '%s | ' "${BASH_REMATCH[@]:1}")$((SECONDS - at)) |"
+      else
+        echo "| $program | $set | failed: $(tail -n 1 "$out/kernels-$program-$set.log" | cut -c1-300) |"
+      fi
+    done
+  done
+  grep -hE 'WRONG|RACE|OTHER BITS' "$out"/kernels-*.log | head -20
+}
+
+# Of small cases, on the shipped PTX.
+sanitize() {
+  command -v compute-sanitizer >/dev/null || { echo "no compute-sanitizer"; return; }
+  local tool program seconds at
+  for tool in memcheck racecheck; do
+    at=$SECONDS
+    for program in elementwise random sampler attention; do
+      seconds=$(left $((20 - SECONDS + at)) 150)
+      [ "$seconds" -gt 0 ] || { echo "$tool of $program: no time left"; continue; }
+      timeout -k 5 "$seconds" compute-sanitizer --tool "$tool" "$dir/kernels/$program" small \
+        --ptx "$dir/kernels/shipped" >"$out/$tool-$program.log" 2>&1
+      echo "$tool of $program: exit $?, $(grep -E 'SUMMARY' "$out/$tool-$program.log" | tail -n 1)"
+    done
+  done
+}
+
 check() {
+  kernels | tee "$out/kernels.md"
+  engine_tests
+  sanitize | tee "$out/sanitizer.md"
+}
+
+engine_tests() {
   # Fixtures lie where the test binary was built.
   local home
   home=$(cat "$dir/checkout")
   if [ ! -e "$home" ]; then mkdir -p "$(dirname "$home")" && ln -s "$PWD" "$home"; fi
   echo "## check: the engine's tests on this device"
   # Rehearsed, one short test.
-  DART_MATH_CUDA=${rehearsal:-real} timeout -k 5 150 "$dir/cuda_tests" --test-threads 1 "engine::${rehearsal:+slots}" \
+  DART_MATH_CUDA=${rehearsal:-real} timeout -k 5 "$(left 150 150)" "$dir/cuda_tests" --test-threads 1 "engine::${rehearsal:+slots}" \
     >"$out/check.log" 2>&1
-  echo "exit $? after $((SECONDS - begin)) s"
+  echo "exit $?, $((SECONDS - begin)) s since the start"
   grep -E '^test |test result|largest|divergence|greedy|steps:|panicked|error' "$out/check.log" | head -60
 }
 
@@ -77,7 +156,7 @@ run() {
   local left=$((${seconds:-350} - SECONDS + begin))
   [ "$left" -gt 8 ] || { echo "| $name | no time left |"; return; }
   [ "$most" -lt "$left" ] || most=$left
-  timeout -k 5 "$most" "$dir/throughput" --device cuda "$@" >"$out/$name.json" 2>"$out/$name.log"
+  timeout -k 5 "$most" "$dir/throughput" --device "${device:-cuda}" "$@" >"$out/$name.json" 2>"$out/$name.log"
   local status=$?
   python3 - "$name" "$status" "$out/$name.json" "$out/$name.log" <<'PY'
 import json, sys
@@ -113,6 +192,8 @@ measure() {
     load tiny 8 2 4
     load tiny 8 2 4 -deterministic --deterministic
     load tiny 8 8 1 -unshared
+    # Two of the fake's devices: the same tokens.
+    FAKE_CUDA_DEVICES=2 device=cuda:all load tiny 2 2 4 -two-devices
     return
   fi
   local shape shapes=(deepseek-math-7b qwen2.5-math-7b llama-3-8b)
@@ -173,7 +254,10 @@ case $verb in
   rehearse)
     rehearsal=fake
     fake=$dir/fake
+    exact_fake=$dir/fake-exact
     bash tests/cuda/build_fake.sh "$fake" || exit 1
+    EXACT=1 bash tests/cuda/build_fake.sh "$exact_fake" src/engine/cuda/kernels tests/cuda/kernels || exit 1
+    begin=$SECONDS
     # The tests find a driver by themselves.
     check
     export LD_LIBRARY_PATH=$fake:${LD_LIBRARY_PATH:-}

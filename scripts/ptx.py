@@ -1,6 +1,6 @@
 """Compiles the CUDA kernels to PTX with NVRTC: called by ptx.sh, which says more.
 
-ptx.py WHEELS ROOT [--check]
+ptx.py WHEELS ROOT [--check | --exact OUT]
 
 The first lines of a PTX file name its source and hold a hash of all kernel sources and this file,
 by which tests/cuda/emulation.rs finds PTX that is out of date."""
@@ -12,9 +12,9 @@ import os
 import re
 import sys
 
-FLAGS = ["--gpu-architecture=compute_80", "--std=c++17"]
-# The sampler's bits are the CPU's: multiplication and addition are rounded apart.
-OWN_FLAGS = {"sampler.cu": ["--fmad=false"]}
+# Multiplication and addition are rounded apart unless the source says fma: the bits are those of the
+# emulation, and the sampler's those of the CPU.
+FLAGS = ["--gpu-architecture=compute_80", "--std=c++17", "--fmad=false"]
 
 # NVRTC has no standard headers; this is all that the kernels want of them.
 HEADERS = {
@@ -50,14 +50,15 @@ class Nvrtc:
         getattr(self.nvrtc, f"nvrtcGet{name}")(program, buffer)
         return buffer.value.decode()
 
-    def compile(self, folder, name, flags):
+    def compile(self, includes, path, flags):
         def strings(items):
             return (ctypes.c_char_p * len(items))(*[item.encode() for item in items])
 
-        with open(os.path.join(folder, name), encoding="utf-8") as file:
+        with open(path, encoding="utf-8") as file:
             source = file.read()
+        name = os.path.basename(path)
         program = ctypes.c_void_p()
-        options = flags + ["--include-path=" + folder]
+        options = flags + ["--include-path=" + includes]
         created = self.nvrtc.nvrtcCreateProgram(
             ctypes.byref(program),
             source.encode(),
@@ -85,8 +86,23 @@ def without_comments(ptx):
     return "\n".join(line for line in lines if line.strip()) + "\n"
 
 
+def make_exact(nvrtc, root, out):
+    """The kernels and those of their tests with functions that are the same on every machine
+    (functions.h): for tests/cuda/kernels, not shipped."""
+    kernels = os.path.join(root, "src/engine/cuda/kernels")
+    os.makedirs(out, exist_ok=True)
+    for folder in [kernels, os.path.join(root, "tests/cuda/kernels")]:
+        for name in sorted(n for n in os.listdir(folder) if n.endswith(".cu")):
+            ptx = nvrtc.compile(kernels, os.path.join(folder, name), FLAGS + ["--define-macro=EXACT_FUNCTIONS"])
+            with open(os.path.join(out, name[:-3] + ".ptx"), "w", encoding="utf-8") as file:
+                file.write(without_comments(ptx))
+
+
 def main():
     wheels, root = sys.argv[1:3]
+    if sys.argv[3:4] == ["--exact"]:
+        make_exact(Nvrtc(wheels), root, sys.argv[4])
+        return
     check = "--check" in sys.argv[3:]
     folder = os.path.join(root, "src/engine/cuda/kernels")
     out = os.path.join(root, "src/engine/cuda/ptx")
@@ -96,12 +112,11 @@ def main():
     names = sorted(n for n in os.listdir(folder) if n.endswith(".cu"))
     texts = {}
     for name in names:
-        flags = FLAGS + OWN_FLAGS.get(name, [])
         texts[name[:-3] + ".ptx"] = (
             f"// Made from src/engine/cuda/kernels/{name} by scripts/ptx.sh.\n"
             f"// sources {sources}\n"
-            f"// NVRTC 12.4 {' '.join(flags)}\n"
-            + without_comments(nvrtc.compile(folder, name, flags))
+            f"// NVRTC 12.4 {' '.join(FLAGS)}\n"
+            + without_comments(nvrtc.compile(folder, os.path.join(folder, name), FLAGS))
         )
     differ = []
     for name in sorted(set(texts) | {n for n in os.listdir(out) if n.endswith(".ptx")}):

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use dart_math::engine::{ActivationType, Engine, EngineBuilder, KvType, Sampling};
+use dart_math::engine::{ActivationType, Engine, EngineBuilder, EngineGroup, KvType, Sampling};
 use dart_math::model::{
-    DeviceChoice, DtypeChoice, Model, ModelBuilder, ModelSource, NamedTemplate, Template,
+    DeviceChoice, DeviceList, DtypeChoice, Model, ModelBuilder, ModelSource, NamedTemplate,
+    Template,
 };
 use dart_math::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -15,7 +16,7 @@ use serde_json::Value;
 use super::count::count;
 use super::kv_limit::explain_kv_limit;
 use super::setting::setting;
-use super::tool::{Failure, Usage};
+use super::tool::{Failure, Usage, say};
 
 /// Which model samples, and how.
 #[derive(Debug, Args)]
@@ -34,9 +35,10 @@ pub(crate) struct EngineArgs {
     /// Where the hub's files are kept
     #[arg(long, value_name = "DIR", help_heading = "Model")]
     pub(crate) cache_dir: Option<PathBuf>,
-    /// What computes: auto, cpu, cuda, cuda:N or metal
-    #[arg(long, default_value = "auto", value_parser = setting::<DeviceChoice>, help_heading = "Model")]
-    pub(crate) device: DeviceChoice,
+    /// What computes: auto, cpu, cuda, cuda:N or metal; or several CUDA devices, each with the whole model:
+    /// cuda:0,cuda:1 and so on, or cuda:all
+    #[arg(long, default_value = "auto", value_parser = setting::<DeviceList>, help_heading = "Model")]
+    pub(crate) device: DeviceList,
     /// Type of the weights: auto, f32, f16, bf16 or quantized
     #[arg(long, default_value = "auto", value_parser = setting::<DtypeChoice>, help_heading = "Model")]
     pub(crate) dtype: DtypeChoice,
@@ -141,14 +143,25 @@ pub(crate) enum Preset {
 }
 
 impl EngineArgs {
+    /// An engine for each device, set up as all are and then by `change`.
+    pub(crate) fn group(
+        &self,
+        change: impl Fn(EngineBuilder) -> Result<EngineBuilder>,
+    ) -> Result<EngineGroup, Failure> {
+        let devices = self.device.devices()?;
+        let engine = |device| Ok(change(self.builder(device)?)?.build()?);
+        let engines: Result<Vec<Engine>, Failure> = devices.into_iter().map(engine).collect();
+        Ok(EngineGroup::new(engines?)?)
+    }
+
     /// Loads the model, showing what is downloaded, and sets up its engine.
-    pub(crate) fn builder(&self) -> Result<EngineBuilder, Failure> {
+    pub(crate) fn builder(&self, device: DeviceChoice) -> Result<EngineBuilder, Failure> {
         // Settings are checked before anything is loaded.
         let sampling = self.sampling();
         sampling.validate()?;
         self.source()?;
         let template = self.template()?;
-        let mut builder = Engine::builder(self.load()?)
+        let mut builder = Engine::builder(self.load(device)?)
             .sampling(sampling)
             .max_new_tokens(self.max_new_tokens())
             .stop(self.stop.clone())
@@ -205,9 +218,9 @@ impl EngineArgs {
     }
 
     /// Where and how the model is loaded.
-    pub(crate) fn model(&self) -> Result<ModelBuilder, Failure> {
+    pub(crate) fn model(&self, device: DeviceChoice) -> Result<ModelBuilder, Failure> {
         let mut builder = Model::builder(self.source()?)
-            .device(self.device)
+            .device(device)
             .dtype(self.dtype);
         if let Some(revision) = &self.revision {
             builder = builder.revision(revision);
@@ -218,8 +231,8 @@ impl EngineArgs {
         Ok(builder)
     }
 
-    fn load(&self) -> Result<Model, Failure> {
-        let builder = self.model()?;
+    fn load(&self, device: DeviceChoice) -> Result<Model, Failure> {
+        let builder = self.model(device)?;
         let bar = ProgressBar::no_length().with_style(
             ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes}, {eta} to go")
                 .unwrap_or_else(|_| ProgressStyle::default_bar()),
@@ -259,6 +272,16 @@ impl EngineArgs {
             None => 1024,
         };
         self.max_new_tokens.unwrap_or(default)
+    }
+}
+
+/// Says what each engine did, behind the same words.
+pub(crate) fn say_statistics(words: &str, group: &EngineGroup) {
+    for (engine, statistics) in group.engines().iter().zip(group.statistics()) {
+        match engine.model().cuda() {
+            Some(number) if group.engines().len() > 1 => say!("{words}cuda:{number}: {statistics}"),
+            _ => say!("{words}{statistics}"),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use dart_math::engine::check_model;
 
 use crate::Args;
-use crate::common::tool::{Failure, Stdout, say};
+use crate::common::tool::{Failure, Stdout, Usage, say};
 
 /// How a report is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -24,8 +24,12 @@ pub(crate) fn run(args: &Args, format: Format) -> Result<ExitCode, Failure> {
     let Some(problem) = problems.first() else {
         return Err("--check-model: there is no problem to make a prompt of".into());
     };
-    let files = args.engine.model()?;
-    let engine = args.engine.builder()?.build()?;
+    let [device] = args.engine.device.devices()?[..] else {
+        let reason = "--check-model looks at one device: name one with --device";
+        return Err(Usage(reason.to_owned()).into());
+    };
+    let files = args.engine.model(device)?;
+    let engine = args.engine.builder(device)?.build()?;
     let report = check_model(&engine, Some(&files), &problem.question);
     let text = match format {
         Format::Text => report.to_string(),

@@ -216,7 +216,7 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
     }
     opening::say_all(args, problems.len(), &*strategy, limits);
     // Before anything is loaded, and before --fresh removes anything.
-    let engine = args.engine.builder()?.build()?;
+    let engine = args.engine.group(Ok)?;
 
     let count = problems.len();
     let display = Display::new(count, args.progress)?;

@@ -6,12 +6,13 @@ use std::io::{IsTerminal, Write};
 use dart_math::dars::{Outcome, RunStop};
 use dart_math::data::DataSet;
 use dart_math::data::problems::BadRow;
-use dart_math::engine::Engine;
+use dart_math::engine::EngineGroup;
 use dart_math::report::{LevelTable, counted};
 use dart_math::{Settings, StopReason};
 use serde_json::Value;
 
 use crate::Args;
+use crate::common::engine::say_statistics;
 use crate::common::tool::{Failure, Stdout, say};
 use crate::directory::JOURNAL;
 use crate::forecast::beside_actual;
@@ -85,7 +86,12 @@ pub(crate) fn publish(
 }
 
 /// Says what became of the run, what is kept of it, and how it goes on where it has not ended.
-pub(crate) fn say_all(args: &Args, outcome: &Outcome, engine: Option<&Engine>, published: bool) {
+pub(crate) fn say_all(
+    args: &Args,
+    outcome: &Outcome,
+    group: Option<&EngineGroup>,
+    published: bool,
+) {
     let totals = &outcome.totals;
     say!(
         "{}",
@@ -118,8 +124,8 @@ pub(crate) fn say_all(args: &Args, outcome: &Outcome, engine: Option<&Engine>, p
             counted(totals.rejected, "problem")
         );
     }
-    if let Some(engine) = engine {
-        say!("sampled: {}", engine.statistics());
+    if let Some(group) = group {
+        say_statistics("sampled: ", group);
     }
     if !outcome.finished() {
         say!(

@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use dart_math::engine::{
-    ActivationType, CompletionRequest, Engine, EngineBuilder, Event, Instructions, KvType,
-    Sampling, Statistics, StepTimes, fma_peak,
+    ActivationType, CompletionRequest, Engine, EngineBuilder, EngineGroup, Event, Instructions,
+    KvType, Sampling, Statistics, StepTimes, fma_peak,
 };
 use dart_math::model::{Architecture, DecoderConfig, Model, Prompt, Template};
 use dart_math::{Completion, Generator, Philox, Result, trial_seed};
@@ -94,8 +94,28 @@ impl Load {
     }
 }
 
-/// Runs a load on an engine that has done nothing yet, and says how fast it was.
-pub(crate) fn measure(engine: &Engine, load: &Load) -> Result<Map<String, Value>> {
+/// What all engines did. (Slots are each one's.)
+fn total(group: &EngineGroup) -> Statistics {
+    let mut engines = group.statistics().into_iter();
+    let mut total = engines.next().unwrap_or_default();
+    for one in engines {
+        total.generated_tokens += one.generated_tokens;
+        total.recomputed_tokens += one.recomputed_tokens;
+        total.preemptions += one.preemptions;
+        total.prompts += one.prompts;
+        total.prompt_tokens += one.prompt_tokens;
+        total.steps += one.steps;
+        total.busy_slots += one.busy_slots;
+        total.peak_kv_bytes += one.peak_kv_bytes;
+        total.prefill_time += one.prefill_time;
+    }
+    total
+}
+
+/// Runs a load on engines that have done nothing yet, and says how fast they were.
+pub(crate) fn measure(group: &EngineGroup, load: &Load) -> Result<Map<String, Value>> {
+    let count = group.engines().len();
+    let engine = &group.engines()[0];
     let config = engine.model().config();
     let on_cpu = engine.model().device().is_cpu() && engine.model().cuda().is_none();
     let prompts = load.prompts(config.vocab_size);
@@ -108,7 +128,7 @@ pub(crate) fn measure(engine: &Engine, load: &Load) -> Result<Map<String, Value>
         request.max_new_tokens = Some(limit);
     }
     let mut completions = vec![None; requests.len()];
-    engine.complete(&requests, |event| {
+    group.complete(&requests, |event| {
         if let Event::Completed {
             request,
             completion,
@@ -123,8 +143,12 @@ pub(crate) fn measure(engine: &Engine, load: &Load) -> Result<Map<String, Value>
     // Whatever else runs takes from both; the better one is nearer to what the machine can do.
     let peak = peak_before.map(|before| before.max(fma_peak(engine.threads())));
 
-    let statistics = engine.statistics();
-    let steps = engine.step_times();
+    let statistics = total(group);
+    let steps: Vec<StepTimes> = group
+        .engines()
+        .iter()
+        .flat_map(Engine::step_times)
+        .collect();
     let stepped: usize = steps.iter().map(|step| step.rows).sum();
     let new = stepped as u64 - statistics.recomputed_tokens;
     let in_steps: Duration = steps.iter().map(|step| step.total).sum();
@@ -137,6 +161,7 @@ pub(crate) fn measure(engine: &Engine, load: &Load) -> Result<Map<String, Value>
     let report = json!({
         "model": engine.model().name(),
         "settings": engine.settings(),
+        "devices": count,
         "threads": engine.threads(),
         "instructions": load.instructions.to_string(),
         "slots": load.slots,
@@ -156,7 +181,7 @@ pub(crate) fn measure(engine: &Engine, load: &Load) -> Result<Map<String, Value>
         "recomputed_tokens": statistics.recomputed_tokens,
         "preemptions": statistics.preemptions,
         "tokens_per_second": rounded(statistics.generated_tokens as f64 / seconds, 2),
-        "decode_tokens_per_second": rate(new as f64, in_steps),
+        "decode_tokens_per_second": rate(new as f64, in_steps / count as u32),
         // A device that is only told to has not done it when the time is taken.
         "prefill_tokens_per_second": match engine.model().cuda() {
             Some(_) => None,
@@ -173,7 +198,7 @@ pub(crate) fn measure(engine: &Engine, load: &Load) -> Result<Map<String, Value>
         "occupancy": rounded(statistics.occupancy(), 4),
         "occupancy_before_drain": occupancy_before_drain(&steps, load.slots),
         "peak_bytes": peak_bytes(),
-        "weight_bytes": engine.weight_bytes(),
+        "weight_bytes": group.engines().iter().map(Engine::weight_bytes).sum::<usize>(),
         "peak_kv_bytes": statistics.peak_kv_bytes,
         "fma_peak": peak.map(f64::round),
         "fma_peak_share": share(operations, seconds),

@@ -13,7 +13,8 @@
 //! that of the steps before nothing was left to fill a free slot with, when the last samples drain.
 //! `weight_bytes` are the weights in the engine's layout, `peak_kv_bytes` the most that the KV
 //! cache held at a time, `kv_bytes` the limit that was set for it, and `peak_bytes` the most that
-//! the process held in all, pages of the mapped model file included.
+//! the process held in all, pages of the mapped model file included. Of several devices, counts and bytes
+//! are sums, `slots` and `kv_bytes` are each one's, and step times are of all steps.
 
 #[path = "../common/count.rs"]
 mod count;
@@ -31,8 +32,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, ValueEnum};
 use dart_math::Result;
-use dart_math::engine::{ActivationType, Instructions, KvType};
-use dart_math::model::{DeviceChoice, DtypeChoice, Model, ModelSource};
+use dart_math::engine::{ActivationType, EngineGroup, Instructions, KvType};
+use dart_math::model::{DeviceChoice, DeviceList, DtypeChoice, Model, ModelSource};
 
 use count::count;
 use kv_limit::explain_kv_limit;
@@ -48,9 +49,10 @@ use tool::{Failure, Stdout, Usage, say};
 struct Arguments {
     #[command(flatten)]
     model: Which,
-    /// What computes: auto, cpu, cuda, cuda:N or metal
-    #[arg(long, default_value = "auto", value_parser = setting::<DeviceChoice>)]
-    device: DeviceChoice,
+    /// What computes: auto, cpu, cuda, cuda:N or metal; or several CUDA devices, each with the whole model
+    /// and so many slots: cuda:0,cuda:1 and so on, or cuda:all
+    #[arg(long, default_value = "auto", value_parser = setting::<DeviceList>)]
+    device: DeviceList,
     /// Type of the weights: auto, f32, f16, bf16 or quantized
     #[arg(long, default_value = "auto", value_parser = setting::<DtypeChoice>)]
     dtype: DtypeChoice,
@@ -165,32 +167,38 @@ fn run(arguments: &Arguments) -> std::result::Result<ExitCode, Failure> {
             return Err(Usage(reason).into());
         }
     }
-    let model = open(arguments)?;
     let longest = load.limits().into_iter().max().unwrap_or_default();
     let needed = load.prompt_tokens.saturating_add(longest);
-    let context = model.config().context_length;
-    if needed > context {
-        let reason = format!(
-            "{needed} tokens of a prompt and its longest completion, but the model's context \
-             holds {context}"
-        );
-        return Err(Usage(reason).into());
+    let mut engines = Vec::new();
+    for device in arguments.device.devices()? {
+        let model = open(arguments, device)?;
+        let context = model.config().context_length;
+        if needed > context {
+            let reason = format!(
+                "{needed} tokens of a prompt and its longest completion, but the model's context \
+                 holds {context}"
+            );
+            return Err(Usage(reason).into());
+        }
+        let mut builder = load.engine(model)?.deterministic(arguments.deterministic);
+        if let Some(threads) = arguments.threads {
+            builder = builder.threads(threads);
+        }
+        engines.push(builder.build()?);
     }
-    let mut builder = load.engine(model)?.deterministic(arguments.deterministic);
-    if let Some(threads) = arguments.threads {
-        builder = builder.threads(threads);
-    }
-    let engine = builder.build()?;
-    let report = measure(&engine, &load);
+    let group = EngineGroup::new(engines)?;
+    let report = measure(&group, &load);
     let report = report.map_err(|error| explain_kv_limit(error, arguments.kv_mib))?;
-    say!("{}", engine.statistics());
+    for statistics in group.statistics() {
+        say!("{statistics}");
+    }
     let line = serde_json::Value::Object(report);
     writeln!(std::io::stdout(), "{line}").map_err(Stdout)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn open(arguments: &Arguments) -> Result<Model> {
-    let (device, dtype) = (arguments.device, arguments.dtype);
+fn open(arguments: &Arguments, device: DeviceChoice) -> Result<Model> {
+    let dtype = arguments.dtype;
     if let Some(config) = &arguments.model.random_weights {
         return Model::random_like(config, arguments.seed, device, dtype);
     }

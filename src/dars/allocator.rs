@@ -114,7 +114,7 @@ impl<'a> Allocator<'a> {
         };
         if estimator.is_stale(self.totals.taken) {
             let rules = &self.rules;
-            let standings = || self.states.iter().map(|state| state.standing(rules));
+            let standings = || self.states.iter().map(ProblemState::standing);
             estimator.fit(&standings, self.totals.taken, rules);
         }
         estimator.sums()
@@ -190,7 +190,7 @@ impl<'a> Allocator<'a> {
         self.totals.trials += u64::from(state.trials() - before.1);
         self.totals.correct += u64::from(state.correct() - before.2);
         if let Some(estimator) = &mut self.estimator {
-            estimator.update(index as usize, &state.standing(&self.rules), &self.rules);
+            estimator.update(index as usize, &state.standing(), &self.rules);
         }
         if state.ended() && !before.0 {
             self.ended_trials += u64::from(state.trials());

@@ -50,6 +50,8 @@ pub(super) struct ProblemState {
     unfinished_reasoning: u32,
     /// Graded trials whose predecessors have not all settled.
     ahead: BTreeMap<u32, TrialSummary>,
+    /// What they say of the end, brought up to date whenever a trial settles.
+    outlook: Outlook,
     /// Numbers given to the generator and not settled.
     under_way: BTreeSet<u32>,
     /// Those of them that have been sampled and wait for their verdict.
@@ -64,6 +66,17 @@ pub(super) struct ProblemState {
     stop: Option<Stop>,
     /// Why the generator cannot sample it.
     rejection: Option<String>,
+}
+
+/// What is known beyond the trials that count.
+#[derive(Debug, Clone, Copy, Default)]
+struct Outlook {
+    /// Successes ahead that a target counts, if none of the trials between does.
+    eligible: u32,
+    /// Whether there are successes ahead at all.
+    is_hopeful: bool,
+    /// The number after the last success that the goal needs, where so many are known.
+    end: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +100,7 @@ impl ProblemState {
             truncated: 0,
             unfinished_reasoning: 0,
             ahead: BTreeMap::new(),
+            outlook: Outlook::default(),
             under_way: BTreeSet::new(),
             ungraded: BTreeSet::new(),
             again: BTreeSet::new(),
@@ -97,6 +111,7 @@ impl ProblemState {
             rejection: None,
         };
         state.judge(rules, false);
+        state.look_ahead(rules);
         state
     }
 
@@ -177,7 +192,21 @@ impl ProblemState {
                 self.texts.clear();
             }
         }
+        self.look_ahead(rules);
         true
+    }
+
+    fn look_ahead(&mut self, rules: &Rules<'_>) {
+        let end = match self.goal {
+            Goal::Correct(goal) => self.number_after(goal, rules.dedup),
+            Goal::Trials(_) | Goal::Stop => None,
+        };
+        let outlook = Outlook {
+            eligible: len(self.ahead_eligible(rules.dedup).count()),
+            is_hopeful: self.ahead_eligible(false).next().is_some(),
+            end,
+        };
+        self.outlook = outlook;
     }
 
     /// What the goal was set by, where it was a number of trials before, and is one of successes now.
@@ -228,11 +257,11 @@ impl ProblemState {
         let limits = &rules.limits;
         let by_goal = match self.goal {
             Goal::Trials(goal) => goal,
-            Goal::Correct(goal) => self.number_after(goal, rules.dedup).unwrap_or(u32::MAX),
+            Goal::Correct(_) => self.outlook.end.unwrap_or(u32::MAX),
             Goal::Stop => 0,
         };
         let hopeless = match limits.give_up_after {
-            Some(most) if self.correct == 0 && self.ahead_eligible(false).next().is_none() => most,
+            Some(most) if self.correct == 0 && !self.outlook.is_hopeful => most,
             _ => u32::MAX,
         };
         by_goal
@@ -277,7 +306,7 @@ impl ProblemState {
             .saturating_sub(under_way);
         let (certain, likely, expected) = match self.goal {
             Goal::Correct(goal) => {
-                let known = self.known_eligible(rules.dedup);
+                let known = self.known_eligible();
                 match goal.checked_sub(known) {
                     // Enough are known: every gap before the last of them is needed.
                     None | Some(0) => (missing, missing, missing),
@@ -319,18 +348,18 @@ impl ProblemState {
     }
 
     /// Successes that a target counts, those ahead included.
-    fn known_eligible(&self, dedup: bool) -> u32 {
-        self.eligible + len(self.ahead_eligible(dedup).count())
+    fn known_eligible(&self) -> u32 {
+        self.eligible + self.outlook.eligible
     }
 
     /// What its future may be estimated from.
-    pub(super) fn standing(&self, rules: &Rules<'_>) -> Standing<'_> {
+    pub(super) fn standing(&self) -> Standing<'_> {
         let ahead = self.ahead.values();
         Standing {
             problem: &self.problem,
             verdicts: &self.verdicts,
             trials: self.trials() + len(self.ahead.len()),
-            eligible: self.known_eligible(rules.dedup),
+            eligible: self.known_eligible(),
             tokens: self.tokens + ahead.map(|trial| u64::from(trial.tokens)).sum::<u64>(),
             goal: (!self.ended()).then_some(self.goal),
         }

@@ -198,17 +198,12 @@ impl Engine {
         on_event: OnEvent<'_>,
         stream: bool,
     ) -> Result<()> {
-        for (index, request) in requests.iter().enumerate() {
-            let named = |error: Error| error.context(format_args!("request {}", index + 1));
-            if request.max_new_tokens == Some(0) {
-                let reason = "max_new_tokens is 0, but must be at least 1";
-                return Err(named(Error::new(ErrorKind::Settings, reason)));
-            }
-            if let Some(sampling) = &request.sampling {
-                sampling.validate().map_err(named)?;
-            }
-        }
-        let list = List::new(requests, on_event);
+        let list = List::new(requests, on_event)?;
+        self.serve(&list, &list, stream)
+    }
+
+    /// Completes what a source gives out of a list.
+    pub(super) fn serve(&self, list: &List<'_>, source: &dyn Source, stream: bool) -> Result<()> {
         let of = |request: &Request| list.request(request.trial);
         let on_token = |trial, token, logprob, text: &str| list.token(trial, token, logprob, text);
         let texts = Texts {
@@ -219,7 +214,7 @@ impl Engine {
             begins_reasoning: &|prompt| is_opened_by(self.model.tokenizer(), prompt),
             on_token: stream.then_some(&on_token),
         };
-        self.execute(&list, texts)
+        self.execute(source, texts)
     }
 
     /// How many tokens a question's prompt has, if it can be completed.

@@ -3,10 +3,12 @@
 //! Knows engines and the contract; nothing of how they sample.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Engine, Statistics};
+use super::list::List;
+use super::{CompletionRequest, Engine, Event, Statistics};
 use crate::{
     Completion, Error, ErrorKind, Generator, Next, Offer, Problem, Rejection, Result, Settings,
     Source, TrialId,
@@ -72,6 +74,64 @@ impl EngineGroup {
     pub fn statistics(&self) -> Vec<Statistics> {
         self.engines.iter().map(Engine::statistics).collect()
     }
+
+    /// Completes a list of requests as [`Engine::complete`] does, each by the engine that has room for it
+    /// first. What is told comes from all engines, of one event at a time.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Engine::complete`]: the first error of one engine stops the others.
+    pub fn complete(
+        &self,
+        requests: &[CompletionRequest],
+        mut on_event: impl FnMut(Event<'_>) -> ControlFlow<()> + Send,
+    ) -> Result<()> {
+        let list = List::new(requests, &mut on_event)?;
+        self.on_all(&list, &|engine, source| engine.serve(&list, source, true))
+    }
+
+    /// Does work on all engines at the same time, on a source that ends for all of them when one fails.
+    fn on_all(
+        &self,
+        source: &dyn Source,
+        work: &(dyn Fn(&Engine, &dyn Source) -> Result<()> + Sync),
+    ) -> Result<()> {
+        let shared = Shared {
+            source,
+            failed: AtomicBool::new(false),
+        };
+        let run = |engine: &Engine| {
+            /// Marks the failure also where the engine panics.
+            struct Failing<'a>(&'a AtomicBool, bool);
+            impl Drop for Failing<'_> {
+                fn drop(&mut self) {
+                    if self.1 {
+                        self.0.store(true, Ordering::Relaxed);
+                    }
+                }
+            }
+            let mut failing = Failing(&shared.failed, true);
+            let result = work(engine, &shared);
+            failing.1 = result.is_err();
+            result
+        };
+        let run = &run;
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = self
+                .engines
+                .iter()
+                .map(|engine| scope.spawn(move || run(engine)))
+                .collect();
+            let joined = threads.into_iter().map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            // All are waited for, whatever the first says.
+            let results: Vec<Result<()>> = joined.collect();
+            results.into_iter().collect()
+        })
+    }
 }
 
 /// A source that ends for all engines when one has failed.
@@ -101,41 +161,7 @@ impl Source for Shared<'_> {
 /// stops the others, which deliver what they have.
 impl Generator for EngineGroup {
     fn run(&self, source: &dyn Source) -> Result<()> {
-        let shared = Shared {
-            source,
-            failed: AtomicBool::new(false),
-        };
-        let run = |engine: &Engine| {
-            /// Marks the failure also where the engine panics.
-            struct Failing<'a>(&'a AtomicBool, bool);
-            impl Drop for Failing<'_> {
-                fn drop(&mut self) {
-                    if self.1 {
-                        self.0.store(true, Ordering::Relaxed);
-                    }
-                }
-            }
-            let mut failing = Failing(&shared.failed, true);
-            let result = engine.run(&shared);
-            failing.1 = result.is_err();
-            result
-        };
-        let run = &run;
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = self
-                .engines
-                .iter()
-                .map(|engine| scope.spawn(move || run(engine)))
-                .collect();
-            let joined = threads.into_iter().map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            });
-            // All are waited for, whatever the first says.
-            let results: Vec<Result<()>> = joined.collect();
-            results.into_iter().collect()
-        })
+        self.on_all(source, &|engine, source| engine.run(source))
     }
 
     /// Rejected is what any of the engines rejects: any of them may be asked for it.

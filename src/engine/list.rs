@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{CompletionRequest, Event};
-use crate::{Completion, Next, Offer, Problem, Request, Source, TrialId};
+use crate::{Completion, Error, ErrorKind, Next, Offer, Problem, Request, Result, Source, TrialId};
 
 /// What takes events, and says whether to go on.
 pub(super) type OnEvent<'a> = &'a mut (dyn FnMut(Event<'_>) -> ControlFlow<()> + Send);
@@ -28,7 +28,20 @@ struct ListState<'a> {
 }
 
 impl<'a> List<'a> {
-    pub(super) fn new(requests: &'a [CompletionRequest], on_event: OnEvent<'a>) -> Self {
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`] where a request has a limit of 0 or sampling settings out of their range.
+    pub(super) fn new(requests: &'a [CompletionRequest], on_event: OnEvent<'a>) -> Result<Self> {
+        for (index, request) in requests.iter().enumerate() {
+            let named = |error: Error| error.context(format_args!("request {}", index + 1));
+            if request.max_new_tokens == Some(0) {
+                let reason = "max_new_tokens is 0, but must be at least 1";
+                return Err(named(Error::new(ErrorKind::Settings, reason)));
+            }
+            if let Some(sampling) = &request.sampling {
+                sampling.validate().map_err(named)?;
+            }
+        }
         let mut known: HashMap<(&str, &[u32]), usize> = HashMap::new();
         let mut indexes: Vec<Vec<usize>> = Vec::new();
         for (index, CompletionRequest { prompt, .. }) in requests.iter().enumerate() {
@@ -46,7 +59,7 @@ impl<'a> List<'a> {
                 (0..indexes.len() as u32).map(move |number| TrialId { problem, number })
             })
             .collect();
-        List {
+        Ok(List {
             requests,
             indexes,
             state: Mutex::new(ListState {
@@ -54,7 +67,7 @@ impl<'a> List<'a> {
                 on_event,
                 stopped: false,
             }),
-        }
+        })
     }
 
     fn index(&self, trial: TrialId) -> usize {

@@ -38,7 +38,7 @@ pub use check::{Check, GreedyCompletion, ModelReport, Outcome, check_model};
 pub use choice::BackendChoice;
 pub use cpu::fma_peak;
 #[cfg(feature = "cuda")]
-pub(crate) use cuda::check_device as cuda_device;
+pub(crate) use cuda::{check_device as cuda_device, count_devices as cuda_device_count};
 pub use generator::Engine;
 pub use group::EngineGroup;
 pub use kernel_settings::{ActivationType, Instructions, KvType};

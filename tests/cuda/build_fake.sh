@@ -1,21 +1,24 @@
 #!/usr/bin/env bash
 # Builds a CUDA driver and a cuBLAS that need no GPU: the engine's kernels run in the emulation.
 #
-#   tests/cuda/build_fake.sh OUT_DIR [KERNEL_DIR]
+#   tests/cuda/build_fake.sh OUT_DIR [KERNEL_DIR…]
 #
-# makes OUT_DIR/libcuda.so.1 (driver, emulation and every *.cu of KERNEL_DIR, which is
+# makes OUT_DIR/libcuda.so.1 (driver, emulation and every *.cu of the KERNEL_DIRs, which are
 # src/engine/cuda/kernels unless given) and OUT_DIR/libcublas.so.13, with unversioned links.
 # What is up to date is not built again. Environment:
 #   CXX          a C++17 compiler (g++ and clang++ are tried)
-#   EXACT_MMA=1  mma as Hopper computes it, to the bit (slower)
+#   EXACT=1      mma as Hopper computes it, to the bit (slower), and functions whose bits are the same on
+#                every machine (functions.h): what the stored hashes are of
 #   JOBS         compilers at once (the number of cores)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-[ $# -ge 1 ] && [ $# -le 2 ] || { sed -n '2,11p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,12p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
 engine=$(cd "$here/../../src/engine/cuda/kernels" && pwd)
-kernels=$(cd "${2:-$engine}" && pwd)
+kernels=()
+for folder in "${@:2}"; do kernels+=("$(cd "$folder" && pwd)"); done
+[ ${#kernels[@]} -gt 0 ] || kernels=("$engine")
 emulation=$here/emulation
 # One at a time in a folder, where the system can tell.
 exec 9>"$out/lock"
@@ -36,10 +39,10 @@ find_compiler() {
 }
 compiler=$(find_compiler)
 # Fused multiply-adds and reordered sums would give other bits than nvcc's code.
-flags=(-std=c++17 -O2 -w -fPIC -ffp-contract=off -I"$emulation" -I"$kernels" -I"$engine")
+flags=(-std=c++17 -O2 -w -fPIC -ffp-contract=off -I"$emulation" "${kernels[@]/#/-I}" -I"$engine")
 # Built where it runs: kernels' fmaf is an instruction where the processor has one.
 if grep -qsw fma /proc/cpuinfo && grep -qsw avx2 /proc/cpuinfo; then flags+=(-mavx2 -mfma); fi
-[ "${EXACT_MMA:-0}" = 1 ] && flags+=(-DEMU_EXACT_MMA)
+[ "${EXACT:-0}" = 1 ] && flags+=(-DEMU_EXACT_MMA -DEXACT_FUNCTIONS)
 
 # Objects of other flags or another compiler are not reused.
 stamp="$compiler ${flags[*]}"
@@ -81,11 +84,13 @@ compile() {
 }
 
 kernel_objects=()
-for source in "$kernels"/*.cu; do
-  [ -e "$source" ] || continue
-  object=$out/kernel_$(basename "$source" .cu).o
-  kernel_objects+=("$object")
-  compile "$source" "$object"
+for folder in "${kernels[@]}"; do
+  for source in "$folder"/*.cu; do
+    [ -e "$source" ] || continue
+    object=$out/kernel_$(basename "$source" .cu).o
+    kernel_objects+=("$object")
+    compile "$source" "$object"
+  done
 done
 compile "$emulation/emu.cpp" "$out/emu.o"
 compile "$emulation/fakecuda.cpp" "$out/fakecuda.o"

@@ -23,11 +23,17 @@ use sha2::Digest as _;
 use crate::harness::{Need, Test, repository, tests};
 
 /// What needs no compiler.
-pub(crate) const PTX: &[Test] =
-    tests![ptx_belongs_to_the_sources, ptx_is_for_old_cards_and_drivers];
+pub(crate) const PTX: &[Test] = tests![
+    ptx_belongs_to_the_sources,
+    ptx_is_for_old_cards_and_drivers,
+    kernels_compared_by_hash_have_no_special_functions,
+];
 /// What a compiler is enough for.
 pub(crate) const COMPILED: &[Test] = tests![
     kernels_compute_what_plain_loops_do,
+    kernels_give_the_stored_bits,
+    kernels_give_the_stored_bits_by_way_of_a_driver,
+    hashes_show_what_no_error_does,
     the_fake_driver_keeps_the_drivers_rules,
     ptx_takes_the_arguments_of_the_sources,
 ];
@@ -151,6 +157,10 @@ pub(crate) enum Build {
     Threads,
     /// Accesses outside of memory and undefined arithmetic are reported.
     Addresses,
+    /// The arithmetic of the stored hashes.
+    Exact,
+    /// The same with other instructions: fused multiply-adds are the library's.
+    ExactPortable,
 }
 
 impl Build {
@@ -164,13 +174,24 @@ impl Build {
                 "-fsanitize=address,alignment,bounds,shift,signed-integer-overflow",
                 "-fno-sanitize-recover=all",
             ],
+            Build::Exact => &["-O2", "-DEMU_EXACT_MMA", "-DEXACT_FUNCTIONS"],
+            #[cfg(target_arch = "x86_64")]
+            Build::ExactPortable => &[
+                "-O1",
+                "-mno-fma",
+                "-mno-avx",
+                "-DEMU_EXACT_MMA",
+                "-DEXACT_FUNCTIONS",
+            ],
+            #[cfg(not(target_arch = "x86_64"))]
+            Build::ExactPortable => &["-O1", "-DEMU_EXACT_MMA", "-DEXACT_FUNCTIONS"],
         }
     }
 
     /// What tells the emulation's runtime, which is itself compiled without a sanitizer.
     fn runtime(self) -> &'static [&'static str] {
         match self {
-            Build::Fast => &[],
+            Build::Fast | Build::Exact | Build::ExactPortable => &[],
             Build::Threads => &["-DEMU_TSAN"],
             Build::Addresses => &["-DEMU_ASAN"],
         }
@@ -319,6 +340,10 @@ impl Compiler {
         let _one = LOCK
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let build = match build {
+            Build::Exact | Build::ExactPortable => Build::Fast,
+            sanitized => sanitized,
+        };
         let source = repository("tests/cuda/emulation/emu.cpp");
         let flags = [&["-O2", "-c"], build.runtime()].concat();
         self.make(&format!("emulation_{build:?}"), &[], &flags, &[source])
@@ -407,6 +432,98 @@ fn kernels_have_no_races() {
 
 fn kernels_stay_inside_their_memory() {
     test_kernels(Build::Addresses, &["small"]);
+}
+
+// ---- bits that are stored -----------------------------------------------------------------------
+
+/// The stored hashes of a program's cases.
+fn hashes(name: &str) -> PathBuf {
+    repository(&format!("tests/cuda/kernels/hashes/{name}.txt"))
+}
+
+/// Set, hashes are written instead of compared: after a change of the kernels or their cases.
+const WRITE_HASHES: &str = "DART_MATH_WRITE_HASHES";
+
+fn kernels_give_the_stored_bits() {
+    let compiler = compiler();
+    for_each(&kernel_tests(), |(name, source)| {
+        for build in [Build::Exact, Build::ExactPortable] {
+            let program = compiler.program(name, build, &[], source.clone());
+            let is_written = build == Build::Exact && std::env::var_os(WRITE_HASHES).is_some();
+            let option = if is_written {
+                "--write-hashes"
+            } else {
+                "--hashes"
+            };
+            let begin = Instant::now();
+            let output = run(command(&program).args(["hashes", option]).arg(hashes(name)));
+            let end = String::from_utf8_lossy(&output.stdout);
+            let end = end.lines().last().unwrap_or("no output");
+            eprintln!("{build:?}: {end} ({:.1} s)", begin.elapsed().as_secs_f64());
+            if !output.status.success() {
+                return Err(format!("{name} ({build:?}): {}", ending(&output)));
+            }
+        }
+        Ok(())
+    });
+}
+
+/// The programs as they run on a GPU, on the shipped PTX, over the fake driver.
+fn kernels_give_the_stored_bits_by_way_of_a_driver() {
+    let compiler = compiler();
+    let libraries = output_directory().join("exact_driver");
+    let built = run(Command::new("bash")
+        .arg(repository("tests/cuda/build_fake.sh"))
+        .args([&libraries, &kernels(), &repository("tests/cuda/kernels")])
+        .env("CXX", &compiler.command)
+        .env("EXACT", "1")
+        .env("JOBS", "1"));
+    assert!(built.status.success(), "{}", ending(&built));
+    let runtime = compiler.runtime(Build::Fast);
+    for_each(&kernel_tests(), |(name, source)| {
+        let inputs = [source.clone(), runtime.clone(), PathBuf::from("-ldl")];
+        let flags = ["-O1", "-DON_DEVICE"];
+        let program = compiler.make(&format!("{name}_on_device"), &[], &flags, &inputs);
+        let output = run(command(&program)
+            .args(["hashes", "--exact", "--hashes"])
+            .arg(hashes(name))
+            .arg("--ptx")
+            .arg(repository("src/engine/cuda/ptx"))
+            .env("LD_LIBRARY_PATH", &libraries));
+        let end = String::from_utf8_lossy(&output.stdout);
+        let end = end.lines().last().unwrap_or("no output");
+        eprintln!("{end}");
+        // Of kernels that only tests have there is no shipped PTX.
+        let has_all = end.ends_with("not on the device 0") || name == "mma";
+        match output.status.success() && has_all {
+            true => Ok(()),
+            false => Err(format!("{name}: {}", ending(&output))),
+        }
+    });
+}
+
+/// Test programs say themselves which kernels they do not compare on a GPU; what the compiler made of
+/// the others has no approximate instruction.
+fn kernels_compared_by_hash_have_no_special_functions() {
+    let said = std::fs::read_to_string(repository("tests/cuda/kernels/test.h")).unwrap();
+    let (_, list) = said.split_once("WITH_SPECIAL_FUNCTIONS[] = {").unwrap();
+    let (list, _) = list.split_once('}').unwrap();
+    let special: Vec<_> = list.split('"').skip(1).step_by(2).collect();
+    let mut compared = 0;
+    for (_, ptx) in ptx_files() {
+        for kernel in ptx.split(".entry ").skip(1) {
+            let (name, body) = kernel.split_once('(').unwrap();
+            if special.iter().any(|special| name.starts_with(special)) {
+                continue;
+            }
+            compared += 1;
+            assert!(
+                !body.contains(".approx"),
+                "{name} has approximate instructions"
+            );
+        }
+    }
+    assert!(compared > 0);
 }
 
 // ---- planted mistakes ---------------------------------------------------------------------------
@@ -567,40 +684,65 @@ static MUTATIONS: [Mutation; 4] = [
     },
 ];
 
-fn mistakes_in_the_kernels_are_noticed() {
-    for_each(&MUTATIONS, |mutation| {
-        let compiler = compiler();
-        let original = std::fs::read_to_string(kernels().join(mutation.file)).unwrap();
-        if original.matches(mutation.from).count() != 1 {
-            return Err(format!(
-                "{}: the place is not in {} once",
-                mutation.what, mutation.file
-            ));
-        }
-        let number = MUTATIONS
-            .iter()
-            .position(|each| std::ptr::eq(each, mutation))
-            .unwrap();
-        let directory = output_directory().join(format!("mutation{number}"));
+impl Mutation {
+    /// The program with the mistake in it; `name` is nobody else's.
+    fn program(&self, name: &str) -> PathBuf {
+        let original = std::fs::read_to_string(kernels().join(self.file)).unwrap();
+        let places = original.matches(self.from).count();
+        assert_eq!(places, 1, "{}: places in {}", self.what, self.file);
+        let directory = output_directory().join(name);
         std::fs::create_dir_all(&directory).unwrap();
         // All of them: an include is looked for beside its file first.
         for path in files(&kernels(), &["cu", "h"]) {
             let mut text = std::fs::read_to_string(&path).unwrap();
-            if path.file_name().unwrap() == mutation.file {
-                text = text.replacen(mutation.from, mutation.to, 1);
+            if path.file_name().unwrap() == self.file {
+                text = text.replacen(self.from, self.to, 1);
             }
             std::fs::write(directory.join(path.file_name().unwrap()), text).unwrap();
         }
-        let source = repository("tests/cuda/kernels").join(mutation.program);
+        let source = repository("tests/cuda/kernels").join(self.program);
         let source = source.with_extension("cpp");
-        let name = format!("{}_mutation{number}", mutation.program);
-        let program = compiler.program(&name, mutation.build, &[directory], source);
+        let name = format!("{}_{name}", self.program);
+        compiler().program(&name, self.build, &[directory], source)
+    }
+}
+
+fn mistakes_in_the_kernels_are_noticed() {
+    for_each(&MUTATIONS, |mutation| {
+        let place = MUTATIONS
+            .iter()
+            .position(|each| std::ptr::eq(each, mutation));
+        let program = mutation.program(&format!("mutation{}", place.unwrap()));
         let output = run(command(&program).arg("small"));
         match output.status.success() {
             true => Err(format!("nobody noticed: {}", mutation.what)),
             false => Ok(()),
         }
     });
+}
+
+/// A change so small that every value stays within its error.
+fn hashes_show_what_no_error_does() {
+    let mutation = Mutation {
+        what: "the gate's exponential with a constant that is 0.0003 % off",
+        program: "elementwise",
+        build: Build::Exact,
+        file: "elementwise.cu",
+        from: "constexpr float LOG2_E = 1.44269504088896340736f;",
+        to: "constexpr float LOG2_E = 1.4427f;",
+    };
+    let program = mutation.program("smallest_mutation");
+    let without = run(command(&program).arg("hashes"));
+    assert!(without.status.success(), "{}", ending(&without));
+    let output = run(command(&program)
+        .args(["hashes", "--hashes"])
+        .arg(hashes("elementwise")));
+    assert_eq!(output.status.code(), Some(1), "{}", ending(&output));
+    let text = String::from_utf8_lossy(&output.stdout);
+    for line in text.lines().filter(|line| line.contains("OTHER BITS")) {
+        assert!(line.starts_with("silu_mul_bf16"), "{line}");
+    }
+    assert!(text.contains("OTHER BITS"), "{text}");
 }
 
 // ---- the fake driver ----------------------------------------------------------------------------

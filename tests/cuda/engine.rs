@@ -6,15 +6,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use dart_math::candle::{Device, safetensors};
 use dart_math::engine::{
-    BackendChoice, Engine, EngineBuilder, EngineGroup, Outcome, Sampling, check_model,
+    BackendChoice, CompletionRequest, Engine, EngineBuilder, EngineGroup, Event, Outcome, Sampling,
+    check_model,
 };
-use dart_math::model::{DeviceChoice, DtypeChoice, Model, ModelSource, Prompt};
+use dart_math::model::{DeviceChoice, DeviceList, DtypeChoice, Model, ModelSource, Prompt};
 use dart_math::{
     Completion, ErrorKind, Generator, Next, Offer, Problem, Request, Source, TrialId, trial_seed,
 };
@@ -31,6 +33,7 @@ pub(crate) const TESTS: &[Test] = tests![
     a_smaller_kv_cache_changes_no_token,
     slots_change_no_token,
     a_group_of_devices_samples_what_one_does,
+    a_list_is_completed_by_all_devices_as_by_one,
     bf16_is_near_f32,
     refusals_name_what_is_wrong,
     shapes_that_the_kernels_are_not_made_for_are_refused,
@@ -147,12 +150,10 @@ pub(crate) fn need_model() -> Need {
 /// Tests that count what the driver does run alone.
 static COUNTING: RwLock<()> = RwLock::new(());
 
-/// Runs a test beside others that do not count.
-macro_rules! beside_others {
-    () => {
-        driver();
-        let _beside_others = COUNTING.read().unwrap_or_else(PoisonError::into_inner);
-    };
+/// For as long as a test runs beside others that do not count.
+pub(crate) fn beside_others() -> RwLockReadGuard<'static, ()> {
+    driver();
+    COUNTING.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The fake driver, for a test that runs alone.
@@ -207,7 +208,7 @@ fn relative_error(found: &[f32], expected: &[f32]) -> f32 {
 
 /// Logits and greedy tokens of every tiny model, of every architecture.
 fn logits_and_tokens_of_tiny_models_are_those_of_transformers() {
-    beside_others!();
+    let _beside_others = beside_others();
     let mut directories: Vec<PathBuf> = std::fs::read_dir(fixtures())
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -290,7 +291,7 @@ fn assert_same(a: &[Completion], b: &[Completion]) {
 
 /// With f32 the tokens are those of the CPU engine: greedy, sampled, cut, penalised.
 fn tokens_of_the_built_in_model_are_those_of_the_cpu() {
-    beside_others!();
+    let _beside_others = beside_others();
     let dart = Sampling::dart();
     for (sampling, stop) in [
         (Sampling::greedy(), None),
@@ -327,7 +328,7 @@ fn tokens_of_the_built_in_model_are_those_of_the_cpu() {
 
 /// What a user does on a new card: logits as it computes them against the CPU's reference, by type.
 fn a_model_is_checked_on_the_device() {
-    beside_others!();
+    let _beside_others = beside_others();
     for dtype in [DtypeChoice::F32, DtypeChoice::Bf16] {
         let files = Model::builder(ModelSource::BuiltIn)
             .device(DeviceChoice::Cuda(0))
@@ -344,7 +345,7 @@ fn a_model_is_checked_on_the_device() {
 
 /// Less memory makes samples wait or give way, and changes no token.
 fn a_smaller_kv_cache_changes_no_token() {
-    beside_others!();
+    let _beside_others = beside_others();
     let builder = || {
         let model = built_in(DeviceChoice::Cuda(0), DtypeChoice::F32);
         // Three pages a sample, of which the forecast expects one.
@@ -370,7 +371,7 @@ fn a_smaller_kv_cache_changes_no_token() {
 
 /// Slots and seeds: a trial is a pure function of its own key.
 fn slots_change_no_token() {
-    beside_others!();
+    let _beside_others = beside_others();
     let run = |slots, deterministic| {
         let model = built_in(DeviceChoice::Cuda(0), DtypeChoice::F32);
         let builder = settings(model).sampling(Sampling::dart()).slots(slots);
@@ -384,7 +385,7 @@ fn slots_change_no_token() {
 /// A real model, 135 million weights of a quantised file: greedy tokens are the CPU engine's, unless
 /// two logits tie.
 fn tokens_of_a_real_model_are_those_of_the_cpu() {
-    beside_others!();
+    let _beside_others = beside_others();
     let (_, path) = models::fixture::<serde_json::Value>("smollm2");
     let engine = |device| {
         let model = load(ModelSource::Gguf(path.clone()), device, DtypeChoice::F32);
@@ -412,8 +413,7 @@ fn tokens_of_a_real_model_are_those_of_the_cpu() {
 
 /// Two devices behind one generator: every trial once, the same as on one.
 fn a_group_of_devices_samples_what_one_does() {
-    driver();
-    beside_others!();
+    let _beside_others = beside_others();
     let engine = |device| {
         let model = built_in(DeviceChoice::Cuda(device), DtypeChoice::F32);
         settings(model)
@@ -447,6 +447,67 @@ fn a_group_of_devices_samples_what_one_does() {
         assert_eq!(trial, other);
         assert_eq!(found.tokens, expected.tokens);
     }
+}
+
+/// Every device that there is, by name: a list's completions are those of one engine, whoever has room first.
+fn a_list_is_completed_by_all_devices_as_by_one() {
+    let _beside_others = beside_others();
+    let devices: DeviceList = "cuda:all".parse().unwrap();
+    let devices = devices.devices().unwrap();
+    assert!(devices.starts_with(&[DeviceChoice::Cuda(0)]));
+    assert!(is_real() || devices.len() == 2, "{devices:?}");
+    let absent = format!("cuda:0,cuda:{}", devices.len());
+    let absent: DeviceList = absent.parse().unwrap();
+    let error = absent.devices().unwrap_err().to_string();
+    assert!(error.contains(&absent.to_string()[7..]), "{error}");
+    let engine = |device| {
+        let builder = settings(built_in(device, DtypeChoice::F32)).sampling(Sampling::dart());
+        builder.slots(3).build().unwrap()
+    };
+    let group = EngineGroup::new(devices.into_iter().map(engine).collect()).unwrap();
+    let first = &group.engines()[0];
+    let prompts = QUESTIONS.map(|question| first.prompt(question).unwrap());
+    let requests = CompletionRequest::list(&prompts.map(|prompt| vec![prompt; 4]).concat(), 5);
+    let mut completions = vec![None; requests.len()];
+    let mut tokens = 0;
+    let completed = group.complete(&requests, |event| {
+        match event {
+            Event::Completed {
+                request,
+                completion,
+            } => {
+                let before = completions[request].replace(completion);
+                assert!(before.is_none(), "request {request} was completed twice");
+            }
+            _ => tokens += 1,
+        }
+        ControlFlow::Continue(())
+    });
+    completed.unwrap();
+    let found: Vec<Completion> = completions.into_iter().map(Option::unwrap).collect();
+    let told: usize = found.iter().map(|completion| completion.tokens.len()).sum();
+    assert_eq!(tokens, told);
+    let shares = group.statistics();
+    assert!(shares.iter().all(|one| one.completions > 0), "{shares:?}");
+    let prompts: Vec<Prompt> = requests
+        .iter()
+        .map(|request| request.prompt.clone())
+        .collect();
+    assert_same(&found, &first.generate(&prompts, 5).unwrap());
+    // Left early, nobody goes on.
+    let mut heard = 0;
+    let left = group.complete(&requests, |_| {
+        heard += 1;
+        ControlFlow::Break(())
+    });
+    left.unwrap();
+    assert_eq!(heard, 1);
+    let bad = CompletionRequest {
+        max_new_tokens: Some(0),
+        ..requests[0].clone()
+    };
+    let error = group.complete(&[bad], |_| unreachable!()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Settings);
 }
 
 /// Gives out what is asked for, and keeps what comes.
@@ -506,7 +567,7 @@ fn memory_is_what_the_formula_says() {
 
 /// In bf16 the distributions are near those of f32, position by position.
 fn bf16_is_near_f32() {
-    beside_others!();
+    let _beside_others = beside_others();
     let engine = |dtype| {
         settings(built_in(DeviceChoice::Cuda(0), dtype))
             .build()
@@ -587,7 +648,7 @@ fn steps_are_replayed_graphs_and_wait_for_nothing() {
 
 /// What cannot be is said with what would help.
 fn refusals_name_what_is_wrong() {
-    beside_others!();
+    let _beside_others = beside_others();
     let error = Model::builder(ModelSource::BuiltIn)
         .device(DeviceChoice::Cuda(99))
         .load();
@@ -637,7 +698,7 @@ fn random_llama(
 
 /// A shape that the kernels would misread is refused by the name of what does not fit.
 fn shapes_that_the_kernels_are_not_made_for_are_refused() {
-    beside_others!();
+    let _beside_others = beside_others();
     use DtypeChoice::{Bf16, F32};
     for (widths, heads, dtype, reason) in [
         ((20, 32), (2, 1, 32), Bf16, Some("hidden_size is 20")),
@@ -665,7 +726,7 @@ fn shapes_that_the_kernels_are_not_made_for_are_refused() {
 
 /// More than there is memory for is no error; more slots than any device has are one.
 fn settings_without_bounds_are_bounded() {
-    beside_others!();
+    let _beside_others = beside_others();
     let builder = || {
         let model = built_in(DeviceChoice::Cuda(0), DtypeChoice::F32);
         settings(model).sampling(Sampling::dart())
@@ -700,7 +761,7 @@ fn a_long_context_takes_no_memory_that_completions_cannot_use() {
 
 /// Where logits are not finite, the weight that is to blame is named, as on a CPU.
 fn a_weight_that_is_not_finite_is_named() {
-    beside_others!();
+    let _beside_others = beside_others();
     let folder = tempfile::tempdir().unwrap();
     let from = fixtures().join("qwen2");
     for file in std::fs::read_dir(&from).unwrap() {
@@ -785,7 +846,7 @@ fn a_driver_that_is_too_old_is_not_taken() {
 
 /// Tokens that the model does not have are an error that names the request.
 fn a_bad_prompt_of_a_list_is_named() {
-    beside_others!();
+    let _beside_others = beside_others();
     let good = prompt(&[1, 2, 3]);
     let unknown = Model::built_in().unwrap().config().vocab_size as u32;
     for device in [DeviceChoice::Cpu, DeviceChoice::Cuda(0)] {

@@ -1,5 +1,7 @@
 //! The CUDA kernels and the CUDA backend without a GPU (with `DART_MATH_CUDA=real`, the backend on one).
 
+#[cfg(feature = "cuda")]
+mod device;
 mod emulation;
 #[cfg(feature = "cuda")]
 mod engine;
@@ -11,6 +13,11 @@ mod harness;
 #[cfg(feature = "cuda")]
 #[path = "../external/models.rs"]
 mod models;
+#[cfg(feature = "cuda")]
+#[path = "../scheduler/mod.rs"]
+mod scheduler;
+#[cfg(feature = "cuda")]
+mod scheduler_tests;
 
 use std::process::ExitCode;
 
@@ -29,6 +36,8 @@ fn main() -> ExitCode {
         ),
         #[cfg(feature = "cuda")]
         (engine::need_driver(), engine::TESTS),
+        #[cfg(feature = "cuda")]
+        (engine::need_driver(), scheduler_tests::TESTS),
         #[cfg(feature = "cuda")]
         (engine::need_model(), engine::REAL_MODEL),
         #[cfg(feature = "cuda")]

@@ -2,7 +2,9 @@
 #![cfg(feature = "engine")]
 
 mod abacus;
+mod backends;
 mod check;
+mod device;
 mod end_to_end;
 #[path = "../golden/mod.rs"]
 mod golden;
@@ -14,7 +16,9 @@ mod logged;
 mod long_reasoning;
 mod model_files;
 mod run;
+#[path = "../scheduler/mod.rs"]
 mod scheduler;
+mod scheduler_tests;
 mod text;
 mod tiny;
 

@@ -45,18 +45,24 @@ fn check_libraries() -> Result<()> {
 /// [`ErrorKind::Device`], naming what is missing.
 pub(crate) fn check_device(ordinal: usize) -> Result<()> {
     let named = |error: Error| error.context(format_args!("cuda:{ordinal}"));
-    check_libraries().map_err(named)?;
-    let count = CudaContext::device_count();
-    let count = count
-        .doing("the driver could not be started")
-        .map_err(named)?;
-    match usize::try_from(count) {
-        Ok(count) if ordinal < count => check_age(ordinal).map_err(named),
-        _ => Err(named(Error::new(
+    match count_devices().map_err(named)? {
+        count if ordinal < count => check_age(ordinal).map_err(named),
+        count => Err(named(Error::new(
             ErrorKind::Device,
             format!("the number of devices is {count}"),
         ))),
     }
+}
+
+/// How many devices there are.
+///
+/// # Errors
+///
+/// [`ErrorKind::Device`] where there is no driver or no cuBLAS.
+pub(crate) fn count_devices() -> Result<usize> {
+    check_libraries()?;
+    let count = CudaContext::device_count().doing("the driver could not be started")?;
+    Ok(usize::try_from(count).unwrap_or_default())
 }
 
 /// Whether a device that is there, and its driver, are new enough.

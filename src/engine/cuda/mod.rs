@@ -39,7 +39,7 @@ use super::steps::Spent;
 use crate::model::{DecoderConfig, Weights};
 use crate::{Error, ErrorKind, Philox, Result};
 
-pub(crate) use self::driver::{Precision, check_device};
+pub(crate) use self::driver::{Precision, check_device, count_devices};
 
 /// Rows of prompts that are prefilled at once.
 const PREFILL_ROWS: usize = 2048;

@@ -1,5 +1,8 @@
 // The emulation's exact sum of a tensor core, against MMA-Sim's own words in doubles
-// (arXiv 2511.10909, arithmetic.py: extract_significand_exponent, fused_sum, nv_fused_dot_add).
+// (arXiv 2511.10909, arithmetic.py: extract_significand_exponent, fused_sum, nv_fused_dot_add). And the
+// tensor cores' product itself, whose hashes are of such sums.
+#include "products.cu"
+#include <algorithm>
 #include "test.h"
 
 using namespace test;
@@ -73,10 +76,43 @@ static void sums_case(const char* what, int count, int span) {
   report(what, errors);
 }
 
+// By their hashes the same sums; here to what may be cut off.
+static void products_case(int count, int span) {
+  Array<uint16_t> a(size_t(count) * 256);
+  Array<uint16_t> b(size_t(count) * 128);
+  Array<float> c(size_t(count) * 128);
+  auto d = poison<float>(c.size());
+  for (auto* list : {&a, &b}) {
+    for (uint16_t& x : *list) {
+      bf16 number;
+      narrow(normal(), number);
+      x = span ? spread(span) : number.bits;
+    }
+  }
+  for (float& x : c) x = std::ldexp(normal(), span ? uniform(-30, 30) : 2);
+  launch("mma_products", {unsigned(count)}, 32, 0, reinterpret_cast<uint32_t*>(a.data()),
+         reinterpret_cast<uint32_t*>(b.data()), c.data(), d.data());
+  Errors errors;
+  for (size_t i = 0; i < d.size(); ++i) {
+    const uint16_t* row = &a[i / 8 * 16];
+    const uint16_t* column = &b[(i / 128 * 8 + i % 8) * 16];
+    double sum = c[i];
+    double largest = std::fabs(sum);
+    for (int k = 0; k < 16; ++k) {
+      double product = double(number(row[k])) * number(column[k]);
+      sum += product;
+      largest = std::fmax(largest, std::fabs(product));
+    }
+    errors.add(d[i], sum, largest * 0x1p-19);
+  }
+  report(text("mma_products, %d, exponents spread over %d", count, span), errors);
+}
+
 int main(int count, char** arguments) {
-  int cases = is_small(count, arguments) ? 1000 : 50000;
+  int cases = begin(count, arguments) == Size::FULL ? 50000 : 1000;
   sums_case("exact sums of normal numbers", cases, 0);
   sums_case("exact sums, exponents spread over 20", cases, 20);
   sums_case("exact sums, exponents spread over 60", cases, 60);
+  for (int span : {0, 20, 60}) products_case(cases / 10, span);
   return finish("mma");
 }

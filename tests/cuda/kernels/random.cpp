@@ -65,7 +65,8 @@ static void cases_of() {
   }
 }
 
-int main() {
+int main(int count, char** arguments) {
+  begin(count, arguments);
   philox_case();
   cases_of<bf16>();
   cases_of<float>();

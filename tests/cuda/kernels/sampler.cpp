@@ -2,10 +2,12 @@
 // which is written out here as it stands there, except that rows are cut by sorting them whole.
 #include "sampler.cu"
 #include <algorithm>
-#include <memory>
 #include "test.h"
 
 using namespace test;
+
+template <>
+constexpr bool test::HOLDS_ADDRESSES<SampleRow> = true;
 
 namespace reference {
 
@@ -113,15 +115,9 @@ class Batch {
   explicit Batch(int n) : n_(n), words_((n + 31) / 32) {}
 
   void add(const std::vector<float>& logits, const Settings& settings, u64 position) {
-    // Off 16 bytes, for some.
-    int offset = int(rows_.size() % 3);
-    std::vector<float> own(offset);
-    own.insert(own.end(), logits.begin(), logits.end());
-    memory_.push_back(own);
     logits_.push_back(logits);
     settings_.push_back(settings);
     SampleRow row{};
-    row.logits = u64(reinterpret_cast<uintptr_t>(memory_.back().data() + offset));
     row.key = 9;
     row.position = position;
     row.temperature = settings.temperature;
@@ -142,32 +138,42 @@ class Batch {
     int slots = count + 2;
     std::vector<int> order(slots);
     for (int i = 0; i < slots; ++i) order[i] = i;
-    std::shuffle(order.begin(), order.end(), generator);
-    std::vector<unsigned> seen(size_t(slots) * words_);
+    shuffle(order);
+    Array<float> memory(size_t(count) * (n_ + 6));
+    Array<unsigned> seen(size_t(slots) * words_);
     std::vector<std::vector<bool>> is_seen(count, std::vector<bool>(n_));
     for (int r = 0; r < count; ++r) {
+      // Off 16 bytes, for some.
+      float* logits = &memory[size_t(r) * (n_ + 6) / 4 * 4 + r % 3];
+      std::copy(logits_[r].begin(), logits_[r].end(), logits);
+      rows_[r].logits = u64(reinterpret_cast<uintptr_t>(logits));
       rows_[r].slot = order[r];
+      // Of others nobody looks at what was seen.
+      if (settings_[r].penalty == 1) continue;
       std::vector<int> list = {-1, n_, n_ - 1};
       for (int i = 0; i < n_ / 3; ++i) list.push_back(uniform(0, n_ - 1));
       for (int token : list) {
         if (token >= 0 && token < n_) is_seen[r][token] = true;
       }
       int half = int(list.size()) / 2;
-      launch("seen_tokens", {1}, 128, 0, seen.data(), list.data(), half, order[r], n_, 1);
-      launch("seen_tokens", {1}, 128, 0, seen.data(), list.data() + half, int(list.size()) - half,
-             order[r], n_, 0);
+      auto tokens = visible(list);
+      launch("seen_tokens", {1}, 128, 0, seen.data(), tokens.data(), half, order[r], n_, 1);
+      launch("seen_tokens", {1}, 128, 0, seen.data(), tokens.data() + half,
+             int(list.size()) - half, order[r], n_, 0);
     }
     // Two more that draw nothing.
-    rows_.push_back(rows_[0]);
-    rows_.back().draw = 0;
-    rows_.push_back(rows_[0]);
-    rows_.back().slot = -1;
+    auto rows = rows_;
+    rows.push_back(rows[0]);
+    rows.back().draw = 0;
+    rows.push_back(rows[0]);
+    rows.back().slot = -1;
     SampleDraw untouched;
     memset(&untouched, 0xFF, sizeof untouched);
-    std::vector<SampleDraw> draws(rows_.size(), untouched);
-    std::vector<int> tokens(slots, -7);
+    auto shown = visible(rows);
+    Array<SampleDraw> draws(rows.size(), untouched);
+    Array<int> tokens(slots, -7);
     auto before = seen;
-    launch("sample_rows", {unsigned(rows_.size())}, threads, SHARED_BYTES, n_, rows_.data(),
+    launch("sample_rows", {unsigned(rows.size())}, threads, SHARED_BYTES, n_, shown.data(),
            tokens.data(), draws.data(), seen.data(), reference::weight_bits(n_));
     for (int r = 0; r < count; ++r) {
       SampleDraw wanted = reference::draw(
@@ -188,13 +194,12 @@ class Batch {
     errors.differ(tokens[order[count]] != -7 || tokens[order[count + 1]] != -7);
     errors.differ(memcmp(&draws[count], &untouched, sizeof untouched) != 0);
     errors.differ(memcmp(&draws[count + 1], &untouched, sizeof untouched) != 0);
-    rows_.resize(count);
+    fold_all();
   }
 
  private:
   int n_;
   int words_;
-  std::vector<std::vector<float>> memory_;
   std::vector<std::vector<float>> logits_;
   std::vector<Settings> settings_;
   std::vector<SampleRow> rows_;
@@ -203,10 +208,9 @@ class Batch {
 // The rows of sampler.rs's tests: noise in three scales, ties and zeros of both signs, all equal,
 // and one far above and one as far below as there is; and more.
 static std::vector<std::vector<float>> kinds_of_rows(int n) {
-  std::uniform_real_distribution<double> unit;
   auto noise = [&](double scale, double shift) {
     std::vector<float> row(n);
-    for (float& x : row) x = float(scale * unit(generator) + shift);
+    for (float& x : row) x = float(scale * unit() + shift);
     return row;
   };
   std::vector<std::vector<float>> rows = {noise(20, -15), noise(1e-5, 3), noise(1e4, -5e3)};
@@ -292,17 +296,18 @@ static void not_finite_case() {
     for (float bad : {NAN, INFINITY, -INFINITY}) {
       for (int at = 0; at < n; at += 1 + n / 7) {
         for (float penalty : {1.0f, 1.5f}) {
-          std::vector<float> row(n, 1.0f);
+          Array<float> row(n, 1.0f);
           row[at] = bad;
           SampleRow settings{u64(reinterpret_cast<uintptr_t>(row.data())), 1, 0, 1.6f, 0.9f, 0,
                              penalty, 0, 1, 1, 0};
-          std::vector<unsigned> seen(2 * ((n + 31) / 32), ~0u);
-          SampleDraw draw{};
-          draw.finite = 1;
-          int tokens[2] = {-7, -7};
-          launch("sample_rows", {1}, 64, SHARED_BYTES, n, &settings, &tokens[0], &draw,
+          Array<SampleRow> rows(1, settings);
+          Array<unsigned> seen(2 * ((n + 31) / 32), ~0u);
+          Array<SampleDraw> draw(1);
+          draw[0].finite = 1;
+          Array<int> tokens(2, -7);
+          launch("sample_rows", {1}, 64, SHARED_BYTES, n, rows.data(), tokens.data(), draw.data(),
                  seen.data(), reference::weight_bits(n));
-          errors.differ(draw.finite != 0 || tokens[0] != -7 || tokens[1] != 0);
+          errors.differ(draw[0].finite != 0 || tokens[0] != -7 || tokens[1] != 0);
         }
       }
     }
@@ -332,7 +337,7 @@ static void arithmetic_case(int rounds) {
     errors.differ(matters && own != quotient);
     errors.differ(weight(x) != reference::weight(x, 0.0f, temperature, bits));
   }
-  for (int i = 0; i <= 1000000; ++i) {
+  for (int i = 0; i <= 1000000; i += std::max(1, 1000000 / rounds)) {
     float x = -float(i) / 11000.0f;
     errors.differ(exp_negative(x) != reference::exp_negative(x));
     errors.differ(UnitWeight{0.0f, 51}(x) != reference::weight(x, 0.0f, 1.0f, 51));
@@ -342,12 +347,14 @@ static void arithmetic_case(int rounds) {
 }
 
 int main(int count, char** arguments) {
-  bool small = is_small(count, arguments);
-  arithmetic_case(small ? 10000 : 10000000);
+  Size size = begin(count, arguments);
+  arithmetic_case(size == Size::FULL ? 10000000 : 10000);
   not_finite_case();
   for (int order = 0; order < 3; ++order) {
+    // The order is the emulation's alone.
+    if (size == Size::HASHES && order > 0) break;
     emu_options(order, 0, 3);
-    if (small) {
+    if (size != Size::FULL) {
       for (int n : {1, 17, 600, 2600}) settings_case(n, 64, true);
       continue;
     }
@@ -356,9 +363,12 @@ int main(int count, char** arguments) {
     if (order == 0) sizes = {1, 2, 17, 100, 5000};
     for (int n : sizes) settings_case(n, threads[order], false);
   }
-  if (!small) {
+  if (size == Size::FULL) {
     emu_options(2, 0, 3);
     settings_case(777, 1024, false);
+  }
+  if (size == Size::HASHES) large_case(12000, 1024);
+  if (size == Size::FULL) {
     for (int n : {50257, 102400, 152064, 262144}) large_case(n, n == 102400 ? 256 : 1024);
   }
   return finish("sampler");

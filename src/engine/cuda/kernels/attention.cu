@@ -10,6 +10,7 @@
 // D is 32, 64 or 128; heads / kv_heads (the group) is 1 to 16. A window of INT_MAX is none.
 #include <climits>
 #include "device.h"
+#include "functions.h"
 
 // Where 8 numbers of a row of keys, values or queries lie in shared memory: exchanged within the
 // row, so that the 8 rows that ldmatrix reads at once are in different banks.
@@ -266,7 +267,7 @@ __device__ __forceinline__ void attend_to_prefixes(
           *to = make_float2(pair[0], pair[1]);
         }
       }
-      if (!FINAL && t == 0) lse[at] = sum > 0 ? softmax[r].top + log2f(sum) : -INFINITY;
+      if (!FINAL && t == 0) lse[at] = sum > 0 ? softmax[r].top + log2_of(sum) : -INFINITY;
     }
   }
 }
@@ -477,7 +478,7 @@ __device__ __forceinline__ void attend_to_suffix(
       x += factor * sums[(w * 16 + h) * D + d];
     }
     out[(first + h) * D + d] = x / total;
-    if (d == 0) lse[first + h] = high + log2f(total);
+    if (d == 0) lse[first + h] = high + log2_of(total);
   }
 }
 
@@ -625,8 +626,8 @@ extern "C" __global__ void __launch_bounds__(128) plain_attention_f32(
         score = dot * scale;
       }
       float high = fmaxf(top, block_reduce(score, Larger(), parts));
-      float old = expf(top - high);
-      weights[tid] = expf(score - high);
+      float old = exp_of(top - high);
+      weights[tid] = exp_of(score - high);
       top = high;
       total *= old;
 #pragma unroll

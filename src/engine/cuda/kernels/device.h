@@ -191,41 +191,6 @@ __device__ __forceinline__ T block_reduce(T x, F join, T* parts) {
   return x;
 }
 
-// ---- functions that the special function unit has -----------------------------------------------
-
-// 2^x to 2 units in the last place (the emulation's is exact to 1).
-__device__ __forceinline__ float exp2_fast(float x) {
-#ifdef __CUDACC__
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-#else
-  return std::exp2(x);
-#endif
-}
-
-// 1 / x to 1 unit in the last place; 0 for infinity.
-__device__ __forceinline__ float reciprocal_fast(float x) {
-#ifdef __CUDACC__
-  float y;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-#else
-  return 1.0f / x;
-#endif
-}
-
-// Sine and cosine of so many turns.
-__device__ __forceinline__ void sincos_turns(float turns, float* sine, float* cosine) {
-#ifdef __CUDACC__
-  sincospif(2.0f * turns, sine, cosine);
-#else
-  double angle = 6.283185307179586476925 * double(turns);
-  *sine = float(std::sin(angle));
-  *cosine = float(std::cos(angle));
-#endif
-}
-
 // A double from its two words.
 __device__ __forceinline__ double double_of(uint32_t high, uint32_t low) {
 #ifdef __CUDACC__

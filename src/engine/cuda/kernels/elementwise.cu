@@ -4,6 +4,7 @@
 // All kernels: 256 threads, no dynamic shared memory, one row a block (`blockIdx.x`). Rows of bf16
 // are a multiple of 8 numbers wide and begin on 16 bytes; rows of f32 are of any width.
 #include "device.h"
+#include "functions.h"
 
 constexpr int THREADS = 256;
 
@@ -253,7 +254,7 @@ __device__ __forceinline__ float silu(float x, bf16) {
 }
 
 __device__ __forceinline__ float silu(float x, float) {
-  return x / (1.0f + expf(-x));
+  return x / (1.0f + exp_of(-x));
 }
 
 // out[r] = silu(gate) * up of the rows [gate | up] of `gate_up`, each `width` numbers.

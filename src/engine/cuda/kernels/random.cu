@@ -3,6 +3,7 @@
 // All kernels: 256 threads, any grid of one dimension (threads stride over it), no dynamic shared
 // memory.
 #include "device.h"
+#include "functions.h"
 #include "philox.h"
 
 constexpr int THREADS = 256;
@@ -19,7 +20,7 @@ __device__ __forceinline__ void fill_random(T* out, u64 count, u64 key, float de
     // Never 0, so that the logarithm is finite; 1 where that is the nearest number.
     float u = (float(bits.x) + 0.5f) * UNIT;
     float v = float(bits.y) * UNIT;
-    float radius = deviation * sqrtf(-2.0f * logf(u));
+    float radius = deviation * sqrtf(-2.0f * log_of(u));
     float sine;
     float cosine;
     sincos_turns(v, &sine, &cosine);

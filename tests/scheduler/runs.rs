@@ -11,7 +11,9 @@ use dart_math::{
     TrialId,
 };
 
-use super::{CONTEXT, assert_same, builder, prompt, requests};
+use crate::device;
+
+use super::{CONTEXT, assert_same, builder, prompt, requests, requests_of, smallest};
 
 /// Asks for a list of trials in random portions, waits at random, and gives some up.
 struct Schedule {
@@ -96,8 +98,7 @@ impl Source for Schedule {
     }
 }
 
-#[test]
-fn random_schedules_deliver_every_trial_once_and_the_same() {
+pub(crate) fn random_schedules_deliver_every_trial_once_and_the_same() {
     let all = requests(7, 9);
     let reference = Schedule {
         wanted_for: BTreeMap::new(),
@@ -107,13 +108,17 @@ fn random_schedules_deliver_every_trial_once_and_the_same() {
     let reference = reference.state.into_inner().unwrap().delivered;
     assert_eq!(reference.len(), 63);
     let mut cancelled = 0;
-    for (slots, idle) in [(1, 0), (2, 1), (5, 2), (64, 16)] {
+    let mut schedules = 0;
+    let machines = [(1, 0), (2, 1), (5, 2), (64, 16)];
+    for (slots, idle) in machines.into_iter().step_by(device::STRIDE.min(3)) {
         let engine = builder().slots(slots).prefix_cache(idle).build().unwrap();
-        for key in 1..6 {
+        for key in (1..6).step_by(device::STRIDE) {
+            schedules += 1;
             let schedule = Schedule::new(key, all.clone());
             engine.run(&schedule).unwrap();
             let state = schedule.state.into_inner().unwrap();
-            assert!(state.most_in_flight <= slots);
+            // What was issued may not have arrived when its slot is free again.
+            assert!(state.most_in_flight <= slots * (1 + device::STEPS_AHEAD));
             assert_eq!(state.delivered.len(), all.len());
             for (trial, completion) in &state.delivered {
                 let whole = &reference[trial];
@@ -131,13 +136,12 @@ fn random_schedules_deliver_every_trial_once_and_the_same() {
             }
         }
     }
-    assert!(cancelled > 100, "only {cancelled} were cancelled");
+    assert!(cancelled > 4 * schedules, "only {cancelled} were cancelled");
 }
 
 /// An engine may be asked from any thread, also from those of another pool, which do other work
 /// while they wait; asked from within its own run it says so.
-#[test]
-fn an_engine_never_waits_for_itself() {
+pub(crate) fn an_engine_never_waits_for_itself() {
     use rayon::prelude::*;
     let engine = builder().build().unwrap();
     let expected: Vec<_> = (0..24).map(|i| prompt(i, 3)).collect();
@@ -177,8 +181,7 @@ fn an_engine_never_waits_for_itself() {
 }
 
 /// After the list is no longer wanted, what waits for memory is not started.
-#[test]
-fn what_waits_is_not_begun_after_a_break() {
+pub(crate) fn what_waits_is_not_begun_after_a_break() {
     let prompts: Vec<Prompt> = (0..16).map(|i| prompt(i, 5)).collect();
     let engine = builder()
         .slots(16)
@@ -200,7 +203,9 @@ fn what_waits_is_not_begun_after_a_break() {
     let (before, after) = (at_break.unwrap(), engine.statistics());
     assert!(before.prompts < 16, "all were begun before");
     assert_eq!((before.prompts, before.steps), (after.prompts, after.steps));
-    assert_eq!(before.generated_tokens, after.generated_tokens);
+    // What was issued before arrives.
+    let late = after.generated_tokens - before.generated_tokens;
+    assert!(late <= 16 * device::STEPS_AHEAD as u64, "{late}");
 }
 
 /// A source that waits for all of its trials, as a run does for verdicts.
@@ -232,32 +237,30 @@ impl Source for Waiting {
 }
 
 /// Where one engine of a group fails, the others end, though trials of its are never delivered.
-#[test]
-fn a_group_ends_where_one_engine_fails() {
+pub(crate) fn a_group_ends_where_one_engine_fails() {
     let whole = builder().slots(2).build().unwrap();
     let one_token = whole.generate(&[prompt(0, 1)], 0);
     assert!(one_token.is_ok());
-    let least = builder().kv_bytes(1).build().err().unwrap().to_string();
-    let least = least.rsplit("takes ").next().unwrap();
-    let least: usize = least.split(' ').next().unwrap().parse().unwrap();
-    // Enough for the shortest prompt, and for nothing after it.
-    let small = builder().slots(2).kv_bytes(least).build().unwrap();
+    // Not enough for any of the prompts and its completion.
+    let small = smallest().build().unwrap();
     let group = EngineGroup::new(vec![whole, small]).unwrap();
     let source = Waiting {
-        requests: Mutex::new(requests(4, 3)),
+        requests: Mutex::new(requests_of(4, 3, 80)),
         missing: Mutex::new(12),
     };
     let error = group.run(&source).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Settings);
-    assert!(error.to_string().contains("kv_bytes is"), "{error}");
+    assert!(
+        error.to_string().contains("but the KV cache of a prompt"),
+        "{error}"
+    );
     // What is asked for afterwards is done as ever.
     let again = group.engines()[0].generate(&[prompt(0, 1)], 0);
     assert_eq!(again.unwrap(), one_token.unwrap());
 }
 
 /// A group rejects what its engines reject, and is greedy if they are.
-#[test]
-fn a_group_checks_as_its_engines_do() {
+pub(crate) fn a_group_checks_as_its_engines_do() {
     let engine = |sampling| builder().sampling(sampling).build().unwrap();
     let group =
         |sampling: Sampling| EngineGroup::new(vec![engine(sampling), engine(sampling)]).unwrap();

@@ -1,0 +1,112 @@
+//! The CPU's own backends beside each other: what they agree on, and what quantised weights are rounded to.
+
+use std::path::Path;
+
+use dart_math::Generator as _;
+use dart_math::engine::{ActivationType, BackendChoice, Engine, KvType, Sampling};
+use dart_math::model::{DtypeChoice, Model, ModelSource, Prompt, Template};
+
+use crate::scheduler::{assert_same, builder, prompt, ragged};
+
+#[test]
+fn both_backends_agree() {
+    let prompts = ragged(9);
+    let run = |choice| {
+        let engine = builder()
+            .sampling(Sampling::greedy())
+            .backend(choice)
+            .build()
+            .unwrap();
+        engine.generate(&prompts, 0).unwrap()
+    };
+    for (own, plain) in run(BackendChoice::Auto)
+        .iter()
+        .zip(run(BackendChoice::Plain))
+    {
+        assert_eq!((&own.tokens, own.finish), (&plain.tokens, plain.finish));
+        let difference = own.logprob.unwrap() - plain.logprob.unwrap();
+        assert!(difference.abs() < 1e-4, "{difference}");
+    }
+}
+
+/// Blocks of every type of 32 weights: the same tokens with any number of slots and threads and with
+/// half of the memory, whichever types the KV cache and activations have; and, where these are not
+/// rounded, those of the same weights dequantised.
+#[test]
+fn quantised_weights_give_the_same_tokens_in_any_schedule() {
+    for name in ["gguf_llama", "gguf_qwen2"] {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden");
+        let path = fixtures.join(name).join("model.gguf");
+        type Types = (DtypeChoice, KvType, ActivationType);
+        let run = |types: Types, slots: usize, threads: usize, limit: Option<usize>| {
+            let (dtype, kv_type, activation_type) = types;
+            let source = ModelSource::Gguf(path.clone());
+            let model = Model::builder(source).dtype(dtype).load().unwrap();
+            let builder = Engine::builder(model)
+                .template(Template::parse("{problem}").unwrap())
+                .sampling(Sampling::dart())
+                .max_new_tokens(90)
+                .ignore_eos(true)
+                .loop_detection(false)
+                .kv_type(kv_type)
+                .activation_type(activation_type)
+                .slots(slots)
+                .threads(threads);
+            let builder = match limit {
+                Some(limit) => builder.kv_bytes(limit),
+                None => builder,
+            };
+            let engine = builder.build().unwrap();
+            // Three prompts; completions begin a second page.
+            let prompts: Vec<Prompt> = (0..36).map(|i| prompt(i % 3, 2 + 20 * (i % 3))).collect();
+            let completions = engine.generate(&prompts, 6).unwrap();
+            (completions, engine.statistics())
+        };
+        let mut of_types = Vec::new();
+        for (kv_type, activation_type) in [
+            (KvType::F32, ActivationType::F32),
+            (KvType::F16, ActivationType::F32),
+            (KvType::F32, ActivationType::Int8),
+        ] {
+            let blocks = (DtypeChoice::Quantized, kv_type, activation_type);
+            let (one, _) = run(blocks, 1, 1, None);
+            assert_eq!(one.len(), 36);
+            let mut most = 0;
+            for (slots, threads) in [(1, 2), (7, 1), (7, 2), (32, 1), (32, 2)] {
+                let (completions, statistics) = run(blocks, slots, threads, None);
+                assert_same(&one, &completions);
+                most = most.max(statistics.peak_kv_bytes);
+            }
+            let (completions, statistics) = run(blocks, 32, 2, Some(most / 2));
+            assert_same(&one, &completions);
+            assert!(statistics.preemptions > 0 && statistics.peak_kv_bytes <= most / 2);
+            if activation_type == ActivationType::F32 {
+                let wide = (DtypeChoice::F32, kv_type, activation_type);
+                assert_same(&one, &run(wide, 32, 2, None).0);
+            }
+            of_types.push((one, most));
+        }
+        let [wide, narrow, rounded] = &of_types[..] else {
+            unreachable!()
+        };
+        assert_eq!(wide.1, 2 * narrow.1);
+        assert!(wide.0 != narrow.0, "16 bits round nothing");
+        assert!(wide.0 != rounded.0, "8 bits round nothing");
+    }
+}
+
+/// Plain operations round what quantised weights are multiplied with: a setting that tokens depend on.
+#[test]
+fn settings_say_who_rounds() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = path.join("tests/fixtures/golden/gguf_llama/model.gguf");
+    let settings = |dtype, backend| {
+        let model = Model::builder(ModelSource::Gguf(path.clone())).dtype(dtype);
+        let builder = Engine::builder(model.load().unwrap()).backend(backend);
+        builder.build().unwrap().settings()
+    };
+    let (auto, plain) = (BackendChoice::Auto, BackendChoice::Plain);
+    let (blocks, wide) = (DtypeChoice::Quantized, DtypeChoice::F32);
+    assert_ne!(settings(blocks, auto), settings(blocks, plain));
+    assert_eq!(settings(wide, auto), settings(wide, plain));
+}

@@ -1,0 +1,24 @@
+//! The device of the scheduler's tests: the CPU.
+
+use dart_math::candle::{DType, Device};
+use dart_math::engine::BackendChoice;
+use dart_math::model::{DecoderConfig, Model};
+
+pub(crate) const BACKENDS: &[BackendChoice] = &[BackendChoice::Auto, BackendChoice::Plain];
+
+/// Rows are computed independently of the batch.
+pub(crate) const LOGPROB_ERROR: f64 = 0.0;
+
+/// Steps that may be issued before what was drawn has arrived.
+pub(crate) const STEPS_AHEAD: usize = 0;
+
+/// Of cases that are much alike, every so manyth is tried.
+pub(crate) const STRIDE: usize = 1;
+
+/// Whether a step says what its products and its attention took.
+pub(crate) const TIMES_PARTS: bool = true;
+
+/// A model of random weights.
+pub(crate) fn random(config: DecoderConfig) -> Model {
+    Model::random(config, 5, &Device::Cpu, DType::F32).unwrap()
+}
