@@ -248,7 +248,7 @@ impl EngineArgs {
         Ok(model?)
     }
 
-    fn sampling(&self) -> Sampling {
+    pub(crate) fn sampling(&self) -> Sampling {
         let base = match (self.greedy, self.preset) {
             (true, _) => Sampling::greedy(),
             (false, Some(Preset::Dart)) => Sampling::dart(),
@@ -266,7 +266,7 @@ impl EngineArgs {
         }
     }
 
-    fn max_new_tokens(&self) -> usize {
+    pub(crate) fn max_new_tokens(&self) -> usize {
         let default = match self.preset {
             Some(Preset::Dart) => 2048,
             None => 1024,

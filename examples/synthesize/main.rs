@@ -20,6 +20,7 @@ mod forecast;
 mod opening;
 mod pool;
 mod progress;
+mod sampler;
 mod signals;
 mod summary;
 
@@ -171,6 +172,16 @@ struct Args {
     /// How progress is shown on standard error
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
     progress: progress::Format,
+    /// Sample from an OpenAI-compatible server (vLLM, SGLang, llama.cpp) in place of a model in this process, such
+    /// as http://localhost:8000/v1 (may be repeated: all are used at once). --model is then the name that they
+    /// serve it by [default: the one they have]; the key is OPENAI_API_KEY's
+    #[arg(
+        long,
+        value_name = "URL",
+        help_heading = "Model",
+        conflicts_with = "check_model"
+    )]
+    server: Vec<String>,
     #[command(flatten)]
     engine: common::engine::EngineArgs,
 }
@@ -216,7 +227,8 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
     }
     opening::say_all(args, problems.len(), &*strategy, limits);
     // Before anything is loaded, and before --fresh removes anything.
-    let engine = args.engine.group(Ok)?;
+    let sampler = sampler::Sampler::new(args)?;
+    let generator = sampler.generator();
 
     let count = problems.len();
     let display = Display::new(count, args.progress)?;
@@ -238,13 +250,13 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
     }
     let mut run = run.build()?;
     // Nothing is made or removed for what cannot begin.
-    let checked = run.check(&engine);
+    let checked = run.check(generator);
     checked.map_err(|error| args.engine.explain(error))?;
     if let Some(directory) = &args.out {
         directory::prepare(directory, args.fresh)?;
     }
     if args.regrade {
-        let regraded = run.regrade(&engine, &*args.grader());
+        let regraded = run.regrade(generator, &*args.grader());
         let regraded = regraded.map_err(|error| args.explain(error, count))?;
         say!(
             "graded anew: {}, of which {} are correct now that were wrong, and {} wrong that were correct",
@@ -253,7 +265,7 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
             regraded.newly_wrong
         );
     }
-    let outcome = run.run(&engine, &*args.grader());
+    let outcome = run.run(generator, &*args.grader());
     display.bar.finish_and_clear();
     let mut outcome = outcome.map_err(|error| args.explain(error, count))?;
 
@@ -291,7 +303,7 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
             directory.display()
         );
     }
-    summary::say_all(args, &outcome, Some(&engine), published.is_ok());
+    summary::say_all(args, &outcome, Some(&sampler), published.is_ok());
     let code = tool::exit(published.map(|_| ExitCode::SUCCESS));
     Ok(match (outcome.stop, outcome.error) {
         (RunStop::Interrupted, _) => ExitCode::from(130),

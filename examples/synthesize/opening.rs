@@ -15,10 +15,14 @@ pub(crate) fn say_all(args: &Args, problems: usize, strategy: &dyn Strategy, lim
         (None, false) => "built in, every value asked for".into(),
     };
     let source = ModelSource::parse(&args.engine.model);
-    let built_in = matches!(source, Ok(ModelSource::BuiltIn));
+    let built_in = args.server.is_empty() && matches!(source, Ok(ModelSource::BuiltIn));
+    let model = match args.server.is_empty() {
+        true => format!("model {}", args.engine.model),
+        false => format!("model of {}", args.server.join(", ")),
+    };
     say!(
-        "model {}{}; {} ({from}); {}; seed {}",
-        args.engine.model,
+        "{}{}; {} ({from}); {}; seed {}",
+        model,
         if built_in { " (built in)" } else { "" },
         counted(problems, "problem"),
         describe(args, strategy, limits),

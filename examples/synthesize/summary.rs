@@ -6,16 +6,15 @@ use std::io::{IsTerminal, Write};
 use dart_math::dars::{Outcome, RunStop};
 use dart_math::data::DataSet;
 use dart_math::data::problems::BadRow;
-use dart_math::engine::EngineGroup;
 use dart_math::report::{LevelTable, counted};
 use dart_math::{Settings, StopReason};
 use serde_json::Value;
 
 use crate::Args;
-use crate::common::engine::say_statistics;
 use crate::common::tool::{Failure, Stdout, say};
 use crate::directory::JOURNAL;
 use crate::forecast::beside_actual;
+use crate::sampler::Sampler;
 
 /// Of the rows that were left out, so many are named in a manifest.
 const MAX_NAMED: usize = 100;
@@ -86,12 +85,7 @@ pub(crate) fn publish(
 }
 
 /// Says what became of the run, what is kept of it, and how it goes on where it has not ended.
-pub(crate) fn say_all(
-    args: &Args,
-    outcome: &Outcome,
-    group: Option<&EngineGroup>,
-    published: bool,
-) {
+pub(crate) fn say_all(args: &Args, outcome: &Outcome, sampler: Option<&Sampler>, published: bool) {
     let totals = &outcome.totals;
     say!(
         "{}",
@@ -124,8 +118,8 @@ pub(crate) fn say_all(
             counted(totals.rejected, "problem")
         );
     }
-    if let Some(group) = group {
-        say_statistics("sampled: ", group);
+    if let Some(sampler) = sampler {
+        sampler.say_statistics();
     }
     if !outcome.finished() {
         say!(
