@@ -17,6 +17,7 @@ mod golden_text;
 mod grade;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod kills;
 mod labelled;
 #[cfg(feature = "engine")]
 mod models;
@@ -39,10 +40,12 @@ use std::process::ExitCode;
 use harness::Need;
 
 fn main() -> ExitCode {
+    kills::be_one();
     harness::run([
         (Need::shared(), coverage::TESTS),
         (Need::shared(), labelled::TESTS),
         (Need::shared(), problem_sets::TESTS),
+        (Need::nothing(), kills::TESTS),
         (Need::program("python3"), dataset_script::TESTS),
         (Need::example("grade"), grade::TESTS),
         #[cfg(feature = "engine")]

@@ -2,6 +2,7 @@
 
 mod data_set;
 mod failures;
+mod forecast;
 mod limits;
 mod observers;
 mod pass_rates;
