@@ -93,7 +93,7 @@ fn say_table(forecast: &Forecast) {
         let [mean, low, high] = [it.mean, it.low, it.high].map(|seconds| seconds / 3600.0);
         format!("{mean:.2} h ({low:.2} to {high:.2})")
     };
-    say!("expected, and the interval of nine in ten simulations, by limit of trials a problem:");
+    say!("expected, and the interval of 19 in 20 simulations, by limit of trials a problem:");
     for row in &forecast.rows {
         let mut parts = vec![
             format!("{} trials", number(row.trials)),

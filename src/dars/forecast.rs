@@ -19,8 +19,8 @@ use crate::{Error, ErrorKind, Philox, Result, StopReason, trial_seed};
 
 /// Simulations, from which means and intervals are taken.
 const SIMULATIONS: usize = 40;
-/// Outside of an interval, on each side: the lowest and the highest two of the simulations.
-const OUTSIDE: usize = 2;
+/// Outside of an interval, on each side: the lowest and the highest of the simulations.
+const OUTSIDE: usize = 1;
 /// A problem is followed for so many trials where it has no limit.
 const MOST: u32 = 8192;
 /// As many trials of the usual length are added to a problem's own when its mean length is estimated.
@@ -60,7 +60,7 @@ pub struct Costs {
     pub tokens_per_second: Option<f64>,
 }
 
-/// A mean and the interval that nine of ten simulations lie in.
+/// A mean and the interval that 19 of 20 simulations lie in.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Expected {
     /// Of all simulations.

@@ -44,7 +44,7 @@ fn check(name: &str, forecast: &Forecast, outcome: &Outcome) {
             "{name}, {what}: {expected:?}, and {actual} came"
         );
         let lies_in = expected.low <= actual && actual <= expected.high;
-        // (One in ten need not lie in it.)
+        // (One in twenty need not lie in it.)
         assert!(
             lies_in || error < 0.02,
             "{name}, {what}: {expected:?}, and {actual} came"
