@@ -89,12 +89,7 @@ pub(crate) fn say_all(args: &Args, outcome: &Outcome, engine: &Engine, published
         );
     }
     if totals.truncated > 0 || totals.unfinished_reasoning > 0 {
-        say!(
-            "{} trials were cut off at the limit of tokens (--max-new-tokens), and {} ended within their \
-             reasoning, without `</think>`",
-            totals.truncated,
-            totals.unfinished_reasoning
-        );
+        say!("{}", cut_off(outcome, engine));
     }
     let mut rejected = outcome.problems.iter().filter_map(|record| {
         let reason = record.rejection.as_deref()?;
@@ -116,6 +111,42 @@ pub(crate) fn say_all(args: &Args, outcome: &Outcome, engine: &Engine, published
         );
     }
     say_where(args, outcome, published);
+}
+
+/// How many trials were cut off, by which limit, and how many have nothing behind their reasoning.
+fn cut_off(outcome: &Outcome, engine: &Engine) -> String {
+    let totals = &outcome.totals;
+    let settings = dart_math::Generator::settings(engine);
+    let limit = settings.get("max_new_tokens").and_then(Value::as_u64);
+    let limit = limit.unwrap_or(u64::MAX);
+    let is_short = |trial: &&dart_math::Trial| {
+        trial.finish == dart_math::Finish::Length && u64::from(trial.tokens) < limit
+    };
+    let by_context = outcome.trials.iter().filter(is_short).count() as u64;
+    let by_context = by_context.min(totals.truncated);
+    let were = |count: u64| {
+        let were = if count == 1 { "was" } else { "were" };
+        format!("{} {were}", counted(count, "trial"))
+    };
+    let mut parts = Vec::new();
+    if totals.truncated > by_context || totals.truncated == 0 {
+        parts.push(format!(
+            "{} cut off at the limit of tokens (--max-new-tokens)",
+            were(totals.truncated - by_context)
+        ));
+    }
+    if by_context > 0 {
+        parts.push(format!(
+            "{} cut off at the end of the model's context of {} tokens",
+            were(by_context),
+            engine.model().config().context_length
+        ));
+    }
+    format!(
+        "{}, and {} ended within their reasoning, with nothing behind a `</think>`",
+        parts.join(", "),
+        totals.unfinished_reasoning
+    )
 }
 
 fn ended_by(outcome: &Outcome, reason: StopReason) -> usize {

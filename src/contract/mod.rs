@@ -9,6 +9,7 @@ mod generate;
 mod grade;
 mod problem;
 mod random;
+pub(crate) mod reasoning;
 mod record;
 mod tally;
 

@@ -18,6 +18,8 @@ pub(super) struct Rules {
     pub(super) stop_strings: StopStrings,
     /// The most tokens of a completion.
     pub(super) max_new_tokens: usize,
+    /// Whether that number was asked for.
+    pub(super) is_length_given: bool,
     /// The most tokens of a prompt and its completion together.
     pub(super) context_length: usize,
     /// Whether a completion that repeats itself without end is cut off.
@@ -115,13 +117,13 @@ impl Trial {
     ) -> Result<Option<Finish>> {
         self.tokens.push(token);
         self.logprob += logprob;
-        self.reasoning.push_token(token, &rules.reasoning);
+        let before = self.text.len();
+        self.reasoning.push_token(token, before, &rules.reasoning);
         if rules.stop_tokens.contains(&token) {
             return Ok(Some(Finish::Stop));
         }
         let new = self.text.len();
         self.text.push_str(self.detokenizer.push(token)?);
-        self.reasoning.push_text(&self.text, new);
         if self.cut_at_stop(new, rules) {
             return Ok(Some(Finish::Stop));
         }
@@ -156,11 +158,11 @@ impl Trial {
             }
         }
         Ok(Completion {
+            unfinished_reasoning: self.reasoning.is_unfinished(&self.text),
             text: self.text,
             tokens: self.tokens,
             finish,
             logprob: Some(self.logprob),
-            unfinished_reasoning: self.reasoning.is_open(),
         })
     }
 
@@ -214,6 +216,7 @@ mod tests {
             stop_tokens: vec![END, END + 1],
             stop_strings: StopStrings::new(stop.iter().map(|&s| s.to_owned())),
             max_new_tokens: 300,
+            is_length_given: true,
             context_length: 1000,
             loop_detection: true,
             reasoning: ReasoningTags::default(),

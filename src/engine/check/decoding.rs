@@ -56,6 +56,9 @@ fn largest(engine: &Engine, prompt: &Prompt, completion: &Completion) -> Result<
     for (at, (row, &token)) in rows.iter().zip(&completion.tokens).enumerate() {
         let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let scale = row.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+        if row.len() > 1 && row.iter().all(|&logit| logit == max) {
+            complaints.push(format!("all logits at {at} are {max}"));
+        }
         let own = row
             .get(token as usize)
             .copied()
