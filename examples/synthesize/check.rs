@@ -57,8 +57,19 @@ fn report(args: &Args) -> Result<ModelReport, Failure> {
     let engine = args.engine.builder()?.build()?;
     let mut run = args.run(problems, strategy, args.limits()).build()?;
     let checked = run.check(&engine);
-    checked.map_err(|error| args.engine.explain(error))?;
-    Ok(check_model(&engine, Some(&files), &question))
+    let checked = checked.map_err(|error| args.engine.explain(error));
+    match checked {
+        // A prompt that cannot be made fails by name, beside what else was found.
+        Err(error) if error.kind() == dart_math::ErrorKind::Data => {
+            let report = check_model(&engine, Some(&files), &question);
+            match report.passed() {
+                true => Err(error.into()),
+                false => Ok(report),
+            }
+        }
+        Err(error) => Err(error.into()),
+        Ok(()) => Ok(check_model(&engine, Some(&files), &question)),
+    }
 }
 
 /// A report as JSON, whose strings steer no terminal either.

@@ -129,7 +129,7 @@ fn cut_off(outcome: &Outcome, engine: &Engine) -> String {
         format!("{} {were}", counted(count, "trial"))
     };
     let mut parts = Vec::new();
-    if totals.truncated > by_context || totals.truncated == 0 {
+    if totals.truncated > by_context {
         parts.push(format!(
             "{} cut off at the limit of tokens (--max-new-tokens)",
             were(totals.truncated - by_context)
@@ -142,11 +142,14 @@ fn cut_off(outcome: &Outcome, engine: &Engine) -> String {
             engine.model().config().context_length
         ));
     }
-    format!(
-        "{}, and {} ended within their reasoning, with nothing behind a `</think>`",
-        parts.join(", "),
-        totals.unfinished_reasoning
-    )
+    match totals.unfinished_reasoning {
+        0 => {}
+        1 => parts.push("1 trial has nothing behind its reasoning (`</think>`)".to_owned()),
+        count => parts.push(format!(
+            "{count} trials have nothing behind their reasoning (`</think>`)"
+        )),
+    }
+    parts.join("; ")
 }
 
 fn ended_by(outcome: &Outcome, reason: StopReason) -> usize {

@@ -1,9 +1,12 @@
 //! Checks of the way from logits to tokens.
 
+use std::collections::BTreeSet;
+
 use super::logits::{Difference, tolerance};
 use super::report::Check;
 use crate::engine::Engine;
-use crate::model::Prompt;
+use crate::error::counted;
+use crate::model::{Fact, Prompt};
 use crate::{Completion, Result};
 
 /// Checks of a greedy completion.
@@ -104,4 +107,24 @@ fn prefill(engine: &Engine, prompt: &Prompt, completion: &Completion) -> Result<
     let last = &stepwise[stepwise.len().saturating_sub(1)..];
     let difference = Difference::between(&at_once, last);
     Ok(difference.judge(PREFILL, tolerance(engine)))
+}
+
+/// Tokens of a completion that the tokenizer does not have, and which have no text.
+pub(super) fn unknown_tokens(engine: &Engine, completion: &Completion) -> Option<Fact> {
+    let tokenizer = engine.model().tokenizer();
+    let tokens = completion.tokens.iter().copied();
+    let unknown: BTreeSet<u32> = tokens.filter(|&id| tokenizer.token(id).is_none()).collect();
+    let first = unknown.first()?;
+    Some(Fact {
+        name: "warning".to_owned(),
+        value: format!(
+            "{} of the greedy completion {} not in the tokenizer's vocabulary of {}, and {} no text: {first}{}",
+            counted(unknown.len(), "token"),
+            if unknown.len() == 1 { "is" } else { "are" },
+            tokenizer.vocab_size(),
+            if unknown.len() == 1 { "has" } else { "have" },
+            if unknown.len() == 1 { "" } else { ", …" },
+        ),
+        from: "greedy completion".to_owned(),
+    })
 }

@@ -4,30 +4,20 @@
 //! Knows the engine and the model; which of them a run would use is the caller's business.
 
 mod decoding;
+mod likelihood;
 mod logits;
 mod report;
+mod room;
 mod text;
 mod weights;
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 pub use self::report::{Check, GreedyCompletion, ModelReport, Outcome};
 use super::{CompletionRequest, Engine, Event, Sampling};
-use crate::error::{counted, printable};
+use crate::error::printable;
 use crate::model::{Fact, ModelBuilder, Prompt};
 use crate::{Completion, Error, ErrorKind, Result};
-
-/// The most tokens of the greedy completion.
-const MAX_COMPLETION: usize = 48;
-/// Below so many tokens, guessing is too good to be told from a small or random model.
-const MIN_VOCABULARY: usize = 1000;
-/// By how much a token of a text has to be more probable than by guessing, as a logarithm: shuffled tokens
-/// of a trained model come out within a fraction of that of guessing, the smallest models far above.
-const MIN_GAIN: f64 = 1.0;
-/// A text that every model of mathematics finds likely.
-const KNOWN_TEXT: &str = "The sum of the numbers from 1 to 10 is 55, because 1 + 2 + 3 + 4 + 5 + 6 + 7 \
-                          + 8 + 9 + 10 = 55.";
 
 /// Checks a model in the engine that is to sample from it, on an example question.
 ///
@@ -66,8 +56,11 @@ pub fn check_model(engine: &Engine, files: Option<&ModelBuilder>, question: &str
         }
     };
     report.checks.push(text::prompt(engine, question, &prompt));
-    report.facts.push(room(engine, &prompt));
+    report.facts.push(room::fact(engine, &prompt));
     report.prompt = Some(prompt.clone());
+    if room::limit(engine, &prompt).0 == 0 {
+        return report;
+    }
     let completion = match greedy(engine, &prompt) {
         Ok(completion) => completion,
         Err(error) => {
@@ -83,9 +76,11 @@ pub fn check_model(engine: &Engine, files: Option<&ModelBuilder>, question: &str
     report
         .checks
         .push(logits::reference(engine, files, &prompt, &completion));
-    report.checks.push(known_text(engine));
-    report.facts.extend(unknown_tokens(engine, &completion));
-    let (limit, limited_by) = limit(engine, &prompt);
+    report.checks.push(likelihood::check(engine));
+    report
+        .facts
+        .extend(decoding::unknown_tokens(engine, &completion));
+    let (limit, limited_by) = room::limit(engine, &prompt);
     report.completion = Some(GreedyCompletion {
         text: completion.text,
         tokens: completion.tokens,
@@ -147,104 +142,6 @@ fn computed(engine: &Engine) -> Vec<Fact> {
     facts
 }
 
-/// How likely the model finds a plain text, where its vocabulary can spell it.
-fn known_text(engine: &Engine) -> Check {
-    const NAME: &str = "log-probability of a plain text";
-    let model = engine.model();
-    let size = model.config().vocab_size;
-    if !model.tokenizer().spells_bytes() {
-        return Check::skipped(NAME, "the vocabulary does not spell any text");
-    }
-    if size < MIN_VOCABULARY {
-        let reason = format!("of a vocabulary of {size} tokens it tells too little");
-        return Check::skipped(NAME, reason);
-    }
-    let scores = model.raw_prompt(KNOWN_TEXT).and_then(|prompt| {
-        let (first, rest) = prompt.tokens.split_at(prompt.tokens.len().min(1));
-        engine.score(first, rest)
-    });
-    let scores = match scores {
-        Ok(scores) => scores,
-        Err(error) => return Check::failed(NAME, error),
-    };
-    let mean = scores.iter().sum::<f64>() / scores.len().max(1) as f64;
-    let guess = -(size as f64).ln();
-    let detail = format!("{mean:.2} a token of `{KNOWN_TEXT}`; guessing has {guess:.2}");
-    // So written that what is no number fails, too.
-    match mean > guess + MIN_GAIN {
-        true => Check::passed(NAME, detail),
-        false => Check::failed(
-            NAME,
-            format!("{detail}: weights and tokens are not of one model, or it was never trained"),
-        ),
-    }
-}
-
-/// What the example shows of the room that a completion has.
-fn room(engine: &Engine, prompt: &Prompt) -> Fact {
-    let rules = &engine.rules;
-    let (used, context) = (prompt.tokens.len(), rules.context_length);
-    let left = context.saturating_sub(used);
-    let (name, value) = match rules.max_new_tokens {
-        wanted if wanted <= left => (
-            "longest completion",
-            format!("{wanted} tokens, for which the context of {context} has room"),
-        ),
-        wanted => (
-            match rules.is_length_given {
-                true => "warning",
-                false => "longest completion",
-            },
-            format!(
-                "{left} tokens: the model's context of {context} less the prompt's {used}, not \
-                 max_new_tokens, which is {wanted}"
-            ),
-        ),
-    };
-    Fact {
-        name: name.to_owned(),
-        value,
-        from: match rules.is_length_given {
-            true => "settings".to_owned(),
-            false => "max_new_tokens by default".to_owned(),
-        },
-    }
-}
-
-/// The most tokens of the greedy completion, and whose limit that is.
-fn limit(engine: &Engine, prompt: &Prompt) -> (usize, String) {
-    let rules = &engine.rules;
-    let context = rules.context_length;
-    let left = context.saturating_sub(prompt.tokens.len());
-    let limits = [
-        (MAX_COMPLETION, "the check's own".to_owned()),
-        (rules.max_new_tokens, "max_new_tokens".to_owned()),
-        (left, format!("the model's context of {context} tokens")),
-    ];
-    let least = limits.into_iter().min_by_key(|(limit, _)| *limit);
-    least.unwrap_or_default()
-}
-
-/// Tokens of a completion that the tokenizer does not have, and which have no text.
-fn unknown_tokens(engine: &Engine, completion: &Completion) -> Option<Fact> {
-    let tokenizer = engine.model().tokenizer();
-    let tokens = completion.tokens.iter().copied();
-    let unknown: BTreeSet<u32> = tokens.filter(|&id| tokenizer.token(id).is_none()).collect();
-    let first = unknown.first()?;
-    Some(Fact {
-        name: "warning".to_owned(),
-        value: format!(
-            "{} of the greedy completion {} not in the tokenizer's vocabulary of {}, and {} no text: {first}{}",
-            counted(unknown.len(), "token"),
-            if unknown.len() == 1 { "is" } else { "are" },
-            tokenizer.vocab_size(),
-            if unknown.len() == 1 { "has" } else { "have" },
-            if unknown.len() == 1 { "" } else { ", …" },
-        ),
-        from: "greedy completion".to_owned(),
-    })
-}
-
 /// Completes a prompt greedily.
 fn greedy(engine: &Engine, prompt: &Prompt) -> Result<Completion> {
     let found = greedy_list(engine, std::slice::from_ref(prompt))?.pop();
@@ -255,7 +152,7 @@ fn greedy(engine: &Engine, prompt: &Prompt) -> Result<Completion> {
 fn greedy_list(engine: &Engine, prompts: &[Prompt]) -> Result<Vec<Completion>> {
     let request = |prompt: &Prompt| CompletionRequest {
         sampling: Some(Sampling::greedy()),
-        max_new_tokens: Some(MAX_COMPLETION),
+        max_new_tokens: Some(room::MAX_COMPLETION),
         ..CompletionRequest::new(prompt.clone(), 0)
     };
     let requests: Vec<CompletionRequest> = prompts.iter().map(request).collect();
