@@ -266,11 +266,8 @@ impl EngineArgs {
 
     /// The most tokens of a completion, where that is said.
     fn max_new_tokens(&self) -> Option<usize> {
-        let preset = match self.preset {
-            Some(Preset::Dart) => Some(2048),
-            None => None,
-        };
-        self.max_new_tokens.or(preset)
+        self.max_new_tokens
+            .or_else(|| self.preset.map(|Preset::Dart| 2048))
     }
 }
 

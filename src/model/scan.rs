@@ -199,7 +199,7 @@ fn defects(name: &str, shape: &[usize], rows: &[Row], tokens: usize, centred: bo
         false => rows,
     };
     let same = |row: &Row| match *row {
-        Row::Constant(value) if value == 0.0 => !zero_is_usual,
+        Row::Constant(0.0) => !zero_is_usual,
         // Each number of a vector is the same as itself.
         Row::Constant(_) => !is_vector,
         _ => false,

@@ -50,7 +50,7 @@ pub(in crate::model) fn sources(
         parameters.and_then(|p| p.get("rope_theta")).is_some()
     };
     let mut rope: Vec<&str> = Vec::new();
-    if !scaling.iter().any(|name| has_theta(name)) {
+    if !scaling.iter().any(has_theta) {
         rope.push("rope_theta");
     }
     rope.extend(scaling.iter().filter(is_object).copied());
