@@ -126,6 +126,10 @@ def variants():
         rope_parameters=rope(
             500.0, rope_type="yarn", factor=4.0,
             original_max_position_embeddings=16)), {"old_config": True}
+    # A configuration that says that the head is the embedding, beside a head that is not.
+    yield "llama_tied_head_differs", LlamaConfig(
+        **(base | dict(hidden_size=16, intermediate_size=24, head_dim=4, num_hidden_layers=1)),
+        tie_word_embeddings=False, rope_parameters=rope()), {"says_tied": True}
 
 
 def randomise(model, generator):
@@ -186,7 +190,7 @@ def write_tokenizer(directory, size):
     (directory / "tokenizer.json").write_text(tokenizer.to_str(pretty=False) + "\n")
 
 
-def write_config(directory, config, old):
+def write_config(directory, config, old, says_tied=False):
     """config.json as transformers 5 writes it, or as files published before it look
     (`rope_theta` and `rope_scaling`, `torch_dtype`, no `layer_types`)."""
     values = json.loads(config.to_json_string(use_diff=False))
@@ -209,6 +213,8 @@ def write_config(directory, config, old):
         values["torch_dtype"] = "float32"
     else:
         values["dtype"] = "float32"
+    if says_tied:
+        values["tie_word_embeddings"] = True
     (directory / "config.json").write_text(json.dumps(values, indent=1, sort_keys=True) + "\n")
 
 
@@ -394,7 +400,8 @@ def main():
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
         model, tokens, greedy, gap = make(config, 1000 + index)
-        write_config(directory, config, how.get("old_config", False))
+        write_config(
+            directory, config, how.get("old_config", False), how.get("says_tied", False))
         write_weights(directory, model, how.get("shards", 1))
         write_tokenizer(directory, config.vocab_size)
         golden, logits = write_golden(directory, model, tokens, greedy, gap)

@@ -2,6 +2,7 @@
 //!
 //! Every module may use it; it knows none of them.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// A result whose error is [`Error`].
@@ -84,7 +85,7 @@ impl Error {
     pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
         Error(Box::new(Repr {
             kind,
-            detail: detail.into(),
+            detail: one_line(detail.into()),
             source: None,
         }))
     }
@@ -100,7 +101,7 @@ impl Error {
     /// `context: description`.
     #[must_use]
     pub fn context(mut self, context: impl fmt::Display) -> Self {
-        self.0.detail = format!("{context}: {}", self.0.detail);
+        self.0.detail = one_line(format!("{context}: {}", self.0.detail));
         self
     }
 
@@ -122,6 +123,14 @@ impl Error {
             _ => ErrorKind::Io,
         };
         Error::new(kind, format!("{}: {source}", path.as_ref().display())).with_source(source)
+    }
+}
+
+/// A description as it can be shown: parts of it are often quoted from files.
+fn one_line(text: String) -> String {
+    match printable(&text) {
+        Cow::Owned(escaped) => escaped,
+        Cow::Borrowed(_) => text,
     }
 }
 
@@ -160,6 +169,36 @@ impl std::error::Error for Error {
 pub fn counted<N: fmt::Display + PartialEq + From<bool>>(count: N, noun: &str) -> String {
     let plural = if count == N::from(true) { "" } else { "s" };
     format!("{count} {noun}{plural}")
+}
+
+/// A text of someone else's, a model's or a data file's, on one line and without what would steer a
+/// terminal or turn the order of what is shown: such characters are escaped as Rust writes them.
+///
+/// ```
+/// use dart_math::report::printable;
+///
+/// assert_eq!(printable("a \u{1b}[31mred\n line"), "a \\u{1b}[31mred\\n line");
+/// assert_eq!(printable("π ≈ 3"), "π ≈ 3");
+/// ```
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match steers(c) {
+            true if c.is_control() => out.extend(c.escape_debug()),
+            true => out.extend(c.escape_unicode()),
+            false => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Control characters, what breaks a line, and what changes the direction of writing.
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// What a caught panic said.

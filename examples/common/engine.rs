@@ -46,7 +46,7 @@ pub(crate) struct EngineArgs {
     pub(crate) template: Option<String>,
 
     /// A variable of the model's chat template, such as `enable_thinking=false` (may be repeated). JSON's
-    /// true, false, null, numbers, strings and lists are taken as such, all else as a string
+    /// true, false, null, numbers, strings, lists and objects are taken as such, all else as a string
     #[arg(long, value_name = "NAME=VALUE", value_parser = template_arg, help_heading = "Model")]
     pub(crate) template_arg: Vec<(String, Value)>,
 
@@ -163,11 +163,13 @@ impl EngineArgs {
         let template = self.template()?;
         let mut builder = Engine::builder(self.load(device)?)
             .sampling(sampling)
-            .max_new_tokens(self.max_new_tokens())
             .stop(self.stop.clone())
             .kv_type(self.kv_type)
             .activation_type(self.activation_type)
             .loop_detection(!self.no_loop_detection);
+        if let Some(tokens) = self.max_new_tokens() {
+            builder = builder.max_new_tokens(tokens);
+        }
         if let Some(template) = template {
             builder = builder.template(template);
         }
@@ -193,6 +195,15 @@ impl EngineArgs {
         let given = self.template.as_deref().map(template).transpose()?;
         if self.template_arg.is_empty() {
             return Ok(given);
+        }
+        for (index, (name, _)) in self.template_arg.iter().enumerate() {
+            if self.template_arg[..index]
+                .iter()
+                .any(|(other, _)| other == name)
+            {
+                let reason = format!("--template-arg {}: given twice", name.escape_debug());
+                return Err(Usage(reason).into());
+            }
         }
         // Arguments are for chat templates, and ask for the model's own.
         let template = given.unwrap_or_else(Template::chat);
@@ -266,12 +277,10 @@ impl EngineArgs {
         }
     }
 
-    pub(crate) fn max_new_tokens(&self) -> usize {
-        let default = match self.preset {
-            Some(Preset::Dart) => 2048,
-            None => 1024,
-        };
-        self.max_new_tokens.unwrap_or(default)
+    /// The most tokens of a completion, where that is said.
+    pub(crate) fn max_new_tokens(&self) -> Option<usize> {
+        self.max_new_tokens
+            .or_else(|| self.preset.map(|Preset::Dart| 2048))
     }
 }
 
@@ -300,7 +309,23 @@ fn template_help() -> String {
 fn template_arg(text: &str) -> Result<(String, Value), String> {
     let parted = text.split_once('=').filter(|(name, _)| !name.is_empty());
     let (name, value) = parted.ok_or("expected NAME=VALUE")?;
-    let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    let plain = value.trim();
+    let value = match (serde_json::from_str(value), plain) {
+        (Ok(value), _) => value,
+        (_, "True" | "False" | "None") => {
+            let json = match plain {
+                "None" => "null".to_owned(),
+                other => other.to_ascii_lowercase(),
+            };
+            return Err(format!(
+                "`{plain}` is Python's word; JSON's is {json} (for the text, \"{plain}\" in quotes)"
+            ));
+        }
+        (Err(error), _) if plain.starts_with(['[', '{', '"']) => {
+            return Err(format!("begins as JSON, and is none: {error}"));
+        }
+        (Err(_), _) => value.into(),
+    };
     Ok((name.to_owned(), value))
 }
 

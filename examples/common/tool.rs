@@ -8,6 +8,8 @@ use std::fmt;
 use std::io::{self, ErrorKind, IsTerminal};
 use std::process::ExitCode;
 
+use dart_math::report::printable;
+
 /// A line on stderr. Where that is full or closed the line is lost, and nothing else.
 macro_rules! say {
     ($($words:tt)*) => {{
@@ -93,13 +95,13 @@ pub(crate) fn exit(result: Result<ExitCode, Failure>) -> ExitCode {
 /// An error's one line on stderr, and its causes.
 pub(crate) fn report(error: &dyn Error) {
     let mut said = error.to_string();
-    say!("error: {said}");
+    say!("error: {}", printable(&said));
     let mut cause = error.source();
     while let Some(error) = cause {
         // Many errors end with the words of their cause.
         let words = error.to_string();
         if !said.ends_with(&words) {
-            say!("  caused by: {words}");
+            say!("  caused by: {}", printable(&words));
         }
         said = words;
         cause = error.source();

@@ -29,7 +29,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use dart_math::answer::Checker;
-use dart_math::dars::{CancelHandle, Limits, Prop2Diff, Run, RunStop, Strategy, Uniform, Vanilla};
+use dart_math::dars::{
+    CancelHandle, Limits, Prop2Diff, Run, RunBuilder, RunStop, Strategy, Uniform, Vanilla,
+};
 use dart_math::data::arithmetic::{self, Asked, StepGrader};
 use dart_math::data::pass_rates;
 use dart_math::data::problems::{BadRow, OnBadRow, read};
@@ -162,7 +164,7 @@ struct Args {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "text",
-        conflicts_with = "out"
+        conflicts_with_all = ["out", "fresh", "regrade"]
     )]
     check_model: Option<check::Format>,
     /// Grade the trials that DIR's journal has anew, with this grader and this version's rules, and go on from
@@ -235,11 +237,8 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
     let cancel = CancelHandle::new();
     signals::end_in_order(cancel.clone(), display.bar.clone(), args.out.is_some())?;
 
-    let mut run = Run::builder(problems)
-        .strategy(strategy)
-        .limits(limits)
-        .dedup(args.dedup)
-        .seed(args.seed)
+    let mut run = args
+        .run(problems, strategy, limits)
         .observer(&display)
         .cancel(cancel);
     if let Some(sure) = args.sure {
@@ -313,6 +312,20 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 impl Args {
+    /// The run that is asked for, as far as a look at the model and the run itself have it in common.
+    fn run<'a>(
+        &self,
+        problems: Vec<Problem>,
+        strategy: Box<dyn Strategy>,
+        limits: Limits,
+    ) -> RunBuilder<'a> {
+        Run::builder(problems)
+            .strategy(strategy)
+            .limits(limits)
+            .dedup(self.dedup)
+            .seed(self.seed)
+    }
+
     fn strategy(&self) -> Result<Box<dyn Strategy>, Failure> {
         let paper = self.engine.preset.is_some();
         let only =

@@ -61,6 +61,8 @@ mod servers {
 
     /// What `--model` is where nothing was given.
     const BUILT_IN: &str = "abacus";
+    /// The most tokens of a response where nothing says it.
+    const MAX_NEW_TOKENS: usize = 1024;
 
     pub(super) fn connect(args: &Args) -> Result<OpenAi, Failure> {
         let engine = &args.engine;
@@ -79,7 +81,8 @@ mod servers {
             }
         }
         let (prompt, stop) = prompt(engine.template.as_deref())?;
-        let most = u32::try_from(engine.max_new_tokens()).unwrap_or(u32::MAX);
+        let most = engine.max_new_tokens().unwrap_or(MAX_NEW_TOKENS);
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
         let mut builder = OpenAi::builder()
             .api_key_from_env()
             .prompt(prompt)

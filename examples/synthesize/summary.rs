@@ -101,12 +101,7 @@ pub(crate) fn say_all(args: &Args, outcome: &Outcome, sampler: Option<&Sampler>,
         );
     }
     if totals.truncated > 0 || totals.unfinished_reasoning > 0 {
-        say!(
-            "{} trials were cut off at the limit of tokens (--max-new-tokens), and {} ended within their \
-             reasoning, without `</think>`",
-            totals.truncated,
-            totals.unfinished_reasoning
-        );
+        say!("{}", cut_off(outcome));
     }
     let mut rejected = outcome.problems.iter().filter_map(|record| {
         let reason = record.rejection.as_deref()?;
@@ -130,6 +125,40 @@ pub(crate) fn say_all(args: &Args, outcome: &Outcome, sampler: Option<&Sampler>,
         );
     }
     say_where(args, outcome, published);
+}
+
+/// How many trials were cut off, by which limit, and how many have nothing behind their reasoning.
+fn cut_off(outcome: &Outcome) -> String {
+    let totals = &outcome.totals;
+    let limit = outcome.configuration.get("generator");
+    let limit = limit.and_then(|generator| generator.get("max_new_tokens")?.as_u64());
+    let limit = limit.and_then(|limit| u32::try_from(limit).ok());
+    let by_context = limit.map_or(0, |limit| outcome.truncated_below(limit));
+    let were = |count: u64| {
+        let were = if count == 1 { "was" } else { "were" };
+        format!("{} {were}", counted(count, "trial"))
+    };
+    let mut parts = Vec::new();
+    if totals.truncated > by_context {
+        parts.push(format!(
+            "{} cut off at the limit of tokens (--max-new-tokens)",
+            were(totals.truncated - by_context)
+        ));
+    }
+    if by_context > 0 {
+        parts.push(format!(
+            "{} cut off at the end of the model's context",
+            were(by_context)
+        ));
+    }
+    match totals.unfinished_reasoning {
+        0 => {}
+        1 => parts.push("1 trial has nothing behind its reasoning (`</think>`)".to_owned()),
+        count => parts.push(format!(
+            "{count} trials have nothing behind their reasoning (`</think>`)"
+        )),
+    }
+    parts.join("; ")
 }
 
 fn ended_by(outcome: &Outcome, reason: StopReason) -> usize {

@@ -36,7 +36,7 @@ pub use extract::{Extracted, Marker, NoAnswer, extract};
 use crate::{Completion, Finish, Grader, Problem, Settings, Verdict};
 
 /// Version of the rules: part of the settings, so that a run is not resumed under other ones.
-const RULES: u32 = 5;
+const RULES: u32 = 6;
 
 /// Grades answers against references. Cheap to clone; holds options only.
 ///
@@ -272,7 +272,9 @@ impl Reference {
 impl Grader for Checker {
     fn grade(&self, problem: &Problem, completion: &Completion) -> Verdict {
         let reason = match completion.finish {
-            Finish::Stop if completion.unfinished_reasoning => "ended within its reasoning",
+            Finish::Stop if completion.unfinished_reasoning => {
+                "ended within its reasoning, or right behind it"
+            }
             Finish::Length if completion.unfinished_reasoning => {
                 "cut off at the limit of tokens, within its reasoning"
             }

@@ -49,8 +49,8 @@ pub struct Completion {
     /// Sum over the tokens of the natural logarithm of their probability under the model's own
     /// distribution (temperature 1, nothing truncated), where the generator knows it.
     pub logprob: Option<f64>,
-    /// Whether it ended within its reasoning: after a `<think>`, its own or its prompt's, without a
-    /// `</think>`.
+    /// Whether there is nothing behind its reasoning: after a `<think>`, its own or its prompt's, it ended
+    /// without a `</think>` or right there, by whatever stopped it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unfinished_reasoning: bool,
 }

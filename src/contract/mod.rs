@@ -9,7 +9,6 @@ mod generate;
 mod grade;
 mod problem;
 mod random;
-#[cfg(any(feature = "engine", feature = "openai"))]
 pub(crate) mod reasoning;
 mod record;
 mod sampling;

@@ -38,8 +38,8 @@ pub struct Trial {
     pub tokens: u32,
     /// Why the response ended.
     pub finish: Finish,
-    /// Whether it ended within its reasoning: after a `<think>`, its own or its prompt's, without a
-    /// `</think>`.
+    /// Whether there is nothing behind its reasoning: after a `<think>`, its own or its prompt's, it ended
+    /// without a `</think>` or right there, by whatever stopped it.
     pub unfinished_reasoning: bool,
     /// Log-probability of the response under the model's own distribution, in nats, to six
     /// decimals (so that writing and reading it back changes nothing), where it is known.

@@ -113,6 +113,16 @@ impl Outcome {
         self.trials().filter(is_accepted)
     }
 
+    /// How many of the trials that count were cut off ([`Totals::truncated`]) with fewer tokens than this:
+    /// with a generator's limit of new tokens, those that the end of the model's context cut off.
+    pub fn truncated_below(&self, tokens: u32) -> u64 {
+        let shorter = self
+            .closed
+            .iter()
+            .flat_map(|closed| closed.truncated.range(..tokens));
+        shorter.map(|(_, &count)| u64::from(count)).sum()
+    }
+
     /// Whether every problem has ended by its goal or a limit of its own.
     pub fn finished(&self) -> bool {
         self.stop == RunStop::Finished

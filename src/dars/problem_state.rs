@@ -46,7 +46,8 @@ pub(super) struct ProblemState {
     duplicates: BTreeMap<u32, u32>,
     /// Tokens of the trials that count.
     tokens: u64,
-    truncated: u32,
+    /// Of those that were cut off, how many have how many tokens.
+    truncated: BTreeMap<u32, u32>,
     unfinished_reasoning: u32,
     /// Graded trials whose predecessors have not all settled.
     ahead: BTreeMap<u32, TrialSummary>,
@@ -97,7 +98,7 @@ impl ProblemState {
             texts: Texts::default(),
             duplicates: BTreeMap::new(),
             tokens: 0,
-            truncated: 0,
+            truncated: BTreeMap::new(),
             unfinished_reasoning: 0,
             ahead: BTreeMap::new(),
             outlook: Outlook::default(),
@@ -174,7 +175,9 @@ impl ProblemState {
             self.correct += u32::from(correct);
             self.eligible += u32::from(eligible);
             self.tokens += u64::from(trial.tokens);
-            self.truncated += u32::from(trial.finish == Finish::Length);
+            if trial.finish == Finish::Length {
+                *self.truncated.entry(trial.tokens).or_default() += 1;
+            }
             self.unfinished_reasoning += u32::from(trial.unfinished_reasoning);
             self.verdicts.push(correct);
             let before = self.goal;
@@ -459,7 +462,8 @@ pub(super) struct Closed {
     end: u32,
     /// Sums over the trials that count.
     pub(super) tokens: u64,
-    pub(super) truncated: u32,
+    /// Of those that were cut off, how many have how many tokens.
+    pub(super) truncated: BTreeMap<u32, u32>,
     pub(super) unfinished_reasoning: u32,
 }
 

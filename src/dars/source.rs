@@ -541,7 +541,13 @@ impl<'a> Shared<'a> {
             correct: counts.correct,
             kept: problems.iter().map(kept).sum(),
             duplicates: sum(Closed::duplicates),
-            truncated: sum(|closed| u64::from(closed.truncated)),
+            truncated: sum(|closed| {
+                closed
+                    .truncated
+                    .values()
+                    .map(|&count| u64::from(count))
+                    .sum()
+            }),
             unfinished_reasoning: sum(|closed| u64::from(closed.unfinished_reasoning)),
             rejected: problems.iter().filter(rejected).count(),
             tokens: sum(|closed| closed.tokens),

@@ -3,6 +3,7 @@
 //! Knows the model, and what an engine is made of; nothing of runs.
 
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 
 use rayon::ThreadPoolBuilder;
 
@@ -18,6 +19,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// More threads than any machine runs at once are a typo.
 const MAX_THREADS: usize = 1024;
+/// The most tokens of a completion where nothing is said.
+const MAX_NEW_TOKENS: usize = 1024;
 
 /// Settings of an [`Engine`].
 #[must_use]
@@ -30,7 +33,7 @@ pub struct EngineBuilder {
     kv_bytes: Option<usize>,
     kernels: KernelSettings,
     threads: Option<usize>,
-    max_new_tokens: usize,
+    max_new_tokens: Option<usize>,
     ignore_eos: bool,
     stop: Vec<String>,
     loop_detection: bool,
@@ -50,7 +53,7 @@ impl EngineBuilder {
             kv_bytes: None,
             kernels: KernelSettings::default(),
             threads: None,
-            max_new_tokens: 1024,
+            max_new_tokens: None,
             ignore_eos: false,
             stop: Vec::new(),
             loop_detection: true,
@@ -132,7 +135,7 @@ impl EngineBuilder {
     /// The most tokens of a completion; it ends as [`Finish::Length`](crate::Finish::Length) when
     /// it has so many, or when the model's context is full. By default 1,024.
     pub fn max_new_tokens(mut self, max_new_tokens: usize) -> Self {
-        self.max_new_tokens = max_new_tokens;
+        self.max_new_tokens = Some(max_new_tokens);
         self
     }
 
@@ -217,13 +220,15 @@ impl EngineBuilder {
                 format!("threads is {threads}, but must be at most {MAX_THREADS}"),
             ));
         }
-        let max_new_tokens = positive("max_new_tokens", self.max_new_tokens)?;
+        let max_new_tokens = self.max_new_tokens.unwrap_or(MAX_NEW_TOKENS);
+        let max_new_tokens = positive("max_new_tokens", max_new_tokens)?;
         if self.stop.iter().any(String::is_empty) {
             return Err(Error::new(
                 ErrorKind::Settings,
                 "a stop string is empty, and would stop everything before it begins",
             ));
         }
+        let is_template_given = self.template.is_some();
         let template = match self.template {
             Some(template) => template,
             None => Template::default_for(&model),
@@ -258,6 +263,7 @@ impl EngineBuilder {
             stop_tokens,
             stop_strings: StopStrings::new(stop_strings),
             max_new_tokens,
+            is_length_given: self.max_new_tokens.is_some(),
             context_length: model.config().context_length,
             loop_detection: self.loop_detection,
             reasoning: ReasoningTags::new(model.tokenizer()),
@@ -295,6 +301,8 @@ impl EngineBuilder {
             weight_bytes: backend.weight_bytes(),
             plain: self.backend == BackendChoice::Plain || !model.device().is_cpu(),
             template,
+            is_template_given,
+            is_cut_told: AtomicBool::new(false),
             sampling: self.sampling,
             rules,
             capacity,

@@ -3,6 +3,7 @@
 //! Knows the model and its templates; the work itself is the scheduler's.
 
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::ThreadPool;
@@ -51,6 +52,10 @@ const LOGPROB: &str = "integer normaliser";
 pub struct Engine {
     pub(super) model: Model,
     pub(super) template: Template,
+    /// Whether it was asked for.
+    pub(super) is_template_given: bool,
+    /// Whether it was said that the context is shorter than completions may become.
+    pub(super) is_cut_told: AtomicBool,
     pub(super) sampling: Sampling,
     pub(super) rules: Rules,
     pub(super) capacity: Capacity,
@@ -236,6 +241,26 @@ impl Engine {
         Err(Error::new(ErrorKind::Data, reason))
     }
 
+    /// Says once where prompts of such lengths leave less room in the context than was asked for.
+    fn tell_cut(&self, prompts: &[Result<usize>]) {
+        let rules = &self.rules;
+        let lengths = || prompts.iter().filter_map(|length| length.as_ref().ok());
+        let wanted = rules.max_new_tokens;
+        let is_cut = |length: &&usize| *length + wanted > rules.context_length;
+        let (cut, longest) = (lengths().filter(is_cut).count(), lengths().max());
+        let Some(longest) = longest.filter(|_| cut > 0 && rules.is_length_given) else {
+            return;
+        };
+        if !self.is_cut_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "{cut} of {} prompts leave less than max_new_tokens ({wanted}) of the model's context of {} \
+                 tokens, where completions are cut: the longest has {longest}",
+                prompts.len(),
+                rules.context_length
+            );
+        }
+    }
+
     /// Runs the scheduler over a source on the engine's threads.
     fn execute(&self, source: &dyn Source, texts: Texts<'_>) -> Result<()> {
         self.with_backend(|backend| {
@@ -303,6 +328,7 @@ impl Generator for Engine {
         let lengths: Vec<Result<usize>> = self
             .pool
             .install(|| problems.par_iter().map(count).collect());
+        self.tell_cut(&lengths);
         let mut rejected = Vec::new();
         self.with_backend(|backend| {
             for (index, (problem, length)) in problems.iter().zip(lengths).enumerate() {

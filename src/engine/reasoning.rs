@@ -1,13 +1,13 @@
-//! Whether a completion is within its reasoning: what models that think aloud write between `<think>` and
-//! `</think>`, and what the prompt's template may open.
+//! Whether a completion has nothing behind its reasoning: what models that think aloud write between
+//! `<think>` and `</think>`, and what the prompt's template may open.
 //!
-//! Knows the tags; nothing of answers. A pure function of the prompt's and the trial's own tokens.
+//! Knows nothing of answers. A pure function of the prompt's and the trial's own tokens.
 
-use crate::contract::reasoning::{CLOSING, OPENING, last_tag, opens};
+use crate::contract::reasoning::{CLOSING, OPENING, is_unfinished, opens};
 use crate::model::Tokenizer;
 
-/// The last tokens of a prompt, in which a tag that opens the reasoning is looked for.
-const TAIL: usize = 16;
+/// Bytes of the longest tag that opens a reasoning.
+const MAX_OPENING: usize = 10;
 
 /// Tags that are special tokens of a vocabulary, which have no text.
 #[derive(Debug, Clone, Default)]
@@ -33,40 +33,55 @@ impl ReasoningTags {
 
 /// Whether a prompt ends with a tag that opens the reasoning, which white space may follow.
 pub(super) fn is_opened_by(tokenizer: &Tokenizer, prompt: &[u32]) -> bool {
-    let tail = &prompt[prompt.len().saturating_sub(TAIL)..];
-    let spelled = |&id: &u32| match tokenizer.is_special(id) {
+    let spelled = |id: u32| match tokenizer.is_special(id) {
         true => tokenizer.token(id).unwrap_or_default(),
         false => tokenizer.decode(&[id]).unwrap_or_default(),
     };
-    let text: String = tail.iter().map(spelled).collect();
+    // From the end, until there is enough for a tag.
+    let mut pieces: Vec<String> = Vec::new();
+    let mut length = 0;
+    for &id in prompt.iter().rev() {
+        let piece = spelled(id);
+        length += match length {
+            0 => piece.trim_end().len(),
+            _ => piece.len(),
+        };
+        pieces.push(piece);
+        if length >= MAX_OPENING {
+            break;
+        }
+    }
+    pieces.reverse();
+    let text = pieces.concat();
     opens(&text)
 }
 
-/// The state of a completion that grows.
+/// The tags of a completion that grows.
 #[derive(Debug, Clone)]
 pub(super) struct Reasoning {
-    is_open: bool,
+    /// Whether its prompt has opened one.
+    is_opened: bool,
+    /// Tags that have no text: how much text stood before each, and whether it opens.
+    special: Vec<(usize, bool)>,
 }
 
 impl Reasoning {
-    pub(super) fn new(is_open: bool) -> Self {
-        Reasoning { is_open }
+    pub(super) fn new(is_opened: bool) -> Self {
+        Reasoning {
+            is_opened,
+            special: Vec::new(),
+        }
     }
 
-    /// Whether a reasoning has begun that has not ended.
-    pub(super) fn is_open(&self) -> bool {
-        self.is_open
-    }
-
-    /// Takes a token that may be a tag.
-    pub(super) fn push_token(&mut self, token: u32, tags: &ReasoningTags) {
+    /// Takes a token that may be a tag, and how much text stands before it.
+    pub(super) fn push_token(&mut self, token: u32, text: usize, tags: &ReasoningTags) {
         let tag = tags.special.iter().find(|(id, _)| *id == token);
-        self.is_open = tag.map_or(self.is_open, |&(_, opens)| opens);
+        self.special.extend(tag.map(|&(_, opens)| (text, opens)));
     }
 
-    /// Takes a text that has grown from byte `new` on. The last tag that ends there counts.
-    pub(super) fn push_text(&mut self, text: &str, new: usize) {
-        self.is_open = last_tag(text, new).unwrap_or(self.is_open);
+    /// Whether a completion of this text has nothing behind its reasoning.
+    pub(super) fn is_unfinished(&self, text: &str) -> bool {
+        is_unfinished(text, self.is_opened, &self.special)
     }
 }
 
@@ -74,28 +89,49 @@ impl Reasoning {
 mod tests {
     use super::*;
 
-    /// Whether a text that comes in pieces of so many bytes ends within its reasoning.
-    fn is_open(text: &str, size: usize, opened: bool) -> bool {
-        let mut reasoning = Reasoning::new(opened);
-        let mut grown = String::new();
-        for piece in text.as_bytes().chunks(size) {
-            let new = grown.len();
-            grown.push_str(std::str::from_utf8(piece).unwrap());
-            reasoning.push_text(&grown, new);
+    #[test]
+    fn what_has_nothing_behind_its_reasoning_is_unfinished() {
+        for (text, opened, expected) in [
+            ("<think>so 1 < 2", false, true),
+            ("<think>so 1 < 2</think>4", false, false),
+            ("so", true, true),
+            ("so", false, false),
+            ("so</thinking> 4", true, false),
+            ("so</think>", true, true),
+            ("so</think> \n", false, true),
+            ("4 <thin> </think", false, false),
+            ("a</think>b<thinking>", true, true),
+            ("a<think_step>b", false, false),
+            ("a</thinker>b", true, true),
+            ("", false, false),
+            ("", true, true),
+        ] {
+            let reasoning = Reasoning::new(opened);
+            assert_eq!(reasoning.is_unfinished(text), expected, "{text:?}");
         }
-        reasoning.is_open()
     }
 
     #[test]
-    fn tags_are_seen_however_the_text_is_cut() {
-        for size in 1..40 {
-            assert!(is_open("<think>so 1 < 2", size, false));
-            assert!(!is_open("<think>so 1 < 2</think>4", size, false));
-            assert!(is_open("so", size, true));
-            assert!(!is_open("so</thinking> 4", size, true));
-            assert!(!is_open("4 <thin> </think", size, false));
-            assert!(is_open("a</think>b<thinking>", size, true));
-            assert!(!is_open("", size, false));
-        }
+    fn tags_without_text_count_where_they_stand() {
+        let tags = ReasoningTags {
+            special: vec![(7, true), (8, false)],
+        };
+        let unfinished = |tokens: &[(u32, usize)], text: &str| {
+            let mut reasoning = Reasoning::new(false);
+            for &(token, before) in tokens {
+                reasoning.push_token(token, before, &tags);
+            }
+            reasoning.is_unfinished(text)
+        };
+        assert!(unfinished(&[(7, 0)], "so"));
+        assert!(unfinished(&[(7, 0), (8, 2)], "so"));
+        assert!(!unfinished(&[(7, 0), (8, 2)], "so 4"));
+        assert!(!unfinished(&[(5, 0)], "so 4"));
+        // What a stop string cut off is not there.
+        assert!(!unfinished(&[(7, 9)], "so 4"));
+        assert!(unfinished(&[(7, 0), (8, 9)], "so 4"));
+        // A tag that is text between two that are not.
+        assert!(!unfinished(&[(7, 0), (7, 2)], "so</think>4"));
+        assert!(unfinished(&[(7, 0), (7, 11)], "so</think>4"));
     }
 }

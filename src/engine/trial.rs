@@ -18,6 +18,8 @@ pub(super) struct Rules {
     pub(super) stop_strings: StopStrings,
     /// The most tokens of a completion.
     pub(super) max_new_tokens: usize,
+    /// Whether that number was asked for.
+    pub(super) is_length_given: bool,
     /// The most tokens of a prompt and its completion together.
     pub(super) context_length: usize,
     /// Whether a completion that repeats itself without end is cut off.
@@ -115,13 +117,13 @@ impl Trial {
     ) -> Result<Option<Finish>> {
         self.tokens.push(token);
         self.logprob += logprob;
-        self.reasoning.push_token(token, &rules.reasoning);
+        let before = self.text.len();
+        self.reasoning.push_token(token, before, &rules.reasoning);
         if rules.stop_tokens.contains(&token) {
             return Ok(Some(Finish::Stop));
         }
         let new = self.text.len();
         self.text.push_str(self.detokenizer.push(token)?);
-        self.reasoning.push_text(&self.text, new);
         if self.cut_at_stop(new, rules) {
             return Ok(Some(Finish::Stop));
         }
@@ -156,12 +158,12 @@ impl Trial {
             }
         }
         Ok(Completion {
+            unfinished_reasoning: self.reasoning.is_unfinished(&self.text),
             text: self.text,
             tokens: self.tokens,
             counted_tokens: None,
             finish,
             logprob: Some(self.logprob),
-            unfinished_reasoning: self.reasoning.is_open(),
         })
     }
 
@@ -186,6 +188,11 @@ mod tests {
 
     /// One token a byte, as in the vocabularies of GPT-2's kind before any merge.
     fn bytes() -> Tokenizer {
+        bytes_and(None)
+    }
+
+    /// The same with a special token, whose id is [`END`].
+    fn bytes_and(special: Option<&str>) -> Tokenizer {
         let mut alphabet: Vec<char> = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet()
             .into_iter()
             .collect();
@@ -199,7 +206,11 @@ mod tests {
             "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false,
         });
         let file = serde_json::json!({
-            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+            "version": "1.0", "truncation": null, "padding": null,
+            "added_tokens": special.iter().map(|content| serde_json::json!({
+                "id": END, "content": content, "special": true, "single_word": false,
+                "lstrip": false, "rstrip": false, "normalized": false,
+            })).collect::<Vec<_>>(),
             "normalizer": null, "pre_tokenizer": byte_level, "post_processor": null,
             "decoder": byte_level,
             "model": { "type": "BPE", "vocab": vocab, "merges": [] },
@@ -215,6 +226,7 @@ mod tests {
             stop_tokens: vec![END, END + 1],
             stop_strings: StopStrings::new(stop.iter().map(|&s| s.to_owned())),
             max_new_tokens: 300,
+            is_length_given: true,
             context_length: 1000,
             loop_detection: true,
             reasoning: ReasoningTags::default(),
@@ -299,6 +311,60 @@ mod tests {
             assert_eq!(done.text, text.split(stop.as_str()).next().unwrap());
             assert_eq!(done.finish == Finish::Stop, text.contains(&stop));
         }
+    }
+
+    /// A reasoning that the prompt has opened and that the tag's end ends has no answer behind it, whether
+    /// the tag is the text's end, a stop string, what a stop string cuts, or a stop token.
+    #[test]
+    fn the_end_of_a_reasoning_is_one_end_however_it_stops() {
+        let complete = |special: Option<&str>, stop: &[&str], stops: &[u32], text: &str| {
+            let tokenizer = bytes_and(special);
+            let rules = Rules {
+                stop_tokens: stops.to_vec(),
+                reasoning: ReasoningTags::new(&tokenizer),
+                ..rules(stop)
+            };
+            let request = trial(&tokenizer, &[], &rules).request;
+            let sampling = Sampling::default();
+            let mut trial = Trial::new(request, sampling, 99, tokenizer.stream(), true, &rules);
+            for token in tokenizer.encode(text, false).unwrap() {
+                if let Some(finish) = trial.push(token, 0.0, &rules).unwrap() {
+                    return trial.finish(finish, &rules).unwrap();
+                }
+            }
+            trial.finish(Finish::Stop, &rules).unwrap()
+        };
+        let tag = "</think>";
+        let ended = "So 4.</think>";
+        for (special, stop, stops, text, rest) in [
+            (None, &[][..], &[][..], ended, ended),
+            (None, &[], &[], "So 4.</think> \n", "So 4.</think> \n"),
+            (None, &[tag], &[], "So 4.</think> It is 4.", "So 4."),
+            (None, &["</thi"], &[], "So 4.</think> It is 4.", "So 4."),
+            (None, &["think>"], &[], "So 4.</think> It is 4.", "So 4.</"),
+            (
+                None,
+                &["</think> It"],
+                &[],
+                "So 4.</think> It is 4.",
+                "So 4.",
+            ),
+            (Some(tag), &[], &[], ended, "So 4."),
+            (Some(tag), &[], &[END], "So 4.</think> It is 4.", "So 4."),
+        ] {
+            let done = complete(special, stop, stops, text);
+            assert_eq!(done.text, rest);
+            assert_eq!(done.finish, Finish::Stop);
+            assert!(done.unfinished_reasoning, "{special:?} {stop:?} {text}");
+        }
+        for special in [None, Some(tag)] {
+            let done = complete(special, &["."], &[], "So 4</think> It is 4.");
+            assert!(!done.unfinished_reasoning, "{special:?}");
+        }
+        // What a stop string cuts off opens nothing.
+        let done = complete(None, &["<think>"], &[], "So</think> 4 <think>or 5");
+        assert_eq!(done.text, "So</think> 4 ");
+        assert!(!done.unfinished_reasoning);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 
 use super::config::DecoderConfig;
+use super::safetensors::SafeTensors;
 use super::weights::{LayerWeights, Linear, Matrix, Weights};
 use crate::{Error, ErrorKind, Result};
 
@@ -27,6 +28,22 @@ pub(super) struct Layout {
     pub(super) qk_norm: bool,
     /// The output head is the embedding.
     pub(super) tied: bool,
+}
+
+impl Layout {
+    /// The same with an output head of its own, where the files have one that is not the embedding
+    /// though the configuration says that it is: transformers ties them only where they are the same.
+    pub(super) fn with_own_head(self, tensors: &SafeTensors) -> Result<Self> {
+        let naming = Naming::HuggingFace;
+        let weight = |module: &str| format!("{module}.weight");
+        let (head, embedding) = (weight(naming.head()), weight(naming.embedding()));
+        let differs =
+            self.tied && tensors.shape(&head).is_some() && !tensors.equal(&head, &embedding)?;
+        Ok(Layout {
+            tied: self.tied && !differs,
+            ..self
+        })
+    }
 }
 
 /// How a kind of file names its tensors.
@@ -219,8 +236,45 @@ pub(super) trait TensorSource {
             rest = after;
             self.fill(part, out)?;
         }
+        if let Some(at) = numbers.iter().position(|number| number.overflowed()) {
+            refuse_overflow::<T>(self, parts, at)?;
+        }
         Tensor::from_vec(numbers, shape, device).map_err(|error| device_error(&label, error))
     }
+}
+
+/// Fails where an infinite number, the one at an index of the parts, is finite in the file: the type that
+/// weights are held in is too narrow for it.
+fn refuse_overflow<T: Element>(
+    source: &(impl TensorSource + ?Sized),
+    parts: &[Part],
+    mut at: usize,
+) -> Result<()> {
+    for part in parts {
+        let columns = part.columns.unwrap_or(1);
+        let count = part.rows * columns;
+        if at >= count {
+            at -= count;
+            continue;
+        }
+        let label = source.tensor_label(&part.name);
+        let mut wide = buffer::<f32>(count, &label)?;
+        source.fill(part, &mut wide)?;
+        let Some(&number) = wide.get(at).filter(|number| number.is_finite()) else {
+            return Ok(());
+        };
+        return Err(Error::new(
+            ErrorKind::Settings,
+            format!(
+                "{label} has {number:e} in row {}, which {} cannot hold (its largest number is {:e}): \
+                 take dtype bf16 or f32",
+                at / columns,
+                T::DTYPE.as_str(),
+                T::LARGEST,
+            ),
+        ));
+    }
+    Ok(())
 }
 
 fn rows(parts: &[Part]) -> usize {
@@ -383,8 +437,9 @@ impl Plan {
     }
 
     /// Checks that the source has every tensor in its shape, and none within the layers that the
-    /// plan does not know (leaving out a bias, say, would compute something else).
-    pub(super) fn check(&self, source: &impl TensorSource) -> Result<()> {
+    /// plan does not know (leaving out a bias, say, would compute something else). Returns what is to be
+    /// said of the others.
+    pub(super) fn check(&self, source: &impl TensorSource) -> Result<Option<String>> {
         let mut missing = Vec::new();
         for part in self.parts() {
             match source.shape(&part.name) {
@@ -430,10 +485,10 @@ impl Plan {
                 ),
             ));
         }
-        if !harmless.is_empty() {
-            tracing::warn!(tensors = %listed(&harmless), "tensors that are not used");
-        }
-        Ok(())
+        Ok(harmless.first().map(|first| {
+            let label = source.label(first);
+            format!("{label}: not used: {}", listed(&harmless))
+        }))
     }
 
     /// Reads all weights. [`check`](Self::check) comes first.
@@ -531,27 +586,43 @@ fn listed(names: &[&str]) -> String {
 /// A type of number that weights are computed in.
 pub(super) trait Element: candle_core::WithDType + Send + Sync {
     const ZERO: Self;
+    /// The largest number.
+    const LARGEST: f32;
     fn from_f32(value: f32) -> Self;
+    /// Whether it is what a number that is too large for the type becomes.
+    fn overflowed(&self) -> bool;
 }
 
 impl Element for f32 {
     const ZERO: Self = 0.0;
+    const LARGEST: f32 = f32::MAX;
     fn from_f32(value: f32) -> Self {
         value
+    }
+    fn overflowed(&self) -> bool {
+        false
     }
 }
 
 impl Element for f16 {
     const ZERO: Self = f16::ZERO;
+    const LARGEST: f32 = 65_504.0;
     fn from_f32(value: f32) -> Self {
         f16::from_f32(value)
+    }
+    fn overflowed(&self) -> bool {
+        self.is_infinite()
     }
 }
 
 impl Element for bf16 {
     const ZERO: Self = bf16::ZERO;
+    const LARGEST: f32 = 3.389_531_4e38;
     fn from_f32(value: f32) -> Self {
         bf16::from_f32(value)
+    }
+    fn overflowed(&self) -> bool {
+        self.is_infinite()
     }
 }
 

@@ -24,6 +24,10 @@ const MAX_GROWTH: usize = 1 << 20;
 pub struct ChatTemplate {
     /// The file that it came from, for messages.
     label: String,
+    /// Which of several it is.
+    variant: Option<String>,
+    /// Why it cannot be used, whatever its source.
+    refused: Option<String>,
     source: String,
     /// The source as it is parsed.
     prepared: String,
@@ -39,9 +43,51 @@ impl ChatTemplate {
     ) -> Self {
         ChatTemplate {
             label,
+            variant: None,
+            refused: None,
             prepared: jinja::prepare(&source),
             source,
             special_tokens,
+        }
+    }
+
+    /// One that a file has and that transformers would not take: asking for it is an error with this
+    /// reason.
+    pub(super) fn refused(label: String, reason: String) -> Self {
+        ChatTemplate {
+            refused: Some(reason),
+            ..Self::new(label, String::new(), Vec::new())
+        }
+    }
+
+    /// The same, as one of several of which a name tells it.
+    pub(super) fn named(self, variant: String) -> Self {
+        ChatTemplate {
+            variant: Some(variant),
+            ..self
+        }
+    }
+
+    /// It in a few words.
+    pub(super) fn described(&self) -> String {
+        match (&self.refused, &self.variant) {
+            (Some(reason), _) => format!("none that can be used: {reason}"),
+            (None, variant) => format!(
+                "{} characters{}",
+                self.source.chars().count(),
+                variant.as_deref().unwrap_or_default()
+            ),
+        }
+    }
+
+    /// Fails where it cannot be used.
+    pub(super) fn check(&self) -> Result<()> {
+        match &self.refused {
+            None => Ok(()),
+            Some(reason) => Err(Error::new(
+                ErrorKind::Model,
+                format!("{}: {reason}; another template can be given", self.label),
+            )),
         }
     }
 
@@ -82,6 +128,7 @@ impl ChatTemplate {
     ) -> Result<Rendered> {
         // Private-use characters around a name: nothing that a template would look for.
         const STAND_IN: &str = "\u{E000}question\u{E001}";
+        self.check()?;
         if self.source.len() > MAX_TEMPLATE {
             return Err(Error::new(
                 ErrorKind::Model,

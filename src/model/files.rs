@@ -40,6 +40,10 @@ impl Deref for Bytes {
 
 /// Maps a file into memory.
 pub(super) fn map(path: &Path) -> Result<Bytes> {
+    if !present(path)? {
+        let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+        return Err(Error::io(path, missing));
+    }
     let file = File::open(path).map_err(|error| Error::io(path, error))?;
     regular(path, &file)?;
     // SAFETY: the map is read-only. As with every memory-mapped file, its bytes change under us
@@ -74,14 +78,45 @@ fn refuse_pointer(path: &Path, bytes: &[u8]) -> Result<()> {
 
 fn regular(path: &Path, file: &File) -> Result<u64> {
     let meta = file.metadata().map_err(|error| Error::io(path, error))?;
-    if meta.is_file() {
-        Ok(meta.len())
-    } else {
-        Err(Error::new(
-            ErrorKind::Model,
-            format!("{}: not a regular file", path.display()),
-        ))
+    match meta.is_file() {
+        true => Ok(meta.len()),
+        false => Err(irregular(path)),
     }
+}
+
+fn irregular(path: &Path) -> Error {
+    Error::new(
+        ErrorKind::Model,
+        format!("{}: not a regular file", path.display()),
+    )
+}
+
+/// Whether a file is there, looked at before it is opened: to open a pipe would wait for its other end.
+fn present(path: &Path) -> Result<bool> {
+    match path.metadata() {
+        Ok(meta) if meta.is_file() => Ok(true),
+        Ok(_) => Err(irregular(path)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => match dangling(path) {
+            Some(error) => Err(error),
+            None => Ok(false),
+        },
+        Err(error) => Err(Error::io(path, error)),
+    }
+}
+
+/// What is said of a link that leads nowhere.
+pub(super) fn dangling(path: &Path) -> Option<Error> {
+    let target = std::fs::read_link(path).ok()?;
+    (!path.exists()).then(|| {
+        Error::new(
+            ErrorKind::Model,
+            format!(
+                "{}: a link to {}, which is not there",
+                path.display(),
+                target.display()
+            ),
+        )
+    })
 }
 
 /// Where a model's files are.
@@ -130,6 +165,37 @@ impl Files {
         }
     }
 
+    /// The names of all files in a directory beside them; none where there is no such directory.
+    pub(super) fn names_in(&self, directory: &str) -> Result<BTreeSet<String>> {
+        match self {
+            Files::Directory(parent) if parent.join(directory).is_dir() => {
+                Files::Directory(parent.join(directory)).names()
+            }
+            _ => Ok(BTreeSet::new()),
+        }
+    }
+
+    /// Fails where something of such a name is a link that leads nowhere.
+    pub(super) fn refuse_dangling(&self, matches: impl Fn(&str) -> bool) -> Result<()> {
+        let Files::Directory(directory) = self else {
+            return Ok(());
+        };
+        let entries = std::fs::read_dir(directory).map_err(|error| Error::io(directory, error))?;
+        let mut links: Vec<PathBuf> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| {
+                path.file_name()
+                    .and_then(|name| name.to_str())
+                    .is_some_and(&matches)
+            })
+            .collect();
+        links.sort();
+        match links.iter().find_map(|path| dangling(path)) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
     /// A file's bytes, or `None` where there is no such file.
     pub(super) fn read(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
         match self {
@@ -143,9 +209,9 @@ impl Files {
         match self {
             Files::Directory(directory) => {
                 let path = directory.join(name);
-                match path.try_exists() {
-                    Ok(false) => Ok(None),
-                    _ => map(&path).map(Some),
+                match present(&path)? {
+                    false => Ok(None),
+                    true => map(&path).map(Some),
                 }
             }
             Files::Static(files) => Ok(find(files, name).map(Bytes::Static)),
@@ -160,11 +226,10 @@ fn find(files: &'static [(&'static str, &'static [u8])], name: &str) -> Option<&
 }
 
 fn read_bounded(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::io(path, error)),
-    };
+    if !present(path)? {
+        return Ok(None);
+    }
+    let file = File::open(path).map_err(|error| Error::io(path, error))?;
     let length = regular(path, &file)?;
     if length > most {
         return Err(Error::new(

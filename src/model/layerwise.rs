@@ -6,15 +6,13 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::assemble::{Layout, Naming, Plan, Target};
-use super::built_in;
 use super::config::{Architecture, DecoderConfig};
-use super::files::Files;
 use super::gguf::{self, Gguf};
-use super::hub;
 use super::huggingface;
 use super::load::{ConfigFile, ModelBuilder};
 use super::loaded::Model;
 use super::safetensors::SafeTensors;
+use super::scan::{Stored as Tensors, files_of};
 use super::source::ModelSource;
 use super::weights::{LayerWeights, Matrix};
 use crate::Result;
@@ -25,11 +23,6 @@ pub(crate) struct LayerReader {
     plan: Plan,
     tensors: Tensors,
     target: Target,
-}
-
-enum Tensors {
-    SafeTensors(SafeTensors),
-    Gguf(Gguf),
 }
 
 /// Does the same with either kind of file.
@@ -49,26 +42,22 @@ impl LayerReader {
         if let Architecture::Transformers(_) = model.config().architecture {
             return Ok(None);
         }
-        let files = match builder.source() {
-            ModelSource::Gguf(path) => {
-                let file = Gguf::open(path)?;
-                let described = gguf::describe(&file)?;
-                let (layout, naming) = (described.layout, described.naming);
-                let tensors = Tensors::Gguf(file);
-                return Self::new(described.config, layout, naming, tensors).map(Some);
-            }
-            ModelSource::BuiltIn => Files::Static(built_in::FILES),
-            ModelSource::Directory(path) => Files::Directory(path.clone()),
-            ModelSource::Hub { id, .. } => {
-                // The branch may have moved on since.
-                let commit = model.name().rsplit_once('@').map(|(_, commit)| commit);
-                Files::Directory(hub::download(id, commit, builder)?)
-            }
+        if let ModelSource::Gguf(path) = builder.source() {
+            let file = Gguf::open(path)?;
+            let described = gguf::describe(&file)?;
+            let (layout, naming) = (described.layout, described.naming);
+            let tensors = Tensors::Gguf(file);
+            return Self::new(described.config, layout, naming, tensors).map(Some);
+        }
+        let Some(files) = files_of(builder, model)? else {
+            return Ok(None);
         };
         let config = ConfigFile::read(&files)?;
         let parsed = huggingface::parse(&config.label, &config.map)?;
-        let tensors = Tensors::SafeTensors(SafeTensors::open(&files)?);
-        Self::new(parsed.config, parsed.layout, Naming::HuggingFace, tensors).map(Some)
+        let tensors = SafeTensors::open(&files)?;
+        let layout = parsed.layout.with_own_head(&tensors)?;
+        let tensors = Tensors::SafeTensors(tensors);
+        Self::new(parsed.config, layout, Naming::HuggingFace, tensors).map(Some)
     }
 
     fn new(

@@ -19,7 +19,7 @@ use super::gguf::{self, Gguf};
 use super::hub::{self, HubProgress};
 use super::huggingface;
 use super::loaded::{Model, Parts};
-use super::origin::{self, Declared, Fact};
+use super::origin::{self, Declared, Fact, Named};
 use super::refusals;
 use super::safetensors::SafeTensors;
 use super::source::ModelSource;
@@ -213,7 +213,7 @@ fn from_files(files: &Files, name: String, dtype: DtypeChoice, place: Place) -> 
             (dtype, place),
             described,
             stop_tokens,
-            &config.bytes,
+            (&config.bytes, map),
         );
     }
     let parsed = huggingface::parse(label, map)?;
@@ -223,8 +223,20 @@ fn from_files(files: &Files, name: String, dtype: DtypeChoice, place: Place) -> 
     }
     let tensors = SafeTensors::open(files)?;
     let contents = Contents::new(&parsed.config, text.fingerprint, tensors.fingerprint());
-    let mut facts = origin::of_config(&parsed.config, &parsed.rope, label);
-    facts.push(origin::of_head(parsed.layout.tied, label));
+    let sources = huggingface::sources(label, map, &parsed.config);
+    let mut facts = origin::of_config(&parsed.config, &parsed.rope, &sources);
+    let layout = parsed.layout.with_own_head(&tensors)?;
+    let mut head_from = huggingface::tied_source(label, map);
+    if layout != parsed.layout {
+        const HEAD: &str = "lm_head.weight";
+        head_from = tensors.label(HEAD);
+        facts.push(origin::warning(&format!(
+            "{head_from}: `{HEAD}` is not the embedding, though {label} says `tie_word_embeddings`; it is \
+             taken, as by transformers"
+        )));
+    }
+    facts.push(origin::of_head(layout.tied, head_from));
+    facts.extend(tensors.notes.iter().map(|note| origin::warning(note)));
     text.text.facts.splice(0..0, facts);
     let target = Target {
         dtype: dtype.compute(&place)?,
@@ -236,7 +248,7 @@ fn from_files(files: &Files, name: String, dtype: DtypeChoice, place: Place) -> 
         name,
         Decoder {
             config: parsed.config,
-            layout: parsed.layout,
+            layout,
             naming: Naming::HuggingFace,
         },
         &tensors,
@@ -262,7 +274,7 @@ fn from_transformers(
     (dtype, place): (DtypeChoice, Place),
     described: transformers::Described,
     stop_tokens: Vec<Declared>,
-    config: &[u8],
+    (config, map): (&[u8], &Map<String, Value>),
 ) -> Result<Model> {
     let read = read_text(files, stop_tokens)?;
     if dtype == DtypeChoice::Quantized {
@@ -271,10 +283,13 @@ fn from_transformers(
     let mut text = read.text;
     check_text(&name, described.config.vocab_size, &mut text)?;
     let tensors = SafeTensors::open(files)?;
+    let notes = tensors.notes.clone();
     let mut whole = Fingerprint::default();
     // What candle reads of it is its own business.
     whole.json("config.json", config);
     let contents = Contents::of(whole, read.fingerprint, tensors.fingerprint());
+    let label = files.label("config.json");
+    let sources = huggingface::sources(&label, map, &described.config);
     let config = described.config.clone();
     let stored: Vec<_> = tensors.stored().collect();
     let model = transformers::load(&name, described, tensors, &place, dtype)?;
@@ -282,10 +297,10 @@ fn from_transformers(
         .tensors()
         .map(|(_, tensor)| tensor.elem_count() as u64)
         .sum();
-    let label = files.label("config.json");
     let rope = "as candle-transformers reads it of the configuration";
-    let mut facts = origin::of_config(&config, rope, &label);
+    let mut facts = origin::of_config(&config, rope, &sources);
     facts.append(&mut text.facts);
+    facts.extend(notes.iter().map(|note| origin::warning(note)));
     facts.push(origin::of_tensors(stored.into_iter(), parameters));
     facts.append(&mut origin::of_stop_tokens(&text.tokenizer, &text.declared));
     Ok(Model::new(Parts {
@@ -328,6 +343,7 @@ fn read_text(files: &Files, mut declared: Vec<Declared>) -> Result<ReadText> {
     declared.extend(text.eos);
     Ok(ReadText {
         text: Text {
+            label: files.label("tokenizer.json"),
             tokenizer: text.tokenizer,
             declared,
             chat_template: text.chat_template,
@@ -345,6 +361,7 @@ fn from_gguf(path: &Path, dtype: DtypeChoice, place: Place) -> Result<Model> {
         layout,
         naming,
         rope,
+        sources,
     } = gguf::describe(&file)?;
     let vocabulary = gguf::vocabulary(&file)?;
     let mut fingerprint = Fingerprint::default();
@@ -362,33 +379,61 @@ fn from_gguf(path: &Path, dtype: DtypeChoice, place: Place) -> Result<Model> {
             (text.tokenizer, text.chat_template)
         }
     };
-    let spelled = |name, id: Option<u32>| Some((name, tokenizer.token(id?)?));
-    let mut named: Vec<(&'static str, String)> = [
-        spelled("bos_token", vocabulary.bos),
-        spelled("eos_token", vocabulary.eos),
+    let spelled = |name, key: &str, id: Option<u32>| {
+        let key = format!("tokenizer.ggml.{key}_token_id");
+        Some(Named {
+            name,
+            text: tokenizer.token(id?)?,
+            from: match file.get(&key) {
+                Some(_) => format!("{}: {key}", file.label()),
+                None => format!(
+                    "default of its kind of vocabulary; {} has no {key}",
+                    file.label()
+                ),
+            },
+        })
+    };
+    let mut named: Vec<Named> = [
+        spelled("bos_token", "bos", vocabulary.bos),
+        spelled("eos_token", "eos", vocabulary.eos),
     ]
     .into_iter()
     .flatten()
     .collect();
     let chat_template = match vocabulary.chat_template {
         Some(source) => Some(ChatTemplate::new(
-            file.label().to_owned(),
+            format!("{}: tokenizer.chat_template", file.label()),
             source,
-            named.clone(),
+            origin::pairs(&named),
         )),
         None => beside,
     };
-    named.extend(spelled("unk_token", vocabulary.unknown));
-    named.extend(spelled("pad_token", vocabulary.padding));
-    let mut facts = origin::of_config(&config, &rope, file.label());
-    facts.push(origin::of_head(layout.tied, file.label()));
+    named.extend(spelled("unk_token", "unknown", vocabulary.unknown));
+    named.extend(spelled("pad_token", "padding", vocabulary.padding));
+    let mut facts = origin::of_config(&config, &rope, &sources);
+    facts.push(origin::of_head(
+        layout.tied,
+        match layout.tied {
+            true => format!("{} has no tensor `output.weight`", file.label()),
+            false => format!("{}: tensor `output.weight`", file.label()),
+        },
+    ));
     if from_beside.is_empty() {
+        const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
+        let opening_from = match file.get(ADD_BOS) {
+            Some(_) => format!("{}: {ADD_BOS}", file.label()),
+            None => format!(
+                "default of its kind of vocabulary; {} has no {ADD_BOS}",
+                file.label()
+            ),
+        };
+        let no_template = format!("{} has no tokenizer.chat_template", file.label());
         facts.append(&mut origin::of_text(
             &tokenizer,
             file.label(),
             &named,
-            file.label(),
-            chat_template.as_ref(),
+            &opening_from,
+            chat_template.as_ref().ok_or(no_template.as_str()),
         ));
     }
     facts.extend(from_beside);
@@ -425,6 +470,7 @@ fn from_gguf(path: &Path, dtype: DtypeChoice, place: Place) -> Result<Model> {
         &file,
         target,
         Text {
+            label: file.label().to_owned(),
             tokenizer,
             declared: vocabulary.stop_tokens,
             chat_template,
@@ -460,6 +506,8 @@ struct Decoder {
 }
 
 struct Text {
+    /// The file of the tokenizer.
+    label: String,
     tokenizer: Tokenizer,
     /// The tokens that end a response, with the files that say so.
     declared: Vec<Declared>,
@@ -489,16 +537,19 @@ fn check_text(name: &str, vocab_size: usize, text: &mut Text) -> Result<()> {
         ));
     }
     if text.tokenizer.vocab_size() > vocab_size {
-        tracing::warn!(
-            "{name}: the tokenizer has {} tokens, the model {}; prompts that need one of the others \
+        let more = origin::warning(&format!(
+            "{}: the tokenizer has {} tokens, the model {vocab_size}; prompts that need one of the others \
              are refused",
+            text.label,
             text.tokenizer.vocab_size(),
-            vocab_size
-        );
+        ));
+        text.facts.push(more);
     }
     let known = |id: u32| (id as usize) < vocab_size;
-    for id in text.stop_tokens().into_iter().filter(|&id| !known(id)) {
-        tracing::warn!(id, "a stop token outside the vocabulary is left out");
+    for (id, from) in text.declared.iter().filter(|(id, _)| !known(*id)) {
+        text.facts.push(origin::warning(&format!(
+            "{from}: stop token {id} is outside the model's vocabulary of {vocab_size}, and left out"
+        )));
     }
     text.declared.retain(|&(id, _)| known(id));
     Ok(())
@@ -520,7 +571,8 @@ fn finish(
     } = decoder;
     check_text(&name, config.vocab_size, &mut text)?;
     let plan = Plan::new(&config, layout, naming);
-    plan.check(tensors)?;
+    let unused = plan.check(tensors)?;
+    text.facts.extend(unused.map(|note| origin::warning(&note)));
     let weights = plan.build(tensors, &target)?;
     let parameters = plan.parameters();
     text.facts

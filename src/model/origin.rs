@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::chat::ChatTemplate;
 use super::config::{Architecture, DecoderConfig};
 use super::tokenizer::Tokenizer;
+use crate::error::printable;
 
 /// Something that was read of a model's files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,18 +39,59 @@ impl Fact {
 /// A token and where it was declared.
 pub(super) type Declared = (u32, String);
 
+/// Where a decoder's shape was read, part by part: the file and its fields, or that it is a default.
+#[derive(Debug)]
+pub(super) struct ConfigSources {
+    pub(super) architecture: String,
+    pub(super) layers: String,
+    pub(super) heads: String,
+    pub(super) vocabulary: String,
+    pub(super) rope: String,
+    pub(super) context: String,
+    pub(super) epsilon: String,
+    pub(super) window: String,
+}
+
+/// A special token by the name that files give it.
+#[derive(Debug, Clone)]
+pub(super) struct Named {
+    /// `bos_token`, …
+    pub(super) name: &'static str,
+    /// Its text.
+    pub(super) text: String,
+    /// The file and the field, or whose default it is.
+    pub(super) from: String,
+}
+
+/// The names and texts, for templates.
+pub(super) fn pairs(named: &[Named]) -> Vec<(&'static str, String)> {
+    let pair = |named: &Named| (named.name, named.text.clone());
+    named.iter().map(pair).collect()
+}
+
+/// Something that was read otherwise than might be expected, for the log and the report.
+pub(super) fn warning(text: &str) -> Fact {
+    tracing::warn!("{}", printable(text));
+    Fact::new("warning", text, "")
+}
+
 /// The decoder's shape. `rope` is the rotary embedding in words.
-pub(super) fn of_config(config: &DecoderConfig, rope: &str, from: &str) -> Vec<Fact> {
+pub(super) fn of_config(config: &DecoderConfig, rope: &str, from: &ConfigSources) -> Vec<Fact> {
     let c = config;
-    let fact = |name: &str, value: String| Fact::new(name, value, from);
+    let fact = |name: &str, value: String, from: &str| Fact::new(name, value, from);
     let mut facts = vec![
-        fact("architecture", c.architecture.name().to_owned()),
+        fact(
+            "architecture",
+            c.architecture.name().to_owned(),
+            &from.architecture,
+        ),
         fact(
             "layers",
             format!(
                 "{}, hidden size {}, feed-forward size {}",
                 c.layers, c.hidden_size, c.intermediate_size
             ),
+            &from.layers,
         ),
         fact(
             "heads",
@@ -57,10 +99,24 @@ pub(super) fn of_config(config: &DecoderConfig, rope: &str, from: &str) -> Vec<F
                 "{} of Q, {} of K and V, {} wide",
                 c.heads, c.kv_heads, c.head_dim
             ),
+            &from.heads,
         ),
-        fact("vocabulary", format!("{} tokens", c.vocab_size)),
-        fact("rotary embedding", rope.to_owned()),
-        fact("context length", c.context_length.to_string()),
+        fact(
+            "vocabulary",
+            format!("{} tokens", c.vocab_size),
+            &from.vocabulary,
+        ),
+        fact("rotary embedding", rope.to_owned(), &from.rope),
+        fact(
+            "context length",
+            c.context_length.to_string(),
+            &from.context,
+        ),
+        fact(
+            "epsilon of the norms",
+            format!("{:e}", c.rms_norm_eps),
+            &from.epsilon,
+        ),
     ];
     if !matches!(c.architecture, Architecture::Transformers(_)) {
         let windows: BTreeSet<usize> = c.sliding_windows.iter().flatten().copied().collect();
@@ -71,13 +127,14 @@ pub(super) fn of_config(config: &DecoderConfig, rope: &str, from: &str) -> Vec<F
                 0 => "none".to_owned(),
                 _ => format!("{} in {with} of {} layers", listed(&windows), c.layers),
             },
+            &from.window,
         ));
     }
     facts
 }
 
 /// Whether the output head is the embedding.
-pub(super) fn of_head(tied: bool, from: &str) -> Fact {
+pub(super) fn of_head(tied: bool, from: impl std::fmt::Display) -> Fact {
     let value = match tied {
         true => "the embedding (tied)",
         false => "a matrix of its own",
@@ -115,13 +172,14 @@ pub(super) fn of_tensors<'a>(
     )
 }
 
-/// The tokenizer, special tokens by the names that files give them, and the chat template.
+/// The tokenizer, special tokens by the names that files give them, and the chat template, or where there is
+/// none of it.
 pub(super) fn of_text(
     tokenizer: &Tokenizer,
     from: &str,
-    named: &[(&'static str, String)],
-    named_from: &str,
-    template: Option<&ChatTemplate>,
+    named: &[Named],
+    opening_from: &str,
+    template: Result<&ChatTemplate, &str>,
 ) -> Vec<Fact> {
     let kind = match tokenizer.spells_bytes() {
         true => "it spells any usual text",
@@ -132,12 +190,12 @@ pub(super) fn of_text(
         format!("{} tokens; {kind}", tokenizer.vocab_size()),
         from,
     )];
-    for (name, text) in named {
+    for Named { name, text, from } in named {
         let value = match tokenizer.id(text) {
             Some(id) => format!("{id} `{}`", text.escape_debug()),
             None => format!("`{}`, which is no token", text.escape_debug()),
         };
-        facts.push(Fact::new(name, value, named_from));
+        facts.push(Fact::new(name, value, from));
     }
     let specials: BTreeSet<u32> = tokenizer.specials().iter().map(|&(_, id)| id).collect();
     let spelled = |id: u32| {
@@ -165,15 +223,11 @@ pub(super) fn of_text(
             true => "no token of their own".to_owned(),
             false => opening.join(" "),
         },
-        from,
+        opening_from,
     ));
     facts.push(match template {
-        Some(template) => Fact::new(
-            "chat template",
-            format!("{} characters", template.source().chars().count()),
-            template.label(),
-        ),
-        None => Fact::new("chat template", "none", from),
+        Ok(template) => Fact::new("chat template", template.described(), template.label()),
+        Err(from) => Fact::new("chat template", "none", from),
     });
     facts
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::files;
 use crate::{Error, ErrorKind};
 
 /// What is read, for messages.
@@ -181,6 +182,9 @@ fn has_extension(name: &str, extensions: &[&str]) -> bool {
 pub(super) fn not_a_directory(path: &Path) -> Error {
     let shown = path.display();
     let Ok(meta) = path.metadata() else {
+        if let Some(error) = files::dangling(path) {
+            return error;
+        }
         return Error::new(
             ErrorKind::Io,
             format!("{shown}: no such directory or GGUF file"),

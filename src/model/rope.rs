@@ -10,6 +10,8 @@ use std::fmt;
 pub(super) enum RopeScaling {
     /// As they are.
     None,
+    /// As they are, up to the context that the model was trained for, beyond which no sequence goes here.
+    Dynamic { factor: f64 },
     /// All divided by one factor (position interpolation, arXiv 2306.15595).
     Linear { factor: f64 },
     /// Low frequencies divided by a factor, high ones kept, those between interpolated
@@ -94,7 +96,7 @@ impl Rope {
             let plain = theta.powf(-((2 * pair) as f64) / head_dim as f64);
             // By what the frequency is divided, and by how large a share of it.
             let (factor, share) = match scaling {
-                RopeScaling::None => (1.0, 0.0),
+                RopeScaling::None | RopeScaling::Dynamic { .. } => (1.0, 0.0),
                 RopeScaling::Linear { factor } => (factor, 1.0),
                 RopeScaling::Llama3 {
                     factor,
@@ -128,6 +130,10 @@ impl fmt::Display for RopeScaling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RopeScaling::None => f.write_str("not scaled"),
+            RopeScaling::Dynamic { factor } => write!(
+                f,
+                "dynamic by {factor}, which changes nothing within the model's context"
+            ),
             RopeScaling::Linear { factor } if *factor == 1.0 => f.write_str("not scaled"),
             RopeScaling::Linear { factor } => write!(f, "scaled linearly by {factor}"),
             RopeScaling::Llama3 {

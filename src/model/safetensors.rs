@@ -4,6 +4,7 @@
 //! is done with it. Knows names, shapes and types; not what a tensor is for.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use candle_core::DType;
 use half::{bf16, f16};
@@ -15,6 +16,7 @@ use super::files::{Bytes, Files, MAX_JSON};
 use super::fingerprint::Fingerprint;
 use super::huggingface;
 use super::refusals;
+use super::scan::StoredRows;
 use super::weight_files::{INDEX, SINGLE, WeightFiles};
 use crate::{Error, ErrorKind, Result};
 
@@ -78,6 +80,8 @@ impl Kind {
 
 /// All tensors of a model's safetensors files.
 pub(super) struct SafeTensors {
+    /// What is to be said of the files.
+    pub(super) notes: Vec<String>,
     files: Vec<(String, Bytes)>,
     entries: BTreeMap<String, Entry>,
 }
@@ -86,21 +90,26 @@ impl SafeTensors {
     /// Opens the files that hold a model's weights.
     pub(super) fn open(files: &Files) -> Result<Self> {
         let names = files.names()?;
+        if !names.contains(SINGLE) {
+            files.refuse_dangling(|name| name.ends_with(".safetensors"))?;
+        }
         let index = files.read(INDEX, MAX_JSON)?;
         let found = WeightFiles::find(&names, &|name| files.label(name), index.as_deref())?;
         let Some(found) = found else {
             return Err(refusals::no_weights(files.place(), &names));
         };
+        let mut notes = Vec::new();
         if let WeightFiles::Single {
             unused: Some(other),
         } = &found
         {
-            tracing::warn!(
+            notes.push(format!(
                 "{}: read whole; the index beside it, which lists {other}, is not used",
                 files.label(SINGLE)
-            );
+            ));
         }
         let mut tensors = SafeTensors {
+            notes,
             files: Vec::new(),
             entries: BTreeMap::new(),
         };
@@ -329,6 +338,69 @@ fn entry(value: &Value, file: usize, data: usize, base: usize) -> Result<Entry, 
     })
 }
 
+impl SafeTensors {
+    /// Whether two tensors have the same shape and numbers.
+    pub(super) fn equal(&self, one: &str, other: &str) -> Result<bool> {
+        const ROWS: usize = 64;
+        let (Some(first), Some(second)) = (self.entries.get(one), self.entries.get(other)) else {
+            return Ok(false);
+        };
+        if first.shape != second.shape {
+            return Ok(false);
+        }
+        if first.dtype == second.dtype {
+            return Ok(self.bytes(first) == self.bytes(second));
+        }
+        let columns = first.shape.last().copied().unwrap_or(1).max(1);
+        let rows = first.shape.iter().product::<usize>() / columns;
+        let (mut left, mut right) = (vec![0.0; ROWS * columns], vec![0.0; ROWS * columns]);
+        for start in (0..rows).step_by(ROWS) {
+            let range = start..rows.min(start + ROWS);
+            let count = range.len() * columns;
+            let read = self.rows_of(one, range.clone(), &mut left[..count])?
+                && self.rows_of(other, range, &mut right[..count])?;
+            if !read || left[..count] != right[..count] {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl StoredRows for SafeTensors {
+    fn rows_of(&self, name: &str, rows: Range<usize>, out: &mut [f32]) -> Result<bool> {
+        let entry = self.entries.get(name).ok_or_else(|| self.missing(name))?;
+        let Some(dtype) = entry.dtype.dtype() else {
+            return Ok(false);
+        };
+        let width = match rows.len() {
+            0 => return Ok(true),
+            count => out.len() / count * dtype.size_in_bytes(),
+        };
+        let bytes = self.bytes(entry);
+        let bytes = bytes.get(rows.start * width..rows.end * width);
+        let short = || {
+            Error::new(
+                ErrorKind::Model,
+                format!("{}: rows {rows:?} are missing", self.tensor_label(name)),
+            )
+        };
+        read(&entry.dtype, bytes.ok_or_else(short)?, out);
+        Ok(true)
+    }
+}
+
+/// Converts numbers of a type; none of one that weights are not read from.
+fn read<T: Element>(kind: &Kind, bytes: &[u8], out: &mut [T]) {
+    match kind {
+        Kind::F64 => convert::<T, 8>(bytes, out, |b| f64::from_le_bytes(b) as f32),
+        Kind::F32 => convert::<T, 4>(bytes, out, f32::from_le_bytes),
+        Kind::F16 => convert::<T, 2>(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
+        Kind::Bf16 => convert::<T, 2>(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
+        Kind::Other(_) => {}
+    }
+}
+
 impl TensorSource for SafeTensors {
     fn label(&self, name: &str) -> String {
         let file = self.entries.get(name).map_or(0, |entry| entry.file);
@@ -358,23 +430,17 @@ impl TensorSource for SafeTensors {
             .entries
             .get(&part.name)
             .ok_or_else(|| self.missing(&part.name))?;
-        let bytes = self.bytes(entry);
-        match entry.dtype {
-            Kind::F64 => convert::<T, 8>(bytes, out, |b| f64::from_le_bytes(b) as f32),
-            Kind::F32 => convert::<T, 4>(bytes, out, f32::from_le_bytes),
-            Kind::F16 => convert::<T, 2>(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
-            Kind::Bf16 => convert::<T, 2>(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
-            Kind::Other(ref kind) => {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    format!(
-                        "{} is of type {}; supported are F64, F32, F16, BF16",
-                        self.tensor_label(&part.name),
-                        kind.escape_debug()
-                    ),
-                ));
-            }
+        if let Kind::Other(kind) = &entry.dtype {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "{} is of type {}; supported are F64, F32, F16, BF16",
+                    self.tensor_label(&part.name),
+                    kind.escape_debug()
+                ),
+            ));
         }
+        read(&entry.dtype, self.bytes(entry), out);
         Ok(())
     }
 }

@@ -57,7 +57,7 @@ impl ModelSource {
         if let Some(source) = on_disk(Path::new(text)) {
             return Ok(source);
         }
-        if Path::new(text).exists() {
+        if Path::new(text).symlink_metadata().is_ok() {
             return Err(refusals::not_a_directory(Path::new(text)));
         }
         let (id, revision) = match text.split_once('@') {

@@ -201,11 +201,12 @@ impl Template {
         Ok(self)
     }
 
-    /// Refuses arguments that the model's own template does not ask for.
+    /// Refuses a template of the model's that cannot be used, and arguments that it does not ask for.
     pub(crate) fn check(&self, chat: Option<&ChatTemplate>) -> Result<()> {
         let (Template::Chat { arguments, .. }, Some(chat)) = (self, chat) else {
             return Ok(());
         };
+        chat.check()?;
         match arguments.keys().find(|name| !chat.names(name)) {
             None => Ok(()),
             Some(name) => Err(Error::new(

@@ -7,8 +7,10 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
+use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::metaspace::PrependScheme;
+use tokenizers::{NormalizedString, Normalizer};
 
 use super::byte_table::ByteTable;
 use super::config::MAX_VOCAB;
@@ -76,6 +78,27 @@ fn without_first_prefix(pre_tokenizer: &mut PreTokenizerWrapper) {
         }
         PreTokenizerWrapper::Sequence(steps) => {
             steps.as_mut().iter_mut().for_each(without_first_prefix);
+        }
+        _ => {}
+    }
+}
+
+/// Applies the steps of a normalizer that change a text's form of Unicode only.
+fn to_unicode_form(normalizer: &NormalizerWrapper, text: &mut NormalizedString) {
+    match normalizer {
+        NormalizerWrapper::NFC(_)
+        | NormalizerWrapper::NFD(_)
+        | NormalizerWrapper::NFKC(_)
+        | NormalizerWrapper::NFKD(_)
+        | NormalizerWrapper::Precompiled(_) => {
+            // One that fails fails when the text is encoded, which is told there.
+            let _ = normalizer.normalize(text);
+        }
+        NormalizerWrapper::Sequence(steps) => {
+            let steps: &[NormalizerWrapper] = steps.as_ref();
+            for step in steps {
+                to_unicode_form(step, text);
+            }
         }
         _ => {}
     }
@@ -239,6 +262,16 @@ impl Tokenizer {
     pub(crate) fn spells_bytes(&self) -> bool {
         let table = self.inner.bytes.as_ref();
         table.is_some_and(ByteTable::has_all_bytes)
+    }
+
+    /// A text in the form of Unicode that the tokenizer's own normalizer makes of every text, without what
+    /// else it changes, such as the case of letters.
+    pub(crate) fn unicode_form(&self, text: &str) -> String {
+        let mut normalized = NormalizedString::from(text);
+        if let Some(normalizer) = self.inner.pipeline.get_normalizer() {
+            to_unicode_form(normalizer, &mut normalized);
+        }
+        normalized.get().to_owned()
     }
 
     pub(super) fn byte_table(&self) -> Option<&ByteTable> {

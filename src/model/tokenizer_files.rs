@@ -9,7 +9,7 @@ use super::chat::ChatTemplate;
 use super::files::{Files, MAX_JSON, MAX_TOKENIZER};
 use super::fingerprint::Fingerprint;
 use super::huggingface;
-use super::origin::{self, Fact};
+use super::origin::{self, Fact, Named};
 use super::tokenizer::{self, Tokenizer};
 use crate::{Error, ErrorKind, Result};
 
@@ -18,6 +18,10 @@ const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS: &str = "special_tokens_map.json";
 const ADDED_TOKENS: &str = "added_tokens.json";
 const TEMPLATE: &str = "chat_template.jinja";
+/// A directory of further templates.
+const FURTHER: &str = "additional_chat_templates";
+/// The name of the template that is taken of several.
+const DEFAULT: &str = "default";
 
 /// The tokenizer and what belongs to it.
 pub(super) struct TextSide {
@@ -25,7 +29,7 @@ pub(super) struct TextSide {
     pub(super) chat_template: Option<ChatTemplate>,
     /// The token that ends a text, with the file that says so.
     pub(super) eos: Option<origin::Declared>,
-    /// What was read.
+    /// What was read, and warnings of it.
     pub(super) facts: Vec<Fact>,
     /// Of the tokenizer alone: the other files' parts are told where they are used.
     pub(super) fingerprint: Fingerprint,
@@ -42,31 +46,34 @@ pub(super) fn read(files: &Files) -> Result<Option<TextSide>> {
         tokenizer::parse(&bytes).map_err(|error| error.context(files.label(TOKENIZER)))?;
     let config = object(files, CONFIG)?.unwrap_or_default();
     let declared = Declared::read(files, &config)?;
-    for line in declared.add_to(&mut pipeline)? {
+    let added = declared.add_to(&files.label(TOKENIZER), &mut pipeline)?;
+    for line in &added.changes {
         fingerprint.add("declared token", line.as_bytes());
     }
-    let opening = opening(&files.label(CONFIG), &config, &pipeline, &declared)?;
+    let (opening, opening_from) = opening(files, &config, &pipeline, &declared)?;
     let tokenizer =
         Tokenizer::new(pipeline, opening).map_err(|error| error.context(files.label(TOKENIZER)))?;
-    let (from, source) = match files.read(TEMPLATE, MAX_JSON)? {
-        Some(source) => (
-            TEMPLATE,
-            Some(String::from_utf8_lossy(&source).into_owned()),
-        ),
-        None => (CONFIG, template_of(&config)),
+    let chat_template = template(files, &config, &declared)?;
+    let tokenizer_from = match added.changes.is_empty() {
+        true => files.label(TOKENIZER),
+        false => format!("{}, and {}", files.label(TOKENIZER), added.from.join(", ")),
     };
-    let chat_template =
-        source.map(|source| ChatTemplate::new(files.label(from), source, declared.named.clone()));
-    let facts = origin::of_text(
-        &tokenizer,
-        &files.label(TOKENIZER),
-        &declared.named,
-        &files.label(CONFIG),
-        chat_template.as_ref(),
+    let no_template = format!(
+        "no {}, and {} has no chat_template",
+        files.label(TEMPLATE),
+        files.label(CONFIG)
     );
+    let mut facts = origin::of_text(
+        &tokenizer,
+        &tokenizer_from,
+        &declared.named,
+        &opening_from,
+        chat_template.as_ref().ok_or(no_template.as_str()),
+    );
+    facts.extend(added.warnings);
     let eos = declared
         .named("eos_token")
-        .and_then(|eos| Some((tokenizer.id(eos)?, files.label(CONFIG))));
+        .and_then(|eos| Some((tokenizer.id(&eos.text)?, eos.from.clone())));
     Ok(Some(TextSide {
         facts,
         eos,
@@ -101,9 +108,19 @@ struct Token {
 /// The tokens that the files beside `tokenizer.json` declare.
 struct Declared {
     /// The special tokens that have a name (`bos_token`, …).
-    named: Vec<(&'static str, String)>,
+    named: Vec<Named>,
     /// All of them; those whose ids are told come first, in the order of their ids.
     tokens: Vec<Token>,
+}
+
+/// What declared tokens did to a pipeline.
+#[derive(Default)]
+struct Added {
+    /// What was changed, a line each.
+    changes: Vec<String>,
+    /// Who asked for that.
+    from: Vec<String>,
+    warnings: Vec<Fact>,
 }
 
 /// The names that special tokens go by.
@@ -124,6 +141,8 @@ impl Declared {
         const DECODER: &str = "added_tokens_decoder";
         let mut config = config.clone();
         let mut from = files.label(CONFIG);
+        // What goes before the configuration.
+        let mut first = Map::new();
         let mut tokens = Vec::new();
         let decoder = config.remove(DECODER).filter(|value| !value.is_null());
         if let Some(decoder) = decoder {
@@ -146,7 +165,8 @@ impl Declared {
             // Files of before that field was written; these go before the configuration.
             if let Some(map) = object(files, SPECIAL_TOKENS)? {
                 from = format!("{} or {from}", files.label(SPECIAL_TOKENS));
-                config.extend(map);
+                config.extend(map.clone());
+                first = map;
             }
             if let Some(map) = object(files, ADDED_TOKENS)? {
                 let from = files.label(ADDED_TOKENS);
@@ -173,12 +193,24 @@ impl Declared {
                 "eos_token" => Some("</s>"),
                 _ => None,
             };
-            let text = match config.get(name) {
-                // A null says that there is none.
-                Some(value) => text_of(value),
-                None => default.filter(|_| is_llama(&config)),
+            let file = match first.contains_key(name) {
+                true => SPECIAL_TOKENS,
+                false => CONFIG,
             };
-            named.extend(text.map(|text| (name, text.to_owned())));
+            let file = files.label(file);
+            let found = match config.get(name) {
+                // A null says that there is none.
+                Some(value) => text_of(value).map(|text| (text, format!("{file}: {name}"))),
+                None => default.filter(|_| is_llama(&config)).map(|text| {
+                    let from = format!("default of LlamaTokenizer; {file} has no {name}");
+                    (text, from)
+                }),
+            };
+            named.extend(found.map(|(text, from)| Named {
+                name,
+                text: text.to_owned(),
+                from,
+            }));
         }
         for text in special_texts(&config) {
             if tokens.iter().all(|known| known.token.content != text) {
@@ -192,16 +224,14 @@ impl Declared {
         Ok(Declared { named, tokens })
     }
 
-    fn named(&self, name: &str) -> Option<&str> {
-        self.named
-            .iter()
-            .find_map(|(known, text)| (*known == name).then_some(text.as_str()))
+    fn named(&self, name: &str) -> Option<&Named> {
+        self.named.iter().find(|known| known.name == name)
     }
 
     /// Adds the tokens that the pipeline does not have and sets the flags of those that it has, as
-    /// transformers does. What was changed is returned, a line each.
-    fn add_to(&self, pipeline: &mut tokenizers::Tokenizer) -> Result<Vec<String>> {
-        let mut changes = Vec::new();
+    /// transformers does. `file` is the pipeline's.
+    fn add_to(&self, file: &str, pipeline: &mut tokenizers::Tokenizer) -> Result<Added> {
+        let mut added = Added::default();
         let mut known = pipeline.get_added_tokens_decoder();
         for Token { from, id, token } in &self.tokens {
             let content = token.content.escape_debug();
@@ -210,10 +240,10 @@ impl Declared {
                 // Of a token whose id is not told, no flags are told either.
                 (Some(present), None) if known.contains_key(&present) => continue,
                 (Some(present), Some(id)) if present != *id => {
-                    tracing::warn!(
-                        "{from} has `{content}` as token {id}; it is token {present} in {TOKENIZER}, \
+                    added.warnings.push(origin::warning(&format!(
+                        "{from} has `{content}` as token {id}; it is token {present} in {file}, \
                          which counts"
-                    );
+                    )));
                 }
                 _ => {}
             }
@@ -232,7 +262,7 @@ impl Declared {
                 return Err(Error::new(
                     ErrorKind::Model,
                     format!(
-                        "{from} has `{content}` as token {id}, which {TOKENIZER} lacks, and the next \
+                        "{from} has `{content}` as token {id}, which {file} lacks, and the next \
                          free id is {}",
                         now.unwrap_or_default()
                     ),
@@ -240,10 +270,13 @@ impl Declared {
             }
             if let Some(now) = now {
                 known.insert(now, token.clone());
-                changes.push(format!("{now} {token:?}"));
+                added.changes.push(format!("{now} {token:?}"));
+                if !added.from.contains(from) {
+                    added.from.push(from.clone());
+                }
             }
         }
-        Ok(changes)
+        Ok(added)
     }
 }
 
@@ -294,44 +327,138 @@ fn special_texts(config: &Map<String, Value>) -> Vec<String> {
     texts
 }
 
-/// The chat template in `tokenizer_config.json`: a string, or a list of named ones.
-fn template_of(config: &Map<String, Value>) -> Option<String> {
-    match config.get("chat_template")? {
-        Value::String(source) => Some(source.clone()),
-        Value::Array(named) => named
-            .iter()
-            .find(|entry| entry.get("name").and_then(Value::as_str) == Some("default"))
-            .and_then(|entry| entry.get("template")?.as_str())
-            .map(str::to_owned),
-        _ => None,
+/// The chat template: a file of its own, or that of `tokenizer_config.json`.
+fn template(
+    files: &Files,
+    config: &Map<String, Value>,
+    declared: &Declared,
+) -> Result<Option<ChatTemplate>> {
+    let new = |label: String, source: &str| {
+        ChatTemplate::new(label, source.to_owned(), origin::pairs(&declared.named))
+    };
+    if let Some(source) = files.read(TEMPLATE, MAX_JSON)? {
+        let source = String::from_utf8_lossy(&source);
+        return Ok(Some(new(files.label(TEMPLATE), &source)));
+    }
+    // Files of further ones go before the configuration, even where the usual one is not among them.
+    let further = files.names_in(FURTHER)?;
+    let further: Vec<&str> = further
+        .iter()
+        .filter_map(|name| name.strip_suffix(".jinja"))
+        .collect();
+    if !further.is_empty() {
+        const NAME: &str = "additional_chat_templates/default.jinja";
+        return Ok(Some(match files.read(NAME, MAX_JSON)? {
+            Some(source) => {
+                let variant = format!(", `default` of {}", further.len());
+                let source = String::from_utf8_lossy(&source);
+                new(files.label(NAME), &source).named(variant)
+            }
+            None => ChatTemplate::refused(files.label(FURTHER), no_default(&further)),
+        }));
+    }
+    const FIELD: &str = "chat_template";
+    let label = format!("{}: {FIELD}", files.label(CONFIG));
+    let refused = |reason: String| Ok(Some(ChatTemplate::refused(label.clone(), reason)));
+    // Several by name, in one object or as a list of objects.
+    let mut several: Vec<(&str, &Value)> = Vec::new();
+    match config.get(FIELD) {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(source)) => return Ok(Some(new(label, source))),
+        Some(Value::Object(map)) => {
+            several.extend(map.iter().map(|(name, source)| (name.as_str(), source)));
+        }
+        Some(Value::Array(list)) => {
+            for entry in list {
+                let name = entry.get("name").and_then(Value::as_str);
+                match (name, entry.get("template")) {
+                    (Some(name), Some(source)) => several.push((name, source)),
+                    _ => {
+                        return refused(format!(
+                            "{} stands in the list, where each is an object with `name` and \
+                             `template`",
+                            short(entry)
+                        ));
+                    }
+                }
+            }
+        }
+        Some(other) => {
+            return refused(format!(
+                "is {}; expected a template, or several by name",
+                short(other)
+            ));
+        }
+    }
+    // Of two of one name the last counts.
+    match several.iter().rev().find(|(name, _)| *name == DEFAULT) {
+        Some((_, Value::String(source))) => {
+            let variant = format!(", `{DEFAULT}` of {}", several.len());
+            Ok(Some(new(label, source).named(variant)))
+        }
+        Some((_, other)) => refused(format!("`{DEFAULT}` is {}, not a template", short(other))),
+        None => {
+            let names: Vec<&str> = several.iter().map(|(name, _)| *name).collect();
+            refused(no_default(&names))
+        }
+    }
+}
+
+/// Templates of these names, none of which is the usual one.
+fn no_default(names: &[&str]) -> String {
+    match names {
+        [] => "is empty".to_owned(),
+        names => format!(
+            "has no `{DEFAULT}`, only {}",
+            names
+                .iter()
+                .map(|name| format!("`{}`", name.escape_debug()))
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+    }
+}
+
+/// The beginning of a value.
+fn short(value: &Value) -> String {
+    const SHOWN: usize = 40;
+    let text = value.to_string();
+    match text.char_indices().nth(SHOWN) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
     }
 }
 
 /// The tokens before a text, where `tokenizer_config.json` overrides what the pipeline's
 /// post-processor puts there: by `add_bos_token`, which the classes for Llama take as true where it is
-/// missing.
+/// missing. And which file says so.
 fn opening(
-    label: &str,
+    files: &Files,
     config: &Map<String, Value>,
     pipeline: &tokenizers::Tokenizer,
     declared: &Declared,
-) -> Result<Option<Vec<u32>>> {
-    let add = match config.get("add_bos_token").and_then(Value::as_bool) {
-        Some(add) => add,
-        None if is_llama(config) => true,
-        None => return Ok(None),
+) -> Result<(Option<Vec<u32>>, String)> {
+    const FIELD: &str = "add_bos_token";
+    let label = files.label(CONFIG);
+    let (add, from) = match config.get(FIELD).and_then(Value::as_bool) {
+        Some(add) => (add, format!("{label}: {FIELD}")),
+        None if is_llama(config) => (
+            true,
+            format!("default of LlamaTokenizer; {label} has no {FIELD}"),
+        ),
+        None => return Ok((None, format!("{}: post_processor", files.label(TOKENIZER)))),
     };
     let Some(bos) = declared.named("bos_token").filter(|_| add) else {
-        return Ok(Some(Vec::new()));
+        return Ok((Some(Vec::new()), from));
     };
-    match pipeline.token_to_id(bos) {
-        Some(id) => Ok(Some(vec![id])),
+    match pipeline.token_to_id(&bos.text) {
+        Some(id) => Ok((Some(vec![id]), from)),
         None => Err(bad(
-            label,
+            &label,
             "bos_token",
             format!(
                 "is `{}`, which is not in the vocabulary",
-                bos.escape_debug()
+                bos.text.escape_debug()
             ),
         )),
     }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::failure::Failure;
-use crate::contract::reasoning::last_tag;
+use crate::contract::reasoning::is_unfinished;
 use crate::{Completion, Finish};
 
 #[derive(Deserialize)]
@@ -175,7 +175,7 @@ impl Response {
         let whole = finish != Finish::Cancelled && self.counted == Some(self.logprobs);
         let (text, is_open) = match self.reasoning.is_empty() {
             true => {
-                let is_open = last_tag(&self.text, 0).unwrap_or(opened);
+                let is_open = is_unfinished(&self.text, opened, &[]);
                 (self.text, is_open)
             }
             // The server took the reasoning out of the text; it is put back, with its tags.

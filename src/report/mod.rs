@@ -4,5 +4,5 @@
 
 mod levels;
 
-pub use crate::error::counted;
+pub use crate::error::{counted, printable};
 pub use levels::{Level, LevelTable};

@@ -232,6 +232,7 @@ fixtures! {
     llama_llama3_rope
     llama_llama3_rope_v5
     llama_sharded
+    llama_tied_head_differs
     mistral_window
     qwen2
     qwen2_layer_types

@@ -121,6 +121,14 @@ fn a_reasoning_that_the_prompt_opens_is_told_where_it_is_cut() {
     );
     assert!(!said.unfinished_reasoning);
 
+    // However much white space follows the tag.
+    let space = custom(&format!("{{problem}}<think>{}", "\n \t".repeat(9)));
+    assert!(complete(load(directory.path()), space, 9).unfinished_reasoning);
+    for other in ["<thinker>", "<think_step>", "<think"] {
+        let other = custom(&format!("{{problem}}{other}\n"));
+        assert!(!complete(load(directory.path()), other, 9).unfinished_reasoning);
+    }
+
     // The same where the tag is a special token, which has no text.
     let mut tokenizer = tiny::tokenizer_json();
     tokenizer["added_tokens"][2]["content"] = json!("<think>");
@@ -147,7 +155,10 @@ fn what_ends_within_its_reasoning_has_no_answer() {
     assert!(verdict(Finish::Stop, false).equal);
     let stopped = verdict(Finish::Stop, true);
     assert!(!stopped.equal);
-    assert_eq!(stopped.reason, "ended within its reasoning");
+    assert_eq!(
+        stopped.reason,
+        "ended within its reasoning, or right behind it"
+    );
     let cut = verdict(Finish::Length, true);
     assert!(!cut.equal && cut.reason.contains("within its reasoning"));
     assert!(!verdict(Finish::Length, false).reason.contains("reasoning"));

@@ -40,6 +40,13 @@ fn arguments_are_for_chat_templates_that_ask_for_them() {
         (&["messages=[]"], "set by the question"),
         (&["nothing"], "NAME=VALUE"),
         (&["x=1", "--template", "qa"], "takes no arguments"),
+        (&["x=False"], "JSON's is false"),
+        (&["x=True"], "JSON's is true"),
+        (&["x=None"], "JSON's is null"),
+        (&["x=[1, 2"], "begins as JSON"),
+        (&["x={'a': 1}"], "begins as JSON"),
+        (&["x=\"a"], "begins as JSON"),
+        (&["x=1", "--template-arg", "x=2"], "given twice"),
     ] {
         let ran = run(more);
         assert_eq!(ran.code, Some(2), "{}", ran.err);

@@ -126,7 +126,7 @@ pub enum NoAnswer {
     EmptyBox,
     /// The last box is a part of a formula: `\frac{\boxed{5}}{6}`.
     Part,
-    /// The response is reasoning (`<think>`) that never ends.
+    /// The response is reasoning (`<think>`) that never ends, or that nothing follows.
     Unfinished,
     /// Nothing is marked as an answer.
     Unmarked,
@@ -139,7 +139,7 @@ impl NoAnswer {
             NoAnswer::CutOff => "the last box or tag is cut off",
             NoAnswer::EmptyBox => "the last box is empty",
             NoAnswer::Part => "the last box is part of a formula",
-            NoAnswer::Unfinished => "the reasoning is not finished",
+            NoAnswer::Unfinished => "the reasoning is not finished, or nothing follows it",
             NoAnswer::Unmarked => "no marker of an answer",
         }
     }
@@ -188,8 +188,7 @@ fn offset(text: &str, part: &str) -> usize {
 /// last formula or number.
 ///
 /// See the [`Marker`]s for what counts, by falling trust. What follows the solution (a next
-/// problem, another turn) is not read, and neither is reasoning in `<think>…</think>` that
-/// something follows.
+/// problem, another turn) is not read, and neither is reasoning in `<think>…</think>`.
 ///
 /// ```
 /// use dart_math::answer::{Marker, NoAnswer, extract};

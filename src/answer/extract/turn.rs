@@ -3,19 +3,22 @@
 
 use memchr::memchr3_iter;
 
-/// The solution in a response. `None` where the response is reasoning that was never closed.
+use crate::contract::reasoning::reasoning_tag;
+
+/// The solution in a response. `None` where the response is reasoning that nothing follows.
 ///
-/// - `<think>…</think>` is skipped if anything follows it; a `</think>` alone closes a reasoning
-///   that the prompt's template opened. Where nothing follows, the reasoning is the solution.
-/// - A `<think>` that is never closed is the start of unfinished work: what stands before it is
-///   the solution, and where nothing does there is none.
+/// - `<think>…</think>` is skipped; a `</think>` alone closes a reasoning that the prompt's template
+///   opened.
+/// - Where nothing follows it, or where it is never closed, the work is unfinished: what stands before
+///   the `<think>` is the solution, and where nothing does there is none.
 /// - A control token of a chat template ends the solution, and so does a line that opens a next
 ///   problem or turn, once there is a solution to end.
 pub(super) fn solution(response: &str) -> Option<&str> {
+    let says_something = |text: &&str| !text.trim_ascii().is_empty();
     let bytes = response.as_bytes();
     let mut start = 0;
-    // Where the text before the last closed reasoning, with that reasoning, starts.
-    let mut with_reasoning = None;
+    // What stands before the last closed reasoning.
+    let mut before_closed = None;
     let mut reasoning = None;
     let mut tags = 0;
     let mut next = None;
@@ -44,33 +47,39 @@ pub(super) fn solution(response: &str) -> Option<&str> {
             end = at;
             break;
         }
-        if rest.starts_with(b"<think") {
+        let Some(tag) = reasoning_tag(rest) else {
+            continue;
+        };
+        if tag.opens {
             // After the next turn's first line, reasoning is that turn's.
             if next.is_some() {
                 break;
             }
             tags += 1;
             reasoning.get_or_insert(at);
-        } else if let Some(len) = closing(rest) {
+        } else {
             if reasoning.is_none() && tags > 0 && next.is_some() {
                 break;
             }
             tags += 1;
             // Opened or not, what stood before is reasoning, with any problem restated in it.
-            with_reasoning.get_or_insert(start);
+            let before = &response[start..reasoning.unwrap_or(start)];
+            before_closed = match before_closed {
+                // Reasoning behind reasoning.
+                Some(earlier) if reasoning.is_some() && !says_something(&before) => Some(earlier),
+                _ => Some(before),
+            };
             next = None;
             reasoning = None;
-            start = at + len;
+            start = at + tag.len;
         }
     }
     if let Some(from) = reasoning {
-        let before = &response[start..from];
-        return (!before.trim_ascii().is_empty()).then_some(before);
+        return Some(&response[start..from]).filter(says_something);
     }
-    let end = next.unwrap_or(end);
-    let text = &response[start..end];
-    match with_reasoning {
-        Some(from) if text.trim_ascii().is_empty() => Some(&response[from..end]),
+    let text = &response[start..next.unwrap_or(end)];
+    match before_closed {
+        Some(before) if !says_something(&text) => Some(before).filter(says_something),
         _ => Some(text),
     }
 }
@@ -111,14 +120,6 @@ fn control(text: &[u8]) -> Option<usize> {
         .iter()
         .find(|token| text.starts_with(token.as_bytes()))
         .map(|token| token.len())
-}
-
-/// The length of a tag that closes reasoning.
-fn closing(text: &[u8]) -> Option<usize> {
-    ["</think>", "</thinking>"]
-        .iter()
-        .find(|tag| text.starts_with(tag.as_bytes()))
-        .map(|tag| tag.len())
 }
 
 /// What a line must start with to open a next problem or turn.

@@ -1,9 +1,12 @@
 //! Checks of the way from logits to tokens.
 
+use std::collections::BTreeSet;
+
 use super::logits::{Difference, tolerance};
 use super::report::Check;
 use crate::engine::Engine;
-use crate::model::Prompt;
+use crate::error::counted;
+use crate::model::{Fact, Prompt};
 use crate::{Completion, Result};
 
 /// Checks of a greedy completion.
@@ -56,6 +59,9 @@ fn largest(engine: &Engine, prompt: &Prompt, completion: &Completion) -> Result<
     for (at, (row, &token)) in rows.iter().zip(&completion.tokens).enumerate() {
         let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let scale = row.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+        if row.len() > 1 && row.iter().all(|&logit| logit == max) {
+            complaints.push(format!("all logits at {at} are {max}"));
+        }
         let own = row
             .get(token as usize)
             .copied()
@@ -101,4 +107,24 @@ fn prefill(engine: &Engine, prompt: &Prompt, completion: &Completion) -> Result<
     let last = &stepwise[stepwise.len().saturating_sub(1)..];
     let difference = Difference::between(&at_once, last);
     Ok(difference.judge(PREFILL, tolerance(engine)))
+}
+
+/// Tokens of a completion that the tokenizer does not have, and which have no text.
+pub(super) fn unknown_tokens(engine: &Engine, completion: &Completion) -> Option<Fact> {
+    let tokenizer = engine.model().tokenizer();
+    let tokens = completion.tokens.iter().copied();
+    let unknown: BTreeSet<u32> = tokens.filter(|&id| tokenizer.token(id).is_none()).collect();
+    let first = unknown.first()?;
+    Some(Fact {
+        name: "warning".to_owned(),
+        value: format!(
+            "{} of the greedy completion {} not in the tokenizer's vocabulary of {}, and {} no text: {first}{}",
+            counted(unknown.len(), "token"),
+            if unknown.len() == 1 { "is" } else { "are" },
+            tokenizer.vocab_size(),
+            if unknown.len() == 1 { "has" } else { "have" },
+            if unknown.len() == 1 { "" } else { ", …" },
+        ),
+        from: "greedy completion".to_owned(),
+    })
 }

@@ -75,9 +75,9 @@ impl Difference {
                 largest = largest.max(difference);
                 scale = scale.max(reference.abs());
             }
-            // What is not a number is as far off as can be, and `max` would skip it.
+            // What is not a number is as far off as can be, and `max` would skip it; and where all
+            // logits are the same, nothing was compared.
             let share = |part: f64, whole: f64| match part / whole {
-                _ if part == 0.0 => 0.0,
                 share if share.is_nan() => f64::INFINITY,
                 share => share,
             };

@@ -4,22 +4,20 @@
 //! Knows the engine and the model; which of them a run would use is the caller's business.
 
 mod decoding;
+mod likelihood;
 mod logits;
 mod report;
+mod room;
 mod text;
+mod weights;
 
 use std::ops::ControlFlow;
 
 pub use self::report::{Check, GreedyCompletion, ModelReport, Outcome};
 use super::{CompletionRequest, Engine, Event, Sampling};
+use crate::error::printable;
 use crate::model::{Fact, ModelBuilder, Prompt};
 use crate::{Completion, Error, ErrorKind, Result};
-
-/// The most tokens of the greedy completion.
-const MAX_COMPLETION: usize = 48;
-/// A text that every model of mathematics finds likely.
-const KNOWN_TEXT: &str = "The sum of the numbers from 1 to 10 is 55, because 1 + 2 + 3 + 4 + 5 + 6 + 7 \
-                          + 8 + 9 + 10 = 55.";
 
 /// Checks a model in the engine that is to sample from it, on an example question.
 ///
@@ -48,6 +46,7 @@ pub fn check_model(engine: &Engine, files: Option<&ModelBuilder>, question: &str
         ..ModelReport::default()
     };
     report.facts.extend(computed(engine));
+    report.checks.push(weights::check(engine, files));
     report.checks.extend(text::checks(engine, question));
     let prompt = match engine.prompt(question) {
         Ok(prompt) => prompt,
@@ -57,7 +56,11 @@ pub fn check_model(engine: &Engine, files: Option<&ModelBuilder>, question: &str
         }
     };
     report.checks.push(text::prompt(engine, question, &prompt));
+    report.facts.push(room::fact(engine, &prompt));
     report.prompt = Some(prompt.clone());
+    if room::limit(engine, &prompt).0 == 0 {
+        return report;
+    }
     let completion = match greedy(engine, &prompt) {
         Ok(completion) => completion,
         Err(error) => {
@@ -73,12 +76,17 @@ pub fn check_model(engine: &Engine, files: Option<&ModelBuilder>, question: &str
     report
         .checks
         .push(logits::reference(engine, files, &prompt, &completion));
-    report.facts.extend(known_text(engine));
+    report.checks.push(likelihood::check(engine));
+    report
+        .facts
+        .extend(decoding::unknown_tokens(engine, &completion));
+    let (limit, limited_by) = room::limit(engine, &prompt);
     report.completion = Some(GreedyCompletion {
         text: completion.text,
         tokens: completion.tokens,
         finish: completion.finish,
-        limit: MAX_COMPLETION,
+        limit,
+        limited_by,
     });
     report
 }
@@ -116,32 +124,22 @@ fn computed(engine: &Engine) -> Vec<Fact> {
                 engine.weight_bytes() as f64 / f64::from(1 << 20)
             ),
         ),
-        fact("template", text("template")),
+        Fact {
+            from: match engine.is_template_given {
+                true => "settings".to_owned(),
+                false => "by default".to_owned(),
+            },
+            ..fact("template", text("template"))
+        },
     ];
+    for (name, value) in engine.template.arguments().into_iter().flatten() {
+        let argument = format!("{} = {value}", printable(name));
+        facts.push(fact("template argument", argument));
+    }
     if !engine.rules.stop_strings.strings().is_empty() {
         facts.push(fact("stop strings", text("stop")));
     }
     facts
-}
-
-/// How likely the model finds a plain text, where its vocabulary can spell it.
-fn known_text(engine: &Engine) -> Option<Fact> {
-    if !engine.model().tokenizer().spells_bytes() {
-        return None;
-    }
-    let tokens = engine.model().raw_prompt(KNOWN_TEXT).ok()?.tokens;
-    let (first, rest) = tokens.split_at_checked(1)?;
-    let scores = engine.score(first, rest).ok()?;
-    let mean = scores.iter().sum::<f64>() / scores.len().max(1) as f64;
-    let guess = -(engine.model().config().vocab_size as f64).ln();
-    Some(Fact {
-        name: "a plain text's log-probability".to_owned(),
-        value: format!(
-            "{mean:.2} a token (guessing has {guess:.2}; near or below that, weights and tokens are not \
-             of one model)"
-        ),
-        from: format!("`{KNOWN_TEXT}`"),
-    })
 }
 
 /// Completes a prompt greedily.
@@ -154,7 +152,7 @@ fn greedy(engine: &Engine, prompt: &Prompt) -> Result<Completion> {
 fn greedy_list(engine: &Engine, prompts: &[Prompt]) -> Result<Vec<Completion>> {
     let request = |prompt: &Prompt| CompletionRequest {
         sampling: Some(Sampling::greedy()),
-        max_new_tokens: Some(MAX_COMPLETION),
+        max_new_tokens: Some(room::MAX_COMPLETION),
         ..CompletionRequest::new(prompt.clone(), 0)
     };
     let requests: Vec<CompletionRequest> = prompts.iter().map(request).collect();

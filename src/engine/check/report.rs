@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::Finish;
+use crate::error::printable;
 use crate::model::{Fact, Prompt};
 
 /// What [`check_model`](super::check_model) found.
@@ -35,6 +36,8 @@ pub struct GreedyCompletion {
     pub finish: Finish,
     /// The most tokens that it could have.
     pub limit: usize,
+    /// Whose limit that is.
+    pub limited_by: String,
 }
 
 /// A check of a model.
@@ -119,12 +122,13 @@ impl fmt::Display for Outcome {
 
 impl fmt::Display for ModelReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "model {}", self.model)?;
+        writeln!(f, "model {}", printable(&self.model))?;
         writeln!(f, "\nRead and set")?;
         for Fact { name, value, from } in &self.facts {
+            let (name, value) = (printable(name), printable(value));
             match from.is_empty() {
                 true => writeln!(f, "  {name}: {value}")?,
-                false => writeln!(f, "  {name}: {value} [{from}]")?,
+                false => writeln!(f, "  {name}: {value} [{}]", printable(from))?,
             }
         }
         if let Some(prompt) = &self.prompt {
@@ -138,10 +142,11 @@ impl fmt::Display for ModelReport {
                 tokens,
                 finish,
                 limit,
+                limited_by,
             } = completion;
             let why = match finish {
                 Finish::Stop => "ended at a stop token or string".to_owned(),
-                Finish::Length => format!("cut at {limit} tokens or at the context's end"),
+                Finish::Length => format!("cut at {limit}, {limited_by}"),
                 Finish::Loop => "cut while repeating itself".to_owned(),
                 Finish::Cancelled => "cancelled".to_owned(),
             };
@@ -156,7 +161,7 @@ impl fmt::Display for ModelReport {
             detail,
         } in &self.checks
         {
-            writeln!(f, "  {outcome:<7}  {name}: {detail}")?;
+            writeln!(f, "  {outcome:<7}  {name}: {}", printable(detail))?;
         }
         let failed: Vec<&str> = self.failed().map(|check| check.name.as_str()).collect();
         match failed.as_slice() {
@@ -169,14 +174,7 @@ impl fmt::Display for ModelReport {
 /// A text between bars, line by line, without what would steer a terminal.
 fn quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     for line in text.split('\n') {
-        write!(f, "  | ")?;
-        for c in line.chars() {
-            match c.is_control() {
-                true => write!(f, "{}", c.escape_debug())?,
-                false => write!(f, "{c}")?,
-            }
-        }
-        writeln!(f)?;
+        writeln!(f, "  | {}", printable(line))?;
     }
     Ok(())
 }

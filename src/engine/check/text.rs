@@ -42,10 +42,12 @@ fn round_trips(tokenizer: &Tokenizer, question: &str) -> Check {
     let texts = texts(tokenizer, question);
     let back =
         |text: &str| -> Result<String> { tokenizer.decode(&tokenizer.encode_blind(text, false)?) };
+    let is_changed = |text: &&&str| tokenizer.unicode_form(text) != **text;
+    let changed = texts.iter().filter(is_changed).count();
     let complaints: Vec<String> = texts
         .iter()
         .filter_map(|text| match back(text) {
-            Ok(found) if found == *text => None,
+            Ok(found) if found == *text || found == tokenizer.unicode_form(text) => None,
             Ok(found) => Some(format!("{text:?} comes back as {found:?}")),
             Err(error) => Some(format!("{text:?}: {error}")),
         })
@@ -53,9 +55,13 @@ fn round_trips(tokenizer: &Tokenizer, question: &str) -> Check {
     Check::of(
         "tokenizer round trip",
         &complaints,
-        match texts.len() {
-            1 => "the question comes back; other texts the vocabulary cannot spell".to_owned(),
-            count => format!("{count} texts come back as they are"),
+        match (texts.len(), changed) {
+            (1, _) => "the question comes back; other texts the vocabulary cannot spell".to_owned(),
+            (count, 0) => format!("{count} texts come back as they are"),
+            (count, changed) => format!(
+                "{count} texts come back, {changed} of them in the form of Unicode that the tokenizer's \
+                 normalizer makes of them"
+            ),
         },
     )
 }
@@ -147,8 +153,12 @@ pub(super) fn prompt(engine: &Engine, question: &str, prompt: &Prompt) -> Check 
         let reason = format!("its {length} tokens fill the model's context of {context}");
         return Check::failed(NAME, reason);
     }
-    match engine.model().tokenizer().decode(&prompt.tokens) {
-        Ok(text) if text.contains(question.trim()) => Check::passed(
+    let tokenizer = engine.model().tokenizer();
+    let is_said = |text: &str| {
+        text.contains(question.trim()) || text.contains(&tokenizer.unicode_form(question.trim()))
+    };
+    match tokenizer.decode(&prompt.tokens) {
+        Ok(text) if is_said(&text) => Check::passed(
             NAME,
             format!("{} tokens, the question among them", prompt.tokens.len()),
         ),

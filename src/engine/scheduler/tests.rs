@@ -279,6 +279,7 @@ fn run_on(
         stop_tokens: vec![3],
         stop_strings: StopStrings::default(),
         max_new_tokens: 20,
+        is_length_given: true,
         context_length: 3000,
         loop_detection: true,
         reasoning: ReasoningTags::default(),

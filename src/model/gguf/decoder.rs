@@ -9,6 +9,7 @@ use super::container::{Gguf, Value};
 use super::types::TensorType;
 use crate::model::assemble::{Layout, Naming};
 use crate::model::config::{Architecture, DecoderConfig};
+use crate::model::origin::ConfigSources;
 use crate::model::rope::{Rope, RopeScaling, Yarn};
 use crate::{Error, ErrorKind, Result};
 
@@ -20,6 +21,8 @@ pub(in crate::model) struct Described {
     pub(in crate::model) naming: Naming,
     /// The rotary embedding in words.
     pub(in crate::model) rope: String,
+    /// Where all that was read.
+    pub(in crate::model) sources: ConfigSources,
 }
 
 /// The keys of one architecture's section.
@@ -218,7 +221,58 @@ pub(in crate::model) fn describe(file: &Gguf) -> Result<Described> {
             interleaved: matches!(architecture, Architecture::Llama | Architecture::Mistral),
         },
         rope: rope.described,
+        sources: sources(&section, window.is_some()),
     })
+}
+
+/// Where the metadata say a decoder's shape.
+fn sources(section: &Section<'_>, window: bool) -> ConfigSources {
+    let file = section.file;
+    let label = file.label();
+    let said = |names: &[&str]| -> String {
+        let has = |name: &&&str| file.get(&section.key(name)).is_some();
+        let (present, missing): (Vec<&str>, Vec<&str>) =
+            names.iter().copied().partition(|name| has(&name));
+        let keys = |names: &[&str]| -> String {
+            let keys: Vec<String> = names.iter().map(|name| section.key(name)).collect();
+            keys.join(", ")
+        };
+        match (present.as_slice(), missing.as_slice()) {
+            (present, []) => format!("{label}: {}", keys(present)),
+            ([], missing) => format!("default; {label} has no {}", keys(missing)),
+            (present, missing) => {
+                format!("{label}: {}; default: {}", keys(present), keys(missing))
+            }
+        }
+    };
+    let there = |names: &[&'static str]| -> Vec<&'static str> {
+        let names = names.iter().copied();
+        names
+            .filter(|name| file.get(&section.key(name)).is_some())
+            .collect()
+    };
+    let mut heads = vec!["attention.head_count", "attention.head_count_kv"];
+    heads.extend(there(&["attention.key_length"]));
+    let mut rope = vec!["rope.freq_base"];
+    rope.extend(there(&[
+        "rope.scaling.type",
+        "rope.scaling.factor",
+        "rope.scale_linear",
+        "rope.scaling.attn_factor",
+    ]));
+    ConfigSources {
+        architecture: format!("{label}: general.architecture"),
+        layers: said(&["block_count", "embedding_length", "feed_forward_length"]),
+        heads: said(&heads),
+        vocabulary: format!("{label}: tensor `token_embd.weight`"),
+        rope: said(&rope),
+        context: said(&["context_length"]),
+        epsilon: said(&["attention.layer_norm_rms_epsilon"]),
+        window: match window {
+            true => said(&["attention.sliding_window"]),
+            false => format!("default of {}", section.prefix),
+        },
+    }
 }
 
 /// Refuses files of other kinds, which have the architecture's name, too.

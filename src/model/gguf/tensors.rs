@@ -2,6 +2,7 @@
 //! kept or dequantised.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::Device;
@@ -10,6 +11,7 @@ use rayon::prelude::*;
 
 use super::container::{Entry, Gguf};
 use crate::model::assemble::{self, Element, Part, TensorSource};
+use crate::model::scan::StoredRows;
 use crate::{Error, ErrorKind, Result};
 
 impl TensorSource for Gguf {
@@ -55,20 +57,7 @@ impl TensorSource for Gguf {
             .try_for_each(|(chunk, out)| {
                 let first = chunk * chunk_rows;
                 let count = out.len() / columns;
-                let rows = self.rows(part, entry, first..first + count, &label)?;
-                let tensor = qtensor(
-                    entry.dtype.read_as(),
-                    rows.bytes(),
-                    vec![count, columns],
-                    &Device::Cpu,
-                )
-                .and_then(|tensor| tensor.dequantize(&Device::Cpu))
-                .and_then(|tensor| tensor.flatten_all()?.to_vec1::<f32>())
-                .map_err(|error| assemble::device_error(&label, error))?;
-                for (out, number) in out.iter_mut().zip(tensor) {
-                    *out = T::from_f32(number);
-                }
-                Ok(())
+                self.dequantized(part, entry, first..first + count, &label, out)
             })
     }
 
@@ -91,7 +80,50 @@ impl TensorSource for Gguf {
     }
 }
 
+impl StoredRows for Gguf {
+    fn rows_of(&self, name: &str, rows: Range<usize>, out: &mut [f32]) -> Result<bool> {
+        let entry = self.tensor(name).ok_or_else(|| self.missing(name))?;
+        let columns = match rows.len() {
+            0 => return Ok(true),
+            count => out.len() / count,
+        };
+        if !columns.is_multiple_of(entry.dtype.block_size()) {
+            return Ok(false);
+        }
+        let part = Part {
+            name: name.to_owned(),
+            rows: rows.end,
+            columns: Some(columns),
+            interleaved_head: None,
+        };
+        let label = self.tensor_label(name);
+        self.dequantized(&part, entry, rows, &label, out)?;
+        Ok(true)
+    }
+}
+
 impl Gguf {
+    /// Writes the numbers of some rows.
+    fn dequantized<T: Element>(
+        &self,
+        part: &Part,
+        entry: &Entry,
+        range: Range<usize>,
+        label: &str,
+        out: &mut [T],
+    ) -> Result<()> {
+        let shape = vec![range.len(), part.columns.unwrap_or(1)];
+        let rows = self.rows(part, entry, range, label)?;
+        let tensor = qtensor(entry.dtype.read_as(), rows.bytes(), shape, &Device::Cpu)
+            .and_then(|tensor| tensor.dequantize(&Device::Cpu))
+            .and_then(|tensor| tensor.flatten_all()?.to_vec1::<f32>())
+            .map_err(|error| assemble::device_error(label, error))?;
+        for (out, number) in out.iter_mut().zip(tensor) {
+            *out = T::from_f32(number);
+        }
+        Ok(())
+    }
+
     fn find(&self, part: &Part) -> Result<&Entry> {
         self.tensor(&part.name)
             .ok_or_else(|| self.missing(&part.name))
@@ -112,7 +144,7 @@ impl Gguf {
         &self,
         part: &Part,
         entry: &Entry,
-        range: std::ops::Range<usize>,
+        range: Range<usize>,
         label: &str,
     ) -> Result<Aligned> {
         let columns = part.columns.unwrap_or(1);

@@ -7,6 +7,7 @@ mod config;
 mod fields;
 mod quantization;
 mod rotary;
+mod sources;
 mod stop_tokens;
 #[cfg(test)]
 mod tests;
@@ -22,4 +23,5 @@ pub(super) use fields::object;
 pub(super) use quantization::refuse_quantised;
 #[cfg(feature = "transformers")]
 pub(super) use rotary::{rope_kind, rope_parameters};
+pub(super) use sources::{sources, tied_source};
 pub(super) use stop_tokens::stop_tokens;

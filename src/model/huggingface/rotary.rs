@@ -83,12 +83,9 @@ pub(super) fn rotary(
         Some("linear") => RopeScaling::Linear {
             factor: parameters.required("factor")?,
         },
-        // Frequencies change with the length of a sequence, but only beyond the context that the
-        // model was trained for, which no sequence passes here.
-        Some("dynamic") => {
-            parameters.required("factor")?;
-            RopeScaling::None
-        }
+        Some("dynamic") => RopeScaling::Dynamic {
+            factor: parameters.required("factor")?,
+        },
         Some("llama3") => llama3(
             &parameters,
             original_context.unwrap_or(context_length as f64),

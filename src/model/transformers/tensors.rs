@@ -56,6 +56,17 @@ impl Tensors {
                         && !name.ends_with(".rotary_emb.inv_freq")
                         && **name != HEAD
                 };
+                let unread_head = files.shape(HEAD).is_some() && !state.read.contains_key(HEAD);
+                if unread_head && !files.equal(HEAD, EMBEDDING)? {
+                    return Err(Error::new(
+                        ErrorKind::Unsupported,
+                        format!(
+                            "{} is not the embedding, which candle-transformers' model takes in its \
+                             place",
+                            files.tensor_label(HEAD)
+                        ),
+                    ));
+                }
                 if let Some(name) = names.iter().find(unread) {
                     return Err(Error::new(
                         ErrorKind::Unsupported,
@@ -130,8 +141,9 @@ impl Tensors {
 }
 
 /// The output head. Files of models that use the embedding in its place may have one nevertheless, which
-/// transformers overlooks, too.
+/// is then the same.
 const HEAD: &str = "lm_head.weight";
+const EMBEDDING: &str = "model.embed_tokens.weight";
 
 impl SimpleBackend for Tensors {
     fn get(

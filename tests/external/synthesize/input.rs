@@ -19,6 +19,8 @@ pub(crate) const TESTS: &[Test] = tests![
     what_cannot_be_sampled_is_told_and_harms_nothing,
     rows_left_out_are_in_the_manifest,
     a_model_is_checked_before_a_run,
+    a_look_at_the_model_refuses_what_the_run_refuses,
+    a_context_that_cuts_is_told,
 ];
 
 /// `--check-model` samples no trial, says what it found, and fails where something is wrong.
@@ -33,7 +35,7 @@ fn a_model_is_checked_before_a_run() {
     let report: Value = serde_json::from_str(&ran.out).unwrap();
     let checks = report["checks"].as_array().unwrap();
     assert!(checks.len() >= 10);
-    assert!(checks.iter().all(|check| check["outcome"] == "passed"));
+    assert!(checks.iter().all(|check| check["outcome"] != "failed"));
 
     // A model of 61 words without a tokenizer for the question.
     let fixture = fixtures().join("qwen2");
@@ -48,8 +50,94 @@ fn a_model_is_checked_before_a_run() {
     );
     assert!(ran.out.contains("Failed: tokenizer round trip, prompt"));
 
-    let ran = synthesize.run(&["--check-model", "--out", "somewhere"]);
+    // A reader that has gone changes nothing about what was found.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ran = synthesize.writing(&[&template[..], &model].concat(), b"", writer.into());
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    assert!(ran.err.contains("check failed: tokenizer round trip"));
+    synthesize.cannot_write(&["--check-model", "--threads", "1"], b"");
+}
+
+/// What the run would refuse `--check-model` refuses, in the same words.
+fn a_look_at_the_model_refuses_what_the_run_refuses() {
+    let synthesize = Tool::new("synthesize");
+    for (args, code, reason) in [
+        (&["--out", "somewhere"][..], 2, "cannot be used with"),
+        (&["--fresh"], 2, "cannot be used with"),
+        (&["--regrade"], 2, "cannot be used with"),
+        (&["--trials", "4"], 2, "--trials does not apply"),
+        (
+            &["--max-trials", "2"],
+            2,
+            "ends every problem before its pilot",
+        ),
+        (&["--pass-rates", "no/such.jsonl"], 1, "no/such.jsonl"),
+        (
+            &[
+                "--kv-mib",
+                "1",
+                "--kv-type",
+                "f32",
+                "--max-new-tokens",
+                "9999",
+            ],
+            2,
+            "--kv-mib 1",
+        ),
+    ] {
+        let ran = synthesize.run(&[&["--check-model"], args].concat());
+        assert_eq!(ran.code, Some(code), "{args:?}: {}", ran.err);
+        assert!(ran.err.contains(reason), "{args:?}: {}", ran.err);
+        assert_eq!(ran.out, "");
+    }
+    // Programs are told on their own channel, too.
+    let ran = synthesize.run(&["--check-model=json", "--model", "no/such/model"]);
     assert_eq!(ran.code, Some(2), "{}", ran.err);
+    let found: Value = serde_json::from_str(&ran.out).unwrap();
+    let error = found["error"].as_str().unwrap();
+    assert!(error.contains("no/such/model"), "{error}");
+    assert!(ran.err.contains(error), "{}", ran.err);
+}
+
+/// A context that has less room than was asked for is told before the run, and in the end it, not the
+/// flag, is said to have cut trials.
+fn a_context_that_cuts_is_told() {
+    let synthesize = Tool::new("synthesize");
+    // One token a trial is the flag's, whatever the model.
+    let short = ["--max-new-tokens", "1"];
+    let ran = synthesize.run(&[&SHORT[..], &short].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(!ran.err.contains("context"), "{}", ran.err);
+    assert!(
+        ran.err
+            .contains("8 trials were cut off at the limit of tokens (--max-new-tokens)\n"),
+        "{}",
+        ran.err
+    );
+    // A random model that never stops, in a context of 256.
+    let fixture = fixtures().join("qwen2");
+    let long = [
+        "--template",
+        "t1 t2 {problem}",
+        "--max-new-tokens",
+        "999",
+        "--no-loop-detection",
+    ];
+    let model = ["--model", fixture.to_str().unwrap(), "--stop", "never"];
+    let one = ["--limit", "1", "--strategy", "vanilla", "--trials", "1"];
+    let ran = synthesize.run(&[&one[..], &long, &model].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let warning =
+        "1 of 1 prompts leave less than max_new_tokens (999) of the model's context of 256";
+    assert_eq!(ran.err.matches(warning).count(), 1, "{}", ran.err);
+    if !ran
+        .err
+        .contains("1 trial was cut off at the end of the model's context")
+    {
+        // It may draw its stop token before.
+        assert!(!ran.err.contains("cut off"), "{}", ran.err);
+    }
 }
 
 fn flags_that_make_no_sense_are_refused() {

@@ -1,0 +1,52 @@
+//! The room that a prompt leaves for a completion, and whose limit ends it.
+
+use crate::engine::Engine;
+use crate::model::{Fact, Prompt};
+
+/// The most tokens of the greedy completion.
+pub(super) const MAX_COMPLETION: usize = 48;
+
+/// What the example shows of the room that a completion has.
+pub(super) fn fact(engine: &Engine, prompt: &Prompt) -> Fact {
+    let rules = &engine.rules;
+    let (used, context) = (prompt.tokens.len(), rules.context_length);
+    let left = context.saturating_sub(used);
+    let (name, value) = match rules.max_new_tokens {
+        wanted if wanted <= left => (
+            "longest completion",
+            format!("{wanted} tokens, for which the context of {context} has room"),
+        ),
+        wanted => (
+            match rules.is_length_given {
+                true => "warning",
+                false => "longest completion",
+            },
+            format!(
+                "{left} tokens: the model's context of {context} less the prompt's {used}, not \
+                 max_new_tokens, which is {wanted}"
+            ),
+        ),
+    };
+    Fact {
+        name: name.to_owned(),
+        value,
+        from: match rules.is_length_given {
+            true => "settings".to_owned(),
+            false => "max_new_tokens by default".to_owned(),
+        },
+    }
+}
+
+/// The most tokens of the greedy completion, and whose limit that is.
+pub(super) fn limit(engine: &Engine, prompt: &Prompt) -> (usize, String) {
+    let rules = &engine.rules;
+    let context = rules.context_length;
+    let left = context.saturating_sub(prompt.tokens.len());
+    let limits = [
+        (MAX_COMPLETION, "the check's own".to_owned()),
+        (rules.max_new_tokens, "max_new_tokens".to_owned()),
+        (left, format!("the model's context of {context} tokens")),
+    ];
+    let least = limits.into_iter().min_by_key(|(limit, _)| *limit);
+    least.unwrap_or_default()
+}
