@@ -60,6 +60,11 @@ fn main() -> ExitCode {
         (Need::example("synthesize"), synthesize::input::TESTS),
         #[cfg(feature = "engine")]
         (Need::example("synthesize"), synthesize::output::TESTS),
+        #[cfg(feature = "engine")]
+        (
+            Need::example("synthesize").and(Need::example("journal")),
+            synthesize::pool::TESTS,
+        ),
         #[cfg(all(feature = "engine", unix))]
         (Need::example("synthesize"), synthesize::signals::TESTS),
         #[cfg(feature = "engine")]

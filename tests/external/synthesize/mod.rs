@@ -8,6 +8,7 @@ use serde_json::Value;
 pub(crate) mod directory;
 pub(crate) mod input;
 pub(crate) mod output;
+pub(crate) mod pool;
 #[cfg(unix)]
 pub(crate) mod signals;
 

@@ -1,0 +1,165 @@
+//! Shards, joined journals, data sets of other strategies, forecasts: what needs no model, and what it says.
+
+use std::fs;
+use std::path::Path;
+
+use super::rows;
+use crate::harness::{Test, tests};
+use crate::tool::{Ran, Tool};
+
+pub(crate) const TESTS: &[Test] = tests![
+    shards_are_joined_to_the_whole_run,
+    other_strategies_are_selected_from_a_journal,
+    a_journal_is_exported_as_json_lines,
+    a_forecast_stands_beside_what_came,
+];
+
+const BASE: [&str; 6] = ["--limit", "9", "--strategy", "uniform", "--k", "2"];
+
+fn synthesize(args: &[&str]) -> Ran {
+    Tool::new("synthesize").run(args)
+}
+
+fn good(args: &[&str]) -> Ran {
+    let ran = synthesize(args);
+    assert_eq!(ran.code, Some(0), "{args:?}: {}", ran.err);
+    ran
+}
+
+fn same_files(a: &Path, b: &Path) {
+    for name in ["dataset.jsonl", "trials.jsonl", "problems.jsonl"] {
+        let read = |directory: &Path| fs::read(directory.join(name)).unwrap();
+        assert!(read(a) == read(b), "{name} differs");
+    }
+}
+
+fn shards_are_joined_to_the_whole_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let whole = path("whole");
+    good(&[&BASE[..], &["--out", &whole]].concat());
+    for index in ["0", "1"] {
+        let (shard, out) = (format!("{index}/2"), path(index));
+        good(&[&BASE[..], &["--shard", &shard, "--out", &out]].concat());
+        let manifest = fs::read_to_string(Path::new(&out).join("manifest.json")).unwrap();
+        let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+        assert_eq!(manifest["shard"]["count"], 2);
+    }
+    let (joined, zero, one) = (path("joined"), path("0"), path("1"));
+    let merge = ["--out", &joined, "--merge", &zero, &one];
+    let ran = good(&[&BASE[..], &merge].concat());
+    assert!(ran.err.contains("of 2 journals"), "{}", ran.err);
+    same_files(Path::new(&joined), Path::new(&whole));
+    // It is a run like any other now.
+    let ran = good(&[&BASE[..], &["--out", &joined]].concat());
+    assert!(ran.err.contains("nothing to do"), "{}", ran.err);
+
+    // Half of it: what is missing is named, and drawn by the same command without --merge.
+    let half = path("half");
+    let ran = good(&[&BASE[..], &["--out", &half, "--merge", &one]].concat());
+    assert!(
+        ran.err.contains("5 problems without a trial"),
+        "{}",
+        ran.err
+    );
+    good(&[&BASE[..], &["--out", &half]].concat());
+    same_files(Path::new(&half), Path::new(&whole));
+
+    let again = synthesize(&[&BASE[..], &merge].concat());
+    assert_eq!(again.code, Some(1));
+    assert!(
+        again.err.contains("there is a journal already"),
+        "{}",
+        again.err
+    );
+    let bad = synthesize(&[&BASE[..], &["--shard", "2/2"]].concat());
+    assert_eq!(bad.code, Some(2));
+    assert!(bad.err.contains("it may be 0 to 1"), "{}", bad.err);
+}
+
+fn other_strategies_are_selected_from_a_journal() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (pool, own, selected) = (path("pool"), path("own"), path("selected"));
+    let few = ["--limit", "6"];
+    let vanilla = ["--strategy", "vanilla", "--trials", "12", "--out", &pool];
+    good(&[&few[..], &vanilla].concat());
+    let prop2diff = ["--k", "3", "--pilot", "4", "--max-trials", "12"];
+    good(&[&few[..], &prop2diff, &["--out", &own]].concat());
+    let select = ["--select", &pool, "--out", &selected];
+    good(&[&few[..], &prop2diff, &select].concat());
+    same_files(Path::new(&own), Path::new(&selected));
+    let none = synthesize(&[&few[..], &["--select", &path("none")]].concat());
+    assert_eq!(none.code, Some(1));
+    assert!(none.err.contains("none/journal"), "{}", none.err);
+}
+
+fn a_journal_is_exported_as_json_lines() {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("run");
+    let text = out.to_str().unwrap();
+    good(&[&BASE[..], &["--out", text]].concat());
+    let journal = out.join("journal");
+    let exported = Tool::new("journal").run(&["export", journal.to_str().unwrap()]);
+    assert_eq!(exported.code, Some(0), "{}", exported.err);
+    let trials = rows(&out.join("trials.jsonl"));
+    assert!(exported.out.lines().count() >= trials.len());
+    let keys = |row: &serde_json::Value| {
+        let keys = row.as_object().unwrap().keys();
+        let keys = keys.filter(|key| *key != "duplicate_of");
+        keys.cloned().collect::<Vec<_>>()
+    };
+    for line in exported.out.lines() {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(keys(&row), keys(&trials[0]));
+    }
+    let none = Tool::new("journal").run(&["export", text]);
+    assert_eq!(none.code, Some(1));
+    assert!(none.err.contains("run.jsonl"), "{}", none.err);
+}
+
+fn a_forecast_stands_beside_what_came() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (pilot, out) = (path("pilot"), path("run"));
+    let vanilla = ["--strategy", "vanilla", "--trials", "6", "--seed", "9"];
+    good(&[&["--limit", "16"], &vanilla[..], &["--out", &pilot]].concat());
+    let run = [
+        "--limit",
+        "16",
+        "--strategy",
+        "uniform",
+        "--k",
+        "3",
+        "--out",
+        &out,
+    ];
+    let table = format!("--dry-run={pilot}/problems.jsonl");
+    let costs = ["--expect-tokens", "75", "--expect-speed", "1000"];
+    let ran = good(&[&run[..], &[&table], &costs].concat());
+    assert!(
+        ran.err.contains("of the targets met") && ran.err.contains(" h ("),
+        "{}",
+        ran.err
+    );
+    let kept = fs::read_to_string(Path::new(&out).join("forecast.json")).unwrap();
+    let kept: serde_json::Value = serde_json::from_str(&kept).unwrap();
+    assert_eq!(kept["rows"][6]["trials_per_problem"], 48);
+    good(&run);
+    let manifest = fs::read_to_string(Path::new(&out).join("manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    let trials = &manifest["forecast"]["trials"];
+    assert_eq!(
+        trials["actual"],
+        manifest["totals"]["trials"].as_f64().unwrap()
+    );
+    let expected = trials["expected"].as_f64().unwrap();
+    let ratio = expected / trials["actual"].as_f64().unwrap();
+    assert!((0.4..2.5).contains(&ratio), "{trials}");
+    // By its own journal nothing is left to expect.
+    let ran = good(&[&run[..], &["--dry-run"]].concat());
+    assert!(ran.err.contains("so far: "), "{}", ran.err);
+    let none = synthesize(&["--dry-run"]);
+    assert_eq!(none.code, Some(2));
+    assert!(none.err.contains("needs pass rates"), "{}", none.err);
+}
