@@ -29,7 +29,7 @@ mod rows;
 mod sealed;
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -487,6 +487,13 @@ fn make_directory(directory: &Path) -> Result<()> {
         }
         Err(_) => std::fs::create_dir(directory).map_err(|error| Error::io(directory, error)),
     }
+}
+
+/// Opens a file to read and write it; an empty one is made where there is none.
+fn open_file(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create(true).truncate(false);
+    file.open(path).map_err(|error| Error::io(path, error))
 }
 
 fn remove(path: &Path) {

@@ -1,14 +1,14 @@
 //! What a journal has beside trials: the configuration that they were drawn with, raised limits,
 //! more problems, and the calls of the run.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::raw::append;
 use super::rows::{self, Found, Rows};
-use super::{damaged, sync_directory};
+use super::{damaged, open_file, sync_directory};
 use crate::dars::Session;
 use crate::dars::summary::TrialSummary;
 use crate::{Error, ErrorKind, Result, Settings};
@@ -119,13 +119,7 @@ impl Notes {
             let reason = format!("{}: no regular file", path.display());
             return Err(Error::new(ErrorKind::Journal, reason));
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(io)?;
+        let file = open_file(path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -158,7 +152,7 @@ impl Notes {
 
     pub(super) fn write(&mut self, row: &impl Serialize) -> Result<()> {
         rows::write(row, &mut self.line)?;
-        append(&mut self.file, &self.path, self.length, &self.line)?;
+        append(&self.file, &self.path, self.length, &self.line)?;
         self.length += self.line.len() as u64;
         Ok(())
     }

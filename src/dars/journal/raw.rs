@@ -1,12 +1,11 @@
 //! The part of a journal that is being written: a row a trial, as they settle.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::rows::{self, Found, Rows};
 use super::sealed::{Sealed, Writer};
-use super::sync_directory;
+use super::{open_file, sync_directory};
 use crate::dars::summary::TrialSummary;
 use crate::{Error, ErrorKind, Result, Trial, TrialId};
 
@@ -38,13 +37,7 @@ impl Raw {
         take: &mut dyn FnMut(&Trial, u64, u32) -> Result<TrialId>,
     ) -> Result<Self> {
         let io = |error| Error::io(path, error);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(io)?;
+        let file = open_file(path)?;
         let mut raw = Raw {
             path: path.to_owned(),
             file,
@@ -75,7 +68,6 @@ impl Raw {
         if raw.file.metadata().map_err(io)?.len() != raw.length {
             raw.file.set_len(raw.length).map_err(io)?;
         }
-        raw.file.seek(SeekFrom::End(0)).map_err(io)?;
         Ok(raw)
     }
 
@@ -102,7 +94,7 @@ impl Raw {
     ) -> Result<u32> {
         let mut line = std::mem::take(&mut self.line);
         rows::write(trial, &mut line)?;
-        let written = append(&mut self.file, &self.path, self.length, &line);
+        let written = append(&self.file, &self.path, self.length, &line);
         let bytes = u32::try_from(line.len()).unwrap_or(u32::MAX);
         self.line = line;
         written?;
@@ -128,7 +120,6 @@ impl Raw {
         problems: &std::ops::Range<u32>,
         take: &mut dyn FnMut(Trial) -> Result<()>,
     ) -> Result<()> {
-        let mut file = &self.file;
         let mut line = Vec::new();
         for entry in self
             .entries
@@ -136,9 +127,7 @@ impl Raw {
             .filter(|entry| problems.contains(&entry.problem))
         {
             line.resize(entry.bytes as usize - 1, 0);
-            let read = file
-                .seek(SeekFrom::Start(entry.offset))
-                .and_then(|_| file.read_exact(&mut line));
+            let read = read_at(&self.file, entry.offset, &mut line);
             read.map_err(|error| Error::io(&self.path, error))?;
             take(serde_json::from_slice(&line).map_err(|error| {
                 let reason = format!("{}: changed while it was read", self.path.display());
@@ -155,11 +144,8 @@ impl Raw {
         seed: u64,
         id: &dyn Fn(u32) -> String,
     ) -> Result<Sealed> {
-        let mut whole = Vec::new();
-        let mut file = &self.file;
-        let read = file
-            .seek(SeekFrom::Start(0))
-            .and_then(|_| file.take(self.length).read_to_end(&mut whole));
+        let mut whole = vec![0; usize::try_from(self.length).unwrap_or(usize::MAX)];
+        let read = read_at(&self.file, 0, &mut whole);
         read.map_err(|error| Error::io(&self.path, error))?;
         let mut entries = self.entries.clone();
         entries.sort_by_key(|entry| (entry.problem, entry.summary.number));
@@ -180,7 +166,7 @@ impl Raw {
 }
 
 /// Appends a line to a file of which nothing else is to be at `length`, or takes back what was written.
-pub(super) fn append(file: &mut File, path: &Path, length: u64, line: &[u8]) -> Result<()> {
+pub(super) fn append(file: &File, path: &Path, length: u64, line: &[u8]) -> Result<()> {
     let io = |error| Error::io(path, error);
     if !is_at(file, path) {
         let reason = format!(
@@ -194,11 +180,7 @@ pub(super) fn append(file: &mut File, path: &Path, length: u64, line: &[u8]) -> 
         let reason = format!("{}: something else writes to it", path.display());
         return Err(Error::new(ErrorKind::Journal, reason));
     }
-    // Reading has its own place in the file.
-    let written = file
-        .seek(SeekFrom::Start(length))
-        .and_then(|_| file.write_all(line));
-    if let Err(error) = written {
+    if let Err(error) = write_at(file, length, line) {
         let undone = file.set_len(length);
         if let Err(error) = undone {
             tracing::warn!(%error, "half a row stays at the journal's end");
@@ -206,6 +188,42 @@ pub(super) fn append(file: &mut File, path: &Path, length: u64, line: &[u8]) -> 
         return Err(io(error));
     }
     Ok(())
+}
+
+// By place, so that who reads and who writes do not move each other's.
+
+#[cfg(unix)]
+fn read_at(file: &File, offset: u64, bytes: &mut [u8]) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
+}
+
+#[cfg(unix)]
+fn write_at(file: &File, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+/// One at a time, where there is one place a file.
+#[cfg(not(unix))]
+static MOVING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+#[cfg(not(unix))]
+fn read_at(mut file: &File, offset: u64, bytes: &mut [u8]) -> std::io::Result<()> {
+    use std::io::{Read, Seek, SeekFrom};
+    let _moving = MOVING
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    file.seek(SeekFrom::Start(offset))?;
+    file.read_exact(bytes)
+}
+
+#[cfg(not(unix))]
+fn write_at(mut file: &File, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::{Seek, SeekFrom, Write};
+    let _moving = MOVING
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    file.seek(SeekFrom::Start(offset))?;
+    file.write_all(bytes)
 }
 
 /// Whether a path still names the file that was opened there.
