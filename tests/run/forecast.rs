@@ -34,79 +34,78 @@ fn run(rates: &[f64], strategy: &dyn Strategy, seed: u64) -> Outcome {
         .unwrap()
 }
 
-fn check(name: &str, forecast: &Forecast, outcome: &Outcome) {
+/// How many of the four numbers lie in their intervals; none is further than a tenth from its mean.
+fn within(name: &str, forecast: &Forecast, outcome: &Outcome) -> usize {
     let last = forecast.rows.last().unwrap();
     let totals = &outcome.totals;
-    let beside = |what: &str, expected: Expected, actual: f64| {
+    let met = totals.met as f64 / totals.problems as f64;
+    [
+        ("trials", last.trials, totals.trials as f64),
+        ("tokens", last.tokens.unwrap(), totals.tokens as f64),
+        ("rows", last.kept, totals.kept as f64),
+        ("targets", last.met, met),
+    ]
+    .into_iter()
+    .filter(|(what, expected, actual): &(&str, Expected, f64)| {
         let error = (expected.mean - actual).abs() / actual;
         assert!(
             error < 0.1,
             "{name}, {what}: {expected:?}, and {actual} came"
         );
-        let lies_in = expected.low <= actual && actual <= expected.high;
-        // (One in twenty need not lie in it.)
-        assert!(
-            lies_in || error < 0.02,
-            "{name}, {what}: {expected:?}, and {actual} came"
-        );
-    };
-    beside("trials", last.trials, totals.trials as f64);
-    beside("tokens", last.tokens.unwrap(), totals.tokens as f64);
-    beside("rows", last.kept, totals.kept as f64);
-    beside(
-        "targets",
-        last.met,
-        totals.met as f64 / totals.problems as f64,
-    );
+        // (Where nothing is uncertain the mean is a rounding error away.)
+        expected.low - 1e-6 <= *actual && *actual <= expected.high + 1e-6 || error < 0.01
+    })
+    .count()
 }
 
-/// From a pilot of 8 trials a problem, under another seed; from the rates themselves; and from the first part of
-/// the run itself.
+/// From pilots of 8 trials a problem, under other seeds; from the rates themselves; and from the run itself.
 #[test]
 fn what_comes_is_within_a_tenth_of_what_was_expected() {
-    let rates = rates(600);
-    let pilot = run(&rates, &Vanilla { trials: 8 }, 77);
-    let counts: HashMap<String, Known> = pilot
-        .problems
-        .iter()
-        .map(|record| {
-            let (trials, correct) = (record.tally.trials, record.tally.correct);
-            (record.problem.id.clone(), Known::Counts { trials, correct })
-        })
-        .collect();
+    const PILOTS: u64 = 8;
+    let rates = rates(400);
     let exact: HashMap<String, Known> = rates
         .iter()
         .enumerate()
         .map(|(index, rate)| (format!("p{index}"), Known::Rate(*rate)))
         .collect();
-    let costs = Costs {
-        tokens_per_trial: Some(pilot.totals.tokens as f64 / pilot.totals.trials as f64),
-        ..Costs::default()
-    };
     let strategies: [(&str, &dyn Strategy); 3] = [
         ("uniform", &Uniform { k: 6 }),
         ("prop2diff", &Prop2Diff::with_pilot(16, 8)),
         ("vanilla", &Vanilla { trials: 20 }),
     ];
-    for (name, strategy) in strategies {
-        let outcome = run(&rates, strategy, 5);
-        let builder = || {
-            let run = Run::builder(problems(&rates)).strategy(strategy);
-            run.limits(limits()).seed(5)
+    let (mut lie_in, mut all) = (0, 0);
+    for seed in 0..PILOTS {
+        let pilot = run(&rates, &Vanilla { trials: 8 }, 77 + seed);
+        let counts: HashMap<String, Known> = pilot
+            .problems
+            .iter()
+            .map(|record| {
+                let (trials, correct) = (record.tally.trials, record.tally.correct);
+                (record.problem.id.clone(), Known::Counts { trials, correct })
+            })
+            .collect();
+        let costs = Costs {
+            tokens_per_trial: Some(pilot.totals.tokens as f64 / pilot.totals.trials as f64),
+            ..Costs::default()
         };
-        for (basis, table) in [("counts", &counts), ("rates", &exact)] {
-            let run = builder().build().unwrap();
-            let forecast = run.forecast(Basis::Table(table), costs).unwrap();
-            check(&format!("{name} by {basis}"), &forecast, &outcome);
+        for (name, strategy) in strategies {
+            let outcome = run(&rates, strategy, seed);
+            let builder = Run::builder(problems(&rates)).strategy(strategy);
+            let run = builder.limits(limits()).seed(seed).build().unwrap();
+            for (basis, table) in [("counts", &counts), ("rates", &exact)] {
+                let forecast = run.forecast(Basis::Table(table), costs).unwrap();
+                lie_in += within(&format!("{name} by {basis}"), &forecast, &outcome);
+                all += 4;
+            }
+            // What has been drawn is counted as it is: of a run that is done nothing is uncertain.
+            let done = run.forecast(Basis::Trials(&outcome), Costs::default());
+            let done = done.unwrap();
+            let last = done.rows.last().unwrap();
+            assert_eq!(last.trials.low, last.trials.high);
+            assert_eq!(last.trials.mean, outcome.totals.trials as f64);
+            assert_eq!(last.kept.mean, outcome.totals.kept as f64);
         }
-        // What has been drawn is counted as it is: of a run that is done nothing is uncertain.
-        let run = builder().build().unwrap();
-        let done = run
-            .forecast(Basis::Trials(&outcome), Costs::default())
-            .unwrap();
-        let last = done.rows.last().unwrap();
-        assert_eq!(last.trials.low, last.trials.high);
-        assert_eq!(last.trials.mean, outcome.totals.trials as f64);
-        assert_eq!(last.kept.mean, outcome.totals.kept as f64);
     }
+    // 19 of 20 are to lie in their intervals; the four numbers of a run stand and fall together.
+    assert!(lie_in * 100 >= all * 88, "{lie_in} of {all}");
 }
