@@ -38,7 +38,8 @@ impl<'a> Prefix<'a> {
         Prefix::counted(verdicts, u32::try_from(correct).unwrap_or(u32::MAX))
     }
 
-    pub(super) fn counted(verdicts: &'a [bool], correct: u32) -> Self {
+    /// The same with the count known.
+    pub(crate) fn counted(verdicts: &'a [bool], correct: u32) -> Self {
         Prefix { verdicts, correct }
     }
 
