@@ -38,8 +38,7 @@ impl<'a> Prefix<'a> {
         Prefix::counted(verdicts, u32::try_from(correct).unwrap_or(u32::MAX))
     }
 
-    /// The same with the count known.
-    pub(crate) fn counted(verdicts: &'a [bool], correct: u32) -> Self {
+    pub(super) fn counted(verdicts: &'a [bool], correct: u32) -> Self {
         Prefix { verdicts, correct }
     }
 

@@ -128,7 +128,7 @@ pub(super) struct Line<'a> {
     pub(super) points: Vec<(f64, f64)>,
 }
 
-/// Shares against a logarithmic axis.
+/// Shares against a logarithmic axis, in steps: each holds until the next one's place.
 pub(super) fn shares_by_log(lines: &[Line<'_>], axes: (&str, &str)) -> Plot {
     let legend: Vec<Entry<'_>> = lines.iter().map(|line| (line.legend, line.name)).collect();
     let mut plot = Plot::new(&legend, axes.0, axes.1);
@@ -137,8 +137,12 @@ pub(super) fn shares_by_log(lines: &[Line<'_>], axes: (&str, &str)) -> Plot {
     let horizontal = Log::up_to(points.map(|(x, _)| *x).fold(1.0, f64::max));
     plot.vertical(&marks(vertical, share_label));
     for line in lines {
-        let at = |&(x, y): &(f64, f64)| (plot.x(horizontal.at(x)), plot.y(vertical.at(y)));
-        let points: Vec<(f64, f64)> = line.points.iter().map(at).collect();
+        let mut points: Vec<(f64, f64)> = Vec::new();
+        for (x, y) in &line.points {
+            let (x, y) = (plot.x(horizontal.at(*x)), plot.y(vertical.at(*y)));
+            points.extend(points.last().map(|(_, before)| (x, *before)));
+            points.push((x, y));
+        }
         plot.path(line.class, &points);
     }
     let ticks = horizontal.ticks().into_iter();
@@ -202,8 +206,8 @@ pub(super) fn distributions(
 }
 
 /// One bar divided into parts, with a line a part below it.
-pub(super) fn divided(parts: &[(&str, String, u64)], horizontal: &str) -> Plot {
-    let mut plot = Plot::new(&[], "", horizontal);
+pub(super) fn divided(parts: &[(&str, String, u64)]) -> Plot {
+    let mut plot = Plot::bare(100.0 + 26.0 * parts.len() as f64);
     let all: u64 = parts.iter().map(|(_, _, count)| count).sum();
     let share = |count: u64| {
         if all > 0 {
@@ -215,11 +219,14 @@ pub(super) fn divided(parts: &[(&str, String, u64)], horizontal: &str) -> Plot {
     let mut before = 0;
     for (class, label, count) in parts {
         let (left, right) = (plot.x(share(before)), plot.x(share(before + count)));
-        plot.rectangle(class, (left, 18.0), (right - left, 56.0), label);
+        let class = format!("{class} part");
+        if *count > 0 {
+            plot.rectangle(&class, (left, 12.0), (right - left, 56.0), label);
+        }
         before += count;
     }
     for (index, (class, label, _)) in parts.iter().enumerate() {
-        let y = 104.0 + 26.0 * index as f64;
+        let y = 98.0 + 26.0 * index as f64;
         plot.rectangle(class, (plot.x(0.0), y - 10.0), (14.0, 12.0), label);
         plot.text(plot.x(0.0) + 22.0, y, "start", label);
     }

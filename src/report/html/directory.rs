@@ -1,4 +1,5 @@
-//! A finished directory as a report needs it: problems and verdicts in memory, texts streamed.
+//! A finished directory as a report needs it: problems and the numbers of their correct trials in
+//! memory, texts streamed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -24,10 +25,10 @@ pub(super) struct Row {
     pub(super) target: Option<u32>,
     pub(super) kept: u32,
     pub(super) stop_reason: String,
-    /// The verdicts of its trials that count.
-    pub(super) verdicts: Vec<bool>,
-    /// Numbers of its correct trials that repeat an earlier one.
-    pub(super) duplicates: Vec<u32>,
+    /// How many of its trials have been read, and how many correct ones.
+    pub(super) seen: [u32; 2],
+    /// Numbers of its correct trials, without repetitions where the run leaves such out.
+    pub(super) successes: Vec<u32>,
     /// Which group it is of.
     pub(super) group: usize,
 }
@@ -121,10 +122,10 @@ impl Directory {
             let problem = &mut self.problems[index];
             let number = match number(&row, "trial")? {
                 Some(number) => number,
-                None => problem.verdicts.len() as u32,
+                None => problem.seen[0],
             };
-            if number as usize != problem.verdicts.len() {
-                let next = problem.verdicts.len();
+            let next = problem.seen[0];
+            if number != next {
                 return Err(format!(
                     "trial {number} of problem {id:?} where its trial {next} should be"
                 ));
@@ -144,9 +145,10 @@ impl Directory {
                 return Err("`accepted`, but not `equal`".into());
             }
             kept[index] += u32::from(accepted);
-            problem.verdicts.push(equal);
-            if equal && repeats {
-                problem.duplicates.push(number);
+            problem.seen[0] += 1;
+            problem.seen[1] += u32::from(equal);
+            if equal && !(dedup && repeats) {
+                problem.successes.push(number);
             }
             let finish = row.get("finish").and_then(Value::as_str);
             let fate = match (accepted, equal, finish) {
@@ -180,11 +182,11 @@ impl Directory {
             Ok(())
         })?;
         for (row, &kept) in self.problems.iter().zip(&kept) {
-            let correct = row.verdicts.iter().filter(|&&equal| equal).count() as u64;
+            let [trials, correct] = row.seen;
             let counts = [
-                ("trials", u64::from(row.trials), row.verdicts.len() as u64),
-                ("correct", u64::from(row.correct), correct),
-                ("kept", u64::from(row.kept), u64::from(kept)),
+                ("trials", row.trials, trials),
+                ("correct", row.correct, correct),
+                ("kept", row.kept, kept),
             ];
             for (name, said, found) in counts {
                 if said != found {
@@ -260,8 +262,8 @@ fn read_problems(path: &Path) -> Result<Vec<Row>> {
             target,
             kept,
             stop_reason,
-            verdicts: Vec::new(),
-            duplicates: Vec::new(),
+            seen: [0; 2],
+            successes: Vec::new(),
             group: 0,
         });
         Ok(())

@@ -152,7 +152,7 @@ fn strategies(numbers: &Numbers<'_>) -> Figure {
     let caption = format!(
         "The paper's main figure, from this run's own trials: how many responses a problem gets at each difficulty, \
          by strategies whose numbers are chosen so that the data sets are as nearly of this one's size as whole \
-         numbers allow. Each strategy is asked about each problem's verdicts in order, under this run's limit of trials \
+         numbers allow. Each strategy takes the first correct responses up to its goal, under this run's limit of trials \
          a problem. {expected}"
     );
     Figure::new(
@@ -465,6 +465,6 @@ fn tokens(numbers: &Numbers<'_>) -> Figure {
         whole(all),
         percent(all as f64, all as f64),
     ]);
-    let plot = charts::divided(&shown, "");
+    let plot = charts::divided(&shown);
     Figure::new("tokens", title, caption, plot, table)
 }

@@ -155,8 +155,7 @@ pub(super) fn limits(directory: &Directory) -> (Vec<AtLimit>, u64) {
     let mut met = Vec::new();
     let mut targets = 0;
     for row in &directory.problems {
-        let first = row.verdicts.iter().position(|&equal| equal);
-        solved.extend(first.map(|first| first as u32 + 1));
+        solved.extend(row.successes.first().map(|first| first + 1));
         targets += u64::from(row.target.is_some());
         if row.target.is_some_and(|target| row.kept >= target) {
             met.push(row.trials);

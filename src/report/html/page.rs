@@ -34,9 +34,15 @@ pub(super) fn page(numbers: &Numbers<'_>, figures: &[Figure]) -> String {
     );
     html.push_str("<h2>Figures</h2>\n<div class=\"figures\">\n");
     for (index, figure) in figures.iter().enumerate() {
-        html.push_str(&figure_html(figure, index == 0));
+        if let Some(svg) = &figure.svg {
+            html.push_str(&figure_html(figure, svg, index == 0));
+        }
     }
     html.push_str("</div>\n");
+    for figure in figures.iter().filter(|figure| figure.svg.is_none()) {
+        let (title, why) = (escape(&figure.title), escape(&figure.caption));
+        html.push_str(&format!("<p class=\"soft\"><b>{title}.</b> {why}</p>\n"));
+    }
     html.push_str(&levels(numbers).html());
     html.push_str(&format!(
         "<h2>Ends of the problems</h2>\n{}",
@@ -159,17 +165,15 @@ fn facts(numbers: &Numbers<'_>) -> String {
     format!("<dl class=\"facts\">\n{facts}</dl>\n")
 }
 
-fn figure_html(figure: &Figure, main: bool) -> String {
+fn figure_html(figure: &Figure, svg: &str, main: bool) -> String {
     let class = if main { " class=\"main\"" } else { "" };
     let mut html = format!(
         "<figure{class} id=\"{}\">\n<h3>{}</h3>\n",
         figure.name,
         escape(&figure.title)
     );
-    if let Some(svg) = &figure.svg {
-        html.push_str(svg);
-        html.push('\n');
-    }
+    html.push_str(svg);
+    html.push('\n');
     html.push_str(&format!(
         "<figcaption>{}</figcaption>\n",
         escape(&figure.caption)

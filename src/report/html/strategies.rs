@@ -1,8 +1,9 @@
 //! What each of the three strategies makes of the same trials: the paper's main figure.
 //!
-//! A strategy is asked about a problem's verdicts in order, as in a run. Where the trials end before
-//! its goal is met, and the run's limits leave it more, the rest is what the problem's pass rate lets
-//! expect; how much of a count is such is kept apart.
+//! The strategies compared know their goal before the first trial, so a problem's rows are its first
+//! successes up to it, as in a run. Where the trials end before the goal is met, and the run's limits
+//! leave it more, the rest is what the problem's pass rate lets expect; how much of a count is such is
+//! kept apart.
 
 use std::collections::HashMap;
 
@@ -128,7 +129,7 @@ fn of_size(
     let rows = |number: u32| -> Vec<Rows> {
         let strategy = of(number);
         let each = directory.problems.iter().zip(&problems);
-        each.map(|(row, problem)| replay(&*strategy, problem, row, limits))
+        each.map(|(row, problem)| take(strategy.goal(problem, Prefix::new(&[])), row, limits))
             .collect()
     };
     let total = |rows: &[Rows]| rows.iter().map(|rows| rows.sum()).sum::<f64>();
@@ -175,50 +176,33 @@ impl Limits {
     }
 }
 
-/// The rows that a strategy takes of a problem's trials, and may be expected to find beyond them.
-fn replay(strategy: &dyn Strategy, problem: &Problem, row: &Row, limits: Limits) -> Rows {
-    let mut duplicates = row.duplicates.iter().peekable();
-    let (mut correct, mut counted) = (0u32, 0u32);
-    for (settled, number) in (0..=row.verdicts.len()).zip(0u32..) {
-        let prefix = Prefix::counted(&row.verdicts[..settled], correct);
-        let goal = strategy.goal(problem, prefix);
-        let found = |found: u32| Rows {
-            found,
-            expected: 0.0,
-        };
-        let rate = row.pass_rate.unwrap_or(0.0);
-        match goal {
-            Goal::Stop => return found(counted),
-            Goal::Trials(trials) if number >= trials => return found(counted),
-            Goal::Correct(target) if counted >= target => return found(target),
-            _ if limits.trials.is_some_and(|most| number >= most) => return found(counted),
-            _ if correct == 0 && limits.give_up_after.is_some_and(|most| number >= most) => {
-                return found(0);
-            }
-            // How often new responses would come is not known.
-            _ if settled == row.verdicts.len() && limits.dedup => return found(counted),
-            Goal::Trials(trials) if settled == row.verdicts.len() => {
-                let trials = limits.trials.map_or(trials, |most| trials.min(most));
-                return Rows {
-                    found: counted,
-                    expected: rate * f64::from(trials - number),
-                };
-            }
-            Goal::Correct(target) if settled == row.verdicts.len() => {
-                let left = limits.trials.map(|most| most - number);
-                return Rows {
-                    found: counted,
-                    expected: successes(target - counted, left, rate),
-                };
-            }
-            _ => {}
-        }
-        let equal = row.verdicts[settled];
-        correct += u32::from(equal);
-        let repeats = duplicates.next_if_eq(&&number).is_some();
-        counted += u32::from(equal && !(limits.dedup && repeats));
+/// The rows that a goal takes of a problem's trials, and may be expected to find beyond them.
+fn take(goal: Goal, row: &Row, limits: Limits) -> Rows {
+    let given_up = |most: u32| row.successes.first().is_none_or(|&first| first >= most);
+    if limits.give_up_after.is_some_and(given_up) {
+        return Rows::default();
     }
-    Rows::default()
+    let rate = row.pass_rate.unwrap_or(0.0);
+    let most = limits.trials.unwrap_or(u32::MAX);
+    let before = |trials: u32| row.successes.partition_point(|&number| number < trials) as u32;
+    // How often new responses would come is not known.
+    let expects = !limits.dedup && row.trials < most;
+    let (found, expected) = match goal {
+        Goal::Stop => (0, 0.0),
+        Goal::Trials(trials) => {
+            let missing = trials.min(most).saturating_sub(row.trials);
+            (before(trials.min(most)), rate * f64::from(missing))
+        }
+        Goal::Correct(target) => {
+            let found = before(most).min(target);
+            let left = limits.trials.map(|most| most.saturating_sub(row.trials));
+            (found, successes(target - found, left, rate))
+        }
+    };
+    Rows {
+        found,
+        expected: if expects { expected } else { 0.0 },
+    }
 }
 
 /// The mean number of successes in so many trials (in any number where there is no limit), of which no
@@ -249,54 +233,51 @@ fn successes(wanted: u32, trials: Option<u32>, rate: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn row(verdicts: &[bool]) -> Row {
-        let correct = verdicts.iter().filter(|&&equal| equal).count() as u32;
-        Row {
-            id: "p".into(),
-            metadata: serde_json::Map::new(),
-            trials: verdicts.len() as u32,
-            correct,
-            pass_rate: Some(f64::from(correct) / verdicts.len() as f64),
-            target: None,
-            kept: correct,
-            stop_reason: String::new(),
-            verdicts: verdicts.to_vec(),
-            duplicates: vec![2],
-            group: 0,
-        }
-    }
-
     #[test]
     fn what_trials_lack_is_expected_and_kept_apart() {
-        let row = row(&[true, false, true, false]);
-        let problem = Problem::new("", "").with_id("p");
+        // Right, wrong, right, wrong.
+        let row = Row {
+            id: "p".into(),
+            metadata: serde_json::Map::new(),
+            trials: 4,
+            correct: 2,
+            pass_rate: Some(0.5),
+            target: None,
+            kept: 2,
+            stop_reason: String::new(),
+            seen: [4, 2],
+            successes: vec![0, 2],
+            group: 0,
+        };
         let limits = Limits {
             trials: None,
             give_up_after: None,
             dedup: false,
         };
-        let rows = |strategy: &dyn Strategy, limits| {
-            let rows = replay(strategy, &problem, &row, limits);
+        let rows = |goal: Goal, limits| {
+            let rows = take(goal, &row, limits);
             (rows.found, rows.expected)
         };
-        assert_eq!(rows(&Vanilla { trials: 2 }, limits), (1, 0.0));
-        assert_eq!(rows(&Vanilla { trials: 10 }, limits), (2, 3.0));
-        assert_eq!(rows(&Uniform { k: 1 }, limits), (1, 0.0));
-        assert_eq!(rows(&Uniform { k: 5 }, limits), (2, 3.0));
-        assert_eq!(rows(&Prop2Diff::with_pilot(4, 4), limits), (2, 0.0));
-        let at_most = Limits {
-            trials: Some(6),
+        assert_eq!(rows(Goal::Stop, limits), (0, 0.0));
+        assert_eq!(rows(Goal::Trials(2), limits), (1, 0.0));
+        assert_eq!(rows(Goal::Trials(10), limits), (2, 3.0));
+        assert_eq!(rows(Goal::Correct(1), limits), (1, 0.0));
+        assert_eq!(rows(Goal::Correct(5), limits), (2, 3.0));
+        let at_most = |trials: u32| Limits {
+            trials: Some(trials),
             ..limits
         };
-        assert_eq!(rows(&Vanilla { trials: 10 }, at_most), (2, 1.0));
-        // Of two more trials one in four has both successes, every second one.
-        assert_eq!(rows(&Uniform { k: 5 }, at_most), (2, 1.0));
-        assert_eq!(rows(&Uniform { k: 3 }, at_most), (2, 0.75));
+        assert_eq!(rows(Goal::Trials(10), at_most(2)), (1, 0.0));
+        assert_eq!(rows(Goal::Correct(5), at_most(2)), (1, 0.0));
+        assert_eq!(rows(Goal::Trials(10), at_most(6)), (2, 1.0));
+        // Two more trials have one success in the mean, one or more in three cases of four.
+        assert_eq!(rows(Goal::Correct(5), at_most(6)), (2, 1.0));
+        assert_eq!(rows(Goal::Correct(3), at_most(6)), (2, 0.75));
         let dedup = Limits {
             dedup: true,
             ..limits
         };
-        assert_eq!(rows(&Uniform { k: 2 }, dedup), (1, 0.0));
+        assert_eq!(rows(Goal::Correct(5), dedup), (2, 0.0));
     }
 
     #[test]

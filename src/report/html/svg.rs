@@ -5,11 +5,11 @@ use std::fmt::Write;
 use super::text::{cut, escape};
 
 /// The drawings' size in their own units; a page scales them.
-pub(super) const WIDTH: f64 = 520.0;
-pub(super) const HEIGHT: f64 = 300.0;
+const WIDTH: f64 = 420.0;
+const HEIGHT: f64 = 264.0;
 /// About the width of a character of the marks' font.
-const CHARACTER: f64 = 6.6;
-const LEFT: f64 = 46.0;
+const CHARACTER: f64 = 6.3;
+const LEFT: f64 = 42.0;
 const RIGHT: f64 = 12.0;
 const BOTTOM: f64 = 42.0;
 const LEGEND_LINE: f64 = 18.0;
@@ -20,6 +20,7 @@ pub(super) struct Plot {
     body: String,
     /// Where the plot's area begins.
     top: f64,
+    height: f64,
 }
 
 /// An entry of a legend: a class and a text.
@@ -35,6 +36,7 @@ impl Plot {
         let mut plot = Plot {
             body: String::new(),
             top: 12.0,
+            height: HEIGHT,
         };
         let mut x = LEFT;
         for (index, (class, label)) in legend.iter().enumerate() {
@@ -58,7 +60,7 @@ impl Plot {
         }
         if !vertical.is_empty() {
             plot.text(4.0, plot.top + 4.0, "start", vertical);
-            plot.top += 16.0;
+            plot.top += 18.0;
         }
         plot.text(
             (LEFT + WIDTH - RIGHT) / 2.0,
@@ -69,13 +71,22 @@ impl Plot {
         plot
     }
 
+    /// A drawing of this height, without axes.
+    pub(super) fn bare(height: f64) -> Self {
+        Plot {
+            body: String::new(),
+            top: 12.0,
+            height,
+        }
+    }
+
     /// The place of shares of the axes.
     pub(super) fn x(&self, share: f64) -> f64 {
         LEFT + share * (WIDTH - LEFT - RIGHT)
     }
 
     pub(super) fn y(&self, share: f64) -> f64 {
-        HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - self.top)
+        self.height - BOTTOM - share * (self.height - BOTTOM - self.top)
     }
 
     /// Lines across and the marks of the vertical axis.
@@ -184,9 +195,10 @@ impl Plot {
     /// The whole drawing. `name` makes the ids of its title and description, which are unique on a page.
     pub(super) fn finish(self, name: &str, title: &str, description: &str) -> String {
         format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\" viewBox=\"0 0 {WIDTH} {}\" role=\"img\" \
              aria-labelledby=\"{name}-title {name}-desc\"><title id=\"{name}-title\">{}</title>\
              <desc id=\"{name}-desc\">{}</desc>{}</svg>",
+            self.height,
             escape(title),
             escape(description),
             self.body
