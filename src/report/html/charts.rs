@@ -2,7 +2,7 @@
 
 use super::measures::Estimate;
 use super::scale::{Linear, Log, nice_step};
-use super::svg::{Entry, Plot};
+use super::svg::{Entry, Plot, Sample};
 use super::text::{decimal, tick};
 
 fn marks(axis: Linear, label: impl Fn(f64) -> String) -> Vec<(f64, String)> {
@@ -24,7 +24,7 @@ pub(super) struct Series<'a> {
 /// Bars beside one another for each group.
 pub(super) fn grouped(names: &[String], series: &[Series<'_>], axes: (&str, &str)) -> Plot {
     let legend: Vec<Entry<'_>> = series.iter().map(|of| (of.class, of.name)).collect();
-    let mut plot = Plot::new(&legend, axes.0, axes.1);
+    let mut plot = Plot::new((Sample::Area, &legend), axes.0, axes.1);
     let values = series.iter().flat_map(|of| &of.values);
     let axis = Linear::up_to(values.map(|(solid, pale)| solid + pale).fold(0.0, f64::max));
     plot.vertical(&marks(axis, tick));
@@ -64,12 +64,10 @@ pub(super) fn intervals(
     shares: bool,
     axes: (&str, &str),
 ) -> Plot {
-    let mut plot = Plot::new(&[], axes.0, axes.1);
-    let high = values
-        .iter()
-        .flatten()
-        .map(|of| of.high)
-        .fold(0.0, f64::max);
+    let mut plot = Plot::new((Sample::Area, &[]), axes.0, axes.1);
+    let ends = values.iter().flatten();
+    let ends = ends.map(|of| of.interval.map_or(of.value, |(_, high)| high));
+    let high = ends.fold(0.0, f64::max);
     let axis = Linear::up_to(if shares { 1.0 } else { high });
     plot.vertical(&marks(axis, if shares { share_label } else { tick }));
     let slot = 1.0 / names.len().max(1) as f64;
@@ -79,10 +77,16 @@ pub(super) fn intervals(
         let middle = (index as f64 + 0.5) * slot;
         ticks.push((middle, name.clone()));
         if let Some(of) = value {
-            let title = format!("{name}: {:.3} ({:.3} to {:.3})", of.value, of.low, of.high);
+            let title = match of.interval {
+                Some((low, high)) => format!("{name}: {:.3} ({low:.3} to {high:.3})", of.value),
+                None => format!("{name}: {:.3}", of.value),
+            };
             let ends = (plot.x(middle - half), plot.x(middle + half));
             plot.bar(class, ends, (0.0, axis.at(of.value)), &title);
-            plot.whisker(plot.x(middle), axis.at(of.low), axis.at(of.high));
+            if let Some((low, high)) = of.interval {
+                let (x, cap) = (plot.x(middle), 0.3 * (ends.1 - ends.0));
+                plot.whisker(x, cap.min(4.0), (axis.at(low), axis.at(high)));
+            }
         }
     }
     plot.horizontal(&ticks);
@@ -91,7 +95,7 @@ pub(super) fn intervals(
 
 /// Counts in bins of equal width from 0 to 1, two kinds above one another.
 pub(super) fn histogram(bins: &[(u64, u64)], kinds: [Entry<'_>; 2], axes: (&str, &str)) -> Plot {
-    let mut plot = Plot::new(&kinds, axes.0, axes.1);
+    let mut plot = Plot::new((Sample::Area, &kinds), axes.0, axes.1);
     let most = bins.iter().map(|(first, second)| first + second).max();
     let axis = Linear::whole(most.unwrap_or(0));
     plot.vertical(&marks(axis, tick));
@@ -123,15 +127,14 @@ pub(super) fn histogram(bins: &[(u64, u64)], kinds: [Entry<'_>; 2], axes: (&str,
 /// A line of shares: its class, its name, and its points.
 pub(super) struct Line<'a> {
     pub(super) class: &'a str,
-    pub(super) legend: &'a str,
     pub(super) name: &'a str,
     pub(super) points: Vec<(f64, f64)>,
 }
 
 /// Shares against a logarithmic axis, in steps: each holds until the next one's place.
 pub(super) fn shares_by_log(lines: &[Line<'_>], axes: (&str, &str)) -> Plot {
-    let legend: Vec<Entry<'_>> = lines.iter().map(|line| (line.legend, line.name)).collect();
-    let mut plot = Plot::new(&legend, axes.0, axes.1);
+    let legend: Vec<Entry<'_>> = lines.iter().map(|line| (line.class, line.name)).collect();
+    let mut plot = Plot::new((Sample::Line, &legend), axes.0, axes.1);
     let vertical = Linear::up_to(1.0);
     let points = lines.iter().flat_map(|line| &line.points);
     let horizontal = Log::up_to(points.map(|(x, _)| *x).fold(1.0, f64::max));
@@ -156,16 +159,12 @@ pub(super) fn shares_by_log(lines: &[Line<'_>], axes: (&str, &str)) -> Plot {
 /// Distributions as outlines: for each kind the share of its values that each bin holds.
 /// `values` are (value, counts of the kinds), in order.
 pub(super) fn distributions(
-    kinds: &[(&str, &str, &str)],
+    kinds: &[Entry<'_>],
     values: &[(u32, Vec<u64>)],
     axes: (&str, &str),
 ) -> Plot {
     const BINS: f64 = 30.0;
-    let legend: Vec<Entry<'_>> = kinds
-        .iter()
-        .map(|(_, legend, name)| (*legend, *name))
-        .collect();
-    let mut plot = Plot::new(&legend, axes.0, axes.1);
+    let mut plot = Plot::new((Sample::Line, kinds), axes.0, axes.1);
     let most = values.iter().map(|(value, _)| *value).max().unwrap_or(1);
     let width = nice_step(f64::from(most), BINS).max(1.0);
     let bins = (f64::from(most) / width) as usize + 1;
@@ -188,7 +187,7 @@ pub(super) fn distributions(
     plot.vertical(&marks(axis, |share| {
         format!("{}%", decimal(100.0 * share, usize::from(fine)))
     }));
-    for ((class, _, _), shares) in kinds.iter().zip(&shares) {
+    for ((class, _), shares) in kinds.iter().zip(&shares) {
         let mut points = vec![(plot.x(0.0), plot.y(0.0))];
         for (bin, share) in shares.iter().enumerate() {
             let y = plot.y(axis.at(*share));

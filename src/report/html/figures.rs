@@ -166,7 +166,13 @@ fn strategies(numbers: &Numbers<'_>) -> Figure {
 
 fn interval(of: Option<Estimate>, decimals: usize) -> [String; 3] {
     match of {
-        Some(of) => [of.value, of.low, of.high].map(|value| decimal(value, decimals)),
+        Some(of) => {
+            let end = |end: fn((f64, f64)) -> f64| {
+                let end = of.interval.map(|interval| decimal(end(interval), decimals));
+                end.unwrap_or_else(|| "–".into())
+            };
+            [decimal(of.value, decimals), end(|of| of.0), end(|of| of.1)]
+        }
         None => ["–", "–", "–"].map(str::to_owned),
     }
 }
@@ -314,14 +320,12 @@ fn targets(numbers: &Numbers<'_>) -> Figure {
     };
     let mut lines = vec![Line {
         class: "c1",
-        legend: "c1",
         name: "solved at least once",
         points: points(|at| at.solved, problems),
     }];
     if targets > 0 {
         lines.push(Line {
             class: "c2",
-            legend: "c2",
             name: "target met",
             points: points(|at| at.met, targets as f64),
         });
@@ -391,7 +395,7 @@ fn lengths(numbers: &Numbers<'_>) -> Figure {
                 whole(of.ninety.into()),
                 whole(of.longest.into()),
             ]);
-            kinds.push((class, class, name));
+            kinds.push((class, name));
             shown.push(*fate as usize);
         }
     }
@@ -433,16 +437,18 @@ fn tokens(numbers: &Numbers<'_>) -> Figure {
                        not in it."
         .to_owned();
     match sampled.and_then(|sampled| sampled.checked_sub(counted)) {
-        Some(rest) => parts.push(("idle", "of trials that do not count", rest)),
+        Some(rest) => {
+            parts.push(("idle", "of trials that do not count", rest));
+            caption.push_str(
+                " Trials that do not count were stopped when they were no longer needed, or drawn beyond what was \
+                 needed.",
+            );
+        }
+        // A data set selected from other runs' trials counts none as its own.
         None => caption.push_str(
-            " The manifest does not say how many were sampled in all, so those of trials that do not count are not \
-             shown.",
+            " The manifest does not say how many were sampled for these trials in all, so those of trials that do not \
+             count are not shown.",
         ),
-    }
-    if sampled.is_some() {
-        caption.push_str(
-            " Trials that do not count were stopped when they were no longer needed, or drawn beyond what was needed.",
-        );
     }
     let all: u64 = parts.iter().map(|(_, _, tokens)| tokens).sum();
     let mut table = Table::new("Tokens", &["of responses", "tokens", "share"]);

@@ -10,8 +10,8 @@ use crate::Tally;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Estimate {
     pub(super) value: f64,
-    pub(super) low: f64,
-    pub(super) high: f64,
+    /// None where nothing is known of how far it may be off.
+    pub(super) interval: Option<(f64, f64)>,
 }
 
 /// The mean of values that lie between two bounds, with the normal interval from their own variance.
@@ -22,17 +22,13 @@ fn mean(values: &[f64], (least, most): (f64, f64)) -> Option<Estimate> {
     }
     let value = values.iter().sum::<f64>() / count;
     let squares: f64 = values.iter().map(|x| (x - value).powi(2)).sum();
-    // Of one value nothing is known of how values differ.
-    let error = match values.len() {
-        1 => f64::INFINITY,
-        _ => 1.96 * (squares / (count - 1.0) / count).sqrt(),
-    };
     let bounded = |end: f64| end.clamp(least, most.max(value));
-    Some(Estimate {
-        value,
-        low: bounded(value - error),
-        high: bounded(value + error),
-    })
+    // Of one value nothing is known of how values differ.
+    let interval = (values.len() > 1).then(|| {
+        let error = 1.96 * (squares / (count - 1.0) / count).sqrt();
+        (bounded(value - error), bounded(value + error))
+    });
+    Some(Estimate { value, interval })
 }
 
 /// A group of problems.
@@ -72,10 +68,9 @@ pub(super) fn groups(directory: &Directory, made: &[Made]) -> (Vec<Group>, Group
             correct: u32::try_from(covered).unwrap_or(u32::MAX),
             ..Tally::default()
         };
-        let coverage = share.interval().map(|(low, high)| Estimate {
+        let coverage = share.interval().map(|interval| Estimate {
             value: covered as f64 / problems as f64,
-            low,
-            high,
+            interval: Some(interval),
         });
         let made = made.iter().map(|made| {
             let rows = directory.problems.iter().zip(&made.rows);
@@ -229,13 +224,11 @@ mod tests {
 
     #[test]
     fn means_have_the_interval_of_their_variance() {
-        let of = mean(&[1.0, 3.0], (0.0, 9.0)).unwrap();
-        assert!(
-            (of.low - 0.04).abs() < 1e-9 && (of.high - 3.96).abs() < 1e-9,
-            "{of:?}"
-        );
-        let of = mean(&[0.5], (0.0, 1.0)).unwrap();
-        assert_eq!((of.low, of.high), (0.0, 1.0));
+        let (low, high) = mean(&[1.0, 3.0], (0.0, 9.0)).unwrap().interval.unwrap();
+        assert!((low - 0.04).abs() < 1e-9 && (high - 3.96).abs() < 1e-9);
+        let (_, high) = mean(&[0.5, 1.0], (0.0, 1.0)).unwrap().interval.unwrap();
+        assert_eq!(high, 1.0);
+        assert_eq!(mean(&[0.5], (0.0, 1.0)).unwrap().interval, None);
         assert_eq!(mean(&[], (0.0, 1.0)), None);
     }
 

@@ -33,9 +33,9 @@ pub(super) fn page(numbers: &Numbers<'_>, figures: &[Figure]) -> String {
         facts(numbers),
     );
     html.push_str("<h2>Figures</h2>\n<div class=\"figures\">\n");
-    for (index, figure) in figures.iter().enumerate() {
+    for figure in figures {
         if let Some(svg) = &figure.svg {
-            html.push_str(&figure_html(figure, svg, index == 0));
+            html.push_str(&figure_html(figure, svg));
         }
     }
     html.push_str("</div>\n");
@@ -146,7 +146,8 @@ fn facts(numbers: &Numbers<'_>) -> String {
     if targets > 0 {
         facts.push(("targets met", percent(met as f64, targets as f64)));
     }
-    if let Some(tokens) = numbers.directory.count(["totals", "tokens_sampled"]) {
+    let sampled = numbers.directory.count(["totals", "tokens_sampled"]);
+    if let Some(tokens) = sampled.filter(|tokens| *tokens > 0) {
         facts.push(("tokens sampled", whole(tokens)));
         let seconds = numbers
             .directory
@@ -165,10 +166,9 @@ fn facts(numbers: &Numbers<'_>) -> String {
     format!("<dl class=\"facts\">\n{facts}</dl>\n")
 }
 
-fn figure_html(figure: &Figure, svg: &str, main: bool) -> String {
-    let class = if main { " class=\"main\"" } else { "" };
+fn figure_html(figure: &Figure, svg: &str) -> String {
     let mut html = format!(
-        "<figure{class} id=\"{}\">\n<h3>{}</h3>\n",
+        "<figure id=\"{}\">\n<h3>{}</h3>\n",
         figure.name,
         escape(&figure.title)
     );

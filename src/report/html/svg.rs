@@ -26,13 +26,24 @@ pub(super) struct Plot {
 /// An entry of a legend: a class and a text.
 pub(super) type Entry<'a> = (&'a str, &'a str);
 
+/// What a legend shows of a class: how its areas or how its lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sample {
+    Area,
+    Line,
+}
+
 fn n(value: f64) -> String {
     super::text::decimal(value, 1)
 }
 
 impl Plot {
     /// A plot with the vertical axis' name above it and a legend above that.
-    pub(super) fn new(legend: &[Entry<'_>], vertical: &str, horizontal: &str) -> Self {
+    pub(super) fn new(
+        (sample, legend): (Sample, &[Entry<'_>]),
+        vertical: &str,
+        horizontal: &str,
+    ) -> Self {
         let mut plot = Plot {
             body: String::new(),
             top: 12.0,
@@ -40,18 +51,23 @@ impl Plot {
         };
         let mut x = LEFT;
         for (index, (class, label)) in legend.iter().enumerate() {
-            let width = 18.0 + CHARACTER * label.chars().count() as f64 + 14.0;
-            if index > 0 && x + width - 14.0 > WIDTH - RIGHT {
+            let width = 20.0 + CHARACTER * label.chars().count() as f64 + 18.0;
+            if index > 0 && x + width - 18.0 > WIDTH - RIGHT {
                 x = LEFT;
                 plot.top += LEGEND_LINE;
             }
             let y = plot.top;
-            let _ = write!(
-                plot.body,
-                r#"<rect class="{class}" x="{}" y="{}" width="12" height="10"/>"#,
-                n(x),
-                n(y - 5.0)
-            );
+            match sample {
+                Sample::Line => plot.path(class, &[(x - 5.0, y), (x + 14.0, y)]),
+                Sample::Area => {
+                    let _ = write!(
+                        plot.body,
+                        r#"<rect class="{class}" x="{}" y="{}" width="12" height="10"/>"#,
+                        n(x),
+                        n(y - 5.0)
+                    );
+                }
+            }
             plot.text(x + 17.0, y + 4.5, "start", label);
             x += width;
         }
@@ -171,12 +187,12 @@ impl Plot {
         );
     }
 
-    /// An interval: a line with its ends marked.
-    pub(super) fn whisker(&mut self, x: f64, low: f64, high: f64) {
+    /// An interval: a line with its ends marked, so far to both sides.
+    pub(super) fn whisker(&mut self, x: f64, cap: f64, (low, high): (f64, f64)) {
         let (bottom, top) = (self.y(low), self.y(high));
         self.line("whisker", (x, bottom), (x, top));
         for y in [bottom, top] {
-            self.line("whisker", (x - 4.0, y), (x + 4.0, y));
+            self.line("whisker", (x - cap, y), (x + cap, y));
         }
     }
 

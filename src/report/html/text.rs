@@ -23,12 +23,14 @@ pub(super) fn escape(text: &str) -> String {
     escaped
 }
 
-/// Controls of the second set, marks of direction, invisible and forbidden characters.
+/// Controls of the second set, marks of direction, invisible and forbidden characters; not the joiners,
+/// which some scripts are written with.
 fn is_hidden(c: char) -> bool {
     matches!(c,
         '\u{80}'..='\u{9F}'
         | '\u{61C}'
-        | '\u{200B}'..='\u{200F}'
+        | '\u{200B}'
+        | '\u{200E}'..='\u{200F}'
         | '\u{2028}'..='\u{202E}'
         | '\u{2060}'..='\u{206F}'
         | '\u{FDD0}'..='\u{FDEF}'
