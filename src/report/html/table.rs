@@ -24,7 +24,7 @@ impl Table {
     }
 
     pub(super) fn html(&self) -> String {
-        let mut html = String::from("<div class=\"scroll\"><table>");
+        let mut html = String::from("<div class=\"scroll\" tabindex=\"0\"><table>");
         if !self.caption.is_empty() {
             html.push_str(&format!("<caption>{}</caption>", escape(&self.caption)));
         }
