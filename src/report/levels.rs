@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde_json::Value;
-
+use super::groups::{Key, level};
 use crate::ProblemRecord;
 
 /// One level's row.
@@ -78,14 +77,6 @@ pub struct LevelTable {
     pub by_pass_rate: bool,
 }
 
-/// How rows are ordered: by number where the level has one, those without a level last.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
-    Numbered(u64, String),
-    Named(String),
-    None,
-}
-
 impl LevelTable {
     /// The table of a run's problems: by the `level` in their metadata, or, where none has one, by
     /// pass rate.
@@ -95,25 +86,20 @@ impl LevelTable {
         let rates: f64 = problems.iter().map(rate).sum();
         let vanilla_trials = (rates > 0.0).then(|| kept as f64 / rates);
 
-        let by_metadata = problems.iter().any(|record| level(record).is_some());
+        let by_metadata = problems
+            .iter()
+            .any(|record| level(&record.problem.metadata).is_some());
         let mut groups: BTreeMap<Key, Vec<&ProblemRecord>> = BTreeMap::new();
         for record in problems {
             let key = match by_metadata {
-                true => level(record).map_or(Key::None, key),
-                false => bucket(record),
+                true => Key::of_level(level(&record.problem.metadata)),
+                false => Key::of_rate(record.tally.pass_rate(), record.tally.correct),
             };
             groups.entry(key).or_default().push(record);
         }
         let levels = groups
             .into_iter()
-            .map(|(key, group)| {
-                let name = match key {
-                    Key::Numbered(_, name) | Key::Named(name) => name,
-                    Key::None if by_metadata => "none".into(),
-                    Key::None => "untried".into(),
-                };
-                sum(name, &group, vanilla_trials)
-            })
+            .map(|(key, group)| sum(key.name(by_metadata), &group, vanilla_trials))
             .collect();
         let all: Vec<&ProblemRecord> = problems.iter().collect();
         LevelTable {
@@ -149,38 +135,6 @@ fn sum(name: String, records: &[&ProblemRecord], vanilla_trials: Option<f64>) ->
             .iter()
             .map(|record| record.tally.all_wrong(trials).unwrap_or(1.0))
             .sum(),
-    }
-}
-
-/// A problem's level as text.
-fn level(record: &ProblemRecord) -> Option<String> {
-    match record.problem.metadata.get("level")? {
-        Value::String(level) => Some(level.clone()),
-        Value::Number(level) => Some(level.to_string()),
-        _ => None,
-    }
-}
-
-/// "Level 10" comes after "Level 9".
-fn key(level: String) -> Key {
-    let digits = level.trim_start_matches(|c: char| !c.is_ascii_digit());
-    let end = digits.find(|c: char| !c.is_ascii_digit());
-    match digits[..end.unwrap_or(digits.len())].parse() {
-        Ok(number) => Key::Numbered(number, level),
-        Err(_) => Key::Named(level),
-    }
-}
-
-/// Fifths of the pass rate, the easiest first; problems never solved apart.
-fn bucket(record: &ProblemRecord) -> Key {
-    match record.tally.pass_rate() {
-        None => Key::None,
-        Some(_) if record.tally.correct == 0 => Key::Numbered(5, "0".into()),
-        Some(rate) => {
-            let fifth = ((rate * 5.0).ceil() as u64).clamp(1, 5);
-            let name = format!("{:.1}-{:.1}", (fifth - 1) as f64 / 5.0, fifth as f64 / 5.0);
-            Key::Numbered(5 - fifth, name)
-        }
     }
 }
 
@@ -275,6 +229,8 @@ impl fmt::Display for LevelTable {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    use serde_json::Value;
 
     use super::*;
     use crate::{Problem, StopReason, Tally};

@@ -9,6 +9,7 @@ mod pass_rates;
 mod pool;
 mod problems;
 mod regrade;
+mod report;
 mod resume;
 mod run;
 mod scripted;
