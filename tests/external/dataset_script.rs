@@ -4,19 +4,31 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use dart_math::answer::Checker;
 use dart_math::dars::{CancelHandle, Run, RunStop, Uniform};
+use dart_math::data::{DataSet, Format, WriteOptions};
+use dart_math::report::Card;
 
 use crate::harness::{Test, repository, tests};
 use crate::scripted::data_set::{outcome, write};
 use crate::scripted::{Scripted, grader, problems};
 
-pub(crate) const TESTS: &[Test] = tests![a_set_may_be_empty_where_the_run_was_interrupted];
+pub(crate) const TESTS: &[Test] = tests![
+    a_set_may_be_empty_where_the_run_was_interrupted,
+    every_form_of_a_set_loads_as_it_was_written,
+];
 
 /// What the script says of a directory: whether it agrees with itself, and why not.
 fn checked(directory: &Path) -> (bool, String) {
     let script = repository("scripts/check_dataset.py");
     let mut command = Command::new("python3");
-    let ran = command.arg(script).arg(directory).output().unwrap();
+    command.arg(script);
+    // The packages by which data sets are loaded, where they must be there.
+    let required = std::env::var("DART_MATH_REQUIRED").unwrap_or_default();
+    if required.split(',').any(|name| name == "datasets") {
+        command.arg("--strict");
+    }
+    let ran = command.arg(directory).output().unwrap();
     let said = String::from_utf8(ran.stderr).unwrap();
     (ran.status.success(), said)
 }
@@ -45,4 +57,39 @@ fn a_set_may_be_empty_where_the_run_was_interrupted() {
     assert_eq!(checked(directory), (true, String::new()));
     fs::write(directory.join("dataset.jsonl"), "").unwrap();
     assert!(!checked(directory).0);
+}
+
+/// In every format, in JSON Lines and in Parquet, by the card: loaded by Python's packages where they are
+/// installed, each row must be the one that was written.
+fn every_form_of_a_set_loads_as_it_was_written() {
+    let outcome = outcome();
+    let mut manifest = outcome.manifest();
+    let checker = Checker::default();
+    for format in [Format::Pairs, Format::Chat, Format::Alpaca] {
+        for parquet in [false, true] {
+            if parquet && cfg!(not(feature = "parquet")) {
+                continue;
+            }
+            let directory = tempfile::tempdir().unwrap();
+            let directory = directory.path();
+            manifest.insert("format".into(), format.name().into());
+            let card = Card::new(&outcome.problems, &manifest).license("mit");
+            let card = card.name("Set: \"one\"").parquet(parquet).to_string();
+            let options = WriteOptions::new().format(format).parquet(parquet);
+            let options = options.card(&card).majority_by(&checker);
+            let set = DataSet {
+                problems: &outcome.problems,
+                manifest: &manifest,
+            };
+            let written = set.write_with(directory, outcome.trials(), options);
+            assert!(written.unwrap());
+            assert_eq!(checked(directory), (true, String::new()), "{format:?}");
+            // Another response than the trial's is found in any format.
+            let path = directory.join("dataset.jsonl");
+            let rows = fs::read_to_string(&path).unwrap();
+            fs::write(path, rows.replacen("question 0", "question 1", 1)).unwrap();
+            let (fine, said) = checked(directory);
+            assert!(!fine && said.contains("differ"), "{said}");
+        }
+    }
 }
