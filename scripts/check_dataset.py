@@ -94,13 +94,20 @@ def normal(row, seed=int):
     return row
 
 
-def compare(loader, name, found, seed=int):
+def differ(one, other, within):
+    """Whether two values differ, numbers by more than so much."""
+    if isinstance(one, float) and isinstance(other, (int, float)):
+        return abs(one - other) > within
+    return one != other
+
+
+def compare(loader, name, found, seed=int, within=0):
     want = {"dataset": dataset, "trials": trials, "problems": problems}[name.split(".")[0]]
     want = [normal(row, seed) for row in want]
     found = [normal(row, seed) for row in found]
     check(len(found) == len(want), f"{loader} reads {len(found)} rows of {name}, not {len(want)}")
     for number, (one, other) in enumerate(zip(found, want), 1):
-        differing = sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+        differing = sorted(key for key in one.keys() | other.keys() if differ(one.get(key), other.get(key), within))
         key = differing[0] if differing else None
         check(not differing, f"{loader}, {name}, row {number}: {key} is {one.get(key)!r}, not {other.get(key)!r}")
 
@@ -120,19 +127,23 @@ def load():
             if not rows or not os.path.exists(path):
                 continue
             if end == "jsonl":
-                frame = pandas.read_json(path, lines=True, dtype=False, convert_dates=False, precise_float=True)
+                frame = pandas.read_json(path, lines=True, dtype=False, precise_float=True)
             else:
                 frame = pandas.read_parquet(path)
             compare("pandas", f"{name}.{end}", frame.to_dict("records"))
             # From JSON Lines it takes whole numbers of more than 63 bits for floating point.
             seed = float if end == "jsonl" else int
+            # And it rounds numbers beside a column of any JSON to ten decimals.
+            within = 1e-9 if (name, end) == ("problems", "jsonl") else 0
             with tempfile.TemporaryDirectory() as cache:
-                builder = "json" if end == "jsonl" else end
-                found = datasets.load_dataset(builder, data_files=path, split="train", cache_dir=cache)
-                compare("datasets", f"{name}.{end}", list(found), seed)
+                options = {"split": "train", "cache_dir": cache}
                 if card and (end == "parquet") == parquet:
-                    found = datasets.load_dataset(directory, name, split="train", cache_dir=cache)
-                    compare("datasets by the card", f"{name}.{end}", list(found), seed)
+                    found = datasets.load_dataset(directory, name, **options)
+                    compare("datasets by the card", f"{name}.{end}", list(found), seed, within)
+                # It takes the columns of the first 10 MB of JSON Lines for those of the file, without a card.
+                if end == "parquet" or os.path.getsize(path) < 10 << 20:
+                    found = datasets.load_dataset("parquet" if end == "parquet" else "json", data_files=path, **options)
+                    compare("datasets", f"{name}.{end}", list(found), seed, within)
             count += 1
     return count
 

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use dart_math::answer::Checker;
 use dart_math::dars::{Outcome, RunStop};
 use dart_math::data::problems::BadRow;
-use dart_math::data::{DataSet, Format, WriteOptions};
+use dart_math::data::{DataSet, Format, WriteOptions, dataset_info};
 use dart_math::engine::EngineGroup;
 use dart_math::report::{Card, LevelTable, counted};
 use dart_math::{Settings, StopReason};
@@ -132,7 +132,10 @@ pub(crate) fn publish(
 fn card(args: &Args, outcome: &Outcome, manifest: &Settings) -> String {
     let name = args.out.as_deref().and_then(|out| out.file_name());
     let name = name.map(|name| name.to_string_lossy());
-    let mut card = Card::new(&outcome.problems, manifest).parquet(args.parquet);
+    let info = dataset_info(args.format.format());
+    let mut card = Card::new(&outcome.problems, manifest)
+        .parquet(args.parquet)
+        .dataset_info(&info);
     if let Some(name) = &name {
         card = card.name(name);
     }

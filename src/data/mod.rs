@@ -22,3 +22,4 @@ pub use dataset::{DataSet, WriteOptions};
 pub use format::{Format, Pair};
 pub use problem_row::ProblemRow;
 pub use read::{Records, read_pairs, read_problems_table, read_trials};
+pub use table::dataset_info;

@@ -10,7 +10,6 @@ use crate::Result;
 
 /// What a column of Parquet holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(feature = "parquet"), allow(dead_code))]
 pub(super) enum Kind {
     Text,
     /// Whole numbers below 2^63.
@@ -114,6 +113,40 @@ pub(super) fn dataset(format: Format) -> &'static [Column] {
         Format::Chat => CHAT,
         Format::Alpaca => ALPACA,
     }
+}
+
+/// The columns of the three tables in JSON Lines as the head of a data card names them for Python's `datasets`
+/// (YAML, `dataset_info`). Without them it takes the columns of a file's first ten megabytes for those of the
+/// whole, and fails at a row that has more.
+///
+/// ```
+/// let info = dart_math::data::dataset_info(dart_math::data::Format::Pairs);
+/// assert!(info.contains("- config_name: trials\n  features:\n  - name: problem\n    dtype: string\n"));
+/// ```
+pub fn dataset_info(format: Format) -> String {
+    let mut info = String::from("dataset_info:\n");
+    for (name, columns) in [
+        ("dataset", dataset(format)),
+        ("trials", TRIALS),
+        ("problems", PROBLEMS),
+    ] {
+        info += &format!("- config_name: {name}\n  features:\n");
+        for Column { name, kind, .. } in columns {
+            info += &format!("  - name: {name}\n");
+            info += match kind {
+                Kind::Text => "    dtype: string\n",
+                Kind::Count => "    dtype: int64\n",
+                // Its reader of JSON takes whole numbers of more than 63 bits for these.
+                Kind::Unsigned | Kind::Number => "    dtype: float64\n",
+                Kind::Flag | Kind::Truth => "    dtype: bool\n",
+                Kind::Json => "    dtype: json\n",
+                Kind::Messages => {
+                    "    list:\n    - name: role\n      dtype: string\n    - name: content\n      dtype: string\n"
+                }
+            };
+        }
+    }
+    info
 }
 
 /// A file of rows that is being written.

@@ -27,6 +27,7 @@ pub struct Card<'a> {
     name: &'a str,
     license: Option<&'a str>,
     parquet: bool,
+    dataset_info: &'a str,
 }
 
 impl<'a> Card<'a> {
@@ -38,6 +39,7 @@ impl<'a> Card<'a> {
             name: "Mathematical solutions by rejection sampling",
             license: None,
             parquet: false,
+            dataset_info: "",
         }
     }
 
@@ -56,6 +58,13 @@ impl<'a> Card<'a> {
     /// Whether its tables are there in Parquet, which the Hub is then told to show.
     pub fn parquet(mut self, parquet: bool) -> Self {
         self.parquet = parquet;
+        self
+    }
+
+    /// The tables' columns, as [`data::dataset_info`](crate::data::dataset_info) has them: for the head of a
+    /// card of JSON Lines. (Files of Parquet say themselves what they have.)
+    pub fn dataset_info(mut self, dataset_info: &'a str) -> Self {
+        self.dataset_info = dataset_info;
         self
     }
 
@@ -90,6 +99,9 @@ impl<'a> Card<'a> {
             line(format!(
                 "- config_name: {name}{default}\n  data_files: {name}.{end}"
             ));
+        }
+        if !self.parquet && !self.dataset_info.is_empty() {
+            line(self.dataset_info.trim_end().to_owned());
         }
         line("---".into());
         head

@@ -3,11 +3,13 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 use dart_math::answer::Checker;
 use dart_math::dars::{CancelHandle, Run, RunStop, Uniform};
-use dart_math::data::{DataSet, Format, WriteOptions};
+use dart_math::data::{DataSet, Format, WriteOptions, dataset_info};
 use dart_math::report::Card;
+use dart_math::{Completion, Problem, ProblemRecord, Settings, StopReason, Tally, Trial, Verdict};
 
 use crate::harness::{Test, repository, tests};
 use crate::scripted::data_set::{outcome, write};
@@ -16,6 +18,7 @@ use crate::scripted::{Scripted, grader, problems};
 pub(crate) const TESTS: &[Test] = tests![
     a_set_may_be_empty_where_the_run_was_interrupted,
     every_form_of_a_set_loads_as_it_was_written,
+    a_field_that_only_a_late_row_has_is_loaded,
 ];
 
 /// What the script says of a directory: whether it agrees with itself, and why not.
@@ -74,7 +77,9 @@ fn every_form_of_a_set_loads_as_it_was_written() {
             let directory = directory.path();
             manifest.insert("format".into(), format.name().into());
             let card = Card::new(&outcome.problems, &manifest).license("mit");
-            let card = card.name("Set: \"one\"").parquet(parquet).to_string();
+            let info = dataset_info(format);
+            let card = card.dataset_info(&info).name("Set: \"one\"");
+            let card = card.parquet(parquet).to_string();
             let options = WriteOptions::new().format(format).parquet(parquet);
             let options = options.card(&card).majority_by(&checker);
             let set = DataSet {
@@ -92,4 +97,48 @@ fn every_form_of_a_set_loads_as_it_was_written() {
             assert!(!fine && said.contains("differ"), "{said}");
         }
     }
+}
+
+/// Some fields are absent in most rows, and `datasets` looks at the first ten megabytes only, unless the card
+/// tells it of them.
+fn a_field_that_only_a_late_row_has_is_loaded() {
+    let problem = Arc::new(Problem::new("1 + 1?", "2"));
+    let trials: Vec<Trial> = (0..3)
+        .map(|number| {
+            let text = "so ".repeat(2_500_000);
+            let verdict = Verdict::new(true, "by hand");
+            let mut trial = Trial::new(&problem, number, 0, Completion::text(text), verdict);
+            trial.duplicate_of = (number > 0).then_some(0);
+            trial.accepted = number == 0;
+            if number == 2 {
+                trial.verdict.extracted = Some("2".into());
+            }
+            trial
+        })
+        .collect();
+    let record = ProblemRecord {
+        problem,
+        tally: Tally {
+            trials: 3,
+            correct: 3,
+            ..Tally::default()
+        },
+        target: Some(1),
+        kept: 1,
+        stop: StopReason::TrialsDone,
+        rejection: None,
+    };
+    let manifest = Settings::new();
+    let set = DataSet {
+        problems: &[record],
+        manifest: &manifest,
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let info = dataset_info(Format::Pairs);
+    let card = Card::new(set.problems, set.manifest).dataset_info(&info);
+    let card = card.to_string();
+    let options = WriteOptions::new().card(&card);
+    let written = set.write_with(directory.path(), trials.into_iter().map(Ok), options);
+    assert!(written.unwrap());
+    assert_eq!(checked(directory.path()), (true, String::new()));
 }
