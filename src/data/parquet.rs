@@ -351,7 +351,7 @@ mod tests {
 
     fn trial(number: u64) -> Value {
         json!({"problem": "p", "trial": number, "seed": u64::MAX - number, "response": "é".repeat(100),
-               "extracted": (number % 2 == 0).then_some("1"), "equal": true, "rule": "r", "reason": "",
+               "extracted": number.is_multiple_of(2).then_some("1"), "equal": true, "rule": "r", "reason": "",
                "finish": "stop", "unfinished_reasoning": false, "tokens": 7, "accepted": false,
                "logprob": -0.1})
     }
