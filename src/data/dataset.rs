@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `dataset.jsonl` | a training pair in one of the [`Format`]s: `query`, `response` unless another is asked for |
 //! | `trials.jsonl` | one trial, a [`Trial`], right or wrong |
-//! | `problems.jsonl` | one problem, a [`ProblemRow`](super::ProblemRow): counts, pass rate, pass@k, majority answer, why it ended |
+//! | `problems.jsonl` | one problem, a [`ProblemRow`]: counts, pass rate, pass@k, majority answer, why it ended |
 //! | `dataset.parquet`, … | the same three tables in Parquet, where they are asked for |
 //! | `README.md` | (a text) the data card, where there is one |
 //! | `manifest.json` | (one object) version, settings, seed, limits, `stop` (why the run ended), `totals`, and `sessions`: one row a call that drew trials, with the times when it began and ended |
