@@ -29,6 +29,7 @@
 //! - `transformers`: seven more architectures by candle-transformers' models, one sequence at a time.
 //! - `cuda`, `metal`: NVIDIA and Apple GPUs; `candle-cuda`: NVIDIA's by candle's own operations (needs nvcc).
 //! - `openai`: completions from OpenAI-compatible servers (vLLM, SGLang, llama.cpp) instead of the engine's.
+//! - `parquet`: data sets in Parquet beside JSON Lines.
 //! - `mkl`, `accelerate`: Intel's and Apple's matrix products for plain dense operations on the CPU.
 //!   The crate's own kernels do not use them.
 //!
@@ -57,9 +58,9 @@ pub mod report;
 pub use candle_core as candle;
 
 pub use contract::{
-    Completion, Finish, Generator, Grader, Next, Offer, Philox, Pilot, Problem, ProblemRecord,
-    Rejection, Request, Sampling, Settings, Source, StopReason, Tally, Trial, TrialId, Verdict,
-    trial_seed,
+    Completion, Equivalence, Finish, Generator, Grader, Next, Offer, Philox, Pilot, Problem,
+    ProblemRecord, Rejection, Request, Sampling, Settings, Source, StopReason, Tally, Trial,
+    TrialId, Verdict, trial_seed,
 };
 pub use error::{Error, ErrorKind, Result};
 

@@ -13,10 +13,13 @@ use crate::common::tool::Failure;
 pub(crate) const JOURNAL: &str = "journal";
 /// The file of the journal that says whose it is, and is locked.
 const RUN: &str = "journal/run.jsonl";
-const FILES: [&str; 4] = [
+const FILES: [&str; 7] = [
     "dataset.jsonl",
     "trials.jsonl",
     "problems.jsonl",
+    "dataset.parquet",
+    "trials.parquet",
+    "problems.parquet",
     "manifest.json",
 ];
 

@@ -127,6 +127,25 @@ struct Args {
     /// Write the data set here; a directory that holds a run of the same configuration is resumed
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// The form of a row of the data set
+    #[arg(
+        long,
+        value_enum,
+        default_value = "pairs",
+        value_name = "FORMAT",
+        help_heading = "Files"
+    )]
+    format: summary::FormatName,
+    /// Write the tables in Parquet, too (takes the feature parquet)
+    #[arg(long, requires = "out", help_heading = "Files")]
+    parquet: bool,
+    /// Write a data card, README.md, in place of any that is there: method, counts and settings, with a head that
+    /// the Hugging Face Hub reads
+    #[arg(long, requires = "out", help_heading = "Files")]
+    card: bool,
+    /// The data card's licence, by its identifier on the Hub, such as cc-by-4.0
+    #[arg(long, value_name = "ID", requires = "card", value_parser = summary::license, help_heading = "Files")]
+    license: Option<String>,
     /// Sample nothing: join the journals of the shards in these directories into DIR's, and make the data set of
     /// their trials
     #[arg(long, value_name = "SHARD", num_args = 1.., requires = "out", conflicts_with_all = ["select", "regrade"])]
@@ -212,6 +231,11 @@ fn main() -> ExitCode {
 }
 
 fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
+    if args.parquet && cfg!(not(feature = "parquet")) {
+        let reason =
+            "--parquet: built without the feature `parquet` (cargo run --features parquet …)";
+        return Err(Usage(reason.into()).into());
+    }
     if let Some(format) = args.check_model {
         return check::run(args, format);
     }

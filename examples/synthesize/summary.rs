@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
 
+use clap::ValueEnum;
+use dart_math::answer::Checker;
 use dart_math::dars::{Outcome, RunStop};
-use dart_math::data::DataSet;
 use dart_math::data::problems::BadRow;
-use dart_math::report::{LevelTable, counted};
+use dart_math::data::{DataSet, Format, WriteOptions, dataset_info};
+use dart_math::report::{Card, LevelTable, counted};
 use dart_math::{Settings, StopReason};
 use serde_json::Value;
 
@@ -19,6 +21,36 @@ use crate::sampler::Sampler;
 /// Of the rows that were left out, so many are named in a manifest.
 const MAX_NAMED: usize = 100;
 
+/// The form of a row of the data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FormatName {
+    /// {"query", "response"}, the columns of the published DART-Math data sets
+    Pairs,
+    /// {"messages": [{"role": "user", "content"}, {"role": "assistant", "content"}]}
+    Chat,
+    /// {"instruction", "input", "output"}
+    Alpaca,
+}
+
+impl FormatName {
+    fn format(self) -> Format {
+        match self {
+            FormatName::Pairs => Format::Pairs,
+            FormatName::Chat => Format::Chat,
+            FormatName::Alpaca => Format::Alpaca,
+        }
+    }
+}
+
+/// A licence's identifier, as the Hub writes them.
+pub(crate) fn license(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-.+_".contains(c);
+    match !text.is_empty() && text.chars().all(fits) {
+        true => Ok(text.to_owned()),
+        false => Err("no identifier such as mit or cc-by-4.0".into()),
+    }
+}
+
 /// The manifest of a run: the library's, and where its problems are from.
 pub(crate) fn manifest(args: &Args, outcome: &Outcome, skipped: &[BadRow]) -> Settings {
     let mut manifest = outcome.manifest();
@@ -28,6 +60,7 @@ pub(crate) fn manifest(args: &Args, outcome: &Outcome, skipped: &[BadRow]) -> Se
     };
     manifest.insert("problems_from".into(), source.into());
     manifest.insert("skip_bad".into(), args.skip_bad.into());
+    manifest.insert("format".into(), args.format.format().name().into());
     if let Some(forecast) = args
         .out
         .as_deref()
@@ -55,12 +88,23 @@ pub(crate) fn publish(
     outcome: &Outcome,
     manifest: &Settings,
 ) -> Result<bool, Failure> {
+    let format = args.format.format();
     if let Some(directory) = &args.out {
+        let card = args.card.then(|| card(args, outcome, manifest));
+        // Whatever graded the responses: what two final answers have in common is the checker's to say.
+        let checker = Checker::default();
+        let mut options = WriteOptions::new()
+            .format(format)
+            .parquet(args.parquet)
+            .majority_by(&checker);
+        if let Some(card) = &card {
+            options = options.card(card);
+        }
         let changed = DataSet {
             problems: &outcome.problems,
             manifest,
         }
-        .write(directory, outcome.trials())?;
+        .write_with(directory, outcome.trials(), options)?;
         return Ok(changed);
     }
     let mut out = std::io::stdout().lock();
@@ -74,14 +118,30 @@ pub(crate) fn publish(
         .collect();
     for trial in outcome.accepted() {
         let trial = trial?;
-        let row = serde_json::json!({
-            "query": questions.get(&*trial.problem),
-            "response": trial.response,
-        });
+        let question = questions.get(&*trial.problem).copied().unwrap_or_default();
+        let row = serde_json::to_string(&format.row(question, &trial.response));
+        let row = row.map_err(|error| error.to_string())?;
         writeln!(out, "{row}").map_err(Stdout)?;
     }
     out.flush().map_err(Stdout)?;
     Ok(true)
+}
+
+/// The data card, under the directory's name.
+fn card(args: &Args, outcome: &Outcome, manifest: &Settings) -> String {
+    let name = args.out.as_deref().and_then(|out| out.file_name());
+    let name = name.map(|name| name.to_string_lossy());
+    let info = dataset_info(args.format.format());
+    let mut card = Card::new(&outcome.problems, manifest)
+        .parquet(args.parquet)
+        .dataset_info(&info);
+    if let Some(name) = &name {
+        card = card.name(name);
+    }
+    if let Some(license) = &args.license {
+        card = card.license(license);
+    }
+    card.to_string()
 }
 
 /// Says what became of the run, what is kept of it, and how it goes on where it has not ended.

@@ -33,7 +33,7 @@ use equal::{Options, Read, Tolerance};
 
 pub use extract::{Extracted, Marker, NoAnswer, extract};
 
-use crate::{Completion, Finish, Grader, Problem, Settings, Verdict};
+use crate::{Completion, Equivalence, Finish, Grader, Problem, Settings, Verdict};
 
 /// Version of the rules: part of the settings, so that a run is not resumed under other ones.
 const RULES: u32 = 6;
@@ -293,5 +293,12 @@ impl Grader for Checker {
 
     fn settings(&self) -> Settings {
         Checker::settings(self)
+    }
+}
+
+/// The first answer is the reference: tolerances are of it.
+impl Equivalence for Checker {
+    fn same(&self, first: &str, second: &str) -> bool {
+        self.equal(first, second).equal
     }
 }

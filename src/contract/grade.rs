@@ -1,4 +1,4 @@
-//! Judging completions.
+//! Judging completions, and comparing their final answers.
 
 use std::borrow::Cow;
 
@@ -81,5 +81,31 @@ where
 {
     fn grade(&self, problem: &Problem, completion: &Completion) -> Verdict {
         self(problem, completion)
+    }
+}
+
+/// Whether two final answers, as responses have them, are the same: what majorities are counted by.
+///
+/// A closure is one:
+///
+/// ```
+/// use dart_math::{Equivalence, answer::Checker};
+///
+/// let verbatim = |first: &str, second: &str| first.trim() == second.trim();
+/// assert!(!verbatim.same("1/2", "0.5"));
+/// assert!(Checker::default().same("1/2", "0.5"));
+/// ```
+pub trait Equivalence: Sync {
+    /// Whether they are the same: a pure function of its arguments. The first is the one that the
+    /// other is held against, where that makes a difference.
+    fn same(&self, first: &str, second: &str) -> bool;
+}
+
+impl<F> Equivalence for F
+where
+    F: Fn(&str, &str) -> bool + Sync,
+{
+    fn same(&self, first: &str, second: &str) -> bool {
+        self(first, second)
     }
 }

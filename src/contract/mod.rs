@@ -17,7 +17,7 @@ mod tally;
 pub use generate::{
     Completion, Finish, Generator, Next, Offer, Rejection, Request, Source, TrialId,
 };
-pub use grade::{Grader, Verdict};
+pub use grade::{Equivalence, Grader, Verdict};
 pub use problem::Problem;
 pub use random::{Philox, trial_seed};
 pub use record::{ProblemRecord, StopReason, Trial};

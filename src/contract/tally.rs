@@ -46,6 +46,9 @@ pub struct Pilot {
     pub highest_target: u32,
 }
 
+/// Products of so many factors are taken without logarithms.
+const MAX_FACTORS: f64 = 1024.0;
+
 /// Mass outside of the interval, on each side.
 const OUTSIDE: f64 = 0.025;
 
@@ -157,6 +160,68 @@ impl Tally {
         })
     }
 
+    /// pass@k: an estimate of the probability that at least one of k trials of the problem is correct.
+    /// `None` without trials, where k is 0, and where the trials cannot tell.
+    ///
+    /// For n trials, fixed beforehand, c of them correct, it is the estimator of Chen et al.
+    /// ("Evaluating large language models trained on code", 2021), 1 - C(n - c, k) / C(n, k), for k up
+    /// to n. Where sampling ended otherwise it is 1 less the share of the orders in which the same
+    /// trials could have come that begin with k wrong ones. Its expectation is pass@k for every k up to
+    /// the limit of trials:
+    ///
+    /// - in inverse sampling, to the c-th success, it is 1 - C(n - 1 - k, c - 1) / C(n - 1, c - 1), and 1
+    ///   where k exceeds the number of wrong ones, even beyond n: had problems that were done in few
+    ///   trials none, the mean over the others would be of the hard ones alone;
+    /// - with a pilot it is the pilot's alone for k up to its size;
+    /// - where a problem is given up after g trials it is known for k up to g, and takes into account
+    ///   that an order of g wrong ones would have ended it.
+    ///
+    /// Beyond a limit of trials it is known for the problems that did not reach it only, so that means
+    /// are biased there. It has a bias, too, where a run ends by tokens, time or a limit over all
+    /// problems, and where duplicates are left out (whether a trial counts then depends on the
+    /// others).
+    ///
+    /// ```
+    /// use dart_math::Tally;
+    ///
+    /// let fixed = Tally { trials: 4, correct: 1, ..Tally::default() };
+    /// assert!((fixed.pass_at(2).unwrap() - 0.5).abs() < 1e-12);
+    /// assert_eq!(fixed.pass_at(5), None);
+    /// ```
+    pub fn pass_at(&self, k: u32) -> Option<f64> {
+        let give_up = self.give_up_after.map(f64::from);
+        let k = f64::from(k);
+        if self.trials == 0 || k == 0.0 || give_up.is_some_and(|most| k > most) {
+            return None;
+        }
+        let all = Counts::of(self);
+        let wrong = match self.pilot.filter(|pilot| pilot.trials > 0) {
+            Some(pilot) => {
+                let own = Counts {
+                    trials: f64::from(pilot.trials),
+                    correct: f64::from(pilot.correct),
+                };
+                let later = Counts {
+                    trials: all.trials - own.trials,
+                    correct: all.correct - own.correct,
+                };
+                let behind = give_up.map(|most| most - own.trials);
+                match (k <= own.trials, behind) {
+                    (true, Some(behind)) if behind <= 0.0 => {
+                        own.all_wrong_unless(k, give_up, false)
+                    }
+                    (true, _) => own.all_wrong(k, false),
+                    (false, _) if own.correct > 0.0 => Some(0.0),
+                    (false, behind) => {
+                        later.all_wrong_unless(k - own.trials, behind, self.at_success)
+                    }
+                }
+            }
+            None => all.all_wrong_unless(k, give_up, self.at_success),
+        };
+        wrong.map(|wrong| 1.0 - wrong)
+    }
+
     fn all_wrong_of(&self, trials: f64) -> f64 {
         let all = Counts::of(self);
         let given_up = self.correct == 0 && self.give_up_after == Some(self.trials);
@@ -231,7 +296,26 @@ impl Counts {
         }
         Some(match first > trials - correct {
             true => 0.0,
+            // Factor by factor it is exact to the last digits.
+            false if first <= MAX_FACTORS => (0..first as u32)
+                .map(|before| trials - f64::from(before))
+                .map(|left| (left - correct) / left)
+                .product(),
             false => (ln_choose(trials - first, correct) - ln_choose(trials, correct)).exp(),
+        })
+    }
+
+    /// [`all_wrong`](Self::all_wrong) among those orders that do not begin with so many wrong ones as
+    /// would have ended sampling, where there is such a number and there were correct ones.
+    fn all_wrong_unless(self, first: f64, most: Option<f64>, at_success: bool) -> Option<f64> {
+        let share = self.all_wrong(first, at_success)?;
+        let ended = match most {
+            Some(most) if self.correct > 0.0 => self.all_wrong(most, at_success).unwrap_or(0.0),
+            _ => 0.0,
+        };
+        Some(match ended < 1.0 {
+            true => ((share - ended) / (1.0 - ended)).clamp(0.0, 1.0),
+            false => share,
         })
     }
 

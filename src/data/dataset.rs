@@ -2,23 +2,29 @@
 //!
 //! | file | a row is |
 //! |---|---|
-//! | `dataset.jsonl` | a training pair: `query`, `response` |
-//! | `trials.jsonl` | one trial: `problem`, `trial` (its number), `seed`, `response`, `extracted`, `equal`, `rule`, `reason`, `finish`, `unfinished_reasoning` (true) where it ended between `<think>` and `</think>`, `tokens` (how many), `logprob`, `accepted`, and `duplicate_of` (an earlier trial with the same response) where there is one |
-//! | `problems.jsonl` | one problem: `id`, `question`, `reference`, `metadata`, `trials`, `correct`, `pass_rate`, `pass_rate_low`, `pass_rate_high`, `target`, `kept`, `stop_reason`, and `rejection` (why it could not be sampled) where it was not |
+//! | `dataset.jsonl` | a training pair in one of the [`Format`]s: `query`, `response` unless another is asked for |
+//! | `trials.jsonl` | one trial, a [`Trial`], right or wrong |
+//! | `problems.jsonl` | one problem, a [`ProblemRow`]: counts, pass rate, pass@k, majority answer, why it ended |
+//! | `dataset.parquet`, … | the same three tables in Parquet, where they are asked for |
+//! | `README.md` | (a text) the data card, where there is one |
 //! | `manifest.json` | (one object) version, settings, seed, limits, `stop` (why the run ended), `totals`, and `sessions`: one row a call that drew trials, with the times when it began and ended |
 //!
 //! Failures are published with successes: difficulty cannot be told without them. `docs/output.md` says
 //! what every field means, in which unit. Knows the contract only.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 
-use serde::Serialize;
-use serde_json::{Map, Value};
+use super::draft::{Draft, Finished};
+use super::format::Format;
+use super::majority::{Answers, Majority};
+use super::problem_row::ProblemRow;
+use super::table::{self, Table};
+use crate::{Equivalence, Error, ErrorKind, Problem, ProblemRecord, Result, Settings, Trial};
 
-use crate::{Error, ErrorKind, ProblemRecord, Result, Settings, Trial};
+/// The names of the tables' files, without what they end in.
+const TABLES: [&str; 3] = ["dataset", "trials", "problems"];
 
 /// What a data set directory is written from.
 #[derive(Debug, Clone, Copy)]
@@ -29,34 +35,77 @@ pub struct DataSet<'a> {
     pub manifest: &'a Settings,
 }
 
-#[derive(Serialize)]
-struct PairRow<'a> {
-    query: &'a str,
-    response: &'a str,
+/// Which files a data set directory gets, and what they have.
+#[derive(Clone, Copy, Default)]
+#[must_use]
+pub struct WriteOptions<'a> {
+    format: Format,
+    parquet: bool,
+    card: Option<&'a str>,
+    equivalence: Option<&'a dyn Equivalence>,
 }
 
-#[derive(Serialize)]
-struct ProblemRow<'a> {
-    id: &'a str,
-    question: &'a str,
-    reference: &'a str,
-    metadata: &'a Map<String, Value>,
-    trials: u32,
-    correct: u32,
-    pass_rate: Option<f64>,
-    pass_rate_low: Option<f64>,
-    pass_rate_high: Option<f64>,
-    target: Option<u32>,
-    kept: u32,
-    stop_reason: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rejection: Option<&'a str>,
+impl<'a> WriteOptions<'a> {
+    /// JSON Lines, a row of the data set a pair, no data card, no majority answers.
+    pub fn new() -> Self {
+        WriteOptions::default()
+    }
+
+    /// The form of the data set's rows.
+    pub fn format(mut self, format: Format) -> Self {
+        self.format = format;
+        self
+    }
+
+    /// Whether the tables are written in Parquet, too. It takes the feature `parquet`, and up to some
+    /// hundred megabytes of memory for each of two tables.
+    pub fn parquet(mut self, parquet: bool) -> Self {
+        self.parquet = parquet;
+        self
+    }
+
+    /// The text of the data card, `README.md`. Without one a `README.md` that is there is left alone.
+    pub fn card(mut self, card: &'a str) -> Self {
+        self.card = Some(card);
+        self
+    }
+
+    /// By what final answers are the same, such as an [`answer::Checker`](crate::answer::Checker): then
+    /// the problems' table has majority answers, and all trials of a problem must follow one another.
+    pub fn majority_by(mut self, equivalence: &'a dyn Equivalence) -> Self {
+        self.equivalence = Some(equivalence);
+        self
+    }
+}
+
+impl std::fmt::Debug for WriteOptions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WriteOptions")
+            .field("format", &self.format)
+            .field("parquet", &self.parquet)
+            .field("card", &self.card)
+            .finish_non_exhaustive()
+    }
 }
 
 impl DataSet<'_> {
+    /// Writes the directory's files as [`write_with`](Self::write_with) does by default.
+    ///
+    /// # Errors
+    ///
+    /// As [`write_with`](Self::write_with).
+    pub fn write(
+        &self,
+        directory: impl AsRef<Path>,
+        trials: impl IntoIterator<Item = Result<Trial>>,
+    ) -> Result<bool> {
+        self.write_with(directory, trials, WriteOptions::new())
+    }
+
     /// Writes the directory's files, in place of any that are there. Each is written whole under
     /// another name before it gets its own, the manifest last. Where all of them are there already,
-    /// byte for byte, nothing is changed.
+    /// byte for byte, nothing is changed. Tables in Parquet that are there and not asked for are removed:
+    /// they are another run's, or this one's of before.
     ///
     /// `trials` are those of these problems, in the order in which they are to be written; they are
     /// taken one by one, and not kept.
@@ -65,167 +114,151 @@ impl DataSet<'_> {
     ///
     /// # Errors
     ///
-    /// Where a file cannot be written, a trial is an error or belongs to none of the problems. Files
-    /// that were there before are then unchanged.
-    pub fn write(
+    /// Where a file cannot be written, a trial is an error or belongs to none of the problems, or Parquet
+    /// is asked for without the feature `parquet`. Files that were there before are then unchanged.
+    pub fn write_with(
         &self,
         directory: impl AsRef<Path>,
         trials: impl IntoIterator<Item = Result<Trial>>,
+        options: WriteOptions<'_>,
     ) -> Result<bool> {
         let directory = directory.as_ref();
+        let WriteOptions {
+            format, parquet, ..
+        } = options;
+        if parquet && cfg!(not(feature = "parquet")) {
+            let reason = "Parquet: this build has no feature `parquet`";
+            return Err(Error::new(ErrorKind::Unsupported, reason));
+        }
         fs::create_dir_all(directory).map_err(|error| Error::io(directory, error))?;
-        let questions: HashMap<&str, &str> = self
+        let by_id: HashMap<&str, &Problem> = self
             .problems
             .iter()
-            .map(|record| (&*record.problem.id, &*record.problem.question))
+            .map(|record| (&*record.problem.id, &*record.problem))
             .collect();
-        let question = |trial: &Trial| {
-            questions.get(&*trial.problem).copied().ok_or_else(|| {
-                let reason = format!("a trial of problem {:?}, which is not there", trial.problem);
-                Error::new(ErrorKind::Data, reason)
-            })
-        };
 
-        let mut dataset = Draft::new(directory, "dataset.jsonl")?;
-        let mut all = Draft::new(directory, "trials.jsonl")?;
+        let table = |name, columns| Table::new(directory, name, columns, parquet);
+        let [dataset, all, problems] = TABLES;
+        let mut dataset = table(dataset, table::dataset(format))?;
+        let mut all = table(all, table::TRIALS)?;
+        let mut majorities = options.equivalence.map(Majorities::new);
         for trial in trials {
             let trial = trial?;
-            let query = question(&trial)?;
+            let problem = *by_id.get(&*trial.problem).ok_or_else(|| {
+                let reason = format!("a trial of problem {:?}, which is not there", trial.problem);
+                Error::new(ErrorKind::Data, reason)
+            })?;
             if trial.accepted {
-                dataset.row(&PairRow {
-                    query,
-                    response: &trial.response,
-                })?;
+                dataset.row(&format.row(&problem.question, &trial.response))?;
             }
             all.row(&trial)?;
+            if let Some(majorities) = &mut majorities {
+                majorities.add(problem, &trial)?;
+            }
         }
-        let mut problems = Draft::new(directory, "problems.jsonl")?;
+        let mut majorities = majorities.map(Majorities::finish).unwrap_or_default();
+
+        let mut problems = table(problems, table::PROBLEMS)?;
+        let most = self.problems.iter().map(|record| record.tally.trials).max();
         for record in self.problems {
-            problems.row(&problem_row(record))?;
+            // What is told of some of its trials only is not told.
+            let majority = majorities.remove(&*record.problem.id);
+            let majority = majority.filter(|(trials, _)| *trials == record.tally.trials);
+            let majority = majority.and_then(|(_, majority)| majority);
+            problems.row(&ProblemRow::new(record, majority, most.unwrap_or(0)))?;
+        }
+        let mut drafts = Vec::new();
+        for table in [dataset, all, problems] {
+            table.finish(&mut drafts)?;
+        }
+        if let Some(text) = options.card {
+            let mut card = Draft::new(directory, "README.md")?;
+            card.text(text)?;
+            drafts.push(card.finish()?);
         }
         let mut manifest = Draft::new(directory, "manifest.json")?;
-        manifest.manifest(self.manifest)?;
-
+        manifest.object(&with_crate(self.manifest))?;
+        drafts.push(manifest.finish()?);
         // All are whole before the first gets its name.
-        let drafts = [dataset, all, problems, manifest].map(Draft::finish);
-        let drafts = drafts.into_iter().collect::<Result<Vec<_>>>()?;
-        let mut changed = false;
-        for draft in &drafts {
-            changed = changed || !draft.is_there()?;
+        publish(directory, drafts, parquet)
+    }
+}
+
+/// Gives the files their names, unless all of them are there already.
+fn publish(directory: &Path, drafts: Vec<Finished>, parquet: bool) -> Result<bool> {
+    let mut stale = Vec::new();
+    if !parquet {
+        let paths = TABLES.map(|name| directory.join(format!("{name}.parquet")));
+        stale.extend(paths.into_iter().filter(|path| path.exists()));
+    }
+    let mut changed = !stale.is_empty();
+    for draft in &drafts {
+        changed = changed || !draft.is_there()?;
+    }
+    if changed {
+        for path in stale {
+            fs::remove_file(&path).map_err(|error| Error::io(&path, error))?;
         }
-        if changed {
-            for draft in drafts {
-                draft.publish()?;
+        for draft in drafts {
+            draft.publish()?;
+        }
+    }
+    Ok(changed)
+}
+
+fn with_crate(settings: &Settings) -> Settings {
+    let mut manifest = Settings::new();
+    manifest.insert("crate".into(), env!("CARGO_PKG_NAME").into());
+    manifest.insert("version".into(), env!("CARGO_PKG_VERSION").into());
+    manifest.extend(settings.clone());
+    manifest
+}
+
+/// The majority answers of problems whose trials pass by, one problem's after the other's.
+struct Majorities<'a> {
+    equivalence: &'a dyn Equivalence,
+    current: Option<(&'a Problem, Answers<'a>)>,
+    /// By id: how many trials there were, and the majority among them.
+    done: HashMap<&'a str, (u32, Option<Majority>)>,
+}
+
+impl<'a> Majorities<'a> {
+    fn new(equivalence: &'a dyn Equivalence) -> Self {
+        Majorities {
+            equivalence,
+            current: None,
+            done: HashMap::new(),
+        }
+    }
+
+    fn add(&mut self, problem: &'a Problem, trial: &Trial) -> Result<()> {
+        if self
+            .current
+            .as_ref()
+            .is_none_or(|(current, _)| current.id != problem.id)
+        {
+            self.close();
+            if self.done.contains_key(&*problem.id) {
+                let reason = format!("the trials of problem {:?} are not together", problem.id);
+                return Err(Error::new(ErrorKind::Data, reason));
             }
+            self.current = Some((problem, Answers::new(self.equivalence)));
         }
-        Ok(changed)
-    }
-}
-
-fn problem_row(record: &ProblemRecord) -> ProblemRow<'_> {
-    let interval = record.tally.interval();
-    ProblemRow {
-        id: &record.problem.id,
-        question: &record.problem.question,
-        reference: &record.problem.reference,
-        metadata: &record.problem.metadata,
-        trials: record.tally.trials,
-        correct: record.tally.correct,
-        pass_rate: record.tally.pass_rate(),
-        pass_rate_low: interval.map(|(low, _)| low),
-        pass_rate_high: interval.map(|(_, high)| high),
-        target: record.target,
-        kept: record.kept,
-        stop_reason: record.stop.name(),
-        rejection: record.rejection.as_deref(),
-    }
-}
-
-/// A file under a passing name; removed unless it is published.
-struct Draft {
-    file: BufWriter<File>,
-    finished: Finished,
-}
-
-struct Finished {
-    draft: PathBuf,
-    path: PathBuf,
-}
-
-impl Draft {
-    fn new(directory: &Path, name: &str) -> Result<Self> {
-        let draft = directory.join(format!(".{name}.draft"));
-        let file = File::create(&draft).map_err(|error| Error::io(&draft, error))?;
-        Ok(Draft {
-            file: BufWriter::new(file),
-            finished: Finished {
-                draft,
-                path: directory.join(name),
-            },
-        })
-    }
-
-    fn row(&mut self, row: &impl Serialize) -> Result<()> {
-        let written = serde_json::to_writer(&mut self.file, row).map_err(std::io::Error::from);
-        let written = written.and_then(|()| self.file.write_all(b"\n"));
-        written.map_err(|error| Error::io(&self.finished.path, error))
-    }
-
-    fn manifest(&mut self, settings: &Settings) -> Result<()> {
-        let mut manifest = Settings::new();
-        manifest.insert("crate".into(), env!("CARGO_PKG_NAME").into());
-        manifest.insert("version".into(), env!("CARGO_PKG_VERSION").into());
-        manifest.extend(settings.clone());
-        let written = serde_json::to_writer_pretty(&mut self.file, &manifest);
-        let written = written.map_err(std::io::Error::from);
-        let written = written.and_then(|()| self.file.write_all(b"\n"));
-        written.map_err(|error| Error::io(&self.finished.path, error))
-    }
-
-    /// Hands the whole file to the disk.
-    fn finish(self) -> Result<Finished> {
-        let Draft { file, finished } = self;
-        let flushed = file
-            .into_inner()
-            .map_err(std::io::IntoInnerError::into_error);
-        match flushed.and_then(|file| file.sync_all()) {
-            Ok(()) => Ok(finished),
-            Err(error) => Err(Error::io(&finished.path, error)),
+        if let Some((_, answers)) = &mut self.current {
+            answers.add(trial.verdict.extracted.as_deref());
         }
+        Ok(())
     }
-}
 
-impl Finished {
-    /// Whether the file is there already, with the same bytes.
-    fn is_there(&self) -> Result<bool> {
-        let Ok(there) = File::open(&self.path) else {
-            return Ok(false);
-        };
-        let draft = File::open(&self.draft).map_err(|error| Error::io(&self.draft, error))?;
-        let (mut there, mut draft) = (BufReader::new(there), BufReader::new(draft));
-        loop {
-            let written = draft.fill_buf();
-            let written = written.map_err(|error| Error::io(&self.draft, error))?;
-            let Ok(found) = there.fill_buf() else {
-                return Ok(false);
-            };
-            let len = written.len().min(found.len());
-            if written[..len] != found[..len] || len == 0 {
-                return Ok(written.is_empty() && found.is_empty());
-            }
-            draft.consume(len);
-            there.consume(len);
+    fn close(&mut self) {
+        if let Some((problem, answers)) = self.current.take() {
+            let counted = (answers.trials(), answers.majority(&problem.reference));
+            self.done.insert(&problem.id, counted);
         }
     }
 
-    fn publish(self) -> Result<()> {
-        fs::rename(&self.draft, &self.path).map_err(|error| Error::io(&self.path, error))
-    }
-}
-
-impl Drop for Finished {
-    fn drop(&mut self) {
-        // Gone already where it was published; where it was not, there is nothing more to be done.
-        let _ = fs::remove_file(&self.draft);
+    fn finish(mut self) -> HashMap<&'a str, (u32, Option<Majority>)> {
+        self.close();
+        self.done
     }
 }

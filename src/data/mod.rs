@@ -1,4 +1,4 @@
-//! Problem files in, data sets out.
+//! Problem files in, data sets out, and read back.
 //!
 //! Knows the contract only.
 
@@ -6,8 +6,20 @@ pub mod arithmetic;
 mod array;
 pub mod dataset;
 mod decode;
+mod draft;
+mod format;
 pub mod lines;
+mod majority;
+#[cfg(feature = "parquet")]
+mod parquet;
 pub mod pass_rates;
+mod problem_row;
 pub mod problems;
+mod read;
+mod table;
 
-pub use dataset::DataSet;
+pub use dataset::{DataSet, WriteOptions};
+pub use format::{Format, Pair};
+pub use problem_row::ProblemRow;
+pub use read::{Records, read_pairs, read_problems_table, read_trials};
+pub use table::dataset_info;

@@ -1,10 +1,12 @@
-//! A run as a person reads it: tables, and a page of a finished directory.
+//! A run as a person reads it: tables, the card of its data set, and a page of a finished directory.
 //!
 //! Knows the contract (a run's records), the reader of rows, and the strategies that a page compares.
 
+mod card;
 mod groups;
 pub mod html;
 mod levels;
 
 pub use crate::error::{counted, printable};
+pub use card::Card;
 pub use levels::{Level, LevelTable};

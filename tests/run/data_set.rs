@@ -2,9 +2,15 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::scripted::data_set::{outcome, write};
-use dart_math::data::{DataSet, pass_rates};
+use dart_math::answer::Checker;
+use dart_math::data::{
+    DataSet, Format, Pair, Records, WriteOptions, pass_rates, read_pairs, read_problems_table,
+    read_trials,
+};
+use dart_math::{Completion, Problem, ProblemRecord, Settings, StopReason, Tally, Trial, Verdict};
 use serde_json::Value;
 
 fn rows(directory: &Path, name: &str) -> Vec<Value> {
@@ -102,4 +108,253 @@ fn a_failed_write_leaves_the_old_files() {
         .map(|e| e.unwrap().file_name())
         .collect();
     assert_eq!(left.len(), 4, "{left:?}");
+}
+
+/// What a run of three problems leaves behind, in every form.
+fn options<'a>(checker: &'a Checker) -> WriteOptions<'a> {
+    WriteOptions::new().majority_by(checker)
+}
+
+fn read<T>(rows: dart_math::Result<Records<T>>) -> Vec<T> {
+    rows.unwrap().map(|row| row.unwrap()).collect()
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    let outcome = outcome();
+    let directory = tempfile::tempdir().unwrap();
+    let (directory, checker) = (directory.path(), Checker::default());
+    let manifest = outcome.manifest();
+    let set = DataSet {
+        problems: &outcome.problems,
+        manifest: &manifest,
+    };
+    let trials: Vec<Trial> = outcome.trials().map(|trial| trial.unwrap()).collect();
+    let wanted: Vec<Pair> = trials
+        .iter()
+        .filter(|trial| trial.accepted)
+        .map(|trial| {
+            let of_it = |record: &&ProblemRecord| record.problem.id == trial.problem;
+            let record = outcome.problems.iter().find(of_it).unwrap();
+            Pair {
+                query: record.problem.question.clone(),
+                response: trial.response.clone(),
+            }
+        })
+        .collect();
+    let parquet = cfg!(feature = "parquet");
+    let ends: &[&str] = if parquet {
+        &["jsonl", "parquet"]
+    } else {
+        &["jsonl"]
+    };
+    for format in [Format::Pairs, Format::Chat, Format::Alpaca] {
+        let options = options(&checker).format(format).parquet(parquet);
+        assert!(
+            set.write_with(directory, outcome.trials(), options)
+                .unwrap()
+        );
+        // A second time there is nothing to do.
+        assert!(
+            !set.write_with(directory, outcome.trials(), options)
+                .unwrap()
+        );
+        for end in ends {
+            let path = |name: &str| directory.join(format!("{name}.{end}"));
+            assert_eq!(read(read_pairs(path("dataset"))), wanted, "{end}");
+            assert_eq!(read(read_trials(path("trials"))), trials, "{end}");
+            let rows = read(read_problems_table(path("problems")));
+            assert_eq!(rows.len(), outcome.problems.len());
+            for (row, record) in rows.iter().zip(&outcome.problems) {
+                let tally = &record.tally;
+                assert_eq!(row.id, record.problem.id);
+                assert_eq!(row.question, record.problem.question);
+                assert_eq!(row.reference, record.problem.reference);
+                assert_eq!(row.metadata, record.problem.metadata);
+                assert_eq!((row.trials, row.correct), (tally.trials, tally.correct));
+                assert_eq!(row.pass_rate, tally.pass_rate());
+                let (low, high) = tally.interval().unwrap();
+                assert_eq!(row.pass_rate_low, Some(low));
+                assert_eq!(row.pass_rate_high, Some(high));
+                assert_eq!(row.pass_at_1, tally.pass_at(1));
+                assert_eq!(row.pass_at_4, tally.pass_at(4));
+                // More than any problem was tried.
+                assert_eq!(row.pass_at_1024, None);
+                assert_eq!(row.target, record.target);
+                assert_eq!(row.kept, record.kept);
+                assert_eq!(row.stop_reason, record.stop);
+                assert_eq!(row.rejection, record.rejection);
+            }
+            let lines = read(read_problems_table(directory.join("problems.jsonl")));
+            assert_eq!(rows, lines);
+        }
+    }
+}
+
+/// Answers as a model gives them, of one problem, and the majority among them by hand.
+#[test]
+fn a_problem_has_its_majority_answer() {
+    let problem = Arc::new(Problem::new("1 / 2?", "0.5"));
+    let answers = ["2", r"\frac12", "1/2", "2", "0.50"];
+    let trials: Vec<Trial> = answers
+        .iter()
+        .enumerate()
+        .map(|(number, answer)| {
+            let text = format!("It is {answer}.");
+            let mut verdict = Verdict::new(*answer != "2", "by hand");
+            verdict.extracted = Some((*answer).into());
+            Trial::new(&problem, number as u32, 0, Completion::text(text), verdict)
+        })
+        .collect();
+    let record = |trials| ProblemRecord {
+        problem: problem.clone(),
+        tally: Tally {
+            trials,
+            correct: 3,
+            ..Tally::default()
+        },
+        target: None,
+        kept: 0,
+        stop: StopReason::TrialsDone,
+        rejection: None,
+    };
+    let manifest = Settings::new();
+    let checker = Checker::default();
+    let directory = tempfile::tempdir().unwrap();
+    let table = |records: &[ProblemRecord], trials: &[Trial], options: WriteOptions<'_>| {
+        DataSet {
+            problems: records,
+            manifest: &manifest,
+        }
+        .write_with(directory.path(), trials.iter().cloned().map(Ok), options)
+        .map(|_| read(read_problems_table(directory.path().join("problems.jsonl"))))
+    };
+    let rows = table(&[record(5)], &trials, options(&checker)).unwrap();
+    assert_eq!(rows[0].majority_answer.as_deref(), Some(r"\frac12"));
+    assert_eq!(rows[0].majority_share, Some(0.6));
+    assert_eq!(rows[0].majority_correct, Some(true));
+    assert_eq!(rows[0].pass_at_1, Some(0.6));
+    assert_eq!((rows[0].pass_at_4, rows[0].pass_at_16), (Some(1.0), None));
+
+    // By another relation, and of some of the trials only.
+    let verbatim = |first: &str, second: &str| first == second;
+    let by_text = WriteOptions::new().majority_by(&verbatim);
+    let rows = table(&[record(5)], &trials, by_text).unwrap();
+    assert_eq!(rows[0].majority_answer.as_deref(), Some("2"));
+    assert_eq!(rows[0].majority_correct, Some(false));
+    let rows = table(&[record(6)], &trials, options(&checker)).unwrap();
+    assert_eq!(rows[0].majority_answer, None);
+    let rows = table(&[record(5)], &trials, WriteOptions::new()).unwrap();
+    assert_eq!(
+        (rows[0].majority_share, rows[0].majority_correct),
+        (None, None)
+    );
+
+    // Trials of two problems in turns cannot be counted as they pass by.
+    let mut other = record(1);
+    other.problem = Arc::new(Problem::new("1 + 1?", "2"));
+    let mut mixed = trials.clone();
+    mixed[1].problem = other.problem.id.clone();
+    let error = table(&[record(4), other], &mixed, options(&checker)).unwrap_err();
+    assert!(error.to_string().contains("are not together"), "{error}");
+}
+
+#[test]
+fn what_is_no_row_of_a_data_set_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("rows.jsonl");
+    let refused = |rows: &str, pairs: bool| {
+        fs::write(&path, rows).unwrap();
+        let error = match pairs {
+            true => read_pairs(&path).unwrap().find_map(Result::err),
+            false => read_trials(&path).unwrap().find_map(Result::err),
+        };
+        let error = error.unwrap().to_string();
+        error.split_once("rows.jsonl:").unwrap().1.to_owned()
+    };
+    let pair = r#"{"query": "q", "response": "r"}"#;
+    for (row, said) in [
+        ("{}", "2: no `query`, `messages` or `instruction`"),
+        (r#"{"query": "q"}"#, "2: no `response`"),
+        (
+            r#"{"query": 1, "response": "r"}"#,
+            "2: `query` is not a text",
+        ),
+        (
+            r#"{"instruction": "q", "input": "x", "output": "r"}"#,
+            "2: `input` is not empty, and a pair has no place for it",
+        ),
+        (
+            r#"{"messages": [{"role": "user", "content": "q"}]}"#,
+            "2: `messages` are not one of a user and one of an assistant",
+        ),
+        ("[1]", "2: not a JSON object"),
+    ] {
+        assert_eq!(refused(&format!("{pair}\n{row}\n"), true), said);
+    }
+    assert_eq!(refused("\n{}", false), "2: missing field `problem`");
+    let none = read_trials(directory.path().join("none.jsonl")).unwrap_err();
+    assert!(none.to_string().contains("none.jsonl"), "{none}");
+}
+
+#[test]
+fn parquet_follows_what_is_asked_for() {
+    let outcome = outcome();
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let manifest = outcome.manifest();
+    let set = DataSet {
+        problems: &outcome.problems,
+        manifest: &manifest,
+    };
+    let parquet = WriteOptions::new().parquet(true);
+    let written = set.write_with(directory, outcome.trials(), parquet);
+    if cfg!(not(feature = "parquet")) {
+        let error = written.unwrap_err();
+        assert_eq!(error.kind(), dart_math::ErrorKind::Unsupported);
+        assert!(fs::read_dir(directory).unwrap().next().is_none());
+        let path = directory.join("trials.parquet");
+        fs::write(&path, "PAR1").unwrap();
+        let error = read_trials(&path).unwrap_err();
+        assert!(error.to_string().contains("feature `parquet`"), "{error}");
+        return;
+    }
+    assert!(written.unwrap());
+    let path = directory.join("trials.parquet");
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+    let error = read_trials(&path).unwrap_err();
+    assert!(error.to_string().contains("trials.parquet"), "{error}");
+    // Anew, byte for byte.
+    assert!(
+        set.write_with(directory, outcome.trials(), parquet)
+            .unwrap()
+    );
+    assert_eq!(fs::read(&path).unwrap(), whole);
+    assert!(
+        !set.write_with(directory, outcome.trials(), parquet)
+            .unwrap()
+    );
+    // Tables that nobody asks for any more would be of another run soon.
+    assert!(set.write(directory, outcome.trials()).unwrap());
+    assert!(!path.exists() && directory.join("trials.jsonl").exists());
+    assert!(!set.write(directory, outcome.trials()).unwrap());
+}
+
+#[test]
+fn a_card_is_written_where_there_is_one() {
+    let outcome = outcome();
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let manifest = outcome.manifest();
+    let set = DataSet {
+        problems: &outcome.problems,
+        manifest: &manifest,
+    };
+    let card = WriteOptions::new().card("# Card\n");
+    assert!(set.write_with(directory, outcome.trials(), card).unwrap());
+    assert!(!set.write_with(directory, outcome.trials(), card).unwrap());
+    assert!(!set.write(directory, outcome.trials()).unwrap());
+    let path = directory.join("README.md");
+    assert_eq!(fs::read_to_string(path).unwrap(), "# Card\n");
 }

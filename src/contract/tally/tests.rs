@@ -215,3 +215,77 @@ fn small_counts_have_no_nonsense() {
     let (low, high) = tally(10, 3, false).interval().unwrap();
     assert!((low - 0.066_739_5).abs() < 1e-6 && (high - 0.652_452_9).abs() < 1e-6);
 }
+
+#[test]
+fn pass_at_k_has_no_bias_within_what_was_tried() {
+    for p in RATES {
+        let check = |name: &str, ends: Ends, k: u32| {
+            let mean: f64 = ends
+                .iter()
+                .map(|(tally, share)| share * tally.pass_at(k).unwrap())
+                .sum();
+            let pass = 1.0 - (1.0 - p).powi(k as i32);
+            assert!((mean - pass).abs() < 1e-9, "{name} {p} {k}: {mean} {pass}");
+        };
+        for k in [1, 4, 12] {
+            check("vanilla", vanilla(12, p), k);
+            check("uniform", uniform(5, 400, p), k);
+            check("first success", uniform(1, 400, p), k);
+            check("prop2diff", prop2diff(16, 8, 400, p), k);
+        }
+        // Far beyond what easy problems take, up to the limit of trials.
+        check("uniform", uniform(5, 400, p), 256);
+        check("prop2diff", prop2diff(16, 8, 400, p), 256);
+    }
+    // Chen et al.: 1 - C(7, 3) / C(10, 3).
+    let fixed = Tally {
+        trials: 10,
+        correct: 3,
+        ..Tally::default()
+    };
+    assert!((fixed.pass_at(3).unwrap() - (1.0 - 35.0 / 120.0)).abs() < 1e-12);
+    assert_eq!(fixed.pass_at(8), Some(1.0));
+    assert_eq!((fixed.pass_at(0), fixed.pass_at(11)), (None, None));
+    assert_eq!(Tally::default().pass_at(1), None);
+}
+
+/// Every order of trials to the third success, 5 trials without any, or 12 trials.
+#[test]
+fn giving_up_takes_nothing_from_pass_at_k() {
+    let (goal, most, give_up) = (3, 12, 5);
+    for p in [0.05, 0.3, 0.8] {
+        let mut means = [0.0; 5];
+        let mut open = vec![(Tally::default(), 1.0)];
+        let mut mass = 0.0;
+        while let Some((tally, share)) = open.pop() {
+            let given_up = tally.correct == 0 && tally.trials == give_up;
+            let met = tally.correct == goal;
+            if given_up || met || tally.trials == most {
+                let tally = Tally {
+                    at_success: met,
+                    give_up_after: Some(give_up),
+                    ..tally
+                };
+                mass += share;
+                for (mean, k) in means.iter_mut().zip(1..) {
+                    *mean += share * tally.pass_at(k).unwrap();
+                }
+                assert_eq!(tally.pass_at(give_up + 1), None);
+                continue;
+            }
+            for (correct, rate) in [(0, 1.0 - p), (1, p)] {
+                let tally = Tally {
+                    trials: tally.trials + 1,
+                    correct: tally.correct + correct,
+                    ..tally
+                };
+                open.push((tally, share * rate));
+            }
+        }
+        assert!((mass - 1.0).abs() < 1e-9);
+        for (mean, k) in means.into_iter().zip(1..) {
+            let pass = 1.0 - (1.0 - p).powi(k);
+            assert!((mean - pass).abs() < 1e-9, "{p} {k}: {mean} {pass}");
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use dart_math::data::{read_pairs, read_problems_table, read_trials};
 use serde_json::Value;
 
 use super::{SHORT, rows};
@@ -15,6 +16,7 @@ pub(crate) const TESTS: &[Test] = tests![
     every_key_of_the_output_is_documented,
     progress_is_told_as_json,
     duplicates_are_told_of_and_left_out,
+    files_have_the_form_that_is_asked_for,
 ];
 
 fn rows_go_to_a_standard_output_that_is_no_terminal() {
@@ -58,6 +60,56 @@ fn rows_go_to_a_standard_output_that_is_no_terminal() {
         let row: serde_json::Value = serde_json::from_str(line).unwrap();
         assert!(row["query"].as_str().unwrap().starts_with("A box"));
         assert!(row["response"].as_str().unwrap().contains("10"));
+    }
+}
+
+fn files_have_the_form_that_is_asked_for() {
+    let synthesize = Tool::new("synthesize");
+    let ran = synthesize.run(&[&SHORT[..], &["--format", "chat"]].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.out.starts_with("{\"messages\":[{\"role\":\"user\","));
+
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("sums");
+    let to = ["--out", out.to_str().unwrap(), "--format", "alpaca"];
+    let card = ["--card", "--license", "cc-by-4.0"];
+    let args = [&SHORT[..], &to, &card].concat();
+    let ran = synthesize.run(&args);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let pairs = read_pairs(out.join("dataset.jsonl")).unwrap();
+    assert!(pairs.map(Result::unwrap).count() > 0);
+    let problems = read_problems_table(out.join("problems.jsonl")).unwrap();
+    for problem in problems.map(Result::unwrap) {
+        let share = problem.majority_share.unwrap();
+        assert!(share > 0.0 && share <= 1.0, "{problem:?}");
+        assert!(problem.pass_at_1.is_some(), "{problem:?}");
+    }
+    let text = fs::read_to_string(out.join("README.md")).unwrap();
+    assert!(text.starts_with("---\nlicense: \"cc-by-4.0\"\n"), "{text}");
+    for part in ["\n# sums\n", "`instruction` (the question)", "| `model` | "] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let ran = synthesize.run(&args);
+    assert!(ran.err.contains("nothing to do"), "{}", ran.err);
+
+    let ran = synthesize.run(&[&args[..], &["--parquet"]].concat());
+    if cfg!(feature = "parquet") {
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        let lines = read_trials(out.join("trials.jsonl")).unwrap();
+        let parquet = read_trials(out.join("trials.parquet")).unwrap();
+        assert!(lines.map(Result::unwrap).eq(parquet.map(Result::unwrap)));
+    } else {
+        assert_eq!(ran.code, Some(2));
+        assert!(ran.err.contains("without the feature `parquet`"));
+    }
+    for bad in [
+        &["--card"][..],
+        &["--parquet"],
+        &["--format", "csv"],
+        &["--out", "x", "--license", "mit"],
+        &["--out", "x", "--card", "--license", "a b"],
+    ] {
+        assert_eq!(synthesize.run(bad).code, Some(2), "{bad:?}");
     }
 }
 

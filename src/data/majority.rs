@@ -1,0 +1,166 @@
+//! The most frequent final answer of a problem, counted while its trials pass by.
+
+use std::collections::HashMap;
+
+use crate::Equivalence;
+
+/// Different answers of a problem that are counted; later ones are not.
+const MAX_CLASSES: usize = 64;
+/// Comparisons by equivalence that a problem may cost; texts not seen before are not counted then.
+const MAX_COMPARISONS: u32 = 4096;
+/// Texts whose class is remembered.
+const MAX_TEXTS: usize = 1024;
+
+/// The most frequent final answer of a problem.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Majority {
+    /// As the first trial with it has it.
+    pub(super) answer: String,
+    /// Of all trials, those without an answer included.
+    pub(super) share: f64,
+    /// Whether it is the same as the reference.
+    pub(super) correct: bool,
+}
+
+/// The final answers of one problem's trials by equivalence.
+pub(super) struct Answers<'a> {
+    equivalence: &'a dyn Equivalence,
+    trials: u32,
+    comparisons: u32,
+    classes: Vec<Class>,
+    /// The class of each text, less its superfluous white space; `None`: it has none.
+    texts: HashMap<String, Option<usize>>,
+}
+
+struct Class {
+    answer: String,
+    count: u32,
+}
+
+impl<'a> Answers<'a> {
+    pub(super) fn new(equivalence: &'a dyn Equivalence) -> Self {
+        Answers {
+            equivalence,
+            trials: 0,
+            comparisons: 0,
+            classes: Vec::new(),
+            texts: HashMap::new(),
+        }
+    }
+
+    /// Counts a trial with its final answer, where it has one.
+    pub(super) fn add(&mut self, answer: Option<&str>) {
+        self.trials += 1;
+        let Some(answer) = answer else { return };
+        let words: Vec<&str> = answer.split_whitespace().collect();
+        let text = words.join(" ");
+        let class = match self.texts.get(&text) {
+            Some(&class) => class,
+            None => {
+                let class = self.class(answer);
+                if self.texts.len() < MAX_TEXTS {
+                    self.texts.insert(text, class);
+                }
+                class
+            }
+        };
+        if let Some(class) = class.and_then(|class| self.classes.get_mut(class)) {
+            class.count += 1;
+        }
+    }
+
+    /// The class of an answer, a new one where it is like none and there is room.
+    fn class(&mut self, answer: &str) -> Option<usize> {
+        for (index, class) in self.classes.iter().enumerate() {
+            if self.comparisons == MAX_COMPARISONS {
+                return None;
+            }
+            self.comparisons += 1;
+            if self.equivalence.same(&class.answer, answer) {
+                return Some(index);
+            }
+        }
+        (self.classes.len() < MAX_CLASSES).then(|| {
+            self.classes.push(Class {
+                answer: answer.to_owned(),
+                count: 0,
+            });
+            self.classes.len() - 1
+        })
+    }
+
+    /// How many trials were counted.
+    pub(super) fn trials(&self) -> u32 {
+        self.trials
+    }
+
+    /// The most frequent answer, of several the one that came first; `None` without any.
+    pub(super) fn majority(self, reference: &str) -> Option<Majority> {
+        let most = self.classes.iter().map(|class| class.count).max()?;
+        let first = self.classes.into_iter().find(|class| class.count == most)?;
+        Some(Majority {
+            correct: self.equivalence.same(reference, &first.answer),
+            share: f64::from(most) / f64::from(self.trials),
+            answer: first.answer,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::answer::Checker;
+
+    fn majority(answers: &[Option<&str>], reference: &str) -> Option<Majority> {
+        let checker = Checker::default();
+        let mut counted = Answers::new(&checker);
+        answers.iter().for_each(|answer| counted.add(*answer));
+        counted.majority(reference)
+    }
+
+    #[test]
+    fn equivalent_answers_are_one() {
+        let answers = [
+            Some("3"),
+            Some("3"),
+            Some(r"\frac12"),
+            Some("0.5"),
+            Some("1/2"),
+            None,
+        ];
+        let found = majority(&answers, "2/4").unwrap();
+        assert_eq!((found.answer.as_str(), found.share), (r"\frac12", 0.5));
+        assert!(found.correct);
+        assert!(!majority(&answers, "3").unwrap().correct);
+        // Of as many the first.
+        assert_eq!(majority(&[Some("2"), Some("1")], "1").unwrap().answer, "2");
+        assert_eq!(majority(&[None, None], "1"), None);
+        assert_eq!(majority(&[], "1"), None);
+    }
+
+    #[test]
+    fn the_work_is_bounded() {
+        #[derive(Default)]
+        struct Never(AtomicU32);
+        impl Equivalence for Never {
+            fn same(&self, _: &str, _: &str) -> bool {
+                self.0.fetch_add(1, Ordering::Relaxed);
+                false
+            }
+        }
+        let never = Never::default();
+        let mut answers = Answers::new(&never);
+        for number in 0..5000 {
+            answers.add(Some(&number.to_string()));
+            // A text that was seen costs nothing, white space aside.
+            answers.add(Some(" 0 "));
+        }
+        assert_eq!(answers.trials(), 10_000);
+        assert!(answers.texts.len() <= MAX_TEXTS && answers.classes.len() <= MAX_CLASSES);
+        let found = answers.majority("x").unwrap();
+        assert_eq!((found.answer.as_str(), found.share), ("0", 0.5001));
+        assert_eq!(never.0.load(Ordering::Relaxed), MAX_COMPARISONS + 1);
+    }
+}

@@ -1,0 +1,390 @@
+//! The data card: the README.md of a data set directory, whose head tells the Hugging Face Hub what the
+//! files are, and whose text tells people how the data were made, of what, and how they are loaded.
+
+use std::fmt::{self, Write};
+
+use serde_json::Value;
+
+use super::{LevelTable, counted};
+use crate::{ProblemRecord, Settings};
+
+/// A data set's card in Markdown with a YAML head; its [`Display`](fmt::Display) is the file's text.
+///
+/// ```
+/// use dart_math::{Settings, report::Card};
+///
+/// let mut manifest = Settings::new();
+/// manifest.insert("seed".into(), 7.into());
+/// let card = Card::new(&[], &manifest).name("Sums").license("cc-by-4.0").to_string();
+/// assert!(card.starts_with("---\nlicense: \"cc-by-4.0\"\n"));
+/// assert!(card.contains("# Sums\n") && card.contains("| `seed` | 7 |"));
+/// ```
+#[must_use]
+#[derive(Debug, Clone)]
+pub struct Card<'a> {
+    problems: &'a [ProblemRecord],
+    manifest: &'a Settings,
+    name: &'a str,
+    license: Option<&'a str>,
+    parquet: bool,
+    dataset_info: &'a str,
+}
+
+impl<'a> Card<'a> {
+    /// The card of a run's problems and its manifest.
+    pub fn new(problems: &'a [ProblemRecord], manifest: &'a Settings) -> Self {
+        Card {
+            problems,
+            manifest,
+            name: "Mathematical solutions by rejection sampling",
+            license: None,
+            parquet: false,
+            dataset_info: "",
+        }
+    }
+
+    /// The data set's name.
+    pub fn name(mut self, name: &'a str) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// Identifier of its licence, such as `mit` or `cc-by-4.0`.
+    pub fn license(mut self, license: &'a str) -> Self {
+        self.license = Some(license);
+        self
+    }
+
+    /// Whether its tables are there in Parquet, which the Hub is then told to show.
+    pub fn parquet(mut self, parquet: bool) -> Self {
+        self.parquet = parquet;
+        self
+    }
+
+    /// The tables' columns, as [`data::dataset_info`](crate::data::dataset_info) has them: for the head of a
+    /// card of JSON Lines. (Files of Parquet say themselves what they have.)
+    pub fn dataset_info(mut self, dataset_info: &'a str) -> Self {
+        self.dataset_info = dataset_info;
+        self
+    }
+
+    fn end(&self) -> &'static str {
+        match self.parquet {
+            true => "parquet",
+            false => "jsonl",
+        }
+    }
+
+    fn head(&self, rows: u64) -> String {
+        let mut head = String::from("---\n");
+        let mut line = |line: String| {
+            head.push_str(&line);
+            head.push('\n');
+        };
+        if let Some(license) = self.license {
+            line(format!("license: {}", quoted(license)));
+        }
+        line("language:\n- en".into());
+        line("pretty_name: ".to_owned() + &quoted(self.name));
+        line("task_categories:\n- text-generation\n- question-answering".into());
+        line("tags:\n- mathematics\n- synthetic\n- rejection-sampling".into());
+        line(format!("size_categories:\n- {}", size(rows)));
+        line("configs:".into());
+        for (name, default) in [
+            ("dataset", "\n  default: true"),
+            ("trials", ""),
+            ("problems", ""),
+        ] {
+            let end = self.end();
+            line(format!(
+                "- config_name: {name}{default}\n  data_files: {name}.{end}"
+            ));
+        }
+        if !self.parquet && !self.dataset_info.is_empty() {
+            line(self.dataset_info.trim_end().to_owned());
+        }
+        line("---".into());
+        head
+    }
+
+    fn text(&self, name: &[&str]) -> Option<String> {
+        let (last, path) = name.split_last()?;
+        let mut at = self.manifest;
+        for part in path {
+            at = at.get(*part)?.as_object()?;
+        }
+        match at.get(*last)? {
+            Value::Null => None,
+            Value::String(text) => Some(text.clone()),
+            value => Some(value.to_string()),
+        }
+    }
+
+    /// How many responses a problem was to get, in words.
+    fn method(&self) -> String {
+        let number = |name: &str| self.text(&["strategy", name]);
+        let k = number("k").unwrap_or("k".into());
+        match self.text(&["strategy", "name"]).as_deref() {
+            Some("vanilla") => format!(
+                "Every problem was tried equally often ({} times at most), and every correct response was kept \
+                 (the baseline, VRT).",
+                number("trials").unwrap_or("n".into())
+            ),
+            Some("uniform") => format!(
+                "Every problem was sampled until it had {k} correct responses (DARS-Uniform)."
+            ),
+            Some("prop2diff") => {
+                let rates = match number("pilot") {
+                    Some(pilot) => format!("its first {pilot} trials"),
+                    None => "a table of pass rates".into(),
+                };
+                format!(
+                    "Every problem was to get correct responses in proportion to its fail rate, {k} where it is \
+                     never solved (DARS-Prop2Diff); the fail rate was estimated from {rates}."
+                )
+            }
+            Some(other) => format!("Problems were sampled by the strategy `{other}`."),
+            None => "How problems were sampled is not recorded.".into(),
+        }
+    }
+}
+
+/// What is told of how the data were made: title, and where the manifest has it.
+const SETTINGS: &[(&str, &[&str])] = &[
+    ("model", &["generator", "model"]),
+    ("architecture", &["generator", "architecture"]),
+    ("fingerprint", &["generator", "fingerprint"]),
+    ("dtype", &["generator", "dtype"]),
+    ("device", &["generator", "device"]),
+    ("template", &["generator", "template"]),
+    ("temperature", &["generator", "temperature"]),
+    ("top_k", &["generator", "top_k"]),
+    ("top_p", &["generator", "top_p"]),
+    ("min_p", &["generator", "min_p"]),
+    ("repetition_penalty", &["generator", "repetition_penalty"]),
+    ("max_new_tokens", &["generator", "max_new_tokens"]),
+    ("problems_from", &["problems_from"]),
+    ("strategy", &["strategy"]),
+    ("limits", &["limits"]),
+    ("dedup", &["dedup"]),
+    ("grader", &["grader"]),
+    ("seed", &["seed"]),
+    ("stop", &["stop"]),
+    ("version", &["version"]),
+];
+
+impl fmt::Display for Card<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let table = LevelTable::new(self.problems);
+        let total = &table.total;
+        f.write_str(&self.head(total.kept))?;
+        let model = self.text(&["generator", "model"]);
+        let model = model.unwrap_or("a language model".into());
+        writeln!(
+            f,
+            "\n# {}\n\nSolutions of mathematical problems, sampled from {} and kept where their final answer \
+             equals the reference: {} of {}, out of {}, of which {} are correct. All trials, wrong ones too, are \
+             in the table `trials`.",
+            one_line(self.name),
+            one_line(&model),
+            counted(total.kept, "response"),
+            counted(total.problems as u64, "problem"),
+            counted(total.trials, "trial"),
+            total.correct,
+        )?;
+        writeln!(
+            f,
+            "\n## Method\n\nDifficulty-aware rejection sampling (Tong et al., \"DART-Math: Difficulty-Aware \
+             Rejection Tuning for Mathematical Problem-Solving\", 2024). {} A response was kept by its number \
+             among its problem's trials, not by when it was finished, so that short ones have no advantage. Pass \
+             rates are estimates without bias however sampling ended.",
+            self.method()
+        )?;
+        if self.text(&["stop"]).is_some_and(|stop| stop != "finished") {
+            f.write_str("\nThe run ended before all problems had what they were to get.\n")?;
+        }
+        let level = match table.by_pass_rate {
+            true => "pass rates",
+            false => "level",
+        };
+        writeln!(
+            f,
+            "\n## Counts\n\n| {level} | problems | trials | correct | mean pass rate | kept | problems without \
+             any |\n|---|---:|---:|---:|---:|---:|---:|"
+        )?;
+        for row in table.levels.iter().chain([total]) {
+            let rate = row.pass_rate.map(|rate| format!("{rate:.3}"));
+            writeln!(
+                f,
+                "| {} | {} | {} | {} | {} | {} | {} |",
+                cell(&row.name),
+                row.problems,
+                row.trials,
+                row.correct,
+                rate.unwrap_or("-".into()),
+                row.kept,
+                row.unsolved
+            )?;
+        }
+        f.write_str("\n## Settings\n\n| setting | value |\n|---|---|\n")?;
+        for (title, name) in SETTINGS {
+            if let Some(value) = self.text(name) {
+                writeln!(f, "| `{title}` | {} |", cell(&value))?;
+            }
+        }
+        f.write_str("\n`manifest.json` has all of them.\n")?;
+        self.write_loading(f)?;
+        let license = match self.license {
+            Some(license) => format!("`{}`.", one_line(license)),
+            None => "None was given.".into(),
+        };
+        writeln!(
+            f,
+            "\n## Licence\n\n{license} Questions and references are those of the problems' authors, and responses \
+             are a model's output: what their licences ask for applies as well."
+        )
+    }
+}
+
+impl Card<'_> {
+    fn write_loading(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns = match self.text(&["format"]).as_deref() {
+            Some("chat") => {
+                "`messages` (the question as the user's, the response as the assistant's)"
+            }
+            Some("alpaca") => {
+                "`instruction` (the question), `input` (empty), `output` (the response)"
+            }
+            _ => "`query` (the question), `response`",
+        };
+        let end = self.end();
+        write!(
+            f,
+            "\n## Files\n\n| config | a row is | columns |\n|---|---|---|\n\
+             | `dataset` | a response that was kept | {columns} |\n\
+             | `trials` | a sampled response, right or wrong | `problem`, `trial`, `seed`, `response`, \
+             `extracted`, `equal`, `accepted`, … |\n\
+             | `problems` | a problem | `id`, `question`, `reference`, `trials`, `correct`, `pass_rate` with its \
+             interval, `pass_at_1` …, `majority_answer`, … |\n\n\
+             ```python\n\
+             from datasets import load_dataset\n\n\
+             dataset = load_dataset(\"DIRECTORY or REPOSITORY\", \"dataset\", split=\"train\")\n\
+             trials = load_dataset(\"DIRECTORY or REPOSITORY\", \"trials\", split=\"train\")\n\
+             ```\n\n\
+             ```python\n\
+             import pandas\n\n\
+             "
+        )?;
+        match self.parquet {
+            true => writeln!(f, "trials = pandas.read_parquet(\"trials.{end}\")\n```"),
+            false => writeln!(
+                f,
+                "trials = pandas.read_json(\"trials.{end}\", lines=True, dtype=False)\n```\n\n\
+                 (Seeds are whole numbers of 64 bits, which `datasets` reads from JSON Lines as floating point.)"
+            ),
+        }
+    }
+}
+
+/// The Hub's name for a number of rows.
+fn size(rows: u64) -> &'static str {
+    match rows {
+        0..1_000 => "n<1K",
+        1_000..10_000 => "1K<n<10K",
+        10_000..100_000 => "10K<n<100K",
+        100_000..1_000_000 => "100K<n<1M",
+        1_000_000..10_000_000 => "1M<n<10M",
+        10_000_000..100_000_000 => "10M<n<100M",
+        _ => "100M<n<1B",
+    }
+}
+
+/// A text in YAML: between double quotes, with JSON's escapes, which YAML has too.
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ")
+}
+
+/// A text as a cell of a Markdown table.
+fn cell(text: &str) -> String {
+    let mut cell = String::new();
+    for c in one_line(text).chars() {
+        // Writing to a string cannot fail.
+        let _ = match c {
+            '|' => write!(cell, "\\|"),
+            '<' => write!(cell, "&lt;"),
+            c => write!(cell, "{c}"),
+        };
+    }
+    cell
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::{Problem, StopReason, Tally};
+
+    #[test]
+    fn counts_and_settings_are_those_of_the_run() {
+        let record = |level: &str, trials, correct, kept| {
+            let mut problem = Problem::new(format!("question {level}"), "1");
+            problem.metadata.insert("level".into(), level.into());
+            ProblemRecord {
+                problem: Arc::new(problem),
+                tally: Tally {
+                    trials,
+                    correct,
+                    ..Tally::default()
+                },
+                target: Some(kept),
+                kept,
+                stop: StopReason::TargetMet,
+                rejection: None,
+            }
+        };
+        let records = [record("1", 4, 4, 700), record("a|b", 40, 10, 900)];
+        let manifest = json!({
+            "strategy": {"name": "prop2diff", "k": 192, "pilot": 8}, "stop": "interrupted", "format": "chat",
+            "generator": {"model": "M\n# no head", "top_k": null, "temperature": 1.6}, "seed": 3,
+        });
+        let manifest = manifest.as_object().unwrap();
+        let text = Card::new(&records, manifest).name("a: \"b\"").to_string();
+        let (head, body) = text[4..].split_once("\n---\n").unwrap();
+        assert!(!head.contains("license"), "{head}");
+        for line in [
+            r#"pretty_name: "a: \"b\"""#,
+            "- 1K<n<10K",
+            "- config_name: dataset\n  default: true\n  data_files: dataset.jsonl\n- config_name: trials",
+        ] {
+            assert!(head.contains(line), "{line}: {head}");
+        }
+        for line in [
+            "sampled from M # no head and kept",
+            "1600 responses of 2 problems, out of 44 trials, of which 14 are correct",
+            "192 where it is never solved",
+            "its first 8 trials",
+            "The run ended before",
+            "| 1 | 1 | 4 | 4 | 1.000 | 700 | 0 |",
+            r"| a\|b | 1 | 40 | 10 | 0.250 | 900 | 0 |",
+            "| all | 2 | 44 | 14 | 0.625 | 1600 | 0 |",
+            "| `temperature` | 1.6 |",
+            "`messages` (the question",
+            "None was given.",
+        ] {
+            assert!(body.contains(line), "{line}: {body}");
+        }
+        assert!(!body.contains("`top_k`"), "{body}");
+        let card = Card::new(&records, manifest).license("mit").parquet(true);
+        let text = card.to_string();
+        assert!(text.starts_with("---\nlicense: \"mit\"\nlanguage:\n- en\n"));
+        assert!(text.contains("data_files: problems.parquet") && !text.contains(".jsonl\""));
+    }
+}
