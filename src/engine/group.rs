@@ -75,7 +75,7 @@ impl EngineGroup {
         self.engines.iter().map(Engine::statistics).collect()
     }
 
-    /// Completes a list of requests as [`Engine::complete`] does, each by the engine that has room for it
+    /// Completes a list of requests as [`Engine::complete`] does, each by the engine that has a free slot
     /// first. What is told comes from all engines, of one event at a time.
     ///
     /// # Errors
