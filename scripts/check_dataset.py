@@ -131,7 +131,7 @@ def load():
             else:
                 frame = pandas.read_parquet(path)
             compare("pandas", f"{name}.{end}", frame.to_dict("records"))
-            # From JSON Lines it takes whole numbers of more than 63 bits for floating point.
+            # From JSON Lines it takes integers of more than 63 bits for floating point.
             seed = float if end == "jsonl" else int
             # And it rounds numbers beside a column of any JSON to ten decimals.
             within = 1e-9 if (name, end) == ("problems", "jsonl") else 0

@@ -128,7 +128,7 @@ mod servers {
                 endpoint.retries,
                 endpoint.failures,
                 endpoint.tokens,
-                endpoint.most_in_flight
+                endpoint.max_in_flight
             );
         }
     }

@@ -22,7 +22,7 @@ const SIMULATIONS: usize = 40;
 /// Outside of an interval, on each side: the lowest and the highest of the simulations.
 const OUTSIDE: usize = 1;
 /// A problem is followed for so many trials where it has no limit.
-const MOST: u32 = 8192;
+const MAX_TRIALS: u32 = 8192;
 /// As many trials of the usual length are added to a problem's own when its mean length is estimated.
 const USUAL_TRIALS: f64 = 4.0;
 
@@ -139,7 +139,11 @@ pub(super) fn forecast<'a>(
         let reason = format!("of {unknown} problems no pass rate is known");
         return Err(Error::new(ErrorKind::Data, reason));
     }
-    let most = rules.limits.trials_per_problem.unwrap_or(MOST).min(MOST);
+    let most = rules
+        .limits
+        .trials_per_problem
+        .unwrap_or(MAX_TRIALS)
+        .min(MAX_TRIALS);
     let mut limits: Vec<u32> = (0..)
         .map(|power| 1 << power)
         .take_while(|it| *it < most)

@@ -332,8 +332,8 @@ impl<'a> Shared<'a> {
         self.notify(graded.as_ref(), &rows);
     }
 
-    /// Whether the observer is told of the data set's rows.
-    fn tells_rows(&self) -> bool {
+    /// Whether the observer is to be notified of the data set's rows.
+    fn wants_rows(&self) -> bool {
         self.observer.as_ref().is_some_and(|observer| {
             let observer = observer.lock().unwrap_or_else(PoisonError::into_inner);
             observer.wants_accepted()
@@ -342,7 +342,7 @@ impl<'a> Shared<'a> {
 
     /// The trials that are these rows, where the observer is told of them.
     fn read_rows(&self, problems: &[(u32, Vec<Row>)]) -> Vec<Trial> {
-        if !self.tells_rows() {
+        if !self.wants_rows() {
             return Vec::new();
         }
         let mut trials = Vec::new();

@@ -69,7 +69,7 @@ impl<'a> Answers<'a> {
         }
     }
 
-    /// The class of an answer, a new one where it is like none and there is room.
+    /// The class of an answer, a new one where it is like none and there are not too many.
     fn class(&mut self, answer: &str) -> Option<usize> {
         for (index, class) in self.classes.iter().enumerate() {
             if self.comparisons == MAX_COMPARISONS {

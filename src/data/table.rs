@@ -136,7 +136,7 @@ pub fn dataset_info(format: Format) -> String {
             info += match kind {
                 Kind::Text => "    dtype: string\n",
                 Kind::Count => "    dtype: int64\n",
-                // Its reader of JSON takes whole numbers of more than 63 bits for these.
+                // Its reader of JSON takes integers of more than 63 bits for these.
                 Kind::Unsigned | Kind::Number => "    dtype: float64\n",
                 Kind::Flag | Kind::Truth => "    dtype: bool\n",
                 Kind::Json => "    dtype: json\n",

@@ -241,8 +241,8 @@ impl Engine {
         Err(Error::new(ErrorKind::Data, reason))
     }
 
-    /// Says once where prompts of such lengths leave less room in the context than was asked for.
-    fn tell_cut(&self, prompts: &[Result<usize>]) {
+    /// Warns once where prompts of such lengths leave fewer tokens of the context than were asked for.
+    fn warn_of_cut(&self, prompts: &[Result<usize>]) {
         let rules = &self.rules;
         let lengths = || prompts.iter().filter_map(|length| length.as_ref().ok());
         let wanted = rules.max_new_tokens;
@@ -328,7 +328,7 @@ impl Generator for Engine {
         let lengths: Vec<Result<usize>> = self
             .pool
             .install(|| problems.par_iter().map(count).collect());
-        self.tell_cut(&lengths);
+        self.warn_of_cut(&lengths);
         let mut rejected = Vec::new();
         self.with_backend(|backend| {
             for (index, (problem, length)) in problems.iter().zip(lengths).enumerate() {

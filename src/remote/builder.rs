@@ -66,8 +66,8 @@ impl OpenAiBuilder {
 
     /// Adds an endpoint that has up to so many requests at a time. The bounds of all endpoints make 1,024
     /// at most.
-    pub fn endpoint_with(mut self, url: impl Into<String>, most_in_flight: usize) -> Self {
-        self.endpoints.push((url.into(), Some(most_in_flight)));
+    pub fn endpoint_with(mut self, url: impl Into<String>, max_in_flight: usize) -> Self {
+        self.endpoints.push((url.into(), Some(max_in_flight)));
         self
     }
 
@@ -108,8 +108,8 @@ impl OpenAiBuilder {
         self
     }
 
-    /// The most tokens of a completion. By default 1,024. Servers refuse prompts that leave no room for
-    /// them.
+    /// The most tokens of a completion. By default 1,024. Servers refuse prompts that leave fewer
+    /// of the context.
     pub fn max_tokens(mut self, max_tokens: u32) -> Self {
         self.max_tokens = max_tokens;
         self

@@ -1,7 +1,7 @@
 //! How many requests an endpoint has at a time: few at first, more while more tokens come of it, half as many
 //! when it is overloaded.
 //!
-//! A pure function of what it is told and when; knows nothing of requests.
+//! A pure function of what is reported to it and when; knows nothing of requests.
 
 /// Requests that an endpoint begins with.
 const START: usize = 4;
@@ -10,7 +10,7 @@ const MIN_SECONDS: f64 = 0.1;
 /// Seconds after which tokens are enough of a measurement, whatever has completed.
 const SECONDS: f64 = 2.0;
 /// Measurements between two tries of a little more.
-const PATIENCE: u32 = 8;
+const HOLD_MEASUREMENTS: u32 = 8;
 
 /// What a limit is measured by.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -101,19 +101,19 @@ impl Concurrency {
             Phase::Growing if speed > 1.1 * self.best => {
                 self.raise(speed, limit);
                 if self.limit == limit {
-                    self.phase = Phase::Holding(PATIENCE);
+                    self.phase = Phase::Holding(HOLD_MEASUREMENTS);
                 }
             }
             Phase::Trying if speed > 1.03 * self.best => self.raise(speed, limit.div_ceil(4)),
             Phase::Growing | Phase::Trying => {
                 self.limit = self.before;
-                self.phase = Phase::Holding(PATIENCE);
+                self.phase = Phase::Holding(HOLD_MEASUREMENTS);
             }
             Phase::Holding(0) => {
                 self.raise(speed, limit.div_ceil(4));
                 self.phase = match self.limit > limit {
                     true => Phase::Trying,
-                    false => Phase::Holding(PATIENCE),
+                    false => Phase::Holding(HOLD_MEASUREMENTS),
                 };
             }
             Phase::Holding(left) => self.phase = Phase::Holding(left - 1),
@@ -135,7 +135,7 @@ impl Concurrency {
         }
         self.limit = (self.limit / 2).max(1);
         self.before = self.limit;
-        self.phase = Phase::Holding(PATIENCE);
+        self.phase = Phase::Holding(HOLD_MEASUREMENTS);
         self.window = None;
         self.cut = now;
         true

@@ -42,7 +42,7 @@ pub struct EndpointStatistics {
     /// Requests that it may have at a time now.
     pub concurrency: usize,
     /// The most that it had at a time.
-    pub most_in_flight: usize,
+    pub max_in_flight: usize,
     /// Times that it was left to rest after failures.
     pub rests: u64,
     /// What its last failure said.
@@ -63,7 +63,7 @@ impl EndpointStatistics {
             beyond_context,
             tokens,
             concurrency,
-            most_in_flight,
+            max_in_flight,
             rests,
             last_error,
         } = run;
@@ -76,7 +76,7 @@ impl EndpointStatistics {
         self.beyond_context += beyond_context;
         self.tokens += tokens;
         self.concurrency = concurrency;
-        self.most_in_flight = self.most_in_flight.max(most_in_flight);
+        self.max_in_flight = self.max_in_flight.max(max_in_flight);
         self.rests += rests;
         self.last_error = last_error.or(self.last_error.take());
     }
@@ -173,7 +173,7 @@ impl Endpoint {
     pub(super) fn sent(&mut self, problem: u32) {
         self.in_flight += 1;
         self.statistics.requests += 1;
-        self.statistics.most_in_flight = self.statistics.most_in_flight.max(self.in_flight);
+        self.statistics.max_in_flight = self.statistics.max_in_flight.max(self.in_flight);
         self.resident.retain(|&other| other != problem);
         self.resident.push_back(problem);
         if self.resident.len() > RESIDENT {
@@ -252,7 +252,7 @@ impl Endpoint {
         }
     }
 
-    /// It gave no sign of life, or one that is of no use.
+    /// It did not answer, or with what is no answer.
     pub(super) fn stayed_away(&mut self, failure: &Failure, now: f64, retries: &Retries) {
         self.statistics.last_error = Some(failure.message.clone());
         self.failing.get_or_insert(now);

@@ -27,7 +27,7 @@ pub(super) fn check(setup: &Setup, problems: &[Arc<Problem>]) -> Result<Vec<Reje
         let reason = format!("max_tokens is {new}, but the model's context is {context} tokens");
         return Err(Error::new(ErrorKind::Settings, reason));
     }
-    let bytes = |problem: &Problem| setup.plan.prompt.most_tokens(&problem.question);
+    let bytes = |problem: &Problem| setup.plan.prompt.max_tokens_of(&problem.question);
     let may_not_fit =
         |problem: &Problem| context.is_none_or(|context| bytes(problem) + new > context);
     let mut order: Vec<usize> = (0..problems.len())

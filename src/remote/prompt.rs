@@ -103,8 +103,8 @@ impl Prompt {
     }
 
     /// The most tokens that a question's prompt may have: a token is a byte at least, but for those that
-    /// a tokenizer or a chat template adds, which this leaves room for.
-    pub(super) fn most_tokens(&self, question: &str) -> usize {
+    /// a tokenizer or a chat template adds, which this allows for.
+    pub(super) fn max_tokens_of(&self, question: &str) -> usize {
         match self {
             Prompt::Text(text) => text.replace(MARK, question).len() + 16,
             Prompt::Chat { system, user, .. } => {

@@ -36,7 +36,7 @@ pub struct Retries {
     /// unless set.
     pub first_wait: Duration,
     /// The longest wait before a try, and of an endpoint that rests. A minute unless set.
-    pub longest_wait: Duration,
+    pub max_wait: Duration,
     /// Failures of one request, at endpoints that answer others or had begun to answer it, after which the
     /// run fails. 10 unless set.
     pub failures: u32,
@@ -51,7 +51,7 @@ impl Default for Retries {
     fn default() -> Self {
         Retries {
             first_wait: Duration::from_millis(250),
-            longest_wait: Duration::from_secs(60),
+            max_wait: Duration::from_secs(60),
             failures: 10,
             endpoint_failures: 3,
             all_away: Duration::from_secs(600),
@@ -78,7 +78,7 @@ impl Retries {
     pub(super) fn validate(&self) -> Result<()> {
         let named = [
             ("first_wait", self.first_wait.is_zero()),
-            ("longest_wait", self.longest_wait.is_zero()),
+            ("max_wait", self.max_wait.is_zero()),
             ("failures", self.failures == 0),
             ("endpoint_failures", self.endpoint_failures == 0),
         ];
@@ -95,7 +95,7 @@ impl Retries {
         let wait = self
             .first_wait
             .saturating_mul(1 << doublings)
-            .min(self.longest_wait);
+            .min(self.max_wait);
         wait.mul_f64(0.5 + Philox::new(key).uniform(u64::from(failures)))
     }
 }
@@ -115,7 +115,7 @@ mod tests {
     fn waits_double_up_to_the_longest_and_differ() {
         let retries = Retries {
             first_wait: Duration::from_millis(100),
-            longest_wait: Duration::from_secs(2),
+            max_wait: Duration::from_secs(2),
             ..Retries::default()
         };
         for (failures, wait) in [

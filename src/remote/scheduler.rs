@@ -1,8 +1,8 @@
-//! A run over endpoints: which request goes where and when, what is tried again, what is given up.
+//! A run over endpoints: which request goes where and when, what is retried, what is abandoned.
 //!
 //! One thread decides, speaks with the source and delivers; each request in flight has a thread that
 //! waits for its response and reports. A request is known by its trial here until it is delivered, and
-//! by the number of its try to those who report: what is reported of a try that was given up is dropped,
+//! by the number of its try to those who report: what is reported of an attempt that was abandoned is dropped,
 //! so nothing is delivered twice.
 
 use std::collections::{HashMap, VecDeque};
@@ -23,7 +23,7 @@ use crate::{Completion, Error, ErrorKind, Finish, Next, Offer, Request, Result, 
 const TICK: Duration = Duration::from_millis(10);
 /// How often it asks whether trials in flight are still wanted.
 const WANTED_EVERY: f64 = 0.05;
-/// What a thread that waits for a response needs: TLS and JSON, with room.
+/// What a thread that waits for a response needs: TLS and JSON, several times over.
 const STACK: usize = 512 << 10;
 
 /// What a thread reports.
@@ -207,7 +207,7 @@ impl<'s, 'scope, 'env> Scheduler<'s, 'scope, 'env> {
         }
     }
 
-    /// Sends what is due wherever there is room.
+    /// Sends what is due to endpoints with free capacity.
     fn send(&mut self) -> Result<()> {
         let now = self.now();
         let mut left = VecDeque::new();

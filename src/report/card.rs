@@ -280,7 +280,7 @@ impl Card<'_> {
             false => writeln!(
                 f,
                 "trials = pandas.read_json(\"trials.{end}\", lines=True, dtype=False)\n```\n\n\
-                 (Seeds are whole numbers of 64 bits, which `datasets` reads from JSON Lines as floating point.)"
+                 (Seeds are 64-bit integers, which `datasets` reads from JSON Lines as floating point.)"
             ),
         }
     }

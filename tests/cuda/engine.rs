@@ -449,7 +449,7 @@ fn a_group_of_devices_samples_what_one_does() {
     }
 }
 
-/// Every device that there is, by name: a list's completions are those of one engine, whoever has room first.
+/// Every device that there is, by name: a list's completions are those of one engine, whichever has a free slot first.
 fn a_list_is_completed_by_all_devices_as_by_one() {
     let _beside_others = beside_others();
     let devices: DeviceList = "cuda:all".parse().unwrap();

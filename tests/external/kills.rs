@@ -186,7 +186,7 @@ fn a_run_whose_disk_is_full_goes_on_when_it_is_not() {
     for most in [0, 900, 4000, 5500] {
         let directory = tempfile::tempdir().unwrap();
         let mut command = start(directory.path());
-        // No file may be longer: writing more fails, as on a disk without room.
+        // No file may be longer: writing more fails, as on a full disk.
         let limit = move || {
             let limit = libc::rlimit {
                 rlim_cur: most,
@@ -204,7 +204,7 @@ fn a_run_whose_disk_is_full_goes_on_when_it_is_not() {
         let output = command.spawn().unwrap().wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "{most}");
-        // (The first file that it has no room for may be the journal's or one of the data set.)
+        // (The first file that it cannot write may be the journal's or one of the data set.)
         assert!(said.contains(directory.path().to_str().unwrap()), "{said}");
         assert!(!said.contains("panicked") || most == 0, "{said}");
         failures += 1;

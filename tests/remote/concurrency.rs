@@ -19,8 +19,8 @@ fn it_grows_where_that_pays() {
     generator.run(&list).unwrap();
     list.check_all();
     let statistics = &generator.statistics()[0];
-    assert!(statistics.most_in_flight >= 16, "{statistics:?}");
-    assert!(list.most_offered() >= 8);
+    assert!(statistics.max_in_flight >= 16, "{statistics:?}");
+    assert!(list.max_offered() >= 8);
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn a_bound_is_kept() {
     let most: Vec<usize> = generator
         .statistics()
         .iter()
-        .map(|endpoint| endpoint.most_in_flight)
+        .map(|endpoint| endpoint.max_in_flight)
         .collect();
     assert!(most[0] == 1 && (4..=6).contains(&most[1]), "{most:?}");
 }

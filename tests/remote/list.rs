@@ -20,7 +20,7 @@ struct State {
     unwanted: BTreeSet<TrialId>,
     delivered: BTreeMap<TrialId, Vec<Completion>>,
     seeds: BTreeMap<TrialId, u64>,
-    most_offered: usize,
+    max_offered: usize,
 }
 
 pub(crate) fn problem(index: u32) -> Arc<Problem> {
@@ -85,8 +85,8 @@ impl List {
             .collect()
     }
 
-    pub(crate) fn most_offered(&self) -> usize {
-        self.state.lock().unwrap().most_offered
+    pub(crate) fn max_offered(&self) -> usize {
+        self.state.lock().unwrap().max_offered
     }
 
     pub(crate) fn no_longer_wants(&self, trials: impl IntoIterator<Item = TrialId>) {
@@ -103,7 +103,7 @@ impl Source for List {
     fn next(&self, offer: Offer<'_>) -> Next {
         assert!(offer.free > 0);
         let mut state = self.state.lock().unwrap();
-        state.most_offered = state.most_offered.max(offer.free);
+        state.max_offered = state.max_offered.max(offer.free);
         let from = state.left.len().saturating_sub(offer.free);
         let requests: Vec<Request> = state.left.drain(from..).rev().collect();
         match requests.is_empty() {
@@ -140,7 +140,7 @@ pub(crate) fn timeouts() -> Timeouts {
 pub(crate) fn retries() -> Retries {
     Retries {
         first_wait: Duration::from_millis(5),
-        longest_wait: Duration::from_millis(100),
+        max_wait: Duration::from_millis(100),
         all_away: Duration::from_secs(20),
         ..Retries::default()
     }

@@ -155,7 +155,7 @@ fn a_run_that_lost_its_servers_goes_on_with_others() {
     assert_eq!(outcome.totals.resumed as usize, before.len());
     let drawn: BTreeSet<u64> = before.values().map(|trial| sent(trial.seed)).collect();
     assert!(seeds(&third).is_disjoint(&drawn) && seeds(&fourth).is_disjoint(&drawn));
-    assert!(moved.statistics()[1].most_in_flight <= 2);
+    assert!(moved.statistics()[1].max_in_flight <= 2);
     let expected = undisturbed();
     assert_eq!(trials(&outcome), expected.0);
     assert_eq!(outcome.problems, expected.1);

@@ -259,12 +259,12 @@ pub(super) fn cos_sin(
         let cube = square.multiply(x.upper());
         return Ok((Ball::whole(1).inflate(square), x.clone().inflate(cube)));
     }
-    let (cosine, sine) = circular_parts(x, bits, constants)?;
+    let (cosine, sine) = cos_sin_parts(x, bits, constants)?;
     Ok((cosine.ball(slope, bits)?, sine.ball(slope, bits)?))
 }
 
 /// Cosine and sine of a midpoint that is not zero.
-fn circular_parts(
+fn cos_sin_parts(
     x: &Ball,
     bits: usize,
     constants: &mut Constants,
@@ -484,7 +484,7 @@ mod tests {
                     let exact = exponential(&x, more, &mut constants).unwrap();
                     let exact = exact.shift(-times, more).unwrap();
                     meets(mantissa, exact, &format!("exp of {x:?} at {bits}"));
-                    let (cosine, sine) = circular_parts(&x, bits, &mut constants).unwrap();
+                    let (cosine, sine) = cos_sin_parts(&x, bits, &mut constants).unwrap();
                     let exact = cos_sin(&x, more, &mut constants).unwrap();
                     meets(cosine, exact.0, &format!("cos of {x:?} at {bits}"));
                     meets(sine, exact.1, &format!("sin of {x:?} at {bits}"));

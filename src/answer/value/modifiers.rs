@@ -195,7 +195,7 @@ const ALONE: &[&str] = &[
 ];
 
 /// Whether words behind a number tell more of it than a unit.
-pub(super) fn tells(words: &str) -> bool {
+pub(super) fn modifies(words: &str) -> bool {
     let first = words.split(|c: char| !c.is_alphabetic());
     let mut all = first.filter(|word| !word.is_empty());
     let alone = match (all.next(), all.next()) {

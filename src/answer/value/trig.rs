@@ -64,7 +64,7 @@ pub(super) fn cos_sin(
     let mut cosine = Fraction::whole(1);
     let mut sine = Fraction::whole(0);
     for (monomial, coefficient) in &value.numerator.0 {
-        let (c, s) = circular_of_term(monomial, coefficient, budget)?;
+        let (c, s) = cos_sin_of_term(monomial, coefficient, budget)?;
         let next_cosine = cosine
             .multiply(&c, budget)?
             .subtract(&sine.multiply(&s, budget)?, budget)?;
@@ -92,7 +92,7 @@ pub(super) fn single(value: &Fraction) -> (Fraction, Fraction) {
     }
 }
 
-pub(super) fn circular_of_term(
+pub(super) fn cos_sin_of_term(
     monomial: &Monomial,
     coefficient: &RBig,
     budget: &mut Budget,

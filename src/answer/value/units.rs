@@ -288,7 +288,7 @@ impl Unit {
     /// A unit as written: words, powers behind `^`, `per` or `/`, `square`, `cubic`. `None` where
     /// the words say more of the number than a unit does.
     pub(crate) fn read(text: &str) -> Option<Unit> {
-        if modifiers::tells(text) {
+        if modifiers::modifies(text) {
             return None;
         }
         Unit::label(text)

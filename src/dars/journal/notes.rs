@@ -98,8 +98,8 @@ pub(super) fn sessions(notes: &[Note], sums: Sums) -> Vec<Session> {
     sessions
 }
 
-/// What the file has.
-pub(super) type Told = (Header, Vec<Note>);
+/// What the file has: the header and the rows behind it.
+pub(super) type Contents = (Header, Vec<Note>);
 
 /// The file that has them, locked.
 #[derive(Debug)]
@@ -112,7 +112,7 @@ pub(super) struct Notes {
 
 impl Notes {
     /// Opens the file, or makes an empty one, and takes its lock; its rows, where it has a header.
-    pub(super) fn open(path: &Path) -> Result<(Self, Option<Told>)> {
+    pub(super) fn open(path: &Path) -> Result<(Self, Option<Contents>)> {
         let io = |error| Error::io(path, error);
         let found = std::fs::metadata(path);
         if found.as_ref().is_ok_and(|found| !found.is_file()) {

@@ -3,11 +3,11 @@
 //!
 //! Knows the engine and the model; which of them a run would use is the caller's business.
 
+mod completion_limit;
 mod decoding;
 mod likelihood;
 mod logits;
 mod report;
-mod room;
 mod text;
 mod weights;
 
@@ -56,9 +56,9 @@ pub fn check_model(engine: &Engine, files: Option<&ModelBuilder>, question: &str
         }
     };
     report.checks.push(text::prompt(engine, question, &prompt));
-    report.facts.push(room::fact(engine, &prompt));
+    report.facts.push(completion_limit::fact(engine, &prompt));
     report.prompt = Some(prompt.clone());
-    if room::limit(engine, &prompt).0 == 0 {
+    if completion_limit::limit(engine, &prompt).0 == 0 {
         return report;
     }
     let completion = match greedy(engine, &prompt) {
@@ -80,7 +80,7 @@ pub fn check_model(engine: &Engine, files: Option<&ModelBuilder>, question: &str
     report
         .facts
         .extend(decoding::unknown_tokens(engine, &completion));
-    let (limit, limited_by) = room::limit(engine, &prompt);
+    let (limit, limited_by) = completion_limit::limit(engine, &prompt);
     report.completion = Some(GreedyCompletion {
         text: completion.text,
         tokens: completion.tokens,
@@ -152,7 +152,7 @@ fn greedy(engine: &Engine, prompt: &Prompt) -> Result<Completion> {
 fn greedy_list(engine: &Engine, prompts: &[Prompt]) -> Result<Vec<Completion>> {
     let request = |prompt: &Prompt| CompletionRequest {
         sampling: Some(Sampling::greedy()),
-        max_new_tokens: Some(room::MAX_COMPLETION),
+        max_new_tokens: Some(completion_limit::MAX_COMPLETION),
         ..CompletionRequest::new(prompt.clone(), 0)
     };
     let requests: Vec<CompletionRequest> = prompts.iter().map(request).collect();

@@ -23,7 +23,7 @@ pub(super) unsafe trait Lanes: Copy {
     /// registers, by its number of panels less one.
     const ROWS: [usize; 4];
 
-    /// Sixteen whole numbers of 32 bits.
+    /// Sixteen 32-bit integers.
     type Whole: Copy;
 
     unsafe fn load(from: *const f32) -> Self;
@@ -38,7 +38,7 @@ pub(super) unsafe trait Lanes: Copy {
     unsafe fn times_plus(self, factor: Self, offset: Self) -> Self;
     /// Sixteen f16 (little-endian), converted.
     unsafe fn halves(from: *const u8) -> Self;
-    /// Sixteen whole numbers of 32 bits (little-endian).
+    /// Sixteen 32-bit integers (little-endian).
     unsafe fn words(from: *const u8) -> Self::Whole;
     unsafe fn store_words(from: Self::Whole, to: *mut u8);
     /// Sixteen bytes, one a lane.

@@ -13,7 +13,7 @@ use crate::Result;
 const GROUPS: usize = 4;
 /// The most characters of a response, and of any other text.
 const LONGEST: usize = 1200;
-const LONGEST_FIELD: usize = 300;
+const MAX_FIELD: usize = 300;
 
 /// A trial that may become an example.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl Examples {
             [first] if first.problem != trial.problem => list.push(Example::of(&trial)),
             [first, second]
                 if first.rule == second.rule
-                    && first.rule != cut(trial.rule, LONGEST_FIELD)
+                    && first.rule != cut(trial.rule, MAX_FIELD)
                     && first.problem != trial.problem =>
             {
                 list[1] = Example::of(&trial);
@@ -122,7 +122,7 @@ impl Examples {
             {
                 for example in self.all().filter(|example| example.problem == index) {
                     example.question = field(&row, "question", LONGEST).unwrap_or_default();
-                    example.reference = field(&row, "reference", LONGEST_FIELD).unwrap_or_default();
+                    example.reference = field(&row, "reference", MAX_FIELD).unwrap_or_default();
                 }
             }
             index += 1;
@@ -133,7 +133,7 @@ impl Examples {
 
 impl Example {
     fn of(trial: &Candidate<'_>) -> Self {
-        let short = |name: &str| field(trial.row, name, LONGEST_FIELD);
+        let short = |name: &str| field(trial.row, name, MAX_FIELD);
         Example {
             problem: trial.problem,
             id: String::new(),
@@ -141,7 +141,7 @@ impl Example {
             reference: String::new(),
             response: field(trial.row, "response", LONGEST),
             extracted: short("extracted"),
-            rule: cut(trial.rule, LONGEST_FIELD),
+            rule: cut(trial.rule, MAX_FIELD),
             reason: short("reason").unwrap_or_default(),
             finish: short("finish").unwrap_or_default(),
             line: trial.line,

@@ -74,7 +74,7 @@ impl Log {
         (value.max(1.0).ln() / self.end.ln()).clamp(0.0, 1.0)
     }
 
-    /// Powers of two, as many of them as have room.
+    /// Powers of two, as many of them as fit.
     pub(super) fn ticks(&self) -> Vec<f64> {
         let doublings = self.end.log2().floor() as i32;
         let step = doublings / 9 + 1;

@@ -115,17 +115,20 @@ impl Plot {
         }
     }
 
-    /// Marks of the horizontal axis, as many as have room beside one another.
+    /// Marks of the horizontal axis, as many as fit beside one another.
     pub(super) fn horizontal(&mut self, ticks: &[(f64, String)]) {
-        const LONGEST: usize = 14;
-        let labels: Vec<String> = ticks.iter().map(|(_, label)| cut(label, LONGEST)).collect();
+        const MAX_CHARACTERS: usize = 14;
+        let labels: Vec<String> = ticks
+            .iter()
+            .map(|(_, label)| cut(label, MAX_CHARACTERS))
+            .collect();
         let longest = labels.iter().map(|label| label.chars().count()).max();
-        let room = CHARACTER * (longest.unwrap_or(0) as f64 + 1.0);
+        let width = CHARACTER * (longest.unwrap_or(0) as f64 + 1.0);
         let gaps = ticks
             .windows(2)
             .map(|pair| (pair[1].0 - pair[0].0) * (WIDTH - LEFT - RIGHT));
         let least = gaps.fold(f64::INFINITY, f64::min).max(0.1);
-        let every = ((room / least).ceil() as usize).max(1);
+        let every = ((width / least).ceil() as usize).max(1);
         for ((share, _), label) in ticks.iter().zip(&labels).step_by(every) {
             let (x, y) = (self.x(*share), self.y(0.0));
             self.line("axis", (x, y), (x, y + 4.0));

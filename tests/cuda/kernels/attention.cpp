@@ -51,7 +51,7 @@ static void launch_suffix(
          shape.kv_heads, chunk, 0, window, scale_of(shape));
 }
 
-// Where one sequence's keys and values lie.
+// Where one sequence's KV cache lies.
 struct Sequence {
   std::vector<int> pages;
   int written = 0;

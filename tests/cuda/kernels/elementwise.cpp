@@ -188,7 +188,7 @@ static void rope_case(int rows, Heads shape, bool has_bias, bool has_norms) {
         for (int i = 0; i < dim; ++i) compare(qkv[at + i], x[i]);
         continue;
       }
-      // Keys and values stay as they were in the row.
+      // K and V stay as they were in the row.
       for (size_t i = at; i < at + dim; ++i) errors.differ(as_float(qkv[i]) != as_float(before[i]));
       if (pages[r] < 0) continue;
       int kv_head = is_value ? h - heads - kv_heads : h - heads;

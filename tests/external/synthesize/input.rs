@@ -100,7 +100,7 @@ fn a_look_at_the_model_refuses_what_the_run_refuses() {
     assert!(ran.err.contains(error), "{}", ran.err);
 }
 
-/// A context that has less room than was asked for is told before the run, and in the end it, not the
+/// A context that leaves fewer tokens than were asked for is named before the run, and in the end it, not the
 /// flag, is said to have cut trials.
 fn a_context_that_cuts_is_told() {
     let synthesize = Tool::new("synthesize");

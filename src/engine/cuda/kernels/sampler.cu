@@ -5,7 +5,7 @@
 // Weights are whole multiples of 2^-bits, whose sums depend on no order. They are not kept: there
 // are three passes over a row's logits, and each computes the weights that it needs.
 //   1. The largest and the smallest logit, and each chunk's largest.
-//   2. The normaliser, the mass, and what the logits of each step below the largest weigh.
+//   2. The normaliser, the mass, and the weights of the logits of each step below the largest.
 //   3. Of chunks that reach the step in which the nucleus ends: the sums of what is surely kept,
 //      and the tokens of that step, among which the nucleus's last one is found.
 // The drawn token is then found from the chunks' sums. A row that keeps every token needs no third
@@ -505,7 +505,7 @@ __device__ int find_largest(Shared& s, const Row& row, float high) {
 // Adds the weights of all tokens at temperature 1, unpenalised, to `normaliser`, and calls
 // `add(logit, weight)` with those that they are drawn by, of tokens that a cut by count keeps.
 template <class Add, class End>
-__device__ __forceinline__ void weigh(
+__device__ __forceinline__ void sum_weights(
     const Row& row, const UnitWeight& unit_weight, const Weight& weight, bool is_tempered, Cut cut,
     bool has_cut, u64& normaliser, Add add, End end) {
   auto body = [&](int i, float (&x)[4]) {
@@ -681,10 +681,10 @@ extern "C" __global__ void __launch_bounds__(1024) sample_rows(
         mass += kept;
         add_to_step(s, step_of(x), kept);
       };
-      weigh(row, unit_weight, weight, is_tempered, cut, has_count, normaliser, add, [](int) {});
+      sum_weights(row, unit_weight, weight, is_tempered, cut, has_count, normaliser, add, [](int) {});
     } else {
       auto add = [&](float, u64 kept) { chunk_sum += kept >= least ? kept : 0; };
-      weigh(row, unit_weight, weight, is_tempered, cut, has_count, normaliser, add, end_sum);
+      sum_weights(row, unit_weight, weight, is_tempered, cut, has_count, normaliser, add, end_sum);
     }
     normaliser = block_reduce(normaliser, Sum(), s.sums[0]);
     if (threadIdx.x == 0) s.draw.normaliser = normaliser;

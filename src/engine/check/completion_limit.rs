@@ -1,4 +1,4 @@
-//! The room that a prompt leaves for a completion, and whose limit ends it.
+//! How many tokens a prompt leaves to its completion, and whose limit ends it.
 
 use crate::engine::Engine;
 use crate::model::{Fact, Prompt};
@@ -6,7 +6,7 @@ use crate::model::{Fact, Prompt};
 /// The most tokens of the greedy completion.
 pub(super) const MAX_COMPLETION: usize = 48;
 
-/// What the example shows of the room that a completion has.
+/// What the example shows of the tokens that are left to a completion.
 pub(super) fn fact(engine: &Engine, prompt: &Prompt) -> Fact {
     let rules = &engine.rules;
     let (used, context) = (prompt.tokens.len(), rules.context_length);
@@ -14,7 +14,7 @@ pub(super) fn fact(engine: &Engine, prompt: &Prompt) -> Fact {
     let (name, value) = match rules.max_new_tokens {
         wanted if wanted <= left => (
             "longest completion",
-            format!("{wanted} tokens, for which the context of {context} has room"),
+            format!("{wanted} tokens, within the model's context of {context}"),
         ),
         wanted => (
             match rules.is_length_given {
