@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use dart_math::Error;
 use dart_math::dars::{
-    Basis, Costs, Expected, Forecast, ForecastRow, Known, Outcome, Run, RunBuilder, Vanilla,
+    Basis, Costs, Expected, Forecast, ForecastRow, Known, Limits, Outcome, Vanilla,
 };
 use dart_math::data::pass_rates::{self, PassRate};
 use dart_math::report::counted;
@@ -30,12 +30,8 @@ pub(crate) fn run(args: &Args, table: Option<&Path>) -> Result<ExitCode, Failure
         }
     }
     let (problems, _) = args.problems()?;
-    let builder = || -> Result<RunBuilder<'_>, Failure> {
-        Ok(Run::builder(problems.clone())
-            .limits(args.limits())
-            .seed(args.seed))
-    };
-    let run = builder()?.strategy(args.strategy()?).build()?;
+    let run = args.run(problems.clone(), args.strategy()?, args.limits());
+    let run = run.build()?;
     let costs = Costs {
         tokens_per_trial: args.expect_tokens,
         tokens_per_second: args.expect_speed,
@@ -50,12 +46,10 @@ pub(crate) fn run(args: &Args, table: Option<&Path>) -> Result<ExitCode, Failure
         }
         (None, Some(out)) if out.join(directory::JOURNAL).exists() => {
             // All of its trials, whatever they were drawn for.
-            let everything = builder()?
-                .strategy(Vanilla { trials: u32::MAX })
-                .limits(dart_math::dars::Limits::default())
-                .journal(out.join(directory::JOURNAL))
-                .build()?;
-            let so_far = everything.select()?;
+            let strategy = Box::new(Vanilla { trials: u32::MAX });
+            let everything = args.run(problems, strategy, Limits::default());
+            let journal = out.join(directory::JOURNAL);
+            let so_far = everything.journal(journal).build()?.select()?;
             say!("so far: {}", counted(so_far.totals.trials, "trial"));
             run.forecast(Basis::Trials(&so_far), costs)?
         }

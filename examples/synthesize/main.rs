@@ -120,9 +120,9 @@ struct Args {
     #[arg(long, default_value_t = 0, value_name = "N", help_heading = "Strategy")]
     seed: u64,
     /// How probable it must be that a trial counts for it to be drawn before that is certain, so that more
-    /// samples share a prompt; 1: only what is certain [default: 0.999]
-    #[arg(long, value_name = "P", help_heading = "Strategy")]
-    sure: Option<f64>,
+    /// samples share a prompt; 1: only what is certain
+    #[arg(long, value_name = "P", default_value_t = dart_math::dars::SURE, help_heading = "Strategy")]
+    sure: f64,
 
     /// Write the data set here; a directory that holds a run of the same configuration is resumed
     #[arg(long, value_name = "DIR")]
@@ -265,9 +265,6 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
         .run(problems, strategy, limits)
         .observer(&display)
         .cancel(cancel);
-    if let Some(sure) = args.sure {
-        run = run.sure(sure);
-    }
     if let Some(directory) = &args.out {
         run = run.journal(directory.join(directory::JOURNAL));
     }
@@ -348,6 +345,7 @@ impl Args {
             .limits(limits)
             .dedup(self.dedup)
             .seed(self.seed)
+            .sure(self.sure)
     }
 
     fn strategy(&self) -> Result<Box<dyn Strategy>, Failure> {

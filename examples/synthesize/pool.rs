@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use dart_math::dars::{Merged, Run};
+use dart_math::dars::Merged;
 use dart_math::report::counted;
 
 use crate::common::tool::{self, Failure, Usage, say};
@@ -86,13 +86,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         (None, Some(out)) => out.join(directory::JOURNAL),
         (None, None) => return Err(Usage("--merge needs --out".into()).into()),
     };
-    let run = Run::builder(problems)
-        .strategy(strategy)
-        .limits(args.limits())
-        .dedup(args.dedup)
-        .seed(args.seed)
-        .journal(&journal)
-        .build()?;
+    let run = args.run(problems, strategy, args.limits());
+    let run = run.journal(&journal).build()?;
     if !args.merge.is_empty() {
         let journals: Vec<PathBuf> = args
             .merge

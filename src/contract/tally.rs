@@ -77,16 +77,12 @@ impl Tally {
         if self.trials == 0 {
             return None;
         }
-        let Some(pilot) = self.pilot.filter(|pilot| pilot.trials > 0) else {
+        let Some((pilot, of_pilot, later)) = self.parts() else {
             let counts = Counts::of(self);
             return Some(match (self.at_success, self.correct) {
                 (true, 1) => 1.0 / f64::from(self.trials),
                 _ => counts.rate(self.at_success, self.give_up_after),
             });
-        };
-        let of_pilot = Counts {
-            trials: f64::from(pilot.trials),
-            correct: f64::from(pilot.correct),
         };
         match self.give_up_after {
             // Given up before its pilot was done, if at all: the pilot alone.
@@ -96,10 +92,6 @@ impl Tally {
             _ => {}
         }
         let own = of_pilot.rate(false, None);
-        let later = Counts {
-            trials: f64::from(self.trials.saturating_sub(pilot.trials)),
-            correct: f64::from(self.correct.saturating_sub(pilot.correct)),
-        };
         if later.trials == 0.0 {
             return Some(own);
         }
@@ -195,16 +187,8 @@ impl Tally {
             return None;
         }
         let all = Counts::of(self);
-        let wrong = match self.pilot.filter(|pilot| pilot.trials > 0) {
-            Some(pilot) => {
-                let own = Counts {
-                    trials: f64::from(pilot.trials),
-                    correct: f64::from(pilot.correct),
-                };
-                let later = Counts {
-                    trials: all.trials - own.trials,
-                    correct: all.correct - own.correct,
-                };
+        let wrong = match self.parts() {
+            Some((_, own, later)) => {
                 let behind = give_up.map(|most| most - own.trials);
                 match (k <= own.trials, behind) {
                     (true, Some(behind)) if behind <= 0.0 => {
@@ -222,26 +206,28 @@ impl Tally {
         wrong.map(|wrong| 1.0 - wrong)
     }
 
+    /// The pilot, its counts, and those of the trials behind it, where there was one.
+    fn parts(&self) -> Option<(Pilot, Counts, Counts)> {
+        let pilot = self.pilot.filter(|pilot| pilot.trials > 0)?;
+        let counts = |trials: u32, correct: u32| Counts {
+            trials: f64::from(trials),
+            correct: f64::from(correct),
+        };
+        let later = counts(
+            self.trials.saturating_sub(pilot.trials),
+            self.correct.saturating_sub(pilot.correct),
+        );
+        Some((pilot, counts(pilot.trials, pilot.correct), later))
+    }
+
     fn all_wrong_of(&self, trials: f64) -> f64 {
         let all = Counts::of(self);
         let given_up = self.correct == 0 && self.give_up_after == Some(self.trials);
-        let exact = match self.pilot.filter(|pilot| pilot.trials > 0) {
-            Some(pilot) => {
-                let own = Counts {
-                    trials: f64::from(pilot.trials),
-                    correct: f64::from(pilot.correct),
-                };
-                let later = Counts {
-                    trials: all.trials - own.trials,
-                    correct: all.correct - own.correct,
-                };
-                match trials <= own.trials {
-                    true => own.all_wrong(trials, false),
-                    // The pilot and as many behind it as are wanted.
-                    false if own.correct > 0.0 => Some(0.0),
-                    false => later.all_wrong(trials - own.trials, self.at_success),
-                }
-            }
+        let exact = match self.parts() {
+            Some((_, own, _)) if trials <= own.trials => own.all_wrong(trials, false),
+            // The pilot and as many behind it as are wanted.
+            Some((_, own, _)) if own.correct > 0.0 => Some(0.0),
+            Some((_, own, later)) => later.all_wrong(trials - own.trials, self.at_success),
             None => all.all_wrong(trials, self.at_success),
         };
         match exact {

@@ -134,7 +134,7 @@ impl<'a> Allocator<'a> {
     }
 
     pub(super) fn request(&self, trial: TrialId) -> Request {
-        let problem = Arc::clone(self.states[trial.problem as usize].problem());
+        let problem = Arc::clone(self.problem(trial.problem));
         Request {
             seed: trial_seed(self.seed, &problem.id, trial.number),
             trial,
@@ -152,6 +152,10 @@ impl<'a> Allocator<'a> {
         self.totals.taken += 1;
         self.totals.tokens += u64::from(trial.tokens);
         self.change(problem, |state, rules| state.settle(trial, rules))
+    }
+
+    pub(super) fn problem(&self, problem: u32) -> &Arc<Problem> {
+        self.states[problem as usize].problem()
     }
 
     /// Whether a problem has ended.

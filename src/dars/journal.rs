@@ -139,6 +139,12 @@ fn part_path(directory: &Path, number: u32, ending: &str) -> PathBuf {
     directory.join(format!("{number:06}{ending}"))
 }
 
+/// Where a part that is written is sealed.
+fn sealed_path(raw: &Path) -> PathBuf {
+    // What follows the part's number.
+    raw.with_extension(&SEALED[1..])
+}
+
 impl Journal {
     /// Opens a run's journal, or begins it where there is none, and hands what is remembered of the
     /// trials that it has to `take`, which says whether a trial is a new one.
@@ -193,7 +199,7 @@ impl Journal {
         let mut parts = Parts::new(expected.problems.len());
         let mut take = |problem, summary: TrialSummary, bytes| {
             sums.add(&summary);
-            parts_bytes(&mut parts, problem, bytes);
+            parts.count(problem, bytes);
             take(problem, summary)
         };
         let mut opened = (Vec::new(), Vec::new());
@@ -267,7 +273,7 @@ impl Journal {
             }
         };
         self.parts.raw.push(raw);
-        parts_bytes(&mut self.parts, problem, written?);
+        self.parts.count(problem, written?);
         self.sync.now_and_then(&self.parts)
     }
 
@@ -327,7 +333,7 @@ impl Journal {
         let thread = std::thread::Builder::new().name("journal".into());
         let thread = thread.spawn(move || {
             let id = |problem: u32| problems[problem as usize].id.clone();
-            let sealed = own.seal(&own.path.with_extension("jsonl.zst"), seed, &id)?;
+            let sealed = own.seal(&sealed_path(&own.path), seed, &id)?;
             sync_directory(&own.path);
             Ok(sealed)
         });
@@ -405,12 +411,6 @@ impl Sync {
             .unwrap_or_else(|_| Err(std::io::Error::other("synchronisation panicked")));
         let path = parts.raw.last().map(|raw| raw.path.as_path());
         synced.map_err(|error| Error::io(path.unwrap_or(Path::new("journal")), error))
-    }
-}
-
-fn parts_bytes(parts: &mut Parts, problem: u32, bytes: u32) {
-    if let Some(sum) = parts.bytes.get_mut(problem as usize) {
-        *sum += u64::from(bytes);
     }
 }
 

@@ -73,7 +73,7 @@ pub use journal::{JournalTrials, Merged, Regraded};
 pub use limits::{Limits, RunStop};
 pub use observe::{CancelHandle, Observer, Progress, Remaining};
 pub use outcome::{Outcome, Totals};
-pub use run::{Run, RunBuilder};
+pub use run::{Run, RunBuilder, SURE};
 pub use session::Session;
 pub use store::{Keep, Trials};
 pub use strategy::{Goal, Prefix, Prop2Diff, Strategy, Uniform, Vanilla};

@@ -22,8 +22,8 @@ use crate::{
     Verdict,
 };
 
-/// See [`RunBuilder::sure`].
-const SURE: f64 = 0.999;
+/// How probable it must be that a trial counts, unless [`RunBuilder::sure`] says otherwise.
+pub const SURE: f64 = 0.999;
 
 /// A run, ready to start.
 pub struct Run<'a> {
@@ -118,7 +118,7 @@ impl<'a> RunBuilder<'a> {
     }
 
     /// How probable it must be that a trial counts for it to be drawn before the verdicts that decide it,
-    /// from 0.5 to 1; 0.999 unless set. Samples of one problem share its prompt's prefill and KV cache, so
+    /// from 0.5 to 1; [`SURE`] unless set. Samples of one problem share its prompt's prefill and KV cache, so
     /// it is worth some trials in vain to have more of them at once. With 1 only what certainly counts is
     /// drawn, unless slots would be idle. Nothing of a data set depends on it.
     pub fn sure(mut self, probability: f64) -> Self {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::allocator::{Allocator, Counts};
@@ -35,6 +35,8 @@ pub(super) struct Shared<'a> {
     store: Mutex<Store>,
     grader: &'a dyn Grader,
     observer: Option<Mutex<&'a dyn Observer>>,
+    /// Whether the observer is to be notified of the data set's rows.
+    wants_rows: bool,
     cancel: CancelHandle,
     limits: Limits,
     problems: usize,
@@ -175,6 +177,7 @@ impl<'a> Shared<'a> {
             settled: Condvar::new(),
             store: Mutex::new(store),
             grader,
+            wants_rows: observer.is_some_and(Observer::wants_accepted),
             observer: observer.map(Mutex::new),
             cancel,
             limits,
@@ -332,27 +335,15 @@ impl<'a> Shared<'a> {
         self.notify(graded.as_ref(), &rows);
     }
 
-    /// Whether the observer is to be notified of the data set's rows.
-    fn wants_rows(&self) -> bool {
-        self.observer.as_ref().is_some_and(|observer| {
-            let observer = observer.lock().unwrap_or_else(PoisonError::into_inner);
-            observer.wants_accepted()
-        })
-    }
-
     /// The trials that are these rows, where the observer is told of them.
     fn read_rows(&self, problems: &[(u32, Vec<Row>)]) -> Vec<Trial> {
-        if !self.wants_rows() {
+        if !self.wants_rows {
             return Vec::new();
         }
         let mut trials = Vec::new();
         for (problem, rows) in problems {
-            let trial = TrialId {
-                problem: *problem,
-                number: 0,
-            };
-            let id = self.lock().allocator.request(trial).problem.id.clone();
-            let read = self.store().rows((*problem, &id), rows);
+            let known = Arc::clone(self.lock().allocator.problem(*problem));
+            let read = self.store().rows((*problem, &known.id), rows);
             match read {
                 Ok(read) => trials.extend(read),
                 Err(error) => self.lock().fail(error),

@@ -74,7 +74,11 @@ impl Store {
         }
         let mut found: BTreeMap<u32, Trial> = BTreeMap::new();
         match self {
-            Store::Memory(memory) => found.clone_from(&memory.trials[problem as usize]),
+            Store::Memory(memory) => {
+                let own = &memory.trials[problem as usize];
+                let kept = |(number, _): &Row| Some((*number, own.get(number)?.clone()));
+                found.extend(rows.iter().filter_map(kept));
+            }
             Store::Journal(journal) => journal.read(&(problem..problem + 1), &mut |trial| {
                 if trial.problem == id {
                     found.insert(trial.number, trial);

@@ -264,11 +264,7 @@ pub(super) fn cos_sin(
 }
 
 /// Cosine and sine of a midpoint that is not zero.
-fn cos_sin_parts(
-    x: &Ball,
-    bits: usize,
-    constants: &mut Constants,
-) -> Result<(Fixed, Fixed), Fail> {
+fn cos_sin_parts(x: &Ball, bits: usize, constants: &mut Constants) -> Result<(Fixed, Fixed), Fail> {
     let top = x.top();
     let halved = halvings(bits);
     let whole = top.max(0) as usize;

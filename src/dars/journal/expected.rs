@@ -24,6 +24,25 @@ pub(super) struct Latest {
     pub(super) rules: Settings,
 }
 
+impl Latest {
+    pub(super) fn of(header: &Header, notes: &[Note]) -> Self {
+        let mut latest = Latest {
+            limits: header.limits.clone(),
+            problems: problems_of(&header.configuration),
+            rules: rules_of(&header.configuration),
+        };
+        for note in notes {
+            match note {
+                Note::Limits(raised) => latest.limits = raised.clone(),
+                Note::Problems(more) => latest.problems = more.clone(),
+                Note::Rules(changed) => latest.rules = changed.clone(),
+                Note::Begun(_) | Note::Ended(_) => {}
+            }
+        }
+        latest
+    }
+}
+
 /// What a journal is opened for.
 pub(in crate::dars) struct Expected<'a> {
     pub(in crate::dars) configuration: &'a Settings,
@@ -43,19 +62,7 @@ pub(in crate::dars) struct Expected<'a> {
 impl Expected<'_> {
     /// What a journal has last, if it is of our configuration.
     pub(super) fn admit(&self, path: &Path, header: &Header, notes: &[Note]) -> Result<Latest> {
-        let mut latest = Latest {
-            limits: header.limits.clone(),
-            problems: problems_of(&header.configuration),
-            rules: rules_of(&header.configuration),
-        };
-        for note in notes {
-            match note {
-                Note::Limits(raised) => latest.limits = raised.clone(),
-                Note::Problems(more) => latest.problems = more.clone(),
-                Note::Rules(changed) => latest.rules = changed.clone(),
-                Note::Begun(_) | Note::Ended(_) => {}
-            }
-        }
+        let latest = Latest::of(header, notes);
         let mut differences = Vec::new();
         let rest = |configuration: &Settings| {
             let mut rest = configuration.clone();
@@ -154,6 +161,16 @@ impl Expected<'_> {
             true => Ok(()),
             false => Err(other_configuration(path, &differences)),
         }
+    }
+
+    /// [`name`](Expected::name), or an error that names the journal.
+    pub(super) fn name_in(&self, journal: &Path, trial: &Trial) -> Result<TrialId> {
+        self.name(trial).map_err(|reason| {
+            Error::new(
+                ErrorKind::Journal,
+                format!("{}: {reason}", journal.display()),
+            )
+        })
     }
 
     /// Which trial a row is, if it is one of this run.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::assemble::{Assembler, Row};
-use super::expected::{PROBLEMS, compare};
+use super::expected::{Latest, PROBLEMS, compare};
 use super::notes::{Header, Note, Notes, Sums};
 use super::{
     Expected, JournalTrials, NOTES, check_cancelled, make_directory, notes, sync_directory,
@@ -79,33 +79,13 @@ pub(in crate::dars) fn merge(
 
 /// A source's header, with the rules and limits that it has last, and its calls.
 fn open(source: &Path) -> Result<(Header, Vec<Session>)> {
-    let path = source.join(NOTES);
     // Locked while it is read: a run that goes on would be cut somewhere.
-    let (_notes, found) = match path.exists() {
-        true => Notes::open(&path)?,
-        false => {
-            let reason = format!("{}: no journal", source.display());
-            return Err(Error::new(ErrorKind::Journal, reason));
-        }
-    };
-    let Some((mut header, rows)) = found else {
-        return Err(super::damaged(
-            &path,
-            1,
-            "not the header of a run's journal",
-        ));
-    };
-    for row in &rows {
-        match row {
-            Note::Limits(limits) => header.limits = limits.clone(),
-            Note::Rules(rules) => header.configuration.extend(rules.clone()),
-            Note::Problems(problems) => {
-                let problems = problems.clone().into();
-                header.configuration.insert(PROBLEMS.into(), problems);
-            }
-            Note::Begun(_) | Note::Ended(_) => {}
-        }
-    }
+    let (_notes, (mut header, rows)) = Notes::open_existing(source, "")?;
+    let latest = Latest::of(&header, &rows);
+    header.limits = latest.limits;
+    header.configuration.extend(latest.rules);
+    let problems = latest.problems.into();
+    header.configuration.insert(PROBLEMS.into(), problems);
     let mut sums = Sums::default();
     if matches!(rows.last(), Some(Note::Begun(_))) {
         // It was killed: what it drew is known from its trials alone.
@@ -170,10 +150,7 @@ fn write(
         check_cancelled(expected, source, None)?;
         for trial in JournalTrials::open(source)? {
             let trial = trial?;
-            let name = expected.name(&trial).map_err(|reason| {
-                let reason = format!("{}: {reason}", source.display());
-                Error::new(ErrorKind::Journal, reason)
-            })?;
+            let name = expected.name_in(source, &trial)?;
             if !seen.insert(name.problem, name.number) {
                 merged.overlaps += 1;
                 continue;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::raw::append;
 use super::rows::{self, Found, Rows};
-use super::{damaged, open_file, sync_directory};
+use super::{NOTES, damaged, open_file, sync_directory};
 use crate::dars::Session;
 use crate::dars::summary::TrialSummary;
 use crate::{Error, ErrorKind, Result, Settings};
@@ -150,6 +150,18 @@ impl Notes {
         Ok((notes, rows))
     }
 
+    /// Those of a journal that is there; `lacks` says what cannot be done where it is not.
+    pub(super) fn open_existing(directory: &Path, lacks: &str) -> Result<(Self, Contents)> {
+        let path = directory.join(NOTES);
+        if !path.exists() {
+            let reason = format!("{}: no journal{lacks}", directory.display());
+            return Err(Error::new(ErrorKind::Journal, reason));
+        }
+        let (notes, found) = Notes::open(&path)?;
+        let contents = found.ok_or_else(|| foreign(&path))?;
+        Ok((notes, contents))
+    }
+
     pub(super) fn write(&mut self, row: &impl Serialize) -> Result<()> {
         rows::write(row, &mut self.line)?;
         append(&self.file, &self.path, self.length, &self.line)?;
@@ -172,29 +184,29 @@ impl Notes {
 
 /// Header, notes, and where the last whole row ends; none where not even the header was written whole.
 pub(super) fn read(file: &File, path: &Path) -> Result<Option<(Header, Vec<Note>, u64)>> {
-    let foreign = || damaged(path, 1, "not the header of a run's journal");
     let mut rows = Rows::new(file, path);
     let first = rows.next().map_err(|error| match error.kind() {
-        ErrorKind::Journal => foreign(),
+        ErrorKind::Journal => foreign(path),
         _ => error,
     });
     let header: Header = match first? {
-        Found::Row(line) => serde_json::from_slice(line).map_err(|_| foreign())?,
+        Found::Row(line) => serde_json::from_slice(line).map_err(|_| foreign(path))?,
         // The header itself was cut short; anything else without a line's end is not ours.
-        Found::Torn(line) if !is_a_beginning(line) => return Err(foreign()),
+        Found::Torn(line) if !is_a_beginning(line) => return Err(foreign(path)),
         Found::Torn(_) | Found::End => return Ok(None),
     };
     if header.journal != super::VERSION {
         return Err(super::other_version(path, header.journal));
     }
     let mut notes = Vec::new();
-    while let Found::Row(line) = rows.next()? {
-        let note = serde_json::from_slice(line);
-        notes.push(note.map_err(|error| {
-            rows::unreadable(path, rows.number, &crate::error::json_reason(&error))
-        })?);
+    while let Some(note) = rows.next_value()? {
+        notes.push(note);
     }
     Ok(Some((header, notes, rows.whole)))
+}
+
+pub(super) fn foreign(path: &Path) -> Error {
+    damaged(path, 1, "not the header of a run's journal")
 }
 
 /// Whether a torn line may be a header's beginning.

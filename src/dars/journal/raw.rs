@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::rows::{self, Found, Rows};
+use super::rows::{self, Rows};
 use super::sealed::{Sealed, Writer};
 use super::{open_file, sync_directory};
 use crate::dars::summary::TrialSummary;
@@ -48,13 +48,9 @@ impl Raw {
         let mut rows = Rows::new(&raw.file, path);
         loop {
             let offset = rows.whole;
-            let trial = match rows.next()? {
-                Found::Row(row) => serde_json::from_slice(row),
-                Found::Torn(_) | Found::End => break,
+            let Some(trial) = rows.next_value::<Trial>()? else {
+                break;
             };
-            let trial: Trial = trial.map_err(|error| {
-                rows::unreadable(path, rows.number, &crate::error::json_reason(&error))
-            })?;
             let bytes = u32::try_from(rows.whole - offset).unwrap_or(u32::MAX);
             let id = take(&trial, rows.number, bytes)?;
             raw.entries.push(Entry {

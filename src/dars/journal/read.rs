@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::raw::Raw;
-use super::rows::{Found, Rows, unreadable};
+use super::rows::Rows;
 use super::sealed::Sealed;
-use super::{NOTES, RAW, SEALED, list, notes, part_path};
-use crate::{Error, ErrorKind, Result, Settings, Trial};
+use super::{NOTES, RAW, SEALED, list, notes, part_path, sealed_path};
+use crate::{Error, Result, Settings, Trial};
 
 /// The parts of a journal as they were when it was closed: what is added to it later is not seen.
 #[derive(Debug)]
@@ -28,6 +28,13 @@ impl Parts {
             sealed: Vec::new(),
             raw: Vec::new(),
             bytes: vec![0; problems],
+        }
+    }
+
+    /// Counts a row's bytes to its problem.
+    pub(super) fn count(&mut self, problem: u32, bytes: u32) {
+        if let Some(sum) = self.bytes.get_mut(problem as usize) {
+            *sum += u64::from(bytes);
         }
     }
 
@@ -78,10 +85,7 @@ impl JournalTrials {
         let directory = directory.as_ref();
         let path = directory.join(NOTES);
         let file = File::open(&path).map_err(|error| Error::io(&path, error))?;
-        let (header, ..) = notes::read(&file, &path)?.ok_or_else(|| {
-            let reason = format!("{}: not the header of a run's journal", path.display());
-            Error::new(ErrorKind::Journal, reason)
-        })?;
+        let (header, ..) = notes::read(&file, &path)?.ok_or_else(|| notes::foreign(&path))?;
         let path = |(number, is_sealed): (u32, bool)| {
             let ending = if is_sealed { SEALED } else { RAW };
             (part_path(directory, number, ending), is_sealed)
@@ -109,10 +113,7 @@ impl JournalTrials {
         }
         let file = File::open(path).map_err(|error| Error::io(path, error))?;
         let mut rows = Rows::new(file, path);
-        while let Found::Row(line) = rows.next()? {
-            let trial = serde_json::from_slice(line).map_err(|error| {
-                unreadable(path, rows.number, &crate::error::json_reason(&error))
-            })?;
+        while let Some(trial) = rows.next_value()? {
             take(trial)?;
         }
         Ok(())
@@ -130,7 +131,7 @@ impl Iterator for JournalTrials {
             let (mut path, mut is_sealed) = self.parts.pop_front()?;
             if !is_sealed && !path.exists() {
                 // Sealed since the directory was listed.
-                path = path.with_extension("jsonl.zst");
+                path = sealed_path(&path);
                 is_sealed = true;
             }
             if let Err(error) = self.read_part(&path, is_sealed) {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::dars::source::judge;
 use crate::dars::summary::TrialSummary;
-use crate::{Completion, Error, ErrorKind, Grader, Result, Trial};
+use crate::{Completion, Error, Grader, Result, Trial};
 
 /// What judging a journal's trials anew came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,26 +35,14 @@ pub(in crate::dars) fn regrade(
     part_bytes: u64,
     grader: &dyn Grader,
 ) -> Result<Regraded> {
-    let path = directory.join(NOTES);
-    if !path.exists() {
-        let reason = format!("{}: no journal to grade anew", directory.display());
-        return Err(Error::new(ErrorKind::Journal, reason));
-    }
     // Locked until the new one has its place.
-    let (_notes, found) = Notes::open(&path)?;
-    let Some((mut header, rows)) = found else {
-        return Err(super::damaged(
-            &path,
-            1,
-            "not the header of a run's journal",
-        ));
-    };
+    let (_notes, (mut header, rows)) = Notes::open_existing(directory, " to grade anew")?;
     for key in ["grader", "version"] {
         if let Some(now) = expected.configuration.get(key) {
             header.configuration.insert(key.into(), now.clone());
         }
     }
-    expected.admit(&path, &header, &rows)?;
+    expected.admit(&directory.join(NOTES), &header, &rows)?;
 
     let draft = beside(directory, "regraded");
     remove_all(&draft)?;
@@ -131,11 +119,7 @@ fn write(
         let next = trials.next().transpose()?;
         let ended = next.is_none();
         if let Some(trial) = next {
-            let id = expected.name(&trial);
-            let id = id.map_err(|reason| {
-                let reason = format!("{}: {reason}", from.display());
-                Error::new(ErrorKind::Journal, reason)
-            })?;
+            let id = expected.name_in(from, &trial)?;
             batch.push(Judged {
                 problem: id.problem,
                 before: trial.verdict.equal,

@@ -7,8 +7,10 @@ use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::damaged;
+use crate::error::json_reason;
 use crate::{Error, Result};
 
 /// What a row begins with; the checksum follows.
@@ -119,9 +121,22 @@ impl<'a, R: Read> Rows<'a, R> {
     }
 }
 
+impl<R: Read> Rows<'_, R> {
+    /// The next row as a value; none at the end, or where the last row was not written to its end.
+    pub(super) fn next_value<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
+        let value = match self.next()? {
+            Found::Row(row) => serde_json::from_slice(row),
+            Found::Torn(_) | Found::End => return Ok(None),
+        };
+        value
+            .map(Some)
+            .map_err(|error| unreadable(self.path, self.number, &json_reason(&error)))
+    }
+}
+
 /// A row that cannot be read. Without it there is a gap among the trials, as where a row was not
 /// written.
-pub(super) fn unreadable(path: &Path, line: u64, reason: &str) -> Error {
+fn unreadable(path: &Path, line: u64, reason: &str) -> Error {
     let hint = "delete this line to go on without it; what it held is drawn again if it counts";
     damaged(path, line, &format!("{reason} ({hint})"))
 }
