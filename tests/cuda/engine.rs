@@ -130,7 +130,7 @@ fn driver() -> &'static Driver {
 pub(crate) fn need_driver() -> Need {
     match is_real() {
         true => Need::nothing(),
-        false => emulation::need(&[emulation::Build::Fast]),
+        false => emulation::compiler::need(&[emulation::compiler::Build::Fast]),
     }
 }
 

@@ -21,18 +21,21 @@ mod scheduler_tests;
 
 use std::process::ExitCode;
 
-use emulation::Build;
+use emulation::compiler::{Build, need};
+use emulation::{planted, ptx};
 use harness::Need;
 
 fn main() -> ExitCode {
     harness::run([
-        (Need::nothing(), emulation::PTX),
-        (emulation::need(&[]), emulation::COMPILED),
-        (emulation::need(&[Build::Threads]), emulation::THREADS),
-        (emulation::need(&[Build::Addresses]), emulation::ADDRESSES),
+        (Need::nothing(), ptx::TESTS),
+        (need(&[]), ptx::COMPILED),
+        (need(&[]), planted::COMPILED),
+        (need(&[]), emulation::COMPILED),
+        (need(&[Build::Threads]), emulation::THREADS),
+        (need(&[Build::Addresses]), emulation::ADDRESSES),
         (
-            emulation::need(&[Build::Threads, Build::Addresses]),
-            emulation::SANITIZED,
+            need(&[Build::Threads, Build::Addresses]),
+            planted::SANITIZED,
         ),
         #[cfg(feature = "cuda")]
         (engine::need_driver(), engine::TESTS),

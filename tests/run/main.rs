@@ -1,5 +1,7 @@
 //! Runs without a model: problem files in, allocation of trials, journal, data sets out.
 
+mod changes;
+mod damage;
 mod data_set;
 mod failures;
 mod forecast;
