@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::estimate::{self, Weights};
 use super::problem_state::{Rules, ended};
 use super::strategy::{Goal, Prefix};
-use super::{Outcome, Problem};
+use super::{Limits, Outcome, Problem};
 use crate::{Error, ErrorKind, Philox, Result, StopReason, trial_seed};
 
 /// Simulations, from which means and intervals are taken.
@@ -299,6 +299,11 @@ impl Subject<'_> {
         };
         let mut verdicts: Vec<bool> = Vec::new();
         let mut correct = 0;
+        // The run's limit of trials per problem is the last of `limits`.
+        let own = Limits {
+            trials_per_problem: None,
+            ..rules.limits
+        };
         let mut limits = limits.iter().zip(sums).peekable();
         // Whatever its limit, what it has before it counts.
         let add = |sums: &mut Sums, trials: u32, kept: u32, met: bool| {
@@ -316,9 +321,6 @@ impl Subject<'_> {
                 Goal::Trials(_) | Goal::Stop => correct,
             };
             let counts = (trials, correct, correct);
-            // A limit of the run's own is the last of the limits.
-            let mut own = rules.limits;
-            own.trials_per_problem = None;
             if let Some(reason) = ended(goal, counts, &own) {
                 let met = matches!(reason, StopReason::TargetMet | StopReason::TrialsDone);
                 for (_, sums) in limits {
@@ -346,7 +348,7 @@ impl Subject<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dars::{Limits, Prop2Diff, Run, Strategy, Uniform, Vanilla};
+    use crate::dars::{Prop2Diff, Run, Strategy, Uniform, Vanilla};
 
     fn problems(count: usize) -> Vec<Problem> {
         let problem = |index: usize| Problem::new("q", "r").with_id(index.to_string());

@@ -442,11 +442,11 @@ fn open_raw(
     expected: &Expected<'_>,
     take: &mut dyn FnMut(u32, TrialSummary, u32) -> bool,
 ) -> Result<Raw> {
-    Raw::open(path, &mut |trial, line, bytes| {
+    Raw::open(path, &mut |trial, summary, line, bytes| {
         check_cancelled(expected, path, Some(line))?;
         let id = expected.name(trial);
         let id = id.map_err(|reason| damaged(path, line, &reason))?;
-        match take(id.problem, TrialSummary::of(trial), bytes) {
+        match take(id.problem, summary, bytes) {
             true => Ok(id),
             false => {
                 let reason = format!("{}: delete this line", twice(id.number, &trial.problem));

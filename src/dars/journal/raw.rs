@@ -30,11 +30,11 @@ struct Entry {
 }
 
 impl Raw {
-    /// Opens a part, or begins it, and hands its trials to `take`, with the line and the bytes of
-    /// each; a last row that was not written to its end is cut off.
+    /// Opens a part, or begins it, and hands its trials to `take`, with what is remembered of each, its line and
+    /// its bytes; a last row that was not written to its end is cut off.
     pub(super) fn open(
         path: &Path,
-        take: &mut dyn FnMut(&Trial, u64, u32) -> Result<TrialId>,
+        take: &mut dyn FnMut(&Trial, TrialSummary, u64, u32) -> Result<TrialId>,
     ) -> Result<Self> {
         let io = |error| Error::io(path, error);
         let file = open_file(path)?;
@@ -52,10 +52,11 @@ impl Raw {
                 break;
             };
             let bytes = u32::try_from(rows.whole - offset).unwrap_or(u32::MAX);
-            let id = take(&trial, rows.number, bytes)?;
+            let summary = TrialSummary::of(&trial);
+            let id = take(&trial, summary, rows.number, bytes)?;
             raw.entries.push(Entry {
                 problem: id.problem,
-                summary: TrialSummary::of(&trial),
+                summary,
                 offset,
                 bytes,
             });
@@ -69,7 +70,7 @@ impl Raw {
 
     /// Begins a part in a directory that does not have it.
     pub(super) fn begin(path: &Path) -> Result<Self> {
-        let raw = Raw::open(path, &mut |_, _, _| {
+        let raw = Raw::open(path, &mut |_, _, _, _| {
             let reason = format!("{}: it is there already", path.display());
             Err(Error::new(ErrorKind::Journal, reason))
         })?;
