@@ -12,6 +12,7 @@
 //! measured is the run's own.
 
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::time::Instant;
 
 use dart_math::dars::{Outcome, Run, Vanilla};
@@ -23,9 +24,21 @@ const PROBLEMS: usize = 15_000;
 /// Trials that the generator takes and delivers at a time.
 const BATCH: usize = 256;
 
-/// Writes derivations of sums.
+/// Of a run, the memory is printed so many times.
+const POINTS: u64 = 15;
+
+/// Writes derivations of sums, and prints what memory and time the run has taken on the way.
 struct Writer {
     short: bool,
+    /// Trials between two points of the curve.
+    every: u64,
+    written: Mutex<Written>,
+}
+
+struct Written {
+    trials: u64,
+    /// The process's time up to the point before.
+    seconds: f64,
 }
 
 const OPENINGS: [&str; 8] = [
@@ -52,6 +65,36 @@ const STEPS: [&str; 10] = [
 ];
 
 impl Writer {
+    fn new(trials: u64, short: bool) -> Self {
+        Writer {
+            short,
+            every: (trials / POINTS).max(1),
+            written: Mutex::new(Written {
+                trials: 0,
+                seconds: processor_seconds(),
+            }),
+        }
+    }
+
+    /// Counts trials, and prints a point of the curve where one is due.
+    fn count(&self, trials: u64) {
+        let Ok(mut written) = self.written.lock() else {
+            return;
+        };
+        let before = written.trials / self.every;
+        written.trials += trials;
+        if written.trials / self.every > before {
+            let seconds = processor_seconds();
+            println!(
+                "  {:>11} trials: {:>5.0} MB resident, {:.2} us of processor time a trial since the last",
+                written.trials,
+                status("VmRSS:") as f64 / 1e6,
+                1e6 * (seconds - written.seconds) / self.every as f64
+            );
+            written.seconds = seconds;
+        }
+    }
+
     /// The text of a trial: a function of its seed.
     fn write(&self, seed: u64) -> String {
         use std::fmt::Write as _;
@@ -93,6 +136,7 @@ impl Generator for Writer {
                 resident: &[],
             }) {
                 Next::Requests(requests) => {
+                    let count = requests.len() as u64;
                     for request in requests {
                         let text = self.write(request.seed);
                         // Three bytes a token, or so.
@@ -104,6 +148,7 @@ impl Generator for Writer {
                         };
                         source.deliver(request.trial, completion);
                     }
+                    self.count(count);
                 }
                 Next::Wait => std::thread::yield_now(),
                 Next::Done => return Ok(()),
@@ -132,12 +177,34 @@ fn grade(problem: &Problem, completion: &Completion) -> Verdict {
     }
 }
 
-/// The most memory that this process has had, in bytes, since it was asked to forget.
-fn peak_memory() -> u64 {
+/// A figure of this process's memory, in bytes.
+fn status(name: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
     kib.unwrap_or(0) << 10
+}
+
+/// The most memory that this process has had, in bytes, since it was asked to forget.
+fn peak_memory() -> u64 {
+    status("VmHWM:")
+}
+
+/// What this process's threads have computed, in seconds, in ticks of 10 ms.
+fn processor_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // utime and stime, the twelfth and thirteenth behind the name in parentheses.
+    let fields = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace();
+    let ticks: f64 = fields
+        .skip(11)
+        .take(2)
+        .filter_map(|it| it.parse::<f64>().ok())
+        .sum();
+    ticks / 100.0
 }
 
 fn forget_peak() {
@@ -169,7 +236,7 @@ fn run(trials: u64, short: bool, journal: &std::path::Path) -> Result<Outcome> {
         })
         .journal(journal)
         .build()?
-        .run(&Writer { short }, &grade)
+        .run(&Writer::new(trials, short), &grade)
 }
 
 fn measure(trials: u64, short: bool) -> Result<()> {
