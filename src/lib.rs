@@ -58,12 +58,16 @@ pub mod report;
 pub use candle_core as candle;
 
 pub use contract::{
-    Completion, Equivalence, Finish, Generator, Grader, Next, Offer, Philox, Pilot, Problem,
-    ProblemRecord, Rejection, Request, Sampling, Settings, Source, StopReason, Tally, Trial,
-    TrialId, Verdict, trial_seed,
+    Completion, Equivalence, Finish, Futility, Generator, Grader, Next, Offer, Philox, Pilot,
+    Problem, ProblemRecord, Rejection, Request, Sampling, Settings, Source, StopReason, Tally,
+    Trial, TrialId, Verdict, trial_seed,
 };
 pub use error::{Error, ErrorKind, Result};
 
 #[cfg(all(doctest, feature = "engine"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/strategies.md")]
+struct Strategies;

@@ -17,6 +17,7 @@ mod common {
 mod check;
 mod directory;
 mod forecast;
+mod limits;
 mod opening;
 mod pool;
 mod progress;
@@ -26,6 +27,7 @@ mod summary;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use dart_math::answer::Checker;
@@ -92,11 +94,30 @@ struct Args {
     #[arg(long, value_name = "N", value_parser = count::<u32>, help_heading = "Strategy")]
     trials: Option<u32>,
     /// The most trials of one problem [default: 48; the preset's: 2048]
-    #[arg(long, value_name = "N", value_parser = count::<u32>, help_heading = "Strategy")]
+    #[arg(long, value_name = "N", value_parser = count::<u32>, help_heading = "Limits")]
     max_trials: Option<u32>,
     /// Give a problem up after N trials if none of them is correct
-    #[arg(long, value_name = "N", value_parser = count::<u32>, help_heading = "Strategy")]
+    #[arg(long, value_name = "N", value_parser = count::<u32>, help_heading = "Limits")]
     give_up_after: Option<u32>,
+    /// End a problem for futility: when the probability that it meets its target within --max-trials is below P
+    /// (by its trials so far; the rule is dart_math::Futility's)
+    #[arg(long, value_name = "P", help_heading = "Limits")]
+    futility: Option<f64>,
+    /// The most tokens of one problem: it ends with the trial that reaches them
+    #[arg(long, value_name = "N", value_parser = count::<u64>, help_heading = "Limits")]
+    max_problem_tokens: Option<u64>,
+    /// The longest time that one problem may take, from its first trial of this call, such as 90s, 10m or 2h
+    #[arg(long, value_name = "TIME", value_parser = limits::duration, help_heading = "Limits")]
+    max_problem_time: Option<Duration>,
+    /// The most trials of the whole run: every problem gets as many as the others, while that lasts
+    #[arg(long, value_name = "N", value_parser = count::<u64>, help_heading = "Limits")]
+    max_run_trials: Option<u64>,
+    /// The most tokens that the whole run samples, those of earlier calls included
+    #[arg(long, value_name = "N", value_parser = count::<u64>, help_heading = "Limits")]
+    max_run_tokens: Option<u64>,
+    /// The longest time that this call samples, such as 90s, 10m or 2h; the same command goes on
+    #[arg(long, value_name = "TIME", value_parser = limits::duration, help_heading = "Limits")]
+    max_run_time: Option<Duration>,
     /// prop2diff: first trials of a problem that tell its difficulty [default: 4; the
     /// preset's: 8]
     #[arg(
@@ -400,20 +421,6 @@ impl Args {
         match self.grader {
             GraderName::Answer => Box::new(Checker::default()),
             GraderName::Steps => Box::new(StepGrader),
-        }
-    }
-
-    fn limits(&self) -> Limits {
-        let most = match (self.strategy, self.engine.preset) {
-            // The strategy has a number of trials of its own.
-            (StrategyName::Vanilla, _) => None,
-            (_, None) => Some(48),
-            (_, Some(_)) => Some(2048),
-        };
-        Limits {
-            trials_per_problem: self.max_trials.or(most),
-            give_up_after: self.give_up_after,
-            ..Limits::default()
         }
     }
 

@@ -58,9 +58,24 @@ fn describe(args: &Args, strategy: &dyn Strategy, limits: Limits) -> String {
             table.display()
         ),
     };
-    let dedup = if args.dedup { ", no duplicates" } else { "" };
-    match limits.trials_per_problem {
-        Some(most) => format!("{goal}, at most {}{dedup}", counted(most, "trial")),
-        None => format!("{goal}{dedup}"),
+    let mut words = vec![goal];
+    if let Some(most) = limits.trials_per_problem {
+        words.push(format!("at most {}", counted(most, "trial")));
     }
+    if args.dedup {
+        words.push("no duplicates".to_owned());
+    }
+    if let Some(below) = limits.futility {
+        words.push(format!("futile below a chance of {below}"));
+    }
+    let run = [
+        limits.trials.map(|most| counted(most, "trial")),
+        limits.tokens.map(|most| counted(most, "token")),
+        limits.time.map(|most| format!("{} s", most.as_secs_f64())),
+    ];
+    let run: Vec<String> = run.into_iter().flatten().collect();
+    if !run.is_empty() {
+        words.push(format!("at most {} in all", run.join(" or ")));
+    }
+    words.join(", ")
 }

@@ -245,6 +245,18 @@ fn problems_by_end(outcome: &Outcome) -> String {
             count(StopReason::GaveUp),
             "were given up without a success".into(),
         ),
+        (
+            count(StopReason::Futile),
+            "had no chance to get all that they were to get".into(),
+        ),
+        (
+            count(StopReason::TokenLimit),
+            "ended at the limit of tokens of a problem".into(),
+        ),
+        (
+            count(StopReason::TimeLimit),
+            "ended at the limit of time of a problem".into(),
+        ),
         (count(StopReason::Rejected), "cannot be sampled".into()),
         (count(StopReason::RunEnded), "are not done".into()),
     ];

@@ -5,6 +5,7 @@
 //! Knows nothing of models, answers or files, and nothing of candle.
 
 mod beta;
+mod futility;
 mod generate;
 mod grade;
 mod problem;
@@ -14,6 +15,7 @@ mod record;
 mod sampling;
 mod tally;
 
+pub use futility::Futility;
 pub use generate::{
     Completion, Finish, Generator, Next, Offer, Rejection, Request, Source, TrialId,
 };

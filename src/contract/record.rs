@@ -166,6 +166,13 @@ pub enum StopReason {
     TrialLimit,
     /// It had as many trials without any success as one may have.
     GaveUp,
+    /// The chance to meet its target within its limit of trials was negligible
+    /// ([`Futility`](crate::Futility)).
+    Futile,
+    /// Its trials reached the limit of tokens per problem.
+    TokenLimit,
+    /// It reached the limit of time per problem.
+    TimeLimit,
     /// The generator cannot sample it, for instance because its prompt does not fit into the model's
     /// context.
     Rejected,
@@ -182,6 +189,9 @@ impl StopReason {
             StopReason::Strategy => "strategy",
             StopReason::TrialLimit => "trial_limit",
             StopReason::GaveUp => "gave_up",
+            StopReason::Futile => "futile",
+            StopReason::TokenLimit => "token_limit",
+            StopReason::TimeLimit => "time_limit",
             StopReason::Rejected => "rejected",
             StopReason::RunEnded => "run_ended",
         }
@@ -206,6 +216,8 @@ pub struct ProblemRecord {
     pub target: Option<u32>,
     /// How many responses the data set has of it.
     pub kept: u32,
+    /// Tokens of the trials that count.
+    pub tokens: u64,
     /// Why its sampling ended.
     pub stop: StopReason,
     /// Why the generator could not sample it, where `stop` is [`StopReason::Rejected`].

@@ -3,7 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Futility;
 use super::beta::{ln_choose, quantile};
+use super::futility::Stops;
 
 /// Raw counts of a problem's settled trials and the rule that ended them, and what both say of its
 /// pass rate.
@@ -17,7 +19,7 @@ use super::beta::{ln_choose, quantile};
 /// let until = Tally { trials: 9, correct: 3, at_success: true, ..Tally::default() };
 /// assert_eq!(until.pass_rate(), Some(0.25));
 /// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tally {
     /// Settled trials that count.
     pub trials: u32,
@@ -31,6 +33,9 @@ pub struct Tally {
     pub pilot: Option<Pilot>,
     /// After how many trials it was to be given up if none of them was correct.
     pub give_up_after: Option<u32>,
+    /// By what it was to be ended as futile under the target that it had last, from the first trial
+    /// under that target on.
+    pub futility: Option<Futility>,
 }
 
 /// Trials by which a problem's target was set.
@@ -62,6 +67,9 @@ impl Tally {
     ///   frequencies", Biometrika 33, 1945).
     /// - Either of them, given up after g trials where none was correct: divided by the share of
     ///   the orders in which so many successes can stand whose first g trials are not all wrong.
+    /// - With an end for [`Futility`]: the share of the orders in which the same trials could have come
+    ///   that begin with a success (Girshick, Mosteller, Savage, "Unbiased estimates for certain binomial
+    ///   sampling problems with applications", Annals of Mathematical Statistics 17, 1946).
     /// - A pilot of m trials, a of them correct, which sets the target: w a / m + (1 - w) t, where t is
     ///   the estimate of inverse sampling from the trials behind the pilot alone, or a / m where the
     ///   pilot met the target. Where one success more in the pilot would have met it t is multiplied by
@@ -81,25 +89,22 @@ impl Tally {
             let counts = Counts::of(self);
             return Some(match (self.at_success, self.correct) {
                 (true, 1) => 1.0 / f64::from(self.trials),
-                _ => counts.rate(self.at_success, self.give_up_after),
+                _ => counts.rate(self.at_success, &self.ending(None)),
             });
         };
         match self.give_up_after {
             // Given up before its pilot was done, if at all: the pilot alone.
             Some(most) if most <= pilot.trials => {
-                return Some(of_pilot.rate(false, self.give_up_after));
+                let ending = Ending::GivenUp(self.give_up_after);
+                return Some(of_pilot.rate(false, &ending));
             }
             _ => {}
         }
-        let own = of_pilot.rate(false, None);
+        let own = of_pilot.rate(false, &Ending::GivenUp(None));
         if later.trials == 0.0 {
             return Some(own);
         }
-        let give_up_after = self
-            .give_up_after
-            .filter(|_| pilot.correct == 0)
-            .map(|most| most - pilot.trials);
-        let mut rate = later.rate(self.at_success, give_up_after);
+        let mut rate = later.rate(self.at_success, &self.ending(Some(pilot)));
         if pilot.nearly_met {
             rate *= own;
         }
@@ -165,8 +170,8 @@ impl Tally {
     ///   where k exceeds the number of wrong ones, even beyond n: had problems that were done in few
     ///   trials none, the mean over the others would be of the hard ones alone;
     /// - with a pilot it is the pilot's alone for k up to its size;
-    /// - where a problem is given up after g trials it is known for k up to g, and takes into account
-    ///   that an order of g wrong ones would have ended it.
+    /// - where a problem is given up after g trials, or ended for futility after so many of which none is
+    ///   correct, it is known for k up to g, and takes into account which orders would have ended it.
     ///
     /// Beyond a limit of trials it is known for the problems that did not reach it only, so that means
     /// are biased there. It has a bias, too, where a run ends by tokens, time or a limit over all
@@ -188,22 +193,34 @@ impl Tally {
         }
         let all = Counts::of(self);
         let wrong = match self.parts() {
-            Some((_, own, later)) => {
-                let behind = give_up.map(|most| most - own.trials);
-                match (k <= own.trials, behind) {
-                    (true, Some(behind)) if behind <= 0.0 => {
-                        own.all_wrong_unless(k, give_up, false)
-                    }
-                    (true, _) => own.all_wrong(k, false),
-                    (false, _) if own.correct > 0.0 => Some(0.0),
-                    (false, behind) => {
-                        later.all_wrong_unless(k - own.trials, behind, self.at_success)
-                    }
+            Some((pilot, own, later)) => match k <= own.trials {
+                true if give_up.is_some_and(|most| most <= own.trials) => {
+                    own.all_wrong_unless(k, &Ending::GivenUp(self.give_up_after), false)
                 }
-            }
-            None => all.all_wrong_unless(k, give_up, self.at_success),
+                true => own.all_wrong(k, false),
+                false if own.correct > 0.0 => Some(0.0),
+                false => {
+                    let ending = self.ending(Some(pilot));
+                    later.all_wrong_unless(k - own.trials, &ending, self.at_success)
+                }
+            },
+            None => all.all_wrong_unless(k, &self.ending(None), self.at_success),
         };
         wrong.map(|wrong| 1.0 - wrong)
+    }
+
+    /// What may have ended it otherwise, behind its pilot where there was one.
+    fn ending(&self, pilot: Option<Pilot>) -> Ending {
+        let before = pilot.map_or((0, 0), |pilot| (pilot.trials, pilot.correct));
+        let give_up_after = self
+            .give_up_after
+            .filter(|_| before.1 == 0)
+            .map(|most| most.saturating_sub(before.0));
+        let Some(rule) = self.futility else {
+            return Ending::GivenUp(give_up_after);
+        };
+        let more = self.correct.saturating_sub(before.1);
+        Ending::Futile(Stops::new(&rule, before, more, give_up_after))
     }
 
     /// The pilot, its counts, and those of the trials behind it, where there was one.
@@ -237,6 +254,14 @@ impl Tally {
     }
 }
 
+/// What ends sampling beside its goal.
+enum Ending {
+    /// So many trials of which none is correct.
+    GivenUp(Option<u32>),
+    /// A target that is out of reach.
+    Futile(Stops),
+}
+
 /// Trials and the correct ones among them.
 #[derive(Debug, Clone, Copy)]
 struct Counts {
@@ -252,31 +277,44 @@ impl Counts {
         }
     }
 
-    /// See [`Tally::pass_rate`].
-    fn rate(self, at_success: bool, give_up_after: Option<u32>) -> f64 {
-        // The last trial of inverse sampling is a success whatever the rate.
-        let (trials, correct) = match at_success {
+    /// Those that could have come in any order: the last trial of inverse sampling is a success whatever
+    /// the rate.
+    fn free(self, at_success: bool) -> (f64, f64) {
+        match at_success {
             true => (self.trials - 1.0, self.correct - 1.0),
             false => (self.trials, self.correct),
-        };
+        }
+    }
+
+    /// See [`Tally::pass_rate`].
+    fn rate(self, at_success: bool, ending: &Ending) -> f64 {
+        let (trials, correct) = self.free(at_success);
         if trials <= 0.0 {
             return 1.0;
         }
-        let possible = match give_up_after.map(f64::from) {
-            Some(most) if self.correct > 0.0 && most < trials - correct + 0.5 => {
+        let possible = match ending {
+            Ending::GivenUp(Some(most))
+                if self.correct > 0.0 && f64::from(*most) < trials - correct + 0.5 =>
+            {
+                let most = f64::from(*most);
                 1.0 - (ln_choose(trials - most, correct) - ln_choose(trials, correct)).exp()
             }
-            _ => 1.0,
+            Ending::GivenUp(_) => 1.0,
+            Ending::Futile(_) if correct <= 0.0 => 1.0,
+            Ending::Futile(stops) => {
+                let to = (trials, correct);
+                match stops.share((1.0, 1.0), to) {
+                    0.0 => return 0.0,
+                    of_first => stops.share((0.0, 0.0), to) / of_first,
+                }
+            }
         };
         correct / trials / possible
     }
 
     /// The share of orders that begin with so many wrong trials, `None` where there were to be fewer.
     fn all_wrong(self, first: f64, at_success: bool) -> Option<f64> {
-        let (trials, correct) = match at_success {
-            true => (self.trials - 1.0, self.correct - 1.0),
-            false => (self.trials, self.correct),
-        };
+        let (trials, correct) = self.free(at_success);
         if first > trials && !at_success {
             return None;
         }
@@ -291,12 +329,29 @@ impl Counts {
         })
     }
 
-    /// [`all_wrong`](Self::all_wrong) among those orders that do not begin with so many wrong ones as
-    /// would have ended sampling, where there is such a number and there were correct ones.
-    fn all_wrong_unless(self, first: f64, most: Option<f64>, at_success: bool) -> Option<f64> {
+    /// [`all_wrong`](Self::all_wrong) among those orders that would not have ended sampling otherwise.
+    fn all_wrong_unless(self, first: f64, ending: &Ending, at_success: bool) -> Option<f64> {
         let share = self.all_wrong(first, at_success)?;
+        let most = match ending {
+            Ending::GivenUp(most) => *most,
+            Ending::Futile(stops) => {
+                if first > stops.first() {
+                    return None;
+                }
+                if share <= 0.0 {
+                    return Some(0.0);
+                }
+                let to = self.free(at_success);
+                let all = stops.share((0.0, 0.0), to);
+                let begun = stops.share((first, 0.0), to);
+                return Some((share * begun / all).clamp(0.0, 1.0));
+            }
+        };
         let ended = match most {
-            Some(most) if self.correct > 0.0 => self.all_wrong(most, at_success).unwrap_or(0.0),
+            Some(most) if self.correct > 0.0 => {
+                let most = f64::from(most);
+                self.all_wrong(most, at_success).unwrap_or(0.0)
+            }
             _ => 0.0,
         };
         Some(match ended < 1.0 {

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use super::Problem;
 use super::estimate::Estimator;
 use super::open_set::OpenSet;
-use super::problem_state::{Closed, Needs, ProblemState, Rules};
+use super::problem_state::{Closed, Needs, ProblemState};
+use super::rules::Rules;
 use super::store::Row;
 use super::summary::TrialSummary;
-use crate::{Offer, ProblemRecord, Rejection, Request, TrialId, trial_seed};
+use crate::{Offer, ProblemRecord, Rejection, Request, StopReason, TrialId, trial_seed};
 
 /// The state of a run.
 pub(super) struct Allocator<'a> {
@@ -181,6 +182,15 @@ impl<'a> Allocator<'a> {
     /// Takes back a trial that was given out and will not settle.
     pub(super) fn requeue(&mut self, trial: TrialId) {
         self.change(trial.problem, |state, _| state.requeue(trial.number));
+    }
+
+    /// Ends a problem for a reason that is not its trials'; whether it was open.
+    pub(super) fn end(&mut self, problem: u32, reason: StopReason) -> bool {
+        let was_open = !self.has_ended(problem);
+        if was_open {
+            self.change(problem, |state, _| state.end(reason));
+        }
+        was_open
     }
 
     fn change<T>(

@@ -10,7 +10,8 @@
 use std::collections::VecDeque;
 
 use super::Prefix;
-use super::problem_state::{Rules, Standing};
+use super::problem_state::Standing;
+use super::rules::Rules;
 use super::strategy::Goal;
 
 /// The pass rates that a problem may have.
@@ -237,7 +238,7 @@ impl<'s> Needs<'s> {
                 first + later
             }
         };
-        let need = need.min(self.left);
+        let need = need.min(self.left).min(self.until_futile(rate));
         match self.rules.limits.give_up_after {
             Some(most) if self.standing.eligible == 0 => {
                 let until = f64::from(most.saturating_sub(self.standing.trials)).min(need);
@@ -250,6 +251,21 @@ impl<'s> Needs<'s> {
 
     fn successes(&self, goal: u32, known: u32, rate: f64) -> f64 {
         f64::from(goal.saturating_sub(known)) / rate
+    }
+
+    /// Trials until the problem is ended for futility where its successes come as evenly as they can.
+    fn until_futile(&self, rate: f64) -> f64 {
+        let (Some(futility), Goal::Correct(target)) = (&self.rules.futility, self.goal) else {
+            return f64::INFINITY;
+        };
+        let trials = f64::from(self.standing.trials);
+        for more in 0..target.saturating_sub(self.standing.eligible) {
+            let end = f64::from(futility.end(target, self.standing.eligible + more)) - trials;
+            if f64::from(more + 1) / rate > end {
+                return end.max(1.0);
+            }
+        }
+        f64::INFINITY
     }
 
     /// The strategy's goal when it has so many trials, of which so many more succeed.

@@ -12,9 +12,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::estimate::{self, Weights};
-use super::problem_state::{Rules, ended};
+use super::rules::{Counts, Rules};
 use super::strategy::{Goal, Prefix};
-use super::{Limits, Outcome, Problem};
+use super::{Outcome, Problem};
 use crate::{Error, ErrorKind, Philox, Result, StopReason, trial_seed};
 
 /// Simulations, from which means and intervals are taken.
@@ -299,11 +299,6 @@ impl Subject<'_> {
         };
         let mut verdicts: Vec<bool> = Vec::new();
         let mut correct = 0;
-        // The run's limit of trials per problem is the last of `limits`.
-        let own = Limits {
-            trials_per_problem: None,
-            ..rules.limits
-        };
         let mut limits = limits.iter().zip(sums).peekable();
         // Whatever its limit, what it has before it counts.
         let add = |sums: &mut Sums, trials: u32, kept: u32, met: bool| {
@@ -312,6 +307,7 @@ impl Subject<'_> {
             sums.kept += f64::from(kept);
             sums.met += f64::from(u8::from(met));
         };
+        let (mut before, mut goal_since) = (Goal::Stop, 0);
         loop {
             let trials = verdicts.len() as u32;
             let prefix = Prefix::counted(&verdicts, correct);
@@ -320,8 +316,19 @@ impl Subject<'_> {
                 Goal::Correct(target) => correct.min(target),
                 Goal::Trials(_) | Goal::Stop => correct,
             };
-            let counts = (trials, correct, correct);
-            if let Some(reason) = ended(goal, counts, &own) {
+            if goal != before {
+                (before, goal_since) = (goal, trials);
+            }
+            let counts = Counts {
+                trials,
+                correct,
+                eligible: correct,
+                tokens: (f64::from(trials) * self.tokens_per_trial) as u64,
+                goal_since,
+            };
+            // The run's limit of trials per problem is the last of `limits`.
+            let reason = rules.ended(goal, counts);
+            if let Some(reason) = reason.filter(|it| *it != StopReason::TrialLimit) {
                 let met = matches!(reason, StopReason::TargetMet | StopReason::TrialsDone);
                 for (_, sums) in limits {
                     add(sums, trials, kept, met);
@@ -348,7 +355,7 @@ impl Subject<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dars::{Prop2Diff, Run, Strategy, Uniform, Vanilla};
+    use crate::dars::{Limits, Prop2Diff, Run, Strategy, Uniform, Vanilla};
 
     fn problems(count: usize) -> Vec<Problem> {
         let problem = |index: usize| Problem::new("q", "r").with_id(index.to_string());

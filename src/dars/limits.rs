@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::Settings;
+use crate::error::counted;
 
 /// When to end a problem, or the run, before goals are met. A limit is an outcome, not an error.
 ///
@@ -11,12 +12,21 @@ use crate::Settings;
 /// schedule. Limits in tokens and in time depend, by their nature, on the machine and on chance:
 /// the data set has then what happened to be complete, still without preference for short
 /// responses.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Limits {
     /// The most trials that one problem may take (n_max).
     pub trials_per_problem: Option<u32>,
     /// End a problem after this many trials if none of them is correct.
     pub give_up_after: Option<u32>,
+    /// End a problem for futility: where the probability that it meets its target within
+    /// `trials_per_problem`, which must be set, is less than this. [`Futility`](crate::Futility) states the
+    /// rule; it is asked after each trial that is drawn for the target, not while a pilot is to set it.
+    pub futility: Option<f64>,
+    /// End a problem when its trials that count have this many tokens. What it keeps is then a
+    /// function of the lengths of its responses, and its pass rate is estimated with a bias.
+    pub tokens_per_problem: Option<u64>,
+    /// End a problem this long after its first trial of this call was given out.
+    pub time_per_problem: Option<Duration>,
     /// The most trials that may count, over all problems.
     ///
     /// It works as a common limit per problem that rises, while other problems end early, for as
@@ -37,28 +47,57 @@ impl Limits {
         let mut settings = Settings::new();
         settings.insert("trials_per_problem".into(), self.trials_per_problem.into());
         settings.insert("give_up_after".into(), self.give_up_after.into());
+        settings.insert("futility".into(), self.futility.into());
+        settings.insert("tokens_per_problem".into(), self.tokens_per_problem.into());
         settings.insert("trials".into(), self.trials.into());
         settings.insert("tokens".into(), self.tokens.into());
         settings
     }
 }
 
-/// Why a run ended.
+/// Whether a limit allows less now than it did (`None`: no limit).
+pub(super) fn is_lowered(name: &str, was: Option<f64>, now: Option<f64>) -> bool {
+    match (was, now) {
+        (_, None) => false,
+        (None, Some(_)) => true,
+        // The higher the probability, the earlier a problem ends.
+        (Some(was), Some(now)) if name == "futility" => now > was,
+        (Some(was), Some(now)) => now < was,
+    }
+}
+
+/// Why a run ended, with the figures of the limit that ended it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RunStop {
     /// Every problem has ended.
     Finished,
     /// At the limit of trials of the whole run.
-    Trials,
+    Trials {
+        /// [`Limits::trials`].
+        limit: u64,
+    },
     /// At the limit of tokens of the whole run.
-    Tokens,
+    Tokens {
+        /// [`Limits::tokens`].
+        limit: u64,
+        /// Tokens that had been sampled when that was seen.
+        sampled: u64,
+    },
     /// At the limit of time.
-    Time,
+    Time {
+        /// [`Limits::time`].
+        limit: Duration,
+        /// The time that had passed when that was seen.
+        elapsed: Duration,
+    },
     /// By [`CancelHandle::cancel`](super::CancelHandle::cancel).
     Interrupted,
     /// Of [`Run::select`](super::Run::select): the journal has fewer trials than the strategy asks for.
-    JournalExhausted,
+    JournalExhausted {
+        /// Problems of which it has fewer.
+        problems: usize,
+    },
     /// The generator, the journal or the strategy failed; the outcome has the error.
     Failed,
 }
@@ -68,26 +107,62 @@ impl RunStop {
     pub fn name(self) -> &'static str {
         match self {
             RunStop::Finished => "finished",
-            RunStop::Trials => "trials",
-            RunStop::Tokens => "tokens",
-            RunStop::Time => "time",
+            RunStop::Trials { .. } => "trials",
+            RunStop::Tokens { .. } => "tokens",
+            RunStop::Time { .. } => "time",
             RunStop::Interrupted => "interrupted",
-            RunStop::JournalExhausted => "journal_exhausted",
+            RunStop::JournalExhausted { .. } => "journal_exhausted",
             RunStop::Failed => "failed",
+        }
+    }
+}
+
+impl RunStop {
+    /// The limit of the whole run that ended it, and what it had come to: trials, tokens or seconds.
+    pub fn figures(self) -> Option<(f64, f64)> {
+        match self {
+            RunStop::Trials { limit } => Some((limit as f64, limit as f64)),
+            RunStop::Tokens { limit, sampled } => Some((limit as f64, sampled as f64)),
+            RunStop::Time { limit, elapsed } => Some((limit.as_secs_f64(), elapsed.as_secs_f64())),
+            _ => None,
         }
     }
 }
 
 impl fmt::Display for RunStop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            RunStop::Finished => "every problem has ended",
-            RunStop::Trials => "the run's limit of trials was reached",
-            RunStop::Tokens => "the run's limit of tokens was reached",
-            RunStop::Time => "the run's limit of time was reached",
-            RunStop::Interrupted => "the run was interrupted",
-            RunStop::JournalExhausted => "the journal has fewer trials than were asked for",
-            RunStop::Failed => "the run failed",
-        })
+        match self {
+            RunStop::Finished => f.write_str("every problem has ended"),
+            RunStop::Trials { limit } => {
+                write!(
+                    f,
+                    "the run's limit of {} was reached",
+                    counted(*limit, "trial")
+                )
+            }
+            RunStop::Tokens { limit, sampled } => {
+                let limit = counted(*limit, "token");
+                write!(
+                    f,
+                    "the run's limit of {limit} was reached, with {sampled} sampled"
+                )
+            }
+            RunStop::Time { limit, elapsed } => {
+                let [limit, elapsed] = [limit, elapsed].map(Duration::as_secs_f64);
+                write!(
+                    f,
+                    "the run's limit of {limit} s was reached, after {elapsed:.1} s"
+                )
+            }
+            RunStop::Interrupted => f.write_str("the run was interrupted"),
+            RunStop::JournalExhausted { problems } => {
+                let problems = counted(*problems, "problem");
+                write!(
+                    f,
+                    "the journal has fewer trials of {problems} than were asked for"
+                )
+            }
+            RunStop::Failed => f.write_str("the run failed"),
+        }
     }
 }

@@ -60,6 +60,7 @@ mod observe;
 mod open_set;
 mod outcome;
 mod problem_state;
+mod rules;
 mod run;
 mod session;
 mod source;

@@ -135,6 +135,10 @@ impl Outcome {
         let mut manifest = self.configuration.clone();
         manifest.insert("limits".into(), self.limits.clone().into());
         manifest.insert("stop".into(), self.stop.name().into());
+        if let Some((limit, reached)) = self.stop.figures() {
+            let figures = serde_json::json!({"limit": limit, "reached": reached});
+            manifest.insert("stop_figures".into(), figures);
+        }
         if let Some(error) = &self.error {
             manifest.insert("error".into(), error.to_string().into());
         }

@@ -6,25 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
+use super::Problem;
 use super::duplicates::Texts;
+use super::rules::{Counts, Rules};
 use super::store::Row;
-use super::strategy::{Goal, Prefix, Strategy};
+use super::strategy::{Goal, Prefix};
 use super::summary::TrialSummary;
-use super::sure::Sure;
-use super::{Limits, Problem};
 use crate::{Finish, Pilot, ProblemRecord, StopReason, Tally, Trial};
-
-/// By what a run counts.
-#[derive(Clone, Copy)]
-pub(super) struct Rules<'a> {
-    pub(super) strategy: &'a dyn Strategy,
-    pub(super) limits: Limits,
-    /// Whether a correct response that repeats an earlier one of its problem is left out.
-    pub(super) dedup: bool,
-    /// How probable it must be that a trial counts, for it to be drawn beside others of its problem
-    /// ([`RunBuilder::sure`](super::RunBuilder::sure)).
-    pub(super) sure: Sure,
-}
 
 /// The state of one problem.
 ///
@@ -62,6 +50,8 @@ pub(super) struct ProblemState {
     /// All numbers below were given out, or were known before.
     next: u32,
     goal: Goal,
+    /// How many trials there were when it was set.
+    goal_since: u32,
     /// The trials that set the goal, where it has not changed since.
     pilot: Option<Pilot>,
     stop: Option<Stop>,
@@ -107,6 +97,7 @@ impl ProblemState {
             again: BTreeSet::new(),
             next: 0,
             goal,
+            goal_since: 0,
             pilot: None,
             stop: None,
             rejection: None,
@@ -114,6 +105,15 @@ impl ProblemState {
         state.judge(rules, false);
         state.look_ahead(rules);
         state
+    }
+
+    /// Ends it for a reason that is not its trials'.
+    pub(super) fn end(&mut self, reason: StopReason) {
+        self.stop = Some(Stop {
+            reason,
+            at_success: false,
+        });
+        self.forget();
     }
 
     /// Ends it because the generator cannot sample it.
@@ -184,19 +184,25 @@ impl ProblemState {
             let prefix = Prefix::counted(&self.verdicts, self.correct);
             self.goal = rules.strategy.goal(&self.problem, prefix);
             if before != self.goal {
+                self.goal_since = self.trials();
                 self.pilot = self.pilot_of(before, rules);
             }
             // Inverse sampling: the goal was this number of correct responses already, and this
             // trial was the last of them.
             self.judge(rules, eligible && before == self.goal);
             if self.ended() {
-                self.ahead.clear();
-                self.again.clear();
-                self.texts.clear();
+                self.forget();
             }
         }
         self.look_ahead(rules);
         true
+    }
+
+    /// Drops what only an open problem needs.
+    fn forget(&mut self) {
+        self.ahead.clear();
+        self.again.clear();
+        self.texts.clear();
     }
 
     fn look_ahead(&mut self, rules: &Rules<'_>) {
@@ -244,8 +250,14 @@ impl ProblemState {
 
     /// Decides whether the prefix ends the problem.
     fn judge(&mut self, rules: &Rules<'_>, at_success: bool) {
-        let counts = (self.trials(), self.correct, self.eligible);
-        self.stop = ended(self.goal, counts, &rules.limits).map(|reason| Stop {
+        let counts = Counts {
+            trials: self.trials(),
+            correct: self.correct,
+            eligible: self.eligible,
+            tokens: self.tokens,
+            goal_since: self.goal_since,
+        };
+        self.stop = rules.ended(self.goal, counts).map(|reason| Stop {
             reason,
             at_success: at_success && reason == StopReason::TargetMet,
         });
@@ -269,8 +281,26 @@ impl ProblemState {
         };
         by_goal
             .min(hopeless)
+            .min(self.futile_at(rules))
             .min(limits.trials_per_problem.unwrap_or(u32::MAX))
             .min(allowance)
+    }
+
+    /// The number of trials that end it for futility if no other is correct than those that are known to be.
+    fn futile_at(&self, rules: &Rules<'_>) -> u32 {
+        let (Some(futility), Goal::Correct(target)) = (&rules.futility, self.goal) else {
+            return u32::MAX;
+        };
+        let mut known = self.eligible;
+        let mut end = futility.end(target, known);
+        for number in self.ahead_eligible(rules.dedup) {
+            if number >= end {
+                break;
+            }
+            known += 1;
+            end = futility.end(target, known);
+        }
+        end.max(self.goal_since + 1)
     }
 
     /// The number after the goal-th success that a target counts, where so many are known. Numbers
@@ -432,7 +462,12 @@ impl ProblemState {
                 at_success: stop.at_success,
                 pilot: self.pilot,
                 give_up_after: rules.limits.give_up_after,
+                futility: rules
+                    .futility
+                    .as_ref()
+                    .and_then(|ends| Some(ends.rule(target?))),
             },
+            tokens: self.tokens,
             problem: self.problem,
             target,
             kept: len(rows.len()),
@@ -484,26 +519,6 @@ impl Closed {
     }
 }
 
-/// Why a problem ends that has so many trials, of which so many are correct and so many count towards a target.
-pub(super) fn ended(
-    goal: Goal,
-    (trials, correct, eligible): (u32, u32, u32),
-    limits: &Limits,
-) -> Option<StopReason> {
-    match goal {
-        Goal::Stop => Some(StopReason::Strategy),
-        Goal::Trials(goal) if trials >= goal => Some(StopReason::TrialsDone),
-        Goal::Correct(goal) if eligible >= goal => Some(StopReason::TargetMet),
-        _ if limits.trials_per_problem.is_some_and(|most| trials >= most) => {
-            Some(StopReason::TrialLimit)
-        }
-        _ if correct == 0 && limits.give_up_after.is_some_and(|most| trials >= most) => {
-            Some(StopReason::GaveUp)
-        }
-        _ => None,
-    }
-}
-
 /// See [`ProblemState::standing`].
 pub(super) struct Standing<'a> {
     pub(super) problem: &'a Problem,
@@ -531,6 +546,6 @@ pub(super) struct Needs {
     pub(super) under_way: u32,
 }
 
-fn len(count: usize) -> u32 {
+pub(super) fn len(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

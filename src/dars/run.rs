@@ -11,7 +11,7 @@ use super::journal::{
     Expected, Journal, JournalTrials, Merged, PART_BYTES, Regraded, merge, regrade,
 };
 use super::outcome::fingerprint;
-use super::problem_state::Rules;
+use super::rules::{FutilityEnds, Rules};
 use super::source::{Beginning, RunSource, Shared};
 use super::store::{Keep, Store};
 use super::summary::TrialSummary;
@@ -165,6 +165,16 @@ impl<'a> RunBuilder<'a> {
             let reason = format!("sure must be from 0.5 to 1, and is {}", self.sure);
             return Err(settings(reason));
         }
+        if let Some(below) = self.limits.futility {
+            if !(below > 0.0 && below < 1.0) {
+                let reason = format!("futility must be between 0 and 1, and is {below}");
+                return Err(settings(reason));
+            }
+            if self.limits.trials_per_problem.is_none() {
+                let reason = "futility goes by the limit of trials per problem, and there is none";
+                return Err(settings(reason.into()));
+            }
+        }
         if self.graders == 0 {
             return Err(settings("graders must be at least 1".into()));
         }
@@ -262,6 +272,7 @@ impl<'a> Run<'a> {
         Rules {
             strategy: &*self.strategy,
             limits: self.limits,
+            futility: FutilityEnds::of(&self.limits),
             dedup: self.dedup,
             sure: Sure::new(self.sure),
         }

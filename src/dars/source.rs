@@ -1,6 +1,6 @@
 //! A run while it goes on: the allocator put between a generator, a pool of graders and a journal.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,8 +16,8 @@ use super::{
 };
 use crate::error::panic_message;
 use crate::{
-    Completion, Error, ErrorKind, Finish, Grader, Next, Offer, Result, Settings, Source, Trial,
-    TrialId, Verdict,
+    Completion, Error, ErrorKind, Finish, Grader, Next, Offer, Result, Settings, Source,
+    StopReason, Trial, TrialId, Verdict,
 };
 
 /// Completions that may wait for their verdict before no more is sampled.
@@ -64,6 +64,11 @@ struct State<'a> {
     /// How often trials came back cancelled though they were wanted.
     refusals: HashMap<TrialId, u32>,
     grading: usize,
+    /// When problems were begun, earliest first, and which were, where there is a limit of time for each.
+    begun: VecDeque<(Instant, u32)>,
+    known_begun: HashSet<u32>,
+    /// Problems that this limit has ended.
+    out_of_time: Vec<u32>,
     stop: Option<RunStop>,
     error: Option<Error>,
     tokens_before: u64,
@@ -163,6 +168,9 @@ impl<'a> Shared<'a> {
                 flights: HashMap::new(),
                 refusals: HashMap::new(),
                 grading: 0,
+                begun: VecDeque::new(),
+                known_begun: HashSet::new(),
+                out_of_time: Vec::new(),
                 stop: None,
                 error: None,
                 tokens_before: resumed.tokens,
@@ -199,12 +207,34 @@ impl<'a> Shared<'a> {
         if state.stop.is_none() {
             if self.cancel.is_cancelled() {
                 state.stop = Some(RunStop::Interrupted);
-            } else if self
-                .limits
-                .time
-                .is_some_and(|most| self.begun.elapsed() >= most)
+            } else if let Some(limit) = self.limits.time {
+                let elapsed = self.begun.elapsed();
+                if elapsed >= limit {
+                    state.stop = Some(RunStop::Time { limit, elapsed });
+                }
+            }
+        }
+        if let Some(limit) = self.limits.time_per_problem {
+            while let Some((begun, problem)) = state.begun.front().copied()
+                && begun.elapsed() >= limit
             {
-                state.stop = Some(RunStop::Time);
+                state.begun.pop_front();
+                if state.allocator.end(problem, StopReason::TimeLimit) {
+                    state.out_of_time.push(problem);
+                }
+            }
+        }
+    }
+
+    /// Notes when problems are begun, where there is a limit of time for each.
+    fn note_begun(&self, state: &mut State<'_>, trials: &[TrialId]) {
+        if self.limits.time_per_problem.is_none() {
+            return;
+        }
+        let now = Instant::now();
+        for trial in trials {
+            if state.known_begun.insert(trial.problem) {
+                state.begun.push_back((now, trial.problem));
             }
         }
     }
@@ -234,6 +264,7 @@ impl<'a> Shared<'a> {
         }
         let trials = state.allocator.issue(offer);
         if !trials.is_empty() {
+            self.note_begun(state, &trials);
             state
                 .flights
                 .extend(trials.iter().map(|&trial| (trial, false)));
@@ -244,8 +275,8 @@ impl<'a> Shared<'a> {
             return Next::Wait;
         }
         // Nothing to draw, nothing to wait for: every open problem is at its allowance.
-        if self.limits.trials.is_some() {
-            state.stop = Some(RunStop::Trials);
+        if let Some(limit) = self.limits.trials {
+            state.stop = Some(RunStop::Trials { limit });
         } else {
             let reason = "a problem is neither at its goal nor in need of trials";
             state.fail(Error::new(ErrorKind::Settings, reason));
@@ -299,9 +330,9 @@ impl<'a> Shared<'a> {
         } else {
             state.allocator.requeue(trial);
         }
-        let tokens = state.tokens_before + state.totals.tokens_sampled;
-        if state.stop.is_none() && self.limits.tokens.is_some_and(|most| tokens >= most) {
-            state.stop = Some(RunStop::Tokens);
+        let sampled = state.tokens_before + state.totals.tokens_sampled;
+        if let Some(limit) = self.limits.tokens.filter(|most| sampled >= *most) {
+            state.stop.get_or_insert(RunStop::Tokens { limit, sampled });
         }
         whole && wanted
     }
@@ -394,9 +425,11 @@ impl<'a> Shared<'a> {
     /// The rows of problems that are open when the run ends, for the observer.
     pub(super) fn rows_of_open(&self) -> Vec<Trial> {
         let rows: Vec<_> = {
-            let allocator = &self.lock().allocator;
+            let state = self.lock();
+            let allocator = &state.allocator;
             let open = allocator.open_problems().into_iter();
-            open.map(|problem| (problem, allocator.rows(problem)))
+            open.chain(state.out_of_time.iter().copied())
+                .map(|problem| (problem, allocator.rows(problem)))
                 .collect()
         };
         self.read_rows(&rows)
@@ -481,8 +514,9 @@ impl<'a> Shared<'a> {
     /// Ends a run that draws nothing.
     pub(super) fn end_selection(&self) {
         let mut state = self.lock();
-        if !state.allocator.all_ended() {
-            state.stop = Some(RunStop::JournalExhausted);
+        let problems = state.allocator.open_problems().len();
+        if problems > 0 {
+            state.stop = Some(RunStop::JournalExhausted { problems });
         }
     }
 

@@ -73,6 +73,8 @@ impl<'a> Prefix<'a> {
 ///
 /// # A strategy of one's own
 ///
+/// docs/strategies.md has more: a band of pass rates, a knapsack, a bandit's stopping.
+///
 /// ```
 /// use dart_math::{Problem, dars::{Goal, Prefix, Strategy}};
 ///

@@ -61,6 +61,9 @@ pub struct ProblemRow {
     pub target: Option<u32>,
     /// How many responses the data set has of it.
     pub kept: u32,
+    /// Tokens of the trials that count.
+    #[serde(default)]
+    pub tokens: u64,
     /// Why its sampling ended.
     pub stop_reason: StopReason,
     /// Why it could not be sampled, where it could not.
@@ -103,6 +106,7 @@ impl ProblemRow {
             majority_correct: correct,
             target: record.target,
             kept: record.kept,
+            tokens: record.tokens,
             stop_reason: record.stop,
             rejection: record.rejection.clone(),
         }

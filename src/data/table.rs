@@ -92,6 +92,7 @@ pub(super) const PROBLEMS: &[Column] = &[
     optional("majority_correct", Kind::Truth),
     optional("target", Kind::Count),
     required("kept", Kind::Count),
+    required("tokens", Kind::Count),
     required("stop_reason", Kind::Text),
     optional("rejection", Kind::Text),
 ];

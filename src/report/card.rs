@@ -346,6 +346,7 @@ mod tests {
                 },
                 target: Some(kept),
                 kept,
+                tokens: 0,
                 stop: StopReason::TargetMet,
                 rejection: None,
             }

@@ -54,6 +54,7 @@ pub struct Level {
 ///         tally: Tally { trials, correct, ..Tally::default() },
 ///         target: Some(kept),
 ///         kept,
+///         tokens: 0,
 ///         stop: StopReason::TargetMet,
 ///         rejection: None,
 ///     }
@@ -249,6 +250,7 @@ mod tests {
             },
             target: None,
             kept,
+            tokens: 0,
             stop: StopReason::TargetMet,
             rejection: None,
         }

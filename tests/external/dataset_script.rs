@@ -125,6 +125,7 @@ fn a_field_that_only_a_late_row_has_is_loaded() {
         },
         target: Some(1),
         kept: 1,
+        tokens: 12,
         stop: StopReason::TrialsDone,
         rejection: None,
     };

@@ -215,6 +215,7 @@ fn a_problem_has_its_majority_answer() {
         },
         target: None,
         kept: 0,
+        tokens: 0,
         stop: StopReason::TrialsDone,
         rejection: None,
     };

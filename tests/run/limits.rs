@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::run::run;
 use crate::scripted::expected::{by_hand, data_set, within};
 use crate::scripted::{Schedule, Scripted, grader, problems};
-use dart_math::dars::{CancelHandle, Keep, Limits, Observer, Run, RunStop, Uniform};
+use dart_math::dars::{
+    CancelHandle, Keep, Limits, Observer, Prop2Diff, Run, RunStop, Strategy, Uniform, Vanilla,
+};
 use dart_math::{StopReason, Trial};
 
 #[test]
@@ -28,6 +30,88 @@ fn limits_per_problem_end_the_problem_and_not_the_run() {
     assert_eq!(outcome.problems[2].stop, StopReason::TrialLimit);
     assert_eq!(outcome.problems[2].tally.trials, 40);
     assert_eq!(outcome.problems[3].stop, StopReason::TargetMet);
+}
+
+/// A problem that is ended for futility has what the rule says, whatever the schedule, and nothing is drawn
+/// beyond that which is not in flight anyway when a verdict comes.
+#[test]
+fn problems_whose_target_is_out_of_reach_are_ended() {
+    let rates = [0.0, 0.02, 0.1, 0.3, 0.5, 0.9, 1.0];
+    for (below, tokens_per_problem) in [(0.001, None), (0.05, None), (0.5, None), (0.05, Some(150))]
+    {
+        let limits = Limits {
+            trials_per_problem: Some(60),
+            futility: Some(below),
+            tokens_per_problem,
+            ..Limits::default()
+        };
+        let strategies: [&dyn Strategy; 3] = [
+            &Uniform { k: 12 },
+            &Prop2Diff::with_pilot(24, 6),
+            &Vanilla { trials: 20 },
+        ];
+        for strategy in strategies {
+            let expected = by_hand(&rates, strategy, limits);
+            for (shuffle, slots) in [(1, 1), (2, 7), (3, 64)] {
+                let schedule = Schedule {
+                    shuffle,
+                    slots,
+                    ..Schedule::default()
+                };
+                let (outcome, _) = run(&rates, strategy, limits, schedule);
+                assert_eq!(data_set(&outcome), expected, "{below} {slots}");
+                assert_eq!(outcome.stop, RunStop::Finished);
+                let first = &outcome.problems[0];
+                if strategy.settings()["name"] == "uniform" && tokens_per_problem.is_none() {
+                    assert_eq!(first.stop, StopReason::Futile);
+                    let rule = first.tally.futility.unwrap();
+                    assert_eq!(first.tally.trials, rule.end(0));
+                    assert!(rule.end(0) < 49, "{rule:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn futility_is_a_probability_and_needs_a_limit() {
+    let build = |futility, trials_per_problem| {
+        let limits = Limits {
+            futility: Some(futility),
+            trials_per_problem,
+            ..Limits::default()
+        };
+        let run = Run::builder(problems(&[0.5])).strategy(Uniform { k: 2 });
+        run.limits(limits).build().map(|_| ())
+    };
+    for futility in [0.0, -0.1, 1.0, f64::NAN, f64::INFINITY] {
+        let error = build(futility, Some(9)).unwrap_err().to_string();
+        assert!(error.contains("between 0 and 1"), "{error}");
+    }
+    let error = build(0.1, None).unwrap_err().to_string();
+    assert!(error.contains("limit of trials per problem"), "{error}");
+    build(0.1, Some(9)).unwrap();
+}
+
+/// A problem that has had its time ends, with what it has by then; others go on.
+#[test]
+fn a_limit_in_time_ends_one_problem_and_not_the_run() {
+    let limits = Limits {
+        time_per_problem: Some(Duration::from_millis(60)),
+        trials_per_problem: Some(1_000_000_000),
+        ..Limits::default()
+    };
+    let (outcome, _) = run(
+        &[0.0, 1.0, 0.0],
+        Uniform { k: 5 },
+        limits,
+        Schedule::default(),
+    );
+    assert_eq!(outcome.stop, RunStop::Finished);
+    let stops: Vec<StopReason> = outcome.problems.iter().map(|r| r.stop).collect();
+    let (time, met) = (StopReason::TimeLimit, StopReason::TargetMet);
+    assert_eq!(stops, [time, met, time]);
+    assert_eq!(outcome.totals.kept, 5);
 }
 
 #[test]
@@ -53,7 +137,7 @@ fn a_limit_of_the_whole_run_in_trials_is_the_same_from_any_schedule() {
             let stop = if most == 100_000 {
                 RunStop::Finished
             } else {
-                RunStop::Trials
+                RunStop::Trials { limit: most }
             };
             assert_eq!(outcome.stop, stop);
         }
@@ -67,7 +151,10 @@ fn a_limit_in_tokens_ends_the_run_with_what_is_done() {
         ..Limits::default()
     };
     let (outcome, _) = run(&[0.5; 20], Uniform { k: 20 }, limits, Schedule::default());
-    assert_eq!(outcome.stop, RunStop::Tokens);
+    let RunStop::Tokens { limit, sampled } = outcome.stop else {
+        panic!("{:?}", outcome.stop);
+    };
+    assert!(limit == 500 && sampled >= 500 && sampled <= outcome.totals.tokens_sampled);
     assert!(outcome.totals.tokens_sampled >= 500);
     // At most what was in flight more: eight slots, twenty tokens each.
     assert!(outcome.totals.tokens_sampled < 500 + 8 * 20);
@@ -87,7 +174,10 @@ fn a_limit_in_time_ends_a_run_that_would_never_end() {
         ..Limits::default()
     };
     let (outcome, _) = run(&[0.5, 0.0], Uniform { k: 2 }, limits, Schedule::default());
-    assert_eq!(outcome.stop, RunStop::Time);
+    let RunStop::Time { limit, elapsed } = outcome.stop else {
+        panic!("{:?}", outcome.stop);
+    };
+    assert!(elapsed >= limit);
     assert_eq!(outcome.problems[0].stop, StopReason::TargetMet);
     assert_eq!(outcome.problems[1].stop, StopReason::RunEnded);
     assert_eq!(outcome.totals.kept, 2);

@@ -9,7 +9,7 @@ use crate::scripted::{Schedule, Scripted, grader, problems, trials};
 use dart_math::dars::{
     Limits, Outcome, Prop2Diff, Run, RunBuilder, RunStop, Strategy, Uniform, Vanilla,
 };
-use dart_math::{ErrorKind, Problem};
+use dart_math::{ErrorKind, Problem, StopReason};
 
 const RATES: [f64; 7] = [0.95, 0.6, 0.5, 0.3, 0.1, 0.0, 0.8];
 const SHARDS: usize = 3;
@@ -121,7 +121,12 @@ fn overlaps_and_gaps_of_shards_are_told() {
     assert_eq!(merged.overlaps, own);
     assert_eq!(merged.without_trials, ["p2", "p5"]);
     let selected = joined().select().unwrap();
-    assert_eq!(selected.stop, RunStop::JournalExhausted);
+    let lacking = selected.problems.iter();
+    let lacking = lacking.filter(|r| r.stop == StopReason::RunEnded).count();
+    assert_eq!(
+        selected.stop,
+        RunStop::JournalExhausted { problems: lacking }
+    );
     assert_eq!(selected.problems[2].tally.trials, 0);
     // A run goes on with what is missing, and nothing else.
     let generator = Scripted::default();
@@ -226,7 +231,12 @@ fn any_strategy_selects_from_a_pool() {
     // Of more than there are, those that there are.
     let most = builder(problems(&RATES), &Vanilla { trials: 40 }, &pool);
     let selected = most.build().unwrap().select().unwrap();
-    assert_eq!(selected.stop, RunStop::JournalExhausted);
+    let lacking = selected.problems.iter();
+    let lacking = lacking.filter(|r| r.stop == StopReason::RunEnded).count();
+    assert_eq!(
+        selected.stop,
+        RunStop::JournalExhausted { problems: lacking }
+    );
     assert_eq!(selected.totals.trials, 30 * RATES.len() as u64);
     assert!(snapshot(&pool) == at_rest);
     let none = builder(

@@ -362,6 +362,8 @@ proptest! {
         strategy in strategies(),
         most in 1u32..200,
         give_up in prop::option::of(1u32..60),
+        futility in prop::option::of(1e-4f64..0.9),
+        tokens_per_problem in prop::option::of(0u64..900),
         whole_run in prop::option::of(0u64..600),
         slots in 1usize..48,
         shuffle: u64,
@@ -375,6 +377,8 @@ proptest! {
         let limits = Limits {
             trials_per_problem: Some(most),
             give_up_after: give_up,
+            futility,
+            tokens_per_problem,
             trials: whole_run,
             ..Limits::default()
         };
@@ -401,7 +405,8 @@ proptest! {
             prop_assert!(whole_run.is_none_or(|most| outcome.totals.trials <= most));
             prop_assert_eq!(data_set(&outcome), expected);
         } else {
-            prop_assert_eq!(outcome.stop, RunStop::Trials);
+            let at_limit = matches!(outcome.stop, RunStop::Trials { .. });
+            prop_assert!(at_limit, "{:?}", outcome.stop);
             prop_assert_eq!(Some(outcome.totals.trials), whole_run);
             let counts: Vec<u32> = outcome.problems.iter().map(|r| r.tally.trials).collect();
             let most = whole_run.unwrap_or(0);

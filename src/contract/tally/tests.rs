@@ -126,6 +126,120 @@ fn estimates_have_no_bias_and_intervals_cover() {
     }
 }
 
+/// Every end of inverse sampling with an end for futility, by following all orders.
+fn futile(k: u32, most: u32, below: f64, (m, own): (u32, u32), p: f64) -> Vec<(Tally, f64)> {
+    let rule = Futility {
+        target: k,
+        limit: most,
+        below,
+    };
+    let mut ends = Vec::new();
+    // The probability to be at so many trials with so many correct ones, and go on.
+    let mut open = std::collections::BTreeMap::from([(own, 1.0)]);
+    for trials in m + 1.. {
+        let mut next = std::collections::BTreeMap::new();
+        for (correct, share) in open {
+            for (correct, share) in [(correct + 1, share * p), (correct, share * (1.0 - p))] {
+                let met = correct >= k;
+                if met || trials >= most || trials >= rule.end(correct) {
+                    let tally = Tally {
+                        trials,
+                        correct,
+                        at_success: met,
+                        futility: Some(rule),
+                        ..Tally::default()
+                    };
+                    ends.push((tally, share));
+                } else {
+                    *next.entry(correct).or_insert(0.0) += share;
+                }
+            }
+        }
+        open = next;
+        if open.is_empty() {
+            break;
+        }
+    }
+    // Several orders may come to the same end.
+    let key = |tally: &Tally| (tally.trials, tally.correct);
+    ends.sort_by_key(|(tally, _)| key(tally));
+    ends.dedup_by(|(later, share), (first, sum)| {
+        let same = key(later) == key(first) && later.at_success == first.at_success;
+        if same {
+            *sum += *share;
+        }
+        same
+    });
+    ends
+}
+
+#[test]
+fn ends_for_futility_take_nothing_from_the_estimates() {
+    for p in RATES {
+        for (k, most, below) in [
+            (4, 60, 0.01),
+            (4, 60, 0.3),
+            (12, 200, 0.05),
+            (40, 300, 1e-4),
+        ] {
+            let ends = futile(k, most, below, (0, 0), p);
+            check(&format!("futility {k} {most} {below}"), &ends, p, 0.93);
+            for tries in [1, 2, 5] {
+                let known = ends.iter().all(|(tally, _)| tally.pass_at(tries).is_some());
+                let first = Futility {
+                    target: k,
+                    limit: most,
+                    below,
+                };
+                assert_eq!(known, tries <= first.end(0), "{k} {most} {below} {tries}");
+                if known {
+                    let mean: f64 = ends
+                        .iter()
+                        .map(|(tally, share)| share * tally.pass_at(tries).unwrap())
+                        .sum();
+                    let exact = 1.0 - (1.0 - p).powi(tries as i32);
+                    assert!(
+                        (mean - exact).abs() < 1e-8,
+                        "{k} {most} {below} {tries}: {mean}"
+                    );
+                }
+            }
+        }
+        for (k, m, most, below) in [(16, 8, 120, 0.05), (16, 8, 40, 0.3), (3, 8, 100, 0.05)] {
+            let target = |correct: u32| (k * (m - correct)).div_ceil(m).max(1);
+            let mut ends = Vec::new();
+            for own in 0..=m {
+                let share = binomial(m, own, p);
+                let pilot = Some(Pilot {
+                    trials: m,
+                    correct: own,
+                    nearly_met: own < m && target(own + 1) <= own + 1 && target(own) > own,
+                    highest_target: target(0),
+                });
+                if target(own) <= own {
+                    let tally = Tally {
+                        trials: m,
+                        correct: own,
+                        pilot,
+                        ..Tally::default()
+                    };
+                    ends.push((tally, share));
+                    continue;
+                }
+                for (tally, later) in futile(target(own), most, below, (m, own), p) {
+                    ends.push((Tally { pilot, ..tally }, share * later));
+                }
+            }
+            check(
+                &format!("pilot, futility {k} {most} {below}"),
+                &ends,
+                p,
+                0.93,
+            );
+        }
+    }
+}
+
 #[test]
 fn giving_up_takes_nothing_from_the_estimate() {
     // To the third success, given up after 5 trials without any.

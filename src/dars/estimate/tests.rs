@@ -69,6 +69,7 @@ impl Simulation<'_> {
         let rules = Rules {
             strategy: self.strategy,
             limits: self.limits,
+            futility: None,
             dedup: false,
             sure: Sure::new(1.0),
         };
@@ -257,6 +258,7 @@ fn few_fits_are_made_of_many_trials() {
     let rules = Rules {
         strategy: &Vanilla { trials: 1 },
         limits: Limits::default(),
+        futility: None,
         dedup: false,
         sure: Sure::new(1.0),
     };

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::notes::{Header, Note};
+use crate::dars::limits::is_lowered;
 use crate::dars::outcome::fingerprint;
 use crate::dars::{CancelHandle, Problem, Session};
 use crate::error::counted;
@@ -147,14 +148,15 @@ impl Expected<'_> {
             return Ok(());
         }
         for (name, now) in self.limits {
-            let lowered = match (found.get(name).and_then(Value::as_u64), now.as_u64()) {
-                (_, None) => false,
-                (None, Some(_)) => true,
-                (Some(was), Some(now)) => now < was,
-            };
+            let was = found.get(name).and_then(Value::as_f64);
+            let lowered = is_lowered(name, was, now.as_f64());
             if lowered {
                 let was = found.get(name).unwrap_or(&Value::Null);
-                differences.push(format!("limit {name} was {was}, lowered to {now}"));
+                let how = match name.as_str() {
+                    "futility" => "raised",
+                    _ => "lowered",
+                };
+                differences.push(format!("limit {name} was {was}, {how} to {now}"));
             }
         }
         match differences.is_empty() {

@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::directory::{Directory, Row};
-use crate::Problem;
 use crate::dars::{Goal, Prefix, Prop2Diff, Strategy, Uniform, Vanilla};
+use crate::{Futility, Problem};
 
 /// What a strategy makes of the trials.
 #[derive(Debug, Clone)]
@@ -158,6 +158,7 @@ fn of_size(
 struct Limits {
     trials: Option<u32>,
     give_up_after: Option<u32>,
+    futility: Option<f64>,
     dedup: bool,
 }
 
@@ -171,6 +172,10 @@ impl Limits {
         Limits {
             trials: limit("trials_per_problem"),
             give_up_after: limit("give_up_after"),
+            futility: directory
+                .manifest
+                .get("limits")
+                .and_then(|limits| limits.get("futility")?.as_f64()),
             dedup: directory.dedup(),
         }
     }
@@ -194,6 +199,12 @@ fn take(goal: Goal, row: &Row, limits: Limits) -> Rows {
             (before(trials.min(most)), rate * f64::from(missing))
         }
         Goal::Correct(target) => {
+            if let Some(end) = futile_end(target, row, limits) {
+                return Rows {
+                    found: before(end),
+                    expected: 0.0,
+                };
+            }
             let found = before(most).min(target);
             let left = limits.trials.map(|most| most.saturating_sub(row.trials));
             (found, successes(target - found, left, rate))
@@ -203,6 +214,24 @@ fn take(goal: Goal, row: &Row, limits: Limits) -> Rows {
         found,
         expected: if expects { expected } else { 0.0 },
     }
+}
+
+/// The number of trials that ends a problem for futility under a target, where it has come so far.
+fn futile_end(target: u32, row: &Row, limits: Limits) -> Option<u32> {
+    let rule = Futility {
+        target,
+        limit: limits.trials?,
+        below: limits.futility?,
+    };
+    let wanted = row.successes.iter().take(target as usize).enumerate();
+    let mut end = rule.end(0);
+    for (before, &number) in wanted {
+        if number >= end {
+            break;
+        }
+        end = rule.end(before as u32 + 1);
+    }
+    (end <= row.trials).then_some(end)
 }
 
 /// The mean number of successes in so many trials (in any number where there is no limit), of which no
@@ -252,6 +281,7 @@ mod tests {
         let limits = Limits {
             trials: None,
             give_up_after: None,
+            futility: None,
             dedup: false,
         };
         let rows = |goal: Goal, limits| {

@@ -1,7 +1,7 @@
 //! What the rules say a run's data set is, worked out problem by problem, without any run.
 
 use dart_math::dars::{Goal, Limits, Outcome, Prefix, Strategy};
-use dart_math::{Problem, StopReason, Tally, TrialId};
+use dart_math::{Futility, Problem, StopReason, Tally, TrialId};
 
 use super::{complete, is_correct, problems};
 
@@ -46,24 +46,40 @@ pub fn of_problems(
 ) -> DataSet {
     let (mut rows, mut records) = (Vec::new(), Vec::new());
     for problem in problems {
-        let text = |number: u32| {
+        let completion = |number: u32| {
             let request = dart_math::Request {
                 trial: TrialId { problem: 0, number },
                 seed: dart_math::trial_seed(11, &problem.id, number),
                 problem: problem.clone().into(),
             };
-            complete(&request).text
+            complete(&request)
         };
+        let text = |number: u32| completion(number).text;
         let mut verdicts: Vec<bool> = Vec::new();
         // Whether a target counts each.
         let mut counted: Vec<bool> = Vec::new();
         let mut texts = std::collections::HashSet::new();
         let mut before = Goal::Stop;
+        let (mut last_goal, mut goal_since, mut tokens) = (None, 0, 0);
         let (goal, stop) = loop {
             let goal = strategy.goal(&problem, Prefix::new(&verdicts));
             let n = verdicts.len() as u32;
             let c = verdicts.iter().filter(|&&v| v).count() as u32;
             let distinct = counted.iter().filter(|&&v| v).count() as u32;
+            if last_goal.replace(goal) != Some(goal) {
+                goal_since = n;
+            }
+            let is_futile = || match (goal, limits.futility, limits.trials_per_problem) {
+                (Goal::Correct(target), Some(below), Some(limit)) if n > goal_since => {
+                    let rule = Futility {
+                        target,
+                        limit,
+                        below,
+                    };
+                    rule.chance(n, distinct) < below
+                }
+                _ => false,
+            };
             let stop = match goal {
                 Goal::Stop => Some(StopReason::Strategy),
                 Goal::Trials(trials) if n >= trials => Some(StopReason::TrialsDone),
@@ -74,6 +90,10 @@ pub fn of_problems(
                 _ if c == 0 && limits.give_up_after.is_some_and(|most| n >= most) => {
                     Some(StopReason::GaveUp)
                 }
+                _ if is_futile() => Some(StopReason::Futile),
+                _ if limits.tokens_per_problem.is_some_and(|most| tokens >= most) => {
+                    Some(StopReason::TokenLimit)
+                }
                 _ => None,
             };
             if let Some(stop) = stop {
@@ -82,6 +102,7 @@ pub fn of_problems(
             before = goal;
             let correct = is_correct(&problem, 11, n);
             verdicts.push(correct);
+            tokens += u64::from(completion(n).token_count());
             counted.push(correct && (texts.insert(text(n)) || !dedup));
         };
         let target = match goal {

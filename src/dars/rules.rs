@@ -1,0 +1,102 @@
+//! By what a run counts, and what ends a problem.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use super::Limits;
+use super::problem_state::len;
+use super::strategy::{Goal, Strategy};
+use super::sure::Sure;
+use crate::{Futility, StopReason};
+
+/// By what a run counts.
+pub(super) struct Rules<'a> {
+    pub(super) strategy: &'a dyn Strategy,
+    pub(super) limits: Limits,
+    /// What ends problems for futility, where anything does.
+    pub(super) futility: Option<FutilityEnds>,
+    /// Whether a correct response that repeats an earlier one of its problem is left out.
+    pub(super) dedup: bool,
+    /// How probable it must be that a trial counts, for it to be drawn beside others of its problem
+    /// ([`RunBuilder::sure`](super::RunBuilder::sure)).
+    pub(super) sure: Sure,
+}
+
+impl Rules<'_> {
+    /// Why a problem ends.
+    pub(super) fn ended(&self, goal: Goal, counts: Counts) -> Option<StopReason> {
+        let (limits, trials) = (&self.limits, counts.trials);
+        let is_futile = || match (&self.futility, goal) {
+            (Some(futility), Goal::Correct(target)) if trials > counts.goal_since => {
+                trials >= futility.end(target, counts.eligible)
+            }
+            _ => false,
+        };
+        match goal {
+            Goal::Stop => Some(StopReason::Strategy),
+            Goal::Trials(goal) if trials >= goal => Some(StopReason::TrialsDone),
+            Goal::Correct(goal) if counts.eligible >= goal => Some(StopReason::TargetMet),
+            _ if limits.trials_per_problem.is_some_and(|most| trials >= most) => {
+                Some(StopReason::TrialLimit)
+            }
+            _ if counts.correct == 0 && limits.give_up_after.is_some_and(|most| trials >= most) => {
+                Some(StopReason::GaveUp)
+            }
+            _ if is_futile() => Some(StopReason::Futile),
+            _ if limits
+                .tokens_per_problem
+                .is_some_and(|most| counts.tokens >= most) =>
+            {
+                Some(StopReason::TokenLimit)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Sums by which a problem may end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Counts {
+    pub(super) trials: u32,
+    pub(super) correct: u32,
+    /// Those of the correct ones that a target counts.
+    pub(super) eligible: u32,
+    pub(super) tokens: u64,
+    /// Trials when its goal was set.
+    pub(super) goal_since: u32,
+}
+
+/// Numbers of trials that end a problem for futility, worked out once for each target.
+pub(super) struct FutilityEnds {
+    limit: u32,
+    below: f64,
+    ends: Mutex<HashMap<u32, Vec<u32>>>,
+}
+
+impl FutilityEnds {
+    pub(super) fn of(limits: &Limits) -> Option<Self> {
+        Some(FutilityEnds {
+            limit: limits.trials_per_problem?,
+            below: limits.futility?,
+            ends: Mutex::default(),
+        })
+    }
+
+    pub(super) fn rule(&self, target: u32) -> Futility {
+        Futility {
+            target,
+            limit: self.limit,
+            below: self.below,
+        }
+    }
+
+    /// [`Futility::end`].
+    pub(super) fn end(&self, target: u32, correct: u32) -> u32 {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let ends = ends.entry(target).or_default();
+        while ends.len() <= correct.min(target) as usize {
+            ends.push(self.rule(target).end(len(ends.len())));
+        }
+        ends[correct.min(target) as usize]
+    }
+}
