@@ -1,4 +1,4 @@
-//! A page to look at of a finished directory: `report DIR` writes DIR/report.html, which needs nothing
+//! A page to look at of a run's directory, finished or not: `report DIR` writes DIR/report.html, which needs nothing
 //! else and has no script; with `--figures` its figures as SVG files too.
 
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ mod tool;
 
 use tool::{Failure, say};
 
-/// Makes a page to look at of a finished directory
+/// Makes a page to look at of a run's directory, finished or not
 #[derive(Parser)]
 #[command(version)]
 struct Args {

@@ -56,6 +56,43 @@ fn a_changed_configuration_is_refused_with_every_difference() {
         message.contains("limit tokens was null, lowered to 9"),
         "{message}"
     );
+    let stricter = Limits {
+        futility: Some(0.01),
+        ..limits()
+    };
+    let message = refuse(problems(&RATES), 12, 5, stricter);
+    assert!(
+        message.contains("limit futility was null, raised to 0.01"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_journal_that_nothing_was_drawn_into_is_any_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("journal");
+    let run = |seed, cancel: CancelHandle| {
+        Run::builder(problems(&RATES))
+            .strategy(Prop2Diff::with_pilot(12, 6))
+            .limits(limits())
+            .seed(seed)
+            .journal(&journal)
+            .cancel(cancel)
+            .build()
+            .unwrap()
+            .run(&Scripted::default(), &grader)
+    };
+    let cancelled = CancelHandle::new();
+    cancelled.cancel();
+    let outcome = run(4, cancelled).unwrap();
+    assert_eq!(
+        (outcome.stop, outcome.totals.trials),
+        (RunStop::Interrupted, 0)
+    );
+    let outcome = run(5, CancelHandle::new()).unwrap();
+    assert_eq!(outcome.stop, RunStop::Finished);
+    let error = run(4, CancelHandle::new()).unwrap_err();
+    assert!(error.to_string().contains("seed was 5, is 4"), "{error}");
 }
 
 #[test]

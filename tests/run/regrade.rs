@@ -118,6 +118,17 @@ fn what_cannot_be_graded_anew_stays_as_it_was() {
     let other = builder(&strategy, &journal, 6).build().unwrap();
     let error = other.regrade(&generator, &Strict(true)).unwrap_err();
     assert!(error.to_string().contains("seed was 5, is 6"), "{error}");
+    // What the run would refuse, under lower limits.
+    let lower = Limits {
+        trials_per_problem: Some(3),
+        ..Limits::default()
+    };
+    let lower = builder(&strategy, &journal, 5)
+        .limits(lower)
+        .build()
+        .unwrap();
+    let error = lower.regrade(&generator, &Strict(true)).unwrap_err();
+    assert!(error.to_string().contains("lowered to 3"), "{error}");
     // Interrupted.
     let cancel = CancelHandle::new();
     cancel.cancel();

@@ -169,6 +169,13 @@ impl Notes {
         Ok(())
     }
 
+    /// Takes everything out of it.
+    pub(super) fn clear(&mut self) -> Result<()> {
+        let cleared = self.file.set_len(0);
+        self.length = 0;
+        cleared.map_err(|error| Error::io(&self.path, error))
+    }
+
     pub(super) fn sync(&self) -> Result<()> {
         let synced = self.file.sync_data();
         synced.map_err(|error| Error::io(&self.path, error))

@@ -42,7 +42,9 @@ pub(in crate::dars) fn regrade(
             header.configuration.insert(key.into(), now.clone());
         }
     }
-    expected.admit(&directory.join(NOTES), &header, &rows)?;
+    let path = directory.join(NOTES);
+    let latest = expected.admit(&path, &header, &rows)?;
+    expected.check_limits(&path, &latest.limits)?;
 
     let draft = beside(directory, "regraded");
     remove_all(&draft)?;
