@@ -1,5 +1,5 @@
 //! What a run's journal and memory cost: bytes a trial on disk beside JSON lines compressed one by one,
-//! time and memory of a run and of resuming it, reading all trials back.
+//! time and memory of a run and of resuming it, reading all trials back and grading them anew with the checker.
 //!
 //! ```sh
 //! cargo bench --no-default-features --bench journal                 # a million trials, some 2 minutes
@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Instant;
 
+use dart_math::answer::Checker;
 use dart_math::dars::{Outcome, Run, Vanilla};
 use dart_math::{
     Completion, Generator, Next, Offer, Philox, Problem, Result, Settings, Source, Trial, Verdict,
@@ -225,7 +226,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(trials: u64, short: bool, journal: &std::path::Path) -> Result<Outcome> {
+fn of_journal(trials: u64, journal: &std::path::Path) -> Result<Run<'static>> {
     let problems = (0..PROBLEMS).map(|index| {
         let question = format!("What is the value of expression number {index}?");
         Problem::new(question, "0").with_id(index.to_string())
@@ -235,8 +236,11 @@ fn run(trials: u64, short: bool, journal: &std::path::Path) -> Result<Outcome> {
             trials: u32::try_from(trials / PROBLEMS as u64).unwrap_or(u32::MAX),
         })
         .journal(journal)
-        .build()?
-        .run(&Writer::new(trials, short), &grade)
+        .build()
+}
+
+fn run(trials: u64, short: bool, journal: &std::path::Path) -> Result<Outcome> {
+    of_journal(trials, journal)?.run(&Writer::new(trials, short), &grade)
 }
 
 fn measure(trials: u64, short: bool) -> Result<()> {
@@ -318,6 +322,19 @@ fn measure_in(trials: u64, short: bool, journal: &std::path::Path) -> Result<()>
         rows as f64 / sampled,
         compressed as f64 / sampled,
         bytes as f64 / drawn / (compressed as f64 / sampled)
+    );
+    drop(outcome);
+
+    forget_peak();
+    let (begun, before) = (Instant::now(), processor_seconds());
+    let writer = Writer::new(trials, short);
+    let regraded = of_journal(trials, journal)?.regrade(&writer, &Checker::default())?;
+    let count = regraded.trials as f64;
+    println!(
+        "graded anew: {count} trials in {:.1} s, {:.0} a second of a core; peak memory {:.0} MB",
+        begun.elapsed().as_secs_f64(),
+        count / (processor_seconds() - before),
+        megabytes(peak_memory())
     );
     Ok(())
 }

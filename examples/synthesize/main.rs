@@ -501,6 +501,12 @@ impl Args {
             }
             _ => String::new(),
         };
-        format!("{lowered}{error} (--fresh begins anew, another --out leaves it alone)").into()
+        let detail = error.to_string();
+        let regrade = match detail.contains(": grader.") || detail.contains("; grader.") {
+            true => "--regrade grades its trials anew, ",
+            false => "",
+        };
+        format!("{lowered}{detail} ({regrade}--fresh begins anew, another --out leaves it alone)")
+            .into()
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Problem;
-use super::estimate::Estimator;
+use super::estimate::{Estimator, Fit, Snapshot};
 use super::open_set::OpenSet;
 use super::problem_state::{Closed, Needs, ProblemState};
 use super::rules::Rules;
@@ -113,12 +113,23 @@ impl<'a> Allocator<'a> {
         let Some(estimator) = &mut self.estimator else {
             return (0.0, 0.0);
         };
-        if estimator.is_stale(self.totals.taken) {
-            let rules = &self.rules;
-            let standings = || self.states.iter().map(ProblemState::standing);
-            estimator.fit(&standings, self.totals.taken, rules);
+        let states = &self.states;
+        estimator.sums(&self.rules, |index| states[index].standing())
+    }
+
+    /// What a new estimate of the problems' pass rates is to be worked out from, where one is due.
+    pub(super) fn snapshot(&mut self) -> Option<Snapshot> {
+        let standings = self.states.iter().map(ProblemState::standing);
+        self.estimator
+            .as_mut()?
+            .snapshot(self.totals.taken, standings)
+    }
+
+    /// Goes by this estimate from now on.
+    pub(super) fn install(&mut self, fit: Fit) {
+        if let Some(estimator) = &mut self.estimator {
+            estimator.install(fit);
         }
-        estimator.sums()
     }
 
     /// How many problems there are.

@@ -4,8 +4,9 @@
 //! Each problem's pass rate is uncertain, the more so the fewer trials it has had. So the pass rates
 //! of all problems are estimated first, as a distribution over a grid of rates (empirical Bayes, by
 //! expectation maximisation); a problem's own trials then say which of them are likely its own, and
-//! its need is averaged over these. That is fitted anew when a few per cent more trials are known;
-//! between two fits a trial changes the estimate of its own problem only.
+//! its need is averaged over these. That is fitted anew when a few per cent more trials are known, beside the
+//! run, and applied to some problems after the other; between two fits a trial changes the estimate of its own
+//! problem only.
 
 use std::collections::VecDeque;
 
@@ -22,6 +23,8 @@ const RATES: [f64; 24] = [
 const COUNT: usize = RATES.len();
 /// Steps of a fit, which begins at the last one's result.
 const STEPS: usize = 6;
+/// Problems that a new fit is applied to at once.
+const SWEPT: usize = 256;
 /// As many problems, spread evenly over the rates, are added to those that are known, so that no rate
 /// is impossible.
 const SMOOTHING: f64 = 0.5;
@@ -40,8 +43,57 @@ pub(super) struct Estimator {
     /// Trials and tokens of each problem.
     expected: Vec<(f64, f64)>,
     sums: (f64, f64),
-    /// Trials known at the last fit; none before the first.
+    /// Trials known at the last fit that was begun; none before the first.
     fitted: Option<u64>,
+    /// Whether a fit is being worked out.
+    is_fitting: bool,
+    /// The problems below were estimated by the last fit.
+    swept: usize,
+    /// Whether there was a fit, and whether all problems were estimated by one.
+    has_fit: bool,
+    is_whole: bool,
+}
+
+/// What a fit is worked out from.
+pub(super) struct Snapshot {
+    prior: Weights,
+    /// Trials, those that a target counts, and tokens of each problem that has any.
+    known: Vec<(u32, u32, u64)>,
+}
+
+/// What it comes to.
+pub(super) struct Fit {
+    prior: Weights,
+    lengths: Weights,
+}
+
+impl Snapshot {
+    /// Estimates how the pass rates of all problems are distributed, and how long trials are by rate.
+    pub(super) fn fit(self) -> Fit {
+        let mut prior = self.prior;
+        let likelihoods: Vec<Weights> = self
+            .known
+            .iter()
+            .map(|(trials, eligible, _)| likelihood(*trials, *eligible))
+            .collect();
+        for _ in 0..STEPS {
+            prior = improve(&prior, likelihoods.iter());
+        }
+        let (mut tokens, mut counts) = ([0.0; COUNT], [0.0; COUNT]);
+        for (likelihood, (trials, _, own)) in likelihoods.iter().zip(&self.known) {
+            let weights = posterior(&prior, likelihood);
+            for (rate, weight) in weights.into_iter().enumerate() {
+                tokens[rate] += weight * *own as f64;
+                counts[rate] += weight * f64::from(*trials);
+            }
+        }
+        let mean = tokens.iter().sum::<f64>() / counts.iter().sum::<f64>().max(1.0);
+        let mut lengths = [0.0; COUNT];
+        for (length, (tokens, count)) in lengths.iter_mut().zip(tokens.iter().zip(counts)) {
+            *length = (tokens + USUAL_TRIALS * mean) / (count + USUAL_TRIALS);
+        }
+        Fit { prior, lengths }
+    }
 }
 
 impl Estimator {
@@ -52,58 +104,71 @@ impl Estimator {
             expected: vec![(0.0, 0.0); problems],
             sums: (0.0, 0.0),
             fitted: None,
+            is_fitting: false,
+            swept: 0,
+            has_fit: false,
+            is_whole: false,
         }
     }
 
-    /// Whether enough has become known since the last fit for another.
-    pub(super) fn is_stale(&self, trials: u64) -> bool {
-        self.fitted
-            .is_none_or(|fitted| trials >= fitted + (fitted / 32).max(16))
-    }
-
-    /// Trials and tokens that all problems together are expected to take yet.
-    pub(super) fn sums(&self) -> (f64, f64) {
-        (self.sums.0.max(0.0), self.sums.1.max(0.0))
-    }
-
-    /// Estimates the pass rates of all problems, and from them what each is expected to take.
-    pub(super) fn fit<'s, I: Iterator<Item = Standing<'s>>>(
+    /// Begins a fit, where enough has become known since the last one: it takes a while, and nothing of this
+    /// until it is [`install`](Self::install)ed.
+    pub(super) fn snapshot<'s>(
         &mut self,
-        standings: &dyn Fn() -> I,
         trials: u64,
-        rules: &Rules<'_>,
-    ) {
+        standings: impl Iterator<Item = Standing<'s>>,
+    ) -> Option<Snapshot> {
+        let is_stale = self
+            .fitted
+            .is_none_or(|fitted| trials >= fitted + (fitted / 32).max(16));
+        let is_applied = !self.has_fit || self.swept == self.expected.len();
+        if !is_stale || self.is_fitting || !is_applied {
+            return None;
+        }
         self.fitted = Some(trials);
-        let known: Vec<(Weights, u32, u64)> = standings()
-            .filter(|standing| standing.trials > 0)
-            .map(|s| (likelihood(s.trials, s.eligible), s.trials, s.tokens))
-            .collect();
-        for _ in 0..STEPS {
-            let likelihoods = known.iter().map(|(likelihood, ..)| likelihood);
-            self.prior = improve(&self.prior, likelihoods);
+        self.is_fitting = true;
+        let known = standings.filter(|standing| standing.trials > 0);
+        Some(Snapshot {
+            prior: self.prior,
+            known: known.map(|s| (s.trials, s.eligible, s.tokens)).collect(),
+        })
+    }
+
+    /// Goes by a fit from now on.
+    pub(super) fn install(&mut self, fit: Fit) {
+        (self.prior, self.lengths) = (fit.prior, fit.lengths);
+        (self.is_fitting, self.has_fit) = (false, true);
+        self.swept = 0;
+    }
+
+    /// Trials and tokens that all problems together are expected to take yet. Of the problems that the last
+    /// fit was not applied to some are estimated by it, so that no call takes long.
+    pub(super) fn sums<'s>(
+        &mut self,
+        rules: &Rules<'_>,
+        standing: impl Fn(usize) -> Standing<'s>,
+    ) -> (f64, f64) {
+        if !self.has_fit {
+            return (0.0, 0.0);
         }
-        let (mut tokens, mut counts) = ([0.0; COUNT], [0.0; COUNT]);
-        for (likelihood, trials, own) in &known {
-            let weights = posterior(&self.prior, likelihood);
-            for (rate, weight) in weights.into_iter().enumerate() {
-                tokens[rate] += weight * *own as f64;
-                counts[rate] += weight * f64::from(*trials);
-            }
+        let end = self.expected.len().min(self.swept + SWEPT);
+        while self.swept < end {
+            self.swept += 1;
+            self.update(self.swept - 1, &standing(self.swept - 1), rules);
         }
-        let mean = tokens.iter().sum::<f64>() / counts.iter().sum::<f64>().max(1.0);
-        for (length, (tokens, count)) in self.lengths.iter_mut().zip(tokens.iter().zip(counts)) {
-            *length = (tokens + USUAL_TRIALS * mean) / (count + USUAL_TRIALS);
-        }
-        self.sums = (0.0, 0.0);
-        for (index, standing) in standings().enumerate() {
-            self.expected[index] = (0.0, 0.0);
-            self.update(index, &standing, rules);
-        }
+        self.is_whole |= self.swept == self.expected.len();
+        // Before all were estimated once: as if the others were like those that were.
+        let share = match self.is_whole {
+            true => 1.0,
+            false => self.expected.len() as f64 / self.swept.max(1) as f64,
+        };
+        let (trials, tokens) = self.sums;
+        ((share * trials).max(0.0), (share * tokens).max(0.0))
     }
 
     /// Estimates anew what one problem is expected to take.
     pub(super) fn update(&mut self, index: usize, standing: &Standing<'_>, rules: &Rules<'_>) {
-        if self.fitted.is_none() {
+        if !self.is_whole && index >= self.swept {
             return;
         }
         let new = self.expectation(standing, rules);

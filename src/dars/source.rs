@@ -451,6 +451,12 @@ impl<'a> Shared<'a> {
     }
 
     fn progress(&self) -> Progress {
+        let due = self.lock().allocator.snapshot();
+        if let Some(snapshot) = due {
+            // Not under the lock: it takes milliseconds.
+            let fit = snapshot.fit();
+            self.lock().allocator.install(fit);
+        }
         let mut state = self.lock();
         let counts = state.allocator.counts();
         let elapsed = self.begun.elapsed();

@@ -132,6 +132,9 @@ impl Simulation<'_> {
                         sampled: sampled - began.1,
                     };
                     pace.mark(now);
+                    if let Some(snapshot) = allocator.snapshot() {
+                        allocator.install(snapshot.fit());
+                    }
                     let (trials, tokens) = allocator.remaining();
                     seen.push(Expectation {
                         at: clock,
@@ -255,17 +258,10 @@ fn what_is_left_is_known_within_a_factor_of_two_after_a_fifth() {
 #[test]
 fn few_fits_are_made_of_many_trials() {
     let mut estimator = Estimator::new(0);
-    let rules = Rules {
-        strategy: &Vanilla { trials: 1 },
-        limits: Limits::default(),
-        futility: None,
-        dedup: false,
-        sure: Sure::new(1.0),
-    };
     let mut fits = 0;
     for trials in 0..2_000_000 {
-        if estimator.is_stale(trials) {
-            estimator.fit(&std::iter::empty, trials, &rules);
+        if let Some(snapshot) = estimator.snapshot(trials, std::iter::empty()) {
+            estimator.install(snapshot.fit());
             fits += 1;
         }
     }
