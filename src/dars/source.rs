@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::allocator::{Allocator, Counts};
 use super::estimate::{Mark, Pace};
+use super::occupancy::OccupancyMeter;
 use super::problem_state::Closed;
 use super::session::GRADER_FAILED;
 use super::store::{Row, Store};
@@ -70,6 +71,8 @@ struct State<'a> {
     /// What the allocator had before this call.
     before: Counts,
     pace: Pace,
+    /// Written only: nothing is decided by it.
+    occupancy: OccupancyMeter,
     totals: Totals,
     /// This call, without its sums until it ends.
     session: Session,
@@ -168,6 +171,7 @@ impl<'a> Shared<'a> {
                 tokens_before: resumed.tokens,
                 before,
                 pace: Pace::default(),
+                occupancy: OccupancyMeter::new(),
                 totals: Totals {
                     tokens: 0,
                     ..resumed
@@ -211,6 +215,8 @@ impl<'a> Shared<'a> {
 
     fn next(&self, offer: Offer<'_>) -> Next {
         let mut state = self.lock();
+        let in_flight = state.flights.len();
+        state.occupancy.offered(offer.free, in_flight);
         let next = self.decide(&mut state, offer);
         if !matches!(next, Next::Wait) || !state.flights.is_empty() || state.grading == 0 {
             return next;
@@ -237,6 +243,7 @@ impl<'a> Shared<'a> {
             state
                 .flights
                 .extend(trials.iter().map(|&trial| (trial, false)));
+            self.note_occupancy(state);
             let request = |trial| state.allocator.request(trial);
             return Next::Requests(trials.into_iter().map(request).collect());
         }
@@ -251,6 +258,13 @@ impl<'a> Shared<'a> {
             state.fail(Error::new(ErrorKind::Settings, reason));
         }
         Next::Done
+    }
+
+    /// Notes how many trials are in flight and in grading from now on.
+    fn note_occupancy(&self, state: &mut State<'_>) {
+        let (in_flight, grading) = (state.flights.len(), state.grading);
+        let now = self.begun.elapsed();
+        state.occupancy.set(now, in_flight, grading);
     }
 
     fn wanted(&self, trial: TrialId) -> bool {
@@ -299,6 +313,7 @@ impl<'a> Shared<'a> {
         } else {
             state.allocator.requeue(trial);
         }
+        self.note_occupancy(&mut state);
         let tokens = state.tokens_before + state.totals.tokens_sampled;
         if state.stop.is_none() && self.limits.tokens.is_some_and(|most| tokens >= most) {
             state.stop = Some(RunStop::Tokens);
@@ -324,6 +339,7 @@ impl<'a> Shared<'a> {
         {
             let mut state = self.lock();
             state.grading -= 1;
+            self.note_occupancy(&mut state);
             state.totals.grader_failures += u64::from(failed);
         }
         self.settled.notify_all();
@@ -499,9 +515,10 @@ impl<'a> Shared<'a> {
             }
             Err(error) => state.fail(error),
         }
-        state.totals.seconds = self.begun.elapsed().as_secs_f64();
-        let totals = state.totals;
-        state.session.end(&totals);
+        let elapsed = self.begun.elapsed();
+        state.totals.seconds = elapsed.as_secs_f64();
+        let (totals, occupancy) = (state.totals, state.occupancy.finish(elapsed));
+        state.session.end(&totals, occupancy);
         let session = state.session.clone();
         drop(state);
         let ended = self.store().end_session(&session);
