@@ -42,6 +42,8 @@ pub(super) struct Shared<'a> {
     limits: Limits,
     problems: usize,
     begun: Instant,
+    /// The run's.
+    span: tracing::Span,
 }
 
 /// What a run begins with.
@@ -56,6 +58,7 @@ pub(super) struct Beginning<'a> {
     pub(super) cancel: CancelHandle,
     pub(super) limits: Limits,
     pub(super) begun: Instant,
+    pub(super) span: tracing::Span,
 }
 
 struct State<'a> {
@@ -96,12 +99,13 @@ enum Settled {
     Last(Vec<Row>),
 }
 
-/// A grader's verdict, and whether it panicked instead of giving one.
+/// A grader's verdict on a trial, and whether it panicked instead of giving one.
 pub(super) fn judge(
     grader: &dyn Grader,
-    problem: &Problem,
+    (problem, number): (&Problem, u32),
     completion: &Completion,
 ) -> (Verdict, bool) {
+    let _grading = tracing::debug_span!("grade", problem = problem.id, trial = number).entered();
     let judged = catch_unwind(AssertUnwindSafe(|| grader.grade(problem, completion)));
     let failed = judged.is_err();
     let verdict = judged.unwrap_or_else(|panic| {
@@ -157,6 +161,7 @@ impl<'a> Shared<'a> {
             cancel,
             limits,
             begun,
+            span,
         } = beginning;
         let before = allocator.counts();
         Shared {
@@ -186,6 +191,7 @@ impl<'a> Shared<'a> {
             cancel,
             limits,
             begun,
+            span,
         }
     }
 
@@ -323,8 +329,11 @@ impl<'a> Shared<'a> {
 
     /// On a grader's thread: judges a completion, writes its row, counts it.
     fn grade_and_settle(&self, trial: TrialId, completion: Completion) {
+        // This thread is in no span yet.
+        let _run = self.span.enter();
         let request = self.lock().allocator.request(trial);
-        let (verdict, failed) = judge(self.grader, &request.problem, &completion);
+        let judged = (&*request.problem, trial.number);
+        let (verdict, failed) = judge(self.grader, judged, &completion);
         let row = Trial::new(
             &request.problem,
             trial.number,
