@@ -86,6 +86,11 @@ impl Write for Draft {
 }
 
 impl Finished {
+    /// Where the file is until it is published.
+    pub(super) fn draft(&self) -> &Path {
+        &self.draft
+    }
+
     /// Whether the file is there already, with the same bytes.
     pub(super) fn is_there(&self) -> Result<bool> {
         let Ok(there) = File::open(&self.path) else {

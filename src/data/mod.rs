@@ -18,7 +18,7 @@ pub mod problems;
 mod read;
 mod table;
 
-pub use dataset::{DataSet, WriteOptions};
+pub use dataset::{DataSet, DataSetFiles, MakeFigures, WriteOptions};
 pub use format::{Format, Pair};
 pub use problem_row::ProblemRow;
 pub use read::{Records, read_pairs, read_problems_table, read_trials};

@@ -181,8 +181,8 @@ fn the_page_is_well_formed_and_needs_nothing_else() {
             .iter()
             .filter(|element| element.name == "svg")
             .collect();
-        assert_eq!(svgs.len(), 8);
-        assert_eq!(report.figures().len(), 8);
+        assert_eq!(svgs.len(), 9);
+        assert_eq!(report.figures().len(), 9);
         for figure in report.figures() {
             let elements = parse(&figure.svg);
             for name in ["title", "desc", "style"] {
@@ -195,7 +195,6 @@ fn the_page_is_well_formed_and_needs_nothing_else() {
             );
         }
         assert!(!page.contains("NaN"));
-        assert!(page.contains("how many slots were at work"));
         assert_eq!(page, Report::read(directory.path()).unwrap().html());
     }
 }
@@ -280,6 +279,79 @@ fn tables_have_the_numbers_of_the_records() {
         histogram.iter().map(|row| number(&row[1])).sum::<f64>(),
         6.0
     );
+}
+
+#[test]
+fn slots_in_use_are_those_of_the_calls() {
+    let (outcome, directory) = finished(&Uniform { k: 4 });
+    let head = [
+        "call (UTC)",
+        "from second",
+        "to second",
+        "slots",
+        "trials in flight",
+    ];
+    let report = Report::read(directory.path()).unwrap();
+    let rows = table(report.html(), &head);
+    assert!(
+        rows.iter()
+            .all(|row| row[0] == outcome.sessions[0].started && row[3] == "8")
+    );
+    let seconds = outcome.sessions[0].seconds.unwrap();
+    assert!((number(&rows.last().unwrap()[2]) - seconds).abs() < 0.006);
+
+    // Two calls of known occupancy, and one that was killed, whatever it ran on.
+    let path = directory.path().join("manifest.json");
+    let manifest: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let with = |sessions: Value| {
+        let mut manifest = manifest.clone();
+        manifest["sessions"] = sessions;
+        fs::write(&path, manifest.to_string()).unwrap();
+        Report::read(directory.path())
+    };
+    let occupancy = |slots: u32, means: &[f64]| json!({"slots": slots, "interval": 8.0, "in_flight": means, "grading": means});
+    let report = with(json!([
+        {"started": "a", "seconds": 20.0, "occupancy": occupancy(4, &[4.0, 3.0, 1.0])},
+        {"started": "b", "seconds": null},
+        {"started": "c", "seconds": 7.5, "occupancy": occupancy(8, &[6.0])},
+    ]));
+    let report = report.unwrap();
+    let rows = table(report.html(), &head);
+    let told: Vec<[f64; 4]> = rows
+        .iter()
+        .map(|row| [1, 2, 3, 4].map(|cell| number(&row[cell])))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            [0.0, 8.0, 4.0, 4.0],
+            [8.0, 16.0, 4.0, 3.0],
+            [16.0, 20.0, 4.0, 1.0],
+            [0.0, 7.5, 8.0, 6.0]
+        ]
+    );
+    // 4 * 8 + 3 * 8 + 1 * 4 + 6 * 7.5 of 4 * 20 + 8 * 7.5 seconds.
+    for said in [
+        "75.0 % of the slots",
+        "Without 1 call",
+        "The 2 calls of the run",
+    ] {
+        assert!(report.html().contains(said), "{said}");
+    }
+    let slots = report
+        .figures()
+        .iter()
+        .find(|figure| figure.name == "slots");
+    let svg = &slots.unwrap().svg;
+    assert_eq!(svg.matches("class=\"divider\"").count(), 1);
+    // In the legend, and in each of two calls.
+    assert_eq!(svg.matches("<path class=\"c1\"").count(), 3);
+
+    let error = with(json!([{"seconds": 1.0, "occupancy": occupancy(0, &[])}])).unwrap_err();
+    let error = error.to_string();
+    for word in ["manifest.json", "`sessions[0]`", "`occupancy.slots`"] {
+        assert!(error.contains(word), "{error}");
+    }
 }
 
 #[test]
@@ -390,9 +462,10 @@ fn what_is_missing_is_left_out_and_said() {
     fs::write(directory.path().join("manifest.json"), "{}").unwrap();
     let report = Report::read(directory.path()).unwrap();
     parse(report.html());
-    assert_eq!((whole.figures().len(), report.figures().len()), (8, 6));
+    assert_eq!((whole.figures().len(), report.figures().len()), (9, 6));
     for said in [
         "so their lengths are not shown",
+        "does not say how many slots were in use when",
         "what became of them is not shown",
         "does not have the response",
         "not named",
