@@ -333,7 +333,7 @@ fn slots_in_use_are_those_of_the_calls() {
     // 4 * 8 + 3 * 8 + 1 * 4 + 6 * 7.5 of 4 * 20 + 8 * 7.5 seconds.
     for said in [
         "75.0 % of the slots",
-        "Without 1 call",
+        "Not shown: 1 call without",
         "The 2 calls of the run",
     ] {
         assert!(report.html().contains(said), "{said}");

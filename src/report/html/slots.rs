@@ -103,7 +103,7 @@ fn caption(calls: &Calls, count: usize) -> String {
     }
     if calls.without > 0 {
         let without = crate::error::counted(calls.without, "call");
-        caption.push_str(&format!(" Without {without} that have no record of it."));
+        caption.push_str(&format!(" Not shown: {without} without a record of it."));
     }
     caption
 }
