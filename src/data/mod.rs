@@ -13,6 +13,7 @@ mod majority;
 #[cfg(feature = "parquet")]
 mod parquet;
 pub mod pass_rates;
+mod pretty;
 mod problem_row;
 pub mod problems;
 mod read;

@@ -42,7 +42,7 @@ fn write(outcome: &Outcome, directory: &Path) {
 }
 
 /// A directory with the files of a run.
-fn finished(strategy: &dyn Strategy) -> (Outcome, tempfile::TempDir) {
+pub(crate) fn finished(strategy: &dyn Strategy) -> (Outcome, tempfile::TempDir) {
     let (outcome, directory) = (run(strategy), tempfile::tempdir().unwrap());
     write(&outcome, directory.path());
     (outcome, directory)
@@ -128,7 +128,7 @@ fn words(text: &str, open: &mut [Element]) {
 }
 
 /// The rows of the table whose head begins with these words, by name; numbers without their commas.
-fn table(page: &str, head: &[&str]) -> Vec<Vec<String>> {
+pub(crate) fn table(page: &str, head: &[&str]) -> Vec<Vec<String>> {
     for table in page.split("<table>").skip(1) {
         let table = &table[..table.find("</table>").unwrap()];
         let cells = |row: &str| -> Vec<String> {
@@ -145,7 +145,7 @@ fn table(page: &str, head: &[&str]) -> Vec<Vec<String>> {
     panic!("no table {head:?}");
 }
 
-fn number(cell: &str) -> f64 {
+pub(crate) fn number(cell: &str) -> f64 {
     cell.trim_end_matches(" %").parse().unwrap()
 }
 
@@ -279,79 +279,6 @@ fn tables_have_the_numbers_of_the_records() {
         histogram.iter().map(|row| number(&row[1])).sum::<f64>(),
         6.0
     );
-}
-
-#[test]
-fn slots_in_use_are_those_of_the_calls() {
-    let (outcome, directory) = finished(&Uniform { k: 4 });
-    let head = [
-        "call (UTC)",
-        "from second",
-        "to second",
-        "slots",
-        "trials in flight",
-    ];
-    let report = Report::read(directory.path()).unwrap();
-    let rows = table(report.html(), &head);
-    assert!(
-        rows.iter()
-            .all(|row| row[0] == outcome.sessions[0].started && row[3] == "8")
-    );
-    let seconds = outcome.sessions[0].seconds.unwrap();
-    assert!((number(&rows.last().unwrap()[2]) - seconds).abs() < 0.006);
-
-    // Two calls of known occupancy, and one that was killed, whatever it ran on.
-    let path = directory.path().join("manifest.json");
-    let manifest: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    let with = |sessions: Value| {
-        let mut manifest = manifest.clone();
-        manifest["sessions"] = sessions;
-        fs::write(&path, manifest.to_string()).unwrap();
-        Report::read(directory.path())
-    };
-    let occupancy = |slots: u32, means: &[f64]| json!({"slots": slots, "interval": 8.0, "in_flight": means, "grading": means});
-    let report = with(json!([
-        {"started": "a", "seconds": 20.0, "occupancy": occupancy(4, &[4.0, 3.0, 1.0])},
-        {"started": "b", "seconds": null},
-        {"started": "c", "seconds": 7.5, "occupancy": occupancy(8, &[6.0])},
-    ]));
-    let report = report.unwrap();
-    let rows = table(report.html(), &head);
-    let told: Vec<[f64; 4]> = rows
-        .iter()
-        .map(|row| [1, 2, 3, 4].map(|cell| number(&row[cell])))
-        .collect();
-    assert_eq!(
-        told,
-        [
-            [0.0, 8.0, 4.0, 4.0],
-            [8.0, 16.0, 4.0, 3.0],
-            [16.0, 20.0, 4.0, 1.0],
-            [0.0, 7.5, 8.0, 6.0]
-        ]
-    );
-    // 4 * 8 + 3 * 8 + 1 * 4 + 6 * 7.5 of 4 * 20 + 8 * 7.5 seconds.
-    for said in [
-        "75.0 % of the slots",
-        "Not shown: 1 call without",
-        "The 2 calls of the run",
-    ] {
-        assert!(report.html().contains(said), "{said}");
-    }
-    let slots = report
-        .figures()
-        .iter()
-        .find(|figure| figure.name == "slots");
-    let svg = &slots.unwrap().svg;
-    assert_eq!(svg.matches("class=\"divider\"").count(), 1);
-    // In the legend, and in each of two calls.
-    assert_eq!(svg.matches("<path class=\"c1\"").count(), 3);
-
-    let error = with(json!([{"seconds": 1.0, "occupancy": occupancy(0, &[])}])).unwrap_err();
-    let error = error.to_string();
-    for word in ["manifest.json", "`sessions[0]`", "`occupancy.slots`"] {
-        assert!(error.contains(word), "{error}");
-    }
 }
 
 #[test]
