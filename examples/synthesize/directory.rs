@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use dart_math::Error;
+use dart_math::report::CARD_FIGURES;
 use serde_json::Value;
 
 use crate::common::tool::Failure;
@@ -104,8 +105,11 @@ fn clear(directory: &Path) -> Result<(), Failure> {
         return Err(held(directory));
     }
     let files = FILES.iter().map(|name| directory.join(name));
+    let figures = directory.join("figures");
+    let of_card = CARD_FIGURES.map(|name| figures.join(format!("{name}.svg")));
     let journal = directory.join(JOURNAL);
     let removed = files
+        .chain(of_card)
         .map(|path| (fs::remove_file(&path), path))
         .chain([(fs::remove_dir_all(&journal), journal)]);
     for (removed, path) in removed {
@@ -116,5 +120,7 @@ fn clear(directory: &Path) -> Result<(), Failure> {
             _ => {}
         }
     }
+    // It stays where it has other files.
+    let _ = fs::remove_dir(figures);
     Ok(())
 }

@@ -160,8 +160,8 @@ struct Args {
     /// Write the tables in Parquet, too (takes the feature parquet)
     #[arg(long, requires = "out", help_heading = "Files")]
     parquet: bool,
-    /// Write a data card, README.md, in place of any that is there: method, counts and settings, with a head that
-    /// the Hugging Face Hub reads
+    /// Write a data card, README.md, in place of any that is there: method, counts, figures and settings, with a
+    /// head that the Hugging Face Hub reads; its figures go to DIR/figures
     #[arg(long, requires = "out", help_heading = "Files")]
     card: bool,
     /// The data card's licence, by its identifier on the Hub, such as cc-by-4.0

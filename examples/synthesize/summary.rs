@@ -8,7 +8,7 @@ use dart_math::answer::Checker;
 use dart_math::dars::{Outcome, RunStop};
 use dart_math::data::problems::BadRow;
 use dart_math::data::{DataSet, Format, WriteOptions, dataset_info};
-use dart_math::report::{Card, LevelTable, counted};
+use dart_math::report::{Card, LevelTable, card_figures, counted};
 use dart_math::{Settings, StopReason};
 use serde_json::Value;
 
@@ -98,7 +98,7 @@ pub(crate) fn publish(
             .parquet(args.parquet)
             .majority_by(&checker);
         if let Some(card) = &card {
-            options = options.card(card);
+            options = options.card(card).figures(&card_figures);
         }
         let changed = DataSet {
             problems: &outcome.problems,
@@ -134,6 +134,7 @@ fn card(args: &Args, outcome: &Outcome, manifest: &Settings) -> String {
     let info = dataset_info(args.format.format());
     let mut card = Card::new(&outcome.problems, manifest)
         .parquet(args.parquet)
+        .figures(true)
         .dataset_info(&info);
     if let Some(name) = &name {
         card = card.name(name);

@@ -11,6 +11,15 @@
 //!   Where duplicates are left out ([`RunBuilder::dedup`]), the one with the lower number is kept.
 //! - Strategies and limits in trials look at that prefix only.
 //!
+//! What a run does is told in spans of `tracing`:
+//!
+//! | span | level | fields | within | is |
+//! |---|---|---|---|---|
+//! | `run` | info | `problems` (how many), `seed` | | [`Run::run`] or [`Run::select`] from its beginning to its end |
+//! | `journal` | info | `path` | `run` | the journal is opened and its trials are taken |
+//! | `sample` | info | | `run` | the generator runs |
+//! | `grade` | debug | `problem` (id), `trial` (number) | `run` | the grader judges a completion, on a thread for grading; [`Run::regrade`] has it without a run |
+//!
 //! Knows the contract only: neither who samples nor how answers are compared.
 //!
 //! ```
@@ -57,6 +66,7 @@ mod forecast;
 mod journal;
 mod limits;
 mod observe;
+mod occupancy;
 mod open_set;
 mod outcome;
 mod problem_state;
@@ -73,6 +83,7 @@ pub use forecast::{Basis, Costs, Expected, Forecast, ForecastRow, Known};
 pub use journal::{JournalTrials, Merged, Regraded};
 pub use limits::{Limits, RunStop};
 pub use observe::{CancelHandle, Observer, Progress, Remaining};
+pub use occupancy::Occupancy;
 pub use outcome::{Outcome, Totals};
 pub use run::{Run, RunBuilder, SURE};
 pub use session::Session;

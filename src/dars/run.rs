@@ -509,6 +509,7 @@ impl<'a> Run<'a> {
             cancel: self.cancel.clone(),
             limits: self.limits,
             begun,
+            span: span.clone(),
         });
         shared.notify(None, &[]);
         let ran = {

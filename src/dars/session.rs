@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::Totals;
+use super::{Occupancy, Totals};
 
 /// The rule of a verdict that stands for a grader's panic.
 pub(super) const GRADER_FAILED: &str = "grader failed";
@@ -33,6 +33,10 @@ pub struct Session {
     pub tokens_sampled: u64,
     /// Trials that it drew and whose grader failed (panicked).
     pub grader_failures: u64,
+    /// How many of the generator's slots were in use over time. `None` where it was killed, drew nothing, or
+    /// is in a journal of a version that did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub occupancy: Option<Occupancy>,
 }
 
 impl Session {
@@ -44,8 +48,8 @@ impl Session {
         }
     }
 
-    /// Ends it now, with these sums.
-    pub(super) fn end(&mut self, totals: &Totals) {
+    /// Ends it now, with these sums and what its slots did.
+    pub(super) fn end(&mut self, totals: &Totals, occupancy: Option<Occupancy>) {
         self.finished = Some(utc(SystemTime::now()));
         self.seconds = Some(to_milliseconds(totals.seconds));
         self.resumed = totals.resumed;
@@ -53,6 +57,7 @@ impl Session {
         self.cancelled = totals.cancelled;
         self.tokens_sampled = totals.tokens_sampled;
         self.grader_failures = totals.grader_failures;
+        self.occupancy = occupancy.filter(|_| self.drew());
     }
 
     /// Whether it sampled anything.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::allocator::{Allocator, Counts};
 use super::estimate::{Mark, Pace};
+use super::occupancy::OccupancyMeter;
 use super::problem_state::Closed;
 use super::session::GRADER_FAILED;
 use super::store::{Row, Store};
@@ -41,6 +42,8 @@ pub(super) struct Shared<'a> {
     limits: Limits,
     problems: usize,
     begun: Instant,
+    /// The run's.
+    span: tracing::Span,
 }
 
 /// What a run begins with.
@@ -55,6 +58,7 @@ pub(super) struct Beginning<'a> {
     pub(super) cancel: CancelHandle,
     pub(super) limits: Limits,
     pub(super) begun: Instant,
+    pub(super) span: tracing::Span,
 }
 
 struct State<'a> {
@@ -75,6 +79,8 @@ struct State<'a> {
     /// What the allocator had before this call.
     before: Counts,
     pace: Pace,
+    /// Written only: nothing is decided by it.
+    occupancy: OccupancyMeter,
     totals: Totals,
     /// This call, without its sums until it ends.
     session: Session,
@@ -98,12 +104,13 @@ enum Settled {
     Last(Vec<Row>),
 }
 
-/// A grader's verdict, and whether it panicked instead of giving one.
+/// A grader's verdict on a trial, and whether it panicked instead of giving one.
 pub(super) fn judge(
     grader: &dyn Grader,
-    problem: &Problem,
+    (problem, number): (&Problem, u32),
     completion: &Completion,
 ) -> (Verdict, bool) {
+    let _grading = tracing::debug_span!("grade", problem = problem.id, trial = number).entered();
     let judged = catch_unwind(AssertUnwindSafe(|| grader.grade(problem, completion)));
     let failed = judged.is_err();
     let verdict = judged.unwrap_or_else(|panic| {
@@ -159,6 +166,7 @@ impl<'a> Shared<'a> {
             cancel,
             limits,
             begun,
+            span,
         } = beginning;
         let before = allocator.counts();
         Shared {
@@ -176,6 +184,7 @@ impl<'a> Shared<'a> {
                 tokens_before: resumed.tokens,
                 before,
                 pace: Pace::default(),
+                occupancy: OccupancyMeter::new(),
                 totals: Totals {
                     tokens: 0,
                     ..resumed
@@ -190,6 +199,7 @@ impl<'a> Shared<'a> {
             cancel,
             limits,
             begun,
+            span,
         }
     }
 
@@ -241,6 +251,8 @@ impl<'a> Shared<'a> {
 
     fn next(&self, offer: Offer<'_>) -> Next {
         let mut state = self.lock();
+        let in_flight = state.flights.len();
+        state.occupancy.offered(offer.free, in_flight);
         let next = self.decide(&mut state, offer);
         if !matches!(next, Next::Wait) || !state.flights.is_empty() || state.grading == 0 {
             return next;
@@ -268,6 +280,7 @@ impl<'a> Shared<'a> {
             state
                 .flights
                 .extend(trials.iter().map(|&trial| (trial, false)));
+            self.note_occupancy(state);
             let request = |trial| state.allocator.request(trial);
             return Next::Requests(trials.into_iter().map(request).collect());
         }
@@ -282,6 +295,13 @@ impl<'a> Shared<'a> {
             state.fail(Error::new(ErrorKind::Settings, reason));
         }
         Next::Done
+    }
+
+    /// Notes how many trials are in flight and in grading from now on.
+    fn note_occupancy(&self, state: &mut State<'_>) {
+        let (in_flight, grading) = (state.flights.len(), state.grading);
+        let now = self.begun.elapsed();
+        state.occupancy.set(now, in_flight, grading);
     }
 
     fn wanted(&self, trial: TrialId) -> bool {
@@ -330,6 +350,7 @@ impl<'a> Shared<'a> {
         } else {
             state.allocator.requeue(trial);
         }
+        self.note_occupancy(&mut state);
         let sampled = state.tokens_before + state.totals.tokens_sampled;
         if let Some(limit) = self.limits.tokens.filter(|most| sampled >= *most) {
             state.stop.get_or_insert(RunStop::Tokens { limit, sampled });
@@ -339,8 +360,11 @@ impl<'a> Shared<'a> {
 
     /// On a grader's thread: judges a completion, writes its row, counts it.
     fn grade_and_settle(&self, trial: TrialId, completion: Completion) {
+        // This thread is in no span yet.
+        let _run = self.span.enter();
         let request = self.lock().allocator.request(trial);
-        let (verdict, failed) = judge(self.grader, &request.problem, &completion);
+        let judged = (&*request.problem, trial.number);
+        let (verdict, failed) = judge(self.grader, judged, &completion);
         let row = Trial::new(
             &request.problem,
             trial.number,
@@ -355,6 +379,7 @@ impl<'a> Shared<'a> {
         {
             let mut state = self.lock();
             state.grading -= 1;
+            self.note_occupancy(&mut state);
             state.totals.grader_failures += u64::from(failed);
         }
         self.settled.notify_all();
@@ -539,9 +564,10 @@ impl<'a> Shared<'a> {
             }
             Err(error) => state.fail(error),
         }
-        state.totals.seconds = self.begun.elapsed().as_secs_f64();
-        let totals = state.totals;
-        state.session.end(&totals);
+        let elapsed = self.begun.elapsed();
+        state.totals.seconds = elapsed.as_secs_f64();
+        let (totals, occupancy) = (state.totals, state.occupancy.finish(elapsed));
+        state.session.end(&totals, occupancy);
         let session = state.session.clone();
         drop(state);
         let ended = self.store().end_session(&session);

@@ -7,6 +7,7 @@
 //! | `problems.jsonl` | one problem, a [`ProblemRow`]: counts, pass rate, pass@k, majority answer, why it ended |
 //! | `dataset.parquet`, … | the same three tables in Parquet, where they are asked for |
 //! | `README.md` | (a text) the data card, where there is one |
+//! | `figures` | (a directory) the figures that the data card shows, where it has any |
 //! | `manifest.json` | (one object) version, settings, seed, limits, `stop` (why the run ended), `totals`, and `sessions`: one row a call that drew trials, with the times when it began and ended |
 //!
 //! Failures are published with successes: difficulty cannot be told without them. `docs/output.md` says
@@ -35,6 +36,20 @@ pub struct DataSet<'a> {
     pub manifest: &'a Settings,
 }
 
+/// Files of a data set, whole, wherever they are.
+#[derive(Debug, Clone, Copy)]
+pub struct DataSetFiles<'a> {
+    /// The manifest, `manifest.json` in a directory.
+    pub manifest: &'a Path,
+    /// `problems.jsonl`.
+    pub problems: &'a Path,
+    /// `trials.jsonl`.
+    pub trials: &'a Path,
+}
+
+/// Makes the figures of a data card, as file names and texts.
+pub type MakeFigures<'a> = dyn Fn(DataSetFiles<'_>) -> Result<Vec<(String, String)>> + 'a;
+
 /// Which files a data set directory gets, and what they have.
 #[derive(Clone, Copy, Default)]
 #[must_use]
@@ -42,6 +57,7 @@ pub struct WriteOptions<'a> {
     format: Format,
     parquet: bool,
     card: Option<&'a str>,
+    figures: Option<&'a MakeFigures<'a>>,
     equivalence: Option<&'a dyn Equivalence>,
 }
 
@@ -67,6 +83,14 @@ impl<'a> WriteOptions<'a> {
     /// The text of the data card, `README.md`. Without one a `README.md` that is there is left alone.
     pub fn card(mut self, card: &'a str) -> Self {
         self.card = Some(card);
+        self
+    }
+
+    /// The figures that the data card shows, such as [`report::card_figures`](crate::report::card_figures):
+    /// files in the directory `figures`. They are made of the other files when these are whole, and published
+    /// with them. Without a card none are made, and those that are there are left alone.
+    pub fn figures(mut self, make: &'a MakeFigures<'a>) -> Self {
+        self.figures = Some(make);
         self
     }
 
@@ -168,20 +192,54 @@ impl DataSet<'_> {
             problems.row(&ProblemRow::new(record, majority, most.unwrap_or(0)))?;
         }
         let mut drafts = Vec::new();
-        for table in [dataset, all, problems] {
-            table.finish(&mut drafts)?;
-        }
-        if let Some(text) = options.card {
-            let mut card = Draft::new(directory, "README.md")?;
-            card.text(text)?;
-            drafts.push(card.finish()?);
-        }
+        dataset.finish(&mut drafts)?;
+        let (trials, problems) = (all.finish(&mut drafts)?, problems.finish(&mut drafts)?);
         let mut manifest = Draft::new(directory, "manifest.json")?;
         manifest.object(&with_crate(self.manifest))?;
-        drafts.push(manifest.finish()?);
+        let manifest = manifest.finish()?;
+        if let Some(text) = options.card {
+            drafts.push(whole(directory, "README.md", text)?);
+            let files = DataSetFiles {
+                manifest: manifest.draft(),
+                problems: &problems,
+                trials: &trials,
+            };
+            let figures = options.figures.map(|make| make(files));
+            draft_figures(
+                directory,
+                figures.transpose()?.unwrap_or_default(),
+                &mut drafts,
+            )?;
+        }
+        drafts.push(manifest);
         // All are whole before the first gets its name.
         publish(directory, drafts, parquet)
     }
+}
+
+/// A draft of a text.
+fn whole(directory: &Path, name: &str, text: &str) -> Result<Finished> {
+    let mut draft = Draft::new(directory, name)?;
+    draft.text(text)?;
+    draft.finish()
+}
+
+/// Drafts of the figures, by file name and text.
+fn draft_figures(
+    directory: &Path,
+    figures: Vec<(String, String)>,
+    into: &mut Vec<Finished>,
+) -> Result<()> {
+    let directory = directory.join("figures");
+    for (name, text) in figures {
+        if Path::new(&name).file_name() != Some(name.as_ref()) {
+            let reason = format!("{name:?} is no name for a figure's file");
+            return Err(Error::new(ErrorKind::Settings, reason));
+        }
+        fs::create_dir_all(&directory).map_err(|error| Error::io(&directory, error))?;
+        into.push(whole(&directory, &name, &text)?);
+    }
+    Ok(())
 }
 
 /// Gives the files their names, unless all of them are there already.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::{Error, Result};
+use super::pretty;
+use crate::{Error, Result, Settings};
 
 /// A file under a passing name; removed unless it is published.
 pub(super) struct Draft {
@@ -46,9 +47,9 @@ impl Draft {
     }
 
     /// Writes an object of JSON, a member a line.
-    pub(super) fn object(&mut self, object: &impl Serialize) -> Result<()> {
-        let written = serde_json::to_writer_pretty(&mut self.file, object);
-        self.line_end(written.map_err(std::io::Error::from))
+    pub(super) fn object(&mut self, object: &Settings) -> Result<()> {
+        let written = pretty::object(object, &mut self.file);
+        self.line_end(written)
     }
 
     /// Writes a text as it is.
@@ -86,6 +87,11 @@ impl Write for Draft {
 }
 
 impl Finished {
+    /// Where the file is until it is published.
+    pub(super) fn draft(&self) -> &Path {
+        &self.draft
+    }
+
     /// Whether the file is there already, with the same bytes.
     pub(super) fn is_there(&self) -> Result<bool> {
         let Ok(there) = File::open(&self.path) else {

@@ -13,12 +13,13 @@ mod majority;
 #[cfg(feature = "parquet")]
 mod parquet;
 pub mod pass_rates;
+mod pretty;
 mod problem_row;
 pub mod problems;
 mod read;
 mod table;
 
-pub use dataset::{DataSet, WriteOptions};
+pub use dataset::{DataSet, DataSetFiles, MakeFigures, WriteOptions};
 pub use format::{Format, Pair};
 pub use problem_row::ProblemRow;
 pub use read::{Records, read_pairs, read_problems_table, read_trials};

@@ -1,6 +1,6 @@
 //! A file of rows: JSON Lines and, where it is wanted, the same rows in Parquet beside it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -187,13 +187,15 @@ impl Table {
         self.lines.row(row)
     }
 
-    /// Hands the files to the disk.
-    pub(super) fn finish(self, into: &mut Vec<Finished>) -> Result<()> {
-        into.push(self.lines.finish()?);
+    /// Hands the files to the disk; where the JSON Lines are until they are published.
+    pub(super) fn finish(self, into: &mut Vec<Finished>) -> Result<PathBuf> {
+        let lines = self.lines.finish()?;
+        let draft = lines.draft().to_owned();
+        into.push(lines);
         #[cfg(feature = "parquet")]
         if let Some(parquet) = self.parquet {
             into.push(parquet.finish()?);
         }
-        Ok(())
+        Ok(draft)
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 
 use serde_json::Value;
 
+use super::card_figures::{CARD_FIGURES, words};
 use super::{LevelTable, counted};
 use crate::{ProblemRecord, Settings};
 
@@ -27,6 +28,7 @@ pub struct Card<'a> {
     name: &'a str,
     license: Option<&'a str>,
     parquet: bool,
+    figures: bool,
     dataset_info: &'a str,
 }
 
@@ -39,6 +41,7 @@ impl<'a> Card<'a> {
             name: "Mathematical solutions by rejection sampling",
             license: None,
             parquet: false,
+            figures: false,
             dataset_info: "",
         }
     }
@@ -58,6 +61,13 @@ impl<'a> Card<'a> {
     /// Whether its tables are there in Parquet, which the Hub is then told to show.
     pub fn parquet(mut self, parquet: bool) -> Self {
         self.parquet = parquet;
+        self
+    }
+
+    /// Whether it shows figures, which [`card_figures`](super::card_figures) makes: they must be written
+    /// with it, by [`WriteOptions::figures`](crate::data::WriteOptions::figures).
+    pub fn figures(mut self, figures: bool) -> Self {
+        self.figures = figures;
         self
     }
 
@@ -226,6 +236,9 @@ impl fmt::Display for Card<'_> {
                 row.unsolved
             )?;
         }
+        if self.figures {
+            write_figures(f, level)?;
+        }
         f.write_str("\n## Settings\n\n| setting | value |\n|---|---|\n")?;
         for (title, name) in SETTINGS {
             if let Some(value) = self.text(name) {
@@ -284,6 +297,19 @@ impl Card<'_> {
             ),
         }
     }
+}
+
+/// The figures, by links that hold wherever the directory is; `by` is what problems are grouped by.
+fn write_figures(f: &mut fmt::Formatter<'_>, by: &str) -> fmt::Result {
+    f.write_str("\n## Figures\n")?;
+    for name in CARD_FIGURES {
+        let [title, shows, read] = words(name, by);
+        write!(
+            f,
+            "\n### {title}\n\n![{shows}](figures/{name}.svg)\n\n{read}\n"
+        )?;
+    }
+    Ok(())
 }
 
 /// The Hub's name for a number of rows.
@@ -382,7 +408,15 @@ mod tests {
         ] {
             assert!(body.contains(line), "{line}: {body}");
         }
-        assert!(!body.contains("`top_k`"), "{body}");
+        assert!(!body.contains("`top_k`") && !body.contains("svg"), "{body}");
+        let card = Card::new(&records, manifest).figures(true).to_string();
+        for link in [
+            "by level, for vanilla, uniform and prop2diff sampling](figures/strategies.svg)\n",
+            "share of the problems that have a response, by level](figures/coverage.svg)\n",
+            "(figures/pass-rates.svg)\n",
+        ] {
+            assert!(card.contains(link), "{link}: {card}");
+        }
         let card = Card::new(&records, manifest).license("mit").parquet(true);
         let text = card.to_string();
         assert!(text.starts_with("---\nlicense: \"mit\"\nlanguage:\n- en\n"));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use dart_math::answer::Checker;
 use dart_math::dars::{CancelHandle, Run, RunStop, Uniform};
 use dart_math::data::{DataSet, Format, WriteOptions, dataset_info};
-use dart_math::report::Card;
+use dart_math::report::{Card, card_figures};
 use dart_math::{Completion, Problem, ProblemRecord, Settings, StopReason, Tally, Trial, Verdict};
 
 use crate::harness::{Test, repository, tests};
@@ -79,9 +79,10 @@ fn every_form_of_a_set_loads_as_it_was_written() {
             let card = Card::new(&outcome.problems, &manifest).license("mit");
             let info = dataset_info(format);
             let card = card.dataset_info(&info).name("Set: \"one\"");
-            let card = card.parquet(parquet).to_string();
+            let card = card.parquet(parquet).figures(true).to_string();
             let options = WriteOptions::new().format(format).parquet(parquet);
-            let options = options.card(&card).majority_by(&checker);
+            let options = options.card(&card).figures(&card_figures);
+            let options = options.majority_by(&checker);
             let set = DataSet {
                 problems: &outcome.problems,
                 manifest: &manifest,

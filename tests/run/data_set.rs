@@ -7,9 +7,11 @@ use std::sync::Arc;
 use crate::scripted::data_set::{outcome, write};
 use dart_math::answer::Checker;
 use dart_math::data::{
-    DataSet, Format, Pair, Records, WriteOptions, pass_rates, read_pairs, read_problems_table,
-    read_trials,
+    DataSet, DataSetFiles, Format, Pair, Records, WriteOptions, pass_rates, read_pairs,
+    read_problems_table, read_trials,
 };
+use dart_math::report::html::Report;
+use dart_math::report::{CARD_FIGURES, Card, card_figures};
 use dart_math::{Completion, Problem, ProblemRecord, Settings, StopReason, Tally, Trial, Verdict};
 use serde_json::Value;
 
@@ -358,4 +360,81 @@ fn a_card_is_written_where_there_is_one() {
     assert!(!set.write(directory, outcome.trials()).unwrap());
     let path = directory.join("README.md");
     assert_eq!(fs::read_to_string(path).unwrap(), "# Card\n");
+}
+
+#[test]
+fn a_card_has_the_figures_that_it_shows() {
+    let outcome = outcome();
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let manifest = outcome.manifest();
+    let set = DataSet {
+        problems: &outcome.problems,
+        manifest: &manifest,
+    };
+    let card = Card::new(&outcome.problems, &manifest);
+    let card = card.figures(true).to_string();
+    let options = WriteOptions::new().card(&card).figures(&card_figures);
+    let write = || {
+        set.write_with(directory, outcome.trials(), options)
+            .unwrap()
+    };
+    assert!(write() && !write());
+
+    // Every link leads to a file, and every file is linked to: the report's figure, to the byte.
+    let links = card.split("](").skip(1).filter_map(|rest| {
+        let (path, _) = rest.split_once(')')?;
+        path.ends_with(".svg").then_some(path)
+    });
+    let links: Vec<&str> = links.collect();
+    let files = || -> Vec<_> {
+        let files = fs::read_dir(directory.join("figures")).unwrap();
+        files.map(|file| file.unwrap().file_name()).collect()
+    };
+    assert_eq!(
+        (links.len(), files().len()),
+        (CARD_FIGURES.len(), CARD_FIGURES.len())
+    );
+    let report = Report::read(directory).unwrap();
+    for link in &links {
+        let name = link
+            .strip_prefix("figures/")
+            .and_then(|link| link.strip_suffix(".svg"));
+        let figure = report
+            .figures()
+            .iter()
+            .find(|figure| Some(figure.name) == name);
+        let text = fs::read_to_string(directory.join(link)).unwrap();
+        assert_eq!(text, figure.unwrap().svg);
+    }
+    // A figure that is not what the other files say is written anew.
+    fs::write(directory.join(links[1]), "<svg/>").unwrap();
+    assert!(write() && !write());
+    // Without a card there are no new ones, and none is touched.
+    let plain = WriteOptions::new().figures(&card_figures);
+    fs::remove_file(directory.join(links[1])).unwrap();
+    assert!(!set.write_with(directory, outcome.trials(), plain).unwrap());
+    assert_eq!(files().len(), CARD_FIGURES.len() - 1);
+
+    // Where they cannot be made, all files are as they were, and no drafts are left.
+    let before = fs::read(directory.join("trials.jsonl")).unwrap();
+    let elsewhere = |_: DataSetFiles<'_>| Ok(vec![("../trials.jsonl".to_owned(), String::new())]);
+    let options = WriteOptions::new().card("# Other\n").figures(&elsewhere);
+    let error = set
+        .write_with(directory, outcome.trials(), options)
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("\"../trials.jsonl\" is no name"),
+        "{error}"
+    );
+    assert_eq!(fs::read(directory.join("trials.jsonl")).unwrap(), before);
+    assert_eq!(
+        fs::read_to_string(directory.join("README.md")).unwrap(),
+        card
+    );
+    let hidden = fs::read_dir(directory).unwrap().filter(|file| {
+        let name = file.as_ref().unwrap().file_name();
+        name.to_string_lossy().starts_with('.')
+    });
+    assert_eq!(hidden.count(), 0);
 }

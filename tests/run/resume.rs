@@ -196,7 +196,17 @@ fn every_call_that_drew_is_told_of() {
             .all(|time| time.len() == 20 && time.ends_with('Z'))
     );
 
+    // Of a call that was killed nobody knows how many slots were in use.
+    assert_eq!(first.occupancy, None);
+    for call in [second, third] {
+        let occupancy = call.occupancy.as_ref().unwrap();
+        assert_eq!(occupancy.slots, 8);
+        assert_eq!(occupancy.in_flight.len(), occupancy.grading.len());
+    }
+
     let manifest = outcome.manifest();
+    assert_eq!(manifest["sessions"][0].get("occupancy"), None);
+    assert_eq!(manifest["sessions"][1]["occupancy"]["slots"], 8);
     let totals = &manifest["totals"];
     assert_eq!(totals["drawn"], rows + 29 + third.drawn);
     let sampled: u64 = outcome.sessions.iter().map(|s| s.tokens_sampled).sum();

@@ -179,7 +179,7 @@ impl Judged {
             logprob: trial.logprob,
         };
         let problem = &expected.problems[self.problem as usize];
-        trial.verdict = judge(grader, problem, &completion).0;
+        trial.verdict = judge(grader, (problem, trial.number), &completion).0;
         trial.response = completion.text;
         Ok(Row {
             problem: self.problem,

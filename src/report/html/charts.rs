@@ -1,4 +1,4 @@
-//! The kinds of charts: bars in groups, bars with intervals, a histogram, lines, a divided bar.
+//! The kinds of charts: bars in groups, bars with intervals, a histogram, lines, steps over time, a divided bar.
 
 use super::measures::Estimate;
 use super::scale::{Linear, Log, nice_step};
@@ -197,11 +197,62 @@ pub(super) fn distributions(
         points.push((plot.x(1.0), plot.y(0.0)));
         plot.path(class, &points);
     }
+    plot.horizontal(&ticks_up_to(end));
+    plot
+}
+
+/// A line of values over time, each holding for a part of it.
+pub(super) struct Steps<'a> {
+    pub(super) class: &'a str,
+    pub(super) name: &'a str,
+    /// Stretches without a gap, of (from, to, value).
+    pub(super) stretches: Vec<Vec<(f64, f64, f64)>>,
+}
+
+/// Counts over time up to its end, in steps, with lines down at some times.
+pub(super) fn steps_over_time(
+    lines: &[Steps<'_>],
+    dividers: &[f64],
+    end: f64,
+    axes: (&str, &str),
+) -> Plot {
+    let legend: Vec<Entry<'_>> = lines.iter().map(|line| (line.class, line.name)).collect();
+    let mut plot = Plot::new((Sample::Line, &legend), axes.0, axes.1);
+    let steps = || {
+        lines
+            .iter()
+            .flat_map(|line| line.stretches.iter().flatten())
+    };
+    let vertical = Linear::whole(steps().map(|step| step.2).fold(0.0, f64::max).ceil() as u64);
+    plot.vertical(&marks(vertical, tick));
+    for at in dividers {
+        let x = plot.x(at / end);
+        plot.line("divider", (x, plot.y(0.0)), (x, plot.y(1.0)));
+    }
+    for line in lines {
+        for stretch in &line.stretches {
+            let mut points: Vec<(f64, f64)> = Vec::new();
+            for (from, to, value) in stretch {
+                let y = plot.y(vertical.at(*value));
+                // Steps of one height are one line.
+                points.pop_if(|last| last.1 == y);
+                if points.last().is_none_or(|last| last.1 != y) {
+                    points.push((plot.x(from / end), y));
+                }
+                points.push((plot.x(to / end), y));
+            }
+            plot.path(line.class, &points);
+        }
+    }
+    plot.horizontal(&ticks_up_to(end));
+    plot
+}
+
+/// Marks of a horizontal axis that ends where its values do.
+fn ticks_up_to(end: f64) -> Vec<(f64, String)> {
     let ticks = Linear::up_to(end).ticks().into_iter();
     let ticks = ticks.filter(|value| *value <= end * 1.0001);
-    let ticks: Vec<_> = ticks.map(|value| (value / end, tick(value))).collect();
-    plot.horizontal(&ticks);
-    plot
+    ticks.map(|value| (value / end, tick(value))).collect()
 }
 
 /// One bar divided into parts, with a line a part below it.

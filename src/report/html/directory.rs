@@ -8,7 +8,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::calls::{self, Calls};
 use super::examples::{Candidate, Examples};
+use crate::data::DataSetFiles;
 use crate::data::lines::Rows;
 use crate::error::json_reason;
 use crate::report::groups::{Key, level};
@@ -54,6 +56,8 @@ impl Fate {
 #[derive(Debug)]
 pub(super) struct Directory {
     pub(super) manifest: Map<String, Value>,
+    /// The calls of the run, and how many slots were in use in them.
+    pub(super) calls: Calls,
     pub(super) problems: Vec<Row>,
     /// Names of the groups, the easiest first.
     pub(super) groups: Vec<String>,
@@ -69,9 +73,13 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    pub(super) fn read(directory: &Path) -> Result<Self> {
-        let manifest = read_manifest(&directory.join("manifest.json"))?;
-        let problems = read_problems(&directory.join("problems.jsonl"))?;
+    pub(super) fn read(files: DataSetFiles<'_>) -> Result<Self> {
+        let manifest = read_manifest(files.manifest)?;
+        let calls = calls::read(&manifest).map_err(|reason| {
+            let reason = format!("{}: {reason}", files.manifest.display());
+            Error::new(ErrorKind::Data, reason)
+        })?;
+        let problems = read_problems(files.problems)?;
         let by_level = problems.iter().any(|row| level(&row.metadata).is_some());
         let keys: Vec<Key> = problems.iter().map(|row| key(row, by_level)).collect();
         let mut order: BTreeMap<Key, usize> = keys.iter().map(|key| (key.clone(), 0)).collect();
@@ -80,6 +88,7 @@ impl Directory {
         }
         let mut read = Directory {
             manifest,
+            calls,
             problems,
             groups: order.keys().map(|key| key.clone().name(by_level)).collect(),
             by_level,
@@ -91,7 +100,9 @@ impl Directory {
         for (row, key) in read.problems.iter_mut().zip(&keys) {
             row.group = order[key];
         }
-        read.read_trials(&directory.join("trials.jsonl"))?;
+        read.read_trials(files.trials)?;
+        read.examples.describe(&read.problems);
+        read.examples.ask(files.problems, &read.problems)?;
         Ok(read)
     }
 
@@ -199,9 +210,7 @@ impl Directory {
                 }
             }
         }
-        self.examples.describe(&self.problems);
-        self.examples
-            .ask(&path.with_file_name("problems.jsonl"), &self.problems)
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 use super::charts::{self, Line, Series};
 use super::directory::{Directory, Fate};
 use super::measures::{self, AtLimit, Estimate, Group};
+use super::slots;
 use super::strategies::Made;
 use super::svg::Plot;
 use super::table::Table;
@@ -22,7 +23,13 @@ pub(super) struct Figure {
 }
 
 impl Figure {
-    fn new(name: &'static str, title: &str, caption: String, plot: Plot, table: Table) -> Self {
+    pub(super) fn new(
+        name: &'static str,
+        title: &str,
+        caption: String,
+        plot: Plot,
+        table: Table,
+    ) -> Self {
         Figure {
             name,
             title: title.to_owned(),
@@ -32,7 +39,7 @@ impl Figure {
         }
     }
 
-    fn missing(name: &'static str, title: &str, why: &str) -> Self {
+    pub(super) fn missing(name: &'static str, title: &str, why: &str) -> Self {
         Figure {
             name,
             title: title.to_owned(),
@@ -61,12 +68,7 @@ pub(super) fn all(numbers: &Numbers<'_>) -> Vec<Figure> {
         targets(numbers),
         lengths(numbers),
         tokens(numbers),
-        Figure::missing(
-            "slots",
-            "Slots at work over time",
-            "A finished directory does not say how many slots were at work when: the run does not record it, so \
-             there is no such figure.",
-        ),
+        slots::figure(&numbers.directory.calls),
     ]
 }
 

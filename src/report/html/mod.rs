@@ -4,6 +4,7 @@
 //! It is made of the directory's files alone ([`crate::data::dataset`]); `trials.jsonl` is read row by
 //! row, and of its texts only those are held that are shown. The same files give the same bytes.
 
+mod calls;
 mod charts;
 mod directory;
 mod examples;
@@ -11,6 +12,7 @@ mod figures;
 mod measures;
 mod page;
 mod scale;
+mod slots;
 mod strategies;
 mod svg;
 mod table;
@@ -20,6 +22,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use crate::data::DataSetFiles;
 use crate::{Error, Result};
 use figures::Numbers;
 
@@ -49,7 +52,21 @@ impl Report {
     /// Where one of the files is missing or damaged, or they contradict one another; the error names file,
     /// line and reason.
     pub fn read(directory: impl AsRef<Path>) -> Result<Self> {
-        let directory = directory::Directory::read(directory.as_ref())?;
+        let directory = directory.as_ref();
+        Report::read_files(DataSetFiles {
+            manifest: &directory.join("manifest.json"),
+            problems: &directory.join("problems.jsonl"),
+            trials: &directory.join("trials.jsonl"),
+        })
+    }
+
+    /// As [`read`](Report::read), of files wherever they are.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Report::read).
+    pub fn read_files(files: DataSetFiles<'_>) -> Result<Self> {
+        let directory = directory::Directory::read(files)?;
         let made = strategies::compare(&directory);
         let (groups, all) = measures::groups(&directory, &made);
         let numbers = Numbers {

@@ -7,6 +7,8 @@ use super::text::{cut, escape};
 /// The drawings' size in their own units; a page scales them.
 const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 264.0;
+/// How large they are by themselves, in pixels a unit.
+const SCALE: f64 = 1.25;
 /// About the width of a character of the marks' font.
 const CHARACTER: f64 = 6.3;
 const LEFT: f64 = 42.0;
@@ -214,10 +216,13 @@ impl Plot {
     /// The whole drawing. `name` makes the ids of its title and description, which are unique on a page.
     pub(super) fn finish(self, name: &str, title: &str, description: &str) -> String {
         format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\" viewBox=\"0 0 {WIDTH} {}\" role=\"img\" \
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\" viewBox=\"0 0 {WIDTH} {}\" \
+             width=\"{}\" height=\"{}\" role=\"img\" \
              aria-labelledby=\"{name}-title {name}-desc\"><title id=\"{name}-title\">{}</title>\
              <desc id=\"{name}-desc\">{}</desc>{}</svg>",
             self.height,
+            n(WIDTH * SCALE),
+            n(self.height * SCALE),
             escape(title),
             escape(description),
             self.body

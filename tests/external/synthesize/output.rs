@@ -3,6 +3,7 @@
 use std::fs;
 
 use dart_math::data::{read_pairs, read_problems_table, read_trials};
+use dart_math::report::CARD_FIGURES;
 use serde_json::Value;
 
 use super::{SHORT, rows};
@@ -89,8 +90,25 @@ fn files_have_the_form_that_is_asked_for() {
     for part in ["\n# sums\n", "`instruction` (the question)", "| `model` | "] {
         assert!(text.contains(part), "{part}: {text}");
     }
+    let figures = CARD_FIGURES.map(|name| format!("figures/{name}.svg"));
+    for figure in &figures {
+        assert!(text.contains(&format!("]({figure})")), "{text}");
+        let svg = fs::read_to_string(out.join(figure)).unwrap();
+        assert!(svg.contains("<svg ") && svg.contains("</svg>"), "{svg}");
+    }
     let ran = synthesize.run(&args);
     assert!(ran.err.contains("nothing to do"), "{}", ran.err);
+    fs::remove_file(out.join(&figures[0])).unwrap();
+    let ran = synthesize.run(&args);
+    assert!(ran.err.contains("written anew"), "{}", ran.err);
+    assert!(out.join(&figures[0]).exists());
+    // A run that begins anew removes what the one before wrote, and nothing else.
+    fs::write(out.join("figures/own.svg"), "<svg/>").unwrap();
+    let ran = synthesize.run(&[&SHORT[..], &to, &["--fresh"]].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let left = fs::read_dir(out.join("figures")).unwrap();
+    let left: Vec<_> = left.map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(left, ["own.svg"]);
 
     let ran = synthesize.run(&[&args[..], &["--parquet"]].concat());
     if cfg!(feature = "parquet") {
