@@ -68,6 +68,8 @@ struct Outlook {
     is_hopeful: bool,
     /// The number after the last success that the goal needs, where so many are known.
     end: Option<u32>,
+    /// The number of trials that end it for futility if no other is correct than those that are known to be.
+    futile_at: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -214,6 +216,7 @@ impl ProblemState {
             eligible: len(self.ahead_eligible(rules.dedup).count()),
             is_hopeful: self.ahead_eligible(false).next().is_some(),
             end,
+            futile_at: self.futile_at(rules),
         };
         self.outlook = outlook;
     }
@@ -281,15 +284,14 @@ impl ProblemState {
         };
         by_goal
             .min(hopeless)
-            .min(self.futile_at(rules))
+            .min(self.outlook.futile_at.unwrap_or(u32::MAX))
             .min(limits.trials_per_problem.unwrap_or(u32::MAX))
             .min(allowance)
     }
 
-    /// The number of trials that end it for futility if no other is correct than those that are known to be.
-    fn futile_at(&self, rules: &Rules<'_>) -> u32 {
+    fn futile_at(&self, rules: &Rules<'_>) -> Option<u32> {
         let (Some(futility), Goal::Correct(target)) = (&rules.futility, self.goal) else {
-            return u32::MAX;
+            return None;
         };
         let mut known = self.eligible;
         let mut end = futility.end(target, known);
@@ -300,7 +302,7 @@ impl ProblemState {
             known += 1;
             end = futility.end(target, known);
         }
-        end.max(self.goal_since + 1)
+        Some(end.max(self.goal_since + 1))
     }
 
     /// The number after the goal-th success that a target counts, where so many are known. Numbers
