@@ -6,6 +6,7 @@ pub mod arithmetic;
 mod array;
 pub mod dataset;
 mod decode;
+pub mod decontaminate;
 mod draft;
 mod format;
 pub mod lines;
