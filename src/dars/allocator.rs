@@ -10,7 +10,7 @@ use super::open_set::OpenSet;
 use super::problem_state::{Closed, Needs, ProblemState, Rules};
 use super::store::Row;
 use super::summary::TrialSummary;
-use crate::{Offer, ProblemRecord, Rejection, Request, TrialId, trial_seed};
+use crate::{Offer, ProblemRecord, Rejection, Request, StopReason, TrialId, trial_seed};
 
 /// The state of a run.
 pub(super) struct Allocator<'a> {
@@ -58,11 +58,11 @@ impl Allowance {
 }
 
 impl<'a> Allocator<'a> {
-    /// A run's state before any trial. `rejected` are indices of problems that cannot be sampled,
+    /// A run's state before any trial. What is left out are problems that cannot be sampled or are not to be,
     /// with the reasons.
     pub(super) fn open(
         problems: &[Arc<Problem>],
-        rejected: &[Rejection],
+        left_out: &[(StopReason, Rejection)],
         rules: Rules<'a>,
         seed: u64,
     ) -> Self {
@@ -70,9 +70,9 @@ impl<'a> Allocator<'a> {
             .iter()
             .map(|problem| ProblemState::open(Arc::clone(problem), &rules))
             .collect();
-        for Rejection { problem, reason } in rejected {
+        for (stop, Rejection { problem, reason }) in left_out {
             if let Some(state) = states.get_mut(*problem) {
-                state.reject(reason.clone());
+                state.leave_out(*stop, reason.clone());
             }
         }
         let mut allocator = Allocator {

@@ -65,7 +65,7 @@ pub(super) struct ProblemState {
     /// The trials that set the goal, where it has not changed since.
     pilot: Option<Pilot>,
     stop: Option<Stop>,
-    /// Why the generator cannot sample it.
+    /// Why it is left out.
     rejection: Option<String>,
 }
 
@@ -116,11 +116,11 @@ impl ProblemState {
         state
     }
 
-    /// Ends it because the generator cannot sample it.
-    pub(super) fn reject(&mut self, reason: String) {
+    /// Ends it because it cannot be sampled, or is not to be.
+    pub(super) fn leave_out(&mut self, stop: StopReason, reason: String) {
         self.rejection = Some(reason);
         self.stop = Some(Stop {
-            reason: StopReason::Rejected,
+            reason: stop,
             at_success: false,
         });
     }
@@ -420,7 +420,10 @@ impl ProblemState {
     /// The problem's record, and what is known of its trials.
     pub(super) fn close(self, rules: &Rules<'_>) -> (ProblemRecord, Closed) {
         let rows = self.rows(rules.dedup);
-        let target = self.target();
+        let is_excluded = self
+            .stop
+            .is_some_and(|stop| stop.reason == StopReason::Excluded);
+        let target = self.target().filter(|_| !is_excluded);
         let stop = self.stop.unwrap_or(Stop {
             reason: StopReason::RunEnded,
             at_success: false,

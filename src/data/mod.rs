@@ -17,10 +17,12 @@ pub mod pass_rates;
 mod problem_row;
 pub mod problems;
 mod read;
+mod solutions;
 mod table;
 
 pub use dataset::{DataSet, WriteOptions};
 pub use format::{Format, Pair};
 pub use problem_row::ProblemRow;
 pub use read::{Records, read_pairs, read_problems_table, read_trials};
+pub use solutions::{SolutionCounts, Solutions};
 pub use table::dataset_info;
