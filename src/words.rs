@@ -3,9 +3,10 @@
 //! A word is a run of letters and digits, in lower case; an ideograph is a word of its own, for it is written
 //! without spaces. `1,000`, `1{,}000` and `1\,000` are `1000`, `0.5` is one word, `Janet's` is `janets`. Of LaTeX the
 //! commands are left out that only lay a text out or that stand for signs (`\frac`, `\left`, `\cdot`, `\text`);
-//! others are words, as `\sin` and `\angle` are (`sin`, `angle`). So `$\frac{1}{2}$`, `1/2` and `½` have the same words.
+//! others are words, as `\sin` and `\angle` are (`sin`, `angle`). Drawings (`[asy]` to `[/asy]`) are left out. So `$\frac{1}{2}$`, `1/2` and `½` have the same words.
 //! Everything else (signs, punctuation, spaces) only separates words.
 
+use std::borrow::Cow;
 use std::iter::Peekable;
 use std::str::Chars;
 
@@ -86,13 +87,31 @@ const MARKUP: &[&str] = &[
 
 /// The words of a text, one space between two.
 pub(crate) fn of(text: &str) -> String {
-    Reader::new(text, false).read()
+    Reader::new(&without_drawings(text), false).read()
 }
 
 /// The words of a text and the signs of its formulas (`+`, `=`, …), for texts that are too short for words alone to
 /// tell them apart.
 pub(crate) fn with_signs(text: &str) -> String {
-    Reader::new(text, true).read()
+    Reader::new(&without_drawings(text), true).read()
+}
+
+/// A text without its drawings; one that does not end is left as it is.
+fn without_drawings(text: &str) -> Cow<'_, str> {
+    const DRAWING: [&str; 2] = ["[asy]", "[/asy]"];
+    let mut rest = text;
+    let mut kept = String::new();
+    while let Some((before, inside)) = rest.split_once(DRAWING[0])
+        && let Some((_, after)) = inside.split_once(DRAWING[1])
+    {
+        kept.push_str(before);
+        kept.push(' ');
+        rest = after;
+    }
+    match kept.is_empty() {
+        true => Cow::Borrowed(rest),
+        false => Cow::Owned(kept + rest),
+    }
 }
 
 /// Every run of so many words, as a part of the words' text, and where it begins: none where there are fewer.
@@ -360,6 +379,8 @@ mod tests {
             ("ÉCOLE e\u{301}cole STRASSE", "école ecole strasse"),
             ("ｘ＋１２", "x 12"),
             ("求x的值", "求 x 的 值"),
+            ("Of[asy]draw((0,0));[/asy]it [asy]x[/asy]", "of it"),
+            ("[asy]x[/asy][asy]open", "asy open"),
             ("so\u{AD}lu\u{200B}tion", "solution"),
             ("\\", ""),
             (r"\begin{", ""),

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::scripted::journals::{self, snapshot};
 use crate::scripted::{Schedule, Scripted, grader, problems, trials};
 use dart_math::dars::{
-    Basis, Costs, Known, Limits, Outcome, Prop2Diff, Run, RunBuilder, RunStop, Uniform, Vanilla,
+    Basis, Costs, Keep, Known, Limits, Outcome, Prop2Diff, Run, RunBuilder, RunStop, Uniform,
+    Vanilla,
 };
 use dart_math::data::decontaminate::TestSets;
 use dart_math::data::{DataSet, read_problems_table};
@@ -37,6 +38,7 @@ fn builder<'a>(excluded: &[usize]) -> RunBuilder<'a> {
         .strategy(Prop2Diff::with_pilot(12, 6))
         .limits(limits())
         .seed(5)
+        .keep(Keep::All)
         .exclude(out(excluded))
 }
 
@@ -74,10 +76,16 @@ fn nothing_is_drawn_for_problems_that_are_left_out() {
         assert_eq!(record.stop, StopReason::Excluded);
         let reason = format!("{index} is in a test set");
         assert_eq!(record.rejection.as_deref(), Some(&*reason));
-        assert_eq!((record.tally.trials, record.kept, record.target), (0, 0, None));
+        assert_eq!(
+            (record.tally.trials, record.kept, record.target),
+            (0, 0, None)
+        );
     }
     let totals = &outcome.totals;
-    assert_eq!((totals.problems, totals.excluded, totals.rejected), (6, 2, 0));
+    assert_eq!(
+        (totals.problems, totals.excluded, totals.rejected),
+        (6, 2, 0)
+    );
     let manifest = outcome.manifest();
     assert_eq!(manifest["totals"]["excluded"], 2);
     assert_eq!(manifest["excluded"]["count"], 2);
@@ -116,7 +124,10 @@ fn other_problems_are_left_out_of_a_run_that_goes_on() {
         });
         let outcome = run(builder(excluded).journal(&journal), &generator);
         let anew = run(builder(excluded), &Scripted::default());
-        assert_eq!(trials(&outcome).iter().filter(|it| it.accepted).count(), outcome.totals.kept as usize);
+        assert_eq!(
+            trials(&outcome).iter().filter(|it| it.accepted).count(),
+            outcome.totals.kept as usize
+        );
         let rows = |outcome: &Outcome| -> Vec<Trial> {
             outcome.accepted().map(|trial| trial.unwrap()).collect()
         };
@@ -129,7 +140,11 @@ fn other_problems_are_left_out_of_a_run_that_goes_on() {
             2 => &[3],
             _ => &[],
         };
-        assert_eq!(asked(&generator), drawn.iter().copied().collect(), "{number}");
+        assert_eq!(
+            asked(&generator),
+            drawn.iter().copied().collect(),
+            "{number}"
+        );
         let now = journals::trials(&journal);
         assert!(now.is_superset(&there), "{excluded:?} lost trials");
         there = now;
@@ -144,12 +159,23 @@ fn a_data_set_is_selected_without_them() {
     let _ = run(all, &Scripted::default());
     let at_rest = snapshot(&pool);
     for excluded in [&[0][..], &[2, 3, 5], &[]] {
-        let selected = builder(excluded).journal(&pool).build().unwrap().select().unwrap();
-        let anew = run(builder(excluded).journal(directory.path().join(format!("{excluded:?}"))), &Scripted::default());
+        let selected = builder(excluded)
+            .journal(&pool)
+            .build()
+            .unwrap()
+            .select()
+            .unwrap();
+        let anew = run(
+            builder(excluded).journal(directory.path().join(format!("{excluded:?}"))),
+            &Scripted::default(),
+        );
         assert_eq!(trials(&selected), trials(&anew));
         assert_eq!(selected.problems, anew.problems);
         assert_eq!(selected.stop, RunStop::Finished);
-        assert_eq!(selected.configuration.get("excluded"), anew.configuration.get("excluded"));
+        assert_eq!(
+            selected.configuration.get("excluded"),
+            anew.configuration.get("excluded")
+        );
     }
     assert!(snapshot(&pool) == at_rest);
 }
@@ -205,12 +231,23 @@ fn shards_leave_out_their_own() {
     let shards = [shard(0, &[]), shard(1, &[0, 2])];
     let joined = |name: &str, excluded: &[usize]| {
         let journal: &Path = &directory.path().join(name);
-        let merged = builder(excluded).journal(journal).build().unwrap().merge(&shards).unwrap();
-        (merged.without_trials, builder(excluded).journal(journal).build().unwrap())
+        let merged = builder(excluded)
+            .journal(journal)
+            .build()
+            .unwrap()
+            .merge(&shards)
+            .unwrap();
+        (
+            merged.without_trials,
+            builder(excluded).journal(journal).build().unwrap(),
+        )
     };
     let (missing, selected) = joined("same", &[1, 5]);
     assert!(missing.is_empty(), "{missing:?}");
-    let whole = run(builder(&[1, 5]).journal(directory.path().join("whole")), &Scripted::default());
+    let whole = run(
+        builder(&[1, 5]).journal(directory.path().join("whole")),
+        &Scripted::default(),
+    );
     let selected = selected.select().unwrap();
     assert_eq!(trials(&selected), trials(&whole));
     assert_eq!(selected.problems, whole.problems);
@@ -228,11 +265,22 @@ fn shards_leave_out_their_own() {
 fn what_is_left_out_need_not_be_known_or_sampled() {
     // A table of pass rates without them.
     let rates = |of: &[usize]| -> HashMap<String, f64> {
-        of.iter().map(|index| (format!("p{index}"), RATES[*index])).collect()
+        of.iter()
+            .map(|index| (format!("p{index}"), RATES[*index]))
+            .collect()
     };
     let strategy = Prop2Diff::with_pass_rates(8, rates(&[0, 1, 2, 3]));
-    let error = builder(&[4]).strategy(strategy.clone()).build().err().unwrap();
-    assert!(error.to_string().contains("1 of 5 problems, such as \"p5\""), "{error}");
+    let error = builder(&[4])
+        .strategy(strategy.clone())
+        .build()
+        .err()
+        .unwrap();
+    assert!(
+        error
+            .to_string()
+            .contains("1 of 5 problems, such as \"p5\""),
+        "{error}"
+    );
     let outcome = run(builder(&[4, 5]).strategy(strategy), &Scripted::default());
     assert_eq!(outcome.totals.met, 4);
     // A forecast without them.
@@ -241,7 +289,10 @@ fn what_is_left_out_need_not_be_known_or_sampled() {
         .map(|(id, rate)| (id, Known::Rate(rate)))
         .collect();
     let forecast = |excluded: &[usize]| {
-        let run = builder(excluded).strategy(Uniform { k: 2 }).build().unwrap();
+        let run = builder(excluded)
+            .strategy(Uniform { k: 2 })
+            .build()
+            .unwrap();
         run.forecast(Basis::Table(&table), Costs::default())
     };
     assert!(forecast(&[4]).is_err());
@@ -266,22 +317,38 @@ fn what_cannot_be_left_out_is_refused() {
     }]);
     let outcome = run(twice, &Scripted::default());
     assert_eq!(outcome.totals.excluded, 1);
-    assert_eq!(outcome.problems[2].rejection.as_deref(), Some("2 is in a test set"));
+    assert_eq!(
+        outcome.problems[2].rejection.as_deref(),
+        Some("2 is in a test set")
+    );
 }
 
 #[test]
 fn test_sets_say_what_is_left_out() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("test.jsonl");
-    std::fs::write(&path, "{\"question\": \"Question 3!\"}\n{\"problem\": \"is this question 4 ?\"}\n").unwrap();
+    std::fs::write(
+        &path,
+        "{\"question\": \"Question 3!\"}\n{\"problem\": \"is this question 4 ?\"}\n",
+    )
+    .unwrap();
     let tests = TestSets::read(&[&path], 2).unwrap();
     let mut of = problems(&RATES);
-    of[0] = Problem { question: "Is this one?".into(), ..of[0].clone() };
+    of[0] = Problem {
+        question: "Is this one?".into(),
+        ..of[0].clone()
+    };
     let found = tests.rejections(&of);
     let indices: Vec<usize> = found.iter().map(|rejection| rejection.problem).collect();
     assert_eq!(indices, [0, 3, 4]);
-    assert_eq!(found[0].reason, "2 words in a row are also in test.jsonl:2: \"is this\"");
-    assert_eq!(found[1].reason, "2 words in a row are also in test.jsonl:1: \"question 3\"");
+    assert_eq!(
+        found[0].reason,
+        "2 words in a row are also in test.jsonl:2: \"is this\""
+    );
+    assert_eq!(
+        found[1].reason,
+        "2 words in a row are also in test.jsonl:1: \"question 3\""
+    );
     let outcome = run(builder(&[]).exclude(found), &Scripted::default());
     assert_eq!(outcome.totals.excluded, 3);
 }

@@ -3,9 +3,11 @@
 mod changes;
 mod damage;
 mod data_set;
+mod exclude;
 mod failures;
 mod forecast;
 mod limits;
+mod near;
 mod observers;
 mod pass_rates;
 mod pool;
@@ -15,3 +17,4 @@ mod report;
 mod resume;
 mod run;
 mod scripted;
+mod solutions;
