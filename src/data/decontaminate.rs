@@ -4,7 +4,7 @@
 //! common with a question of a test set is contaminated; a question with fewer words, but at least 3, must be the
 //! whole text. Words are letters and digits without markup (`1{,}000` is `1000`, `\frac{1}{2}` is `1 2`, an
 //! ideograph is a word); whole texts are compared with the signs of their formulas as well, so that `3 + 5` is not
-//! `3 - 5`. Ten words in a row may be a common phrase ("find the sum of all positive integers n such that"): larger
+//! `3 - 5`. Drawings (`[asy]`) are left out. Ten words in a row may be a common phrase ("find the sum of all positive integers n such that"): larger
 //! numbers find less of those, and fewer questions that were changed in places. Knows the contract only.
 
 use std::collections::HashMap;
