@@ -7,7 +7,7 @@
 //! Everything else (signs, punctuation, spaces) only separates words.
 
 use std::borrow::Cow;
-use std::iter::Peekable;
+use std::iter::{Map, Peekable};
 use std::str::Chars;
 
 /// Commands of LaTeX that have no word in plain text, in order.
@@ -90,8 +90,8 @@ pub(crate) fn of(text: &str) -> String {
     Reader::new(&without_drawings(text), false).read()
 }
 
-/// The words of a text and the signs of its formulas (`+`, `=`, …), for texts that are too short for words alone to
-/// tell them apart.
+/// The words of a text and the signs of its formulas (`+`, `=`, …), for texts that are too short to be
+/// distinguished by words alone.
 pub(crate) fn with_signs(text: &str) -> String {
     Reader::new(&without_drawings(text), true).read()
 }
@@ -114,7 +114,7 @@ fn without_drawings(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Every run of so many words, as a part of the words' text, and where it begins: none where there are fewer.
+/// Every n-gram (run of `n` words), as a part of the words' text, and where it begins: none where there are fewer.
 pub(crate) fn grams(words: &str, n: usize) -> impl Iterator<Item = (usize, &str)> {
     let starts = || {
         let first = (!words.is_empty()).then_some(0);
@@ -139,7 +139,7 @@ pub(crate) fn count(words: &str) -> usize {
 }
 
 struct Reader<'a> {
-    rest: Peekable<Chars<'a>>,
+    rest: Peekable<Map<Chars<'a>, fn(char) -> char>>,
     /// The last character that was read.
     last: char,
     words: String,
@@ -151,7 +151,7 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn new(text: &'a str, signs: bool) -> Self {
         Reader {
-            rest: text.chars().peekable(),
+            rest: text.chars().map(plain as fn(char) -> char).peekable(),
             last: ' ',
             words: String::new(),
             apart: true,
@@ -161,7 +161,7 @@ impl<'a> Reader<'a> {
 
     fn read(mut self) -> String {
         while let Some(c) = self.rest.next() {
-            self.take(plain(c));
+            self.take(c);
             self.last = c;
         }
         self.words
@@ -222,6 +222,8 @@ impl<'a> Reader<'a> {
         let is_sign = match c {
             // A factorial; elsewhere it ends a sentence.
             '!' => self.last.is_ascii_digit(),
+            // Two are a dash.
+            '-' => self.last != '-' && self.rest.peek() != Some(&'-'),
             c => "+-*=<>%≤≥≠".contains(c),
         };
         if self.signs && is_sign {
@@ -377,7 +379,7 @@ mod tests {
             ("sin θ = π", "sin theta pi"),
             (r"\text{Find }\left(a,b\right)\cdot\$5", "find a b 5"),
             ("ÉCOLE e\u{301}cole STRASSE", "école ecole strasse"),
-            ("ｘ＋１２", "x 12"),
+            ("ｘ＋１２，０００", "x 12000"),
             ("求x的值", "求 x 的 值"),
             ("Of[asy]draw((0,0));[/asy]it [asy]x[/asy]", "of it"),
             ("[asy]x[/asy][asy]open", "asy open"),
@@ -394,12 +396,16 @@ mod tests {
     }
 
     #[test]
-    fn signs_tell_short_texts_apart() {
+    fn signs_distinguish_short_texts() {
         assert_eq!(with_signs(r"What is $3 \times 5$?"), "what is 3 * 5");
         assert_eq!(with_signs("What is 3 × 5?"), "what is 3 * 5");
         assert_eq!(with_signs("x^2 − 1 = 0"), "x 2 - 1 = 0");
         assert_ne!(with_signs("What is 3 + 5?"), with_signs("What is 3 - 5?"));
         assert_eq!(with_signs("1,000.5 − 2"), "1000.5 - 2");
+        assert_eq!(
+            with_signs("So -- 5! --- or six! Then"),
+            "so 5 ! or six then"
+        );
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl<'a> RunBuilder<'a> {
 
     /// Leaves out a correct response, too, that is similar to an earlier one of the same problem which is in the
     /// data set, as [`dedup`](RunBuilder::dedup) leaves out what is exactly the same. Similarity is the Jaccard index
-    /// of the sets of runs of five words (letters and digits, in lower case), from 0 to 1. As texts are needed for
+    /// of the sets of shingles: runs of five words (letters and digits, in lower case), from 0 to 1. As texts are needed for
     /// it, only [`select`](Run::select) does this; a run that draws refuses it.
     pub fn near_duplicates(mut self, similarity: f64) -> Self {
         self.near_duplicates = Some(similarity);

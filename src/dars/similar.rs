@@ -1,6 +1,6 @@
 //! Which texts of a list are near duplicates of earlier ones.
 //!
-//! Two texts are as similar as the sets of their runs of five words are: by the Jaccard index, the share of the runs
+//! Two texts are as similar as the sets of their shingles (runs of five words) are: by the Jaccard index, the share of the runs
 //! of either that both have. A text is a near duplicate of the first earlier one that it is similar enough to and
 //! that is none itself, so what is found of a text depends on it and those before it alone. All of it is exact.
 //!

@@ -1,7 +1,7 @@
-//! Problems that overlap with test sets: found by runs of words that both have, so that a run leaves them out.
+//! Problems that overlap with test sets: found by word n-grams that both have, so that a run leaves them out.
 //!
-//! The rule is that of DeepSeekMath's corpus (Shao et al., 2024, section 2.1): a text that has 10 words in a row in
-//! common with a question of a test set is contaminated; a question with fewer words, but at least 3, must be the
+//! The rule is that of DeepSeekMath's corpus (Shao et al., 2024, section 2.1): a text that has 10 words in a row (a
+//! 10-gram) in common with a question of a test set is contaminated; a question with fewer words, but at least 3, must be the
 //! whole text. Words are letters and digits without markup (`1{,}000` is `1000`, `\frac{1}{2}` is `1 2`, an
 //! ideograph is a word); whole texts are compared with the signs of their formulas as well, so that `3 + 5` is not
 //! `3 - 5`. Drawings (`[asy]`) are left out. Ten words in a row may be a common phrase ("find the sum of all positive integers n such that"): larger

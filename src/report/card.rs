@@ -416,9 +416,37 @@ mod tests {
             assert!(body.contains(line), "{line}: {body}");
         }
         assert!(!body.contains("`top_k`"), "{body}");
+        assert!(!body.contains("Decontaminated") && !body.contains("no responses"));
         let card = Card::new(&records, manifest).license("mit").parquet(true);
         let text = card.to_string();
         assert!(text.starts_with("---\nlicense: \"mit\"\nlanguage:\n- en\n"));
         assert!(text.contains("data_files: problems.parquet") && !text.contains(".jsonl\""));
+    }
+
+    #[test]
+    fn what_was_left_out_and_added_is_said() {
+        let record = |stop| ProblemRecord {
+            problem: Arc::new(Problem::new("question", "1")),
+            tally: Tally::default(),
+            target: None,
+            kept: 0,
+            stop,
+            rejection: None,
+        };
+        let records = [record(StopReason::TrialsDone), record(StopReason::Excluded)];
+        let manifest = json!({
+            "decontamination": {"ngram": 13, "count": 1, "test_sets": [{"name": "a.jsonl"}, {"name": "b\n"}]},
+            "solutions": {"added": 1200},
+        });
+        let text = Card::new(&records, manifest.as_object().unwrap()).to_string();
+        for line in [
+            "- 1K<n<10K",
+            "0 responses of 1 problem,",
+            "has 13 words in a row in common with a question of `a.jsonl`, `b`, or",
+            "were left out (1 problem).",
+            "The last 1200 rows of `dataset` are no responses",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
     }
 }
