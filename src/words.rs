@@ -138,8 +138,11 @@ pub(crate) fn count(words: &str) -> usize {
     }
 }
 
+/// Characters, each in its usual width.
+type Plain<'a> = Map<Chars<'a>, fn(char) -> char>;
+
 struct Reader<'a> {
-    rest: Peekable<Map<Chars<'a>, fn(char) -> char>>,
+    rest: Peekable<Plain<'a>>,
     /// The last character that was read.
     last: char,
     words: String,
