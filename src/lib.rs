@@ -52,6 +52,7 @@ pub mod model;
 #[cfg_attr(docsrs, doc(cfg(feature = "openai")))]
 pub mod remote;
 pub mod report;
+mod words;
 
 #[cfg(feature = "engine")]
 #[cfg_attr(docsrs, doc(cfg(feature = "engine")))]

@@ -14,6 +14,7 @@ use dart_math::report::counted;
 use serde_json::{Value, json};
 
 use crate::common::tool::{Failure, Usage, say};
+use crate::decontaminate::Decontaminated;
 use crate::{Args, directory};
 
 /// The last forecast of a directory's run.
@@ -30,8 +31,9 @@ pub(crate) fn run(args: &Args, table: Option<&Path>) -> Result<ExitCode, Failure
         }
     }
     let (problems, _) = args.problems()?;
+    let excluded = Decontaminated::find(args, &problems)?.excluded;
     let run = args.run(problems.clone(), args.strategy()?, args.limits());
-    let run = run.build()?;
+    let run = run.exclude(excluded.clone()).build()?;
     let costs = Costs {
         tokens_per_trial: args.expect_tokens,
         tokens_per_second: args.expect_speed,
@@ -49,7 +51,8 @@ pub(crate) fn run(args: &Args, table: Option<&Path>) -> Result<ExitCode, Failure
             let strategy = Box::new(Vanilla { trials: u32::MAX });
             let everything = args.run(problems, strategy, Limits::default());
             let journal = out.join(directory::JOURNAL);
-            let so_far = everything.journal(journal).build()?.select()?;
+            let everything = everything.exclude(excluded).journal(journal);
+            let so_far = everything.build()?.select()?;
             say!("so far: {}", counted(so_far.totals.trials, "trial"));
             run.forecast(Basis::Trials(&so_far), costs)?
         }
@@ -124,7 +127,9 @@ pub(crate) fn beside_actual(directory: &Path, outcome: &Outcome) -> Option<Value
         })
     };
     let seconds: f64 = outcome.sessions.iter().filter_map(|it| it.seconds).sum();
-    let met = totals.met as f64 / totals.problems.max(1) as f64;
+    // What is excluded is no part of a forecast.
+    let problems = totals.problems - totals.excluded;
+    let met = totals.met as f64 / problems.max(1) as f64;
     Some(json!({
         "trials_per_problem": row.trials_per_problem,
         "trials": beside(row.trials, totals.trials as f64),

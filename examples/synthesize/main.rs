@@ -15,6 +15,7 @@ mod common {
     pub(crate) mod tool;
 }
 mod check;
+mod decontaminate;
 mod directory;
 mod forecast;
 mod limits;
@@ -42,6 +43,7 @@ use dart_math::{Grader, Problem};
 
 use common::count::count;
 use common::tool::{self, Failure, Usage, say};
+use decontaminate::Decontaminated;
 use progress::Display;
 
 /// Problems of each level that are made where no file of problems is given.
@@ -77,6 +79,15 @@ struct Args {
     /// Leave out rows that are not problems, instead of giving up; the manifest names them
     #[arg(long)]
     skip_bad: bool,
+    /// Leave out problems whose question overlaps with one of this test set (rows as those of --problems, of which
+    /// only the question is read): nothing is sampled for them, and what a journal has of them does not count. May
+    /// be repeated; problems.jsonl and the manifest say which problems, and why
+    #[arg(long, value_name = "FILE")]
+    decontaminate: Vec<PathBuf>,
+    /// --decontaminate: words in a row that are an overlap; shorter questions, of at least 3 words, must be the same
+    /// [default: 10]
+    #[arg(long, value_name = "N", value_parser = count::<usize>, requires = "decontaminate")]
+    ngram: Option<usize>,
 
     /// How many responses each problem is to get
     #[arg(
@@ -137,6 +148,10 @@ struct Args {
     /// them or take more trials
     #[arg(long, help_heading = "Strategy")]
     dedup: bool,
+    /// With --select or --merge: leave out responses, too, that are as similar as this to an earlier one of the same
+    /// problem: by the share of runs of five words that both have, above 0 and up to 1
+    #[arg(long, value_name = "SIMILARITY", help_heading = "Strategy")]
+    near_duplicates: Option<f64>,
     /// Key of all random numbers
     #[arg(long, default_value_t = 0, value_name = "N", help_heading = "Strategy")]
     seed: u64,
@@ -157,6 +172,10 @@ struct Args {
         help_heading = "Files"
     )]
     format: summary::FormatName,
+    /// Add each problem's own solution (`solution`, or an `answer` with steps before its ####), as it is written, as a
+    /// row behind all responses, unless it is exactly a response that is kept
+    #[arg(long, help_heading = "Files")]
+    with_solutions: bool,
     /// Write the tables in Parquet, too (takes the feature parquet)
     #[arg(long, requires = "out", help_heading = "Files")]
     parquet: bool,
@@ -257,6 +276,11 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
             "--parquet: built without the feature `parquet` (cargo run --features parquet …)";
         return Err(Usage(reason.into()).into());
     }
+    if args.near_duplicates.is_some() && args.select.is_none() && args.merge.is_empty() {
+        let reason = "--near-duplicates needs --select or --merge: a run that draws compares no texts (--dedup leaves \
+                      out what is exactly the same)";
+        return Err(Usage(reason.into()).into());
+    }
     if let Some(format) = args.check_model {
         return check::run(args, format);
     }
@@ -269,6 +293,7 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
     let strategy = args.strategy()?;
     let limits = args.limits();
     let (problems, skipped) = args.problems()?;
+    let decontaminated = Decontaminated::find(args, &problems)?;
     if let Some(directory) = &args.out {
         directory::refuse_unknown(directory, args.fresh)?;
     }
@@ -284,6 +309,7 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
 
     let mut run = args
         .run(problems, strategy, limits)
+        .exclude(decontaminated.excluded.clone())
         .observer(&display)
         .cancel(cancel);
     if let Some(directory) = &args.out {
@@ -310,7 +336,7 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
     display.bar.finish_and_clear();
     let mut outcome = outcome.map_err(|error| args.explain(error, count))?;
 
-    let manifest = summary::manifest(args, &outcome, &skipped);
+    let manifest = summary::manifest(args, &outcome, &skipped, &decontaminated);
     if let Some(error) = outcome.error.take_if(|error| {
         // Someone else's run, whose files are not ours to replace; or nothing to show for it.
         error.kind() == dart_math::ErrorKind::Journal || outcome.totals.trials == 0
@@ -344,7 +370,7 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
             directory.display()
         );
     }
-    summary::say_all(args, &outcome, Some(&sampler), published.is_ok());
+    summary::say_all(args, &outcome, &manifest, Some(&sampler), published.is_ok());
     let code = tool::exit(published.map(|_| ExitCode::SUCCESS));
     Ok(match (outcome.stop, outcome.error) {
         (RunStop::Interrupted, _) => ExitCode::from(130),
@@ -361,8 +387,12 @@ impl Args {
         strategy: Box<dyn Strategy>,
         limits: Limits,
     ) -> RunBuilder<'a> {
-        Run::builder(problems)
-            .strategy(strategy)
+        let run = Run::builder(problems);
+        let run = match self.near_duplicates {
+            Some(similarity) => run.near_duplicates(similarity),
+            None => run,
+        };
+        run.strategy(strategy)
             .limits(limits)
             .dedup(self.dedup)
             .seed(self.seed)

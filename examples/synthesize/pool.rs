@@ -8,6 +8,7 @@ use dart_math::dars::Merged;
 use dart_math::report::counted;
 
 use crate::common::tool::{self, Failure, Usage, say};
+use crate::decontaminate::Decontaminated;
 use crate::{Args, directory, summary};
 
 /// Of the problems that no shard has tried, so many are named.
@@ -76,18 +77,21 @@ fn from_scheduler(get: impl Fn(&str) -> Option<String>) -> Result<usize, String>
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let strategy = args.strategy()?;
     let (problems, skipped) = args.problems()?;
+    let decontaminated = Decontaminated::find(args, &problems)?;
     let count = problems.len();
-    if let Some(directory) = &args.out {
-        directory::refuse_unknown(directory, args.fresh)?;
-        directory::prepare(directory, args.fresh)?;
-    }
     let journal = match (&args.select, &args.out) {
         (Some(from), _) => from.join(directory::JOURNAL),
         (None, Some(out)) => out.join(directory::JOURNAL),
         (None, None) => return Err(Usage("--merge needs --out".into()).into()),
     };
     let run = args.run(problems, strategy, args.limits());
+    let run = run.exclude(decontaminated.excluded.clone());
     let run = run.journal(&journal).build()?;
+    // Nothing is made or removed for what makes no sense.
+    if let Some(directory) = &args.out {
+        directory::refuse_unknown(directory, args.fresh)?;
+        directory::prepare(directory, args.fresh)?;
+    }
     if !args.merge.is_empty() {
         let journals: Vec<PathBuf> = args
             .merge
@@ -102,12 +106,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
             false => args.explain(error, count),
         }
     })?;
-    let mut manifest = summary::manifest(args, &outcome, &skipped);
+    let mut manifest = summary::manifest(args, &outcome, &skipped, &decontaminated);
     if let Some(from) = &args.select {
         manifest.insert("selected_from".into(), from.display().to_string().into());
     }
     let published = summary::publish(args, &outcome, &manifest);
-    summary::say_all(args, &outcome, None, published.is_ok());
+    summary::say_all(args, &outcome, &manifest, None, published.is_ok());
     Ok(tool::exit(published.map(|_| ExitCode::SUCCESS)))
 }
 

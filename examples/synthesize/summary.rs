@@ -7,13 +7,14 @@ use clap::ValueEnum;
 use dart_math::answer::Checker;
 use dart_math::dars::{Outcome, RunStop};
 use dart_math::data::problems::BadRow;
-use dart_math::data::{DataSet, Format, WriteOptions, dataset_info};
-use dart_math::report::{Card, LevelTable, card_figures, counted};
+use dart_math::data::{DataSet, Format, Solutions, WriteOptions, dataset_info};
+use dart_math::report::{Card, LevelTable, card_figures, counted, printable};
 use dart_math::{Settings, StopReason};
 use serde_json::Value;
 
 use crate::Args;
 use crate::common::tool::{Failure, Stdout, say};
+use crate::decontaminate::Decontaminated;
 use crate::directory::JOURNAL;
 use crate::forecast::beside_actual;
 use crate::sampler::Sampler;
@@ -52,7 +53,12 @@ pub(crate) fn license(text: &str) -> Result<String, String> {
 }
 
 /// The manifest of a run: the library's, and where its problems are from.
-pub(crate) fn manifest(args: &Args, outcome: &Outcome, skipped: &[BadRow]) -> Settings {
+pub(crate) fn manifest(
+    args: &Args,
+    outcome: &Outcome,
+    skipped: &[BadRow],
+    decontaminated: &Decontaminated,
+) -> Settings {
     let mut manifest = outcome.manifest();
     let source = match &args.problems {
         Some(path) => path.file_name().map(|name| name.to_string_lossy()),
@@ -78,7 +84,26 @@ pub(crate) fn manifest(args: &Args, outcome: &Outcome, skipped: &[BadRow]) -> Se
         "skipped_rows".into(),
         serde_json::json!({"count": skipped.len(), "first": rows}),
     );
+    if let Some(decontamination) = decontaminated.manifest() {
+        manifest.insert("decontamination".into(), decontamination);
+    }
+    // As the files will have them: the data card is written before they are. (Where the trials cannot be read,
+    // writing says so.)
+    if args.with_solutions
+        && let Ok(solutions) = solutions(outcome)
+    {
+        manifest.insert("solutions".into(), serde_json::json!(solutions.counts()));
+    }
     manifest
+}
+
+/// The problems' solutions, and which of them are responses that are kept.
+fn solutions(outcome: &Outcome) -> Result<Solutions<'_>, Failure> {
+    let mut solutions = Solutions::new(&outcome.problems);
+    for trial in outcome.accepted() {
+        solutions.see(&trial?);
+    }
+    Ok(solutions)
 }
 
 /// Writes the data set to its directory, or to a standard output that is not a terminal; whether that
@@ -96,6 +121,7 @@ pub(crate) fn publish(
         let mut options = WriteOptions::new()
             .format(format)
             .parquet(args.parquet)
+            .solutions(args.with_solutions)
             .majority_by(&checker);
         if let Some(card) = &card {
             options = options.card(card).figures(&card_figures);
@@ -116,12 +142,20 @@ pub(crate) fn publish(
         .iter()
         .map(|record| (&*record.problem.id, &*record.problem.question))
         .collect();
+    let mut write = |question: &str, response: &str| -> Result<(), Failure> {
+        let row = serde_json::to_string(&format.row(question, response))?;
+        writeln!(out, "{row}").map_err(Stdout)?;
+        Ok(())
+    };
     for trial in outcome.accepted() {
         let trial = trial?;
         let question = questions.get(&*trial.problem).copied().unwrap_or_default();
-        let row = serde_json::to_string(&format.row(question, &trial.response));
-        let row = row.map_err(|error| error.to_string())?;
-        writeln!(out, "{row}").map_err(Stdout)?;
+        write(question, &trial.response)?;
+    }
+    if args.with_solutions {
+        for (problem, solution) in solutions(outcome)?.rows() {
+            write(&problem.question, solution)?;
+        }
     }
     out.flush().map_err(Stdout)?;
     Ok(true)
@@ -146,7 +180,13 @@ fn card(args: &Args, outcome: &Outcome, manifest: &Settings) -> String {
 }
 
 /// Says what became of the run, what is kept of it, and how it goes on where it has not ended.
-pub(crate) fn say_all(args: &Args, outcome: &Outcome, sampler: Option<&Sampler>, published: bool) {
+pub(crate) fn say_all(
+    args: &Args,
+    outcome: &Outcome,
+    manifest: &Settings,
+    sampler: Option<&Sampler>,
+    published: bool,
+) {
     let totals = &outcome.totals;
     say!(
         "{}",
@@ -154,7 +194,8 @@ pub(crate) fn say_all(args: &Args, outcome: &Outcome, sampler: Option<&Sampler>,
     );
     say!("{}", problems_by_end(outcome));
     say!("{}", trials_by_use(args, outcome));
-    if let (count @ 1.., false) = (totals.duplicates, args.dedup) {
+    let dedup = args.dedup || args.near_duplicates.is_some();
+    if let (count @ 1.., false) = (totals.duplicates, dedup) {
         let are = if count == 1 { "is" } else { "are" };
         say!(
             "duplicates: {count} of the responses kept {are} exactly another one of the same problem \
@@ -164,15 +205,9 @@ pub(crate) fn say_all(args: &Args, outcome: &Outcome, sampler: Option<&Sampler>,
     if totals.truncated > 0 || totals.unfinished_reasoning > 0 {
         say!("{}", cut_off(outcome));
     }
-    let mut rejected = outcome.problems.iter().filter_map(|record| {
-        let reason = record.rejection.as_deref()?;
-        Some((&record.problem.id, reason))
-    });
-    if let Some((id, reason)) = rejected.next() {
-        say!(
-            "{} cannot be sampled: {id:?}: {reason}",
-            counted(totals.rejected, "problem")
-        );
+    say_left_out(outcome);
+    if let Some(solutions) = manifest.get("solutions") {
+        say!("{}", solutions_by_use(solutions));
     }
     if let Some(sampler) = sampler {
         sampler.say_statistics();
@@ -186,6 +221,44 @@ pub(crate) fn say_all(args: &Args, outcome: &Outcome, sampler: Option<&Sampler>,
         );
     }
     say_where(args, outcome, published);
+}
+
+/// How many problems cannot be sampled or were not to be, with an example of each.
+fn say_left_out(outcome: &Outcome) {
+    for (stop, count, what) in [
+        (
+            StopReason::Rejected,
+            outcome.totals.rejected,
+            "cannot be sampled",
+        ),
+        (StopReason::Excluded, outcome.totals.excluded, "excluded"),
+    ] {
+        let example = outcome.problems.iter().find(|record| record.stop == stop);
+        if let Some(record) = example {
+            say!(
+                "{} {what}: {:?}: {}",
+                counted(count, "problem"),
+                record.problem.id,
+                printable(record.rejection.as_deref().unwrap_or_default())
+            );
+        }
+    }
+}
+
+/// How many solutions are rows, and why the others are not.
+fn solutions_by_use(counts: &Value) -> String {
+    let count = |name: &str| counts.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let mut said = format!(
+        "reference solutions: {} added behind the responses",
+        counted(count("added"), "row")
+    );
+    if let repeated @ 1.. = count("duplicates") {
+        said += &format!(", {repeated} not, being exactly a response that is kept");
+    }
+    if let missing @ 1.. = count("missing") {
+        said += &format!("; {} without one", counted(missing, "problem"));
+    }
+    said
 }
 
 /// How many trials were cut off, by which limit, and how many have nothing behind their reasoning.
@@ -259,6 +332,7 @@ fn problems_by_end(outcome: &Outcome) -> String {
             "ended at the limit of time of a problem".into(),
         ),
         (count(StopReason::Rejected), "cannot be sampled".into()),
+        (count(StopReason::Excluded), "are excluded".into()),
         (count(StopReason::RunEnded), "are not done".into()),
     ];
     let groups: Vec<String> = groups
@@ -277,11 +351,16 @@ fn problems_by_end(outcome: &Outcome) -> String {
 /// them; the numbers add up.
 fn trials_by_use(args: &Args, outcome: &Outcome) -> String {
     let totals = &outcome.totals;
-    let left_out = if args.dedup { totals.duplicates } else { 0 };
+    let dedup = args.dedup || args.near_duplicates.is_some();
+    let left_out = if dedup { totals.duplicates } else { 0 };
     let beyond = totals.correct - totals.kept - left_out;
     let mut uses = vec![format!("{} kept", totals.kept)];
     if left_out > 0 {
-        uses.push(format!("{left_out} left out as duplicates"));
+        let near = match args.near_duplicates {
+            Some(_) => " or near duplicates",
+            None => "",
+        };
+        uses.push(format!("{left_out} left out as duplicates{near}"));
     }
     if beyond > 0 {
         uses.push(format!("{beyond} beyond what their problem was to get"));
@@ -302,6 +381,11 @@ fn trials_by_use(args: &Args, outcome: &Outcome) -> String {
         sources.push(format!("{} drawn", totals.drawn));
         let less = match (uncounted, outcome.finished()) {
             (0, _) => String::new(),
+            (count, true) if totals.excluded > 0 => {
+                format!(
+                    " less {count} that came when the problem had ended, or are of excluded problems"
+                )
+            }
             (count, true) => format!(" less {count} that came when the problem had ended"),
             (count, false) => {
                 format!(" less {count} that do not count, or not before earlier ones")

@@ -131,7 +131,7 @@ pub trait Source: Sync {
     fn deliver(&self, trial: TrialId, completion: Completion);
 }
 
-/// A problem that a generator cannot sample.
+/// A problem that a generator cannot sample, or that is to be left out of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     /// The problem's index in the list that was checked.

@@ -15,6 +15,9 @@ pub struct Problem {
     /// Everything else that is known of the problem (level, type, …).
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub metadata: serde_json::Map<String, serde_json::Value>,
+    /// A worked solution, where one is known: as its author wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub solution: Option<String>,
 }
 
 impl Problem {
@@ -37,6 +40,7 @@ impl Problem {
             question,
             reference,
             metadata: serde_json::Map::new(),
+            solution: None,
         }
     }
 

@@ -50,7 +50,8 @@ pub struct Trial {
     /// by number, that make up the target. Known when the problem has ended, `false` before.
     pub accepted: bool,
     /// The lowest number of a trial of the same problem whose response is the same text, where both
-    /// are correct. Known when all trials of lower numbers have settled.
+    /// are correct; with [`near_duplicates`](crate::dars::RunBuilder::near_duplicates), of the first that it is
+    /// similar to. Known when all trials of lower numbers have settled.
     pub duplicate_of: Option<u32>,
 }
 
@@ -176,6 +177,9 @@ pub enum StopReason {
     /// The generator cannot sample it, for instance because its prompt does not fit into the model's
     /// context.
     Rejected,
+    /// It was left out of the run ([`RunBuilder::exclude`](crate::dars::RunBuilder::exclude)), for instance because
+    /// it overlaps with a test set.
+    Excluded,
     /// The run ended first, by a limit of the whole run, an interruption or a failure.
     RunEnded,
 }
@@ -193,6 +197,7 @@ impl StopReason {
             StopReason::TokenLimit => "token_limit",
             StopReason::TimeLimit => "time_limit",
             StopReason::Rejected => "rejected",
+            StopReason::Excluded => "excluded",
             StopReason::RunEnded => "run_ended",
         }
     }
@@ -220,7 +225,8 @@ pub struct ProblemRecord {
     pub tokens: u64,
     /// Why its sampling ended.
     pub stop: StopReason,
-    /// Why the generator could not sample it, where `stop` is [`StopReason::Rejected`].
+    /// Why the generator could not sample it, where `stop` is [`StopReason::Rejected`], or why it was left out,
+    /// where it is [`StopReason::Excluded`].
     pub rejection: Option<String>,
 }
 

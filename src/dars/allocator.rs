@@ -59,11 +59,11 @@ impl Allowance {
 }
 
 impl<'a> Allocator<'a> {
-    /// A run's state before any trial. `rejected` are indices of problems that cannot be sampled,
+    /// A run's state before any trial. What is left out are problems that cannot be sampled or are not to be,
     /// with the reasons.
     pub(super) fn open(
         problems: &[Arc<Problem>],
-        rejected: &[Rejection],
+        left_out: &[(StopReason, Rejection)],
         rules: Rules<'a>,
         seed: u64,
     ) -> Self {
@@ -71,9 +71,9 @@ impl<'a> Allocator<'a> {
             .iter()
             .map(|problem| ProblemState::open(Arc::clone(problem), &rules))
             .collect();
-        for Rejection { problem, reason } in rejected {
+        for (stop, Rejection { problem, reason }) in left_out {
             if let Some(state) = states.get_mut(*problem) {
-                state.reject(reason.clone());
+                state.leave_out(*stop, reason.clone());
             }
         }
         let mut allocator = Allocator {

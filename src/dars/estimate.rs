@@ -23,6 +23,8 @@ const RATES: [f64; 24] = [
 const COUNT: usize = RATES.len();
 /// Steps of a fit, which begins at the last one's result.
 const STEPS: usize = 6;
+/// So many further successes are looked at for whether a problem will end for futility.
+const MAX_FORESEEN: usize = 256;
 /// Problems that a new fit is applied to at once.
 const SWEPT: usize = 256;
 /// As many problems, spread evenly over the rates, are added to those that are known, so that no rate
@@ -324,13 +326,16 @@ impl<'s> Needs<'s> {
             return f64::INFINITY;
         };
         let trials = f64::from(self.standing.trials);
-        for more in 0..target.saturating_sub(self.standing.eligible) {
-            let end = f64::from(futility.end(target, self.standing.eligible + more)) - trials;
-            if f64::from(more + 1) / rate > end {
-                return end.max(1.0);
-            }
-        }
-        f64::INFINITY
+        let known = self.standing.eligible as usize;
+        let ends = futility.of_target(target, known + MAX_FORESEEN);
+        let later = ends.iter().skip(known);
+        let mut ends = later.map(|end| f64::from(*end) - trials);
+        let mut successes = 0.0;
+        let end = ends.find(|end| {
+            successes += 1.0;
+            successes / rate > *end
+        });
+        end.map_or(f64::INFINITY, |end| end.max(1.0))
     }
 
     /// The strategy's goal when it has so many trials, of which so many more succeed.

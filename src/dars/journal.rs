@@ -316,6 +316,12 @@ impl Journal {
         self.parts.read(problems, take)
     }
 
+    /// What it has by now, to be read.
+    pub(super) fn parts(&mut self) -> &Parts {
+        self.await_sealing();
+        &self.parts
+    }
+
     /// The trials as they can be read from now on, and the calls of before.
     pub(super) fn close(mut self) -> (Parts, Vec<Session>) {
         let least = self.part_bytes / REST_SHARE;

@@ -58,8 +58,9 @@ pub struct Totals {
     pub correct: u64,
     /// Rows of the data set.
     pub kept: u64,
-    /// Correct trials whose response is exactly an earlier one's of the same problem: rows of the data
-    /// set, or, where the run leaves duplicates out, trials left out of it for that.
+    /// Correct trials whose response is exactly an earlier one's of the same problem, or with
+    /// [`near_duplicates`](super::RunBuilder::near_duplicates) is similar to it: rows of the data set, or, where
+    /// duplicates are left out, trials left out of it for that.
     pub duplicates: u64,
     /// Trials that count and were cut off at the limit of tokens or of the model's context.
     pub truncated: u64,
@@ -67,6 +68,8 @@ pub struct Totals {
     pub unfinished_reasoning: u64,
     /// Problems that the generator cannot sample.
     pub rejected: usize,
+    /// Problems that the run was to leave out ([`RunBuilder::exclude`](super::RunBuilder::exclude)).
+    pub excluded: usize,
     /// Tokens of the trials that count.
     pub tokens: u64,
     /// Trials taken from the journal instead of being drawn.

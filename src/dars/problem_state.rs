@@ -55,7 +55,7 @@ pub(super) struct ProblemState {
     /// The trials that set the goal, where it has not changed since.
     pilot: Option<Pilot>,
     stop: Option<Stop>,
-    /// Why the generator cannot sample it.
+    /// Why it is left out.
     rejection: Option<String>,
 }
 
@@ -118,11 +118,11 @@ impl ProblemState {
         self.forget();
     }
 
-    /// Ends it because the generator cannot sample it.
-    pub(super) fn reject(&mut self, reason: String) {
+    /// Ends it because it cannot be sampled, or is not to be.
+    pub(super) fn leave_out(&mut self, stop: StopReason, reason: String) {
         self.rejection = Some(reason);
         self.stop = Some(Stop {
-            reason: StopReason::Rejected,
+            reason: stop,
             at_success: false,
         });
     }
@@ -293,14 +293,16 @@ impl ProblemState {
         let (Some(futility), Goal::Correct(target)) = (&rules.futility, self.goal) else {
             return None;
         };
+        let ends = futility.of_target(target, self.known_eligible() as usize + 1);
+        let end_of = |known: u32| ends.get(known as usize).copied().unwrap_or(u32::MAX);
         let mut known = self.eligible;
-        let mut end = futility.end(target, known);
+        let mut end = end_of(known);
         for number in self.ahead_eligible(rules.dedup) {
             if number >= end {
                 break;
             }
             known += 1;
-            end = futility.end(target, known);
+            end = end_of(known);
         }
         Some(end.max(self.goal_since + 1))
     }
@@ -452,7 +454,10 @@ impl ProblemState {
     /// The problem's record, and what is known of its trials.
     pub(super) fn close(self, rules: &Rules<'_>) -> (ProblemRecord, Closed) {
         let rows = self.rows(rules.dedup);
-        let target = self.target();
+        let is_excluded = self
+            .stop
+            .is_some_and(|stop| stop.reason == StopReason::Excluded);
+        let target = self.target().filter(|_| !is_excluded);
         let stop = self.stop.unwrap_or(Stop {
             reason: StopReason::RunEnded,
             at_success: false,
@@ -548,6 +553,6 @@ pub(super) struct Needs {
     pub(super) under_way: u32,
 }
 
-pub(super) fn len(count: usize) -> u32 {
+fn len(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

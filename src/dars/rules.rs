@@ -1,10 +1,9 @@
 //! By what a run counts, and what ends a problem.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Limits;
-use super::problem_state::len;
 use super::strategy::{Goal, Strategy};
 use super::sure::Sure;
 use crate::{Futility, StopReason};
@@ -70,7 +69,7 @@ pub(super) struct Counts {
 pub(super) struct FutilityEnds {
     limit: u32,
     below: f64,
-    ends: Mutex<HashMap<u32, Vec<u32>>>,
+    ends: Mutex<HashMap<u32, Arc<[u32]>>>,
 }
 
 impl FutilityEnds {
@@ -92,11 +91,21 @@ impl FutilityEnds {
 
     /// [`Futility::end`].
     pub(super) fn end(&self, target: u32, correct: u32) -> u32 {
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        let ends = ends.entry(target).or_default();
-        while ends.len() <= correct.min(target) as usize {
-            ends.push(self.rule(target).end(len(ends.len())));
+        let ends = self.of_target(target, correct as usize + 1);
+        ends.get(correct as usize).copied().unwrap_or(u32::MAX)
+    }
+
+    /// The ends of a target by number of correct ones: so many at least, unless the target has fewer.
+    pub(super) fn of_target(&self, target: u32, count: usize) -> Arc<[u32]> {
+        let mut known = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let ends = known.entry(target).or_insert_with(|| Arc::new([]));
+        let count = count.min(target as usize);
+        if ends.len() < count {
+            let more = count.max(2 * ends.len()).clamp(64, target.max(64) as usize);
+            let correct = (0..target).skip(ends.len()).take(more - ends.len());
+            let later = correct.map(|correct| self.rule(target).end(correct));
+            *ends = ends.iter().copied().chain(later).collect();
         }
-        ends[correct.min(target) as usize]
+        Arc::clone(ends)
     }
 }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::allocator::Allocator;
+use super::exclude::Excluded;
 use super::forecast::{Basis, Costs, Forecast, forecast};
 use super::journal::{
     Expected, Journal, JournalTrials, Merged, PART_BYTES, Regraded, merge, regrade,
 };
+use super::near;
 use super::outcome::fingerprint;
 use super::rules::{FutilityEnds, Rules};
 use super::source::{Beginning, RunSource, Shared};
@@ -19,7 +21,7 @@ use super::sure::Sure;
 use super::{CancelHandle, Goal, Limits, Observer, Outcome, Prefix, Session, Strategy, Totals};
 use crate::{
     Completion, Error, ErrorKind, Generator, Grader, Problem, Rejection, Result, Settings, Source,
-    Verdict,
+    StopReason, Verdict,
 };
 
 /// How probable it must be that a trial counts, unless [`RunBuilder::sure`] says otherwise.
@@ -32,6 +34,8 @@ pub struct Run<'a> {
     limits: Limits,
     seed: u64,
     dedup: bool,
+    near_duplicates: Option<f64>,
+    excluded: Excluded,
     journal: Option<PathBuf>,
     part_bytes: u64,
     keep: Keep,
@@ -53,6 +57,8 @@ pub struct RunBuilder<'a> {
     limits: Limits,
     seed: u64,
     dedup: bool,
+    near_duplicates: Option<f64>,
+    excluded: Vec<Rejection>,
     journal: Option<PathBuf>,
     part_bytes: u64,
     keep: Keep,
@@ -92,11 +98,40 @@ impl<'a> RunBuilder<'a> {
         self
     }
 
+    /// Leaves out a correct response, too, that is similar to an earlier one of the same problem which is in the
+    /// data set, as [`dedup`](RunBuilder::dedup) leaves out what is exactly the same. Similarity is the Jaccard index
+    /// of the sets of shingles: runs of five words (letters and digits, in lower case), from 0 to 1. As texts are needed for
+    /// it, only [`select`](Run::select) does this; a run that draws refuses it.
+    pub fn near_duplicates(mut self, similarity: f64) -> Self {
+        self.near_duplicates = Some(similarity);
+        self
+    }
+
+    /// Leaves problems out, such as those that overlap with a test set
+    /// ([`TestSets::rejections`](crate::data::decontaminate::TestSets::rejections)): nothing is sampled for them, what
+    /// a journal has of them does not count, and no row is theirs; they stay in the list of problems, with the reason.
+    /// A run may be resumed with others left out, unless it has a limit of trials over all problems: nothing that was
+    /// sampled is lost.
+    ///
+    /// ```
+    /// use dart_math::dars::{Run, Uniform};
+    /// use dart_math::{Problem, Rejection};
+    ///
+    /// let problems = vec![Problem::new("1 + 1?", "2"), Problem::new("3 + 4?", "7")];
+    /// let reason = "in a test set".to_owned();
+    /// let run = Run::builder(problems).strategy(Uniform { k: 4 }).exclude(vec![Rejection { problem: 1, reason }]);
+    /// assert!(run.build().is_ok());
+    /// ```
+    pub fn exclude(mut self, problems: Vec<Rejection>) -> Self {
+        self.excluded.extend(problems);
+        self
+    }
+
     /// A directory that every graded trial is written to before it counts; it is made where it does not
     /// exist. Where it has a journal already, the run goes on from what it has, if it is of the same configuration. Limits may have been
     /// raised since: the trials drawn under the lower ones are the first that the higher ones allow.
     /// So may problems have been added behind those of before, which they change nothing for, and the
-    /// strategy and [`dedup`](RunBuilder::dedup) may be others: a trial does not depend on why it was
+    /// strategy, [`dedup`](RunBuilder::dedup) and [`exclude`](RunBuilder::exclude) may be others: a trial does not depend on why it was
     /// drawn, so those that are there are used, and what is missing is drawn. Neither is possible
     /// where the run has a limit of trials over all problems.
     pub fn journal(mut self, path: impl Into<PathBuf>) -> Self {
@@ -148,8 +183,8 @@ impl<'a> RunBuilder<'a> {
     ///
     /// # Errors
     ///
-    /// Where there is no strategy, or it cannot be used for these problems; no problem; two with
-    /// the same id; no thread to grade.
+    /// Where there is no strategy, or it cannot be used for these problems; no problem, or none that is not
+    /// excluded; two with the same id; no thread to grade; a similarity that cannot be.
     pub fn build(self) -> Result<Run<'a>> {
         let settings = |reason: String| Error::new(ErrorKind::Settings, reason);
         let strategy = self
@@ -187,13 +222,25 @@ impl<'a> RunBuilder<'a> {
                 )));
             }
         }
-        strategy.check(&self.problems)?;
+        if let Some(similarity) = self.near_duplicates {
+            near::check(similarity)?;
+        }
+        let excluded = Excluded::new(self.excluded, &self.problems)?;
+        match excluded.len() {
+            0 => strategy.check(&self.problems)?,
+            _ => {
+                let rest: Vec<Problem> = excluded.rest(&self.problems).cloned().collect();
+                strategy.check(&rest)?;
+            }
+        }
         Ok(Run {
             problems: self.problems.into_iter().map(Arc::new).collect(),
             strategy,
             limits: self.limits,
             seed: self.seed,
-            dedup: self.dedup,
+            dedup: self.dedup || self.near_duplicates.is_some(),
+            near_duplicates: self.near_duplicates,
+            excluded,
             journal: self.journal,
             part_bytes: self.part_bytes,
             keep: self.keep,
@@ -216,6 +263,8 @@ impl<'a> Run<'a> {
             limits: Limits::default(),
             seed: 0,
             dedup: false,
+            near_duplicates: None,
+            excluded: Vec::new(),
             journal: None,
             part_bytes: PART_BYTES,
             keep: Keep::default(),
@@ -227,7 +276,8 @@ impl<'a> Run<'a> {
     }
 
     /// What the run's trials depend on, limits apart: a journal is only resumed where all of it is
-    /// the same, but for strategy, duplicates and problems added ([`journal`](RunBuilder::journal)).
+    /// the same, but for strategy, duplicates, problems added and problems left out
+    /// ([`journal`](RunBuilder::journal)).
     pub fn configuration(&self, generator: &dyn Generator, grader: &dyn Grader) -> Settings {
         let mut settings = Settings::new();
         settings.insert("version".into(), env!("CARGO_PKG_VERSION").into());
@@ -235,6 +285,13 @@ impl<'a> Run<'a> {
         settings.insert("problems".into(), fingerprint(&self.problems).into());
         settings.insert("strategy".into(), self.strategy.settings().into());
         settings.insert("dedup".into(), self.dedup.into());
+        if let Some(similarity) = self.near_duplicates {
+            settings.insert("near_duplicates".into(), similarity.into());
+        }
+        if self.excluded.len() > 0 {
+            let excluded = self.excluded.settings(&self.problems);
+            settings.insert("excluded".into(), excluded.into());
+        }
         settings.insert("generator".into(), generator.settings().into());
         settings.insert("grader".into(), grader.settings().into());
         settings
@@ -284,13 +341,18 @@ impl<'a> Run<'a> {
     /// # Errors
     ///
     /// Where a greedy generator would be asked for a problem's one response several times, where the
-    /// generator can sample nothing with its settings, or none of the problems.
+    /// generator can sample nothing with its settings, or none of the problems that are not excluded; where near
+    /// duplicates are to be left out.
     pub fn check(&mut self, generator: &dyn Generator) -> Result<()> {
         if self.rejected.is_some() {
             return Ok(());
         }
+        if self.near_duplicates.is_some() {
+            return Err(near::refused());
+        }
+        let mut rest = self.excluded.rest(&self.problems);
         if generator.is_greedy()
-            && let Some(problem) = self.problems.iter().find(|p| self.draws_several(p))
+            && let Some(problem) = rest.find(|problem| self.draws_several(problem))
         {
             return Err(Error::new(
                 ErrorKind::Settings,
@@ -302,8 +364,10 @@ impl<'a> Run<'a> {
                 ),
             ));
         }
-        let rejected = generator.check(&self.problems)?;
-        if let (true, Some(first)) = (rejected.len() >= self.problems.len(), rejected.first()) {
+        let mut rejected = generator.check(&self.problems)?;
+        rejected.retain(|rejection| !self.excluded.has(rejection.problem));
+        let left_out = rejected.len() + self.excluded.len();
+        if let (true, Some(first)) = (left_out >= self.problems.len(), rejected.first()) {
             let reason = format!("none of the problems can be sampled: {}", first.reason);
             return Err(Error::new(ErrorKind::Data, reason));
         }
@@ -366,7 +430,14 @@ impl<'a> Run<'a> {
         let (limits, indices) = (self.limits.settings(), self.indices());
         let (configuration, session) = (Settings::new(), Session::begin());
         let expected = self.expected(&configuration, &limits, &indices, &session);
-        merge(path, journals, &expected, self.part_bytes)
+        let mut merged = merge(path, journals, &expected, self.part_bytes)?;
+        let is_out = |id: &str| {
+            indices
+                .get(id)
+                .is_some_and(|at| self.excluded.has(*at as usize))
+        };
+        merged.without_trials.retain(|id| !is_out(id));
+        Ok(merged)
     }
 
     fn journal_path(&self, lacks: &str) -> Result<&Path> {
@@ -408,7 +479,8 @@ impl<'a> Run<'a> {
 
     /// What the run may be expected to take and to give, as a function of the limit of trials per problem:
     /// trials, tokens, time, rows and the share of targets met, each with an interval. Nothing is drawn.
-    /// Duplicates that would be left out are not foreseen, nor are limits of the whole run.
+    /// Duplicates that would be left out are not foreseen, nor are limits of the whole run; excluded problems are no
+    /// part of it.
     ///
     /// ```
     /// use std::collections::HashMap;
@@ -434,7 +506,8 @@ impl<'a> Run<'a> {
     /// Where nothing is known of any problem, of some problem neither a rate nor from others' trials, or a rate
     /// or counts cannot be.
     pub fn forecast(&self, basis: Basis<'_>, costs: Costs) -> Result<Forecast> {
-        let problems = self.problems.iter().map(|problem| &**problem);
+        let problems = self.excluded.rest(&self.problems);
+        let problems = problems.map(|problem| &**problem);
         forecast(problems, &self.rules(), self.seed, basis, costs)
     }
 
@@ -466,6 +539,17 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// The problems that are not sampled, and what keeps them from it.
+    fn left_out(&mut self) -> Vec<(StopReason, Rejection)> {
+        let rejected = self.rejected.take().unwrap_or_default().into_iter();
+        let rejected = rejected.map(|rejection| (StopReason::Rejected, rejection));
+        let excluded = self.excluded.reasons().map(|(problem, reason)| {
+            let reason = reason.to_owned();
+            (StopReason::Excluded, Rejection { problem, reason })
+        });
+        rejected.chain(excluded).collect()
+    }
+
     /// Takes the trials that the journal has, has more sampled, and closes.
     fn go_on(
         mut self,
@@ -477,9 +561,9 @@ impl<'a> Run<'a> {
         let session = Session::begin();
         let span = tracing::info_span!("run", problems = self.problems.len(), seed = self.seed);
         let _entered = span.enter();
-        let rejected = self.rejected.take().unwrap_or_default();
+        let left_out = self.left_out();
         let limits = self.limits.settings();
-        let mut allocator = Allocator::open(&self.problems, &rejected, self.rules(), self.seed);
+        let mut allocator = Allocator::open(&self.problems, &left_out, self.rules(), self.seed);
         let mut resumed = Totals::default();
         let store = match &self.journal {
             None => Store::in_memory(self.problems.len(), self.keep),
@@ -490,9 +574,21 @@ impl<'a> Run<'a> {
                 let mut take = |problem, trial: TrialSummary| {
                     resumed.resumed += 1;
                     resumed.tokens += u64::from(trial.tokens);
-                    allocator.settle(problem, trial)
+                    // Near duplicates are found in texts, once all trials are there.
+                    self.near_duplicates.is_some() || allocator.settle(problem, trial)
                 };
-                let journal = Journal::open(path, &expected, self.part_bytes, &mut take)?;
+                let mut journal = Journal::open(path, &expected, self.part_bytes, &mut take)?;
+                if let Some(similarity) = self.near_duplicates {
+                    let reading = near::Reading {
+                        problems: &self.problems,
+                        indices: &indices,
+                        similarity,
+                        cancel: &self.cancel,
+                    };
+                    reading.settle(journal.parts(), &mut |problem, trial| {
+                        allocator.settle(problem, trial)
+                    })?;
+                }
                 Store::Journal(Box::new(journal))
             }
         };

@@ -588,7 +588,10 @@ impl<'a> Shared<'a> {
             use crate::StopReason::{TargetMet, TrialsDone};
             matches!(record.stop, TargetMet | TrialsDone)
         };
-        let rejected = |record: &&crate::ProblemRecord| record.rejection.is_some();
+        let ended_by = |reason: crate::StopReason| {
+            let records = problems.iter();
+            records.filter(|record| record.stop == reason).count()
+        };
         let sum = |count: fn(&Closed) -> u64| closed.iter().map(count).sum();
         let totals = Totals {
             problems: problems.len(),
@@ -606,7 +609,8 @@ impl<'a> Shared<'a> {
                     .sum()
             }),
             unfinished_reasoning: sum(|closed| u64::from(closed.unfinished_reasoning)),
-            rejected: problems.iter().filter(rejected).count(),
+            rejected: ended_by(crate::StopReason::Rejected),
+            excluded: ended_by(crate::StopReason::Excluded),
             tokens: sum(|closed| closed.tokens),
             ..state.totals
         };

@@ -127,9 +127,6 @@ pub(super) enum Kept {
     Journal(Parts),
 }
 
-/// As many bytes of rows are read from a journal at once.
-const BATCH: u64 = 64 << 20;
-
 /// The trials of a run, by problem and number. See [`Outcome::trials`].
 #[derive(Debug)]
 pub struct Trials<'a> {
@@ -150,19 +147,10 @@ impl<'a> Trials<'a> {
 
     /// The problems that are read next.
     fn batch(&self) -> Range<u32> {
-        let begin = self.next as usize;
-        let end = match &self.outcome.kept {
-            Kept::Memory(_) => begin + 1,
-            Kept::Journal(parts) => {
-                let mut sum = 0;
-                let fits = parts.bytes[begin..].iter().skip(1).take_while(|bytes| {
-                    sum += **bytes;
-                    sum + parts.bytes[begin] <= BATCH
-                });
-                begin + 1 + fits.count()
-            }
-        };
-        self.next..u32::try_from(end).unwrap_or(u32::MAX)
+        match &self.outcome.kept {
+            Kept::Memory(_) => self.next..self.next + 1,
+            Kept::Journal(parts) => parts.batch(self.next),
+        }
     }
 
     fn read(&self, problems: &Range<u32>) -> Result<Vec<Trial>> {

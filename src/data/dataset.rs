@@ -2,7 +2,7 @@
 //!
 //! | file | a row is |
 //! |---|---|
-//! | `dataset.jsonl` | a training pair in one of the [`Format`]s: `query`, `response` unless another is asked for |
+//! | `dataset.jsonl` | a training pair in one of the [`Format`]s: `query`, `response` unless another is asked for; responses, then reference solutions where these are asked for |
 //! | `trials.jsonl` | one trial, a [`Trial`], right or wrong |
 //! | `problems.jsonl` | one problem, a [`ProblemRow`]: counts, pass rate, pass@k, majority answer, why it ended |
 //! | `dataset.parquet`, … | the same three tables in Parquet, where they are asked for |
@@ -21,6 +21,7 @@ use super::draft::{Draft, Finished};
 use super::format::Format;
 use super::majority::{Answers, Majority};
 use super::problem_row::ProblemRow;
+use super::solutions::Solutions;
 use super::table::{self, Table};
 use crate::{Equivalence, Error, ErrorKind, Problem, ProblemRecord, Result, Settings, Trial};
 
@@ -59,6 +60,7 @@ pub struct WriteOptions<'a> {
     card: Option<&'a str>,
     figures: Option<&'a MakeFigures<'a>>,
     equivalence: Option<&'a dyn Equivalence>,
+    solutions: bool,
 }
 
 impl<'a> WriteOptions<'a> {
@@ -94,6 +96,13 @@ impl<'a> WriteOptions<'a> {
         self
     }
 
+    /// Whether the problems' reference solutions are rows of the data set, too, behind all responses
+    /// ([`Solutions`]); the manifest then has their counts as `solutions`. They are as their authors wrote them.
+    pub fn solutions(mut self, solutions: bool) -> Self {
+        self.solutions = solutions;
+        self
+    }
+
     /// By what final answers are the same, such as an [`answer::Checker`](crate::answer::Checker): then
     /// the problems' table has majority answers, and all trials of a problem must follow one another.
     pub fn majority_by(mut self, equivalence: &'a dyn Equivalence) -> Self {
@@ -108,6 +117,7 @@ impl std::fmt::Debug for WriteOptions<'_> {
             .field("format", &self.format)
             .field("parquet", &self.parquet)
             .field("card", &self.card)
+            .field("solutions", &self.solutions)
             .finish_non_exhaustive()
     }
 }
@@ -166,6 +176,7 @@ impl DataSet<'_> {
         let mut dataset = table(dataset, table::dataset(format))?;
         let mut all = table(all, table::TRIALS)?;
         let mut majorities = options.equivalence.map(Majorities::new);
+        let mut solutions = options.solutions.then(|| Solutions::new(self.problems));
         for trial in trials {
             let trial = trial?;
             let problem = *by_id.get(&*trial.problem).ok_or_else(|| {
@@ -175,10 +186,21 @@ impl DataSet<'_> {
             if trial.accepted {
                 dataset.row(&format.row(&problem.question, &trial.response))?;
             }
+            if let Some(solutions) = &mut solutions {
+                solutions.see(&trial);
+            }
             all.row(&trial)?;
             if let Some(majorities) = &mut majorities {
                 majorities.add(problem, &trial)?;
             }
+        }
+        let mut manifest = with_crate(self.manifest);
+        if let Some(solutions) = &solutions {
+            for (problem, solution) in solutions.rows() {
+                dataset.row(&format.row(&problem.question, solution))?;
+            }
+            let counts = serde_json::to_value(solutions.counts()).unwrap_or_default();
+            manifest.insert("solutions".into(), counts);
         }
         let mut majorities = majorities.map(Majorities::finish).unwrap_or_default();
 
@@ -194,9 +216,9 @@ impl DataSet<'_> {
         let mut drafts = Vec::new();
         dataset.finish(&mut drafts)?;
         let (trials, problems) = (all.finish(&mut drafts)?, problems.finish(&mut drafts)?);
-        let mut manifest = Draft::new(directory, "manifest.json")?;
-        manifest.object(&with_crate(self.manifest))?;
-        let manifest = manifest.finish()?;
+        let mut draft = Draft::new(directory, "manifest.json")?;
+        draft.object(&manifest)?;
+        let manifest = draft.finish()?;
         if let Some(text) = options.card {
             drafts.push(whole(directory, "README.md", text)?);
             let files = DataSetFiles {

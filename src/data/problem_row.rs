@@ -66,7 +66,7 @@ pub struct ProblemRow {
     pub tokens: u64,
     /// Why its sampling ended.
     pub stop_reason: StopReason,
-    /// Why it could not be sampled, where it could not.
+    /// Why it could not be sampled, or was left out, where it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejection: Option<String>,
 }

@@ -7,8 +7,9 @@
 //! | GSM8K | `question` | what follows the last `####` of `answer` |
 //! | MATH | `problem` | the last `\boxed{…}` of `solution` |
 //!
-//! `id` names a problem; without one, a hash of its text does. Every other field is kept as
-//! metadata. A question, a reference or an id that is a number is read as it is written, to the last
+//! `id` names a problem; without one, a hash of its text does. Its worked solution
+//! ([`Problem::solution`]) is `solution`, or else an `answer` with something before its `####`, each as it is
+//! written. Every other field is kept as metadata. A question, a reference or an id that is a number is read as it is written, to the last
 //! digit. Knows the contract only.
 
 use std::collections::{BTreeMap, HashMap};
@@ -153,19 +154,10 @@ fn problem(
     mut row: Map<String, Value>,
     numbers: &BTreeMap<String, String>,
 ) -> Result<(Problem, String), String> {
-    let mut take = |names| take(&mut row, numbers, names);
-    let id = take(&["id"])?.map(|(_, id)| id);
-    let Some((_, question)) = take(&["question", "problem", "query"])? else {
-        let reason = "no `question`, `problem` or `query`";
-        return Err(match row.iter().find(|(_, value)| is_rows(value)) {
-            Some((name, _)) => format!(
-                "{reason}, but rows in its field `{name}`: a file is these rows themselves, such \
-                 as `jq -c '.{name}[]'` writes them"
-            ),
-            None => reason.into(),
-        });
-    };
-    let reference = match take(&["reference", "answer", "solution"])? {
+    let id = take(&mut row, numbers, &["id"])?.map(|(_, id)| id);
+    let question = question(&mut row, numbers)?;
+    let solution = solution(&row);
+    let reference = match take(&mut row, numbers, &["reference", "answer", "solution"])? {
         None => return Err("no `reference`, `answer` or `solution`".into()),
         Some(("solution", solution)) => boxed(&solution)?.to_owned(),
         Some(("answer", answer)) => match answer.rsplit_once("####") {
@@ -181,7 +173,38 @@ fn problem(
     let text = problem.id.clone();
     problem.id = id.unwrap_or(problem.id);
     problem.metadata = row;
+    problem.solution = solution;
     Ok((problem, text))
+}
+
+/// Takes a row's question out of it, or says why it has none.
+pub(super) fn question(
+    row: &mut Map<String, Value>,
+    numbers: &BTreeMap<String, String>,
+) -> Result<String, String> {
+    if let Some((_, question)) = take(row, numbers, &["question", "problem", "query"])? {
+        return Ok(question);
+    }
+    let reason = "no `question`, `problem` or `query`";
+    Err(match row.iter().find(|(_, value)| is_rows(value)) {
+        Some((name, _)) => format!(
+            "{reason}, but rows in its field `{name}`: a file is these rows themselves, such \
+             as `jq -c '.{name}[]'` writes them"
+        ),
+        None => reason.into(),
+    })
+}
+
+/// The worked solution of a row: `solution`, or an `answer` that has more than what follows its `####`.
+fn solution(row: &Map<String, Value>) -> Option<String> {
+    let text = |name: &str| Some(row.get(name)?.as_str()?.trim());
+    let answer = || {
+        let answer = text("answer")?;
+        let (steps, _) = answer.rsplit_once("####")?;
+        (!steps.trim().is_empty()).then_some(answer)
+    };
+    let solution = text("solution").filter(|solution| !solution.is_empty());
+    solution.or_else(answer).map(str::to_owned)
 }
 
 /// Whether a field has the rows that a file should have.

@@ -177,6 +177,7 @@ const SETTINGS: &[(&str, &[&str])] = &[
     ("strategy", &["strategy"]),
     ("limits", &["limits"]),
     ("dedup", &["dedup"]),
+    ("near_duplicates", &["near_duplicates"]),
     ("grader", &["grader"]),
     ("seed", &["seed"]),
     ("stop", &["stop"]),
@@ -187,7 +188,8 @@ impl fmt::Display for Card<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let table = LevelTable::new(self.problems);
         let total = &table.total;
-        f.write_str(&self.head(total.kept))?;
+        let solutions = self.count(&["solutions", "added"]);
+        f.write_str(&self.head(total.kept + solutions))?;
         let model = self.text(&["generator", "model"]);
         let model = model.unwrap_or("a language model".into());
         writeln!(
@@ -210,6 +212,7 @@ impl fmt::Display for Card<'_> {
              rates are estimates without bias however sampling ended.",
             self.method()
         )?;
+        self.write_left_out(f, solutions)?;
         if self.text(&["stop"]).is_some_and(|stop| stop != "finished") {
             f.write_str("\nThe run ended before all problems had what they were to get.\n")?;
         }
@@ -260,6 +263,37 @@ impl fmt::Display for Card<'_> {
 }
 
 impl Card<'_> {
+    fn count(&self, name: &[&str]) -> u64 {
+        let count = self.text(name).and_then(|count| count.parse().ok());
+        count.unwrap_or(0)
+    }
+
+    /// Problems that overlap with test sets, and the solutions that are rows beside responses.
+    fn write_left_out(&self, f: &mut fmt::Formatter<'_>, solutions: u64) -> fmt::Result {
+        let tests = self.manifest.get("decontamination");
+        let tests = tests.and_then(|it| it.get("test_sets")?.as_array());
+        if let Some(tests) = tests {
+            let names = tests.iter().filter_map(|test| test.get("name")?.as_str());
+            let names: Vec<String> = names.map(|name| format!("`{}`", one_line(name))).collect();
+            writeln!(
+                f,
+                "\nDecontaminated: problems whose question has {} words in a row in common with a question of {}, or \
+                 is the same where that has fewer, were left out ({}).",
+                self.count(&["decontamination", "ngram"]),
+                names.join(", "),
+                counted(self.count(&["decontamination", "count"]), "problem"),
+            )?;
+        }
+        if solutions > 0 {
+            writeln!(
+                f,
+                "\nThe last {} of `dataset` are no responses but the problems' own reference solutions.",
+                counted(solutions, "row"),
+            )?;
+        }
+        Ok(())
+    }
+
     fn write_loading(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let columns = match self.text(&["format"]).as_deref() {
             Some("chat") => {
@@ -408,7 +442,9 @@ mod tests {
         ] {
             assert!(body.contains(line), "{line}: {body}");
         }
-        assert!(!body.contains("`top_k`") && !body.contains("svg"), "{body}");
+        assert!(!body.contains("`top_k`"), "{body}");
+        assert!(!body.contains("Decontaminated") && !body.contains("no responses"));
+        assert!(!body.contains("svg"), "{body}");
         let card = Card::new(&records, manifest).figures(true).to_string();
         for link in [
             "by level, for vanilla, uniform and prop2diff sampling](figures/strategies.svg)\n",
@@ -421,5 +457,33 @@ mod tests {
         let text = card.to_string();
         assert!(text.starts_with("---\nlicense: \"mit\"\nlanguage:\n- en\n"));
         assert!(text.contains("data_files: problems.parquet") && !text.contains(".jsonl\""));
+    }
+
+    #[test]
+    fn what_was_left_out_and_added_is_said() {
+        let record = |stop| ProblemRecord {
+            problem: Arc::new(Problem::new("question", "1")),
+            tally: Tally::default(),
+            target: None,
+            kept: 0,
+            tokens: 0,
+            stop,
+            rejection: None,
+        };
+        let records = [record(StopReason::TrialsDone), record(StopReason::Excluded)];
+        let manifest = json!({
+            "decontamination": {"ngram": 13, "count": 1, "test_sets": [{"name": "a.jsonl"}, {"name": "b\n"}]},
+            "solutions": {"added": 1200},
+        });
+        let text = Card::new(&records, manifest.as_object().unwrap()).to_string();
+        for line in [
+            "- 1K<n<10K",
+            "0 responses of 1 problem,",
+            "has 13 words in a row in common with a question of `a.jsonl`, `b`, or",
+            "were left out (1 problem).",
+            "The last 1200 rows of `dataset` are no responses",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
     }
 }

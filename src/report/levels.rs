@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::groups::{Key, level};
-use crate::ProblemRecord;
+use crate::{ProblemRecord, StopReason};
 
 /// One level's row.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,19 +79,21 @@ pub struct LevelTable {
 }
 
 impl LevelTable {
-    /// The table of a run's problems: by the `level` in their metadata, or, where none has one, by
-    /// pass rate.
+    /// The table of a run's problems, without those that it was to leave out: by the `level` in their metadata,
+    /// or, where none has one, by pass rate.
     pub fn new(problems: &[ProblemRecord]) -> Self {
+        let is_part = |record: &&ProblemRecord| record.stop != StopReason::Excluded;
+        let problems: Vec<&ProblemRecord> = problems.iter().filter(is_part).collect();
         let rate = |record: &ProblemRecord| record.tally.pass_rate().unwrap_or(0.0);
         let kept: u64 = problems.iter().map(|record| u64::from(record.kept)).sum();
-        let rates: f64 = problems.iter().map(rate).sum();
+        let rates: f64 = problems.iter().copied().map(rate).sum();
         let vanilla_trials = (rates > 0.0).then(|| kept as f64 / rates);
 
         let by_metadata = problems
             .iter()
             .any(|record| level(&record.problem.metadata).is_some());
         let mut groups: BTreeMap<Key, Vec<&ProblemRecord>> = BTreeMap::new();
-        for record in problems {
+        for &record in &problems {
             let key = match by_metadata {
                 true => Key::of_level(level(&record.problem.metadata)),
                 false => Key::of_rate(record.tally.pass_rate(), record.tally.correct),
@@ -102,10 +104,9 @@ impl LevelTable {
             .into_iter()
             .map(|(key, group)| sum(key.name(by_metadata), &group, vanilla_trials))
             .collect();
-        let all: Vec<&ProblemRecord> = problems.iter().collect();
         LevelTable {
             levels,
-            total: sum("all".into(), &all, vanilla_trials),
+            total: sum("all".into(), &problems, vanilla_trials),
             vanilla_trials,
             by_pass_rate: !by_metadata,
         }

@@ -55,6 +55,8 @@ fn main() -> ExitCode {
         #[cfg(feature = "engine")]
         (Need::example("generate"), generate::TESTS),
         #[cfg(feature = "engine")]
+        (Need::example("synthesize"), synthesize::clean::TESTS),
+        #[cfg(feature = "engine")]
         (Need::example("synthesize"), synthesize::directory::TESTS),
         #[cfg(feature = "engine")]
         (Need::example("synthesize"), synthesize::input::TESTS),

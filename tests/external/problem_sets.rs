@@ -1,10 +1,15 @@
 //! GSM8K's training set and problems of MATH as published.
 
+use dart_math::Problem;
+use dart_math::data::decontaminate::{NGRAM, TestSets};
 use dart_math::data::problems::{OnBadRow, read};
 
 use crate::harness::{Test, shared, tests};
 
-pub(crate) const TESTS: &[Test] = tests![published_problem_sets_are_read_whole];
+pub(crate) const TESTS: &[Test] = tests![
+    published_problem_sets_are_read_whole,
+    published_problems_are_found_in_test_sets,
+];
 
 fn published_problem_sets_are_read_whole() {
     let (gsm8k, bad) = read(shared("problems/gsm8k_train.jsonl"), OnBadRow::Skip).unwrap();
@@ -17,4 +22,36 @@ fn published_problem_sets_are_read_whole() {
         (&*math[0].reference, &math[0].metadata["level"]),
         ("2", &"Level 3".into())
     );
+}
+
+/// Of half of MATH's problems as a test set: all that are in it, whatever their layout, and few of the others.
+fn published_problems_are_found_in_test_sets() {
+    let directory = tempfile::tempdir().unwrap();
+    let (math, _) = read(shared("problems/math_2500.jsonl"), OnBadRow::Skip).unwrap();
+    let (gsm8k, _) = read(shared("problems/gsm8k_train.jsonl"), OnBadRow::Skip).unwrap();
+    let (tests, others) = math.split_at(1250);
+    let path = directory.path().join("math.jsonl");
+    let row =
+        |problem: &Problem| serde_json::json!({"problem": problem.question}).to_string() + "\n";
+    std::fs::write(&path, tests.iter().map(row).collect::<String>()).unwrap();
+    let relaid: Vec<Problem> = tests.iter().cloned().map(relaid).collect();
+    // Of the others mostly common phrases, such as "determine the number of ways to arrange the letters of".
+    for (n, expected) in [(NGRAM, [53, 2]), (13, [11, 0]), (20, [6, 0])] {
+        let sets = TestSets::read(&[&path], n).unwrap();
+        assert_eq!(sets.rejections(&relaid).len(), relaid.len(), "{n}");
+        let found = [others, &gsm8k].map(|problems| sets.rejections(problems).len());
+        assert_eq!(found, expected, "{n}");
+    }
+}
+
+/// The same problem, laid out otherwise.
+fn relaid(mut problem: Problem) -> Problem {
+    problem.question = format!(
+        "  {}",
+        problem
+            .question
+            .replace('$', " $ ")
+            .replace("\\frac", "\\dfrac")
+    );
+    problem
 }

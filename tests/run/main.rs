@@ -3,9 +3,11 @@
 mod changes;
 mod damage;
 mod data_set;
+mod exclude;
 mod failures;
 mod forecast;
 mod limits;
+mod near;
 mod observers;
 mod occupancy;
 mod pass_rates;
@@ -16,4 +18,5 @@ mod report;
 mod resume;
 mod run;
 mod scripted;
+mod solutions;
 mod spans;

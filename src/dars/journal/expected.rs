@@ -15,8 +15,10 @@ use crate::{Error, ErrorKind, Result, Settings, Trial, TrialId, trial_seed};
 
 /// Where a configuration has its problems.
 pub(super) const PROBLEMS: &str = "problems";
+/// Where it has those that are left out.
+pub(super) const EXCLUDED: &str = "excluded";
 /// What decides which trials are asked for and kept, but nothing of a trial itself.
-const RULES: [&str; 2] = ["strategy", "dedup"];
+const RULES: [&str; 4] = ["strategy", "dedup", "near_duplicates", EXCLUDED];
 
 /// What a journal has last of what may change between two calls.
 pub(super) struct Latest {
@@ -82,8 +84,8 @@ impl Expected<'_> {
         }
     }
 
-    /// Another strategy, another target or dropping duplicates asks for other trials, but every trial is
-    /// what it was: those that are there are used, and what is missing is drawn. Only what a limit of
+    /// Another strategy, another target, dropping duplicates or leaving other problems out asks for other trials,
+    /// but every trial is what it was: those that are there are used, and what is missing is drawn. Only what a limit of
     /// trials over all problems leaves for each depends on what was asked for before.
     fn check_rules(&self, latest: &Latest) -> Vec<String> {
         let mut differences = Vec::new();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::assemble::{Assembler, Row};
-use super::expected::{Latest, PROBLEMS, compare};
+use super::expected::{EXCLUDED, Latest, PROBLEMS, compare};
 use super::notes::{Header, Note, Notes, Sums};
 use super::{
     Expected, JournalTrials, NOTES, check_cancelled, make_directory, notes, sync_directory,
@@ -60,6 +60,8 @@ pub(in crate::dars) fn merge(
     }
     let all = fingerprint(expected.problems);
     header.configuration.insert(PROBLEMS.into(), all.into());
+    // Each left out some of its own problems; which ones the whole leaves out its next call says.
+    header.configuration.shift_remove(EXCLUDED);
     sessions.sort_by(|a, b| a.started.cmp(&b.started));
 
     make_directory(directory)?;
@@ -96,12 +98,13 @@ fn open(source: &Path) -> Result<(Header, Vec<Session>)> {
     Ok((header, notes::sessions(&rows, sums)))
 }
 
-/// Fails unless two journals are of one configuration, problems apart.
+/// Fails unless two journals are of one configuration, problems apart, those that are left out among them.
 fn same(first: &Header, first_path: &Path, other: &Header, path: &Path) -> Result<()> {
     let mut differences = Vec::new();
     let rest = |header: &Header| {
         let mut rest = header.configuration.clone();
         rest.shift_remove(PROBLEMS);
+        rest.shift_remove(EXCLUDED);
         rest.insert("limits".into(), header.limits.clone().into());
         rest.into()
     };

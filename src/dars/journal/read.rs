@@ -12,6 +12,9 @@ use super::sealed::Sealed;
 use super::{NOTES, RAW, SEALED, list, notes, part_path, sealed_path};
 use crate::{Error, Result, Settings, Trial};
 
+/// As many bytes of rows are read at once.
+const BATCH: u64 = 64 << 20;
+
 /// The parts of a journal as they were when it was closed: what is added to it later is not seen.
 #[derive(Debug)]
 pub(in crate::dars) struct Parts {
@@ -36,6 +39,18 @@ impl Parts {
         if let Some(sum) = self.bytes.get_mut(problem as usize) {
             *sum += u64::from(bytes);
         }
+    }
+
+    /// The problems from one on that are read at once: some dozens of megabytes of rows, or the one.
+    pub(in crate::dars) fn batch(&self, begin: u32) -> Range<u32> {
+        let rest = self.bytes.get(begin as usize..).unwrap_or_default();
+        let mut sum = rest.first().copied().unwrap_or(0);
+        let fits = rest.iter().skip(1).take_while(|bytes| {
+            sum += **bytes;
+            sum <= BATCH
+        });
+        let end = begin as usize + 1 + fits.count();
+        begin..u32::try_from(end).unwrap_or(u32::MAX)
     }
 
     /// Hands the trials of these problems to `take`, those of others that lie among them as well, in no

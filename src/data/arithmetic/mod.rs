@@ -143,10 +143,9 @@ pub fn exercise(asked: Asked, split: Split, level: u32, index: u64, seed: u64) -
             };
             let mut problem = Problem::new(story.question, story.chain.answer(asked)).with_id(id);
             problem.metadata.insert("level".into(), level.into());
-            return Exercise {
-                problem,
-                solution: story.chain.solution(asked),
-            };
+            let solution = story.chain.solution(asked);
+            problem.solution = Some(solution.clone());
+            return Exercise { problem, solution };
         }
         attempt += 1;
     }

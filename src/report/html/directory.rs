@@ -59,6 +59,8 @@ pub(super) struct Directory {
     /// The calls of the run, and how many slots were in use in them.
     pub(super) calls: Calls,
     pub(super) problems: Vec<Row>,
+    /// Problems that the run left out, which are no part of any figure.
+    pub(super) excluded: u64,
     /// Names of the groups, the easiest first.
     pub(super) groups: Vec<String>,
     /// Whether levels group the problems; pass rates do where no problem has a level.
@@ -79,7 +81,14 @@ impl Directory {
             let reason = format!("{}: {reason}", files.manifest.display());
             Error::new(ErrorKind::Data, reason)
         })?;
-        let problems = read_problems(files.problems)?;
+        let mut problems = read_problems(files.problems)?;
+        let all = problems.len();
+        problems.retain(|row| row.stop_reason != "excluded");
+        if problems.is_empty() {
+            let reason = format!("{}: all problems are excluded", files.problems.display());
+            return Err(Error::new(ErrorKind::Data, reason));
+        }
+        let excluded = (all - problems.len()) as u64;
         let by_level = problems.iter().any(|row| level(&row.metadata).is_some());
         let keys: Vec<Key> = problems.iter().map(|row| key(row, by_level)).collect();
         let mut order: BTreeMap<Key, usize> = keys.iter().map(|key| (key.clone(), 0)).collect();
@@ -90,6 +99,7 @@ impl Directory {
             manifest,
             calls,
             problems,
+            excluded,
             groups: order.keys().map(|key| key.clone().name(by_level)).collect(),
             by_level,
             lengths: BTreeMap::new(),
@@ -128,7 +138,9 @@ impl Directory {
         for_rows(path, |line, row| {
             let id = text(&row, "problem")?;
             let index = *indices.get(&id).ok_or_else(|| {
-                format!("a trial of problem {id:?}, which is not in problems.jsonl")
+                format!(
+                    "a trial of problem {id:?}, which is not in problems.jsonl, or excluded there"
+                )
             })?;
             let problem = &mut self.problems[index];
             let number = match number(&row, "trial")? {

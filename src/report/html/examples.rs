@@ -112,7 +112,8 @@ impl Examples {
         }
     }
 
-    /// Takes the examples' questions and references from the file of the problems.
+    /// Takes the examples' questions and references from the file of the problems, which may have others between
+    /// them.
     pub(super) fn ask(&mut self, path: &Path, problems: &[Row]) -> Result<()> {
         let mut index = 0;
         for_rows(path, |_, row| {
@@ -124,8 +125,8 @@ impl Examples {
                     example.question = field(&row, "question", LONGEST).unwrap_or_default();
                     example.reference = field(&row, "reference", MAX_FIELD).unwrap_or_default();
                 }
+                index += 1;
             }
-            index += 1;
             Ok(())
         })
     }

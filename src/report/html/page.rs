@@ -104,7 +104,21 @@ fn lead(directory: &Directory) -> String {
         words.push(format!("At most {} trials a problem.", whole(limit)));
     }
     if directory.dedup() {
-        words.push("Repetitions of a response are left out.".into());
+        let near = manifest.get("near_duplicates").and_then(Value::as_f64);
+        words.push(match near {
+            None => "Repetitions of a response are left out.".into(),
+            Some(similarity) => {
+                format!(
+                    "Responses that are similar to an earlier one (by {similarity}) are left out."
+                )
+            }
+        });
+    }
+    if directory.excluded > 0 {
+        let excluded = crate::error::counted(directory.excluded, "problem");
+        words.push(format!(
+            "Left out of the run, and of all figures: {excluded}."
+        ));
     }
     if let Some(stop) = manifest.get("stop").and_then(Value::as_str) {
         words.push(match stop {
@@ -243,6 +257,10 @@ fn ends(directory: &Directory) -> Table {
     for row in &directory.problems {
         *counts.entry(&row.stop_reason).or_default() += 1;
     }
+    if directory.excluded > 0 {
+        counts.insert("excluded", directory.excluded);
+    }
+    let all: u64 = counts.values().sum();
     let mut table = Table::new("", &["why no more trials were drawn", "problems", "share"]);
     for (reason, count) in counts {
         let words = match reason {
@@ -255,11 +273,12 @@ fn ends(directory: &Directory) -> Table {
             "token_limit" => "the limit of tokens a problem",
             "time_limit" => "the limit of time a problem",
             "rejected" => "it cannot be sampled",
+            "excluded" => "it was left out of the run",
             "run_ended" => "the run ended first",
             "" => "not said",
             other => other,
         };
-        let share = percent(count as f64, directory.problems.len() as f64);
+        let share = percent(count as f64, all as f64);
         table.row(vec![words.to_owned(), whole(count), share]);
     }
     table

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+pub(crate) mod clean;
 pub(crate) mod directory;
 pub(crate) mod input;
 pub(crate) mod output;

@@ -309,11 +309,15 @@ fn every_key_of_the_output_is_documented() {
     };
     let own = ["--problems", problems.to_str().unwrap(), "--skip-bad"];
     let vanilla = ["--strategy", "vanilla", "--trials", "9"];
+    let tests = directory.path().join("test.jsonl");
+    fs::write(&tests, &good).unwrap();
+    let clean = ["--ngram", "20", "--decontaminate", tests.to_str().unwrap()];
     let rated = ["--limit", "8", "--pass-rates", table.to_str().unwrap()];
     for (number, args) in [
         [&own[..], &vanilla].concat(),
         vec!["--limit", "8", "--grader", "steps"],
         rated.to_vec(),
+        [&["--limit", "8", "--with-solutions"], &clean[..]].concat(),
     ]
     .into_iter()
     .enumerate()

@@ -1,0 +1,72 @@
+//! Problems that a run leaves out: nothing is drawn for them, and what a journal has of them does not count.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::Problem;
+use crate::{Error, ErrorKind, Rejection, Result, Settings};
+
+/// Why each of them is left out, by its index.
+#[derive(Debug, Default)]
+pub(super) struct Excluded(BTreeMap<usize, String>);
+
+impl Excluded {
+    /// Of a problem that is named twice the first reason counts.
+    pub(super) fn new(rejections: Vec<Rejection>, problems: &[Problem]) -> Result<Self> {
+        let mut excluded = BTreeMap::new();
+        for Rejection { problem, reason } in rejections {
+            if problem >= problems.len() {
+                let count = problems.len();
+                let reason = format!("problem {problem} of {count} is to be excluded ({reason})");
+                return Err(Error::new(ErrorKind::Settings, reason));
+            }
+            excluded.entry(problem).or_insert(reason);
+        }
+        match excluded.first_key_value() {
+            Some((first, reason)) if excluded.len() == problems.len() => {
+                let id = &problems[*first].id;
+                let reason = format!("all problems are excluded: {id:?}: {reason}");
+                Err(Error::new(ErrorKind::Data, reason))
+            }
+            _ => Ok(Excluded(excluded)),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn has(&self, problem: usize) -> bool {
+        self.0.contains_key(&problem)
+    }
+
+    pub(super) fn reasons(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.0
+            .iter()
+            .map(|(problem, reason)| (*problem, reason.as_str()))
+    }
+
+    /// What is left of a list by problem.
+    pub(super) fn rest<'p, T>(&self, all: &'p [T]) -> impl Iterator<Item = &'p T> {
+        let left = all.iter().enumerate();
+        left.filter(|(problem, _)| !self.has(*problem))
+            .map(|(_, it)| it)
+    }
+
+    /// How many there are, and a hash of their ids: what a data set has of it.
+    pub(super) fn settings(&self, problems: &[Arc<Problem>]) -> Settings {
+        let mut hash = Sha256::new();
+        for index in self.0.keys() {
+            let id = &problems[*index].id;
+            hash.update((id.len() as u64).to_le_bytes());
+            hash.update(id.as_bytes());
+        }
+        let mut settings = Settings::new();
+        settings.insert("count".into(), self.len().into());
+        let hash = crate::contract::hex(&hash.finalize()[..16]);
+        settings.insert("hash".into(), hash.into());
+        settings
+    }
+}
