@@ -110,7 +110,8 @@ fn call(session: &Value, occupancy: &Value) -> Result<Call, String> {
     let means = in_flight.into_iter().zip(grading).enumerate();
     let parts = means.map(|(index, (in_flight, grading))| Part {
         from: begin(index),
-        to: begin(index + 1).min(end.max(begin(index))),
+        // A call of no millisecond has a time all the same.
+        to: begin(index + 1).min(end.max(begin(index)).max(1e-3)),
         in_flight,
         grading,
     });
@@ -145,6 +146,9 @@ mod tests {
         let one = call.joined(1)[0];
         assert_eq!((one.to, one.in_flight, one.grading), (5.0, 3.2, 0.6));
         assert_eq!(call.joined(9).len(), 3);
+        let occupancy = json!({"slots": 4, "interval": 0.01, "in_flight": [2], "grading": [0]});
+        let short = read_one(json!({"seconds": 0.0, "occupancy": occupancy})).unwrap();
+        assert_eq!(short.recorded[0].duration(), 1e-3);
         let none = read_one(json!({"seconds": null})).unwrap();
         assert_eq!((none.recorded.len(), none.without), (0, 1));
     }
