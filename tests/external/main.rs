@@ -19,6 +19,8 @@ mod grade;
 mod harness;
 mod kills;
 mod labelled;
+#[cfg(feature = "openai")]
+mod llama;
 #[cfg(feature = "engine")]
 mod models;
 mod problem_sets;
@@ -48,6 +50,18 @@ fn main() -> ExitCode {
         (Need::nothing(), kills::TESTS),
         (Need::program("python3"), dataset_script::TESTS),
         (Need::example("grade"), grade::TESTS),
+        #[cfg(feature = "openai")]
+        (Need::python_package("llama", "xllamacpp"), llama::TESTS),
+        #[cfg(feature = "openai")]
+        (
+            Need::python_package("llama", "xllamacpp"),
+            llama::deaths::TESTS,
+        ),
+        #[cfg(all(feature = "openai", feature = "engine"))]
+        (
+            Need::python_package("llama", "xllamacpp").and(Need::example("synthesize")),
+            llama::synthesize::TESTS,
+        ),
         #[cfg(feature = "engine")]
         (Need::models(), golden_real::TESTS),
         #[cfg(feature = "engine")]
