@@ -14,4 +14,5 @@ mod regrade;
 mod report;
 mod resume;
 mod run;
+mod schedules;
 mod scripted;
