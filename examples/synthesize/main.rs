@@ -49,7 +49,8 @@ const MADE_PER_LEVEL: usize = 30;
 /// as many correct ones of each problem as its difficulty asks for.
 ///
 /// Exit status: 0 if every problem has ended, by its target or a limit, and the data set is written
-/// (rows that --skip-bad left out change nothing about that), 1 if something failed or, without
+/// (rows that --skip-bad left out change nothing about that), 1 if something failed, if with --merge or
+/// --select the journals have too few trials for some problem (the data set is written), or if, without
 /// --skip-bad, a row is no problem, 2 if the arguments make no sense, 130 after Ctrl-C.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -227,7 +228,13 @@ enum GraderName {
 
 fn main() -> ExitCode {
     tool::show_log();
-    tool::exit(synthesize(&Args::parse()))
+    match Args::try_parse() {
+        Ok(args) => tool::exit(synthesize(&args)),
+        Err(error) => match check::write_refusal(&error) {
+            Ok(()) => error.exit(),
+            Err(failure) => tool::exit(Err(failure)),
+        },
+    }
 }
 
 fn synthesize(args: &Args) -> Result<ExitCode, Failure> {

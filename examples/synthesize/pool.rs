@@ -108,7 +108,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     }
     let published = summary::publish(args, &outcome, &manifest);
     summary::say_all(args, &outcome, None, published.is_ok());
-    Ok(tool::exit(published.map(|_| ExitCode::SUCCESS)))
+    // As of any run that ends before its problems have what they were to get.
+    let code = match outcome.finished() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    };
+    Ok(tool::exit(published.map(|_| code)))
 }
 
 fn say_merged(merged: &Merged, journals: usize) {

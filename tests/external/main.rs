@@ -3,6 +3,7 @@
 
 mod coverage;
 mod dataset_script;
+mod documents;
 #[cfg(feature = "engine")]
 mod families;
 #[cfg(feature = "engine")]
@@ -49,6 +50,17 @@ fn main() -> ExitCode {
         (Need::shared(), problem_sets::TESTS),
         (Need::nothing(), kills::TESTS),
         (Need::program("python3"), dataset_script::TESTS),
+        (Need::program("bash"), documents::SCRIPTS),
+        (Need::python_package("datasets", "yaml"), documents::YAML),
+        #[cfg(feature = "engine")]
+        (
+            Need::example("synthesize")
+                .and(Need::example("generate"))
+                .and(Need::example("throughput"))
+                .and(Need::example("grade"))
+                .and(Need::example("report")),
+            documents::FLAGS,
+        ),
         (Need::example("grade"), grade::TESTS),
         #[cfg(feature = "openai")]
         (Need::python_package("llama", "xllamacpp"), llama::TESTS),
