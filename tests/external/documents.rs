@@ -177,6 +177,7 @@ fn every_flag_exists() {
             "--array --gres --job-name --requeue --signal --time",
         ),
         ("vllm", "--data-parallel-size --port"),
+        ("llama-server", "--no-cache-prompt --parallel"),
         ("sglang", "--enable-deterministic-inference"),
     ];
     let mut used = BTreeSet::new();

@@ -13,13 +13,23 @@ const MODEL: &str = "tests/fixtures/golden/gguf_llama/model.gguf";
 pub(super) struct Llama {
     process: Child,
     url: String,
+    slots: usize,
 }
 
 impl Llama {
-    /// A server on a port that is free.
+    /// A server of four slots on a port that is free.
     pub(super) fn start() -> Self {
-        let (process, url) = launch(0).unwrap();
-        Llama { process, url }
+        Llama::of_slots(4)
+    }
+
+    /// One that computes so many sequences at a time.
+    pub(super) fn of_slots(slots: usize) -> Self {
+        let (process, url) = launch(0, slots).unwrap();
+        Llama {
+            process,
+            url,
+            slots,
+        }
     }
 
     pub(super) fn url(&self) -> &str {
@@ -37,7 +47,7 @@ impl Llama {
         let port = self.port();
         let begun = Instant::now();
         let (process, url) = loop {
-            match launch(port) {
+            match launch(port, self.slots) {
                 Ok(launched) => break launched,
                 // The system may hold the port for a while.
                 Err(reason) => assert!(begun.elapsed() < Duration::from_secs(60), "{reason}"),
@@ -74,11 +84,12 @@ impl Drop for Llama {
 }
 
 /// Waits until a server answers: its process and base URL, or what it said in place of it.
-fn launch(port: u16) -> Result<(Child, String), String> {
+fn launch(port: u16, slots: usize) -> Result<(Child, String), String> {
     let mut process = Command::new("python3")
         .arg(repository("scripts/llama_server.py"))
         .arg(repository(MODEL))
         .args(["--port", &port.to_string()])
+        .args(["--slots", &slots.to_string()])
         // It ends when this pipe is closed, so with this process, however that ends.
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
