@@ -47,6 +47,20 @@ pub(crate) fn run(args: &Args, format: Format) -> Result<ExitCode, Failure> {
     })
 }
 
+/// Where `--check-model=json` is among arguments that were refused, writes the refusal as the object that is expected.
+pub(crate) fn write_refusal(error: &clap::Error) -> Result<(), Failure> {
+    let mut given = std::env::args_os().take_while(|argument| argument != "--");
+    // (Help and the version are no refusals.)
+    if !error.use_stderr() || !given.any(|argument| argument == "--check-model=json") {
+        return Ok(());
+    }
+    let text = error.to_string();
+    // What follows the first empty line is how the program is used.
+    let reason = text.split("\n\n").next().unwrap_or_default();
+    let reason = reason.strip_prefix("error: ").unwrap_or(reason);
+    write(&json(&serde_json::json!({"error": reason}))?)
+}
+
 fn report(args: &Args) -> Result<ModelReport, Failure> {
     let strategy = args.strategy()?;
     let (problems, _) = args.problems()?;

@@ -54,7 +54,9 @@ const MADE_PER_LEVEL: usize = 30;
 ///
 /// Exit status: 0 if every problem has ended, by its target or a limit, and the data set is written
 /// (rows that --skip-bad left out change nothing about that), 1 if something failed or, without
-/// --skip-bad, a row is no problem, 2 if the arguments make no sense, 130 after Ctrl-C.
+/// --skip-bad, a row is no problem, 2 if the arguments make no sense, 3 if the data set is written and some
+/// problem is not done, by a limit of the whole run or as the journals of --merge or --select have too few
+/// trials, 130 after Ctrl-C.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
@@ -267,7 +269,13 @@ enum GraderName {
 
 fn main() -> ExitCode {
     tool::show_log();
-    tool::exit(synthesize(&Args::parse()))
+    match Args::try_parse() {
+        Ok(args) => tool::exit(synthesize(&args)),
+        Err(error) => match check::write_refusal(&error) {
+            Ok(()) => error.exit(),
+            Err(failure) => tool::exit(Err(failure)),
+        },
+    }
 }
 
 fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
@@ -371,11 +379,11 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
         );
     }
     summary::say_all(args, &outcome, &manifest, Some(&sampler), published.is_ok());
-    let code = tool::exit(published.map(|_| ExitCode::SUCCESS));
+    let code = summary::exit_code(&outcome);
+    let code = tool::exit(published.map(|_| code));
     Ok(match (outcome.stop, outcome.error) {
-        (RunStop::Interrupted, _) => ExitCode::from(130),
+        (RunStop::Interrupted, _) | (_, None) => code,
         (_, Some(error)) => tool::exit(Err(error.into())),
-        (_, None) => code,
     })
 }
 

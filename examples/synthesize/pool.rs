@@ -90,9 +90,19 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     // Nothing is made or removed for what makes no sense.
     if let Some(directory) = &args.out {
         directory::refuse_unknown(directory, args.fresh)?;
-        directory::prepare(directory, args.fresh)?;
+        if let (Some(from), true) = (&args.select, args.fresh)
+            && is_same(from, directory)
+        {
+            let reason = "--select takes trials from the directory that --fresh would clear";
+            return Err(Usage(reason.into()).into());
+        }
     }
+    let prepare = || match &args.out {
+        Some(directory) => directory::prepare(directory, args.fresh),
+        None => Ok(()),
+    };
     if !args.merge.is_empty() {
+        prepare()?;
         let journals: Vec<PathBuf> = args
             .merge
             .iter()
@@ -106,13 +116,21 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
             false => args.explain(error, count),
         }
     })?;
+    if args.merge.is_empty() {
+        prepare()?;
+    }
     let mut manifest = summary::manifest(args, &outcome, &skipped, &decontaminated);
     if let Some(from) = &args.select {
         manifest.insert("selected_from".into(), from.display().to_string().into());
     }
     let published = summary::publish(args, &outcome, &manifest);
     summary::say_all(args, &outcome, &manifest, None, published.is_ok());
-    Ok(tool::exit(published.map(|_| ExitCode::SUCCESS)))
+    let code = summary::exit_code(&outcome);
+    Ok(tool::exit(published.map(|_| code)))
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
 fn say_merged(merged: &Merged, journals: usize) {

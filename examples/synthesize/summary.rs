@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
 
 use clap::ValueEnum;
 use dart_math::answer::Checker;
@@ -19,6 +20,8 @@ use crate::directory::JOURNAL;
 use crate::forecast::beside_actual;
 use crate::sampler::Sampler;
 
+/// The exit status where a limit of the whole run, or a journal that has too few trials, leaves problems undone.
+const NOT_DONE: u8 = 3;
 /// Of the rows that were left out, so many are named in a manifest.
 const MAX_NAMED: usize = 100;
 
@@ -177,6 +180,15 @@ fn card(args: &Args, outcome: &Outcome, manifest: &Settings) -> String {
         card = card.license(license);
     }
     card.to_string()
+}
+
+/// The exit status of a run whose data set is written.
+pub(crate) fn exit_code(outcome: &Outcome) -> ExitCode {
+    match outcome.stop {
+        RunStop::Finished => ExitCode::SUCCESS,
+        RunStop::Interrupted => ExitCode::from(130),
+        _ => ExitCode::from(NOT_DONE),
+    }
 }
 
 /// Says what became of the run, what is kept of it, and how it goes on where it has not ended.

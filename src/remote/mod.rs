@@ -32,7 +32,8 @@
 //! The same in every respect but one: its tokens are the server's. Each request has the trial's own seed
 //! (its low 53 bits; llama.cpp takes 32 of them), so that a server which honours seeds, as vLLM and
 //! llama.cpp do and SGLang where it is started with `--enable-deterministic-inference`, draws the same
-//! tokens again as far as its rounding allows, which depends on the batch.
+//! tokens again as far as its rounding allows, which depends on the batch, and with llama.cpp on how much of the prompt it
+//! had computed before ([`extra`](OpenAiBuilder::extra) with `cache_prompt` false turns that off).
 //!
 //! - Tokens are counted by the server (`usage`); their ids are not known. Where it counts none, the parts
 //!   of a stream are counted; of a cancelled trial they are a lower bound with servers that give no

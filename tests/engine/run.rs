@@ -1,15 +1,19 @@
-//! The whole of it with the built-in model: the same data set from any number of slots, and when
+//! The whole of it with the built-in model: the same data set from any number of slots, from shards, and when
 //! interrupted and resumed.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::trials;
 use dart_math::answer::Checker;
-use dart_math::dars::{CancelHandle, Keep, Limits, Observer, Outcome, Prop2Diff, Run, RunStop};
-use dart_math::data::arithmetic;
+use dart_math::dars::{
+    CancelHandle, Keep, Limits, Observer, Outcome, Prop2Diff, Run, RunBuilder, RunStop,
+};
+use dart_math::data::{DataSet, arithmetic};
 use dart_math::engine::Engine;
 use dart_math::model::Model;
-use dart_math::{Finish, Trial};
+use dart_math::{Finish, Problem, Trial};
 
 fn engine(slots: usize, threads: usize) -> Engine {
     Engine::builder(Model::built_in().unwrap())
@@ -35,13 +39,13 @@ impl Observer for Impatient {
     }
 }
 
-fn run(engine: &Engine, journal: Option<&std::path::Path>, after: u32) -> Outcome {
-    let observer = Impatient {
-        after,
-        seen: AtomicU32::new(0),
-        handle: CancelHandle::new(),
-    };
-    let mut run = Run::builder(arithmetic::problems(1..=7, 2, 3))
+/// Two problems of each of seven levels.
+fn problems() -> Vec<Problem> {
+    arithmetic::problems(1..=7, 2, 3)
+}
+
+fn builder<'a>(problems: Vec<Problem>) -> RunBuilder<'a> {
+    Run::builder(problems)
         .strategy(Prop2Diff::with_pilot(6, 4))
         .limits(Limits {
             trials_per_problem: Some(12),
@@ -49,6 +53,15 @@ fn run(engine: &Engine, journal: Option<&std::path::Path>, after: u32) -> Outcom
         })
         .seed(1)
         .keep(Keep::All)
+}
+
+fn run(engine: &Engine, journal: Option<&Path>, after: u32) -> Outcome {
+    let observer = Impatient {
+        after,
+        seen: AtomicU32::new(0),
+        handle: CancelHandle::new(),
+    };
+    let mut run = builder(problems())
         .observer(&observer)
         .cancel(observer.handle.clone());
     if let Some(journal) = journal {
@@ -58,8 +71,20 @@ fn run(engine: &Engine, journal: Option<&std::path::Path>, after: u32) -> Outcom
     run.run(engine, &Checker::default()).unwrap()
 }
 
+/// The files of a data set but for the manifest, which says when it was made.
+fn files(outcome: &Outcome) -> [String; 3] {
+    let directory = tempfile::tempdir().unwrap();
+    let set = DataSet {
+        problems: &outcome.problems,
+        manifest: &outcome.manifest(),
+    };
+    set.write(directory.path(), outcome.trials()).unwrap();
+    ["dataset.jsonl", "trials.jsonl", "problems.jsonl"]
+        .map(|name| fs::read_to_string(directory.path().join(name)).unwrap())
+}
+
 #[test]
-fn slots_threads_and_interruptions_leave_no_trace_in_the_data() {
+fn slots_threads_shards_and_interruptions_leave_no_trace_in_the_files() {
     let whole = run(&engine(16, 2), None, u32::MAX);
     assert_eq!(whole.stop, RunStop::Finished);
     assert!(
@@ -76,11 +101,30 @@ fn slots_threads_and_interruptions_leave_no_trace_in_the_data() {
     assert!(whole.problems[0].kept >= 1);
     assert!(whole.totals.kept > 14, "{} kept", whole.totals.kept);
 
-    let narrow = run(&engine(3, 1), None, u32::MAX);
-    assert_eq!(trials(&narrow), trials(&whole));
-    assert_eq!(narrow.problems, whole.problems);
+    let expected = files(&whole);
+    for (slots, threads) in [(1, 2), (7, 1), (32, 2), (32, 1)] {
+        let other = run(&engine(slots, threads), None, u32::MAX);
+        assert!(
+            files(&other) == expected,
+            "{slots} slots, {threads} threads"
+        );
+    }
 
     let directory = tempfile::tempdir().unwrap();
+    let shard = |index: usize| {
+        let own = problems().into_iter().skip(index).step_by(3).collect();
+        let journal = directory.path().join(format!("shard {index}"));
+        let run = builder(own).journal(&journal).build().unwrap();
+        let outcome = run.run(&engine(7, 2), &Checker::default()).unwrap();
+        assert_eq!(outcome.stop, RunStop::Finished);
+        journal
+    };
+    let shards: Vec<PathBuf> = (0..3).map(shard).collect();
+    let joined = builder(problems()).journal(directory.path().join("joined"));
+    let joined = joined.build().unwrap();
+    let _ = joined.merge(&shards).unwrap();
+    assert!(files(&joined.select().unwrap()) == expected);
+
     let journal = directory.path().join("journal");
     let part = run(&engine(7, 2), Some(&journal), 25);
     assert_eq!(part.stop, RunStop::Interrupted);

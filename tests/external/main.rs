@@ -3,6 +3,7 @@
 
 mod coverage;
 mod dataset_script;
+mod documents;
 #[cfg(feature = "engine")]
 mod families;
 #[cfg(feature = "engine")]
@@ -19,6 +20,8 @@ mod grade;
 mod harness;
 mod kills;
 mod labelled;
+#[cfg(feature = "openai")]
+mod llama;
 #[cfg(feature = "engine")]
 mod models;
 mod problem_sets;
@@ -47,7 +50,30 @@ fn main() -> ExitCode {
         (Need::shared(), problem_sets::TESTS),
         (Need::nothing(), kills::TESTS),
         (Need::program("python3"), dataset_script::TESTS),
+        (Need::program("bash"), documents::SCRIPTS),
+        (Need::python_package("datasets", "yaml"), documents::YAML),
+        #[cfg(feature = "engine")]
+        (
+            Need::example("synthesize")
+                .and(Need::example("generate"))
+                .and(Need::example("throughput"))
+                .and(Need::example("grade"))
+                .and(Need::example("report")),
+            documents::FLAGS,
+        ),
         (Need::example("grade"), grade::TESTS),
+        #[cfg(feature = "openai")]
+        (Need::python_package("llama", "xllamacpp"), llama::TESTS),
+        #[cfg(feature = "openai")]
+        (
+            Need::python_package("llama", "xllamacpp"),
+            llama::deaths::TESTS,
+        ),
+        #[cfg(all(feature = "openai", feature = "engine"))]
+        (
+            Need::python_package("llama", "xllamacpp").and(Need::example("synthesize")),
+            llama::synthesize::TESTS,
+        ),
         #[cfg(feature = "engine")]
         (Need::models(), golden_real::TESTS),
         #[cfg(feature = "engine")]

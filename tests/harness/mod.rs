@@ -92,6 +92,23 @@ impl Need {
         Need::new(name, (!works).then(|| format!("no {name}")))
     }
 
+    /// A package of Python's, installed or on PYTHONPATH.
+    pub(crate) fn python_package(name: &'static str, package: &str) -> Self {
+        let look = format!(
+            "import importlib.util, sys; sys.exit(importlib.util.find_spec({package:?}) is None)"
+        );
+        let ran = Command::new("python3")
+            .args(["-c", &look])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        let is_there = ran.is_ok_and(|status| status.success());
+        Need::new(
+            name,
+            (!is_there).then(|| format!("no python3 with the package {package}")),
+        )
+    }
+
     /// The binary of an example, which `cargo test` builds unless it is told which tests.
     pub(crate) fn example(name: &str) -> Self {
         let missing = !example(name).exists();

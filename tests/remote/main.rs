@@ -1,11 +1,9 @@
-//! Completions from servers: of the test's own, which misbehave by script, and a real one where the
-//! environment names it.
+//! Completions from servers of the test's own, which misbehave by script. (Over a real server: tests/external/llama.)
 
 mod cancel;
 mod concurrency;
 mod faults;
 mod list;
-mod llama;
 mod runs;
 mod server;
 mod settings;

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use dart_math::dars::{JournalTrials, Limits, Outcome, Prop2Diff, Run, RunStop};
-use dart_math::remote::{OpenAi, Retries};
+use dart_math::data::DataSet;
+use dart_math::remote::{OpenAi, OpenAiBuilder, Retries};
 use dart_math::{
     Completion, ErrorKind, Generator, Problem, ProblemRecord, Result, Trial, Verdict, trial_seed,
 };
@@ -178,4 +180,62 @@ fn greedy_sampling_says_so() {
     let directory = tempfile::tempdir().unwrap();
     let error = run(&directory.path().join("journal"), &generator).unwrap_err();
     assert!(error.detail().starts_with("greedy"), "{error}");
+}
+
+/// Where servers honour seeds, what an endpoint has at a time, how many there are and how often they fail changes no
+/// byte of the data set.
+#[test]
+fn concurrency_endpoints_and_faults_leave_no_trace_in_the_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = |name: &str, servers: &[&Server], bound: usize| {
+        let add =
+            |builder: OpenAiBuilder, server: &&Server| builder.endpoint_with(server.url(), bound);
+        let generator = servers.iter().fold(builder(&[]), add).connect().unwrap();
+        let journal = directory.path().join(format!("journal {name}"));
+        let outcome = run(&journal, &generator).unwrap();
+        assert_eq!(outcome.stop, RunStop::Finished, "{:?}", outcome.error);
+        journalled(&journal);
+        let most = generator
+            .statistics()
+            .into_iter()
+            .map(|endpoint| endpoint.max_in_flight);
+        assert!(
+            most.clone().all(|most| (1..=bound).contains(&most)),
+            "{name}"
+        );
+        assert!(servers.iter().all(|server| server.requests() > 0), "{name}");
+        let set = directory.path().join(name);
+        let data = DataSet {
+            problems: &outcome.problems,
+            manifest: &outcome.manifest(),
+        };
+        data.write(&set, outcome.trials()).unwrap();
+        ["dataset.jsonl", "trials.jsonl", "problems.jsonl"]
+            .map(|file| std::fs::read_to_string(set.join(file)).unwrap())
+    };
+    let alone = files("alone", &[&Server::good()], 1);
+    assert!(alone.iter().all(|file| file.lines().count() >= 12));
+    for bound in [4, 16] {
+        assert!(
+            files(&format!("{bound}"), &[&Server::good()], bound) == alone,
+            "{bound}"
+        );
+        let name = format!("two of {bound}");
+        assert!(
+            files(&name, &[&Server::good(), &Server::good()], bound) == alone,
+            "{name}"
+        );
+        // Every third request meets a fault of some kind.
+        let count = AtomicUsize::new(0);
+        let faulty = Server::new(move |_| match count.fetch_add(1, Ordering::Relaxed) {
+            n if n % 3 > 0 => Reply::Good(Duration::ZERO),
+            n if n % 2 > 0 => Reply::Cut(250),
+            _ => Reply::Status(503, vec![], String::new()),
+        });
+        let name = format!("faulty, {bound}");
+        assert!(
+            files(&name, &[&Server::good(), &faulty], bound) == alone,
+            "{name}"
+        );
+    }
 }

@@ -17,6 +17,7 @@ mod regrade;
 mod report;
 mod resume;
 mod run;
+mod schedules;
 mod scripted;
 mod solutions;
 mod spans;

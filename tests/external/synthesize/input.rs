@@ -98,6 +98,31 @@ fn a_look_at_the_model_refuses_what_the_run_refuses() {
     let error = found["error"].as_str().unwrap();
     assert!(error.contains("no/such/model"), "{error}");
     assert!(ran.err.contains(error), "{}", ran.err);
+    // Of what the arguments' own parser refuses, too, wherever it stands.
+    for (args, reason) in [
+        (
+            &["--check-model=json", "--k", "0"][..],
+            "'--k <N>': it must be at least 1",
+        ),
+        (
+            &["--no-such", "--check-model=json"],
+            "unexpected argument '--no-such' found",
+        ),
+        (
+            &["--check-model=json", "--fresh", "--out", "x"],
+            "cannot be used with",
+        ),
+    ] {
+        let ran = synthesize.run(args);
+        assert_eq!(ran.code, Some(2), "{}", ran.err);
+        let found: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!(found.as_object().unwrap().len(), 1);
+        let error = found["error"].as_str().unwrap();
+        assert!(error.contains(reason), "{error}");
+        assert!(ran.err.contains(error), "{}", ran.err);
+    }
+    let help = synthesize.run(&["--check-model=json", "--help"]);
+    assert!(help.code == Some(0) && help.out.contains("Usage:") && !help.out.starts_with('{'));
 }
 
 /// A context that leaves fewer tokens than were asked for is named before the run, and in the end it, not the

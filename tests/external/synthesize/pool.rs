@@ -56,7 +56,9 @@ fn shards_are_joined_to_the_whole_run() {
 
     // Half of it: what is missing is named, and drawn by the same command without --merge.
     let half = path("half");
-    let ran = good(&[&BASE[..], &["--out", &half, "--merge", &one]].concat());
+    let ran = synthesize(&[&BASE[..], &["--out", &half, "--merge", &one]].concat());
+    assert_eq!(ran.code, Some(3), "{}", ran.err);
+    assert!(ran.err.contains("not done: 5 problems"), "{}", ran.err);
     assert!(
         ran.err.contains("5 problems without a trial"),
         "{}",
@@ -89,9 +91,25 @@ fn other_strategies_are_selected_from_a_journal() {
     let select = ["--select", &pool, "--out", &selected];
     good(&[&few[..], &prop2diff, &select].concat());
     same_files(Path::new(&own), Path::new(&selected));
+    // More than there is: the files are written, and the exit status says that they are not the whole.
+    let (fewer, many) = (path("fewer"), ["--strategy", "vanilla", "--trials", "13"]);
+    let select = ["--select", &pool, "--out", &fewer];
+    let ran = synthesize(&[&few[..], &many, &select].concat());
+    assert_eq!(ran.code, Some(3), "{}", ran.err);
+    assert!(ran.err.contains("not done: 6 problems"), "{}", ran.err);
+    assert_eq!(rows(&Path::new(&fewer).join("trials.jsonl")).len(), 72);
     let none = synthesize(&[&few[..], &["--select", &path("none")]].concat());
     assert_eq!(none.code, Some(1));
     assert!(none.err.contains("none/journal"), "{}", none.err);
+    // What is refused makes no directory, and clears none that it would select from.
+    let (unmade, absent) = (path("unmade"), path("absent"));
+    let refused = synthesize(&[&few[..], &["--select", &absent, "--out", &unmade]].concat());
+    assert_eq!(refused.code, Some(1));
+    assert!(!Path::new(&unmade).exists());
+    let itself = ["--select", &pool, "--out", &pool, "--fresh"];
+    let refused = synthesize(&[&few[..], &itself].concat());
+    assert_eq!(refused.code, Some(2), "{}", refused.err);
+    assert!(Path::new(&pool).join("journal/run.jsonl").exists());
 }
 
 fn a_journal_is_exported_as_json_lines() {
