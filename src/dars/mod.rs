@@ -60,6 +60,7 @@
 //! ```
 
 mod allocator;
+mod builder;
 mod duplicates;
 mod estimate;
 mod exclude;
@@ -82,13 +83,14 @@ mod strategy;
 mod summary;
 mod sure;
 
+pub use builder::{RunBuilder, SURE};
 pub use forecast::{Basis, Costs, Expected, Forecast, ForecastRow, Known};
 pub use journal::{JournalTrials, Merged, Regraded};
 pub use limits::{Limits, RunStop};
 pub use observe::{CancelHandle, Observer, Progress, Remaining};
 pub use occupancy::Occupancy;
 pub use outcome::{Outcome, Totals};
-pub use run::{Run, RunBuilder, SURE};
+pub use run::Run;
 pub use session::Session;
 pub use store::{Keep, Trials};
 pub use strategy::{Goal, Prefix, Prop2Diff, Strategy, Uniform, Vanilla};

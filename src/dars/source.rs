@@ -1,24 +1,24 @@
 //! A run while it goes on: the allocator put between a generator, a pool of graders and a journal.
 
+mod ending;
+mod observed;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::allocator::{Allocator, Counts};
-use super::estimate::{Mark, Pace};
+use super::estimate::Pace;
 use super::occupancy::OccupancyMeter;
-use super::problem_state::Closed;
 use super::session::GRADER_FAILED;
 use super::store::{Row, Store};
 use super::summary::TrialSummary;
-use super::{
-    CancelHandle, Limits, Observer, Outcome, Problem, Progress, Remaining, RunStop, Session, Totals,
-};
+use super::{CancelHandle, Limits, Observer, Problem, RunStop, Session, Totals};
 use crate::error::panic_message;
 use crate::{
-    Completion, Error, ErrorKind, Finish, Grader, Next, Offer, Result, Settings, Source,
-    StopReason, Trial, TrialId, Verdict,
+    Completion, Error, ErrorKind, Finish, Grader, Next, Offer, Source, StopReason, Trial, TrialId,
+    Verdict,
 };
 
 /// Completions that may wait for their verdict before no more is sampled.
@@ -391,23 +391,6 @@ impl<'a> Shared<'a> {
         self.notify(graded.as_ref(), &rows);
     }
 
-    /// The trials that are these rows, where the observer is told of them.
-    fn read_rows(&self, problems: &[(u32, Vec<Row>)]) -> Vec<Trial> {
-        if !self.wants_rows {
-            return Vec::new();
-        }
-        let mut trials = Vec::new();
-        for (problem, rows) in problems {
-            let known = Arc::clone(self.lock().allocator.problem(*problem));
-            let read = self.store().rows((*problem, &known.id), rows);
-            match read {
-                Ok(read) => trials.extend(read),
-                Err(error) => self.lock().fail(error),
-            }
-        }
-        trials
-    }
-
     /// Runs what calls a strategy or an observer of the user's. Where that panics the run ends with
     /// it as its error, instead of waiting for a verdict that never comes or losing its outcome.
     fn catch_panic<T>(&self, run: impl FnOnce() -> T) -> Option<T> {
@@ -445,193 +428,5 @@ impl<'a> Shared<'a> {
         drop(state);
         self.store().end(id.problem, &rows);
         Settled::Last(rows)
-    }
-
-    /// The rows of problems that are open when the run ends, for the observer.
-    pub(super) fn rows_of_open(&self) -> Vec<Trial> {
-        let rows: Vec<_> = {
-            let state = self.lock();
-            let allocator = &state.allocator;
-            let open = allocator.open_problems().into_iter();
-            open.chain(state.out_of_time.iter().copied())
-                .map(|problem| (problem, allocator.rows(problem)))
-                .collect()
-        };
-        self.read_rows(&rows)
-    }
-
-    /// Tells the observer where the run stands, of a trial that was graded before, and of rows.
-    pub(super) fn notify(&self, graded: Option<&Trial>, rows: &[Trial]) {
-        let Some(observer) = &self.observer else {
-            return;
-        };
-        self.catch_panic(|| {
-            let observer = observer.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(trial) = graded {
-                observer.graded(trial);
-            }
-            rows.iter().for_each(|row| observer.accepted(row));
-            observer.progress(&self.progress());
-        });
-    }
-
-    fn progress(&self) -> Progress {
-        let due = self.lock().allocator.snapshot();
-        if let Some(snapshot) = due {
-            // Not under the lock: it takes milliseconds.
-            let fit = snapshot.fit();
-            self.lock().allocator.install(fit);
-        }
-        let mut state = self.lock();
-        let counts = state.allocator.counts();
-        let elapsed = self.begun.elapsed();
-        let now = Mark {
-            seconds: elapsed.as_secs_f64(),
-            trials: counts.taken - state.before.taken,
-            tokens: counts.tokens - state.before.tokens,
-            sampled: state.totals.tokens_sampled,
-        };
-        state.pace.mark(now);
-        Progress {
-            problems: self.problems,
-            done: counts.done,
-            met: counts.met,
-            trials: counts.trials,
-            correct: counts.correct,
-            resumed: state.totals.resumed,
-            tokens: state.totals.tokens_sampled,
-            in_flight: state.flights.len(),
-            grading: state.grading,
-            remaining: self.remaining(&mut state, now),
-            tokens_per_second: state.pace.speed(now),
-            elapsed,
-        }
-    }
-
-    /// What the goals need yet, as far as the run's limits let them have it.
-    fn remaining(&self, state: &mut State<'_>, now: Mark) -> Remaining {
-        if state.stop.is_some() {
-            return Remaining::default();
-        }
-        let (trials, tokens) = state.allocator.remaining();
-        let counted = state.allocator.counts().trials;
-        let sampled = state.tokens_before + state.totals.tokens_sampled;
-        let part = |most: Option<u64>, done: u64, needed: f64| match most {
-            Some(most) if needed > 0.0 => (most.saturating_sub(done) as f64 / needed).min(1.0),
-            _ => 1.0,
-        };
-        let share = part(self.limits.trials, counted, trials).min(part(
-            self.limits.tokens,
-            sampled,
-            tokens,
-        ));
-        let (trials, tokens) = (share * trials, share * tokens);
-        let seconds = state.pace.seconds(now, trials, tokens);
-        let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let left = self
-            .limits
-            .time
-            .map(|most| most.saturating_sub(self.begun.elapsed()));
-        Remaining {
-            trials: trials.round() as u64,
-            tokens: tokens.round() as u64,
-            time: match (time, left) {
-                (Some(time), Some(left)) => Some(time.min(left)),
-                (time, left) => time.or(left),
-            },
-        }
-    }
-
-    /// Ends a run that draws nothing.
-    pub(super) fn end_selection(&self) {
-        let mut state = self.lock();
-        let problems = state.allocator.open_problems().len();
-        if problems > 0 {
-            state.stop = Some(RunStop::JournalExhausted { problems });
-        }
-    }
-
-    /// Settles why the run ended, once the generator has returned and all verdicts are in.
-    pub(super) fn conclude(&self, ran: Result<()>) {
-        let mut state = self.lock();
-        let ended = state.allocator.all_ended();
-        match ran {
-            Ok(()) if state.stop.is_some() => {}
-            Ok(()) if ended => state.stop = Some(RunStop::Finished),
-            Ok(()) => {
-                let reason = "the generator returned before the run was done";
-                state.fail(Error::new(ErrorKind::Device, reason));
-            }
-            Err(error) => state.fail(error),
-        }
-        let elapsed = self.begun.elapsed();
-        state.totals.seconds = elapsed.as_secs_f64();
-        let (totals, occupancy) = (state.totals, state.occupancy.finish(elapsed));
-        state.session.end(&totals, occupancy);
-        let session = state.session.clone();
-        drop(state);
-        let ended = self.store().end_session(&session);
-        if let Err(error) = ended {
-            self.lock().fail(error);
-        }
-    }
-
-    pub(super) fn close(self, configuration: Settings, limits: Settings) -> Outcome {
-        let state = self
-            .state
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
-        let counts = state.allocator.counts();
-        let (problems, closed) = state.allocator.close();
-        let kept = |record: &crate::ProblemRecord| u64::from(record.kept);
-        let met = |record: &&crate::ProblemRecord| {
-            use crate::StopReason::{TargetMet, TrialsDone};
-            matches!(record.stop, TargetMet | TrialsDone)
-        };
-        let ended_by = |reason: crate::StopReason| {
-            let records = problems.iter();
-            records.filter(|record| record.stop == reason).count()
-        };
-        let sum = |count: fn(&Closed) -> u64| closed.iter().map(count).sum();
-        let totals = Totals {
-            problems: problems.len(),
-            met: problems.iter().filter(met).count(),
-            covered: problems.iter().filter(|record| record.kept > 0).count(),
-            trials: counts.trials,
-            correct: counts.correct,
-            kept: problems.iter().map(kept).sum(),
-            duplicates: sum(Closed::duplicates),
-            truncated: sum(|closed| {
-                closed
-                    .truncated
-                    .values()
-                    .map(|&count| u64::from(count))
-                    .sum()
-            }),
-            unfinished_reasoning: sum(|closed| u64::from(closed.unfinished_reasoning)),
-            rejected: ended_by(crate::StopReason::Rejected),
-            excluded: ended_by(crate::StopReason::Excluded),
-            tokens: sum(|closed| closed.tokens),
-            ..state.totals
-        };
-        let store = self.store.into_inner();
-        let (kept, mut sessions) = store.unwrap_or_else(PoisonError::into_inner).close();
-        if state.session.drew() || sessions.is_empty() {
-            sessions.push(state.session);
-        }
-        let indices = (0..).zip(&problems);
-        let indices = indices.map(|(index, record)| (record.problem.id.clone(), index));
-        Outcome {
-            indices: indices.collect(),
-            problems,
-            totals,
-            sessions,
-            stop: state.stop.unwrap_or(RunStop::Finished),
-            error: state.error,
-            configuration,
-            limits,
-            closed,
-            kept,
-        }
     }
 }
