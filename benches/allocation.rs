@@ -371,6 +371,13 @@ fn main() {
         limits(2048),
     );
     rounds("the same in rounds of 16,384", &rates, 40, 2048);
+    measure(
+        "Uniform 40, 8,192, 7,500",
+        &rates,
+        &Uniform { k: 40 },
+        limits(8192),
+    );
+    rounds("the same in rounds of 16,384", &rates, 40, 8192);
     for sure in [1.0, 0.99] {
         let name = format!("the same, at least {sure} sure");
         measure_sure(&name, &rates, &Uniform { k: 40 }, limits(2048), Some(sure));
