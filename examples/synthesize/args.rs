@@ -101,7 +101,7 @@ pub(crate) struct Args {
     /// The longest time that this call samples, such as 90s, 10m or 2h; the same command goes on
     #[arg(long, value_name = "TIME", value_parser = limits::duration, help_heading = "Limits")]
     pub(crate) max_run_time: Option<Duration>,
-    /// prop2diff: first trials of a problem that tell its difficulty [default: 4; the
+    /// prop2diff: first trials of a problem that measure its difficulty [default: 4; the
     /// preset's: 8]
     #[arg(
         long,
@@ -277,8 +277,8 @@ impl Args {
             let pilot = self.pilot();
             if most < pilot {
                 let reason = format!(
-                    "--max-trials {most} ends every problem before its pilot of {pilot} trials has \
-                     told its difficulty: --pilot {most} or less, or more trials"
+                    "--max-trials {most} ends every problem before its pilot of {pilot} trials has measured \
+                     its difficulty: --pilot {most} or less, or more trials"
                 );
                 return Err(Usage(reason).into());
             }

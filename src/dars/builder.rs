@@ -126,7 +126,7 @@ impl<'a> RunBuilder<'a> {
         self
     }
 
-    /// Who is told of progress.
+    /// Who is notified of progress.
     pub fn observer(mut self, observer: &'a dyn Observer) -> Self {
         self.observer = Some(observer);
         self

@@ -388,7 +388,7 @@ impl Journal {
 }
 
 impl Sync {
-    /// Hands rows to the disk if some have not been for long; what failed is told at the next call.
+    /// Hands rows to the disk if some have not been for long; what failed is reported by the next call.
     fn now_and_then(&mut self, parts: &Parts) -> Result<()> {
         let since = *self.unsynced.get_or_insert_with(Instant::now);
         if since.elapsed() < MAX_UNSYNCED {

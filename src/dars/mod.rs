@@ -11,7 +11,7 @@
 //!   Where duplicates are left out ([`RunBuilder::dedup`]), the one with the lower number is kept.
 //! - Strategies and limits in trials look at that prefix only.
 //!
-//! What a run does is told in spans of `tracing`:
+//! What a run does is recorded in spans of `tracing`:
 //!
 //! | span | level | fields | within | is |
 //! |---|---|---|---|---|

@@ -22,7 +22,7 @@ pub trait Observer: Sync {
     }
 
     /// A trial is a row of the data set. Told of each, by number, when its problem ends in this call of
-    /// the run, and of those of problems that are still open when the call ends: what is told is the data
+    /// the run, and of those of problems that are still open when the call ends: what it is notified of is the data
     /// set, less the rows of problems that had ended before (the journal's). A run that was interrupted
     /// and goes on tells of the rows of its open problems again.
     ///

@@ -23,7 +23,7 @@ use crate::{
 
 /// Completions that may wait for their verdict before no more is sampled.
 const MAX_UNGRADED: usize = 1024;
-/// How often a generator may return a trial cancelled that it was not told to cancel.
+/// How often a generator may return a trial cancelled that it was not asked to cancel.
 const MAX_REFUSALS: u32 = 8;
 /// How long `next` holds a generator that has nothing else to do, while verdicts are pending.
 const POLL_TIMEOUT: Duration = Duration::from_millis(5);
@@ -63,7 +63,7 @@ pub(super) struct Beginning<'a> {
 
 struct State<'a> {
     allocator: Allocator<'a>,
-    /// Trials the generator has, and whether it was told that they are no longer wanted.
+    /// Trials the generator has, and whether it knows that they are no longer wanted.
     flights: HashMap<TrialId, bool>,
     /// How often trials came back cancelled though they were wanted.
     refusals: HashMap<TrialId, u32>,
@@ -320,7 +320,7 @@ impl<'a> Shared<'a> {
     /// Takes a completion; whether it is to be graded.
     fn receive(&self, trial: TrialId, completion: &Completion) -> bool {
         let mut state = self.lock();
-        let Some(told) = state.flights.remove(&trial) else {
+        let Some(knows) = state.flights.remove(&trial) else {
             tracing::warn!(?trial, "a completion that was not asked for");
             return false;
         };
@@ -331,7 +331,7 @@ impl<'a> Shared<'a> {
             state.totals.drawn += 1;
         } else {
             state.totals.cancelled += 1;
-            if wanted && !told && state.stop.is_none() {
+            if wanted && !knows && state.stop.is_none() {
                 let refusals = state.refusals.entry(trial).or_default();
                 *refusals += 1;
                 if *refusals > MAX_REFUSALS {

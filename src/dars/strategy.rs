@@ -314,9 +314,9 @@ fn share_of_counts(k: u32, failed: u32, trials: u32) -> u32 {
     }
 }
 
-/// ceil(k * fail_rate), where a product that is a whole number but for float rounding counts as
+/// ceil(k * fail_rate), where a product that is an integer but for float rounding counts as
 /// whole: 10 (1 - 0.7) is 3, not 4. Rounding errs by less than k 2^-52; a fraction of n trials is
-/// at least 1 / n from the next whole number, so it is not mistaken for one.
+/// at least 1 / n from the next integer, so it is not mistaken for one.
 fn share_of_rate(k: u32, fail_rate: f64) -> u32 {
     let share = f64::from(k) * fail_rate;
     let whole = share.round();

@@ -10,7 +10,7 @@
 //! | `figures` | (a directory) the figures that the data card shows, where it has any |
 //! | `manifest.json` | (one object) version, settings, seed, limits, `stop` (why the run ended), `totals`, and `sessions`: one row a call that drew trials, with the times when it began and ended |
 //!
-//! Failures are published with successes: difficulty cannot be told without them. `docs/output.md` says
+//! Failures are published with successes: difficulty cannot be measured without them. `docs/output.md` says
 //! what every field means, in which unit. Knows the contract only.
 
 use std::collections::HashMap;
@@ -207,7 +207,7 @@ impl DataSet<'_> {
         let mut problems = table(problems, table::PROBLEMS)?;
         let most = self.problems.iter().map(|record| record.tally.trials).max();
         for record in self.problems {
-            // What is told of some of its trials only is not told.
+            // A majority of some of its trials is none.
             let majority = majorities.remove(&*record.problem.id);
             let majority = majority.filter(|(trials, _)| *trials == record.tally.trials);
             let majority = majority.and_then(|(_, majority)| majority);

@@ -159,7 +159,7 @@ impl<'a> Card<'a> {
     }
 }
 
-/// What is told of how the data were made: title, and where the manifest has it.
+/// What the card says of how the data were made: title, and where the manifest has it.
 const SETTINGS: &[(&str, &[&str])] = &[
     ("model", &["generator", "model"]),
     ("architecture", &["generator", "architecture"]),

@@ -1,4 +1,4 @@
-//! The spans that a run is told in, as a subscriber sees them.
+//! The spans of a run, as a subscriber sees them.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -97,7 +97,7 @@ impl Subscriber for Recorder {
 fn sampling_and_every_grading_are_spans_of_the_run() {
     const SEED: u64 = 7_060_805;
     let recorder = Recorder::default();
-    // Of all threads: graders have their own. Other tests' runs are told apart by their seed.
+    // Of all threads: graders have their own. Other tests' runs differ by their seed.
     tracing::subscriber::set_global_default(recorder.clone()).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let journal = directory.path().join("journal");

@@ -10,7 +10,7 @@ use crate::dars::store::Row;
 use crate::dars::{Progress, Remaining};
 
 impl Shared<'_> {
-    /// The trials that are these rows, where the observer is told of them.
+    /// The trials that are these rows, where the observer is notified of them.
     pub(in crate::dars) fn read_rows(&self, problems: &[(u32, Vec<Row>)]) -> Vec<Trial> {
         if !self.wants_rows {
             return Vec::new();
@@ -40,7 +40,7 @@ impl Shared<'_> {
         self.read_rows(&rows)
     }
 
-    /// Tells the observer where the run stands, of a trial that was graded before, and of rows.
+    /// Notifies the observer of where the run stands, of a trial that was graded before, and of rows.
     pub(in crate::dars) fn notify(&self, graded: Option<&Trial>, rows: &[Trial]) {
         let Some(observer) = &self.observer else {
             return;

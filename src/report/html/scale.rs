@@ -34,7 +34,7 @@ impl Linear {
         }
     }
 
-    /// Of counts: no marks between whole numbers.
+    /// Of counts: no marks between integers.
     pub(super) fn whole(most: u64) -> Self {
         let of = Linear::up_to(most as f64);
         match of.step < 1.0 {
