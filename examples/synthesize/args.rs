@@ -39,7 +39,7 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "problems")]
     pub(crate) last_value: bool,
     /// What decides that a response is correct
-    #[arg(long, value_enum, default_value = "answer")]
+    #[arg(long, value_enum, default_value = "answer", conflicts_with_all = ["merge", "select"])]
     pub(crate) grader: GraderName,
     /// Take only the first N problems; a run that is resumed may take more
     #[arg(long, value_name = "N", value_parser = count::<usize>)]
@@ -90,16 +90,16 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = count::<u64>, help_heading = "Limits")]
     pub(crate) max_problem_tokens: Option<u64>,
     /// The longest time that one problem may take, from its first trial of this call, such as 90s, 10m or 2h
-    #[arg(long, value_name = "TIME", value_parser = limits::duration, help_heading = "Limits")]
+    #[arg(long, value_name = "TIME", value_parser = limits::duration, help_heading = "Limits", conflicts_with_all = ["merge", "select"])]
     pub(crate) max_problem_time: Option<Duration>,
     /// The most trials of the whole run: every problem gets as many as the others, while that lasts
-    #[arg(long, value_name = "N", value_parser = count::<u64>, help_heading = "Limits")]
+    #[arg(long, value_name = "N", value_parser = count::<u64>, help_heading = "Limits", conflicts_with_all = ["merge", "select"])]
     pub(crate) max_run_trials: Option<u64>,
     /// The most tokens that the whole run samples, those of earlier calls included
-    #[arg(long, value_name = "N", value_parser = count::<u64>, help_heading = "Limits")]
+    #[arg(long, value_name = "N", value_parser = count::<u64>, help_heading = "Limits", conflicts_with_all = ["merge", "select"])]
     pub(crate) max_run_tokens: Option<u64>,
     /// The longest time that this call samples, such as 90s, 10m or 2h; the same command goes on
-    #[arg(long, value_name = "TIME", value_parser = limits::duration, help_heading = "Limits")]
+    #[arg(long, value_name = "TIME", value_parser = limits::duration, help_heading = "Limits", conflicts_with_all = ["merge", "select"])]
     pub(crate) max_run_time: Option<Duration>,
     /// prop2diff: first trials of a problem that measure its difficulty [default: 4; the
     /// preset's: 8]

@@ -1,11 +1,13 @@
 //! Data sets without a model: from the trials that a run's journal has, or those of several that shared its
 //! problems out among them.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use dart_math::dars::Merged;
+use dart_math::dars::{Merged, Strategy};
 use dart_math::report::counted;
+use dart_math::{Error, Problem};
 
 use crate::common::tool::{self, Failure, Usage, say};
 use crate::decontaminate::Decontaminated;
@@ -73,51 +75,68 @@ fn from_scheduler(get: impl Fn(&str) -> Option<String>) -> Result<usize, String>
         .ok_or_else(|| format!("{name} is {index}, less than the lowest index, {lowest}"))
 }
 
+/// A journal that is being joined, beside the one that it will replace.
+const JOINED: &str = "journal.joined";
+
 /// Joins journals, or selects from one, and writes the data set.
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let strategy = args.strategy()?;
     let (problems, skipped) = args.problems()?;
     let decontaminated = Decontaminated::find(args, &problems)?;
     let count = problems.len();
-    let journal = match (&args.select, &args.out) {
-        (Some(from), _) => from.join(directory::JOURNAL),
-        (None, Some(out)) => out.join(directory::JOURNAL),
-        (None, None) => return Err(Usage("--merge needs --out".into()).into()),
+    say_unused(args);
+    let run = |journal: &Path, problems: Vec<Problem>, strategy: Box<dyn Strategy>| {
+        let run = args.run(problems, strategy, args.limits());
+        let run = run.exclude(decontaminated.excluded.clone());
+        run.journal(journal).build()
     };
-    let run = args.run(problems, strategy, args.limits());
-    let run = run.exclude(decontaminated.excluded.clone());
-    let run = run.journal(&journal).build()?;
     // Nothing is made or removed for what makes no sense.
     if let Some(directory) = &args.out {
         directory::refuse_unknown(directory, args.fresh)?;
-        if let (Some(from), true) = (&args.select, args.fresh)
-            && is_same(from, directory)
-        {
-            let reason = "--select takes trials from the directory that --fresh would clear";
-            return Err(Usage(reason.into()).into());
+    }
+    let journal = match (&args.select, &args.out) {
+        (Some(from), _) => {
+            if let Some(directory) = &args.out {
+                refuse_to_replace(args, from, directory)?;
+            }
+            from.join(directory::JOURNAL)
         }
-    }
-    let prepare = || match &args.out {
-        Some(directory) => directory::prepare(directory, args.fresh),
-        None => Ok(()),
+        (None, Some(out)) => {
+            let journal = out.join(directory::JOURNAL);
+            if !args.fresh && journal.exists() {
+                let reason = format!(
+                    "{}: there is a journal already (--fresh replaces it, the same command without --merge goes on \
+                     from it)",
+                    journal.display()
+                );
+                return Err(reason.into());
+            }
+            // Whole before anything is replaced, which may be one of those that are joined.
+            let joined = out.join(JOINED);
+            fs::create_dir_all(out).map_err(|error| Error::io(out, error))?;
+            remove(&joined)?;
+            let merged = run(&joined, problems.clone(), args.strategy()?)?.merge(&shards(args));
+            let merged = merged.inspect_err(|_| {
+                let _ = remove(&joined);
+                // Only if it was made for this.
+                let _ = fs::remove_dir(out);
+            })?;
+            directory::prepare(out, args.fresh)?;
+            fs::rename(&joined, &journal).map_err(|error| Error::io(&journal, error))?;
+            say_merged(&merged, args.merge.len());
+            journal
+        }
+        (None, None) => return Err(Usage("--merge needs --out".into()).into()),
     };
-    if !args.merge.is_empty() {
-        prepare()?;
-        let journals: Vec<PathBuf> = args
-            .merge
-            .iter()
-            .map(|shard| shard.join(directory::JOURNAL))
-            .collect();
-        say_merged(&run.merge(&journals)?, journals.len());
-    }
-    let outcome = run.select().map_err(|error| -> Failure {
+    let outcome = run(&journal, problems, strategy)?.select();
+    let outcome = outcome.map_err(|error| -> Failure {
         match args.select.as_deref().is_some_and(directory::is_held) {
             true => directory::held(args.select.as_deref().unwrap_or(Path::new(""))),
             false => args.explain(error, count),
         }
     })?;
-    if args.merge.is_empty() {
-        prepare()?;
+    if let (Some(out), Some(_)) = (&args.out, &args.select) {
+        directory::prepare(out, args.fresh)?;
     }
     let mut manifest = summary::manifest(args, &outcome, &skipped, &decontaminated);
     if let Some(from) = &args.select {
@@ -127,6 +146,66 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     summary::say_all(args, &outcome, &manifest, None, published.is_ok());
     let code = summary::exit_code(&outcome);
     Ok(tool::exit(published.map(|_| code)))
+}
+
+/// The journals that are joined.
+fn shards(args: &Args) -> Vec<PathBuf> {
+    let shards = args.merge.iter();
+    shards.map(|shard| shard.join(directory::JOURNAL)).collect()
+}
+
+fn remove(directory: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(directory, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a selection in place of another run's data set, and one that would clear what it selects from.
+fn refuse_to_replace(args: &Args, from: &Path, out: &Path) -> Result<(), Failure> {
+    match (is_same(from, out), args.fresh) {
+        (true, true) => {
+            let reason = "--select takes trials from the directory that --fresh would clear";
+            Err(Usage(reason.into()).into())
+        }
+        (false, false) if out.join(directory::JOURNAL).exists() => Err(format!(
+            "{} holds a run of its own, whose data set the selection would replace (another --out leaves it alone, \
+             --fresh removes it)",
+            out.display()
+        )
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+/// Names the flags that say how trials would be sampled.
+fn say_unused(args: &Args) {
+    let engine = &args.engine;
+    let flags = [
+        ("--template", engine.template.is_some()),
+        ("--template-arg", !engine.template_arg.is_empty()),
+        ("--greedy", engine.greedy),
+        ("--temperature", engine.temperature.is_some()),
+        ("--top-p", engine.top_p.is_some()),
+        ("--top-k", engine.top_k.is_some()),
+        ("--min-p", engine.min_p.is_some()),
+        ("--repetition-penalty", engine.repetition_penalty.is_some()),
+        ("--max-new-tokens", engine.max_new_tokens.is_some()),
+        ("--stop", !engine.stop.is_empty()),
+        ("--no-loop-detection", engine.no_loop_detection),
+    ];
+    let unused: Vec<&str> = flags
+        .iter()
+        .filter_map(|(flag, given)| given.then_some(*flag))
+        .collect();
+    if !unused.is_empty() {
+        say!(
+            "note: nothing is sampled: the trials are those of the journal, whatever {} would have",
+            unused.join(", ")
+        );
+    }
 }
 
 fn is_same(one: &Path, other: &Path) -> bool {

@@ -36,6 +36,8 @@ pub struct Tally {
     /// By what it was to be ended as futile under the target that it had last, from the first trial
     /// under that target on.
     pub futility: Option<Futility>,
+    /// Whether duplicates did not count towards the target.
+    pub dedup: bool,
 }
 
 /// Trials by which a problem's target was set.
@@ -79,13 +81,14 @@ impl Tally {
     ///
     /// At the first success (c = 1 without a pilot) nothing but "did the first trial succeed" is
     /// without bias; it is 1 / n then, and the [`interval`](Tally::interval) is what to go by. The
-    /// same holds for runs that end by tokens, time or a limit over all problems, and, in a run
-    /// without duplicates, for pilots.
+    /// same holds for runs that end by tokens, time or a limit over all problems. Where duplicates did not
+    /// count the estimate is that of all trials, as if there had been no pilot, and has a bias.
     pub fn pass_rate(&self) -> Option<f64> {
         if self.trials == 0 {
             return None;
         }
-        let Some((pilot, of_pilot, later)) = self.parts() else {
+        let parts = self.parts().filter(|_| !self.dedup);
+        let Some((pilot, of_pilot, later)) = parts else {
             let counts = Counts::of(self);
             return Some(match (self.at_success, self.correct) {
                 (true, 1) => 1.0 / f64::from(self.trials),

@@ -93,8 +93,9 @@ impl<'a> RunBuilder<'a> {
     }
 
     /// A directory that every graded trial is written to before it counts; it is made where it does not
-    /// exist. Where it has a journal already, the run goes on from what it has, if it is of the same configuration. Limits may have been
-    /// raised since: the trials drawn under the lower ones are the first that the higher ones allow.
+    /// exist. Where it has a journal already, the run goes on from what it has, if it is of the same configuration. Limits may have
+    /// changed since: the trials drawn under lower ones are the first that higher ones allow, and lower ones of a
+    /// problem take fewer of those that are there (one of the whole run may not be lowered).
     /// So may problems have been added behind those of before, which they change nothing for, and the
     /// strategy, [`dedup`](RunBuilder::dedup) and [`exclude`](RunBuilder::exclude) may be others: a trial does not depend on why it was
     /// drawn, so those that are there are used, and what is missing is drawn. Neither is possible

@@ -122,7 +122,11 @@ fn list(directory: &Path) -> Result<BTreeMap<u32, bool>> {
         let path = entry.map_err(io)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let part = |ending| name.strip_suffix(ending)?.parse::<u32>().ok();
-        match (part(SEALED), part(RAW)) {
+        let parts_number = (part(SEALED), part(RAW));
+        if parts_number != (None, None) {
+            check_regular(&path)?;
+        }
+        match parts_number {
             (Some(number), _) => {
                 parts.insert(number, true);
             }
@@ -133,6 +137,17 @@ fn list(directory: &Path) -> Result<BTreeMap<u32, bool>> {
         }
     }
     Ok(parts)
+}
+
+/// Refuses what is there and is no regular file: a FIFO would be waited for without end.
+fn check_regular(path: &Path) -> Result<()> {
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_file() => {
+            let reason = format!("{}: no regular file", path.display());
+            Err(Error::new(ErrorKind::Journal, reason))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn part_path(directory: &Path, number: u32, ending: &str) -> PathBuf {

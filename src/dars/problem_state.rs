@@ -473,6 +473,7 @@ impl ProblemState {
                     .futility
                     .as_ref()
                     .and_then(|ends| Some(ends.rule(target?))),
+                dedup: rules.dedup,
             },
             tokens: self.tokens,
             problem: self.problem,

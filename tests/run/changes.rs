@@ -48,23 +48,26 @@ fn a_changed_configuration_is_refused_with_every_difference() {
         ..Limits::default()
     };
     let message = refuse(problems(&RATES), 12, 5, lower);
-    assert!(
-        message.contains("limit trials_per_problem was 60, lowered to 59"),
-        "{message}"
-    );
+    assert!(!message.contains("trials_per_problem"), "{message}");
     assert!(
         message.contains("limit tokens was null, lowered to 9"),
         "{message}"
     );
+    // Where all share a limit of trials those of a problem may not be lowered either.
     let stricter = Limits {
+        trials_per_problem: Some(59),
         futility: Some(0.01),
+        trials: Some(100_000),
         ..limits()
     };
     let message = refuse(problems(&RATES), 12, 5, stricter);
-    assert!(
-        message.contains("limit futility was null, raised to 0.01"),
-        "{message}"
-    );
+    for part in [
+        "limit trials_per_problem was 60, lowered to 59",
+        "limit futility was null, raised to 0.01",
+        "limit trials was null, lowered to 100000",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
 }
 
 #[test]
@@ -109,13 +112,31 @@ fn raised_limits_go_on_as_if_they_had_been_so_from_the_start() {
         let anew = resume(&anew, &Scripted::default(), limits).unwrap();
         assert!(files(&outcome) == files(&anew), "raised to {most}");
     }
-    // The last limits are the ones that may not be lowered.
-    let lower = Limits {
-        trials_per_problem: Some(20),
+    // Lowered ones take fewer of the trials that are there, and lose none.
+    let before = Limits {
+        trials_per_problem: Some(60),
         ..Limits::default()
     };
-    let error = resume(&journal, &Scripted::default(), lower).unwrap_err();
-    assert!(error.to_string().contains("was 60, lowered to 20"));
+    let futile = Limits {
+        futility: Some(0.05),
+        ..before
+    };
+    let dear = Limits {
+        tokens_per_problem: Some(90),
+        give_up_after: Some(5),
+        ..before
+    };
+    let short = Limits {
+        trials_per_problem: Some(20),
+        ..before
+    };
+    for (number, lower) in [short, futile, dear, before].into_iter().enumerate() {
+        let outcome = resume(&journal, &Scripted::default(), lower).unwrap();
+        let anew = directory.path().join(format!("lower-{number}"));
+        let anew = resume(&anew, &Scripted::default(), lower).unwrap();
+        assert!(files(&outcome) == files(&anew), "{lower:?}");
+        assert_eq!(outcome.totals.drawn, 0);
+    }
 }
 
 #[test]

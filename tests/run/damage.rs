@@ -312,6 +312,22 @@ fn a_pipe_is_no_journal() {
     assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
     let error = resume(&pipe, &Scripted::default(), limits()).unwrap_err();
     assert!(error.to_string().contains("no directory"), "{error}");
+    // Nor a part of one.
+    let journal = directory.path().join("whole");
+    let _ = resume(&journal, &Scripted::default(), limits()).unwrap();
+    for name in ["000009.jsonl", "000009.jsonl.zst"] {
+        let part = journal.join(name);
+        let path = std::ffi::CString::new(part.to_str().unwrap()).unwrap();
+        // SAFETY: the path is a C string that outlives the call.
+        assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+        let error = resume(&journal, &Scripted::default(), limits()).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains(name) && error.contains("no regular file"),
+            "{error}"
+        );
+        fs::remove_file(part).unwrap();
+    }
 }
 
 #[test]

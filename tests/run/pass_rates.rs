@@ -1,6 +1,7 @@
 //! Pass rates and the vanilla baseline that a run's records estimate, beside the rates that the
 //! trials were drawn with.
 
+use crate::run::repetitive;
 use crate::scripted::{Schedule, Scripted, grader, problems};
 use dart_math::ProblemRecord;
 use dart_math::dars::{Limits, Prop2Diff, Run, Strategy, Uniform, Vanilla};
@@ -33,7 +34,17 @@ fn the_mean_over_many_problems_is_their_rate_and_intervals_hold_it() {
         give_up_after: Some(10),
         ..limits(60)
     };
-    let strategies: [(&str, Box<dyn Strategy>, Limits); 6] = [
+    let futile = Limits {
+        futility: Some(0.05),
+        ..limits(60)
+    };
+    let strategies: [(&str, Box<dyn Strategy>, Limits); 8] = [
+        ("futility", Box::new(Uniform { k: 8 }), futile),
+        (
+            "pilot, futility",
+            Box::new(Prop2Diff::with_pilot(16, 8)),
+            futile,
+        ),
         ("vanilla", Box::new(Vanilla { trials: 12 }), limits(60)),
         ("uniform", Box::new(Uniform { k: 4 }), limits(60)),
         ("giving up", Box::new(Uniform { k: 4 }), given_up),
@@ -63,6 +74,39 @@ fn the_mean_over_many_problems_is_their_rate_and_intervals_hold_it() {
             });
             let covered = covered.count() as f64 / n;
             assert!(covered >= 0.93, "{name}, {p}: {covered}");
+        }
+    }
+}
+
+/// Where repetitions do not count towards a target the estimates have a bias, but lie where the trials put them.
+#[test]
+fn estimates_without_duplicates_are_not_far_from_their_counts() {
+    let rates = [0.05, 0.2, 0.5, 0.8, 1.0];
+    for strategy in [
+        &Prop2Diff::with_pilot(4, 4) as &dyn Strategy,
+        &Prop2Diff::with_pilot(16, 8),
+        &Uniform { k: 4 },
+    ] {
+        for variety in [1, 3, 8] {
+            let outcome = Run::builder(repetitive(&rates.repeat(40), variety))
+                .strategy(strategy)
+                .limits(limits(48))
+                .dedup(true)
+                .build()
+                .unwrap()
+                .run(&Scripted::new(Schedule::default()), &grader)
+                .unwrap();
+            for record in &outcome.problems {
+                let rate = record.tally.pass_rate().unwrap();
+                let (low, high) = record.tally.interval().unwrap();
+                // (At the first success only the interval is published: 1 of n.)
+                let inside = low <= rate && rate <= high;
+                assert!(
+                    inside || record.tally.correct == 1,
+                    "{:?}: {rate}",
+                    record.tally
+                );
+            }
         }
     }
 }

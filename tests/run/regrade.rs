@@ -120,7 +120,7 @@ fn what_cannot_be_graded_anew_stays_as_it_was() {
     assert!(error.to_string().contains("seed was 5, is 6"), "{error}");
     // What the run would refuse, under lower limits.
     let lower = Limits {
-        trials_per_problem: Some(3),
+        tokens: Some(3),
         ..Limits::default()
     };
     let lower = builder(&strategy, &journal, 5)

@@ -276,7 +276,7 @@ fn goals_may_change_with_every_trial() {
 }
 
 /// Problems with few different responses.
-fn repetitive(rates: &[f64], variety: u64) -> Vec<Problem> {
+pub(super) fn repetitive(rates: &[f64], variety: u64) -> Vec<Problem> {
     let mut problems = problems(rates);
     for problem in &mut problems {
         problem.metadata.insert("variety".into(), variety.into());

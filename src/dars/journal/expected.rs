@@ -20,6 +20,19 @@ pub(super) const EXCLUDED: &str = "excluded";
 /// What decides which trials are asked for and kept, but nothing of a trial itself.
 const RULES: [&str; 4] = ["strategy", "dedup", "near_duplicates", EXCLUDED];
 
+/// Limits that are functions of a problem's own trials.
+const OF_A_PROBLEM: [&str; 4] = [
+    "trials_per_problem",
+    "give_up_after",
+    "futility",
+    "tokens_per_problem",
+];
+
+/// Whether all problems share a limit of trials.
+fn is_shared(limits: &Settings) -> bool {
+    limits.get("trials").is_some_and(|most| !most.is_null())
+}
+
 /// What a journal has last of what may change between two calls.
 pub(super) struct Latest {
     pub(super) limits: Settings,
@@ -94,8 +107,6 @@ impl Expected<'_> {
             Value::Object(rules_of(self.configuration)),
         );
         compare("", &was, &is, &mut differences);
-        let is_shared =
-            |limits: &Settings| limits.get("trials").is_some_and(|most| !most.is_null());
         if !is_shared(self.limits) && !is_shared(&latest.limits) {
             differences.clear();
         }
@@ -143,7 +154,8 @@ impl Expected<'_> {
     }
 
     /// A limit may be raised or lifted: the trials drawn under the lower one are the first of those
-    /// that the higher one allows. It may not be lowered.
+    /// that the higher one allows. One of a problem may be lowered, too, which leaves trials out; one of the
+    /// whole run may not, nor those of problems that share one: what each has depends on its order.
     pub(super) fn check_limits(&self, path: &Path, found: &Settings) -> Result<()> {
         let mut differences = Vec::new();
         if self.selects {
@@ -152,7 +164,8 @@ impl Expected<'_> {
         for (name, now) in self.limits {
             let was = found.get(name).and_then(Value::as_f64);
             let lowered = is_lowered(name, was, now.as_f64());
-            if lowered {
+            let is_free = OF_A_PROBLEM.contains(&name.as_str()) && !is_shared(found);
+            if lowered && !(is_free && !is_shared(self.limits)) {
                 let was = found.get(name).unwrap_or(&Value::Null);
                 let how = match name.as_str() {
                     "futility" => "raised",

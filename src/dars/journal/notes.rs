@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::raw::append;
 use super::rows::{self, Found, Rows};
-use super::{NOTES, damaged, open_file, sync_directory};
+use super::{NOTES, check_regular, damaged, open_file, sync_directory};
 use crate::dars::Session;
 use crate::dars::summary::TrialSummary;
 use crate::{Error, ErrorKind, Result, Settings};
@@ -114,11 +114,7 @@ impl Notes {
     /// Opens the file, or makes an empty one, and takes its lock; its rows, where it has a header.
     pub(super) fn open(path: &Path) -> Result<(Self, Option<Contents>)> {
         let io = |error| Error::io(path, error);
-        let found = std::fs::metadata(path);
-        if found.as_ref().is_ok_and(|found| !found.is_file()) {
-            let reason = format!("{}: no regular file", path.display());
-            return Err(Error::new(ErrorKind::Journal, reason));
-        }
+        check_regular(path)?;
         let file = open_file(path)?;
         match file.try_lock() {
             Ok(()) => {}

@@ -54,6 +54,18 @@ fn shards_are_joined_to_the_whole_run() {
     let ran = good(&[&BASE[..], &["--out", &joined]].concat());
     assert!(ran.err.contains("nothing to do"), "{}", ran.err);
 
+    // Joined anew with what it has itself, which --fresh clears only when the rest is whole.
+    let again = ["--out", &joined, "--fresh", "--merge", &joined, &zero];
+    good(&[&BASE[..], &again].concat());
+    same_files(Path::new(&joined), Path::new(&whole));
+    let absent = path("absent");
+    let lost = ["--out", &joined, "--fresh", "--merge", &zero, &absent];
+    let refused = synthesize(&[&BASE[..], &lost].concat());
+    assert_eq!(refused.code, Some(1), "{}", refused.err);
+    same_files(Path::new(&joined), Path::new(&whole));
+    assert!(Path::new(&joined).join("journal/run.jsonl").exists());
+    assert!(!Path::new(&joined).join("journal.joined").exists());
+
     // Half of it: what is missing is named, and drawn by the same command without --merge.
     let half = path("half");
     let ran = synthesize(&[&BASE[..], &["--out", &half, "--merge", &one]].concat());
@@ -110,6 +122,29 @@ fn other_strategies_are_selected_from_a_journal() {
     let refused = synthesize(&[&few[..], &itself].concat());
     assert_eq!(refused.code, Some(2), "{}", refused.err);
     assert!(Path::new(&pool).join("journal/run.jsonl").exists());
+    // Nor does a selection replace another run's data set.
+    let before = rows(&Path::new(&own).join("trials.jsonl"));
+    let refused = synthesize(&[&few[..], &["--select", &pool, "--out", &own]].concat());
+    assert_eq!(refused.code, Some(1), "{}", refused.err);
+    assert!(refused.err.contains("a run of its own"), "{}", refused.err);
+    assert_eq!(rows(&Path::new(&own).join("trials.jsonl")), before);
+    // What is not sampled has neither limits of the whole run nor another grader; how it would be sampled is noted.
+    for flag in [
+        ["--max-run-tokens", "9"],
+        ["--max-run-trials", "9"],
+        ["--max-run-time", "9s"],
+        ["--max-problem-time", "9s"],
+        ["--grader", "steps"],
+    ] {
+        let refused = synthesize(&[&few[..], &flag, &["--select", &pool]].concat());
+        assert_eq!(refused.code, Some(2), "{}", refused.err);
+    }
+    let noted = synthesize(&[&few[..], &["--temperature", "0.2", "--select", &pool]].concat());
+    assert!(
+        noted.err.contains("note: nothing is sampled"),
+        "{}",
+        noted.err
+    );
 }
 
 fn a_journal_is_exported_as_json_lines() {
