@@ -95,7 +95,8 @@ pub(crate) struct Args {
     /// The most trials of the whole run: every problem gets as many as the others, while that lasts
     #[arg(long, value_name = "N", value_parser = count::<u64>, help_heading = "Limits", conflicts_with_all = ["merge", "select"])]
     pub(crate) max_run_trials: Option<u64>,
-    /// The most tokens that the whole run samples, those of earlier calls included
+    /// The most tokens that the whole run samples, those of earlier calls included; exceeded by what is in flight when
+    /// it is reached
     #[arg(long, value_name = "N", value_parser = count::<u64>, help_heading = "Limits", conflicts_with_all = ["merge", "select"])]
     pub(crate) max_run_tokens: Option<u64>,
     /// The longest time that this call samples, such as 90s, 10m or 2h; the same command goes on

@@ -34,10 +34,18 @@ pub(crate) fn refuse_unknown(directory: &Path, fresh: bool) -> Result<(), Failur
     if is_held(directory) {
         return Err(held(directory));
     }
-    if !fresh
-        && !has_header(&directory.join(RUN))
-        && let Some(name) = FILES.iter().find(|name| directory.join(name).exists())
-    {
+    if fresh || has_header(&directory.join(RUN))? {
+        return Ok(());
+    }
+    if has_parts(&directory.join(JOURNAL)) {
+        return Err(format!(
+            "{}: missing, or without its first line, which says which run's the trials beside it are: put it \
+             back from a copy, or drop them with --fresh",
+            directory.join(RUN).display()
+        )
+        .into());
+    }
+    if let Some(name) = FILES.iter().find(|name| directory.join(name).exists()) {
         return Err(format!(
             "{} has a {name}, but no {JOURNAL} to resume from (--fresh would replace it)",
             directory.display()
@@ -88,15 +96,32 @@ pub(crate) fn prepare(directory: &Path, fresh: bool) -> Result<(), Failure> {
     }
 }
 
-/// Whether there is a journal with at least its first line.
-fn has_header(journal: &Path) -> bool {
+/// Whether there is a journal with at least its first line; an error where there is one that cannot be read.
+fn has_header(journal: &Path) -> Result<bool, Failure> {
     let mut line = Vec::new();
-    fs::File::open(journal).is_ok_and(|file| {
-        let read = BufReader::new(file)
+    let read = fs::File::open(journal).and_then(|file| {
+        BufReader::new(file)
             .take(1 << 20)
-            .read_until(b'\n', &mut line);
-        read.is_ok() && line.ends_with(b"\n")
-    })
+            .read_until(b'\n', &mut line)
+    });
+    match read {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(journal, error).into())
+        }
+        _ => Ok(line.ends_with(b"\n")),
+    }
+}
+
+/// Whether a journal's directory has trials.
+fn has_parts(journal: &Path) -> bool {
+    let is_part = |entry: std::io::Result<fs::DirEntry>| {
+        let name = entry.map(|entry| entry.file_name());
+        name.is_ok_and(|name| {
+            name.to_string_lossy()
+                .starts_with(|c: char| c.is_ascii_digit())
+        })
+    };
+    fs::read_dir(journal).is_ok_and(|mut entries| entries.any(is_part))
 }
 
 /// Removes an earlier run, unless it is still going on.
@@ -104,23 +129,30 @@ fn clear(directory: &Path) -> Result<(), Failure> {
     if is_held(directory) {
         return Err(held(directory));
     }
+    clear_files(directory)?;
+    let journal = directory.join(JOURNAL);
+    absent(fs::remove_dir_all(&journal), &journal)
+}
+
+/// Removes an earlier run's data set.
+pub(crate) fn clear_files(directory: &Path) -> Result<(), Failure> {
     let files = FILES.iter().map(|name| directory.join(name));
     let figures = directory.join("figures");
     let of_card = CARD_FIGURES.map(|name| figures.join(format!("{name}.svg")));
-    let journal = directory.join(JOURNAL);
-    let removed = files
-        .chain(of_card)
-        .map(|path| (fs::remove_file(&path), path))
-        .chain([(fs::remove_dir_all(&journal), journal)]);
-    for (removed, path) in removed {
-        match removed {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io(&path, error).into());
-            }
-            _ => {}
-        }
+    for path in files.chain(of_card) {
+        absent(fs::remove_file(&path), &path)?;
     }
     // It stays where it has other files.
     let _ = fs::remove_dir(figures);
     Ok(())
+}
+
+/// That there was nothing to remove is no failure.
+fn absent(removed: std::io::Result<()>, path: &Path) -> Result<(), Failure> {
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(path, error).into())
+        }
+        _ => Ok(()),
+    }
 }

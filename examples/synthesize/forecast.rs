@@ -5,12 +5,12 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use dart_math::Error;
 use dart_math::dars::{
     Basis, Costs, Expected, Forecast, ForecastRow, Known, Limits, Outcome, Vanilla,
 };
 use dart_math::data::pass_rates::{self, PassRate};
 use dart_math::report::counted;
+use dart_math::{Error, ErrorKind};
 use serde_json::{Value, json};
 
 use crate::common::tool::{Failure, Usage, say};
@@ -44,7 +44,13 @@ pub(crate) fn run(args: &Args, table: Option<&Path>) -> Result<ExitCode, Failure
                 .into_iter()
                 .map(|(id, row)| (id, known(row)))
                 .collect();
-            run.forecast(Basis::Table(&table), costs)?
+            let forecast = run.forecast(Basis::Table(&table), costs);
+            forecast.map_err(|error| -> Failure {
+                match error.kind() {
+                    ErrorKind::Data => format!("{}: {}", path.display(), error.detail()).into(),
+                    _ => error.into(),
+                }
+            })?
         }
         (None, Some(out)) if out.join(directory::JOURNAL).exists() => {
             // All of its trials, whatever they were drawn for.
@@ -63,6 +69,12 @@ pub(crate) fn run(args: &Args, table: Option<&Path>) -> Result<ExitCode, Failure
         }
     };
     say_table(&forecast);
+    if let (Some(last), Some(limit)) = (forecast.rows.last(), args.limits().trials_per_problem)
+        && last.trials_per_problem < limit
+    {
+        let last = last.trials_per_problem;
+        say!("the run's own limit, {limit} trials a problem, is not simulated: {last} is the most");
+    }
     if let Some(out) = &args.out {
         fs::create_dir_all(out).map_err(|error| Error::io(out, error))?;
         let path = out.join(FILE);
@@ -114,12 +126,34 @@ fn say_table(forecast: &Forecast) {
 
 /// The forecast that a directory has for the run's limit, beside what came; for the manifest.
 pub(crate) fn beside_actual(directory: &Path, outcome: &Outcome) -> Option<Value> {
-    let text = fs::read_to_string(directory.join(FILE)).ok()?;
-    let forecast: Forecast = serde_json::from_str(&text).ok()?;
+    let path = directory.join(FILE);
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        read => read.map_err(|error| error.to_string()),
+    };
+    let forecast = text.and_then(|text| {
+        serde_json::from_str::<Forecast>(&text).map_err(|error| error.to_string())
+    });
+    let forecast = match forecast {
+        Ok(forecast) => forecast,
+        Err(reason) => {
+            say!(
+                "note: {} is no forecast, and is left aside: {reason}",
+                path.display()
+            );
+            return None;
+        }
+    };
     let limit = outcome.limits.get("trials_per_problem")?.as_u64();
     let is_its =
         |row: &&ForecastRow| limit.is_none_or(|limit| u64::from(row.trials_per_problem) == limit);
-    let row = forecast.rows.iter().rev().find(is_its)?;
+    let Some(row) = forecast.rows.iter().rev().find(is_its) else {
+        say!(
+            "note: {} has no row for this run's limit of trials a problem, and is left aside",
+            path.display()
+        );
+        return None;
+    };
     let totals = &outcome.totals;
     let beside = |expected: Expected, actual: f64| {
         json!({

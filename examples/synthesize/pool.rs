@@ -44,6 +44,7 @@ impl std::str::FromStr for Shard {
         };
         match index < count {
             true => Ok(Shard { index, count }),
+            false if count == 0 => Err("a run cannot be shared out among no machines".into()),
             false => Err(format!(
                 "the index is {index}, of {count} it may be 0 to {}",
                 count.saturating_sub(1)
@@ -77,6 +78,8 @@ fn from_scheduler(get: impl Fn(&str) -> Option<String>) -> Result<usize, String>
 
 /// A journal that is being joined, beside the one that it will replace.
 const JOINED: &str = "journal.joined";
+/// The one that it replaces, until it has.
+const REPLACED: &str = "journal.replaced";
 
 /// Joins journals, or selects from one, and writes the data set.
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
@@ -121,8 +124,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
                 // Only if it was made for this.
                 let _ = fs::remove_dir(out);
             })?;
-            directory::prepare(out, args.fresh)?;
+            let old = out.join(REPLACED);
+            remove(&old)?;
+            if journal.exists() {
+                fs::rename(&journal, &old).map_err(|error| Error::io(&journal, error))?;
+            }
             fs::rename(&joined, &journal).map_err(|error| Error::io(&journal, error))?;
+            directory::clear_files(out)?;
+            remove(&old)?;
             say_merged(&merged, args.merge.len());
             journal
         }
@@ -136,6 +145,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         }
     })?;
     if let (Some(out), Some(_)) = (&args.out, &args.select) {
+        // Another one may have been made meanwhile.
+        directory::refuse_unknown(out, args.fresh)?;
         directory::prepare(out, args.fresh)?;
     }
     let mut manifest = summary::manifest(args, &outcome, &skipped, &decontaminated);

@@ -1,6 +1,7 @@
 //! What a run ends with: its data set, and what is said about it.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -134,6 +135,13 @@ pub(crate) fn publish(
             manifest,
         }
         .write_with(directory, outcome.trials(), options)?;
+        let readme = directory.join("README.md");
+        if changed && !args.card && fs::read_to_string(&readme).is_ok_and(|it| Card::is_card(&it)) {
+            say!(
+                "note: {} is the card of the files as they were before: --card writes it anew",
+                readme.display()
+            );
+        }
         return Ok(changed);
     }
     let mut out = std::io::stdout().lock();

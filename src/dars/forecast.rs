@@ -22,7 +22,9 @@ const SIMULATIONS: usize = 40;
 /// Outside of an interval, on each side: the lowest and the highest of the simulations.
 const OUTSIDE: usize = 1;
 /// A problem is followed for so many trials where it has no limit.
-const MAX_TRIALS: u32 = 8192;
+const USUAL_LIMIT: u32 = 8192;
+/// And for so many at the most.
+const MAX_TRIALS: u32 = 65_536;
 /// As many trials of the usual length are added to a problem's own when its mean length is estimated.
 const USUAL_TRIALS: f64 = 4.0;
 
@@ -91,7 +93,8 @@ pub struct ForecastRow {
 /// See [`Run::forecast`](super::Run::forecast).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Forecast {
-    /// By limit of trials per problem: powers of 2, and last the run's own.
+    /// By limit of trials per problem: powers of 2, and last the run's own, 8,192 where it has none and 65,536
+    /// where it has a higher one.
     pub rows: Vec<ForecastRow>,
     /// Problems of which nothing is known.
     pub unknown: usize,
@@ -142,7 +145,7 @@ pub(super) fn forecast<'a>(
     let most = rules
         .limits
         .trials_per_problem
-        .unwrap_or(MAX_TRIALS)
+        .unwrap_or(USUAL_LIMIT)
         .min(MAX_TRIALS);
     let mut limits: Vec<u32> = (0..)
         .map(|power| 1 << power)

@@ -83,6 +83,7 @@ pub(super) struct Journal {
     /// The part before the one that is being written.
     sealing: Option<Sealing>,
     sync: Sync,
+    access: Access,
 }
 
 /// A part that is being sealed in the background.
@@ -169,10 +170,16 @@ impl Journal {
         part_bytes: u64,
         mut take: impl FnMut(u32, TrialSummary) -> bool,
     ) -> Result<Self> {
-        regrade::recover(directory)?;
-        make_directory(directory)?;
         let path = directory.join(NOTES);
-        let (mut notes, found) = Notes::open(&path)?;
+        let access = match expected.selects {
+            true => Access::Read,
+            false => {
+                regrade::recover(directory)?;
+                make_directory(directory)?;
+                Access::Write
+            }
+        };
+        let (mut notes, found) = Notes::open(&path, access)?;
         let listed = list(directory)?;
         let mut unwritten = Vec::new();
         let mut earlier = Vec::new();
@@ -229,10 +236,12 @@ impl Journal {
                 let path = part_path(directory, *number, SEALED);
                 opened.0.push(open_sealed(&path, expected, &mut take)?);
                 // Left by a run that was killed just after it had sealed it.
-                remove(&part_path(directory, *number, RAW));
+                if access == Access::Write {
+                    remove(&part_path(directory, *number, RAW));
+                }
             } else {
                 let path = part_path(directory, *number, RAW);
-                opened.1.push(open_raw(&path, expected, &mut take)?);
+                opened.1.push(open_raw(&path, access, expected, &mut take)?);
             }
         }
         (parts.sealed, parts.raw) = (opened.0, opened.1.into_iter().map(Arc::new).collect());
@@ -251,9 +260,18 @@ impl Journal {
             part_bytes,
             sealing: None,
             sync: Sync::default(),
+            access,
         };
-        journal.seal_all_but_last()?;
+        if access == Access::Write {
+            journal.seal_all_but_last()?;
+        }
         Ok(journal)
+    }
+
+    /// Tokens that earlier calls sampled, as far as it is known of those that were killed.
+    pub(super) fn tokens_sampled(&self) -> u64 {
+        let sessions = self.sessions.iter();
+        sessions.map(|session| session.tokens_sampled).sum()
     }
 
     /// Seals the parts but the last that a run that was killed has left unsealed.
@@ -340,7 +358,8 @@ impl Journal {
     /// The trials as they can be read from now on, and the calls of before.
     pub(super) fn close(mut self) -> (Parts, Vec<Session>) {
         let least = self.part_bytes / REST_SHARE;
-        if let Some(rest) = self.parts.raw.pop_if(|raw| raw.length >= least)
+        let may_seal = self.access == Access::Write;
+        if let Some(rest) = self.parts.raw.pop_if(|raw| may_seal && raw.length >= least)
             && let Err(error) = self.seal(rest)
         {
             tracing::warn!(%error, "the journal's last part stays as it was written");
@@ -466,10 +485,11 @@ fn open_sealed(
 /// Reads a part that is not sealed.
 fn open_raw(
     path: &Path,
+    access: Access,
     expected: &Expected<'_>,
     take: &mut dyn FnMut(u32, TrialSummary, u32) -> bool,
 ) -> Result<Raw> {
-    Raw::open(path, &mut |trial, summary, line, bytes| {
+    Raw::open(path, access, &mut |trial, summary, line, bytes| {
         check_cancelled(expected, path, Some(line))?;
         let id = expected.name(trial);
         let id = id.map_err(|reason| damaged(path, line, &reason))?;
@@ -516,11 +536,32 @@ fn make_directory(directory: &Path) -> Result<()> {
     }
 }
 
-/// Opens a file to read and write it; an empty one is made where there is none.
-fn open_file(path: &Path) -> Result<File> {
+/// What a journal is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// To read it: nothing of it changes, and others may read it, too.
+    Read,
+    /// To write to it: it is made where there is none, and what was not written to its end is cut off.
+    Write,
+}
+
+/// Opens a file; to write it, an empty one is made where there is none.
+fn open_file(path: &Path, access: Access) -> Result<File> {
     let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create(true).truncate(false);
-    file.open(path).map_err(|error| Error::io(path, error))
+    options.read(true);
+    if access == Access::Write {
+        options.write(true).create(true).truncate(false);
+    }
+    options.open(path).map_err(|error| Error::io(path, error))
+}
+
+/// Cuts off what was not written to its end.
+fn cut(file: &File, path: &Path, length: u64, access: Access) -> Result<()> {
+    let io = |error| Error::io(path, error);
+    if access == Access::Write && file.metadata().map_err(io)?.len() != length {
+        file.set_len(length).map_err(io)?;
+    }
+    Ok(())
 }
 
 fn remove(path: &Path) {

@@ -249,8 +249,8 @@ impl<'a> Run<'a> {
 
     /// What the run may be expected to take and to give, as a function of the limit of trials per problem:
     /// trials, tokens, time, rows and the share of targets met, each with an interval. Nothing is drawn.
-    /// Duplicates that would be left out are not foreseen, nor are limits of the whole run; excluded problems are no
-    /// part of it.
+    /// Duplicates that would be left out are not foreseen, nor are limits of the whole run; the end for futility is
+    /// that of the run's own limit in every row; excluded problems are no part of it.
     ///
     /// ```
     /// use std::collections::HashMap;
@@ -359,6 +359,8 @@ impl<'a> Run<'a> {
                         allocator.settle(problem, trial)
                     })?;
                 }
+                // Those of trials that were cancelled are in no row.
+                resumed.tokens = resumed.tokens.max(journal.tokens_sampled());
                 Store::Journal(Box::new(journal))
             }
         };

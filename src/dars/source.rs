@@ -236,6 +236,14 @@ impl<'a> Shared<'a> {
         }
     }
 
+    /// Ends the run where it has sampled as many tokens as it may.
+    fn check_tokens(&self, state: &mut State<'_>) {
+        let sampled = state.tokens_before + state.totals.tokens_sampled;
+        if let Some(limit) = self.limits.tokens.filter(|most| sampled >= *most) {
+            state.stop.get_or_insert(RunStop::Tokens { limit, sampled });
+        }
+    }
+
     /// Notes when problems are begun, where there is a limit of time for each.
     fn note_begun(&self, state: &mut State<'_>, trials: &[TrialId]) {
         if self.limits.time_per_problem.is_none() {
@@ -268,6 +276,7 @@ impl<'a> Shared<'a> {
         if state.allocator.all_ended() {
             state.stop.get_or_insert(RunStop::Finished);
         }
+        self.check_tokens(state);
         if state.stop.is_some() {
             return Next::Done;
         }
@@ -351,10 +360,7 @@ impl<'a> Shared<'a> {
             state.allocator.requeue(trial);
         }
         self.note_occupancy(&mut state);
-        let sampled = state.tokens_before + state.totals.tokens_sampled;
-        if let Some(limit) = self.limits.tokens.filter(|most| sampled >= *most) {
-            state.stop.get_or_insert(RunStop::Tokens { limit, sampled });
-        }
+        self.check_tokens(&mut state);
         whole && wanted
     }
 

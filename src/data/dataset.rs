@@ -165,6 +165,7 @@ impl DataSet<'_> {
             return Err(Error::new(ErrorKind::Unsupported, reason));
         }
         fs::create_dir_all(directory).map_err(|error| Error::io(directory, error))?;
+        let _alone = lock(directory)?;
         let by_id: HashMap<&str, &Problem> = self
             .problems
             .iter()
@@ -236,6 +237,22 @@ impl DataSet<'_> {
         drafts.push(manifest);
         // All are whole before the first gets its name.
         publish(directory, drafts, parquet)
+    }
+}
+
+/// Keeps others from writing a data set into the directory for as long as it lives, where the system has locks of
+/// directories.
+fn lock(directory: &Path) -> Result<Option<fs::File>> {
+    let Ok(open) = fs::File::open(directory) else {
+        return Ok(None);
+    };
+    match open.try_lock() {
+        Err(fs::TryLockError::WouldBlock) => {
+            let reason = "another process is writing a data set into it";
+            let error = std::io::Error::new(std::io::ErrorKind::WouldBlock, reason);
+            Err(Error::io(directory, error))
+        }
+        _ => Ok(Some(open)),
     }
 }
 

@@ -237,6 +237,15 @@ impl Endpoint {
         let is_news = is_overload && self.concurrency.overloaded(now, sent);
         if is_news {
             self.overloads += 1;
+            // At 1, 2, 4, … of them: a server under load says so often.
+            if self.overloads.is_power_of_two() {
+                tracing::warn!(
+                    endpoint = self.statistics.url,
+                    error = failure.message,
+                    times = self.overloads,
+                    "an endpoint is overloaded, or too slow to answer"
+                );
+            }
             self.changed("it is overloaded");
         }
         if let Kind::Overloaded(pause) = failure.kind {

@@ -9,6 +9,9 @@ use super::card_figures::{CARD_FIGURES, words};
 use super::{LevelTable, counted};
 use crate::{ProblemRecord, Settings};
 
+/// By these a card's head can be known.
+const TAGS: &str = "tags:\n- mathematics\n- synthetic\n- rejection-sampling\n- dart-math";
+
 /// A data set's card in Markdown with a YAML head; its [`Display`](fmt::Display) is the file's text.
 ///
 /// ```
@@ -33,6 +36,11 @@ pub struct Card<'a> {
 }
 
 impl<'a> Card<'a> {
+    /// Whether a README.md is a data card of this crate.
+    pub fn is_card(text: &str) -> bool {
+        text.starts_with("---\n") && text.contains(TAGS)
+    }
+
     /// The card of a run's problems and its manifest.
     pub fn new(problems: &'a [ProblemRecord], manifest: &'a Settings) -> Self {
         Card {
@@ -97,7 +105,7 @@ impl<'a> Card<'a> {
         line("language:\n- en".into());
         line("pretty_name: ".to_owned() + &quoted(self.name));
         line("task_categories:\n- text-generation\n- question-answering".into());
-        line("tags:\n- mathematics\n- synthetic\n- rejection-sampling".into());
+        line(TAGS.into());
         line(format!("size_categories:\n- {}", size(rows)));
         line("configs:".into());
         for (name, default) in [
@@ -456,6 +464,7 @@ mod tests {
         let card = Card::new(&records, manifest).license("mit").parquet(true);
         let text = card.to_string();
         assert!(text.starts_with("---\nlicense: \"mit\"\nlanguage:\n- en\n"));
+        assert!(Card::is_card(&text) && !Card::is_card("# Notes\n"));
         assert!(text.contains("data_files: problems.parquet") && !text.contains(".jsonl\""));
     }
 

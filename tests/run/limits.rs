@@ -167,6 +167,36 @@ fn a_limit_in_tokens_ends_the_run_with_what_is_done() {
     );
 }
 
+/// Tokens of trials that were cancelled are in no row of a journal, and were sampled all the same.
+#[test]
+fn a_limit_in_tokens_counts_all_that_earlier_calls_sampled() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("journal");
+    let run = |most| {
+        let limits = Limits {
+            tokens: Some(most),
+            ..Limits::default()
+        };
+        let run = Run::builder(problems(&[0.5; 20])).strategy(Uniform { k: 20 });
+        let run = run.limits(limits).journal(&journal).build().unwrap();
+        run.run(&Scripted::new(Schedule::default()), &grader)
+            .unwrap()
+    };
+    let first = run(500);
+    assert!(first.totals.cancelled > 0);
+    let sampled = first.totals.tokens_sampled;
+    assert!(sampled > first.totals.tokens);
+    let second = run(sampled);
+    assert_eq!(second.totals.tokens_sampled, 0);
+    let limit = RunStop::Tokens {
+        limit: sampled,
+        sampled,
+    };
+    assert_eq!(second.stop, limit);
+    let third = run(sampled + 1);
+    assert!(third.totals.tokens_sampled > 0);
+}
+
 #[test]
 fn a_limit_in_time_ends_a_run_that_would_never_end() {
     let limits = Limits {

@@ -164,8 +164,8 @@ impl Expected<'_> {
         for (name, now) in self.limits {
             let was = found.get(name).and_then(Value::as_f64);
             let lowered = is_lowered(name, was, now.as_f64());
-            let is_free = OF_A_PROBLEM.contains(&name.as_str()) && !is_shared(found);
-            if lowered && !(is_free && !is_shared(self.limits)) {
+            let is_bound = !OF_A_PROBLEM.contains(&name.as_str());
+            if lowered && (is_bound || is_shared(found) || is_shared(self.limits)) {
                 let was = found.get(name).unwrap_or(&Value::Null);
                 let how = match name.as_str() {
                     "futility" => "raised",

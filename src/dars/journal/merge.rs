@@ -6,7 +6,7 @@ use super::assemble::{Assembler, Row};
 use super::expected::{EXCLUDED, Latest, PROBLEMS, compare};
 use super::notes::{Header, Note, Notes, Sums};
 use super::{
-    Expected, JournalTrials, NOTES, check_cancelled, make_directory, notes, sync_directory,
+    Access, Expected, JournalTrials, NOTES, check_cancelled, make_directory, notes, sync_directory,
 };
 use crate::dars::Session;
 use crate::dars::outcome::fingerprint;
@@ -82,7 +82,7 @@ pub(in crate::dars) fn merge(
 /// A source's header, with the rules and limits that it has last, and its calls.
 fn open(source: &Path) -> Result<(Header, Vec<Session>)> {
     // Locked while it is read: a run that goes on would be cut somewhere.
-    let (_notes, (mut header, rows)) = Notes::open_existing(source, "")?;
+    let (_notes, (mut header, rows)) = Notes::open_existing(source, Access::Read, "")?;
     let latest = Latest::of(&header, &rows);
     header.limits = latest.limits;
     header.configuration.extend(latest.rules);
@@ -168,7 +168,7 @@ fn write(
     }
     assembler.finish()?;
     // Last, so that a journal that has it is whole.
-    let (mut file, _) = Notes::open(&directory.join(NOTES))?;
+    let (mut file, _) = Notes::open(&directory.join(NOTES), Access::Write)?;
     file.write(header)?;
     for session in sessions {
         file.write(&Note::Ended(session))?;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::raw::append;
 use super::rows::{self, Found, Rows};
-use super::{NOTES, check_regular, damaged, open_file, sync_directory};
+use super::{Access, NOTES, check_regular, cut, damaged, open_file, sync_directory};
 use crate::dars::Session;
 use crate::dars::summary::TrialSummary;
 use crate::{Error, ErrorKind, Result, Settings};
@@ -111,12 +111,15 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    /// Opens the file, or makes an empty one, and takes its lock; its rows, where it has a header.
-    pub(super) fn open(path: &Path) -> Result<(Self, Option<Contents>)> {
-        let io = |error| Error::io(path, error);
+    /// Opens the file, or to write makes an empty one, and takes its lock; its rows, where it has a header.
+    pub(super) fn open(path: &Path, access: Access) -> Result<(Self, Option<Contents>)> {
         check_regular(path)?;
-        let file = open_file(path)?;
-        match file.try_lock() {
+        let file = open_file(path, access)?;
+        let locked = match access {
+            Access::Read => file.try_lock_shared(),
+            Access::Write => file.try_lock(),
+        };
+        match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(Error::new(
@@ -140,20 +143,22 @@ impl Notes {
             notes.length = whole;
             (header, rows)
         });
-        if notes.file.metadata().map_err(io)?.len() != notes.length {
-            notes.file.set_len(notes.length).map_err(io)?;
-        }
+        cut(&notes.file, path, notes.length, access)?;
         Ok((notes, rows))
     }
 
     /// Those of a journal that is there; `lacks` says what cannot be done where it is not.
-    pub(super) fn open_existing(directory: &Path, lacks: &str) -> Result<(Self, Contents)> {
+    pub(super) fn open_existing(
+        directory: &Path,
+        access: Access,
+        lacks: &str,
+    ) -> Result<(Self, Contents)> {
         let path = directory.join(NOTES);
         if !path.exists() {
             let reason = format!("{}: no journal{lacks}", directory.display());
             return Err(Error::new(ErrorKind::Journal, reason));
         }
-        let (notes, found) = Notes::open(&path)?;
+        let (notes, found) = Notes::open(&path, access)?;
         let contents = found.ok_or_else(|| foreign(&path))?;
         Ok((notes, contents))
     }

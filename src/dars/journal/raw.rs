@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::rows::{self, Rows};
 use super::sealed::{Sealed, Writer};
-use super::{open_file, sync_directory};
+use super::{Access, cut, open_file, sync_directory};
 use crate::dars::summary::TrialSummary;
 use crate::{Error, ErrorKind, Result, Trial, TrialId};
 
@@ -34,10 +34,10 @@ impl Raw {
     /// its bytes; a last row that was not written to its end is cut off.
     pub(super) fn open(
         path: &Path,
+        access: Access,
         take: &mut dyn FnMut(&Trial, TrialSummary, u64, u32) -> Result<TrialId>,
     ) -> Result<Self> {
-        let io = |error| Error::io(path, error);
-        let file = open_file(path)?;
+        let file = open_file(path, access)?;
         let mut raw = Raw {
             path: path.to_owned(),
             file,
@@ -62,15 +62,13 @@ impl Raw {
             });
         }
         raw.length = rows.whole;
-        if raw.file.metadata().map_err(io)?.len() != raw.length {
-            raw.file.set_len(raw.length).map_err(io)?;
-        }
+        cut(&raw.file, path, raw.length, access)?;
         Ok(raw)
     }
 
     /// Begins a part in a directory that does not have it.
     pub(super) fn begin(path: &Path) -> Result<Self> {
-        let raw = Raw::open(path, &mut |_, _, _, _| {
+        let raw = Raw::open(path, Access::Write, &mut |_, _, _, _| {
             let reason = format!("{}: it is there already", path.display());
             Err(Error::new(ErrorKind::Journal, reason))
         })?;

@@ -7,7 +7,8 @@ use rayon::prelude::*;
 use super::assemble::{Assembler, Row};
 use super::notes::{Header, Note, Notes};
 use super::{
-    Expected, JournalTrials, NOTES, VERSION, check_cancelled, make_directory, sync_directory,
+    Access, Expected, JournalTrials, NOTES, VERSION, check_cancelled, make_directory,
+    sync_directory,
 };
 use crate::dars::source::judge;
 use crate::dars::summary::TrialSummary;
@@ -36,7 +37,8 @@ pub(in crate::dars) fn regrade(
     grader: &dyn Grader,
 ) -> Result<Regraded> {
     // Locked until the new one has its place.
-    let (_notes, (mut header, rows)) = Notes::open_existing(directory, " to grade anew")?;
+    let (_notes, (mut header, rows)) =
+        Notes::open_existing(directory, Access::Write, " to grade anew")?;
     for key in ["grader", "version"] {
         if let Some(now) = expected.configuration.get(key) {
             header.configuration.insert(key.into(), now.clone());
@@ -148,7 +150,7 @@ fn write(
     }
     assembler.finish()?;
     // Last, so that a draft that has it is whole.
-    let (mut notes, _) = Notes::open(&draft.join(NOTES))?;
+    let (mut notes, _) = Notes::open(&draft.join(NOTES), Access::Write)?;
     notes.write(&Header {
         journal: VERSION,
         ..header.clone()

@@ -82,7 +82,9 @@ impl Shared<'_> {
         };
         let store = self.store.into_inner();
         let (kept, mut sessions) = store.unwrap_or_else(PoisonError::into_inner).close();
-        if state.session.drew() || sessions.is_empty() {
+        // A look at a run that is there already is no part of its history.
+        let is_new = sessions.is_empty() && totals.resumed == 0;
+        if state.session.drew() || is_new {
             sessions.push(state.session);
         }
         let indices = (0..).zip(&problems);

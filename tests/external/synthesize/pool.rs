@@ -12,6 +12,9 @@ pub(crate) const TESTS: &[Test] = tests![
     other_strategies_are_selected_from_a_journal,
     a_journal_is_exported_as_json_lines,
     a_forecast_stands_beside_what_came,
+    a_journal_is_read_where_it_cannot_be_written,
+    a_journal_without_its_head_is_named,
+    a_limit_of_tokens_counts_earlier_calls,
 ];
 
 const BASE: [&str; 6] = ["--limit", "9", "--strategy", "uniform", "--k", "2"];
@@ -144,6 +147,97 @@ fn other_strategies_are_selected_from_a_journal() {
         noted.err.contains("note: nothing is sampled"),
         "{}",
         noted.err
+    );
+}
+
+/// What is only read needs no permission to write, and may be read by several at once.
+#[cfg(unix)]
+fn a_journal_is_read_where_it_cannot_be_written() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (pool, one, other) = (path("pool"), path("one"), path("other"));
+    let few = ["--limit", "6", "--strategy", "vanilla", "--trials", "4"];
+    good(&[&few[..], &["--out", &pool]].concat());
+    let journal = Path::new(&pool).join("journal");
+    let set = |mode: u32| {
+        for entry in fs::read_dir(&journal).unwrap() {
+            let permissions = fs::Permissions::from_mode(mode & 0o666);
+            fs::set_permissions(entry.unwrap().path(), permissions).unwrap();
+        }
+        fs::set_permissions(&journal, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set(0o555);
+    let reader = fs::File::open(journal.join("run.jsonl")).unwrap();
+    reader.lock_shared().unwrap();
+    let before: Vec<_> = fs::read_dir(&journal).unwrap().collect();
+    good(&[&few[..], &["--select", &pool, "--out", &one]].concat());
+    good(&[&few[..], &["--merge", &pool, "--out", &other]].concat());
+    same_files(Path::new(&one), Path::new(&pool));
+    same_files(Path::new(&other), Path::new(&pool));
+    assert_eq!(fs::read_dir(&journal).unwrap().count(), before.len());
+    set(0o755);
+}
+
+#[cfg(not(unix))]
+fn a_journal_is_read_where_it_cannot_be_written() {}
+
+/// A journal that cannot be read, or has lost what says whose it is, is not taken for none.
+fn a_journal_without_its_head_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("run");
+    let text = out.to_str().unwrap();
+    let few = ["--limit", "6", "--out", text];
+    good(&few);
+    let head = out.join("journal/run.jsonl");
+    let whole = fs::read_to_string(&head).unwrap();
+    // Only its first line is left: the calls are forgotten, the run is the same one.
+    fs::write(&head, whole.split_inclusive('\n').next().unwrap()).unwrap();
+    good(&few);
+    let ran = good(&few);
+    assert!(ran.err.contains("nothing to do"), "{}", ran.err);
+    fs::write(&head, "").unwrap();
+    let refused = synthesize(&few);
+    assert_eq!(refused.code, Some(1));
+    assert!(
+        refused.err.contains("run.jsonl: missing, or without"),
+        "{}",
+        refused.err
+    );
+    fs::remove_file(&head).unwrap();
+    fs::create_dir(&head).unwrap();
+    let refused = synthesize(&few);
+    assert_eq!(refused.code, Some(1));
+    assert!(!refused.err.contains("--fresh would"), "{}", refused.err);
+}
+
+/// (That they are counted whole is a test of the library's.) A card of before is not left as if it were of the new files.
+fn a_limit_of_tokens_counts_earlier_calls() {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("run");
+    let text = out.to_str().unwrap();
+    let run = |most: &str, more: &[&str]| {
+        let limit = ["--limit", "16", "--out", text, "--max-run-tokens", most];
+        let ran = synthesize(&[&limit[..], more].concat());
+        assert_eq!(ran.code, Some(3), "{}", ran.err);
+        let manifest = fs::read_to_string(out.join("manifest.json")).unwrap();
+        let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+        assert_eq!(manifest["stop"], "tokens");
+        let number = |value: &serde_json::Value| value.as_f64().unwrap();
+        let reached = number(&manifest["stop_figures"]["reached"]);
+        (
+            reached,
+            number(&manifest["totals"]["tokens_sampled"]),
+            ran.err,
+        )
+    };
+    let (first, sampled, _) = run("3000", &["--card"]);
+    assert!((3000.0..4000.0).contains(&first) && sampled >= first);
+    let (second, all, said) = run("9000", &[]);
+    assert!(second >= 9000.0 && all >= second, "{second} of {all}");
+    assert!(
+        said.contains("README.md is the card of the files as they were"),
+        "{said}"
     );
 }
 
