@@ -55,7 +55,7 @@ impl<'a> RunBuilder<'a> {
     /// Whether a correct response that is exactly an earlier one of the same problem is left out of the
     /// data set, and not counted towards the problem's target. Of two the one with the lower number is
     /// kept, whichever was sampled first. Off unless set; duplicates are counted all the same
-    /// ([`Totals::duplicates`]).
+    /// ([`Totals::duplicates`](super::Totals::duplicates)).
     ///
     /// A problem's pass rate counts duplicates as the correct trials that they are.
     pub fn dedup(mut self, dedup: bool) -> Self {

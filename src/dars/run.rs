@@ -47,7 +47,7 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     /// What the run's trials depend on, limits apart: a journal is only resumed where all of it is
     /// the same, but for strategy, duplicates, problems added and problems left out
-    /// ([`journal`](RunBuilder::journal)).
+    /// ([`RunBuilder::journal`](super::RunBuilder::journal)).
     pub fn configuration(&self, generator: &dyn Generator, grader: &dyn Grader) -> Settings {
         let mut settings = Settings::new();
         settings.insert("version".into(), env!("CARGO_PKG_VERSION").into());

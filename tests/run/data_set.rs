@@ -438,3 +438,22 @@ fn a_card_has_the_figures_that_it_shows() {
     });
     assert_eq!(hidden.count(), 0);
 }
+
+/// Two that write one directory at a time would mix their files.
+#[cfg(unix)]
+#[test]
+fn a_directory_has_one_writer_at_a_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let manifest = dart_math::Settings::new();
+    let data = DataSet {
+        problems: &[],
+        manifest: &manifest,
+    };
+    let other = fs::File::open(directory.path()).unwrap();
+    other.lock().unwrap();
+    let error = data.write(directory.path(), []).unwrap_err().to_string();
+    assert!(error.contains("another process is writing"), "{error}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    other.unlock().unwrap();
+    data.write(directory.path(), []).unwrap();
+}
