@@ -55,6 +55,23 @@ fn uniform(k: u32, most: u32, p: f64) -> Ends {
 }
 
 fn prop2diff(k: u32, m: u32, most: u32, p: f64) -> Ends {
+    after_pilot(k, m, p, &|target, own| {
+        let later = inverse(target - own, most - m, p);
+        let end = |(trials, correct, at_success, share)| {
+            let tally = Tally {
+                trials: m + trials,
+                correct: own + correct,
+                at_success,
+                ..Tally::default()
+            };
+            (tally, share)
+        };
+        later.into_iter().map(end).collect()
+    })
+}
+
+/// Ends of a pilot of m trials and of what follows it, which is a function of the target and the pilot's successes.
+fn after_pilot(k: u32, m: u32, p: f64, later: &dyn Fn(u32, u32) -> Ends) -> Ends {
     let target = |correct: u32| (k * (m - correct)).div_ceil(m).max(1);
     let mut ends = Vec::new();
     for own in 0..=m {
@@ -75,15 +92,8 @@ fn prop2diff(k: u32, m: u32, most: u32, p: f64) -> Ends {
             ends.push((tally, share));
             continue;
         }
-        for (trials, correct, at_success, later) in inverse(target(own) - own, most - m, p) {
-            let tally = Tally {
-                trials: m + trials,
-                correct: own + correct,
-                at_success,
-                pilot,
-                ..Tally::default()
-            };
-            ends.push((tally, share * later));
+        for (tally, later) in later(target(own), own) {
+            ends.push((Tally { pilot, ..tally }, share * later));
         }
     }
     ends
@@ -127,7 +137,7 @@ fn estimates_have_no_bias_and_intervals_cover() {
 }
 
 /// Every end of inverse sampling with an end for futility, by following all orders.
-fn futile(k: u32, most: u32, below: f64, (m, own): (u32, u32), p: f64) -> Vec<(Tally, f64)> {
+fn futile(k: u32, most: u32, below: f64, (m, own): (u32, u32), p: f64) -> Ends {
     let rule = Futility {
         target: k,
         limit: most,
@@ -206,30 +216,8 @@ fn ends_for_futility_take_nothing_from_the_estimates() {
             }
         }
         for (k, m, most, below) in [(16, 8, 120, 0.05), (16, 8, 40, 0.3), (3, 8, 100, 0.05)] {
-            let target = |correct: u32| (k * (m - correct)).div_ceil(m).max(1);
-            let mut ends = Vec::new();
-            for own in 0..=m {
-                let share = binomial(m, own, p);
-                let pilot = Some(Pilot {
-                    trials: m,
-                    correct: own,
-                    nearly_met: own < m && target(own + 1) <= own + 1 && target(own) > own,
-                    highest_target: target(0),
-                });
-                if target(own) <= own {
-                    let tally = Tally {
-                        trials: m,
-                        correct: own,
-                        pilot,
-                        ..Tally::default()
-                    };
-                    ends.push((tally, share));
-                    continue;
-                }
-                for (tally, later) in futile(target(own), most, below, (m, own), p) {
-                    ends.push((Tally { pilot, ..tally }, share * later));
-                }
-            }
+            let later = |target, own| futile(target, most, below, (m, own), p);
+            let ends = after_pilot(k, m, p, &later);
             check(
                 &format!("pilot, futility {k} {most} {below}"),
                 &ends,
