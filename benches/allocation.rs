@@ -3,7 +3,8 @@
 //!
 //! ```sh
 //! cargo bench --no-default-features --bench allocation            # a few minutes
-//! cargo bench --no-default-features --bench allocation -- large   # 8.8 million trials, several GB
+//! cargo bench --no-default-features --bench allocation -- large   # two rows more, of 8.8 million trials
+//! cargo bench --no-default-features --bench allocation -- futility   # rows with this in their name
 //! ```
 //!
 //! No model: trials of known pass rates and lengths on slots that make a token a step each, in an
@@ -249,6 +250,14 @@ fn thread_seconds() -> f64 {
     }
 }
 
+/// Whether a row's name has the text in it that was given, if one was.
+fn is_asked_for(name: &str) -> bool {
+    let mut given = std::env::args()
+        .skip(1)
+        .filter(|text| !text.starts_with("--") && text != "large");
+    given.next().is_none_or(|text| name.contains(&text))
+}
+
 fn measure(name: &str, rates: &[f64], strategy: &dyn Strategy, limits: Limits) {
     measure_sure(name, rates, strategy, limits, None);
 }
@@ -261,6 +270,9 @@ fn measure_sure(
     limits: Limits,
     sure: Option<f64>,
 ) {
+    if !is_asked_for(name) {
+        return;
+    }
     let simulator = Simulator {
         rates,
         verdicts: Verdicts::default(),
@@ -304,6 +316,9 @@ fn measure_sure(
 /// Rounds of [`ROUND`] trials over all problems that have too few correct ones, each drawn to its
 /// end: what is drawn beyond a target, and slots that wait for the last of a round.
 fn rounds(name: &str, rates: &[f64], k: u32, most: u32) {
+    if !is_asked_for(name) {
+        return;
+    }
     let ids: Vec<String> = (0..rates.len()).map(|index| format!("p{index}")).collect();
     let mut counts = vec![(0_u32, 0_u32); rates.len()];
     let (mut steps, mut busy, mut wasted, mut tokens, mut trials) =

@@ -61,6 +61,15 @@ pub(crate) fn is_held(directory: &Path) -> bool {
         .is_ok_and(|file| matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)))
 }
 
+/// Whether the directory's data set was selected from another run's trials, which can be done again.
+pub(crate) fn is_selection(directory: &Path) -> bool {
+    let manifest = fs::read(directory.join("manifest.json"));
+    let manifest = manifest
+        .ok()
+        .and_then(|it| serde_json::from_slice::<Value>(&it).ok());
+    !directory.join(RUN).exists() && manifest.is_some_and(|it| it.get("selected_from").is_some())
+}
+
 /// What is said of a directory whose journal another process has locked.
 pub(crate) fn held(directory: &Path) -> Failure {
     format!(

@@ -94,9 +94,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         run.journal(journal).build()
     };
     // Nothing is made or removed for what makes no sense.
-    if let Some(directory) = &args.out {
-        directory::refuse_unknown(directory, args.fresh)?;
-    }
+    refuse_unknown(args)?;
     let journal = match (&args.select, &args.out) {
         (Some(from), _) => {
             if let Some(directory) = &args.out {
@@ -139,14 +137,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     };
     let outcome = run(&journal, problems, strategy)?.select();
     let outcome = outcome.map_err(|error| -> Failure {
-        match args.select.as_deref().is_some_and(directory::is_held) {
-            true => directory::held(args.select.as_deref().unwrap_or(Path::new(""))),
-            false => args.explain(error, count),
+        match &args.select {
+            Some(from) if directory::is_held(from) => directory::held(from),
+            // (What can be done about a run of one's own is no advice here.)
+            Some(_) => error.into(),
+            None => args.explain(error, count),
         }
     })?;
     if let (Some(out), Some(_)) = (&args.out, &args.select) {
         // Another one may have been made meanwhile.
-        directory::refuse_unknown(out, args.fresh)?;
+        refuse_unknown(args)?;
         directory::prepare(out, args.fresh)?;
     }
     let mut manifest = summary::manifest(args, &outcome, &skipped, &decontaminated);
@@ -157,6 +157,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     summary::say_all(args, &outcome, &manifest, None, published.is_ok());
     let code = summary::exit_code(&outcome);
     Ok(tool::exit(published.map(|_| code)))
+}
+
+/// Refuses to replace a data set that is neither a run's nor, by a selection, another selection's.
+fn refuse_unknown(args: &Args) -> Result<(), Failure> {
+    match &args.out {
+        Some(out) if args.select.is_some() && directory::is_selection(out) => Ok(()),
+        Some(out) => directory::refuse_unknown(out, args.fresh),
+        None => Ok(()),
+    }
 }
 
 /// The journals that are joined.

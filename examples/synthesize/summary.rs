@@ -419,6 +419,9 @@ fn trials_by_use(args: &Args, outcome: &Outcome) -> String {
 /// Says where the data set is, and how the run goes on.
 fn say_where(args: &Args, outcome: &Outcome, published: bool) {
     let again = match args.fresh || !args.merge.is_empty() {
+        true if !args.merge.is_empty() && args.near_duplicates.is_some() => {
+            "the same command without --merge and --near-duplicates"
+        }
         true if !args.merge.is_empty() => "the same command without --merge",
         true => "the same command without --fresh",
         false => "the same command",

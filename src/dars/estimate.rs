@@ -9,6 +9,7 @@
 //! problem only.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::Prefix;
 use super::problem_state::Standing;
@@ -273,6 +274,8 @@ struct Needs<'s> {
     left: f64,
     /// Goals after the trials of the present one, by the number of successes in them.
     later: Vec<(u32, Goal)>,
+    /// Where it ends for futility, by the number of successes.
+    futile: Option<Arc<[u32]>>,
 }
 
 impl<'s> Needs<'s> {
@@ -284,6 +287,13 @@ impl<'s> Needs<'s> {
             rules,
             left: f64::from(most.saturating_sub(standing.trials)),
             later: Vec::new(),
+            futile: match (&rules.futility, goal) {
+                (Some(futility), Goal::Correct(target)) => {
+                    let count = standing.eligible as usize + MAX_FORESEEN;
+                    Some(futility.of_target(target, count))
+                }
+                _ => None,
+            },
         }
     }
 
@@ -322,13 +332,11 @@ impl<'s> Needs<'s> {
 
     /// Trials until the problem is ended for futility where its successes come as evenly as they can.
     fn until_futile(&self, rate: f64) -> f64 {
-        let (Some(futility), Goal::Correct(target)) = (&self.rules.futility, self.goal) else {
+        let Some(ends) = &self.futile else {
             return f64::INFINITY;
         };
         let trials = f64::from(self.standing.trials);
-        let known = self.standing.eligible as usize;
-        let ends = futility.of_target(target, known + MAX_FORESEEN);
-        let later = ends.iter().skip(known);
+        let later = ends.iter().skip(self.standing.eligible as usize);
         let mut ends = later.map(|end| f64::from(*end) - trials);
         let mut successes = 0.0;
         let end = ends.find(|end| {

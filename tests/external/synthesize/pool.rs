@@ -125,7 +125,26 @@ fn other_strategies_are_selected_from_a_journal() {
     let refused = synthesize(&[&few[..], &itself].concat());
     assert_eq!(refused.code, Some(2), "{}", refused.err);
     assert!(Path::new(&pool).join("journal/run.jsonl").exists());
-    // Nor does a selection replace another run's data set.
+    // A selection replaces a selection,
+    let again = [
+        "--select",
+        &pool,
+        "--out",
+        &fewer,
+        "--strategy",
+        "uniform",
+        "--k",
+        "1",
+    ];
+    good(&[&few[..], &again].concat());
+    assert_eq!(rows(&Path::new(&fewer).join("dataset.jsonl")).len(), 6);
+    let less = synthesize(&["--limit", "5", "--select", &pool, "--out", &fewer]);
+    assert!(
+        less.code == Some(1) && !less.err.contains("--fresh"),
+        "{}",
+        less.err
+    );
+    // and not another run's data set.
     let before = rows(&Path::new(&own).join("trials.jsonl"));
     let refused = synthesize(&[&few[..], &["--select", &pool, "--out", &own]].concat());
     assert_eq!(refused.code, Some(1), "{}", refused.err);
