@@ -75,7 +75,13 @@ pub(crate) fn run(args: &Args, table: Option<&Path>) -> Result<ExitCode, Failure
         let last = last.trials_per_problem;
         say!("the run's own limit, {limit} trials a problem, is not simulated: {last} is the most");
     }
-    if let Some(out) = &args.out {
+    let kept = args.out.as_deref().map(|out| out.join(FILE));
+    if let (None, Some(path)) = (table, kept.filter(|path| path.exists())) {
+        say!(
+            "{} is left as it is: what was expected before stays beside what comes",
+            path.display()
+        );
+    } else if let Some(out) = &args.out {
         fs::create_dir_all(out).map_err(|error| Error::io(out, error))?;
         let path = out.join(FILE);
         let text = format!("{:#}\n", json!(forecast));
@@ -99,8 +105,13 @@ fn say_table(forecast: &Forecast) {
         format!("{mean:.1} % ({low:.1} to {high:.1})")
     };
     let hours = |it: Expected| {
-        let [mean, low, high] = [it.mean, it.low, it.high].map(|seconds| seconds / 3600.0);
-        format!("{mean:.2} h ({low:.2} to {high:.2})")
+        let (unit, seconds) = match it.mean {
+            0.0..300.0 => ("s", 1.0),
+            300.0..18_000.0 => ("min", 60.0),
+            _ => ("h", 3600.0),
+        };
+        let [mean, low, high] = [it.mean, it.low, it.high].map(|it| it / seconds);
+        format!("{mean:.1} {unit} ({low:.1} to {high:.1})")
     };
     say!("expected, and the interval of 19 in 20 simulations, by limit of trials a problem:");
     for row in &forecast.rows {

@@ -402,11 +402,9 @@ fn trials_by_use(args: &Args, outcome: &Outcome) -> String {
         let less = match (uncounted, outcome.finished()) {
             (0, _) => String::new(),
             (count, true) if totals.excluded > 0 => {
-                format!(
-                    " less {count} that came when the problem had ended, or are of excluded problems"
-                )
+                format!(" less {count} beyond their problem's end, or of excluded problems")
             }
-            (count, true) => format!(" less {count} that came when the problem had ended"),
+            (count, true) => format!(" less {count} beyond their problem's end"),
             (count, false) => {
                 format!(" less {count} that do not count, or not before earlier ones")
             }

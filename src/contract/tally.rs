@@ -38,6 +38,8 @@ pub struct Tally {
     pub futility: Option<Futility>,
     /// Whether duplicates did not count towards the target.
     pub dedup: bool,
+    /// Whether there were no more trials to select from, whatever had ended them.
+    pub exhausted: bool,
 }
 
 /// Trials by which a problem's target was set.
@@ -78,6 +80,10 @@ impl Tally {
     ///   a / m: that takes back what pilots that met it add, for then
     ///   Σ P(a) (t(a) - p) = 0 over all pilots. w = m / (m + the highest target) does not depend on the
     ///   verdicts.
+    ///
+    /// - Trials that were selected from another run's, which had too few ([`exhausted`](Tally::exhausted)): all but
+    ///   the last, which may be what ended them. That is without bias where they were so many in all, or went on to
+    ///   a success.
     ///
     /// At the first success (c = 1 without a pilot) nothing but "did the first trial succeed" is
     /// without bias; it is 1 / n then, and the [`interval`](Tally::interval) is what to go by. The
@@ -234,10 +240,18 @@ impl Tally {
             correct: f64::from(correct),
         };
         let later = counts(
-            self.trials.saturating_sub(pilot.trials),
+            self.last().saturating_sub(pilot.trials),
             self.correct.saturating_sub(pilot.correct),
         );
         Some((pilot, counts(pilot.trials, pilot.correct), later))
+    }
+
+    /// The trials that say something of the rate: where it is not known what ended them, and the last was wrong,
+    /// those before it. (One that was correct is left out as inverse sampling's last.)
+    fn last(&self) -> u32 {
+        let before = self.pilot.map_or(0, |pilot| pilot.trials);
+        let drops = self.exhausted && !self.at_success && self.trials > before + 1;
+        self.trials - u32::from(drops)
     }
 
     fn all_wrong_of(&self, trials: f64) -> f64 {
@@ -275,7 +289,7 @@ struct Counts {
 impl Counts {
     fn of(tally: &Tally) -> Self {
         Counts {
-            trials: f64::from(tally.trials),
+            trials: f64::from(tally.last()),
             correct: f64::from(tally.correct),
         }
     }

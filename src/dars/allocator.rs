@@ -356,10 +356,11 @@ impl<'a> Allocator<'a> {
         }
     }
 
-    /// Closes all: a record a problem, in their order, and what is known of its trials.
-    pub(super) fn close(self) -> (Vec<ProblemRecord>, Vec<Closed>) {
+    /// Closes all: a record a problem, in their order, and what is known of its trials. `exhausted`: there are no
+    /// more trials to select from.
+    pub(super) fn close(self, exhausted: bool) -> (Vec<ProblemRecord>, Vec<Closed>) {
         let rules = self.rules;
-        let closed = self.states.into_iter().map(|state| state.close(&rules));
-        closed.unzip()
+        let states = self.states.into_iter();
+        states.map(|state| state.close(&rules, exhausted)).unzip()
     }
 }

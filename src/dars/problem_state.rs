@@ -452,15 +452,17 @@ impl ProblemState {
     }
 
     /// The problem's record, and what is known of its trials.
-    pub(super) fn close(self, rules: &Rules<'_>) -> (ProblemRecord, Closed) {
+    /// `exhausted`: an open one has all the trials that there are to select from.
+    pub(super) fn close(self, rules: &Rules<'_>, exhausted: bool) -> (ProblemRecord, Closed) {
         let rows = self.rows(rules.dedup);
         let is_excluded = self
             .stop
             .is_some_and(|stop| stop.reason == StopReason::Excluded);
         let target = self.target().filter(|_| !is_excluded);
+        let exhausted = exhausted && !self.ended();
         let stop = self.stop.unwrap_or(Stop {
             reason: StopReason::RunEnded,
-            at_success: false,
+            at_success: exhausted && self.verdicts.last() == Some(&true),
         });
         let record = ProblemRecord {
             tally: Tally {
@@ -474,6 +476,7 @@ impl ProblemState {
                     .as_ref()
                     .and_then(|ends| Some(ends.rule(target?))),
                 dedup: rules.dedup,
+                exhausted,
             },
             tokens: self.tokens,
             problem: self.problem,

@@ -78,6 +78,39 @@ fn the_mean_over_many_problems_is_their_rate_and_intervals_hold_it() {
     }
 }
 
+/// Selected from trials that end where another run met its target, or its limit: that the last is a success is no
+/// chance there.
+#[test]
+fn estimates_of_what_a_journal_has_too_little_of_have_no_bias() {
+    const PROBLEMS: usize = 2000;
+    for p in [0.1, 0.3, 0.8] {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = directory.path().join("journal");
+        let builder = |k| {
+            let run = Run::builder(problems(&[p; PROBLEMS])).strategy(Uniform { k });
+            run.limits(limits(30)).seed(5).journal(&journal)
+        };
+        let generator = Scripted::new(Schedule::default());
+        let _ = builder(4)
+            .build()
+            .unwrap()
+            .run(&generator, &grader)
+            .unwrap();
+        let selected = builder(9).build().unwrap().select().unwrap();
+        let records = &selected.problems;
+        assert!(records.iter().any(|record| record.tally.exhausted));
+        let n = PROBLEMS as f64;
+        let rates: Vec<f64> = records
+            .iter()
+            .map(|r| r.tally.pass_rate().unwrap())
+            .collect();
+        let mean = rates.iter().sum::<f64>() / n;
+        let variance = rates.iter().map(|rate| (rate - mean).powi(2)).sum::<f64>() / (n - 1.0);
+        let z = (mean - p) / (variance / n).sqrt();
+        assert!(z.abs() < 3.0, "{p}: {mean:.4}, z = {z:.2}");
+    }
+}
+
 /// Where repetitions do not count towards a target the estimates have a bias, but lie where the trials put them.
 #[test]
 fn estimates_without_duplicates_are_not_far_from_their_counts() {

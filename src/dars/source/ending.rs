@@ -48,7 +48,8 @@ impl Shared<'_> {
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
         let counts = state.allocator.counts();
-        let (problems, closed) = state.allocator.close();
+        let exhausted = matches!(state.stop, Some(RunStop::JournalExhausted { .. }));
+        let (problems, closed) = state.allocator.close(exhausted);
         let kept = |record: &crate::ProblemRecord| u64::from(record.kept);
         let met = |record: &&crate::ProblemRecord| {
             use crate::StopReason::{TargetMet, TrialsDone};

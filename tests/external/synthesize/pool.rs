@@ -304,7 +304,7 @@ fn a_forecast_stands_beside_what_came() {
     let costs = ["--expect-tokens", "75", "--expect-speed", "1000"];
     let ran = good(&[&run[..], &[&table], &costs].concat());
     assert!(
-        ran.err.contains("of the targets met") && ran.err.contains(" h ("),
+        ran.err.contains("of the targets met") && ran.err.contains(" s ("),
         "{}",
         ran.err
     );
