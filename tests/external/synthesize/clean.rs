@@ -107,7 +107,7 @@ fn problems_of_test_sets_are_left_out() {
     same(&own, &pool);
     let ran = good(&[&FEW[..], &clean, &["--out", &own]].concat());
     assert!(
-        ran.err.contains("or are of excluded problems"),
+        ran.err.contains("or of excluded problems"),
         "{}",
         ran.err
     );
