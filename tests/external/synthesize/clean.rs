@@ -106,11 +106,7 @@ fn problems_of_test_sets_are_left_out() {
     assert!(ran.err.contains("20 resumed + 4 drawn"), "{}", ran.err);
     same(&own, &pool);
     let ran = good(&[&FEW[..], &clean, &["--out", &own]].concat());
-    assert!(
-        ran.err.contains("or of excluded problems"),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("or of excluded problems"), "{}", ran.err);
     same(&own, &selected);
 }
 
