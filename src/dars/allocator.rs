@@ -337,7 +337,9 @@ impl<'a> Allocator<'a> {
             let half = open.len().div_ceil(2).min(offer.free - issued.len());
             for (index, needs) in &mut open[..half] {
                 self.issue_from(*index, 1, issued);
-                *needs = self.needs(*index);
+                // As they would be counted anew, which takes as long as there are trials ahead.
+                needs.under_way += 1;
+                needs.expected -= 1;
             }
             open.retain(|(_, needs)| needs.expected > 0);
         }
