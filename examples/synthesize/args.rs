@@ -243,7 +243,7 @@ impl Args {
     pub(crate) fn run<'a>(
         &self,
         problems: Vec<Problem>,
-        strategy: Box<dyn Strategy>,
+        strategy: impl Strategy + 'a,
         limits: Limits,
     ) -> RunBuilder<'a> {
         let run = Run::builder(problems);

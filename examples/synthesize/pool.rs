@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use dart_math::dars::{Merged, Strategy};
+use dart_math::dars::Merged;
 use dart_math::report::counted;
 use dart_math::{Error, Problem};
 
@@ -88,8 +88,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let decontaminated = Decontaminated::find(args, &problems)?;
     let count = problems.len();
     say_unused(args);
-    let run = |journal: &Path, problems: Vec<Problem>, strategy: Box<dyn Strategy>| {
-        let run = args.run(problems, strategy, args.limits());
+    let run = |journal: &Path, problems: Vec<Problem>| {
+        let run = args.run(problems, &strategy, args.limits());
         let run = run.exclude(decontaminated.excluded.clone());
         run.journal(journal).build()
     };
@@ -116,7 +116,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
             let joined = out.join(JOINED);
             fs::create_dir_all(out).map_err(|error| Error::io(out, error))?;
             remove(&joined)?;
-            let merged = run(&joined, problems.clone(), args.strategy()?)?.merge(&shards(args));
+            let merged = run(&joined, problems.clone())?.merge(&shards(args));
             let merged = merged.inspect_err(|_| {
                 let _ = remove(&joined);
                 // Only if it was made for this.
@@ -135,7 +135,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         }
         (None, None) => return Err(Usage("--merge needs --out".into()).into()),
     };
-    let outcome = run(&journal, problems, strategy)?.select();
+    let outcome = run(&journal, problems)?.select();
     let outcome = outcome.map_err(|error| -> Failure {
         match &args.select {
             Some(from) if directory::is_held(from) => directory::held(from),

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
 use super::Problem;
+use super::outcome::count_and_hash;
 use crate::{Error, ErrorKind, Rejection, Result, Settings};
 
 /// Why each of them is left out, by its index.
@@ -57,16 +56,7 @@ impl Excluded {
 
     /// How many there are, and a hash of their ids: what a data set has of it.
     pub(super) fn settings(&self, problems: &[Arc<Problem>]) -> Settings {
-        let mut hash = Sha256::new();
-        for index in self.0.keys() {
-            let id = &problems[*index].id;
-            hash.update((id.len() as u64).to_le_bytes());
-            hash.update(id.as_bytes());
-        }
-        let mut settings = Settings::new();
-        settings.insert("count".into(), self.len().into());
-        let hash = crate::contract::hex(&hash.finalize()[..16]);
-        settings.insert("hash".into(), hash.into());
-        settings
+        let ids = self.0.keys().map(|index| &problems[*index].id);
+        count_and_hash(self.len(), ids)
     }
 }

@@ -55,15 +55,20 @@ impl Limits {
     }
 }
 
-/// Whether a limit allows less now than it did (`None`: no limit).
-pub(super) fn is_lowered(name: &str, was: Option<f64>, now: Option<f64>) -> bool {
-    match (was, now) {
+/// How a limit was changed that allows less now than it did (`None`: no limit).
+pub(super) fn tightened(name: &str, was: Option<f64>, now: Option<f64>) -> Option<&'static str> {
+    // The higher the probability, the earlier a problem ends.
+    let (rises, how) = match name {
+        "futility" => (true, "raised"),
+        _ => (false, "lowered"),
+    };
+    let is_tighter = match (was, now) {
         (_, None) => false,
         (None, Some(_)) => true,
-        // The higher the probability, the earlier a problem ends.
-        (Some(was), Some(now)) if name == "futility" => now > was,
+        (Some(was), Some(now)) if rises => now > was,
         (Some(was), Some(now)) => now < was,
-    }
+    };
+    is_tighter.then_some(how)
 }
 
 /// Why a run ended, with the figures of the limit that ended it.

@@ -183,15 +183,25 @@ impl Outcome {
 
 /// How many problems there are, and a hash of them, their order included.
 pub(super) fn fingerprint(problems: &[Arc<Problem>]) -> Settings {
+    let texts = problems
+        .iter()
+        .flat_map(|problem| [&problem.id, &problem.question, &problem.reference]);
+    count_and_hash(problems.len(), texts)
+}
+
+/// A number of problems, and a hash of texts of them in their order.
+pub(super) fn count_and_hash(
+    count: usize,
+    texts: impl Iterator<Item = impl AsRef<str>>,
+) -> Settings {
     let mut hash = Sha256::new();
-    for problem in problems {
-        for text in [&problem.id, &problem.question, &problem.reference] {
-            hash.update((text.len() as u64).to_le_bytes());
-            hash.update(text.as_bytes());
-        }
+    for text in texts {
+        let text = text.as_ref();
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text.as_bytes());
     }
     let mut settings = Settings::new();
-    settings.insert("count".into(), problems.len().into());
+    settings.insert("count".into(), count.into());
     let hash = crate::contract::hex(&hash.finalize()[..16]);
     settings.insert("hash".into(), hash.into());
     settings

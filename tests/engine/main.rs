@@ -6,6 +6,8 @@ mod backends;
 mod check;
 mod device;
 mod end_to_end;
+#[path = "../shared/files.rs"]
+mod files;
 #[path = "../golden/mod.rs"]
 mod golden;
 mod golden_tiny;

@@ -1,16 +1,16 @@
 //! The whole of it with the built-in model: the same data set from any number of slots, from shards, and when
 //! interrupted and resumed.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::files::files;
 use crate::trials;
 use dart_math::answer::Checker;
 use dart_math::dars::{
     CancelHandle, Keep, Limits, Observer, Outcome, Prop2Diff, Run, RunBuilder, RunStop,
 };
-use dart_math::data::{DataSet, arithmetic};
+use dart_math::data::arithmetic;
 use dart_math::engine::Engine;
 use dart_math::model::Model;
 use dart_math::{Finish, Problem, Trial};
@@ -69,18 +69,6 @@ fn run(engine: &Engine, journal: Option<&Path>, after: u32) -> Outcome {
     }
     let run = run.build().unwrap();
     run.run(engine, &Checker::default()).unwrap()
-}
-
-/// The files of a data set but for the manifest, which says when it was made.
-fn files(outcome: &Outcome) -> [String; 3] {
-    let directory = tempfile::tempdir().unwrap();
-    let set = DataSet {
-        problems: &outcome.problems,
-        manifest: &outcome.manifest(),
-    };
-    set.write(directory.path(), outcome.trials()).unwrap();
-    ["dataset.jsonl", "trials.jsonl", "problems.jsonl"]
-        .map(|name| fs::read_to_string(directory.path().join(name)).unwrap())
 }
 
 #[test]

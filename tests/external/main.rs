@@ -6,6 +6,9 @@ mod dataset_script;
 mod documents;
 #[cfg(feature = "engine")]
 mod families;
+#[cfg(feature = "openai")]
+#[path = "../shared/files.rs"]
+mod files;
 #[cfg(feature = "engine")]
 mod generate;
 #[cfg(feature = "engine")]

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use crate::resume::{RATES, files, limits, resume, undisturbed};
+use crate::files::files;
+use crate::resume::{RATES, limits, resume, undisturbed};
 use crate::scripted::journals::{self, snapshot};
 use crate::scripted::{Schedule, Scripted, grader, problems, trials};
 use dart_math::dars::{CancelHandle, Limits, Prop2Diff, Run, RunStop, Strategy, Uniform, Vanilla};

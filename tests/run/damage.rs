@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::resume::{RATES, files, limits, resume, undisturbed};
+use crate::files::files;
+use crate::resume::{RATES, limits, resume, undisturbed};
 use crate::scripted::journals::{self, first_part, lines, notes, restore, snapshot, write_lines};
 use crate::scripted::{Scripted, grader, problems, trials};
 use dart_math::dars::{Limits, Observer, Outcome, Prop2Diff, Run, RunStop, Uniform};

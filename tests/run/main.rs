@@ -5,6 +5,8 @@ mod damage;
 mod data_set;
 mod exclude;
 mod failures;
+#[path = "../shared/files.rs"]
+mod files;
 mod forecast;
 mod limits;
 mod near;

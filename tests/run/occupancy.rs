@@ -157,12 +157,12 @@ fn slots_in_use_are_those_of_the_calls() {
     ]));
     let report = report.unwrap();
     let rows = table(report.html(), &head);
-    let told: Vec<[f64; 4]> = rows
+    let listed: Vec<[f64; 4]> = rows
         .iter()
         .map(|row| [1, 2, 3, 4].map(|cell| number(&row[cell])))
         .collect();
     assert_eq!(
-        told,
+        listed,
         [
             [0.0, 8.0, 4.0, 4.0],
             [8.0, 16.0, 4.0, 3.0],

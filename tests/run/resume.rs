@@ -4,10 +4,10 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use crate::files::files;
 use crate::scripted::journals::{self, first_part, notes, restore, snapshot};
 use crate::scripted::{Schedule, Scripted, grader, problems, trials};
 use dart_math::dars::{CancelHandle, Limits, Observer, Outcome, Prop2Diff, Run, RunStop, Uniform};
-use dart_math::data::DataSet;
 use dart_math::{ErrorKind, Result, Trial, TrialId};
 
 pub(super) const RATES: [f64; 6] = [0.95, 0.6, 0.5, 0.3, 0.1, 0.0];
@@ -37,20 +37,6 @@ fn resume_in_parts(
         .journal_part_bytes(part_bytes)
         .build()?
         .run(generator, &grader)
-}
-
-/// The bytes of the data set's files. The manifest has times, and is left out.
-pub(super) fn files(outcome: &Outcome) -> Vec<(&'static str, Vec<u8>)> {
-    let directory = tempfile::tempdir().unwrap();
-    DataSet {
-        problems: &outcome.problems,
-        manifest: &outcome.manifest(),
-    }
-    .write(directory.path(), outcome.trials())
-    .unwrap();
-    let read = |name| (name, fs::read(directory.path().join(name)).unwrap());
-    let files = ["dataset.jsonl", "trials.jsonl", "problems.jsonl"].map(read);
-    files.to_vec()
 }
 
 /// The data set of a run that nothing disturbed.

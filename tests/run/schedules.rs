@@ -1,12 +1,11 @@
 //! What a data set does not depend on.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use dart_math::Problem;
 use dart_math::dars::{Keep, Limits, Outcome, Prop2Diff, Run, RunStop};
 
-use crate::scripted::data_set::write;
+use crate::files::files;
 use crate::scripted::{Schedule, Scripted, grader, problems};
 
 const RATES: [f64; 8] = [0.95, 0.6, 0.5, 0.3, 0.1, 0.0, 0.8, 0.4];
@@ -28,13 +27,10 @@ fn run<'a>(problems: Vec<Problem>, journal: &Path, graders: usize) -> Run<'a> {
         .unwrap()
 }
 
-/// The files but for the manifest, which says when they were made.
-fn files(outcome: &Outcome) -> [String; 3] {
+/// The files of a run that has come to its end.
+fn finished(outcome: &Outcome) -> Vec<(&'static str, Vec<u8>)> {
     assert_eq!(outcome.stop, RunStop::Finished);
-    let directory = tempfile::tempdir().unwrap();
-    write(outcome, directory.path());
-    ["dataset.jsonl", "trials.jsonl", "problems.jsonl"]
-        .map(|name| fs::read_to_string(directory.path().join(name)).unwrap())
+    files(outcome)
 }
 
 /// The same bytes from 1, 7 and 32 slots, from one and two threads that grade, from one run and from three shards
@@ -72,14 +68,14 @@ fn slots_threads_and_shards_leave_no_trace_in_the_files() {
             let _ = joined.merge(&shards).unwrap();
             let joined = joined.select().unwrap();
 
-            let expected = first.get_or_insert_with(|| files(&whole));
-            assert!(expected[0].lines().count() > RATES.len());
+            let expected = first.get_or_insert_with(|| finished(&whole));
+            assert!(String::from_utf8_lossy(&expected[0].1).lines().count() > RATES.len());
             assert!(
-                files(&whole) == *expected,
+                finished(&whole) == *expected,
                 "{slots} slots, {graders} graders"
             );
             assert!(
-                files(&joined) == *expected,
+                finished(&joined) == *expected,
                 "{slots} slots, {graders} graders, joined"
             );
         }

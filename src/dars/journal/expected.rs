@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::notes::{Header, Note};
-use crate::dars::limits::is_lowered;
+use crate::dars::limits::tightened;
 use crate::dars::outcome::fingerprint;
 use crate::dars::{CancelHandle, Problem, Session};
 use crate::error::counted;
@@ -163,14 +163,11 @@ impl Expected<'_> {
         }
         for (name, now) in self.limits {
             let was = found.get(name).and_then(Value::as_f64);
-            let lowered = is_lowered(name, was, now.as_f64());
             let is_bound = !OF_A_PROBLEM.contains(&name.as_str());
-            if lowered && (is_bound || is_shared(found) || is_shared(self.limits)) {
+            if let Some(how) = tightened(name, was, now.as_f64())
+                && (is_bound || is_shared(found) || is_shared(self.limits))
+            {
                 let was = found.get(name).unwrap_or(&Value::Null);
-                let how = match name.as_str() {
-                    "futility" => "raised",
-                    _ => "lowered",
-                };
                 differences.push(format!("limit {name} was {was}, {how} to {now}"));
             }
         }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use dart_math::{Completion, Problem, Verdict};
 
 use super::server::Llama;
-use super::{builder, check, files, grader, problems, run};
+use super::{builder, check, grader, problems, run};
+use crate::files::files;
 use crate::harness::{Test, tests};
 
 pub(crate) const TESTS: &[Test] = tests![a_run_survives_a_server_that_is_killed_and_restarted];

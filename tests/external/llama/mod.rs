@@ -6,7 +6,6 @@ mod server;
 pub(crate) mod synthesize;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,10 +13,10 @@ use std::time::{Duration, Instant};
 use dart_math::dars::{
     CancelHandle, JournalTrials, Keep, Limits, Outcome, Prop2Diff, Run, RunStop, Vanilla,
 };
-use dart_math::data::DataSet;
 use dart_math::remote::{OpenAi, OpenAiBuilder, Prompt, Retries};
 use dart_math::{Completion, Finish, Generator, Problem, Sampling, Trial, Verdict};
 
+use crate::files::files;
 use crate::harness::{Test, tests};
 use serde_json::json;
 use server::Llama;
@@ -77,24 +76,6 @@ fn run<'a>(problems: Vec<Problem>, journal: &Path) -> Run<'a> {
         .journal(journal)
         .build()
         .unwrap()
-}
-
-/// The files of a data set but for the manifest, which says when it was made.
-fn files(outcome: &Outcome) -> BTreeMap<&'static str, String> {
-    let directory = tempfile::tempdir().unwrap();
-    let set = DataSet {
-        problems: &outcome.problems,
-        manifest: &outcome.manifest(),
-    };
-    set.write(directory.path(), outcome.trials()).unwrap();
-    ["dataset.jsonl", "trials.jsonl", "problems.jsonl"]
-        .map(|name| {
-            (
-                name,
-                fs::read_to_string(directory.path().join(name)).unwrap(),
-            )
-        })
-        .into()
 }
 
 /// Checks that every problem has what it was to get or was tried as often as it may be, that no trial is in the
