@@ -168,10 +168,7 @@ fn every_flag_exists() {
         .flat_map(of)
         .collect::<BTreeSet<_>>();
     let others = [
-        (
-            "cargo",
-            "--example --features --no-default-features --release --test",
-        ),
+        ("cargo", "--example --features --release --test"),
         (
             "sbatch",
             "--array --gres --job-name --requeue --signal --time",
