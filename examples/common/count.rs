@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-/// A whole number of at least 1.
+/// An integer of at least 1.
 pub(crate) fn count<T: FromStr + PartialOrd + From<bool>>(text: &str) -> Result<T, String>
 where
     T::Err: Display,

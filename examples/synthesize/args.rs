@@ -16,6 +16,9 @@ use crate::common::count::count;
 use crate::common::tool::{Failure, Usage, say};
 use crate::{check, common, directory, limits, pool, progress, summary};
 
+/// What an error of a journal says of problems that differ.
+const OTHER_PROBLEMS: &str = " are others (their hash was ";
+
 /// Problems of each level that are made where no file of problems is given.
 const MADE_PER_LEVEL: usize = 30;
 
@@ -84,7 +87,7 @@ pub(crate) struct Args {
     pub(crate) give_up_after: Option<u32>,
     /// End a problem for futility: when the probability that it meets its target within --max-trials is below P
     /// (by its trials so far; the rule is dart_math::Futility's)
-    #[arg(long, value_name = "P", help_heading = "Limits")]
+    #[arg(long, value_name = "P", value_parser = limits::futility, help_heading = "Limits")]
     pub(crate) futility: Option<f64>,
     /// The most tokens of one problem: it ends with the trial that reaches them
     #[arg(long, value_name = "N", value_parser = count::<u64>, help_heading = "Limits")]
@@ -123,14 +126,20 @@ pub(crate) struct Args {
     pub(crate) dedup: bool,
     /// With --select or --merge: leave out responses, too, that are as similar as this to an earlier one of the same
     /// problem: by the share of runs of five words that both have, above 0 and up to 1
-    #[arg(long, value_name = "SIMILARITY", help_heading = "Strategy")]
+    #[arg(long, value_name = "SIMILARITY", value_parser = limits::similarity, help_heading = "Strategy")]
     pub(crate) near_duplicates: Option<f64>,
     /// Key of all random numbers
     #[arg(long, default_value_t = 0, value_name = "N", help_heading = "Strategy")]
     pub(crate) seed: u64,
     /// How probable it must be that a trial counts for it to be drawn before that is certain, so that more
     /// samples share a prompt; 1: only what is certain
-    #[arg(long, value_name = "P", default_value_t = dart_math::dars::SURE, help_heading = "Strategy")]
+    #[arg(
+        long,
+        value_name = "P",
+        default_value_t = dart_math::dars::SURE,
+        value_parser = limits::sure,
+        help_heading = "Strategy"
+    )]
     pub(crate) sure: f64,
 
     /// Write the data set here; a directory that holds a run of the same configuration is resumed
@@ -179,10 +188,10 @@ pub(crate) struct Args {
     )]
     pub(crate) dry_run: Option<Option<PathBuf>>,
     /// --dry-run: tokens of a trial, on average [default: of the journal]
-    #[arg(long, value_name = "N", requires = "dry_run")]
+    #[arg(long, value_name = "N", value_parser = limits::expected, requires = "dry_run")]
     pub(crate) expect_tokens: Option<f64>,
     /// --dry-run: tokens a second [default: of the journal]
-    #[arg(long, value_name = "N", requires = "dry_run")]
+    #[arg(long, value_name = "N", value_parser = limits::expected, requires = "dry_run")]
     pub(crate) expect_speed: Option<f64>,
     /// Begin anew, whatever run DIR holds
     #[arg(long, requires = "out")]
@@ -216,6 +225,10 @@ pub(crate) struct Args {
         conflicts_with = "check_model"
     )]
     pub(crate) server: Vec<String>,
+    /// --server: certificates (PEM) that https servers are trusted by, such as those of a cluster's own authority
+    /// [default: Mozilla's list]
+    #[arg(long, value_name = "FILE", help_heading = "Model", requires = "server")]
+    pub(crate) server_ca: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) engine: common::engine::EngineArgs,
 }
@@ -390,7 +403,12 @@ impl Args {
             }
             _ => String::new(),
         };
-        let detail = error.to_string();
+        let mut detail = error.to_string();
+        if let (Some(pool::Shard { index, count }), true) =
+            (self.shard, detail.contains(OTHER_PROBLEMS))
+        {
+            detail += &format!("; is it another shard's than {index}/{count}?");
+        }
         let regrade = match detail.contains(": grader.") || detail.contains("; grader.") {
             true => "--regrade grades its trials anew, ",
             false => "",

@@ -22,14 +22,6 @@ const FILE: &str = "forecast.json";
 
 /// Says what is expected, from a table or the directory's journal.
 pub(crate) fn run(args: &Args, table: Option<&Path>) -> Result<ExitCode, Failure> {
-    for (flag, value) in [
-        ("--expect-tokens", args.expect_tokens),
-        ("--expect-speed", args.expect_speed),
-    ] {
-        if value.is_some_and(|value| !(value > 0.0 && value.is_finite())) {
-            return Err(Usage(format!("{flag} must be a number above 0")).into());
-        }
-    }
     let (problems, _) = args.problems()?;
     let excluded = Decontaminated::find(args, &problems)?.excluded;
     let run = args.run(problems.clone(), args.strategy()?, args.limits());

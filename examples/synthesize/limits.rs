@@ -40,3 +40,28 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .ok_or_else(|| "a number above 0 and its unit is expected, such as 90s, 10m or 2h".into())
 }
+
+/// The probability below which a problem is futile.
+pub(crate) fn futility(text: &str) -> Result<f64, String> {
+    number(text, |p| p > 0.0 && p < 1.0, "between 0 and 1")
+}
+
+/// How similar near duplicates are.
+pub(crate) fn similarity(text: &str) -> Result<f64, String> {
+    number(text, |s| s > 0.0 && s <= 1.0, "above 0 and up to 1")
+}
+
+/// How probable it is that a trial counts which is drawn early.
+pub(crate) fn sure(text: &str) -> Result<f64, String> {
+    number(text, |p| (0.5..=1.0).contains(&p), "from 0.5 to 1")
+}
+
+/// What a trial, or a second, is expected to have of something.
+pub(crate) fn expected(text: &str) -> Result<f64, String> {
+    number(text, |n| n > 0.0 && n.is_finite(), "above 0")
+}
+
+fn number(text: &str, fits: impl Fn(f64) -> bool, range: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| fits(*number));
+    number.ok_or_else(|| format!("a number {range} is expected"))
+}

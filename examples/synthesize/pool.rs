@@ -117,10 +117,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
             fs::create_dir_all(out).map_err(|error| Error::io(out, error))?;
             remove(&joined)?;
             let merged = run(&joined, problems.clone())?.merge(&shards(args));
-            let merged = merged.inspect_err(|_| {
+            let merged = merged.map_err(|error| -> Failure {
                 let _ = remove(&joined);
                 // Only if it was made for this.
                 let _ = fs::remove_dir(out);
+                match error.detail().contains("the run has no problem") {
+                    true => format!("{error} (--problems, --limit and --last-value are to be as the shards had them)")
+                        .into(),
+                    false => error.into(),
+                }
             })?;
             let old = out.join(REPLACED);
             remove(&old)?;

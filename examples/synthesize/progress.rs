@@ -14,7 +14,7 @@ use crate::common::tool::{Failure, say};
 /// How often a line is written where there is no terminal, and when the first one is.
 const INTERVAL: Duration = Duration::from_secs(10);
 const FIRST: Duration = Duration::from_secs(3);
-/// Before that, what is left is not estimated: the first responses to come are the shortest.
+/// Before that, what is left is not estimated.
 const ESTIMATED_FROM: Duration = Duration::from_secs(2);
 
 /// How often a JSON object is written.
@@ -79,7 +79,7 @@ impl Observer for Display {
 
     fn progress(&self, progress: &Progress) {
         if self.format == Format::Json {
-            // The first and the last are always told: the run has begun, or is done.
+            // The first and the last are always written: the run has begun, or is done.
             let is_end = progress.done == progress.problems;
             if (self.is_due(JSON_INTERVAL) || is_end)
                 && let Ok(line) = serde_json::to_string(progress)
@@ -88,8 +88,11 @@ impl Observer for Display {
             }
             return;
         }
+        // The first responses to come are the shortest, so that as many are waited for as are sampled at a time.
+        let drawn = progress.trials.saturating_sub(progress.resumed);
+        let is_known = progress.elapsed >= ESTIMATED_FROM && drawn >= progress.in_flight as u64;
         let left = match progress.remaining.time {
-            Some(time) if progress.elapsed >= ESTIMATED_FROM => format!("{} to go", clock(time)),
+            Some(time) if is_known => format!("{} to go", clock(time)),
             _ => "estimating what is left".into(),
         };
         let message = format!(

@@ -229,7 +229,7 @@ pub(crate) fn say_all(
     if let Some(solutions) = manifest.get("solutions") {
         say!("{}", solutions_by_use(solutions));
     }
-    if let Some(sampler) = sampler {
+    if let Some(sampler) = sampler.filter(|_| totals.drawn > 0) {
         sampler.say_statistics();
     }
     if !outcome.finished() {

@@ -1,5 +1,6 @@
 //! Settings of a generator, checked, and the servers asked what they are.
 
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::thread;
 
@@ -7,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::failure::{Failure, Kind};
 use super::generator::{OpenAi, Setup, Target, at};
-use super::http::{Client, Key};
+use super::http::{Client, Key, Trust};
 use super::plan::Plan;
 use super::prompt::Prompt;
 use super::retry::{Retries, Timeouts};
@@ -26,6 +27,7 @@ pub struct OpenAiBuilder {
     endpoints: Vec<(String, Option<usize>)>,
     model: Option<String>,
     key: Option<Key>,
+    ca_file: Option<PathBuf>,
     prompt: Option<Prompt>,
     sampling: Sampling,
     max_tokens: u32,
@@ -43,6 +45,7 @@ impl Default for OpenAiBuilder {
             endpoints: Vec::new(),
             model: None,
             key: None,
+            ca_file: None,
             prompt: None,
             sampling: Sampling::default(),
             max_tokens: 1024,
@@ -89,6 +92,13 @@ impl OpenAiBuilder {
             .ok()
             .filter(|key| !key.is_empty());
         self.key = key.map(Key).or(self.key);
+        self
+    }
+
+    /// A file of certificates (PEM) that servers reached by `https` are trusted by, in place of Mozilla's list: that
+    /// of the authority that issued theirs, as many a cluster has one of its own, or a self-signed one.
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.ca_file = Some(path.into());
         self
     }
 
@@ -164,7 +174,8 @@ impl OpenAiBuilder {
     /// # Errors
     ///
     /// [`ErrorKind::Settings`] for a setting that makes no sense, and for endpoints that serve different
-    /// models; [`ErrorKind::Server`] where none answers, or one refuses.
+    /// models; [`ErrorKind::Io`] for a file of certificates that cannot be read; [`ErrorKind::Server`] where no
+    /// endpoint answers, or one refuses.
     pub fn connect(self) -> Result<OpenAi> {
         let refused = |reason: String| Error::new(ErrorKind::Settings, reason);
         let prompt = self
@@ -191,7 +202,15 @@ impl OpenAiBuilder {
             ));
         }
         let targets = targets(self.endpoints)?;
-        let client = Client::new(self.key, self.timeouts.connect);
+        let trust = match &self.ca_file {
+            None => Trust::default(),
+            Some(path) => {
+                let text = std::fs::read(path).map_err(|error| Error::io(path, error))?;
+                let trust = Trust::from_pem(&text);
+                trust.map_err(|reason| refused(format!("{}: {reason}", path.display())))?
+            }
+        };
+        let client = Client::new(self.key, self.timeouts.connect, trust);
         plan.model = ask_all(&client, &plan, self.model, &targets)?;
         Ok(OpenAi::new(Setup {
             plan,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ureq::Agent;
 use ureq::http::Response as HttpResponse;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Body, Error as HttpError};
 
 use super::failure::Failure;
@@ -29,6 +30,34 @@ impl std::fmt::Debug for Key {
     }
 }
 
+/// Whose certificates are trusted.
+#[derive(Debug, Clone)]
+pub(super) struct Trust(RootCerts);
+
+impl Default for Trust {
+    /// Those of Mozilla's list.
+    fn default() -> Self {
+        Trust(RootCerts::WebPki)
+    }
+}
+
+impl Trust {
+    /// The certificates in a text of PEM, and no others.
+    pub(super) fn from_pem(text: &[u8]) -> std::result::Result<Self, String> {
+        let mut certificates: Vec<Certificate<'static>> = Vec::new();
+        for item in parse_pem(text) {
+            // (A file may have the key beside it.)
+            if let PemItem::Certificate(certificate) = item.map_err(|error| error.to_string())? {
+                certificates.push(certificate);
+            }
+        }
+        match certificates.is_empty() {
+            true => Err("no certificate in it (PEM is expected)".into()),
+            false => Ok(Trust(RootCerts::new_with_certs(&certificates))),
+        }
+    }
+}
+
 /// How long an endpoint may take to say what it serves.
 const ASK: Duration = Duration::from_secs(30);
 
@@ -38,6 +67,7 @@ const ASK: Duration = Duration::from_secs(30);
 pub(super) struct Client {
     key: Option<Key>,
     connect: Duration,
+    trust: Trust,
 }
 
 /// A request that can be interrupted.
@@ -53,13 +83,19 @@ impl Exchange {
 
 impl Client {
     /// A client that waits so long for a connection.
-    pub(super) fn new(key: Option<Key>, connect: Duration) -> Self {
-        Client { key, connect }
+    pub(super) fn new(key: Option<Key>, connect: Duration, trust: Trust) -> Self {
+        Client {
+            key,
+            connect,
+            trust,
+        }
     }
 
     /// What one request is made with, whose response is waited for so long.
     pub(super) fn exchange(&self, most: Duration) -> Exchange {
+        let Trust(roots) = self.trust.clone();
         let config = Agent::config_builder()
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
             .http_status_as_error(false)
             .timeout_connect(Some(self.connect))
             .timeout_global(Some(most))

@@ -60,7 +60,8 @@
 //!
 //! Every endpoint begins with a few requests at a time, has more as long as more tokens a second come of
 //! it, and half as many after 429, 503 or a time-out; a `Retry-After` is kept. Each request has a
-//! connection of its own. TLS trusts the certificates of Mozilla's list; proxies are not used.
+//! connection of its own. TLS trusts the certificates of Mozilla's list, or of a file
+//! ([`OpenAiBuilder::ca_file`]); proxies are not used.
 
 mod builder;
 mod concurrency;

@@ -14,6 +14,7 @@ mod golden_tiny;
 mod golden_transformers;
 #[cfg(feature = "hub")]
 mod hub;
+#[path = "../shared/logged.rs"]
 mod logged;
 mod long_reasoning;
 mod model_files;

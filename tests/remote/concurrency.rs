@@ -6,6 +6,7 @@ use std::time::Duration;
 use dart_math::Generator;
 
 use crate::list::{List, builder};
+use crate::logged::warnings;
 use crate::server::{Asked, Reply, Server};
 
 const PART: Duration = Duration::from_millis(5);
@@ -31,8 +32,19 @@ fn it_stays_below_what_a_server_takes() {
     });
     let generator = builder(&[&server]).connect().unwrap();
     let list = List::new(10, 30);
-    generator.run(&list).unwrap();
+    let (run, said) = warnings(|| generator.run(&list));
+    run.unwrap();
     list.check_all();
+    // At the first, the second, the fourth, … of them only.
+    let (warnings, url) = (
+        said.matches("an endpoint is overloaded").count(),
+        server.url(),
+    );
+    assert!((1..=5).contains(&warnings), "{said}");
+    assert!(
+        said.contains(&format!("endpoint=\"{url}\"")) && said.contains("status 429: too many"),
+        "{said}"
+    );
     let statistics = &generator.statistics()[0];
     assert!(
         statistics.failures > 0 && statistics.failures < 100,

@@ -4,6 +4,9 @@ mod cancel;
 mod concurrency;
 mod faults;
 mod list;
+#[path = "../shared/logged.rs"]
+mod logged;
 mod runs;
 mod server;
 mod settings;
+mod tls;

@@ -243,7 +243,7 @@ fn problems_added_at_the_end_change_nothing_for_those_before() {
         .unwrap_err();
     let message = error.to_string();
     assert!(
-        message.contains("of the first 6 problems the hash was "),
+        message.contains("the first 6 problems are others (their hash was "),
         "{message}"
     );
     assert!(snapshot(&journal) == at_rest);

@@ -128,8 +128,11 @@ impl Expected<'_> {
                 let hash = found.get("hash").unwrap_or(&Value::Null);
                 let is = fingerprint(before);
                 let is = is.get("hash").unwrap_or(&Value::Null);
-                let first = counted(count, "problem");
-                differences.push(format!("of the first {first} the hash was {hash}, is {is}"));
+                let reason = match count == self.problems.len() as u64 {
+                    true => "the problems are others".to_owned(),
+                    false => format!("the first {} are others", counted(count, "problem")),
+                };
+                differences.push(format!("{reason} (their hash was {hash}, is {is})"));
             }
             Some(before) if before.len() < self.problems.len() => {
                 if self

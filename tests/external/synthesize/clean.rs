@@ -215,6 +215,19 @@ fn what_makes_no_sense_leaves_everything_as_it_was() {
         "at least 1",
     );
     refused(&["--ngram", "5"], 2, "--decontaminate");
+    for (flag, bad, range) in [
+        ("--futility", "1", "between 0 and 1"),
+        ("--sure", "0.4", "from 0.5 to 1"),
+        ("--expect-speed", "0", "above 0"),
+    ] {
+        let said = format!("' for '{flag} <");
+        refused(&["--dry-run", flag, bad], 2, &said);
+        refused(
+            &["--dry-run", flag, bad],
+            2,
+            &format!("a number {range} is"),
+        );
+    }
     refused(
         &["--near-duplicates", "0.8"],
         2,
@@ -222,7 +235,11 @@ fn what_makes_no_sense_leaves_everything_as_it_was() {
     );
     for bad in ["0", "1.5", "nan"] {
         let args = ["--select", &pool, "--near-duplicates", bad];
-        refused(&args, 2, "above 0 and up to 1");
+        refused(
+            &args,
+            2,
+            "--near-duplicates <SIMILARITY>': a number above 0 and up to 1",
+        );
     }
     refused(
         &["--select", &pool, "--decontaminate", &none],

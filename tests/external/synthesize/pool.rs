@@ -89,9 +89,25 @@ fn shards_are_joined_to_the_whole_run() {
         "{}",
         again.err
     );
-    let bad = synthesize(&[&BASE[..], &["--shard", "2/2"]].concat());
-    assert_eq!(bad.code, Some(2));
-    assert!(bad.err.contains("it may be 0 to 1"), "{}", bad.err);
+    let unmade = path("unmade");
+    for (code, args, said) in [
+        (2, &["--shard", "2/2"][..], "it may be 0 to 1"),
+        (
+            1,
+            &["--limit", "9", "--shard", "0/2", "--out", &one],
+            "is it another shard's than 0/2?",
+        ),
+        (
+            1,
+            &["--limit", "4", "--out", &unmade, "--merge", &zero, &one],
+            "(--problems, --limit and --last-value are to be as the shards had them)",
+        ),
+    ] {
+        let bad = synthesize(&[&BASE[2..], args].concat());
+        assert_eq!(bad.code, Some(code), "{args:?}: {}", bad.err);
+        assert!(bad.err.contains(said), "{args:?}: {}", bad.err);
+    }
+    assert!(!Path::new(&unmade).exists());
 }
 
 fn other_strategies_are_selected_from_a_journal() {
