@@ -105,7 +105,7 @@ fn say_table(forecast: &Forecast) {
         let [mean, low, high] = [it.mean, it.low, it.high].map(|it| it / seconds);
         format!("{mean:.1} {unit} ({low:.1} to {high:.1})")
     };
-    say!("expected, and the interval of 19 in 20 simulations, by limit of trials a problem:");
+    say!("expected, and an interval of 95 %, by limit of trials a problem:");
     for row in &forecast.rows {
         let mut parts = vec![
             format!("{} trials", number(row.trials)),

@@ -245,6 +245,11 @@ pub(super) fn draw_rate(prior: &Weights, trials: u32, successes: u32, uniform: f
     RATES[COUNT - 1]
 }
 
+/// Any of the rates.
+pub(super) fn any_rate(uniform: f64) -> f64 {
+    RATES[((uniform * COUNT as f64) as usize).min(COUNT - 1)]
+}
+
 /// How probable so many successes in so many trials are at each rate, relative to the most probable.
 fn likelihood(trials: u32, successes: u32) -> Weights {
     let (hits, misses) = (

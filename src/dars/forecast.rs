@@ -3,8 +3,8 @@
 //! Problems are simulated: each draws its verdicts with its pass rate, its strategy is asked after each as in
 //! a run, and it ends where the run would end it. Where a pass rate is not known but estimated from trials,
 //! each simulation draws another one: from the distribution of all problems' rates (empirical Bayes, fitted to
-//! a resample of the problems each time, as a bootstrap does) given the problem's own trials. So the
-//! intervals have what is not known of the rates in them, and chance.
+//! a resample of the problems each time, as a bootstrap does, with one problem of any rate among them) given the
+//! problem's own trials. So the intervals have what is not known of the rates in them, and chance.
 
 use std::collections::HashMap;
 
@@ -17,14 +17,15 @@ use super::strategy::{Goal, Prefix};
 use super::{Outcome, Problem};
 use crate::{Error, ErrorKind, Philox, Result, StopReason, trial_seed};
 
-/// Simulations, from which means and intervals are taken.
-const SIMULATIONS: usize = 40;
-/// Outside of an interval, on each side: the lowest and the highest of the simulations.
-const OUTSIDE: usize = 1;
+/// Simulations, from which means and intervals are taken. A further one is the lowest of all, or the highest, once in
+/// 20 times: intervals reach from the lowest of these to the highest.
+const SIMULATIONS: usize = 39;
 /// A problem is followed for so many trials where it has no limit.
 const USUAL_LIMIT: u32 = 8192;
 /// And for so many at the most.
 const MAX_TRIALS: u32 = 65_536;
+/// Trials of the problem that is made up.
+const UNSEEN_TRIALS: u32 = 100;
 /// As many trials of the usual length are added to a problem's own when its mean length is estimated.
 const USUAL_TRIALS: f64 = 4.0;
 
@@ -62,10 +63,10 @@ pub struct Costs {
     pub tokens_per_second: Option<f64>,
 }
 
-/// A mean and the interval that 19 of 20 simulations lie in.
+/// A mean, and the interval that what comes lies in with a probability of 95 %.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Expected {
-    /// Of all simulations.
+    /// The mean.
     pub mean: f64,
     /// The lower end of the interval.
     pub low: f64,
@@ -166,12 +167,11 @@ pub(super) fn forecast<'a>(
         })
         .collect();
     let expected = |at: usize, of: &dyn Fn(&Sums) -> f64| {
-        let mut values: Vec<f64> = simulations.iter().map(|sums| of(&sums[at])).collect();
-        values.sort_by(f64::total_cmp);
+        let values: Vec<f64> = simulations.iter().map(|sums| of(&sums[at])).collect();
         Expected {
             mean: values.iter().sum::<f64>() / values.len() as f64,
-            low: values[OUTSIDE],
-            high: values[values.len() - 1 - OUTSIDE],
+            low: values.iter().copied().fold(f64::INFINITY, f64::min),
+            high: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
         }
     };
     let speed = costs.tokens_per_second.or(match basis {
@@ -275,11 +275,18 @@ fn check(id: &str, known: Known) -> Result<()> {
     Err(Error::new(ErrorKind::Data, reason))
 }
 
-/// As many problems, drawn from them with replacement.
+/// As many problems, drawn from them and one that is made up with replacement: of problems of a kind that was not seen
+/// there may be some.
 fn resample(counts: &[(u32, u32)], random: &Philox) -> Vec<(u32, u32)> {
     let count = counts.len() as u64;
+    let unseen = estimate::any_rate(random.uniform(count));
+    let unseen = (
+        UNSEEN_TRIALS,
+        (f64::from(UNSEEN_TRIALS) * unseen).round() as u32,
+    );
     (0..count)
-        .map(|at| counts[random.below(at, count) as usize])
+        .map(|at| random.below(at, count + 1) as usize)
+        .map(|drawn| counts.get(drawn).copied().unwrap_or(unseen))
         .collect()
 }
 
