@@ -152,7 +152,7 @@ impl Client {
     }
 
     /// Sends a request and reads its response, whole or a stream of events, to where others may see it
-    /// grow; they are told how many tokens there are.
+    /// grow; `grown` has the number of its tokens.
     pub(super) fn complete(
         &self,
         exchange: &Exchange,

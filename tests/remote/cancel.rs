@@ -37,8 +37,8 @@ pub(crate) fn drops_what_is_no_longer_wanted<B>(
             true => Reply::Stall(100),
             false => Reply::Good(Duration::from_millis(1)),
         });
-        let patient = dart_math::remote::Timeouts::default();
-        let builder = builder(&[]).stream(stream).timeouts(patient);
+        let long = dart_math::remote::Timeouts::default();
+        let builder = builder(&[]).stream(stream).timeouts(long);
         let (_between, builder) = reach(&server, builder);
         let generator = builder.connect().unwrap();
         let list = List::new(2, 2);
