@@ -480,19 +480,19 @@ fn shortened(text: &str) -> String {
     format!("{dots}{}", tail.escape_debug())
 }
 
-/// How long this thread has run: other work on the machine does not count. Where the system does
-/// not tell, the time of day.
+/// How long this thread has run, without other work on the machine. If the system does not report
+/// it, the wall-clock time since the first call.
 fn processor_time() -> Duration {
     static BEGUN: OnceLock<Instant> = OnceLock::new();
-    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
-    let nanoseconds = told.and_then(|text| text.split_whitespace().next()?.parse().ok());
+    let statistics = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let nanoseconds = statistics.and_then(|text| text.split_whitespace().next()?.parse().ok());
     nanoseconds.map_or_else(
         || BEGUN.get_or_init(Instant::now).elapsed(),
         Duration::from_nanos,
     )
 }
 
-/// The most memory that the process has had, where the system tells.
+/// The peak resident memory of the process, if the system reports it.
 fn peak_memory() -> Option<String> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM"))?;

@@ -427,7 +427,7 @@ def main():
     parser.add_argument("--compile-level", type=int, default=0,
                         help="the peer's default_compile_level: 0 to 3, slow to warm up")
     parser.add_argument("--json", metavar="OUT", help="write the report here too")
-    # How the process that measures is told what to do.
+    # Internal arguments, passed to the process that measures.
     parser.add_argument("--way", help=argparse.SUPPRESS)
     parser.add_argument("--until", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--warm-by", type=float, help=argparse.SUPPRESS)

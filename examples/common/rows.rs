@@ -10,10 +10,10 @@ use dart_math::{Error, ErrorKind, Result};
 
 use super::tool::say;
 
-/// How many bad rows are told of, each by a line.
-const MAX_TOLD: usize = 20;
+/// How many bad rows are reported by a line each.
+const MAX_REPORTED: usize = 20;
 
-/// Tells of bad rows on stderr: of the first ones by a line each, of the rest by their number.
+/// Reports bad rows on stderr: the first ones by a line each, the rest by their number.
 #[derive(Debug, Default)]
 pub(crate) struct BadRows {
     pub(crate) count: usize,
@@ -22,14 +22,14 @@ pub(crate) struct BadRows {
 impl BadRows {
     pub(crate) fn report(&mut self, message: &str) {
         self.count += 1;
-        if self.count <= MAX_TOLD {
+        if self.count <= MAX_REPORTED {
             say!("{message}");
         }
     }
 
-    /// Says how many there were beside those that were told of.
+    /// Reports how many bad rows there were beyond those.
     pub(crate) fn finish(&self) {
-        if let more @ 1.. = self.count.saturating_sub(MAX_TOLD) {
+        if let more @ 1.. = self.count.saturating_sub(MAX_REPORTED) {
             say!("and {}", counted(more, "more bad row"));
         }
     }

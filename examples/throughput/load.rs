@@ -182,7 +182,7 @@ pub(crate) fn measure(group: &EngineGroup, load: &Load) -> Result<Map<String, Va
         "preemptions": statistics.preemptions,
         "tokens_per_second": rounded(statistics.generated_tokens as f64 / seconds, 2),
         "decode_tokens_per_second": rate(new as f64, in_steps / count as u32),
-        // A device that is only told to has not done it when the time is taken.
+        // On a GPU, prefill is launched asynchronously: its time is not measured.
         "prefill_tokens_per_second": match engine.model().cuda() {
             Some(_) => None,
             None => rate(statistics.prompt_tokens as f64, statistics.prefill_time),
@@ -272,8 +272,8 @@ fn occupancy_before_drain(steps: &[StepTimes], slots: usize) -> Option<f64> {
     (!before.is_empty()).then(|| rounded(busy as f64 / (before.len() as f64 * slots as f64), 4))
 }
 
-/// The most memory that this process has held, where the system tells (Linux): pages of mapped
-/// files included.
+/// The peak resident memory of this process, including pages of mapped files, if the system reports it
+/// (Linux).
 fn peak_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

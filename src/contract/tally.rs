@@ -167,7 +167,7 @@ impl Tally {
     }
 
     /// pass@k: an estimate of the probability that at least one of k trials of the problem is correct.
-    /// `None` without trials, where k is 0, and where the trials cannot tell.
+    /// `None` without trials, for k = 0, and where the trials do not determine it.
     ///
     /// For n trials, fixed beforehand, c of them correct, it is the estimator of Chen et al.
     /// ("Evaluating large language models trained on code", 2021), 1 - C(n - c, k) / C(n, k), for k up

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use super::session::to_milliseconds;
 use crate::Trial;
 
-/// Told of a run's progress. Called from the threads that grade, one call at a time.
+/// Is notified of a run's progress. Called from the threads that grade, one call at a time.
 pub trait Observer: Sync {
     /// A trial has settled, or the run has begun or ended.
     fn progress(&self, progress: &Progress) {
@@ -21,10 +21,11 @@ pub trait Observer: Sync {
         let _ = trial;
     }
 
-    /// A trial is a row of the data set. Told of each, by number, when its problem ends in this call of
-    /// the run, and of those of problems that are still open when the call ends: what it is notified of is the data
-    /// set, less the rows of problems that had ended before (the journal's). A run that was interrupted
-    /// and goes on tells of the rows of its open problems again.
+    /// A trial is a row of the data set. Called for the rows of a problem, in the order of their
+    /// numbers, when the problem ends in this call of the run, and for the rows of the problems that
+    /// are still open when the call ends. Together these are the data set, except for the rows of
+    /// problems that had ended before (which are in the journal). A run that is resumed after an
+    /// interruption reports the rows of its open problems again.
     ///
     /// ```
     /// use std::sync::Mutex;

@@ -229,7 +229,7 @@ impl Prop2Diff {
         }
     }
 
-    /// Whether a problem that never fails still gets one response (it does unless told).
+    /// Whether a problem that never fails still gets one response. The default is `true`.
     #[must_use]
     pub fn cover(mut self, cover: bool) -> Self {
         self.cover = cover;

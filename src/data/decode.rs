@@ -1,11 +1,11 @@
-//! What a file is, told by its first bytes: text as it is, text in gzip, or something else, which is
-//! refused by name. Knows nothing of rows.
+//! Recognises the format of a file by its first bytes: plain text, text in gzip, or another format,
+//! which is refused by name. Knows nothing of rows.
 
 use std::io::{BufRead, BufReader, Chain, Cursor, Error, ErrorKind, Read, Result};
 
 use flate2::bufread::MultiGzDecoder;
 
-/// How many bytes tell what a file is: a tar archive says so at byte 257.
+/// How many bytes identify a format: the mark of a tar archive is at byte 257.
 const HEAD: u64 = 264;
 const GZIP: &[u8] = b"\x1f\x8b";
 

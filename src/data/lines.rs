@@ -22,9 +22,9 @@ pub const MAX_LINE: usize = 16 << 20;
 /// objects, laid out in whatever way; as it is, or in gzip.
 ///
 /// A mark of UTF-8 at the file's beginning (a "BOM") and blank lines are skipped; lines end with
-/// `\n` or `\r\n`. A row that is no JSON object comes as the reason why, and the next one is read all
-/// the same. A row of more than [`MAX_LINE`] bytes is such a row too: it is told of as soon as
-/// the limit is passed, and read on, to its end, only when the row after it is asked for. After an
+/// `\n` or `\r\n`. A row that is not a JSON object is returned as an error message, and reading goes
+/// on with the next row. So is a row of more than [`MAX_LINE`] bytes: it is returned as soon as the
+/// limit is exceeded, and the rest of it is skipped only when the next row is requested. After an
 /// error of the file itself there are no more rows. What is no text in UTF-8 (Parquet, UTF-16, …),
 /// and CSV, is an error of kind [`InvalidData`](std::io::ErrorKind::InvalidData), which names it.
 ///
@@ -151,7 +151,7 @@ impl<R: BufRead> Rows<R> {
         }
         self.line.clear();
         self.number += 1;
-        // One byte more for the line's end, by which a line of just the limit is told.
+        // One byte more, so that a line of exactly the limit is recognised by its line end.
         let mut bounded = reader.take(MAX_LINE as u64 + 1);
         let read = bounded.read_until(b'\n', &mut self.line)?;
         self.within = read > MAX_LINE && !self.line.ends_with(b"\n");
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_end_is_told_of_at_the_limit() {
+    fn a_line_without_end_is_reported_at_the_limit() {
         let row = Rows::new(BufReader::new(Endless(0))).next();
         let row = row.unwrap().unwrap();
         assert_eq!(

@@ -146,10 +146,10 @@ pub(crate) trait Backend: Send {
     /// Bytes held by the weights.
     fn weight_bytes(&self) -> usize;
 
-    /// Time spent so far, by part, where the backend tells.
+    /// Time spent so far, by part, if the backend measures it.
     fn spent(&self) -> Option<Spent>;
 
-    /// Time spent so far in drawing tokens, where the backend tells it apart from decoding.
+    /// Time spent so far in sampling, if the backend measures it separately from decoding.
     fn sampling_time(&self) -> Option<Duration> {
         None
     }

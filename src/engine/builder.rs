@@ -302,7 +302,7 @@ impl EngineBuilder {
             plain: self.backend == BackendChoice::Plain || !model.device().is_cpu(),
             template,
             is_template_given,
-            is_cut_told: AtomicBool::new(false),
+            is_cut_reported: AtomicBool::new(false),
             sampling: self.sampling,
             rules,
             capacity,

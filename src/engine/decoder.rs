@@ -73,7 +73,7 @@ pub(crate) trait Decoder: Send {
     /// Bytes held by the weights.
     fn weight_bytes(&self) -> usize;
 
-    /// Time spent so far, by part, where the decoder tells.
+    /// Time spent so far, by part, if the decoder measures it.
     fn spent(&self) -> Option<Spent>;
 
     /// Why logits are not finite, in words: the first weight that holds such a value, if any.

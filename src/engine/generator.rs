@@ -54,8 +54,8 @@ pub struct Engine {
     pub(super) template: Template,
     /// Whether it was asked for.
     pub(super) is_template_given: bool,
-    /// Whether it was said that the context is shorter than completions may become.
-    pub(super) is_cut_told: AtomicBool,
+    /// Whether the warning that the context cuts completions has been logged.
+    pub(super) is_cut_reported: AtomicBool,
     pub(super) sampling: Sampling,
     pub(super) rules: Rules,
     pub(super) capacity: Capacity,
@@ -153,10 +153,9 @@ impl Engine {
         Ok(completions.into_iter().flatten().collect())
     }
 
-    /// Completes a list of requests, each with a seed, a limit and sampling settings of its own, and
-    /// tells of tokens and of whole completions as soon as they are there. After
-    /// [`ControlFlow::Break`] nothing more is started or told. The function may not ask this engine
-    /// for more, which would be an error there.
+    /// Completes a list of requests, each with its own seed, limit and sampling settings, and reports
+    /// tokens and whole completions as soon as they are available. After [`ControlFlow::Break`] no
+    /// request is started and no event is reported. Calling this engine from `on_event` is an error.
     ///
     /// ```
     /// use std::ops::ControlFlow;
@@ -187,7 +186,7 @@ impl Engine {
     /// # Errors
     ///
     /// As for [`generate`](Engine::generate), and [`ErrorKind::Settings`] where a request has a limit
-    /// of 0 or sampling settings out of their range; what was told before is good.
+    /// of 0 or sampling settings out of their range. Events reported before an error are valid.
     pub fn complete(
         &self,
         requests: &[CompletionRequest],
@@ -251,7 +250,7 @@ impl Engine {
         let Some(longest) = longest.filter(|_| cut > 0 && rules.is_length_given) else {
             return;
         };
-        if !self.is_cut_told.swap(true, Ordering::Relaxed) {
+        if !self.is_cut_reported.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 "{cut} of {} prompts leave less than max_new_tokens ({wanted}) of the model's context of {} \
                  tokens, where completions are cut: the longest has {longest}",

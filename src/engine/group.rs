@@ -75,8 +75,8 @@ impl EngineGroup {
         self.engines.iter().map(Engine::statistics).collect()
     }
 
-    /// Completes a list of requests as [`Engine::complete`] does, each by the engine that has a free slot
-    /// first. What is told comes from all engines, of one event at a time.
+    /// Completes a list of requests as [`Engine::complete`] does. Each request goes to the first engine
+    /// that has a free slot. Events come from all engines, one at a time.
     ///
     /// # Errors
     ///

@@ -79,7 +79,7 @@ impl<'a> List<'a> {
         &self.requests[self.index(trial)]
     }
 
-    /// Tells of a token.
+    /// Reports a token.
     pub(super) fn token(&self, trial: TrialId, token: u32, logprob: f64, text: &str) {
         let request = self.index(trial);
         self.notify(Event::Token {

@@ -1,4 +1,4 @@
-//! Requests that are completed as one list, and what is told while they are.
+//! Requests that are completed as one list, and the events that are reported meanwhile.
 //!
 //! Knows prompts and sampling settings; nothing of how they are run.
 

@@ -789,7 +789,7 @@ fn named(request: &Request, error: Error) -> Error {
     error.context(format_args!("problem {}", request.problem.id))
 }
 
-/// Time between two readings, where the backend tells.
+/// Time between two readings; zero if the backend does not measure it.
 fn difference(before: Option<Duration>, after: Option<Duration>) -> Duration {
     let both = before.zip(after);
     both.map_or(Duration::ZERO, |(before, after)| {

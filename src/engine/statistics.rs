@@ -39,7 +39,7 @@ pub struct Statistics {
     pub prefill_time: Duration,
     /// Of it, time in decoding: in issuing steps and in waiting for their draws.
     pub decode_time: Duration,
-    /// Of it, time in drawing tokens, where the backend tells it apart from decoding.
+    /// Of it, time in sampling tokens, if the backend measures it separately from decoding.
     pub sampling_time: Duration,
     /// Of it, time asleep because the source had nothing yet and nothing was in flight.
     pub idle_time: Duration,

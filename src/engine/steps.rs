@@ -18,18 +18,18 @@ pub struct StepTimes {
     /// The whole step: where the draws of a step arrive while later ones run, from issuing one to
     /// issuing the next.
     pub total: Duration,
-    /// Of it, in linear layers, the output head among them; `None` where the backend does not tell
-    /// (plain operations do not).
+    /// Of it, in linear layers, including the output head; `None` if the backend does not measure it
+    /// (only the CPU kernels do).
     pub linear: Option<Duration>,
     /// Of it, in attention; `None` likewise.
     pub attention: Option<Duration>,
-    /// Of it, in drawing tokens from the logits; zero where the backend does not tell.
+    /// Of it, in sampling tokens from the logits; zero if the backend does not measure it.
     pub sampling: Duration,
 }
 
 impl StepTimes {
-    /// What is left of the step: norms, rotation, activation, embedding, text. With a backend that
-    /// does not tell its parts, everything but the drawing.
+    /// The rest of the step: norms, RoPE, activations, embedding, text. If the backend does not
+    /// measure its parts, everything except sampling.
     #[must_use]
     pub fn other(&self) -> Duration {
         let known = [self.linear, self.attention].into_iter().flatten();

@@ -60,7 +60,7 @@ impl ChatTemplate {
         }
     }
 
-    /// The same, as one of several of which a name tells it.
+    /// This template as one of several, which is selected by the name `variant`.
     pub(super) fn named(self, variant: String) -> Self {
         ChatTemplate {
             variant: Some(variant),

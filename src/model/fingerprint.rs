@@ -9,8 +9,8 @@ use crate::Settings;
 /// Bytes of a tensor that are hashed by one thread.
 const CHUNK: usize = 4 << 20;
 
-/// What decides a model's logits and its tokens, each part by a hash of its own, so that a change is
-/// told by the part that it is in.
+/// What decides a model's logits and its tokens. Each part has its own hash, so that a change can be
+/// attributed to a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Contents {
     /// Of the decoder's shape and constants.
@@ -72,7 +72,7 @@ impl Fingerprint {
     /// Adds a JSON text as if it had no white space between its parts.
     pub(super) fn json(&mut self, name: &str, text: &[u8]) {
         let (mut quoted, mut escaped) = (false, false);
-        let told = text.iter().copied().filter(|&byte| {
+        let compact = text.iter().copied().filter(|&byte| {
             match byte {
                 _ if escaped => escaped = false,
                 b'\\' if quoted => escaped = true,
@@ -81,7 +81,7 @@ impl Fingerprint {
             }
             quoted || !byte.is_ascii_whitespace()
         });
-        self.add(name, &told.collect::<Vec<u8>>());
+        self.add(name, &compact.collect::<Vec<u8>>());
     }
 
     /// Adds a tensor.

@@ -220,8 +220,8 @@ impl Model {
         &self.parts.facts
     }
 
-    /// What a run's records say of the model: everything of it that decides tokens, apart from what a
-    /// prompt's template and the stop tokens are, which an engine may be told.
+    /// The model's settings for a run's records: everything of the model that decides tokens. The
+    /// prompt template and the stop tokens are left out, since an engine can override them.
     pub fn settings(&self) -> Settings {
         let device = match (&self.parts.device, self.parts.cuda) {
             (_, Some(_)) => "cuda",

@@ -1,6 +1,6 @@
 //! What was read of a model and from which file, in words, for whoever checks it before a long run.
 //!
-//! Knows how the parts are told; decides nothing.
+//! Only describes the parts; decides nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 

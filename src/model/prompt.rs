@@ -33,7 +33,7 @@ pub(super) fn encode(tokenizer: &Tokenizer, rendered: Rendered) -> Result<Prompt
                 return Err(Error::new(
                     ErrorKind::Data,
                     "the question spells out special tokens, and the chat template changes its \
-                     text, so they cannot be told from the template's own",
+                     text, so they cannot be distinguished from the template's own",
                 ));
             }
             tokenizer.encode(&text, false)?

@@ -213,7 +213,7 @@ impl SafeTensors {
     }
 }
 
-/// How a tensor was quantised, told by the last part of its name or by its type.
+/// The method by which a tensor was quantised, recognised by its name or its type.
 fn quantised_by(name: &str, dtype: &Kind) -> Option<&'static str> {
     if name.contains(".quant_state.") {
         return Some("bitsandbytes");
@@ -418,11 +418,11 @@ impl TensorSource for SafeTensors {
     }
 
     fn stored(&self) -> Box<dyn Iterator<Item = (String, usize, String)> + '_> {
-        let told = |(name, entry): (&str, &Entry)| {
+        let describe = |(name, entry): (&str, &Entry)| {
             let bytes = entry.end - entry.start;
             (entry.dtype.name().to_owned(), bytes, self.label(name))
         };
-        Box::new(self.entries().map(told))
+        Box::new(self.entries().map(describe))
     }
 
     fn fill<T: Element>(&self, part: &Part, out: &mut [T]) -> Result<()> {

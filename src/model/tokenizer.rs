@@ -91,7 +91,7 @@ fn to_unicode_form(normalizer: &NormalizerWrapper, text: &mut NormalizedString) 
         | NormalizerWrapper::NFKC(_)
         | NormalizerWrapper::NFKD(_)
         | NormalizerWrapper::Precompiled(_) => {
-            // One that fails fails when the text is encoded, which is told there.
+            // An error here recurs when the text is encoded and is reported there.
             let _ = normalizer.normalize(text);
         }
         NormalizerWrapper::Sequence(steps) => {

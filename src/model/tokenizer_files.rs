@@ -31,7 +31,8 @@ pub(super) struct TextSide {
     pub(super) eos: Option<origin::Declared>,
     /// What was read, and warnings of it.
     pub(super) facts: Vec<Fact>,
-    /// Of the tokenizer alone: the other files' parts are told where they are used.
+    /// Of the tokenizer alone: the opening tokens and the chat template are recorded where they are
+    /// used.
     pub(super) fingerprint: Fingerprint,
 }
 
@@ -100,7 +101,7 @@ fn is_llama(config: &Map<String, Value>) -> bool {
 struct Token {
     /// The file and the field.
     from: String,
-    /// Its id, where that is told.
+    /// Its id, if the file specifies one.
     id: Option<u32>,
     token: AddedToken,
 }
@@ -109,7 +110,7 @@ struct Token {
 struct Declared {
     /// The special tokens that have a name (`bos_token`, …).
     named: Vec<Named>,
-    /// All of them; those whose ids are told come first, in the order of their ids.
+    /// All of them; those with an id come first, in the order of their ids.
     tokens: Vec<Token>,
 }
 
@@ -237,7 +238,7 @@ impl Declared {
             let content = token.content.escape_debug();
             let present = pipeline.token_to_id(&token.content);
             match (present, id) {
-                // Of a token whose id is not told, no flags are told either.
+                // A token without an id comes without flags: the pipeline's are kept.
                 (Some(present), None) if known.contains_key(&present) => continue,
                 (Some(present), Some(id)) if present != *id => {
                     added.warnings.push(origin::warning(&format!(

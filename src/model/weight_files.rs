@@ -1,5 +1,5 @@
-//! Which safetensors files hold a model's weights, told from the names of the files that are
-//! there and from the index.
+//! Finds the safetensors files that hold a model's weights, from the names of the files in the
+//! directory and from the index.
 
 use std::collections::BTreeSet;
 

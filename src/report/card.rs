@@ -1,5 +1,5 @@
-//! The data card: the README.md of a data set directory, whose head tells the Hugging Face Hub what the
-//! files are, and whose text tells people how the data were made, of what, and how they are loaded.
+//! The data card: the README.md of a data set directory. Its head describes the files to the Hugging Face
+//! Hub; its text explains how the data were made, from what, and how to load them.
 
 use std::fmt::{self, Write};
 
@@ -66,7 +66,7 @@ impl<'a> Card<'a> {
         self
     }
 
-    /// Whether its tables are there in Parquet, which the Hub is then told to show.
+    /// Whether its tables exist in Parquet. The card then lists those files for the Hub.
     pub fn parquet(mut self, parquet: bool) -> Self {
         self.parquet = parquet;
         self

@@ -18,7 +18,7 @@ fn grades_only_completions_that_ended_by_themselves() {
 }
 
 #[test]
-fn settings_tell_options_apart() {
+fn settings_differ_by_option() {
     let exact = Checker::default().settings();
     let lenient = Checker::builder().lenient(true).build().settings();
     let loose = Checker::builder().relative_tolerance(0.01).build();

@@ -131,8 +131,8 @@ fn converted_units() {
     assert!(!Checker::default().equal("1 mile", "1.61 km").equal);
 }
 
-/// Which item of a list is meant by which is told by all of them together: sorted, or one by one,
-/// these would not fit.
+/// The items of two lists are matched as a whole: in sorted order, or greedily one by one, these would
+/// not match.
 #[test]
 fn items_are_matched() {
     let relative = Checker::builder().relative_tolerance(0.1).build();

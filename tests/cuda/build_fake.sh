@@ -20,7 +20,7 @@ kernels=()
 for folder in "${@:2}"; do kernels+=("$(cd "$folder" && pwd)"); done
 [ ${#kernels[@]} -gt 0 ] || kernels=("$engine")
 emulation=$here/emulation
-# One at a time in a folder, where the system can tell.
+# One build at a time in a folder, where the system has flock.
 exec 9>"$out/lock"
 if command -v flock >/dev/null; then flock 9; fi
 jobs_at_once=${JOBS:-$(nproc 2>/dev/null || echo 2)}

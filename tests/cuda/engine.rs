@@ -485,8 +485,8 @@ fn a_list_is_completed_by_all_devices_as_by_one() {
     });
     completed.unwrap();
     let found: Vec<Completion> = completions.into_iter().map(Option::unwrap).collect();
-    let told: usize = found.iter().map(|completion| completion.tokens.len()).sum();
-    assert_eq!(tokens, told);
+    let expected: usize = found.iter().map(|completion| completion.tokens.len()).sum();
+    assert_eq!(tokens, expected);
     let shares = group.statistics();
     assert!(shares.iter().all(|one| one.completions > 0), "{shares:?}");
     let prompts: Vec<Prompt> = requests

@@ -322,9 +322,9 @@ fn padded(size: usize, number: impl Fn(&str, usize) -> f32) -> tempfile::TempDir
     directory
 }
 
-/// A completion's tokens that no tokenizer knows have no text, which is told.
+/// Tokens of a completion that are not in the tokenizer have no text; a warning reports them.
 #[test]
-fn tokens_outside_the_tokenizers_vocabulary_are_told() {
+fn tokens_outside_the_tokenizers_vocabulary_are_reported() {
     let varied = |name: &str, at: usize| {
         let wave = ((at * 37 % 101) as f32 - 50.0) / 40.0;
         if name.starts_with("lm_head") {
@@ -348,7 +348,7 @@ fn tokens_outside_the_tokenizers_vocabulary_are_told() {
     assert_eq!(from, "greedy completion");
 }
 
-/// A model of a real vocabulary's size: what it makes of a plain text tells whether its tokens are its own.
+/// With a vocabulary of realistic size, the probability of a plain text shows whether the tokenizer is the model's.
 #[test]
 fn a_text_less_probable_than_by_guessing_fails() {
     const NAME: &str = "log-probability of a plain text";
@@ -382,7 +382,7 @@ fn a_text_less_probable_than_by_guessing_fails() {
     let report = checked(&files(directory.path()), QUESTION);
     assert_eq!(outcome(&report, NAME).0, Outcome::Passed, "{report}");
 
-    // Of a small vocabulary it tells too little.
+    // With a small vocabulary the check is not conclusive.
     let small = tiny::directory();
     let report = checked(&files(small.path()), QUESTION);
     assert_eq!(outcome(&report, NAME).0, Outcome::Skipped, "{report}");
@@ -412,7 +412,7 @@ fn a_number_too_large_for_f16_is_blamed_on_the_conversion() {
     files.dtype(DtypeChoice::F32).load().unwrap();
 }
 
-/// What a configuration leaves out is told as a default, what it says with its field.
+/// A value that the configuration lacks is reported as a default, any other with its field.
 #[test]
 fn facts_name_their_fields_and_defaults() {
     let report = with_files(|_, config| {
@@ -457,7 +457,7 @@ fn facts_name_their_fields_and_defaults() {
 }
 
 #[test]
-fn a_head_that_is_not_the_embedding_is_told() {
+fn a_head_that_is_not_the_embedding_is_reported() {
     let files = files(&fixtures().join("llama_tied_head_differs"));
     let report = checked(&files, "t1");
     assert_eq!(fact(&report, "output head").0, "a matrix of its own");
@@ -482,7 +482,7 @@ fn a_head_that_is_not_the_embedding_is_told() {
 
 /// A completion cut by the model's context is not one cut by a setting.
 #[test]
-fn the_limit_of_the_completion_is_told_by_its_name() {
+fn the_limit_of_the_completion_is_named() {
     let directory = tiny::directory();
     let files = files(directory.path());
     let check = |question: &str, tokens: usize| {
@@ -572,7 +572,7 @@ fn chat_templates_by_name_are_read_as_an_object_and_as_a_list() {
         for part in ["tokenizer_config.json: chat_template: ", reason] {
             assert!(error.detail().contains(part), "{error}");
         }
-        // Another template can be had, and the report tells of the model's own.
+        // Another template can be used, and the report describes the model's own.
         let report = checked(&files, "abc");
         assert!(report.passed(), "{report}");
         assert!(

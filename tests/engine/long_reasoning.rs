@@ -105,7 +105,7 @@ fn complete(model: Model, template: Template, tokens: usize) -> Completion {
 }
 
 #[test]
-fn a_reasoning_that_the_prompt_opens_is_told_where_it_is_cut() {
+fn a_reasoning_that_the_prompt_opens_is_marked_if_it_is_cut() {
     let directory = thinker();
     let cut = complete(load(directory.path()), Template::chat(), 20);
     assert_eq!(cut.finish, Finish::Length);
@@ -177,10 +177,10 @@ fn long_run(engine: &Engine, journal: Option<&Path>) -> Outcome {
     run.run(engine, &Checker::default()).unwrap()
 }
 
-/// 33,000 tokens of two trials: cut at their limit, which is told apart, and the same when the run is
+/// Two trials of 33,000 tokens are cut at their limit and marked, and are the same when the run is
 /// resumed, after a whole run and after one that was killed.
 #[test]
-fn a_trial_of_33_000_tokens_is_cut_told_and_resumed() {
+fn a_trial_of_33_000_tokens_is_cut_marked_and_resumed() {
     // A window, so that the last token costs no more than the first.
     let directory = tiny::thin_directory(40_000, Some(64));
     let engine = builder(load(directory.path()), "{problem}<think>\n")

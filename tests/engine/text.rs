@@ -191,7 +191,7 @@ fn a_post_processor_opens_a_text_once() {
     assert_eq!(prompt.tokens.iter().filter(|&&id| id == 1).count(), 1);
 }
 
-/// The classes for Llama put `<s>` in front unless told not to, whatever tokenizer.json does.
+/// Llama's tokenizer classes prepend `<s>` unless `add_bos_token` is false, whatever tokenizer.json does.
 #[test]
 fn the_tokenizer_class_has_its_say() {
     let opening =

@@ -101,7 +101,7 @@ fn every_form_of_a_set_loads_as_it_was_written() {
 }
 
 /// Some fields are absent in most rows, and `datasets` looks at the first ten megabytes only, unless the card
-/// tells it of them.
+/// lists the fields.
 fn a_field_that_only_a_late_row_has_is_loaded() {
     let problem = Arc::new(Problem::new("1 + 1?", "2"));
     let trials: Vec<Trial> = (0..3)

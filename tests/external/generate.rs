@@ -8,13 +8,13 @@ use crate::harness::{Test, tests};
 use crate::tool::Tool;
 
 pub(crate) const TESTS: &[Test] = tests![
-    a_bad_row_is_told_of_and_the_rest_goes_on,
+    a_bad_row_is_reported_and_the_rest_goes_on,
     all_rows_may_be_bad,
     what_makes_no_sense_is_refused,
     an_output_that_cannot_be_written_is_named,
     files_of_problems_are_prompts_too,
     ids_are_unique_and_kept_to_the_letter,
-    only_the_first_bad_rows_are_told_of,
+    only_the_first_bad_rows_are_reported,
 ];
 
 /// In the language of the built-in model.
@@ -24,7 +24,7 @@ const QUESTION: &str =
 const GOOD: &str =
     r#"{"id": "a", "prompt": "Tom has 3 eggs. He buys 4 more. How many eggs does Tom have now?"}"#;
 
-fn a_bad_row_is_told_of_and_the_rest_goes_on() {
+fn a_bad_row_is_reported_and_the_rest_goes_on() {
     let generate = Tool::new("generate");
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("prompts.jsonl");
@@ -218,7 +218,7 @@ fn files_of_problems_are_prompts_too() {
     );
 }
 
-/// Rows are told apart by their ids, however they lie in the file; and a number stays as it is written.
+/// Every row has an id of its own, whatever the file's layout, and a number is kept as it is written.
 fn ids_are_unique_and_kept_to_the_letter() {
     let generate = Tool::new("generate");
     let ids = |rows: &str| -> Vec<String> {
@@ -244,7 +244,7 @@ fn ids_are_unique_and_kept_to_the_letter() {
     );
 }
 
-fn only_the_first_bad_rows_are_told_of() {
+fn only_the_first_bad_rows_are_reported() {
     let generate = Tool::new("generate");
     let ran = generate.fed(&["--prompts", "-", "--json"], "{}\n".repeat(30).as_bytes());
     assert_eq!(ran.code, Some(1));

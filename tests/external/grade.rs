@@ -8,8 +8,8 @@ use crate::harness::{Test, tests};
 use crate::tool::{Ran, Tool};
 
 pub(crate) const TESTS: &[Test] = tests![
-    a_bad_row_is_told_of_and_the_rest_goes_on,
-    only_the_first_bad_rows_are_told_of,
+    a_bad_row_is_reported_and_the_rest_goes_on,
+    only_the_first_bad_rows_are_reported,
     ids_are_kept_to_the_letter,
     tolerances_are_asked_for,
     what_makes_no_sense_is_refused,
@@ -24,7 +24,7 @@ fn rows(ran: &Ran) -> Vec<Value> {
     rows.collect()
 }
 
-fn a_bad_row_is_told_of_and_the_rest_goes_on() {
+fn a_bad_row_is_reported_and_the_rest_goes_on() {
     let grade = Tool::new("grade");
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("answers.jsonl");
@@ -78,7 +78,7 @@ fn a_bad_row_is_told_of_and_the_rest_goes_on() {
     );
 }
 
-fn only_the_first_bad_rows_are_told_of() {
+fn only_the_first_bad_rows_are_reported() {
     let grade = Tool::new("grade");
     let good = "{\"reference\": 1, \"answer\": 1}\n";
     for (bad, more) in [
@@ -90,8 +90,8 @@ fn only_the_first_bad_rows_are_told_of() {
         let ran = grade.fed(&["-"], format!("{good}{}", "[]\n".repeat(bad)).as_bytes());
         assert_eq!(ran.code, Some(1));
         assert_eq!(rows(&ran).len(), bad + 1);
-        let told = ran.err.matches(": not a JSON object").count();
-        assert_eq!(told, bad.min(20), "{}", ran.err);
+        let reported = ran.err.matches(": not a JSON object").count();
+        assert_eq!(reported, bad.min(20), "{}", ran.err);
         match more {
             Some(more) => assert!(ran.err.contains(more), "{}", ran.err),
             None => assert!(!ran.err.contains("more bad"), "{}", ran.err),

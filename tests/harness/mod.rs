@@ -109,7 +109,7 @@ impl Need {
         )
     }
 
-    /// The binary of an example, which `cargo test` builds unless it is told which tests.
+    /// The binary of an example. `cargo test` builds it unless test targets are selected.
     pub(crate) fn example(name: &str) -> Self {
         let missing = !example(name).exists();
         let missing = missing.then(|| format!("not built: cargo build --example {name}"));

@@ -1,4 +1,4 @@
-//! What observers are told of a run.
+//! The notifications that observers of a run get.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -45,7 +45,7 @@ fn observers_see_the_run_go_by() {
     assert!(seen.is_sorted_by_key(|progress| progress.trials));
 }
 
-/// Collects what it is told.
+/// Collects the rows that it is notified of.
 #[derive(Default)]
 struct Rows(Mutex<Vec<(String, u32)>>, Option<(usize, CancelHandle)>);
 
@@ -63,7 +63,7 @@ impl Observer for Rows {
 }
 
 #[test]
-fn an_observer_is_told_of_every_row_once_and_in_order() {
+fn an_observer_is_notified_of_every_row_once_and_in_order() {
     let rates = [1.0, 0.8, 0.5, 0.3, 0.05, 0.0];
     let strategies: [Box<dyn Strategy>; 3] = [
         Box::new(Vanilla { trials: 9 }),
@@ -91,14 +91,14 @@ fn an_observer_is_told_of_every_row_once_and_in_order() {
                 .run(&Scripted::new(Schedule::default()), &grader)
                 .unwrap();
             assert_eq!(outcome.stop == RunStop::Interrupted, interrupted);
-            let told = rows.0.into_inner().unwrap();
+            let notified = rows.0.into_inner().unwrap();
             // Each problem's rows by number.
             let mut last = HashMap::new();
-            for (problem, number) in &told {
+            for (problem, number) in &notified {
                 let before = last.insert(problem, *number);
                 assert!(before.is_none_or(|before| before < *number));
             }
-            let mut sorted = told.clone();
+            let mut sorted = notified.clone();
             sorted.sort();
             let mut expected: Vec<(String, u32)> = outcome
                 .accepted()

@@ -98,7 +98,7 @@ fn shards_that_are_joined_are_the_whole_run() {
 }
 
 #[test]
-fn overlaps_and_gaps_of_shards_are_told() {
+fn overlaps_and_gaps_of_shards_are_reported() {
     let strategy = Uniform { k: 3 };
     let directory = tempfile::tempdir().unwrap();
     let mut shards = shards(&strategy, directory.path());

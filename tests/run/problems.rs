@@ -424,7 +424,7 @@ fn other_files_are_refused_by_name() {
 }
 
 #[test]
-fn rows_in_a_field_and_rows_over_lines_are_told_of() {
+fn rows_in_a_field_and_rows_over_lines_are_reported() {
     let wrapped = format!("{{\"version\": 1, \"data\": [{}]}}", ROWS.join(","));
     let message = fail(&wrapped);
     assert!(

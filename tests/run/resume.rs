@@ -137,7 +137,7 @@ fn an_interrupted_run_keeps_all_that_was_graded() {
 }
 
 #[test]
-fn every_call_that_drew_is_told_of() {
+fn every_call_that_sampled_is_recorded() {
     let directory = tempfile::tempdir().unwrap();
     let journal = directory.path().join("journal");
     let killed = Scripted::new(Schedule {

@@ -118,7 +118,7 @@ pub(crate) fn up_to(
     complete(engine, &requests)
 }
 
-/// The completions of requests; what is told of their tokens has to be what they are.
+/// The completions of requests; checks that the token events agree with them.
 pub(crate) fn complete(
     engine: &Engine,
     requests: &[CompletionRequest],

@@ -65,15 +65,17 @@ pub(crate) fn steps_are_timed_when_asked_for() {
         let rows: usize = steps.iter().map(|step| step.rows).sum();
         assert_eq!(rows as u64, statistics.busy_slots);
         for step in &steps {
-            let told = device::TIMES_PARTS && backend == BackendChoice::Auto;
+            let measured = device::TIMES_PARTS && backend == BackendChoice::Auto;
             assert_eq!(
                 (step.linear.is_some(), step.attention.is_some()),
-                (told, told)
+                (measured, measured)
             );
             let parts = step.linear.unwrap_or_default() + step.attention.unwrap_or_default();
             assert_eq!(parts + step.sampling + step.other(), step.total);
             assert!(step.other() > std::time::Duration::ZERO);
-            assert!(!told || !step.linear.unwrap().is_zero() && !step.attention.unwrap().is_zero());
+            assert!(
+                !measured || !step.linear.unwrap().is_zero() && !step.attention.unwrap().is_zero()
+            );
         }
         let total: std::time::Duration = steps.iter().map(|step| step.total).sum();
         assert!(total <= statistics.time);

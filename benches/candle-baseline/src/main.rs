@@ -60,14 +60,14 @@ struct Arguments {
 struct Measured {
     prompt_seconds: f64,
     generation_seconds: f64,
-    /// Of all threads, where the system tells.
+    /// Of all threads, if the system reports it.
     generation_cpu_seconds: Option<f64>,
     /// Of the first sequence.
     tokens: Vec<u32>,
 }
 
 /// Processor time of this process so far: less disturbed than the clock by what else runs on the
-/// machine. Linux tells it in hundredths of a second.
+/// machine. Linux reports it in hundredths of a second.
 fn cpu_seconds() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     // The second field is a name in parentheses, which may hold anything.

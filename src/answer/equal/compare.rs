@@ -172,7 +172,7 @@ impl<'a> Comparison<'a> {
             (List(a), List(b)) | (AnyOf(a), AnyOf(b)) => (self.lists(a, b)?, "list"),
             // Braces do not say how the statements in them belong together.
             (Set(a), Set(b) | AnyOf(b)) => (self.sets(a, b)?, "set"),
-            // `x = 2, y = 1` tells more than the set of the numbers.
+            // `x = 2, y = 1` says more than the set of the numbers.
             (Set(a), List(b)) if b.len() > 1 && distinct_names(b) => {
                 (distinct_names(a) && self.sets(a, b)?, "set")
             }
@@ -408,8 +408,8 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// Which of two kinds that meet is read first: names and single sets wrap what is compared, units
-/// and signs tell of a number, and structures come after what they are made of.
+/// The order in which kinds are compared: names and single sets wrap the compared value, units
+/// and signs qualify a number, and structures come after their parts.
 fn rank(value: &Value) -> u8 {
     match value {
         Value::Set(items) if items.len() == 1 => 0,

@@ -105,8 +105,8 @@ fn flush(glued: &mut String, words: &mut Vec<String>) {
     glued.clear();
 }
 
-/// A word without the case that sentences give it. The case of a single letter tells variables and units
-/// apart; capitals inside of a word, or in one of two letters, are what it says (`AaBb`, `Tt`).
+/// A word without the case that sentences give it. Case is kept in a single letter, where it distinguishes
+/// variables and units, and in mixed capitals and words of two letters, where it has meaning (`AaBb`, `Tt`).
 pub(super) fn fold(word: &str) -> String {
     const SHORT: &[&str] = &[
         "am", "an", "as", "at", "be", "by", "he", "in", "is", "it", "no", "of", "ok", "on", "or",

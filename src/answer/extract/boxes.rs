@@ -235,7 +235,7 @@ const UNITS: &[&str] = &[
     "BC",
 ];
 
-/// (The case of short units tells them apart.)
+/// Whether a word is a unit. Case is significant in units of one or two letters only.
 fn is_unit(word: &str) -> bool {
     UNITS.contains(&word) || word.len() > 2 && UNITS.contains(&word.to_lowercase().as_str())
 }

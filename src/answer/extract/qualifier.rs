@@ -191,7 +191,7 @@ mod tests {
     use super::qualifier;
 
     #[test]
-    fn what_makes_another_number_is_told_from_what_is_said_of_it() {
+    fn words_that_change_a_number_are_distinguished_from_remarks() {
         for behind in [
             " or 6.",
             "$ or $6$ apples",

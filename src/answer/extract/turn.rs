@@ -112,7 +112,7 @@ const CONTROL: &[&str] = &[
 
 /// The length of the control token that a text starts with.
 fn control(text: &[u8]) -> Option<usize> {
-    // Most brackets are of mathematics: the second byte tells.
+    // Most brackets belong to mathematics; the second byte rules those out.
     if !matches!(text.get(1), Some(b'|' | b'/' | b'e' | b's' | b'I' | 0xEF)) {
         return None;
     }

@@ -11,10 +11,13 @@ use super::tree::Literal;
 pub(crate) fn are_no_arithmetic(tokens: &[Token]) -> bool {
     let says = tokens.iter().any(|token| is_word(&token.tok));
     let dated = |at| is_date(&tokens[at..]) && !is_over(tokens, at);
-    let told = |at| opens(tokens, at) && (is_range(&tokens[at..]) || are_dimensions(&tokens[at..]));
+    let range_or_dimensions =
+        |at| opens(tokens, at) && (is_range(&tokens[at..]) || are_dimensions(&tokens[at..]));
     (0..tokens.len()).any(|at| match &tokens[at].tok {
         Tok::Number(zero) if zero.whole == "0" && is_prefixed(&tokens[at..]) => true,
-        Tok::Number(_) => dated(at) || (says || is_signed_range(&tokens[at..])) && told(at),
+        Tok::Number(_) => {
+            dated(at) || (says || is_signed_range(&tokens[at..])) && range_or_dimensions(at)
+        }
         Tok::Letter(_) | Tok::Text(_) => is_bearing(&tokens[at..]),
         // `3330\%1`: a sign, or what is left of a division.
         Tok::Command(sign) if sign == "%" => is_number(tokens.get(at + 1)),

@@ -557,8 +557,8 @@ impl<'a, 'b> Evaluator<'a, 'b> {
                 if let ("sum" | "prod", [body, from, to]) = (name.as_str(), arguments.as_slice()) {
                     return self.series(name == "sum", [body, from, to]);
                 }
-                // What is rounded is worked out exactly where it can be: near a whole number no
-                // precision tells which side it is on.
+                // The argument is computed exactly where possible: near an integer no precision
+                // decides on which side it lies.
                 if let ("floor" | "ceil", [argument]) = (name.as_str(), arguments.as_slice())
                     && let Some(value) = self.exact(argument)?
                 {

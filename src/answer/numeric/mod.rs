@@ -32,7 +32,7 @@ pub(super) use decide::{
 enum Fail {
     /// There is no value: a division by zero, a logarithm of what is not positive.
     Undefined,
-    /// A higher precision may tell: the operand may be zero, or lie on either side of a cut.
+    /// A higher precision may decide: the operand may be zero, or on either side of a branch cut.
     Unclear,
     /// A function, or a size, that is not computed here.
     Unknown,

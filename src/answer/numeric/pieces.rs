@@ -26,7 +26,8 @@ pub(super) struct Pieces {
     /// Whether there are any that values jump at: at the place itself they may differ, though they
     /// agree on both sides.
     pub(super) jumps: bool,
-    /// Whether there are any in the terms of a sum, so that no number of terms tells of all.
+    /// Whether there are any in the terms of a sum or product: they may be endlessly many, so that no
+    /// finite number of points suffices.
     pub(super) endless: bool,
     /// Places that are known, for a single variable.
     breaks: Vec<RBig>,

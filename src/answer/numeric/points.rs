@@ -54,7 +54,7 @@ pub(super) const SELDOM: usize = WINDOWS.len() * 8;
 /// Points of whole numbers.
 pub(super) const WHOLE: usize = 36;
 
-/// Points of a size that expressions themselves tell of.
+/// Points whose size follows from constants in the expressions.
 pub(super) const SCALED: usize = 16;
 
 /// Points far out.

@@ -189,7 +189,7 @@ fn set(nodes: &[Node], budget: &mut Budget) -> Result<Value, EvalError> {
         return Ok(Value::Set(Vec::new()));
     }
     let values = items(nodes, budget)?;
-    // Dots stand for what the order of the others tells.
+    // The order of the items determines what dots stand for.
     if nodes.iter().any(|node| matches!(node.kind, Kind::Ellipsis)) {
         return Ok(Value::Set(vec![Value::Tuple(values)]));
     }
@@ -434,7 +434,7 @@ enum Leading {
     Name(String, bool),
     /// An equation without a name.
     Equation,
-    /// A relation of which it cannot be told whether it is meant of them, too: `x < 1, 2`.
+    /// A relation that may or may not apply to them: `x < 1, 2`.
     Relation,
 }
 
@@ -516,7 +516,7 @@ fn list(nodes: &[Node], budget: &mut Budget) -> Result<Value, EvalError> {
     if let Some(value) = all_of(&flat, budget)? {
         return Ok(value);
     }
-    // Dots among the items: the order tells what they stand for.
+    // The order of the items determines what dots among them stand for.
     if nodes.iter().any(|node| matches!(node.kind, Kind::Ellipsis)) {
         return Ok(Value::Tuple(flat));
     }

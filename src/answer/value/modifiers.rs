@@ -194,7 +194,7 @@ const ALONE: &[&str] = &[
     "direction",
 ];
 
-/// Whether words behind a number tell more of it than a unit.
+/// Whether words after a number change it in a way that a unit does not.
 pub(super) fn modifies(words: &str) -> bool {
     let first = words.split(|c: char| !c.is_alphabetic());
     let mut all = first.filter(|word| !word.is_empty());
@@ -232,8 +232,8 @@ pub(super) fn changes(words: &str) -> bool {
     })
 }
 
-/// Whether words in brackets behind a number, which name what is counted, tell more of it:
-/// `41 (pairs)` counts pairs.
+/// Whether a label after a number, in brackets or not, changes the number. The label of `41 (pairs)`
+/// does not: it names what is counted.
 pub(super) fn labels_more(words: &str) -> bool {
     let lower = words.to_lowercase();
     // `14 times` counts; `14 times 3` multiplies.

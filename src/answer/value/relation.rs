@@ -401,7 +401,7 @@ pub(super) fn equation(
         }
     }
     if name.is_none() {
-        // (`x/x = 1` tells of x, though x is gone in what it comes to.)
+        // (`x/x = 1` is a statement about x, although x cancels.)
         let constant = |node: &Node, budget: &mut Budget| -> Result<bool, EvalError> {
             Ok(!holds_variable(node, budget)?
                 && scalar(node, None, budget).is_ok_and(|value| value.is_constant()))

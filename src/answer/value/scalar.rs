@@ -69,7 +69,7 @@ fn scalar_inner(
         Kind::Text(name) if !name.contains(' ') => Ok(Fraction::symbol(&format!("text {name}"))),
         Kind::Group(inner) => scalar(inner, bound, budget),
         Kind::Neg(inner) => Ok(scalar(inner, bound, budget)?.negate()),
-        // `1 + 2 + … + n`: what the dots stand for is told by the terms in their order.
+        // `1 + 2 + … + n`: the order of the terms determines what the dots stand for.
         Kind::Add(terms) if terms.iter().any(is_ellipsis) => series("series", terms, bound, budget),
         Kind::Mul(factors) if factors.iter().any(is_ellipsis) => {
             series("product of", factors, bound, budget)

@@ -390,7 +390,7 @@ pub(super) fn bracket(
     }
     let values = items(nodes, budget)?;
     match (open, close) {
-        // `[x=1, y=2]`: names tell the values apart, the brackets only hold them.
+        // `[x=1, y=2]`: names identify the values, the brackets only group them.
         ('[', ']') if values.len() > 1 && values.iter().all(is_named) => Ok(Value::List(values)),
         ('[', ']') => Ok(Value::Bracketed(values)),
         ('(', ')') | ('⟨', '⟩') => Ok(Value::Tuple(values)),

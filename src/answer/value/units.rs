@@ -50,7 +50,7 @@ const YUAN: &[(&str, i32)] = &[("¥", 1)];
 const RUPEES: &[(&str, i32)] = &[("₹", 1)];
 const ANGLE: &[(&str, i32)] = &[("rad", 1)];
 
-/// A unit by its symbol, whose case tells `m` from `M`.
+/// A unit by its symbol. Case distinguishes `m` from `M`.
 fn symbol(word: &str) -> Option<Size> {
     Some(match word {
         "m" => (LENGTH, 1, 1, 0),
@@ -256,7 +256,7 @@ fn known(word: &str) -> Option<(&'static [(&'static str, i32)], RBig)> {
     if let Some(size) = symbol(word).or_else(|| named(&folded)) {
         return Some(sized(size, 0));
     }
-    // Micro and milli are told from mega by case alone.
+    // Symbols of prefixes are case-sensitive: `m` is milli, `M` is mega.
     for (prefix, tens) in SYMBOL_PREFIXES {
         if let Some(rest) = word.strip_prefix(prefix)
             && is_metric(rest)

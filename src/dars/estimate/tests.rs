@@ -157,7 +157,7 @@ fn check(name: &str, simulation: &Simulation<'_>) {
     let (seen, time, sampled) = simulation.run();
     let taken = seen.last().unwrap().taken;
     let (mut checked, mut worst) = (0, 1.0f64);
-    // After an interruption the first trials of the new call tell its speed.
+    // After an interruption the first trials of the new call determine its speed.
     let interrupted = seen
         .iter()
         .find(|seen| {

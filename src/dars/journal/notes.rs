@@ -77,7 +77,7 @@ impl Begun {
     }
 }
 
-/// The calls that these rows tell of, where the journal's trials have these sums.
+/// The calls that these rows record, given the sums over the journal's trials.
 pub(super) fn sessions(notes: &[Note], sums: Sums) -> Vec<Session> {
     let mut sessions = Vec::new();
     let mut open: Option<Begun> = None;

@@ -6,8 +6,9 @@ use super::chain::Step;
 use super::reading::{Reading, number, read, shortened};
 use crate::{Completion, Finish, Grader, Problem, Settings, Verdict};
 
-/// Accepts only right derivations: each step is the operation that the question tells of next, on
-/// the number that the step before left, with the right result, and the answer follows from them.
+/// Accepts only correct derivations: each step is the next operation that the question describes,
+/// applied to the result of the previous step, with the correct result, and the answer follows from
+/// the steps.
 /// What is not written in this form is refused; the reason names the step.
 ///
 /// It is also an example of a grader of one's own: all that it knows it reads from the question,
@@ -88,7 +89,7 @@ fn check(text: &str, reading: &Reading, extracted: &mut Option<String>) -> Resul
         if (step.sign, step.right) != (*sign, *right) {
             let found = format!("{}{}", step.sign, step.right);
             return Err(format!(
-                "{name} has {found} where the question tells of {sign}{right}"
+                "{name} has {found} where the question describes {sign}{right}"
             ));
         }
         if step.result != *result {

@@ -9,8 +9,8 @@
 //!
 //! # Luck
 //!
-//! A checker of final answers cannot tell a right derivation from a wrong one that ends in the
-//! right answer. So [`problems`] ask for every value of a story ([`Asked::EveryValue`]): an answer
+//! A checker of final answers cannot distinguish a correct derivation from a wrong one that ends in
+//! the right answer. So [`problems`] ask for every value of a story ([`Asked::EveryValue`]): an answer
 //! such as `(5, 10, 30)` is right only if all the results are. Where only the last value is asked
 //! for ([`Asked::LastValue`]), of a number below [`LARGEST`], two mistakes that cancel out or a
 //! mere guess are often right, and the hardest levels of a data set are full of wrong

@@ -1,4 +1,4 @@
-//! Reading a question back: which operations its sentences tell of, and what is asked for.
+//! Reading a question back: which operations its sentences describe, and what is asked for.
 
 use super::Asked;
 use super::chain::Chain;
@@ -67,7 +67,7 @@ fn read_in(setting: Setting, sentences: &[&str]) -> Result<Reading, Unread> {
     let story = story.split_last().map_or(&[][..], |(_, story)| story);
     for (index, sentence) in story.iter().enumerate() {
         let Some((kind, number)) = cast.operation(sentence) else {
-            return Err(unread(index + 1, "tells of no known operation"));
+            return Err(unread(index + 1, "describes no known operation"));
         };
         if let Err(reason) = chain.apply(kind, number) {
             return Err(unread(index + 1, &format!("cannot be: {reason}")));
@@ -99,7 +99,7 @@ fn open(setting: Setting, sentence: &str) -> Option<(Cast, u64)> {
 }
 
 impl Cast {
-    /// The operation that a sentence tells of.
+    /// The operation that a sentence describes.
     fn operation(&mut self, sentence: &str) -> Option<(Kind, u64)> {
         for kind in Kind::ALL {
             for template in self.setting.sentences(kind) {

@@ -327,11 +327,11 @@ fn the_grader_says_what_is_wrong_and_where() {
         ("8+5=13. 12*2=24.", "step 2 is about 12, not about 13"),
         (
             "8+5=13. 13+13=26.",
-            "step 2 has +13 where the question tells of *2",
+            "step 2 has +13 where the question describes *2",
         ),
         (
             "8*2=16. 16+10=26.",
-            "step 1 has *2 where the question tells of +5",
+            "step 1 has *2 where the question describes +5",
         ),
         (
             "8+5=13. So 13*2=26.",
@@ -380,11 +380,11 @@ fn the_grader_refuses_problems_that_it_cannot_read() {
         ),
         (
             "Tom has 8 coins. He buys 5 more. He is glad. How many coins does Tom have now?",
-            "the question has \"He is glad.\", which tells of no known operation",
+            "the question has \"He is glad.\", which describes no known operation",
         ),
         (
             "Tom has 8 coins. She buys 5 more. How many coins does Tom have now?",
-            "the question has \"She buys 5 more.\", which tells of no known operation",
+            "the question has \"She buys 5 more.\", which describes no known operation",
         ),
         (
             "Tom has 8 coins. He loses 9. How many coins does Tom have now?",
@@ -407,7 +407,7 @@ fn the_grader_refuses_problems_that_it_cannot_read() {
         ),
         (
             "Tom has 8 coins. Mia has 5 more than Leo. How many coins does Mia have?",
-            "the question has \"Mia has 5 more than Leo.\", which tells of no known operation",
+            "the question has \"Mia has 5 more than Leo.\", which describes no known operation",
         ),
     ] {
         assert_eq!(refused(&Problem::new(question, "13"), solution), reason);

@@ -1,10 +1,10 @@
-//! How likely a model finds a plain text: by far more than by guessing, where weights and tokens are of one
-//! model.
+//! The probability that a model gives a plain text. It is far above that of guessing if the weights and
+//! the tokenizer belong together.
 
 use super::report::Check;
 use crate::engine::Engine;
 
-/// Below so many tokens, guessing is too good to be told from a small or random model.
+/// With a smaller vocabulary, guessing cannot be distinguished from a small or random model.
 const MIN_VOCABULARY: usize = 1000;
 /// By how much a token of a text has to be more probable than by guessing, as a logarithm: shuffled tokens
 /// of a trained model come out within a fraction of that of guessing, the smallest models far above.
@@ -22,7 +22,7 @@ pub(super) fn check(engine: &Engine) -> Check {
         return Check::skipped(NAME, "the vocabulary does not spell any text");
     }
     if size < MIN_VOCABULARY {
-        let reason = format!("of a vocabulary of {size} tokens it tells too little");
+        let reason = format!("not conclusive with a vocabulary of {size} tokens");
         return Check::skipped(NAME, reason);
     }
     let scores = model.raw_prompt(KNOWN_TEXT).and_then(|prompt| {

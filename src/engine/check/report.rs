@@ -77,7 +77,7 @@ impl Check {
         Self::new(name, Outcome::Skipped, detail)
     }
 
-    /// Passed where there are no complaints, of which the first ones are told.
+    /// Passed if there are no complaints, else failed with the first ones.
     pub(super) fn of(name: &str, complaints: &[String], otherwise: impl fmt::Display) -> Self {
         const SHOWN: usize = 3;
         let shown: Vec<&str> = complaints.iter().take(SHOWN).map(String::as_str).collect();

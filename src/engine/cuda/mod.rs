@@ -325,7 +325,7 @@ impl Cuda {
         Ok(())
     }
 
-    /// Tells the sampler which tokens new sequences have seen, and which are fed to others.
+    /// Passes to the sampler the tokens that new sequences have seen and those fed to the others.
     fn see(&mut self, rows: &[StepRow]) -> Result<()> {
         for row in rows {
             let Some(known) = self.pool.sequence(row.sequence) else {

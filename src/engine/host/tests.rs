@@ -121,7 +121,7 @@ fn bad_steps_are_errors() {
 }
 
 #[test]
-fn what_is_not_finite_is_told() {
+fn a_weight_that_is_not_finite_is_named() {
     let config = tiny(Architecture::Llama);
     let mut weights = random_weights(&config, 9);
     let dense = weights.clone();

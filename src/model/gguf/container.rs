@@ -120,8 +120,8 @@ impl Gguf {
         &self.label
     }
 
-    /// Adds what the metadata say of the tokenizer, apart from the chat template, which is told where
-    /// it is used.
+    /// Adds the metadata that define the tokenizer. The chat template is left out: it is recorded
+    /// where it is used.
     pub(in crate::model) fn identify_tokenizer(&self, fingerprint: &mut Fingerprint) {
         for (key, value) in &self.metadata {
             if key.starts_with("tokenizer.") && key != "tokenizer.chat_template" {

@@ -25,8 +25,8 @@ pub(super) const MODEL: &str = "llama";
 
 const SPACE: char = '▁';
 const SCORES: &str = "tokenizer.ggml.scores";
-/// The longest piece that is joined of others, in bytes; SentencePiece makes none with more than 16
-/// characters unless told to. All ways of cutting a piece in two are tried.
+/// The longest piece that is merged from others, in bytes. SentencePiece's default limit is 16
+/// characters a piece. Every way of splitting a piece in two is tried.
 const MAX_PIECE: usize = 1024;
 
 /// The pipeline of a file's vocabulary. `unknown` is the token for what the vocabulary lacks, where

@@ -31,11 +31,11 @@ impl TensorSource for Gguf {
     }
 
     fn stored(&self) -> Box<dyn Iterator<Item = (String, usize, String)> + '_> {
-        let told = |(_, entry): (&str, &Entry)| {
+        let describe = |(_, entry): (&str, &Entry)| {
             let bytes = self.bytes(entry).len();
             (format!("{:?}", entry.dtype), bytes, self.label_of(entry))
         };
-        Box::new(self.tensors().map(told))
+        Box::new(self.tensors().map(describe))
     }
 
     fn fill<T: Element>(&self, part: &Part, out: &mut [T]) -> Result<()> {

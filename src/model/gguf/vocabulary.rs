@@ -93,7 +93,7 @@ impl<'a> Tokens<'a> {
             |reason: String| Error::new(ErrorKind::Model, format!("{}: {reason}", file.label()));
         let mut numbers = file.numbers(TYPES)?.unwrap_or_default();
         if texts.is_empty() {
-            // There are no tokens to be of a type; the lack of them is told where they are wanted.
+            // Types without tokens are unused; missing tokens are an error where they are needed.
             numbers = &[];
         } else if !numbers.is_empty() && numbers.len() != texts.len() {
             return Err(fail(format!(

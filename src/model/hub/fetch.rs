@@ -21,7 +21,7 @@ use super::settings::Settings;
 use super::watch::{Meter, Relay, within};
 use crate::model::load;
 
-/// Bytes by which a file that was cut is told from others.
+/// Length of the prefix that identifies the file of a partial download.
 const HEAD: u64 = 64 << 10;
 /// A download that was cut before so many bytes begins again.
 const WORTH_KEEPING: u64 = 4 << 10;
@@ -125,8 +125,8 @@ impl Fetch<'_> {
         }
     }
 
-    /// The files that are not there yet. One whose size is not what the hub says is taken out of
-    /// the cache, and the last of those is told.
+    /// The files that are not in the cache. A file whose size differs from the hub's is removed from
+    /// the cache; the second value describes the last one of those.
     fn missing(&self, files: &[Listed]) -> Result<(Vec<Listed>, Option<String>), Failure> {
         let directory = self.cache.snapshot(self.commit);
         let mut missing = Vec::new();
@@ -206,8 +206,9 @@ impl Fetch<'_> {
             if partials.is_empty() || state.only_whole {
                 break;
             }
-            // The cache names a part by the hash of the whole, which the client does not tell
-            // beforehand: the first bytes say whose part it is, and the hash whether that is so.
+            // The cache names a partial download by the hash of the whole file, which the client
+            // does not expose beforehand: the first bytes identify the file, and the hash verifies
+            // the result.
             let wanted = HEAD.min(file.size);
             let head = match self.part(file, 0..wanted, None) {
                 Ok(head) => head,

@@ -1,4 +1,4 @@
-//! Time limits for calls of the hub's client, which has none, and what the calls tell meanwhile.
+//! Timeouts for calls of the hub's client, which has none, and the calls' progress.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -29,8 +29,8 @@ impl Beat {
 
 /// Makes a call that must say something within `first`, and then again within every `silence`.
 ///
-/// The client cannot be told to stop: a call that is abandoned stays behind on a thread of its
-/// own until its connection ends, and nobody hears of it any more.
+/// The client cannot be cancelled: an abandoned call keeps its thread until its connection ends,
+/// and its result is dropped.
 pub(super) fn within<T: Send + 'static>(
     first: Duration,
     silence: Duration,
@@ -43,7 +43,7 @@ pub(super) fn within<T: Send + 'static>(
         .name("hub".to_owned())
         .spawn(move || {
             let result = call(beat);
-            // Whoever gave up is not told.
+            // After a timeout there is no receiver.
             let _ = sender.send(Message::Over(result));
         })
         .map_err(|error| Failure::Local(format!("no thread could be started: {error}")))?;
@@ -110,8 +110,8 @@ impl Meter {
         };
         let bytes = {
             let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            // The client tells of a batch of large files as a whole, of others one by one, and
-            // of some both ways.
+            // The client reports large files as one batch, others one by one, and some in both
+            // ways.
             state.files.values().sum::<u64>().max(state.batch)
         };
         callback(HubProgress {

@@ -80,7 +80,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
     if !rotated.is_multiple_of(2) {
         return Err(fields.error("qk_rope_head_dim", format!("is {rotated}, an odd number")));
     }
-    // A head's width as far as the cache goes is told here; what the field says, nobody reads.
+    // Queries and keys have both parts. The file's `head_dim` is unused.
     config.head_dim = plain + rotated;
     let compressed_queries = match fields.map.contains_key("q_lora_rank") {
         true if fields.get("q_lora_rank").is_none() => None,

@@ -18,7 +18,8 @@
 //! - Safetensors on one of candle's devices: no GGUF files, no random weights, not the crate's own CUDA
 //!   backend.
 //!
-//! Left out is what candle computes otherwise and no field tells: none of the architectures here.
+//! An architecture is left out if candle computes it differently and no field of `config.json` shows
+//! that. This is the case for none of the architectures here.
 
 #[cfg(feature = "transformers")]
 mod deepseek_v2;

@@ -147,7 +147,7 @@ impl Build {
         }
     }
 
-    /// What tells the emulation's runtime, which is itself compiled without a sanitizer.
+    /// Definitions for the emulation's runtime, which is itself compiled without a sanitizer.
     pub(super) fn runtime(self) -> &'static [&'static str] {
         match self {
             Build::Fast | Build::Exact | Build::ExactPortable => &[],

@@ -73,9 +73,9 @@ fn ptx_belongs_to_the_sources() {
         "a PTX file a source: run scripts/ptx.sh"
     );
     for (name, ptx) in ptx_files() {
-        let told = after(&ptx, "// sources ");
+        let recorded = after(&ptx, "// sources ");
         assert_eq!(
-            told, sources,
+            recorded, sources,
             "{name}.ptx is older than its sources: run scripts/ptx.sh"
         );
     }

@@ -86,7 +86,7 @@ fn sequences_do_not_disturb_one_another() {
             }
             let engine = builder.build().unwrap();
             let mut found = vec![Vec::new(); requests.len()];
-            let told = engine.complete(&requests, |event| {
+            let completed = engine.complete(&requests, |event| {
                 if let dart_math::engine::Event::Completed {
                     request,
                     completion,
@@ -96,7 +96,7 @@ fn sequences_do_not_disturb_one_another() {
                 }
                 std::ops::ControlFlow::Continue(())
             });
-            told.unwrap();
+            completed.unwrap();
             (found, engine.statistics())
         };
         let (alone, _) = sampled(1, None);
@@ -210,7 +210,7 @@ fn the_fingerprint_covers_everything() {
 
 /// Contexts end where candle's model would go on with something else.
 #[test]
-fn contexts_are_cut_and_that_is_told() {
+fn contexts_are_cut_with_a_warning() {
     let cut = |name: &str, field: &str, value: usize, expected: usize| {
         let fixture = fixture(name);
         let changed = super::refused::changed(&fixture.directory, |config| {
@@ -218,8 +218,8 @@ fn contexts_are_cut_and_that_is_told() {
         });
         let (model, warnings) = crate::logged::warnings(|| load(changed.path()));
         assert_eq!(model.config().context_length, expected, "{name}");
-        let told = format!("to {expected} positions");
-        assert!(warnings.contains(&told), "{name}: {warnings}");
+        let warning = format!("to {expected} positions");
+        assert!(warnings.contains(&warning), "{name}: {warnings}");
     };
     for name in ["gemma2", "phi3", "mixtral", "starcoder2"] {
         cut(name, "sliding_window", 100, 100);

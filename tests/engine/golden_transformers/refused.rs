@@ -266,7 +266,7 @@ fn sizes_that_cannot_be() {
         }
     }
     // Possible in themselves, and not what the tensors are.
-    for (name, fields, told) in [
+    for (name, fields, reason) in [
         (
             "gemma2",
             json!({"hidden_size": 20}),
@@ -298,7 +298,7 @@ fn sizes_that_cannot_be() {
     ] {
         let text = refused(name, &fields).to_string();
         assert!(
-            text.contains("model.safetensors") && text.contains(told),
+            text.contains("model.safetensors") && text.contains(reason),
             "{name}: {text}"
         );
     }
@@ -366,7 +366,7 @@ fn settings_that_are_for_others() {
         assert!(error.to_string().contains("no random ones"), "{error}");
 
         let builder = || Engine::builder(load(&directory).unwrap());
-        for (builder, told) in [
+        for (builder, setting) in [
             (builder().backend(BackendChoice::Plain), "plain operations"),
             (builder().kv_type(KvType::F16), "f16"),
             (builder().activation_type(ActivationType::Int8), "int8"),
@@ -374,7 +374,7 @@ fn settings_that_are_for_others() {
         ] {
             let error = builder.build().err().unwrap();
             assert_eq!(error.kind(), ErrorKind::Settings);
-            assert!(error.to_string().contains(told), "{error}");
+            assert!(error.to_string().contains(setting), "{error}");
         }
         let engine = builder().deterministic(true).build().unwrap();
         assert!(engine.model().weights().layers.is_empty());

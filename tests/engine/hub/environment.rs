@@ -54,18 +54,18 @@ fn begin(source: &str, home: &Path, variables: &[(&str, &str)]) -> Child {
         .unwrap()
 }
 
-/// What a load printed and what it warned of.
+/// The line of output that says how a load ended, and its warnings.
 fn end(child: Child) -> (String, String) {
     let output = child.wait_with_output().unwrap();
     let out = String::from_utf8(output.stdout).unwrap();
-    let told = out
+    let outcome = out
         .lines()
         .find_map(|line| {
             let at = line.find("loaded ").or_else(|| line.find("failed "))?;
             Some(line[at..].to_owned())
         })
         .unwrap_or_else(|| panic!("{out}"));
-    (told, String::from_utf8(output.stderr).unwrap())
+    (outcome, String::from_utf8(output.stderr).unwrap())
 }
 
 fn run(source: &str, home: &Path, variables: &[(&str, &str)]) -> (String, String) {
@@ -100,8 +100,8 @@ fn address_token_and_cache_come_from_the_environment() {
     ];
     for (variables, place) in cases {
         let variables = [variables, &[endpoint]].concat();
-        let (told, _) = run("org/tiny", home.path(), &variables);
-        assert!(told.starts_with("loaded"), "{variables:?}: {told}");
+        let (outcome, _) = run("org/tiny", home.path(), &variables);
+        assert!(outcome.starts_with("loaded"), "{variables:?}: {outcome}");
         let cache = home.path().join(place);
         assert!(repository(&cache).is_dir(), "{variables:?}: {place}");
         std::fs::remove_dir_all(cache).unwrap();
@@ -111,17 +111,20 @@ fn address_token_and_cache_come_from_the_environment() {
     std::fs::create_dir(&stored).unwrap();
     std::fs::write(stored.join("token"), "secret").unwrap();
     let at = ("HF_HOME", stored.to_str().unwrap());
-    let (told, _) = run("org/tiny", home.path(), &[endpoint, at]);
-    assert!(told.starts_with("loaded"), "{told}");
+    let (outcome, _) = run("org/tiny", home.path(), &[endpoint, at]);
+    assert!(outcome.starts_with("loaded"), "{outcome}");
     std::fs::remove_dir_all(stored.join("hub")).unwrap();
     for variables in [
         &[endpoint, at, ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")][..],
         &[endpoint, at, ("HF_TOKEN_PATH", "/no/such/token")],
         &[endpoint, at, ("HF_TOKEN", "wrong")],
     ] {
-        let (told, _) = run("org/tiny", home.path(), variables);
-        assert!(told.starts_with("failed"), "{variables:?}: {told}");
-        assert!(told.contains("401") && told.contains("token"), "{told}");
+        let (outcome, _) = run("org/tiny", home.path(), variables);
+        assert!(outcome.starts_with("failed"), "{variables:?}: {outcome}");
+        assert!(
+            outcome.contains("401") && outcome.contains("token"),
+            "{outcome}"
+        );
     }
 }
 
@@ -138,8 +141,8 @@ fn offline_the_hub_is_not_asked() {
     };
     let commit = format!("org/tiny@{COMMIT}");
     for source in ["org/tiny", "org/tiny@main", &commit] {
-        let (told, warned) = run(source, home.path(), &with(&[("HF_HUB_OFFLINE", "yes")]));
-        assert_eq!(told, format!("loaded {fingerprint}"));
+        let (outcome, warned) = run(source, home.path(), &with(&[("HF_HUB_OFFLINE", "yes")]));
+        assert_eq!(outcome, format!("loaded {fingerprint}"));
         assert!(!warned.contains("WARN"), "{warned}");
     }
     let offline = with(&[("HF_HUB_OFFLINE", "1")]);
@@ -152,21 +155,21 @@ fn offline_the_hub_is_not_asked() {
         ),
         ("org/tiny@../../x", "does not say"),
     ] {
-        let (told, _) = run(source, home.path(), &offline);
-        assert!(told.starts_with("failed"), "{told}");
+        let (outcome, _) = run(source, home.path(), &offline);
+        assert!(outcome.starts_with("failed"), "{outcome}");
         for words in ["HF_HUB_OFFLINE", source, said] {
-            assert!(told.contains(words), "{words} in {told}");
+            assert!(outcome.contains(words), "{words} in {outcome}");
         }
     }
     std::fs::remove_file(super::snapshot(cache.path(), WEIGHTS)).unwrap();
-    let (told, _) = run("org/tiny", home.path(), &offline);
+    let (outcome, _) = run("org/tiny", home.path(), &offline);
     assert!(
-        told.starts_with("failed") && told.contains(WEIGHTS),
-        "{told}"
+        outcome.starts_with("failed") && outcome.contains(WEIGHTS),
+        "{outcome}"
     );
     assert_eq!(hub.requests(), 0);
-    let (told, _) = run("org/tiny", home.path(), &with(&[("HF_HUB_OFFLINE", "0")]));
-    assert_eq!(told, format!("loaded {fingerprint}"));
+    let (outcome, _) = run("org/tiny", home.path(), &with(&[("HF_HUB_OFFLINE", "0")]));
+    assert_eq!(outcome, format!("loaded {fingerprint}"));
     assert_ne!(hub.requests(), 0);
 }
 
@@ -184,29 +187,29 @@ fn silence_has_an_end() {
     // Of the hub itself: the cache is enough, and without one that is the error.
     hub.spoil("GET", "/revision/", Fault::Silence, usize::MAX);
     let began = Instant::now();
-    let (told, warned) = run("org/tiny", home.path(), &with(full));
-    assert_eq!(told, format!("loaded {fingerprint}"));
+    let (outcome, warned) = run("org/tiny", home.path(), &with(full));
+    assert_eq!(outcome, format!("loaded {fingerprint}"));
     assert!(warned.contains("nothing came for 1 s"), "{warned}");
     let empty = tempfile::tempdir().unwrap();
     let empty = ("HF_HUB_CACHE", empty.path().to_str().unwrap());
-    let (told, _) = run("org/tiny", home.path(), &with(empty));
+    let (outcome, _) = run("org/tiny", home.path(), &with(empty));
     assert!(
-        told.contains("org/tiny") && told.contains("nothing came for 1 s"),
-        "{told}"
+        outcome.contains("org/tiny") && outcome.contains("nothing came for 1 s"),
+        "{outcome}"
     );
     // Before a file's first byte.
     hub.heal();
     hub.spoil("GET", WEIGHTS, Fault::Silence, usize::MAX);
-    let (told, _) = run("org/tiny", home.path(), &with(empty));
+    let (outcome, _) = run("org/tiny", home.path(), &with(empty));
     assert!(
-        told.contains("model.safetensors stopped at byte 0 of"),
-        "{told}"
+        outcome.contains("model.safetensors stopped at byte 0 of"),
+        "{outcome}"
     );
     // In the middle of a file: what came is gone on with.
     hub.heal();
     hub.spoil("GET", WEIGHTS, Fault::Stall(80_000), 1);
-    let (told, warned) = run("org/tiny", home.path(), &with(empty));
-    assert_eq!(told, format!("loaded {fingerprint}"));
+    let (outcome, warned) = run("org/tiny", home.path(), &with(empty));
+    assert_eq!(outcome, format!("loaded {fingerprint}"));
     assert!(warned.contains("nothing came for 2 s"), "{warned}");
     let began = began.elapsed();
     assert!(began < Duration::from_secs(50), "{began:?}");
@@ -220,9 +223,12 @@ fn several_processes_may_download_at_once() {
     let children: Vec<_> = (0..4)
         .map(|_| begin("org/tiny", home.path(), &variables))
         .collect();
-    let told: Vec<_> = children.into_iter().map(|child| end(child).0).collect();
-    assert!(told[0].starts_with("loaded"), "{}", told[0]);
-    assert!(told.iter().all(|other| *other == told[0]), "{told:?}");
+    let outcomes: Vec<_> = children.into_iter().map(|child| end(child).0).collect();
+    assert!(outcomes[0].starts_with("loaded"), "{}", outcomes[0]);
+    assert!(
+        outcomes.iter().all(|other| *other == outcomes[0]),
+        "{outcomes:?}"
+    );
 }
 
 #[test]
@@ -235,8 +241,11 @@ fn a_bad_variable_is_named() {
         ("HF_TOKEN", "two words"),
     ] {
         let variables = [("HF_ENDPOINT", url.as_str()), (name, value)];
-        let (told, _) = run("org/tiny", home.path(), &variables);
-        assert!(told.starts_with("failed bad settings"), "{told}");
-        assert!(told.contains(name) && !told.contains("two words"), "{told}");
+        let (outcome, _) = run("org/tiny", home.path(), &variables);
+        assert!(outcome.starts_with("failed bad settings"), "{outcome}");
+        assert!(
+            outcome.contains(name) && !outcome.contains("two words"),
+            "{outcome}"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! A hub of the test's own on this machine, which can be told to misbehave.
+//! A local hub server for tests, which can inject faults.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};

@@ -639,7 +639,7 @@ fn a_fingerprint_is_of_what_decides_tokens() {
         load(&path).unwrap().settings()
     };
     let plain = settings(&|_| {});
-    // A chat template is told where it is used, and a name decides nothing.
+    // A chat template is recorded where it is used, and a description decides nothing.
     let beside = settings(&|gguf| {
         gguf.set(
             "tokenizer.chat_template",

@@ -114,7 +114,7 @@ fn every_cut_of_a_file_gives_an_error() {
 }
 
 #[test]
-fn a_fingerprint_tells_contents_apart_and_places_not() {
+fn a_fingerprint_depends_on_contents_and_not_on_paths() {
     let (a, b) = (tiny::directory(), tiny::directory());
     let first = load(a.path()).unwrap();
     assert_eq!(first.fingerprint(), load(b.path()).unwrap().fingerprint());

@@ -32,7 +32,7 @@ fn changed(without: &[&str], with: &[&str]) -> tempfile::TempDir {
 }
 
 #[test]
-fn a_git_lfs_pointer_is_told_from_the_file() {
+fn a_git_lfs_pointer_is_recognised() {
     let pointer = format!(
         "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 4321\n",
         "0".repeat(64)

@@ -9,11 +9,11 @@ use crate::tool::{Ran, Tool};
 
 pub(crate) const TESTS: &[Test] = tests![
     a_directory_is_made_resumed_refused_and_begun_anew,
-    a_manifest_tells_of_every_call,
+    a_manifest_records_every_call,
     a_data_set_that_cannot_be_written_does_not_hide_the_run,
     everything_that_decides_tokens_may_not_change,
     changed_metadata_is_written_anew,
-    a_directory_that_is_none_is_told_of,
+    a_file_in_place_of_a_directory_is_refused,
     a_run_is_graded_anew,
     a_resumed_run_may_take_more_problems,
 ];
@@ -82,7 +82,7 @@ fn a_directory_is_made_resumed_refused_and_begun_anew() {
     assert!(ran.err.contains("no journal to resume from"), "{}", ran.err);
 }
 
-fn a_manifest_tells_of_every_call() {
+fn a_manifest_records_every_call() {
     let synthesize = Tool::new("synthesize");
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().to_str().unwrap();
@@ -369,7 +369,7 @@ fn changed_metadata_is_written_anew() {
     assert!(run("Level 2").0.contains("nothing to do"));
 }
 
-fn a_directory_that_is_none_is_told_of() {
+fn a_file_in_place_of_a_directory_is_refused() {
     let synthesize = Tool::new("synthesize");
     let file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().to_str().unwrap();

@@ -16,11 +16,11 @@ pub(crate) const TESTS: &[Test] = tests![
     a_gguf_file_with_a_sentencepiece_vocabulary_is_enough,
     #[cfg(unix)]
     a_line_without_end_is_refused,
-    what_cannot_be_sampled_is_told_and_harms_nothing,
+    what_cannot_be_sampled_is_reported_and_harms_nothing,
     rows_left_out_are_in_the_manifest,
     a_model_is_checked_before_a_run,
     a_look_at_the_model_refuses_what_the_run_refuses,
-    a_context_that_cuts_is_told,
+    a_context_that_cuts_is_reported,
 ];
 
 /// `--check-model` samples no trial, says what it found, and fails where something is wrong.
@@ -91,7 +91,7 @@ fn a_look_at_the_model_refuses_what_the_run_refuses() {
         assert!(ran.err.contains(reason), "{args:?}: {}", ran.err);
         assert_eq!(ran.out, "");
     }
-    // Programs are told on their own channel, too.
+    // As JSON, the error is on stdout as well.
     let ran = synthesize.run(&["--check-model=json", "--model", "no/such/model"]);
     assert_eq!(ran.code, Some(2), "{}", ran.err);
     let found: Value = serde_json::from_str(&ran.out).unwrap();
@@ -127,7 +127,7 @@ fn a_look_at_the_model_refuses_what_the_run_refuses() {
 
 /// A context that leaves fewer tokens than were asked for is named before the run, and in the end it, not the
 /// flag, is said to have cut trials.
-fn a_context_that_cuts_is_told() {
+fn a_context_that_cuts_is_reported() {
     let synthesize = Tool::new("synthesize");
     // One token a trial is the flag's, whatever the model.
     let short = ["--max-new-tokens", "1"];
@@ -321,7 +321,7 @@ fn a_gguf_file_with_a_sentencepiece_vocabulary_is_enough() {
     assert!(trials.iter().all(|trial| trial["error"].is_null()));
 }
 
-fn what_cannot_be_sampled_is_told_and_harms_nothing() {
+fn what_cannot_be_sampled_is_reported_and_harms_nothing() {
     let synthesize = Tool::new("synthesize");
     let directory = tempfile::tempdir().unwrap();
     let problems = directory.path().join("problems.json");

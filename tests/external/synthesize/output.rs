@@ -15,8 +15,8 @@ pub(crate) const TESTS: &[Test] = tests![
     the_readme_shows_what_is_printed,
     the_numbers_of_a_summary_add_up,
     every_key_of_the_output_is_documented,
-    progress_is_told_as_json,
-    duplicates_are_told_of_and_left_out,
+    progress_is_reported_as_json,
+    duplicates_are_reported_and_left_out,
     files_have_the_form_that_is_asked_for,
 ];
 
@@ -131,7 +131,7 @@ fn files_have_the_form_that_is_asked_for() {
     }
 }
 
-fn duplicates_are_told_of_and_left_out() {
+fn duplicates_are_reported_and_left_out() {
     let synthesize = Tool::new("synthesize");
     let directory = tempfile::tempdir().unwrap();
     let run = |name: &str, more: &[&str]| {
@@ -354,20 +354,20 @@ fn every_key_of_the_output_is_documented() {
     }
 }
 
-fn progress_is_told_as_json() {
+fn progress_is_reported_as_json() {
     let ran = Tool::new("synthesize").run(&[&SHORT[..], &["--progress", "json"]].concat());
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     let lines = ran.err.lines().filter(|line| line.starts_with('{'));
-    let told: Vec<Value> = lines
+    let reports: Vec<Value> = lines
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    assert!(told.len() >= 2, "{}", ran.err);
+    assert!(reports.len() >= 2, "{}", ran.err);
     let count = |line: &Value, field: &str| line[field].as_u64().unwrap();
-    assert_eq!(count(&told[0], "done"), 0);
-    let last = told.last().unwrap();
+    assert_eq!(count(&reports[0], "done"), 0);
+    let last = reports.last().unwrap();
     assert_eq!(count(last, "done"), count(last, "problems"));
     assert_eq!(last["remaining"]["trials"], 0);
-    for pair in told.windows(2) {
+    for pair in reports.windows(2) {
         assert!(count(&pair[0], "trials") <= count(&pair[1], "trials"));
         let seconds = |line: &Value| line["elapsed"].as_f64().unwrap();
         assert!(seconds(&pair[0]) <= seconds(&pair[1]));

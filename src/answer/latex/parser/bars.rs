@@ -2,11 +2,11 @@
 
 use crate::answer::latex::lexer::{Tok, Token};
 
-/// Most bars that are told apart.
+/// The most bars whose directions are determined.
 const MAX_BARS: usize = 12;
 
-/// The tokens with bars that say which way they face, where only one way fits best: a bar closes
-/// where it can, and opens where the rest would not come out even.
+/// The tokens with each bar marked as opening or closing: a bar closes where it can, and opens where
+/// the remaining bars could not be paired otherwise.
 pub(super) fn directed(tokens: &[Token]) -> Option<Vec<Token>> {
     let bars: Vec<usize> = (0..tokens.len())
         .filter(|&at| tokens[at].tok == Tok::Symbol('|'))
