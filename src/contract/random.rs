@@ -24,8 +24,8 @@ pub fn trial_seed(run_seed: u64, problem: &str, number: u32) -> u64 {
     u64::from_le_bytes(key)
 }
 
-/// Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011): a
-/// keyed bijection of 128-bit counters whose outputs behave as independent uniform numbers.
+/// Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011): a keyed bijection
+/// of 128-bit counters whose outputs behave as independent uniform numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Philox {
     key: [u32; 2],
