@@ -53,9 +53,9 @@ impl<'a> RunBuilder<'a> {
     }
 
     /// Sets whether exact duplicates of a problem's correct responses are left out of the data set and not
-    /// counted towards the problem's target. The duplicate with the lowest number is kept, whichever was
-    /// sampled first. Off by default; [`Totals::duplicates`](super::Totals::duplicates) counts them in any
-    /// case.
+    /// counted towards the problem's target. Of equal responses, the one with the lowest number is kept,
+    /// whichever was sampled first. Off by default; [`Totals::duplicates`](super::Totals::duplicates) counts
+    /// duplicates in any case.
     ///
     /// A problem's pass rate counts duplicates as correct trials.
     pub fn dedup(mut self, dedup: bool) -> Self {
@@ -64,9 +64,10 @@ impl<'a> RunBuilder<'a> {
     }
 
     /// Also leaves out correct responses that are similar to an earlier response of the same problem in the
-    /// data set. [`dedup`](RunBuilder::dedup) leaves out exact duplicates only. Similarity, from 0 to 1, is
-    /// the Jaccard index of the sets of shingles: runs of five words (letters and digits, in lower case). It
-    /// requires the texts, so only [`select`](Run::select) supports it; a run that draws refuses it.
+    /// data set. Implies [`dedup`](RunBuilder::dedup), which leaves out exact duplicates only. Similarity,
+    /// from 0 to 1, is the Jaccard index of the sets of shingles: runs of five words (letters and digits, in
+    /// lower case). It requires the texts, so only [`select`](Run::select) supports it; a run that draws
+    /// refuses it.
     pub fn near_duplicates(mut self, similarity: f64) -> Self {
         self.near_duplicates = Some(similarity);
         self
@@ -98,7 +99,8 @@ impl<'a> RunBuilder<'a> {
     /// These may differ from the journal:
     ///
     /// - Limits. Trials drawn under lower limits are the first that higher limits allow. Lower limits of a
-    ///   problem use fewer of the existing trials. A limit of the whole run must not be lowered.
+    ///   problem use fewer of the existing trials. A limit of the whole run in trials or tokens must not be
+    ///   lowered.
     /// - Problems may be appended. The results of the earlier ones do not change.
     /// - The strategy, [`dedup`](RunBuilder::dedup) and [`exclude`](RunBuilder::exclude). A trial does not
     ///   depend on why it was drawn, so existing trials are used and missing ones are drawn.

@@ -4,7 +4,7 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `run.jsonl` | the configuration, raised limits, added problems, changed strategies, and the calls of the run; locked while a run uses it |
+//! | `run.jsonl` | the configuration, changed limits and rules, added problems, and the calls of the run; locked while a run uses it |
 //! | `000001.jsonl.zst` … | sealed parts: some trials each, by problem and number, compressed, with an index ([`sealed`]) |
 //! | `000004.jsonl` | the part being written: one row per trial, in the order in which they settle |
 //!
@@ -58,8 +58,7 @@ use crate::{Error, ErrorKind, Result, Trial};
 const MAX_UNSYNCED: Duration = Duration::from_secs(10);
 /// The default size at which a part is sealed.
 pub(super) const PART_BYTES: u64 = 64 << 20;
-/// At the end of a call, the last part is sealed if it has at least this fraction (one in so many) of a
-/// part's size.
+/// At the end of a call, the last part is sealed if its size is at least the part size divided by this.
 const REST_SHARE: u64 = 16;
 /// The version of the format.
 const VERSION: u32 = 2;
@@ -68,8 +67,8 @@ const VERSION: u32 = 2;
 pub(super) struct Journal {
     directory: PathBuf,
     notes: Notes,
-    /// Notes to write before the first trial of this call: raised limits, added problems, a changed strategy,
-    /// the call itself. A call that draws nothing leaves the journal unchanged.
+    /// Notes to write before the first trial of this call: changed limits and rules, added problems, the call
+    /// itself. A call that draws nothing leaves the journal unchanged.
     unwritten: Vec<Note>,
     /// The earlier calls.
     sessions: Vec<Session>,

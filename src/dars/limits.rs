@@ -103,7 +103,7 @@ pub enum RunStop {
         /// The number of problems with too few trials.
         problems: usize,
     },
-    /// The generator, the journal or the strategy failed. The outcome has the error.
+    /// The generator, the journal, the strategy or the observer failed. The outcome has the error.
     Failed,
 }
 

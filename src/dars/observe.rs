@@ -9,7 +9,8 @@ use serde::{Serialize, Serializer};
 use super::session::to_milliseconds;
 use crate::Trial;
 
-/// Receives notifications of a run's progress. Called from the grading threads, one call at a time.
+/// Receives notifications of a run's progress. Called from the grading threads and, when the run begins and
+/// ends, from the caller's thread; one call at a time.
 pub trait Observer: Sync {
     /// Called when a trial has settled and when the run has begun or ended.
     fn progress(&self, progress: &Progress) {

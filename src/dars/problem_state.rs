@@ -41,7 +41,7 @@ pub(super) struct ProblemState {
     outlook: Outlook,
     /// Numbers issued to the generator that have not settled.
     under_way: BTreeSet<u32>,
-    /// Those of them that have been sampled and await their verdict.
+    /// The issued numbers that have been sampled and await their verdict.
     ungraded: BTreeSet<u32>,
     /// Numbers below `next` that were issued and came back without a result.
     again: BTreeSet<u32>,

@@ -75,7 +75,7 @@ impl<'a> Run<'a> {
             .collect()
     }
 
-    /// Returns the run as the journal is to expect it.
+    /// Returns what the journal is checked against.
     fn expected<'e>(
         &'e self,
         configuration: &'e Settings,

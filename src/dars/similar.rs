@@ -5,9 +5,10 @@
 //! enough and is not itself a near duplicate. The result for a text thus depends only on it and earlier
 //! texts. It is exact.
 //!
-//! Comparisons are limited by prefix filtering: similar texts share at least one of their rarest runs (taking
-//! so many that the rest would not suffice). Their lengths must also be close enough. In the worst case, long
-//! texts that are all alike but not similar enough, every pair is compared, in time linear in their lengths.
+//! Comparisons are limited by prefix filtering. A similar text shares so many runs that it contains at least
+//! one of the text's rarest runs. Only texts that do, and whose lengths are close enough, are compared. In
+//! the worst case, long texts that are all alike but not similar enough, every pair is compared, in time
+//! linear in their lengths.
 
 use std::collections::HashMap;
 

@@ -66,9 +66,9 @@ impl<'a> Prefix<'a> {
 ///
 /// [`goal`](Strategy::goal) is called for every length of a problem's prefix of settled trials, in order,
 /// beginning with 0, until the prefix meets the goal (or a limit is reached). It is a pure function of its
-/// arguments, so earlier calls need not be remembered. The run draws the trials that a goal certainly needs,
-/// and further ones only in slots that would be idle. A goal may change at any length, at the cost of wasted
-/// trials.
+/// arguments, so earlier calls need not be remembered. The run draws the trials that a goal certainly or
+/// almost certainly needs ([`RunBuilder::sure`](super::RunBuilder::sure)), and further ones only in slots
+/// that would be idle. A goal may change at any length, at the cost of wasted trials.
 ///
 /// # Implementing a strategy
 ///

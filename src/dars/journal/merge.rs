@@ -1,4 +1,4 @@
-//! Joins journals of disjoint sets of a run's problems into one journal.
+//! Joins journals of parts of a run's problems into one journal.
 
 use std::path::{Path, PathBuf};
 

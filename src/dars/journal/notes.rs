@@ -1,5 +1,5 @@
-//! The notes of a journal: everything except trials. These are the configuration, raised limits, added
-//! problems, and the calls of the run.
+//! The notes of a journal: everything except trials. These are the configuration, changed limits and rules,
+//! added problems, and the calls of the run.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ pub(super) struct Header {
     /// The version of the format.
     pub(super) journal: u32,
     pub(super) configuration: Settings,
-    /// Separate from the configuration because limits may be raised.
+    /// Separate from the configuration because limits may change.
     pub(super) limits: Settings,
 }
 
@@ -27,11 +27,11 @@ pub(super) struct Header {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Note {
-    /// Raised limits, written when a run is resumed with them.
+    /// Changed limits, written when a run is resumed with them.
     Limits(Settings),
     /// Problems appended when a run is resumed.
     Problems(Settings),
-    /// A changed strategy or deduplication, written when a run is resumed with it.
+    /// Changed rules (strategy, deduplication, exclusions), written when a run is resumed with them.
     Rules(Settings),
     /// A call of the run, written before its first trial.
     Begun(Begun),
