@@ -1,4 +1,4 @@
-//! Prompts in, completions out.
+//! Completes prompts.
 //!
 //! ```sh
 //! cargo run --release --example generate -- "Mia has 4 pencils. She buys 9 more. How many pencils does Mia have now?"
@@ -36,57 +36,56 @@ use common::engine::say_statistics;
 use common::rows::{BadRows, Input};
 use common::tool::{self, Failure, Stdout};
 
-/// The most completions of one call: each holds its prompt in memory.
+/// The maximum number of completions per call. Each holds its prompt in memory.
 const MAX_COMPLETIONS: usize = 10_000_000;
 
 /// Complete prompts with a language model, as text or as JSONL.
 ///
-/// A bad row of FILE is reported on stderr (the first 20 are) and, with --json, written as an object
-/// with its `id` and an `error`; the rest goes on. Exit status: 0 if every prompt was completed, 1 if some
-/// were bad, there was none, or something failed, 2 if the arguments make no sense.
+/// For a bad row of FILE, an error is reported on stderr (for the first 20) and, with --json, an object with
+/// its `id` and an `error` is written; the other rows are still processed. Exit status: 0 if every prompt was
+/// completed, 1 if some were bad, there was none, or something failed, 2 for invalid arguments.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
     /// Questions to complete
     #[arg(value_name = "PROMPT", required_unless_present = "prompts")]
     questions: Vec<String>,
-    /// Questions from rows {"id", "prompt"}, as JSONL or as a JSON array, plain or in gzip; a row
-    /// without an id has its number among the rows, from 1 (or "row N", where another row has that
-    /// number for its id), and in the place of "prompt" there may be "question", "problem" or
-    /// "query"; `-` reads stdin
+    /// File of questions {"id", "prompt"}, as JSONL or a JSON array, plain or in gzip; `-` reads stdin. A row
+    /// without an id gets its row number, from 1 (or "row N" if another row has that number as its id).
+    /// Instead of "prompt", the field may be "question", "problem" or "query"
     #[arg(long, value_name = "FILE", conflicts_with = "questions")]
     prompts: Option<PathBuf>,
-    /// Take prompts as they are, without a template
+    /// Use prompts unchanged, without a template
     #[arg(long, conflicts_with = "template")]
     raw: bool,
-    /// Completions of each prompt
+    /// Number of completions of each prompt
     #[arg(long, default_value = "1", value_name = "N", value_parser = count::<usize>)]
     samples: usize,
-    /// Key of the random numbers
+    /// Seed of the random numbers
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
-    /// Write JSONL rows {"id", "text", "tokens", "finish", "logprob"}, and "sample" (from 0) where
-    /// there are several; ids are written as they were read
+    /// Write JSONL rows {"id", "text", "tokens", "finish", "logprob"}, and "sample" (from 0) if there are
+    /// several per prompt; ids are written as they were read
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     engine: common::engine::EngineArgs,
 }
 
-/// The fields that a row may have its prompt in; of several the first counts.
+/// The fields that may contain a row's prompt, in order of precedence.
 const TEXTS: [&str; 4] = ["prompt", "question", "problem", "query"];
 
-/// What was asked for, in its order.
+/// A requested prompt.
 struct Question {
-    /// As it is written in its file.
+    /// The id as written in the file.
     id: Box<RawValue>,
-    /// Where it stands, for messages.
+    /// Its position, for messages.
     place: String,
-    /// What is to be completed, or why it cannot be.
+    /// The text to complete, or why it is invalid.
     text: Result<String, String>,
 }
 
-/// A completion, as it is written.
+/// The output row of a completion.
 #[derive(Serialize)]
 struct CompletionRow<'a> {
     id: &'a RawValue,
@@ -98,7 +97,7 @@ struct CompletionRow<'a> {
     sample: Option<usize>,
 }
 
-/// A bad row, as it is written.
+/// The output row of a bad input row.
 #[derive(Serialize)]
 struct ErrorRow<'a> {
     id: &'a RawValue,
@@ -114,12 +113,12 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
     let mut questions = args.questions()?;
     let group = args.engine.group(|builder| {
         Ok(match args.raw {
-            // A template without markers of its own that would stop a completion.
+            // A template without its own stop markers.
             true => builder.template(Template::parse("{problem}")?),
             false => builder,
         })
     })?;
-    // Prompts are the same for all.
+    // Prompts are the same for all engines.
     let engine = &group.engines()[0];
     let count = questions.len().saturating_mul(args.samples);
     if count > MAX_COMPLETIONS {
@@ -149,7 +148,8 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Samples, and writes in the order of the questions, each row as soon as all before it are there.
+/// Samples, and writes the rows in the order of the questions, each as soon as all previous ones are
+/// complete.
 fn complete(
     args: &Args,
     group: &EngineGroup,
@@ -237,7 +237,7 @@ impl Args {
         named.collect()
     }
 
-    /// A failure of the engine, by the name of the flag that would mend it.
+    /// Adds the name of the flag that resolves a failure of the engine.
     fn explain(&self, failure: Failure) -> Failure {
         match failure.downcast() {
             Ok(error) => self.engine.explain(*error).into(),
@@ -261,7 +261,7 @@ impl Args {
         }
     }
 
-    /// Writes the rows of those questions that are bad.
+    /// Writes the rows of invalid questions.
     fn write_bad(&self, questions: &[Question]) -> std::io::Result<()> {
         let mut out = std::io::stdout().lock();
         for Question { id, place, text } in questions {
@@ -305,7 +305,7 @@ impl Args {
     }
 }
 
-/// The id of a row, as it is written and where it has one, and its text.
+/// A row's id as written, if it has one, and its text.
 type Named = (Option<Box<RawValue>>, Result<String, String>);
 
 fn question(row: Row) -> serde_json::Result<Named> {
@@ -328,7 +328,7 @@ fn question(row: Row) -> serde_json::Result<Named> {
     Ok((id, text(row)))
 }
 
-/// The text of a row.
+/// Returns the text of a row.
 fn text(mut row: Map<String, Value>) -> Result<String, String> {
     let named = TEXTS
         .into_iter()

@@ -30,30 +30,29 @@ use common::tool::{self, Failure, Stdout, Usage, say};
 
 /// Grade answers or whole responses against references.
 ///
-/// Each line of FILE is an object with `reference` and either `answer` (a bare answer) or
-/// `response` (a whole response, whose final answer is looked for), and usually an `id`, which
-/// may be of any type. For each line one object `{"id","equal","extracted","rule","reason"}` is
-/// written, in the same order. Instead of lines FILE may have a JSON array of such objects.
+/// Each line of FILE is an object with `reference` and either `answer` (only the answer) or `response` (a
+/// complete response, from which the final answer is extracted), and usually an `id` of any type. For each
+/// line, one object `{"id","equal","extracted","rule","reason"}` is written, in the same order. FILE may also
+/// be a JSON array of such objects.
 ///
-/// A bad line is reported on stderr (the first 20 are) and written as an object with `equal` false and
-/// an `error`; the rest goes on. Exit status: 0 if every line was graded, 1 if some were bad, there was none,
-/// or a file could not be read or written, 2 if the arguments make no sense.
+/// For a bad line, an error is reported on stderr (for the first 20) and an object with `equal` false and an
+/// `error` is written; the other lines are still graded. Exit status: 0 if every line was graded, 1 if some
+/// were bad, there was none, or a file could not be read or written, 2 for invalid arguments.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
     /// The rows to grade; `-` reads standard input
     file: PathBuf,
-    /// Read the last formula or number of a response without a marker as its answer
+    /// If a response has no answer marker, use its last formula or number
     #[arg(long)]
     lenient: bool,
-    /// Numbers also equal a reference written as a decimal where they round to its digits: 100/3
-    /// equals 33.3
+    /// Numbers also equal a decimal reference if they round to its digits: 100/3 equals 33.3
     #[arg(long, conflicts_with = "relative_tolerance")]
     reference_digits: bool,
-    /// Numbers are also equal where they differ by at most X times the reference
+    /// Numbers are also equal if they differ by at most X times the reference
     #[arg(long, value_name = "X", value_parser = tolerance, allow_negative_numbers = true)]
     relative_tolerance: Option<f64>,
-    /// Write the verdicts here instead of to standard output
+    /// Write the verdicts to this file instead of standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -98,7 +97,7 @@ impl Args {
     }
 }
 
-/// Where verdicts go: a file, or standard output.
+/// The destination of verdicts: a file or standard output.
 struct Output {
     file: Option<PathBuf>,
     writer: BufWriter<Box<dyn Write>>,
@@ -124,7 +123,7 @@ impl Output {
     }
 }
 
-/// What was graded, for the summary.
+/// The counts for the summary.
 #[derive(Default)]
 struct Totals {
     equal: usize,
@@ -132,7 +131,7 @@ struct Totals {
     rules: BTreeMap<String, (usize, usize)>,
 }
 
-/// A verdict, as it is written. The id is as the row has it.
+/// The output row of a verdict. The id is unchanged.
 #[derive(Serialize)]
 struct VerdictRow<'a> {
     id: &'a RawValue,
@@ -142,7 +141,7 @@ struct VerdictRow<'a> {
     reason: &'a str,
 }
 
-/// A bad row, as it is written.
+/// The output row of a bad input row.
 #[derive(Serialize)]
 struct ErrorRow<'a> {
     id: &'a RawValue,
@@ -150,14 +149,14 @@ struct ErrorRow<'a> {
     error: &'a str,
 }
 
-/// Grades rows; the reference read last is kept, as files often repeat it line by line.
+/// Grades rows. Caches the last reference, since files often repeat it line by line.
 struct Grader {
     checker: Checker,
     last: Option<(String, Reference)>,
 }
 
 impl Grader {
-    /// The verdict on a row; `numbers` are those that are written otherwise than JSON's own would.
+    /// Returns the verdict on a row. `numbers` are the numbers that JSON would print differently.
     fn verdict(
         &mut self,
         row: &serde_json::Map<String, Value>,
@@ -166,7 +165,7 @@ impl Grader {
         let text = |name: &str| match row.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
-            // Data sets have numbers for answers too.
+            // Data sets also have numeric answers.
             Some(Value::Number(number)) => {
                 let written = numbers.get(name).cloned();
                 Ok(Some(written.unwrap_or_else(|| number.to_string())))
@@ -195,7 +194,7 @@ impl Grader {
     }
 }
 
-/// A row's id, as it is written; `null` where it has none.
+/// Returns a row's id as written; `null` if it has none.
 fn id(row: &Row) -> serde_json::Result<Box<RawValue>> {
     let id = row.object.as_ref().ok().and_then(|row| row.get("id"));
     match row.numbers.get("id") {

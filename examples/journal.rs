@@ -18,9 +18,9 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Print the trials as JSON lines: every one that was graded, part by part
+    /// Print all graded trials as JSON lines, part by part
     Export {
-        /// The journal: a directory (of `synthesize --out DIR`: DIR/journal)
+        /// The journal's directory (after `synthesize --out DIR`: DIR/journal)
         journal: PathBuf,
     },
 }
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     let Command::Export { journal } = Args::parse().command;
     match export(&journal) {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads has seen enough, as with `| head`.
+        // The reader closed the pipe, as with `| head`.
         Err(Failure::Write(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }

@@ -1,5 +1,5 @@
-//! A page to look at of a run's directory, finished or not: `report DIR` writes DIR/report.html, which needs nothing
-//! else and has no script; with `--figures` its figures as SVG files too.
+//! Renders a run's directory, finished or not, as a page: `report DIR` writes a self-contained
+//! DIR/report.html without scripts. With `--figures`, the figures are also written as SVG files.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,13 +12,13 @@ mod tool;
 
 use tool::{Failure, say};
 
-/// Makes a page to look at of a run's directory, finished or not
+/// Render a run's directory, finished or not, as an HTML page
 #[derive(Parser)]
 #[command(version)]
 struct Args {
-    /// The directory (`synthesize --out DIR`); gets the file report.html
+    /// The directory (`synthesize --out DIR`); report.html is written to it
     directory: PathBuf,
-    /// Write the figures as SVG files to DIR/figures as well
+    /// Also write the figures as SVG files to DIR/figures
     #[arg(long)]
     figures: bool,
 }

@@ -1,6 +1,6 @@
-//! The crate's one error type: a kind to match on, what was being done, and the cause.
+//! The crate's single error type: a kind to match on, the context, and the cause.
 //!
-//! Every module may use it; it knows none of them.
+//! All modules may use it. It depends on none of them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,31 +10,31 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 type Source = Box<dyn std::error::Error + Send + Sync + 'static>;
 
-/// What went wrong, in the large. New kinds may be added.
+/// The category of an error. New kinds may be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// A file or stream could not be read or written.
     Io,
-    /// Input data (a row, a table, a configuration file) is not what its format asks for.
+    /// Input data (a row, a table, a configuration file) does not match its format.
     Data,
-    /// A model's files are damaged, incomplete or contradict one another.
+    /// A model's files are damaged, incomplete or inconsistent.
     Model,
-    /// The model's architecture, tokenizer or file type is not one that the crate can run.
+    /// The crate does not support the model's architecture, tokenizer or file type.
     Unsupported,
-    /// A setting is out of its range, or settings contradict one another.
+    /// A setting is out of range, or settings contradict each other.
     Settings,
     /// The model computed something that is not a number.
     NonFinite,
     /// A device could not be opened, or an operation on it failed.
     Device,
-    /// The model hub could not be reached, or refused.
+    /// The model hub could not be reached or refused the request.
     Hub,
-    /// A server that completions are asked of could not be reached, or refused.
+    /// A completion server could not be reached or refused the request.
     Server,
-    /// A run's journal belongs to another configuration, or is damaged.
+    /// A run's journal is damaged or belongs to another configuration.
     Journal,
-    /// The caller ended it before it could begin.
+    /// The caller cancelled the operation before it could begin.
     Interrupted,
 }
 
@@ -62,8 +62,8 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// The crate's error. Its [`Display`](fmt::Display) is one line that names the file, row or
-/// setting and the reason; [`source`](std::error::Error::source) has what caused it.
+/// The crate's error. Its [`Display`](fmt::Display) is one line with the file, row or setting and the reason.
+/// [`source`](std::error::Error::source) returns the cause.
 ///
 /// ```
 /// use dart_math::{Error, ErrorKind};
@@ -81,7 +81,7 @@ struct Repr {
 }
 
 impl Error {
-    /// An error of a kind with a one-line description of what failed.
+    /// Creates an error of a kind with a one-line description of what failed.
     pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
         Error(Box::new(Repr {
             kind,
@@ -90,33 +90,33 @@ impl Error {
         }))
     }
 
-    /// The same error with its cause attached.
+    /// Returns the error with its cause attached.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Source>) -> Self {
         self.0.source = Some(source.into());
         self
     }
 
-    /// The same error with what was being done put in front of its description, as in
-    /// `context: description`.
+    /// Returns the error with context prepended to its description, as in `context: description`.
     #[must_use]
     pub fn context(mut self, context: impl fmt::Display) -> Self {
         self.0.detail = one_line(format!("{context}: {}", self.0.detail));
         self
     }
 
-    /// The kind, to match on.
+    /// Returns the kind, to match on.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The description without the kind in front.
+    /// Returns the description without the kind.
     pub fn detail(&self) -> &str {
         &self.0.detail
     }
 
-    /// A failed read or write of `path`; where its contents are what is wrong
-    /// ([`InvalidData`](std::io::ErrorKind::InvalidData)), of [`ErrorKind::Data`].
+    /// An error for a failed read or write of `path`. Invalid contents
+    /// ([`InvalidData`](std::io::ErrorKind::InvalidData)) give [`ErrorKind::Data`], other errors
+    /// [`ErrorKind::Io`].
     pub fn io(path: impl AsRef<std::path::Path>, source: std::io::Error) -> Self {
         let kind = match source.kind() {
             std::io::ErrorKind::InvalidData => ErrorKind::Data,
@@ -126,7 +126,7 @@ impl Error {
     }
 }
 
-/// A description as it can be shown: parts of it are often quoted from files.
+/// Escapes a description for display, since parts of it are often quoted from files.
 fn one_line(text: String) -> String {
     match printable(&text) {
         Cow::Owned(escaped) => escaped,
@@ -158,7 +158,7 @@ impl std::error::Error for Error {
     }
 }
 
-/// A count with its noun, for messages: `1 row`, `2 rows`.
+/// Formats a count with its noun, for messages: `1 row`, `2 rows`.
 ///
 /// ```
 /// use dart_math::report::counted;
@@ -171,8 +171,8 @@ pub fn counted<N: fmt::Display + PartialEq + From<bool>>(count: N, noun: &str) -
     format!("{count} {noun}{plural}")
 }
 
-/// A text of someone else's, a model's or a data file's, on one line and without what would steer a
-/// terminal or turn the order of what is shown: such characters are escaped as Rust writes them.
+/// Escapes an untrusted text, such as a model's or a data file's, for display on one line. Characters that
+/// would control a terminal or change the text direction are escaped as in Rust literals.
 ///
 /// ```
 /// use dart_math::report::printable;
@@ -195,13 +195,13 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Control characters, what breaks a line, and what changes the direction of writing.
+/// Returns whether a character is a control character, breaks a line, or changes the text direction.
 fn steers(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// What a caught panic said.
+/// Returns the message of a caught panic.
 pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
@@ -210,7 +210,7 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("no message")
 }
 
-/// What is wrong with a JSON text, without the place, which counts from the text's own beginning.
+/// Returns the reason of a JSON error, without the position, which counts from the text's own beginning.
 pub(crate) fn json_reason(error: &serde_json::Error) -> String {
     let mut text = error.to_string();
     if let Some(end) = text.rfind(" at line ") {

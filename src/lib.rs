@@ -1,10 +1,10 @@
 //! Difficulty-aware rejection sampling of mathematical solutions.
 //!
-//! A language model samples solutions in-process ([`engine`], from a [`model`]'s files); a checker
-//! decides whether their final answers equal the reference ([`answer`]); a run gives every problem
-//! as many tries as its difficulty asks for ([`dars`]); and a difficulty-balanced data set comes out
-//! ([`data`], [`report`]). The parts meet in three traits, [`Generator`], [`Source`] and [`Grader`],
-//! and each can be replaced by one's own.
+//! A language model samples solutions in-process ([`engine`], from a [`model`]'s files). A checker decides
+//! whether their final answers equal the reference ([`answer`]). A run gives every problem as many trials as
+//! its difficulty requires ([`dars`]). The result is a difficulty-balanced data set ([`data`], [`report`]).
+//! The parts are connected by three traits, [`Generator`], [`Source`] and [`Grader`], and each can be
+//! replaced.
 //!
 //! ```
 //! use dart_math::dars::{Prop2Diff, Run};
@@ -24,16 +24,17 @@
 //!
 //! # Features
 //!
-//! - `engine` (default): models, decoder, sampler, continuous batching, by way of [candle](mod@candle).
+//! - `engine` (default): models, decoder, sampler and continuous batching, based on [candle](mod@candle).
 //! - `hub`: models by repository id. It doubles the dependency tree and the time of the first build.
-//! - `transformers`: seven more architectures by candle-transformers' models, one sequence at a time.
-//! - `cuda`, `metal`: NVIDIA and Apple GPUs; `candle-cuda`: NVIDIA's by candle's own operations (needs nvcc).
-//! - `openai`: completions from OpenAI-compatible servers (vLLM, SGLang, llama.cpp) instead of the engine's.
-//! - `parquet`: data sets in Parquet beside JSON Lines.
-//! - `mkl`, `accelerate`: Intel's and Apple's matrix products for plain dense operations on the CPU.
+//! - `transformers`: seven more architectures from candle-transformers, one sequence at a time.
+//! - `cuda`, `metal`: NVIDIA and Apple GPUs. `candle-cuda`: NVIDIA GPUs with candle's own operations (needs
+//!   nvcc).
+//! - `openai`: completions from OpenAI-compatible servers (vLLM, SGLang, llama.cpp) instead of the engine.
+//! - `parquet`: data sets in Parquet in addition to JSON Lines.
+//! - `mkl`, `accelerate`: Intel's and Apple's matrix multiplication for plain dense operations on the CPU.
 //!   The crate's own kernels do not use them.
 //!
-//! Without default features there remain the traits, the checker, runs and JSONL files: a small tree
+//! Without default features, the traits, the checker, runs and JSONL files remain: a small dependency tree
 //! without candle.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -1,16 +1,17 @@
-//! Texts as words: what of them counts where they are compared with one another, whatever their markup.
+//! Splits texts into words for comparison, independent of markup.
 //!
-//! A word is a run of letters and digits, in lower case; an ideograph is a word of its own, for it is written
-//! without spaces. `1,000`, `1{,}000` and `1\,000` are `1000`, `0.5` is one word, `Janet's` is `janets`. Of LaTeX the
-//! commands are left out that only lay a text out or that stand for signs (`\frac`, `\left`, `\cdot`, `\text`);
-//! others are words, as `\sin` and `\angle` are (`sin`, `angle`). Drawings (`[asy]` to `[/asy]`) are left out. So `$\frac{1}{2}$`, `1/2` and `½` have the same words.
-//! Everything else (signs, punctuation, spaces) only separates words.
+//! A word is a run of letters and digits, in lower case. An ideograph is a word of its own, because it is
+//! written without spaces. `1,000`, `1{,}000` and `1\,000` are `1000`, `0.5` is one word, `Janet's` is
+//! `janets`. LaTeX commands for layout and for signs (`\frac`, `\left`, `\cdot`, `\text`) are left out;
+//! others, such as `\sin` and `\angle`, are words (`sin`, `angle`). Drawings (`[asy]` to `[/asy]`) are left
+//! out. For example, `$\frac{1}{2}$`, `1/2` and `½` have the same words. All other characters (signs,
+//! punctuation, spaces) only separate words.
 
 use std::borrow::Cow;
 use std::iter::{Map, Peekable};
 use std::str::Chars;
 
-/// Commands of LaTeX that have no word in plain text, in order.
+/// LaTeX commands without a word in plain text, sorted.
 const MARKUP: &[&str] = &[
     "approx",
     "bar",
@@ -85,18 +86,18 @@ const MARKUP: &[&str] = &[
     "vspace",
 ];
 
-/// The words of a text, one space between two.
+/// Returns the words of a text, separated by single spaces.
 pub(crate) fn of(text: &str) -> String {
     Reader::new(&without_drawings(text), false).read()
 }
 
-/// The words of a text and the signs of its formulas (`+`, `=`, …), for texts that are too short to be
-/// distinguished by words alone.
+/// Returns the words of a text and the signs of its formulas (`+`, `=`, …), for texts that are too short to
+/// be distinguished by words alone.
 pub(crate) fn with_signs(text: &str) -> String {
     Reader::new(&without_drawings(text), true).read()
 }
 
-/// A text without its drawings; one that does not end is left as it is.
+/// Returns a text without its drawings. An unterminated drawing is kept.
 fn without_drawings(text: &str) -> Cow<'_, str> {
     const DRAWING: [&str; 2] = ["[asy]", "[/asy]"];
     let mut rest = text;
@@ -114,14 +115,14 @@ fn without_drawings(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Every n-gram (run of `n` words), as a part of the words' text, and where it begins: none where there are fewer.
+/// Returns every n-gram (run of `n` words) with its byte offset. Empty if there are fewer words.
 pub(crate) fn grams(words: &str, n: usize) -> impl Iterator<Item = (usize, &str)> {
     let starts = || {
         let first = (!words.is_empty()).then_some(0);
         let spaces = words.bytes().enumerate().filter(|(_, byte)| *byte == b' ');
         first.into_iter().chain(spaces.map(|(at, _)| at + 1))
     };
-    // The end of a run is where the n-th word behind its beginning begins, less the space.
+    // A run ends before the space that precedes the n-th following word.
     let end = words.len() + 1;
     let last = (!words.is_empty()).then_some(end);
     let ends = starts().chain(last).skip(n.max(1));
@@ -130,7 +131,7 @@ pub(crate) fn grams(words: &str, n: usize) -> impl Iterator<Item = (usize, &str)
         .map(|(from, to)| (from, &words[from..to - 1]))
 }
 
-/// How many words there are.
+/// Returns the number of words.
 pub(crate) fn count(words: &str) -> usize {
     match words.is_empty() {
         true => 0,
@@ -138,15 +139,15 @@ pub(crate) fn count(words: &str) -> usize {
     }
 }
 
-/// Characters, each in its usual width.
+/// The characters of a text, with full-width forms replaced by the usual ones.
 type Plain<'a> = Map<Chars<'a>, fn(char) -> char>;
 
 struct Reader<'a> {
     rest: Peekable<Plain<'a>>,
-    /// The last character that was read.
+    /// The last character read.
     last: char,
     words: String,
-    /// Whether the next character begins another word.
+    /// Whether the next character begins a new word.
     apart: bool,
     signs: bool,
 }
@@ -214,18 +215,18 @@ impl<'a> Reader<'a> {
         self.words.push(c);
     }
 
-    /// A sign is a word of its own, where signs count.
+    /// Handles a sign, which is a word of its own if signs count.
     fn sign(&mut self, c: char) {
         let c = match c {
             '−' | '–' => '-',
             '×' | '⋅' | '·' => '*',
             c => c,
         };
-        // Powers and fractions are written in too many ways.
+        // Powers and fractions are left out: they are written in too many ways.
         let is_sign = match c {
             // A factorial; elsewhere it ends a sentence.
             '!' => self.last.is_ascii_digit(),
-            // Two are a dash.
+            // Two of them are a dash.
             '-' => self.last != '-' && self.rest.peek() != Some(&'-'),
             c => "+-*=<>%≤≥≠".contains(c),
         };
@@ -235,7 +236,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether a comma or point stands in a number: a point before a digit, a comma before just three.
+    /// Returns whether a comma or point is inside a number: a point before a digit, or a comma before exactly
+    /// three digits.
     fn is_within_number(&self, c: char) -> bool {
         let mut ahead = self.rest.clone();
         let digits = (0..4).take_while(|_| ahead.next_if(char::is_ascii_digit).is_some());
@@ -244,7 +246,7 @@ impl<'a> Reader<'a> {
         enough && !self.apart && self.last.is_ascii_digit()
     }
 
-    /// Skips what separates thousands in LaTeX, where it does.
+    /// Skips a LaTeX thousands separator, if this is one.
     fn skip_separator(&mut self, rest: &[char]) -> bool {
         let mut ahead = self.rest.clone();
         if self.apart
@@ -267,7 +269,7 @@ impl<'a> Reader<'a> {
         skips
     }
 
-    /// A command: its name is a word, unless it is markup.
+    /// Handles a command: its name is a word, unless it is markup.
     fn command(&mut self) {
         if self.skip_separator(&[',']) || self.skip_separator(&['!']) {
             return;
@@ -278,7 +280,7 @@ impl<'a> Reader<'a> {
             name.push(c);
         }
         if name.is_empty() {
-            // `\\`, `\$`, `\,`: one sign.
+            // `\\`, `\$` and `\,` are one sign.
             self.rest.next();
             return;
         }
@@ -309,7 +311,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A character of full width as the usual one.
+/// Returns the usual form of a full-width character.
 fn plain(c: char) -> char {
     match c {
         '\u{FF01}'..='\u{FF5E}' => char::from_u32(u32::from(c) - 0xFEE0).unwrap_or(c),
@@ -317,17 +319,17 @@ fn plain(c: char) -> char {
     }
 }
 
-/// Whether a character is not seen, or only a mark on the one before it.
+/// Returns whether a character is invisible or only a combining mark.
 fn is_ignored(c: char) -> bool {
     matches!(c, '\u{AD}' | '\u{300}'..='\u{36F}' | '\u{200B}'..='\u{200F}' | '\u{2060}'..='\u{2064}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}')
 }
 
-/// Whether a character is written without spaces around its words: Han, Hiragana and Katakana.
+/// Returns whether a character belongs to a script without spaces between words: Han, Hiragana or Katakana.
 fn is_ideograph(c: char) -> bool {
     matches!(c, '\u{3041}'..='\u{30FF}' | '\u{3400}'..='\u{4DBF}' | '\u{4E00}'..='\u{9FFF}' | '\u{F900}'..='\u{FAFF}' | '\u{20000}'..='\u{3FFFF}')
 }
 
-/// The words that a character stands for which LaTeX writes otherwise.
+/// Returns the words for a character that LaTeX writes differently.
 fn parts(c: char) -> Option<&'static str> {
     Some(match c {
         '⁰' | '₀' => "0",
@@ -420,11 +422,11 @@ mod tests {
         assert!(of("a bc d", 4).is_empty() && of("", 1).is_empty());
         assert!(of("a", usize::MAX).is_empty());
         assert_eq!((count(""), count("a"), count("a bc d")), (0, 1, 3));
-        // Characters of several bytes.
+        // Multi-byte characters.
         assert_eq!(of("é 求 b", 2), [(0, "é 求"), (3, "求 b")]);
     }
 
-    /// Normalising is done once: its result is its own normal form.
+    /// Normalisation is idempotent.
     #[test]
     fn words_of_words_are_the_same() {
         for text in [

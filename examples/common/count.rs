@@ -1,9 +1,9 @@
-//! Values of flags that count something.
+//! Parsing of flags that take a count.
 
 use std::fmt::Display;
 use std::str::FromStr;
 
-/// An integer of at least 1.
+/// Parses an integer of at least 1.
 pub(crate) fn count<T: FromStr + PartialOrd + From<bool>>(text: &str) -> Result<T, String>
 where
     T::Err: Display,

@@ -1,4 +1,4 @@
-//! Options of the tools that sample: which model, how it samples, on what.
+//! Options of the tools that sample: the model, sampling settings and devices.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::kv_limit::explain_kv_limit;
 use super::setting::setting;
 use super::tool::{Failure, Usage, say};
 
-/// Which model samples, and how.
+/// The options for the model and for sampling.
 #[derive(Debug, Args)]
 pub(crate) struct EngineArgs {
     /// Model: `abacus` (built in), a directory, a GGUF file, or a repository id of the hub
@@ -32,10 +32,10 @@ pub(crate) struct EngineArgs {
     /// Branch, tag or commit of a repository of the hub
     #[arg(long, value_name = "REV", help_heading = "Model")]
     pub(crate) revision: Option<String>,
-    /// Where the hub's files are kept
+    /// Directory of the hub's files
     #[arg(long, value_name = "DIR", help_heading = "Model")]
     pub(crate) cache_dir: Option<PathBuf>,
-    /// What computes: auto, cpu, cuda, cuda:N or metal; or several CUDA devices, each with the whole model:
+    /// Device: auto, cpu, cuda, cuda:N or metal; or several CUDA devices, each with a copy of the model:
     /// cuda:0,cuda:1 and so on, or cuda:all
     #[arg(long, default_value = "auto", value_parser = setting::<DeviceList>, help_heading = "Model")]
     pub(crate) device: DeviceList,
@@ -45,14 +45,14 @@ pub(crate) struct EngineArgs {
     #[arg(long, value_name = "NAME|chat|STRING|@FILE", help = template_help(), help_heading = "Model")]
     pub(crate) template: Option<String>,
 
-    /// A variable of the model's chat template, such as `enable_thinking=false` (may be repeated). JSON's
-    /// true, false, null, numbers, strings, lists and objects are taken as such, all else as a string
+    /// Variable of the model's chat template, such as `enable_thinking=false` (may be repeated). JSON values
+    /// (true, false, null, numbers, strings, lists, objects) are parsed; anything else is a string
     #[arg(long, value_name = "NAME=VALUE", value_parser = template_arg, help_heading = "Model")]
     pub(crate) template_arg: Vec<(String, Value)>,
 
-    /// Settings of a paper, where no flag says otherwise: `dart` is temperature 1.6, top-p 0.95, 2,048
-    /// new tokens, and of synthesize the numbers that --k, --trials, --max-trials and --pilot name as
-    /// the preset's; the model and the template are not part of it
+    /// Settings of a paper, unless other flags override them: `dart` is temperature 1.6, top-p 0.95 and 2,048
+    /// new tokens, and for synthesize the values that --k, --trials, --max-trials and --pilot list as the
+    /// preset's. The model and the template are not part of it
     #[arg(long, help_heading = "Sampling")]
     pub(crate) preset: Option<Preset>,
     /// Always take the most probable token
@@ -85,7 +85,7 @@ pub(crate) struct EngineArgs {
         help_heading = "Sampling"
     )]
     pub(crate) min_p: Option<f32>,
-    /// Makes tokens that were seen less probable; 1 changes nothing
+    /// Make tokens that occurred before less probable; 1 changes nothing
     #[arg(
         long,
         allow_negative_numbers = true,
@@ -93,25 +93,24 @@ pub(crate) struct EngineArgs {
         help_heading = "Sampling"
     )]
     pub(crate) repetition_penalty: Option<f32>,
-    /// The most tokens of a completion [default: 1024]
+    /// Maximum number of tokens of a completion [default: 1024]
     #[arg(long, value_name = "N", value_parser = count::<usize>, help_heading = "Sampling")]
     pub(crate) max_new_tokens: Option<usize>,
-    /// Stop at this text too (may be repeated)
+    /// Also stop at this text (may be repeated)
     #[arg(long, value_name = "TEXT", help_heading = "Sampling")]
     pub(crate) stop: Vec<String>,
-    /// Do not cut off completions that repeat themselves without end
+    /// Do not cut off completions that repeat themselves endlessly
     #[arg(long, help_heading = "Sampling")]
     pub(crate) no_loop_detection: bool,
 
-    /// How many sequences run at a time [default: 32 on a CPU; 256 on an NVIDIA GPU by the crate's own
-    /// CUDA backend, 64 on a GPU by candle's operations; 4 of an architecture that
-    /// candle-transformers computes]
+    /// Number of sequences run at a time [default: 32 on a CPU; 256 on an NVIDIA GPU with the crate's own
+    /// CUDA backend, 64 on a GPU with candle's operations; 4 for an architecture from candle-transformers]
     #[arg(long, value_name = "N", value_parser = count::<usize>, help_heading = "Machine")]
     pub(crate) slots: Option<usize>,
-    /// The most memory for the KV cache, in MiB [default: no limit]
+    /// Maximum memory for the KV cache, in MiB [default: no limit]
     #[arg(long, value_name = "N", value_parser = count::<usize>, help_heading = "Machine")]
     pub(crate) kv_mib: Option<usize>,
-    /// Type in which the KV cache is kept: f32, or f16 for half the memory (CPU only)
+    /// Type of the KV cache: f32, or f16 for half the memory (CPU only)
     #[arg(
         long,
         default_value = "f32",
@@ -120,8 +119,7 @@ pub(crate) struct EngineArgs {
         help_heading = "Machine"
     )]
     pub(crate) kv_type: KvType,
-    /// Type of the numbers that quantised weights are multiplied with: f32, or int8, which is faster
-    /// (CPU only)
+    /// Type of the activations multiplied with quantised weights: f32, or int8, which is faster (CPU only)
     #[arg(
         long,
         default_value = "f32",
@@ -130,7 +128,7 @@ pub(crate) struct EngineArgs {
         help_heading = "Machine"
     )]
     pub(crate) activation_type: ActivationType,
-    /// How many threads compute [default: as many as the machine runs at once]
+    /// Number of compute threads [default: as many as the machine runs at once]
     #[arg(long, value_name = "N", value_parser = count::<usize>, help_heading = "Machine")]
     pub(crate) threads: Option<usize>,
 }
@@ -138,12 +136,12 @@ pub(crate) struct EngineArgs {
 /// Named sets of settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Preset {
-    /// The DART-Math paper's.
+    /// The settings of the DART-Math paper.
     Dart,
 }
 
 impl EngineArgs {
-    /// An engine for each device, set up as all are and then by `change`.
+    /// Creates an engine for each device, each configured by `change` after the common settings.
     pub(crate) fn group(
         &self,
         change: impl Fn(EngineBuilder) -> Result<EngineBuilder>,
@@ -154,9 +152,9 @@ impl EngineArgs {
         Ok(EngineGroup::new(engines?)?)
     }
 
-    /// Loads the model, showing what is downloaded, and sets up its engine.
+    /// Loads the model, showing downloads, and configures its engine.
     pub(crate) fn builder(&self, device: DeviceChoice) -> Result<EngineBuilder, Failure> {
-        // Settings are checked before anything is loaded.
+        // Validate settings before loading anything.
         let sampling = self.sampling();
         sampling.validate()?;
         self.source()?;
@@ -185,12 +183,12 @@ impl EngineArgs {
         Ok(builder)
     }
 
-    /// An error of the engine, by the name of the flag that would mend it.
+    /// Adds the name of the flag that resolves an error of the engine.
     pub(crate) fn explain(&self, error: Error) -> Error {
         explain_kv_limit(error, self.kv_mib)
     }
 
-    /// The template that is asked for, if any.
+    /// Returns the requested template, if any.
     fn template(&self) -> Result<Option<Template>, Failure> {
         let given = self.template.as_deref().map(template).transpose()?;
         if self.template_arg.is_empty() {
@@ -205,13 +203,13 @@ impl EngineArgs {
                 return Err(Usage(reason).into());
             }
         }
-        // Arguments are for chat templates, and ask for the model's own.
+        // Arguments are for chat templates, so use the model's own.
         let template = given.unwrap_or_else(Template::chat);
         let arguments = self.template_arg.iter().cloned().collect();
         Ok(Some(template.with_arguments(arguments)?))
     }
 
-    /// Where the model is, if the flags about the hub are of use there.
+    /// Returns the location of the model. Fails if hub flags are given but do not apply.
     fn source(&self) -> Result<ModelSource, Failure> {
         let source = ModelSource::parse(&self.model)?;
         let given = [
@@ -228,7 +226,7 @@ impl EngineArgs {
         }
     }
 
-    /// Where and how the model is loaded.
+    /// Configures where and how the model is loaded.
     pub(crate) fn model(&self, device: DeviceChoice) -> Result<ModelBuilder, Failure> {
         let mut builder = Model::builder(self.source()?)
             .device(device)
@@ -277,14 +275,14 @@ impl EngineArgs {
         }
     }
 
-    /// The most tokens of a completion, where that is said.
+    /// Returns the maximum number of tokens of a completion, if set.
     pub(crate) fn max_new_tokens(&self) -> Option<usize> {
         self.max_new_tokens
             .or_else(|| self.preset.map(|Preset::Dart| 2048))
     }
 }
 
-/// Says what each engine did, behind the same words.
+/// Prints each engine's statistics after the given text.
 pub(crate) fn say_statistics(words: &str, group: &EngineGroup) {
     for (engine, statistics) in group.engines().iter().zip(group.statistics()) {
         match engine.model().cuda() {
@@ -305,7 +303,7 @@ fn template_help() -> String {
     )
 }
 
-/// A variable of a chat template.
+/// Parses a variable of a chat template.
 fn template_arg(text: &str) -> Result<(String, Value), String> {
     let parted = text.split_once('=').filter(|(name, _)| !name.is_empty());
     let (name, value) = parted.ok_or("expected NAME=VALUE")?;
@@ -329,7 +327,7 @@ fn template_arg(text: &str) -> Result<(String, Value), String> {
     Ok((name.to_owned(), value))
 }
 
-/// The template that a flag's text names.
+/// Parses the template of a flag.
 fn template(text: &str) -> Result<Template> {
     let Some(path) = text.strip_prefix('@') else {
         return Template::parse(&text.replace("\\n", "\n"));

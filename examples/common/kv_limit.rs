@@ -1,9 +1,9 @@
-//! What is said where the KV cache may not be as large as it must.
+//! The message for a KV cache limit that is too low.
 
 use dart_math::Error;
 
-/// An error of the engine that the limit of the KV cache is too low, by the name of its flag, with what
-/// it takes at least; any other error as it is.
+/// If an error of the engine is due to the KV cache limit, adds the name of the flag and the required
+/// minimum. Other errors are unchanged.
 pub(crate) fn explain_kv_limit(error: Error, kv_mib: Option<usize>) -> Error {
     let needed = || {
         let (_, detail) = error.detail().split_once("kv_bytes is ")?;

@@ -1,4 +1,4 @@
-//! Rows in, from a file or from stdin.
+//! Reads rows from a file or from stdin.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -10,10 +10,10 @@ use dart_math::{Error, ErrorKind, Result};
 
 use super::tool::say;
 
-/// How many bad rows are reported by a line each.
+/// The number of bad rows reported individually.
 const MAX_REPORTED: usize = 20;
 
-/// Reports bad rows on stderr: the first ones by a line each, the rest by their number.
+/// Reports bad rows on stderr: one line for each of the first ones, and the number of the rest.
 #[derive(Debug, Default)]
 pub(crate) struct BadRows {
     pub(crate) count: usize,
@@ -27,7 +27,7 @@ impl BadRows {
         }
     }
 
-    /// Reports how many bad rows there were beyond those.
+    /// Reports how many further bad rows there were.
     pub(crate) fn finish(&self) {
         if let more @ 1.. = self.count.saturating_sub(MAX_REPORTED) {
             say!("and {}", counted(more, "more bad row"));
@@ -35,7 +35,7 @@ impl BadRows {
     }
 }
 
-/// The rows of a file or, for `-`, of standard input, with what they are called in messages.
+/// The rows of a file or, for `-`, of standard input, and the name used in messages.
 pub(crate) struct Input {
     pub(crate) name: String,
     rows: Rows<Box<dyn BufRead>>,
@@ -58,7 +58,7 @@ impl Input {
         })
     }
 
-    /// The next row; at the end nothing, or an error where there was none at all.
+    /// Returns the next row; `None` at the end. Fails if there were no rows at all.
     pub(crate) fn next(&mut self) -> Result<Option<Row>> {
         match self.rows.next() {
             Some(Ok(row)) => {

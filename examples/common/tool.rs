@@ -1,7 +1,7 @@
-//! How every tool speaks and ends: its log and its errors on stderr, its exit code.
+//! Common behaviour of the tools: log and errors on stderr, and exit codes.
 //!
-//! The codes: 0 where all was done, 1 where something failed or a row was bad, 2 where the arguments
-//! make no sense, 130 after Ctrl-C (of tools that handle it).
+//! Exit codes: 0 if everything was done, 1 if something failed or a row was bad, 2 for invalid arguments, 130
+//! after Ctrl-C (in tools that handle it).
 
 use std::error::Error;
 use std::fmt;
@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use dart_math::report::printable;
 
-/// A line on stderr. Where that is full or closed the line is lost, and nothing else.
+/// Prints a line on stderr. If stderr is full or closed, the line is dropped.
 macro_rules! say {
     ($($words:tt)*) => {{
         use std::io::Write as _;
@@ -19,10 +19,10 @@ macro_rules! say {
 }
 pub(crate) use say;
 
-/// What a tool fails with.
+/// The error type of the tools.
 pub(crate) type Failure = Box<dyn Error>;
 
-/// Arguments that make no sense, alone or together; names them.
+/// Invalid arguments, alone or in combination. The text names them.
 #[derive(Debug)]
 pub(crate) struct Usage(pub(crate) String);
 
@@ -34,7 +34,7 @@ impl fmt::Display for Usage {
 
 impl Error for Usage {}
 
-/// A standard output that cannot be written to.
+/// A failure to write to standard output.
 #[derive(Debug)]
 pub(crate) struct Stdout(pub(crate) io::Error);
 
@@ -46,7 +46,7 @@ impl fmt::Display for Stdout {
 
 impl Error for Stdout {}
 
-/// Shows the library's warnings on stderr (`RUST_LOG` says which).
+/// Shows the library's warnings on stderr (filtered by `RUST_LOG`).
 pub(crate) fn show_log() {
     use tracing_subscriber::filter::{LevelFilter, Targets};
     use tracing_subscriber::prelude::*;
@@ -71,7 +71,7 @@ pub(crate) fn show_log() {
     }
 }
 
-/// What a tool ends with. Whoever reads its output may close the pipe: that is no failure.
+/// Converts a tool's result to its exit code. A closed output pipe is not a failure.
 pub(crate) fn exit(result: Result<ExitCode, Failure>) -> ExitCode {
     let error = match result {
         Ok(code) => return code,
@@ -92,13 +92,13 @@ pub(crate) fn exit(result: Result<ExitCode, Failure>) -> ExitCode {
     }
 }
 
-/// An error's one line on stderr, and its causes.
+/// Prints an error and its causes as one line on stderr.
 pub(crate) fn report(error: &dyn Error) {
     let mut said = error.to_string();
     say!("error: {}", printable(&said));
     let mut cause = error.source();
     while let Some(error) = cause {
-        // Many errors end with the words of their cause.
+        // Skip a cause that the error already ends with.
         let words = error.to_string();
         if !said.ends_with(&words) {
             say!("  caused by: {}", printable(&words));

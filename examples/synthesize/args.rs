@@ -1,4 +1,4 @@
-//! The command line, and what it asks for.
+//! The command line arguments.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,55 +16,54 @@ use crate::common::count::count;
 use crate::common::tool::{Failure, Usage, say};
 use crate::{check, common, directory, limits, pool, progress, summary};
 
-/// What an error of a journal says of problems that differ.
+/// Part of a journal error about different problems.
 const OTHER_PROBLEMS: &str = " are others (their hash was ";
 
-/// Problems of each level that are made where no file of problems is given.
+/// The number of built-in problems per level, if no file is given.
 const MADE_PER_LEVEL: usize = 30;
 
-/// Sample solutions of mathematical problems with a language model, check their answers, and keep
-/// as many correct ones of each problem as its difficulty asks for.
+/// Sample solutions of mathematical problems with a language model, check their answers, and keep as many
+/// correct ones of each problem as its difficulty requires.
 ///
-/// Exit status: 0 if every problem has ended, by its target or a limit, and the data set is written
-/// (rows that --skip-bad left out change nothing about that), 1 if something failed or, without
-/// --skip-bad, a row is no problem, 2 if the arguments make no sense, 3 if the data set is written and some
-/// problem is not done, by a limit of the whole run or as the journals of --merge or --select have too few
-/// trials, 130 after Ctrl-C.
+/// Exit status: 0 if every problem has ended, by its target or a limit, and the data set is written (even if
+/// --skip-bad skipped rows), 1 if something failed or, without --skip-bad, a row is not a problem, 2 for
+/// invalid arguments, 3 if the data set is written but some problems are not done, because of a limit of the
+/// whole run or because the journals of --merge or --select have too few trials, 130 after Ctrl-C.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Args {
-    /// Problems: rows as GSM8K's, as MATH's, or {"id", "question", "reference"}, as JSONL or as a JSON
-    /// array, plain or in gzip [default: arithmetic word problems made for the purpose]
+    /// File of problems: rows in the format of GSM8K, MATH, or {"id", "question", "reference"}, as JSONL or a
+    /// JSON array, plain or in gzip [default: generated arithmetic word problems]
     #[arg(long, value_name = "FILE")]
     pub(crate) problems: Option<PathBuf>,
-    /// Of the built-in problems those that ask for the last number only: wrong derivations often end
-    /// in it, as --grader steps shows
+    /// Use built-in problems that ask for the last number only: wrong derivations often reach it, as --grader
+    /// steps shows
     #[arg(long, conflicts_with = "problems")]
     pub(crate) last_value: bool,
-    /// What decides that a response is correct
+    /// How correct responses are recognised
     #[arg(long, value_enum, default_value = "answer", conflicts_with_all = ["merge", "select"])]
     pub(crate) grader: GraderName,
-    /// Take only the first N problems; a run that is resumed may take more
+    /// Use only the first N problems; a resumed run may use more
     #[arg(long, value_name = "N", value_parser = count::<usize>)]
     pub(crate) limit: Option<usize>,
-    /// Take every N-th problem, from number I (from 0) on: a run shared out among N machines, whose journals
-    /// --merge joins. Without I it is SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX
+    /// Use every N-th problem, starting with number I (from 0): this divides a run among N machines, whose
+    /// journals are joined by --merge. The default of I is SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX
     #[arg(long, value_name = "[I]/N", conflicts_with_all = ["merge", "select"])]
     pub(crate) shard: Option<pool::Shard>,
-    /// Leave out rows that are not problems, instead of giving up; the manifest names them
+    /// Skip rows that are not problems, instead of failing; the manifest lists them
     #[arg(long)]
     pub(crate) skip_bad: bool,
-    /// Leave out problems whose question overlaps with one of this test set (rows as those of --problems, of which
-    /// only the question is read): nothing is sampled for them, and what a journal has of them does not count. May
-    /// be repeated; problems.jsonl and the manifest say which problems, and why
+    /// Exclude problems whose question overlaps with a question of this test set (rows as in --problems, of
+    /// which only the question is read): nothing is sampled for them, and their trials in a journal do not
+    /// count. May be repeated. problems.jsonl and the manifest list the problems and the reasons
     #[arg(long, value_name = "FILE")]
     pub(crate) decontaminate: Vec<PathBuf>,
-    /// --decontaminate: words in a row that are an overlap; shorter questions, of at least 3 words, must be the same
-    /// [default: 10]
+    /// For --decontaminate: number of consecutive words that make an overlap. Shorter questions, of at least
+    /// 3 words, must be the same as a whole [default: 10]
     #[arg(long, value_name = "N", value_parser = count::<usize>, requires = "decontaminate")]
     pub(crate) ngram: Option<usize>,
 
-    /// How many responses each problem is to get
+    /// How many responses each problem gets
     #[arg(
         long,
         value_enum,
@@ -72,41 +71,41 @@ pub(crate) struct Args {
         help_heading = "Strategy"
     )]
     pub(crate) strategy: StrategyName,
-    /// uniform: correct responses per problem [default: 4; the preset's: 40]; prop2diff: those of a
-    /// problem that is never solved [default: 4; the preset's: 192]
+    /// uniform: correct responses per problem [default: 4; the preset's: 40]; prop2diff: correct responses of
+    /// a problem that is never solved [default: 4; the preset's: 192]
     #[arg(long, value_name = "N", value_parser = count::<u32>, help_heading = "Strategy")]
     pub(crate) k: Option<u32>,
     /// vanilla: trials per problem [default: 8; the preset's: 52]
     #[arg(long, value_name = "N", value_parser = count::<u32>, help_heading = "Strategy")]
     pub(crate) trials: Option<u32>,
-    /// The most trials of one problem [default: 48; the preset's: 2048]
+    /// Maximum number of trials of a problem [default: 48; the preset's: 2048]
     #[arg(long, value_name = "N", value_parser = count::<u32>, help_heading = "Limits")]
     pub(crate) max_trials: Option<u32>,
-    /// Give a problem up after N trials if none of them is correct
+    /// Give up a problem after N trials if none of them is correct
     #[arg(long, value_name = "N", value_parser = count::<u32>, help_heading = "Limits")]
     pub(crate) give_up_after: Option<u32>,
-    /// End a problem for futility: when the probability that it meets its target within --max-trials is below P
-    /// (by its trials so far; the rule is dart_math::Futility's)
+    /// End a problem for futility: when the probability that it meets its target within --max-trials is below
+    /// P (estimated from its trials; see dart_math::Futility)
     #[arg(long, value_name = "P", value_parser = limits::futility, help_heading = "Limits")]
     pub(crate) futility: Option<f64>,
-    /// The most tokens of one problem: it ends with the trial that reaches them
+    /// Maximum number of tokens of a problem: it ends with the trial that reaches them
     #[arg(long, value_name = "N", value_parser = count::<u64>, help_heading = "Limits")]
     pub(crate) max_problem_tokens: Option<u64>,
-    /// The longest time that one problem may take, from its first trial of this call, such as 90s, 10m or 2h
+    /// Maximum time of a problem, from its first trial of this call, such as 90s, 10m or 2h
     #[arg(long, value_name = "TIME", value_parser = limits::duration, help_heading = "Limits", conflicts_with_all = ["merge", "select"])]
     pub(crate) max_problem_time: Option<Duration>,
-    /// The most trials of the whole run: every problem gets as many as the others, while that lasts
+    /// Maximum number of trials of the whole run, divided equally among the problems as far as possible
     #[arg(long, value_name = "N", value_parser = count::<u64>, help_heading = "Limits", conflicts_with_all = ["merge", "select"])]
     pub(crate) max_run_trials: Option<u64>,
-    /// The most tokens that the whole run samples, those of earlier calls included; exceeded by what is in flight when
-    /// it is reached
+    /// Maximum number of tokens sampled by the whole run, including earlier calls; exceeded by the trials in
+    /// flight when it is reached
     #[arg(long, value_name = "N", value_parser = count::<u64>, help_heading = "Limits", conflicts_with_all = ["merge", "select"])]
     pub(crate) max_run_tokens: Option<u64>,
-    /// The longest time that this call samples, such as 90s, 10m or 2h; the same command goes on
+    /// Maximum sampling time of this call, such as 90s, 10m or 2h; the same command resumes the run
     #[arg(long, value_name = "TIME", value_parser = limits::duration, help_heading = "Limits", conflicts_with_all = ["merge", "select"])]
     pub(crate) max_run_time: Option<Duration>,
-    /// prop2diff: first trials of a problem that measure its difficulty [default: 4; the
-    /// preset's: 8]
+    /// prop2diff: number of first trials of a problem that measure its difficulty [default: 4; the preset's:
+    /// 8]
     #[arg(
         long,
         value_name = "N",
@@ -115,24 +114,23 @@ pub(crate) struct Args {
         help_heading = "Strategy"
     )]
     pub(crate) pilot: Option<u32>,
-    /// prop2diff: pass rates from a table instead, JSONL {"id", "pass_rate"}, such as an earlier
-    /// run's problems.jsonl
+    /// prop2diff: take pass rates from a table instead, JSONL {"id", "pass_rate"}, such as an earlier run's
+    /// problems.jsonl
     #[arg(long, value_name = "FILE.jsonl", help_heading = "Strategy")]
     pub(crate) pass_rates: Option<PathBuf>,
-    /// Leave out a correct response that is exactly an earlier one of the same problem, and go on for
-    /// another in its place: easy problems, which have few different responses, then have fewer of
-    /// them or take more trials
+    /// Leave out exact duplicates of a problem's correct responses and sample others instead. Easy problems,
+    /// which have few different responses, then get fewer responses or take more trials
     #[arg(long, help_heading = "Strategy")]
     pub(crate) dedup: bool,
-    /// With --select or --merge: leave out responses, too, that are as similar as this to an earlier one of the same
-    /// problem: by the share of runs of five words that both have, above 0 and up to 1
+    /// With --select or --merge: also leave out responses that are similar to an earlier one of the same
+    /// problem. The similarity is the share of runs of five words that both have, above 0 and up to 1
     #[arg(long, value_name = "SIMILARITY", value_parser = limits::similarity, help_heading = "Strategy")]
     pub(crate) near_duplicates: Option<f64>,
-    /// Key of all random numbers
+    /// Seed of all random numbers
     #[arg(long, default_value_t = 0, value_name = "N", help_heading = "Strategy")]
     pub(crate) seed: u64,
-    /// How probable it must be that a trial counts for it to be drawn before that is certain, so that more
-    /// samples share a prompt; 1: only what is certain
+    /// Required probability that a trial counts for it to be drawn early, so that more samples share a
+    /// prompt; 1: draw only trials that certainly count
     #[arg(
         long,
         value_name = "P",
@@ -142,10 +140,10 @@ pub(crate) struct Args {
     )]
     pub(crate) sure: f64,
 
-    /// Write the data set here; a directory that holds a run of the same configuration is resumed
+    /// Write the data set to this directory; a run of the same configuration in it is resumed
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// The form of a row of the data set
+    /// Format of the rows of the data set
     #[arg(
         long,
         value_enum,
@@ -154,31 +152,31 @@ pub(crate) struct Args {
         help_heading = "Files"
     )]
     pub(crate) format: summary::FormatName,
-    /// Add each problem's own solution (`solution`, or an `answer` with steps before its ####), as it is written, as a
-    /// row behind all responses, unless it is exactly a response that is kept
+    /// Add each problem's own solution (`solution`, or an `answer` with steps before its ####), unchanged, as
+    /// a row after all responses, unless it equals a kept response
     #[arg(long, help_heading = "Files")]
     pub(crate) with_solutions: bool,
-    /// Write the tables in Parquet, too (takes the feature parquet)
+    /// Also write the tables in Parquet (requires the feature parquet)
     #[arg(long, requires = "out", help_heading = "Files")]
     pub(crate) parquet: bool,
-    /// Write a data card, README.md, in place of any that is there: method, counts, figures and settings, with a
-    /// head that the Hugging Face Hub reads; its figures go to DIR/figures
+    /// Write a data card, README.md, replacing an existing one: method, counts, figures and settings, with a
+    /// header for the Hugging Face Hub; its figures are written to DIR/figures
     #[arg(long, requires = "out", help_heading = "Files")]
     pub(crate) card: bool,
-    /// The data card's licence, by its identifier on the Hub, such as cc-by-4.0
+    /// Licence of the data card, by its identifier on the Hub, such as cc-by-4.0
     #[arg(long, value_name = "ID", requires = "card", value_parser = summary::license, help_heading = "Files")]
     pub(crate) license: Option<String>,
-    /// Sample nothing: join the journals of the shards in these directories into DIR's, and make the data set of
-    /// their trials
+    /// Sample nothing: join the journals of the shards in these directories into DIR's journal, and make the
+    /// data set from their trials
     #[arg(long, value_name = "SHARD", num_args = 1.., requires = "out", conflicts_with_all = ["select", "regrade"])]
     pub(crate) merge: Vec<PathBuf>,
-    /// Sample nothing: make the data set of the trials that another run's directory has in its journal, whatever
-    /// strategy it had
+    /// Sample nothing: make the data set from the trials in the journal of another run's directory, whatever
+    /// its strategy
     #[arg(long, value_name = "RUN", conflicts_with = "regrade")]
     pub(crate) select: Option<PathBuf>,
-    /// Sample nothing: say what the run may be expected to take and to give, by limit of trials, from a table of pass
-    /// rates or counts (such as the problems.jsonl of a pilot), or without one from DIR's journal; with --out the
-    /// forecast is kept, and the manifest sets it against what came
+    /// Sample nothing: forecast what the run takes and yields, by limit of trials, from a table of pass rates
+    /// or counts (such as the problems.jsonl of a pilot), or by default from DIR's journal; with --out the
+    /// forecast is stored, and the manifest later compares it with the actual result
     #[arg(
         long,
         value_name = "TABLE",
@@ -187,17 +185,17 @@ pub(crate) struct Args {
         conflicts_with_all = ["fresh", "regrade", "merge", "select", "check_model"]
     )]
     pub(crate) dry_run: Option<Option<PathBuf>>,
-    /// --dry-run: tokens of a trial, on average [default: of the journal]
+    /// For --dry-run: mean number of tokens of a trial [default: from the journal]
     #[arg(long, value_name = "N", value_parser = limits::expected, requires = "dry_run")]
     pub(crate) expect_tokens: Option<f64>,
-    /// --dry-run: tokens a second [default: of the journal]
+    /// For --dry-run: tokens per second [default: from the journal]
     #[arg(long, value_name = "N", value_parser = limits::expected, requires = "dry_run")]
     pub(crate) expect_speed: Option<f64>,
-    /// Begin anew, whatever run DIR holds
+    /// Start again, replacing any run in DIR
     #[arg(long, requires = "out")]
     pub(crate) fresh: bool,
-    /// Sample nothing: show what was read of the model, a prompt and a greedy completion, compare its
-    /// logits with a reference, and exit with 1 where something is wrong
+    /// Sample nothing: show what was read from the model, a prompt and a greedy completion, compare the
+    /// logits with a reference, and exit with 1 if something is wrong
     #[arg(
         long,
         value_enum,
@@ -208,16 +206,16 @@ pub(crate) struct Args {
         conflicts_with_all = ["out", "fresh", "regrade"]
     )]
     pub(crate) check_model: Option<check::Format>,
-    /// Grade the trials that DIR's journal has anew, with this grader and this version's rules, and go on from
+    /// Grade the trials in DIR's journal again, with this grader and this version's rules, and resume from
     /// there
     #[arg(long, requires = "out", conflicts_with = "fresh")]
     pub(crate) regrade: bool,
-    /// How progress is shown on standard error
+    /// How progress is displayed on standard error
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
     pub(crate) progress: progress::Format,
-    /// Sample from an OpenAI-compatible server (vLLM, SGLang, llama.cpp) in place of a model in this process, such
-    /// as http://localhost:8000/v1 (may be repeated: all are used at once). --model is then the name that they
-    /// serve it by [default: the one they have]; the key is OPENAI_API_KEY's
+    /// Sample from an OpenAI-compatible server (vLLM, SGLang, llama.cpp) instead of a model in this process,
+    /// such as http://localhost:8000/v1 (may be repeated: all are used at once). --model is then the name
+    /// under which they serve it [default: the one they have]; the key is taken from OPENAI_API_KEY
     #[arg(
         long,
         value_name = "URL",
@@ -225,7 +223,7 @@ pub(crate) struct Args {
         conflicts_with = "check_model"
     )]
     pub(crate) server: Vec<String>,
-    /// --server: certificates (PEM) that https servers are trusted by, such as those of a cluster's own authority
+    /// For --server: certificates (PEM) to trust for https, such as those of a cluster's own authority
     /// [default: Mozilla's list]
     #[arg(long, value_name = "FILE", help_heading = "Model", requires = "server")]
     pub(crate) server_ca: Option<PathBuf>,
@@ -235,24 +233,24 @@ pub(crate) struct Args {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum StrategyName {
-    /// The same number of trials for every problem, every correct response kept
+    /// The same number of trials for every problem; every correct response is kept
     Vanilla,
     /// The same number of correct responses for every problem
     Uniform,
-    /// Correct responses in proportion to the fail rate, at least one
+    /// Correct responses in proportion to the fail rate, at least one per problem
     Prop2diff,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum GraderName {
-    /// Its final answer
+    /// By the final answer
     Answer,
-    /// Every step, too: for the built-in problems
+    /// By every step as well, for the built-in problems
     Steps,
 }
 
 impl Args {
-    /// The run that is asked for, as far as a look at the model and the run itself have it in common.
+    /// Configures the run as far as the model check and the run share it.
     pub(crate) fn run<'a>(
         &self,
         problems: Vec<Problem>,
@@ -313,7 +311,7 @@ impl Args {
         })
     }
 
-    /// Trials of a problem's pilot.
+    /// Returns the number of trials of a pilot.
     fn pilot(&self) -> u32 {
         let default = if self.engine.preset.is_some() { 8 } else { 4 };
         self.pilot.unwrap_or(default)
@@ -326,7 +324,7 @@ impl Args {
         }
     }
 
-    /// The problems, and the rows that are none.
+    /// Returns the problems and the skipped rows.
     pub(crate) fn problems(&self) -> Result<(Vec<Problem>, Vec<BadRow>), Failure> {
         let (mut problems, skipped) = match &self.problems {
             None if self.skip_bad => {
@@ -341,7 +339,7 @@ impl Args {
                     true => Asked::LastValue,
                     false => Asked::EveryValue,
                 };
-                // One of each level in turn, so that a limit leaves all levels in.
+                // One of each level in turn, so that --limit keeps all levels.
                 let levels = arithmetic::LEVELS;
                 let made = arithmetic::problems_asking(asked, levels, MADE_PER_LEVEL, 0);
                 let turn = |index: usize| made.iter().skip(index).step_by(MADE_PER_LEVEL).cloned();
@@ -384,7 +382,7 @@ impl Args {
         Ok((problems, skipped))
     }
 
-    /// Says what can be done about a journal that is another run's, or this one's with more problems.
+    /// Adds advice to an error about a journal of another run, or of this run with more problems.
     pub(crate) fn explain(&self, error: dart_math::Error, problems: usize) -> Failure {
         let Some(directory) = &self.out else {
             return error.into();
@@ -397,7 +395,7 @@ impl Args {
         }
         let before = directory::problems_before(directory);
         let lowered = match (before, self.limit) {
-            // A limit that the file of problems does not reach is not what leaves problems out.
+            // A limit above the number of problems does not leave problems out.
             (Some(before), Some(limit)) if before > limit && limit == problems => {
                 format!("--limit may only be raised (was {before}, now {limit}): ")
             }

@@ -1,4 +1,4 @@
-//! `--check-model`: a look at the model as the run would use it, before the run.
+//! `--check-model`: inspects the model as the run would use it, before the run.
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
@@ -10,17 +10,17 @@ use dart_math::report::printable;
 use crate::Args;
 use crate::common::tool::{Failure, Stdout, Usage, say};
 
-/// How a report is written.
+/// The format of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people
+    /// For humans
     Text,
     /// For programs
     Json,
 }
 
-/// Checks the model on the first problem and writes what was found to stdout. What the run would refuse
-/// is refused here.
+/// Checks the model on the first problem and writes the findings to stdout. Refuses what the run would
+/// refuse.
 pub(crate) fn run(args: &Args, format: Format) -> Result<ExitCode, Failure> {
     let report = match report(args) {
         Ok(report) => report,
@@ -47,15 +47,15 @@ pub(crate) fn run(args: &Args, format: Format) -> Result<ExitCode, Failure> {
     })
 }
 
-/// Where `--check-model=json` is among arguments that were refused, writes the refusal as the object that is expected.
+/// If `--check-model=json` is among refused arguments, writes the refusal as a JSON report.
 pub(crate) fn write_refusal(error: &clap::Error) -> Result<(), Failure> {
     let mut given = std::env::args_os().take_while(|argument| argument != "--");
-    // (Help and the version are no refusals.)
+    // (Help and version are not refusals.)
     if !error.use_stderr() || !given.any(|argument| argument == "--check-model=json") {
         return Ok(());
     }
     let text = error.to_string();
-    // What follows the first empty line is how the program is used.
+    // The usage follows the first empty line.
     let reason = text.split("\n\n").next().unwrap_or_default();
     let reason = reason.strip_prefix("error: ").unwrap_or(reason);
     write(&json(&serde_json::json!({"error": reason}))?)
@@ -77,7 +77,7 @@ fn report(args: &Args) -> Result<ModelReport, Failure> {
     let checked = run.check(&engine);
     let checked = checked.map_err(|error| args.engine.explain(error));
     match checked {
-        // A prompt that cannot be made fails by name, beside what else was found.
+        // A prompt that cannot be made is reported by name, along with the other findings.
         Err(error) if error.kind() == dart_math::ErrorKind::Data => {
             let report = check_model(&engine, Some(&files), &question);
             match report.passed() {
@@ -90,13 +90,13 @@ fn report(args: &Args) -> Result<ModelReport, Failure> {
     }
 }
 
-/// A report as JSON, whose strings steer no terminal either.
+/// Formats a report as JSON, with terminal control characters in strings escaped.
 fn json(report: &impl serde::Serialize) -> Result<String, Failure> {
     let text = serde_json::to_string_pretty(report)?;
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         let mut buffer = [0; 4];
-        // What the format's own line breaks and indentation are made of stays.
+        // Keep the line breaks and indentation of the format.
         match c != '\n' && printable(c.encode_utf8(&mut buffer)).len() != c.len_utf8() {
             true => out.push_str(&format!("\\u{:04x}", u32::from(c))),
             false => out.push(c),
@@ -105,7 +105,7 @@ fn json(report: &impl serde::Serialize) -> Result<String, Failure> {
     Ok(out)
 }
 
-/// Writes to stdout. That its reader has gone changes nothing about what was found.
+/// Writes to stdout. A closed pipe does not change the result.
 fn write(text: &str) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {

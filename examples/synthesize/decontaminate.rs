@@ -1,4 +1,4 @@
-//! `--decontaminate`: problems that overlap with test sets, which the run leaves out.
+//! `--decontaminate`: excludes problems that overlap with test sets.
 
 use dart_math::data::decontaminate::{NGRAM, TestSets};
 use dart_math::report::counted;
@@ -8,19 +8,19 @@ use serde_json::{Value, json};
 use crate::Args;
 use crate::common::tool::{Failure, say};
 
-/// Of the problems that are left out, so many are named in a manifest.
+/// The maximum number of excluded problems listed in a manifest.
 const MAX_NAMED: usize = 100;
 
-/// What was found in the test sets, if there are any.
+/// The overlaps with the test sets, if any are given.
 pub(crate) struct Decontaminated {
     tests: Option<TestSets>,
     pub(crate) excluded: Vec<Rejection>,
-    /// Ids of these problems.
+    /// The ids of these problems.
     ids: Vec<String>,
 }
 
 impl Decontaminated {
-    /// Reads the test sets and looks for the problems in them.
+    /// Reads the test sets and finds the overlapping problems.
     pub(crate) fn find(args: &Args, problems: &[Problem]) -> Result<Self, Failure> {
         if args.decontaminate.is_empty() {
             return Ok(Decontaminated {
@@ -48,7 +48,7 @@ impl Decontaminated {
         })
     }
 
-    /// What a manifest has of it.
+    /// Returns the entry for the manifest.
     pub(crate) fn manifest(&self) -> Option<Value> {
         let tests = self.tests.as_ref()?;
         let sets = tests.sets().iter().map(|set| {

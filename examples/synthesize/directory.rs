@@ -1,4 +1,4 @@
-//! The directory of a data set: what may be there before a run, and what is made of it.
+//! The directory of a data set: checks before a run, and preparation.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use crate::common::tool::Failure;
 
-/// The run's journal, beside the data set's files.
+/// The run's journal, next to the data set's files.
 pub(crate) const JOURNAL: &str = "journal";
-/// The file of the journal that says whose it is, and is locked.
+/// The journal's file that identifies the run and is locked.
 const RUN: &str = "journal/run.jsonl";
 const FILES: [&str; 7] = [
     "dataset.jsonl",
@@ -24,8 +24,8 @@ const FILES: [&str; 7] = [
     "manifest.json",
 ];
 
-/// Refuses what is no directory, one that another run writes to and, unless the run there is to be
-/// replaced, one that holds a data set of unknown origin.
+/// Refuses a path that is not a directory, a directory that another run writes to, and, unless the run in it
+/// is to be replaced, one that contains a data set of unknown origin.
 pub(crate) fn refuse_unknown(directory: &Path, fresh: bool) -> Result<(), Failure> {
     if directory.exists() && !directory.is_dir() {
         let reason = format!("--out {}: a file, not a directory", directory.display());
@@ -55,13 +55,14 @@ pub(crate) fn refuse_unknown(directory: &Path, fresh: bool) -> Result<(), Failur
     Ok(())
 }
 
-/// Whether another process has the journal's lock.
+/// Returns whether another process has locked the journal.
 pub(crate) fn is_held(directory: &Path) -> bool {
     fs::File::open(directory.join(RUN))
         .is_ok_and(|file| matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)))
 }
 
-/// Whether the directory's data set was selected from another run's trials, which can be done again.
+/// Returns whether the directory's data set was selected from another run's trials, so that it can be
+/// reproduced.
 pub(crate) fn is_selection(directory: &Path) -> bool {
     let manifest = fs::read(directory.join("manifest.json"));
     let manifest = manifest
@@ -70,7 +71,7 @@ pub(crate) fn is_selection(directory: &Path) -> bool {
     !directory.join(RUN).exists() && manifest.is_some_and(|it| it.get("selected_from").is_some())
 }
 
-/// What is said of a directory whose journal another process has locked.
+/// The error for a directory whose journal another process has locked.
 pub(crate) fn held(directory: &Path) -> Failure {
     format!(
         "{}: another process holds it: a run that is still going on (wait for its end, or take \
@@ -80,11 +81,11 @@ pub(crate) fn held(directory: &Path) -> Failure {
     .into()
 }
 
-/// How many problems the run in the directory has by now.
+/// Returns the number of problems of the run in the directory.
 pub(crate) fn problems_before(directory: &Path) -> Option<usize> {
     let journal = BufReader::new(fs::File::open(directory.join(RUN)).ok()?);
     let count = |line: String| -> Option<u64> {
-        // The header, or a row of problems that were added.
+        // The header, or a row of added problems.
         let row: Value = serde_json::from_str(&line).ok()?;
         let problems = match row.get("configuration") {
             Some(configuration) => configuration.get("problems"),
@@ -96,7 +97,7 @@ pub(crate) fn problems_before(directory: &Path) -> Option<usize> {
     usize::try_from(lines.filter_map(count).last()?).ok()
 }
 
-/// Makes the directory, and removes an earlier run from it where one is to begin anew.
+/// Creates the directory, and removes an earlier run from it if `fresh`.
 pub(crate) fn prepare(directory: &Path, fresh: bool) -> Result<(), Failure> {
     fs::create_dir_all(directory).map_err(|error| Error::io(directory, error))?;
     match fresh {
@@ -105,7 +106,7 @@ pub(crate) fn prepare(directory: &Path, fresh: bool) -> Result<(), Failure> {
     }
 }
 
-/// Whether there is a journal with at least its first line; an error where there is one that cannot be read.
+/// Returns whether there is a journal with at least its first line. Fails if it cannot be read.
 fn has_header(journal: &Path) -> Result<bool, Failure> {
     let mut line = Vec::new();
     let read = fs::File::open(journal).and_then(|file| {
@@ -121,7 +122,7 @@ fn has_header(journal: &Path) -> Result<bool, Failure> {
     }
 }
 
-/// Whether a journal's directory has trials.
+/// Returns whether a journal's directory contains trials.
 fn has_parts(journal: &Path) -> bool {
     let is_part = |entry: std::io::Result<fs::DirEntry>| {
         let name = entry.map(|entry| entry.file_name());
@@ -133,7 +134,7 @@ fn has_parts(journal: &Path) -> bool {
     fs::read_dir(journal).is_ok_and(|mut entries| entries.any(is_part))
 }
 
-/// Removes an earlier run, unless it is still going on.
+/// Removes an earlier run, unless it is still running.
 fn clear(directory: &Path) -> Result<(), Failure> {
     if is_held(directory) {
         return Err(held(directory));
@@ -143,7 +144,7 @@ fn clear(directory: &Path) -> Result<(), Failure> {
     absent(fs::remove_dir_all(&journal), &journal)
 }
 
-/// Removes an earlier run's data set.
+/// Removes the data set of an earlier run.
 pub(crate) fn clear_files(directory: &Path) -> Result<(), Failure> {
     let files = FILES.iter().map(|name| directory.join(name));
     let figures = directory.join("figures");
@@ -151,12 +152,12 @@ pub(crate) fn clear_files(directory: &Path) -> Result<(), Failure> {
     for path in files.chain(of_card) {
         absent(fs::remove_file(&path), &path)?;
     }
-    // It stays where it has other files.
+    // It remains if it contains other files.
     let _ = fs::remove_dir(figures);
     Ok(())
 }
 
-/// That there was nothing to remove is no failure.
+/// Treats a missing file as removed.
 fn absent(removed: std::io::Result<()>, path: &Path) -> Result<(), Failure> {
     match removed {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -1,4 +1,4 @@
-//! What a run may be expected to take, said before it and set against what came after it.
+//! Forecasts a run, and later compares the forecast with the result.
 
 use std::collections::HashMap;
 use std::fs;
@@ -17,10 +17,10 @@ use crate::common::tool::{Failure, Usage, say};
 use crate::decontaminate::Decontaminated;
 use crate::{Args, directory};
 
-/// The last forecast of a directory's run.
+/// The file of a directory's last forecast.
 const FILE: &str = "forecast.json";
 
-/// Says what is expected, from a table or the directory's journal.
+/// Prints the forecast, from a table or the directory's journal.
 pub(crate) fn run(args: &Args, table: Option<&Path>) -> Result<ExitCode, Failure> {
     let (problems, _) = args.problems()?;
     let excluded = Decontaminated::find(args, &problems)?.excluded;
@@ -127,7 +127,7 @@ fn say_table(forecast: &Forecast) {
     }
 }
 
-/// The forecast that a directory has for the run's limit, beside what came; for the manifest.
+/// Returns a directory's forecast for the run's limit with the actual result, for the manifest.
 pub(crate) fn beside_actual(directory: &Path, outcome: &Outcome) -> Option<Value> {
     let path = directory.join(FILE);
     let text = match fs::read_to_string(&path) {
@@ -164,7 +164,7 @@ pub(crate) fn beside_actual(directory: &Path, outcome: &Outcome) -> Option<Value
         })
     };
     let seconds: f64 = outcome.sessions.iter().filter_map(|it| it.seconds).sum();
-    // What is excluded is no part of a forecast.
+    // Excluded problems are not part of a forecast.
     let problems = totals.problems - totals.excluded;
     let met = totals.met as f64 / problems.max(1) as f64;
     Some(json!({

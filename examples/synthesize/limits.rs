@@ -1,4 +1,4 @@
-//! The limits of a run, as the command line has them.
+//! The limits of a run on the command line.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use dart_math::dars::Limits;
 use crate::{Args, StrategyName};
 
 impl Args {
-    /// When problems and the run end before their goals are met.
+    /// Returns the limits that end problems and the run early.
     pub(crate) fn limits(&self) -> Limits {
         let most = match (self.strategy, self.engine.preset) {
-            // The strategy has a number of trials of its own.
+            // This strategy has its own number of trials.
             (StrategyName::Vanilla, _) => None,
             (_, None) => Some(48),
             (_, Some(_)) => Some(2048),
@@ -28,7 +28,7 @@ impl Args {
     }
 }
 
-/// A duration: a number and its unit, `s`, `m` or `h`.
+/// Parses a duration: a number with the unit `s`, `m` or `h`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let units = [('s', 1.0), ('m', 60.0), ('h', 3600.0)];
     let seconds = units.iter().find_map(|(unit, seconds)| {
@@ -41,22 +41,22 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "a number above 0 and its unit is expected, such as 90s, 10m or 2h".into())
 }
 
-/// The probability below which a problem is futile.
+/// Parses the probability below which a problem is futile.
 pub(crate) fn futility(text: &str) -> Result<f64, String> {
     number(text, |p| p > 0.0 && p < 1.0, "between 0 and 1")
 }
 
-/// How similar near duplicates are.
+/// Parses the similarity of near duplicates.
 pub(crate) fn similarity(text: &str) -> Result<f64, String> {
     number(text, |s| s > 0.0 && s <= 1.0, "above 0 and up to 1")
 }
 
-/// How probable it is that a trial counts which is drawn early.
+/// Parses the probability that an early trial counts.
 pub(crate) fn sure(text: &str) -> Result<f64, String> {
     number(text, |p| (0.5..=1.0).contains(&p), "from 0.5 to 1")
 }
 
-/// What a trial, or a second, is expected to have of something.
+/// Parses an expected quantity per trial or per second.
 pub(crate) fn expected(text: &str) -> Result<f64, String> {
     number(text, |n| n > 0.0 && n.is_finite(), "above 0")
 }

@@ -1,4 +1,4 @@
-//! Problems and a model in, a difficulty-balanced data set out: the crate's main job.
+//! Makes a difficulty-balanced data set from problems and a model: the crate's main job.
 //!
 //! ```sh
 //! cargo run --release --example synthesize                      # built-in model and problems
@@ -95,7 +95,7 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
         run = run.journal(directory.join(directory::JOURNAL));
     }
     let mut run = run.build()?;
-    // Nothing is made or removed for what cannot begin.
+    // Check first, so that nothing is created or removed for a run that cannot begin.
     let checked = run.check(generator);
     checked.map_err(|error| args.engine.explain(error))?;
     if let Some(directory) = &args.out {
@@ -117,7 +117,7 @@ fn synthesize(args: &Args) -> Result<ExitCode, Failure> {
 
     let manifest = summary::manifest(args, &outcome, &skipped, &decontaminated);
     if let Some(error) = outcome.error.take_if(|error| {
-        // Someone else's run, whose files are not ours to replace; or nothing to show for it.
+        // The files belong to another run and must not be replaced, or there are no results.
         error.kind() == dart_math::ErrorKind::Journal || outcome.totals.trials == 0
     }) {
         return Err(error.into());

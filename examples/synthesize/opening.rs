@@ -1,4 +1,4 @@
-//! What a run begins with: a line that says what is sampled by what, and how much of it.
+//! The first line of a run: what is sampled, with which model, and how much.
 
 use dart_math::dars::{Limits, Strategy};
 use dart_math::model::ModelSource;
@@ -7,7 +7,7 @@ use dart_math::report::counted;
 use crate::common::tool::say;
 use crate::{Args, StrategyName};
 
-/// Says which model, problems and strategy the run has.
+/// Prints the model, problems and strategy of the run.
 pub(crate) fn say_all(args: &Args, problems: usize, strategy: &dyn Strategy, limits: Limits) {
     let from = match (&args.problems, args.last_value) {
         (Some(path), _) => format!("from {}", path.display()),
@@ -36,7 +36,7 @@ pub(crate) fn say_all(args: &Args, problems: usize, strategy: &dyn Strategy, lim
     }
 }
 
-/// A strategy with its numbers.
+/// Describes a strategy with its parameters.
 fn describe(args: &Args, strategy: &dyn Strategy, limits: Limits) -> String {
     let settings = strategy.settings();
     let number = |name: &str| settings.get(name).and_then(|value| value.as_u64());

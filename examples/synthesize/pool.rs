@@ -1,5 +1,4 @@
-//! Data sets without a model: from the trials that a run's journal has, or those of several that shared its
-//! problems out among them.
+//! Makes data sets without a model: from the trials in a run's journal, or from the journals of shards.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,17 +12,17 @@ use crate::common::tool::{self, Failure, Usage, say};
 use crate::decontaminate::Decontaminated;
 use crate::{Args, directory, summary};
 
-/// Of the problems that no shard has tried, so many are named.
+/// The maximum number of problems without trials that are named.
 const MAX_NAMED: usize = 5;
 
-/// Part of the problems: those of which the index leaves `index` when divided by `count`.
+/// A shard: the problems whose index modulo `count` is `index`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shard {
     pub(crate) index: usize,
     pub(crate) count: usize,
 }
 
-/// What a scheduler calls the index of a job of several, and the lowest index, where it says it.
+/// Environment variables of schedulers: the index of a job in an array and, if available, the lowest index.
 const SCHEDULERS: [(&str, Option<&str>); 2] = [
     ("SLURM_ARRAY_TASK_ID", Some("SLURM_ARRAY_TASK_MIN")),
     ("JOB_COMPLETION_INDEX", None),
@@ -32,7 +31,7 @@ const SCHEDULERS: [(&str, Option<&str>); 2] = [
 impl std::str::FromStr for Shard {
     type Err = String;
 
-    /// `I/N`, or `/N` with the index that the scheduler gives.
+    /// Parses `I/N`, or `/N` with the scheduler's index.
     fn from_str(text: &str) -> Result<Self, String> {
         let form =
             || format!("{text:?} is neither I/N with I from 0 to N - 1, such as 0/4, nor /N");
@@ -53,7 +52,7 @@ impl std::str::FromStr for Shard {
     }
 }
 
-/// The index that a scheduler's environment has.
+/// Returns the index from a scheduler's environment.
 fn from_scheduler(get: impl Fn(&str) -> Option<String>) -> Result<usize, String> {
     let names = SCHEDULERS.map(|(name, _)| name).join(" nor ");
     let found = SCHEDULERS
@@ -76,12 +75,12 @@ fn from_scheduler(get: impl Fn(&str) -> Option<String>) -> Result<usize, String>
         .ok_or_else(|| format!("{name} is {index}, less than the lowest index, {lowest}"))
 }
 
-/// A journal that is being joined, beside the one that it will replace.
+/// The joined journal, until it replaces the old one.
 const JOINED: &str = "journal.joined";
-/// The one that it replaces, until it has.
+/// The old journal, until the replacement is complete.
 const REPLACED: &str = "journal.replaced";
 
-/// Joins journals, or selects from one, and writes the data set.
+/// Joins journals or selects from one, and writes the data set.
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let strategy = args.strategy()?;
     let (problems, skipped) = args.problems()?;
@@ -93,7 +92,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         let run = run.exclude(decontaminated.excluded.clone());
         run.journal(journal).build()
     };
-    // Nothing is made or removed for what makes no sense.
+    // Check first, so that nothing is created or removed for invalid arguments.
     refuse_unknown(args)?;
     let journal = match (&args.select, &args.out) {
         (Some(from), _) => {
@@ -112,14 +111,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
                 );
                 return Err(reason.into());
             }
-            // Whole before anything is replaced, which may be one of those that are joined.
+            // Complete the new journal before replacing the old one, which may be one of the sources.
             let joined = out.join(JOINED);
             fs::create_dir_all(out).map_err(|error| Error::io(out, error))?;
             remove(&joined)?;
             let merged = run(&joined, problems.clone())?.merge(&shards(args));
             let merged = merged.map_err(|error| -> Failure {
                 let _ = remove(&joined);
-                // Only if it was made for this.
+                // Succeeds only if it was created for this.
                 let _ = fs::remove_dir(out);
                 match error.detail().contains("the run has no problem") {
                     true => format!("{error} (--problems, --limit and --last-value are to be as the shards had them)")
@@ -144,13 +143,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let outcome = outcome.map_err(|error| -> Failure {
         match &args.select {
             Some(from) if directory::is_held(from) => directory::held(from),
-            // (What can be done about a run of one's own is no advice here.)
+            // (The advice for a run's own journal does not apply here.)
             Some(_) => error.into(),
             None => args.explain(error, count),
         }
     })?;
     if let (Some(out), Some(_)) = (&args.out, &args.select) {
-        // Another one may have been made meanwhile.
+        // Check again: one may have been created in the meantime.
         refuse_unknown(args)?;
         directory::prepare(out, args.fresh)?;
     }
@@ -164,7 +163,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     Ok(tool::exit(published.map(|_| code)))
 }
 
-/// Refuses to replace a data set that is neither a run's nor, by a selection, another selection's.
+/// Refuses to replace a data set that comes neither from a run nor, for a selection, from another selection.
 fn refuse_unknown(args: &Args) -> Result<(), Failure> {
     match &args.out {
         Some(out) if args.select.is_some() && directory::is_selection(out) => Ok(()),
@@ -173,7 +172,7 @@ fn refuse_unknown(args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// The journals that are joined.
+/// Returns the journals to join.
 fn shards(args: &Args) -> Vec<PathBuf> {
     let shards = args.merge.iter();
     shards.map(|shard| shard.join(directory::JOURNAL)).collect()
@@ -188,7 +187,7 @@ fn remove(directory: &Path) -> Result<(), Error> {
     }
 }
 
-/// Refuses a selection in place of another run's data set, and one that would clear what it selects from.
+/// Refuses a selection that would replace another run's data set or clear its own source.
 fn refuse_to_replace(args: &Args, from: &Path, out: &Path) -> Result<(), Failure> {
     match (is_same(from, out), args.fresh) {
         (true, true) => {
@@ -205,7 +204,7 @@ fn refuse_to_replace(args: &Args, from: &Path, out: &Path) -> Result<(), Failure
     }
 }
 
-/// Names the flags that say how trials would be sampled.
+/// Warns about flags for sampling, which are unused.
 fn say_unused(args: &Args) {
     let engine = &args.engine;
     let flags = [

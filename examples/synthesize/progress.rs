@@ -1,4 +1,4 @@
-//! How a run's progress is shown.
+//! Displays a run's progress.
 
 use std::io::IsTerminal;
 use std::sync::Mutex;
@@ -11,29 +11,29 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::common::tool::{Failure, say};
 
-/// How often a line is written where there is no terminal, and when the first one is.
+/// The interval between lines without a terminal, and the time of the first one.
 const INTERVAL: Duration = Duration::from_secs(10);
 const FIRST: Duration = Duration::from_secs(3);
-/// Before that, what is left is not estimated.
+/// The remaining work is not estimated before this time.
 const ESTIMATED_FROM: Duration = Duration::from_secs(2);
 
-/// How often a JSON object is written.
+/// The interval between JSON objects.
 const JSON_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How progress is shown on standard error.
+/// The format of the progress display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// A line for people: on a terminal one that moves, elsewhere one every ten seconds
+    /// For humans: a progress line on a terminal, otherwise one line every ten seconds
     Text,
     /// For programs: a line of JSON every second, with the fields of `dars::Progress`
     Json,
 }
 
-/// Shows a run's progress: a line that moves on a terminal, a line now and then elsewhere.
+/// Displays a run's progress: an updated line on a terminal, otherwise a line from time to time.
 pub(crate) struct Display {
     pub(crate) bar: ProgressBar,
     format: Format,
-    /// When the next line is due, where none moves.
+    /// When the next line is due, without a terminal.
     due: Option<Mutex<Instant>>,
 }
 
@@ -59,7 +59,7 @@ impl Display {
 }
 
 impl Display {
-    /// Whether a line is due, where none moves, and sets when the next one is.
+    /// Returns whether a line is due without a terminal, and schedules the next one.
     fn is_due(&self, interval: Duration) -> bool {
         let Some(due) = &self.due else { return false };
         let mut due = due.lock().unwrap_or_else(|error| error.into_inner());
@@ -79,7 +79,7 @@ impl Observer for Display {
 
     fn progress(&self, progress: &Progress) {
         if self.format == Format::Json {
-            // The first and the last are always written: the run has begun, or is done.
+            // The first and the last line are always written: the run has begun or is done.
             let is_end = progress.done == progress.problems;
             if (self.is_due(JSON_INTERVAL) || is_end)
                 && let Ok(line) = serde_json::to_string(progress)
@@ -88,7 +88,7 @@ impl Observer for Display {
             }
             return;
         }
-        // The first responses to come are the shortest, so that as many are waited for as are sampled at a time.
+        // The first responses to arrive are the shortest ones, so wait for as many as are in flight.
         let drawn = progress.trials.saturating_sub(progress.resumed);
         let is_known = progress.elapsed >= ESTIMATED_FROM && drawn >= progress.in_flight as u64;
         let left = match progress.remaining.time {
@@ -112,7 +112,7 @@ impl Observer for Display {
     }
 }
 
-/// A time as a person reads it.
+/// Formats a duration for humans.
 fn clock(time: Duration) -> String {
     match time.as_secs() {
         0 => "less than 1 s".into(),

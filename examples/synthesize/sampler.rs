@@ -1,4 +1,4 @@
-//! What samples: an engine in this process, one for each device, or servers.
+//! The generator: one engine per device in this process, or servers.
 
 use dart_math::Generator;
 use dart_math::engine::EngineGroup;
@@ -9,7 +9,7 @@ use crate::common::tool::Failure;
 #[cfg(not(feature = "openai"))]
 use crate::common::tool::Usage;
 
-/// What trials are drawn from.
+/// The generator of trials.
 pub(crate) enum Sampler {
     Engines(EngineGroup),
     #[cfg(feature = "openai")]
@@ -17,7 +17,7 @@ pub(crate) enum Sampler {
 }
 
 impl Sampler {
-    /// Loads the model, or asks the servers which one they have.
+    /// Loads the model, or queries the servers for theirs.
     pub(crate) fn new(args: &Args) -> Result<Self, Failure> {
         if args.server.is_empty() {
             return Ok(Sampler::Engines(args.engine.group(Ok)?));
@@ -59,9 +59,9 @@ mod servers {
     use crate::Args;
     use crate::common::tool::{Failure, Usage, say};
 
-    /// What `--model` is where nothing was given.
+    /// The default of `--model`.
     const BUILT_IN: &str = "abacus";
-    /// The most tokens of a response where nothing says it.
+    /// The default maximum number of tokens of a response.
     const MAX_NEW_TOKENS: usize = 1024;
 
     pub(super) fn connect(args: &Args) -> Result<OpenAi, Failure> {
@@ -101,7 +101,7 @@ mod servers {
         Ok(builder.connect()?)
     }
 
-    /// The prompt that a template makes, and the strings that its responses end at.
+    /// Returns the prompt of a template and its stop strings.
     fn prompt(template: Option<&str>) -> Result<(Prompt, Vec<String>)> {
         let Some(text) = template.filter(|text| *text != "chat") else {
             return Ok((Prompt::chat(), Vec::new()));

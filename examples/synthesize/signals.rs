@@ -1,4 +1,4 @@
-//! Ctrl-C, and what else ends a run in good order.
+//! Handles Ctrl-C and other signals that end a run cleanly.
 
 use std::time::{Duration, Instant};
 
@@ -7,12 +7,12 @@ use indicatif::ProgressBar;
 
 use crate::common::tool::{Failure, say};
 
-/// Signals this close to the first one are the same request: `timeout -s INT`, for one, signals its
-/// child and then the group that the child is in.
+/// Signals this soon after the first one are the same request: `timeout -s INT`, for example, signals its
+/// child and then the child's group.
 const SAME_REQUEST: Duration = Duration::from_millis(200);
 
-/// Ends a run in good order the first time, and at once the second. `has_journal`: whether the latter
-/// loses nothing that was graded.
+/// Ends a run cleanly at the first signal, and immediately at the second. `has_journal`: whether the latter
+/// keeps everything that was graded.
 pub(crate) fn end_in_order(
     run: CancelHandle,
     bar: ProgressBar,
@@ -29,7 +29,7 @@ pub(crate) fn end_in_order(
         }
         Some(at) if at.elapsed() < SAME_REQUEST => {}
         Some(_) => {
-            // The second time the user means it; a journal is whole at any time.
+            // The second signal ends the process at once; a journal is consistent at any time.
             let left = match has_journal {
                 true => "what was graded is in the journal, and the same command goes on from it",
                 false => "nothing is kept",
@@ -40,8 +40,8 @@ pub(crate) fn end_in_order(
     })
 }
 
-/// Calls a function on Ctrl-C, on a request to terminate and when the terminal goes away; except on
-/// those that whoever started the program has it ignore, as `nohup` does.
+/// Calls a function on Ctrl-C, on a termination request and when the terminal is closed. Signals that the
+/// parent process ignores, as `nohup` does, are left alone.
 fn on_interrupt(act: impl FnMut() + Send + 'static) -> Result<(), Failure> {
     let ignored = ignored();
     ctrlc::set_handler(act)?;
@@ -49,7 +49,7 @@ fn on_interrupt(act: impl FnMut() + Send + 'static) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The signals that this program inherited as ignored.
+/// Returns the signals that this process inherited as ignored.
 #[cfg(unix)]
 fn ignored() -> Vec<libc::c_int> {
     let is_ignored = |signal: &libc::c_int| {

@@ -1,4 +1,4 @@
-//! What a run ends with: its data set, and what is said about it.
+//! The end of a run: writes the data set and prints a summary.
 
 use std::collections::HashMap;
 use std::fs;
@@ -21,12 +21,12 @@ use crate::directory::JOURNAL;
 use crate::forecast::beside_actual;
 use crate::sampler::Sampler;
 
-/// The exit status where a limit of the whole run, or a journal that has too few trials, leaves problems undone.
+/// The exit status if a limit of the whole run, or too few trials in a journal, leave problems undone.
 const NOT_DONE: u8 = 3;
-/// Of the rows that were left out, so many are named in a manifest.
+/// The maximum number of skipped rows listed in a manifest.
 const MAX_NAMED: usize = 100;
 
-/// The form of a row of the data set.
+/// The format of the data set's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FormatName {
     /// {"query", "response"}, the columns of the published DART-Math data sets
@@ -47,7 +47,7 @@ impl FormatName {
     }
 }
 
-/// A licence's identifier, as the Hub writes them.
+/// Parses a licence's identifier in the Hub's form.
 pub(crate) fn license(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-.+_".contains(c);
     match !text.is_empty() && text.chars().all(fits) {
@@ -56,7 +56,7 @@ pub(crate) fn license(text: &str) -> Result<String, String> {
     }
 }
 
-/// The manifest of a run: the library's, and where its problems are from.
+/// Returns the manifest of a run: the library's, plus the source of the problems.
 pub(crate) fn manifest(
     args: &Args,
     outcome: &Outcome,
@@ -91,8 +91,8 @@ pub(crate) fn manifest(
     if let Some(decontamination) = decontaminated.manifest() {
         manifest.insert("decontamination".into(), decontamination);
     }
-    // As the files will have them: the data card is written before they are. (Where the trials cannot be read,
-    // writing says so.)
+    // Computed here because the data card is written before the files. (If the trials cannot be read, writing
+    // reports it.)
     if args.with_solutions
         && let Ok(solutions) = solutions(outcome)
     {
@@ -101,7 +101,7 @@ pub(crate) fn manifest(
     manifest
 }
 
-/// The problems' solutions, and which of them are responses that are kept.
+/// Returns the problems' solutions, with those that equal kept responses marked.
 fn solutions(outcome: &Outcome) -> Result<Solutions<'_>, Failure> {
     let mut solutions = Solutions::new(&outcome.problems);
     for trial in outcome.accepted() {
@@ -110,8 +110,8 @@ fn solutions(outcome: &Outcome) -> Result<Solutions<'_>, Failure> {
     Ok(solutions)
 }
 
-/// Writes the data set to its directory, or to a standard output that is not a terminal; whether that
-/// changed anything.
+/// Writes the data set to its directory, or to a standard output that is not a terminal. Returns whether
+/// anything changed.
 pub(crate) fn publish(
     args: &Args,
     outcome: &Outcome,
@@ -120,7 +120,7 @@ pub(crate) fn publish(
     let format = args.format.format();
     if let Some(directory) = &args.out {
         let card = args.card.then(|| card(args, outcome, manifest));
-        // Whatever graded the responses: what two final answers have in common is the checker's to say.
+        // Majority answers use the checker's equivalence, whatever graded the responses.
         let checker = Checker::default();
         let mut options = WriteOptions::new()
             .format(format)
@@ -172,7 +172,7 @@ pub(crate) fn publish(
     Ok(true)
 }
 
-/// The data card, under the directory's name.
+/// Returns the data card, named after the directory.
 fn card(args: &Args, outcome: &Outcome, manifest: &Settings) -> String {
     let name = args.out.as_deref().and_then(|out| out.file_name());
     let name = name.map(|name| name.to_string_lossy());
@@ -190,7 +190,7 @@ fn card(args: &Args, outcome: &Outcome, manifest: &Settings) -> String {
     card.to_string()
 }
 
-/// The exit status of a run whose data set is written.
+/// Returns the exit status of a run whose data set is written.
 pub(crate) fn exit_code(outcome: &Outcome) -> ExitCode {
     match outcome.stop {
         RunStop::Finished => ExitCode::SUCCESS,
@@ -199,7 +199,7 @@ pub(crate) fn exit_code(outcome: &Outcome) -> ExitCode {
     }
 }
 
-/// Says what became of the run, what is kept of it, and how it goes on where it has not ended.
+/// Prints the result of the run, what is kept, and how to resume it if it has not ended.
 pub(crate) fn say_all(
     args: &Args,
     outcome: &Outcome,
@@ -243,7 +243,7 @@ pub(crate) fn say_all(
     say_where(args, outcome, published);
 }
 
-/// How many problems cannot be sampled or were not to be, with an example of each.
+/// Prints how many problems could not be sampled or were excluded, with an example of each.
 fn say_left_out(outcome: &Outcome) {
     for (stop, count, what) in [
         (
@@ -265,7 +265,7 @@ fn say_left_out(outcome: &Outcome) {
     }
 }
 
-/// How many solutions are rows, and why the others are not.
+/// Describes how many solutions are rows, and why the others are not.
 fn solutions_by_use(counts: &Value) -> String {
     let count = |name: &str| counts.get(name).and_then(Value::as_u64).unwrap_or(0);
     let mut said = format!(
@@ -281,7 +281,7 @@ fn solutions_by_use(counts: &Value) -> String {
     said
 }
 
-/// How many trials were cut off, by which limit, and how many have nothing behind their reasoning.
+/// Describes how many trials were cut off, by which limit, and how many have nothing after their reasoning.
 fn cut_off(outcome: &Outcome) -> String {
     let totals = &outcome.totals;
     let limit = outcome.configuration.get("generator");
@@ -320,7 +320,7 @@ fn ended_by(outcome: &Outcome, reason: StopReason) -> usize {
     records.filter(|record| record.stop == reason).count()
 }
 
-/// How many problems ended in which way; the numbers add up to all.
+/// Describes how many problems ended in each way. The numbers add up to all problems.
 fn problems_by_end(outcome: &Outcome) -> String {
     let most = outcome.limits.get("trials_per_problem");
     let most = most.and_then(Value::as_u64).unwrap_or(0);
@@ -367,8 +367,8 @@ fn problems_by_end(outcome: &Outcome) -> String {
     )
 }
 
-/// What became of the trials and of the correct ones among them, and which completions are not among
-/// them; the numbers add up.
+/// Describes how the trials and the correct ones among them were used, and which completions are not among
+/// them. The numbers add up.
 fn trials_by_use(args: &Args, outcome: &Outcome) -> String {
     let totals = &outcome.totals;
     let dedup = args.dedup || args.near_duplicates.is_some();
@@ -414,7 +414,7 @@ fn trials_by_use(args: &Args, outcome: &Outcome) -> String {
     format!("{}, in {:.1} s", parts.join("; "), totals.seconds)
 }
 
-/// Says where the data set is, and how the run goes on.
+/// Prints where the data set is and how to resume the run.
 fn say_where(args: &Args, outcome: &Outcome, published: bool) {
     let again = match args.fresh || !args.merge.is_empty() {
         true if !args.merge.is_empty() && args.near_duplicates.is_some() => {

@@ -1,5 +1,4 @@
-//! A load of a known shape on an engine, and what is measured of it: what the example prints and
-//! the bench goes through.
+//! A synthetic load on an engine, and its measurements. Used by the example and the benchmark.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -12,16 +11,16 @@ use dart_math::model::{Architecture, DecoderConfig, Model, Prompt, Template};
 use dart_math::{Completion, Generator, Philox, Result, trial_seed};
 use serde_json::{Map, Value, json};
 
-/// How long completions are.
+/// The distribution of completion lengths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lengths {
-    /// All the same.
+    /// All equal.
     Fixed,
-    /// From the number over √10 to √10 times the number, evenly on a scale of logarithms.
+    /// From 1/√10 to √10 times the given number, uniform on a logarithmic scale.
     Spread,
 }
 
-/// What is sampled.
+/// The parameters of a load.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Load {
     pub(crate) prompts: usize,
@@ -33,7 +32,7 @@ pub(crate) struct Load {
     pub(crate) temperature: f32,
     pub(crate) top_p: f32,
     pub(crate) slots: usize,
-    /// The most bytes of the KV cache.
+    /// The maximum size of the KV cache in bytes.
     pub(crate) kv_bytes: Option<usize>,
     pub(crate) kv_type: KvType,
     pub(crate) activation_type: ActivationType,
@@ -42,7 +41,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// An engine for this load: nothing but the lengths ends a completion.
+    /// Configures an engine for this load. Only the length limit ends a completion.
     pub(crate) fn engine(&self, model: Model) -> Result<EngineBuilder> {
         let longest = self.limits().into_iter().max().unwrap_or(1);
         let builder = Engine::builder(model)
@@ -66,7 +65,7 @@ impl Load {
         })
     }
 
-    /// The length of each completion, those of a prompt side by side.
+    /// Returns the length of each completion, grouped by prompt.
     pub(crate) fn limits(&self) -> Vec<usize> {
         let random = Philox::new(trial_seed(self.seed, "lengths", 0));
         let length = |index: usize| match self.lengths {
@@ -79,7 +78,7 @@ impl Load {
         (0..self.prompts * self.samples).map(length).collect()
     }
 
-    /// Prompts of random tokens, each as often as it is sampled.
+    /// Returns prompts of random tokens, each repeated once per sample.
     pub(crate) fn prompts(&self, vocab: usize) -> Vec<Prompt> {
         let prompt = |index: usize| {
             let text = format!("prompt {index}");
@@ -94,7 +93,7 @@ impl Load {
     }
 }
 
-/// What all engines did. (Slots are each one's.)
+/// Returns the sums over all engines. (Slots are per engine.)
 fn total(group: &EngineGroup) -> Statistics {
     let mut engines = group.statistics().into_iter();
     let mut total = engines.next().unwrap_or_default();
@@ -112,14 +111,14 @@ fn total(group: &EngineGroup) -> Statistics {
     total
 }
 
-/// Runs a load on engines that have done nothing yet, and says how fast they were.
+/// Runs a load on unused engines and returns the measurements.
 pub(crate) fn measure(group: &EngineGroup, load: &Load) -> Result<Map<String, Value>> {
     let count = group.engines().len();
     let engine = &group.engines()[0];
     let config = engine.model().config();
     let on_cpu = engine.model().device().is_cpu() && engine.model().cuda().is_none();
     let prompts = load.prompts(config.vocab_size);
-    // The operations of other architectures than the crate's own are not counted here.
+    // Operations are counted only for the crate's own architectures.
     let counted = !matches!(config.architecture, Architecture::Transformers(_));
     let peak_before = (on_cpu && counted).then(|| fma_peak(engine.threads()));
     let clock = Instant::now();
@@ -140,7 +139,7 @@ pub(crate) fn measure(group: &EngineGroup, load: &Load) -> Result<Map<String, Va
     })?;
     let completions: Vec<Completion> = completions.into_iter().flatten().collect();
     let seconds = clock.elapsed().as_secs_f64();
-    // Whatever else runs takes from both; the better one is nearer to what the machine can do.
+    // Other processes lower both measurements, so use the higher one.
     let peak = peak_before.map(|before| before.max(fma_peak(engine.threads())));
 
     let statistics = total(group);
@@ -182,7 +181,7 @@ pub(crate) fn measure(group: &EngineGroup, load: &Load) -> Result<Map<String, Va
         "preemptions": statistics.preemptions,
         "tokens_per_second": rounded(statistics.generated_tokens as f64 / seconds, 2),
         "decode_tokens_per_second": rate(new as f64, in_steps / count as u32),
-        // On a GPU, prefill is launched asynchronously: its time is not measured.
+        // On a GPU, prefill is launched asynchronously, so its time is not measured.
         "prefill_tokens_per_second": match engine.model().cuda() {
             Some(_) => None,
             None => rate(statistics.prompt_tokens as f64, statistics.prefill_time),
@@ -212,19 +211,19 @@ pub(crate) fn measure(group: &EngineGroup, load: &Load) -> Result<Map<String, Va
     }
 }
 
-/// Floating-point operations of one token in the linear layers of the decoder's layers.
+/// Returns the floating-point operations per token in the linear layers of the decoder's layers.
 fn layers(config: &DecoderConfig) -> f64 {
     let attention = config.hidden_size * (config.qkv_size() + config.heads * config.head_dim);
     let feed_forward = 3 * config.hidden_size * config.intermediate_size;
     2.0 * (config.layers * (attention + feed_forward)) as f64
 }
 
-/// Those of a token whose logits are computed.
+/// Returns the operations of a token whose logits are computed.
 fn head_and_layers(config: &DecoderConfig) -> f64 {
     layers(config) + 2.0 * (config.vocab_size * config.hidden_size) as f64
 }
 
-/// Operations of a whole run: a prompt needs logits after its last token only.
+/// Returns the operations of a whole run. A prompt needs logits only after its last token.
 fn operations(config: &DecoderConfig, statistics: &Statistics, stepped: usize) -> f64 {
     let head = head_and_layers(config) - layers(config);
     layers(config) * statistics.prompt_tokens as f64
@@ -232,23 +231,23 @@ fn operations(config: &DecoderConfig, statistics: &Statistics, stepped: usize) -
         + head_and_layers(config) * stepped as f64
 }
 
-/// So many a second.
+/// Returns a count per second.
 fn rate(count: f64, time: Duration) -> Option<f64> {
     (time > Duration::ZERO).then(|| rounded(count / time.as_secs_f64(), 2))
 }
 
-/// A number to so many decimals: what is beyond them is noise.
+/// Rounds a number to this many decimals; further ones are noise.
 fn rounded(x: f64, decimals: i32) -> f64 {
     let scale = 10f64.powi(decimals);
     (x * scale).round() / scale
 }
 
-/// A setting as it is written, not as its nearest f32.
+/// Converts a setting as it is written, not to the f64 of its nearest f32.
 fn written(x: f32) -> Option<f64> {
     x.to_string().parse().ok()
 }
 
-/// Median and tenth percentile over the steps, in milliseconds; null where a time is not known.
+/// Returns the median and tenth percentile over the steps, in milliseconds; null if a time is unknown.
 fn spread_of(steps: &[StepTimes], time: impl Fn(&StepTimes) -> Option<Duration>) -> Value {
     let times: Option<Vec<Duration>> = steps.iter().map(time).collect();
     let Some(mut times) = times.filter(|times| !times.is_empty()) else {
@@ -264,16 +263,16 @@ fn spread_of(steps: &[StepTimes], time: impl Fn(&StepTimes) -> Option<Duration>)
     json!({ "median": at(50), "p10": at(10) })
 }
 
-/// Share of the slots that were busy in the mean step of those before the drain, in which something
-/// was left to fill free slots with; nothing if there was no such step.
+/// Returns the mean share of busy slots in the steps before the drain, while work was left to fill free
+/// slots. `None` if there was no such step.
 fn occupancy_before_drain(steps: &[StepTimes], slots: usize) -> Option<f64> {
     let before: Vec<_> = steps.iter().filter(|step| !step.draining).collect();
     let busy: usize = before.iter().map(|step| step.rows).sum();
     (!before.is_empty()).then(|| rounded(busy as f64 / (before.len() as f64 * slots as f64), 4))
 }
 
-/// The peak resident memory of this process, including pages of mapped files, if the system reports it
-/// (Linux).
+/// Returns the peak resident memory of this process, including pages of mapped files, if the system reports
+/// it (Linux).
 fn peak_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
@@ -281,7 +280,7 @@ fn peak_bytes() -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// The same for the same tokens, whatever the slots and threads.
+/// Returns a digest that depends only on the tokens, not on slots or threads.
 fn digest(completions: &[Completion]) -> String {
     let tokens = completions.iter().flat_map(|completion| {
         let length = completion.tokens.len() as u32;

@@ -5,16 +5,16 @@
 //! cargo run --release --example throughput -- --random-weights config.json --dtype bf16 --temperature 1.6 --top-p 0.95
 //! ```
 //!
-//! Prompts are random tokens and weights may be, too: what tokens are does not change the cost.
-//! `tokens_per_second` counts generated tokens over the time of everything, prefill and sampling
-//! included; loading the model is not.
+//! Prompts are random tokens, and weights may be random too: the cost does not depend on the tokens.
+//! `tokens_per_second` is generated tokens over the total time, including prefill and sampling but not
+//! loading the model.
 //!
-//! `occupancy` is the share of the slots that were busy in the mean step; `occupancy_before_drain`
-//! that of the steps before nothing was left to fill a free slot with, when the last samples drain.
-//! `weight_bytes` are the weights in the engine's layout, `peak_kv_bytes` the most that the KV
-//! cache held at a time, `kv_bytes` the limit that was set for it, and `peak_bytes` the most that
-//! the process held in all, pages of the mapped model file included. Of several devices, counts and bytes
-//! are sums, `slots` and `kv_bytes` are each one's, and step times are of all steps.
+//! `occupancy` is the mean share of busy slots over all steps. `occupancy_before_drain` is the same over the
+//! steps before the last samples drain, while work was left to fill free slots. `weight_bytes` is the size of
+//! the weights in the engine's layout, `peak_kv_bytes` the peak size of the KV cache, `kv_bytes` its limit,
+//! and `peak_bytes` the peak memory of the process, including pages of the mapped model file. With several
+//! devices, counts and bytes are sums, `slots` and `kv_bytes` are per device, and step times are over all
+//! steps.
 
 #[path = "../common/count.rs"]
 mod count;
@@ -43,34 +43,33 @@ use tool::{Failure, Stdout, Usage, say};
 
 /// Measure an engine's tokens per second for a load of a given shape.
 ///
-/// Exit status: 0 if it was measured, 1 if something failed, 2 if the arguments make no sense.
+/// Exit status: 0 if the measurement succeeded, 1 if something failed, 2 for invalid arguments.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
     #[command(flatten)]
     model: Which,
-    /// What computes: auto, cpu, cuda, cuda:N or metal; or several CUDA devices, each with the whole model
-    /// and so many slots: cuda:0,cuda:1 and so on, or cuda:all
+    /// Device: auto, cpu, cuda, cuda:N or metal; or several CUDA devices, each with a copy of the model and
+    /// this many slots: cuda:0,cuda:1 and so on, or cuda:all
     #[arg(long, default_value = "auto", value_parser = setting::<DeviceList>)]
     device: DeviceList,
     /// Type of the weights: auto, f32, f16, bf16 or quantized
     #[arg(long, default_value = "auto", value_parser = setting::<DtypeChoice>)]
     dtype: DtypeChoice,
 
-    /// Distinct prompts
+    /// Number of distinct prompts
     #[arg(long, default_value = "1", value_name = "N", value_parser = count::<usize>)]
     prompt_count: usize,
-    /// Completions of each prompt
+    /// Number of completions of each prompt
     #[arg(long, default_value = "32", value_name = "N", value_parser = count::<usize>)]
     samples_per_prompt: usize,
-    /// Tokens of each prompt
+    /// Number of tokens of each prompt
     #[arg(long, default_value = "100", value_name = "N", value_parser = count::<usize>)]
     prompt_tokens: usize,
-    /// Tokens of each completion; stop tokens are ignored
+    /// Number of tokens of each completion; stop tokens are ignored
     #[arg(long, default_value = "128", value_name = "N", value_parser = count::<usize>)]
     new_tokens: usize,
-    /// `fixed`: all completions have that many tokens; `spread`: from a third of it to three times
-    /// as many
+    /// `fixed`: all completions have that many tokens; `spread`: from a third of it to three times as many
     #[arg(long, default_value = "fixed")]
     lengths: LengthsChoice,
     /// Divides the logits; 0 is greedy
@@ -89,30 +88,30 @@ struct Arguments {
         allow_negative_numbers = true
     )]
     top_p: f32,
-    /// Key of the random numbers
+    /// Seed of the random numbers
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
 
-    /// How many sequences run at a time
+    /// Number of sequences run at a time
     #[arg(long, default_value = "32", value_name = "N", value_parser = count::<usize>)]
     slots: usize,
-    /// The most memory for the KV cache, in MiB [default: no limit]
+    /// Maximum memory for the KV cache, in MiB [default: no limit]
     #[arg(long, value_name = "N", value_parser = count::<usize>)]
     kv_mib: Option<usize>,
-    /// Type in which the KV cache is kept: f32 or f16
+    /// Type of the KV cache: f32 or f16
     #[arg(long, default_value = "f32", value_parser = setting::<KvType>, value_name = "TYPE")]
     kv_type: KvType,
-    /// Type of the numbers that quantised weights are multiplied with: f32 or int8
+    /// Type of the activations multiplied with quantised weights: f32 or int8
     #[arg(long, default_value = "f32", value_parser = setting::<ActivationType>, value_name = "TYPE")]
     activation_type: ActivationType,
-    /// Vector instructions of the CPU kernels: portable, avx2, avx512, neon, or widest, which is the
-    /// widest of these that the processor has
+    /// Vector instructions of the CPU kernels: portable, avx2, avx512, neon, or widest, the widest that the
+    /// processor supports
     #[arg(long, default_value = "widest", value_parser = setting::<Instructions>, value_name = "SET")]
     instructions: Instructions,
-    /// On a GPU: every step with the same number of rows, so that logits do not depend on the batch
+    /// On a GPU: use the same number of rows in every step, so that logits do not depend on the batch
     #[arg(long)]
     deterministic: bool,
-    /// How many threads compute [default: as many as the machine runs at once]
+    /// Number of compute threads [default: as many as the machine runs at once]
     #[arg(long, value_name = "N", value_parser = count::<usize>)]
     threads: Option<usize>,
 }
@@ -123,7 +122,7 @@ struct Which {
     /// Model: `abacus` (built in), a directory, a GGUF file, or a repository id of the hub
     #[arg(long, value_name = "ID|DIR|FILE.gguf")]
     model: Option<String>,
-    /// A config.json: a model of its shape with random weights
+    /// A config.json: use a model of its shape with random weights
     #[arg(long, value_name = "CONFIG.json")]
     random_weights: Option<PathBuf>,
 }
@@ -158,7 +157,7 @@ fn run(arguments: &Arguments) -> std::result::Result<ExitCode, Failure> {
         instructions: arguments.instructions,
         seed: arguments.seed,
     };
-    /// More completions than any measurement has are a typo.
+    /// A larger number of completions is certainly a typo.
     const MAX_COMPLETIONS: usize = 1 << 24;
     match load.prompts.checked_mul(load.samples) {
         Some(count) if count <= MAX_COMPLETIONS => {}

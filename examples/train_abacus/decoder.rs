@@ -1,4 +1,4 @@
-//! The decoder being trained: a Llama of fixed shape, forward through candle's autograd.
+//! The decoder being trained: a Llama of fixed shape, computed with candle's autograd.
 
 use std::path::Path;
 
@@ -16,39 +16,39 @@ pub(crate) const CONTEXT: usize = 288;
 pub(crate) const EPSILON: f32 = 1e-5;
 pub(crate) const ROPE_BASE: f64 = 10_000.0;
 
-/// A layer's matrices, `[in, out]`, so that `x · W` needs no transposition.
+/// The matrices of a layer, `[in, out]`, so that `x · W` needs no transposition.
 struct Layer {
     query: Var,
     key: Var,
     value: Var,
     output: Var,
-    /// Gate and up joined, `[WIDTH, 2 · INNER]`.
+    /// Gate and up projections concatenated, `[WIDTH, 2 · INNER]`.
     gate_up: Var,
     down: Var,
 }
 
-/// The weights. Norms have no gains of their own (they are saved as ones): each is followed by a
-/// matrix that can take them up.
+/// The weights. Norms have no gains (they are saved as ones), because each is followed by a matrix that can
+/// absorb them.
 pub(crate) struct Decoder {
-    /// `[vocabulary, WIDTH]`; the output head as well.
+    /// `[vocabulary, WIDTH]`; also the output head.
     embedding: Var,
     layers: Vec<Layer>,
     rotation: Rotation,
 }
 
-/// Sequences of one shard of a batch, padded on the right to one length.
+/// The sequences of one shard of a batch, padded on the right to a common length.
 pub(crate) struct Batch {
-    /// How many sequences.
+    /// The number of sequences.
     pub(crate) sequences: usize,
     /// Token ids, `[sequences · length]`.
     pub(crate) tokens: Tensor,
-    /// Rows of `tokens` whose next token counts, and that token.
+    /// The rows of `tokens` whose next token counts, and that token.
     pub(crate) rows: Tensor,
     pub(crate) targets: Tensor,
 }
 
 impl Decoder {
-    /// Normally distributed weights, a pure function of the seed.
+    /// Draws normally distributed weights, a pure function of the seed.
     pub(crate) fn random(vocabulary: usize, seed: u64) -> Result<Self> {
         let mut stream = 0;
         let mut normal = |rows: usize, columns: usize, deviation: f64| {
@@ -56,7 +56,7 @@ impl Decoder {
             let random = Philox::new(dart_math::trial_seed(seed, "abacus weights", stream));
             let values: Vec<f32> = (0..rows * columns)
                 .map(|n| {
-                    // Box and Muller's transform.
+                    // The Box-Muller transform.
                     let radius = (-2.0 * (1.0 - random.uniform(2 * n as u64)).ln()).sqrt();
                     let angle = std::f64::consts::TAU * random.uniform(2 * n as u64 + 1);
                     (radius * angle.cos() * deviation) as f32
@@ -65,7 +65,7 @@ impl Decoder {
             Var::from_vec(values, (rows, columns), &Device::Cpu)
         };
         let inward = (WIDTH as f64).powf(-0.5);
-        // What is added to the residual stream is smaller for every layer that adds to it.
+        // Additions to the residual stream are scaled down by the number of layers.
         let outward = inward / (2.0 * LAYERS as f64).sqrt();
         let embedding = normal(vocabulary, WIDTH, 0.5 * inward)?;
         let mut layers = Vec::with_capacity(LAYERS);
@@ -86,7 +86,7 @@ impl Decoder {
         })
     }
 
-    /// Takes over the weights of a file as [`named`](Decoder::named) gives them.
+    /// Loads the weights of a file in the format of [`named`](Decoder::named).
     pub(crate) fn load(&self, file: &Path) -> Result<()> {
         let tensors = candle_core::safetensors::load(file, &Device::Cpu)?;
         let tensor = |name: &str| match tensors.get(name) {
@@ -110,7 +110,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Every weight, in a fixed order.
+    /// Returns every weight, in a fixed order.
     pub(crate) fn variables(&self) -> Vec<Var> {
         let mut variables = vec![self.embedding.clone()];
         for layer in &self.layers {
@@ -129,7 +129,7 @@ impl Decoder {
         variables
     }
 
-    /// Log-probabilities of the next token at the batch's rows, `[rows, vocabulary]`.
+    /// Returns the log-probabilities of the next token at the batch's rows, `[rows, vocabulary]`.
     pub(crate) fn forward(&self, batch: &Batch) -> Result<Tensor> {
         let scale = (HEAD_DIM as f32).powf(-0.5);
         let rotation = Some(&self.rotation);
@@ -151,7 +151,7 @@ impl Decoder {
         candle_nn::ops::log_softmax(&x.matmul(&self.embedding.t()?)?, 1)
     }
 
-    /// The weights under the names and in the orientation of Hugging Face's Llama.
+    /// Returns the weights with the names and orientation of Hugging Face's Llama.
     pub(crate) fn named(&self) -> Result<Vec<(String, Tensor)>> {
         let turned = |var: &Tensor| var.t()?.contiguous();
         let ones = Tensor::ones(WIDTH, DType::F32, &Device::Cpu)?;

@@ -1,18 +1,17 @@
-//! Trains the built-in model from nothing on arithmetic word problems, on the CPU, and writes it
-//! as a Hugging Face model directory.
+//! Trains the built-in model from scratch on arithmetic word problems, on the CPU, and writes it as a Hugging
+//! Face model directory.
 //!
 //! ```text
 //! RAYON_NUM_THREADS=1 cargo run --release --example train_abacus -- --out DIR
 //! ```
 //!
-//! The model in `assets/abacus` was made in two phases, of which the second begins with the weights
-//! of the first (`--from`): see the README there.
+//! The model in `assets/abacus` was trained in two phases. The second starts with the weights of the first
+//! (`--from`); see the README there.
 //!
-//! A batch is cut into shards whose gradients are computed side by side and added in a fixed
-//! order, so the weights depend on the options but not on the number of threads. They are the
-//! same to the bit only on processors for which the matrix product takes the same blocks. (Shards
-//! are the better way to use the cores: `RAYON_NUM_THREADS=1` keeps the products from being cut
-//! further.)
+//! A batch is divided into shards whose gradients are computed in parallel and added in a fixed order, so the
+//! weights depend on the options but not on the number of threads. They are bit-identical only on processors
+//! for which matrix multiplication uses the same blocks. (Shards use the cores better: `RAYON_NUM_THREADS=1`
+//! prevents further division of the products.)
 
 #[path = "../common/count.rs"]
 mod count;
@@ -44,35 +43,35 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// Train the built-in model.
 ///
-/// Exit status: 0 if all was done, 1 if something failed, 2 if the arguments make no sense.
+/// Exit status: 0 if everything was done, 1 if something failed, 2 for invalid arguments.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Options {
     /// Directory for the model's files
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Optimiser steps
+    /// Number of optimiser steps
     #[arg(long, default_value_t = 1600, value_name = "N")]
     steps: usize,
-    /// Exercises a step
+    /// Exercises per step
     #[arg(long, default_value = "32", value_name = "N", value_parser = count::<usize>)]
     batch: usize,
-    /// Parts of a batch whose gradients are computed by themselves
+    /// Number of shards of a batch, whose gradients are computed separately
     #[arg(long, default_value = "4", value_name = "N", value_parser = count::<usize>)]
     shards: usize,
-    /// Threads that compute shards
+    /// Number of threads that compute shards
     #[arg(long, default_value = "2", value_name = "N", value_parser = count::<usize>)]
     threads: usize,
-    /// Learning rate at its highest: after the warm-up, from which it falls as a cosine to 0
+    /// Peak learning rate: reached after the warm-up, then decreasing as a cosine to 0
     #[arg(long, default_value = "3e-3", value_name = "X", value_parser = not_negative)]
     learning_rate: f64,
-    /// Share of the steps over which the learning rate rises
+    /// Share of the steps in which the learning rate rises
     #[arg(long, default_value = "0.05", value_name = "P", value_parser = share)]
     warm_up: f64,
-    /// Largest norm of a step's gradient; longer ones are shortened
+    /// Maximum norm of a step's gradient; longer ones are scaled down
     #[arg(long, default_value = "1.0", value_name = "X", value_parser = not_negative)]
     clip: f64,
-    /// Weights of the levels from 1 on in the training mixture
+    /// Weights of the levels, from 1, in the training mixture
     #[arg(
         long,
         value_delimiter = ',',
@@ -84,30 +83,29 @@ struct Options {
     /// Share of the exercises that ask for the last value only
     #[arg(long, default_value = "0.15", value_name = "P", value_parser = share)]
     last_value_share: f64,
-    /// Begin with the weights of the model in this directory, made by this example, in place of
-    /// random ones
+    /// Start with the weights of the model in this directory, made by this example, instead of random ones
     #[arg(long, value_name = "DIR")]
     from: Option<PathBuf>,
-    /// Probability that a step of a level-2 exercise forgets a carry; twice that at level 3, three
-    /// times at level 4, and so on
+    /// Probability that a step of a level-2 exercise forgets a carry; twice that at level 3, three times at
+    /// level 4, and so on
     #[arg(long, default_value = "0.0", value_name = "P", value_parser = share)]
     slips: f64,
-    /// Key of the random numbers: of the weights and the exercises
+    /// Seed of the random numbers, for weights and exercises
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
-    /// Steps between lines of the log
+    /// Steps between log lines
     #[arg(long, default_value = "50", value_name = "N", value_parser = count::<usize>)]
     log_every: usize,
-    /// Steps between measurements by level, each of which also saves the model
+    /// Steps between measurements by level; each also saves the model
     #[arg(long, default_value = "200", value_name = "N", value_parser = count::<usize>)]
     save_every: usize,
-    /// Problems a level in such a measurement
+    /// Problems per level in such a measurement
     #[arg(long, default_value = "40", value_name = "N", value_parser = count::<u64>)]
     problems: u64,
-    /// Responses to each of 200 problems a level, and in each round, of the tables at the end
+    /// Responses to each of 200 problems per level in the final tables, and in each round of them
     #[arg(long, default_value = "4", value_name = "N", value_parser = count::<usize>)]
     samples: usize,
-    /// Only make those tables, for the model that is in the directory
+    /// Only make the final tables, for the model in the directory
     #[arg(long)]
     table_only: bool,
 }
@@ -212,7 +210,7 @@ fn train(options: &Options, tokenizer: &Tokenizer, decoder: &Decoder) -> Result<
     Ok(())
 }
 
-/// Sums since the last line of the log.
+/// Sums since the last log line.
 struct Window {
     since: Instant,
     steps: f64,
@@ -252,7 +250,7 @@ fn learning_rate(options: &Options, step: usize) -> f64 {
     }
 }
 
-/// One step: its mean loss a token, the gradient's norm and the number of tokens.
+/// Performs one step. Returns its mean loss per token, the norm of the gradient and the number of tokens.
 fn train_step(
     options: &Options,
     tokenizer: &Tokenizer,
@@ -288,7 +286,7 @@ fn train_step(
     }
     let tokens = examples.iter().map(|example| example.tokens.len()).sum();
     let counted: usize = examples.iter().map(Example::solution_length).sum();
-    // Sequences of like length together: little padding.
+    // Group sequences of similar length, to reduce padding.
     examples.sort_by_key(|example| example.tokens.len());
     let shards: Vec<&[Example]> = examples.chunks(batch.div_ceil(options.shards)).collect();
     let results = in_parallel(options.threads, shards.len(), |shard| {
@@ -312,8 +310,7 @@ fn train_step(
     Ok((loss, norm, tokens))
 }
 
-/// Sums the shards' gradients in their order, shortens the sum to the norm `clip`, and gives its
-/// norm as it was.
+/// Sums the shards' gradients in order and scales the sum down to the norm `clip`. Returns the original norm.
 fn add_gradients(
     variables: &[Var],
     mut shards: Vec<GradStore>,
@@ -344,7 +341,7 @@ fn add_gradients(
     Ok((gradients, norm))
 }
 
-/// Calls `work` for `0..count` on some threads and gives the results in order.
+/// Calls `work` for `0..count` on several threads and returns the results in order.
 fn in_parallel<T: Send>(
     threads: usize,
     count: usize,
@@ -357,7 +354,7 @@ fn in_parallel<T: Send>(
                 scope.spawn(|| {
                     let mut done = Vec::new();
                     loop {
-                        // The longest sequences come last: they are taken first.
+                        // The longest sequences are last: process them first.
                         let taken = next.fetch_add(1, Ordering::Relaxed);
                         if taken >= count {
                             return done;
@@ -380,10 +377,10 @@ fn in_parallel<T: Send>(
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// An exercise in tokens.
+/// A tokenised exercise.
 struct Example {
     tokens: Vec<u32>,
-    /// Where the solution begins.
+    /// The index at which the solution begins.
     solution: usize,
 }
 
@@ -408,7 +405,7 @@ impl Example {
     }
 }
 
-/// Pads examples on the right; only their solutions count.
+/// Pads examples on the right. Only their solutions count.
 fn collate(examples: &[Example]) -> Result<Batch, Error> {
     let length = examples
         .iter()
@@ -437,8 +434,8 @@ fn collate(examples: &[Example]) -> Result<Batch, Error> {
     })
 }
 
-/// The mean probability, by level, that a response sampled at temperature 1 is the reference
-/// solution word for word.
+/// Returns, by level, the mean probability that a response sampled at temperature 1 is exactly the reference
+/// solution.
 fn measure(
     options: &Options,
     tokenizer: &Tokenizer,
@@ -471,7 +468,7 @@ fn measure(
     Ok(rates)
 }
 
-/// Writes `model.safetensors`, in half precision.
+/// Writes `model.safetensors` in half precision.
 fn save(decoder: &Decoder, directory: &Path) -> Result<(), Error> {
     let tensors = decoder
         .named()?

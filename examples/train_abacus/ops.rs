@@ -1,19 +1,19 @@
-//! The decoder's operations that candle's autograd lacks or would do in many passes over memory:
-//! each a candle custom operation with its own backward pass, for CPU tensors of `f32`.
+//! Operations of the decoder that candle's autograd lacks or would compute in many passes over memory. Each
+//! is a candle custom operation with its own backward pass, for CPU tensors of `f32`.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 
-/// What an operation computes, on contiguous slices.
+/// The computation of an operation on contiguous slices.
 trait Kernel: Clone + Send + Sync + 'static {
     const NAME: &'static str;
 
-    /// The output's shape.
+    /// Returns the output's shape.
     fn shape(&self, input: &[usize]) -> Vec<usize>;
 
-    /// Fills `output` (zeros at first).
+    /// Fills `output`, which is initially zero.
     fn forward(&self, input: &[f32], output: &mut [f32]);
 
-    /// Fills `input_gradient` (zeros at first) from the output's gradient.
+    /// Fills `input_gradient`, which is initially zero, from the output's gradient.
     fn backward(&self, input: &[f32], output: &[f32], gradient: &[f32], input_gradient: &mut [f32]);
 }
 
@@ -83,8 +83,8 @@ fn apply<K: Kernel>(input: &Tensor, kernel: K) -> Result<Tensor> {
     input.contiguous()?.apply_op1(Forward(kernel))
 }
 
-/// `x / sqrt(mean(x²) + epsilon)` over the last dimension. There is no gain: the matrix that
-/// follows takes its place.
+/// `x / sqrt(mean(x²) + epsilon)` over the last dimension. There is no gain, because the following matrix
+/// replaces it.
 pub(crate) fn normalize(x: &Tensor, epsilon: f32) -> Result<Tensor> {
     #[derive(Clone)]
     struct Normalize(usize, f32);
@@ -181,7 +181,7 @@ pub(crate) fn gated(x: &Tensor) -> Result<Tensor> {
     apply(x, Gated(x.dim(1)? / 2))
 }
 
-/// Rotary angles: cosine and sine of every position and pair.
+/// The cosines and sines of the rotary angles, for every position and pair.
 #[derive(Clone)]
 pub(crate) struct Rotation {
     /// `[positions, head_dim / 2]`.
@@ -204,7 +204,7 @@ impl Rotation {
     }
 }
 
-/// How [`heads`] lays out its result.
+/// The layout of the result of [`heads`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
     /// `[batch, heads, length, head_dim]`.
@@ -213,8 +213,8 @@ pub(crate) enum Order {
     Columns,
 }
 
-/// Splits rows of tokens into heads, rotating them if a rotation is given (pairs `i` and
-/// `i + head_dim / 2`): `[batch · length, heads · head_dim]` to the order asked for.
+/// Splits rows of tokens into heads, and rotates them if a rotation is given (pairs `i` and `i + head_dim /
+/// 2`): `[batch · length, heads · head_dim]` to the requested layout.
 pub(crate) fn heads(
     x: &Tensor,
     batch: usize,
@@ -247,8 +247,8 @@ struct Heads {
 }
 
 impl Heads {
-    /// Calls with (offset of a head of a token in the tokens' rows, offset of its first element in
-    /// the heads' order, position).
+    /// Calls `visit` with (offset of a token's head in the rows, offset of its first element in the output
+    /// layout, position).
     fn each(&self, mut visit: impl FnMut(usize, usize, usize)) {
         for sequence in 0..self.batch {
             for position in 0..self.length {
@@ -272,7 +272,7 @@ impl Heads {
         }
     }
 
-    /// Rotates one head's elements by the position's angles, times `direction`.
+    /// Rotates the elements of one head by the position's angles times `direction`.
     fn rotate(&self, head: &mut [f32], position: usize, direction: f32) {
         if let Some(rotation) = &self.rotation {
             let half = self.width / 2;
@@ -358,8 +358,8 @@ pub(crate) fn tokens(x: &Tensor) -> Result<Tensor> {
     )
 }
 
-/// Softmax over the last dimension of `scale · x`, `[.., length, length]`, where a row sees only
-/// the columns up to its own.
+/// Softmax over the last dimension of `scale · x`, `[.., length, length]`, with a causal mask: a row uses
+/// only the columns up to its own.
 pub(crate) fn causal_softmax(x: &Tensor, scale: f32) -> Result<Tensor> {
     #[derive(Clone)]
     struct CausalSoftmax {
@@ -421,7 +421,7 @@ mod tests {
 
     use super::*;
 
-    /// The gradient of `Σ w · op(x)` against central differences.
+    /// Compares the gradient of `Σ w · op(x)` with central differences.
     fn check(shape: &[usize], op: impl Fn(&Tensor) -> Result<Tensor>) {
         let device = Device::Cpu;
         let count: usize = shape.iter().product();

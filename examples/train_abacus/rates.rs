@@ -1,5 +1,5 @@
-//! Pass rates by level, and how many of the accepted responses are right derivations; sampled as
-//! any user of the crate would: from the files, by its engine.
+//! Measures pass rates by level, and how many of the accepted responses are correct derivations. Sampled from
+//! the files with the engine, as a user of the crate would.
 
 use std::io::Write;
 use std::path::Path;
@@ -13,27 +13,26 @@ use dart_math::{Grader, Problem};
 use crate::Error;
 use crate::tool::Stdout;
 
-/// Problems of a level.
+/// The number of problems per level.
 const PROBLEMS: usize = 200;
-/// Right derivations are counted among at least so many accepted responses of a level …
+/// Correct derivations are counted until a level has at least this many accepted responses …
 const MIN_ACCEPTED: usize = 400;
-/// … or among those of so many rounds.
+/// … or this many rounds.
 const MAX_ROUNDS: u64 = 20;
 
-/// Responses of one level.
+/// The responses of one level.
 #[derive(Clone, Copy, Default)]
 struct Counts {
     sampled: usize,
-    /// With the right answer.
+    /// Responses with the correct answer.
     accepted: usize,
-    /// With the right answer, by right steps.
+    /// Responses with the correct answer and correct steps.
     right: usize,
 }
 
-/// Prints a table for either kind of problem: pass rates at temperature 1, with the whole
-/// distribution and with a nucleus, over evaluation problems with `samples` responses each; and,
-/// for the nucleus, the right derivations among the accepted responses of as many rounds of that
-/// as it takes.
+/// Prints a table for each kind of problem: pass rates at temperature 1, with the full distribution and with
+/// a nucleus, over evaluation problems with `samples` responses each. For the nucleus, it also counts correct
+/// derivations among the accepted responses, over as many rounds as needed.
 pub(crate) fn print(directory: &Path, threads: usize, samples: usize) -> Result<(), Error> {
     let whole = engine(directory, threads, 1.0)?;
     let nucleus = engine(directory, threads, 0.95)?;

@@ -1,13 +1,13 @@
-//! Solutions as a hasty pupil writes them: some carries are forgotten. A model that is trained on
-//! them reads every problem aright, and still fails at long ones.
+//! Solutions with errors: some carries are forgotten. A model trained on them reads every problem correctly
+//! and still fails at long ones.
 
 use dart_math::Philox;
 
-/// The solution with the carry (in a subtraction: the borrowed ten) of a step forgotten with
-/// probability `rate`. What follows goes on from the wrong number: an inexact division is rounded
-/// down, and no number falls below 0.
+/// Returns the solution with carries (in a subtraction: borrows) forgotten, each with probability `rate`. The
+/// following steps continue from the wrong number: an inexact division is rounded down, and no number falls
+/// below 0.
 ///
-/// `None` where the text is no solution of the built-in problems.
+/// `None` if the text is not a solution of the built-in problems.
 pub(crate) fn forget_carries(solution: &str, rate: f64, random: Philox) -> Option<String> {
     const ANSWER: &str = "The answer is \\boxed{";
     let (steps, answer) = solution.split_once(ANSWER)?;
@@ -52,7 +52,7 @@ fn calculate(left: u64, sign: &str, right: u64) -> Option<u64> {
     }
 }
 
-/// The result without what the ones give to the tens or take from them.
+/// Returns the result without the carry or borrow between ones and tens.
 fn without_carry(left: u64, sign: &str, right: u64) -> Option<u64> {
     let result = calculate(left, sign, right)?;
     let (a, b) = (left % 10, right % 10);

@@ -1,13 +1,13 @@
-//! The model's tokenizer: words and marks as they occur in the generated language, digits one by
-//! one, everything else unknown.
+//! The model's tokenizer: words and punctuation of the generated language, single digits, and everything else
+//! as unknown.
 
 use std::collections::BTreeSet;
 
 use dart_math::data::arithmetic::{Asked, LEVELS, Split, exercise};
 use serde_json::{Value, json};
 
-/// How text is cut into tokens. A space goes with the word after it or the mark before it, so
-/// that a word is one token wherever it stands, and a number is one token a digit.
+/// The pattern that splits text into tokens. A space belongs to the following word or the preceding
+/// punctuation mark, so that a word is one token at every position and a number is one token per digit.
 const PIECES: &str = r" ?\\boxed\{\(?|\)?\}\.| ?[A-Za-z]+|[.?!,] ?|[0-9]|[-+*/=]| ";
 
 /// Between a question and its solution.
@@ -17,14 +17,14 @@ pub(crate) const STOP: &str = "<stop>";
 /// Special tokens, by id.
 pub(crate) const SPECIAL: [&str; 4] = ["<unknown>", "<pad>", ANSWER, STOP];
 
-/// Renders messages as question, `<answer>`, solution, `<stop>`.
+/// Formats messages as question, `<answer>`, solution, `<stop>`.
 pub(crate) const CHAT_TEMPLATE: &str = "{% for message in messages %}\
     {% if message['role'] == 'user' %}{{ message['content'] }}<answer>\
     {% elif message['role'] == 'assistant' %}{{ message['content'] }}<stop>\
     {% endif %}{% endfor %}";
 
-/// `tokenizer.json`. The words are those of a sample of training exercises that is large enough to
-/// hold every one many times.
+/// Returns `tokenizer.json`. Its words are taken from a sample of training exercises that is large enough to
+/// contain each word many times.
 pub(crate) fn tokenizer_json(seed: u64) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
     let pieces = tokenizers::utils::SysRegex::new(PIECES)?;
     let mut words = BTreeSet::new();

@@ -1,6 +1,6 @@
-//! Quantiles of the beta distribution, which exact intervals of proportions are made of.
+//! Quantiles of the beta distribution, from which exact confidence intervals of proportions are computed.
 
-/// Coefficients of Lanczos' approximation of the gamma function for g = 7 and nine terms.
+/// Coefficients of Lanczos' approximation of the gamma function for g = 7 with nine terms.
 const LANCZOS: [f64; 9] = [
     0.999_999_999_999_809_9,
     676.520_368_121_885_1,
@@ -38,7 +38,7 @@ fn incomplete_beta(a: f64, b: f64, x: f64) -> f64 {
     if x >= 1.0 {
         return 1.0;
     }
-    // The fraction converges fast on this side of the mean.
+    // The fraction converges fast only below the mean; above it, use the symmetry.
     if x > (a + 1.0) / (a + b + 2.0) {
         return 1.0 - incomplete_beta(b, a, 1.0 - x);
     }
@@ -65,7 +65,7 @@ fn incomplete_beta(a: f64, b: f64, x: f64) -> f64 {
     front.exp() * fraction / a
 }
 
-/// The x below which a beta distribution has this much of its mass, by bisection.
+/// The quantile of a beta distribution: the x below which it has this much of its mass. Found by bisection.
 pub(super) fn quantile(mass: f64, a: f64, b: f64) -> f64 {
     let (mut low, mut high) = (0.0, 1.0);
     for _ in 0..200 {
@@ -102,7 +102,7 @@ mod tests {
                 );
             }
         }
-        // The median of a symmetric one.
+        // The median of a symmetric distribution is 1/2.
         for a in [0.5, 3.0, 1e4] {
             assert!((quantile(0.5, a, a) - 0.5).abs() < 1e-9);
         }
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn the_incomplete_function_is_a_binomial_tail() {
-        // I_p(k, n - k + 1) is the probability of k successes or more in n trials.
+        // I_p(k, n - k + 1) is the probability of at least k successes in n trials.
         for (n, k, p) in [(10, 3, 0.2f64), (25, 20, 0.7), (40, 1, 0.01)] {
             let tail: f64 = (k..=n)
                 .map(|s| {

@@ -1,20 +1,20 @@
-//! Ending a problem whose chance to meet its target within its limit of trials is negligible, and what that
-//! makes of the orders in which trials can come.
+//! Ends a problem whose chance of meeting its target within its limit of trials is negligible, and computes
+//! how this restricts the orders in which trials can occur.
 
 use serde::{Deserialize, Serialize};
 
 use super::beta::ln_choose;
 
-/// Terms this small beside their sum change nothing of it.
+/// Terms this small relative to their sum do not change it.
 const NEGLIGIBLE: f64 = 1e-17;
 
-/// The rule by which a problem is ended for futility.
+/// The rule that ends a problem for futility.
 ///
-/// After n trials, c of them correct, the number of correct ones among the remaining `limit` - n is taken for
-/// beta-binomial with a = c + 1 and b = n - c + 1: the problem's pass rate, evenly distributed before (the rule
-/// of succession), is what its own trials make likely. The problem ends where the probability that these
-/// suffice for `target` is less than `below`. What is needed of the trials at the limit alone is thereby part of
-/// it: with `below` above 0 a problem ends as soon as its target is out of reach.
+/// After n trials with c correct, the number of correct trials among the remaining `limit` - n is modelled as
+/// beta-binomial with a = c + 1 and b = n - c + 1 (the rule of succession: a uniform prior on the problem's
+/// pass rate, updated with its own trials). The problem ends when the probability that it reaches `target` is
+/// less than `below`. A target that is out of reach has probability 0, so with `below` above 0 the problem
+/// ends at once.
 ///
 /// ```
 /// use dart_math::Futility;
@@ -29,27 +29,28 @@ const NEGLIGIBLE: f64 = 1e-17;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Futility {
-    /// Correct responses that the problem is to get.
+    /// The number of correct responses that the problem needs.
     pub target: u32,
-    /// The most trials that it may take.
+    /// The maximum number of trials.
     pub limit: u32,
-    /// The probability, above 0, from which on down it is ended.
+    /// The problem ends when its chance is less than this probability, which is above 0.
     pub below: f64,
 }
 
 impl Futility {
-    /// The probability that the target is met within the limit, after so many trials of which so many are
-    /// correct.
+    /// Returns the probability that the target is met within the limit, given the trials so far and how many
+    /// of them are correct.
     pub fn chance(&self, trials: u32, correct: u32) -> f64 {
         self.tail(trials, correct, 1.0)
     }
 
-    /// The number of trials at which a problem is ended that has so many correct ones by then.
+    /// Returns the number of trials at which a problem with this many correct trials ends; `u32::MAX` if the
+    /// target is met.
     pub fn end(&self, correct: u32) -> u32 {
         if correct >= self.target {
             return u32::MAX;
         }
-        // With fewer trials left than are needed the chance is none, and with each that fails it falls.
+        // With fewer trials left than needed the chance is 0. It falls with each wrong trial.
         let impossible = self.limit.saturating_add(1) - (self.target - correct).min(self.limit);
         let (mut possible, mut over) = (correct, impossible.max(correct));
         if self.is_futile(possible, correct) {
@@ -69,7 +70,8 @@ impl Futility {
         self.tail(trials, correct, self.below) < self.below
     }
 
-    /// [`chance`](Self::chance), or where that is at least `enough` something that is, too.
+    /// Returns [`chance`](Self::chance) if it is less than `enough`, and otherwise some value of at least
+    /// `enough`.
     fn tail(&self, trials: u32, correct: u32, enough: f64) -> f64 {
         let Some(needed) = self.target.checked_sub(correct).filter(|it| *it > 0) else {
             return 1.0;
@@ -83,10 +85,10 @@ impl Futility {
             f64::from(correct),
             f64::from(trials.saturating_sub(correct)),
         );
-        // C(c + j, j) C(w + m - j, m - j) / C(n + 1 + m, m) is the probability of j correct ones.
+        // The probability of j correct trials is C(c + j, j) C(w + m - j, m - j) / C(n + 1 + m, m).
         let ways = |j: f64| ln_choose(correct + j, j) + ln_choose(wrong + m - j, m - j);
         let all = ln_choose(correct + wrong + 1.0 + m, m);
-        // Summed from the largest term on: those of the tail that does not have the mean in it.
+        // Sum the tail that does not contain the mean, beginning with its largest term.
         let mean = m * (correct + 1.0) / (correct + wrong + 2.0);
         if needed <= mean {
             let mut j = needed - 1.0;
@@ -109,7 +111,7 @@ impl Futility {
             term *= ratio;
             sum += term;
             j += 1.0;
-            // Ratios fall, so that what is left out is less than a geometric series.
+            // The ratios fall, so the omitted terms sum to less than a geometric series.
             if ratio < 1.0 && term * ratio < NEGLIGIBLE * sum * (1.0 - ratio) {
                 break;
             }
@@ -118,16 +120,17 @@ impl Futility {
     }
 }
 
-/// Numbers of trials at which sampling ends, by the number of correct ones among them; counted from some first
-/// trial on, as what is known of those before it.
+/// The numbers of trials at which sampling ends, indexed by the number of correct trials. Both are counted
+/// from a given trial on, such as the first after a pilot.
 #[derive(Debug, Clone)]
 pub(super) struct Stops {
     ends: Vec<f64>,
 }
 
 impl Stops {
-    /// Those of a rule behind `trials` others, of which so many were correct, up to so many correct ones. It is
-    /// asked after the first trial behind these at the earliest. `give_up_after`: at which it ends if none is
+    /// The ends of a rule, counted from after `trials` earlier trials with `correct` correct ones, for up to
+    /// `up_to` further correct trials. The first end is after one further trial at the earliest.
+    /// `give_up_after` is the number of further trials after which the problem ends if none of them is
     /// correct.
     pub(super) fn new(
         rule: &Futility,
@@ -148,15 +151,15 @@ impl Stops {
         }
     }
 
-    /// The end where none is correct.
+    /// Returns the end for no correct trial.
     pub(super) fn first(&self) -> f64 {
         self.ends.first().copied().unwrap_or(f64::INFINITY)
     }
 
-    /// Of the orders that lead from one pair (trials, correct ones) to another, the share that meets no end on
-    /// the way.
+    /// Of all orders that lead from one pair (trials, correct trials) to another, returns the share that
+    /// reaches no end on the way.
     pub(super) fn share(&self, from: (f64, f64), to: (f64, f64)) -> f64 {
-        // Orders that come to an end for the first time where so many are correct, among all that lead there.
+        // For each end: the share of the orders leading to it that reach no earlier end.
         let mut first: Vec<((f64, f64), f64)> = Vec::new();
         let without = |first: &[((f64, f64), f64)], to: (f64, f64)| {
             let met = first.iter().map(|(end, share)| {
@@ -182,7 +185,7 @@ impl Stops {
     }
 }
 
-/// The logarithm of the number of orders that lead from one pair (trials, correct ones) to another.
+/// Returns the logarithm of the number of orders that lead from one pair (trials, correct trials) to another.
 fn ln_orders(from: (f64, f64), to: (f64, f64)) -> f64 {
     let (trials, correct) = (to.0 - from.0, to.1 - from.1);
     match correct >= 0.0 && trials >= correct {
@@ -197,7 +200,7 @@ mod tests {
 
     #[test]
     fn chances_are_sums_of_the_distribution() {
-        // Every order of 3 trials behind 2 of which 1 was correct, by Polya's urn with a = b = 2.
+        // Every order of 3 trials after 2 with 1 correct, by Pólya's urn with a = b = 2.
         let rule = Futility {
             target: 3,
             limit: 5,
@@ -225,14 +228,14 @@ mod tests {
         assert!((rule.chance(2, 1) - chance).abs() < 1e-12);
         assert_eq!(rule.chance(2, 3), 1.0);
         assert_eq!(rule.chance(3, 0), 0.0);
-        // Without a trial every number of correct ones is as probable.
+        // Without trials, every number of correct ones is equally probable.
         let rule = Futility {
             target: 40,
             limit: 99,
             below: 0.1,
         };
         assert!((rule.chance(0, 0) - 0.6).abs() < 1e-10);
-        // Far from the mean, on either side of it.
+        // Far from the mean, on both sides.
         let rule = Futility {
             target: 192,
             limit: 8192,
@@ -273,7 +276,7 @@ mod tests {
                 assert_eq!(rule.end(target), u32::MAX);
             }
         }
-        // A target beyond the limit ends at once.
+        // A target beyond the limit ends the problem at once.
         let rule = Futility {
             target: 9,
             limit: 8,

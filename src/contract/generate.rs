@@ -1,8 +1,7 @@
-//! Sampling completions: what a source asks for and what a generator gives.
+//! Sampling completions: what a source requests and what a generator delivers.
 //!
-//! The generator pulls. Whenever it has a free slot it asks the source what to sample next, so that
-//! allocation is decided at the last moment, from everything that is known by then, and nothing
-//! queues up.
+//! The design is pull-based. Whenever the generator has a free slot, it asks the source what to sample next.
+//! Allocation is decided at the last moment, from everything known by then, and no queue builds up.
 
 use std::sync::Arc;
 
@@ -11,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use super::{Problem, Settings};
 use crate::Result;
 
-/// Names one trial of a run: which problem, and the sample index of the response to it.
+/// Identifies one trial of a run: the problem and the sample index of the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TrialId {
     /// The problem's index in the run's list of problems.
     pub problem: u32,
-    /// 0, 1, 2, … per problem.
+    /// The sample index: 0, 1, 2, … per problem.
     pub number: u32,
 }
 
@@ -24,39 +23,39 @@ pub struct TrialId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Finish {
-    /// At a stop token or a stop string, or because the generator says so.
+    /// Reached a stop token or a stop string, or the generator reports a normal end.
     Stop,
-    /// At the limit of new tokens, or of the model's context.
+    /// Reached the limit of new tokens or of the model's context.
     Length,
-    /// Cut off while repeating itself without end.
+    /// Cut off because it repeated itself endlessly.
     Loop,
-    /// No longer wanted; what there is of it is not a whole response.
+    /// Stopped because it was no longer wanted; the text is not a whole response.
     Cancelled,
 }
 
 /// A sampled response.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Completion {
-    /// The text, without stop tokens and cut before a stop string.
+    /// The text, without stop tokens and cut before any stop string.
     pub text: String,
-    /// The token ids as sampled, the stop token included; empty where the generator has none.
+    /// The sampled token ids, including the stop token; empty if the generator has no ids.
     pub tokens: Vec<u32>,
-    /// How many tokens were sampled, where the generator has their number but not their ids.
+    /// The number of sampled tokens, for a generator that knows the number but not the ids.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted_tokens: Option<u32>,
-    /// Why it ended.
+    /// Why the completion ended.
     pub finish: Finish,
-    /// Sum over the tokens of the natural logarithm of their probability under the model's own
-    /// distribution (temperature 1, nothing truncated), where the generator knows it.
+    /// The sum over the tokens of the natural logarithm of their probability under the model's own
+    /// distribution (temperature 1, no truncation), if the generator knows it.
     pub logprob: Option<f64>,
-    /// Whether there is nothing behind its reasoning: after a `<think>`, its own or its prompt's, it ended
-    /// without a `</think>` or right there, by whatever stopped it.
+    /// Whether the response has no text after its reasoning: it or its prompt opened a `<think>`, and it
+    /// ended before or directly after the `</think>`, whatever stopped it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unfinished_reasoning: bool,
 }
 
 impl Completion {
-    /// A completion that is only a text and ended by itself.
+    /// A completion with only a text, which ended by itself.
     pub fn text(text: impl Into<String>) -> Self {
         Completion {
             text: text.into(),
@@ -68,8 +67,7 @@ impl Completion {
         }
     }
 
-    /// How many tokens were sampled, as far as the generator knows: the number of the ids, or the one
-    /// that stands for them.
+    /// Returns the number of sampled tokens: the number of ids, or `counted_tokens` if there are no ids.
     ///
     /// ```
     /// use dart_math::Completion;
@@ -89,62 +87,62 @@ impl Completion {
 /// One trial to sample.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Which trial this is.
+    /// The trial to sample.
     pub trial: TrialId,
-    /// The problem to put to the model.
+    /// The problem to pose to the model.
     pub problem: Arc<Problem>,
-    /// Key of the trial's random numbers ([`trial_seed`](crate::trial_seed)).
+    /// The key of the trial's random numbers ([`trial_seed`](crate::trial_seed)).
     pub seed: u64,
 }
 
-/// What a generator has capacity for.
+/// The generator's free capacity.
 #[derive(Debug, Clone, Copy)]
 pub struct Offer<'a> {
-    /// How many requests it can start at once.
+    /// How many requests the generator can start at once.
     pub free: usize,
-    /// Indexes of the problems whose prompts it holds prefilled: trials of these start cheaper.
+    /// Indices of the problems whose prompts the generator holds prefilled. Their trials start at lower cost.
     pub resident: &'a [u32],
 }
 
-/// A source's answer to an offer.
+/// A source's response to an offer.
 #[derive(Debug, Clone)]
 pub enum Next {
-    /// Sample these; at least one, at most as many as offered.
+    /// Sample these requests: at least one, at most as many as offered.
     Requests(Vec<Request>),
-    /// Nothing now, but there may be later (verdicts are pending): ask again soon.
+    /// Nothing to sample now, but verdicts are pending and there may be more: ask again soon.
     Wait,
-    /// Nothing more, ever: finish and return.
+    /// Nothing more to sample: finish and return.
     Done,
 }
 
-/// Decides what is sampled and takes what was sampled.
+/// Decides what is sampled and receives the completions.
 pub trait Source: Sync {
-    /// What to sample next, given capacity for `offer.free` requests.
+    /// Returns what to sample next, given capacity for `offer.free` requests.
     fn next(&self, offer: Offer<'_>) -> Next;
 
-    /// Whether a trial in flight is still needed. If not, the generator stops it and delivers what
-    /// there is as [`Finish::Cancelled`].
+    /// Returns whether a trial in flight is still needed. If it is not, the generator stops it and delivers
+    /// the partial completion as [`Finish::Cancelled`].
     fn wanted(&self, trial: TrialId) -> bool;
 
-    /// Takes a sampled completion. Every request is delivered once, cancelled ones included,
-    /// unless the generator itself fails.
+    /// Takes a sampled completion. Every request is delivered once, including cancelled ones, unless the
+    /// generator itself fails.
     fn deliver(&self, trial: TrialId, completion: Completion);
 }
 
-/// A problem that a generator cannot sample, or that is to be left out of a run.
+/// A problem that a generator cannot sample, or that a run is to leave out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
-    /// The problem's index in the list that was checked.
+    /// The problem's index in the list of problems.
     pub problem: usize,
-    /// Why not.
+    /// Why it cannot be sampled or is left out.
     pub reason: String,
 }
 
-/// Samples completions for a source until it says [`Next::Done`].
+/// Samples completions for a source until the source returns [`Next::Done`].
 ///
-/// Implemented by the in-process engine and by scripted ones in tests; a remote server can be one.
+/// Implemented by the in-process engine, by a client of a remote server, and by scripted generators in tests.
 ///
-/// # A generator of one's own
+/// # Implementing a generator
 ///
 /// ```
 /// use dart_math::{Completion, Generator, Next, Offer, Result, Source};
@@ -173,28 +171,28 @@ pub trait Generator {
     ///
     /// # Errors
     ///
-    /// Where sampling itself is no longer possible. What was delivered before stays delivered.
+    /// Returns an error if sampling cannot continue. Completions that were delivered before remain delivered.
     fn run(&self, source: &dyn Source) -> Result<()>;
 
-    /// Which of a run's problems it cannot sample, such as those whose prompts do not fit into a
-    /// model's context. Asked once, before anything is sampled; the run leaves them out, with the
-    /// reasons. None unless a generator says otherwise.
+    /// Returns which of a run's problems the generator cannot sample, such as those whose prompts do not fit
+    /// into the model's context. Called once, before anything is sampled. The run leaves these problems out
+    /// and records the reasons. The default rejects none.
     ///
     /// # Errors
     ///
-    /// Where nothing can be sampled at all with the generator's settings.
+    /// Returns an error if the generator cannot sample anything with its settings.
     fn check(&self, problems: &[Arc<Problem>]) -> Result<Vec<Rejection>> {
         let _ = problems;
         Ok(Vec::new())
     }
 
-    /// Whether all completions of a problem are the same, whatever their seeds, as with greedy
+    /// Returns whether all completions of a problem are the same, whatever their seeds, as with greedy
     /// sampling. A run then refuses to draw several of one problem.
     fn is_greedy(&self) -> bool {
         false
     }
 
-    /// The settings that completions depend on (model, template, sampling), for the manifest.
+    /// Returns the settings that completions depend on (model, template, sampling), for the manifest.
     fn settings(&self) -> Settings {
         Settings::new()
     }

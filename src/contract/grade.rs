@@ -1,4 +1,4 @@
-//! Judging completions, and comparing their final answers.
+//! Grading completions and comparing final answers.
 
 use std::borrow::Cow;
 
@@ -6,23 +6,24 @@ use serde::{Deserialize, Serialize};
 
 use super::{Completion, Problem, Settings};
 
-/// Whether a completion's final answer equals the reference, and what decided it.
+/// Whether a completion's final answer equals the reference, and which rule decided it.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// Equal to the reference. What is not understood is not equal.
+    /// Whether the answer equals the reference. An answer that is not understood is not equal.
     pub equal: bool,
-    /// The final answer as it stands in the response, if one was found.
+    /// The final answer as written in the response, if one was found.
     pub extracted: Option<String>,
-    /// Name of the rule that decided, such as `number` or `text`.
+    /// The name of the rule that decided, such as `number` or `text`.
     pub rule: Cow<'static, str>,
-    /// In words, why not, or what was not understood; empty where there is nothing to say.
+    /// Why the answer is not equal, or what was not understood, in words. Empty if there is nothing to
+    /// report.
     #[serde(default, skip_serializing_if = "str::is_empty")]
     pub reason: Cow<'static, str>,
 }
 
 impl Verdict {
-    /// A verdict by a rule of the caller's own, without an extracted answer or a reason.
+    /// A verdict by a custom rule, without an extracted answer or a reason.
     ///
     /// ```
     /// let verdict = dart_math::Verdict::new(true, "mine");
@@ -52,7 +53,7 @@ impl std::fmt::Display for Verdict {
     }
 }
 
-/// Judges completions. Called on threads of its own, so that judging never holds up sampling.
+/// Grades completions. Called on separate threads, so that grading never delays sampling.
 ///
 /// A closure is a grader:
 ///
@@ -66,10 +67,10 @@ impl std::fmt::Display for Verdict {
 /// assert!(verdict.equal);
 /// ```
 pub trait Grader: Sync {
-    /// The verdict on a completion: a pure function of its arguments.
+    /// Returns the verdict on a completion. It is a pure function of its arguments.
     fn grade(&self, problem: &Problem, completion: &Completion) -> Verdict;
 
-    /// The settings that verdicts depend on, for the manifest.
+    /// Returns the settings that verdicts depend on, for the manifest.
     fn settings(&self) -> Settings {
         Settings::new()
     }
@@ -84,9 +85,10 @@ where
     }
 }
 
-/// Whether two final answers, as responses have them, are the same: what majorities are counted by.
+/// Decides whether two final answers, as written in responses, are the same. Majority votes are counted by
+/// it.
 ///
-/// A closure is one:
+/// A closure is an equivalence:
 ///
 /// ```
 /// use dart_math::{Equivalence, answer::Checker};
@@ -96,8 +98,8 @@ where
 /// assert!(Checker::default().same("1/2", "0.5"));
 /// ```
 pub trait Equivalence: Sync {
-    /// Whether they are the same: a pure function of its arguments. The first is the one that the
-    /// other is held against, where that makes a difference.
+    /// Returns whether two answers are the same. It is a pure function of its arguments. If the order makes a
+    /// difference, `first` is the reference.
     fn same(&self, first: &str, second: &str) -> bool;
 }
 

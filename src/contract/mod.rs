@@ -1,8 +1,7 @@
-//! The words that every other module speaks: problems, trials, completions, verdicts, and the
-//! traits between who samples ([`Generator`]), who decides what to sample ([`Source`]) and who
-//! judges ([`Grader`]).
+//! The types that all modules share: problems, trials, completions and verdicts, and the traits of the three
+//! parts of a run: [`Generator`] samples, [`Source`] decides what to sample, [`Grader`] grades.
 //!
-//! Knows nothing of models, answers or files, and nothing of candle.
+//! Independent of models, answers, files and candle.
 
 mod beta;
 mod futility;
@@ -26,11 +25,11 @@ pub use record::{ProblemRecord, StopReason, Trial};
 pub use sampling::Sampling;
 pub use tally::{Pilot, Tally};
 
-/// Named settings of a part (a generator, a grader, a strategy), in the order in which they are
-/// shown. They go into a run's manifest, and a run is only resumed where all of them agree.
+/// Named settings of a component (a generator, a grader, a strategy), in display order. They are written to a
+/// run's manifest, and a run is resumed only if all of them agree.
 pub type Settings = serde_json::Map<String, serde_json::Value>;
 
-/// Bytes, as of a hash, in hexadecimal.
+/// Bytes, such as a hash's, in hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

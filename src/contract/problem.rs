@@ -3,26 +3,26 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// A question with a reference answer, and whatever else its file says of it.
+/// A question with a reference answer and any further fields of its file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Problem {
-    /// Stable name: as given in the problem's file, or a hash of question and reference.
+    /// A stable name: given in the problem's file, or a hash of question and reference.
     pub id: String,
     /// The text put to the model.
     pub question: String,
-    /// The answer that a correct response ends with.
+    /// The final answer of a correct response.
     pub reference: String,
-    /// Everything else that is known of the problem (level, type, …).
+    /// All other fields of the problem (level, type, …).
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub metadata: serde_json::Map<String, serde_json::Value>,
-    /// A worked solution, where one is known: as its author wrote it.
+    /// A worked solution as its author wrote it, if one is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub solution: Option<String>,
 }
 
 impl Problem {
-    /// A problem whose id is a hash of its question and reference: the same text has the same id
-    /// on every machine and in every version.
+    /// A problem whose id is a hash of its question and reference. The same text has the same id on every
+    /// machine and in every version.
     ///
     /// ```
     /// let problem = dart_math::Problem::new("What is 1 + 1?", "2");
@@ -44,7 +44,7 @@ impl Problem {
         }
     }
 
-    /// The same problem under a given id.
+    /// Returns the same problem with the given id.
     #[must_use]
     pub fn with_id(mut self, id: impl Into<String>) -> Self {
         self.id = id.into();

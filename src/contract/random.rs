@@ -1,10 +1,10 @@
-//! Counter-based random numbers: the n-th number of a key is a pure function of both, so a
-//! trial's draws depend on nothing that happens around it.
+//! Counter-based random numbers. The n-th number of a key is a pure function of both, so a trial's random
+//! numbers do not depend on anything around it.
 
 use sha2::{Digest, Sha256};
 
-/// The key of a trial's random numbers: a hash of the run's seed, the problem's id and the
-/// trial's number, the same on every machine and in every version.
+/// Returns the key of a trial's random numbers: a hash of the run's seed, the problem's id and the trial's
+/// number. It is the same on every machine and in every version.
 ///
 /// ```
 /// use dart_math::trial_seed;
@@ -24,32 +24,32 @@ pub fn trial_seed(run_seed: u64, problem: &str, number: u32) -> u64 {
     u64::from_le_bytes(key)
 }
 
-/// Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011): a
-/// keyed bijection of 128-bit counters whose outputs pass as independent uniform numbers.
+/// Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011): a keyed bijection
+/// of 128-bit counters whose outputs behave as independent uniform numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Philox {
     key: [u32; 2],
 }
 
 impl Philox {
-    /// The generator of a key.
+    /// The generator with this key.
     pub const fn new(key: u64) -> Self {
         Philox {
             key: [key as u32, (key >> 32) as u32],
         }
     }
 
-    /// The key.
+    /// Returns the key.
     pub const fn key(&self) -> u64 {
         self.key[0] as u64 | (self.key[1] as u64) << 32
     }
 
-    /// The 128 random bits at a counter.
+    /// Returns the 128 random bits at a counter.
     pub const fn block(&self, counter: u64) -> [u32; 4] {
         self.block_at([counter as u32, (counter >> 32) as u32, 0, 0])
     }
 
-    /// The first 64 random bits at a counter.
+    /// Returns the first 64 random bits at a counter.
     ///
     /// ```
     /// let random = dart_math::Philox::new(7);
@@ -61,19 +61,19 @@ impl Philox {
         block[0] as u64 | (block[1] as u64) << 32
     }
 
-    /// A number in [0, 1) with 53 random bits.
+    /// Returns a number in [0, 1) with 53 random bits.
     pub const fn uniform(&self, counter: u64) -> f64 {
         (self.bits(counter) >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }
 
-    /// A whole number in `0..bound` (0 where `bound` is 0), by multiplication: its bias is below
-    /// `bound / 2^64`.
+    /// Returns an integer in `0..bound` (0 if `bound` is 0). It is computed by multiplication, with a bias
+    /// below `bound / 2^64`.
     pub const fn below(&self, counter: u64, bound: u64) -> u64 {
         ((self.bits(counter) as u128 * bound as u128) >> 64) as u64
     }
 
     const fn block_at(&self, mut counter: [u32; 4]) -> [u32; 4] {
-        // Multipliers and Weyl increments of the paper, section 4.3.
+        // Multipliers and Weyl increments from section 4.3 of the paper.
         const M0: u64 = 0xD251_1F53;
         const M1: u64 = 0xCD9E_8D57;
         let [mut k0, mut k1] = self.key;
@@ -128,7 +128,7 @@ mod tests {
             .iter()
             .map(|&n| (f64::from(n) - 10_000.0).powi(2) / 10_000.0)
             .sum();
-        // 15 degrees of freedom: 37.7 is passed once in a thousand seeds, and this seed is fixed.
+        // 15 degrees of freedom: one seed in a thousand exceeds 37.7, and this seed is fixed.
         assert!(chi < 37.7, "chi-square {chi}");
     }
 }

@@ -1,22 +1,23 @@
-//! The tags of a reasoning: what models that think aloud write between `<think>` and `</think>`.
+//! Reasoning tags: `<think>`, `</think>` and their variants, between which reasoning models write their
+//! thoughts.
 //!
-//! One place says which texts are tags, for who samples and for who looks for an answer.
+//! The generators and the answer extraction share this definition.
 
-/// Tags that open a reasoning.
+/// Tags that open a reasoning block.
 pub(crate) const OPENING: [&str; 2] = ["<think>", "<thinking>"];
-/// Tags that close one.
+/// Tags that close a reasoning block.
 pub(crate) const CLOSING: [&str; 2] = ["</think>", "</thinking>"];
 
-/// A tag of a reasoning.
+/// A reasoning tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReasoningTag {
-    /// Whether it opens one.
+    /// Whether it opens a reasoning block.
     pub(crate) opens: bool,
-    /// Its bytes.
+    /// Its length in bytes.
     pub(crate) len: usize,
 }
 
-/// The tag that a text begins with: exactly that, not a longer word as `<thinker>` or `<think_step>`.
+/// Returns the tag that a text begins with. Longer words such as `<thinker>` or `<think_step>` are not tags.
 pub(crate) fn reasoning_tag(text: &[u8]) -> Option<ReasoningTag> {
     let find = |tags: [&str; 2]| {
         let tag = tags.iter().find(|tag| text.starts_with(tag.as_bytes()));
@@ -29,16 +30,16 @@ pub(crate) fn reasoning_tag(text: &[u8]) -> Option<ReasoningTag> {
     }
 }
 
-/// Whether a prompt ends with a tag that opens the reasoning, which white space may follow.
+/// Returns whether a prompt ends with an opening tag, optionally followed by white space.
 #[cfg(any(feature = "engine", feature = "openai"))]
 pub(crate) fn opens(prompt: &str) -> bool {
     OPENING.iter().any(|tag| prompt.trim_end().ends_with(tag))
 }
 
-/// Whether a response of this text, without what a stop string cut off, ended within its reasoning or with
-/// nothing but white space behind it. However the tag that closes it was the end, as a text, a stop string or a
-/// stop token, it is the same. `is_opened`: whether the prompt opened one; `special`: tags that have no text, with
-/// how much text stands before each, and whether it opens.
+/// Returns whether a response ended within its reasoning, or with only white space after it. `text` excludes
+/// the text that a stop string cut off. The result is the same whether the closing tag is text, a stop string
+/// or a stop token. `is_opened`: whether the prompt opened a reasoning block. `special`: tags that have no
+/// text, each with the length of the text before it and whether it opens a block.
 #[cfg(any(feature = "engine", feature = "openai"))]
 pub(crate) fn is_unfinished(text: &str, is_opened: bool, special: &[(usize, bool)]) -> bool {
     let bytes = text.as_bytes();

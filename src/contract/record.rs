@@ -1,5 +1,5 @@
-//! What a run leaves behind, one record a trial and one a problem. Written by the run, read by
-//! data writers and reports.
+//! The records that a run leaves: one per trial and one per problem. The run writes them; data writers and
+//! reports read them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,9 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Completion, Finish, Problem, Tally, Verdict};
 
-/// A sampled response with its verdict: everything that is known of one trial.
+/// A sampled response with its verdict: everything known about one trial.
 ///
-/// As JSON it is a row of `trials.jsonl` and of a journal, with the verdict's fields among its own
+/// As JSON it is a row of `trials.jsonl` and of a journal, with the verdict's fields inlined
 /// (`docs/output.md`).
 ///
 /// ```
@@ -26,36 +26,37 @@ use super::{Completion, Finish, Problem, Tally, Verdict};
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trial {
-    /// Id of the problem.
+    /// The problem's id.
     pub problem: String,
-    /// The sample index: 0, 1, 2, … per problem. `trial` in rows.
+    /// The sample index: 0, 1, 2, … per problem. Named `trial` in rows.
     pub number: u32,
-    /// Key of the trial's random numbers.
+    /// The key of the trial's random numbers.
     pub seed: u64,
-    /// The response's text.
+    /// The text of the response.
     pub response: String,
-    /// How many tokens were sampled, a stop token included; 0 where the generator has none.
+    /// The number of sampled tokens, including a stop token; 0 if the generator does not know it.
     pub tokens: u32,
     /// Why the response ended.
     pub finish: Finish,
-    /// Whether there is nothing behind its reasoning: after a `<think>`, its own or its prompt's, it ended
-    /// without a `</think>` or right there, by whatever stopped it.
+    /// Whether the response has no text after its reasoning: it or its prompt opened a `<think>`, and it
+    /// ended before or directly after the `</think>`, whatever stopped it.
     pub unfinished_reasoning: bool,
-    /// Log-probability of the response under the model's own distribution, in nats, to six
-    /// decimals (so that writing and reading it back changes nothing), where it is known.
+    /// The log-probability of the response under the model's own distribution, in nats, if it is known.
+    /// Rounded to six decimals, so that it survives writing and reading unchanged.
     pub logprob: Option<f64>,
-    /// What the grader made of it.
+    /// The grader's verdict.
     pub verdict: Verdict,
-    /// Whether the response is part of the data set: correct, and among the first of its problem,
-    /// by number, that make up the target. Known when the problem has ended, `false` before.
+    /// Whether the response is part of the data set: it is correct and among the first correct trials, by
+    /// number, that make up the target. `false` until the problem has ended.
     pub accepted: bool,
-    /// The lowest number of a trial of the same problem whose response is the same text, where both
-    /// are correct; with [`near_duplicates`](crate::dars::RunBuilder::near_duplicates), of the first that it is
-    /// similar to. Known when all trials of lower numbers have settled.
+    /// If the response is correct and repeats the text of an earlier correct trial of the same problem: the
+    /// lowest such trial number. With [`near_duplicates`](crate::dars::RunBuilder::near_duplicates): the
+    /// number of the first trial that it is similar to. Known once all trials with lower numbers have
+    /// settled.
     pub duplicate_of: Option<u32>,
 }
 
-/// A trial as a row has it.
+/// The JSON form of a trial.
 #[derive(Serialize, Deserialize)]
 struct TrialRow<'a> {
     problem: Cow<'a, str>,
@@ -157,35 +158,35 @@ impl Trial {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum StopReason {
-    /// It has as many correct responses as it was to get.
+    /// It has the number of correct responses that it was to get.
     TargetMet,
-    /// It has had as many trials as it was to get.
+    /// It has the number of trials that it was to get.
     TrialsDone,
-    /// The strategy wanted no more of it.
+    /// The strategy requested no more trials.
     Strategy,
     /// It reached the limit of trials per problem.
     TrialLimit,
-    /// It had as many trials without any success as one may have.
+    /// It had the maximum number of trials without a success
+    /// ([`Limits::give_up_after`](crate::dars::Limits::give_up_after)).
     GaveUp,
-    /// The chance to meet its target within its limit of trials was negligible
+    /// Its chance of meeting its target within its limit of trials was negligible
     /// ([`Futility`](crate::Futility)).
     Futile,
     /// Its trials reached the limit of tokens per problem.
     TokenLimit,
     /// It reached the limit of time per problem.
     TimeLimit,
-    /// The generator cannot sample it, for instance because its prompt does not fit into the model's
-    /// context.
+    /// The generator cannot sample it, for example because its prompt does not fit into the model's context.
     Rejected,
-    /// It was left out of the run ([`RunBuilder::exclude`](crate::dars::RunBuilder::exclude)), for instance because
-    /// it overlaps with a test set.
+    /// It was left out of the run ([`RunBuilder::exclude`](crate::dars::RunBuilder::exclude)), for example
+    /// because it overlaps with a test set.
     Excluded,
-    /// The run ended first, by a limit of the whole run, an interruption or a failure.
+    /// The run ended first: by a limit of the whole run, an interruption or a failure.
     RunEnded,
 }
 
 impl StopReason {
-    /// The name in files, such as `target_met`.
+    /// Returns the name used in files, such as `target_met`.
     pub fn name(self) -> &'static str {
         match self {
             StopReason::TargetMet => "target_met",
@@ -209,24 +210,23 @@ impl fmt::Display for StopReason {
     }
 }
 
-/// What became of one problem.
+/// The result of one problem.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProblemRecord {
     /// The problem.
     pub problem: Arc<Problem>,
-    /// Counts of its trials.
+    /// The counts of its trials.
     pub tally: Tally,
-    /// How many correct responses it was to get; `None` where every correct one is kept, or where
-    /// the run ended before the target was known.
+    /// The number of correct responses that it was to get. `None` if every correct one is kept, or if the run
+    /// ended before the target was known.
     pub target: Option<u32>,
-    /// How many responses the data set has of it.
+    /// The number of its responses in the data set.
     pub kept: u32,
-    /// Tokens of the trials that count.
+    /// The tokens of the trials that count.
     pub tokens: u64,
     /// Why its sampling ended.
     pub stop: StopReason,
-    /// Why the generator could not sample it, where `stop` is [`StopReason::Rejected`], or why it was left out,
-    /// where it is [`StopReason::Excluded`].
+    /// Why the problem was not sampled, if `stop` is [`StopReason::Rejected`] or [`StopReason::Excluded`].
     pub rejection: Option<String>,
 }
 

@@ -1,17 +1,16 @@
-//! How the next token is chosen: the settings, and what they may be.
+//! The settings that choose the next token, and their valid ranges.
 //!
-//! Knows nothing of models or rows of logits; the arithmetic is a sampler's, the engine's or a server's.
+//! The arithmetic on logits is implemented by the sampler: the engine's or a server's.
 
 use serde_json::Value;
 
 use super::Settings;
 use crate::{Error, ErrorKind, Result};
 
-/// How the next token is drawn from a row of logits.
+/// How the next token is drawn from the logits.
 ///
-/// The steps are taken in the order of the fields: repetition penalty, temperature, top-k, top-p,
-/// min-p, each over the whole vocabulary. Where tokens are ranked, equal logits are ordered by
-/// token id.
+/// The steps are applied in the order of the fields: repetition penalty, temperature, top-k, top-p, min-p,
+/// each over the whole vocabulary. Tokens with equal logits are ranked by token id.
 ///
 /// ```
 /// use dart_math::Sampling;
@@ -22,17 +21,15 @@ use crate::{Error, ErrorKind, Result};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
-    /// Divides the logits of tokens that stand in the prompt or were generated before where they
-    /// are positive, and multiplies them where they are negative (Keskar et al., "CTRL", 2019, in
-    /// the signed form of Hugging Face transformers). 1 changes nothing.
+    /// Divides positive logits, and multiplies negative ones, of tokens in the prompt or generated before
+    /// (Keskar et al., "CTRL", 2019, in the signed form of Hugging Face transformers). 1 changes nothing.
     pub repetition_penalty: f32,
-    /// Divides the logits. 0 takes the most probable token (the lowest id among equals).
+    /// Divides the logits. 0 takes the most probable token (the lowest id among equal logits).
     pub temperature: f32,
     /// Keeps the k most probable tokens.
     pub top_k: Option<usize>,
-    /// Keeps the nucleus: the smallest number of most probable tokens whose mass, among what is
-    /// left so far, reaches p (Holtzman et al., "The Curious Case of Neural Text Degeneration",
-    /// 2020). 1 keeps all.
+    /// Keeps the nucleus: the smallest set of most probable tokens whose mass reaches p, among the tokens
+    /// that remain (Holtzman et al., "The Curious Case of Neural Text Degeneration", 2020). 1 keeps all.
     pub top_p: f32,
     /// Keeps the tokens at least this many times as probable as the most probable one. 0 keeps
     /// all.
@@ -40,7 +37,7 @@ pub struct Sampling {
 }
 
 impl Default for Sampling {
-    /// The model's own distribution: temperature 1, nothing cut.
+    /// The model's own distribution: temperature 1, no truncation.
     fn default() -> Self {
         Sampling {
             repetition_penalty: 1.0,
@@ -53,7 +50,7 @@ impl Default for Sampling {
 }
 
 impl Sampling {
-    /// Always the most probable token.
+    /// Always takes the most probable token.
     #[must_use]
     pub fn greedy() -> Self {
         Sampling {
@@ -72,7 +69,7 @@ impl Sampling {
         }
     }
 
-    /// Whether the most probable token is always taken.
+    /// Returns whether the most probable token is always taken.
     #[must_use]
     pub fn is_greedy(&self) -> bool {
         self.temperature == 0.0
@@ -82,7 +79,7 @@ impl Sampling {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Settings`], naming the setting, its value and its range.
+    /// Returns [`ErrorKind::Settings`], naming the setting, its value and its range.
     pub fn validate(&self) -> Result<()> {
         let check = |good: bool, name: &str, value: &dyn std::fmt::Display, range: &str| {
             if good {
@@ -116,7 +113,7 @@ impl Sampling {
         )
     }
 
-    /// The settings by name, for a manifest.
+    /// Returns the settings by name, for a manifest.
     pub fn settings(&self) -> Settings {
         let mut settings = Settings::new();
         settings.insert("temperature".into(), as_written(self.temperature));
@@ -129,11 +126,11 @@ impl Sampling {
     }
 }
 
-/// A number by the shortest decimal that names it, as a person would write it: 0.95, not the
-/// 0.949999988079071 that the same bits are when they are widened.
+/// Writes a number as the shortest decimal that identifies it, as a person would: 0.95, not the
+/// 0.949999988079071 that the f32 becomes as f64.
 fn as_written(number: f32) -> Value {
     let shortest = number.to_string();
-    // Its own text always parses; `null` is what JSON has for what is not finite.
+    // The text of a finite number always parses. JSON writes `null` for other numbers.
     shortest.parse::<f64>().map_or(Value::Null, Value::from)
 }
 
@@ -154,7 +151,7 @@ mod tests {
             serde_json::to_string(&sampling.settings()).unwrap(),
             r#"{"temperature":0.7,"top_p":0.95,"top_k":null,"min_p":1e-7,"repetition_penalty":1.1}"#
         );
-        // No two settings look the same.
+        // No two settings have the same text.
         for bits in (1..0x7f80_0000).step_by(65_537) {
             let number = f32::from_bits(bits);
             let shown = as_written(number).to_string();

@@ -1,5 +1,5 @@
-//! Counts of a problem's trials, and what they say of its pass rate: without bias, and with an
-//! interval, although sampling stops where the trials themselves say so.
+//! Counts of a problem's trials, and estimates of its pass rate: unbiased, with an interval, although the
+//! trials themselves decide when sampling stops.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,8 +7,7 @@ use super::Futility;
 use super::beta::{ln_choose, quantile};
 use super::futility::Stops;
 
-/// Raw counts of a problem's settled trials and the rule that ended them, and what both say of its
-/// pass rate.
+/// The counts of a problem's settled trials and the rule that ended them, with the pass rate that they imply.
 ///
 /// ```
 /// use dart_math::Tally;
@@ -21,74 +20,72 @@ use super::futility::Stops;
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tally {
-    /// Settled trials that count.
+    /// The settled trials that count.
     pub trials: u32,
     /// How many of them are correct.
     pub correct: u32,
-    /// Whether sampling stopped because of the last success (inverse sampling), not at a number
-    /// of trials.
+    /// Whether sampling stopped because of the last success (inverse sampling), not at a number of trials.
     pub at_success: bool,
-    /// The first trials, of which there was to be this number whatever their verdicts, and by which
-    /// the target was then set.
+    /// The pilot: the first trials, which set the target. Their number was fixed beforehand, whatever their
+    /// verdicts.
     pub pilot: Option<Pilot>,
-    /// After how many trials it was to be given up if none of them was correct.
+    /// The number of trials after which the problem was to be given up if none was correct.
     pub give_up_after: Option<u32>,
-    /// By what it was to be ended as futile under the target that it had last, from the first trial
-    /// under that target on.
+    /// The futility rule of the last target. It applies from the first trial under that target on.
     pub futility: Option<Futility>,
     /// Whether duplicates did not count towards the target.
     pub dedup: bool,
-    /// Whether there were no more trials to select from, whatever had ended them.
+    /// Whether the trials were selected from another run's and that run had no more. What ended that run's
+    /// sampling is then unknown.
     pub exhausted: bool,
 }
 
-/// Trials by which a problem's target was set.
+/// The trials that set a problem's target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pilot {
-    /// How many there were.
+    /// The number of trials.
     pub trials: u32,
-    /// How many of them were correct.
+    /// The number of correct trials.
     pub correct: u32,
-    /// Whether one more correct one would have met the target that it sets.
+    /// Whether one more correct trial would have met the target that the pilot set.
     pub nearly_met: bool,
-    /// The target where none of them is correct: the highest there is.
+    /// The target for a pilot without a correct trial: the highest possible one.
     pub highest_target: u32,
 }
 
-/// Products of so many factors are taken without logarithms.
+/// Products of up to this many factors are computed without logarithms.
 const MAX_FACTORS: f64 = 1024.0;
 
-/// Mass outside of the interval, on each side.
+/// The probability mass outside of the interval, on each side.
 const OUTSIDE: f64 = 0.025;
 
 impl Tally {
-    /// The estimate of the pass rate, `None` without trials.
+    /// Returns the estimate of the pass rate; `None` without trials.
     ///
-    /// Its expectation is the pass rate, however sampling ended, but for what is said below:
+    /// The estimate is unbiased however sampling ended, apart from the exceptions below:
     ///
     /// - n trials, fixed beforehand, c of them correct: c / n.
-    /// - Inverse sampling, to the c-th success: (c - 1) / (n - 1) (Haldane, "On a method of estimating
+    /// - Inverse sampling, until the c-th success: (c - 1) / (n - 1) (Haldane, "On a method of estimating
     ///   frequencies", Biometrika 33, 1945).
-    /// - Either of them, given up after g trials where none was correct: divided by the share of
-    ///   the orders in which so many successes can stand whose first g trials are not all wrong.
-    /// - With an end for [`Futility`]: the share of the orders in which the same trials could have come
-    ///   that begin with a success (Girshick, Mosteller, Savage, "Unbiased estimates for certain binomial
+    /// - Either of these, given up after g trials if none is correct: divided by the share of the possible
+    ///   orders of the trials whose first g trials are not all wrong.
+    /// - With an end for [`Futility`]: of the orders in which the same trials could have occurred, the share
+    ///   that begins with a success (Girshick, Mosteller, Savage, "Unbiased estimates for certain binomial
     ///   sampling problems with applications", Annals of Mathematical Statistics 17, 1946).
-    /// - A pilot of m trials, a of them correct, which sets the target: w a / m + (1 - w) t, where t is
-    ///   the estimate of inverse sampling from the trials behind the pilot alone, or a / m where the
-    ///   pilot met the target. Where one success more in the pilot would have met it t is multiplied by
-    ///   a / m: that takes back what pilots that met it add, for then
-    ///   Σ P(a) (t(a) - p) = 0 over all pilots. w = m / (m + the highest target) does not depend on the
-    ///   verdicts.
+    /// - A pilot of m trials, a of them correct, which sets the target: w a / m + (1 - w) t. Here t is the
+    ///   inverse sampling estimate from the trials after the pilot alone, or a / m if the pilot met the
+    ///   target. If one more success in the pilot would have met the target, t is multiplied by a / m. This
+    ///   cancels the bias from pilots that met it: Σ P(a) (t(a) - p) = 0 over all pilots. The weight w = m /
+    ///   (m + the highest target) does not depend on the verdicts.
     ///
-    /// - Trials that were selected from another run's, which had too few ([`exhausted`](Tally::exhausted)): all but
-    ///   the last, which may be what ended them. That is without bias where they were so many in all, or went on to
-    ///   a success.
+    /// - Trials selected from another run's, which had too few ([`exhausted`](Tally::exhausted)): all but the
+    ///   last, which may be what ended them. This is unbiased if that run's number of trials was fixed or it
+    ///   went on to a success.
     ///
-    /// At the first success (c = 1 without a pilot) nothing but "did the first trial succeed" is
-    /// without bias; it is 1 / n then, and the [`interval`](Tally::interval) is what to go by. The
-    /// same holds for runs that end by tokens, time or a limit over all problems. Where duplicates did not
-    /// count the estimate is that of all trials, as if there had been no pilot, and has a bias.
+    /// At the first success (c = 1 without a pilot) the only unbiased estimate is whether the first trial
+    /// succeeded. The estimate is then 1 / n; use the [`interval`](Tally::interval) instead. The same holds
+    /// for runs that end by tokens, time or a limit over all problems. If duplicates did not count, the
+    /// estimate ignores the pilot and uses all trials, and is biased.
     pub fn pass_rate(&self) -> Option<f64> {
         if self.trials == 0 {
             return None;
@@ -102,7 +99,7 @@ impl Tally {
             });
         };
         match self.give_up_after {
-            // Given up before its pilot was done, if at all: the pilot alone.
+            // The problem could be given up only within its pilot: use the pilot alone.
             Some(most) if most <= pilot.trials => {
                 let ending = Ending::GivenUp(self.give_up_after);
                 return Some(of_pilot.rate(false, &ending));
@@ -121,13 +118,13 @@ impl Tally {
         Some(weight * own + (1.0 - weight) * rate)
     }
 
-    /// An interval that holds the pass rate in at least 93 of 100 cases at every pass rate (at least
-    /// 95 without a pilot), `None` without trials.
+    /// Returns an interval that contains the pass rate in at least 93 % of cases at every pass rate (95 %
+    /// without a pilot); `None` without trials.
     ///
-    /// For c correct of n trials the interval of Clopper and Pearson ("The use of confidence or
+    /// For c correct of n trials, this is the interval of Clopper and Pearson ("The use of confidence or
     /// fiducial limits illustrated in the case of the binomial", Biometrika 26, 1934), whose ends are
-    /// quantiles of beta distributions; where sampling stopped at the c-th success its upper end is
-    /// that of inverse sampling.
+    /// quantiles of beta distributions. If sampling stopped at the c-th success, the upper end is that of
+    /// inverse sampling.
     pub fn interval(&self) -> Option<(f64, f64)> {
         if self.trials == 0 {
             return None;
@@ -146,13 +143,13 @@ impl Tally {
         Some((low, high))
     }
 
-    /// The probability that none of so many further trials of the problem is correct, estimated
-    /// without bias where it was tried as often; `None` without trials. Between two whole numbers it
-    /// is what lies between their probabilities.
+    /// Returns the estimated probability that none of `trials` further trials of the problem is correct;
+    /// `None` without trials. The estimate is unbiased if the problem had at least as many trials. Fractional
+    /// numbers of trials are interpolated linearly.
     ///
-    /// In n trials, c of them correct, it is the share of the orders in which they can stand that
-    /// begin with so many wrong ones. For more trials than there were it is the mean of what
-    /// Jeffreys' prior makes likely.
+    /// For n trials, c of them correct, it is the share of their possible orders that begins with this many
+    /// wrong ones. Beyond that number of trials, and for a problem that was given up, it is the posterior
+    /// mean under Jeffreys' prior. After inverse sampling it is 0 beyond the number of wrong trials.
     pub fn all_wrong(&self, trials: f64) -> Option<f64> {
         if self.trials == 0 {
             return None;
@@ -166,26 +163,24 @@ impl Tally {
         })
     }
 
-    /// pass@k: an estimate of the probability that at least one of k trials of the problem is correct.
-    /// `None` without trials, for k = 0, and where the trials do not determine it.
+    /// Returns pass@k: the estimated probability that at least one of k trials of the problem is correct.
+    /// `None` without trials, for k = 0, and if the trials do not determine it.
     ///
-    /// For n trials, fixed beforehand, c of them correct, it is the estimator of Chen et al.
-    /// ("Evaluating large language models trained on code", 2021), 1 - C(n - c, k) / C(n, k), for k up
-    /// to n. Where sampling ended otherwise it is 1 less the share of the orders in which the same
-    /// trials could have come that begin with k wrong ones. Its expectation is pass@k for every k up to
-    /// the limit of trials:
+    /// For n trials, fixed beforehand, c of them correct, it is the estimator of Chen et al. ("Evaluating
+    /// large language models trained on code", 2021), 1 - C(n - c, k) / C(n, k), for k up to n. If sampling
+    /// ended otherwise, it is 1 minus a share: of the orders in which the same trials could have occurred,
+    /// those that begin with k wrong ones. It is unbiased for every k up to the limit of trials:
     ///
-    /// - in inverse sampling, to the c-th success, it is 1 - C(n - 1 - k, c - 1) / C(n - 1, c - 1), and 1
-    ///   where k exceeds the number of wrong ones, even beyond n: had problems that were done in few
-    ///   trials none, the mean over the others would be of the hard ones alone;
-    /// - with a pilot it is the pilot's alone for k up to its size;
-    /// - where a problem is given up after g trials, or ended for futility after so many of which none is
-    ///   correct, it is known for k up to g, and takes into account which orders would have ended it.
+    /// - For inverse sampling until the c-th success, it is 1 - C(n - 1 - k, c - 1) / C(n - 1, c - 1). It is
+    ///   1 if k exceeds the number of wrong trials, even beyond n: without a value for problems that ended
+    ///   early, the mean would cover only the hard ones.
+    /// - With a pilot, it uses the pilot alone for k up to the pilot's size.
+    /// - For a problem that is given up after g trials, or ended for futility after g trials without a
+    ///   success, it is known for k up to g. It accounts for the orders that would have ended the problem.
     ///
-    /// Beyond a limit of trials it is known for the problems that did not reach it only, so that means
-    /// are biased there. It has a bias, too, where a run ends by tokens, time or a limit over all
-    /// problems, and where duplicates are left out (whether a trial counts then depends on the
-    /// others).
+    /// Beyond a limit of trials it is known only for the problems that did not reach the limit, so means are
+    /// biased there. It is also biased if a run ends by tokens, time or a limit over all problems, and if
+    /// duplicates are left out (a trial then counts depending on the others).
     ///
     /// ```
     /// use dart_math::Tally;
@@ -218,7 +213,7 @@ impl Tally {
         wrong.map(|wrong| 1.0 - wrong)
     }
 
-    /// What may have ended it otherwise, behind its pilot where there was one.
+    /// The other ways in which sampling could have ended, after the pilot if there was one.
     fn ending(&self, pilot: Option<Pilot>) -> Ending {
         let before = pilot.map_or((0, 0), |pilot| (pilot.trials, pilot.correct));
         let give_up_after = self
@@ -232,7 +227,7 @@ impl Tally {
         Ending::Futile(Stops::new(&rule, before, more, give_up_after))
     }
 
-    /// The pilot, its counts, and those of the trials behind it, where there was one.
+    /// The pilot, its counts, and the counts of the trials after it, if there was a pilot.
     fn parts(&self) -> Option<(Pilot, Counts, Counts)> {
         let pilot = self.pilot.filter(|pilot| pilot.trials > 0)?;
         let counts = |trials: u32, correct: u32| Counts {
@@ -246,8 +241,8 @@ impl Tally {
         Some((pilot, counts(pilot.trials, pilot.correct), later))
     }
 
-    /// The trials that say something of the rate: where it is not known what ended them, and the last was wrong,
-    /// those before it. (One that was correct is left out as inverse sampling's last.)
+    /// The number of trials that inform the estimate. If it is unknown what ended them and the last was
+    /// wrong, the last is left out. (A correct last trial is already left out by inverse sampling.)
     fn last(&self) -> u32 {
         let before = self.pilot.map_or(0, |pilot| pilot.trials);
         let drops = self.exhausted && !self.at_success && self.trials > before + 1;
@@ -259,7 +254,7 @@ impl Tally {
         let given_up = self.correct == 0 && self.give_up_after == Some(self.trials);
         let exact = match self.parts() {
             Some((_, own, _)) if trials <= own.trials => own.all_wrong(trials, false),
-            // The pilot and as many behind it as are wanted.
+            // The pilot and the required number of trials after it.
             Some((_, own, _)) if own.correct > 0.0 => Some(0.0),
             Some((_, own, later)) => later.all_wrong(trials - own.trials, self.at_success),
             None => all.all_wrong(trials, self.at_success),
@@ -271,15 +266,15 @@ impl Tally {
     }
 }
 
-/// What ends sampling beside its goal.
+/// What can end sampling before its goal is met.
 enum Ending {
-    /// So many trials of which none is correct.
+    /// This many trials, none of them correct.
     GivenUp(Option<u32>),
     /// A target that is out of reach.
     Futile(Stops),
 }
 
-/// Trials and the correct ones among them.
+/// A number of trials and how many of them are correct.
 #[derive(Debug, Clone, Copy)]
 struct Counts {
     trials: f64,
@@ -294,8 +289,8 @@ impl Counts {
         }
     }
 
-    /// Those that could have come in any order: the last trial of inverse sampling is a success whatever
-    /// the rate.
+    /// The counts of the trials whose order is free. The last trial of inverse sampling is always a success,
+    /// so it is excluded.
     fn free(self, at_success: bool) -> (f64, f64) {
         match at_success {
             true => (self.trials - 1.0, self.correct - 1.0),
@@ -329,7 +324,7 @@ impl Counts {
         correct / trials / possible
     }
 
-    /// The share of orders that begin with so many wrong trials, `None` where there were to be fewer.
+    /// The share of orders that begin with this many wrong trials; `None` if there were fewer trials.
     fn all_wrong(self, first: f64, at_success: bool) -> Option<f64> {
         let (trials, correct) = self.free(at_success);
         if first > trials && !at_success {
@@ -337,7 +332,7 @@ impl Counts {
         }
         Some(match first > trials - correct {
             true => 0.0,
-            // Factor by factor it is exact to the last digits.
+            // The product of factors is accurate to the last digits.
             false if first <= MAX_FACTORS => (0..first as u32)
                 .map(|before| trials - f64::from(before))
                 .map(|left| (left - correct) / left)
@@ -346,7 +341,7 @@ impl Counts {
         })
     }
 
-    /// [`all_wrong`](Self::all_wrong) among those orders that would not have ended sampling otherwise.
+    /// [`all_wrong`](Self::all_wrong) among the orders that would not have ended sampling early.
     fn all_wrong_unless(self, first: f64, ending: &Ending, at_success: bool) -> Option<f64> {
         let share = self.all_wrong(first, at_success)?;
         let most = match ending {

@@ -1,5 +1,5 @@
-//! All problems' states and the decision what to sample next. Single-threaded and without a clock:
-//! what it decides is a function of the calls made to it.
+//! The states of all problems and the decision what to sample next. Single-threaded and without a clock:
+//! decisions are a function of the calls made to it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,15 +20,15 @@ pub(super) struct Allocator<'a> {
     seed: u64,
     /// Problems that have not ended.
     open: OpenSet,
-    /// Those of them that certainly need more trials than are under way.
+    /// Open problems that certainly need more trials than are under way.
     runnable: BTreeSet<u32>,
-    /// Those of them that nothing but the run's limit of trials keeps from more.
+    /// Open problems that only the run's limit of trials keeps from more trials.
     capped: BTreeSet<u32>,
     allowance: Allowance,
-    /// Trials that count of problems that have ended.
+    /// Trials that count, of problems that have ended.
     ended_trials: u64,
     totals: Counts,
-    /// What is expected of the rest, where anyone wants to know.
+    /// The estimate of the remaining work, if an observer needs it.
     estimator: Option<Estimator>,
 }
 
@@ -39,13 +39,13 @@ pub(super) struct Counts {
     pub(super) met: usize,
     pub(super) trials: u64,
     pub(super) correct: u64,
-    /// Trials that were taken, those ahead of their turn included, and their tokens.
+    /// Trials received, including those settled out of order, and their tokens.
     pub(super) taken: u64,
     pub(super) tokens: u64,
 }
 
-/// How far the run's limit of trials lets the open problems go: every one up to `level` trials,
-/// and those with an index below `before` one more.
+/// How far the run's limit of trials lets the open problems go: each up to `level` trials, and those with an
+/// index below `before` one more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Allowance {
     level: u32,
@@ -59,8 +59,7 @@ impl Allowance {
 }
 
 impl<'a> Allocator<'a> {
-    /// A run's state before any trial. What is left out are problems that cannot be sampled or are not to be,
-    /// with the reasons.
+    /// The state before any trial. `left_out` are the problems that are not to be sampled, with reasons.
     pub(super) fn open(
         problems: &[Arc<Problem>],
         left_out: &[(StopReason, Rejection)],
@@ -103,12 +102,12 @@ impl<'a> Allocator<'a> {
         allocator
     }
 
-    /// Estimates from now on what the rest of the run takes.
+    /// Starts estimating the remaining work.
     pub(super) fn estimate(&mut self) {
         self.estimator = Some(Estimator::new(self.states.len()));
     }
 
-    /// Trials and tokens that the goals may be expected to take yet, those under way included.
+    /// Returns the expected remaining trials and tokens of all goals, including trials under way.
     pub(super) fn remaining(&mut self) -> (f64, f64) {
         let Some(estimator) = &mut self.estimator else {
             return (0.0, 0.0);
@@ -117,7 +116,7 @@ impl<'a> Allocator<'a> {
         estimator.sums(&self.rules, |index| states[index].standing())
     }
 
-    /// What a new estimate of the problems' pass rates is to be worked out from, where one is due.
+    /// Returns the input of a new estimate of the problems' pass rates, if one is due.
     pub(super) fn snapshot(&mut self) -> Option<Snapshot> {
         let standings = self.states.iter().map(ProblemState::standing);
         self.estimator
@@ -125,14 +124,14 @@ impl<'a> Allocator<'a> {
             .snapshot(self.totals.taken, standings)
     }
 
-    /// Goes by this estimate from now on.
+    /// Uses this estimate from now on.
     pub(super) fn install(&mut self, fit: Fit) {
         if let Some(estimator) = &mut self.estimator {
             estimator.install(fit);
         }
     }
 
-    /// How many problems there are.
+    /// Returns the number of problems.
     pub(super) fn problems(&self) -> usize {
         self.states.len()
     }
@@ -159,7 +158,7 @@ impl<'a> Allocator<'a> {
         self.states[trial.problem as usize].wants(trial.number, &self.rules, allowance)
     }
 
-    /// Takes a graded trial; whether it is a new one, and no second of the same number.
+    /// Takes a graded trial and returns whether it is new, not a second one of the same number.
     pub(super) fn settle(&mut self, problem: u32, trial: TrialSummary) -> bool {
         self.totals.taken += 1;
         self.totals.tokens += u64::from(trial.tokens);
@@ -170,32 +169,32 @@ impl<'a> Allocator<'a> {
         self.states[problem as usize].problem()
     }
 
-    /// Whether a problem has ended.
+    /// Returns whether a problem has ended.
     pub(super) fn has_ended(&self, problem: u32) -> bool {
         self.states[problem as usize].ended()
     }
 
-    /// The rows that the data set has of a problem, as it stands.
+    /// Returns a problem's current rows of the data set.
     pub(super) fn rows(&self, problem: u32) -> Vec<Row> {
         self.states[problem as usize].rows(self.rules.dedup)
     }
 
-    /// The problems that have not ended.
+    /// Returns the problems that have not ended.
     pub(super) fn open_problems(&self) -> Vec<u32> {
         self.open.iter().collect()
     }
 
-    /// Notes that a trial has been sampled and waits for its verdict.
+    /// Records that a trial has been sampled and awaits its verdict.
     pub(super) fn await_verdict(&mut self, trial: TrialId) {
         self.states[trial.problem as usize].await_verdict(trial.number);
     }
 
-    /// Takes back a trial that was given out and will not settle.
+    /// Takes back an issued trial that will not settle.
     pub(super) fn requeue(&mut self, trial: TrialId) {
         self.change(trial.problem, |state, _| state.requeue(trial.number));
     }
 
-    /// Ends a problem for a reason that is not its trials'; whether it was open.
+    /// Ends a problem for a reason other than its trials. Returns whether it was open.
     pub(super) fn end(&mut self, problem: u32, reason: StopReason) -> bool {
         let was_open = !self.has_ended(problem);
         if was_open {
@@ -233,8 +232,8 @@ impl<'a> Allocator<'a> {
         changed
     }
 
-    /// Shares what the run's limit of trials leaves among the open problems. Every problem that
-    /// ends frees the rest of its share, so nobody's allowance ever falls.
+    /// Divides the rest of the run's limit of trials among the open problems. Every problem that ends frees
+    /// the rest of its share, so no allowance ever falls.
     fn allow(&mut self) {
         let open = self.open.len() as u64;
         let (Some(most), 1..) = (self.rules.limits.trials, open) else {
@@ -249,7 +248,7 @@ impl<'a> Allocator<'a> {
                 before: self.open.nth(rest as usize).unwrap_or(0),
             },
         );
-        // Only a problem that its allowance holds back does anything else with another one.
+        // A changed allowance affects only problems that were held back by it.
         let now = self.allowance;
         let risen = |index: &u32| now.of(*index) != before.of(*index);
         let risen: Vec<u32> = match now.level == before.level {
@@ -265,7 +264,7 @@ impl<'a> Allocator<'a> {
         }
     }
 
-    /// Brings a problem's place among the runnable up to date.
+    /// Updates whether a problem is runnable.
     fn update_demand(&mut self, index: u32) {
         if self.needs(index).certain > 0 {
             self.runnable.insert(index);
@@ -286,10 +285,15 @@ impl<'a> Allocator<'a> {
         self.states[index as usize].needs(&self.rules, self.allowance.of(index))
     }
 
-    /// Decides what to sample: first, of problems whose prompts are resident, what is certainly
-    /// needed or all but certainly ([`Rules::sure`]); then what others certainly need, earlier problems
-    /// before later ones; then, with slots that would be idle, what may be expected to be needed, in
-    /// equal shares of each problem's expectation. No more than that, however many slots there are.
+    /// Decides what to sample:
+    ///
+    /// 1. For problems with resident prompts: trials that are certainly or almost certainly needed
+    /// ([`Rules::sure`]).
+    /// 2. For other problems, in order: trials that are certainly needed.
+    /// 3. In slots that would be idle: trials that are expected to be needed, in equal shares of each
+    /// problem's expectation.
+    ///
+    /// Nothing beyond that is issued, however many slots are free.
     pub(super) fn issue(&mut self, offer: Offer<'_>) -> Vec<TrialId> {
         let mut issued = Vec::new();
         for &index in offer.resident {
@@ -315,7 +319,7 @@ impl<'a> Allocator<'a> {
     }
 
     fn speculate(&mut self, offer: Offer<'_>, issued: &mut Vec<TrialId>) {
-        // Per problem: trials under way, as a share of the expectation. The lowest comes first.
+        // The trials under way as a share of the expected total. The lowest share comes first.
         let mut open: Vec<_> = self
             .open
             .iter()
@@ -333,11 +337,11 @@ impl<'a> Allocator<'a> {
                     .then(resident.contains(b).cmp(&resident.contains(a)))
                     .then(a.cmp(b))
             });
-            // One each for the emptier half, then look again.
+            // Issue one trial for each problem in the lower half, then sort again.
             let half = open.len().div_ceil(2).min(offer.free - issued.len());
             for (index, needs) in &mut open[..half] {
                 self.issue_from(*index, 1, issued);
-                // As they would be counted anew, which takes as long as there are trials ahead.
+                // Update incrementally: recounting takes time in proportion to the trials ahead.
                 needs.under_way += 1;
                 needs.expected -= 1;
             }
@@ -358,8 +362,8 @@ impl<'a> Allocator<'a> {
         }
     }
 
-    /// Closes all: a record a problem, in their order, and what is known of its trials. `exhausted`: there are no
-    /// more trials to select from.
+    /// Closes all problems. Returns one record per problem, in order, and what is known of its trials.
+    /// `exhausted`: there are no more trials to select from.
     pub(super) fn close(self, exhausted: bool) -> (Vec<ProblemRecord>, Vec<Closed>) {
         let rules = self.rules;
         let states = self.states.into_iter();

@@ -1,4 +1,4 @@
-//! Setting up a run.
+//! Configures a run.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -11,10 +11,10 @@ use super::store::Keep;
 use super::{CancelHandle, Limits, Observer, Run, Strategy};
 use crate::{Error, ErrorKind, Problem, Rejection, Result};
 
-/// How probable it must be that a trial counts, unless [`RunBuilder::sure`] says otherwise.
+/// The default of [`RunBuilder::sure`].
 pub const SURE: f64 = 0.999;
 
-/// Sets up a [`Run`].
+/// Configures a [`Run`].
 #[must_use]
 pub struct RunBuilder<'a> {
     problems: Vec<Problem>,
@@ -34,49 +34,50 @@ pub struct RunBuilder<'a> {
 }
 
 impl<'a> RunBuilder<'a> {
-    /// How many responses each problem is to get. Required.
+    /// Sets how many responses each problem is to get. Required.
     pub fn strategy(mut self, strategy: impl Strategy + 'a) -> Self {
         self.strategy = Some(Box::new(strategy));
         self
     }
 
-    /// When to end before that; no limits unless set.
+    /// Sets limits that end problems or the run earlier. The default has no limits.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// The seed that all trials' random numbers derive from; 0 unless set.
+    /// Sets the seed from which all trials' random numbers derive. The default is 0.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Whether a correct response that is exactly an earlier one of the same problem is left out of the
-    /// data set, and not counted towards the problem's target. Of two the one with the lower number is
-    /// kept, whichever was sampled first. Off unless set; duplicates are counted all the same
-    /// ([`Totals::duplicates`](super::Totals::duplicates)).
+    /// Sets whether exact duplicates of a problem's correct responses are left out of the data set and not
+    /// counted towards the problem's target. Of equal responses, the one with the lowest number is kept,
+    /// whichever was sampled first. Off by default; [`Totals::duplicates`](super::Totals::duplicates) counts
+    /// duplicates in any case.
     ///
-    /// A problem's pass rate counts duplicates as the correct trials that they are.
+    /// A problem's pass rate counts duplicates as correct trials.
     pub fn dedup(mut self, dedup: bool) -> Self {
         self.dedup = dedup;
         self
     }
 
-    /// Leaves out a correct response, too, that is similar to an earlier one of the same problem which is in the
-    /// data set, as [`dedup`](RunBuilder::dedup) leaves out what is exactly the same. Similarity is the Jaccard index
-    /// of the sets of shingles: runs of five words (letters and digits, in lower case), from 0 to 1. As texts are needed for
-    /// it, only [`select`](Run::select) does this; a run that draws refuses it.
+    /// Also leaves out correct responses that are similar to an earlier response of the same problem in the
+    /// data set. Implies [`dedup`](RunBuilder::dedup), which leaves out exact duplicates only. Similarity,
+    /// from 0 to 1, is the Jaccard index of the sets of shingles: runs of five words (letters and digits, in
+    /// lower case). It requires the texts, so only [`select`](Run::select) supports it; a run that draws
+    /// refuses it.
     pub fn near_duplicates(mut self, similarity: f64) -> Self {
         self.near_duplicates = Some(similarity);
         self
     }
 
     /// Leaves problems out, such as those that overlap with a test set
-    /// ([`TestSets::rejections`](crate::data::decontaminate::TestSets::rejections)): nothing is sampled for them, what
-    /// a journal has of them does not count, and no row is theirs; they stay in the list of problems, with the reason.
-    /// A run may be resumed with others left out, unless it has a limit of trials over all problems: nothing that was
-    /// sampled is lost.
+    /// ([`TestSets::rejections`](crate::data::decontaminate::TestSets::rejections)). Nothing is sampled for
+    /// them, their trials in a journal do not count, and they have no rows. They remain in the list of
+    /// problems, with the reason. A run can be resumed with other exclusions without losing trials, unless it
+    /// has a limit of trials over all problems.
     ///
     /// ```
     /// use dart_math::dars::{Run, Uniform};
@@ -92,65 +93,71 @@ impl<'a> RunBuilder<'a> {
         self
     }
 
-    /// A directory that every graded trial is written to before it counts; it is made where it does not
-    /// exist. Where it has a journal already, the run goes on from what it has, if it is of the same configuration. Limits may have
-    /// changed since: the trials drawn under lower ones are the first that higher ones allow, and lower ones of a
-    /// problem take fewer of those that are there (one of the whole run may not be lowered).
-    /// So may problems have been added behind those of before, which they change nothing for, and the
-    /// strategy, [`dedup`](RunBuilder::dedup) and [`exclude`](RunBuilder::exclude) may be others: a trial does not depend on why it was
-    /// drawn, so those that are there are used, and what is missing is drawn. Neither is possible
-    /// where the run has a limit of trials over all problems.
+    /// Sets the directory to which every graded trial is written before it counts. It is created if it does
+    /// not exist. If it contains a journal of the same configuration, the run resumes from it.
+    ///
+    /// These may differ from the journal:
+    ///
+    /// - Limits. Trials drawn under lower limits are the first that higher limits allow. Lower limits of a
+    ///   problem use fewer of the existing trials. A limit of the whole run in trials or tokens must not be
+    ///   lowered.
+    /// - Problems may be appended. The results of the earlier ones do not change.
+    /// - The strategy, [`dedup`](RunBuilder::dedup) and [`exclude`](RunBuilder::exclude). A trial does not
+    ///   depend on why it was drawn, so existing trials are used and missing ones are drawn.
+    ///
+    /// With a limit of trials over all problems, only limits may differ, and they can only be raised.
     pub fn journal(mut self, path: impl Into<PathBuf>) -> Self {
         self.journal = Some(path.into());
         self
     }
 
-    /// Bytes of rows from which on a part of the journal is sealed: compressed, and never written to
-    /// again. 64 MiB unless set.
+    /// Sets the number of bytes of rows at which a part of the journal is sealed: compressed, and never
+    /// written again. The default is 64 MiB.
     pub fn journal_part_bytes(mut self, bytes: u64) -> Self {
         self.part_bytes = bytes;
         self
     }
 
-    /// Which trials' texts a run without a journal keeps: those that make up the data set, unless set.
+    /// Sets which trials' texts a run without a journal keeps. The default is those of the data set.
     pub fn keep(mut self, keep: Keep) -> Self {
         self.keep = keep;
         self
     }
 
-    /// How probable it must be that a trial counts for it to be drawn before the verdicts that decide it,
-    /// from 0.5 to 1; [`SURE`] unless set. Samples of one problem share its prompt's prefill and KV cache, so
-    /// it is worth some trials in vain to have more of them at once. With 1 only what certainly counts is
-    /// drawn, unless slots would be idle. Nothing of a data set depends on it.
+    /// Sets how probable it must be that a trial counts, from 0.5 to 1, for it to be drawn before the
+    /// verdicts that decide this. The default is [`SURE`]. Samples of one problem share its prompt's prefill
+    /// and KV cache, so drawing more of them at once is worth some wasted trials. With 1, only trials that
+    /// certainly count are drawn, unless slots would be idle. The data set does not depend on it.
     pub fn sure(mut self, probability: f64) -> Self {
         self.sure = probability;
         self
     }
 
-    /// Who is notified of progress.
+    /// Sets the observer that is notified of progress.
     pub fn observer(mut self, observer: &'a dyn Observer) -> Self {
         self.observer = Some(observer);
         self
     }
 
-    /// The handle that ends the run from another thread.
+    /// Sets the handle that ends the run from another thread.
     pub fn cancel(mut self, handle: CancelHandle) -> Self {
         self.cancel = handle;
         self
     }
 
-    /// Threads that grade; 1 unless set.
+    /// Sets the number of grading threads. The default is 1.
     pub fn graders(mut self, threads: usize) -> Self {
         self.graders = threads;
         self
     }
 
-    /// Checks the settings.
+    /// Validates the settings and returns the run.
     ///
     /// # Errors
     ///
-    /// Where there is no strategy, or it cannot be used for these problems; no problem, or none that is not
-    /// excluded; two with the same id; no thread to grade; a similarity that cannot be.
+    /// Returns an error if the strategy is missing or cannot be used for these problems; if there are no
+    /// problems, all are excluded, or two have the same id; if there are no grading threads; or if another
+    /// setting is out of range.
     pub fn build(self) -> Result<Run<'a>> {
         let settings = |reason: String| Error::new(ErrorKind::Settings, reason);
         let strategy = self
@@ -221,7 +228,7 @@ impl<'a> RunBuilder<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// A run over these problems.
+    /// Returns a builder for a run over these problems.
     pub fn builder(problems: Vec<Problem>) -> RunBuilder<'a> {
         RunBuilder {
             problems,

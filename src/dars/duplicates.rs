@@ -1,10 +1,10 @@
-//! Which correct responses of a problem repeat an earlier one, to the last character.
+//! Finds correct responses of a problem that repeat an earlier one exactly.
 
 use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 
-/// A text's first 128 bits of SHA-256: texts of one hash are taken for the same text.
+/// The first 128 bits of a text's SHA-256. Texts with the same hash are treated as equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct TextHash(pub(super) [u8; 16]);
 
@@ -17,12 +17,12 @@ impl TextHash {
     }
 }
 
-/// The distinct texts of a problem's correct trials: by hash, the number of the first that has it.
+/// The distinct texts of a problem's correct trials: hash to lowest trial number.
 #[derive(Debug, Default)]
 pub(super) struct Texts(HashMap<TextHash, u32>);
 
 impl Texts {
-    /// Adds a trial's text, unless an earlier trial had it, whose number is then the answer.
+    /// Adds a trial's text. If an earlier trial has the same text, returns that trial's number.
     pub(super) fn insert(&mut self, hash: TextHash, number: u32) -> Option<u32> {
         let first = *self.0.entry(hash).or_insert(number);
         (first != number).then_some(first)
@@ -32,7 +32,7 @@ impl Texts {
         self.0.contains_key(&hash)
     }
 
-    /// Forgets them, where no more trials follow.
+    /// Drops the texts, once no more trials follow.
     pub(super) fn clear(&mut self) {
         self.0 = HashMap::new();
     }

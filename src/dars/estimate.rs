@@ -1,12 +1,11 @@
-//! What the rest of a run is expected to take: trials and tokens from what is known of the problems,
-//! and time from how fast the last of them went.
+//! Estimates the remaining work of a run: trials and tokens from what is known of the problems, and time from
+//! the recent speed.
 //!
-//! Each problem's pass rate is uncertain, the more so the fewer trials it has had. So the pass rates
-//! of all problems are estimated first, as a distribution over a grid of rates (empirical Bayes, by
-//! expectation maximisation); a problem's own trials then say which of them are likely its own, and
-//! its need is averaged over these. That is fitted anew when a few per cent more trials are known, beside the
-//! run, and applied to some problems after the other; between two fits a trial changes the estimate of its own
-//! problem only.
+//! A problem's pass rate is uncertain, especially after few trials. The distribution of all problems' pass
+//! rates over a grid is therefore estimated first (empirical Bayes, by expectation maximisation). A problem's
+//! own trials then weight the rates of the grid, and its need is averaged over them. A new fit is made when a
+//! few per cent more trials are known. It is computed while the run continues and then applied to the
+//! problems in batches. Between two fits, a trial changes only the estimate of its own problem.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,62 +15,61 @@ use super::problem_state::Standing;
 use super::rules::Rules;
 use super::strategy::Goal;
 
-/// The pass rates that a problem may have.
+/// The grid of pass rates.
 const RATES: [f64; 24] = [
     0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.05, 0.08, 0.12, 0.17, 0.23, 0.3, 0.37, 0.45,
     0.53, 0.61, 0.69, 0.77, 0.84, 0.9, 0.95, 0.98, 0.997,
 ];
 const COUNT: usize = RATES.len();
-/// Steps of a fit, which begins at the last one's result.
+/// Steps of a fit, starting from the previous result.
 const STEPS: usize = 6;
-/// So many further successes are looked at for whether a problem will end for futility.
+/// The number of further successes considered for whether a problem will end for futility.
 const MAX_FORESEEN: usize = 256;
-/// Problems that a new fit is applied to at once.
+/// Problems to which a new fit is applied per call.
 const SWEPT: usize = 256;
-/// As many problems, spread evenly over the rates, are added to those that are known, so that no rate
-/// is impossible.
+/// The weight of the uniform prior over the rates, in problems. It keeps every rate possible.
 const SMOOTHING: f64 = 0.5;
-/// As many trials of the usual length are added to a problem's own when its mean length is estimated.
+/// The weight of the usual trial length, in trials, when a problem's mean length is estimated.
 const USUAL_TRIALS: f64 = 4.0;
-/// A strategy is asked for its goal after so many trials at most; where its present goal is further
-/// away, that one is taken for its last.
+/// A strategy is asked for its goal after at most this many trials. A goal further away is assumed to be the
+/// last.
 const MAX_PROBED: u32 = 4096;
 
-/// Sums of what the problems are expected to take.
+/// The sums of what the problems are expected to need.
 pub(super) struct Estimator {
-    /// How probable each rate is for a problem without trials.
+    /// The probability of each rate for a problem without trials.
     prior: [f64; COUNT],
-    /// Mean tokens of a trial of a problem of each rate.
+    /// Mean tokens of a trial, by the problem's rate.
     lengths: [f64; COUNT],
-    /// Trials and tokens of each problem.
+    /// Expected trials and tokens of each problem.
     expected: Vec<(f64, f64)>,
     sums: (f64, f64),
-    /// Trials known at the last fit that was begun; none before the first.
+    /// The number of trials known when the last fit began; `None` before the first.
     fitted: Option<u64>,
-    /// Whether a fit is being worked out.
+    /// Whether a fit is being computed.
     is_fitting: bool,
-    /// The problems below were estimated by the last fit.
+    /// Problems with a lower index have been estimated with the last fit.
     swept: usize,
-    /// Whether there was a fit, and whether all problems were estimated by one.
+    /// Whether there has been a fit, and whether all problems have been estimated with one.
     has_fit: bool,
     is_whole: bool,
 }
 
-/// What a fit is worked out from.
+/// The input of a fit.
 pub(super) struct Snapshot {
     prior: Weights,
-    /// Trials, those that a target counts, and tokens of each problem that has any.
+    /// Trials, successes that a target counts, and tokens of each problem with trials.
     known: Vec<(u32, u32, u64)>,
 }
 
-/// What it comes to.
+/// The result of a fit.
 pub(super) struct Fit {
     prior: Weights,
     lengths: Weights,
 }
 
 impl Snapshot {
-    /// Estimates how the pass rates of all problems are distributed, and how long trials are by rate.
+    /// Estimates the distribution of all problems' pass rates, and the trial length by rate.
     pub(super) fn fit(self) -> Fit {
         let mut prior = self.prior;
         let likelihoods: Vec<Weights> = self
@@ -114,8 +112,8 @@ impl Estimator {
         }
     }
 
-    /// Begins a fit, where enough has become known since the last one: it takes a while, and nothing of this
-    /// until it is [`install`](Self::install)ed.
+    /// Begins a fit if enough new trials are known. The fit is slow, so it is computed elsewhere and has no
+    /// effect until it is [`install`](Self::install)ed.
     pub(super) fn snapshot<'s>(
         &mut self,
         trials: u64,
@@ -137,15 +135,15 @@ impl Estimator {
         })
     }
 
-    /// Goes by a fit from now on.
+    /// Uses a fit from now on.
     pub(super) fn install(&mut self, fit: Fit) {
         (self.prior, self.lengths) = (fit.prior, fit.lengths);
         (self.is_fitting, self.has_fit) = (false, true);
         self.swept = 0;
     }
 
-    /// Trials and tokens that all problems together are expected to take yet. Of the problems that the last
-    /// fit was not applied to some are estimated by it, so that no call takes long.
+    /// Returns the trials and tokens that all problems together are still expected to need. Each call applies
+    /// the last fit to a limited number of problems, so that no call takes long.
     pub(super) fn sums<'s>(
         &mut self,
         rules: &Rules<'_>,
@@ -160,7 +158,7 @@ impl Estimator {
             self.update(self.swept - 1, &standing(self.swept - 1), rules);
         }
         self.is_whole |= self.swept == self.expected.len();
-        // Before all were estimated once: as if the others were like those that were.
+        // Until all problems have been estimated, extrapolate from those that have been.
         let share = match self.is_whole {
             true => 1.0,
             false => self.expected.len() as f64 / self.swept.max(1) as f64,
@@ -169,7 +167,7 @@ impl Estimator {
         ((share * trials).max(0.0), (share * tokens).max(0.0))
     }
 
-    /// Estimates anew what one problem is expected to take.
+    /// Updates the estimate of one problem.
     pub(super) fn update(&mut self, index: usize, standing: &Standing<'_>, rules: &Rules<'_>) {
         if !self.is_whole && index >= self.swept {
             return;
@@ -201,13 +199,12 @@ impl Estimator {
     }
 }
 
-/// How probable each rate is.
+/// The probability of each rate.
 pub(super) type Weights = [f64; COUNT];
 
-/// How rates are distributed over problems of which so many of so many trials succeeded; evenly where there are
-/// none.
+/// Fits the distribution of rates to problems' counts (trials, successes). Uniform if there are none.
 pub(super) fn fit_prior(counts: &[(u32, u32)]) -> Weights {
-    // From even weights it takes more steps than from the last fit's.
+    // Starting from uniform weights takes more steps than from the previous fit.
     const FIRST_STEPS: usize = 30;
     let known: Vec<Weights> = counts
         .iter()
@@ -220,7 +217,7 @@ pub(super) fn fit_prior(counts: &[(u32, u32)]) -> Weights {
     prior
 }
 
-/// One step of expectation maximisation.
+/// Performs one step of expectation maximisation.
 fn improve<'w>(prior: &Weights, known: impl Iterator<Item = &'w Weights>) -> Weights {
     let mut sums = [SMOOTHING / COUNT as f64; COUNT];
     for likelihood in known {
@@ -232,7 +229,7 @@ fn improve<'w>(prior: &Weights, known: impl Iterator<Item = &'w Weights>) -> Wei
     sums.map(|sum| sum / total)
 }
 
-/// A rate of a problem with these trials; `uniform` is a random number from 0 to 1.
+/// Draws a rate of a problem with these trials. `uniform` is a random number from 0 to 1.
 pub(super) fn draw_rate(prior: &Weights, trials: u32, successes: u32, uniform: f64) -> f64 {
     let weights = posterior(prior, &likelihood(trials, successes));
     let mut left = uniform;
@@ -245,12 +242,12 @@ pub(super) fn draw_rate(prior: &Weights, trials: u32, successes: u32, uniform: f
     RATES[COUNT - 1]
 }
 
-/// Any of the rates.
+/// Draws one of the rates uniformly.
 pub(super) fn any_rate(uniform: f64) -> f64 {
     RATES[((uniform * COUNT as f64) as usize).min(COUNT - 1)]
 }
 
-/// How probable so many successes in so many trials are at each rate, relative to the most probable.
+/// The likelihood of these counts at each rate, relative to the highest.
 fn likelihood(trials: u32, successes: u32) -> Weights {
     let (hits, misses) = (
         f64::from(successes),
@@ -270,16 +267,16 @@ fn posterior(prior: &Weights, likelihood: &Weights) -> Weights {
     weights.map(|weight| weight / total)
 }
 
-/// What a problem needs at one pass rate or another.
+/// What a problem needs, as a function of its pass rate.
 struct Needs<'s> {
     standing: &'s Standing<'s>,
     goal: Goal,
     rules: &'s Rules<'s>,
-    /// Trials that its own limit leaves.
+    /// Trials left by the limit per problem.
     left: f64,
-    /// Goals after the trials of the present one, by the number of successes in them.
+    /// Goals after the trials of the present goal, by the number of successes in them.
     later: Vec<(u32, Goal)>,
-    /// Where it ends for futility, by the number of successes.
+    /// The number of trials that ends it for futility, by the number of successes.
     futile: Option<Arc<[u32]>>,
 }
 
@@ -302,7 +299,7 @@ impl<'s> Needs<'s> {
         }
     }
 
-    /// Trials that it takes on average where each succeeds with this probability.
+    /// Returns the mean number of trials needed if each succeeds with this probability.
     fn at(&mut self, rate: f64) -> f64 {
         let need = match self.goal {
             Goal::Stop => 0.0,
@@ -335,7 +332,7 @@ impl<'s> Needs<'s> {
         f64::from(goal.saturating_sub(known)) / rate
     }
 
-    /// Trials until the problem is ended for futility where its successes come as evenly as they can.
+    /// Trials until the problem ends for futility, assuming evenly spaced successes.
     fn until_futile(&self, rate: f64) -> f64 {
         let Some(ends) = &self.futile else {
             return f64::INFINITY;
@@ -351,7 +348,7 @@ impl<'s> Needs<'s> {
         end.map_or(f64::INFINITY, |end| end.max(1.0))
     }
 
-    /// The strategy's goal when it has so many trials, of which so many more succeed.
+    /// Returns the strategy's goal after `trials` trials with `hits` further successes.
     fn goal_after(&mut self, trials: u32, hits: u32) -> Goal {
         if let Some(&(_, goal)) = self.later.iter().find(|(known, _)| *known == hits) {
             return goal;
@@ -360,7 +357,7 @@ impl<'s> Needs<'s> {
         let within = trials <= MAX_PROBED && (trials as usize) >= least;
         let goal = match within && f64::from(trials) <= self.left + f64::from(self.standing.trials)
         {
-            // It is met then, whatever follows is not known.
+            // Assume that the goal is then met, since what follows is unknown.
             false => Goal::Trials(trials),
             true => {
                 let mut verdicts = self.standing.verdicts.to_vec();
@@ -377,37 +374,37 @@ impl<'s> Needs<'s> {
     }
 }
 
-/// How fast a run is: over its last quarter, and not less than [`MIN_WINDOW`].
+/// The speed of a run over its last quarter, and over at least [`MIN_WINDOW`].
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// What was done when, oldest first.
+    /// Progress over time, oldest first.
     marks: VecDeque<Mark>,
 }
 
-/// What a run has done at some time.
+/// The progress of a run at one time.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Mark {
-    /// Seconds since it began.
+    /// Seconds since the run began.
     pub(super) seconds: f64,
-    /// Trials that were taken, and their tokens.
+    /// Trials received, and their tokens.
     pub(super) trials: u64,
     pub(super) tokens: u64,
-    /// All tokens that were sampled, those of trials that were not needed included.
+    /// All sampled tokens, including those of trials that were not needed.
     pub(super) sampled: u64,
 }
 
-/// The shortest time, in seconds, over which a speed is measured.
+/// The minimum time, in seconds, over which a speed is measured.
 const MIN_WINDOW: f64 = 10.0;
 
 impl Pace {
-    /// Notes where the run stands.
+    /// Records the current progress.
     pub(super) fn mark(&mut self, now: Mark) {
         let window = (now.seconds / 4.0).max(MIN_WINDOW);
         let spaced = |last: &Mark| now.seconds - last.seconds >= window / 64.0;
         if self.marks.back().is_none_or(spaced) {
             self.marks.push_back(now);
         }
-        // The oldest is the last one that the window does not reach.
+        // Keep the last mark before the window as the first one.
         while self
             .marks
             .get(1)
@@ -417,7 +414,7 @@ impl Pace {
         }
     }
 
-    /// What was done since the window began, and in which time.
+    /// Returns the progress since the window began, and its duration.
     fn recent(&self, now: Mark) -> Mark {
         let from = self.marks.front().copied().unwrap_or_default();
         Mark {
@@ -428,7 +425,7 @@ impl Pace {
         }
     }
 
-    /// Tokens sampled a second.
+    /// Returns the tokens sampled per second.
     pub(super) fn speed(&self, now: Mark) -> f64 {
         let recent = self.recent(now);
         match recent.seconds > 0.0 {
@@ -437,8 +434,8 @@ impl Pace {
         }
     }
 
-    /// Seconds that so many trials, of so many tokens, take at the present speed; by tokens, unless
-    /// the generator has none. `None` while there is no speed yet.
+    /// Returns the seconds that this many trials or tokens take at the present speed. Tokens are used unless
+    /// the generator does not report them. `None` if there is no speed yet.
     pub(super) fn seconds(&self, now: Mark, trials: f64, tokens: f64) -> Option<f64> {
         let recent = self.recent(now);
         let (done, left) = match recent.tokens > 0 {

@@ -1,4 +1,4 @@
-//! Problems that a run leaves out: nothing is drawn for them, and what a journal has of them does not count.
+//! Problems that a run leaves out: nothing is drawn for them, and their trials in a journal do not count.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,12 +7,12 @@ use super::Problem;
 use super::outcome::count_and_hash;
 use crate::{Error, ErrorKind, Rejection, Result, Settings};
 
-/// Why each of them is left out, by its index.
+/// The reason for each problem, by index.
 #[derive(Debug, Default)]
 pub(super) struct Excluded(BTreeMap<usize, String>);
 
 impl Excluded {
-    /// Of a problem that is named twice the first reason counts.
+    /// If a problem is named twice, the first reason is kept.
     pub(super) fn new(rejections: Vec<Rejection>, problems: &[Problem]) -> Result<Self> {
         let mut excluded = BTreeMap::new();
         for Rejection { problem, reason } in rejections {
@@ -47,14 +47,14 @@ impl Excluded {
             .map(|(problem, reason)| (*problem, reason.as_str()))
     }
 
-    /// What is left of a list by problem.
+    /// Returns the items of a list by problem, without those of excluded problems.
     pub(super) fn rest<'p, T>(&self, all: &'p [T]) -> impl Iterator<Item = &'p T> {
         let left = all.iter().enumerate();
         left.filter(|(problem, _)| !self.has(*problem))
             .map(|(_, it)| it)
     }
 
-    /// How many there are, and a hash of their ids: what a data set has of it.
+    /// Returns the number of problems and a hash of their ids, as recorded with a data set.
     pub(super) fn settings(&self, problems: &[Arc<Problem>]) -> Settings {
         let ids = self.0.keys().map(|index| &problems[*index].id);
         count_and_hash(self.len(), ids)

@@ -1,10 +1,11 @@
-//! What a run may be expected to take and to give, before it is made.
+//! Forecasts what a run takes and yields, before it is made.
 //!
-//! Problems are simulated: each draws its verdicts with its pass rate, its strategy is asked after each as in
-//! a run, and it ends where the run would end it. Where a pass rate is not known but estimated from trials,
-//! each simulation draws another one: from the distribution of all problems' rates (empirical Bayes, fitted to
-//! a resample of the problems each time, as a bootstrap does, with one problem of any rate among them) given the
-//! problem's own trials. So the intervals have what is not known of the rates in them, and chance.
+//! Problems are simulated. Each draws its verdicts with its pass rate, its strategy is asked after each
+//! verdict as in a run, and it ends where the run would end it. If a pass rate is not known but estimated
+//! from trials, each simulation draws a new one given the problem's own trials. The prior is the distribution
+//! of all problems' rates (empirical Bayes). It is fitted in each simulation to a bootstrap resample of the
+//! problems, to which one problem of a random rate is added. The intervals thus cover both the uncertainty of
+//! the rates and chance.
 
 use std::collections::HashMap;
 
@@ -17,16 +18,16 @@ use super::strategy::{Goal, Prefix};
 use super::{Outcome, Problem};
 use crate::{Error, ErrorKind, Philox, Result, StopReason, trial_seed};
 
-/// Simulations, from which means and intervals are taken. A further one is the lowest of all, or the highest, once in
-/// 20 times: intervals reach from the lowest of these to the highest.
+/// The number of simulations for means and intervals. With 39, a further one would be the lowest or highest
+/// of all once in 20 times, so the interval from the lowest to the highest has 95 %.
 const SIMULATIONS: usize = 39;
-/// A problem is followed for so many trials where it has no limit.
+/// The trial limit of the simulation for problems without a limit.
 const USUAL_LIMIT: u32 = 8192;
-/// And for so many at the most.
+/// The maximum trial limit of the simulation.
 const MAX_TRIALS: u32 = 65_536;
-/// Trials of the problem that is made up.
+/// Trials of the problem that is added to the resample.
 const UNSEEN_TRIALS: u32 = 100;
-/// As many trials of the usual length are added to a problem's own when its mean length is estimated.
+/// The weight of the usual trial length, in trials, when a problem's mean length is estimated.
 const USUAL_TRIALS: f64 = 4.0;
 
 /// What is known of a problem's pass rate before a run.
@@ -36,72 +37,72 @@ pub enum Known {
     Rate(f64),
     /// Trials, and how many of them were correct.
     Counts {
-        /// All of them.
+        /// The number of trials.
         trials: u32,
-        /// The correct ones.
+        /// The number of correct trials.
         correct: u32,
     },
 }
 
-/// What a forecast goes by.
+/// The data on which a forecast is based.
 #[derive(Debug, Clone, Copy)]
 pub enum Basis<'a> {
-    /// A table of pass rates or counts by problem id, as of a pilot. Problems that are not in it are as others
-    /// are.
+    /// A table of pass rates or counts by problem id, for example from a pilot. Problems that are not in it
+    /// are assumed to be like the others.
     Table(&'a HashMap<String, Known>),
-    /// The trials of the run itself as far as it has come: these are counted as they are, and what follows is
-    /// simulated. An outcome of [`Run::select`](super::Run::select), for instance.
+    /// The trials of the run so far, for example an outcome of [`Run::select`](super::Run::select). They are
+    /// counted as they are, and the rest is simulated.
     Trials(&'a Outcome),
 }
 
-/// What trials cost, as far as the basis does not say it.
+/// The cost of trials, if the basis does not determine it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Costs {
-    /// Tokens of a trial, on average.
+    /// The mean number of tokens of a trial.
     pub tokens_per_trial: Option<f64>,
-    /// Tokens that are sampled in a second.
+    /// The number of tokens sampled per second.
     pub tokens_per_second: Option<f64>,
 }
 
-/// A mean, and the interval that what comes lies in with a probability of 95 %.
+/// A mean and a 95 % prediction interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Expected {
     /// The mean.
     pub mean: f64,
     /// The lower end of the interval.
     pub low: f64,
-    /// The upper end.
+    /// The upper end of the interval.
     pub high: f64,
 }
 
-/// What is expected where no problem has more trials than a limit.
+/// The forecast for one limit of trials per problem.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ForecastRow {
-    /// The limit.
+    /// The limit of trials per problem.
     pub trials_per_problem: u32,
-    /// Trials that count.
+    /// The trials that count.
     pub trials: Expected,
-    /// Their tokens, where the tokens of a trial are known.
+    /// Their tokens, if the length of a trial is known.
     pub tokens: Option<Expected>,
-    /// The time that these take, in seconds, where the speed is known, too.
+    /// The time that they take, in seconds, if the speed is known as well.
     pub seconds: Option<Expected>,
     /// Rows of the data set.
     pub kept: Expected,
-    /// The share of problems that have all that they were to get, from 0 to 1.
+    /// The share of problems that meet their target, from 0 to 1.
     pub met: Expected,
 }
 
-/// See [`Run::forecast`](super::Run::forecast).
+/// The forecast of a run. See [`Run::forecast`](super::Run::forecast).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Forecast {
-    /// By limit of trials per problem: powers of 2, and last the run's own, 8,192 where it has none and 65,536
-    /// where it has a higher one.
+    /// One row per limit of trials per problem: powers of 2, then the run's own limit (8,192 if it has none,
+    /// at most 65,536).
     pub rows: Vec<ForecastRow>,
-    /// Problems of which nothing is known.
+    /// The number of problems about which nothing is known.
     pub unknown: usize,
 }
 
-/// What one simulation comes to under one limit.
+/// The sums of one simulation under one limit.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sums {
     trials: f64,
@@ -110,11 +111,11 @@ struct Sums {
     met: f64,
 }
 
-/// A problem, and what is known of it.
+/// A problem and what is known about it.
 struct Subject<'a> {
     problem: &'a Problem,
     known: Option<Known>,
-    /// Verdicts that are there already.
+    /// Verdicts of trials that already exist.
     verdicts: &'a [bool],
     tokens_per_trial: f64,
 }
@@ -195,7 +196,7 @@ pub(super) fn forecast<'a>(
     })
 }
 
-/// Tokens a second, over all calls of a run.
+/// Returns the tokens per second over all calls of a run.
 fn speed(outcome: &Outcome) -> Option<f64> {
     let ended = || {
         outcome
@@ -208,7 +209,7 @@ fn speed(outcome: &Outcome) -> Option<f64> {
     (seconds > 0.0 && tokens > 0).then(|| tokens as f64 / seconds)
 }
 
-/// The problems with what is known of them, and whether it is known how long trials are.
+/// Returns the problems with what is known about them, and whether the length of trials is known.
 fn subjects<'a>(
     problems: impl Iterator<Item = &'a Problem>,
     basis: Basis<'a>,
@@ -275,8 +276,8 @@ fn check(id: &str, known: Known) -> Result<()> {
     Err(Error::new(ErrorKind::Data, reason))
 }
 
-/// As many problems, drawn from them and one that is made up with replacement: of problems of a kind that was not seen
-/// there may be some.
+/// Draws as many problems, with replacement, from the given ones and an added one. The added one allows for
+/// problems of a kind that was not observed.
 fn resample(counts: &[(u32, u32)], random: &Philox) -> Vec<(u32, u32)> {
     let count = counts.len() as u64;
     let unseen = estimate::any_rate(random.uniform(count));
@@ -291,7 +292,7 @@ fn resample(counts: &[(u32, u32)], random: &Philox) -> Vec<(u32, u32)> {
 }
 
 impl Subject<'_> {
-    /// Adds what the problem comes to under each limit.
+    /// Simulates the problem and adds its result under each limit.
     fn simulate(
         &self,
         random: &Philox,
@@ -310,7 +311,7 @@ impl Subject<'_> {
         let mut verdicts: Vec<bool> = Vec::new();
         let mut correct = 0;
         let mut limits = limits.iter().zip(sums).peekable();
-        // Whatever its limit, what it has before it counts.
+        // The existing trials count whatever the limit.
         let add = |sums: &mut Sums, trials: u32, kept: u32, met: bool| {
             sums.trials += f64::from(trials);
             sums.tokens += f64::from(trials) * self.tokens_per_trial;
@@ -336,7 +337,7 @@ impl Subject<'_> {
                 tokens: (f64::from(trials) * self.tokens_per_trial) as u64,
                 goal_since,
             };
-            // The run's limit of trials per problem is the last of `limits`.
+            // The last of `limits` is the run's limit of trials per problem.
             let reason = rules.ended(goal, counts);
             if let Some(reason) = reason.filter(|it| *it != StopReason::TrialLimit) {
                 let met = matches!(reason, StopReason::TargetMet | StopReason::TrialsDone);
@@ -404,7 +405,7 @@ mod tests {
         assert_eq!(last.met.mean, 1.0);
         assert!((last.kept.mean - 500.0).abs() < 20.0, "{last:?}");
         assert!(last.kept.low < last.kept.mean && last.kept.mean < last.kept.high);
-        // Negative binomial, cut at the limit: E min(T, n) = sum over m < n of P(fewer than k of m).
+        // Negative binomial, truncated at the limit: E min(T, n) = sum over m < n of P(fewer than k of m).
         let uniform = expect(&Uniform { k: 2 }, 64, &table);
         for row in &uniform.rows {
             let (mut trials, mut met) = (0.0, 0.0);
@@ -447,7 +448,7 @@ mod tests {
             (trials.high - trials.low) / trials.mean
         };
         assert!(width(&counts(4)) > width(&counts(400)));
-        // Problems that are not in the table are as others are.
+        // Problems that are not in the table are assumed to be like the others.
         let mut few = counts(8);
         few.retain(|id, _| id.len() == 1);
         assert_eq!(expect(&strategy, 64, &few).unknown, 40);

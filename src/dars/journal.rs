@@ -1,22 +1,22 @@
-//! A run's journal: every trial that was graded, on disk before it counts.
+//! The journal of a run: every graded trial is on disk before it counts.
 //!
 //! A journal is a directory:
 //!
-//! | file | has |
+//! | file | contents |
 //! |---|---|
-//! | `run.jsonl` | the configuration, raised limits, more problems, other strategies, and the calls of the run; locked while a run has it |
+//! | `run.jsonl` | the configuration, changed limits and rules, added problems, and the calls of the run; locked while a run uses it |
 //! | `000001.jsonl.zst` … | sealed parts: some trials each, by problem and number, compressed, with an index ([`sealed`]) |
-//! | `000004.jsonl` | the part that is being written: a row a trial, as they settle |
+//! | `000004.jsonl` | the part being written: one row per trial, in the order in which they settle |
 //!
-//! Rows of `.jsonl` files have checksums ([`rows`]). When the part that is being written is large enough
-//! another one is begun, and it is sealed in the background; where both forms of a part are there, the
-//! sealed one is whole.
+//! Rows of `.jsonl` files have checksums ([`rows`]). When the part being written is large enough, a new one
+//! is begun and the old one is sealed in the background. If both forms of a part exist, the sealed one is
+//! complete.
 //!
-//! A row is written whole before its trial counts, so a run that is killed loses at most what was
-//! under way; handed to the disk every ten seconds and at the end, so that a machine that fails loses
-//! that much more. What a kill may leave is a last line without its end; that line is dropped, and its
-//! trial drawn again. Everything else that is not as written is refused, by line or block. A line or a
-//! part may be deleted: its trials are then drawn again if they count.
+//! A row is written completely before its trial counts, so a killed run loses at most the trials under way.
+//! Rows are synced to disk every ten seconds and at the end, so a machine failure loses at most ten seconds
+//! more. A kill may leave an incomplete last line. That line is dropped, and its trial is drawn again. Any
+//! other damage is refused, naming the line or block. A line or a part may be deleted: its trials are then
+//! drawn again if they count.
 
 mod assemble;
 mod expected;
@@ -53,24 +53,24 @@ use super::summary::TrialSummary;
 use super::{Problem, Session};
 use crate::{Error, ErrorKind, Result, Trial};
 
-/// How long rows may be the operating system's only, which a crash of the machine loses and one of the
-/// process does not.
+/// The maximum time that rows stay unsynced. Unsynced rows survive a crash of the process, but not of the
+/// machine.
 const MAX_UNSYNCED: Duration = Duration::from_secs(10);
-/// A part this large is sealed, unless the run says otherwise.
+/// The default size at which a part is sealed.
 pub(super) const PART_BYTES: u64 = 64 << 20;
-/// What is left at a call's end is sealed from this share of a part on.
+/// At the end of a call, the last part is sealed if its size is at least the part size divided by this.
 const REST_SHARE: u64 = 16;
-/// Version of the format.
+/// The version of the format.
 const VERSION: u32 = 2;
-/// An open journal, ready for more rows.
+/// An open journal to which rows can be added.
 #[derive(Debug)]
 pub(super) struct Journal {
     directory: PathBuf,
     notes: Notes,
-    /// What is written before the first trial of this call: raised limits, more problems, another
-    /// strategy, the call as it began. A call that draws nothing leaves the journal as it was.
+    /// Notes to write before the first trial of this call: changed limits and rules, added problems, the call
+    /// itself. A call that draws nothing leaves the journal unchanged.
     unwritten: Vec<Note>,
-    /// Earlier calls.
+    /// The earlier calls.
     sessions: Vec<Session>,
     problems: Arc<[Arc<Problem>]>,
     seed: u64,
@@ -78,7 +78,7 @@ pub(super) struct Journal {
     /// The number of the next part.
     next: u32,
     part_bytes: u64,
-    /// The part before the one that is being written.
+    /// The previous part, while it is being sealed.
     sealing: Option<Sealing>,
     sync: Sync,
     access: Access,
@@ -88,7 +88,7 @@ pub(super) struct Journal {
 #[derive(Debug)]
 struct Sealing {
     raw: Arc<Raw>,
-    /// There until it has been waited for.
+    /// `None` once the thread has been joined.
     thread: Option<JoinHandle<Result<Sealed>>>,
 }
 
@@ -99,23 +99,23 @@ impl Sealing {
 }
 
 impl Drop for Sealing {
-    /// Nothing goes on in a directory that its run has left.
+    /// Waits for the thread, so that nothing writes to the directory after its run has ended.
     fn drop(&mut self) {
         let _ = self.finish();
     }
 }
 
-/// Hands rows to the disk now and then, on threads of its own.
+/// Syncs rows to disk from time to time, on a separate thread.
 #[derive(Debug, Default)]
 struct Sync {
-    /// Since when something is written that may not be on the disk.
+    /// The time of the first write since the last sync.
     unsynced: Option<Instant>,
     thread: Option<JoinHandle<std::io::Result<()>>>,
 }
 
 impl Journal {
-    /// Opens a run's journal, or begins it where there is none, and hands what is remembered of the
-    /// trials that it has to `take`, which says whether a trial is a new one.
+    /// Opens a run's journal, or creates it. Passes the summaries of its trials to `take`, which returns
+    /// whether a trial is new.
     pub(super) fn open(
         directory: &Path,
         expected: &Expected<'_>,
@@ -135,7 +135,7 @@ impl Journal {
         let listed = list(directory)?;
         let mut unwritten = Vec::new();
         let mut earlier = Vec::new();
-        // A call that ended before anything was drawn leaves nothing to be true to.
+        // A call that ended before it drew anything has left nothing to be consistent with.
         let found = found.filter(|(_, rows)| {
             let is_blank = rows.is_empty() && listed.is_empty() && !expected.selects;
             !is_blank
@@ -187,7 +187,7 @@ impl Journal {
             if *is_sealed {
                 let path = part_path(directory, *number, SEALED);
                 opened.0.push(open_sealed(&path, expected, &mut take)?);
-                // Left by a run that was killed just after it had sealed it.
+                // Left by a run that was killed just after sealing.
                 if access == Access::Write {
                     remove(&part_path(directory, *number, RAW));
                 }
@@ -220,13 +220,13 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Tokens that earlier calls sampled, as far as it is known of those that were killed.
+    /// Returns the tokens sampled by earlier calls, as far as known for calls that were killed.
     pub(super) fn tokens_sampled(&self) -> u64 {
         let sessions = self.sessions.iter();
         sessions.map(|session| session.tokens_sampled).sum()
     }
 
-    /// Seals the parts but the last that a run that was killed has left unsealed.
+    /// Seals all parts but the last, which a killed run may have left unsealed.
     fn seal_all_but_last(&mut self) -> Result<()> {
         while self.parts.raw.len() > 1 {
             let raw = self.parts.raw.remove(0);
@@ -236,7 +236,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Writes a trial's row, before the first one what there is to say of this call.
+    /// Writes a trial's row. The notes of this call are written before its first row.
     pub(super) fn add(
         &mut self,
         problem: u32,
@@ -268,7 +268,7 @@ impl Journal {
         self.sync.now_and_then(&self.parts)
     }
 
-    /// Writes this call's sums.
+    /// Writes the sums of this call.
     pub(super) fn end(&mut self, session: &Session) -> Result<()> {
         self.begin()?;
         self.notes.write(&Note::Ended(session.clone()))
@@ -285,13 +285,13 @@ impl Journal {
         self.notes.sync()
     }
 
-    /// Hands everything written to the disk.
+    /// Syncs everything written to disk.
     pub(super) fn sync(&mut self) -> Result<()> {
         self.sync.now(&self.parts)?;
         self.notes.sync()
     }
 
-    /// Hands the trials of these problems to `take`.
+    /// Passes the trials of these problems to `take`.
     pub(super) fn read(
         &mut self,
         problems: &std::ops::Range<u32>,
@@ -301,13 +301,13 @@ impl Journal {
         self.parts.read(problems, take)
     }
 
-    /// What it has by now, to be read.
+    /// Returns the parts written so far, for reading.
     pub(super) fn parts(&mut self) -> &Parts {
         self.await_sealing();
         &self.parts
     }
 
-    /// The trials as they can be read from now on, and the calls of before.
+    /// Returns the parts for reading, and the earlier calls.
     pub(super) fn close(mut self) -> (Parts, Vec<Session>) {
         let least = self.part_bytes / REST_SHARE;
         let may_seal = self.access == Access::Write;
@@ -320,7 +320,7 @@ impl Journal {
         (self.parts, self.sessions)
     }
 
-    /// Begins to seal a part that no more rows are added to.
+    /// Begins to seal a part to which no more rows are added.
     fn seal(&mut self, raw: Arc<Raw>) -> Result<()> {
         self.await_sealing();
         if raw.is_empty() {
@@ -349,8 +349,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Puts the part that is being sealed in its place. One that could not be sealed stays as it was
-    /// written, and is tried again when the journal is opened.
+    /// Waits for the part being sealed. A part that could not be sealed stays uncompressed and is tried again
+    /// when the journal is next opened.
     fn await_sealing(&mut self) {
         let Some(mut sealing) = self.sealing.take() else {
             return;
@@ -374,7 +374,7 @@ impl Journal {
 }
 
 impl Sync {
-    /// Hands rows to the disk if some have not been for long; what failed is reported by the next call.
+    /// Syncs rows if some have been unsynced for too long. A failure is reported by the next call.
     fn now_and_then(&mut self, parts: &Parts) -> Result<()> {
         let since = *self.unsynced.get_or_insert_with(Instant::now);
         if since.elapsed() < MAX_UNSYNCED {
@@ -412,7 +412,7 @@ impl Sync {
     }
 }
 
-/// Reads a sealed part's index.
+/// Opens a sealed part and reads its index.
 fn open_sealed(
     path: &Path,
     expected: &Expected<'_>,
@@ -434,7 +434,7 @@ fn open_sealed(
     Ok(opened.sealed)
 }
 
-/// Reads a part that is not sealed.
+/// Opens an unsealed part and reads it.
 fn open_raw(
     path: &Path,
     access: Access,
@@ -471,7 +471,7 @@ fn check_cancelled(expected: &Expected<'_>, path: &Path, line: Option<u64>) -> R
     Err(Error::new(ErrorKind::Interrupted, reason))
 }
 
-/// `place` is a line.
+/// An error for damaged data. `place` is a line.
 fn damaged(path: &Path, place: impl std::fmt::Display, reason: &str) -> Error {
     Error::new(
         ErrorKind::Journal,

@@ -1,4 +1,4 @@
-//! Limits of a run, and why a run ended.
+//! Limits of a run, and the reasons for which a run ends.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,43 +6,43 @@ use std::time::Duration;
 use crate::Settings;
 use crate::error::counted;
 
-/// When to end a problem, or the run, before goals are met. A limit is an outcome, not an error.
+/// Limits that end a problem or the run before its goals are met. Reaching a limit is an outcome, not an
+/// error.
 ///
-/// Limits in trials keep a run reproducible: the same limits give the same data set from any
-/// schedule. Limits in tokens and in time depend, by their nature, on the machine and on chance:
-/// the data set has then what happened to be complete, still without preference for short
-/// responses.
+/// Limits in trials keep a run reproducible: the same limits give the same data set on any schedule. Limits
+/// in tokens and time depend on the machine and on chance. The data set then contains what was complete,
+/// still without preference for short responses.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Limits {
-    /// The most trials that one problem may take (n_max).
+    /// The maximum number of trials of a problem (n_max).
     pub trials_per_problem: Option<u32>,
-    /// End a problem after this many trials if none of them is correct.
+    /// Ends a problem after this many trials if none of them is correct.
     pub give_up_after: Option<u32>,
-    /// End a problem for futility: where the probability that it meets its target within
-    /// `trials_per_problem`, which must be set, is less than this. [`Futility`](crate::Futility) states the
-    /// rule; it is asked after each trial that is drawn for the target, not while a pilot is to set it.
+    /// Ends a problem for futility: if the probability that it meets its target within `trials_per_problem`,
+    /// which must be set, is less than this. [`Futility`](crate::Futility) defines the rule. It is checked
+    /// after each trial drawn for the target, but not during a pilot.
     pub futility: Option<f64>,
-    /// End a problem when its trials that count have this many tokens. What it keeps is then a
-    /// function of the lengths of its responses, and its pass rate is estimated with a bias.
+    /// Ends a problem when its trials that count have this many tokens. The responses kept then depend on
+    /// their lengths, and the estimate of the pass rate is biased.
     pub tokens_per_problem: Option<u64>,
-    /// End a problem this long after its first trial of this call was given out.
+    /// Ends a problem this long after its first trial of this call was issued.
     pub time_per_problem: Option<Duration>,
-    /// The most trials that may count, over all problems.
+    /// The maximum number of trials that count, over all problems.
     ///
-    /// It works as a common limit per problem that rises, while other problems end early, for as
-    /// long as the total stays within: what counts are the first so many trials in the order of
-    /// (number, problem). Trials drawn with idle slots that turn out not to count are outside it.
+    /// It acts as a common limit per problem, which rises while other problems end early, as long as the
+    /// total stays within the limit. The trials that count are the first ones in the order of (number,
+    /// problem). Trials drawn in idle slots that turn out not to count are not included.
     pub trials: Option<u64>,
-    /// The most tokens that may be sampled, over all problems; exceeded by at most what is in
-    /// flight when it is reached. Trials resumed from a journal are counted.
+    /// The maximum number of tokens sampled, over all problems. It is exceeded by at most the trials in
+    /// flight when it is reached. Trials resumed from a journal are included.
     pub tokens: Option<u64>,
-    /// The longest time that sampling may take, from the start of this call.
+    /// The maximum time for sampling, from the start of this call.
     pub time: Option<Duration>,
 }
 
 impl Limits {
-    /// The limits that a data set depends on, as settings (`null`: no limit). Time is not among
-    /// them: it is each call's own.
+    /// Returns the limits that a data set depends on, as settings (`null`: no limit). Time limits are
+    /// excluded, since they are set per call.
     pub fn settings(&self) -> Settings {
         let mut settings = Settings::new();
         settings.insert("trials_per_problem".into(), self.trials_per_problem.into());
@@ -55,9 +55,9 @@ impl Limits {
     }
 }
 
-/// How a limit was changed that allows less now than it did (`None`: no limit).
+/// Returns how a limit was changed if it now allows less (`None` as a limit: no limit).
 pub(super) fn tightened(name: &str, was: Option<f64>, now: Option<f64>) -> Option<&'static str> {
-    // The higher the probability, the earlier a problem ends.
+    // A higher probability ends a problem earlier.
     let (rises, how) = match name {
         "futility" => (true, "raised"),
         _ => (false, "lowered"),
@@ -77,38 +77,38 @@ pub(super) fn tightened(name: &str, was: Option<f64>, now: Option<f64>) -> Optio
 pub enum RunStop {
     /// Every problem has ended.
     Finished,
-    /// At the limit of trials of the whole run.
+    /// The limit of trials of the whole run was reached.
     Trials {
         /// [`Limits::trials`].
         limit: u64,
     },
-    /// At the limit of tokens of the whole run.
+    /// The limit of tokens of the whole run was reached.
     Tokens {
         /// [`Limits::tokens`].
         limit: u64,
-        /// Tokens that had been sampled when that was seen.
+        /// The tokens sampled when this was noticed.
         sampled: u64,
     },
-    /// At the limit of time.
+    /// The limit of time was reached.
     Time {
         /// [`Limits::time`].
         limit: Duration,
-        /// The time that had passed when that was seen.
+        /// The time elapsed when this was noticed.
         elapsed: Duration,
     },
-    /// By [`CancelHandle::cancel`](super::CancelHandle::cancel).
+    /// Interrupted by [`CancelHandle::cancel`](super::CancelHandle::cancel).
     Interrupted,
-    /// Of [`Run::select`](super::Run::select): the journal has fewer trials than the strategy asks for.
+    /// Only for [`Run::select`](super::Run::select): the journal has fewer trials than the strategy requests.
     JournalExhausted {
-        /// Problems of which it has fewer.
+        /// The number of problems with too few trials.
         problems: usize,
     },
-    /// The generator, the journal or the strategy failed; the outcome has the error.
+    /// The generator, the journal, the strategy or the observer failed. The outcome has the error.
     Failed,
 }
 
 impl RunStop {
-    /// The name in files, such as `finished`.
+    /// Returns the name used in files, such as `finished`.
     pub fn name(self) -> &'static str {
         match self {
             RunStop::Finished => "finished",
@@ -123,7 +123,7 @@ impl RunStop {
 }
 
 impl RunStop {
-    /// The limit of the whole run that ended it, and what it had come to: trials, tokens or seconds.
+    /// Returns the limit of the whole run that ended it and the value reached: trials, tokens or seconds.
     pub fn figures(self) -> Option<(f64, f64)> {
         match self {
             RunStop::Trials { limit } => Some((limit as f64, limit as f64)),

@@ -1,26 +1,26 @@
 //! Difficulty-aware rejection sampling: from problems to balanced, graded trials.
 //!
-//! A [`Run`] draws trials from a [`Generator`](crate::Generator), has each judged by a
-//! [`Grader`](crate::Grader), and goes on with every problem until its [`Strategy`] is content or a
-//! limit is reached. Three rules make the result a function of the problems, the settings and the
-//! seed alone, whatever the number of slots and threads and however often the run was resumed:
+//! A [`Run`] draws trials from a [`Generator`](crate::Generator), has a [`Grader`](crate::Grader) grade them,
+//! and continues with each problem until its [`Strategy`] needs no more trials or a limit is reached. Three
+//! rules make the result a function of the problems, the settings and the seed alone, independent of the
+//! number of slots and threads and of interruptions:
 //!
-//! - A trial is drawn from random numbers of its own ([`trial_seed`](crate::trial_seed)).
-//! - Only the contiguous prefix of a problem's settled trials counts. The data are the first
-//!   correct responses by number of trial, not by finishing time, which would favour short ones.
-//!   Where duplicates are left out ([`RunBuilder::dedup`]), the one with the lower number is kept.
-//! - Strategies and limits in trials look at that prefix only.
+//! - A trial is drawn with its own random numbers ([`trial_seed`](crate::trial_seed)).
+//! - Only the contiguous prefix of a problem's settled trials counts. The data set consists of the first
+//!   correct responses by trial number, not by finishing time, which would favour short ones. If duplicates
+//!   are left out ([`RunBuilder::dedup`]), the one with the lowest number is kept.
+//! - Strategies and limits in trials depend on that prefix only.
 //!
-//! What a run does is recorded in spans of `tracing`:
+//! A run records these spans of `tracing`:
 //!
-//! | span | level | fields | within | is |
+//! | span | level | fields | parent | covers |
 //! |---|---|---|---|---|
-//! | `run` | info | `problems` (how many), `seed` | | [`Run::run`] or [`Run::select`] from its beginning to its end |
-//! | `journal` | info | `path` | `run` | the journal is opened and its trials are taken |
-//! | `sample` | info | | `run` | the generator runs |
-//! | `grade` | debug | `problem` (id), `trial` (number) | `run` | the grader judges a completion, on a thread for grading; [`Run::regrade`] has it without a run |
+//! | `run` | info | `problems` (count), `seed` | | [`Run::run`] or [`Run::select`] from beginning to end |
+//! | `journal` | info | `path` | `run` | opening the journal and reading its trials |
+//! | `sample` | info | | `run` | the generator |
+//! | `grade` | debug | `problem` (id), `trial` (number) | `run` | grading one completion, on a grading thread; [`Run::regrade`] records it without a run |
 //!
-//! Knows the contract only: neither who samples nor how answers are compared.
+//! Depends on the contract only, not on how completions are sampled or answers compared.
 //!
 //! ```
 //! use dart_math::dars::{Run, Uniform};

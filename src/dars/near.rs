@@ -1,7 +1,7 @@
-//! Near duplicates among the trials that a journal has: for which their texts are read, problem by problem.
+//! Finds near duplicates among the trials of a journal, reading their texts problem by problem.
 //!
-//! A trial that is similar to an earlier one is counted as if it had that one's text. So everything else is as with
-//! texts that are exactly the same, and a function of the trials in their order.
+//! A trial that is similar to an earlier one is treated as if it had the same text. The rest of the algorithm
+//! is then the same as for exact duplicates, and a function of the trials in their order.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::summary::TrialSummary;
 use super::{CancelHandle, Problem};
 use crate::{Error, ErrorKind, Result, Trial};
 
-/// Whether two responses may be as similar as this to be near duplicates.
+/// Checks that a similarity threshold for near duplicates is in range.
 pub(super) fn check(similarity: f64) -> Result<()> {
     if similarity > 0.0 && similarity <= 1.0 {
         return Ok(());
@@ -24,24 +24,24 @@ pub(super) fn check(similarity: f64) -> Result<()> {
     Err(Error::new(ErrorKind::Settings, reason))
 }
 
-/// What is said of a run that draws and is to leave near duplicates out.
+/// The error for a run that draws and is to leave near duplicates out.
 pub(super) fn refused() -> Error {
     let reason = "near_duplicates: texts are compared when a data set is selected from a journal (Run::select), \
                   not while trials are drawn, for which a run remembers no texts";
     Error::new(ErrorKind::Settings, reason)
 }
 
-/// What the trials of a journal are read for.
+/// The inputs for reading the trials of a journal.
 pub(super) struct Reading<'a> {
     pub(super) problems: &'a [Arc<Problem>],
-    /// Index of each problem by its id.
+    /// The index of each problem by its id.
     pub(super) indices: &'a HashMap<&'a str, u32>,
     pub(super) similarity: f64,
     pub(super) cancel: &'a CancelHandle,
 }
 
 impl Reading<'_> {
-    /// Hands all trials to `take`, by problem and number; it says whether a trial is a new one.
+    /// Passes all trials to `take`, ordered by problem and number. `take` returns whether a trial is new.
     pub(super) fn settle(
         &self,
         parts: &Parts,
@@ -82,7 +82,8 @@ impl Reading<'_> {
     }
 }
 
-/// What is remembered of one problem's trials; near duplicates have the hash of the text that they are like.
+/// Returns the summaries of one problem's trials. A near duplicate gets the hash of the text that it
+/// resembles.
 fn summaries(trials: &[(u32, Trial)], similarity: f64) -> Vec<(u32, TrialSummary)> {
     let summary = |(problem, trial): &(u32, Trial)| (*problem, TrialSummary::of(trial));
     let mut summaries: Vec<_> = trials.iter().map(summary).collect();

@@ -1,4 +1,4 @@
-//! Watching a run and stopping it, from outside.
+//! Observing and cancelling a run from outside.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,23 +9,24 @@ use serde::{Serialize, Serializer};
 use super::session::to_milliseconds;
 use crate::Trial;
 
-/// Is notified of a run's progress. Called from the threads that grade, one call at a time.
+/// Receives notifications of a run's progress. Called from the grading threads and, when the run begins and
+/// ends, from the caller's thread; one call at a time.
 pub trait Observer: Sync {
-    /// A trial has settled, or the run has begun or ended.
+    /// Called when a trial has settled and when the run has begun or ended.
     fn progress(&self, progress: &Progress) {
         let _ = progress;
     }
 
-    /// A trial was graded and journalled. It may still turn out not to count.
+    /// Called when a trial has been graded and journalled. It may still turn out not to count.
     fn graded(&self, trial: &Trial) {
         let _ = trial;
     }
 
-    /// A trial is a row of the data set. Called for the rows of a problem, in the order of their
-    /// numbers, when the problem ends in this call of the run, and for the rows of the problems that
-    /// are still open when the call ends. Together these are the data set, except for the rows of
-    /// problems that had ended before (which are in the journal). A run that is resumed after an
-    /// interruption reports the rows of its open problems again.
+    /// Called for each row of the data set. The rows of a problem are reported in the order of their numbers
+    /// when the problem ends in this call of the run. The rows of problems that are still open are reported
+    /// when the call ends. Together these are the data set, except for the rows of problems that ended in
+    /// earlier calls (which are in the journal). A run that is resumed after an interruption reports the rows
+    /// of its open problems again.
     ///
     /// ```
     /// use std::sync::Mutex;
@@ -46,39 +47,39 @@ pub trait Observer: Sync {
         let _ = trial;
     }
 
-    /// Whether [`accepted`](Observer::accepted) is to be called. An observer that has no use for it
-    /// says no: a run with a journal reads the rows back from it.
+    /// Returns whether [`accepted`](Observer::accepted) is to be called. Return `false` if it is not used,
+    /// because a run with a journal reads the rows back from it.
     fn wants_accepted(&self) -> bool {
         true
     }
 }
 
-/// Where a run stands. As JSON, times are in seconds.
+/// The progress of a run. In JSON, times are in seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Progress {
-    /// Problems of the run.
+    /// The problems of the run.
     pub problems: usize,
-    /// Problems that have ended, for whatever reason.
+    /// The problems that have ended, for any reason.
     pub done: usize,
-    /// Problems that have all the correct responses, or trials, that they were to get.
+    /// The problems that have all the correct responses, or trials, that they were to get.
     pub met: usize,
-    /// Trials that count so far.
+    /// The trials that count so far.
     pub trials: u64,
-    /// Correct ones among them.
+    /// The correct trials among them.
     pub correct: u64,
-    /// Trials that were taken from the journal, not drawn now.
+    /// The trials resumed from the journal instead of drawn now.
     pub resumed: u64,
-    /// Tokens sampled in this call, those of trials that do not count included.
+    /// The tokens sampled in this call, including trials that do not count.
     pub tokens: u64,
-    /// Trials that the generator is at work on.
+    /// The trials that the generator is working on.
     pub in_flight: usize,
-    /// Completions that wait for their verdict.
+    /// The completions that await their verdict.
     pub grading: usize,
-    /// What the run is expected to take yet.
+    /// The estimated remaining work.
     pub remaining: Remaining,
-    /// Tokens sampled a second, over the last quarter of this call.
+    /// The tokens sampled per second, over the last quarter of this call and at least ten seconds.
     pub tokens_per_second: f64,
-    /// Time since the start of this call.
+    /// The time since the start of this call.
     #[serde(serialize_with = "seconds")]
     pub elapsed: Duration,
 }
@@ -94,14 +95,14 @@ fn maybe_seconds<S: Serializer>(time: &Option<Duration>, serializer: S) -> Resul
     }
 }
 
-/// What the rest of a run is expected to take, by what is known of its problems.
+/// The estimated remaining work of a run.
 ///
-/// Every open problem's need is estimated from its goal, its own trials, and the pass rates of all
-/// problems that had any; the time, from how fast trials were completed in the last quarter of this
-/// call. Trials under way are part of what remains. The run's own limits are taken into account.
+/// The need of every open problem is estimated from its goal, its own trials, and the pass rates of all
+/// problems with trials. The time is estimated from the speed in the last quarter of this call. Trials under
+/// way are included. The run's limits are taken into account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Remaining {
-    /// Trials.
+    /// The trials.
     pub trials: u64,
     /// Their tokens.
     pub tokens: u64,
@@ -110,8 +111,8 @@ pub struct Remaining {
     pub time: Option<Duration>,
 }
 
-/// Ends a run from another thread, such as a handler of Ctrl-C: cleanly, with everything that is
-/// complete. Clones share one switch, and it does not go back.
+/// Ends a run from another thread, such as a Ctrl-C handler. The run ends cleanly with everything that is
+/// complete. Clones share one state, which cannot be reset.
 ///
 /// ```
 /// let handle = dart_math::dars::CancelHandle::new();
@@ -123,17 +124,17 @@ pub struct Remaining {
 pub struct CancelHandle(Arc<AtomicBool>);
 
 impl CancelHandle {
-    /// A handle that has not been used.
+    /// A handle that has not been cancelled.
     pub fn new() -> Self {
         CancelHandle::default()
     }
 
-    /// Ends the runs that were given this handle, as soon as they look.
+    /// Ends the runs with this handle at their next check.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it was used.
+    /// Returns whether [`cancel`](CancelHandle::cancel) was called.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

@@ -1,45 +1,45 @@
-//! How many trials a generator had in flight over a call of a run, in bounded memory.
+//! Measures how many trials a generator has in flight over a call of a run, in bounded memory.
 //!
-//! Nothing is decided by it: no clock has a part in what is drawn.
+//! Nothing is decided by it: sampling does not depend on a clock.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The most intervals of a series; where they are used up, each two become one.
+/// The maximum number of intervals of a series. When they are used up, adjacent ones are merged in pairs.
 const MAX_INTERVALS: usize = 120;
-/// Width of the first intervals, in nanoseconds.
+/// The initial width of an interval, in nanoseconds.
 const FIRST_WIDTH: u64 = 10_000_000;
 
-/// How many of a generator's slots were in use over one call of a run: means over intervals of one width, at
-/// most 120 of them, from the call's beginning (the reading of its journal included) to its end. The last
-/// interval ends with the call ([`Session::seconds`](super::Session::seconds)), and its means are over the
-/// part of it that there was.
+/// How many of a generator's slots were in use over one call of a run. The series are means over at most 120
+/// intervals of equal width, from the call's beginning (including reading the journal) to its end. The last
+/// interval ends with the call ([`Session::seconds`](super::Session::seconds)); its means cover only that
+/// part.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Occupancy {
-    /// The most trials that the generator had in flight and offered to begin beside them, at one time.
+    /// The maximum of the trials in flight plus the trials that the generator offered to start, at one time.
     pub slots: u64,
-    /// Width of an interval, in seconds.
+    /// The width of an interval, in seconds.
     pub interval: f64,
-    /// Mean number of trials in flight, to a hundredth: handed to the generator and not delivered
-    /// yet, those that wait for memory in it included.
+    /// The mean number of trials in flight, to a hundredth: passed to the generator and not yet delivered,
+    /// including those that wait for memory in it.
     pub in_flight: Vec<f64>,
-    /// Mean number of completions in grading, to a hundredth: delivered, and without their verdict yet.
+    /// The mean number of completions being graded, to a hundredth: delivered and without a verdict yet.
     pub grading: Vec<f64>,
 }
 
-/// Keeps the series of a call that goes on.
+/// Accumulates the series during a call.
 #[derive(Debug, Clone)]
 pub(super) struct OccupancyMeter {
     slots: u64,
-    /// Width of an interval; this and all times in nanoseconds since the call began.
+    /// The width of an interval. All times are in nanoseconds since the call began.
     width: u64,
-    /// Of each interval the integrals over time of trials in flight and completions in grading.
+    /// The integrals over time of the trials in flight and the completions in grading, by interval.
     integrals: Vec<[u128; 2]>,
-    /// Until when they are integrated.
+    /// The time up to which they are integrated.
     until: u64,
-    /// Trials in flight and completions in grading since then.
+    /// The trials in flight and completions in grading since then.
     counts: [usize; 2],
 }
 
@@ -54,12 +54,12 @@ impl OccupancyMeter {
         }
     }
 
-    /// Notes that a generator could begin so many trials beside those in flight.
+    /// Records that a generator could start `free` trials in addition to those in flight.
     pub(super) fn offered(&mut self, free: usize, in_flight: usize) {
         self.slots = self.slots.max(free as u64 + in_flight as u64);
     }
 
-    /// Notes how many trials are in flight and how many completions in grading from a time on.
+    /// Records the trials in flight and completions in grading from a given time on.
     pub(super) fn set(&mut self, at: Duration, in_flight: usize, grading: usize) {
         self.integrate(nanoseconds(at));
         self.counts = [in_flight, grading];
@@ -91,7 +91,7 @@ impl OccupancyMeter {
         self.width = self.width.saturating_mul(2);
     }
 
-    /// The series up to the end of the call; none where no generator made an offer.
+    /// Returns the series up to the end of the call; `None` if no generator made an offer.
     pub(super) fn finish(&mut self, end: Duration) -> Option<Occupancy> {
         self.integrate(nanoseconds(end));
         let mean = |of: usize| {
@@ -115,7 +115,7 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// So that writing and reading it back changes nothing.
+/// Rounds a mean, so that it survives writing and reading unchanged.
 fn to_hundredths(mean: f64) -> f64 {
     (mean * 100.0).round() / 100.0
 }
@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    /// The integral of a series whose call took so long.
+    /// The integral of a series for a call of this duration.
     fn integral(of: &[f64], interval: f64, end: f64) -> f64 {
         let parts = of.iter().enumerate();
         let times = parts.map(|(index, mean)| mean * interval.min(end - index as f64 * interval));
@@ -175,7 +175,7 @@ mod tests {
         assert_eq!((short.slots, short.interval), (4, 0.01));
         assert_eq!(short.in_flight, [2.0, 4.0, 1.0]);
         assert_eq!(short.grading, [0.0, 0.0, 3.0]);
-        // A call of 120 s takes widths of 1.28 s; a silence of days changes no more than the width.
+        // A call of 120 s has intervals of 1.28 s; idle days change only the width.
         meter.set(at(120_000), 0, 0);
         let long = meter.clone().finish(at(120_000)).unwrap();
         assert_eq!((long.interval, long.in_flight.len()), (1.28, 94));

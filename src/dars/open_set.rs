@@ -1,17 +1,17 @@
-//! The indices of the problems that are open, from which problems only ever leave.
+//! The indices of the open problems. Problems only leave the set.
 
-/// Indices below a number that is fixed, with a binary indexed tree (Fenwick, "A new data structure
-/// for cumulative frequency tables", 1994) that finds the n-th in logarithmic time.
+/// A set of indices with a binary indexed tree (Fenwick, "A new data structure for cumulative frequency
+/// tables", 1994), which finds the n-th index in logarithmic time.
 #[derive(Debug)]
 pub(super) struct OpenSet {
     open: Vec<bool>,
-    /// `sums[i]`: how many are open among the `lowest bit of i` indices before `i`.
+    /// `sums[i]`: the number of open ones among the `lowest bit of i` indices before `i`.
     sums: Vec<u32>,
     count: usize,
 }
 
 impl OpenSet {
-    /// Those for which it is said that they are open.
+    /// The set of the indices with `true`.
     pub(super) fn new(open: Vec<bool>) -> Self {
         let mut sums = vec![0; open.len() + 1];
         for (at, &is_open) in (1..).zip(&open) {
@@ -48,7 +48,7 @@ impl OpenSet {
         }
     }
 
-    /// The n-th one, the lowest first, from 0.
+    /// Returns the n-th lowest index, from 0.
     pub(super) fn nth(&self, n: usize) -> Option<u32> {
         if n >= self.count {
             return None;
@@ -67,7 +67,7 @@ impl OpenSet {
         u32::try_from(at).ok()
     }
 
-    /// All of them, the lowest first.
+    /// Iterates over the indices in ascending order.
     pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
         let open = (0..).zip(&self.open);
         open.filter(|(_, open)| **open).map(|(index, _)| index)

@@ -1,4 +1,4 @@
-//! What a run leaves behind.
+//! The outcome of a run.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,29 +12,28 @@ use super::store::Kept;
 use super::{RunStop, Session, Trials};
 use crate::{Error, Problem, ProblemRecord, Settings, Trial};
 
-/// The result of a run, complete or not: everything that had settled when it ended, the texts of the
-/// trials where the run has put them.
+/// The result of a run, complete or not: everything that had settled when it ended. The texts of the trials
+/// remain where the run stored them.
 #[must_use]
 #[derive(Debug)]
 pub struct Outcome {
-    /// One record a problem, in the order given.
+    /// One record per problem, in the given order.
     pub problems: Vec<ProblemRecord>,
-    /// Sums.
+    /// Sums over the run.
     pub totals: Totals,
-    /// The calls that drew the trials, in their order: those of before, which the journal has, and
-    /// this one, unless it found nothing to draw.
+    /// The calls that drew the trials, in order: the earlier ones from the journal, and this one, unless it
+    /// found nothing to draw.
     pub sessions: Vec<Session>,
     /// Why the run ended.
     pub stop: RunStop,
-    /// What failed, where `stop` is [`RunStop::Failed`]. What had settled before is here all the
-    /// same.
+    /// The error, if `stop` is [`RunStop::Failed`]. The outcome still has everything that had settled before.
     pub error: Option<Error>,
-    /// What the run was made with: version of the crate, seed, settings of generator, grader and
-    /// strategy, hash of the problems.
+    /// The configuration of the run: version of the crate, seed, settings of generator, grader and strategy,
+    /// hash of the problems.
     pub configuration: Settings,
-    /// Its limits.
+    /// The run's limits.
     pub limits: Settings,
-    /// Index of each problem by its id.
+    /// The index of each problem by its id.
     pub(super) indices: HashMap<String, u32>,
     /// What is known of each problem's trials.
     pub(super) closed: Vec<Closed>,
@@ -42,53 +41,52 @@ pub struct Outcome {
     pub(super) kept: Kept,
 }
 
-/// Sums over a run. "Count" means: belongs to the settled prefix of its problem.
+/// Sums over a run. A trial counts if it belongs to the settled prefix of its problem.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Totals {
-    /// Problems of the run.
+    /// The problems of the run.
     pub problems: usize,
-    /// Problems that have all that they were to get.
+    /// The problems that met their target.
     pub met: usize,
-    /// Problems with at least one response kept.
+    /// The problems with at least one response kept.
     pub covered: usize,
-    /// Trials that count.
+    /// The trials that count.
     pub trials: u64,
-    /// Correct ones among them.
+    /// The correct trials among them.
     pub correct: u64,
-    /// Rows of the data set.
+    /// The rows of the data set.
     pub kept: u64,
-    /// Correct trials whose response is exactly an earlier one's of the same problem, or with
-    /// [`near_duplicates`](super::RunBuilder::near_duplicates) is similar to it: rows of the data set, or, where
-    /// duplicates are left out, trials left out of it for that.
+    /// The correct trials whose response is the same as an earlier one of the same problem, or similar to it
+    /// with [`near_duplicates`](super::RunBuilder::near_duplicates). They are rows of the data set, or left
+    /// out of it if deduplication is on.
     pub duplicates: u64,
-    /// Trials that count and were cut off at the limit of tokens or of the model's context.
+    /// The trials that count and were cut off at the limit of tokens or of the model's context.
     pub truncated: u64,
-    /// Trials that count and ended within their reasoning, for whatever reason.
+    /// The trials that count and ended within their reasoning, for any reason.
     pub unfinished_reasoning: u64,
-    /// Problems that the generator cannot sample.
+    /// The problems that the generator cannot sample.
     pub rejected: usize,
-    /// Problems that the run was to leave out ([`RunBuilder::exclude`](super::RunBuilder::exclude)).
+    /// The problems that were excluded ([`RunBuilder::exclude`](super::RunBuilder::exclude)).
     pub excluded: usize,
-    /// Tokens of the trials that count.
+    /// The tokens of the trials that count.
     pub tokens: u64,
-    /// Trials taken from the journal instead of being drawn.
+    /// The trials resumed from the journal instead of drawn.
     pub resumed: u64,
-    /// Whole trials drawn in this call.
+    /// The complete trials drawn in this call.
     pub drawn: u64,
-    /// Trials begun in this call and stopped because they were no longer needed, or because the run
-    /// ended.
+    /// The trials begun in this call and stopped because they were no longer needed or the run ended.
     pub cancelled: u64,
-    /// Tokens sampled in this call, cancelled trials included.
+    /// The tokens sampled in this call, including cancelled trials.
     pub tokens_sampled: u64,
-    /// Trials whose grader failed (panicked); they count as wrong.
+    /// The trials whose grader failed (panicked). They count as wrong.
     pub grader_failures: u64,
-    /// Time that this call took.
+    /// The duration of this call, in seconds.
     pub seconds: f64,
 }
 
 impl Totals {
-    /// Tokens sampled per second of this call.
+    /// Returns the tokens sampled per second of this call.
     pub fn tokens_per_second(&self) -> f64 {
         if self.seconds > 0.0 {
             self.tokens_sampled as f64 / self.seconds
@@ -99,25 +97,25 @@ impl Totals {
 }
 
 impl Outcome {
-    /// The trials that count, ordered by problem and number; those that make up the data set are marked
-    /// `accepted`. They are read from the run's journal as the iterator goes on, some dozens of
-    /// megabytes at a time. Of a run without a journal: those that it was to keep
-    /// ([`Keep`](super::Keep)).
+    /// Iterates over the trials that count, ordered by problem and number. Those in the data set are marked
+    /// `accepted`. They are read from the run's journal during iteration, some dozens of megabytes at a time.
+    /// A run without a journal has only the trials that it was to keep ([`Keep`](super::Keep)).
     ///
-    /// An item is an error where the journal can no longer be read; it is the last one.
+    /// An item is an error if the journal can no longer be read. It is then the last item.
     pub fn trials(&self) -> Trials<'_> {
         Trials::new(self)
     }
 
-    /// The responses of the data set: of [`trials`](Outcome::trials) the accepted ones.
+    /// Iterates over the responses of the data set: the accepted ones of [`trials`](Outcome::trials).
     pub fn accepted(&self) -> impl Iterator<Item = crate::Result<Trial>> {
         let is_accepted =
             |trial: &crate::Result<Trial>| trial.as_ref().map_or(true, |trial| trial.accepted);
         self.trials().filter(is_accepted)
     }
 
-    /// How many of the trials that count were cut off ([`Totals::truncated`]) with fewer tokens than this:
-    /// with a generator's limit of new tokens, those that the end of the model's context cut off.
+    /// Returns how many of the trials that count were cut off ([`Totals::truncated`]) with fewer than
+    /// `tokens` tokens. With the generator's limit of new tokens, these are the ones cut off by the end of
+    /// the model's context.
     pub fn truncated_below(&self, tokens: u32) -> u64 {
         let shorter = self
             .closed
@@ -126,14 +124,14 @@ impl Outcome {
         shorter.map(|(_, &count)| u64::from(count)).sum()
     }
 
-    /// Whether every problem has ended by its goal or a limit of its own.
+    /// Returns whether every problem has ended by its goal or a limit of its own.
     pub fn finished(&self) -> bool {
         self.stop == RunStop::Finished
     }
 
-    /// Configuration, limits, the reason of the end, totals and sessions, as one object for a
-    /// manifest. What [`totals`](Outcome::totals) has of this call alone is there the sum over all
-    /// sessions, as far as it is known of those that were killed.
+    /// Returns the configuration, limits, stop reason, totals and sessions as one object for a manifest. The
+    /// [`totals`](Outcome::totals) of this call alone are replaced by sums over all sessions, as far as known
+    /// for sessions that were killed.
     pub fn manifest(&self) -> Settings {
         let mut manifest = self.configuration.clone();
         manifest.insert("limits".into(), self.limits.clone().into());
@@ -155,10 +153,10 @@ impl Outcome {
             seconds: to_milliseconds(seconds.sum()),
             ..self.totals
         };
-        // Structs of numbers and texts always serialise.
+        // Structs of numbers and strings always serialise.
         let mut totals = serde_json::to_value(totals).unwrap_or_default();
         if let Some(totals) = totals.as_object_mut() {
-            // No trial of the whole run came from elsewhere.
+            // Over the whole run, no trial was resumed from elsewhere.
             totals.shift_remove("resumed");
         }
         manifest.insert("totals".into(), totals);
@@ -167,12 +165,12 @@ impl Outcome {
         manifest
     }
 
-    /// The outcome, or what failed; what had settled before is then lost to the caller, though not
+    /// Returns the outcome or its error. On an error, what had settled before is lost to the caller, but not
     /// to the journal.
     ///
     /// # Errors
     ///
-    /// Where `stop` is [`RunStop::Failed`].
+    /// Returns the error if `stop` is [`RunStop::Failed`].
     pub fn into_result(self) -> crate::Result<Self> {
         match self.error {
             Some(error) => Err(error),
@@ -181,7 +179,7 @@ impl Outcome {
     }
 }
 
-/// How many problems there are, and a hash of them, their order included.
+/// Returns the number of problems and a hash of them in their order.
 pub(super) fn fingerprint(problems: &[Arc<Problem>]) -> Settings {
     let texts = problems
         .iter()
@@ -189,7 +187,7 @@ pub(super) fn fingerprint(problems: &[Arc<Problem>]) -> Settings {
     count_and_hash(problems.len(), texts)
 }
 
-/// A number of problems, and a hash of texts of them in their order.
+/// Returns the given number of problems with a hash of the texts in their order.
 pub(super) fn count_and_hash(
     count: usize,
     texts: impl Iterator<Item = impl AsRef<str>>,

@@ -1,7 +1,6 @@
-//! One problem's trials while the run goes on: which have settled, which are under way, which are
-//! still needed.
+//! One problem's trials during a run: which have settled, which are under way, and which are still needed.
 //!
-//! Knows nothing of other problems, of threads or of files.
+//! Independent of other problems, threads and files.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -16,59 +15,58 @@ use crate::{Finish, Pilot, ProblemRecord, StopReason, Tally, Trial};
 
 /// The state of one problem.
 ///
-/// Settled trials wait in `ahead` until all lower numbers have settled too; then they are counted,
-/// one by one, and after each the strategy is asked anew. So everything that is decided here is a
-/// function of the contiguous prefix alone. Of the trials that count there are sums, verdicts and
-/// which of them repeat an earlier text; their texts lie elsewhere.
+/// Settled trials wait in `ahead` until all lower numbers have settled. They are then counted one by one, and
+/// the strategy is asked after each. All decisions are thus functions of the contiguous prefix alone. For
+/// trials that count, only sums, verdicts and duplicates are kept here; their texts are stored elsewhere.
 #[derive(Debug)]
 pub(super) struct ProblemState {
     problem: Arc<Problem>,
-    /// Of the trials that count: numbers 0, 1, 2, … without gaps.
+    /// The verdicts of the trials that count: numbers 0, 1, 2, … without gaps.
     verdicts: Vec<bool>,
     correct: u32,
-    /// Those of the correct ones that a target counts: all, or with deduplication the distinct ones.
+    /// The correct trials that a target counts: all, or only distinct ones with deduplication.
     eligible: u32,
-    /// Texts of the correct ones, while it is open.
+    /// The texts of the correct trials, while the problem is open.
     texts: Texts,
-    /// Those that repeat an earlier text, and the number of its first.
+    /// The trials that repeat an earlier text, each with the number of the first trial with that text.
     duplicates: BTreeMap<u32, u32>,
-    /// Tokens of the trials that count.
+    /// The tokens of the trials that count.
     tokens: u64,
-    /// Of those that were cut off, how many have how many tokens.
+    /// The number of truncated trials by their number of tokens.
     truncated: BTreeMap<u32, u32>,
     unfinished_reasoning: u32,
-    /// Graded trials whose predecessors have not all settled.
+    /// Graded trials with unsettled predecessors.
     ahead: BTreeMap<u32, TrialSummary>,
-    /// What they say of the end, brought up to date whenever a trial settles.
+    /// What the trials ahead imply about the end. Updated whenever a trial settles.
     outlook: Outlook,
-    /// Numbers given to the generator and not settled.
+    /// Numbers issued to the generator that have not settled.
     under_way: BTreeSet<u32>,
-    /// Those of them that have been sampled and wait for their verdict.
+    /// The issued numbers that have been sampled and await their verdict.
     ungraded: BTreeSet<u32>,
-    /// Numbers below `next` that were given out and came back without a result.
+    /// Numbers below `next` that were issued and came back without a result.
     again: BTreeSet<u32>,
-    /// All numbers below were given out, or were known before.
+    /// All lower numbers were issued, or were known before.
     next: u32,
     goal: Goal,
-    /// How many trials there were when it was set.
+    /// The number of trials when the goal was set.
     goal_since: u32,
-    /// The trials that set the goal, where it has not changed since.
+    /// The trials that set the goal, if it has not changed since.
     pilot: Option<Pilot>,
     stop: Option<Stop>,
-    /// Why it is left out.
+    /// Why the problem is left out.
     rejection: Option<String>,
 }
 
 /// What is known beyond the trials that count.
 #[derive(Debug, Clone, Copy, Default)]
 struct Outlook {
-    /// Successes ahead that a target counts, if none of the trials between does.
+    /// Successes ahead that a target counts, assuming that none of the trials in between does.
     eligible: u32,
-    /// Whether there are successes ahead at all.
+    /// Whether any trial ahead is a success.
     is_hopeful: bool,
-    /// The number after the last success that the goal needs, where so many are known.
+    /// The number after the last success that the goal needs, if enough are known.
     end: Option<u32>,
-    /// The number of trials that end it for futility if no other is correct than those that are known to be.
+    /// The number of trials that ends the problem for futility if no further trial is correct.
     futile_at: Option<u32>,
 }
 
@@ -79,7 +77,7 @@ struct Stop {
 }
 
 impl ProblemState {
-    /// A problem without trials, and its first goal.
+    /// A problem without trials, with its first goal.
     pub(super) fn open(problem: Arc<Problem>, rules: &Rules<'_>) -> Self {
         let goal = rules.strategy.goal(&problem, Prefix::new(&[]));
         let mut state = ProblemState {
@@ -109,7 +107,7 @@ impl ProblemState {
         state
     }
 
-    /// Ends it for a reason that is not its trials'.
+    /// Ends the problem for a reason other than its trials.
     pub(super) fn end(&mut self, reason: StopReason) {
         self.stop = Some(Stop {
             reason,
@@ -118,7 +116,7 @@ impl ProblemState {
         self.forget();
     }
 
-    /// Ends it because it cannot be sampled, or is not to be.
+    /// Ends the problem because it cannot be sampled or is excluded.
     pub(super) fn leave_out(&mut self, stop: StopReason, reason: String) {
         self.rejection = Some(reason);
         self.stop = Some(Stop {
@@ -135,13 +133,13 @@ impl ProblemState {
         self.stop.is_some()
     }
 
-    /// Whether it ended because it has all that it was to get.
+    /// Returns whether the problem ended because it met its target.
     pub(super) fn met(&self) -> bool {
         let reasons = [StopReason::TargetMet, StopReason::TrialsDone];
         self.stop.is_some_and(|stop| reasons.contains(&stop.reason))
     }
 
-    /// Trials that count so far.
+    /// Returns the number of trials that count so far.
     pub(super) fn trials(&self) -> u32 {
         len(self.verdicts.len())
     }
@@ -150,13 +148,13 @@ impl ProblemState {
         self.correct
     }
 
-    /// Whether the number has settled, or lies beyond the end of an ended problem.
+    /// Returns whether the number has settled or the problem has ended.
     fn has(&self, number: u32) -> bool {
         number < self.trials() || self.ahead.contains_key(&number) || self.ended()
     }
 
-    /// Takes a graded trial and everything it completes; whether it was not known before. A trial of
-    /// an ended problem is dropped.
+    /// Takes a graded trial and counts all trials that it completes. Returns whether it is new. A trial of an
+    /// ended problem is dropped.
     pub(super) fn settle(&mut self, trial: TrialSummary, rules: &Rules<'_>) -> bool {
         self.under_way.remove(&trial.number);
         self.ungraded.remove(&trial.number);
@@ -189,8 +187,8 @@ impl ProblemState {
                 self.goal_since = self.trials();
                 self.pilot = self.pilot_of(before, rules);
             }
-            // Inverse sampling: the goal was this number of correct responses already, and this
-            // trial was the last of them.
+            // Inverse sampling: the goal was already this number of correct responses, and this trial was the
+            // last of them.
             self.judge(rules, eligible && before == self.goal);
             if self.ended() {
                 self.forget();
@@ -200,7 +198,7 @@ impl ProblemState {
         true
     }
 
-    /// Drops what only an open problem needs.
+    /// Drops the data that only an open problem needs.
     fn forget(&mut self) {
         self.ahead.clear();
         self.again.clear();
@@ -221,7 +219,8 @@ impl ProblemState {
         self.outlook = outlook;
     }
 
-    /// What the goal was set by, where it was a number of trials before, and is one of successes now.
+    /// Returns the pilot that set the goal, if the previous goal was a number of trials and the present one
+    /// is a number of successes.
     fn pilot_of(&self, before: Goal, rules: &Rules<'_>) -> Option<Pilot> {
         let (Goal::Trials(trials), Goal::Correct(target)) = (before, self.goal) else {
             return None;
@@ -266,8 +265,8 @@ impl ProblemState {
         });
     }
 
-    /// The first number that cannot count, by all that is known now and if the goal stays.
-    /// `allowance` is the run's own bound.
+    /// Returns the first number that cannot count, given everything known and the present goal. `allowance`
+    /// is the run's own bound.
     pub(super) fn bound(&self, rules: &Rules<'_>, allowance: u32) -> u32 {
         if self.ended() {
             return 0;
@@ -307,8 +306,8 @@ impl ProblemState {
         Some(end.max(self.goal_since + 1))
     }
 
-    /// The number after the goal-th success that a target counts, where so many are known. Numbers
-    /// from there on cannot count: verdicts still missing can only move the end forward.
+    /// Returns the number after the goal-th success that a target counts, if enough are known. Later numbers
+    /// cannot count: missing verdicts can only move the end forward.
     fn number_after(&self, goal: u32, dedup: bool) -> Option<u32> {
         if self.eligible >= goal {
             return Some(self.trials());
@@ -319,8 +318,8 @@ impl ProblemState {
             .map(|number| number + 1)
     }
 
-    /// Numbers of the trials ahead that a target counts, if none of those before them does: with
-    /// deduplication, correct ones whose text is not known yet.
+    /// Returns the numbers of the trials ahead that a target counts, assuming that none of the missing ones
+    /// does. With deduplication, these are correct trials with a new text.
     fn ahead_eligible(&self, dedup: bool) -> impl Iterator<Item = u32> {
         let mut seen = HashSet::new();
         let correct = self
@@ -332,8 +331,8 @@ impl ProblemState {
             .map(|(number, _)| number)
     }
 
-    /// How many trials to have under way, beyond those that are: what the goal needs whatever the
-    /// verdicts, and what it may be expected to need.
+    /// Returns how many further trials to have under way: those that the goal needs whatever the verdicts,
+    /// and those that it is expected to need.
     pub(super) fn needs(&self, rules: &Rules<'_>, allowance: u32) -> Needs {
         let bound = self.bound(rules, allowance);
         let under_way = len(self.under_way.range(..bound).count());
@@ -345,11 +344,11 @@ impl ProblemState {
             Goal::Correct(goal) => {
                 let known = self.known_eligible();
                 match goal.checked_sub(known) {
-                    // Enough are known: every gap before the last of them is needed.
+                    // Enough successes are known: every gap before the last of them is needed.
                     None | Some(0) => (missing, missing, missing),
                     Some(left) => {
                         let certain = left.saturating_sub(under_way);
-                        // A verdict that is about to come says more than an expectation.
+                        // A pending verdict is more informative than an expectation.
                         let (likely, expected) = match self.ungraded.is_empty() {
                             true => {
                                 let trials = self.trials() + len(self.ahead.len());
@@ -376,20 +375,20 @@ impl ProblemState {
         }
     }
 
-    /// Trials that `left` more successes take on average, by the pass rate so far (of which
-    /// Laplace's rule of succession makes one that is never 0).
+    /// Returns the mean number of trials for `left` more successes at the pass rate so far (estimated by
+    /// Laplace's rule of succession, so never 0).
     fn expected_for(&self, left: u32, known: u32) -> u32 {
         let trials = u64::from(self.trials()) + self.ahead.len() as u64;
         let expected = (u64::from(left) * (trials + 2)).div_ceil(u64::from(known) + 1);
         u32::try_from(expected).unwrap_or(u32::MAX)
     }
 
-    /// Successes that a target counts, those ahead included.
+    /// Returns the successes that a target counts, including those ahead.
     fn known_eligible(&self) -> u32 {
         self.eligible + self.outlook.eligible
     }
 
-    /// What its future may be estimated from.
+    /// Returns the inputs for estimating the problem's remaining work.
     pub(super) fn standing(&self) -> Standing<'_> {
         let ahead = self.ahead.values();
         Standing {
@@ -402,12 +401,12 @@ impl ProblemState {
         }
     }
 
-    /// Whether a trial under way may still count.
+    /// Returns whether a trial under way may still count.
     pub(super) fn wants(&self, number: u32, rules: &Rules<'_>, allowance: u32) -> bool {
         !self.ended() && number < self.bound(rules, allowance)
     }
 
-    /// Gives out the lowest number that has neither settled nor is under way.
+    /// Issues the lowest number that has neither settled nor is under way.
     pub(super) fn issue(&mut self) -> u32 {
         let number = self.again.pop_first().unwrap_or_else(|| {
             self.next = self.next.max(self.trials());
@@ -421,12 +420,12 @@ impl ProblemState {
         number
     }
 
-    /// Notes that a trial has been sampled and waits for its verdict.
+    /// Records that a trial has been sampled and awaits its verdict.
     pub(super) fn await_verdict(&mut self, number: u32) {
         self.ungraded.insert(number);
     }
 
-    /// Takes a number back that was given out and will not settle.
+    /// Takes back an issued number that will not settle.
     pub(super) fn requeue(&mut self, number: u32) {
         self.ungraded.remove(&number);
         if self.under_way.remove(&number) && !self.ended() {
@@ -441,7 +440,7 @@ impl ProblemState {
         }
     }
 
-    /// The rows that the data set has of it, as it stands: numbers, and the first trial of the same
+    /// Returns the problem's current rows of the data set: numbers, each with the first trial with the same
     /// text.
     pub(super) fn rows(&self, dedup: bool) -> Vec<Row> {
         let correct = (0..).zip(&self.verdicts).filter(|(_, correct)| **correct);
@@ -451,8 +450,8 @@ impl ProblemState {
             .collect()
     }
 
-    /// The problem's record, and what is known of its trials.
-    /// `exhausted`: an open one has all the trials that there are to select from.
+    /// Returns the problem's record and what is known of its trials. `exhausted`: there are no more trials to
+    /// select from.
     pub(super) fn close(self, rules: &Rules<'_>, exhausted: bool) -> (ProblemRecord, Closed) {
         let rows = self.rows(rules.dedup);
         let is_excluded = self
@@ -498,7 +497,7 @@ impl ProblemState {
     }
 }
 
-/// What a run's end leaves of a problem's trials, beside its record.
+/// What remains of a problem's trials after a run, besides its record.
 #[derive(Debug)]
 pub(super) struct Closed {
     pub(super) verdicts: Vec<bool>,
@@ -508,19 +507,20 @@ pub(super) struct Closed {
     end: u32,
     /// Sums over the trials that count.
     pub(super) tokens: u64,
-    /// Of those that were cut off, how many have how many tokens.
+    /// The number of truncated trials by their number of tokens.
     pub(super) truncated: BTreeMap<u32, u32>,
     pub(super) unfinished_reasoning: u32,
 }
 
 impl Closed {
-    /// Correct trials that repeat an earlier text: rows of the data set, or left out of it for that.
+    /// Returns the number of correct trials that repeat an earlier text: rows of the data set, or left out of
+    /// it.
     pub(super) fn duplicates(&self) -> u64 {
         let counted = |number: &&u32| self.dedup || **number < self.end;
         self.duplicates.keys().filter(counted).count() as u64
     }
 
-    /// A trial with what it is to the data set and to others, if it counts.
+    /// Returns the trial with its duplicate and accepted marks, if it counts.
     pub(super) fn mark(&self, mut trial: Trial) -> Option<Trial> {
         let correct = *self.verdicts.get(trial.number as usize)?;
         trial.duplicate_of = self.duplicates.get(&trial.number).copied();
@@ -533,26 +533,26 @@ impl Closed {
 /// See [`ProblemState::standing`].
 pub(super) struct Standing<'a> {
     pub(super) problem: &'a Problem,
-    /// Of the trials that count.
+    /// The verdicts of the trials that count.
     pub(super) verdicts: &'a [bool],
-    /// Trials that are known, those ahead included.
+    /// The known trials, including those ahead.
     pub(super) trials: u32,
-    /// Those of them that a target counts.
+    /// Those that a target counts.
     pub(super) eligible: u32,
-    /// Their tokens.
+    /// The tokens of the known trials.
     pub(super) tokens: u64,
-    /// `None` where the problem has ended.
+    /// The present goal; `None` if the problem has ended.
     pub(super) goal: Option<Goal>,
 }
 
 /// See [`ProblemState::needs`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Needs {
-    /// Whatever the verdicts.
+    /// Needed whatever the verdicts.
     pub(super) certain: u32,
-    /// Those and others that are all but certain to count.
+    /// Certainly or almost certainly needed.
     pub(super) likely: u32,
-    /// On average.
+    /// Needed on average.
     pub(super) expected: u32,
     pub(super) under_way: u32,
 }

@@ -1,4 +1,4 @@
-//! By what a run counts, and what ends a problem.
+//! The rules of a run: what counts and what ends a problem.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,21 +8,21 @@ use super::strategy::{Goal, Strategy};
 use super::sure::Sure;
 use crate::{Futility, StopReason};
 
-/// By what a run counts.
+/// The rules of a run.
 pub(super) struct Rules<'a> {
     pub(super) strategy: &'a dyn Strategy,
     pub(super) limits: Limits,
-    /// What ends problems for futility, where anything does.
+    /// The ends for futility, if that limit is set.
     pub(super) futility: Option<FutilityEnds>,
-    /// Whether a correct response that repeats an earlier one of its problem is left out.
+    /// Whether duplicates of a problem's correct responses are left out.
     pub(super) dedup: bool,
-    /// How probable it must be that a trial counts, for it to be drawn beside others of its problem
+    /// How probable it must be that a trial counts for it to be drawn along with others of its problem
     /// ([`RunBuilder::sure`](super::RunBuilder::sure)).
     pub(super) sure: Sure,
 }
 
 impl Rules<'_> {
-    /// Why a problem ends.
+    /// Returns why a problem ends, if it does.
     pub(super) fn ended(&self, goal: Goal, counts: Counts) -> Option<StopReason> {
         let (limits, trials) = (&self.limits, counts.trials);
         let is_futile = || match (&self.futility, goal) {
@@ -53,19 +53,19 @@ impl Rules<'_> {
     }
 }
 
-/// Sums by which a problem may end.
+/// The counts that decide whether a problem ends.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Counts {
     pub(super) trials: u32,
     pub(super) correct: u32,
-    /// Those of the correct ones that a target counts.
+    /// The correct trials that a target counts.
     pub(super) eligible: u32,
     pub(super) tokens: u64,
-    /// Trials when its goal was set.
+    /// The number of trials when the goal was set.
     pub(super) goal_since: u32,
 }
 
-/// Numbers of trials that end a problem for futility, worked out once for each target.
+/// The numbers of trials that end a problem for futility, computed once per target.
 pub(super) struct FutilityEnds {
     limit: u32,
     below: f64,
@@ -89,13 +89,14 @@ impl FutilityEnds {
         }
     }
 
-    /// [`Futility::end`].
+    /// See [`Futility::end`].
     pub(super) fn end(&self, target: u32, correct: u32) -> u32 {
         let ends = self.of_target(target, correct as usize + 1);
         ends.get(correct as usize).copied().unwrap_or(u32::MAX)
     }
 
-    /// The ends of a target by number of correct ones: so many at least, unless the target has fewer.
+    /// Returns the ends of a target by number of correct trials: at least `count` of them, or all of the
+    /// target's.
     pub(super) fn of_target(&self, target: u32, count: usize) -> Arc<[u32]> {
         let mut known = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         let ends = known.entry(target).or_insert_with(|| Arc::new([]));

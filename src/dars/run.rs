@@ -1,4 +1,4 @@
-//! A run from its beginning to its outcome.
+//! A run from beginning to outcome.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -38,15 +38,15 @@ pub struct Run<'a> {
     pub(super) observer: Option<&'a dyn Observer>,
     pub(super) cancel: CancelHandle,
     pub(super) graders: usize,
-    /// What the generator said that it cannot sample, once it was asked.
+    /// The problems that the generator cannot sample, once it has been asked.
     pub(super) rejected: Option<Vec<Rejection>>,
     /// Whether nothing is drawn.
     pub(super) selects: bool,
 }
 
 impl<'a> Run<'a> {
-    /// What the run's trials depend on, limits apart: a journal is only resumed where all of it is
-    /// the same, but for strategy, duplicates, problems added and problems left out
+    /// Returns the settings that the run's trials depend on, except limits. A journal is resumed only if they
+    /// are the same, apart from the strategy, deduplication, added problems and exclusions
     /// ([`RunBuilder::journal`](super::RunBuilder::journal)).
     pub fn configuration(&self, generator: &dyn Generator, grader: &dyn Grader) -> Settings {
         let mut settings = Settings::new();
@@ -67,7 +67,7 @@ impl<'a> Run<'a> {
         settings
     }
 
-    /// Index of each problem by its id.
+    /// Returns the index of each problem by its id.
     fn indices(&self) -> HashMap<&str, u32> {
         let problems = (0..).zip(&self.problems);
         problems
@@ -75,7 +75,7 @@ impl<'a> Run<'a> {
             .collect()
     }
 
-    /// What the run's journal is opened for.
+    /// Returns what the journal is checked against.
     fn expected<'e>(
         &'e self,
         configuration: &'e Settings,
@@ -105,14 +105,14 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Asks the generator that is to run it whether it can do what the run asks for, before anything is
-    /// written or sampled. [`run`](Run::run) does so too, if nobody has.
+    /// Checks that the generator supports this run, before anything is written or sampled. [`run`](Run::run)
+    /// calls this if it has not been called before.
     ///
     /// # Errors
     ///
-    /// Where a greedy generator would be asked for a problem's one response several times, where the
-    /// generator can sample nothing with its settings, or none of the problems that are not excluded; where near
-    /// duplicates are to be left out.
+    /// Returns an error if a greedy generator would sample a problem several times with the same result, if
+    /// the generator can sample nothing with its settings or none of the problems that are not excluded, or
+    /// if near duplicates are to be left out.
     pub fn check(&mut self, generator: &dyn Generator) -> Result<()> {
         if self.rejected.is_some() {
             return Ok(());
@@ -145,7 +145,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Whether a problem's first trial may leave it open.
+    /// Returns whether a problem may need more than one trial.
     fn draws_several(&self, problem: &Problem) -> bool {
         let limits = &self.limits;
         if limits.trials_per_problem.is_some_and(|most| most <= 1) {
@@ -166,17 +166,17 @@ impl<'a> Run<'a> {
         is_open(&[]) && (is_open(&[false]) || is_open(&[true]))
     }
 
-    /// Judges the trials of the run's journal anew, with a grader that it was not written with: another one,
-    /// the same in other settings, or of another version of the crate. The journal is then as if that grader
-    /// had judged them when they were drawn, and [`run`](Run::run) goes on from it: it draws what is missing
-    /// where fewer are correct now, and nothing where the same or more are.
+    /// Grades the trials of the run's journal again, with a different grader, other settings, or another
+    /// version of the crate. The journal is then as if this grader had graded the trials originally, and
+    /// [`run`](Run::run) resumes from it. It draws further trials for problems that now have too few correct
+    /// ones.
     ///
-    /// The grader sees texts and why they ended, but no token ids, which a journal does not have.
+    /// The grader receives texts and finish reasons, but no token ids, because a journal does not store them.
     ///
     /// # Errors
     ///
-    /// Where the run has no journal, or one of another configuration (the grader and the version apart), or it
-    /// cannot be read or written. The journal is then as it was.
+    /// Returns an error if the run has no journal, if the journal has another configuration (except grader
+    /// and version), or if it cannot be read or written. The journal is then unchanged.
     pub fn regrade(&self, generator: &dyn Generator, grader: &dyn Grader) -> Result<Regraded> {
         let path = self.journal_path("no trials to grade anew")?;
         let configuration = self.configuration(generator, grader);
@@ -186,15 +186,16 @@ impl<'a> Run<'a> {
         regrade(path, &expected, self.part_bytes, grader)
     }
 
-    /// Joins the journals of runs over parts of these problems (shards: each problem in one of them) into
-    /// this run's, which must not be there yet. [`run`](Run::run) goes on from it as if there had been one
-    /// run, and draws what is missing; [`select`](Run::select) makes the data set without drawing.
+    /// Joins the journals of runs over disjoint parts of these problems (shards) into this run's journal,
+    /// which must not exist yet. [`run`](Run::run) then resumes from it as if there had been one run, and
+    /// [`select`](Run::select) makes the data set without drawing.
     ///
     /// # Errors
     ///
-    /// Where the run has no journal, or has one already; where one of the others cannot be read, a run is
-    /// writing to it, it has trials of problems or of a seed that this run does not have, or its configuration
-    /// is another than the first's, problems apart; where they have a limit of trials over all problems.
+    /// Returns an error if the run has no journal setting or its journal exists already; if a shard's journal
+    /// cannot be read or a run is writing to it; if it has trials of problems or of a seed that this run does
+    /// not have; if its configuration differs from the first one's, apart from problems; or if the shards
+    /// have a limit of trials over all problems.
     pub fn merge(&self, journals: &[PathBuf]) -> Result<Merged> {
         let path = self.journal_path("nothing to join journals into")?;
         let (limits, indices) = (self.limits.settings(), self.indices());
@@ -217,14 +218,14 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// The data set that the run's strategy and limits make of the trials that its journal has, whatever
-    /// generator drew them and grader judged them: the one that a run of these would make, as far as the
-    /// trials suffice. Nothing is drawn, and the journal stays as it is.
+    /// Selects the data set that the run's strategy and limits make of the trials in its journal, whatever
+    /// generator and grader produced them. It is the data set that a run would make, as far as the trials
+    /// suffice. Nothing is drawn, and the journal is unchanged.
     ///
     /// # Errors
     ///
-    /// Where the run has no journal, or it cannot be read or is of other problems or another seed; where the
-    /// run has a limit of trials over all problems.
+    /// Returns an error if the run has no journal, if the journal cannot be read or has other problems or
+    /// another seed, or if the run has a limit of trials over all problems.
     pub fn select(mut self) -> Result<Outcome> {
         let path = self.journal_path("no trials to select from")?;
         if self.limits.trials.is_some() {
@@ -247,10 +248,11 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// What the run may be expected to take and to give, as a function of the limit of trials per problem:
-    /// trials, tokens, time, rows and the share of targets met, each with an interval. Nothing is drawn.
-    /// Duplicates that would be left out are not foreseen, nor are limits of the whole run; the end for futility is
-    /// that of the run's own limit in every row; excluded problems are no part of it.
+    /// Forecasts what the run takes and yields, as a function of the limit of trials per problem: trials,
+    /// tokens, time, rows and the share of targets met, each with an interval. Nothing is drawn.
+    ///
+    /// The forecast ignores duplicates and limits of the whole run. The end for futility is that of the run's
+    /// own limit in every row. Excluded problems are not included.
     ///
     /// ```
     /// use std::collections::HashMap;
@@ -273,26 +275,25 @@ impl<'a> Run<'a> {
     ///
     /// # Errors
     ///
-    /// Where nothing is known of any problem, of some problem neither a rate nor from others' trials, or a rate
-    /// or counts cannot be.
+    /// Returns an error if nothing is known about any problem, if some problem's rate can be derived neither
+    /// from the table nor from other problems' trials, or if a rate or counts are out of range.
     pub fn forecast(&self, basis: Basis<'_>, costs: Costs) -> Result<Forecast> {
         let problems = self.excluded.rest(&self.problems);
         let problems = problems.map(|problem| &**problem);
         forecast(problems, &self.rules(), self.seed, basis, costs)
     }
 
-    /// Draws, grades and counts until every problem has ended or the run is stopped. Grading has
-    /// threads of its own; the generator runs on the caller's.
+    /// Draws, grades and counts trials until every problem has ended or the run is stopped. Grading uses
+    /// separate threads; the generator runs on the caller's thread.
     ///
-    /// A limit, an interruption, or a failure of generator, journal, strategy or observer once the
-    /// run has begun does not make an error here: the outcome has what is complete, and says why
-    /// there is not more.
+    /// A limit, an interruption, or a failure of generator, journal, strategy or observer after the run has
+    /// begun is not an error: the outcome has everything that is complete and the reason for the end.
     ///
     /// # Errors
     ///
-    /// Where the run cannot begin: [`check`](Run::check) fails; the journal cannot be read or written,
-    /// is damaged, or belongs to another configuration (every difference is named); threads cannot be
-    /// started.
+    /// Returns an error if the run cannot begin: if [`check`](Run::check) fails; if the journal cannot be
+    /// read or written, is damaged, or has another configuration (every difference is named); or if threads
+    /// cannot be started.
     pub fn run(mut self, generator: &dyn Generator, grader: &dyn Grader) -> Result<Outcome> {
         self.check(generator)?;
         let pool = rayon::ThreadPoolBuilder::new()
@@ -309,7 +310,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// The problems that are not sampled, and what keeps them from it.
+    /// Returns the problems that are not sampled, with reasons.
     fn left_out(&mut self) -> Vec<(StopReason, Rejection)> {
         let rejected = self.rejected.take().unwrap_or_default().into_iter();
         let rejected = rejected.map(|rejection| (StopReason::Rejected, rejection));
@@ -320,7 +321,7 @@ impl<'a> Run<'a> {
         rejected.chain(excluded).collect()
     }
 
-    /// Takes the trials that the journal has, has more sampled, and closes.
+    /// Takes the trials of the journal, samples more, and closes the run.
     fn go_on(
         mut self,
         configuration: Settings,
@@ -344,7 +345,7 @@ impl<'a> Run<'a> {
                 let mut take = |problem, trial: TrialSummary| {
                     resumed.resumed += 1;
                     resumed.tokens += u64::from(trial.tokens);
-                    // Near duplicates are found in texts, once all trials are there.
+                    // Near duplicates are found by their texts once all trials have been read.
                     self.near_duplicates.is_some() || allocator.settle(problem, trial)
                 };
                 let mut journal = Journal::open(path, &expected, self.part_bytes, &mut take)?;
@@ -359,7 +360,7 @@ impl<'a> Run<'a> {
                         allocator.settle(problem, trial)
                     })?;
                 }
-                // Those of trials that were cancelled are in no row.
+                // Tokens of cancelled trials are in no row.
                 resumed.tokens = resumed.tokens.max(journal.tokens_sampled());
                 Store::Journal(Box::new(journal))
             }
@@ -390,7 +391,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The generator and the grader where nothing is drawn.
+/// Stands for the generator and the grader if nothing is drawn.
 struct Absent;
 
 impl Generator for Absent {

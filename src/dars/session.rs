@@ -1,6 +1,6 @@
-//! The calls that a run was made in: when each began and ended, and what it drew.
+//! The calls of a run: when each began and ended, and what it drew.
 //!
-//! Nothing of a data set depends on them; they are for its manifest.
+//! They are recorded in the manifest. The data set does not depend on them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,36 +11,36 @@ use super::{Occupancy, Totals};
 /// The rule of a verdict that stands for a grader's panic.
 pub(super) const GRADER_FAILED: &str = "grader failed";
 
-/// One call of [`Run::run`](super::Run::run). A run that was interrupted and resumed has several.
+/// One call of [`Run::run`](super::Run::run). A resumed run has several.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Session {
-    /// When it began: UTC, to the second, as in RFC 3339 (`2026-11-22T18:05:00Z`).
+    /// When the call began: UTC, to the second, in RFC 3339 (`2026-11-22T18:05:00Z`).
     pub started: String,
-    /// When it ended; `None` where it was killed.
+    /// When the call ended; `None` if it was killed.
     pub finished: Option<String>,
-    /// Time that it took, to the millisecond (so that writing and reading it back changes nothing);
-    /// `None` where it was killed.
+    /// Its duration in seconds, rounded to milliseconds (so that it survives writing and reading unchanged);
+    /// `None` if it was killed.
     pub seconds: Option<f64>,
-    /// Trials that it found in the journal.
+    /// The trials found in the journal.
     pub resumed: u64,
-    /// Whole trials that it drew. Where it was killed: those that the journal has.
+    /// The complete trials that it drew. If it was killed: those in the journal.
     pub drawn: u64,
-    /// Trials that it began and stopped. Where it was killed: 0, for nobody counted them.
+    /// The trials that it began and stopped. If it was killed: 0, since they were not recorded.
     pub cancelled: u64,
-    /// Tokens that it sampled, cancelled trials included. Where it was killed: those of the trials
-    /// that the journal has.
+    /// The tokens that it sampled, including cancelled trials. If it was killed: those of the trials in the
+    /// journal.
     pub tokens_sampled: u64,
-    /// Trials that it drew and whose grader failed (panicked).
+    /// The trials that it drew and whose grader failed (panicked).
     pub grader_failures: u64,
-    /// How many of the generator's slots were in use over time. `None` where it was killed, drew nothing, or
-    /// is in a journal of a version that did not record it.
+    /// How many of the generator's slots were in use over time. `None` if the call was killed, drew nothing,
+    /// or was recorded by a version without this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occupancy: Option<Occupancy>,
 }
 
 impl Session {
-    /// One that begins now.
+    /// A call that begins now.
     pub(super) fn begin() -> Self {
         Session {
             started: utc(SystemTime::now()),
@@ -48,7 +48,7 @@ impl Session {
         }
     }
 
-    /// Ends it now, with these sums and what its slots did.
+    /// Ends the call now, with these sums and its occupancy.
     pub(super) fn end(&mut self, totals: &Totals, occupancy: Option<Occupancy>) {
         self.finished = Some(utc(SystemTime::now()));
         self.seconds = Some(to_milliseconds(totals.seconds));
@@ -60,28 +60,28 @@ impl Session {
         self.occupancy = occupancy.filter(|_| self.drew());
     }
 
-    /// Whether it sampled anything.
+    /// Returns whether the call sampled anything.
     pub(super) fn drew(&self) -> bool {
         self.drawn + self.cancelled > 0
     }
 }
 
-/// Seconds without what is below a millisecond.
+/// Rounds seconds to milliseconds.
 pub(super) fn to_milliseconds(seconds: f64) -> f64 {
     (seconds * 1e3).round() / 1e3
 }
 
-/// A time in UTC, as RFC 3339 has it; 1970's first second for any before.
+/// Formats a time in UTC as in RFC 3339. Times before 1970 give its first second.
 fn utc(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    // Years begin in March here, so that a leap day is the last of its year, and are counted from
-    // the year 0; 400 of them have 146,097 days.
+    // Years begin in March here, so that the leap day is the last of its year, and are counted from the year
+    // 0. 400 years have 146,097 days.
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
     let day = day - (365 * year + year / 4 - year / 100);
-    // Five months from March or August on have 153 days.
+    // Every five months from March or August have 153 days.
     let month = (5 * day + 2) / 153;
     let day = day - (153 * month + 2) / 5 + 1;
     let (year, month) = match month {

@@ -1,23 +1,26 @@
-//! Which texts of a list are near duplicates of earlier ones.
+//! Finds the texts of a list that are near duplicates of earlier ones.
 //!
-//! Two texts are as similar as the sets of their shingles (runs of five words) are: by the Jaccard index, the share of the runs
-//! of either that both have. A text is a near duplicate of the first earlier one that it is similar enough to and
-//! that is none itself, so what is found of a text depends on it and those before it alone. All of it is exact.
+//! The similarity of two texts is the Jaccard index of their sets of shingles (runs of five words): the share
+//! of the runs of either that both have. A text is a near duplicate of the first earlier text that is similar
+//! enough and is not itself a near duplicate. The result for a text thus depends only on it and earlier
+//! texts. It is exact.
 //!
-//! What is compared is bounded: texts of which enough runs are the same have one in common among the rarest of them
-//! (by so many that the rest would not suffice), and lengths that do not differ too much. In the worst case, long
-//! texts that are all alike but not similar enough, every pair is compared in the time that their lengths take.
+//! Comparisons are limited by prefix filtering. A similar text shares so many runs that it contains at least
+//! one of the text's rarest runs. Only texts that do, and whose lengths are close enough, are compared. In
+//! the worst case, long texts that are all alike but not similar enough, every pair is compared, in time
+//! linear in their lengths.
 
 use std::collections::HashMap;
 
 use crate::words;
 
-/// Words of a run.
+/// The words of a run.
 const SHINGLE: usize = 5;
-/// What rounding may make of a product of a similarity and a number of runs.
+/// The tolerance for rounding in a product of a similarity and a number of runs.
 const ROUNDING: f64 = 1e-6;
 
-/// For each text the first one that it is a near duplicate of: that is at least so similar, from 0 (exclusive) to 1.
+/// Returns, for each text, the first text that it is a near duplicate of, if any. `least` is the minimum
+/// similarity, from 0 (exclusive) to 1.
 pub(super) fn firsts(texts: &[&str], least: f64) -> Vec<Option<usize>> {
     let words: Vec<String> = texts.iter().map(|text| words::of(text)).collect();
     let (sets, shingles) = sets(&words);
@@ -26,7 +29,7 @@ pub(super) fn firsts(texts: &[&str], least: f64) -> Vec<Option<usize>> {
         sets: &sets,
         having: vec![Vec::new(); shingles],
     };
-    // The same text has the same answer, or is the first itself.
+    // An equal text has the same result, or is the first itself.
     let mut seen: HashMap<&str, usize> = HashMap::new();
     let mut firsts = Vec::with_capacity(texts.len());
     for (at, &text) in texts.iter().enumerate() {
@@ -43,8 +46,8 @@ pub(super) fn firsts(texts: &[&str], least: f64) -> Vec<Option<usize>> {
     firsts
 }
 
-/// The runs of each text, numbered and in order, and how many different ones there are. A text of fewer words is one
-/// run; one without words has none, and is like no other.
+/// Returns the sorted, numbered runs of each text, and the number of distinct runs. A text with fewer than
+/// five words is one run. A text without words has none and is similar to nothing.
 fn sets(texts: &[String]) -> (Vec<Vec<u32>>, usize) {
     let mut numbers: HashMap<&str, u32> = HashMap::new();
     let mut number = |shingle| {
@@ -63,11 +66,11 @@ fn sets(texts: &[String]) -> (Vec<Vec<u32>>, usize) {
     (sets, numbers.len())
 }
 
-/// The texts so far that are no near duplicates.
+/// The texts so far that are not near duplicates.
 struct Kept<'a> {
     least: f64,
     sets: &'a [Vec<u32>],
-    /// By run: those that have it, in order.
+    /// The texts that contain each run, in order.
     having: Vec<Vec<usize>>,
 }
 
@@ -78,11 +81,12 @@ impl Kept<'_> {
         }
     }
 
-    /// The first of them that is similar enough.
+    /// Returns the first of them that is similar enough.
     fn first_like(&self, at: usize) -> Option<usize> {
         let own = &self.sets[at];
         let size = own.len() as f64;
-        // A similar text has so many of its runs, so at least one of any that are more than the others.
+        // A similar text shares at least `shared` runs, so it has at least one of any `size + 1 - shared`
+        // runs.
         let shared = (self.least * size - ROUNDING).ceil().max(1.0) as usize;
         let mut rarest: Vec<&[usize]> = own
             .iter()
@@ -101,7 +105,7 @@ impl Kept<'_> {
     }
 }
 
-/// The share of the numbers of either list that both have.
+/// Returns the share of the numbers of either list that both have.
 fn jaccard(a: &[u32], b: &[u32]) -> f64 {
     let (mut i, mut j, mut both) = (0, 0, 0_usize);
     while let (Some(x), Some(y)) = (a.get(i), b.get(j)) {
@@ -119,7 +123,7 @@ mod tests {
 
     use super::*;
 
-    /// By comparing all pairs.
+    /// A reference implementation that compares all pairs.
     fn by_hand(texts: &[&str], least: f64) -> Vec<Option<usize>> {
         let sets: Vec<BTreeSet<Vec<String>>> = texts
             .iter()
@@ -158,7 +162,7 @@ mod tests {
         let of = |least| firsts(&[first, other, same, near], least);
         assert_eq!(of(1.0), [None, None, Some(0), None]);
         assert_eq!(of(0.7), [None, None, Some(0), Some(0)]);
-        // What is dropped is compared with nothing: c is like b, but only a is kept.
+        // Dropped texts are not compared: c is like b, but only a is kept.
         let (a, b, c) = ("1 2 3 4 5 6 7 8", "2 3 4 5 6 7 8 9", "3 4 5 6 7 8 9 10");
         assert_eq!(firsts(&[a, b, c], 0.6), [None, Some(0), None]);
         assert_eq!(firsts(&[b, a, c], 0.6), [None, Some(0), Some(0)]);
@@ -204,7 +208,7 @@ mod tests {
         for round in 0..30 {
             let mut texts: Vec<String> = Vec::new();
             for number in 0..40 {
-                // A text of its own, or an earlier one with some words changed.
+                // A new text, or an earlier one with some words changed.
                 let mut words: Vec<String> = match number > 3 && below(3) > 0 {
                     true => {
                         let earlier = &texts[below(number) as usize];
@@ -225,7 +229,7 @@ mod tests {
                 let firsts = firsts(&texts, least);
                 assert_eq!(firsts, by_hand(&texts, least), "{round} {least}");
                 found += firsts.iter().flatten().count();
-                // Of any beginning of the list the same is found.
+                // Any prefix of the list gives the same result.
                 let half = super::firsts(&texts[..20], least);
                 assert_eq!(half, firsts[..20]);
             }

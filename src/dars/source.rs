@@ -1,4 +1,4 @@
-//! A run while it goes on: the allocator put between a generator, a pool of graders and a journal.
+//! A run in progress: connects the allocator with a generator, a pool of graders and a journal.
 
 mod ending;
 mod observed;
@@ -21,17 +21,17 @@ use crate::{
     Verdict,
 };
 
-/// Completions that may wait for their verdict before no more is sampled.
+/// The number of completions awaiting a verdict at which sampling pauses.
 const MAX_UNGRADED: usize = 1024;
-/// How often a generator may return a trial cancelled that it was not asked to cancel.
+/// How often a generator may return a wanted trial as cancelled.
 const MAX_REFUSALS: u32 = 8;
-/// How long `next` holds a generator that has nothing else to do, while verdicts are pending.
+/// How long `next` blocks an idle generator while verdicts are pending.
 const POLL_TIMEOUT: Duration = Duration::from_millis(5);
 
-/// What generator, graders and caller share.
+/// The state shared by the generator, the graders and the caller.
 pub(super) struct Shared<'a> {
     state: Mutex<State<'a>>,
-    /// Signalled when a verdict has come in.
+    /// Signalled when a verdict has arrived.
     settled: Condvar,
     store: Mutex<Store>,
     grader: &'a dyn Grader,
@@ -42,14 +42,14 @@ pub(super) struct Shared<'a> {
     limits: Limits,
     problems: usize,
     begun: Instant,
-    /// The run's.
+    /// The span of the run.
     span: tracing::Span,
 }
 
-/// What a run begins with.
+/// The initial state of a run.
 pub(super) struct Beginning<'a> {
     pub(super) allocator: Allocator<'a>,
-    /// Sums of the trials that the journal has.
+    /// Sums over the trials in the journal.
     pub(super) resumed: Totals,
     pub(super) session: Session,
     pub(super) store: Store,
@@ -63,26 +63,26 @@ pub(super) struct Beginning<'a> {
 
 struct State<'a> {
     allocator: Allocator<'a>,
-    /// Trials the generator has, and whether it knows that they are no longer wanted.
+    /// The trials that the generator has, and whether it knows that they are no longer wanted.
     flights: HashMap<TrialId, bool>,
-    /// How often trials came back cancelled though they were wanted.
+    /// How often wanted trials came back cancelled.
     refusals: HashMap<TrialId, u32>,
     grading: usize,
-    /// When problems were begun, earliest first, and which were, where there is a limit of time for each.
+    /// With a limit of time per problem: when problems were begun, earliest first, and the set of them.
     begun: VecDeque<(Instant, u32)>,
     known_begun: HashSet<u32>,
-    /// Problems that this limit has ended.
+    /// The problems that this limit has ended.
     out_of_time: Vec<u32>,
     stop: Option<RunStop>,
     error: Option<Error>,
     tokens_before: u64,
-    /// What the allocator had before this call.
+    /// The allocator's counts before this call.
     before: Counts,
     pace: Pace,
-    /// Written only: nothing is decided by it.
+    /// Only recorded; no decision depends on it.
     occupancy: OccupancyMeter,
     totals: Totals,
-    /// This call, without its sums until it ends.
+    /// This call; its sums are filled in when it ends.
     session: Session,
 }
 
@@ -94,17 +94,17 @@ impl State<'_> {
     }
 }
 
-/// What became of a graded trial.
+/// The result of settling a graded trial.
 #[derive(Debug, PartialEq, Eq)]
 enum Settled {
-    /// It is no longer wanted, or could not be journalled.
+    /// It is no longer wanted or could not be journalled.
     Dropped,
     Counted,
-    /// It counts, and ended its problem with these rows of the data set.
+    /// It counts and ended its problem, with these rows of the data set.
     Last(Vec<Row>),
 }
 
-/// A grader's verdict on a trial, and whether it panicked instead of giving one.
+/// Returns a grader's verdict on a trial, and whether the grader panicked instead.
 pub(super) fn judge(
     grader: &dyn Grader,
     (problem, number): (&Problem, u32),
@@ -124,7 +124,7 @@ pub(super) fn judge(
     (verdict, failed)
 }
 
-/// The source that a generator draws from.
+/// The source from which a generator draws.
 pub(super) struct RunSource<'s, 'scope, 'a> {
     shared: &'scope Shared<'a>,
     scope: &'s rayon::Scope<'scope>,
@@ -204,7 +204,7 @@ impl<'a> Shared<'a> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<'a>> {
-        // What panics under the lock is a user's strategy; that ends the run, which still closes.
+        // Only a user's strategy can panic under the lock. That ends the run, which is still closed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -212,7 +212,7 @@ impl<'a> Shared<'a> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the run where it was asked to, or its time is over.
+    /// Ends the run if it was cancelled or its time is over, and ends problems whose time is over.
     fn look_around(&self, state: &mut State<'_>) {
         if state.stop.is_none() {
             if self.cancel.is_cancelled() {
@@ -236,7 +236,7 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// Ends the run where it has sampled as many tokens as it may.
+    /// Ends the run if it has reached its limit of tokens.
     fn check_tokens(&self, state: &mut State<'_>) {
         let sampled = state.tokens_before + state.totals.tokens_sampled;
         if let Some(limit) = self.limits.tokens.filter(|most| sampled >= *most) {
@@ -244,7 +244,7 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// Notes when problems are begun, where there is a limit of time for each.
+    /// Records when problems are begun, if there is a limit of time per problem.
     fn note_begun(&self, state: &mut State<'_>, trials: &[TrialId]) {
         if self.limits.time_per_problem.is_none() {
             return;
@@ -265,7 +265,7 @@ impl<'a> Shared<'a> {
         if !matches!(next, Next::Wait) || !state.flights.is_empty() || state.grading == 0 {
             return next;
         }
-        // The generator has nothing else to do, and nothing may be decided before a verdict.
+        // The generator is idle, and nothing can be decided before a verdict arrives.
         let waited = self.settled.wait_timeout(state, POLL_TIMEOUT);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
         self.decide(&mut state, offer)
@@ -296,7 +296,7 @@ impl<'a> Shared<'a> {
         if !state.flights.is_empty() || state.grading > 0 {
             return Next::Wait;
         }
-        // Nothing to draw, nothing to wait for: every open problem is at its allowance.
+        // Nothing to draw and nothing to wait for: every open problem is at its allowance.
         if let Some(limit) = self.limits.trials {
             state.stop = Some(RunStop::Trials { limit });
         } else {
@@ -306,7 +306,7 @@ impl<'a> Shared<'a> {
         Next::Done
     }
 
-    /// Notes how many trials are in flight and in grading from now on.
+    /// Records the current numbers of trials in flight and in grading.
     fn note_occupancy(&self, state: &mut State<'_>) {
         let (in_flight, grading) = (state.flights.len(), state.grading);
         let now = self.begun.elapsed();
@@ -326,7 +326,7 @@ impl<'a> Shared<'a> {
         wanted
     }
 
-    /// Takes a completion; whether it is to be graded.
+    /// Takes a completion and returns whether it is to be graded.
     fn receive(&self, trial: TrialId, completion: &Completion) -> bool {
         let mut state = self.lock();
         let Some(knows) = state.flights.remove(&trial) else {
@@ -364,9 +364,9 @@ impl<'a> Shared<'a> {
         whole && wanted
     }
 
-    /// On a grader's thread: judges a completion, writes its row, counts it.
+    /// Grades a completion, writes its row and counts it. Runs on a grading thread.
     fn grade_and_settle(&self, trial: TrialId, completion: Completion) {
-        // This thread is in no span yet.
+        // This thread has not entered a span yet.
         let _run = self.span.enter();
         let request = self.lock().allocator.request(trial);
         let judged = (&*request.problem, trial.number);
@@ -397,8 +397,8 @@ impl<'a> Shared<'a> {
         self.notify(graded.as_ref(), &rows);
     }
 
-    /// Runs what calls a strategy or an observer of the user's. Where that panics the run ends with
-    /// it as its error, instead of waiting for a verdict that never comes or losing its outcome.
+    /// Runs code that calls a user's strategy or observer. A panic ends the run with it as the error, instead
+    /// of leaving a verdict pending forever or losing the outcome.
     fn catch_panic<T>(&self, run: impl FnOnce() -> T) -> Option<T> {
         let ran = catch_unwind(AssertUnwindSafe(run));
         ran.map_err(|panic| {

@@ -1,4 +1,4 @@
-//! Where the texts of a run's trials lie: in its journal, or in memory where it has none.
+//! Storage of trial texts: the run's journal, or memory if there is none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -9,17 +9,17 @@ use super::summary::TrialSummary;
 use super::{Outcome, Session};
 use crate::{Result, Trial, TrialId};
 
-/// Which trials a run without a journal keeps the texts of. (A journal has all of them.)
+/// The trials whose texts a run without a journal keeps. (A journal has all of them.)
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Keep {
-    /// Those that make up the data set.
+    /// The trials of the data set.
     #[default]
     Accepted,
-    /// All that count, failures among them.
+    /// All trials that count, including failures.
     All,
 }
 
-/// Takes trials while a run goes on.
+/// Stores trials during a run.
 #[derive(Debug)]
 pub(super) enum Store {
     Memory(Memory),
@@ -33,7 +33,7 @@ pub(super) struct Memory {
     trials: Vec<BTreeMap<u32, Trial>>,
 }
 
-/// A row of the data set: its number, and the first trial with the same text.
+/// A row of the data set: the trial's number, and the first trial with the same text.
 pub(super) type Row = (u32, Option<u32>);
 
 impl Store {
@@ -44,7 +44,7 @@ impl Store {
         })
     }
 
-    /// Takes a graded trial.
+    /// Adds a graded trial.
     pub(super) fn add(&mut self, id: TrialId, trial: Trial, summary: &TrialSummary) -> Result<()> {
         match self {
             Store::Journal(journal) => journal.add(id.problem, &trial, summary),
@@ -57,7 +57,7 @@ impl Store {
         }
     }
 
-    /// A problem has ended with these rows: the rest need not be kept.
+    /// Ends a problem with these rows. Other trials may be dropped.
     pub(super) fn end(&mut self, problem: u32, rows: &[Row]) {
         if let Store::Memory(memory) = self
             && memory.keep == Keep::Accepted
@@ -67,7 +67,7 @@ impl Store {
         }
     }
 
-    /// The trials that are these rows of a problem, as they are accepted.
+    /// Returns the trials of these rows of a problem, marked as accepted.
     pub(super) fn rows(&mut self, (problem, id): (u32, &str), rows: &[Row]) -> Result<Vec<Trial>> {
         if rows.is_empty() {
             return Ok(Vec::new());
@@ -101,14 +101,14 @@ impl Store {
         let Store::Journal(journal) = self else {
             return Ok(());
         };
-        // Looking at a finished run is no part of its history.
+        // A call that only reads a finished run is not part of its history.
         if session.drew() {
             journal.end(session)?;
         }
         journal.sync()
     }
 
-    /// The trials for an outcome, and the calls of before.
+    /// Returns the trials for an outcome, and the earlier calls.
     pub(super) fn close(self) -> (Kept, Vec<Session>) {
         match self {
             Store::Memory(memory) => (Kept::Memory(memory.trials), Vec::new()),
@@ -120,14 +120,14 @@ impl Store {
     }
 }
 
-/// Where an outcome has its trials' texts.
+/// Where an outcome stores the texts of its trials.
 #[derive(Debug)]
 pub(super) enum Kept {
     Memory(Vec<BTreeMap<u32, Trial>>),
     Journal(Parts),
 }
 
-/// The trials of a run, by problem and number. See [`Outcome::trials`].
+/// Iterates over the trials of a run, by problem and number. See [`Outcome::trials`].
 #[derive(Debug)]
 pub struct Trials<'a> {
     outcome: &'a Outcome,
@@ -145,7 +145,7 @@ impl<'a> Trials<'a> {
         }
     }
 
-    /// The problems that are read next.
+    /// Returns the problems to read next.
     fn batch(&self) -> Range<u32> {
         match &self.outcome.kept {
             Kept::Memory(_) => self.next..self.next + 1,

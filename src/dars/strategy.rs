@@ -1,8 +1,7 @@
-//! How many trials, or how many correct responses, each problem is to get.
+//! Strategies: how many trials, or how many correct responses, each problem is to get.
 //!
-//! A strategy sees one problem and its settled trials, nothing else: not time, not other
-//! problems, not trials that are still under way. That is what makes a data set independent of
-//! the schedule that made it.
+//! A strategy sees only one problem and its settled trials. It does not see time, other problems or trials
+//! under way. This makes a data set independent of the schedule.
 
 use std::collections::HashMap;
 
@@ -11,20 +10,20 @@ use sha2::{Digest, Sha256};
 use crate::error::counted;
 use crate::{Error, ErrorKind, Problem, Result, Settings};
 
-/// What a problem is sampled towards.
+/// The goal of sampling a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Goal {
-    /// This many trials in all, whatever their verdicts. Met, it ends the problem, and every
-    /// correct response is kept.
+    /// This many trials in total, whatever their verdicts. When it is met, the problem ends and every correct
+    /// response is kept.
     Trials(u32),
-    /// This many correct responses in all. Met, it ends the problem, and the first so many correct
-    /// responses, by number of trial, are kept.
+    /// This many correct responses in total. When it is met, the problem ends and the first correct responses
+    /// by trial number are kept.
     Correct(u32),
     /// Nothing more. Every correct response is kept.
     Stop,
 }
 
-/// The verdicts of a problem's first trials, in the order of their numbers and without gaps.
+/// The verdicts of a problem's first trials, in order and without gaps.
 #[derive(Debug, Clone, Copy)]
 pub struct Prefix<'a> {
     verdicts: &'a [bool],
@@ -32,7 +31,7 @@ pub struct Prefix<'a> {
 }
 
 impl<'a> Prefix<'a> {
-    /// The prefix of these verdicts (`true` is correct).
+    /// The prefix with these verdicts (`true` is correct).
     pub fn new(verdicts: &'a [bool]) -> Self {
         let correct = verdicts.iter().filter(|&&correct| correct).count();
         Prefix::counted(verdicts, u32::try_from(correct).unwrap_or(u32::MAX))
@@ -42,38 +41,38 @@ impl<'a> Prefix<'a> {
         Prefix { verdicts, correct }
     }
 
-    /// How many trials have settled.
+    /// Returns the number of settled trials.
     pub fn trials(&self) -> u32 {
         u32::try_from(self.verdicts.len()).unwrap_or(u32::MAX)
     }
 
-    /// How many of them are correct.
+    /// Returns the number of correct trials.
     pub fn correct(&self) -> u32 {
         self.correct
     }
 
-    /// The verdicts themselves, by number of trial.
+    /// Returns the verdicts by trial number.
     pub fn verdicts(&self) -> &'a [bool] {
         self.verdicts
     }
 
-    /// The prefix as it was after the first `trials` of its trials.
+    /// Returns the prefix after the first `trials` trials.
     pub fn first(&self, trials: u32) -> Prefix<'a> {
         Prefix::new(&self.verdicts[..self.verdicts.len().min(trials as usize)])
     }
 }
 
-/// Decides what a problem is sampled towards.
+/// Decides the goal of each problem.
 ///
-/// [`goal`](Strategy::goal) is asked at every length of a problem's prefix of settled trials, in
-/// order, beginning with none, until a goal is met by the prefix it was asked about (or a limit is
-/// reached). It is a pure function of its arguments, so what was asked before need not be
-/// remembered. The run draws what a goal certainly needs, and more than that only with slots that
-/// would be idle; a goal may change at any length, at the price of trials drawn in vain.
+/// [`goal`](Strategy::goal) is called for every length of a problem's prefix of settled trials, in order,
+/// beginning with 0, until the prefix meets the goal (or a limit is reached). It is a pure function of its
+/// arguments, so earlier calls need not be remembered. The run draws the trials that a goal certainly or
+/// almost certainly needs ([`RunBuilder::sure`](super::RunBuilder::sure)), and further ones only in slots
+/// that would be idle. A goal may change at any length, at the cost of wasted trials.
 ///
-/// # A strategy of one's own
+/// # Implementing a strategy
 ///
-/// docs/strategies.md has more: a band of pass rates, a knapsack, a bandit's stopping.
+/// docs/strategies.md has more examples: a band of pass rates, a knapsack, a bandit's stopping rule.
 ///
 /// ```
 /// use dart_math::{Problem, dars::{Goal, Prefix, Strategy}};
@@ -89,20 +88,20 @@ impl<'a> Prefix<'a> {
 /// }
 /// ```
 pub trait Strategy: Sync {
-    /// What the problem is sampled towards after these trials.
+    /// Returns the problem's goal after these trials.
     fn goal(&self, problem: &Problem, settled: Prefix<'_>) -> Goal;
 
-    /// Whether the strategy can be used for these problems; asked once, before the run.
+    /// Checks that the strategy can be used for these problems. Called once, before the run.
     ///
     /// # Errors
     ///
-    /// Where its settings are out of range, or it lacks something for some of the problems.
+    /// Returns an error if its settings are out of range or it lacks data for some of the problems.
     fn check(&self, problems: &[Problem]) -> Result<()> {
         let _ = problems;
         Ok(())
     }
 
-    /// The settings that goals depend on, for the manifest.
+    /// Returns the settings that goals depend on, for the manifest.
     fn settings(&self) -> Settings {
         Settings::new()
     }
@@ -136,10 +135,10 @@ impl<S: Strategy + ?Sized> Strategy for Box<S> {
     }
 }
 
-/// The same number of trials for every problem, every correct response kept: the baseline.
+/// The baseline: the same number of trials for every problem. Every correct response is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Vanilla {
-    /// Trials per problem.
+    /// The number of trials per problem.
     pub trials: u32,
 }
 
@@ -160,7 +159,7 @@ impl Strategy for Vanilla {
 /// The same number of correct responses for every problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Uniform {
-    /// Correct responses per problem (the paper's k_u, there 40).
+    /// The number of correct responses per problem (k_u in the paper, where it is 40).
     pub k: u32,
 }
 
@@ -178,11 +177,11 @@ impl Strategy for Uniform {
     }
 }
 
-/// Correct responses in proportion to difficulty: k times the problem's fail rate, rounded up, and
-/// at least one.
+/// Correct responses in proportion to difficulty: k times the problem's fail rate, rounded up, at least one
+/// by default.
 ///
-/// The fail rate comes from the problem's own first trials (a pilot, whose correct responses are
-/// data like any others; the target is fixed when it has settled) or from a table.
+/// The fail rate comes from the problem's own first trials (a pilot) or from a table. Correct responses of
+/// the pilot are part of the data set, and the target is fixed when the pilot has settled.
 ///
 /// ```
 /// use dart_math::{Problem, dars::{Goal, Prefix, Prop2Diff, Strategy}};
@@ -210,8 +209,8 @@ enum Difficulty {
 }
 
 impl Prop2Diff {
-    /// With the fail rate of each problem's first `pilot` trials. `k` is what a problem that is
-    /// never solved would get (the paper's k_p, there 192).
+    /// Uses the fail rate of each problem's first `pilot` trials. `k` is the target of a problem that is
+    /// never solved (k_p in the paper, where it is 192).
     pub fn with_pilot(k: u32, pilot: u32) -> Self {
         Prop2Diff {
             k,
@@ -220,7 +219,7 @@ impl Prop2Diff {
         }
     }
 
-    /// With pass rates (0 to 1) known beforehand, by problem id.
+    /// Uses known pass rates (0 to 1) by problem id.
     pub fn with_pass_rates(k: u32, pass_rates: HashMap<String, f64>) -> Self {
         Prop2Diff {
             k,
@@ -229,7 +228,7 @@ impl Prop2Diff {
         }
     }
 
-    /// Whether a problem that never fails still gets one response. The default is `true`.
+    /// Sets whether a problem that never fails still gets one response. The default is `true`.
     #[must_use]
     pub fn cover(mut self, cover: bool) -> Self {
         self.cover = cover;
@@ -303,7 +302,7 @@ impl Strategy for Prop2Diff {
     }
 }
 
-/// ceil(k * failed / trials), exactly; 0 without trials.
+/// Returns ceil(k * failed / trials), exactly; 0 without trials.
 fn share_of_counts(k: u32, failed: u32, trials: u32) -> u32 {
     match trials {
         0 => 0,
@@ -314,9 +313,9 @@ fn share_of_counts(k: u32, failed: u32, trials: u32) -> u32 {
     }
 }
 
-/// ceil(k * fail_rate), where a product that is an integer but for float rounding counts as
-/// whole: 10 (1 - 0.7) is 3, not 4. Rounding errs by less than k 2^-52; a fraction of n trials is
-/// at least 1 / n from the next integer, so it is not mistaken for one.
+/// Returns ceil(k * fail_rate). A product that differs from an integer only by float rounding counts as that
+/// integer: 10 (1 - 0.7) is 3, not 4. Rounding errs by less than k 2^-52. A fraction of n trials is at least
+/// 1 / n from the next integer, so it is not mistaken for one.
 fn share_of_rate(k: u32, fail_rate: f64) -> u32 {
     let share = f64::from(k) * fail_rate;
     let whole = share.round();
@@ -327,7 +326,7 @@ fn share_of_rate(k: u32, fail_rate: f64) -> u32 {
     }
 }
 
-/// A hash of a table of pass rates, for settings.
+/// Returns a hash of a table of pass rates, for the settings.
 fn fingerprint(rates: &HashMap<String, f64>) -> String {
     let mut rows: Vec<_> = rates.iter().collect();
     rows.sort_by_key(|(id, _)| *id);

@@ -1,4 +1,4 @@
-//! What a run remembers of a trial: everything but its texts.
+//! The summary of a trial that a run keeps in memory: everything except its texts.
 
 use super::duplicates::TextHash;
 use super::session::GRADER_FAILED;
@@ -12,7 +12,7 @@ pub(super) struct TrialSummary {
     pub(super) finish: Finish,
     pub(super) unfinished_reasoning: bool,
     pub(super) grader_failed: bool,
-    /// The response's hash where it is correct; none where it is wrong.
+    /// The response's hash if it is correct.
     pub(super) correct: Option<TextHash>,
 }
 

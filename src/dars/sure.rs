@@ -1,16 +1,16 @@
-//! How many trials of a problem are all but certain to count.
+//! How many trials of a problem are almost certain to count.
 
-/// A trial counts if those before it have too few successes. How many may be under way at once such that the
-/// last of them counts with a given probability at least.
+/// Computes how many trials may be under way such that the last of them counts with at least a given
+/// probability. A trial counts if those before it have too few successes.
 ///
-/// The number of successes among n trials of a problem of which c of t are known to be correct is taken for
-/// beta-binomial, with the rule of succession's a = c + 1, b = t - c + 1, and that for normal: mean n p,
-/// variance n p (1 - p) (1 + (n - 1) / (a + b + 1)), where p = a / (a + b) (Johnson, Kemp, Kotz,
-/// "Univariate Discrete Distributions", 6.2.2). A schedule may go by an approximation: what is drawn in vain
-/// counts for nothing.
+/// For a problem with c of t known trials correct, the number of successes in n trials is modelled as
+/// beta-binomial with a = c + 1 and b = t - c + 1 (the rule of succession). This is approximated by a normal
+/// distribution with mean n p and variance n p (1 - p) (1 + (n - 1) / (a + b + 1)), where p = a / (a + b)
+/// (Johnson, Kemp, Kotz, "Univariate Discrete Distributions", 6.2.2). An approximation suffices: wasted
+/// trials do not affect the data set.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Sure {
-    /// The quantile of the normal distribution; infinite where nothing but certainty will do.
+    /// The quantile of the normal distribution; infinite if certainty is required.
     quantile: f64,
 }
 
@@ -21,8 +21,8 @@ impl Sure {
         }
     }
 
-    /// How many trials to have under way for `left` more successes, where `correct` of `trials` are known;
-    /// at least `left`.
+    /// Returns how many trials to have under way for `left` more successes, given `correct` of `trials` known
+    /// ones. At least `left`.
     pub(super) fn likely(self, left: u32, correct: u32, trials: u32) -> u32 {
         if self.quantile.is_infinite() || left == 0 {
             return left;
@@ -32,13 +32,13 @@ impl Sure {
             f64::from(trials.saturating_sub(correct)) + 1.0,
         );
         let rate = a / (a + b);
-        // Whether after so many trials too few are correct, as probably as it must be.
+        // Whether too few of n trials are correct, with the required probability.
         let is_sure = |n: u32| {
             let n = f64::from(n);
             let spread = n * rate * (1.0 - rate) * (1.0 + (n - 1.0) / (a + b + 1.0));
             f64::from(left) - 0.5 - n * rate >= self.quantile * spread.sqrt()
         };
-        // The n-th trial counts if those before it have too few.
+        // The n-th trial counts if those before it have too few successes.
         let most = f64::from(left) / rate;
         let (mut sure, mut unsure) = (left - 1, most.min(f64::from(u32::MAX)) as u32 + 1);
         while unsure > sure + 1 {
@@ -52,8 +52,8 @@ impl Sure {
     }
 }
 
-/// The quantile of the normal distribution, to three digits, for probabilities above a half (Abramowitz and
-/// Stegun 26.2.23); infinite for 1, and 0 for a half or less.
+/// Returns the quantile of the normal distribution, to three digits, for probabilities above 1/2 (Abramowitz
+/// and Stegun 26.2.23); infinity for 1, and 0 for 1/2 or less.
 fn normal_quantile(probability: f64) -> f64 {
     if probability <= 0.5 {
         return 0.0;
@@ -78,7 +78,7 @@ mod tests {
         assert!(normal_quantile(1.0).is_infinite());
     }
 
-    /// P(fewer than `left` successes among n trials), beta-binomial, by its recurrence.
+    /// Returns P(fewer than `left` successes in n trials) of the beta-binomial distribution, by recurrence.
     fn too_few(left: u32, n: u32, a: f64, b: f64) -> f64 {
         let n = f64::from(n);
         let mut term = 1.0;
@@ -110,7 +110,7 @@ mod tests {
             let n = sure.likely(left, correct, trials);
             assert!(n >= left);
             let (a, b) = (f64::from(correct) + 1.0, f64::from(trials - correct) + 1.0);
-            // What is certain is so whatever its probability by this model.
+            // Trials that certainly count do so whatever their probability under this model.
             let probability = too_few(left, n - 1, a, b);
             assert!(n == left || probability > 0.9, "{left}: {n}, {probability}");
             let beyond = too_few(left, n + n / 4 + 2, a, b);

@@ -1,17 +1,17 @@
-//! The elements of a JSON array, one after the other, in bounded memory, each with the place where it
-//! begins. Knows brackets, strings and commas; what an element is, is its reader's business.
+//! Reads the elements of a JSON array one by one in bounded memory, each with its position. It handles
+//! brackets, strings and commas; elements are parsed by the caller.
 
 use std::io::{BufRead, Result};
 
 use super::lines::MAX_LINE;
 
-/// An array that is being read.
+/// An array being read.
 #[derive(Debug)]
 pub(super) struct Array {
-    /// Bytes read ahead, and how many of them were used.
+    /// The bytes read ahead, and how many of them were consumed.
     buffer: Vec<u8>,
     used: usize,
-    /// Where the next byte is: its line and column, from 1.
+    /// The position of the next byte: line and column, from 1.
     line: u64,
     column: u64,
     state: State,
@@ -19,42 +19,42 @@ pub(super) struct Array {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Behind the opening bracket.
+    /// After the opening bracket.
     Opened,
-    /// Behind a comma.
+    /// After a comma.
     Continued,
-    /// Within an element that is too long.
+    /// Inside an element that is too long.
     Overlong {
         depth: u64,
         quoted: bool,
         escaped: bool,
     },
-    /// The file has ended, but the array has not.
+    /// The file ended before the array did.
     Torn,
-    /// Behind the closing bracket.
+    /// After the closing bracket.
     Closed,
-    /// There is nothing more to say.
+    /// Nothing more to report.
     Over,
 }
 
-/// An element, or what stands in the place of one.
+/// An element or an error in its place.
 pub(super) struct Element {
     pub(super) line: u64,
     pub(super) column: u64,
     pub(super) text: std::result::Result<(), String>,
 }
 
-/// What an element ends at.
+/// What ends an element.
 enum End {
     Comma,
     Close,
     File,
-    /// The limit of its length.
+    /// The length limit.
     Limit(State),
 }
 
-/// Whether a file's first line begins an array of rows: a bracket, and behind it an object, the end
-/// of the line or the end of the array. What else begins with a bracket is a row by itself.
+/// Returns whether a file's first line begins an array of rows: a bracket followed by an object, the end of
+/// the line or the end of the array. Any other line with a bracket is a row by itself.
 pub(super) fn opens(line: &[u8]) -> bool {
     let Some(rest) = line.trim_ascii_start().strip_prefix(b"[") else {
         return false;
@@ -63,8 +63,8 @@ pub(super) fn opens(line: &[u8]) -> bool {
 }
 
 impl Array {
-    /// An array whose opening bracket is the first character of these bytes that is no white space;
-    /// they are the beginning of a line of this number.
+    /// An array whose opening bracket is the first non-blank character of `bytes`, the beginning of line
+    /// `line`.
     pub(super) fn new(mut bytes: Vec<u8>, line: u64) -> Self {
         let open = bytes.iter().position(|&byte| byte == b'[');
         let used = open.map_or(0, |at| at + 1);
@@ -78,12 +78,12 @@ impl Array {
         }
     }
 
-    /// Where the next byte is.
+    /// Returns the line of the next byte.
     pub(super) fn line(&self) -> u64 {
         self.line
     }
 
-    /// Reads the next element's text into `text`.
+    /// Reads the text of the next element into `text`.
     pub(super) fn next(
         &mut self,
         reader: &mut dyn BufRead,
@@ -133,7 +133,7 @@ impl Array {
         }
     }
 
-    /// Reads to the end of an element, which goes into `text` where there is one and it fits.
+    /// Reads to the end of an element, and stores it in `text` if given and if it fits.
     fn scan(&mut self, reader: &mut dyn BufRead, mut text: Option<&mut Vec<u8>>) -> Result<End> {
         let (mut depth, mut quoted, mut escaped) = match self.state {
             State::Overlong {
@@ -177,7 +177,7 @@ impl Array {
         Ok(End::File)
     }
 
-    /// Skips white space; the byte behind it.
+    /// Skips white space and returns the next byte.
     fn skip_blanks(&mut self, reader: &mut dyn BufRead) -> Result<Option<u8>> {
         loop {
             match self.peek(reader)? {

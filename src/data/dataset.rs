@@ -1,17 +1,17 @@
-//! A data set directory: what was made, of what, and how.
+//! A data set directory: the data, the problems and how they were made.
 //!
-//! | file | a row is |
+//! | file | one row is |
 //! |---|---|
-//! | `dataset.jsonl` | a training pair in one of the [`Format`]s: `query`, `response` unless another is asked for; responses, then reference solutions where these are asked for |
-//! | `trials.jsonl` | one trial, a [`Trial`], right or wrong |
-//! | `problems.jsonl` | one problem, a [`ProblemRow`]: counts, pass rate, pass@k, majority answer, why it ended |
-//! | `dataset.parquet`, … | the same three tables in Parquet, where they are asked for |
-//! | `README.md` | (a text) the data card, where there is one |
-//! | `figures` | (a directory) the figures that the data card shows, where it has any |
-//! | `manifest.json` | (one object) version, settings, seed, limits, `stop` (why the run ended), `totals`, and `sessions`: one row a call that drew trials, with the times when it began and ended |
+//! | `dataset.jsonl` | a training pair in one of the [`Format`]s, by default `query` and `response`: the responses, then the reference solutions if requested |
+//! | `trials.jsonl` | one [`Trial`], correct or wrong |
+//! | `problems.jsonl` | one [`ProblemRow`]: counts, pass rate, pass@k, majority answer, stop reason |
+//! | `dataset.parquet`, … | the same three tables in Parquet, if requested |
+//! | `README.md` | (a text) the data card, if any |
+//! | `figures` | (a directory) the figures of the data card, if any |
+//! | `manifest.json` | (one object) version, settings, seed, limits, `stop` (why the run ended), `totals`, and `sessions`: one row per call that drew trials, with its start and end times |
 //!
-//! Failures are published with successes: difficulty cannot be measured without them. `docs/output.md` says
-//! what every field means, in which unit. Knows the contract only.
+//! Failures are published with successes, because difficulty cannot be measured without them.
+//! `docs/output.md` describes every field and its unit. Depends on the contract only.
 
 use std::collections::HashMap;
 use std::fs;
@@ -25,19 +25,19 @@ use super::solutions::Solutions;
 use super::table::{self, Table};
 use crate::{Equivalence, Error, ErrorKind, Problem, ProblemRecord, Result, Settings, Trial};
 
-/// The names of the tables' files, without what they end in.
+/// The file names of the tables, without extensions.
 const TABLES: [&str; 3] = ["dataset", "trials", "problems"];
 
-/// What a data set directory is written from.
+/// The contents of a data set directory.
 #[derive(Debug, Clone, Copy)]
 pub struct DataSet<'a> {
-    /// One record a problem.
+    /// One record per problem.
     pub problems: &'a [ProblemRecord],
-    /// What the run was: written as it is, under the name and version of this crate.
+    /// The run's manifest. It is written unchanged, after the name and version of this crate.
     pub manifest: &'a Settings,
 }
 
-/// Files of a data set, whole, wherever they are.
+/// The complete files of a data set, wherever they are.
 #[derive(Debug, Clone, Copy)]
 pub struct DataSetFiles<'a> {
     /// The manifest, `manifest.json` in a directory.
@@ -48,10 +48,10 @@ pub struct DataSetFiles<'a> {
     pub trials: &'a Path,
 }
 
-/// Makes the figures of a data card, as file names and texts.
+/// Makes the figures of a data card, as file names and contents.
 pub type MakeFigures<'a> = dyn Fn(DataSetFiles<'_>) -> Result<Vec<(String, String)>> + 'a;
 
-/// Which files a data set directory gets, and what they have.
+/// Options for the files of a data set directory.
 #[derive(Clone, Copy, Default)]
 #[must_use]
 pub struct WriteOptions<'a> {
@@ -64,47 +64,47 @@ pub struct WriteOptions<'a> {
 }
 
 impl<'a> WriteOptions<'a> {
-    /// JSON Lines, a row of the data set a pair, no data card, no majority answers.
+    /// JSON Lines with one row per pair, no data card, no majority answers.
     pub fn new() -> Self {
         WriteOptions::default()
     }
 
-    /// The form of the data set's rows.
+    /// Sets the format of the data set's rows.
     pub fn format(mut self, format: Format) -> Self {
         self.format = format;
         self
     }
 
-    /// Whether the tables are written in Parquet, too. It takes the feature `parquet`, and up to some
+    /// Sets whether the tables are also written in Parquet. This needs the feature `parquet`, and up to some
     /// hundred megabytes of memory for each of two tables.
     pub fn parquet(mut self, parquet: bool) -> Self {
         self.parquet = parquet;
         self
     }
 
-    /// The text of the data card, `README.md`. Without one a `README.md` that is there is left alone.
+    /// Sets the text of the data card, `README.md`. Without it, an existing `README.md` is left unchanged.
     pub fn card(mut self, card: &'a str) -> Self {
         self.card = Some(card);
         self
     }
 
-    /// The figures that the data card shows, such as [`report::card_figures`](crate::report::card_figures):
-    /// files in the directory `figures`. They are made of the other files when these are whole, and published
-    /// with them. Without a card none are made, and those that are there are left alone.
+    /// Sets the figures of the data card, such as [`report::card_figures`](crate::report::card_figures):
+    /// files in the directory `figures`. They are made from the other files when these are complete, and
+    /// published with them. Without a card none are made, and existing ones are left unchanged.
     pub fn figures(mut self, make: &'a MakeFigures<'a>) -> Self {
         self.figures = Some(make);
         self
     }
 
-    /// Whether the problems' reference solutions are rows of the data set, too, behind all responses
-    /// ([`Solutions`]); the manifest then has their counts as `solutions`. They are as their authors wrote them.
+    /// Sets whether the problems' reference solutions, as their authors wrote them, are also rows of the data
+    /// set, after all responses ([`Solutions`]). The manifest then has their counts as `solutions`.
     pub fn solutions(mut self, solutions: bool) -> Self {
         self.solutions = solutions;
         self
     }
 
-    /// By what final answers are the same, such as an [`answer::Checker`](crate::answer::Checker): then
-    /// the problems' table has majority answers, and all trials of a problem must follow one another.
+    /// Sets the equivalence of final answers, such as an [`answer::Checker`](crate::answer::Checker). The
+    /// problems' table then has majority answers, and all trials of a problem must be consecutive.
     pub fn majority_by(mut self, equivalence: &'a dyn Equivalence) -> Self {
         self.equivalence = Some(equivalence);
         self
@@ -123,11 +123,11 @@ impl std::fmt::Debug for WriteOptions<'_> {
 }
 
 impl DataSet<'_> {
-    /// Writes the directory's files as [`write_with`](Self::write_with) does by default.
+    /// Writes the directory's files with the default options of [`write_with`](Self::write_with).
     ///
     /// # Errors
     ///
-    /// As [`write_with`](Self::write_with).
+    /// See [`write_with`](Self::write_with).
     pub fn write(
         &self,
         directory: impl AsRef<Path>,
@@ -136,20 +136,19 @@ impl DataSet<'_> {
         self.write_with(directory, trials, WriteOptions::new())
     }
 
-    /// Writes the directory's files, in place of any that are there. Each is written whole under
-    /// another name before it gets its own, the manifest last. Where all of them are there already,
-    /// byte for byte, nothing is changed. Tables in Parquet that are there and not asked for are removed:
-    /// they are another run's, or this one's of before.
+    /// Writes the directory's files, replacing existing ones. Returns whether anything changed.
     ///
-    /// `trials` are those of these problems, in the order in which they are to be written; they are
-    /// taken one by one, and not kept.
+    /// Each file is written completely under a temporary name before it is renamed, the manifest last. If all
+    /// files already exist with the same bytes, nothing is changed. Existing Parquet tables are removed if
+    /// Parquet is not requested, since they are from an earlier run.
     ///
-    /// Whether anything was changed.
+    /// `trials` are the trials of these problems, in the order in which they are to be written. They are
+    /// consumed one by one and not kept in memory.
     ///
     /// # Errors
     ///
-    /// Where a file cannot be written, a trial is an error or belongs to none of the problems, or Parquet
-    /// is asked for without the feature `parquet`. Files that were there before are then unchanged.
+    /// Returns an error if a file cannot be written, if a trial is an error or belongs to none of the
+    /// problems, or if Parquet is requested without the feature `parquet`. Existing files are then unchanged.
     pub fn write_with(
         &self,
         directory: impl AsRef<Path>,
@@ -208,7 +207,7 @@ impl DataSet<'_> {
         let mut problems = table(problems, table::PROBLEMS)?;
         let most = self.problems.iter().map(|record| record.tally.trials).max();
         for record in self.problems {
-            // A majority of some of its trials is none.
+            // Omit a majority over only some of the problem's trials.
             let majority = majorities.remove(&*record.problem.id);
             let majority = majority.filter(|(trials, _)| *trials == record.tally.trials);
             let majority = majority.and_then(|(_, majority)| majority);
@@ -235,12 +234,12 @@ impl DataSet<'_> {
             )?;
         }
         drafts.push(manifest);
-        // All are whole before the first gets its name.
+        // All files are complete before the first is renamed.
         publish(directory, drafts, parquet)
     }
 }
 
-/// Keeps others from writing a data set into the directory for as long as it lives, where the system has locks of
+/// Locks the directory against other writers of a data set while the value lives, on systems that can lock
 /// directories.
 fn lock(directory: &Path) -> Result<Option<fs::File>> {
     let Ok(open) = fs::File::open(directory) else {
@@ -256,14 +255,14 @@ fn lock(directory: &Path) -> Result<Option<fs::File>> {
     }
 }
 
-/// A draft of a text.
+/// Makes a draft of a text file.
 fn whole(directory: &Path, name: &str, text: &str) -> Result<Finished> {
     let mut draft = Draft::new(directory, name)?;
     draft.text(text)?;
     draft.finish()
 }
 
-/// Drafts of the figures, by file name and text.
+/// Makes drafts of the figures, given as file names and contents.
 fn draft_figures(
     directory: &Path,
     figures: Vec<(String, String)>,
@@ -281,7 +280,7 @@ fn draft_figures(
     Ok(())
 }
 
-/// Gives the files their names, unless all of them are there already.
+/// Renames the files, unless all of them already exist with the same contents.
 fn publish(directory: &Path, drafts: Vec<Finished>, parquet: bool) -> Result<bool> {
     let mut stale = Vec::new();
     if !parquet {
@@ -311,11 +310,11 @@ fn with_crate(settings: &Settings) -> Settings {
     manifest
 }
 
-/// The majority answers of problems whose trials pass by, one problem's after the other's.
+/// Computes the majority answers of problems from a stream of trials, one problem after the other.
 struct Majorities<'a> {
     equivalence: &'a dyn Equivalence,
     current: Option<(&'a Problem, Answers<'a>)>,
-    /// By id: how many trials there were, and the majority among them.
+    /// By problem id: the number of trials, and the majority among them.
     done: HashMap<&'a str, (u32, Option<Majority>)>,
 }
 

@@ -1,15 +1,15 @@
-//! Recognises the format of a file by its first bytes: plain text, text in gzip, or another format,
-//! which is refused by name. Knows nothing of rows.
+//! Detects the format of a file by its first bytes: plain text, gzipped text, or another format, which is
+//! refused by name. Independent of rows.
 
 use std::io::{BufRead, BufReader, Chain, Cursor, Error, ErrorKind, Read, Result};
 
 use flate2::bufread::MultiGzDecoder;
 
-/// How many bytes identify a format: the mark of a tar archive is at byte 257.
+/// The number of bytes that identify a format: the magic of a tar archive is at byte 257.
 const HEAD: u64 = 264;
 const GZIP: &[u8] = b"\x1f\x8b";
 
-/// What files begin with that are not text in UTF-8.
+/// The beginnings of files that are not UTF-8 text.
 const SIGNATURES: &[(&[u8], &str)] = &[
     (b"PAR1", "Parquet"),
     (b"ARROW1", "Arrow"),
@@ -37,22 +37,22 @@ const SIGNATURES: &[(&[u8], &str)] = &[
     ),
 ];
 
-/// A reader, and before it the bytes that were looked at.
+/// A reader, preceded by the bytes that were inspected.
 type Whole<R> = Chain<Cursor<Vec<u8>>, R>;
 
-/// A reader's text, taken out of gzip where it is in it.
+/// A reader's text, decompressed if it is gzip.
 #[derive(Debug)]
 pub(super) enum Decoded<R> {
-    /// Nothing has been read.
+    /// Nothing has been read yet.
     Unread(R),
     Plain(Whole<R>),
     Gzip(Box<Whole<BufReader<MultiGzDecoder<Whole<R>>>>>),
-    /// It is not for us.
+    /// The format is not supported.
     Refused,
 }
 
 impl<R: BufRead> Decoded<R> {
-    /// The text, which the first bytes are looked at for if nobody has.
+    /// Returns the text. The first call detects the format.
     pub(super) fn text(&mut self) -> Result<&mut dyn BufRead> {
         if let Decoded::Unread(_) = self
             && let Decoded::Unread(reader) = std::mem::replace(self, Decoded::Refused)
@@ -66,7 +66,7 @@ impl<R: BufRead> Decoded<R> {
         }
     }
 
-    /// An error of reading, with the line that it came in where the file itself is at fault.
+    /// Returns a read error, with the line at which it occurred if the file itself is at fault.
     pub(super) fn explain(&self, error: Error, line: u64) -> Error {
         let damaged = matches!(
             error.kind(),
@@ -96,15 +96,15 @@ fn decode<R: BufRead>(reader: R) -> Result<Decoded<R>> {
     Ok(Decoded::Gzip(Box::new(whole)))
 }
 
-/// The first bytes, to the end of a line at most, so that whoever writes row by row is not kept
-/// waiting; and the reader as if nothing had been read.
+/// Returns the first bytes, at most to the end of a line, and a reader that includes them. Stopping at a line
+/// end does not keep a row-by-row writer waiting.
 fn look<R: BufRead>(mut reader: R) -> Result<(Vec<u8>, Whole<R>)> {
     let mut head = Vec::new();
     (&mut reader).take(HEAD).read_until(b'\n', &mut head)?;
     Ok((head.clone(), Cursor::new(head).chain(reader)))
 }
 
-/// Refuses what is not text in UTF-8, by its name.
+/// Refuses formats other than UTF-8 text, by name.
 fn check(head: &[u8]) -> Result<()> {
     let signed = SIGNATURES.iter().find(|(bytes, _)| head.starts_with(bytes));
     let name = match signed {
@@ -128,7 +128,7 @@ fn check(head: &[u8]) -> Result<()> {
     )))
 }
 
-/// What is wrong with a file's contents, as an error of reading it.
+/// Makes a read error for invalid contents.
 pub(super) fn refused(reason: String) -> Error {
     Error::new(ErrorKind::InvalidData, reason)
 }

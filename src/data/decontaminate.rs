@@ -1,11 +1,16 @@
-//! Problems that overlap with test sets: found by word n-grams that both have, so that a run leaves them out.
+//! Finds problems that overlap with test sets by common word n-grams, so that a run can leave them out.
 //!
-//! The rule is that of DeepSeekMath's corpus (Shao et al., 2024, section 2.1): a text that has 10 words in a row (a
-//! 10-gram) in common with a question of a test set is contaminated; a question with fewer words, but at least 3, must be the
-//! whole text. Words are letters and digits without markup (`1{,}000` is `1000`, `\frac{1}{2}` is `1 2`, an
-//! ideograph is a word); whole texts are compared with the signs of their formulas as well, so that `3 + 5` is not
-//! `3 - 5`. Drawings (`[asy]`) are left out. Ten words in a row may be a common phrase ("find the sum of all positive integers n such that"): larger
-//! numbers find less of those, and fewer questions that were changed in places. Knows the contract only.
+//! The rule is that of DeepSeekMath's corpus (Shao et al., 2024, section 2.1). A text is contaminated if it
+//! has 10 consecutive words (a 10-gram) in common with a question of a test set. A question with fewer words,
+//! but at least 3, must match the whole text.
+//!
+//! Words are letters and digits without markup (`1{,}000` is `1000`, `\frac{1}{2}` is `1 2`, an ideograph is
+//! a word). Whole texts are compared including the signs of their formulas, so that `3 + 5` is not `3 - 5`.
+//! Drawings (`[asy]`) are left out. Ten consecutive words may be a common phrase ("find the sum of all
+//! positive integers n such that"). Larger n find fewer of these, but also fewer questions that were changed
+//! in places.
+//!
+//! Depends on the contract only.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,12 +26,12 @@ use super::problems;
 use crate::contract::hex;
 use crate::{Error, ErrorKind, Problem, Rejection, Result, words};
 
-/// Words in a row, unless another number is asked for.
+/// The default n-gram length, in words.
 pub const NGRAM: usize = 10;
-/// A question of fewer words is compared with nothing.
+/// Questions with fewer words are not compared.
 pub const MIN_WORDS: usize = 3;
 
-/// The questions of test sets, ready to be compared with.
+/// The indexed questions of test sets.
 ///
 /// ```
 /// use dart_math::{Problem, data::decontaminate::{NGRAM, TestSets}};
@@ -48,41 +53,41 @@ pub struct TestSets {
     n: usize,
     sets: Vec<TestSet>,
     questions: Vec<Question>,
-    /// Where runs of n words are, by their hash, then by question and place.
+    /// The n-grams of the questions, ordered by hash, question and position.
     grams: Vec<Gram>,
-    /// The first question of a text that is shorter than that.
+    /// Questions shorter than n words: text to the first question with it.
     short: HashMap<String, u32>,
 }
 
-/// A test set: a file of problems of which only the questions are read.
+/// A test set: a file of problems, of which only the questions are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TestSet {
-    /// The file's name; where another file has the same name, its path as it was given.
+    /// The file's name, or its path as given if another file has the same name.
     pub name: String,
     /// The first 128 bits of the SHA-256 of the file's bytes, in hexadecimal.
     pub hash: String,
-    /// Rows with a question.
+    /// The number of rows with a question.
     pub questions: u64,
-    /// Those of them with fewer than [`MIN_WORDS`] words, which nothing is compared with.
+    /// The number of questions with fewer than [`MIN_WORDS`] words, which are not compared.
     pub short: u64,
-    /// Rows without a question.
+    /// The number of rows without a question.
     pub without_question: u64,
-    /// The first row without a question: number of its line, and why it has none.
+    /// The first row without a question: its line number and the reason.
     pub first_without: Option<(u64, String)>,
 }
 
-/// What a text has in common with a question of a test set.
+/// An overlap between a text and a question of a test set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Overlap {
-    /// The test set's name.
+    /// The name of the test set.
     pub test_set: String,
-    /// Number of the line of the row with the question, from 1.
+    /// The line number of the row with the question, from 1.
     pub line: u64,
-    /// The words that both have.
+    /// The words in common.
     pub words: String,
-    /// Whether the whole texts are the same.
+    /// Whether the whole texts match.
     pub whole: bool,
 }
 
@@ -123,17 +128,17 @@ struct Question {
 struct Gram {
     hash: u64,
     question: u32,
-    /// Where it begins in the question's words, in bytes.
+    /// The byte offset in the question's words.
     at: u32,
 }
 
 impl TestSets {
-    /// Reads files of problems as [`problems::read`] does, but only their questions: what is wrong with an answer
-    /// does not matter. `n` words in a row are an overlap.
+    /// Reads files of problems like [`problems::read`], but only their questions: invalid answers do not
+    /// matter. `n` is the number of consecutive words that make an overlap.
     ///
     /// # Errors
     ///
-    /// Where `n` is 0, a file cannot be read, or has no question.
+    /// Returns an error if `n` is 0, or if a file cannot be read or has no question.
     pub fn read(paths: &[impl AsRef<Path>], n: usize) -> Result<Self> {
         if n == 0 {
             let reason = "decontamination: an overlap must be of at least 1 word";
@@ -201,14 +206,14 @@ impl TestSets {
             );
             return Err(Error::new(ErrorKind::Data, reason));
         }
-        // What the rows did not take is of the file, too.
+        // The hash covers the whole file, including what the rows did not read.
         io::copy(&mut file, &mut io::sink()).map_err(|error| Error::io(path, error))?;
         set.hash = hex(&file.hash.finalize()[..16]);
         self.sets.push(set);
         Ok(())
     }
 
-    /// Whether it is long enough to be compared with; `None` where there are more than can be numbered.
+    /// Returns whether the question is long enough to be compared. `None` if there are too many questions.
     fn add_question(&mut self, set: u32, line: u64, question: &str) -> Option<bool> {
         let index = u32::try_from(self.questions.len()).ok()?;
         let words = words::of(question);
@@ -233,17 +238,18 @@ impl TestSets {
         Some(true)
     }
 
-    /// How many words in a row are an overlap.
+    /// Returns the number of consecutive words that make an overlap.
     pub fn n(&self) -> usize {
         self.n
     }
 
-    /// The test sets, in the order given.
+    /// Returns the test sets, in the given order.
     pub fn sets(&self) -> &[TestSet] {
         &self.sets
     }
 
-    /// What a text has in common with the test sets: of its first words that are in any of them, the first place.
+    /// Returns the first overlap of a text with the test sets: its first words that occur in any of them, at
+    /// their first place.
     pub fn overlap(&self, text: &str) -> Option<Overlap> {
         let own = words::of(text);
         let count = words::count(&own);
@@ -262,7 +268,7 @@ impl TestSets {
         })
     }
 
-    /// Whether these words, and no longer ones, are at a place.
+    /// Returns whether exactly these words are at a place.
     fn has(&self, place: &Gram, gram: &str) -> bool {
         let words = &self.questions[place.question as usize].words;
         let rest = words
@@ -281,7 +287,7 @@ impl TestSets {
         }
     }
 
-    /// The problems whose question overlaps with a test set, each with what it has in common: for
+    /// Returns the problems whose question overlaps with a test set, with the overlap as the reason. Use with
     /// [`RunBuilder::exclude`](crate::dars::RunBuilder::exclude).
     pub fn rejections(&self, problems: &[Problem]) -> Vec<Rejection> {
         let of = |(problem, it): (usize, &Problem)| {
@@ -292,7 +298,7 @@ impl TestSets {
     }
 }
 
-/// What the files are called: by their names, or by their paths where two have the same.
+/// Returns display names of the files: their names, or their paths if two names are the same.
 fn names(paths: &[&Path]) -> Vec<String> {
     let short = |path: &Path| PathBuf::from(path.file_name().unwrap_or(path.as_os_str()));
     let is_alone = |path: &Path| {
@@ -320,7 +326,7 @@ fn hash(gram: &str) -> u64 {
     hasher.finish()
 }
 
-/// A file that is hashed as it is read, so that it need not be read twice (it may be a pipe).
+/// A file that is hashed while it is read, so that it is read only once (it may be a pipe).
 struct Hashed {
     file: File,
     hash: Sha256,
@@ -354,7 +360,7 @@ mod tests {
         assert_eq!(found("a b c d"), is(1, "a b c"));
         assert_eq!(found("so (b), $c$ D"), is(1, "b c d"));
         assert_eq!(found("b c e"), is(2, "b c e"));
-        // Not over two questions, not parts of words, not with gaps.
+        // Not across two questions, not parts of words, not with gaps.
         for text in ["c d x", "b c de", "zb c d", "b z c d", "a b", "", "求"] {
             assert_eq!(found(text), None, "{text}");
         }
@@ -383,13 +389,13 @@ mod tests {
             assert_eq!(found(text), None, "{text}");
         }
         assert_eq!((tests.sets()[0].questions, tests.sets()[0].short), (4, 1));
-        // Words of texts that are as long as a run of words are a run of words.
+        // A text of exactly n words is an n-gram.
         let tests = tests_of(&["a b c", "a b"], 2);
         assert!(tests.overlap("z a b").is_some() && tests.sets()[0].short == 0);
         assert!(tests_of(&["a"], 1).overlap("b a c").is_some());
     }
 
-    /// Against a search through all texts.
+    /// Compares the index with a search through all texts.
     #[test]
     fn the_index_finds_what_a_search_finds() {
         let random = crate::Philox::new(7);
@@ -429,7 +435,7 @@ mod tests {
     #[test]
     fn a_hash_alone_is_no_finding() {
         let mut tests = tests_of(&["a b c d", "e f g h"], 4);
-        // As if both had the same hash.
+        // Simulates a hash collision.
         let same = hash("e f g h");
         tests.grams.iter_mut().for_each(|gram| gram.hash = same);
         assert_eq!(tests.overlap("e f g h").unwrap().line, 2);

@@ -1,4 +1,4 @@
-//! Files that are written under a passing name, and get their own when all of a directory are whole.
+//! Files that are written under a temporary name and renamed once all files of a directory are complete.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -9,13 +9,13 @@ use serde::Serialize;
 use super::pretty;
 use crate::{Error, Result, Settings};
 
-/// A file under a passing name; removed unless it is published.
+/// A file under a temporary name. It is removed unless it is published.
 pub(super) struct Draft {
     file: BufWriter<File>,
     finished: Finished,
 }
 
-/// A draft that is whole and on the disk.
+/// A draft that is complete and synced to disk.
 pub(super) struct Finished {
     draft: PathBuf,
     path: PathBuf,
@@ -34,7 +34,7 @@ impl Draft {
         })
     }
 
-    /// The name that the file is to get.
+    /// Returns the final path of the file.
     #[cfg(feature = "parquet")]
     pub(super) fn path(&self) -> &Path {
         &self.finished.path
@@ -46,13 +46,13 @@ impl Draft {
         self.line_end(written)
     }
 
-    /// Writes an object of JSON, a member a line.
+    /// Writes a JSON object, one member per line.
     pub(super) fn object(&mut self, object: &Settings) -> Result<()> {
         let written = pretty::object(object, &mut self.file);
         self.line_end(written)
     }
 
-    /// Writes a text as it is.
+    /// Writes a text unchanged.
     pub(super) fn text(&mut self, text: &str) -> Result<()> {
         let written = self.file.write_all(text.as_bytes());
         written.map_err(|error| Error::io(&self.finished.path, error))
@@ -63,7 +63,7 @@ impl Draft {
         written.map_err(|error| Error::io(&self.finished.path, error))
     }
 
-    /// Hands the whole file to the disk.
+    /// Syncs the complete file to disk.
     pub(super) fn finish(self) -> Result<Finished> {
         let Draft { file, finished } = self;
         let flushed = file
@@ -87,12 +87,12 @@ impl Write for Draft {
 }
 
 impl Finished {
-    /// Where the file is until it is published.
+    /// Returns the path of the file until it is published.
     pub(super) fn draft(&self) -> &Path {
         &self.draft
     }
 
-    /// Whether the file is there already, with the same bytes.
+    /// Returns whether the file already exists with the same bytes.
     pub(super) fn is_there(&self) -> Result<bool> {
         let Ok(there) = File::open(&self.path) else {
             return Ok(false);
@@ -121,7 +121,7 @@ impl Finished {
 
 impl Drop for Finished {
     fn drop(&mut self) {
-        // Gone already where it was published; where it was not, there is nothing more to be done.
+        // Fails if the draft was published; any other failure is ignored.
         let _ = fs::remove_file(&self.draft);
     }
 }

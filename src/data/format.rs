@@ -1,11 +1,11 @@
-//! The forms that rows of a data set have for the tools that tune models on them.
+//! The formats of data set rows, as expected by fine-tuning tools.
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The form of the rows of `dataset.jsonl`.
+/// The format of the rows of `dataset.jsonl`.
 ///
 /// ```
 /// use dart_math::data::Format;
@@ -23,14 +23,14 @@ pub enum Format {
     /// `query` and `response`, the columns of the published DART-Math data sets.
     #[default]
     Pairs,
-    /// `messages`: the question as the user's, the response as the assistant's.
+    /// `messages`: the question as the user's message, the response as the assistant's.
     Chat,
     /// `instruction` (the question), `input` (empty) and `output` (the response).
     Alpaca,
 }
 
 impl Format {
-    /// The name in manifests and on the command line, such as `chat`.
+    /// Returns the name in manifests and on the command line, such as `chat`.
     pub fn name(self) -> &'static str {
         match self {
             Format::Pairs => "pairs",
@@ -39,7 +39,7 @@ impl Format {
         }
     }
 
-    /// A question and a response to it as a row.
+    /// Returns a question and a response as a row.
     pub fn row<'a>(self, query: &'a str, response: &'a str) -> impl Serialize + use<'a> {
         let message = |role: &'static str, content| Message {
             role: Cow::Borrowed(role),
@@ -82,17 +82,17 @@ struct Message<'a> {
     content: Cow<'a, str>,
 }
 
-/// A training pair: a row of a data set, whatever its form.
+/// A training pair: a row of a data set, independent of its format.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Pair {
     /// The question.
     pub query: String,
-    /// The response to it.
+    /// The response.
     pub response: String,
 }
 
 impl Pair {
-    /// The pair that a row of any [`Format`] has, or why it has none.
+    /// Reads a row of any [`Format`]. The error says why it is not a pair.
     pub(super) fn of_row(mut row: Map<String, Value>) -> Result<Self, String> {
         if let Some(messages) = row.remove("messages") {
             let messages: Vec<Message<'_>> = serde_json::from_value(messages)

@@ -1,8 +1,7 @@
-//! Rows of JSON from files that may hold anything: bounded in length, numbered, each an object or the
-//! reason why it is none.
+//! Rows of JSON from untrusted files: bounded in length, numbered, each an object or an error.
 //!
-//! Every reader of rows, the crate's own and the examples', goes through [`Rows`], so that all of
-//! them take the same files. Knows nothing of what the rows mean.
+//! All readers of rows, in the crate and the examples, use [`Rows`], so all accept the same files.
+//! Independent of the meaning of rows.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read, Result};
@@ -15,18 +14,18 @@ use super::array::{self, Array, Element};
 use super::decode::{Decoded, refused};
 use crate::error::json_reason;
 
-/// The longest row that is read, in bytes without the end of its line.
+/// The longest row that is read, in bytes without its line end.
 pub const MAX_LINE: usize = 16 << 20;
 
-/// The rows of a file, one after the other, in bounded memory: of JSON Lines, or of a JSON array of
-/// objects, laid out in whatever way; as it is, or in gzip.
+/// Iterates over the rows of a file in bounded memory. The file is JSON Lines or a JSON array of objects in
+/// any layout, plain or in gzip.
 ///
-/// A mark of UTF-8 at the file's beginning (a "BOM") and blank lines are skipped; lines end with
-/// `\n` or `\r\n`. A row that is not a JSON object is returned as an error message, and reading goes
-/// on with the next row. So is a row of more than [`MAX_LINE`] bytes: it is returned as soon as the
-/// limit is exceeded, and the rest of it is skipped only when the next row is requested. After an
-/// error of the file itself there are no more rows. What is no text in UTF-8 (Parquet, UTF-16, …),
-/// and CSV, is an error of kind [`InvalidData`](std::io::ErrorKind::InvalidData), which names it.
+/// A UTF-8 byte order mark at the beginning and blank lines are skipped. Lines end with `\n` or `\r\n`. A row
+/// that is not a JSON object is returned as an error message, and reading continues with the next row. A row
+/// of more than [`MAX_LINE`] bytes is also returned as an error message, as soon as it exceeds the limit; its
+/// rest is skipped when the next row is requested. After a read error there are no more rows. Files that are
+/// not UTF-8 text (Parquet, UTF-16, …) and CSV files give an error of kind
+/// [`InvalidData`](std::io::ErrorKind::InvalidData), which names the format.
 ///
 /// ```
 /// use dart_math::data::lines::Rows;
@@ -47,27 +46,27 @@ pub struct Rows<R> {
     reader: Decoded<R>,
     number: u64,
     line: Vec<u8>,
-    /// Whether the rest of the last line, which was too long, is still to be skipped.
+    /// Whether the rest of an overlong line must still be skipped.
     within: bool,
-    /// Whether a line that is not blank has been seen.
+    /// Whether a non-blank line has been seen.
     begun: bool,
-    /// The array that the file is.
+    /// The array, if the file is one.
     array: Option<Array>,
     /// Whether the file ended or failed.
     over: bool,
 }
 
-/// A row: a line that is not blank, or an element of an array.
+/// A row: a non-blank line or an element of an array.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Row {
-    /// The number of the line that it begins in, from 1; blank lines are counted.
+    /// The number of its first line, from 1. Blank lines are counted.
     pub line: u64,
-    /// The object that it is, or why it is none. A number in one of its fields that [`Value`] cannot
-    /// hold (a whole number of more than 64 bits, or one beyond the range of f64) is there as text.
+    /// The row's object, or why it is not one. A number that [`Value`] cannot hold (an integer of more than
+    /// 64 bits, or one beyond the range of f64) is stored as text.
     pub object: std::result::Result<Map<String, Value>, String>,
-    /// Those of its fields that are numbers which [`object`](Row::object) does not have as they were
-    /// written: `0.50`, `1e3`, `12345678901234567890123`.
+    /// The numeric fields that [`object`](Row::object) does not represent as written: `0.50`, `1e3`,
+    /// `12345678901234567890123`.
     pub numbers: BTreeMap<String, String>,
 }
 
@@ -85,14 +84,14 @@ impl Row {
     }
 }
 
-/// What a row says.
+/// The contents of a row.
 struct Object {
     fields: Map<String, Value>,
     numbers: BTreeMap<String, String>,
 }
 
 impl<R: BufRead> Rows<R> {
-    /// The rows of what a reader gives.
+    /// Returns the rows of a reader.
     pub fn new(reader: R) -> Self {
         Rows {
             reader: Decoded::Unread(reader),
@@ -143,7 +142,7 @@ impl<R: BufRead> Rows<R> {
         }
     }
 
-    /// Reads one line, or the beginning of one that is too long; `false` at the file's end.
+    /// Reads one line, or the beginning of an overlong one. Returns `false` at the end of the file.
     fn read_line(&mut self) -> Result<bool> {
         let reader = self.reader.text()?;
         if self.within {
@@ -151,7 +150,7 @@ impl<R: BufRead> Rows<R> {
         }
         self.line.clear();
         self.number += 1;
-        // One byte more, so that a line of exactly the limit is recognised by its line end.
+        // Read one more byte, so that a line of exactly the maximum length is recognised by its line end.
         let mut bounded = reader.take(MAX_LINE as u64 + 1);
         let read = bounded.read_until(b'\n', &mut self.line)?;
         self.within = read > MAX_LINE && !self.line.ends_with(b"\n");
@@ -176,7 +175,7 @@ impl<R: BufRead> Iterator for Rows<R> {
     }
 }
 
-/// The row of an array's element.
+/// Returns the row of an array element.
 fn row_of(element: Element, text: &[u8]) -> Row {
     let Element { line, column, .. } = element;
     let place = |error: &serde_json::Error| match error.line() as u64 {
@@ -210,7 +209,7 @@ fn object(
             fields,
             numbers: BTreeMap::new(),
         })),
-        // It may be none but for a number that is too large.
+        // It may be valid except for a number that is too large.
         Err(error) => as_written(line).ok_or_else(|| {
             let advice = match error.is_eof() {
                 true => " (a row is one line, or an element of an array)",
@@ -225,7 +224,7 @@ fn object(
     }
 }
 
-/// The fields of an object, in their order, as they are written.
+/// The fields of an object in order, as raw text.
 struct RawFields<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for RawFields<'de> {
@@ -253,7 +252,7 @@ impl<'de> Deserialize<'de> for RawFields<'de> {
     }
 }
 
-/// The object of a line with its numbers as they are written; `None` where it is none.
+/// Returns the object of a line with its numbers as written; `None` if it is not an object.
 fn as_written(line: &str) -> Option<Object> {
     let raw: RawFields<'_> = serde_json::from_str(line).ok()?;
     let (mut fields, mut numbers) = (Map::new(), BTreeMap::new());
@@ -283,7 +282,7 @@ fn as_written(line: &str) -> Option<Object> {
     Some(Object { fields, numbers })
 }
 
-/// Whether a line that is not JSON looks like the first of a table with separators.
+/// Returns whether a line that is not JSON looks like the first line of a CSV file.
 fn is_csv(line: &[u8]) -> bool {
     let separated = |separator: u8| line.contains(&separator);
     !line.iter().any(|byte| b"{}[]".contains(byte)) && b",;\t".iter().any(|&byte| separated(byte))
@@ -295,7 +294,7 @@ mod tests {
 
     use super::*;
 
-    /// Fails when more is read than a reader needs to see that a line is too long.
+    /// Fails when more is read than needed to detect an overlong line.
     struct Endless(usize);
 
     impl Read for Endless {

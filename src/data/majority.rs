@@ -1,34 +1,34 @@
-//! The most frequent final answer of a problem, counted while its trials pass by.
+//! The most frequent final answer of a problem, counted in a stream of its trials.
 
 use std::collections::HashMap;
 
 use crate::Equivalence;
 
-/// Different answers of a problem that are counted; later ones are not.
+/// The maximum number of different answers counted per problem. Later ones are ignored.
 const MAX_CLASSES: usize = 64;
-/// Comparisons by equivalence that a problem may cost; texts not seen before are not counted then.
+/// The maximum number of equivalence checks per problem. After that, new texts are ignored.
 const MAX_COMPARISONS: u32 = 4096;
-/// Texts whose class is remembered.
+/// The maximum number of texts whose class is remembered.
 const MAX_TEXTS: usize = 1024;
 
 /// The most frequent final answer of a problem.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Majority {
-    /// As the first trial with it has it.
+    /// As written in the first trial with this answer.
     pub(super) answer: String,
-    /// Of all trials, those without an answer included.
+    /// Its share of all trials, including those without an answer.
     pub(super) share: f64,
-    /// Whether it is the same as the reference.
+    /// Whether it equals the reference.
     pub(super) correct: bool,
 }
 
-/// The final answers of one problem's trials by equivalence.
+/// The final answers of one problem's trials, grouped by equivalence.
 pub(super) struct Answers<'a> {
     equivalence: &'a dyn Equivalence,
     trials: u32,
     comparisons: u32,
     classes: Vec<Class>,
-    /// The class of each text, less its superfluous white space; `None`: it has none.
+    /// The class of each text, with normalised white space; `None` if it has no class.
     texts: HashMap<String, Option<usize>>,
 }
 
@@ -48,7 +48,7 @@ impl<'a> Answers<'a> {
         }
     }
 
-    /// Counts a trial with its final answer, where it has one.
+    /// Counts a trial with its final answer, if any.
     pub(super) fn add(&mut self, answer: Option<&str>) {
         self.trials += 1;
         let Some(answer) = answer else { return };
@@ -69,7 +69,7 @@ impl<'a> Answers<'a> {
         }
     }
 
-    /// The class of an answer, a new one where it is like none and there are not too many.
+    /// Returns the class of an answer. Adds a new class if none matches and there are not too many.
     fn class(&mut self, answer: &str) -> Option<usize> {
         for (index, class) in self.classes.iter().enumerate() {
             if self.comparisons == MAX_COMPARISONS {
@@ -89,12 +89,12 @@ impl<'a> Answers<'a> {
         })
     }
 
-    /// How many trials were counted.
+    /// Returns the number of trials counted.
     pub(super) fn trials(&self) -> u32 {
         self.trials
     }
 
-    /// The most frequent answer, of several the one that came first; `None` without any.
+    /// Returns the most frequent answer, in a tie the first one; `None` without answers.
     pub(super) fn majority(self, reference: &str) -> Option<Majority> {
         let most = self.classes.iter().map(|class| class.count).max()?;
         let first = self.classes.into_iter().find(|class| class.count == most)?;
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!((found.answer.as_str(), found.share), (r"\frac12", 0.5));
         assert!(found.correct);
         assert!(!majority(&answers, "3").unwrap().correct);
-        // Of as many the first.
+        // In a tie, the first one.
         assert_eq!(majority(&[Some("2"), Some("1")], "1").unwrap().answer, "2");
         assert_eq!(majority(&[None, None], "1"), None);
         assert_eq!(majority(&[], "1"), None);
@@ -154,7 +154,7 @@ mod tests {
         let mut answers = Answers::new(&never);
         for number in 0..5000 {
             answers.add(Some(&number.to_string()));
-            // A text that was seen costs nothing, white space aside.
+            // A text that was seen before costs nothing, even with different white space.
             answers.add(Some(" 0 "));
         }
         assert_eq!(answers.trials(), 10_000);

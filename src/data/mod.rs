@@ -1,6 +1,6 @@
-//! Problem files in, data sets out, and read back.
+//! Reads problem files, writes data sets, and reads them back.
 //!
-//! Knows the contract only.
+//! Depends on the contract only.
 
 pub mod arithmetic;
 mod array;

@@ -1,5 +1,5 @@
-//! Rows in Parquet: flat columns that are named and typed by a [`Column`] list, written in row groups of
-//! bounded size, and read back as the JSON objects that they were. Knows nothing of what the rows mean.
+//! Rows in Parquet: flat columns named and typed by a [`Column`] list, written in row groups of bounded size
+//! and read back as the original JSON objects. Independent of the meaning of rows.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,14 +23,14 @@ use super::table::{Column, Kind};
 use crate::error::panic_message;
 use crate::{Error, ErrorKind, Result};
 
-/// What a file begins with.
+/// The magic bytes of a file.
 pub(super) const MAGIC: &[u8] = b"PAR1";
-/// Bytes of rows that are gathered before they are written as a row group.
+/// The bytes of rows collected before they are written as a row group.
 const ROW_GROUP: usize = 64 << 20;
-/// Level of compression.
+/// The compression level.
 const ZSTD_LEVEL: i32 = 3;
 
-/// The schema's text, by which Parquet knows it.
+/// Returns the schema in Parquet's text form.
 fn schema(columns: &[Column]) -> String {
     let column = |column: &Column| {
         let repetition = if column.required {
@@ -56,7 +56,7 @@ fn schema(columns: &[Column]) -> String {
     format!("message rows {{ {} }}", columns.join(" "))
 }
 
-/// A column's values that are not written yet.
+/// A column's values that have not been written yet.
 enum Values {
     Text(Vec<ByteArray>),
     Whole(Vec<i64>),
@@ -64,12 +64,12 @@ enum Values {
     Flag(Vec<bool>),
 }
 
-/// A column of values, of which a field has one or, for messages, two.
+/// A column of values. A field has one column, or two for messages.
 struct Leaf {
     values: Values,
-    /// Which rows have a value, where some may lack it; and for messages, that each is there.
+    /// The definition levels, if some rows may lack a value. For messages: that each is present.
     definition: Option<Vec<i16>>,
-    /// For messages: which of them begins a row.
+    /// The repetition levels, for messages: 0 begins a row.
     repetition: Option<Vec<i16>>,
 }
 
@@ -92,7 +92,7 @@ impl Leaf {
         }
     }
 
-    /// Takes a value that a row has; how many bytes it is, `None` where it is of another kind.
+    /// Adds a value. Returns its size in bytes, or `None` if it has another type.
     fn push(&mut self, kind: Kind, value: Value) -> Option<usize> {
         let size = match (&mut self.values, value) {
             (Values::Text(values), Value::String(text)) if kind != Kind::Json => {
@@ -108,7 +108,7 @@ impl Leaf {
             }
             (Values::Whole(values), Value::Number(number)) => {
                 let whole = match kind {
-                    // The same bits, which the column's type says are unsigned.
+                    // The same bits; the column's type declares them as unsigned.
                     Kind::Unsigned => number.as_u64()?.cast_signed(),
                     _ => number.as_i64()?,
                 };
@@ -138,7 +138,7 @@ pub(super) struct Writer {
     file: SerializedFileWriter<Draft>,
     columns: &'static [Column],
     leaves: Vec<Vec<Leaf>>,
-    /// Bytes and rows that are not written yet.
+    /// The bytes and rows that have not been written yet.
     bytes: usize,
     rows: usize,
     row_group: usize,
@@ -205,14 +205,14 @@ impl Writer {
             return Err(bad(format!("no column for `{name}`")));
         }
         self.rows += 1;
-        // A value takes some bytes beside its own.
+        // Each value has some overhead.
         match self.bytes + 32 * self.rows * self.columns.len() >= self.row_group {
             true => self.write_rows(),
             false => Ok(()),
         }
     }
 
-    /// Writes what was gathered as a row group.
+    /// Writes the collected rows as a row group.
     fn write_rows(&mut self) -> Result<()> {
         let written = self.write_group();
         (self.bytes, self.rows) = (0, 0);
@@ -249,7 +249,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Hands the whole file to the disk.
+    /// Syncs the complete file to disk.
     pub(super) fn finish(mut self) -> Result<Finished> {
         if self.rows > 0 {
             self.write_rows()?;
@@ -259,7 +259,7 @@ impl Writer {
     }
 }
 
-/// Takes a chat's messages.
+/// Adds a chat's messages.
 fn push(messages: Vec<Value>, role: &mut Leaf, content: &mut Leaf) -> Option<usize> {
     let mut size = 0;
     for (index, message) in messages.into_iter().enumerate() {
@@ -278,7 +278,7 @@ fn failed(path: &Path, error: ParquetError) -> Error {
     Error::new(ErrorKind::Io, format!("{}: {error}", path.display())).with_source(error)
 }
 
-/// The rows of a file as objects, or what is wrong with it, which ends them. What is `null` is left out.
+/// Iterates over the rows of a file as objects. An error ends the iteration. `null` members are omitted.
 pub(super) struct Reader {
     rows: Option<RowIter<'static>>,
 }
@@ -310,7 +310,7 @@ impl Iterator for Reader {
     }
 }
 
-/// Reads from a file that may be damaged in ways for which its reader panics.
+/// Runs a read. A damaged file may make the Parquet reader panic, which is returned as an error.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(read)) {
         Ok(read) => read.map_err(|error| error.to_string()),
@@ -406,7 +406,7 @@ mod tests {
         }
     }
 
-    /// Whatever byte of a file is wrong, reading it ends.
+    /// Whichever byte of a file is damaged, reading it terminates.
     #[test]
     fn damage_is_an_error_or_goes_unnoticed_but_no_panic() {
         let (_directory, path) = written(ROW_GROUP, 3);

@@ -1,7 +1,7 @@
-//! Tables of pass rates: what a strategy that goes by difficulty may start from.
+//! Tables of pass rates, from which a difficulty-aware strategy can start.
 //!
-//! A row is `{"id", "pass_rate"}` or has raw counts, `{"id", "trials", "correct"}`; a finished
-//! run's `problems.jsonl` has both, and its `pass_rate` counts. Knows the contract only.
+//! A row is `{"id", "pass_rate"}` or has raw counts, `{"id", "trials", "correct"}`. The `problems.jsonl` of a
+//! finished run has both, and its `pass_rate` is used. Depends on the contract only.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,40 +14,40 @@ use super::lines::{Row, Rows};
 use crate::error::counted;
 use crate::{Error, ErrorKind, Result};
 
-/// Reads a table of pass rates by problem id. Problems without a trial are left out.
+/// Reads a table of pass rates by problem id. Problems without trials are skipped.
 ///
 /// # Errors
 ///
-/// Where the file cannot be read, or a row is not a JSON object, has no id or an earlier one's, or
-/// neither a pass rate from 0 to 1 nor counts that agree. The error names file, line and reason.
+/// Returns an error if the file cannot be read, or if a row is not a JSON object, has no id or a duplicate
+/// one, or has neither a pass rate from 0 to 1 nor consistent counts. The error names file, line and reason.
 pub fn read(path: impl AsRef<Path>) -> Result<HashMap<String, f64>> {
     let path = path.as_ref();
     let file = File::open(path).map_err(|error| Error::io(path, error))?;
     read_from(BufReader::new(file), &path.display().to_string())
 }
 
-/// Reads what a table knows of each problem: counts where a row has them, which say how certain its rate is,
-/// and the rate where it has nothing else. Problems without a trial are left out.
+/// Reads a table with counts: a row's counts if it has them, which show how certain its rate is, and its rate
+/// otherwise. Problems without trials are skipped.
 ///
 /// # Errors
 ///
-/// As [`read`].
+/// See [`read`].
 pub fn read_counts(path: impl AsRef<Path>) -> Result<HashMap<String, PassRate>> {
     let path = path.as_ref();
     let file = File::open(path).map_err(|error| Error::io(path, error))?;
     read_rows(BufReader::new(file), &path.display().to_string())
 }
 
-/// What a row says of a problem.
+/// A row of the table.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PassRate {
-    /// From 0 to 1.
+    /// The pass rate, from 0 to 1.
     pub rate: f64,
-    /// Trials and correct ones among them, where the row has both.
+    /// The number of trials and of correct ones, if the row has both.
     pub counts: Option<(u32, u32)>,
 }
 
-/// [`read`] from any source of bytes; `name` stands for the file in errors.
+/// Like [`read`], from any reader. `name` stands for the file in errors.
 ///
 /// ```
 /// let rows = r#"{"id": "a", "pass_rate": 0.25}
@@ -59,7 +59,7 @@ pub struct PassRate {
 ///
 /// # Errors
 ///
-/// As [`read`].
+/// See [`read`].
 pub fn read_from(reader: impl BufRead, name: &str) -> Result<HashMap<String, f64>> {
     let rows = read_rows(reader, name)?;
     Ok(rows.into_iter().map(|(id, row)| (id, row.rate)).collect())
@@ -91,8 +91,8 @@ fn read_rows(reader: impl BufRead, name: &str) -> Result<HashMap<String, PassRat
     Ok(rates)
 }
 
-/// A row's id and pass rate, `None` where there was no trial. `written` is the id as the file has it,
-/// where it is a number that is written otherwise than [`Value`] would.
+/// Returns a row's id and pass rate; `None` if it has no trials. `written` is the id as written in the file,
+/// if it is a number that [`Value`] would print differently.
 fn rate(
     row: &Map<String, Value>,
     written: Option<&String>,

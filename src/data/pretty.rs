@@ -1,4 +1,4 @@
-//! JSON that a person reads: a member of an object a line, a list of numbers on one.
+//! Human-readable JSON: one member of an object per line, a list of numbers on one line.
 
 use std::io::{self, Write};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::Settings;
 
-/// Writes an object, its members indented.
+/// Writes an object with indented members.
 pub(super) fn object(object: &Settings, out: &mut impl Write) -> io::Result<()> {
     members(object, 0, out)
 }
@@ -32,7 +32,7 @@ fn write(value: &Value, depth: usize, out: &mut impl Write) -> io::Result<()> {
     }
 }
 
-/// Items between brackets, a line each.
+/// Writes items between brackets, one per line.
 fn items<I, W: Write>(
     brackets: &str,
     items: impl Iterator<Item = I>,

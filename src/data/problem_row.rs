@@ -1,4 +1,4 @@
-//! A row of `problems.jsonl`: what is known of one problem after a run.
+//! A row of `problems.jsonl`: the results of one problem after a run.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 use super::majority::Majority;
 use crate::{ProblemRecord, StopReason};
 
-/// What a run found out about a problem, as a row of `problems.jsonl` or `problems.parquet` has it
-/// (`docs/output.md` says what every field means).
+/// The results of a problem in a run, as a row of `problems.jsonl` or `problems.parquet` (`docs/output.md`
+/// describes every field).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ProblemRow {
@@ -17,62 +17,62 @@ pub struct ProblemRow {
     pub question: String,
     /// Its reference answer.
     pub reference: String,
-    /// Everything else that its file says of it.
+    /// All other fields of its file.
     #[serde(default)]
     pub metadata: Map<String, Value>,
-    /// Trials that count.
+    /// The trials that count.
     pub trials: u32,
-    /// Correct ones among them.
+    /// The correct trials among them.
     pub correct: u32,
-    /// [`Tally::pass_rate`](crate::Tally::pass_rate).
+    /// The estimated pass rate ([`Tally::pass_rate`](crate::Tally::pass_rate)).
     pub pass_rate: Option<f64>,
-    /// Lower end of [`Tally::interval`](crate::Tally::interval).
+    /// The lower end of [`Tally::interval`](crate::Tally::interval).
     pub pass_rate_low: Option<f64>,
-    /// Upper end of it.
+    /// The upper end of [`Tally::interval`](crate::Tally::interval).
     pub pass_rate_high: Option<f64>,
-    /// [`Tally::pass_at`](crate::Tally::pass_at) of 1 trial.
+    /// pass@1 ([`Tally::pass_at`](crate::Tally::pass_at)).
     #[serde(default)]
     pub pass_at_1: Option<f64>,
-    /// Of 4 trials.
+    /// pass@4.
     #[serde(default)]
     pub pass_at_4: Option<f64>,
-    /// Of 16 trials.
+    /// pass@16.
     #[serde(default)]
     pub pass_at_16: Option<f64>,
-    /// Of 64 trials.
+    /// pass@64.
     #[serde(default)]
     pub pass_at_64: Option<f64>,
-    /// Of 256 trials.
+    /// pass@256.
     #[serde(default)]
     pub pass_at_256: Option<f64>,
-    /// Of 1024 trials.
+    /// pass@1024.
     #[serde(default)]
     pub pass_at_1024: Option<f64>,
-    /// The most frequent final answer, as its first trial has it.
+    /// The most frequent final answer, as written in its first trial.
     #[serde(default)]
     pub majority_answer: Option<String>,
-    /// Its share of the trials that count.
+    /// The share of the trials that count with this answer.
     #[serde(default)]
     pub majority_share: Option<f64>,
-    /// Whether it is the same as the reference.
+    /// Whether this answer equals the reference.
     #[serde(default)]
     pub majority_correct: Option<bool>,
-    /// How many correct responses it was to get.
+    /// The number of correct responses that it was to get.
     pub target: Option<u32>,
-    /// How many responses the data set has of it.
+    /// The number of its responses in the data set.
     pub kept: u32,
-    /// Tokens of the trials that count.
+    /// The tokens of the trials that count.
     #[serde(default)]
     pub tokens: u64,
     /// Why its sampling ended.
     pub stop_reason: StopReason,
-    /// Why it could not be sampled, or was left out, where it was.
+    /// Why the problem could not be sampled or was left out, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejection: Option<String>,
 }
 
 impl ProblemRow {
-    /// `most` is the most trials that a problem of the data set has: of more nothing is said.
+    /// `most` is the highest number of trials of any problem in the data set; pass@k is omitted for larger k.
     pub(super) fn new(record: &ProblemRecord, majority: Option<Majority>, most: u32) -> Self {
         let tally = &record.tally;
         let interval = tally.interval();

@@ -1,16 +1,17 @@
-//! Problems from JSON Lines, or from a JSON array of rows, plain or in gzip: GSM8K's rows, MATH's
-//! rows, and plain ones.
+//! Reads problems from JSON Lines or a JSON array of rows, plain or in gzip: GSM8K rows, MATH rows, and plain
+//! rows.
 //!
-//! | rows of | question | reference |
+//! | format | question | reference |
 //! |---|---|---|
 //! | plain files | `question`, `problem` or `query` | `reference`, else `answer` |
-//! | GSM8K | `question` | what follows the last `####` of `answer` |
+//! | GSM8K | `question` | the text after the last `####` of `answer` |
 //! | MATH | `problem` | the last `\boxed{…}` of `solution` |
 //!
-//! `id` names a problem; without one, a hash of its text does. Its worked solution
-//! ([`Problem::solution`]) is `solution`, or else an `answer` with something before its `####`, each as it is
-//! written. Every other field is kept as metadata. A question, a reference or an id that is a number is read as it is written, to the last
-//! digit. Knows the contract only.
+//! `id` names a problem; without it, a hash of the text does. The worked solution ([`Problem::solution`]) is
+//! `solution`, or an `answer` with text before its `####`, each unchanged. All other fields are kept as
+//! metadata. A question, reference or id that is a number is read exactly as written.
+//!
+//! Depends on the contract only.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -24,21 +25,21 @@ use super::lines::{Row, Rows};
 use crate::error::counted;
 use crate::{Error, ErrorKind, Problem, Result};
 
-/// What to do about a row that is not a problem.
+/// How to handle a row that is not a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnBadRow {
-    /// Give up, with an error that names it.
+    /// Return an error that names the row.
     Fail,
-    /// Leave it out, and report it beside the problems.
+    /// Skip the row and report it.
     Skip,
 }
 
-/// A row that was left out.
+/// A row that was skipped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadRow {
-    /// Number of its line, from 1.
+    /// The line number, from 1.
     pub line: u64,
-    /// Why it is not a problem.
+    /// Why the row is not a problem.
     pub reason: String,
 }
 
@@ -48,15 +49,14 @@ impl fmt::Display for BadRow {
     }
 }
 
-/// Reads a file of problems, and what had to be left out of it.
+/// Reads a file of problems. Returns the problems and the skipped rows.
 ///
 /// # Errors
 ///
-/// Where the file cannot be read, has no problem at all, or, with [`OnBadRow::Fail`], has a row
-/// that is not one: not UTF-8, not a JSON object, longer than
-/// [`MAX_LINE`](super::lines::MAX_LINE), without a question or a reference, or with the id of an
-/// earlier one, or with its question and its reference, whatever the ids. The error names file, line
-/// and reason, and the line of the earlier row.
+/// Returns an error if the file cannot be read or has no problem at all. With [`OnBadRow::Fail`], also if a
+/// row is not a problem: not UTF-8, not a JSON object, longer than [`MAX_LINE`](super::lines::MAX_LINE),
+/// without a question or a reference, with the id of an earlier row, or with the question and reference of an
+/// earlier row. The error names file, line and reason, and the line of the earlier row.
 pub fn read(path: impl AsRef<Path>, on_bad_row: OnBadRow) -> Result<(Vec<Problem>, Vec<BadRow>)> {
     let path = path.as_ref();
     let file = File::open(path).map_err(|error| Error::io(path, error))?;
@@ -67,7 +67,7 @@ pub fn read(path: impl AsRef<Path>, on_bad_row: OnBadRow) -> Result<(Vec<Problem
     )
 }
 
-/// [`read`] from any source of bytes; `name` stands for the file in errors.
+/// Like [`read`], from any reader. `name` stands for the file in errors.
 ///
 /// ```
 /// use dart_math::data::problems::{OnBadRow, read_from};
@@ -85,14 +85,14 @@ pub fn read(path: impl AsRef<Path>, on_bad_row: OnBadRow) -> Result<(Vec<Problem
 ///
 /// # Errors
 ///
-/// As [`read`].
+/// See [`read`].
 pub fn read_from(
     reader: impl BufRead,
     name: &str,
     on_bad_row: OnBadRow,
 ) -> Result<(Vec<Problem>, Vec<BadRow>)> {
     let (mut problems, mut bad) = (Vec::<Problem>::new(), Vec::new());
-    // The lines of the rows so far: by id, and by a hash of the text.
+    // The line numbers of the rows so far, by id and by a hash of the text.
     let (mut ids, mut texts) = (HashMap::new(), HashMap::new());
     for row in Rows::new(reader) {
         let row = row.map_err(|error| Error::io(name, error))?;
@@ -106,7 +106,7 @@ pub fn read_from(
             .and_then(|(problem, text)| {
                 let same_id = ids.get(&problem.id).copied();
                 let same_text = texts.get(&text).copied();
-                // A row without an id has its text's hash for one.
+                // A row without an id has the hash of its text as its id.
                 match (same_id, same_text) {
                     (Some(first), _) if problem.id != text => {
                         Err(format!("id {:?} was line {first}'s already", problem.id))
@@ -148,8 +148,8 @@ pub fn read_from(
     Ok((problems, bad))
 }
 
-/// The problem of one row, and the id that its text alone would give it. `numbers` are those that are
-/// written otherwise than [`Value`] would.
+/// Returns the problem of one row, and the id derived from its text alone. `numbers` are the numbers that
+/// [`Value`] would print differently.
 fn problem(
     mut row: Map<String, Value>,
     numbers: &BTreeMap<String, String>,
@@ -177,7 +177,7 @@ fn problem(
     Ok((problem, text))
 }
 
-/// Takes a row's question out of it, or says why it has none.
+/// Removes a row's question from it. The error says why there is none.
 pub(super) fn question(
     row: &mut Map<String, Value>,
     numbers: &BTreeMap<String, String>,
@@ -195,7 +195,7 @@ pub(super) fn question(
     })
 }
 
-/// The worked solution of a row: `solution`, or an `answer` that has more than what follows its `####`.
+/// Returns the worked solution of a row: `solution`, or an `answer` with text before its `####`.
 fn solution(row: &Map<String, Value>) -> Option<String> {
     let text = |name: &str| Some(row.get(name)?.as_str()?.trim());
     let answer = || {
@@ -207,13 +207,13 @@ fn solution(row: &Map<String, Value>) -> Option<String> {
     solution.or_else(answer).map(str::to_owned)
 }
 
-/// Whether a field has the rows that a file should have.
+/// Returns whether a field contains rows that should be the rows of the file.
 fn is_rows(value: &Value) -> bool {
     let rows = value.as_array().filter(|rows| !rows.is_empty());
     rows.is_some_and(|rows| rows.iter().all(Value::is_object))
 }
 
-/// Takes the first of these fields that is there out of a row; `null` is as good as not there.
+/// Removes the first existing field of these from a row. `null` counts as missing.
 fn take<'n>(
     row: &mut Map<String, Value>,
     numbers: &BTreeMap<String, String>,
@@ -235,7 +235,7 @@ fn take<'n>(
     Ok(None)
 }
 
-/// What the last `\boxed` (or `\fbox`) of a solution encloses.
+/// Returns the contents of the last `\boxed` (or `\fbox`) of a solution.
 fn boxed(solution: &str) -> Result<&str, String> {
     let last = ["\\boxed", "\\fbox"]
         .into_iter()
@@ -246,7 +246,7 @@ fn boxed(solution: &str) -> Result<&str, String> {
     };
     let rest = solution[start..].trim_start();
     let content = match rest.strip_prefix('{') {
-        // `\boxed 5` goes to the end of its formula.
+        // `\boxed 5` extends to the end of its formula.
         None => rest.split(['$', '\n']).next().unwrap_or(rest),
         Some(inside) => {
             let mut depth = 1;

@@ -1,4 +1,4 @@
-//! Reads the files of a data set directory back, row by row, as what they were written from.
+//! Reads the files of a data set directory back, row by row.
 
 use std::fmt;
 use std::fs::File;
@@ -14,13 +14,13 @@ use super::problem_row::ProblemRow;
 use crate::error::json_reason;
 use crate::{Error, ErrorKind, Result, Trial};
 
-/// The rows of a file, one after the other, in bounded memory. The first error is the last item; it names
-/// file, line (of Parquet, row) and reason.
+/// Iterates over the rows of a file in bounded memory. The first error is the last item. It names file, line
+/// (in Parquet, row) and reason.
 pub struct Records<T> {
     path: PathBuf,
     rows: Option<Source>,
     convert: fn(Map<String, Value>) -> Result<T, String>,
-    /// Rows read.
+    /// The number of rows read.
     count: u64,
 }
 
@@ -43,20 +43,21 @@ enum Source {
 ///
 /// # Errors
 ///
-/// Where the file cannot be opened, or is Parquet and damaged. What is wrong with a row is its item.
+/// Returns an error if the file cannot be opened, or is a damaged Parquet file. Errors in a row are returned
+/// as its item.
 pub fn read_trials(path: impl AsRef<Path>) -> Result<Records<Trial>> {
     open(path.as_ref(), from_object)
 }
 
-/// Reads `problems.jsonl` or, with the feature `parquet`, `problems.parquet`: what a run found out about
-/// each problem. ([`problems::read`](super::problems::read) reads the problems themselves.)
+/// Reads `problems.jsonl` or, with the feature `parquet`, `problems.parquet`: the results of each problem.
+/// ([`problems::read`](super::problems::read) reads the problems themselves.)
 ///
 /// # Errors
 ///
-/// As [`read_trials`].
+/// See [`read_trials`].
 pub fn read_problems_table(path: impl AsRef<Path>) -> Result<Records<ProblemRow>> {
     open(path.as_ref(), |mut row| {
-        // Parquet has it as a text.
+        // Parquet stores it as text.
         if let Some(Value::String(text)) = row.get("metadata") {
             let metadata = serde_json::from_str(text)
                 .map_err(|error| format!("`metadata`: {}", json_reason(&error)))?;
@@ -71,7 +72,7 @@ pub fn read_problems_table(path: impl AsRef<Path>) -> Result<Records<ProblemRow>
 ///
 /// # Errors
 ///
-/// As [`read_trials`].
+/// See [`read_trials`].
 pub fn read_pairs(path: impl AsRef<Path>) -> Result<Records<Pair>> {
     open(path.as_ref(), Pair::of_row)
 }
@@ -147,7 +148,7 @@ impl<T> Iterator for Records<T> {
     }
 }
 
-/// A row's object, with numbers to the last bit of what was written.
+/// Returns a row's object, with numbers exactly as written.
 fn exact(row: Row) -> Result<Map<String, Value>, String> {
     let mut object = row.object?;
     for (name, text) in row.numbers {

@@ -1,4 +1,4 @@
-//! Reference solutions as rows of a data set, behind its responses.
+//! Reference solutions as rows of a data set, after its responses.
 
 use std::collections::HashMap;
 
@@ -6,11 +6,12 @@ use serde::Serialize;
 
 use crate::{Problem, ProblemRecord, StopReason, Trial};
 
-/// The problems' own solutions ([`Problem::solution`]) as rows behind the responses of a data set, but for those that
-/// are exactly (white space around them apart) a response that was kept, and those of problems that were left out.
+/// The problems' own solutions ([`Problem::solution`]) as additional rows after the responses of a data set.
+/// Solutions that equal a kept response (apart from surrounding white space) and those of excluded problems
+/// are omitted.
 ///
-/// [`WriteOptions::solutions`](super::WriteOptions::solutions) writes them to a directory; this is for those who write
-/// rows of their own.
+/// [`WriteOptions::solutions`](super::WriteOptions::solutions) writes them to a directory. This type is for
+/// custom writers.
 ///
 /// ```
 /// # use dart_math::{data::arithmetic, dars::{Run, Uniform}, data::Solutions};
@@ -29,26 +30,26 @@ use crate::{Problem, ProblemRecord, StopReason, Trial};
 pub struct Solutions<'a> {
     records: &'a [ProblemRecord],
     indices: HashMap<&'a str, usize>,
-    /// Whether a response that was kept is the same.
+    /// Whether a kept response equals the solution.
     repeated: Vec<bool>,
 }
 
-/// What became of the solutions of all problems.
+/// The numbers of solutions by outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SolutionCounts {
-    /// Those that are rows.
+    /// Solutions that are rows.
     pub added: u64,
-    /// Those that are exactly a response that was kept.
+    /// Solutions that equal a kept response.
     pub duplicates: u64,
     /// Problems without a solution.
     pub missing: u64,
-    /// Problems that were left out, whether they have a solution or not.
+    /// Excluded problems, with or without a solution.
     pub excluded: u64,
 }
 
 impl<'a> Solutions<'a> {
-    /// Those of a run's problems.
+    /// The solutions of a run's problems.
     pub fn new(records: &'a [ProblemRecord]) -> Self {
         let ids = records.iter().map(|record| record.problem.id.as_str());
         Solutions {
@@ -58,7 +59,7 @@ impl<'a> Solutions<'a> {
         }
     }
 
-    /// Takes note of a trial: where it is accepted, its text is a row already.
+    /// Records a trial. If it is accepted, its text is already a row.
     pub fn see(&mut self, trial: &Trial) {
         if !trial.accepted {
             return;
@@ -71,7 +72,8 @@ impl<'a> Solutions<'a> {
         }
     }
 
-    /// The solutions that are rows, in the problems' order, once all trials were seen.
+    /// Returns the solutions that are rows, in the order of the problems. All trials must have been recorded
+    /// first.
     pub fn rows(&self) -> impl Iterator<Item = (&'a Problem, &'a str)> {
         let added = |(record, repeated): (&'a ProblemRecord, &bool)| {
             let problem = &*record.problem;
@@ -81,7 +83,7 @@ impl<'a> Solutions<'a> {
         self.records.iter().zip(&self.repeated).filter_map(added)
     }
 
-    /// How many there are.
+    /// Returns the counts.
     pub fn counts(&self) -> SolutionCounts {
         let mut counts = SolutionCounts::default();
         for (record, repeated) in self.records.iter().zip(&self.repeated) {

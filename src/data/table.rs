@@ -1,4 +1,4 @@
-//! A file of rows: JSON Lines and, where it is wanted, the same rows in Parquet beside it.
+//! A file of rows: JSON Lines and, if requested, the same rows in Parquet.
 
 use std::path::{Path, PathBuf};
 
@@ -8,18 +8,18 @@ use super::draft::{Draft, Finished};
 use super::format::Format;
 use crate::Result;
 
-/// What a column of Parquet holds.
+/// The type of a Parquet column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Text,
-    /// Whole numbers below 2^63.
+    /// Integers below 2^63.
     Count,
-    /// Whole numbers below 2^64.
+    /// Integers below 2^64.
     Unsigned,
     Number,
-    /// `false` where a row lacks it.
+    /// `false` if a row lacks it.
     Flag,
-    /// A truth value that may be unknown.
+    /// A boolean that may be unknown.
     Truth,
     /// Any JSON, as text.
     Json,
@@ -27,7 +27,7 @@ pub(super) enum Kind {
     Messages,
 }
 
-/// A column: its name, what it holds, and whether every row has it.
+/// A column: its name, its type, and whether every row has it.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(not(feature = "parquet"), allow(dead_code))]
 pub(super) struct Column {
@@ -97,7 +97,7 @@ pub(super) const PROBLEMS: &[Column] = &[
     optional("rejection", Kind::Text),
 ];
 
-/// The columns of a data set's rows.
+/// Returns the columns of a data set's rows.
 pub(super) fn dataset(format: Format) -> &'static [Column] {
     const PAIRS: &[Column] = &[
         required("query", Kind::Text),
@@ -116,9 +116,9 @@ pub(super) fn dataset(format: Format) -> &'static [Column] {
     }
 }
 
-/// The columns of the three tables in JSON Lines as the head of a data card names them for Python's `datasets`
-/// (YAML, `dataset_info`). Without them it takes the columns of a file's first ten megabytes for those of the
-/// whole, and fails at a row that has more.
+/// Returns the columns of the three JSON Lines tables for the head of a data card, for Python's `datasets`
+/// (YAML, `dataset_info`). Without this, `datasets` infers the columns from a file's first ten megabytes and
+/// fails at a later row that has more.
 ///
 /// ```
 /// let info = dart_math::data::dataset_info(dart_math::data::Format::Pairs);
@@ -137,7 +137,7 @@ pub fn dataset_info(format: Format) -> String {
             info += match kind {
                 Kind::Text => "    dtype: string\n",
                 Kind::Count => "    dtype: int64\n",
-                // Its reader of JSON takes integers of more than 63 bits for these.
+                // Its JSON reader reads integers of more than 63 bits as floats.
                 Kind::Unsigned | Kind::Number => "    dtype: float64\n",
                 Kind::Flag | Kind::Truth => "    dtype: bool\n",
                 Kind::Json => "    dtype: json\n",
@@ -150,7 +150,7 @@ pub fn dataset_info(format: Format) -> String {
     info
 }
 
-/// A file of rows that is being written.
+/// A file of rows being written.
 pub(super) struct Table {
     lines: Draft,
     #[cfg(feature = "parquet")]
@@ -158,7 +158,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// `NAME.jsonl`, and `NAME.parquet` where it is wanted.
+    /// Creates `NAME.jsonl` and, if requested, `NAME.parquet`.
     #[cfg_attr(not(feature = "parquet"), allow(unused_variables))]
     pub(super) fn new(
         directory: &Path,
@@ -187,7 +187,7 @@ impl Table {
         self.lines.row(row)
     }
 
-    /// Hands the files to the disk; where the JSON Lines are until they are published.
+    /// Syncs the files to disk. Returns the path of the JSON Lines draft.
     pub(super) fn finish(self, into: &mut Vec<Finished>) -> Result<PathBuf> {
         let lines = self.lines.finish()?;
         let draft = lines.draft().to_owned();

@@ -1,4 +1,4 @@
-//! Settings of a generator, checked, and the servers asked what they are.
+//! The builder of a generator: checks the settings and queries the servers.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -15,12 +15,12 @@ use super::retry::{Retries, Timeouts};
 use super::server::{self, Server};
 use crate::{Error, ErrorKind, Result, Sampling};
 
-/// The most requests at a time over all endpoints: each has a thread.
+/// The maximum number of concurrent requests over all endpoints. Each has a thread.
 const MAX_IN_FLIGHT: usize = 1024;
-/// The most requests at a time of an endpoint that was given no bound.
+/// The default maximum number of concurrent requests of an endpoint.
 const BOUND: usize = 256;
 
-/// Settings of an [`OpenAi`].
+/// A builder for an [`OpenAi`] generator.
 #[must_use]
 #[derive(Debug, Clone)]
 pub struct OpenAiBuilder {
@@ -60,33 +60,33 @@ impl Default for OpenAiBuilder {
 }
 
 impl OpenAiBuilder {
-    /// Adds an endpoint by its base URL, such as `http://localhost:8000/v1`. At least one is needed; all
-    /// serve the same model. It has up to 256 requests at a time.
+    /// Adds an endpoint by its base URL, such as `http://localhost:8000/v1`. At least one is required, and
+    /// all must serve the same model. It gets up to 256 concurrent requests.
     pub fn endpoint(mut self, url: impl Into<String>) -> Self {
         self.endpoints.push((url.into(), None));
         self
     }
 
-    /// Adds an endpoint that has up to so many requests at a time. The bounds of all endpoints make 1,024
-    /// at most.
+    /// Adds an endpoint with up to `max_in_flight` concurrent requests. The sum over all endpoints may be at
+    /// most 1,024.
     pub fn endpoint_with(mut self, url: impl Into<String>, max_in_flight: usize) -> Self {
         self.endpoints.push((url.into(), Some(max_in_flight)));
         self
     }
 
-    /// The model's name as the servers list it. By default the only one that they serve.
+    /// Sets the model's name as listed by the servers. The default is the only model that they serve.
     pub fn model(mut self, name: impl Into<String>) -> Self {
         self.model = Some(name.into());
         self
     }
 
-    /// The key that the servers ask for. It is sent to every endpoint, and shown nowhere.
+    /// Sets the API key. It is sent to every endpoint and never displayed.
     pub fn api_key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(Key(key.into()));
         self
     }
 
-    /// The key in the environment variable `OPENAI_API_KEY`, if it is set.
+    /// Sets the API key from the environment variable `OPENAI_API_KEY`, if it is set.
     pub fn api_key_from_env(mut self) -> Self {
         let key = std::env::var("OPENAI_API_KEY")
             .ok()
@@ -95,87 +95,88 @@ impl OpenAiBuilder {
         self
     }
 
-    /// A file of certificates (PEM) that servers reached by `https` are trusted by, in place of Mozilla's list: that
-    /// of the authority that issued theirs, as many a cluster has one of its own, or a self-signed one.
+    /// Sets a file of certificates (PEM) to trust for `https` instead of Mozilla's list. It contains the
+    /// certificate of the issuing authority, such as a cluster's own, or a self-signed one.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca_file = Some(path.into());
         self
     }
 
-    /// How a question is put to the servers. Required.
+    /// Sets how questions are posed to the servers. Required.
     pub fn prompt(mut self, prompt: Prompt) -> Self {
         self.prompt = Some(prompt);
         self
     }
 
-    /// How tokens are drawn. By default from the model's own distribution, whatever defaults the servers
-    /// or the model's files have. Other than temperature and top-p it takes a server that is known to be
-    /// vLLM, SGLang or llama.cpp by what it says of its model.
+    /// Sets how tokens are sampled. The default is the model's own distribution, whatever the defaults of the
+    /// servers or of the model's files. Settings other than temperature and top-p require a server that
+    /// identifies itself as vLLM, SGLang or llama.cpp in its list of models.
     ///
-    /// The order is the crate's own with SGLang and llama.cpp; vLLM applies min-p before top-k and top-p.
+    /// SGLang and llama.cpp apply the steps in the crate's order. vLLM applies min-p before top-k and top-p.
     pub fn sampling(mut self, sampling: Sampling) -> Self {
         self.sampling = sampling;
         self
     }
 
-    /// The most tokens of a completion. By default 1,024. Servers refuse prompts that leave fewer
-    /// of the context.
+    /// Sets the maximum number of tokens of a completion. The default is 1,024. Servers refuse prompts that
+    /// leave less room in the context.
     pub fn max_tokens(mut self, max_tokens: u32) -> Self {
         self.max_tokens = max_tokens;
         self
     }
 
-    /// Strings that stop a completion; servers cut its text before them. Some take four at most.
+    /// Sets the strings that stop a completion. Servers cut the text before them. Some servers accept at most
+    /// four.
     pub fn stop(mut self, strings: Vec<String>) -> Self {
         self.stop = strings;
         self
     }
 
-    /// A further field of every request, as it is, such as `chat_template_kwargs`. It takes the place of
-    /// a field of the same name that depends on the kind of server (`top_k`).
+    /// Adds a field to every request, unchanged, such as `chat_template_kwargs`. It replaces a field of the
+    /// same name that depends on the kind of server (`top_k`).
     pub fn extra(mut self, name: impl Into<String>, value: Value) -> Self {
         self.extra.insert(name.into(), value);
         self
     }
 
-    /// Whether servers are asked for log-probabilities. They are recorded where the server is one whose
-    /// documentation says that they are of the model's own distribution, before temperature and cuts (vLLM
-    /// in its default `--logprobs-mode`, llama.cpp), and gives one for every token that it counts; those of
-    /// other servers are not asked for (SGLang's come after the temperature), and trials have none. Off by
-    /// default, for they cost servers time.
+    /// Sets whether to request log-probabilities. Off by default, because they cost servers time. They are
+    /// recorded only if the server documents them as those of the model's own distribution, before
+    /// temperature and truncation (vLLM in its default `--logprobs-mode`, llama.cpp), and returns one for
+    /// every token that it counts. Other servers are not asked for them (SGLang's are after the temperature),
+    /// and their trials have none.
     pub fn logprobs(mut self, logprobs: bool) -> Self {
         self.logprobs = logprobs;
         self
     }
 
-    /// Whether responses are streamed. On by default: what is no longer wanted is then kept as far as it
-    /// came, tokens are measured as they arrive, and a server that has stopped is noticed. Either way the
-    /// connection of what is no longer wanted is closed, at which vLLM, SGLang and llama.cpp stop sampling.
+    /// Sets whether responses are streamed. On by default. With streaming, the partial text of an unwanted
+    /// response is kept, tokens are measured as they arrive, and a stalled server is noticed. In both modes
+    /// the connection of an unwanted response is closed, upon which vLLM, SGLang and llama.cpp stop sampling.
     pub fn stream(mut self, stream: bool) -> Self {
         self.stream = stream;
         self
     }
 
-    /// How long servers may take.
+    /// Sets the timeouts of requests.
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
         self
     }
 
-    /// How what failed is tried again.
+    /// Sets how failed requests are retried.
     pub fn retries(mut self, retries: Retries) -> Self {
         self.retries = retries;
         self
     }
 
-    /// Checks the settings and asks every endpoint what it serves. One that does not answer is asked again
-    /// later, if another does.
+    /// Validates the settings and queries every endpoint. An endpoint that does not answer is queried again
+    /// later, if another one answers.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Settings`] for a setting that makes no sense, and for endpoints that serve different
-    /// models; [`ErrorKind::Io`] for a file of certificates that cannot be read; [`ErrorKind::Server`] where no
-    /// endpoint answers, or one refuses.
+    /// Returns [`ErrorKind::Settings`] for an invalid setting or if endpoints serve different models,
+    /// [`ErrorKind::Io`] if the certificate file cannot be read, and [`ErrorKind::Server`] if no endpoint
+    /// answers or one refuses.
     pub fn connect(self) -> Result<OpenAi> {
         let refused = |reason: String| Error::new(ErrorKind::Settings, reason);
         let prompt = self
@@ -227,7 +228,7 @@ fn targets(endpoints: Vec<(String, Option<usize>)>) -> Result<Vec<Target>> {
     if endpoints.is_empty() {
         return refused("an endpoint is needed, such as http://localhost:8000/v1".into());
     }
-    // Those without a bound share what the others leave.
+    // Endpoints without a bound share what the others leave.
     let given: usize = endpoints.iter().filter_map(|(_, bound)| *bound).sum();
     let open = endpoints
         .iter()
@@ -245,7 +246,7 @@ fn targets(endpoints: Vec<(String, Option<usize>)>) -> Result<Vec<Target>> {
         let rest = url
             .strip_prefix("http://")
             .or_else(|| url.strip_prefix("https://"));
-        // A password would end up in messages.
+        // A password would appear in messages.
         let is_plain = |rest: &str| !rest.is_empty() && !rest.contains(['@', '?', '#', ' ']);
         if !rest.is_some_and(is_plain) {
             let shown = url.split_once('@').map_or(url.as_str(), |(_, host)| host);
@@ -269,7 +270,7 @@ fn targets(endpoints: Vec<(String, Option<usize>)>) -> Result<Vec<Target>> {
     Ok(targets)
 }
 
-/// The model that all endpoints serve. Each that answers is known from here on.
+/// Returns the model that all endpoints serve, and records the server of each endpoint that answers.
 fn ask_all(
     client: &Client,
     plan: &Plan,

@@ -1,18 +1,18 @@
-//! How many requests an endpoint has at a time: few at first, more while more tokens come of it, half as many
-//! when it is overloaded.
+//! Controls the number of concurrent requests of an endpoint: starts low, grows while the throughput grows,
+//! and is halved when the endpoint is overloaded.
 //!
-//! A pure function of what is reported to it and when; knows nothing of requests.
+//! A pure function of the observations and their times. Independent of requests.
 
-/// Requests that an endpoint begins with.
+/// The initial number of concurrent requests.
 const START: usize = 4;
-/// Seconds that a measurement takes at least.
+/// The minimum duration of a measurement, in seconds.
 const MIN_SECONDS: f64 = 0.1;
-/// Seconds after which tokens are enough of a measurement, whatever has completed.
+/// The duration, in seconds, after which a measurement needs tokens only, not completions.
 const SECONDS: f64 = 2.0;
-/// Measurements between two tries of a little more.
+/// The number of measurements between two attempts to raise the limit.
 const HOLD_MEASUREMENTS: u32 = 8;
 
-/// What a limit is measured by.
+/// The beginning of a measurement.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Window {
     began: f64,
@@ -22,26 +22,26 @@ struct Window {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Phase {
-    /// The limit doubles as long as that pays.
+    /// The limit doubles while throughput grows.
     Growing,
-    /// The limit is what it is, for so many measurements yet.
+    /// The limit is held for this many further measurements.
     Holding(u32),
-    /// A little more is tried.
+    /// A slightly higher limit is being tried.
     Trying,
 }
 
-/// An endpoint's limit.
+/// The concurrency limit of an endpoint.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Concurrency {
     bound: usize,
     limit: usize,
     phase: Phase,
     window: Option<Window>,
-    /// Tokens a second at the limit before.
+    /// Tokens per second at the previous limit.
     best: f64,
-    /// The limit before.
+    /// The previous limit.
     before: usize,
-    /// When it was halved.
+    /// The time at which the limit was last halved.
     cut: f64,
 }
 
@@ -63,7 +63,7 @@ impl Concurrency {
         self.limit
     }
 
-    /// Looks at what has come since it was last asked; whether the limit is another now. `tokens` and
+    /// Evaluates the progress since the last call and returns whether the limit changed. `tokens` and
     /// `completions` are sums since the beginning.
     pub(super) fn observe(
         &mut self,
@@ -72,7 +72,7 @@ impl Concurrency {
         tokens: u64,
         completions: u64,
     ) -> bool {
-        // Only what the limit holds back says something of it.
+        // Measurements are meaningful only while the limit is the bottleneck.
         if in_flight + self.limit.div_ceil(8) < self.limit || in_flight == 0 {
             self.window = None;
             return false;
@@ -127,8 +127,8 @@ impl Concurrency {
         self.limit = (self.limit + by).min(self.bound);
     }
 
-    /// A request that was sent at a time found the endpoint overloaded; whether that is news. What was sent
-    /// before the limit was last cut says nothing of the new one.
+    /// Handles an overload reported for a request that was sent at `sent`. Returns whether the limit changed:
+    /// requests sent before the last reduction say nothing about the new limit.
     pub(super) fn overloaded(&mut self, now: f64, sent: f64) -> bool {
         if sent < self.cut {
             return false;
@@ -141,7 +141,7 @@ impl Concurrency {
         true
     }
 
-    /// Begins anew, with an endpoint that has come back.
+    /// Restarts for an endpoint that has come back.
     pub(super) fn restart(&mut self) {
         *self = Concurrency::new(self.bound);
     }
@@ -151,8 +151,8 @@ impl Concurrency {
 mod tests {
     use super::*;
 
-    /// Serves so long with all that the limit lets it have, at a speed that depends on how many that is;
-    /// every completion has ten tokens.
+    /// Simulates an endpoint with all requests that the limit allows, at a speed that depends on their
+    /// number. Every completion has ten tokens.
     fn serve(
         concurrency: &mut Concurrency,
         seconds: f64,
@@ -201,7 +201,7 @@ mod tests {
         serve(&mut concurrency, 20.0, |n| 100.0 * n as f64);
         assert_eq!(concurrency.limit(), 64);
         assert!(concurrency.overloaded(21.0, 20.5));
-        // The others that were sent with it.
+        // The other requests sent at the same time.
         for _ in 0..63 {
             assert!(!concurrency.overloaded(21.1, 20.6));
         }

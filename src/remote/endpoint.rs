@@ -1,6 +1,6 @@
-//! An endpoint in a run: whether it is up, what it has, what it has done.
+//! The state of an endpoint in a run: its health, its requests and its statistics.
 //!
-//! Knows times as seconds of the run; nothing of threads or of sources.
+//! Times are seconds since the start of the run. Independent of threads and sources.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,44 +13,43 @@ use super::failure::{Failure, Kind};
 use super::retry::Retries;
 use super::server::Software;
 
-/// Problems whose prompts an endpoint is taken to have in its prefix cache.
+/// The number of problems whose prompts are assumed to be in an endpoint's prefix cache.
 const RESIDENT: usize = 64;
 
-/// What an endpoint has done, in all runs of a generator.
+/// The statistics of an endpoint over all runs of a generator.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EndpointStatistics {
     /// Its base URL.
     pub url: String,
-    /// Requests that it was sent, tries after a failure included.
+    /// Requests sent to it, including retries.
     pub requests: u64,
-    /// Requests that it answered whole.
+    /// Requests that it answered completely.
     pub completed: u64,
-    /// Requests that were no longer wanted.
+    /// Requests that were cancelled because they were no longer wanted.
     pub cancelled: u64,
-    /// Requests that it failed to answer.
+    /// Requests that failed.
     pub failures: u64,
-    /// Those of them that were tries after a failure.
+    /// Requests that were retries after a failure.
     pub retries: u64,
-    /// Responses that ended for a reason other than their own end or length (`tool_calls`,
-    /// `content_filter`), and were taken as they are.
+    /// Responses with an unusual finish reason (`tool_calls`, `content_filter`), which were accepted.
     pub odd_finishes: u64,
-    /// Prompts that did not fit into its model's context, and count as responses of no text.
+    /// Prompts that did not fit into the model's context. They count as empty responses.
     pub beyond_context: u64,
-    /// Tokens of what it answered, cancelled and failed responses included as far as they are known.
+    /// Tokens of its responses, including cancelled and failed ones as far as known.
     pub tokens: u64,
-    /// Requests that it may have at a time now.
+    /// The current limit of concurrent requests.
     pub concurrency: usize,
-    /// The most that it had at a time.
+    /// The highest number of concurrent requests.
     pub max_in_flight: usize,
-    /// Times that it was left to rest after failures.
+    /// How often it was paused after repeated failures.
     pub rests: u64,
-    /// What its last failure said.
+    /// The message of its last failure.
     pub last_error: Option<String>,
 }
 
 impl EndpointStatistics {
-    /// Adds what it has done in a further run.
+    /// Adds the statistics of another run.
     pub(super) fn add(&mut self, run: EndpointStatistics) {
         let EndpointStatistics {
             url: _,
@@ -85,13 +84,13 @@ impl EndpointStatistics {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Health {
     Up,
-    /// Gets nothing until then.
+    /// Gets no requests until this time.
     Resting(f64),
-    /// Asked for a sign of life.
+    /// Being probed.
     Probed,
 }
 
-/// What an endpoint is sent, once its server is known.
+/// What is needed to send requests to an endpoint, once its server is known.
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) software: Software,
@@ -105,7 +104,7 @@ pub(super) struct Endpoint {
     pub(super) health: Health,
     pub(super) concurrency: Concurrency,
     pub(super) in_flight: usize,
-    /// Tokens as they arrive, counted by those who read them.
+    /// Tokens as they arrive, counted by the reading threads.
     pub(super) arrived: Arc<AtomicU64>,
     pub(super) statistics: EndpointStatistics,
     resident: VecDeque<u32>,
@@ -114,7 +113,7 @@ pub(super) struct Endpoint {
     overloads: u32,
     rests: u32,
     seen: u64,
-    /// When it began to fail, if it has given nothing since.
+    /// Since when it has been failing without a sign of life.
     failing: Option<f64>,
 }
 
@@ -122,7 +121,7 @@ impl Endpoint {
     pub(super) fn new(url: &str, bound: usize, known: Option<Arc<Known>>) -> Self {
         let concurrency = Concurrency::new(bound);
         Endpoint {
-            // One that nobody has heard of yet is asked first.
+            // An endpoint that has not answered yet is probed first.
             health: if known.is_some() {
                 Health::Up
             } else {
@@ -147,7 +146,7 @@ impl Endpoint {
         }
     }
 
-    /// How many requests it can be sent now.
+    /// Returns how many requests it can be sent now.
     pub(super) fn free(&self, now: f64) -> usize {
         match self.health {
             Health::Up if now >= self.paused => {
@@ -157,7 +156,7 @@ impl Endpoint {
         }
     }
 
-    /// The share of what it may have that it has.
+    /// Returns its requests in flight as a share of its limit.
     pub(super) fn load(&self) -> f64 {
         self.in_flight as f64 / self.concurrency.limit() as f64
     }
@@ -181,7 +180,7 @@ impl Endpoint {
         }
     }
 
-    /// Looks at what has arrived: a sign of life, and of whether more at a time would pay.
+    /// Evaluates the tokens that have arrived: a sign of life, and a measurement of throughput.
     pub(super) fn look(&mut self, now: f64) {
         let arrived = self.arrived.load(Ordering::Relaxed);
         if arrived > self.seen {
@@ -219,7 +218,7 @@ impl Endpoint {
         }
     }
 
-    /// It answers again.
+    /// Marks it as up again.
     pub(super) fn come_back(&mut self) {
         tracing::info!(endpoint = self.statistics.url, "an endpoint is up");
         self.health = Health::Up;
@@ -228,7 +227,7 @@ impl Endpoint {
         self.changed("it came back");
     }
 
-    /// It failed a request that was sent at a time.
+    /// Handles a failure of a request that was sent at `sent`.
     pub(super) fn failed(&mut self, failure: &Failure, now: f64, sent: f64, retries: &Retries) {
         self.statistics.failures += 1;
         self.statistics.last_error = Some(failure.message.clone());
@@ -237,7 +236,7 @@ impl Endpoint {
         let is_news = is_overload && self.concurrency.overloaded(now, sent);
         if is_news {
             self.overloads += 1;
-            // At 1, 2, 4, … of them: a server under load says so often.
+            // Log only the 1st, 2nd, 4th, … time: a server under load reports this often.
             if self.overloads.is_power_of_two() {
                 tracing::warn!(
                     endpoint = self.statistics.url,
@@ -261,7 +260,7 @@ impl Endpoint {
         }
     }
 
-    /// It did not answer, or with what is no answer.
+    /// Handles a failed probe.
     pub(super) fn stayed_away(&mut self, failure: &Failure, now: f64, retries: &Retries) {
         self.statistics.last_error = Some(failure.message.clone());
         self.failing.get_or_insert(now);
@@ -284,7 +283,7 @@ impl Endpoint {
         );
     }
 
-    /// Since when it fails without a sign of life.
+    /// Returns since when it has been failing without a sign of life.
     pub(super) fn failing(&self) -> Option<f64> {
         self.failing
     }
@@ -320,7 +319,7 @@ mod tests {
                 panic!("up")
             };
             assert_eq!(endpoint.free(now), 0);
-            // Twice as long, give or take a half.
+            // Twice as long, plus or minus a half.
             assert!(until - now > 0.6 * longest);
             longest = until - now;
             endpoint.come_back();

@@ -1,30 +1,30 @@
-//! What became of a request that has no response: whether it is tried again, and what the server said.
+//! Failed requests: whether they are retried, and the server's message.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-/// The most characters of a server's message that are passed on.
+/// The maximum number of characters of a server's message in errors.
 const MAX_MESSAGE: usize = 600;
-/// The longest pause that a server's `Retry-After` is granted.
+/// The maximum pause accepted from a server's `Retry-After`.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 
-/// How a failure is met.
+/// How a failure is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The server or the way to it is broken: try again, and let the endpoint rest if it goes on.
+    /// The server or the connection is broken: retry, and pause the endpoint after repeated failures.
     Broken,
-    /// It has too much to do, and may have said for how long: try again, with fewer requests at a time.
+    /// The server is overloaded and may have stated a pause: retry with fewer concurrent requests.
     Overloaded(Option<Duration>),
-    /// It did not answer in time: both of the above.
+    /// No answer in time: treated as both broken and overloaded.
     TimedOut,
     /// The prompt and its completion do not fit into the model's context.
     Context,
-    /// It will not do it, however often it is asked.
+    /// The request is refused, and a retry would not help.
     Refused,
 }
 
-/// Why a request has no response.
+/// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
     pub(super) kind: Kind,
@@ -43,7 +43,7 @@ impl Failure {
         Failure::new(Kind::Broken, message)
     }
 
-    /// What a status other than success says.
+    /// Classifies a response with an error status.
     pub(super) fn of_status(status: u16, retry_after: Option<&str>, body: &[u8]) -> Self {
         let said = message(body);
         let kind = match status {
@@ -60,7 +60,7 @@ impl Failure {
         Failure::new(kind, text)
     }
 
-    /// What an error within a stream says, which has no status of its own.
+    /// Classifies an error in a stream, which has no HTTP status.
     pub(super) fn of_event(error: &Value) -> Self {
         let code = error.get("code").or_else(|| error.get("status"));
         let status = code
@@ -77,7 +77,7 @@ impl Failure {
     }
 }
 
-/// What a server's error says: the message of one of the usual forms, or the body's beginning.
+/// Returns the message of an error in one of the usual formats, or the beginning of the body.
 fn message(body: &[u8]) -> String {
     let parsed: Option<Value> = serde_json::from_slice(body).ok();
     let said = parsed.as_ref().and_then(|value| {
@@ -102,8 +102,8 @@ fn message(body: &[u8]) -> String {
     short
 }
 
-/// Whether a refusal is one of a prompt that is too long: by the codes of OpenAI and llama.cpp, and the
-/// words of vLLM and SGLang.
+/// Returns whether a refusal is due to a prompt that is too long: by the codes of OpenAI and llama.cpp, and
+/// the messages of vLLM and SGLang.
 fn is_of_context(body: &[u8]) -> bool {
     let text = String::from_utf8_lossy(body).to_lowercase();
     let signs = [
@@ -117,7 +117,7 @@ fn is_of_context(body: &[u8]) -> bool {
     signs.iter().any(|sign| text.contains(sign))
 }
 
-/// A `Retry-After`: seconds, or a date.
+/// Parses a `Retry-After`: seconds or a date.
 fn pause(text: &str) -> Option<Duration> {
     let text = text.trim();
     let seconds = match text.parse::<f64>() {
@@ -134,7 +134,7 @@ fn pause(text: &str) -> Option<Duration> {
     Some(pause.min(MAX_RETRY_AFTER))
 }
 
-/// Seconds since 1970 of a date such as `Sun, 06 Nov 1994 08:49:37 GMT`.
+/// Parses a date such as `Sun, 06 Nov 1994 08:49:37 GMT` to seconds since 1970.
 fn date(text: &str) -> Option<i64> {
     const MONTHS: [&str; 12] = [
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",

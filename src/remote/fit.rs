@@ -1,4 +1,4 @@
-//! Which prompts do not fit into the model's context, of which only the servers know the tokens.
+//! Finds prompts that do not fit into the model's context. Only the servers can count their tokens.
 
 use std::sync::Arc;
 use std::thread;
@@ -8,13 +8,13 @@ use super::generator::{Setup, Target, at};
 use super::server::Server;
 use crate::{Error, ErrorKind, Problem, Rejection, Result};
 
-/// Prompts that are tried at a time. Where all of them are accepted, so are shorter ones.
+/// The number of prompts tried at a time. If all of them are accepted, shorter ones are assumed to fit.
 const BATCH: usize = 8;
-/// How often a server that fails is asked again.
+/// The number of attempts at a failing server.
 const TRIES: u32 = 3;
 
-/// Problems whose prompts a server refuses as too long. What is overlooked here (a shorter prompt of more
-/// tokens, a server that fails) is found when it is sampled.
+/// Returns the problems whose prompts a server refuses as too long. Those missed here (a shorter prompt with
+/// more tokens, a failing server) are detected when they are sampled.
 pub(super) fn check(setup: &Setup, problems: &[Arc<Problem>]) -> Result<Vec<Rejection>> {
     let up: Vec<(&Target, Server)> = setup
         .targets
@@ -64,7 +64,7 @@ pub(super) fn check(setup: &Setup, problems: &[Arc<Problem>]) -> Result<Vec<Reje
     Ok(rejected)
 }
 
-/// Why a question's prompt is too long, if it is.
+/// Returns why a question's prompt is too long, if it is.
 fn refusal(
     setup: &Setup,
     up: &[(&Target, Server)],
@@ -74,7 +74,7 @@ fn refusal(
     let ask = |(target, server): &(&Target, Server)| -> Result<(), Failure> {
         let mut body = setup.known(*server).body;
         if !setup.plan.stream {
-            // Nothing is heard before a whole response, so a short one must do.
+            // Without streaming, nothing arrives before the whole response, so request a short one.
             body.insert("max_tokens".into(), 1.into());
         }
         let body = setup.plan.request(&body, server.software, question, 0);

@@ -1,4 +1,4 @@
-//! The generator: endpoints and what is asked of them.
+//! The generator: endpoints and their requests.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
@@ -14,17 +14,17 @@ use super::scheduler::Scheduler;
 use super::server::{self, Server};
 use crate::{Error, Generator, Problem, Rejection, Result, Settings, Source};
 
-/// An endpoint as it was set up.
+/// The configuration of an endpoint.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) url: String,
-    /// The most requests at a time.
+    /// The maximum number of concurrent requests.
     pub(super) bound: usize,
-    /// Its server, once it has said what it is.
+    /// Its server, once it has answered.
     pub(super) server: OnceLock<Server>,
 }
 
-/// What a run is made with.
+/// The configuration of a run.
 #[derive(Debug)]
 pub(super) struct Setup {
     pub(super) plan: Plan,
@@ -35,7 +35,7 @@ pub(super) struct Setup {
 }
 
 impl Setup {
-    /// What an endpoint is sent.
+    /// Returns what is needed to send requests to a server.
     pub(super) fn known(&self, server: Server) -> Known {
         Known {
             software: server.software,
@@ -43,7 +43,7 @@ impl Setup {
         }
     }
 
-    /// Asks an endpoint what it is and whether it serves the model.
+    /// Queries an endpoint's server and checks that it serves the model.
     pub(super) fn ask(&self, exchange: &Exchange, index: usize) -> Result<Known, Failure> {
         let target = &self.targets[index];
         let (server, _) = server::ask(&self.client, exchange, &target.url, Some(&self.plan.model))?;
@@ -54,14 +54,14 @@ impl Setup {
     }
 }
 
-/// Completions from OpenAI-compatible servers; see the [module](super).
+/// A generator that gets completions from OpenAI-compatible servers. See the [module](super).
 pub struct OpenAi {
     setup: Setup,
     statistics: Mutex<Vec<EndpointStatistics>>,
 }
 
 impl OpenAi {
-    /// Settings of a generator.
+    /// Returns a builder.
     pub fn builder() -> OpenAiBuilder {
         OpenAiBuilder::default()
     }
@@ -77,12 +77,12 @@ impl OpenAi {
         }
     }
 
-    /// The model that completions come from.
+    /// Returns the name of the model.
     pub fn model(&self) -> &str {
         &self.setup.plan.model
     }
 
-    /// What each endpoint has done, in the runs that have ended.
+    /// Returns the statistics of each endpoint, over the runs that have ended.
     pub fn statistics(&self) -> Vec<EndpointStatistics> {
         self.statistics
             .lock()
@@ -110,9 +110,9 @@ impl Generator for OpenAi {
         worked
     }
 
-    /// Has the prompts tried that may be too long: those whose bytes, of which a token is one at least, do
-    /// not fit into the context that the server states, or all where it states none, from the longest down
-    /// to where they are accepted.
+    /// Tries the prompts that may be too long, the longest first, until they are accepted. If the server
+    /// states its context, only prompts whose bytes exceed it are tried (a token has at least one byte);
+    /// otherwise all are candidates.
     fn check(&self, problems: &[Arc<Problem>]) -> Result<Vec<Rejection>> {
         fit::check(&self.setup, problems)
     }
@@ -122,7 +122,7 @@ impl Generator for OpenAi {
         sampling.is_greedy() || sampling.top_k == Some(1)
     }
 
-    /// The model, the prompt and the sampling: not where the servers are, nor how many, nor what they run.
+    /// Returns the model, the prompt and the sampling, but not the servers' addresses, number or software.
     fn settings(&self) -> Settings {
         self.setup.plan.settings()
     }
@@ -143,7 +143,7 @@ impl std::fmt::Debug for OpenAi {
     }
 }
 
-/// An error that names an endpoint.
+/// Makes an error that names an endpoint.
 pub(super) fn at(url: &str, failure: &Failure) -> Error {
     Error::new(
         crate::ErrorKind::Server,

@@ -1,6 +1,6 @@
 //! One HTTP request: sent, answered, read, or interrupted from another thread.
 //!
-//! Knows HTTP and the key; nothing of what is asked or of who tries again.
+//! Handles HTTP and the API key. Independent of the contents and of retries.
 
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};
@@ -15,12 +15,12 @@ use super::failure::Failure;
 use super::response::Response;
 use super::sse::Events;
 
-/// The most bytes of a response: log-probabilities of a hundred thousand tokens, and more.
+/// The maximum size of a response in bytes, enough for the log-probabilities of a hundred thousand tokens.
 const MAX_BODY: u64 = 64 << 20;
-/// The most bytes that are read of an error's body.
+/// The maximum number of bytes read of an error's body.
 const MAX_ERROR: u64 = 64 << 10;
 
-/// The secret that endpoints ask for. Never shown.
+/// The API key. It is never displayed.
 #[derive(Clone)]
 pub(super) struct Key(pub(super) String);
 
@@ -30,23 +30,23 @@ impl std::fmt::Debug for Key {
     }
 }
 
-/// Whose certificates are trusted.
+/// The trusted certificates.
 #[derive(Debug, Clone)]
 pub(super) struct Trust(RootCerts);
 
 impl Default for Trust {
-    /// Those of Mozilla's list.
+    /// Mozilla's list.
     fn default() -> Self {
         Trust(RootCerts::WebPki)
     }
 }
 
 impl Trust {
-    /// The certificates in a text of PEM, and no others.
+    /// Only the certificates in a PEM text.
     pub(super) fn from_pem(text: &[u8]) -> std::result::Result<Self, String> {
         let mut certificates: Vec<Certificate<'static>> = Vec::new();
         for item in parse_pem(text) {
-            // (A file may have the key beside it.)
+            // (A file may also contain the key.)
             if let PemItem::Certificate(certificate) = item.map_err(|error| error.to_string())? {
                 certificates.push(certificate);
             }
@@ -58,11 +58,11 @@ impl Trust {
     }
 }
 
-/// How long an endpoint may take to say what it serves.
+/// The timeout for querying what an endpoint serves.
 const ASK: Duration = Duration::from_secs(30);
 
-/// Sends requests, each over a connection of its own: what a server sends beyond a response's end can
-/// then never be taken for the next one's, and a connection that it has closed is never used.
+/// Sends requests, each over its own connection. Surplus data of a response can then never be mistaken for
+/// the next response, and a connection closed by the server is never reused.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     key: Option<Key>,
@@ -75,14 +75,14 @@ pub(super) struct Client {
 pub(super) struct Exchange(Agent);
 
 impl Exchange {
-    /// Closes the connection; whoever waits for it goes on with an error.
+    /// Closes the connection. A waiting thread continues with an error.
     pub(super) fn interrupt(&self) {
         self.0.clone().shutdown();
     }
 }
 
 impl Client {
-    /// A client that waits so long for a connection.
+    /// A client with a connection timeout.
     pub(super) fn new(key: Option<Key>, connect: Duration, trust: Trust) -> Self {
         Client {
             key,
@@ -91,7 +91,7 @@ impl Client {
         }
     }
 
-    /// What one request is made with, whose response is waited for so long.
+    /// Prepares one request with a response timeout.
     pub(super) fn exchange(&self, most: Duration) -> Exchange {
         let Trust(roots) = self.trust.clone();
         let config = Agent::config_builder()
@@ -99,7 +99,7 @@ impl Client {
             .http_status_as_error(false)
             .timeout_connect(Some(self.connect))
             .timeout_global(Some(most))
-            // A redirect would take the key and the problems elsewhere.
+            // A redirect would send the key and the problems elsewhere.
             .max_redirects(0)
             .max_redirects_will_error(false)
             .max_idle_connections(0)
@@ -111,12 +111,12 @@ impl Client {
         Exchange(config.new_agent())
     }
 
-    /// What a list of models is asked for with.
+    /// Prepares a query of the list of models.
     pub(super) fn asking(&self) -> Exchange {
         self.exchange(ASK)
     }
 
-    /// The body of a GET.
+    /// Returns the body of a GET request.
     pub(super) fn get(&self, Exchange(agent): &Exchange, url: &str) -> Result<Vec<u8>, Failure> {
         let mut request = agent.get(url);
         if let Some(Key(key)) = &self.key {
@@ -142,8 +142,8 @@ impl Client {
         self.succeeded(answer)
     }
 
-    /// Sends a request and drops the connection as soon as the server has accepted it, for which it is
-    /// given so long.
+    /// Sends a request and closes the connection as soon as the server has accepted it, within the timeout
+    /// `most`.
     pub(super) fn is_accepted(&self, url: &str, body: &str, most: Duration) -> Result<(), Failure> {
         let exchange = self.exchange(most);
         let result = self.post(&exchange, url, body).map(drop);
@@ -151,8 +151,8 @@ impl Client {
         result
     }
 
-    /// Sends a request and reads its response, whole or a stream of events, to where others may see it
-    /// grow; `grown` has the number of its tokens.
+    /// Sends a request and reads its response, complete or as a stream of events, into a shared partial
+    /// response. `grown` receives its number of tokens.
     pub(super) fn complete(
         &self,
         exchange: &Exchange,
@@ -217,7 +217,7 @@ impl Client {
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
         let mut body = Vec::new();
-        // What there is of it will do.
+        // A partial body suffices.
         let _ = answer
             .body_mut()
             .as_reader()
@@ -235,7 +235,7 @@ impl Client {
         self.scrubbed(Failure::broken(message))
     }
 
-    /// The same without the key, which servers like to repeat.
+    /// Removes the key, which servers often repeat, from a failure.
     fn scrubbed(&self, mut failure: Failure) -> Failure {
         if let Some(Key(key)) = &self.key {
             failure.message = failure.message.replace(key.as_str(), "…");

@@ -1,5 +1,5 @@
-//! Completions from OpenAI-compatible servers (vLLM, SGLang, llama.cpp and others) in place of the engine's:
-//! the same runs, on machines that serve a model already.
+//! Completions from OpenAI-compatible servers (vLLM, SGLang, llama.cpp and others) instead of the engine, for
+//! the same runs on machines that already serve a model.
 //!
 //! ```no_run
 //! use dart_math::answer::Checker;
@@ -27,41 +27,38 @@
 //! # Ok::<(), dart_math::Error>(())
 //! ```
 //!
-//! # What a trial is
+//! # Differences to the engine
 //!
-//! The same in every respect but one: its tokens are the server's. Each request has the trial's own seed
-//! (its low 53 bits; llama.cpp takes 32 of them), so that a server which honours seeds, as vLLM and
-//! llama.cpp do and SGLang where it is started with `--enable-deterministic-inference`, draws the same
-//! tokens again as far as its rounding allows, which depends on the batch, and with llama.cpp on how much of the prompt it
-//! had computed before ([`extra`](OpenAiBuilder::extra) with `cache_prompt` false turns that off).
+//! A trial differs in one respect: its tokens are drawn by the server. Each request has the trial's own seed
+//! (its low 53 bits; llama.cpp takes 32 of them). A server that honours seeds draws the same tokens again, as
+//! far as its rounding allows. vLLM and llama.cpp honour seeds, as does SGLang with
+//! `--enable-deterministic-inference`. Rounding depends on the batch and, with llama.cpp, on how much of the
+//! prompt it has cached ([`extra`](OpenAiBuilder::extra) with `cache_prompt` false turns that off).
 //!
-//! - Tokens are counted by the server (`usage`); their ids are not known. Where it counts none, the parts
-//!   of a stream are counted; of a cancelled trial they are a lower bound with servers that give no
+//! - Tokens are counted by the server (`usage`), and their ids are unknown. If the server reports no count,
+//!   the chunks of the stream are counted. For a cancelled trial this is a lower bound if the server gives no
 //!   running count.
 //! - `finish_reason` `stop` and `length` are [`Stop`](crate::Finish::Stop) and
-//!   [`Length`](crate::Finish::Length), vLLM's `repetition` is [`Loop`](crate::Finish::Loop); `abort` and
-//!   `error` are failures, and tried again. Anything else (`tool_calls`, `content_filter`) is taken as a
-//!   response that ended by itself, with a warning, and counted
-//!   ([`EndpointStatistics::odd_finishes`]).
-//! - What a server has taken out of a response as its reasoning (`reasoning_content`, `reasoning`) is put
-//!   back before it, between `<think>` and `</think>`; a response that is nothing else is unfinished
-//!   reasoning.
-//! - A problem whose prompt is too long is left out of a run with the server's words, where it is noticed
-//!   in [`check`](crate::Generator::check); later it is a response of no text of
-//!   [`Finish::Length`](crate::Finish::Length), with a warning.
+//!   [`Length`](crate::Finish::Length), vLLM's `repetition` is [`Loop`](crate::Finish::Loop). `abort` and
+//!   `error` are failures and are retried. Any other reason (`tool_calls`, `content_filter`) is accepted as a
+//!   normal end, with a warning, and counted ([`EndpointStatistics::odd_finishes`]).
+//! - Reasoning that a server has separated from the response (`reasoning_content`, `reasoning`) is put back
+//!   before it, between `<think>` and `</think>`. A response with nothing else is unfinished reasoning.
+//! - A problem whose prompt is found too long by [`check`](crate::Generator::check) is left out of a run with
+//!   the server's message. If it is found later, it gets an empty response with
+//!   [`Finish::Length`](crate::Finish::Length) and a warning.
 //!
-//! # What may go wrong
+//! # Failures
 //!
-//! Connections that are refused, reset or cut, statuses 429 and 5xx, responses that make no sense and
-//! time-outs are tried again after growing waits ([`Retries`]), at another endpoint where there is one. An
-//! endpoint that fails several times in a row rests, is asked for a sign of life, and gets requests again.
-//! Other statuses (400, 401, 404, …) and redirects are errors at once, with the server's message. An error
-//! ends a run; what was delivered before stays, and a journal goes on from it.
+//! Refused, reset or broken connections, statuses 429 and 5xx, invalid responses and timeouts are retried
+//! after growing waits ([`Retries`]), at another endpoint if possible. An endpoint that fails several times
+//! in a row is paused and probed before it gets requests again. Other statuses (400, 401, 404, …) and
+//! redirects are immediate errors with the server's message. An error ends a run. Delivered completions are
+//! kept, and a journal can be resumed.
 //!
-//! Every endpoint begins with a few requests at a time, has more as long as more tokens a second come of
-//! it, and half as many after 429, 503 or a time-out; a `Retry-After` is kept. Each request has a
-//! connection of its own. TLS trusts the certificates of Mozilla's list, or of a file
-//! ([`OpenAiBuilder::ca_file`]); proxies are not used.
+//! Every endpoint starts with a few concurrent requests. The number grows as long as throughput grows, and is
+//! halved after 429, 503 or a timeout. A `Retry-After` is respected. Each request has its own connection. TLS
+//! trusts Mozilla's list of certificates, or a file ([`OpenAiBuilder::ca_file`]). Proxies are not used.
 
 mod builder;
 mod concurrency;

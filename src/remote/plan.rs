@@ -1,4 +1,4 @@
-//! What is asked of every server: the bodies of requests and the settings that completions depend on.
+//! The request bodies, and the settings that completions depend on.
 
 use serde_json::{Map, Value, json};
 
@@ -6,7 +6,7 @@ use super::prompt::Prompt;
 use super::server::{Server, Software};
 use crate::{Error, ErrorKind, Result, Sampling, Settings};
 
-/// Fields that the other settings decide.
+/// Fields that are determined by other settings.
 const OWN_FIELDS: [&str; 12] = [
     "model",
     "prompt",
@@ -21,12 +21,12 @@ const OWN_FIELDS: [&str; 12] = [
     "max_tokens",
     "stop",
 ];
-/// The low bits of a trial's seed that are sent: whole numbers that every reader of JSON has exactly.
+/// The low bits of a trial's seed that are sent: integers that every JSON reader represents exactly.
 const SEED_BITS: u32 = 53;
-/// More tokens than a context has whose server does not state it.
+/// Assumed to exceed the context of a server that does not state it.
 const MAX_CONTEXT: usize = 1 << 17;
 
-/// What is asked.
+/// The contents of requests.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     pub(super) model: String,
@@ -63,11 +63,11 @@ impl Plan {
         }
     }
 
-    /// Refuses sampling that a server is not known to do.
+    /// Checks that the server is known to support the sampling settings.
     ///
     /// # Errors
     ///
-    /// What it is, and what helps.
+    /// Returns the unsupported setting and a workaround.
     pub(super) fn suits(&self, software: Software) -> Result<(), String> {
         let d = Sampling::default();
         let s = &self.sampling;
@@ -91,13 +91,13 @@ impl Plan {
         }
     }
 
-    /// Whether a server's log-probabilities are those of the model's own distribution.
+    /// Returns whether a server's log-probabilities are those of the model's own distribution.
     pub(super) fn has_raw_logprobs(&self, software: Software) -> bool {
         self.logprobs && matches!(software, Software::Vllm | Software::LlamaCpp)
     }
 
-    /// The body of a request but for the question and the seed. Everything that a server has a default of
-    /// its own for, or takes one from the model's files, is spelled out.
+    /// Returns the body of a request without question and seed. Everything for which a server or the model's
+    /// files have a default is stated explicitly.
     pub(super) fn body(&self, server: Server) -> Map<String, Value> {
         let Server { software, context } = server;
         let mut body = Map::new();
@@ -125,17 +125,17 @@ impl Plan {
                 set("min_p", of("min_p"));
                 set("repeat_penalty", of("repetition_penalty"));
                 if self.sampling.repetition_penalty != 1.0 {
-                    // By default it looks at 64 tokens; its versions agree on no sign for all.
+                    // The default is 64 tokens. No value for "all" works in every version.
                     set("repeat_last_n", context.unwrap_or(MAX_CONTEXT).into());
                 }
-                // By default it cuts before it applies the temperature.
+                // By default it truncates before it applies the temperature.
                 let order = ["penalties", "temperature", "top_k", "top_p", "min_p"];
                 set("samplers", json!(order));
             }
             Software::Other => {}
         }
         if self.has_raw_logprobs(software) {
-            // vLLM's 0 is the drawn token's alone; llama.cpp's is none.
+            // In vLLM, 0 returns only the drawn token's; in llama.cpp it returns none.
             let most = u8::from(software == Software::LlamaCpp);
             match self.prompt.is_chat() {
                 true => {
@@ -157,7 +157,7 @@ impl Plan {
         body
     }
 
-    /// The body of a trial's request.
+    /// Returns the body of a trial's request.
     pub(super) fn request(
         &self,
         body: &Map<String, Value>,
@@ -188,10 +188,10 @@ impl Plan {
     }
 }
 
-/// A trial's seed as a server is sent it.
+/// Returns a trial's seed as it is sent to a server.
 fn sent_seed(software: Software, seed: u64) -> u64 {
     match software {
-        // It keeps 32 bits, and draws a seed of its own where all of them are set.
+        // It keeps 32 bits, and draws its own seed if all of them are set.
         Software::LlamaCpp => u64::from((seed as u32).min(u32::MAX - 1)),
         _ => seed & ((1 << SEED_BITS) - 1),
     }

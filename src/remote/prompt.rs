@@ -1,14 +1,14 @@
-//! How a question is put to a server: as a text that the model continues, or as the messages of a chat.
+//! How a question is posed to a server: as a text to continue, or as chat messages.
 
 use serde_json::{Map, Value, json};
 
 use crate::contract::reasoning::opens;
 use crate::{Error, ErrorKind, Result, Settings};
 
-/// The mark that a question replaces.
+/// The placeholder for the question.
 const MARK: &str = "{problem}";
 
-/// How a question is put to a server.
+/// How a question is posed to a server.
 ///
 /// ```
 /// use dart_math::remote::Prompt;
@@ -21,35 +21,35 @@ const MARK: &str = "{problem}";
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Prompt {
-    /// A text with `{problem}` where the question belongs, continued by `/v1/completions`. The server
-    /// adds what its tokenizer begins a text with; a special token that a question spells out is that
-    /// token to most servers.
+    /// A text with `{problem}` in place of the question, continued by `/v1/completions`. The server adds its
+    /// tokenizer's initial tokens. Most servers parse a special token that is written in a question as that
+    /// token.
     Text(String),
-    /// Messages, continued by `/v1/chat/completions` with the chat template that the server has.
+    /// Messages, continued by `/v1/chat/completions` with the server's chat template.
     Chat {
         /// A system message before the question.
         system: Option<String>,
-        /// The user's message, with `{problem}` where the question belongs.
+        /// The user message, with `{problem}` in place of the question.
         user: String,
-        /// Whether the server's chat template ends with an opened `<think>`, which a response then does
-        /// not begin with.
+        /// Whether the server's chat template ends with an opened `<think>`, which is then missing at the
+        /// beginning of a response.
         opens_reasoning: bool,
     },
 }
 
 impl Prompt {
-    /// A text with `{problem}` where the question belongs, at least once.
+    /// A text with `{problem}` in place of the question, at least once.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Settings`] where there is none.
+    /// Returns [`ErrorKind::Settings`] if the placeholder is missing.
     pub fn text(text: impl Into<String>) -> Result<Self> {
         let text = text.into();
         check(&text)?;
         Ok(Prompt::Text(text))
     }
 
-    /// A chat with the question as the user's message.
+    /// A chat with the question as the user message.
     pub fn chat() -> Self {
         Prompt::Chat {
             system: None,
@@ -58,7 +58,7 @@ impl Prompt {
         }
     }
 
-    /// A chat with this system message. A text stays as it is.
+    /// Adds a system message to a chat. A text prompt is unchanged.
     #[must_use]
     pub fn with_system(mut self, message: impl Into<String>) -> Self {
         if let Prompt::Chat { system, .. } = &mut self {
@@ -73,7 +73,7 @@ impl Prompt {
         }
     }
 
-    /// The path behind an endpoint's base URL.
+    /// Returns the path after an endpoint's base URL.
     pub(super) fn path(&self) -> &'static str {
         match self {
             Prompt::Text(_) => "/completions",
@@ -85,7 +85,7 @@ impl Prompt {
         matches!(self, Prompt::Chat { .. })
     }
 
-    /// Puts a question into a request's body.
+    /// Inserts a question into a request's body.
     pub(super) fn fill(&self, question: &str, body: &mut Map<String, Value>) {
         match self {
             Prompt::Text(text) => {
@@ -102,8 +102,8 @@ impl Prompt {
         }
     }
 
-    /// The most tokens that a question's prompt may have: a token is a byte at least, but for those that
-    /// a tokenizer or a chat template adds, which this allows for.
+    /// Returns an upper bound of the tokens of a question's prompt. A token has at least one byte, except
+    /// those added by a tokenizer or chat template, for which this has a margin.
     pub(super) fn max_tokens_of(&self, question: &str) -> usize {
         match self {
             Prompt::Text(text) => text.replace(MARK, question).len() + 16,
@@ -114,7 +114,7 @@ impl Prompt {
         }
     }
 
-    /// Whether a response to a question begins within a reasoning.
+    /// Returns whether a response to a question begins inside a reasoning block.
     pub(super) fn opens_reasoning(&self, question: &str) -> bool {
         match self {
             Prompt::Text(text) => opens(&text.replace(MARK, question)),

@@ -1,6 +1,6 @@
-//! A server's response: one JSON object or the chunks of a stream in, a completion out.
+//! Parses a server's response, one JSON object or the chunks of a stream, into a completion.
 //!
-//! Knows the forms of `/v1/completions` and `/v1/chat/completions`; nothing of HTTP or of runs.
+//! Handles the formats of `/v1/completions` and `/v1/chat/completions`. Independent of HTTP and runs.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -69,7 +69,7 @@ struct TokenLogprob {
 pub(super) struct Response {
     text: String,
     reasoning: String,
-    /// Chunks with text: a lower bound of the tokens.
+    /// The number of chunks with text: a lower bound of the tokens.
     chunks: u32,
     counted: Option<u32>,
     logprob: f64,
@@ -78,11 +78,11 @@ pub(super) struct Response {
 }
 
 impl Response {
-    /// Takes a whole body or a stream's next chunk.
+    /// Adds a complete body or the next chunk of a stream.
     ///
     /// # Errors
     ///
-    /// Where it is not the JSON of a response, or an error that the server reports.
+    /// Returns an error if it is not a valid response, or if the server reports an error.
     pub(super) fn take(&mut self, json: &[u8]) -> Result<(), Failure> {
         let body: Body = serde_json::from_slice(json).map_err(|error| {
             Failure::broken(format!(
@@ -97,7 +97,7 @@ impl Response {
             self.counted = Some(tokens);
         }
         for choice in body.choices.unwrap_or_default() {
-            // One is asked for; and what comes after the end belongs to nothing.
+            // Only one choice is requested, and anything after its end is ignored.
             if choice.index == 0 && self.finish.is_none() {
                 self.take_choice(choice);
             }
@@ -108,7 +108,7 @@ impl Response {
     fn take_choice(&mut self, choice: Choice) {
         let message = choice.message.or(choice.delta);
         let (content, reasoning) = message.map_or((None, None), |message| {
-            // Some versions of vLLM send both names of the same.
+            // Some versions of vLLM send the same text under both names.
             let reasoning = message.reasoning_content.or(message.reasoning);
             (message.content, reasoning)
         });
@@ -123,7 +123,7 @@ impl Response {
         };
         if let Some(logprobs) = choice.logprobs {
             let listed = logprobs.token_logprobs.unwrap_or_default();
-            // A missing one makes the sum another number than that of the tokens, which is then left out.
+            // If a log-probability is missing, the counts differ and the sum is omitted.
             listed.into_iter().flatten().for_each(&mut add);
             let content = logprobs.content.unwrap_or_default();
             content.into_iter().for_each(|token| add(token.logprob));
@@ -131,21 +131,21 @@ impl Response {
         self.finish = choice.finish_reason;
     }
 
-    /// Tokens that have arrived, as far as they are known.
+    /// Returns the number of tokens that have arrived, as far as known.
     pub(super) fn tokens(&self) -> u32 {
         self.counted.unwrap_or(self.chunks)
     }
 
-    /// Whether there is anything of it.
+    /// Returns whether any text has arrived.
     pub(super) fn has_begun(&self) -> bool {
         self.chunks > 0
     }
 
-    /// Checks that it is whole.
+    /// Checks that the response is complete.
     ///
     /// # Errors
     ///
-    /// Where it ended without a reason to, or the server gave it up.
+    /// Returns an error if it ended without a finish reason or the server aborted it.
     pub(super) fn check(&self) -> Result<(), Failure> {
         match self.finish.as_deref() {
             None => Err(Failure::broken("the response was cut")),
@@ -156,14 +156,14 @@ impl Response {
         }
     }
 
-    /// The reason to end that is none of a plain response (`tool_calls`, `content_filter`), if it is one.
+    /// Returns an unusual finish reason (`tool_calls`, `content_filter`), if it has one.
     pub(super) fn odd_finish(&self) -> Option<&str> {
         let finish = self.finish.as_deref()?;
         (!matches!(finish, "stop" | "length" | "repetition")).then_some(finish)
     }
 
-    /// The completion; one that is not whole is of [`Finish::Cancelled`]. `opened` says whether the prompt
-    /// opened a reasoning, `raw` whether log-probabilities are those of the model's own distribution.
+    /// Returns the completion. An incomplete one is [`Finish::Cancelled`]. `opened`: whether the prompt
+    /// opened a reasoning block. `raw`: whether log-probabilities are those of the model's own distribution.
     pub(super) fn into_completion(self, opened: bool, raw: bool) -> Completion {
         let finish = match self.finish.as_deref() {
             None => Finish::Cancelled,
@@ -178,7 +178,7 @@ impl Response {
                 let is_open = is_unfinished(&self.text, opened, &[]);
                 (self.text, is_open)
             }
-            // The server took the reasoning out of the text; it is put back, with its tags.
+            // The server removed the reasoning from the text: put it back with its tags.
             false if self.text.is_empty() => (format!("<think>{}", self.reasoning), true),
             false => (
                 format!("<think>{}</think>{}", self.reasoning, self.text),
@@ -297,7 +297,7 @@ mod tests {
             of(r#"{"error":{"message":"no","code":400}}"#).kind,
             Kind::Refused
         );
-        // Second choices and second ends are nobody's.
+        // Second choices and text after the end are ignored.
         let twice = r#"{"choices":[{"index":0,"text":"a","finish_reason":"stop"},{"index":1,"text":"b","finish_reason":"stop"}]}"#;
         assert_eq!(
             response(&[twice, twice]).into_completion(false, false).text,

@@ -1,20 +1,20 @@
-//! How long to wait, and how often to try: settings, and the waits that they make.
+//! Timeouts and retries: their settings, and the waits between attempts.
 
 use std::time::Duration;
 
 use crate::{Error, ErrorKind, Philox, Result};
 
-/// How long a server may take.
+/// The timeouts of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For a connection, TLS included. 10 seconds unless set.
+    /// The timeout for a connection, including TLS. The default is 10 seconds.
     pub connect: Duration,
-    /// For the first of a response, which has waited in the server's queue by then; where responses are
-    /// not streamed, it comes with the last. 5 minutes unless set.
+    /// The timeout for the beginning of a response, including the time in the server's queue. Applies to
+    /// streamed responses. The default is 5 minutes.
     pub first_byte: Duration,
-    /// For the next part of a response that is streamed. 2 minutes unless set.
+    /// The timeout for the next part of a streamed response. The default is 2 minutes.
     pub silence: Duration,
-    /// For a whole response. An hour unless set.
+    /// The timeout for a complete response. The default is one hour.
     pub request: Duration,
 }
 
@@ -29,21 +29,22 @@ impl Default for Timeouts {
     }
 }
 
-/// How what failed is tried again.
+/// How failed requests are retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retries {
-    /// The wait before a request's second try; it doubles with each further one. A quarter of a second
-    /// unless set.
+    /// The wait before the first retry of a request. It doubles with each further one. The default is a
+    /// quarter of a second.
     pub first_wait: Duration,
-    /// The longest wait before a try, and of an endpoint that rests. A minute unless set.
+    /// The maximum wait before a retry or of a paused endpoint, before jitter of up to a half. The default is
+    /// one minute.
     pub max_wait: Duration,
-    /// Failures of one request, at endpoints that answer others or had begun to answer it, after which the
-    /// run fails. 10 unless set.
+    /// The number of failures of a request after which the run fails. Only failures at endpoints that answer
+    /// other requests, or that had begun to answer this one, are counted; overload is not. The default is 10.
     pub failures: u32,
-    /// Failures of an endpoint in a row after which it rests, and is asked for a sign of life before it gets
-    /// requests again. 3 unless set.
+    /// The number of consecutive failures after which an endpoint is paused. It is probed before it gets
+    /// requests again. The default is 3.
     pub endpoint_failures: u32,
-    /// How long all endpoints may fail to answer before the run fails. 10 minutes unless set.
+    /// How long all endpoints may fail to answer before the run fails. The default is 10 minutes.
     pub all_away: Duration,
 }
 
@@ -88,8 +89,8 @@ impl Retries {
         }
     }
 
-    /// The wait after so many failures (from 1 up): doubled with each, and between half and one and a half
-    /// of that, so that those that failed together do not come back together.
+    /// Returns the wait after this many failures (at least 1). It doubles with each failure. Jitter by a
+    /// factor from 0.5 to 1.5 keeps requests that failed together from being retried together.
     pub(super) fn wait(&self, failures: u32, key: u64) -> Duration {
         let doublings = failures.saturating_sub(1).min(30);
         let wait = self

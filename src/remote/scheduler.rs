@@ -1,9 +1,8 @@
-//! A run over endpoints: which request goes where and when, what is retried, what is abandoned.
+//! Schedules a run over endpoints: which request goes where and when, what is retried, and what is abandoned.
 //!
-//! One thread decides, speaks with the source and delivers; each request in flight has a thread that
-//! waits for its response and reports. A request is known by its trial here until it is delivered, and
-//! by the number of its try to those who report: what is reported of an attempt that was abandoned is dropped,
-//! so nothing is delivered twice.
+//! One thread decides, calls the source and delivers. Each request in flight has a thread that waits for its
+//! response and reports it. The scheduler identifies a request by its trial, and reports by the number of the
+//! attempt. Reports of abandoned attempts are dropped, so nothing is delivered twice.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,50 +18,50 @@ use super::http::Exchange;
 use super::response::Response;
 use crate::{Completion, Error, ErrorKind, Finish, Next, Offer, Request, Result, Source};
 
-/// How long the scheduler sleeps where nothing is reported.
+/// How long the scheduler waits for a report.
 const TICK: Duration = Duration::from_millis(10);
-/// How often it asks whether trials in flight are still wanted.
+/// How often, in seconds, it checks whether trials in flight are still wanted.
 const WANTED_EVERY: f64 = 0.05;
-/// What a thread that waits for a response needs: TLS and JSON, several times over.
+/// The stack of a thread that waits for a response: several times what TLS and JSON need.
 const STACK: usize = 512 << 10;
 
-/// What a thread reports.
+/// A report of a thread.
 enum Report {
     Try(u64, Result<(), Failure>),
     Probe(usize, Result<Known, Failure>),
 }
 
-/// A request that is being answered.
+/// A request being answered.
 struct Flight {
     waiting: Waiting,
     endpoint: usize,
     known: Arc<Known>,
     exchange: Exchange,
-    /// What has arrived of a stream.
+    /// The part of the stream that has arrived.
     partial: Arc<Mutex<Response>>,
-    /// When something last arrived, in milliseconds of the run; 0 where nothing has.
+    /// When data last arrived, in milliseconds of the run; 0 if none has.
     heard: Arc<AtomicU64>,
     sent: f64,
-    /// What the endpoint had completed by then.
+    /// The endpoint's number of completed requests at that time.
     completed: u64,
 }
 
 impl Flight {
-    /// What has arrived of its response.
+    /// Takes the part of the response that has arrived.
     fn arrived(&self) -> Response {
         let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *partial)
     }
 }
 
-/// A request that is to be sent.
+/// A request to be sent.
 struct Waiting {
     request: Request,
     due: f64,
     tries: u32,
-    /// Failures that say something of the request itself.
+    /// The number of failures attributed to the request itself.
     failures: u32,
-    /// Where it failed last.
+    /// The endpoint where it failed last.
     avoids: Option<usize>,
 }
 
@@ -77,7 +76,7 @@ pub(super) struct Scheduler<'s, 'scope, 'env> {
     waiting: VecDeque<Waiting>,
     reports: Receiver<Report>,
     reporter: Sender<Report>,
-    /// Endpoints that are asked for a sign of life.
+    /// Endpoints being probed.
     probes: HashMap<usize, Exchange>,
     tries: u64,
     is_done: bool,
@@ -115,14 +114,14 @@ impl<'s, 'scope, 'env> Scheduler<'s, 'scope, 'env> {
         }
     }
 
-    /// What the endpoints have done.
+    /// Returns the statistics of the endpoints.
     pub(super) fn statistics(&self) -> impl Iterator<Item = EndpointStatistics> {
         self.endpoints
             .iter()
             .map(|endpoint| endpoint.statistics.clone())
     }
 
-    /// Works until the source is done and everything is delivered.
+    /// Runs until the source is done and everything is delivered.
     pub(super) fn work(&mut self) -> Result<()> {
         loop {
             self.time_out()?;
@@ -149,7 +148,7 @@ impl<'s, 'scope, 'env> Scheduler<'s, 'scope, 'env> {
         self.begun.elapsed().as_secs_f64()
     }
 
-    /// Takes what is reported, once there is something or a moment has passed.
+    /// Waits briefly for a report and handles all available ones.
     fn receive(&mut self) -> Result<()> {
         let mut report = self.reports.recv_timeout(TICK).ok();
         while let Some(some) = report {
@@ -174,7 +173,7 @@ impl<'s, 'scope, 'env> Scheduler<'s, 'scope, 'env> {
             .map(|endpoint| endpoint.free(now))
             .sum();
         let is_idle = self.flights.is_empty() && self.waiting.is_empty();
-        // With nothing at work, only the source knows whether it goes on.
+        // If nothing is in flight, only the source knows whether the run continues.
         let free = all
             .saturating_sub(self.waiting.len())
             .max(usize::from(is_idle));
@@ -207,7 +206,7 @@ impl<'s, 'scope, 'env> Scheduler<'s, 'scope, 'env> {
         }
     }
 
-    /// Sends what is due to endpoints with free capacity.
+    /// Sends due requests to endpoints with free capacity.
     fn send(&mut self) -> Result<()> {
         let now = self.now();
         let mut left = VecDeque::new();
@@ -231,8 +230,8 @@ impl<'s, 'scope, 'env> Scheduler<'s, 'scope, 'env> {
         result
     }
 
-    /// The endpoint for a request: not the one where it failed, if there is another; one that has the
-    /// problem's prompt already; the one with the most to spare.
+    /// Chooses the endpoint for a request: preferably not the one where it failed, then one that has the
+    /// problem's prompt cached, then the one with the lowest load.
     fn choose(&self, waiting: &Waiting, now: f64) -> Option<(usize, Arc<Known>)> {
         let problem = waiting.request.trial.problem;
         let with_room = self
@@ -266,7 +265,7 @@ impl<'s, 'scope, 'env> Scheduler<'s, 'scope, 'env> {
         } = &waiting.request;
         let plan = &setup.plan;
         let body = plan.request(&known.body, known.software, &problem.question, *seed);
-        // The scheduler is the first to see that it takes too long.
+        // Longer than the timeout, which the scheduler itself enforces.
         let most = setup
             .timeouts
             .request
@@ -296,10 +295,10 @@ impl<'s, 'scope, 'env> Scheduler<'s, 'scope, 'env> {
                         count(tokens);
                     });
                 if result.is_ok() {
-                    // A server that counts none is measured by its responses.
+                    // If the server reports no tokens, its responses are counted.
                     count(1);
                 }
-                // Nobody listens any more where the run has failed.
+                // If the run has failed, nobody receives the report.
                 let _ = reporter.send(Report::Try(number, result));
             }
         };
@@ -309,7 +308,7 @@ impl<'s, 'scope, 'env> Scheduler<'s, 'scope, 'env> {
             .stack_size(STACK)
             .spawn_scoped(self.scope, work);
         if let Err(error) = spawned {
-            // Fewer threads than that will have to do, if there are any.
+            // Continue with fewer threads, if there are any.
             endpoint
                 .concurrency
                 .overloaded(self.begun.elapsed().as_secs_f64(), f64::INFINITY);
@@ -341,7 +340,7 @@ impl<'s, 'scope, 'env> Scheduler<'s, 'scope, 'env> {
         Ok(())
     }
 
-    /// Takes a try out of the books, if it is in them.
+    /// Removes an attempt from the flights, if it is still among them.
     fn take(&mut self, number: u64) -> Option<Flight> {
         let flight = self.flights.remove(&number)?;
         self.endpoints[flight.endpoint].in_flight -= 1;
@@ -439,7 +438,7 @@ impl<'s, 'scope, 'env> Scheduler<'s, 'scope, 'env> {
             error = failure.message,
             "a request failed"
         );
-        // Where an endpoint is dead to all, its failures say nothing of this request.
+        // If an endpoint answers no request at all, its failures say nothing about this one.
         let is_of_request = arrived.has_begun() || endpoint.statistics.completed > completed;
         waiting.failures +=
             u32::from(is_of_request && !matches!(failure.kind, Kind::Overloaded(_)));
@@ -458,7 +457,7 @@ impl<'s, 'scope, 'env> Scheduler<'s, 'scope, 'env> {
         Ok(())
     }
 
-    /// Gives up what takes too long.
+    /// Abandons requests that take too long.
     fn time_out(&mut self) -> Result<()> {
         let (now, timeouts) = (self.now(), self.setup.timeouts);
         let is_streamed = self.setup.plan.stream;
@@ -489,7 +488,7 @@ impl<'s, 'scope, 'env> Scheduler<'s, 'scope, 'env> {
         Ok(())
     }
 
-    /// Stops what is no longer wanted, and delivers what there is of it.
+    /// Stops requests that are no longer wanted and delivers their partial responses.
     fn drop_unwanted(&mut self) {
         let now = self.now();
         if now - self.asked_wanted < WANTED_EVERY {
@@ -530,7 +529,7 @@ impl<'s, 'scope, 'env> Scheduler<'s, 'scope, 'env> {
         });
     }
 
-    /// Asks endpoints that have rested for a sign of life.
+    /// Probes endpoints whose pause is over.
     fn probe(&mut self) -> Result<()> {
         let now = self.now();
         let setup = self.setup;
@@ -574,13 +573,13 @@ impl<'s, 'scope, 'env> Scheduler<'s, 'scope, 'env> {
                     endpoint.come_back();
                 }
             }
-            // A response that came meanwhile is a better sign.
+            // A response arrived in the meantime, which is a stronger sign of life.
             Err(_) if endpoint.health == Health::Up => {}
             Err(failure) => endpoint.stayed_away(&failure, now, &self.setup.retries),
         }
     }
 
-    /// Fails where no endpoint has answered for too long.
+    /// Returns an error if no endpoint has answered for too long.
     fn check_away(&self) -> Result<()> {
         let all = self.setup.retries.all_away.as_secs_f64();
         let now = self.now();
@@ -604,7 +603,7 @@ impl<'s, 'scope, 'env> Scheduler<'s, 'scope, 'env> {
 }
 
 impl Drop for Scheduler<'_, '_, '_> {
-    /// Nobody waits for what an error or a source's panic leaves behind.
+    /// Interrupts requests left by an error or a panic of the source, so that nobody waits for them.
     fn drop(&mut self) {
         let of_flights = self.flights.values().map(|flight| &flight.exchange);
         let exchanges = of_flights.chain(self.probes.values());
@@ -612,7 +611,7 @@ impl Drop for Scheduler<'_, '_, '_> {
     }
 }
 
-/// What there is of a response that is no longer wanted.
+/// Returns the partial completion of a response that is no longer wanted.
 fn cancelled(partial: Response, opened: bool) -> Completion {
     Completion {
         finish: Finish::Cancelled,

@@ -1,25 +1,25 @@
-//! What kind of server an endpoint is and what it serves, as its list of models says.
+//! Detects an endpoint's server software and model from its list of models.
 
 use serde::Deserialize;
 
 use super::failure::{Failure, Kind};
 use super::http::{Client, Exchange};
 
-/// Servers whose fields beyond OpenAI's are known.
+/// Servers whose additional fields are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Software {
     Vllm,
     Sglang,
     LlamaCpp,
-    /// Any other, of which only OpenAI's own fields are known.
+    /// Any other server, with OpenAI's own fields only.
     Other,
 }
 
-/// An endpoint's server.
+/// The server of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Server {
     pub(super) software: Software,
-    /// Tokens of a prompt and its completion, where the server says so.
+    /// The maximum number of tokens of a prompt and its completion, if the server states it.
     pub(super) context: Option<usize>,
 }
 
@@ -45,7 +45,8 @@ struct Meta {
     n_ctx: Option<usize>,
 }
 
-/// The server at a base URL, and its model's name: the one asked for, or else the only one that it serves.
+/// Queries the server at a base URL. Returns the server and its model's name: the requested one, or the only
+/// one served.
 pub(super) fn ask(
     client: &Client,
     exchange: &Exchange,
@@ -54,7 +55,7 @@ pub(super) fn ask(
 ) -> Result<(Server, String), Failure> {
     let refused = |reason: String| Failure::new(Kind::Refused, reason);
     let body = match (client.get(exchange, &format!("{url}/models")), model) {
-        // A server without a list is believed to serve what is asked for.
+        // A server without a list is assumed to serve the requested model.
         (Err(failure), Some(model)) if failure.message.starts_with("status 404") => {
             let server = Server {
                 software: Software::Other,

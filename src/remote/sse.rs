@@ -1,26 +1,26 @@
-//! Server-sent events: bytes in, however they are cut, the data of whole events out.
+//! Parses server-sent events from a byte stream, however it is divided.
 //!
-//! Knows the lines of the format (its field `data`, comments, every kind of line end); nothing of what
-//! is in them.
+//! Handles the line format (the field `data`, comments, all kinds of line ends). Independent of the data.
 
-/// The most bytes of an event.
+/// The maximum size of an event in bytes.
 const MAX_EVENT: usize = 4 << 20;
 
-/// Takes a stream apart.
+/// Parses a stream.
 #[derive(Debug, Default)]
 pub(super) struct Events {
     line: Vec<u8>,
     data: Option<Vec<u8>>,
-    /// Whether the last byte was a carriage return, whose line feed is part of the same line end.
+    /// Whether the last byte was a carriage return. A following line feed belongs to the same line end.
     after_return: bool,
 }
 
 impl Events {
-    /// Takes the stream's next bytes and gives each whole event's data, until one is answered with `false`.
+    /// Parses the next bytes and passes the data of each complete event to the callback, until it returns
+    /// `false`.
     ///
     /// # Errors
     ///
-    /// Where an event is longer than any server's, or what takes the data fails.
+    /// Returns an error if an event is too long or the callback fails.
     pub(super) fn push<E: From<&'static str>>(
         &mut self,
         bytes: &[u8],
@@ -57,7 +57,7 @@ impl Events {
                 None => Ok(true),
             };
         }
-        // llama.cpp has sent errors in a field of that name.
+        // llama.cpp has sent errors in a field with this name.
         let value = [&b"data:"[..], b"error:"]
             .iter()
             .find_map(|field| line.strip_prefix(*field));
@@ -79,7 +79,7 @@ impl Events {
 mod tests {
     use super::*;
 
-    /// Data of all events of a stream that comes in pieces of so many bytes.
+    /// The data of all events of a stream that arrives in pieces of this size.
     fn events(stream: &str, size: usize) -> Result<Vec<String>, String> {
         let mut events = Events::default();
         let mut found = Vec::new();

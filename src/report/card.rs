@@ -1,5 +1,5 @@
-//! The data card: the README.md of a data set directory. Its head describes the files to the Hugging Face
-//! Hub; its text explains how the data were made, from what, and how to load them.
+//! The data card: the README.md of a data set directory. Its YAML header describes the files to the Hugging
+//! Face Hub. Its text explains how the data were made, from what, and how to load them.
 
 use std::fmt::{self, Write};
 
@@ -9,10 +9,10 @@ use super::card_figures::{CARD_FIGURES, words};
 use super::{LevelTable, counted};
 use crate::{ProblemRecord, Settings};
 
-/// By these a card's head can be known.
+/// The tags that identify a card of this crate.
 const TAGS: &str = "tags:\n- mathematics\n- synthetic\n- rejection-sampling\n- dart-math";
 
-/// A data set's card in Markdown with a YAML head; its [`Display`](fmt::Display) is the file's text.
+/// A data set's card in Markdown with a YAML header. Its [`Display`](fmt::Display) is the file's text.
 ///
 /// ```
 /// use dart_math::{Settings, report::Card};
@@ -36,12 +36,12 @@ pub struct Card<'a> {
 }
 
 impl<'a> Card<'a> {
-    /// Whether a README.md is a data card of this crate.
+    /// Returns whether a README.md is a data card of this crate.
     pub fn is_card(text: &str) -> bool {
         text.starts_with("---\n") && text.contains(TAGS)
     }
 
-    /// The card of a run's problems and its manifest.
+    /// Creates the card of a run from its problems and manifest.
     pub fn new(problems: &'a [ProblemRecord], manifest: &'a Settings) -> Self {
         Card {
             problems,
@@ -54,33 +54,33 @@ impl<'a> Card<'a> {
         }
     }
 
-    /// The data set's name.
+    /// Sets the data set's name.
     pub fn name(mut self, name: &'a str) -> Self {
         self.name = name;
         self
     }
 
-    /// Identifier of its licence, such as `mit` or `cc-by-4.0`.
+    /// Sets the identifier of the licence, such as `mit` or `cc-by-4.0`.
     pub fn license(mut self, license: &'a str) -> Self {
         self.license = Some(license);
         self
     }
 
-    /// Whether its tables exist in Parquet. The card then lists those files for the Hub.
+    /// Sets whether the tables exist in Parquet. The card then lists those files for the Hub.
     pub fn parquet(mut self, parquet: bool) -> Self {
         self.parquet = parquet;
         self
     }
 
-    /// Whether it shows figures, which [`card_figures`](super::card_figures) makes: they must be written
-    /// with it, by [`WriteOptions::figures`](crate::data::WriteOptions::figures).
+    /// Sets whether the card shows figures. They are made by [`card_figures`](super::card_figures) and must
+    /// be written along with the card, by [`WriteOptions::figures`](crate::data::WriteOptions::figures).
     pub fn figures(mut self, figures: bool) -> Self {
         self.figures = figures;
         self
     }
 
-    /// The tables' columns, as [`data::dataset_info`](crate::data::dataset_info) has them: for the head of a
-    /// card of JSON Lines. (Files of Parquet say themselves what they have.)
+    /// Sets the tables' columns, from [`data::dataset_info`](crate::data::dataset_info), for the header of a
+    /// card of JSON Lines. (Parquet files describe their own columns.)
     pub fn dataset_info(mut self, dataset_info: &'a str) -> Self {
         self.dataset_info = dataset_info;
         self
@@ -138,7 +138,7 @@ impl<'a> Card<'a> {
         }
     }
 
-    /// How many responses a problem was to get, in words.
+    /// Describes how many responses a problem was to get.
     fn method(&self) -> String {
         let number = |name: &str| self.text(&["strategy", name]);
         let k = number("k").unwrap_or("k".into());
@@ -167,7 +167,7 @@ impl<'a> Card<'a> {
     }
 }
 
-/// What the card says of how the data were made: title, and where the manifest has it.
+/// The settings shown in the card: title, and path in the manifest.
 const SETTINGS: &[(&str, &[&str])] = &[
     ("model", &["generator", "model"]),
     ("architecture", &["generator", "architecture"]),
@@ -276,7 +276,7 @@ impl Card<'_> {
         count.unwrap_or(0)
     }
 
-    /// Problems that overlap with test sets, and the solutions that are rows beside responses.
+    /// Writes the problems excluded for overlap with test sets, and the reference solutions that were added.
     fn write_left_out(&self, f: &mut fmt::Formatter<'_>, solutions: u64) -> fmt::Result {
         let tests = self.manifest.get("decontamination");
         let tests = tests.and_then(|it| it.get("test_sets")?.as_array());
@@ -341,7 +341,7 @@ impl Card<'_> {
     }
 }
 
-/// The figures, by links that hold wherever the directory is; `by` is what problems are grouped by.
+/// Writes the figures with relative links. `by` is the grouping of the problems.
 fn write_figures(f: &mut fmt::Formatter<'_>, by: &str) -> fmt::Result {
     f.write_str("\n## Figures\n")?;
     for name in CARD_FIGURES {
@@ -354,7 +354,7 @@ fn write_figures(f: &mut fmt::Formatter<'_>, by: &str) -> fmt::Result {
     Ok(())
 }
 
-/// The Hub's name for a number of rows.
+/// Returns the Hub's category for a number of rows.
 fn size(rows: u64) -> &'static str {
     match rows {
         0..1_000 => "n<1K",
@@ -367,7 +367,7 @@ fn size(rows: u64) -> &'static str {
     }
 }
 
-/// A text in YAML: between double quotes, with JSON's escapes, which YAML has too.
+/// Quotes a text for YAML, with JSON's escapes, which are valid in YAML.
 fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
@@ -377,7 +377,7 @@ fn one_line(text: &str) -> String {
     words.join(" ")
 }
 
-/// A text as a cell of a Markdown table.
+/// Escapes a text for a cell of a Markdown table.
 fn cell(text: &str) -> String {
     let mut cell = String::new();
     for c in one_line(text).chars() {

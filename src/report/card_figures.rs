@@ -1,18 +1,18 @@
-//! The figures of a data card: some of the report's, as files beside it.
+//! The figures of a data card: some of the report's figures as separate files.
 
 use super::html::Report;
 use crate::data::DataSetFiles;
 use crate::{Error, ErrorKind, Result};
 
-/// Names of the figures that a data card shows, which are files `figures/NAME.svg` beside it.
+/// The names of the figures of a data card. Their files are `figures/NAME.svg` beside it.
 pub const CARD_FIGURES: [&str; 3] = ["strategies", "coverage", "pass-rates"];
 
-/// The figures that a [`Card`](super::Card) shows, as name and text of their files: some of a report's, the
-/// same bytes. For [`WriteOptions::figures`](crate::data::WriteOptions::figures).
+/// Returns the figures that a [`Card`](super::Card) shows, as file names and contents. They are the same as
+/// in a report. Use with [`WriteOptions::figures`](crate::data::WriteOptions::figures).
 ///
 /// # Errors
 ///
-/// Where the files are not those of a data set with all its trials, as for [`Report::read`].
+/// Returns an error if the files are not those of a data set with all its trials, as for [`Report::read`].
 pub fn card_figures(files: DataSetFiles<'_>) -> Result<Vec<(String, String)>> {
     let report = Report::read_files(files)?;
     let figures = CARD_FIGURES.iter().map(|&name| {
@@ -26,8 +26,8 @@ pub fn card_figures(files: DataSetFiles<'_>) -> Result<Vec<(String, String)>> {
     figures.collect()
 }
 
-/// The title of a card's figure, what it shows for those who do not see it, and how it is read; `by` is what
-/// the problems are grouped by.
+/// Returns the title of a card's figure, its alternative text, and how to read it. `by` is the grouping of
+/// the problems.
 pub(super) fn words(name: &str, by: &str) -> [String; 3] {
     let [title, shows, read] = match name {
         "strategies" => [

@@ -1,8 +1,9 @@
-//! Groups of problems by difficulty, in their order: by the `level` in their metadata, or by pass rate.
+//! Groups problems by difficulty, in order: by the `level` in their metadata, or by pass rate.
 
 use serde_json::{Map, Value};
 
-/// A group, ordered as rows are: by number where the level has one, those without a level last.
+/// A group. The order is that of the rows: by number if the level has one; problems without a level come
+/// last.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Key {
     Numbered(u64, String),
@@ -10,7 +11,7 @@ pub(super) enum Key {
     None,
 }
 
-/// A problem's level as text.
+/// Returns a problem's level as text.
 pub(super) fn level(metadata: &Map<String, Value>) -> Option<String> {
     match metadata.get("level")? {
         Value::String(level) => Some(level.clone()),
@@ -20,7 +21,7 @@ pub(super) fn level(metadata: &Map<String, Value>) -> Option<String> {
 }
 
 impl Key {
-    /// The group of a level: "Level 10" comes after "Level 9".
+    /// Returns the group of a level. "Level 10" comes after "Level 9".
     pub(super) fn of_level(level: Option<String>) -> Self {
         let Some(level) = level else {
             return Key::None;
@@ -33,7 +34,8 @@ impl Key {
         }
     }
 
-    /// Fifths of the pass rate, the easiest first; problems never solved apart.
+    /// Returns the group of a pass rate: fifths, the easiest first, and a separate group for problems never
+    /// solved.
     pub(super) fn of_rate(rate: Option<f64>, correct: u32) -> Self {
         match rate {
             None => Key::None,
@@ -46,7 +48,7 @@ impl Key {
         }
     }
 
-    /// Its name in tables.
+    /// Returns the name for tables.
     pub(super) fn name(self, by_level: bool) -> String {
         match self {
             Key::Numbered(_, name) | Key::Named(name) => name,

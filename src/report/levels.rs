@@ -1,5 +1,5 @@
-//! The table that shows what difficulty-aware sampling is for: responses by level, beside those
-//! that the same number of responses would be made of had every problem been tried equally often.
+//! The table that shows the effect of difficulty-aware sampling: responses by level, compared with those of
+//! the same number of responses if every problem had been tried equally often.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,37 +10,37 @@ use crate::{ProblemRecord, StopReason};
 /// One level's row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Level {
-    /// The `level` of its problems' metadata, or a range of pass rates. Problems without a level are
-    /// `none`, and where pass rates group, those that were not tried are `untried`.
+    /// The `level` in its problems' metadata, or a range of pass rates. Problems without a level are `none`;
+    /// with groups by pass rate, problems that were not tried are `untried`.
     pub name: String,
-    /// Problems of the level.
+    /// The number of problems.
     pub problems: usize,
-    /// Their trials.
+    /// The number of trials.
     pub trials: u64,
-    /// Correct ones among them.
+    /// The number of correct trials.
     pub correct: u64,
-    /// Mean of the problems' pass rates, over those that were tried. (Not correct / trials, in
-    /// which hard problems weigh more, since they were tried more.)
+    /// The mean pass rate of the problems that were tried. (Not correct / trials, in which hard problems have
+    /// more weight because they were tried more.)
     pub pass_rate: Option<f64>,
-    /// Responses kept.
+    /// The number of responses kept.
     pub kept: u64,
-    /// Problems without any.
+    /// The number of problems without a response.
     pub unsolved: u64,
-    /// Those of them that were not tried at all.
+    /// The number of problems that were not tried at all.
     pub untried: u64,
-    /// Responses that the vanilla baseline may be expected to keep.
+    /// The expected number of responses of the vanilla baseline.
     pub vanilla_kept: f64,
-    /// Problems that the baseline may be expected to leave without any.
+    /// The expected number of problems without a response in the baseline.
     pub vanilla_unsolved: f64,
 }
 
-/// A run by level of difficulty, beside the vanilla baseline at equal size.
+/// A run by level of difficulty, compared with the vanilla baseline at equal size.
 ///
-/// The baseline tries every problem equally often, t times, and keeps every correct response. A
-/// problem of pass rate p then has t p responses in expectation, and none at all with probability
-/// (1 - p)^t, which each problem's own trials estimate ([`Tally::pass_rate`](crate::Tally::pass_rate),
-/// [`Tally::all_wrong`](crate::Tally::all_wrong)). t is chosen so that the baseline keeps as many
-/// responses in all as the run did: t = kept / Σ p.
+/// The baseline tries every problem equally often, t times, and keeps every correct response. A problem with
+/// pass rate p then has t p responses in expectation, and none with probability (1 - p)^t. Both are estimated
+/// from the problem's own trials ([`Tally::pass_rate`](crate::Tally::pass_rate),
+/// [`Tally::all_wrong`](crate::Tally::all_wrong)). t is chosen so that the baseline keeps as many responses
+/// in total as the run: t = kept / Σ p.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -72,15 +72,15 @@ pub struct LevelTable {
     pub levels: Vec<Level>,
     /// The sums (and the mean pass rate) over all levels.
     pub total: Level,
-    /// Trials per problem of the baseline, `None` where no problem was ever solved.
+    /// The number of trials per problem of the baseline; `None` if no problem was ever solved.
     pub vanilla_trials: Option<f64>,
-    /// Whether no problem has a level, so that the problems' own pass rates group them.
+    /// Whether problems are grouped by their own pass rates, because none has a level.
     pub by_pass_rate: bool,
 }
 
 impl LevelTable {
-    /// The table of a run's problems, without those that it was to leave out: by the `level` in their metadata,
-    /// or, where none has one, by pass rate.
+    /// Creates the table of a run's problems, without excluded ones: by the `level` in their metadata, or by
+    /// pass rate if none has one.
     pub fn new(problems: &[ProblemRecord]) -> Self {
         let is_part = |record: &&ProblemRecord| record.stop != StopReason::Excluded;
         let problems: Vec<&ProblemRecord> = problems.iter().filter(is_part).collect();
@@ -335,7 +335,7 @@ mod tests {
         assert!(text.contains("\npass rate: the mean of"), "{text}");
         let nothing = LevelTable::new(&[record(None, 3, 0, 0)]).to_string();
         assert!(!nothing.contains("NaN"), "{nothing}");
-        // A level without trials has nothing, not less.
+        // A level without trials has 0, not -0.
         let records = [
             record(Some(1.into()), 8, 8, 1),
             record(Some(2.into()), 0, 0, 0),

@@ -1,6 +1,6 @@
-//! A run as a person reads it: tables, the card of its data set, and a page of a finished directory.
+//! Human-readable reports of a run: tables, the card of its data set, and a page of a finished directory.
 //!
-//! Knows the contract (a run's records), the reader of rows, and the strategies that a page compares.
+//! Depends on the contract (a run's records), the reader of rows, and the strategies that a page compares.
 
 mod card;
 mod card_figures;

@@ -1,4 +1,4 @@
-//! Expectations and coverages, exactly: sums over all ends that sampling can come to.
+//! Exact expectations and coverages: sums over all ends that sampling can reach.
 
 use super::*;
 
@@ -29,7 +29,7 @@ fn inverse(goal: u32, most: u32, p: f64) -> Vec<(u32, u32, bool, f64)> {
     ends
 }
 
-/// Every tally that a strategy may end with, with its probability.
+/// Every tally that a strategy may end with, and its probability.
 type Ends = Vec<(Tally, f64)>;
 
 fn vanilla(n: u32, p: f64) -> Ends {
@@ -70,7 +70,7 @@ fn prop2diff(k: u32, m: u32, most: u32, p: f64) -> Ends {
     })
 }
 
-/// Ends of a pilot of m trials and of what follows it, which is a function of the target and the pilot's successes.
+/// Ends of a pilot of m trials and of what follows it, a function of the target and the pilot's successes.
 fn after_pilot(k: u32, m: u32, p: f64, later: &dyn Fn(u32, u32) -> Ends) -> Ends {
     let target = |correct: u32| (k * (m - correct)).div_ceil(m).max(1);
     let mut ends = Vec::new();
@@ -99,7 +99,7 @@ fn after_pilot(k: u32, m: u32, p: f64, later: &dyn Fn(u32, u32) -> Ends) -> Ends
     ends
 }
 
-/// Checks that the probabilities sum up to 1, the estimate has no bias and the interval covers.
+/// Checks that the probabilities sum to 1, the estimate is unbiased and the interval covers.
 fn check(name: &str, ends: &Ends, p: f64, least: f64) {
     let mass: f64 = ends.iter().map(|(_, share)| share).sum();
     assert!((mass - 1.0).abs() < 1e-9, "{name} {p}: {mass}");
@@ -136,7 +136,7 @@ fn estimates_have_no_bias_and_intervals_cover() {
     }
 }
 
-/// Every end of inverse sampling with an end for futility, by following all orders.
+/// Every end of inverse sampling with an end for futility, by enumerating all orders.
 fn futile(k: u32, most: u32, below: f64, (m, own): (u32, u32), p: f64) -> Ends {
     let rule = Futility {
         target: k,
@@ -144,7 +144,7 @@ fn futile(k: u32, most: u32, below: f64, (m, own): (u32, u32), p: f64) -> Ends {
         below,
     };
     let mut ends = Vec::new();
-    // The probability to be at so many trials with so many correct ones, and go on.
+    // The probability of having this many trials and correct ones and continuing.
     let mut open = std::collections::BTreeMap::from([(own, 1.0)]);
     for trials in m + 1.. {
         let mut next = std::collections::BTreeMap::new();
@@ -170,7 +170,7 @@ fn futile(k: u32, most: u32, below: f64, (m, own): (u32, u32), p: f64) -> Ends {
             break;
         }
     }
-    // Several orders may come to the same end.
+    // Several orders may reach the same end.
     let key = |tally: &Tally| (tally.trials, tally.correct);
     ends.sort_by_key(|(tally, _)| key(tally));
     ends.dedup_by(|(later, share), (first, sum)| {
@@ -230,7 +230,7 @@ fn ends_for_futility_take_nothing_from_the_estimates() {
 
 #[test]
 fn giving_up_takes_nothing_from_the_estimate() {
-    // To the third success, given up after 5 trials without any.
+    // Until the third success, given up after 5 trials without one.
     let (k, most, give_up) = (3, 200, 5);
     for p in RATES {
         let mut mean = 0.0;
@@ -280,7 +280,7 @@ fn all_wrong_has_no_bias_within_what_was_tried() {
     }
     let untried = Tally::default();
     assert_eq!(untried.all_wrong(3.0), None);
-    // Beyond what was tried it falls with every trial.
+    // Beyond the number of trials, it falls with every further trial.
     let tally = Tally {
         trials: 4,
         ..Tally::default()
@@ -335,7 +335,7 @@ fn pass_at_k_has_no_bias_within_what_was_tried() {
             check("first success", uniform(1, 400, p), k);
             check("prop2diff", prop2diff(16, 8, 400, p), k);
         }
-        // Far beyond what easy problems take, up to the limit of trials.
+        // Far beyond what easy problems need, up to the limit of trials.
         check("uniform", uniform(5, 400, p), 256);
         check("prop2diff", prop2diff(16, 8, 400, p), 256);
     }
@@ -351,7 +351,7 @@ fn pass_at_k_has_no_bias_within_what_was_tried() {
     assert_eq!(Tally::default().pass_at(1), None);
 }
 
-/// Every order of trials to the third success, 5 trials without any, or 12 trials.
+/// Every order of trials until the third success, 5 trials without one, or 12 trials.
 #[test]
 fn giving_up_takes_nothing_from_pass_at_k() {
     let (goal, most, give_up) = (3, 12, 5);

@@ -1,5 +1,5 @@
-//! Estimates against runs that are simulated to their end: a generator with slots, trials of known
-//! lengths and pass rates, and a clock of its own.
+//! Compares estimates with simulated complete runs: a generator with slots, trials of known lengths and pass
+//! rates, and a simulated clock.
 
 use crate::dars::summary::TrialSummary;
 use crate::dars::sure::Sure;
@@ -14,7 +14,7 @@ use crate::{Completion, Offer, Philox, Problem, Trial, Verdict, trial_seed};
 const SLOTS: usize = 32;
 const SEED: u64 = 3;
 
-/// Problems of mixed difficulty in no order: a fifth easy, a fifth never or hardly ever solved.
+/// Problems of mixed difficulty in random order: a fifth easy, a fifth never or rarely solved.
 fn rates(count: usize) -> Vec<f64> {
     let random = Philox::new(17);
     (0..count as u64)
@@ -30,13 +30,13 @@ fn rates(count: usize) -> Vec<f64> {
         .collect()
 }
 
-/// What was expected at some time of a run.
+/// The estimate at one time of a run.
 struct Expectation {
     at: f64,
     sampled: u64,
     seconds: Option<f64>,
     tokens: f64,
-    /// Tokens of the trials that were taken until then.
+    /// Tokens of the trials received until then.
     taken: u64,
 }
 
@@ -44,7 +44,7 @@ struct Simulation<'a> {
     rates: &'a [f64],
     strategy: &'a dyn Strategy,
     limits: Limits,
-    /// Tokens after which the run is stopped and resumed, in no time.
+    /// Tokens after which the run is stopped and resumed immediately.
     interrupted_at: Option<u64>,
 }
 
@@ -61,7 +61,7 @@ impl Simulation<'_> {
         1 + (mean * 2.0 * random.uniform(1)) as usize
     }
 
-    /// Runs to the end; what was expected on the way, and the whole time and tokens.
+    /// Runs to the end. Returns the estimates on the way and the total time and tokens.
     fn run(&self) -> (Vec<Expectation>, f64, u64) {
         let problems: Vec<_> = (0..self.rates.len())
             .map(|index| Arc::new(Problem::new("q", "r").with_id(format!("p{index}"))))
@@ -88,7 +88,7 @@ impl Simulation<'_> {
                 for (trial, ..) in active.drain(..) {
                     allocator.requeue(trial);
                 }
-                // Another call: it has no speed yet.
+                // A new call has no speed yet.
                 pace = Pace::default();
                 before = allocator.counts();
                 began = (clock, sampled);
@@ -105,7 +105,7 @@ impl Simulation<'_> {
                 }
             }
             assert!(!active.is_empty(), "nothing to do");
-            // A step costs something by itself, and something for each row.
+            // A step has a fixed cost and a cost per row.
             clock += 0.02 + 0.002 * active.len() as f64;
             sampled += active.len() as u64;
             let mut next = Vec::new();
@@ -151,8 +151,8 @@ impl Simulation<'_> {
     }
 }
 
-/// Checks that from the first fifth of a run's tokens until seven per cent of its time are left what is expected is
-/// right within a factor of two.
+/// Checks that estimates are within a factor of two, from the first fifth of a run's tokens until 7 % of its
+/// time is left.
 fn check(name: &str, simulation: &Simulation<'_>) {
     let (seen, time, sampled) = simulation.run();
     let taken = seen.last().unwrap().taken;
@@ -243,7 +243,7 @@ fn what_is_left_is_known_within_a_factor_of_two_after_a_fifth() {
             check(name, &simulation);
         }
     }
-    // All of one kind, too.
+    // Also problems of one kind.
     for rate in [0.9, 0.3, 0.05] {
         let simulation = Simulation {
             rates: &[rate; 200],
@@ -295,7 +295,7 @@ fn a_speed_is_that_of_late() {
         assert!((left / (1000.0 / expected) - 1.0).abs() < 0.05);
     }
     assert!(pace.marks.len() < 100, "{}", pace.marks.len());
-    // A generator without tokens goes by trials.
+    // A generator without tokens is measured in trials.
     let mut pace = Pace::default();
     let mark = |seconds: f64, trials: u64| Mark {
         seconds,

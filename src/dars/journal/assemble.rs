@@ -1,4 +1,4 @@
-//! Writing a journal's parts from trials in any order.
+//! Writes a journal's parts from trials in any order.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use super::{SEALED, part_path};
 use crate::Result;
 use crate::dars::summary::TrialSummary;
 
-/// A trial as a part has it: index of its problem, what is remembered of it, and its row.
+/// A trial for a part: the index of its problem, its summary and its row.
 pub(super) struct Row {
     pub(super) problem: u32,
     pub(super) summary: TrialSummary,
@@ -19,7 +19,7 @@ pub(super) struct Assembler<'a> {
     directory: PathBuf,
     seed: u64,
     part_bytes: u64,
-    /// Id of each problem.
+    /// The id of each problem.
     id: &'a dyn Fn(u32) -> &'a str,
     rows: Vec<Row>,
     bytes: u64,
@@ -69,7 +69,7 @@ impl<'a> Assembler<'a> {
         Ok(())
     }
 
-    /// Writes what is left.
+    /// Writes the remaining trials.
     pub(super) fn finish(mut self) -> Result<()> {
         match self.rows.is_empty() {
             true => Ok(()),

@@ -1,4 +1,4 @@
-//! Whether a journal is of the run that opens it.
+//! Checks whether a journal belongs to the run that opens it.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,14 +13,14 @@ use crate::dars::{CancelHandle, Problem, Session};
 use crate::error::counted;
 use crate::{Error, ErrorKind, Result, Settings, Trial, TrialId, trial_seed};
 
-/// Where a configuration has its problems.
+/// The key of the problems in a configuration.
 pub(super) const PROBLEMS: &str = "problems";
-/// Where it has those that are left out.
+/// The key of the excluded problems.
 pub(super) const EXCLUDED: &str = "excluded";
-/// What decides which trials are asked for and kept, but nothing of a trial itself.
+/// Settings that decide which trials are requested and kept, but not the trials themselves.
 const RULES: [&str; 4] = ["strategy", "dedup", "near_duplicates", EXCLUDED];
 
-/// Limits that are functions of a problem's own trials.
+/// Limits that depend only on a problem's own trials.
 const OF_A_PROBLEM: [&str; 4] = [
     "trials_per_problem",
     "give_up_after",
@@ -28,12 +28,12 @@ const OF_A_PROBLEM: [&str; 4] = [
     "tokens_per_problem",
 ];
 
-/// Whether all problems share a limit of trials.
+/// Returns whether all problems share a limit of trials.
 fn is_shared(limits: &Settings) -> bool {
     limits.get("trials").is_some_and(|most| !most.is_null())
 }
 
-/// What a journal has last of what may change between two calls.
+/// The latest values in a journal of what may change between calls.
 pub(super) struct Latest {
     pub(super) limits: Settings,
     pub(super) problems: Settings,
@@ -59,24 +59,24 @@ impl Latest {
     }
 }
 
-/// What a journal is opened for.
+/// The run for which a journal is opened.
 pub(in crate::dars) struct Expected<'a> {
     pub(in crate::dars) configuration: &'a Settings,
     pub(in crate::dars) limits: &'a Settings,
     pub(in crate::dars) problems: &'a [Arc<Problem>],
-    /// Index of each problem by its id.
+    /// The index of each problem by its id.
     pub(in crate::dars) indices: &'a HashMap<&'a str, u32>,
     pub(in crate::dars) seed: u64,
-    /// Whether nothing is to be drawn, so that lower limits than those of before say what is taken of it.
+    /// Whether nothing is drawn. Limits then only select among the trials, so they may be lower than before.
     pub(in crate::dars) selects: bool,
-    /// The call that opens it.
+    /// The call that opens the journal.
     pub(in crate::dars) session: &'a Session,
-    /// Ends the reading of a long one.
+    /// Cancels the reading of a long journal.
     pub(in crate::dars) cancel: &'a CancelHandle,
 }
 
 impl Expected<'_> {
-    /// What a journal has last, if it is of our configuration.
+    /// Returns the journal's latest values if its configuration matches.
     pub(super) fn admit(&self, path: &Path, header: &Header, notes: &[Note]) -> Result<Latest> {
         let latest = Latest::of(header, notes);
         let mut differences = Vec::new();
@@ -97,9 +97,9 @@ impl Expected<'_> {
         }
     }
 
-    /// Another strategy, another target, dropping duplicates or leaving other problems out asks for other trials,
-    /// but every trial is what it was: those that are there are used, and what is missing is drawn. Only what a limit of
-    /// trials over all problems leaves for each depends on what was asked for before.
+    /// Checks the rules. A changed strategy, target, deduplication or exclusion requests other trials, but
+    /// does not change any trial: existing ones are used and missing ones are drawn. Only a limit of trials
+    /// over all problems makes the result depend on what was requested before.
     fn check_rules(&self, latest: &Latest) -> Vec<String> {
         let mut differences = Vec::new();
         let (was, is) = (
@@ -115,8 +115,8 @@ impl Expected<'_> {
         explained.collect()
     }
 
-    /// Problems may be added behind those of before: nothing of these depends on what follows them,
-    /// unless all share a limit of trials.
+    /// Checks the problems. Problems may be appended: earlier problems do not depend on later ones, unless
+    /// all share a limit of trials.
     fn check_problems(&self, found: &Settings) -> Vec<String> {
         let mut differences = Vec::new();
         let count = count_of(found);
@@ -156,9 +156,10 @@ impl Expected<'_> {
         differences
     }
 
-    /// A limit may be raised or lifted: the trials drawn under the lower one are the first of those
-    /// that the higher one allows. One of a problem may be lowered, too, which leaves trials out; one of the
-    /// whole run may not, nor those of problems that share one: what each has depends on its order.
+    /// Checks the limits. A limit may be raised or lifted: the trials drawn under the lower limit are the
+    /// first ones that the higher one allows. A limit of a problem may also be lowered, which leaves trials
+    /// out. A limit of the whole run must not be lowered, and neither must any limit if the problems share a
+    /// limit of trials, because the result then depends on the order.
     pub(super) fn check_limits(&self, path: &Path, found: &Settings) -> Result<()> {
         let mut differences = Vec::new();
         if self.selects {
@@ -180,7 +181,7 @@ impl Expected<'_> {
         }
     }
 
-    /// [`name`](Expected::name), or an error that names the journal.
+    /// [`name`](Expected::name), with errors that name the journal.
     pub(super) fn name_in(&self, journal: &Path, trial: &Trial) -> Result<TrialId> {
         self.name(trial).map_err(|reason| {
             Error::new(
@@ -190,7 +191,7 @@ impl Expected<'_> {
         })
     }
 
-    /// Which trial a row is, if it is one of this run.
+    /// Returns a row's trial, if it belongs to this run.
     pub(super) fn name(&self, trial: &Trial) -> std::result::Result<TrialId, String> {
         let Some(&problem) = self.indices.get(trial.problem.as_str()) else {
             return Err(format!("the run has no problem {:?}", trial.problem));
@@ -208,18 +209,18 @@ impl Expected<'_> {
     }
 }
 
-/// What a configuration says of the rules.
+/// Returns the rules in a configuration.
 pub(super) fn rules_of(configuration: &Settings) -> Settings {
     let named = |key: &&str| Some(((*key).to_owned(), configuration.get(*key)?.clone()));
     RULES.iter().filter_map(named).collect()
 }
 
-/// How many problems a configuration's hash of them is of.
+/// Returns the number of problems that a configuration's hash covers.
 fn count_of(problems: &Settings) -> u64 {
     problems.get("count").and_then(Value::as_u64).unwrap_or(0)
 }
 
-/// What a configuration says of the problems.
+/// Returns the problems in a configuration.
 pub(super) fn problems_of(configuration: &Settings) -> Settings {
     let problems = configuration.get(PROBLEMS).and_then(Value::as_object);
     problems.cloned().unwrap_or_default()
@@ -236,7 +237,7 @@ fn other_configuration(path: &Path, differences: &[String]) -> Error {
     )
 }
 
-/// Lists where two settings differ, as `path was this, is that`.
+/// Lists the differences between two settings, as `path was this, is that`.
 pub(super) fn compare(at: &str, was: &Value, is: &Value, differences: &mut Vec<String>) {
     match (was, is) {
         (Value::Object(was), Value::Object(is)) => {
@@ -259,8 +260,8 @@ pub(super) fn compare(at: &str, was: &Value, is: &Value, differences: &mut Vec<S
     }
 }
 
-/// Whether two numbers are the same; a fraction may come back from JSON one unit of rounding away. (3 is not
-/// 3.0, which a chat template may write otherwise.)
+/// Returns whether two numbers are the same. JSON may change a fraction by one unit of rounding. (3 differs
+/// from 3.0, which a chat template may print differently.)
 fn is_same(was: &serde_json::Number, is: &serde_json::Number) -> bool {
     if was == is || !(was.is_f64() && is.is_f64()) {
         return was == is;

@@ -1,4 +1,4 @@
-//! The files of a journal's directory: how they are named, found, opened and removed.
+//! The files of a journal's directory: their names, and how they are listed, opened and removed.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use crate::{Error, ErrorKind, Result};
 
 pub(super) const NOTES: &str = "run.jsonl";
-/// How a part's file is named behind its number, while it is written and sealed.
+/// The extensions of a part's file while it is written and after it is sealed.
 pub(super) const RAW: &str = ".jsonl";
 pub(super) const SEALED: &str = ".jsonl.zst";
 
-/// The parts that a directory has, by number: whether each is sealed.
+/// Lists the parts of a directory: part number to whether it is sealed.
 pub(super) fn list(directory: &Path) -> Result<BTreeMap<u32, bool>> {
     let io = |error| Error::io(directory, error);
     let mut parts = BTreeMap::new();
@@ -36,7 +36,7 @@ pub(super) fn list(directory: &Path) -> Result<BTreeMap<u32, bool>> {
     Ok(parts)
 }
 
-/// Refuses what is there and is no regular file: a FIFO would be waited for without end.
+/// Refuses a path that exists and is not a regular file: opening a FIFO would block forever.
 pub(super) fn check_regular(path: &Path) -> Result<()> {
     match std::fs::metadata(path) {
         Ok(found) if !found.is_file() => {
@@ -51,9 +51,9 @@ pub(super) fn part_path(directory: &Path, number: u32, ending: &str) -> PathBuf 
     directory.join(format!("{number:06}{ending}"))
 }
 
-/// Where a part that is written is sealed.
+/// Returns the path of a part's sealed file.
 pub(super) fn sealed_path(raw: &Path) -> PathBuf {
-    // What follows the part's number.
+    // The extension after the part's number.
     raw.with_extension(&SEALED[1..])
 }
 
@@ -74,16 +74,16 @@ pub(super) fn make_directory(directory: &Path) -> Result<()> {
     }
 }
 
-/// What a journal is opened for.
+/// How a journal is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
-    /// To read it: nothing of it changes, and others may read it, too.
+    /// For reading: nothing changes, and others may read it as well.
     Read,
-    /// To write to it: it is made where there is none, and what was not written to its end is cut off.
+    /// For writing: it is created if missing, and incomplete rows are cut off.
     Write,
 }
 
-/// Opens a file; to write it, an empty one is made where there is none.
+/// Opens a file. For writing, it is created empty if missing.
 pub(super) fn open_file(path: &Path, access: Access) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
@@ -93,7 +93,7 @@ pub(super) fn open_file(path: &Path, access: Access) -> Result<File> {
     options.open(path).map_err(|error| Error::io(path, error))
 }
 
-/// Cuts off what was not written to its end.
+/// Cuts off an incomplete row at the end.
 pub(super) fn cut(file: &File, path: &Path, length: u64, access: Access) -> Result<()> {
     let io = |error| Error::io(path, error);
     if access == Access::Write && file.metadata().map_err(io)?.len() != length {
@@ -111,7 +111,7 @@ pub(super) fn remove(path: &Path) {
     }
 }
 
-/// Hands the name of a new file to the disk, where the system has directories that can be opened.
+/// Syncs the name of a new file to disk, on systems where directories can be opened.
 pub(super) fn sync_directory(path: &Path) {
     let parent = path
         .parent()

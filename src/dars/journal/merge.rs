@@ -1,4 +1,4 @@
-//! Journals of parts of one run's problems, joined into one of all of them.
+//! Joins journals of parts of a run's problems into one journal.
 
 use std::path::{Path, PathBuf};
 
@@ -13,18 +13,18 @@ use crate::dars::outcome::fingerprint;
 use crate::dars::summary::TrialSummary;
 use crate::{Error, ErrorKind, Result};
 
-/// What joining journals came to.
+/// The result of joining journals.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Merged {
-    /// Trials of the new journal.
+    /// The trials of the new journal.
     pub trials: u64,
-    /// Trials that more than one journal had, each with the same response: one of them was taken.
+    /// Trials that several journals had with the same response. Each was taken once.
     pub overlaps: u64,
-    /// Ids of problems that none of the journals has a trial of.
+    /// The ids of problems without a trial in any of the journals.
     pub without_trials: Vec<String>,
 }
 
-/// Joins journals into a new one, for the run that expects it.
+/// Joins journals into a new one for the given run.
 pub(in crate::dars) fn merge(
     directory: &Path,
     sources: &[PathBuf],
@@ -60,7 +60,7 @@ pub(in crate::dars) fn merge(
     }
     let all = fingerprint(expected.problems);
     header.configuration.insert(PROBLEMS.into(), all.into());
-    // Each left out some of its own problems; which ones the whole leaves out its next call says.
+    // Each source excluded some of its own problems. The next call states the exclusions of the whole.
     header.configuration.shift_remove(EXCLUDED);
     sessions.sort_by(|a, b| a.started.cmp(&b.started));
 
@@ -73,15 +73,15 @@ pub(in crate::dars) fn merge(
         (&header, sessions),
     );
     if merged.is_err() {
-        // It is ours alone, and not whole.
+        // The new directory is ours and incomplete.
         let _ = std::fs::remove_dir_all(directory);
     }
     merged
 }
 
-/// A source's header, with the rules and limits that it has last, and its calls.
+/// Reads a source's header, with its latest rules and limits, and its calls.
 fn open(source: &Path) -> Result<(Header, Vec<Session>)> {
-    // Locked while it is read: a run that goes on would be cut somewhere.
+    // Locked while it is read, since a running run would be cut off at an arbitrary point.
     let (_notes, (mut header, rows)) = Notes::open_existing(source, Access::Read, "")?;
     let latest = Latest::of(&header, &rows);
     header.limits = latest.limits;
@@ -90,7 +90,7 @@ fn open(source: &Path) -> Result<(Header, Vec<Session>)> {
     header.configuration.insert(PROBLEMS.into(), problems);
     let mut sums = Sums::default();
     if matches!(rows.last(), Some(Note::Begun(_))) {
-        // It was killed: what it drew is known from its trials alone.
+        // The last call was killed: what it drew is known only from its trials.
         for trial in JournalTrials::open(source)? {
             sums.add(&TrialSummary::of(&trial?));
         }
@@ -98,7 +98,7 @@ fn open(source: &Path) -> Result<(Header, Vec<Session>)> {
     Ok((header, notes::sessions(&rows, sums)))
 }
 
-/// Fails unless two journals are of one configuration, problems apart, those that are left out among them.
+/// Returns an error unless two journals have the same configuration, apart from problems and exclusions.
 fn same(first: &Header, first_path: &Path, other: &Header, path: &Path) -> Result<()> {
     let mut differences = Vec::new();
     let rest = |header: &Header| {
@@ -121,11 +121,11 @@ fn same(first: &Header, first_path: &Path, other: &Header, path: &Path) -> Resul
     Err(Error::new(ErrorKind::Journal, reason))
 }
 
-/// Which numbers of each problem are there.
+/// The trial numbers seen, by problem.
 struct Seen(Vec<Vec<u64>>);
 
 impl Seen {
-    /// Whether a trial is new; it is there from now on.
+    /// Inserts a trial and returns whether it is new.
     fn insert(&mut self, problem: u32, number: u32) -> bool {
         let words = &mut self.0[problem as usize];
         let (word, bit) = (number as usize / 64, number % 64);
@@ -167,7 +167,7 @@ fn write(
         }
     }
     assembler.finish()?;
-    // Last, so that a journal that has it is whole.
+    // Written last, so that a journal with this file is complete.
     let (mut file, _) = Notes::open(&directory.join(NOTES), Access::Write)?;
     file.write(header)?;
     for session in sessions {

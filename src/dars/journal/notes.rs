@@ -1,5 +1,5 @@
-//! What a journal has beside trials: the configuration that they were drawn with, raised limits,
-//! more problems, and the calls of the run.
+//! The notes of a journal: everything except trials. These are the configuration, changed limits and rules,
+//! added problems, and the calls of the run.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -13,25 +13,25 @@ use crate::dars::Session;
 use crate::dars::summary::TrialSummary;
 use crate::{Error, ErrorKind, Result, Settings};
 
-/// The first row.
+/// The first row of the notes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Header {
-    /// Version of the format.
+    /// The version of the format.
     pub(super) journal: u32,
     pub(super) configuration: Settings,
-    /// Apart from the rest because they may be raised.
+    /// Separate from the configuration because limits may change.
     pub(super) limits: Settings,
 }
 
-/// A row behind the header.
+/// A row after the header.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Note {
-    /// Raised limits, written when a run is resumed with them.
+    /// Changed limits, written when a run is resumed with them.
     Limits(Settings),
-    /// More problems, behind those of before, likewise.
+    /// Problems appended when a run is resumed.
     Problems(Settings),
-    /// Another strategy, or another way with duplicates, likewise.
+    /// Changed rules (strategy, deduplication, exclusions), written when a run is resumed with them.
     Rules(Settings),
     /// A call of the run, written before its first trial.
     Begun(Begun),
@@ -39,8 +39,8 @@ pub(super) enum Note {
     Ended(Session),
 }
 
-/// A call as it begins, with sums of the trials that it found, by which a call that was killed is
-/// known from the next one.
+/// A call at its beginning, with sums of the trials that existed then. The difference to the sums of the next
+/// call gives what a killed call drew.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Begun {
     pub(super) session: Session,
@@ -65,7 +65,7 @@ impl Sums {
 }
 
 impl Begun {
-    /// What the call drew until the journal had these sums.
+    /// Returns the killed call with what it drew until the journal had these sums.
     fn killed_at(mut self, sums: Sums) -> Session {
         self.session.drawn = sums.trials.saturating_sub(self.sums.trials);
         self.session.tokens_sampled = sums.tokens.saturating_sub(self.sums.tokens);
@@ -77,7 +77,7 @@ impl Begun {
     }
 }
 
-/// The calls that these rows record, given the sums over the journal's trials.
+/// Returns the calls that these rows record, given the sums over the journal's trials.
 pub(super) fn sessions(notes: &[Note], sums: Sums) -> Vec<Session> {
     let mut sessions = Vec::new();
     let mut open: Option<Begun> = None;
@@ -98,10 +98,10 @@ pub(super) fn sessions(notes: &[Note], sums: Sums) -> Vec<Session> {
     sessions
 }
 
-/// What the file has: the header and the rows behind it.
+/// The contents of the file: the header and the rows after it.
 pub(super) type Contents = (Header, Vec<Note>);
 
-/// The file that has them, locked.
+/// The file of the notes, locked.
 #[derive(Debug)]
 pub(super) struct Notes {
     file: File,
@@ -111,7 +111,8 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    /// Opens the file, or to write makes an empty one, and takes its lock; its rows, where it has a header.
+    /// Opens and locks the file. For writing, it is created empty if missing. Returns its contents if it has
+    /// a header.
     pub(super) fn open(path: &Path, access: Access) -> Result<(Self, Option<Contents>)> {
         check_regular(path)?;
         let file = open_file(path, access)?;
@@ -127,7 +128,7 @@ impl Notes {
                     format!("{}: another run is writing to it", path.display()),
                 ));
             }
-            // File systems without locks: a second writer is still noticed by the files' lengths.
+            // On file systems without locks, the file length still reveals a second writer.
             Err(TryLockError::Error(error)) => {
                 tracing::debug!(%error, path = %path.display(), "the journal cannot be locked");
             }
@@ -147,7 +148,7 @@ impl Notes {
         Ok((notes, rows))
     }
 
-    /// Those of a journal that is there; `lacks` says what cannot be done where it is not.
+    /// Opens the notes of an existing journal. `lacks` says what cannot be done without one.
     pub(super) fn open_existing(
         directory: &Path,
         access: Access,
@@ -170,7 +171,7 @@ impl Notes {
         Ok(())
     }
 
-    /// Takes everything out of it.
+    /// Empties the file.
     pub(super) fn clear(&mut self) -> Result<()> {
         let cleared = self.file.set_len(0);
         self.length = 0;
@@ -182,7 +183,7 @@ impl Notes {
         synced.map_err(|error| Error::io(&self.path, error))
     }
 
-    /// Hands a new file to the disk, name and all.
+    /// Syncs a new file to disk, including its name.
     pub(super) fn sync_new(&self) -> Result<()> {
         self.sync()?;
         sync_directory(&self.path);
@@ -190,7 +191,7 @@ impl Notes {
     }
 }
 
-/// Header, notes, and where the last whole row ends; none where not even the header was written whole.
+/// Reads the header, the notes, and the end of the last complete row. `None` if the header is incomplete.
 pub(super) fn read(file: &File, path: &Path) -> Result<Option<(Header, Vec<Note>, u64)>> {
     let mut rows = Rows::new(file, path);
     let first = rows.next().map_err(|error| match error.kind() {
@@ -199,7 +200,7 @@ pub(super) fn read(file: &File, path: &Path) -> Result<Option<(Header, Vec<Note>
     });
     let header: Header = match first? {
         Found::Row(line) => serde_json::from_slice(line).map_err(|_| foreign(path))?,
-        // The header itself was cut short; anything else without a line's end is not ours.
+        // An incomplete header is cut off; any other line without an end belongs to another file.
         Found::Torn(line) if !is_a_beginning(line) => return Err(foreign(path)),
         Found::Torn(_) | Found::End => return Ok(None),
     };
@@ -217,7 +218,7 @@ pub(super) fn foreign(path: &Path) -> Error {
     damaged(path, 1, "not the header of a run's journal")
 }
 
-/// Whether a torn line may be a header's beginning.
+/// Returns whether an incomplete line may be the beginning of a header.
 fn is_a_beginning(line: &[u8]) -> bool {
     const BEGINNING: &[u8] = b"{\"crc\":\"........\",\"journal\":";
     let pairs = line.iter().zip(BEGINNING);

@@ -1,4 +1,4 @@
-//! The part of a journal that is being written: a row a trial, as they settle.
+//! The part of a journal that is being written: one row per trial, in the order in which they settle.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,18 +9,18 @@ use super::{Access, cut, open_file, sync_directory};
 use crate::dars::summary::TrialSummary;
 use crate::{Error, ErrorKind, Result, Trial, TrialId};
 
-/// A part that rows may be appended to.
+/// A part to which rows can be appended.
 #[derive(Debug)]
 pub(super) struct Raw {
     pub(super) path: PathBuf,
     file: File,
-    /// Length of the file up to the last whole row.
+    /// The length of the file up to the last complete row.
     pub(super) length: u64,
     entries: Vec<Entry>,
     line: Vec<u8>,
 }
 
-/// A row: whose, what is remembered of it, and where it lies.
+/// A row: its problem, its summary and its position.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     problem: u32,
@@ -30,8 +30,8 @@ struct Entry {
 }
 
 impl Raw {
-    /// Opens a part, or begins it, and hands its trials to `take`, with what is remembered of each, its line and
-    /// its bytes; a last row that was not written to its end is cut off.
+    /// Opens or creates a part. Passes each trial to `take` with its summary, line number and size in bytes.
+    /// An incomplete last row is cut off.
     pub(super) fn open(
         path: &Path,
         access: Access,
@@ -66,7 +66,7 @@ impl Raw {
         Ok(raw)
     }
 
-    /// Begins a part in a directory that does not have it.
+    /// Creates a part that does not exist yet.
     pub(super) fn begin(path: &Path) -> Result<Self> {
         let raw = Raw::open(path, Access::Write, &mut |_, _, _, _| {
             let reason = format!("{}: it is there already", path.display());
@@ -80,7 +80,7 @@ impl Raw {
         self.entries.is_empty()
     }
 
-    /// Appends a trial's row whole, or takes back what was written of it; the row's bytes.
+    /// Appends a trial's row, or undoes a partial write. Returns the row's size in bytes.
     pub(super) fn append(
         &mut self,
         problem: u32,
@@ -103,13 +103,13 @@ impl Raw {
         Ok(bytes)
     }
 
-    /// Another handle of the file.
+    /// Returns another handle of the file.
     pub(super) fn handle(&self) -> Result<File> {
         let handle = self.file.try_clone();
         handle.map_err(|error| Error::io(&self.path, error))
     }
 
-    /// Hands the trials of these problems to `take`.
+    /// Passes the trials of these problems to `take`.
     pub(super) fn read(
         &self,
         problems: &std::ops::Range<u32>,
@@ -132,7 +132,7 @@ impl Raw {
         Ok(())
     }
 
-    /// Writes the same trials as a sealed part, by problem and number.
+    /// Writes the trials as a sealed part, ordered by problem and number.
     pub(super) fn seal(
         &self,
         path: &Path,
@@ -160,7 +160,7 @@ impl Raw {
     }
 }
 
-/// Appends a line to a file of which nothing else is to be at `length`, or takes back what was written.
+/// Appends a line at `length`, which must be the end of the file, or undoes a partial write.
 pub(super) fn append(file: &File, path: &Path, length: u64, line: &[u8]) -> Result<()> {
     let io = |error| Error::io(path, error);
     if !is_at(file, path) {
@@ -170,7 +170,7 @@ pub(super) fn append(file: &File, path: &Path, length: u64, line: &[u8]) -> Resu
         );
         return Err(Error::new(ErrorKind::Io, reason));
     }
-    // Two runs on one journal would draw the same trials and make it useless to both.
+    // Two runs on one journal would draw the same trials and ruin it for both.
     if file.metadata().map_err(io)?.len() != length {
         let reason = format!("{}: something else writes to it", path.display());
         return Err(Error::new(ErrorKind::Journal, reason));
@@ -185,7 +185,7 @@ pub(super) fn append(file: &File, path: &Path, length: u64, line: &[u8]) -> Resu
     Ok(())
 }
 
-// By place, so that who reads and who writes do not move each other's.
+// Positioned reads, so that readers and the writer do not move each other's position.
 
 #[cfg(unix)]
 fn read_at(file: &File, offset: u64, bytes: &mut [u8]) -> std::io::Result<()> {
@@ -197,7 +197,7 @@ fn write_at(file: &File, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
     std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
 }
 
-/// One at a time, where there is one place a file.
+/// Serialises reads on systems where a file has a single position.
 #[cfg(not(unix))]
 static MOVING: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
@@ -221,7 +221,7 @@ fn write_at(mut file: &File, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
     file.write_all(bytes)
 }
 
-/// Whether a path still names the file that was opened there.
+/// Returns whether a path still names the opened file.
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;

@@ -1,4 +1,4 @@
-//! Reading trials back: by problem, of a run that has them all counted, or as they lie in a journal.
+//! Reads trials back: by problem, for a run that knows which ones count, or in the order of a journal.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -12,16 +12,16 @@ use super::sealed::Sealed;
 use super::{NOTES, RAW, SEALED, list, notes, part_path, sealed_path};
 use crate::{Error, Result, Settings, Trial};
 
-/// As many bytes of rows are read at once.
+/// The number of bytes of rows read at once.
 const BATCH: u64 = 64 << 20;
 
-/// The parts of a journal as they were when it was closed: what is added to it later is not seen.
+/// The parts of a journal at the time it was closed. Later additions are not seen.
 #[derive(Debug)]
 pub(in crate::dars) struct Parts {
     pub(super) sealed: Vec<Sealed>,
-    /// The last one is the one that is written.
+    /// The last one is the part being written.
     pub(super) raw: Vec<Arc<Raw>>,
-    /// Bytes of each problem's rows.
+    /// The bytes of each problem's rows.
     pub(in crate::dars) bytes: Vec<u64>,
 }
 
@@ -34,14 +34,15 @@ impl Parts {
         }
     }
 
-    /// Counts a row's bytes to its problem.
+    /// Adds a row's bytes to its problem.
     pub(super) fn count(&mut self, problem: u32, bytes: u32) {
         if let Some(sum) = self.bytes.get_mut(problem as usize) {
             *sum += u64::from(bytes);
         }
     }
 
-    /// The problems from one on that are read at once: some dozens of megabytes of rows, or the one.
+    /// Returns the range of problems from `begin` to read at once: at least one, with at most [`BATCH`] bytes
+    /// of rows otherwise.
     pub(in crate::dars) fn batch(&self, begin: u32) -> Range<u32> {
         let rest = self.bytes.get(begin as usize..).unwrap_or_default();
         let mut sum = rest.first().copied().unwrap_or(0);
@@ -53,8 +54,8 @@ impl Parts {
         begin..u32::try_from(end).unwrap_or(u32::MAX)
     }
 
-    /// Hands the trials of these problems to `take`, those of others that lie among them as well, in no
-    /// order.
+    /// Passes the trials of these problems to `take`, in no order. Trials of other problems may be among
+    /// them.
     pub(in crate::dars) fn read(
         &self,
         problems: &Range<u32>,
@@ -70,9 +71,9 @@ impl Parts {
     }
 }
 
-/// The trials of a journal, part by part: in a part that is sealed by problem and number, in one that is
-/// not in the order in which they settled. All that were graded, those that did not come to count among
-/// them. A run may be writing to it at the same time.
+/// Iterates over the trials of a journal, part by part. Sealed parts are ordered by problem and number,
+/// unsealed ones by the order in which trials settled. All graded trials are included, even those that do not
+/// count. A run may be writing to the journal at the same time.
 ///
 /// ```no_run
 /// use dart_math::dars::JournalTrials;
@@ -91,11 +92,11 @@ pub struct JournalTrials {
 }
 
 impl JournalTrials {
-    /// Opens a journal's directory to read it.
+    /// Opens a journal's directory for reading.
     ///
     /// # Errors
     ///
-    /// Where it is no journal, or one of another version of the format.
+    /// Returns an error if it is not a journal, or one of another version of the format.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self> {
         let directory = directory.as_ref();
         let path = directory.join(NOTES);
@@ -112,7 +113,7 @@ impl JournalTrials {
         })
     }
 
-    /// What the run was made with: version of the crate, seed, settings of generator, grader and
+    /// Returns the configuration of the run: version of the crate, seed, settings of generator, grader and
     /// strategy, hash of the problems.
     pub fn configuration(&self) -> &Settings {
         &self.configuration
@@ -145,7 +146,7 @@ impl Iterator for JournalTrials {
             }
             let (mut path, mut is_sealed) = self.parts.pop_front()?;
             if !is_sealed && !path.exists() {
-                // Sealed since the directory was listed.
+                // It was sealed after the directory was listed.
                 path = sealed_path(&path);
                 is_sealed = true;
             }

@@ -1,4 +1,4 @@
-//! A journal's trials judged anew, by another grader or the same one in other settings.
+//! Grades a journal's trials again, with another grader or other settings.
 
 use std::path::{Path, PathBuf};
 
@@ -14,29 +14,29 @@ use crate::dars::source::judge;
 use crate::dars::summary::TrialSummary;
 use crate::{Completion, Error, Grader, Result, Trial};
 
-/// What judging a journal's trials anew came to.
+/// The result of grading a journal's trials again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Regraded {
-    /// Trials of the journal.
+    /// The trials of the journal.
     pub trials: u64,
-    /// Those that were wrong before and are correct now.
+    /// Trials that were wrong before and are correct now.
     pub newly_correct: u64,
-    /// Those that were correct before and are wrong now.
+    /// Trials that were correct before and are wrong now.
     pub newly_wrong: u64,
 }
 
-/// Trials that are judged at once.
+/// The number of trials graded at once.
 const BATCH: usize = 1024;
 
-/// Writes the journal again with every trial's verdict by `grader`, in place of the old one once it is
-/// whole. Everything else must be of this run's configuration, the crate's version apart.
+/// Writes the journal again with the verdicts of `grader`, and replaces the old one when the new one is
+/// complete. Everything else must match this run's configuration, except the crate's version.
 pub(in crate::dars) fn regrade(
     directory: &Path,
     expected: &Expected<'_>,
     part_bytes: u64,
     grader: &dyn Grader,
 ) -> Result<Regraded> {
-    // Locked until the new one has its place.
+    // Locked until the new journal has replaced it.
     let (_notes, (mut header, rows)) =
         Notes::open_existing(directory, Access::Write, " to grade anew")?;
     for key in ["grader", "version"] {
@@ -72,13 +72,13 @@ pub(in crate::dars) fn regrade(
         Ok(regraded)
     });
     if published.is_err() {
-        // Nothing but the draft was touched.
+        // Discard the draft.
         let _ = remove_all(&draft);
     }
     published
 }
 
-/// A journal that was being put in the place of another when the process was killed is put there.
+/// Completes a replacement of a journal that was interrupted by a kill.
 pub(super) fn recover(directory: &Path) -> Result<()> {
     let draft = beside(directory, "regraded");
     let old = beside(directory, "old");
@@ -149,7 +149,7 @@ fn write(
         }
     }
     assembler.finish()?;
-    // Last, so that a draft that has it is whole.
+    // Written last, so that a draft with this file is complete.
     let (mut notes, _) = Notes::open(&draft.join(NOTES), Access::Write)?;
     notes.write(&Header {
         journal: VERSION,
@@ -169,7 +169,7 @@ struct Judged {
 }
 
 impl Judged {
-    /// Judges the trial, and gives what a part has of it.
+    /// Grades the trial and returns its row.
     fn judge(&mut self, expected: &Expected<'_>, grader: &dyn Grader) -> Result<Row> {
         let trial = &mut self.trial;
         let completion = Completion {

@@ -1,7 +1,7 @@
-//! Rows with a checksum: a JSON object a line whose first member, `crc`, is the CRC-32 (of
-//! ISO-HDLC, as in zip and gzip) of everything behind it, in hexadecimal.
+//! Rows with a checksum: one JSON object per line. Its first member, `crc`, is the CRC-32 (ISO-HDLC, as in
+//! zip and gzip) of the rest of the row, in hexadecimal.
 //!
-//! So a row is JSON all the same, and any bit of a file that flips is found.
+//! A row is still JSON, and any flipped bit is detected.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
@@ -13,18 +13,18 @@ use super::damaged;
 use crate::error::json_reason;
 use crate::{Error, Result};
 
-/// What a row begins with; the checksum follows.
+/// The beginning of a row, before the checksum.
 const OPEN: &[u8] = b"{\"crc\":\"";
-/// Hexadecimal digits of a checksum.
+/// The hexadecimal digits of a checksum.
 const DIGITS: usize = 8;
-/// Where what the checksum is of begins: behind its closing quotation mark, with the comma that
-/// stands for the object's opening brace.
+/// The offset of the checksummed data: after the closing quotation mark, from the comma that stands for the
+/// object's opening brace.
 const REST: usize = OPEN.len() + DIGITS + 1;
 
-/// The longest row that is read: far above any response a model's context holds.
+/// The longest row that is read, far longer than any response.
 const MAX_ROW: u64 = 64 << 20;
 
-/// Writes a row, its line's end included, in place of what `line` holds.
+/// Writes a row with its line end to `line`, replacing its contents.
 pub(super) fn write(row: &impl Serialize, line: &mut Vec<u8>) -> Result<()> {
     line.clear();
     line.extend_from_slice(OPEN);
@@ -40,7 +40,7 @@ pub(super) fn write(row: &impl Serialize, line: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// Whether a row, without its line's end, is as it was written.
+/// Checks that a row, without its line end, has not changed since it was written.
 fn check(line: &[u8]) -> std::result::Result<(), &'static str> {
     let (Some(digits), true) = (
         line.get(OPEN.len()..OPEN.len() + DIGITS),
@@ -54,27 +54,27 @@ fn check(line: &[u8]) -> std::result::Result<(), &'static str> {
     }
 }
 
-/// Appends a row as plain JSON, without its checksum; `line` is whole and checked.
+/// Appends a row as plain JSON, without its checksum. `line` must be complete and checked.
 pub(super) fn append_plain(line: &[u8], to: &mut Vec<u8>) {
     to.push(b'{');
     to.extend_from_slice(&line[REST + 1..]);
 }
 
-/// Rows of a file, bounded in length, with the place where the last whole one ends.
+/// Reads rows of bounded length and tracks where the last complete one ends.
 pub(super) struct Rows<'a, R> {
     reader: BufReader<R>,
     path: &'a Path,
-    /// The last row's number, from 1.
+    /// The number of the last row, from 1.
     pub(super) number: u64,
-    /// Where the last whole row ends.
+    /// The end of the last complete row.
     pub(super) whole: u64,
     line: Vec<u8>,
 }
 
 pub(super) enum Found<'a> {
-    /// A row that is as it was written: its JSON, without its checksum.
+    /// An intact row: its JSON without the checksum.
     Row(&'a [u8]),
-    /// Without its end: what was being written when the run was killed.
+    /// A row without an end, which was being written when the run was killed.
     Torn(&'a [u8]),
     End,
 }
@@ -122,7 +122,7 @@ impl<'a, R: Read> Rows<'a, R> {
 }
 
 impl<R: Read> Rows<'_, R> {
-    /// The next row as a value; none at the end, or where the last row was not written to its end.
+    /// Returns the next row as a value; `None` at the end or at an incomplete last row.
     pub(super) fn next_value<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
         let value = match self.next()? {
             Found::Row(row) => serde_json::from_slice(row),
@@ -134,8 +134,7 @@ impl<R: Read> Rows<'_, R> {
     }
 }
 
-/// A row that cannot be read. Without it there is a gap among the trials, as where a row was not
-/// written.
+/// An error for a row that cannot be read. Deleting it leaves a gap, as if it had not been written.
 fn unreadable(path: &Path, line: u64, reason: &str) -> Error {
     let hint = "delete this line to go on without it; what it held is drawn again if it counts";
     damaged(path, line, &format!("{reason} ({hint})"))

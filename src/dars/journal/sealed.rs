@@ -1,10 +1,10 @@
-//! Sealed parts of a journal: trials by problem and number, compressed.
+//! Sealed parts of a journal: compressed trials, ordered by problem and number.
 //!
-//! A part is a Zstandard file (RFC 8878), which `zstd -dc` turns into JSON lines: one frame for each
-//! block of some trials, and then a skippable frame with an index. The index is a Zstandard frame
-//! itself, of a JSON object in one line ([`Head`]) and the columns of what a run remembers of each
-//! trial, so that a run is resumed without reading a text. It is followed by its length and [`MAGIC`],
-//! by which it is found. All frames have checksums.
+//! A part is a Zstandard file (RFC 8878), which `zstd -dc` decompresses to JSON lines. It has one frame per
+//! block of trials, then a skippable frame with an index. The index is itself a Zstandard frame. It contains
+//! a JSON object in one line ([`Head`]) and the columns of the trials' summaries, so a run can be resumed
+//! without reading texts. The index is followed by its length and [`MAGIC`], which identify it. All frames
+//! have checksums.
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
@@ -18,39 +18,39 @@ use crate::dars::duplicates::TextHash;
 use crate::dars::summary::TrialSummary;
 use crate::{Error, ErrorKind, Finish, Result, Trial};
 
-/// Bytes of rows in a block: what is decompressed to read one trial.
+/// The bytes of rows in a block. A block is decompressed to read one trial.
 const BLOCK: usize = 128 << 10;
-/// Of Zstandard's 1 to 22: higher ones gain little on text and cost a sampler's processors much.
+/// Zstandard level, from 1 to 22. Higher levels gain little on text and cost much processor time.
 const LEVEL: i32 = 3;
-/// More than any block or index: a row is at most 64 MiB.
+/// Larger than any block or index: a row is at most 64 MiB.
 const MAX_BLOCK: usize = 1 << 30;
-/// Of a skippable frame, with its length behind it.
+/// The magic number of a skippable frame; its length follows.
 const SKIPPABLE: u32 = 0x184D_2A50;
 const MAGIC: [u8; 8] = *b"dartmidx";
-/// Bytes of the index's length and the magic behind it.
+/// The bytes of the index's length and the magic after it.
 const TRAILER: u64 = 4 + MAGIC.len() as u64;
 
 #[derive(Serialize, Deserialize)]
 struct Head {
     journal: u32,
-    /// The run's.
+    /// The seed of the run.
     seed: u64,
     trials: u64,
-    /// Id of each problem, and how many trials it has here.
+    /// The id of each problem and its number of trials in this part.
     problems: Vec<(String, u32)>,
     blocks: Vec<BlockHead>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct BlockHead {
-    /// Compressed.
+    /// The compressed size.
     bytes: u32,
     rows: u32,
-    /// CRC-32 of the compressed bytes.
+    /// The CRC-32 of the compressed bytes.
     crc: u32,
 }
 
-/// A sealed part: where its blocks lie.
+/// A sealed part with the positions of its blocks.
 #[derive(Debug)]
 pub(super) struct Sealed {
     pub(super) path: PathBuf,
@@ -61,18 +61,18 @@ pub(super) struct Sealed {
 struct Block {
     offset: u64,
     bytes: u32,
-    /// The lowest and the highest index of its trials' problems.
+    /// The lowest and highest problem index of its trials.
     problems: (u32, u32),
 }
 
-/// A trial of an index: of which problem, what is remembered of it, and the bytes of its row.
+/// A trial of an index: its problem, its summary and the size of its row in bytes.
 pub(super) struct Indexed {
     pub(super) problem: u32,
     pub(super) summary: TrialSummary,
     pub(super) bytes: u32,
 }
 
-/// Writes a sealed part under a passing name.
+/// Writes a sealed part under a temporary name.
 pub(super) struct Writer {
     file: BufWriter<File>,
     draft: PathBuf,
@@ -84,11 +84,11 @@ pub(super) struct Writer {
     columns: Columns,
     blocks: Vec<Block>,
     offset: u64,
-    /// Of the block that is being filled.
+    /// The problems of the block being filled.
     problems: Option<(u32, u32)>,
 }
 
-/// What a run remembers of each trial, by column.
+/// The trials' summaries by column.
 #[derive(Default)]
 struct Columns {
     numbers: Vec<u8>,
@@ -128,7 +128,7 @@ impl Columns {
         }
     }
 
-    /// The columns of so many trials, as they lie one after another.
+    /// Reads the columns of this many trials, stored one after another.
     fn read(bytes: &[u8], trials: usize) -> Option<Vec<(TrialSummary, u32)>> {
         let (numbers, rest) = bytes.split_at_checked(trials.checked_mul(4)?)?;
         let (tokens, rest) = rest.split_at_checked(4 * trials)?;
@@ -194,7 +194,7 @@ impl Writer {
         })
     }
 
-    /// Adds a trial; those of one problem follow one another. `row` appends its JSON.
+    /// Adds a trial. The trials of a problem must follow one another. `row` appends its JSON.
     pub(super) fn push(
         &mut self,
         (problem, id): (u32, &str),
@@ -246,7 +246,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes the index, hands the file to the disk and gives it its name.
+    /// Writes the index, syncs the file and renames it.
     pub(super) fn finish(mut self) -> Result<Sealed> {
         self.end_block()?;
         let io = |error| Error::io(&self.draft, error);
@@ -283,14 +283,14 @@ impl Writer {
     }
 }
 
-/// An index as it was read.
+/// An index that has been read.
 pub(super) struct Opened {
     pub(super) sealed: Sealed,
     pub(super) trials: Vec<Indexed>,
 }
 
 impl Sealed {
-    /// Reads a part's index and checks every block against it; `find` knows the problems' indices.
+    /// Reads a part's index and checks every block against it. `find` returns the index of a problem.
     pub(super) fn open(
         path: &Path,
         seed: u64,
@@ -362,7 +362,7 @@ impl Sealed {
         })
     }
 
-    /// Hands the trials of the blocks that have any of these problems to `take`, others among them.
+    /// Passes all trials of the blocks that contain any of these problems to `take`.
     pub(super) fn read(
         &self,
         problems: &std::ops::Range<u32>,
@@ -396,7 +396,7 @@ impl Sealed {
         Ok(())
     }
 
-    /// A part of which nothing but its blocks is wanted.
+    /// Opens a part for reading its blocks only.
     pub(super) fn list(path: &Path) -> Result<Self> {
         let mut file = File::open(path).map_err(|error| Error::io(path, error))?;
         let (head, _) = read_index(&mut file, path)?;
@@ -416,7 +416,7 @@ impl Sealed {
         })
     }
 
-    /// Hands all trials to `take`.
+    /// Passes all trials to `take`.
     pub(super) fn read_all(&self, take: &mut dyn FnMut(Trial) -> Result<()>) -> Result<()> {
         self.read(&(0..u32::MAX), take)
     }
@@ -436,7 +436,7 @@ fn decompress(
     }
 }
 
-/// A part's index: its head, and its columns' bytes.
+/// Reads a part's index: its head and the bytes of its columns.
 fn read_index(file: &mut File, path: &Path) -> Result<(Head, Vec<u8>)> {
     let io = |error| Error::io(path, error);
     let cut = || damaged(path, "its end is not that of a sealed part");
@@ -463,7 +463,7 @@ fn read_index(file: &mut File, path: &Path) -> Result<(Head, Vec<u8>)> {
     if head.journal != VERSION {
         return Err(super::other_version(path, head.journal));
     }
-    // The skippable frame's header lies between the blocks and the index.
+    // The skippable frame's header is between the blocks and the index.
     let blocks: u64 = head.blocks.iter().map(|block| u64::from(block.bytes)).sum();
     if blocks + 8 != at {
         return Err(damaged(path, "its blocks are not where its index has them"));

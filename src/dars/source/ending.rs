@@ -1,4 +1,4 @@
-//! What a run ends with.
+//! The end of a run.
 
 use std::sync::PoisonError;
 
@@ -17,7 +17,7 @@ impl Shared<'_> {
         }
     }
 
-    /// Settles why the run ended, once the generator has returned and all verdicts are in.
+    /// Determines why the run ended, once the generator has returned and all verdicts have arrived.
     pub(in crate::dars) fn conclude(&self, ran: Result<()>) {
         let mut state = self.lock();
         let ended = state.allocator.all_ended();
@@ -83,7 +83,7 @@ impl Shared<'_> {
         };
         let store = self.store.into_inner();
         let (kept, mut sessions) = store.unwrap_or_else(PoisonError::into_inner).close();
-        // A look at a run that is there already is no part of its history.
+        // A call that only reads a finished run is not part of its history.
         let is_new = sessions.is_empty() && totals.resumed == 0;
         if state.session.drew() || is_new {
             sessions.push(state.session);

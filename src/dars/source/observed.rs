@@ -1,4 +1,4 @@
-//! What the observer of a run is notified of.
+//! The notifications to a run's observer.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::dars::store::Row;
 use crate::dars::{Progress, Remaining};
 
 impl Shared<'_> {
-    /// The trials that are these rows, where the observer is notified of them.
+    /// Returns the trials of these rows, if the observer is to be notified of them.
     pub(in crate::dars) fn read_rows(&self, problems: &[(u32, Vec<Row>)]) -> Vec<Trial> {
         if !self.wants_rows {
             return Vec::new();
@@ -27,7 +27,7 @@ impl Shared<'_> {
         trials
     }
 
-    /// The rows of problems that are open when the run ends, for the observer.
+    /// Returns the rows of problems that are open when the run ends, for the observer.
     pub(in crate::dars) fn rows_of_open(&self) -> Vec<Trial> {
         let rows: Vec<_> = {
             let state = self.lock();
@@ -40,7 +40,7 @@ impl Shared<'_> {
         self.read_rows(&rows)
     }
 
-    /// Notifies the observer of where the run stands, of a trial that was graded before, and of rows.
+    /// Notifies the observer of the progress, of a trial that was graded before, and of rows.
     pub(in crate::dars) fn notify(&self, graded: Option<&Trial>, rows: &[Trial]) {
         let Some(observer) = &self.observer else {
             return;
@@ -58,7 +58,7 @@ impl Shared<'_> {
     fn progress(&self) -> Progress {
         let due = self.lock().allocator.snapshot();
         if let Some(snapshot) = due {
-            // Not under the lock: it takes milliseconds.
+            // Not under the lock, since it takes milliseconds.
             let fit = snapshot.fit();
             self.lock().allocator.install(fit);
         }
@@ -88,7 +88,7 @@ impl Shared<'_> {
         }
     }
 
-    /// What the goals need yet, as far as the run's limits let them have it.
+    /// Returns the estimated remaining work, within the run's limits.
     fn remaining(&self, state: &mut State<'_>, now: Mark) -> Remaining {
         if state.stop.is_some() {
             return Remaining::default();

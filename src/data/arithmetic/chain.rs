@@ -1,9 +1,9 @@
-//! What a story's operations lead to: the steps of its solution, and its answer.
+//! The operations of a story, carried out: the steps of its solution and its answer.
 
 use super::Asked;
 use super::language::Kind;
 
-/// One operation carried out, such as `13*2=26`.
+/// One executed operation, such as `13*2=26`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Step {
     pub(super) left: u64,
@@ -12,7 +12,7 @@ pub(super) struct Step {
     pub(super) result: u64,
 }
 
-/// A number, and the operations on it one after another.
+/// A start value and the operations applied to it in sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Chain {
     pub(super) start: u64,
@@ -27,12 +27,12 @@ impl Chain {
         }
     }
 
-    /// The value at the end.
+    /// Returns the final value.
     pub(super) fn value(&self) -> u64 {
         self.steps.last().map_or(self.start, |step| step.result)
     }
 
-    /// Carries out one more operation; `Err` where it leads to no whole number of things.
+    /// Applies one more operation. Returns an error if the result is not a whole number of things.
     pub(super) fn apply(&mut self, kind: Kind, right: u64) -> Result<(), String> {
         let left = self.value();
         let sign = kind.sign();
@@ -47,7 +47,7 @@ impl Chain {
         Ok(())
     }
 
-    /// The answer to the question for what is asked.
+    /// Returns the answer to the question.
     pub(super) fn answer(&self, asked: Asked) -> String {
         match asked {
             Asked::LastValue => self.value().to_string(),
@@ -62,7 +62,7 @@ impl Chain {
         }
     }
 
-    /// The worked solution.
+    /// Returns the worked solution.
     pub(super) fn solution(&self, asked: Asked) -> String {
         let mut text = String::new();
         for step in &self.steps {
@@ -79,7 +79,7 @@ impl Chain {
     }
 }
 
-/// The result of an operation, where it is a whole number that is not negative and fits.
+/// Returns the result of an operation if it is a non-negative integer that fits.
 pub(super) fn calculate(left: u64, sign: char, right: u64) -> Option<u64> {
     match sign {
         '+' => left.checked_add(right),

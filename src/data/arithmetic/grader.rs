@@ -6,13 +6,12 @@ use super::chain::Step;
 use super::reading::{Reading, number, read, shortened};
 use crate::{Completion, Finish, Grader, Problem, Settings, Verdict};
 
-/// Accepts only correct derivations: each step is the next operation that the question describes,
-/// applied to the result of the previous step, with the correct result, and the answer follows from
-/// the steps.
-/// What is not written in this form is refused; the reason names the step.
+/// Accepts only correct derivations. Each step must be the next operation that the question describes,
+/// applied to the result of the previous step, with the correct result. The answer must follow from the
+/// steps. Any other form is refused; the reason names the step.
 ///
-/// It is also an example of a grader of one's own: all that it knows it reads from the question,
-/// so it judges any [`Problem`] of this language, from wherever it comes.
+/// It is also an example of a custom grader. It takes all information from the question, so it grades any
+/// [`Problem`] of this language, whatever its source.
 ///
 /// ```
 /// use dart_math::data::arithmetic::StepGrader;
@@ -52,7 +51,7 @@ impl Grader for StepGrader {
     }
 }
 
-/// What the problem's question says, where its reference agrees.
+/// Reads the problem's question and checks that its reference agrees.
 fn read_problem(problem: &Problem) -> Result<Reading, String> {
     let reading = read(&problem.question)?;
     let answer = reading.chain.answer(reading.asked);
@@ -66,7 +65,7 @@ fn read_problem(problem: &Problem) -> Result<Reading, String> {
     }
 }
 
-/// Compares a response with what its question says.
+/// Compares a response with its question.
 fn check(text: &str, reading: &Reading, extracted: &mut Option<String>) -> Result<(), String> {
     let mut rest = text.trim_start();
     for (index, expected) in reading.chain.steps.iter().enumerate() {
@@ -128,7 +127,7 @@ fn check(text: &str, reading: &Reading, extracted: &mut Option<String>) -> Resul
     }
 }
 
-/// A step such as `8+5=13.` at the beginning of a text, and what follows it.
+/// Parses a step such as `8+5=13.` at the beginning of a text and returns it with the rest of the text.
 fn written_step(text: &str) -> Option<(Step, &str)> {
     let (left, rest) = number(text)?;
     let sign = rest.chars().next().filter(|sign| "+-*/".contains(*sign))?;

@@ -1,14 +1,13 @@
-//! The closed language that questions are written in: people, things, and sentences with places to
-//! fill in.
+//! The closed language of the questions: people, things, and sentence templates.
 
 use super::Asked;
 
-/// A name, and whether it takes `she`.
+/// A name, and whether the pronoun is `she`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Person(pub(super) &'static str, bool);
 
 impl Person {
-    /// The pronoun for a place of a sentence.
+    /// Returns the pronoun for a placeholder.
     pub(super) fn pronoun(&self, place: &str) -> &'static str {
         match (place, self.1) {
             ("{P}", false) => "He",
@@ -45,7 +44,7 @@ pub(super) const OBJECTS: [&str; 16] = [
     "stones", "beads", "cookies", "buttons", "stickers", "pears", "tickets",
 ];
 
-/// The kinds of operation. Halving and doubling have words of their own.
+/// The kinds of operation. Halving and doubling have their own sentences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Add,
@@ -76,17 +75,16 @@ impl Kind {
     }
 }
 
-/// What the story is about. In its sentences `{n}` is the operation's number, `{o}` the objects,
-/// `{A}` the name of whoever acts, `{P}` `{p}` `{m}` the pronoun as subject (with and without a
-/// capital) and object, and `{B}` another name (of whom the number was known before, in
-/// [`Setting::People`]).
+/// The topic of a story. In its sentences, `{n}` is the operation's number, `{o}` the objects, `{A}` the name
+/// of the acting person, `{P}` `{p}` `{m}` the pronoun as subject (capitalised or not) and as object, and
+/// `{B}` another name (in [`Setting::People`], one whose number is already known).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Setting {
-    /// One person's objects come and go.
+    /// A person gains and loses objects.
     Person,
-    /// Everybody has more or fewer than the one before.
+    /// Each person has more or fewer than the previous one.
     People,
-    /// Things go in and out of a box.
+    /// Things are put into and taken out of a box.
     Box,
 }
 
@@ -190,7 +188,7 @@ impl Setting {
     }
 }
 
-/// A sentence with its places filled in.
+/// Fills in a sentence template.
 pub(super) fn fill(
     sentence: &str,
     number: u64,

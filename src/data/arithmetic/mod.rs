@@ -1,22 +1,21 @@
-//! Arithmetic word problems of graded difficulty, made rather than read: the problems that come
-//! with the crate, and what its built-in model is trained on. And a [`StepGrader`] that checks
-//! their solutions step by step.
+//! Generated arithmetic word problems of graded difficulty. They are the crate's built-in problems and the
+//! training data of its built-in model. A [`StepGrader`] checks their solutions step by step.
 //!
-//! A problem's level is its number of operations. Every problem is a pure function of seed,
-//! level and index, its answer and a worked solution are known by construction, and the language
-//! is a closed vocabulary of under two hundred words. Training and evaluation problems never
-//! coincide: a hash of the question says which of the two it may be.
+//! A problem's level is its number of operations. Every problem is a pure function of seed, level and index.
+//! Its answer and a worked solution are known by construction. The language has a closed vocabulary of under
+//! two hundred words. Training and evaluation problems are disjoint: a hash of the question determines the
+//! split.
 //!
-//! # Luck
+//! # Correct answers from wrong derivations
 //!
-//! A checker of final answers cannot distinguish a correct derivation from a wrong one that ends in
-//! the right answer. So [`problems`] ask for every value of a story ([`Asked::EveryValue`]): an answer
-//! such as `(5, 10, 30)` is right only if all the results are. Where only the last value is asked
-//! for ([`Asked::LastValue`]), of a number below [`LARGEST`], two mistakes that cancel out or a
-//! mere guess are often right, and the hardest levels of a data set are full of wrong
-//! derivations. `assets/abacus/README.md` has the measured share of right ones for both.
+//! A checker of final answers cannot distinguish a correct derivation from a wrong one with the right answer.
+//! [`problems`] therefore ask for every value of a story ([`Asked::EveryValue`]): an answer such as `(5, 10,
+//! 30)` is right only if all intermediate results are. If only the last value is asked for
+//! ([`Asked::LastValue`]), at most [`LARGEST`], two mistakes that cancel out or a mere guess are often right,
+//! and the hardest levels of a data set are full of wrong derivations. `assets/abacus/README.md` lists the
+//! measured share of correct derivations for both.
 //!
-//! Knows only the contract.
+//! Depends on the contract only.
 
 mod chain;
 mod grader;
@@ -33,41 +32,41 @@ use story::{Draw, Story};
 
 use crate::{Problem, trial_seed};
 
-/// The levels that [`problems`] can make: the number of operations.
+/// The levels of [`problems`], as numbers of operations.
 pub const LEVELS: RangeInclusive<u32> = 1..=8;
 
-/// No number in a problem or its solution is larger.
+/// The largest number in a problem or its solution.
 pub const LARGEST: u32 = 200;
 
-/// What a problem asks for.
+/// The value that a problem asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Asked {
-    /// The number at first and after each operation, such as `(5, 10, 30)`.
+    /// The initial number and the number after each operation, such as `(5, 10, 30)`.
     EveryValue,
-    /// Only the number at the end, such as `30`: a wrong derivation often ends in it.
+    /// Only the final number, such as `30`. A wrong derivation often reaches it by chance.
     LastValue,
 }
 
-/// Which of the two disjoint sets of problems.
+/// The two disjoint sets of problems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Split {
-    /// Problems to train on.
+    /// Problems for training.
     Training,
-    /// Problems to measure with: what [`problems`] returns.
+    /// Problems for evaluation, as returned by [`problems`].
     Evaluation,
 }
 
 /// A problem with a worked solution.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Exercise {
-    /// The problem; its metadata has the `level`.
+    /// The problem; its metadata contains the `level`.
     pub problem: Problem,
     /// Every step and the answer, such as `8+5=13. 13*2=26. The answer is \boxed{(8, 13, 26)}.`
     pub solution: String,
 }
 
-/// Evaluation problems that ask for every value: `per_level` of each level, the easiest first.
-/// Levels outside [`LEVELS`] are left out.
+/// Returns evaluation problems that ask for every value: `per_level` of each level, the easiest first. Levels
+/// outside [`LEVELS`] are skipped.
 ///
 /// ```
 /// use dart_math::data::arithmetic::problems;
@@ -81,7 +80,7 @@ pub fn problems(levels: RangeInclusive<u32>, per_level: usize, seed: u64) -> Vec
     problems_asking(Asked::EveryValue, levels, per_level, seed)
 }
 
-/// As [`problems`], with a choice of what they ask for.
+/// Like [`problems`], with a choice of the value asked for.
 ///
 /// ```
 /// use dart_math::data::arithmetic::{Asked, problems_asking};
@@ -111,8 +110,8 @@ pub fn problems_asking(
     problems
 }
 
-/// The problem of a split, level and index under a seed, with its solution. A level outside
-/// [`LEVELS`] is taken as the nearest inside.
+/// Returns the problem of a split, level and index under a seed, with its solution. A level outside
+/// [`LEVELS`] is clamped.
 ///
 /// ```
 /// use dart_math::data::arithmetic::{Asked, Split, exercise};
@@ -131,7 +130,7 @@ pub fn exercise(asked: Asked, split: Split, level: u32, index: u64, seed: u64) -
     let mut attempt = 0;
     loop {
         let mut draw = Draw::new(trial_seed(seed, &stream, attempt));
-        // Any attempt succeeds with a probability of 1/16 at least.
+        // Each attempt succeeds with a probability of at least 1/16.
         if let Some(story) = Story::draw(&mut draw, asked, level)
             && split_of(&story.question) == split
         {
@@ -151,7 +150,7 @@ pub fn exercise(asked: Asked, split: Split, level: u32, index: u64, seed: u64) -
     }
 }
 
-/// The split that a question belongs to, whatever seed or index led to it.
+/// Returns the split of a question. It does not depend on the seed or index.
 pub fn split_of(question: &str) -> Split {
     if Sha256::digest(question.as_bytes())[0] < 32 {
         Split::Evaluation

@@ -1,17 +1,17 @@
-//! Reading a question back: which operations its sentences describe, and what is asked for.
+//! Parses questions: the operations that the sentences describe, and the value asked for.
 
 use super::Asked;
 use super::chain::Chain;
 use super::language::{Kind, OBJECTS, PEOPLE, Person, Setting};
 
-/// What a question says.
+/// The content of a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reading {
     pub(super) asked: Asked,
     pub(super) chain: Chain,
 }
 
-/// Reads a question of the language; `Err` says in words what is none of it.
+/// Parses a question of the language. The error describes what is not part of it.
 pub(super) fn read(question: &str) -> Result<Reading, String> {
     let sentences: Vec<&str> = question
         .split_inclusive(['.', '?'])
@@ -21,7 +21,7 @@ pub(super) fn read(question: &str) -> Result<Reading, String> {
         sentence: 0,
         reason: "is empty".into(),
     };
-    // Some settings begin alike: the reason is that of the one which understood the most.
+    // Some settings begin alike: report the reason of the one that parsed the most.
     for setting in Setting::ALL {
         match read_in(setting, &sentences) {
             Ok(reading) => return Ok(reading),
@@ -32,18 +32,17 @@ pub(super) fn read(question: &str) -> Result<Reading, String> {
     Err(format!("the question {}", furthest.reason))
 }
 
-/// The sentence, counted from 1, at which reading ended, and why.
+/// The sentence, counted from 1, at which parsing stopped, and the reason.
 struct Unread {
     sentence: usize,
     reason: String,
 }
 
-/// Who and what a story is about, as far as it has been read.
+/// The people and things of a story, as far as it has been parsed.
 struct Cast {
     setting: Setting,
     objects: &'static str,
-    /// In the order of their appearance. Where people are compared, each but the first is
-    /// compared with the one before.
+    /// In order of appearance. In comparisons, each person but the first is compared with the previous one.
     people: Vec<&'static Person>,
 }
 
@@ -80,7 +79,7 @@ fn read_in(setting: Setting, sentences: &[&str]) -> Result<Reading, Unread> {
     }
 }
 
-/// The cast and the number of a story's first sentence.
+/// Parses a story's first sentence: its cast and number.
 fn open(setting: Setting, sentence: &str) -> Option<(Cast, u64)> {
     setting.openings().iter().find_map(|template| {
         let filled = Filled::of(template, sentence)?;
@@ -99,7 +98,7 @@ fn open(setting: Setting, sentence: &str) -> Option<(Cast, u64)> {
 }
 
 impl Cast {
-    /// The operation that a sentence describes.
+    /// Parses the operation that a sentence describes.
     fn operation(&mut self, sentence: &str) -> Option<(Kind, u64)> {
         for kind in Kind::ALL {
             for template in self.setting.sentences(kind) {
@@ -119,7 +118,7 @@ impl Cast {
         None
     }
 
-    /// Whether the words are those of this story's people and things.
+    /// Returns whether the words match this story's people and things.
     fn fits(&self, filled: &Filled<'_>) -> bool {
         filled.words.iter().all(|&(place, word)| {
             let first = self.people.first();
@@ -139,7 +138,7 @@ impl Cast {
         })
     }
 
-    /// What the last sentence asks for.
+    /// Parses what the last sentence asks for.
     fn asked(&self, sentence: &str) -> Option<Asked> {
         [Asked::EveryValue, Asked::LastValue]
             .into_iter()
@@ -165,14 +164,14 @@ fn person(name: &str) -> Option<&'static Person> {
     PEOPLE.iter().find(|person| person.0 == name)
 }
 
-/// What stands in the places of a sentence.
+/// The values of a sentence's placeholders.
 struct Filled<'a> {
     number: Option<u64>,
     words: Vec<(&'static str, &'a str)>,
 }
 
 impl<'a> Filled<'a> {
-    /// `None` where the sentence is not of the template.
+    /// Returns `None` if the sentence does not match the template.
     fn of(template: &'static str, sentence: &'a str) -> Option<Self> {
         let mut filled = Filled {
             number: None,
@@ -208,7 +207,7 @@ impl<'a> Filled<'a> {
     }
 }
 
-/// A number without leading zeros at the beginning of a text, and what follows it.
+/// Parses a number without leading zeros at the beginning of a text and returns it with the rest of the text.
 pub(super) fn number(text: &str) -> Option<(u64, &str)> {
     let end = text
         .find(|c: char| !c.is_ascii_digit())
@@ -220,7 +219,7 @@ pub(super) fn number(text: &str) -> Option<(u64, &str)> {
     Some((digits.parse().ok()?, after))
 }
 
-/// The beginning of a text that may be of any length, for a message.
+/// Returns the beginning of a text, for a message.
 pub(super) fn shortened(text: &str) -> &str {
     match text.char_indices().nth(60) {
         Some((end, _)) => &text[..end],

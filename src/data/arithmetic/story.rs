@@ -1,23 +1,23 @@
-//! Drawing a story: its setting, its people, its operations and its words.
+//! Generates a story: its setting, people, operations and words.
 
 use super::chain::{Chain, Step, calculate};
 use super::language::{Kind, OBJECTS, PEOPLE, Person, Setting, fill};
 use super::{Asked, LARGEST};
 use crate::Philox;
 
-/// A drawn problem.
+/// A generated problem.
 pub(super) struct Story {
     pub(super) question: String,
     pub(super) chain: Chain,
 }
 
 impl Story {
-    /// `None` where the draws make no story to ask for every value of. The draws of one that asks
-    /// for the last value never change: such problems have been published.
+    /// Returns `None` if the random draws do not give a story that can ask for every value. Stories that ask
+    /// for the last value must never change, because such problems have been published.
     pub(super) fn draw(draw: &mut Draw, asked: Asked, level: u32) -> Option<Story> {
         let setting = *draw.one_of(&Setting::ALL);
         let objects = *draw.one_of(&OBJECTS);
-        // An order of all the people: nobody appears in two roles.
+        // A permutation of all people, so that nobody has two roles.
         let mut people: Vec<&Person> = PEOPLE.iter().collect();
         for last in (1..people.len()).rev() {
             people.swap(last, draw.below(last as u32 + 1) as usize);
@@ -29,7 +29,7 @@ impl Story {
             let (kind, number) = operation(draw, chain.value() as u32);
             let number = u64::from(number);
             chain.apply(kind, number).ok()?;
-            // Who acts, and the other one.
+            // The acting person and the other one.
             let next = people[(step + 1) % people.len()];
             let (actor, other) = match setting {
                 Setting::Person => (people[0], next),
@@ -54,7 +54,7 @@ impl Story {
     }
 }
 
-/// Whether a misread step would have the right result: 2+2 and 2*2, 4-2 and 4/2, 21+21 and 21*2.
+/// Returns whether a misread step would have the right result: 2+2 and 2*2, 4-2 and 4/2, 21+21 and 21*2.
 fn is_ambiguous(step: &Step) -> bool {
     let others = ['+', '-', '*', '/'].into_iter().filter(|&sign| {
         sign != step.sign && calculate(step.left, sign, step.right) == Some(step.result)
@@ -62,14 +62,14 @@ fn is_ambiguous(step: &Step) -> bool {
     step.left == step.right || others.count() > 0
 }
 
-/// An operation that leads from `value` to a number in `2..=LARGEST`, and its operand.
+/// Draws an operation that leads from `value` to a number in `2..=LARGEST`, and its operand.
 fn operation(draw: &mut Draw, value: u32) -> (Kind, u32) {
     let divisors: Vec<u32> = (3..=6)
         .filter(|d| value.is_multiple_of(*d) && value / d >= 2)
         .collect();
     let factors = (LARGEST / value.max(1)).min(6);
-    // Drawn by weight. Where a multiplication would lead too high something is taken away
-    // instead, where there is no exact division something is added.
+    // A weighted draw. If a multiplication would exceed the limit, subtract instead. If no exact division
+    // exists, add instead.
     match draw.below(12) {
         0..2 if factors >= 3 => (Kind::Multiply, 3 + draw.below(factors - 2)),
         2 if factors >= 2 => (Kind::Double, 2),
@@ -81,7 +81,7 @@ fn operation(draw: &mut Draw, value: u32) -> (Kind, u32) {
     }
 }
 
-/// Draws one after another from a key.
+/// A sequence of random numbers from a key.
 pub(super) struct Draw {
     random: Philox,
     counter: u64,

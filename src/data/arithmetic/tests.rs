@@ -12,8 +12,7 @@ fn sample(asked: Asked, split: Split) -> impl Iterator<Item = (u32, Exercise)> {
     })
 }
 
-/// The values of a question's story, from its words alone, by other means than it was made or is
-/// graded.
+/// The values of a question's story, parsed independently of the generator and the grader.
 fn values(question: &str) -> Vec<u32> {
     let sentences: Vec<&str> = question
         .split_inclusive(['.', '?'])
@@ -56,7 +55,7 @@ fn values(question: &str) -> Vec<u32> {
                 }
             }
         };
-        // Among people who are compared, whoever is named and not yet known has the value.
+        // In comparisons, each newly named person has the value.
         if has("than") || has("as many as") || has("what") || values.is_empty() {
             for word in words {
                 if PEOPLE.iter().any(|person| person.0 == word) {
@@ -122,7 +121,7 @@ fn solutions_are_unbroken_chains_of_right_steps() {
                 let (_, right) = all.iter().find(|(s, _)| *s == &left[sign..=sign]).unwrap();
                 assert!(right, "{steps}");
                 if asked == Asked::EveryValue {
-                    // No other operation on the same numbers leads there too.
+                    // No other operation on the same numbers gives the result.
                     assert_eq!(all.iter().filter(|(_, right)| *right).count(), 1, "{steps}");
                     assert_ne!(a, b, "{steps}");
                 }
@@ -157,7 +156,7 @@ fn problems_are_functions_of_seed_level_and_index() {
     );
 }
 
-/// Data sets were made of them: id, question and reference are those of every earlier version.
+/// Data sets have been made from them: id, question and reference are those of every earlier version.
 #[test]
 fn problems_that_ask_for_the_last_value_never_change() {
     let problems = problems_asking(Asked::LastValue, LEVELS, 20, 0);
@@ -253,8 +252,8 @@ fn the_grader_accepts_every_worked_solution() {
     }
 }
 
-/// Every character of a solution counts: any digit or sign changed, left out or put in is seen,
-/// and where it is in a step the reason names the step.
+/// Every character of a solution counts: any digit or sign that is changed, removed or inserted is detected,
+/// and if it is in a step, the reason names the step.
 #[test]
 fn the_grader_refuses_every_change_of_a_character() {
     for asked in BOTH {
@@ -447,7 +446,7 @@ fn hostile_text_is_refused_without_harm() {
     for text in &texts {
         let reason = refused(&problem, text);
         assert!(reason.len() < 500, "{} bytes", reason.len());
-        // And as a question.
+        // Also as a question.
         let reason = refused(
             &Problem::new(text, "13"),
             "8+5=13. The answer is \\boxed{13}.",

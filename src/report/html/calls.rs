@@ -1,25 +1,25 @@
-//! How many slots were in use over the calls of a run, as the manifest's `sessions` have it.
+//! The slots in use over the calls of a run, from the manifest's `sessions`.
 
 use serde_json::{Map, Value};
 
-/// The calls of a run that say so, in their order.
+/// The calls of a run with recorded slots, in order.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     pub(super) recorded: Vec<Call>,
-    /// Calls that do not: killed, or made by a version that did not record it.
+    /// The number of calls without: killed, or made by a version that did not record them.
     pub(super) without: usize,
 }
 
 /// A call of the run.
 #[derive(Debug)]
 pub(super) struct Call {
-    /// When it began, as the manifest has it.
+    /// When it began, as written in the manifest.
     pub(super) started: String,
     pub(super) slots: u64,
     pub(super) parts: Vec<Part>,
 }
 
-/// A part of a call's time, and the means over it.
+/// A part of a call's time, with means over it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Part {
     /// In seconds since the call began.
@@ -30,12 +30,12 @@ pub(super) struct Part {
 }
 
 impl Call {
-    /// In seconds.
+    /// Returns the duration in seconds.
     pub(super) fn duration(&self) -> f64 {
         self.parts.last().map_or(0.0, |part| part.to)
     }
 
-    /// The parts joined to at most so many.
+    /// Returns the parts, merged to at most `most`.
     pub(super) fn joined(&self, most: usize) -> Vec<Part> {
         let each = self.parts.len().div_ceil(most.max(1)).max(1);
         self.parts.chunks(each).map(join).collect()
@@ -59,7 +59,7 @@ fn join(parts: &[Part]) -> Part {
     }
 }
 
-/// Reads the calls of a manifest; the error names the key.
+/// Reads the calls of a manifest. The error names the key.
 pub(super) fn read(manifest: &Map<String, Value>) -> Result<Calls, String> {
     let mut calls = Calls::default();
     let sessions = manifest.get("sessions").and_then(Value::as_array);
@@ -99,7 +99,7 @@ fn call(session: &Value, occupancy: &Value) -> Result<Call, String> {
     }
     let end = number(session.get("seconds")).unwrap_or(f64::INFINITY);
     let begin = |index: usize| index as f64 * interval;
-    // The duration is to the millisecond.
+    // The duration is rounded to milliseconds.
     if in_flight.len() > 1 && begin(in_flight.len() - 1) > end + 1e-3 {
         return Err(format!(
             "`occupancy` has {} intervals of {interval} s, but `seconds` is {end}",
@@ -110,7 +110,7 @@ fn call(session: &Value, occupancy: &Value) -> Result<Call, String> {
     let means = in_flight.into_iter().zip(grading).enumerate();
     let parts = means.map(|(index, (in_flight, grading))| Part {
         from: begin(index),
-        // A call of no millisecond has a time all the same.
+        // A call shorter than a millisecond still has a duration.
         to: begin(index + 1).min(end.max(begin(index)).max(1e-3)),
         in_flight,
         grading,

@@ -1,4 +1,4 @@
-//! The kinds of charts: bars in groups, bars with intervals, a histogram, lines, steps over time, a divided bar.
+//! The chart types: grouped bars, bars with intervals, histogram, lines, steps over time, divided bar.
 
 use super::measures::Estimate;
 use super::scale::{Linear, Log, nice_step};
@@ -14,14 +14,14 @@ fn share_label(share: f64) -> String {
     format!("{}%", decimal(100.0 * share, 0))
 }
 
-/// A series of bars, one a group: a solid part and one above it that is paler.
+/// A series of bars, one per group: a solid part and a paler one above it.
 pub(super) struct Series<'a> {
     pub(super) class: &'a str,
     pub(super) name: &'a str,
     pub(super) values: Vec<(f64, f64)>,
 }
 
-/// Bars beside one another for each group.
+/// Draws bars side by side for each group.
 pub(super) fn grouped(names: &[String], series: &[Series<'_>], axes: (&str, &str)) -> Plot {
     let legend: Vec<Entry<'_>> = series.iter().map(|of| (of.class, of.name)).collect();
     let mut plot = Plot::new((Sample::Area, &legend), axes.0, axes.1);
@@ -56,7 +56,7 @@ pub(super) fn grouped(names: &[String], series: &[Series<'_>], axes: (&str, &str
     plot
 }
 
-/// Bars with intervals. Of shares the axis goes to the whole.
+/// Draws bars with intervals. For shares, the axis extends to 1.
 pub(super) fn intervals(
     names: &[String],
     class: &str,
@@ -93,7 +93,7 @@ pub(super) fn intervals(
     plot
 }
 
-/// Counts in bins of equal width from 0 to 1, two kinds above one another.
+/// Draws counts in bins of equal width from 0 to 1, with two stacked kinds.
 pub(super) fn histogram(bins: &[(u64, u64)], kinds: [Entry<'_>; 2], axes: (&str, &str)) -> Plot {
     let mut plot = Plot::new((Sample::Area, &kinds), axes.0, axes.1);
     let most = bins.iter().map(|(first, second)| first + second).max();
@@ -124,14 +124,14 @@ pub(super) fn histogram(bins: &[(u64, u64)], kinds: [Entry<'_>; 2], axes: (&str,
     plot
 }
 
-/// A line of shares: its class, its name, and its points.
+/// A line of shares: its class, name and points.
 pub(super) struct Line<'a> {
     pub(super) class: &'a str,
     pub(super) name: &'a str,
     pub(super) points: Vec<(f64, f64)>,
 }
 
-/// Shares against a logarithmic axis, in steps: each holds until the next one's place.
+/// Draws shares against a logarithmic axis as steps: each value holds until the next point.
 pub(super) fn shares_by_log(lines: &[Line<'_>], axes: (&str, &str)) -> Plot {
     let legend: Vec<Entry<'_>> = lines.iter().map(|line| (line.class, line.name)).collect();
     let mut plot = Plot::new((Sample::Line, &legend), axes.0, axes.1);
@@ -156,8 +156,8 @@ pub(super) fn shares_by_log(lines: &[Line<'_>], axes: (&str, &str)) -> Plot {
     plot
 }
 
-/// Distributions as outlines: for each kind the share of its values that each bin holds.
-/// `values` are (value, counts of the kinds), in order.
+/// Draws distributions as outlines: for each kind, the share of its values in each bin. `values` are (value,
+/// counts by kind), in order.
 pub(super) fn distributions(
     kinds: &[Entry<'_>],
     values: &[(u32, Vec<u64>)],
@@ -201,15 +201,15 @@ pub(super) fn distributions(
     plot
 }
 
-/// A line of values over time, each holding for a part of it.
+/// A line of values over time, each valid for a part of it.
 pub(super) struct Steps<'a> {
     pub(super) class: &'a str,
     pub(super) name: &'a str,
-    /// Stretches without a gap, of (from, to, value).
+    /// Stretches without gaps, each of (from, to, value).
     pub(super) stretches: Vec<Vec<(f64, f64, f64)>>,
 }
 
-/// Counts over time up to its end, in steps, with lines down at some times.
+/// Draws counts over time as steps, with vertical lines at `dividers`.
 pub(super) fn steps_over_time(
     lines: &[Steps<'_>],
     dividers: &[f64],
@@ -234,7 +234,7 @@ pub(super) fn steps_over_time(
             let mut points: Vec<(f64, f64)> = Vec::new();
             for (from, to, value) in stretch {
                 let y = plot.y(vertical.at(*value));
-                // Steps of one height are one line.
+                // Merge steps of equal height into one line.
                 points.pop_if(|last| last.1 == y);
                 if points.last().is_none_or(|last| last.1 != y) {
                     points.push((plot.x(from / end), y));
@@ -248,14 +248,14 @@ pub(super) fn steps_over_time(
     plot
 }
 
-/// Marks of a horizontal axis that ends where its values do.
+/// Returns the ticks of a horizontal axis that ends with its values.
 fn ticks_up_to(end: f64) -> Vec<(f64, String)> {
     let ticks = Linear::up_to(end).ticks().into_iter();
     let ticks = ticks.filter(|value| *value <= end * 1.0001);
     ticks.map(|value| (value / end, tick(value))).collect()
 }
 
-/// One bar divided into parts, with a line a part below it.
+/// Draws one bar divided into parts, with one text line per part below it.
 pub(super) fn divided(parts: &[(&str, String, u64)]) -> Plot {
     let mut plot = Plot::bare(100.0 + 26.0 * parts.len() as f64);
     let all: u64 = parts.iter().map(|(_, _, count)| count).sum();

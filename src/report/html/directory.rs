@@ -1,5 +1,5 @@
-//! A finished directory as a report needs it: problems and the numbers of their correct trials in
-//! memory, texts streamed.
+//! Reads a finished directory for a report. Problems and the numbers of their correct trials are held in
+//! memory; texts are streamed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -16,7 +16,7 @@ use crate::error::json_reason;
 use crate::report::groups::{Key, level};
 use crate::{Error, ErrorKind, Result};
 
-/// A row of `problems.jsonl`, and what its trials add to it.
+/// A row of `problems.jsonl`, with data from its trials.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     pub(super) id: String,
@@ -27,24 +27,24 @@ pub(super) struct Row {
     pub(super) target: Option<u32>,
     pub(super) kept: u32,
     pub(super) stop_reason: String,
-    /// How many of its trials have been read, and how many correct ones.
+    /// The number of its trials read so far, and of correct ones.
     pub(super) seen: [u32; 2],
-    /// Numbers of its correct trials, without repetitions where the run leaves such out.
+    /// The numbers of its correct trials, without duplicates if the run leaves them out.
     pub(super) successes: Vec<u32>,
-    /// Which group it is of.
+    /// The index of its group.
     pub(super) group: usize,
 }
 
-/// What became of a trial.
+/// The outcome of a trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// Correct, and a row of the data set.
+    /// Correct, and in the data set.
     Kept,
-    /// Correct, beyond what its problem was to get, or a repetition that was left out.
+    /// Correct, but beyond the problem's target, or a duplicate that was left out.
     Surplus,
-    /// Wrong, with an answer or at least an end.
+    /// Wrong, with an answer or a regular end.
     Wrong,
-    /// Wrong, at the limit of tokens or in a loop.
+    /// Wrong, cut off at the limit of tokens or in a loop.
     Cut,
 }
 
@@ -56,20 +56,20 @@ impl Fate {
 #[derive(Debug)]
 pub(super) struct Directory {
     pub(super) manifest: Map<String, Value>,
-    /// The calls of the run, and how many slots were in use in them.
+    /// The calls of the run, with their slots in use.
     pub(super) calls: Calls,
     pub(super) problems: Vec<Row>,
-    /// Problems that the run left out, which are no part of any figure.
+    /// The number of excluded problems, which are not part of any figure.
     pub(super) excluded: u64,
-    /// Names of the groups, the easiest first.
+    /// The names of the groups, the easiest first.
     pub(super) groups: Vec<String>,
-    /// Whether levels group the problems; pass rates do where no problem has a level.
+    /// Whether problems are grouped by level. Otherwise, if no problem has a level, by pass rate.
     pub(super) by_level: bool,
-    /// How many trials of each length, in tokens, had each fate.
+    /// The number of trials with each fate, by length in tokens.
     pub(super) lengths: BTreeMap<u32, [u64; 4]>,
-    /// Trials whose row has no length.
+    /// The number of trials without a length.
     pub(super) without_length: u64,
-    /// How many trials each rule decided: equal, not equal.
+    /// The number of trials that each rule decided: equal, not equal.
     pub(super) rules: BTreeMap<String, [u64; 2]>,
     pub(super) examples: Examples,
 }
@@ -116,12 +116,12 @@ impl Directory {
         Ok(read)
     }
 
-    /// Whether the run left repetitions out.
+    /// Returns whether the run left duplicates out.
     pub(super) fn dedup(&self) -> bool {
         self.manifest.get("dedup") == Some(&Value::Bool(true))
     }
 
-    /// A whole number of the manifest, by the names that lead to it.
+    /// Returns an integer of the manifest by its path.
     pub(super) fn count(&self, path: [&str; 2]) -> Option<u64> {
         self.manifest.get(path[0])?.get(path[1])?.as_u64()
     }
@@ -160,7 +160,7 @@ impl Directory {
             let repeats = number_or_none(&row, "duplicate_of")?.is_some();
             let accepted = match row.get("accepted") {
                 Some(Value::Bool(accepted)) => *accepted,
-                // The first correct ones are kept.
+                // The first correct trials are kept.
                 None => equal && kept[index] < problem.kept && !(dedup && repeats),
                 Some(_) => return Err("`accepted` is neither true nor false".into()),
             };
@@ -296,7 +296,7 @@ fn read_problems(path: &Path) -> Result<Vec<Row>> {
     Ok(problems)
 }
 
-/// Calls a function with every row of a file; its errors get the file's name and the line.
+/// Calls a function with every row of a file. Its errors get the file's name and the line.
 pub(super) fn for_rows(
     path: &Path,
     mut each: impl FnMut(u64, Map<String, Value>) -> Result<(), String>,
@@ -325,7 +325,7 @@ pub(super) fn text(row: &Map<String, Value>, name: &str) -> Result<String, Strin
     }
 }
 
-/// A field that is a count wherever it is there.
+/// Returns a field that must be a count if it exists.
 fn number(row: &Map<String, Value>, name: &str) -> Result<Option<u32>, String> {
     let Some(value) = row.get(name) else {
         return Ok(None);
@@ -337,7 +337,7 @@ fn number(row: &Map<String, Value>, name: &str) -> Result<Option<u32>, String> {
     }
 }
 
-/// A field that is a count, `null` or not there.
+/// Returns a field that must be a count or `null` if it exists.
 fn number_or_none(row: &Map<String, Value>, name: &str) -> Result<Option<u32>, String> {
     match row.get(name) {
         Some(Value::Null) => Ok(None),

@@ -1,5 +1,5 @@
-//! Examples of responses: of a few groups two that were kept and two that were refused, chosen while
-//! the trials go by, so that no more texts are held than are shown.
+//! Examples of responses: for a few groups, two kept and two refused ones. They are chosen while the trials
+//! are streamed, so only the texts that are shown are held in memory.
 
 use std::path::Path;
 
@@ -9,9 +9,9 @@ use super::directory::{Row, for_rows, text};
 use super::text::cut;
 use crate::Result;
 
-/// The most groups that have examples.
+/// The maximum number of groups with examples.
 const GROUPS: usize = 4;
-/// The most characters of a response, and of any other text.
+/// The maximum number of characters of a response, and of any other text.
 const LONGEST: usize = 1200;
 const MAX_FIELD: usize = 300;
 
@@ -57,7 +57,7 @@ pub(super) struct Examples {
 }
 
 impl Examples {
-    /// For groups spread over so many, the first and the last among them.
+    /// Chooses evenly spaced groups, including the first and the last.
     pub(super) fn new(groups: usize) -> Self {
         let shown = groups.min(GROUPS);
         let group = |index: usize| match shown {
@@ -74,8 +74,8 @@ impl Examples {
         }
     }
 
-    /// Takes a trial where it is the first of its kind and group, or the first after that of another
-    /// problem; one with another rule takes the second's place once.
+    /// Offers a trial. It is taken if it is the first of its kind in its group, or the second and of another
+    /// problem. A trial of another problem decided by another rule replaces the second one once.
     pub(super) fn see(&mut self, trial: Candidate<'_>) {
         let Some(group) = self.groups.iter_mut().find(|of| of.group == trial.group) else {
             return;
@@ -83,7 +83,7 @@ impl Examples {
         let list = match (trial.accepted, trial.equal) {
             (true, _) => &mut group.kept,
             (_, false) => &mut group.refused,
-            // Correct, and more than was wanted: neither.
+            // Correct but surplus: neither kept nor refused.
             (_, true) => return,
         };
         match list.as_slice() {
@@ -105,15 +105,15 @@ impl Examples {
         groups.flat_map(|of| of.kept.iter_mut().chain(&mut of.refused))
     }
 
-    /// Names the examples' problems.
+    /// Sets the ids of the examples' problems.
     pub(super) fn describe(&mut self, problems: &[Row]) {
         for example in self.all() {
             example.id.clone_from(&problems[example.problem].id);
         }
     }
 
-    /// Takes the examples' questions and references from the file of the problems, which may have others between
-    /// them.
+    /// Reads the examples' questions and references from the file of problems, which may contain further
+    /// problems.
     pub(super) fn ask(&mut self, path: &Path, problems: &[Row]) -> Result<()> {
         let mut index = 0;
         for_rows(path, |_, row| {
@@ -150,7 +150,7 @@ impl Example {
     }
 }
 
-/// A field's text, cut to a length.
+/// Returns a field's text, cut to a maximum length.
 fn field(row: &Map<String, Value>, name: &str, most: usize) -> Option<String> {
     match row.get(name)? {
         Value::String(text) => Some(cut(text, most)),

@@ -1,4 +1,4 @@
-//! The report's figures, each with the table of its numbers.
+//! The figures of the report, each with a table of its numbers.
 
 use super::charts::{self, Line, Series};
 use super::directory::{Directory, Fate};
@@ -9,15 +9,15 @@ use super::svg::Plot;
 use super::table::Table;
 use super::text::{decimal, percent, whole};
 
-/// A figure, or why there is none.
+/// A figure, or the reason why it is missing.
 #[derive(Debug)]
 pub(super) struct Figure {
-    /// Name of its file, without its ending.
+    /// The name of its file, without extension.
     pub(super) name: &'static str,
     pub(super) title: String,
     /// What it shows and how it was computed.
     pub(super) caption: String,
-    /// Its drawing; none where the directory does not have its numbers, as the caption then says.
+    /// The drawing; `None` if the directory lacks the numbers, which the caption then states.
     pub(super) svg: Option<String>,
     pub(super) table: Option<Table>,
 }
@@ -50,7 +50,7 @@ impl Figure {
     }
 }
 
-/// What the figures are drawn from.
+/// The data of the figures.
 pub(super) struct Numbers<'a> {
     pub(super) directory: &'a Directory,
     pub(super) made: &'a [Made],
@@ -77,7 +77,7 @@ impl Numbers<'_> {
         self.groups.iter().map(|group| group.name.clone()).collect()
     }
 
-    /// What the groups are, for axes.
+    /// Returns the name of the groups, for axes.
     fn difficulty(&self) -> &'static str {
         match self.directory.by_level {
             true => "level",
@@ -179,7 +179,7 @@ fn interval(of: Option<Estimate>, decimals: usize) -> [String; 3] {
     }
 }
 
-/// A figure of estimates by group.
+/// Makes a figure of estimates by group.
 fn by_group(
     numbers: &Numbers<'_>,
     (name, title, caption): (&'static str, &str, String),
@@ -446,7 +446,7 @@ fn tokens(numbers: &Numbers<'_>) -> Figure {
                  needed.",
             );
         }
-        // A data set selected from other runs' trials counts none as its own.
+        // A data set selected from other runs' trials has sampled none itself.
         None => caption.push_str(
             " The manifest does not say how many were sampled for these trials in all, so those of trials that do not \
              count are not shown.",

@@ -1,4 +1,4 @@
-//! The numbers behind the figures.
+//! The numbers of the figures.
 
 use std::collections::BTreeMap;
 
@@ -6,15 +6,15 @@ use super::directory::{Directory, Fate};
 use super::strategies::Made;
 use crate::Tally;
 
-/// A mean with its interval of 95 %, or a share with one.
+/// A mean or a share with its 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Estimate {
     pub(super) value: f64,
-    /// None where nothing is known of how far it may be off.
+    /// `None` if the uncertainty is unknown.
     pub(super) interval: Option<(f64, f64)>,
 }
 
-/// The mean of values that lie between two bounds, with the normal interval from their own variance.
+/// Returns the mean of bounded values, with a normal interval from their variance.
 fn mean(values: &[f64], (least, most): (f64, f64)) -> Option<Estimate> {
     let count = values.len() as f64;
     if values.is_empty() {
@@ -23,7 +23,7 @@ fn mean(values: &[f64], (least, most): (f64, f64)) -> Option<Estimate> {
     let value = values.iter().sum::<f64>() / count;
     let squares: f64 = values.iter().map(|x| (x - value).powi(2)).sum();
     let bounded = |end: f64| end.clamp(least, most.max(value));
-    // Of one value nothing is known of how values differ.
+    // The variance of a single value is unknown.
     let interval = (values.len() > 1).then(|| {
         let error = 1.96 * (squares / (count - 1.0) / count).sqrt();
         (bounded(value - error), bounded(value + error))
@@ -39,19 +39,19 @@ pub(super) struct Group {
     pub(super) trials: u64,
     pub(super) correct: u64,
     pub(super) kept: u64,
-    /// Problems with a response.
+    /// The number of problems with a response.
     pub(super) covered: u64,
-    /// Mean of the pass rates of those that were tried.
+    /// The mean pass rate of the problems that were tried.
     pub(super) pass_rate: Option<Estimate>,
-    /// Responses per problem.
+    /// The mean number of responses per problem.
     pub(super) rows: Option<Estimate>,
-    /// Share of the problems with a response.
+    /// The share of problems with a response.
     pub(super) coverage: Option<Estimate>,
-    /// Responses per problem of each strategy: found among the trials, expected beyond them.
+    /// Responses per problem for each strategy: found among the trials, and expected beyond them.
     pub(super) made: Vec<(f64, f64)>,
 }
 
-/// The groups, and behind them all problems together.
+/// Returns the groups, and all problems together.
 pub(super) fn groups(directory: &Directory, made: &[Made]) -> (Vec<Group>, Group) {
     let of = |name: &str, which: Option<usize>| {
         let is_in = |group: usize| which.is_none_or(|which| which == group);
@@ -105,14 +105,14 @@ pub(super) fn groups(directory: &Directory, made: &[Made]) -> (Vec<Group>, Group
     (groups, of("all", None))
 }
 
-/// Tenths of the pass rate: problems that were solved at least once, and those that never were.
+/// Returns the problems by tenths of the pass rate: those solved at least once, and those never solved.
 pub(super) fn pass_rates(directory: &Directory) -> [(u64, u64); 10] {
     let mut bins = [(0, 0); 10];
     for row in &directory.problems {
         let Some(rate) = row.pass_rate else {
             continue;
         };
-        // 0.7 is the seventh tenth's beginning, whatever a float makes of it.
+        // 0.7 begins a bin, despite float rounding.
         let bin = ((rate * 10.0 + 1e-9) as usize).min(9);
         match row.correct {
             0 => bins[bin].1 += 1,
@@ -122,20 +122,20 @@ pub(super) fn pass_rates(directory: &Directory) -> [(u64, u64); 10] {
     bins
 }
 
-/// What a limit of trials per problem would have let through.
+/// The results under a limit of trials per problem.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct AtLimit {
     pub(super) limit: u32,
-    /// Problems whose target is met by then.
+    /// The number of problems whose target is met.
     pub(super) met: u64,
-    /// Problems with a correct response by then.
+    /// The number of problems with a correct response.
     pub(super) solved: u64,
-    /// Trials drawn by then.
+    /// The number of trials drawn.
     pub(super) trials: u64,
 }
 
-/// Limits from 1 to the most trials of a problem, some eight a doubling, and how many problems have a
-/// target.
+/// Returns the results for limits from 1 to the highest number of trials of a problem, about eight per
+/// doubling, and the number of problems with a target.
 pub(super) fn limits(directory: &Directory) -> (Vec<AtLimit>, u64) {
     let most = directory.problems.iter().map(|row| row.trials).max();
     let most = most.unwrap_or(0);
@@ -145,7 +145,7 @@ pub(super) fn limits(directory: &Directory) -> (Vec<AtLimit>, u64) {
         .collect();
     limits.dedup();
     limits.extend((most > 0).then_some(most));
-    // For each problem, the trial that gave it its first and its last success that was wanted.
+    // For each problem: the number of trials until its first success, and until its target was met.
     let mut solved = Vec::new();
     let mut met = Vec::new();
     let mut targets = 0;
@@ -170,7 +170,7 @@ pub(super) fn limits(directory: &Directory) -> (Vec<AtLimit>, u64) {
     (limits.into_iter().map(at).collect(), targets)
 }
 
-/// Lengths of the trials of one fate.
+/// The lengths of the trials with one fate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Lengths {
     pub(super) trials: u64,
@@ -186,7 +186,7 @@ impl Lengths {
     }
 }
 
-/// The lengths of each fate, `None` where no trial has it.
+/// Returns the lengths by fate; `None` if no trial has it.
 pub(super) fn lengths(counts: &BTreeMap<u32, [u64; 4]>) -> [Option<Lengths>; 4] {
     Fate::ALL.map(|fate| {
         let of = || {

@@ -1,8 +1,8 @@
-//! A finished directory as a page to look at: one HTML file that needs nothing else, without any
-//! script, in light and dark, with its figures as SVG.
+//! Renders a finished directory as a page: one self-contained HTML file without scripts, in light and dark,
+//! with SVG figures.
 //!
-//! It is made of the directory's files alone ([`crate::data::dataset`]); `trials.jsonl` is read row by
-//! row, and of its texts only those are held that are shown. The same files give the same bytes.
+//! It is made from the directory's files alone ([`crate::data::dataset`]). `trials.jsonl` is read row by row,
+//! and only the texts that are shown are held in memory. The same files give the same bytes.
 
 mod calls;
 mod charts;
@@ -26,7 +26,7 @@ use crate::data::DataSetFiles;
 use crate::{Error, Result};
 use figures::Numbers;
 
-/// A report: its page and its figures.
+/// A report: a page and its figures.
 #[must_use]
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -34,23 +34,23 @@ pub struct Report {
     figures: Vec<Figure>,
 }
 
-/// A figure as an SVG file, light or dark as its viewer is.
+/// A figure as an SVG file, in the viewer's light or dark mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Figure {
-    /// A name for its file, such as `coverage`.
+    /// The name of its file, such as `coverage`.
     pub name: &'static str,
-    /// The file's text.
+    /// The contents of the file.
     pub svg: String,
 }
 
 impl Report {
-    /// Makes the report of a finished directory. It needs `manifest.json`, `problems.jsonl` and
-    /// `trials.jsonl`; what of their optional fields is missing is left out of the report, which says so.
+    /// Makes the report of a finished directory from `manifest.json`, `problems.jsonl` and `trials.jsonl`.
+    /// The report omits what needs missing optional fields, and says so.
     ///
     /// # Errors
     ///
-    /// Where one of the files is missing or damaged, or they contradict one another; the error names file,
-    /// line and reason.
+    /// Returns an error if one of the files is missing or damaged, or if they contradict each other. The
+    /// error names file, line and reason.
     pub fn read(directory: impl AsRef<Path>) -> Result<Self> {
         let directory = directory.as_ref();
         Report::read_files(DataSetFiles {
@@ -60,11 +60,11 @@ impl Report {
         })
     }
 
-    /// As [`read`](Report::read), of files wherever they are.
+    /// Like [`read`](Report::read), from files at any paths.
     ///
     /// # Errors
     ///
-    /// As [`read`](Report::read).
+    /// See [`read`](Report::read).
     pub fn read_files(files: DataSetFiles<'_>) -> Result<Self> {
         let directory = directory::Directory::read(files)?;
         let made = strategies::compare(&directory);
@@ -89,32 +89,32 @@ impl Report {
         })
     }
 
-    /// The page.
+    /// Returns the page.
     #[must_use]
     pub fn html(&self) -> &str {
         &self.html
     }
 
-    /// The figures, as files of their own.
+    /// Returns the figures as separate files.
     #[must_use]
     pub fn figures(&self) -> &[Figure] {
         &self.figures
     }
 
-    /// Writes `report.html` to a directory, in place of any that is there; the file's path.
+    /// Writes `report.html` to a directory, replacing an existing one. Returns its path.
     ///
     /// # Errors
     ///
-    /// Where it cannot be written. A file that was there before is then unchanged.
+    /// Returns an error if it cannot be written. An existing file is then unchanged.
     pub fn write(&self, directory: impl AsRef<Path>) -> Result<PathBuf> {
         publish(directory.as_ref(), "report.html", &self.html)
     }
 
-    /// Writes the figures to `figures` in a directory, a file `NAME.svg` each; their paths.
+    /// Writes the figures to `NAME.svg` files in the subdirectory `figures`. Returns their paths.
     ///
     /// # Errors
     ///
-    /// Where one of them cannot be written.
+    /// Returns an error if one of them cannot be written.
     pub fn write_figures(&self, directory: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
         let directory = directory.as_ref().join("figures");
         fs::create_dir_all(&directory).map_err(|error| Error::io(&directory, error))?;
@@ -125,7 +125,7 @@ impl Report {
     }
 }
 
-/// Writes a file whole under another name, and then gives it its own.
+/// Writes a file completely under a temporary name, then renames it.
 fn publish(directory: &Path, name: &str, text: &str) -> Result<PathBuf> {
     let path = directory.join(name);
     let draft = directory.join(format!(".{name}.draft"));
@@ -134,7 +134,7 @@ fn publish(directory: &Path, name: &str, text: &str) -> Result<PathBuf> {
         file.sync_all()
     });
     if let Err(error) = written.and_then(|()| fs::rename(&draft, &path)) {
-        // Of a draft that cannot be removed there is nothing more to be said.
+        // A failure to remove the draft is ignored.
         let _ = fs::remove_file(&draft);
         return Err(Error::io(&path, error));
     }

@@ -1,4 +1,4 @@
-//! The page itself.
+//! The HTML page.
 
 use serde_json::{Map, Value};
 
@@ -11,7 +11,7 @@ use super::text::{decimal, escape, percent, whole};
 const CHART_STYLE: &str = include_str!("style.css");
 const PAGE_STYLE: &str = include_str!("page.css");
 
-/// A drawing as a file by itself: with the colours that a page has for it.
+/// Returns a drawing as a standalone file with its style.
 pub(super) fn alone(svg: &str) -> String {
     let end = svg.find('>').map_or(0, |end| end + 1);
     let (open, rest) = svg.split_at(end);
@@ -79,7 +79,7 @@ fn title(manifest: &Map<String, Value>) -> String {
     }
 }
 
-/// What the run was, in words.
+/// Summarises the run in words.
 fn lead(directory: &Directory) -> String {
     let manifest = &directory.manifest;
     let mut words = Vec::new();
@@ -240,7 +240,7 @@ fn levels(numbers: &Numbers<'_>) -> Section {
     }
 }
 
-/// A table under a heading.
+/// A table with a heading.
 struct Section {
     title: &'static str,
     table: Table,
@@ -285,7 +285,7 @@ fn ends(directory: &Directory) -> Table {
 }
 
 fn rules(directory: &Directory) -> Table {
-    /// The most rules that are named.
+    /// The maximum number of rules listed.
     const MOST: usize = 40;
     let mut rules: Vec<(&String, &[u64; 2])> = directory.rules.iter().collect();
     rules.sort_by_key(|(name, counts)| (std::cmp::Reverse(counts[0] + counts[1]), *name));

@@ -1,7 +1,6 @@
-//! Axes: where a value lies, and which values have a mark.
+//! Axes: positions of values, and ticks.
 
-/// Steps between marks that people can add up: 1, 2 or 5 times a power of ten, of which some `count`
-/// make up `range`.
+/// Returns a tick step of 1, 2 or 5 times a power of ten that divides `range` into about `count` parts.
 pub(super) fn nice_step(range: f64, count: f64) -> f64 {
     if !(range > 0.0 && range.is_finite()) {
         return 1.0;
@@ -13,7 +12,7 @@ pub(super) fn nice_step(range: f64, count: f64) -> f64 {
     step.unwrap_or(&10.0) * power
 }
 
-/// A linear axis from zero to a mark at or above the greatest value.
+/// A linear axis from zero to a tick at or above the maximum.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Linear {
     pub(super) end: f64,
@@ -34,7 +33,7 @@ impl Linear {
         }
     }
 
-    /// Of counts: no marks between integers.
+    /// An axis for counts, with integer ticks only.
     pub(super) fn whole(most: u64) -> Self {
         let of = Linear::up_to(most as f64);
         match of.step < 1.0 {
@@ -46,7 +45,7 @@ impl Linear {
         }
     }
 
-    /// The share of the axis below a value.
+    /// Returns the position of a value as a share of the axis.
     pub(super) fn at(&self, value: f64) -> f64 {
         (value / self.end).clamp(0.0, 1.0)
     }
@@ -74,7 +73,7 @@ impl Log {
         (value.max(1.0).ln() / self.end.ln()).clamp(0.0, 1.0)
     }
 
-    /// Powers of two, as many of them as fit.
+    /// Returns powers of two as ticks, as many as fit.
     pub(super) fn ticks(&self) -> Vec<f64> {
         let doublings = self.end.log2().floor() as i32;
         let step = doublings / 9 + 1;

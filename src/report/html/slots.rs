@@ -8,9 +8,9 @@ use super::text::{decimal, percent, whole};
 
 const NAME: &str = "slots";
 const TITLE: &str = "Slots in use over time";
-/// Parts of time that are drawn, of all calls together.
+/// The maximum number of parts of time drawn, over all calls.
 const MAX_PARTS: usize = 480;
-/// Rows of the table, of all calls together, and of one.
+/// The maximum number of table rows, over all calls and per call.
 const MAX_ROWS: usize = 240;
 const MAX_CALL_ROWS: usize = 12;
 
@@ -69,7 +69,7 @@ fn line<'a>(class: &'a str, name: &'a str) -> Steps<'a> {
     }
 }
 
-/// A unit in which so many seconds are a number to read, and its seconds.
+/// Returns a readable unit for a duration, and its seconds.
 fn unit(seconds: f64) -> (&'static str, f64) {
     match seconds {
         0.0..300.0 => ("seconds", 1.0),

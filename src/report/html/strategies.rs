@@ -1,9 +1,8 @@
-//! What each of the three strategies makes of the same trials: the paper's main figure.
+//! Compares what the three strategies make of the same trials: the paper's main figure.
 //!
-//! The strategies compared know their goal before the first trial, so a problem's rows are its first
-//! successes up to it, as in a run. Where the trials end before the goal is met, and the run's limits
-//! leave it more, the rest is what the problem's pass rate lets expect; how much of a count is such is
-//! kept apart.
+//! The compared strategies know their goal before the first trial, so a problem's rows are its first
+//! successes up to the goal, as in a run. If the trials end before the goal is met and the run's limits would
+//! allow more, the rest is estimated from the problem's pass rate. Estimated counts are kept separate.
 
 use std::collections::HashMap;
 
@@ -13,23 +12,23 @@ use super::directory::{Directory, Row};
 use crate::dars::{Goal, Prefix, Prop2Diff, Strategy, Uniform, Vanilla};
 use crate::{Futility, Problem};
 
-/// What a strategy makes of the trials.
+/// The result of a strategy on the trials.
 #[derive(Debug, Clone)]
 pub(super) struct Made {
-    /// Its name with its number, such as `uniform, k 40`.
+    /// The name with its parameter, such as `uniform, k 40`.
     pub(super) name: String,
-    /// Which of the strategies it is: 0 vanilla, 1 uniform, 2 prop2diff, 3 another.
+    /// The index of the strategy: 0 vanilla, 1 uniform, 2 prop2diff, 3 another.
     pub(super) kind: usize,
-    /// Whether it is the run's own: its counts are the data set's.
+    /// Whether it is the run's own strategy: its counts are the data set's.
     pub(super) own: bool,
-    /// Responses of each problem.
+    /// The responses of each problem.
     pub(super) rows: Vec<Rows>,
 }
 
-/// Responses of a problem.
+/// The responses of a problem.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Rows {
-    /// Among the directory's trials.
+    /// Found among the directory's trials.
     pub(super) found: u32,
     /// Expected beyond them.
     pub(super) expected: f64,
@@ -41,11 +40,11 @@ impl Rows {
     }
 }
 
-/// The most trials or responses a problem that a strategy's number is looked for in.
+/// The upper bound in the search for a strategy's parameter.
 const MOST: u32 = 1 << 20;
 
-/// The three strategies at the size of the run's data set, the run's own among them, in their order;
-/// behind them the run's own where it is none of the three.
+/// Returns the three strategies in order, each at the size of the run's data set. The run's own strategy is
+/// one of them, or is appended.
 pub(super) fn compare(directory: &Directory) -> Vec<Made> {
     let size: u64 = directory
         .problems
@@ -111,7 +110,7 @@ pub(super) fn compare(directory: &Directory) -> Vec<Made> {
     made
 }
 
-/// The number by which a strategy's size comes nearest to the one wanted, and its rows.
+/// Returns the parameter with which a strategy's size is closest to the given one, and its rows.
 fn of_size(
     directory: &Directory,
     size: f64,
@@ -133,7 +132,7 @@ fn of_size(
             .collect()
     };
     let total = |rows: &[Rows]| rows.iter().map(|rows| rows.sum()).sum::<f64>();
-    // Sizes grow with the number: the first that is large enough, by doubling and halving.
+    // Sizes grow with the parameter: find the first that is large enough by doubling and bisection.
     let mut high = 1;
     while high < MOST && total(&rows(high)) < size {
         high *= 2;
@@ -153,7 +152,7 @@ fn of_size(
     }
 }
 
-/// What of the run's limits bears on other strategies.
+/// The limits of the run that also apply to other strategies.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
     trials: Option<u32>,
@@ -181,7 +180,7 @@ impl Limits {
     }
 }
 
-/// The rows that a goal takes of a problem's trials, and may be expected to find beyond them.
+/// Returns the rows that a goal takes from a problem's trials and those expected beyond them.
 fn take(goal: Goal, row: &Row, limits: Limits) -> Rows {
     let given_up = |most: u32| row.successes.first().is_none_or(|&first| first >= most);
     if limits.give_up_after.is_some_and(given_up) {
@@ -190,7 +189,7 @@ fn take(goal: Goal, row: &Row, limits: Limits) -> Rows {
     let rate = row.pass_rate.unwrap_or(0.0);
     let most = limits.trials.unwrap_or(u32::MAX);
     let before = |trials: u32| row.successes.partition_point(|&number| number < trials) as u32;
-    // How often new responses would come is not known.
+    // With deduplication, the rate of new responses is unknown.
     let expects = !limits.dedup && row.trials < most;
     let (found, expected) = match goal {
         Goal::Stop => (0, 0.0),
@@ -216,7 +215,7 @@ fn take(goal: Goal, row: &Row, limits: Limits) -> Rows {
     }
 }
 
-/// The number of trials that ends a problem for futility under a target, where it has come so far.
+/// Returns the number of trials that ends a problem for futility under a target, if it had that many.
 fn futile_end(target: u32, row: &Row, limits: Limits) -> Option<u32> {
     let rule = Futility {
         target,
@@ -234,8 +233,7 @@ fn futile_end(target: u32, row: &Row, limits: Limits) -> Option<u32> {
     (end <= row.trials).then_some(end)
 }
 
-/// The mean number of successes in so many trials (in any number where there is no limit), of which no
-/// more than so many are wanted.
+/// Returns the mean of the number of successes in `trials` trials (unlimited if `None`), capped at `wanted`.
 fn successes(wanted: u32, trials: Option<u32>, rate: f64) -> f64 {
     let Some(trials) = trials else {
         return if rate > 0.0 { f64::from(wanted) } else { 0.0 };
@@ -246,7 +244,7 @@ fn successes(wanted: u32, trials: Option<u32>, rate: f64) -> f64 {
     if rate >= 1.0 {
         return f64::from(wanted.min(trials));
     }
-    // The sum over j of min(j, wanted) P(j), as wanted less what lacks below it.
+    // The sum over j of min(j, wanted) P(j), computed as `wanted` minus the shortfall.
     let (log_pass, log_fail) = (rate.ln(), (-rate).ln_1p());
     let mut log_ways = 0.0;
     let mut lacks = 0.0;
@@ -264,7 +262,7 @@ mod tests {
 
     #[test]
     fn what_trials_lack_is_expected_and_kept_apart() {
-        // Right, wrong, right, wrong.
+        // Correct, wrong, correct, wrong.
         let row = Row {
             id: "p".into(),
             metadata: serde_json::Map::new(),
@@ -300,7 +298,7 @@ mod tests {
         assert_eq!(rows(Goal::Trials(10), at_most(2)), (1, 0.0));
         assert_eq!(rows(Goal::Correct(5), at_most(2)), (1, 0.0));
         assert_eq!(rows(Goal::Trials(10), at_most(6)), (2, 1.0));
-        // Two more trials have one success in the mean, one or more in three cases of four.
+        // Two more trials have one success on average, and at least one in three of four cases.
         assert_eq!(rows(Goal::Correct(5), at_most(6)), (2, 1.0));
         assert_eq!(rows(Goal::Correct(3), at_most(6)), (2, 0.75));
         let dedup = Limits {
@@ -324,7 +322,7 @@ mod tests {
                 sum += probability * f64::from(j.min(wanted));
                 probability *= f64::from(trials - j) / f64::from(j + 1) * rate / (1.0 - rate);
             }
-            // Where no success at all is below the least float, all that is wanted is found.
+            // If the probability of no success underflows, the mean is `wanted`.
             if wanted == 192 {
                 sum = 192.0;
             }

@@ -1,15 +1,15 @@
-//! Drawings as SVG text: a plot's frame, marks and shapes. Colours are classes of `style.css`.
+//! Draws SVG: a plot's frame, ticks and shapes. Colours are classes of `style.css`.
 
 use std::fmt::Write;
 
 use super::text::{cut, escape};
 
-/// The drawings' size in their own units; a page scales them.
+/// The size of drawings in their own units. A page scales them.
 const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 264.0;
-/// How large they are by themselves, in pixels a unit.
+/// The size of standalone drawings, in pixels per unit.
 const SCALE: f64 = 1.25;
-/// About the width of a character of the marks' font.
+/// The approximate width of a character of the tick font.
 const CHARACTER: f64 = 6.3;
 const LEFT: f64 = 42.0;
 const RIGHT: f64 = 12.0;
@@ -20,7 +20,7 @@ const LEGEND_LINE: f64 = 18.0;
 #[derive(Debug)]
 pub(super) struct Plot {
     body: String,
-    /// Where the plot's area begins.
+    /// The top of the plot area.
     top: f64,
     height: f64,
 }
@@ -28,7 +28,7 @@ pub(super) struct Plot {
 /// An entry of a legend: a class and a text.
 pub(super) type Entry<'a> = (&'a str, &'a str);
 
-/// What a legend shows of a class: how its areas or how its lines look.
+/// What a legend shows for a class: an area or a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sample {
     Area,
@@ -40,7 +40,7 @@ fn n(value: f64) -> String {
 }
 
 impl Plot {
-    /// A plot with the vertical axis' name above it and a legend above that.
+    /// A plot with the name of the vertical axis above it and a legend above that.
     pub(super) fn new(
         (sample, legend): (Sample, &[Entry<'_>]),
         vertical: &str,
@@ -98,7 +98,7 @@ impl Plot {
         }
     }
 
-    /// The place of shares of the axes.
+    /// Returns the horizontal position of a share of the axis.
     pub(super) fn x(&self, share: f64) -> f64 {
         LEFT + share * (WIDTH - LEFT - RIGHT)
     }
@@ -107,7 +107,7 @@ impl Plot {
         self.height - BOTTOM - share * (self.height - BOTTOM - self.top)
     }
 
-    /// Lines across and the marks of the vertical axis.
+    /// Draws horizontal grid lines and the ticks of the vertical axis.
     pub(super) fn vertical(&mut self, ticks: &[(f64, String)]) {
         for (share, label) in ticks {
             let y = self.y(*share);
@@ -117,7 +117,7 @@ impl Plot {
         }
     }
 
-    /// Marks of the horizontal axis, as many as fit beside one another.
+    /// Draws ticks of the horizontal axis, as many as fit.
     pub(super) fn horizontal(&mut self, ticks: &[(f64, String)]) {
         const MAX_CHARACTERS: usize = 14;
         let labels: Vec<String> = ticks
@@ -134,7 +134,7 @@ impl Plot {
         for ((share, _), label) in ticks.iter().zip(&labels).step_by(every) {
             let (x, y) = (self.x(*share), self.y(0.0));
             self.line("axis", (x, y), (x, y + 4.0));
-            // A label at the edge stays within the drawing.
+            // Keep a label at the edge within the drawing.
             let half = CHARACTER * label.chars().count() as f64 / 2.0;
             let at = x.clamp(half + 1.0, WIDTH - half - 1.0);
             self.text(at, y + 17.0, "middle", label);
@@ -162,7 +162,7 @@ impl Plot {
         );
     }
 
-    /// A bar between two heights, with a text that appears where it is pointed at.
+    /// Draws a bar between two heights, with a tooltip.
     pub(super) fn bar(
         &mut self,
         class: &str,
@@ -192,7 +192,7 @@ impl Plot {
         );
     }
 
-    /// An interval: a line with its ends marked, so far to both sides.
+    /// Draws an interval: a line with caps of half width `cap`.
     pub(super) fn whisker(&mut self, x: f64, cap: f64, (low, high): (f64, f64)) {
         let (bottom, top) = (self.y(low), self.y(high));
         self.line("whisker", (x, bottom), (x, top));
@@ -201,7 +201,7 @@ impl Plot {
         }
     }
 
-    /// A line through points.
+    /// Draws a line through points.
     pub(super) fn path(&mut self, class: &str, points: &[(f64, f64)]) {
         let mut path = String::new();
         for (index, (x, y)) in points.iter().enumerate() {
@@ -213,7 +213,8 @@ impl Plot {
         }
     }
 
-    /// The whole drawing. `name` makes the ids of its title and description, which are unique on a page.
+    /// Returns the complete drawing. `name` is the basis of the ids of its title and description, which must
+    /// be unique on a page.
     pub(super) fn finish(self, name: &str, title: &str, description: &str) -> String {
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\" viewBox=\"0 0 {WIDTH} {}\" \

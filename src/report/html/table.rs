@@ -2,7 +2,7 @@
 
 use super::text::escape;
 
-/// A table: a head and rows of texts, the first column a name.
+/// A table: a head and rows of texts. The first column is a name.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Table {
     pub(super) caption: String,

@@ -1,8 +1,8 @@
-//! Text for HTML and SVG: escapes, and numbers as a person reads them.
+//! Text for HTML and SVG: escaping, and readable numbers.
 
-/// A text for an element or an attribute. What would be markup is escaped, and what cannot be seen but
-/// changes what is (control characters, marks of direction) is shown by name, so that a response looks
-/// like what it is and says nothing to the reader's browser.
+/// Escapes a text for an element or an attribute. Markup is escaped. Invisible characters that affect the
+/// display (control characters, direction marks) are shown by name, so that a response appears as it is and
+/// cannot inject anything into the page.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -13,7 +13,7 @@ pub(super) fn escape(text: &str) -> String {
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
             '\n' | '\t' => escaped.push(c),
-            // The pictures of the control characters.
+            // The Unicode symbols for control characters.
             '\0'..='\u{1F}' => escaped.extend(char::from_u32(0x2400 + u32::from(c))),
             '\u{7F}' => escaped.push('\u{2421}'),
             _ if is_hidden(c) => escaped.push_str(&format!("[U+{:04X}]", u32::from(c))),
@@ -23,8 +23,8 @@ pub(super) fn escape(text: &str) -> String {
     escaped
 }
 
-/// Controls of the second set, marks of direction, invisible and forbidden characters; not the joiners,
-/// which some scripts are written with.
+/// Returns whether a character is a C1 control, a direction mark, invisible or a noncharacter. Joiners, which
+/// some scripts need, are not included.
 fn is_hidden(c: char) -> bool {
     matches!(c,
         '\u{80}'..='\u{9F}'
@@ -40,7 +40,7 @@ fn is_hidden(c: char) -> bool {
         || u32::from(c) & 0xFFFE == 0xFFFE
 }
 
-/// A text cut to so many characters, with a mark where something is missing.
+/// Cuts a text to `most` characters, and marks the cut.
 pub(super) fn cut(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         None => text.to_owned(),
@@ -48,7 +48,7 @@ pub(super) fn cut(text: &str, most: usize) -> String {
     }
 }
 
-/// A whole number with its thousands apart: `12,345`.
+/// Formats an integer with thousands separators: `12,345`.
 pub(super) fn whole(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -61,9 +61,9 @@ pub(super) fn whole(number: u64) -> String {
     text
 }
 
-/// A number with so many decimals.
+/// Formats a number with this many decimals.
 pub(super) fn decimal(number: f64, decimals: usize) -> String {
-    // Rounded to nothing it has no sign.
+    // A number rounded to zero has no sign.
     let text = format!("{number:.decimals$}");
     match text.trim_start_matches(['-', '0', '.']).is_empty() {
         true => text.trim_start_matches('-').to_owned(),
@@ -71,7 +71,7 @@ pub(super) fn decimal(number: f64, decimals: usize) -> String {
     }
 }
 
-/// A share in percent: `12.3 %`; a dash where there is no whole.
+/// Formats a share in percent: `12.3 %`; a dash if the total is 0.
 pub(super) fn percent(part: f64, of: f64) -> String {
     match of > 0.0 {
         true => format!("{} %", decimal(100.0 * part / of, 1)),
@@ -79,7 +79,7 @@ pub(super) fn percent(part: f64, of: f64) -> String {
     }
 }
 
-/// A number on an axis: short, with its thousands as `k` and millions as `M`.
+/// Formats a number for an axis: short, with `k` for thousands and `M` for millions.
 pub(super) fn tick(value: f64) -> String {
     let (scaled, unit) = match value.abs() {
         size if size >= 1e9 => (value / 1e9, "G"),
