@@ -20,7 +20,7 @@
 //! let outcome = Run::builder(problems)
 //!     .strategy(Prop2Diff::with_pilot(16, 8))
 //!     .limits(Limits { trials_per_problem: Some(64), ..Limits::default() })
-//!     .journal("journal.jsonl")
+//!     .journal("journal")
 //!     .build()?
 //!     .run(&servers, &Checker::default())?
 //!     .into_result()?;
