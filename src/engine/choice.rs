@@ -47,7 +47,7 @@ pub(super) struct BackendSettings<'a> {
     /// The number of threads of the rayon pool in which the backend is called.
     pub(super) threads: usize,
     /// The largest number of tokens of a completion.
-    #[cfg_attr(not(feature = "cuda"), allow(dead_code))] // Memory that others take as they go.
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code))] // Other backends allocate on demand.
     pub(super) max_new_tokens: usize,
     #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
     pub(super) capacity: Capacity,

@@ -154,9 +154,11 @@ impl Engine {
         Ok(completions.into_iter().flatten().collect())
     }
 
-    /// Completes a list of requests, each with its own seed, limit and sampling settings, and reports
-    /// tokens and whole completions as soon as they are available. After [`ControlFlow::Break`] no
-    /// request is started and no event is reported. Calling this engine from `on_event` is an error.
+    /// Completes a list of requests, each with its own seed, limit and sampling settings.
+    ///
+    /// Tokens and whole completions are reported to `on_event` as soon as they are available. After
+    /// [`ControlFlow::Break`], no request is started and no event is reported. Calling this engine
+    /// from `on_event` is an error.
     ///
     /// ```
     /// use std::ops::ControlFlow;
@@ -186,8 +188,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// As for [`generate`](Engine::generate), and [`ErrorKind::Settings`] where a request has a limit
-    /// of 0 or sampling settings out of their range. Events reported before an error are valid.
+    /// As for [`generate`](Engine::generate), and [`ErrorKind::Settings`] if a request has a limit
+    /// of 0 or sampling settings out of range. Events reported before an error are valid.
     pub fn complete(
         &self,
         requests: &[CompletionRequest],

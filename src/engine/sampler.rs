@@ -543,7 +543,7 @@ mod tests {
                     .collect()
             })
             .collect();
-        // Rows of one step may be drawn by different settings.
+        // Rows of one step may have different settings.
         let settings = [Sampling::dart(), Sampling::greedy(), Sampling::default()];
         let rows: Vec<Row<'_>> = all
             .iter()

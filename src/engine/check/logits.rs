@@ -52,7 +52,7 @@ pub(super) struct Difference {
     rows: usize,
     /// The largest difference, in logits.
     largest: f64,
-    /// The worst row's values, as shares (see [`Tolerance`]).
+    /// The largest shares over all rows (see [`Tolerance`]).
     mean: f64,
     maximum: f64,
     /// The number of rows whose largest logit belongs to the same token in both.

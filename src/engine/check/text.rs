@@ -144,7 +144,7 @@ fn ends(engine: &Engine) -> Check {
     }
 }
 
-/// Checks that a prompt contains the question, and as many special tokens as its text spells.
+/// Checks that a prompt contains the question, and that it does not fill the context.
 pub(super) fn prompt(engine: &Engine, question: &str, prompt: &Prompt) -> Check {
     const NAME: &str = "prompt";
     let context = engine.rules.context_length;

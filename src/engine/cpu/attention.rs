@@ -50,7 +50,7 @@ pub(super) struct Attention<'a> {
     pub(super) stride: usize,
 }
 
-/// Groups batch rows that share a prefix into pieces `(first, last)`. Each piece is one unit of
+/// Groups batch rows that share a prefix into pieces `(first, end)`. Each piece is one unit of
 /// work per KV head.
 pub(super) fn pieces(places: &[Place<'_>], heads: usize, kv_heads: usize) -> Vec<(usize, usize)> {
     let shared = heads / kv_heads;

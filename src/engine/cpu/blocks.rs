@@ -78,7 +78,7 @@ struct Store(*mut f32);
 impl<V: Lanes> Sink<V> for Store {
     #[inline(always)]
     unsafe fn take(&mut self, input: usize, weights: V) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { weights.store(self.0.add(input * WIDTH)) }
     }
 }
@@ -93,7 +93,7 @@ struct Dot<V> {
 impl<V: Lanes> Sink<V> for Dot<V> {
     #[inline(always)]
     unsafe fn take(&mut self, input: usize, weights: V) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.sum = weights.multiply_add(*self.inputs.add(input), self.sum) }
     }
 }
@@ -113,7 +113,7 @@ unsafe fn dequantize_go<F: Format, V: Lanes>(
     (factor, offset): (V, V),
     sink: &mut impl Sink<V>,
 ) {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let line = |index: usize| V::words(numbers.add(index * LINE));
         for four in 0..2 {
@@ -231,7 +231,7 @@ unsafe fn dequantize_tiles<F: Format, V: Lanes>(
     for (index, tile) in tiles.enumerate() {
         let tile = tile_at::<F>(panel.start, tile);
         fetch_ahead::<F>(panel, &tile);
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let mut store = Store(out.add(index * TILE * WIDTH));
             let scales = [
@@ -300,7 +300,7 @@ macro_rules! for_levels {
             tiles: std::ops::Range<usize>,
             out: *mut f32,
         ) {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe { dequantize_tiles::<F, $lanes>(panel, tiles, out) }
         }
 
@@ -312,7 +312,7 @@ macro_rules! for_levels {
             x: *const f32,
             out: *mut f32,
         ) {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe { dot_tiles::<F, $lanes, P>(panels, tiles, x, out) }
         }
     )*};

@@ -63,7 +63,7 @@ unsafe impl Dot4<Avx2> for Avx2 {
         x: i32,
         sum: (__m256i, __m256i),
     ) -> (__m256i, __m256i) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let x = _mm256_set1_epi32(x);
             let dot = |weights, sum| {
@@ -105,7 +105,7 @@ unsafe impl Dot4<Avx512> for Vnni {
 
     #[inline(always)]
     unsafe fn dot<const WIDE: bool>(weights: __m512i, x: i32, sum: __m512i) -> __m512i {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { _mm512_dpbusd_epi32(sum, weights, _mm512_set1_epi32(x)) }
     }
 }
@@ -165,7 +165,7 @@ unsafe impl Dot4<Neon> for Sdot {
         x: i32,
         sum: [uint32x4_t; 4],
     ) -> [uint32x4_t; 4] {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let x = vreinterpretq_s8_s32(vdupq_n_s32(x));
             std::array::from_fn(|i| {

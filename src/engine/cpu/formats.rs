@@ -119,7 +119,7 @@ macro_rules! blocks_of_32 {
 
             #[inline(always)]
             unsafe fn scales<V: Lanes>($lanes: *const u8, _: *const u8, _: usize) -> (V, V) {
-                // SAFETY: the caller's promise.
+                // SAFETY: guaranteed by the caller.
                 unsafe { $scales }
             }
         }
@@ -177,7 +177,7 @@ impl Format for Q4K {
 
     #[inline(always)]
     unsafe fn scales<V: Lanes>(halves: *const u8, scales: *const u8, _: usize) -> (V, V) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { scaled(halves, scales) }
     }
 }
@@ -206,7 +206,7 @@ impl Format for Q5K {
 
     #[inline(always)]
     unsafe fn scales<V: Lanes>(halves: *const u8, scales: *const u8, _: usize) -> (V, V) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { scaled(halves, scales) }
     }
 }
@@ -243,7 +243,7 @@ impl Format for Q6K {
 
     #[inline(always)]
     unsafe fn scales<V: Lanes>(halves: *const u8, scales: *const u8, half: usize) -> (V, V) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let scale = V::float(V::bytes(scales.add(half * WIDTH)));
             let scale = scale.times_plus(V::splat(1.0), V::splat(-128.0));

@@ -148,14 +148,14 @@ pub(super) fn multiply(
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn avx2(product: &Product) {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { product.compute::<Avx2>() }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,avx512f")]
 unsafe fn avx512(product: &Product) {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { product.compute::<Avx512>() }
 }
 
@@ -210,7 +210,7 @@ impl Product {
             while group > 1 && V::ROWS[group - 1] < self.rows.min(V::ROWS[0]) {
                 group -= 1;
             }
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe {
                 match group {
                     4 => self.group::<V, 4>(panel),

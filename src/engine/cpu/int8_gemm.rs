@@ -101,7 +101,7 @@ impl Product<'_> {
             while group > 1 && D::ROWS[group - 1] == 0 {
                 group -= 1;
             }
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe {
                 match group {
                     3 => self.group::<V, D, WIDE, PARTS, 3>(panel),
@@ -226,7 +226,7 @@ impl Product<'_> {
 ///
 /// # Safety
 ///
-/// The instructions of `V`.
+/// The CPU must support the instructions of `V`.
 #[inline(always)]
 unsafe fn add_tile<V: Lanes>(
     total: V,
@@ -234,7 +234,7 @@ unsafe fn add_tile<V: Lanes>(
     (factor, offset): (V, V),
     (scale, sum): (f32, f32),
 ) -> V {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let total = dot.times(factor).multiply_add(scale, total);
         offset.multiply_add(sum, total)
@@ -248,7 +248,7 @@ unsafe fn add_tile<V: Lanes>(
 /// The CPU must support the instructions of `V`; `numbers` must point to the tile's numbers.
 #[inline(always)]
 unsafe fn word<F: Format, V: Lanes>(numbers: *const u8, four: usize) -> V::Whole {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let line = |index: usize| V::words(numbers.add(index * LINE));
         if const { F::BITS == 8 } {
@@ -282,7 +282,7 @@ unsafe fn unpack_tiles<F: Format, V: Lanes>(
     for (index, tile) in tiles.enumerate() {
         let tile = tile_at::<F>(panel.start, tile);
         fetch_ahead::<F>(panel, &tile);
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             for four in 0..WORDS {
                 let to = words.add((index * WORDS + four) * LINE);
@@ -337,7 +337,7 @@ unsafe fn multiply_tiles<F: Format, V: Lanes, D: Dot4<V>>(work: Work<'_>) {
             y: work.y,
             y_stride: work.y_stride,
         };
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             match (F::BITS, F::PARTS) {
                 (8, _) => product.compute::<V, D, true, 1>(),
@@ -354,7 +354,7 @@ macro_rules! for_products {
         #[cfg(target_arch = $arch)]
         #[target_feature(enable = $features)]
         unsafe fn $name<F: Format>(work: Work<'_>) {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe { multiply_tiles::<F, $lanes, $dot>(work) }
         }
     )*};
@@ -367,7 +367,7 @@ for_products! {
 }
 
 impl Blocks {
-    /// The product of quantized activations with up to three panels from `panel` on.
+    /// Multiplies quantized activations with up to three panels from `panel` on.
     pub(super) fn multiply_int8(
         &self,
         level: Level,
@@ -376,7 +376,7 @@ impl Blocks {
         y: &mut Output<'_>,
     ) {
         thread_local! {
-            /// For the products with a panel that is not all there.
+            /// For products with an incomplete last panel.
             static SUMS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
         }
         assert!((1..=MAX_PANELS).contains(&count) && rows.inputs == self.inputs);
@@ -392,8 +392,8 @@ impl Blocks {
                     y_stride,
                     unpacked,
                 };
-                // SAFETY: there are as many panels and tiles as asserted, and `y` has space for all
-                // rows; a level exists only where its instructions were detected.
+                // SAFETY: panels and tiles exist by the assertion, and `y` has space for all rows; a
+                // level exists only if its instructions were detected.
                 with_format!(self.block_type, F => unsafe {
                     match level.kind() {
                         Kind::Portable => multiply_tiles::<F, Portable, Portable>(work),

@@ -77,7 +77,7 @@ pub(super) fn f16_to_f32(level: Level, from: &[f16], to: &mut [f32]) {
 #[inline(always)]
 unsafe fn f16_to_f32_in<V: Lanes>(from: *const u8, count: usize, to: *mut f32) {
     for index in 0..count {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { V::halves(from.add(index * 2 * WIDTH)).store(to.add(index * WIDTH)) }
     }
 }
@@ -85,14 +85,14 @@ unsafe fn f16_to_f32_in<V: Lanes>(from: *const u8, count: usize, to: *mut f32) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,f16c")]
 unsafe fn f16_to_f32_in_avx2(from: *const u8, count: usize, to: *mut f32) {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { f16_to_f32_in::<Avx2>(from, count, to) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,f16c,avx512f")]
 unsafe fn f16_to_f32_in_avx512(from: *const u8, count: usize, to: *mut f32) {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { f16_to_f32_in::<Avx512>(from, count, to) }
 }
 
@@ -100,7 +100,7 @@ unsafe fn f16_to_f32_in_avx512(from: *const u8, count: usize, to: *mut f32) {
 #[derive(Clone, Copy)]
 pub(super) struct Portable([f32; WIDTH]);
 
-// SAFETY: nothing but f32.
+// SAFETY: sixteen f32, so that all-zero bits are sixteen zeros.
 unsafe impl Lanes for Portable {
     // 32 registers of 4 (ARM) hold six rows; 16 registers (x86 without AVX) hold three.
     const ROWS: [usize; 4] = if cfg!(target_arch = "x86_64") {
@@ -113,13 +113,13 @@ unsafe impl Lanes for Portable {
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         Portable(unsafe { from.cast::<[f32; WIDTH]>().read_unaligned() })
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { to.cast::<[f32; WIDTH]>().write_unaligned(self.0) }
     }
 
@@ -154,20 +154,20 @@ unsafe impl Lanes for Portable {
 
     #[inline(always)]
     unsafe fn halves(from: *const u8) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         let halves = unsafe { from.cast::<[[u8; 2]; WIDTH]>().read_unaligned() };
         Portable(halves.map(|half| f16::from_le_bytes(half).to_f32()))
     }
 
     #[inline(always)]
     unsafe fn words(from: *const u8) -> Self::Whole {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { from.cast::<[i32; WIDTH]>().read_unaligned() }.map(i32::from_le)
     }
 
     #[inline(always)]
     unsafe fn store_words(from: Self::Whole, to: *mut u8) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             to.cast::<[i32; WIDTH]>()
                 .write_unaligned(from.map(i32::to_le));
@@ -176,7 +176,7 @@ unsafe impl Lanes for Portable {
 
     #[inline(always)]
     unsafe fn bytes(from: *const u8) -> Self::Whole {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { from.cast::<[u8; WIDTH]>().read_unaligned() }.map(i32::from)
     }
 
@@ -208,7 +208,7 @@ unsafe impl Lanes for Portable {
 #[derive(Clone, Copy)]
 pub(super) struct Avx2(__m256, __m256);
 
-// SAFETY: nothing but f32.
+// SAFETY: sixteen f32, so that all-zero bits are sixteen zeros.
 #[cfg(target_arch = "x86_64")]
 unsafe impl Lanes for Avx2 {
     // 16 registers of 8: twelve for accumulators, two for the panel and one for the factor.
@@ -218,13 +218,13 @@ unsafe impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { Avx2(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))) }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             _mm256_storeu_ps(to, self.0);
             _mm256_storeu_ps(to.add(8), self.1);
@@ -233,7 +233,7 @@ unsafe impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn multiply_add(self, factor: f32, sum: Self) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let factor = _mm256_set1_ps(factor);
             Avx2(
@@ -245,13 +245,13 @@ unsafe impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { Avx2(_mm256_set1_ps(x), _mm256_set1_ps(x)) }
     }
 
     #[inline(always)]
     unsafe fn times(self, other: Self) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             Avx2(
                 _mm256_mul_ps(self.0, other.0),
@@ -262,7 +262,7 @@ unsafe impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn times_plus(self, factor: Self, offset: Self) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             Avx2(
                 _mm256_fmadd_ps(self.0, factor.0, offset.0),
@@ -273,7 +273,7 @@ unsafe impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn halves(from: *const u8) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             Avx2(
                 _mm256_cvtph_ps(_mm_loadu_si128(from.cast())),
@@ -284,7 +284,7 @@ unsafe impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn words(from: *const u8) -> Self::Whole {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             (
                 _mm256_loadu_si256(from.cast()),
@@ -295,7 +295,7 @@ unsafe impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn store_words(from: Self::Whole, to: *mut u8) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             _mm256_storeu_si256(to.cast(), from.0);
             _mm256_storeu_si256(to.add(32).cast(), from.1);
@@ -304,7 +304,7 @@ unsafe impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn bytes(from: *const u8) -> Self::Whole {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             (
                 _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast())),
@@ -315,7 +315,7 @@ unsafe impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn field(from: Self::Whole, left: i32, mask: i32) -> Self::Whole {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let (count, mask) = (_mm_cvtsi32_si128(left.abs()), _mm256_set1_epi32(mask));
             let shifted = if left >= 0 {
@@ -338,13 +338,13 @@ unsafe impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn or(a: Self::Whole, b: Self::Whole) -> Self::Whole {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { (_mm256_or_si256(a.0, b.0), _mm256_or_si256(a.1, b.1)) }
     }
 
     #[inline(always)]
     unsafe fn float(from: Self::Whole) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { Avx2(_mm256_cvtepi32_ps(from.0), _mm256_cvtepi32_ps(from.1)) }
     }
 }
@@ -354,7 +354,7 @@ unsafe impl Lanes for Avx2 {
 #[derive(Clone, Copy)]
 pub(super) struct Avx512(__m512);
 
-// SAFETY: nothing but f32.
+// SAFETY: sixteen f32, so that all-zero bits are sixteen zeros.
 #[cfg(target_arch = "x86_64")]
 unsafe impl Lanes for Avx512 {
     // 32 registers: 24 for accumulators, up to four for the panels and one for the factor.
@@ -364,67 +364,67 @@ unsafe impl Lanes for Avx512 {
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { Avx512(_mm512_loadu_ps(from)) }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { _mm512_storeu_ps(to, self.0) }
     }
 
     #[inline(always)]
     unsafe fn multiply_add(self, factor: f32, sum: Self) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { Avx512(_mm512_fmadd_ps(_mm512_set1_ps(factor), self.0, sum.0)) }
     }
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { Avx512(_mm512_set1_ps(x)) }
     }
 
     #[inline(always)]
     unsafe fn times(self, other: Self) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { Avx512(_mm512_mul_ps(self.0, other.0)) }
     }
 
     #[inline(always)]
     unsafe fn times_plus(self, factor: Self, offset: Self) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { Avx512(_mm512_fmadd_ps(self.0, factor.0, offset.0)) }
     }
 
     #[inline(always)]
     unsafe fn halves(from: *const u8) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { Avx512(_mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))) }
     }
 
     #[inline(always)]
     unsafe fn words(from: *const u8) -> Self::Whole {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { _mm512_loadu_si512(from.cast()) }
     }
 
     #[inline(always)]
     unsafe fn store_words(from: Self::Whole, to: *mut u8) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { _mm512_storeu_si512(to.cast(), from) }
     }
 
     #[inline(always)]
     unsafe fn bytes(from: *const u8) -> Self::Whole {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast())) }
     }
 
     #[inline(always)]
     unsafe fn field(from: Self::Whole, left: i32, mask: i32) -> Self::Whole {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let count = _mm_cvtsi32_si128(left.abs());
             let shifted = if left >= 0 {
@@ -438,13 +438,13 @@ unsafe impl Lanes for Avx512 {
 
     #[inline(always)]
     unsafe fn or(a: Self::Whole, b: Self::Whole) -> Self::Whole {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { _mm512_or_si512(a, b) }
     }
 
     #[inline(always)]
     unsafe fn float(from: Self::Whole) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { Avx512(_mm512_cvtepi32_ps(from)) }
     }
 }
@@ -463,7 +463,7 @@ impl Neon {
     }
 }
 
-// SAFETY: nothing but f32.
+// SAFETY: sixteen f32, so that all-zero bits are sixteen zeros.
 #[cfg(target_arch = "aarch64")]
 unsafe impl Lanes for Neon {
     // 32 registers of 4: up to 24 for accumulators, up to twelve for the panels (three panels with
@@ -474,14 +474,14 @@ unsafe impl Lanes for Neon {
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         Neon::each(|i| unsafe { vld1q_f32(from.add(4 * i)) })
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         for (i, register) in self.0.into_iter().enumerate() {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe { vst1q_f32(to.add(4 * i), register) }
         }
     }
@@ -532,21 +532,21 @@ unsafe impl Lanes for Neon {
 
     #[inline(always)]
     unsafe fn words(from: *const u8) -> Self::Whole {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         std::array::from_fn(|i| unsafe { vld1q_u32(from.add(16 * i).cast()) })
     }
 
     #[inline(always)]
     unsafe fn store_words(from: Self::Whole, to: *mut u8) {
         for (i, register) in from.into_iter().enumerate() {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe { vst1q_u32(to.add(16 * i).cast(), register) }
         }
     }
 
     #[inline(always)]
     unsafe fn bytes(from: *const u8) -> Self::Whole {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let bytes = vld1q_u8(from);
             let (low, high) = (vmovl_u8(vget_low_u8(bytes)), vmovl_high_u8(bytes));

@@ -79,16 +79,16 @@ fn chains(level: Level) -> [f32; WIDTH] {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma")]
     fn avx2() -> [f32; WIDTH] {
-        // SAFETY: the instructions are there.
+        // SAFETY: the CPU supports the instructions.
         unsafe { body::<Avx2, AVX2>() }
     }
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma,avx512f")]
     fn avx512() -> [f32; WIDTH] {
-        // SAFETY: the instructions are there.
+        // SAFETY: the CPU supports the instructions.
         unsafe { body::<Avx512, AVX512>() }
     }
-    // SAFETY: a level exists only where its instructions were detected.
+    // SAFETY: a level exists only if its instructions were detected.
     unsafe {
         match level.kind() {
             Kind::Portable => body::<Portable, PORTABLE>(),
