@@ -1,6 +1,6 @@
-//! The engine's settings, checked and put together.
+//! Checks the engine's settings and builds the engine.
 //!
-//! Knows the model, and what an engine is made of; nothing of runs.
+//! Depends on the model and on the engine's parts, but not on runs.
 
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
@@ -17,9 +17,9 @@ use super::{Engine, Sampling, Statistics};
 use crate::model::{Architecture, Model, Template};
 use crate::{Error, ErrorKind, Result};
 
-/// More threads than any machine runs at once are a typo.
+/// A larger number of threads is taken for a typo.
 const MAX_THREADS: usize = 1024;
-/// The most tokens of a completion where nothing is said.
+/// The default limit of a completion, in tokens.
 const MAX_NEW_TOKENS: usize = 1024;
 
 /// Settings of an [`Engine`].
@@ -63,134 +63,135 @@ impl EngineBuilder {
         }
     }
 
-    /// How tokens are drawn. By default from the model's own distribution.
+    /// Sets how tokens are sampled. Default: from the model's own distribution.
     pub fn sampling(mut self, sampling: Sampling) -> Self {
         self.sampling = sampling;
         self
     }
 
-    /// The template that puts a problem's question into a prompt, and whose markers stop a
-    /// completion. By default the one that [`Template::default_for`] the model is.
+    /// Sets the template that turns a problem's question into a prompt. Its markers stop a
+    /// completion. Default: [`Template::default_for`] the model.
     pub fn template(mut self, template: Template) -> Self {
         self.template = Some(template);
         self
     }
 
-    /// How many sequences run at a time. By default 32 on a CPU, 256 with the crate's own CUDA
-    /// backend and 64 on other devices; 4 where candle-transformers computes.
+    /// Sets the number of sequences that run concurrently. Default: 32 on a CPU, 256 with the
+    /// crate's own CUDA backend, 64 on other devices, and 4 with candle-transformers.
     pub fn slots(mut self, slots: usize) -> Self {
         self.slots = Some(slots);
         self
     }
 
-    /// The size of the prefix cache: how many prompts are kept in memory with their KV cache while
-    /// none of their trials is being sampled; beyond that, the least recently used are evicted. By
-    /// default 16.
+    /// Sets the size of the prefix cache: the number of prompts whose KV cache stays in memory
+    /// while none of their trials is being sampled. The least recently used prompts are evicted
+    /// first. Default: 16.
     pub fn prefix_cache(mut self, prompts: usize) -> Self {
         self.prefix_cache = prompts;
         self
     }
 
-    /// The most bytes that the KV cache may take, that of prompts included. By default there is no
-    /// limit but what the device holds.
+    /// Limits the KV cache, including that of prompts, to `limit` bytes. Default: the device's
+    /// memory is the only limit.
     ///
-    /// Where it runs out, the samples that were started last are preempted: they later go on where
-    /// they were after their own tokens are recomputed, to the same tokens, bit for bit on a CPU. A
-    /// sample is started when one of the length that samples have had on average fits. A prompt of
-    /// which a single sample might not fit, should it become as long as it may, is an error of the
-    /// run. (While plain operations grow the cache, one layer's is there twice.)
+    /// When the cache is full, the samples that started last are preempted. They resume later by
+    /// recomputing their tokens, and continue with the same tokens (bit for bit on a CPU). A sample
+    /// starts when a sample of average length fits. The run fails if a single sample of the largest
+    /// allowed length might not fit next to its prompt. (While the candle backend grows the cache,
+    /// one layer's cache exists twice.)
     pub fn kv_bytes(mut self, limit: usize) -> Self {
         self.kv_bytes = Some(limit);
         self
     }
 
-    /// The type in which the KV cache is kept. By default f32. Another type needs the crate's own
-    /// CPU kernels, and is one of the settings that tokens depend on.
+    /// Sets the type of the KV cache. Default: f32. Any other type requires the crate's own CPU
+    /// kernels. Sampled tokens depend on this setting.
     pub fn kv_type(mut self, kv_type: KvType) -> Self {
         self.kernels.kv_type = kv_type;
         self
     }
 
-    /// The type of the numbers that the crate's own CPU kernels multiply quantized weights with. By
-    /// default f32. Another type needs these kernels and quantized weights, and is one of the settings
-    /// that tokens depend on.
+    /// Sets the type of the activations that the crate's own CPU kernels multiply with quantized
+    /// weights. Default: f32. Any other type requires these kernels and quantized weights. Sampled
+    /// tokens depend on this setting.
     pub fn activation_type(mut self, activation_type: ActivationType) -> Self {
         self.kernels.activation_type = activation_type;
         self
     }
 
-    /// The vector instructions that the crate's own CPU kernels compute with. By default the widest
-    /// that the processor has.
+    /// Sets the vector instructions that the crate's own CPU kernels use. Default: the widest that
+    /// the processor has.
     pub fn instructions(mut self, instructions: Instructions) -> Self {
         self.kernels.instructions = instructions;
         self
     }
 
-    /// How many threads compute. By default as many as the machine runs at once.
+    /// Sets the number of compute threads. Default: the machine's available parallelism.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
         self
     }
 
-    /// The most tokens of a completion; it ends as [`Finish::Length`](crate::Finish::Length) when
-    /// it has so many, or when the model's context is full. By default 1,024.
+    /// Sets the largest number of tokens of a completion. A completion ends with
+    /// [`Finish::Length`](crate::Finish::Length) at this limit or when the model's context is full.
+    /// Default: 1,024.
     pub fn max_new_tokens(mut self, max_new_tokens: usize) -> Self {
         self.max_new_tokens = Some(max_new_tokens);
         self
     }
 
-    /// Treats stop tokens like any others, so that completions reach their full length (for
-    /// measurements).
+    /// Treats stop tokens like other tokens, so that completions reach their full length (for
+    /// benchmarks).
     pub fn ignore_eos(mut self, ignore_eos: bool) -> Self {
         self.ignore_eos = ignore_eos;
         self
     }
 
-    /// Further strings that stop a completion, besides those of the template; its text is cut before
-    /// them. A special token's text stands for that token, which then ends a response as the model's own
-    /// stop tokens do.
+    /// Adds strings that stop a completion to those of the template. The completion's text ends
+    /// before the stop string. The text of a special token stands for that token, which then ends a
+    /// response like the model's own stop tokens.
     pub fn stop(mut self, strings: Vec<String>) -> Self {
         self.stop = strings;
         self
     }
 
-    /// Whether a completion that repeats itself without end is cut off as
-    /// [`Finish::Loop`](crate::Finish::Loop): its last tokens are a block of at most 128 tokens, at
-    /// least six times in a row and over at least 128 tokens in all. On by default.
+    /// Sets whether a completion that repeats itself endlessly ends with
+    /// [`Finish::Loop`](crate::Finish::Loop). A loop is a block of at most 128 tokens that occurs
+    /// at least six times in a row, over at least 128 tokens in all. Default: on.
     pub fn loop_detection(mut self, loop_detection: bool) -> Self {
         self.loop_detection = loop_detection;
         self
     }
 
-    /// Whether the logits of a sequence must not depend, to the last bit, on the batch that it is in.
-    /// With the crate's own CPU kernels they never do. On a CUDA device every step is then computed
-    /// with as many rows as there are slots, and every prefill with its full number, so that the same
-    /// kernels compute them: a cost where not all slots are busy, and the slots are then a setting that
-    /// tokens depend on. Off by default.
+    /// Sets whether the logits of a sequence must be bit-identical in every batch. With the crate's
+    /// own CPU kernels they always are. On a CUDA device, every step is then padded to as many rows
+    /// as there are slots, and every prefill to its full size, so that the same kernels compute
+    /// them. This costs time when some slots are idle, and sampled tokens then depend on the number
+    /// of slots. Default: off.
     pub fn deterministic(mut self, deterministic: bool) -> Self {
         self.deterministic = deterministic;
         self
     }
 
-    /// What computes the logits.
+    /// Sets the backend that computes the logits.
     pub fn backend(mut self, backend: BackendChoice) -> Self {
         self.backend = backend;
         self
     }
 
-    /// Keeps the times of every decoding step for [`Engine::step_times`]: about 100 bytes a step,
-    /// for as long as the engine lives. Off by default.
+    /// Records the times of every decoding step for [`Engine::step_times`]: about 100 bytes a step,
+    /// for the lifetime of the engine. Default: off.
     pub fn record_steps(mut self, record_steps: bool) -> Self {
         self.record_steps = record_steps;
         self
     }
 
-    /// Checks the settings, starts the threads and lays out the weights.
+    /// Validates the settings, starts the threads and lays out the weights.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Settings`] for a setting out of its range or one that the device or processor
-    /// cannot serve; otherwise what the device says.
+    /// [`ErrorKind::Settings`] if a setting is out of range or not supported by the device or
+    /// processor; otherwise the device's error.
     pub fn build(self) -> Result<Engine> {
         self.sampling.validate()?;
         let positive = |name: &str, value: usize| match value {
@@ -202,7 +203,7 @@ impl EngineBuilder {
         };
         let mut model = self.model;
         let default_slots = match (model.cuda(), model.device().is_cpu()) {
-            // Each sequence is computed by itself, and more at a time only take memory.
+            // Each sequence is computed separately, so that more of them only take memory.
             _ if matches!(model.config().architecture, Architecture::Transformers(_)) => 4,
             (Some(_), _) => 256,
             (None, true) => 32,
@@ -234,7 +235,7 @@ impl EngineBuilder {
             None => Template::default_for(&model),
         };
         template.check(model.chat_template())?;
-        // Elsewhere than on a CPU weights are not what is wrong with it: the backend says what is.
+        // On other devices the error is not about the weights; the backend reports it.
         let of_cpu = model.cuda().is_none() && model.device().is_cpu();
         let rounds = self.kernels.activation_type != ActivationType::F32;
         if of_cpu && rounds && !model.is_quantized() {
@@ -295,7 +296,8 @@ impl EngineBuilder {
             deterministic: self.deterministic,
         };
         let backend = pool.install(|| backend_for(&settings, computed))?;
-        // A prompt of one token and its first completion's token, which is drawn without feeding any.
+        // A prompt of one token, and the completion's first token, which is drawn without feeding
+        // one.
         capacity.check(&*backend, 1, 0)?;
         Ok(Engine {
             weight_bytes: backend.weight_bytes(),
@@ -321,8 +323,8 @@ impl EngineBuilder {
     }
 }
 
-/// The special token that a stop string spells out: it stands for no text, so that no text would ever
-/// end there.
+/// Returns the special token that a stop string spells. A special token has no text, so no text
+/// would ever end with it.
 fn special_token(model: &Model, stop: &str) -> Result<Option<u32>> {
     let specials = model.tokenizer().specials();
     let spelled = specials.iter().find(|(text, _)| stop.contains(text));

@@ -1,6 +1,6 @@
-//! Which backend runs a model: the one place where they are chosen.
+//! Chooses the backend that runs a model.
 //!
-//! Knows all backends; nothing of how they work.
+//! Depends on all backends, but not on how they work.
 
 use candle_core::{DType, Device};
 
@@ -20,47 +20,47 @@ use crate::model::TransformersModel;
 use crate::model::{Computed, DecoderConfig, Weights};
 use crate::{Error, ErrorKind, Result};
 
-/// What computes the logits.
+/// The backend that computes the logits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum BackendChoice {
-    /// The crate's own kernels on a CPU and, with the feature `cuda`, on an NVIDIA GPU; elsewhere,
-    /// plain operations.
+    /// The crate's own kernels on a CPU and, with the feature `cuda`, on an NVIDIA GPU; candle's
+    /// operations on other devices.
     #[default]
     Auto,
-    /// Plain tensor operations on any device: the reference that the kernels are held to. With
-    /// quantised weights they round the rows that these are multiplied with to 8 bits.
+    /// Candle's tensor operations on any device: the reference for the kernels. If weights are
+    /// quantized, candle rounds the activations to 8 bits.
     Plain,
 }
 
-/// What a backend is for, besides its weights.
+/// A backend's settings, apart from its weights.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BackendSettings<'a> {
     pub(super) config: &'a DecoderConfig,
-    /// Where the weights are.
+    /// The device that holds the weights.
     pub(super) device: &'a Device,
     /// The CUDA device of the crate's own backend.
     pub(super) cuda: Option<usize>,
     pub(super) dtype: DType,
     pub(super) choice: BackendChoice,
     pub(super) kernels: KernelSettings,
-    /// Threads of the rayon pool in which the backend is called.
+    /// The number of threads of the rayon pool in which the backend is called.
     pub(super) threads: usize,
-    /// The most tokens of a completion.
-    #[cfg_attr(not(feature = "cuda"), allow(dead_code))] // Memory that others take as they go.
+    /// The largest number of tokens of a completion.
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code))] // Other backends allocate on demand.
     pub(super) max_new_tokens: usize,
     #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
     pub(super) capacity: Capacity,
-    /// Whether a sequence's logits must not depend on the batch that it is in.
+    /// Whether a sequence's logits must not depend on its batch.
     pub(super) deterministic: bool,
 }
 
-/// The backend for a model.
+/// Creates the backend for a model.
 ///
 /// # Errors
 ///
-/// Weights whose shapes do not fit the configuration, a failure of the device, or settings that the
-/// backend cannot serve.
+/// Weights whose shapes do not match the configuration, a failure of the device, or settings that
+/// the backend does not support.
 pub(super) fn backend_for(
     settings: &BackendSettings<'_>,
     computed: Computed,
@@ -72,7 +72,7 @@ pub(super) fn backend_for(
     }
 }
 
-/// The backend for a model that candle-transformers computes.
+/// Creates the backend for a model that candle-transformers computes.
 #[cfg(feature = "transformers")]
 fn transformers(
     settings: &BackendSettings<'_>,

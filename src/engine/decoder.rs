@@ -1,7 +1,7 @@
-//! What computes logits on the host: the interface between a host-sampled backend and the model's
-//! forward pass, and what its implementations share.
+//! The interface between a host-sampled backend and the model's forward pass, and code that its
+//! implementations share.
 //!
-//! Knows the shape of a model and its weights; nothing of sampling, text or requests.
+//! Depends on the shape of a model and its weights, but not on sampling, text or requests.
 
 use candle_core::{DType, Device};
 
@@ -15,81 +15,82 @@ use super::steps::Spent;
 use crate::model::{DecoderConfig, Weights};
 use crate::{Error, ErrorKind, Result};
 
-/// Computes logits. One implementation is made of plain candle operations (any device; the
-/// reference), one of own CPU kernels.
+/// Computes logits. One implementation uses candle operations (any device; the reference), another
+/// the crate's own CPU kernels.
 ///
-/// A sequence is a prefix, shared and immutable, and a suffix of its own that grows by a token
-/// with every [`decode`](Decoder::decode). Work is spread over the current rayon pool.
+/// A sequence consists of a shared, immutable prefix and a suffix of its own, which each
+/// [`decode`](Decoder::decode) extends by one token. Work is spread over the current rayon pool.
 pub(crate) trait Decoder: Send {
-    /// Runs each prompt once (packed), keeps its KV cache as an immutable prefix, and returns, in
-    /// the prompts' order, the prefix's id and the logits `[vocab]` after the prompt's last token,
-    /// finite or not.
+    /// Runs each prompt once (packed) and keeps its KV cache as an immutable prefix. Returns, in
+    /// the order of the prompts, the prefix's id and the logits `[vocab]` after the prompt's last
+    /// token. The logits may be non-finite.
     ///
     /// # Errors
     ///
-    /// A prompt without tokens, a token outside the vocabulary, or a failure of the device. No
-    /// prefix is kept then.
+    /// An empty prompt, a token outside the vocabulary, or a failure of the device. No prefix is
+    /// kept in that case.
     fn prefill(&mut self, prompts: &[&[u32]]) -> Result<Vec<(PrefixId, Vec<f32>)>>;
 
-    /// A new sequence that continues a prefix, with an empty suffix.
+    /// Creates a sequence that continues a prefix, with an empty suffix.
     fn fork(&mut self, prefix: PrefixId) -> SequenceId;
 
     /// Feeds one token to each sequence and writes the logits after it, `[rows, vocab]` row-major,
-    /// into `logits` (resized), finite or not.
+    /// to `logits` (resized). The logits may be non-finite.
     ///
     /// # Errors
     ///
-    /// A sequence that is unknown or named twice, a token outside the vocabulary, or a failure of
-    /// the device. The sequences named can only be released then.
+    /// A sequence that is unknown or occurs twice, a token outside the vocabulary, or a failure of
+    /// the device. Afterwards these sequences can only be released.
     fn decode(&mut self, rows: &[(SequenceId, u32)], logits: &mut Vec<f32>) -> Result<()>;
 
-    /// Forgets a sequence and its suffix. Unknown ids are ignored.
+    /// Releases a sequence and its suffix. Unknown ids are ignored.
     fn release_sequence(&mut self, sequence: SequenceId);
 
-    /// Forgets a prefix, after all its sequences were released. Unknown ids are ignored.
+    /// Releases a prefix. All its sequences must have been released. Unknown ids are ignored.
     fn release_prefix(&mut self, prefix: PrefixId);
 
-    /// Length of a row of logits.
+    /// The vocabulary size, which is the length of a row of logits.
     fn vocab_size(&self) -> usize;
 
-    /// Bytes held by the KV cache now.
+    /// Bytes that the KV cache holds.
     fn kv_bytes(&self) -> usize;
 
-    /// Bytes that it would hold after a token is fed to each of these sequences.
+    /// Bytes that the KV cache would hold after a token is fed to each of these sequences.
     fn kv_bytes_after(&self, sequences: &[SequenceId]) -> usize;
 
-    /// Bytes that a prompt of so many tokens takes.
+    /// Bytes that a prompt of `tokens` tokens takes.
     fn prefix_bytes(&self, tokens: usize) -> usize;
 
-    /// Bytes that a suffix of so many tokens takes.
+    /// Bytes that a suffix of `tokens` tokens takes.
     fn suffix_bytes(&self, tokens: usize) -> usize;
 
-    /// Bytes that a sequence of a prompt takes besides it when so many tokens have been fed. Those
-    /// whose decoder does not share prompts have the prompt, too.
+    /// Bytes that a sequence takes in addition to its shared prompt, after `tokens` tokens were
+    /// fed. Includes the prompt if the decoder does not share prompts.
     fn sequence_bytes(&self, _prompt: usize, tokens: usize) -> usize {
         self.suffix_bytes(tokens)
     }
 
-    /// Bytes held by the weights.
+    /// Bytes that the weights take.
     fn weight_bytes(&self) -> usize;
 
     /// Time spent so far, by part, if the decoder measures it.
     fn spent(&self) -> Option<Spent>;
 
-    /// Why logits are not finite, in words: the first weight that holds such a value, if any.
+    /// The name of the first weight that holds a non-finite value, if any: the cause of non-finite
+    /// logits.
     fn non_finite_weight(&self) -> Option<String>;
 }
 
-/// The decoder for a model: the CPU kernels on a CPU, else plain operations.
+/// Creates the decoder for a model: the CPU kernels on a CPU, candle operations elsewhere.
 ///
-/// The kernels compute in f32 whatever `dtype` says, and keep 16-bit and quantised weights. They lay
-/// the weights out anew and let go of each as they do, so that there is no time when all are held
-/// twice (unless the caller holds them too).
+/// The kernels compute in f32 whatever `dtype` is, and keep 16-bit and quantized weights. They
+/// repack the weights and free each one afterwards, so that the weights are never all held twice
+/// (unless the caller holds them, too).
 ///
 /// # Errors
 ///
-/// Weights whose shapes do not fit the configuration, a failure of the device, or settings of the
-/// kernels other than the default ones where the decoder is made of plain operations.
+/// Weights whose shapes do not match the configuration, a failure of the device, or non-default
+/// kernel settings for a decoder that does not use the kernels.
 pub(crate) fn decoder_for(
     config: &DecoderConfig,
     weights: Weights,
@@ -107,7 +108,7 @@ pub(crate) fn decoder_for(
     Ok(Box::new(Checked(plain)))
 }
 
-/// Fails for a sequence that is named twice.
+/// Fails if a sequence occurs twice.
 pub(super) fn check_named_once(sequences: impl Iterator<Item = SequenceId>) -> Result<()> {
     let mut named: Vec<SequenceId> = sequences.collect();
     named.sort_unstable();
@@ -117,13 +118,13 @@ pub(super) fn check_named_once(sequences: impl Iterator<Item = SequenceId>) -> R
     }
 }
 
-/// A decoder whose input is checked.
+/// Wraps a decoder so that its input is checked.
 #[cfg(feature = "transformers")]
 pub(super) fn checked(decoder: impl Decoder + 'static) -> Box<dyn Decoder> {
     Box::new(Checked(decoder))
 }
 
-/// Fails for a token outside a vocabulary of so many.
+/// Fails for a token outside a vocabulary of `vocab_size`.
 pub(super) fn check_token(token: u32, vocab_size: usize) -> Result<()> {
     if (token as usize) < vocab_size {
         return Ok(());
@@ -132,8 +133,7 @@ pub(super) fn check_token(token: u32, vocab_size: usize) -> Result<()> {
     Err(Error::new(ErrorKind::Data, reason))
 }
 
-/// A decoder whose input is checked: the one place where a decoder's tokens outside the vocabulary are
-/// found.
+/// A decoder whose input is checked. Decoders reject tokens outside the vocabulary only here.
 struct Checked<D>(D);
 
 impl<D: Decoder> Decoder for Checked<D> {
@@ -209,7 +209,7 @@ impl<D: Decoder> Decoder for Checked<D> {
     }
 }
 
-/// Why random weights that a device makes cannot be used elsewhere.
+/// The reason why random weights made on a device cannot be used elsewhere.
 pub(super) const NOT_MADE: &str =
     "these random weights are made on a CUDA device, by the crate's own backend alone";
 
@@ -218,7 +218,7 @@ pub(super) fn not_made() -> Error {
     Error::new(ErrorKind::Settings, NOT_MADE)
 }
 
-/// An error of candle's, as this crate's.
+/// Converts a candle error.
 pub(super) fn device_error(source: candle_core::Error) -> Error {
     Error::new(ErrorKind::Device, source.to_string()).with_source(source)
 }
@@ -231,9 +231,9 @@ pub(super) fn bad_sequence(sequence: SequenceId, reason: &str) -> Error {
     )
 }
 
-/// Cosines and sines of the rotary embedding at the given positions, each
-/// `[positions, frequencies]`. The angle is a product in f32, as the models were trained with
-/// (Hugging Face transformers computes it so), its cosine and sine are exact to f32.
+/// RoPE cosines and sines at the given positions, each `[positions, frequencies]`. The angle is an
+/// f32 product, as in training (and in Hugging Face transformers); its cosine and sine are exact to
+/// f32.
 pub(super) fn rotary_tables(config: &DecoderConfig, positions: &[usize]) -> (Vec<f32>, Vec<f32>) {
     let factor = config.rope_attention_factor;
     positions

@@ -1,6 +1,6 @@
-//! The engine: a model, its settings, and completions by run or by list.
+//! The engine: a model, its settings, and completions for runs or lists of requests.
 //!
-//! Knows the model and its templates; the work itself is the scheduler's.
+//! Depends on the model and its templates; the scheduler does the work.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,16 +22,17 @@ use crate::{
     Completion, Error, ErrorKind, Generator, Problem, Rejection, Request, Result, Settings, Source,
 };
 
-/// How log-probabilities are computed: for records, which differ in their last digits where this does.
+/// How log-probabilities are computed. Part of the recorded settings, because their last digits
+/// depend on it.
 const LOGPROB: &str = "integer normaliser";
 
 /// Samples completions from a model in this process.
 ///
-/// As a [`Generator`] it serves a run; [`generate`](Engine::generate) completes a list of prompts, and
-/// [`complete`](Engine::complete) one of requests with settings of their own, token by token.
-/// The same seed gives the same completion, whatever else is being sampled: bit for bit, on any
-/// number of threads, with the crate's own CPU kernels; up to the rounding of floating-point sums
-/// elsewhere.
+/// As a [`Generator`], it serves a run. [`generate`](Engine::generate) completes a list of prompts,
+/// and [`complete`](Engine::complete) completes a list of requests with their own settings and
+/// reports every token. The same seed gives the same completion, whatever else is being sampled.
+/// With the crate's own CPU kernels it is bit-identical for any number of threads; otherwise it is
+/// equal up to the rounding of floating-point sums.
 ///
 /// ```
 /// use dart_math::engine::{Engine, Sampling};
@@ -52,9 +53,9 @@ const LOGPROB: &str = "integer normaliser";
 pub struct Engine {
     pub(super) model: Model,
     pub(super) template: Template,
-    /// Whether it was asked for.
+    /// Whether the user chose the template.
     pub(super) is_template_given: bool,
-    /// Whether the warning that the context cuts completions has been logged.
+    /// Whether the warning about completions cut by the context was logged.
     pub(super) is_cut_reported: AtomicBool,
     pub(super) sampling: Sampling,
     pub(super) rules: Rules,
@@ -65,14 +66,14 @@ pub struct Engine {
     pub(super) pool: ThreadPool,
     pub(super) backend: Mutex<Box<dyn Backend>>,
     pub(super) weight_bytes: usize,
-    /// Whether quantised weights are multiplied by plain operations.
+    /// Whether candle operations multiply quantized weights.
     pub(super) plain: bool,
     pub(super) statistics: Mutex<Statistics>,
     pub(super) steps: Option<Mutex<Vec<StepTimes>>>,
 }
 
 impl Engine {
-    /// An engine for a model, with default settings until they are changed.
+    /// Returns a builder for an engine with default settings.
     pub fn builder(model: Model) -> EngineBuilder {
         EngineBuilder::new(model)
     }
@@ -82,12 +83,12 @@ impl Engine {
         &self.model
     }
 
-    /// The template by which questions become prompts.
+    /// The template that turns questions into prompts.
     pub fn template(&self) -> &Template {
         &self.template
     }
 
-    /// What the engine has done since it was built. Can be read while it works.
+    /// Counters of the engine's work since it was built. May be read during a run.
     pub fn statistics(&self) -> Statistics {
         *self
             .statistics
@@ -95,8 +96,8 @@ impl Engine {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Times of all decoding steps since the engine was built, first to last; none unless
-    /// [`record_steps`](EngineBuilder::record_steps) was asked for.
+    /// The times of all decoding steps since the engine was built, in order. Empty without
+    /// [`record_steps`](EngineBuilder::record_steps).
     pub fn step_times(&self) -> Vec<StepTimes> {
         let copy = |steps: &Mutex<Vec<StepTimes>>| {
             let steps = steps.lock().unwrap_or_else(PoisonError::into_inner);
@@ -105,37 +106,37 @@ impl Engine {
         self.steps.as_ref().map(copy).unwrap_or_default()
     }
 
-    /// Bytes that the weights take in the engine's own layout.
+    /// Bytes that the weights take in the engine's layout.
     pub fn weight_bytes(&self) -> usize {
         self.weight_bytes
     }
 
-    /// How many threads compute.
+    /// The number of compute threads.
     pub fn threads(&self) -> usize {
         self.pool.current_num_threads()
     }
 
-    /// A question as a prompt, by the engine's template.
+    /// Turns a question into a prompt with the engine's template.
     ///
     /// # Errors
     ///
-    /// Where the template cannot be rendered or the text not be turned into tokens.
+    /// Fails if the template cannot be rendered or its text cannot be tokenized.
     pub fn prompt(&self, question: &str) -> Result<Prompt> {
         self.model.prompt(&self.template, question)
     }
 
-    /// One completion for each prompt, in their order.
+    /// Returns one completion for each prompt, in the order of the prompts.
     ///
-    /// A prompt may be given many times: it is run once, and each of its completions draws random
-    /// numbers of its own. They depend on the seed, the prompt's text and how many times it stood
-    /// in the list before, so that prompts added or taken away change nothing for the others.
+    /// A prompt may occur several times. It is prefilled once, and each of its completions draws
+    /// its own random numbers. They depend on the seed, on the prompt's text and on how often it
+    /// occurred earlier in the list, so that adding or removing other prompts does not change them.
     ///
     /// # Errors
     ///
-    /// A prompt without tokens, one for which
-    /// [`kv_bytes`](EngineBuilder::kv_bytes) does not leave enough for a single sample, logits that
-    /// are not finite, or a failure of the device. A prompt that fills the model's context is no error:
-    /// its completion is empty and ends as [`Finish::Length`](crate::Finish::Length).
+    /// An empty prompt, a prompt for which [`kv_bytes`](EngineBuilder::kv_bytes) does not allow a
+    /// single sample, logits that are not finite, or a failure of the device. A prompt that fills
+    /// the model's context is not an error: its completion is empty and ends with
+    /// [`Finish::Length`](crate::Finish::Length).
     pub fn generate(&self, prompts: &[Prompt], seed: u64) -> Result<Vec<Completion>> {
         let mut completions = vec![None; prompts.len()];
         let mut take = |event: Event<'_>| {
@@ -149,13 +150,15 @@ impl Engine {
             ControlFlow::Continue(())
         };
         self.complete_list(&CompletionRequest::list(prompts, seed), &mut take, false)?;
-        // Every request is delivered where the run ended well.
+        // A run without error delivers every request.
         Ok(completions.into_iter().flatten().collect())
     }
 
-    /// Completes a list of requests, each with its own seed, limit and sampling settings, and reports
-    /// tokens and whole completions as soon as they are available. After [`ControlFlow::Break`] no
-    /// request is started and no event is reported. Calling this engine from `on_event` is an error.
+    /// Completes a list of requests, each with its own seed, limit and sampling settings.
+    ///
+    /// Tokens and whole completions are reported to `on_event` as soon as they are available. After
+    /// [`ControlFlow::Break`], no request is started and no event is reported. Calling this engine
+    /// from `on_event` is an error.
     ///
     /// ```
     /// use std::ops::ControlFlow;
@@ -185,8 +188,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// As for [`generate`](Engine::generate), and [`ErrorKind::Settings`] where a request has a limit
-    /// of 0 or sampling settings out of their range. Events reported before an error are valid.
+    /// As for [`generate`](Engine::generate), and [`ErrorKind::Settings`] if a request has a limit
+    /// of 0 or sampling settings out of range. Events reported before an error are valid.
     pub fn complete(
         &self,
         requests: &[CompletionRequest],
@@ -195,7 +198,7 @@ impl Engine {
         self.complete_list(requests, &mut on_event, true)
     }
 
-    /// Completes a list; `stream` says whether anyone wants to hear of single tokens.
+    /// Completes a list. `stream` says whether to report single tokens.
     fn complete_list(
         &self,
         requests: &[CompletionRequest],
@@ -206,7 +209,7 @@ impl Engine {
         self.serve(&list, &list, stream)
     }
 
-    /// Completes what a source gives out of a list.
+    /// Completes the requests of a list that `source` hands out.
     pub(super) fn serve(&self, list: &List<'_>, source: &dyn Source, stream: bool) -> Result<()> {
         let of = |request: &Request| list.request(request.trial);
         let on_token = |trial, token, logprob, text: &str| list.token(trial, token, logprob, text);
@@ -221,7 +224,7 @@ impl Engine {
         self.execute(source, texts)
     }
 
-    /// How many tokens a question's prompt has, if it can be completed.
+    /// The number of tokens of a question's prompt, if it can be completed.
     fn count_tokens(&self, question: &str) -> Result<usize> {
         let tokens = self.prompt(question)?.tokens;
         let vocab = self.model.config().vocab_size;
@@ -240,7 +243,8 @@ impl Engine {
         Err(Error::new(ErrorKind::Data, reason))
     }
 
-    /// Warns once where prompts of such lengths leave fewer tokens of the context than were asked for.
+    /// Warns once if prompts of these lengths leave fewer than the explicitly set `max_new_tokens`
+    /// of the context.
     fn warn_of_cut(&self, prompts: &[Result<usize>]) {
         let rules = &self.rules;
         let lengths = || prompts.iter().filter_map(|length| length.as_ref().ok());
@@ -273,11 +277,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Does some work with the backend on the engine's threads, after whoever has it now.
+    /// Runs `work` with the backend on the engine's threads, after its current user has finished.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Settings`] from within work of this very engine, which would wait for itself.
+    /// [`ErrorKind::Settings`] if called from work of this engine, which would deadlock.
     pub(super) fn with_backend<R: Send>(
         &self,
         work: impl FnOnce(&mut dyn Backend) -> Result<R> + Send,
@@ -296,9 +300,9 @@ impl Engine {
         if rayon::current_thread_index().is_none() {
             return run();
         }
-        // A thread of another pool that waits for this one does other work meanwhile, which may ask
-        // this engine for more and wait for the lock that the same thread holds: so a thread of no
-        // pool waits in its place.
+        // While a thread of another rayon pool waits, it runs other work, which may call this
+        // engine and wait for the lock that the same thread holds. So a thread outside any pool
+        // waits in its place.
         std::thread::scope(|scope| {
             let done = scope.spawn(run).join();
             done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -306,8 +310,8 @@ impl Engine {
     }
 }
 
-/// An engine does one run at a time; others wait for it, from whatever thread they come. A run that is
-/// asked for from within the source's own methods would wait for itself, and is an error.
+/// An engine executes one run at a time; other threads wait for it. Starting a run from the
+/// source's own methods would deadlock and is an error.
 impl Generator for Engine {
     fn run(&self, source: &dyn Source) -> Result<()> {
         let texts = Texts {
@@ -321,7 +325,7 @@ impl Generator for Engine {
         self.execute(source, texts)
     }
 
-    /// Tokenises all prompts, on the engine's threads.
+    /// Tokenizes all prompts, on the engine's threads.
     fn check(&self, problems: &[Arc<Problem>]) -> Result<Vec<Rejection>> {
         let count = |problem: &Arc<Problem>| self.count_tokens(&problem.question);
         let lengths: Vec<Result<usize>> = self
@@ -353,8 +357,8 @@ impl Generator for Engine {
         self.sampling.is_greedy() || self.sampling.top_k == Some(1)
     }
 
-    /// What completions depend on: not the slots or the threads, nor the backend, unless it rounds
-    /// what quantised weights are multiplied with.
+    /// The settings that completions depend on. They do not depend on threads, on slots (unless
+    /// `deterministic` on CUDA), or on the backend (unless it quantizes activations).
     fn settings(&self) -> Settings {
         let mut settings = self.model.settings();
         settings.insert("template".into(), self.template.name().into());
@@ -380,16 +384,16 @@ impl Generator for Engine {
         settings.insert("kv_type".into(), kv_type.into());
         let activation_type = match self.plain && self.model.is_quantized() {
             _ if on_cuda => dtype.to_owned(),
-            // As plain operations round them.
+            // As candle operations quantize them.
             true => "plain".to_owned(),
             false => self.kernels.activation_type.to_string(),
         };
         settings.insert("activation_type".into(), activation_type.into());
         if self.deterministic && on_cuda {
-            // The rows that every step is computed with decide which kernels round how.
+            // The number of rows in a step decides which kernels run, and so how they round.
             settings.insert("deterministic_slots".into(), self.capacity.slots.into());
         }
-        // All instructions that round a multiply-add once give the same tokens.
+        // All instruction sets with fused multiply-add give the same tokens.
         let fused = on_cuda || Level::of(self.kernels.instructions).is_some_and(Level::fuses);
         settings.insert("fused_multiply_add".into(), fused.into());
         settings

@@ -1,6 +1,6 @@
-//! Several engines as one generator, as for the GPUs of one machine.
+//! Several engines as one generator, for example for the GPUs of a machine.
 //!
-//! Knows engines and the contract; nothing of how they sample.
+//! Depends on engines and the contract, but not on how they sample.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -14,9 +14,9 @@ use crate::{
     Source, TrialId,
 };
 
-/// Engines that sample for one source at the same time, each with its own model in its own memory.
+/// Engines that sample for one source concurrently, each with its own copy of the model.
 ///
-/// A trial does not depend on which of them samples it, as far as their devices compute the same.
+/// A trial does not depend on the engine that samples it, as long as the devices compute alike.
 ///
 /// ```
 /// use dart_math::engine::{Engine, EngineGroup};
@@ -37,8 +37,8 @@ pub struct EngineGroup {
 impl EngineGroup {
     /// # Errors
     ///
-    /// [`ErrorKind::Settings`] where there is none, or where two have settings that give different
-    /// completions (another model, template or sampling), naming the first such setting.
+    /// [`ErrorKind::Settings`] if there are no engines, or if two engines have settings that give
+    /// different completions (another model, template or sampling). Names the first such setting.
     pub fn new(engines: Vec<Engine>) -> Result<Self> {
         let bad = |reason: String| Err(Error::new(ErrorKind::Settings, reason));
         let Some((first, others)) = engines.split_first() else {
@@ -70,17 +70,17 @@ impl EngineGroup {
         &self.engines
     }
 
-    /// What each engine has done.
+    /// The statistics of each engine.
     pub fn statistics(&self) -> Vec<Statistics> {
         self.engines.iter().map(Engine::statistics).collect()
     }
 
-    /// Completes a list of requests as [`Engine::complete`] does. Each request goes to the first engine
-    /// that has a free slot. Events come from all engines, one at a time.
+    /// Completes a list of requests like [`Engine::complete`]. Each request goes to the first
+    /// engine with a free slot. Events come from all engines, one at a time.
     ///
     /// # Errors
     ///
-    /// As for [`Engine::complete`]: the first error of one engine stops the others.
+    /// As for [`Engine::complete`]. The first error of an engine stops the others.
     pub fn complete(
         &self,
         requests: &[CompletionRequest],
@@ -90,7 +90,8 @@ impl EngineGroup {
         self.on_all(&list, &|engine, source| engine.serve(&list, source, true))
     }
 
-    /// Does work on all engines at the same time, on a source that ends for all of them when one fails.
+    /// Runs `work` on all engines concurrently, with a source that ends for all of them when one
+    /// fails.
     fn on_all(
         &self,
         source: &dyn Source,
@@ -101,7 +102,7 @@ impl EngineGroup {
             failed: AtomicBool::new(false),
         };
         let run = |engine: &Engine| {
-            /// Marks the failure also where the engine panics.
+            /// Records the failure even if the engine panics.
             struct Failing<'a>(&'a AtomicBool, bool);
             impl Drop for Failing<'_> {
                 fn drop(&mut self) {
@@ -127,14 +128,14 @@ impl EngineGroup {
                     .join()
                     .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             });
-            // All are waited for, whatever the first says.
+            // Wait for all engines, whatever the first result is.
             let results: Vec<Result<()>> = joined.collect();
             results.into_iter().collect()
         })
     }
 }
 
-/// A source that ends for all engines when one has failed.
+/// A source that ends for all engines once one has failed.
 struct Shared<'a> {
     source: &'a dyn Source,
     failed: AtomicBool,
@@ -157,14 +158,14 @@ impl Source for Shared<'_> {
     }
 }
 
-/// Every engine asks the source for itself; the run ends when all have ended. The first error of one
-/// stops the others, which deliver what they have.
+/// Every engine polls the source; the run ends when all engines have finished. The first error of
+/// one stops the others, which deliver what they have.
 impl Generator for EngineGroup {
     fn run(&self, source: &dyn Source) -> Result<()> {
         self.on_all(source, &|engine, source| engine.run(source))
     }
 
-    /// Rejected is what any of the engines rejects: any of them may be asked for it.
+    /// Rejects what any of the engines rejects, because any of them may get the problem.
     fn check(&self, problems: &[Arc<Problem>]) -> Result<Vec<Rejection>> {
         let mut rejected = BTreeMap::new();
         for engine in &self.engines {

@@ -1,8 +1,9 @@
-//! A backend that samples on the host: a decoder computes logits, the CPU sampler draws from them.
+//! A backend that samples on the host: a decoder computes logits, and the CPU sampler draws from
+//! them.
 //!
-//! A step is computed when it is issued, so its draws are there at once: the lag is 0.
+//! A step is computed when it is issued, so that its draws are available at once: the lag is 0.
 //!
-//! Knows decoders and the sampler; nothing of text, requests or slots of the scheduler.
+//! Depends on decoders and the sampler, but not on text, requests or the scheduler's slots.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -21,18 +22,18 @@ pub(super) struct HostSampled {
     sampler: Sampler,
     prefixes: HashMap<PrefixId, Prefix>,
     sequences: HashMap<SequenceId, Sequence>,
-    /// Of the last step that fed tokens; kept for its memory.
+    /// The logits of the last step that fed tokens; kept to reuse the memory.
     logits: Vec<f32>,
     /// The draws of the steps that were issued and not collected, oldest first.
     in_flight: VecDeque<Vec<Drawn>>,
     sampling_time: Duration,
 }
 
-/// What a prompt's sequences draw their first tokens from.
+/// The data from which a prompt's sequences draw their first tokens.
 struct Prefix {
-    /// For repetition penalties.
+    /// The tokens, for repetition penalties.
     tokens: Vec<u32>,
-    /// After its last token.
+    /// The logits after the last token.
     logits: Vec<f32>,
 }
 
@@ -41,7 +42,7 @@ struct Sequence {
     sampling: Sampling,
     /// The token that was drawn last.
     drawn: Option<u32>,
-    /// Filled only where there is a repetition penalty.
+    /// Empty unless there is a repetition penalty.
     seen: Seen,
 }
 
@@ -61,7 +62,7 @@ impl Seen {
 }
 
 impl Sequence {
-    /// Notes a token that was fed or drawn, where a repetition penalty wants to know.
+    /// Records a token that was fed or drawn, if there is a repetition penalty.
     fn see(&mut self, token: u32) {
         if self.sampling.repetition_penalty != 1.0 {
             self.seen.insert(token);
@@ -70,7 +71,7 @@ impl Sequence {
 }
 
 impl HostSampled {
-    /// A backend that samples over so many threads.
+    /// Creates a backend that samples with `threads` threads.
     pub(super) fn new(decoder: Box<dyn Decoder>, threads: usize) -> Self {
         HostSampled {
             decoder,
@@ -102,7 +103,7 @@ impl HostSampled {
         Ok(fed)
     }
 
-    /// Draws for the rows that want it, from `logits` of the rows that fed a token.
+    /// Draws for the rows that request it. `logits` are those of the rows that fed a token.
     fn draw(&mut self, rows: &[StepRow], logits: &[f32]) -> Result<Vec<Drawn>> {
         let mut decoded = logits.chunks_exact(self.decoder.vocab_size().max(1));
         let mut drawing = Vec::with_capacity(rows.len());
@@ -130,7 +131,7 @@ impl HostSampled {
         Ok(self.sampler.draw(&drawing))
     }
 
-    /// Where logits are not finite, an error that says why.
+    /// Fails if logits are not finite, with the cause.
     fn check_finite(&self, logits: &[f32]) -> Result<()> {
         if row::range(logits).2 {
             return Ok(());

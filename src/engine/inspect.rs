@@ -1,6 +1,6 @@
-//! Walks over a decoder's weights: are their shapes the configured ones, are their values finite.
+//! Checks a decoder's weights: their shapes against the configuration, and whether they are finite.
 //!
-//! Knows the weights' names in messages; nothing of how they are computed with.
+//! Depends on the weights' names for messages, but not on how they are used.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use candle_core::{DType, Tensor};
 use crate::model::{DecoderConfig, LayerWeights, Linear, Matrix, Weights};
 use crate::{Error, ErrorKind, Result};
 
-/// Names of a layer's linear projections in messages.
+/// Names of a layer's linear projections, for messages.
 pub(super) const PROJECTIONS: [&str; 4] = [
     "query, key and value projection",
     "attention output projection",
@@ -18,7 +18,7 @@ pub(super) const PROJECTIONS: [&str; 4] = [
     "down projection",
 ];
 
-/// All matrices of a decoder with their names in messages.
+/// All matrices of a decoder with their names for messages.
 pub(super) fn matrices(weights: &Weights) -> impl Iterator<Item = (String, &Matrix)> {
     let layers = weights
         .layers
@@ -46,7 +46,7 @@ fn linears(index: usize, layer: &LayerWeights) -> impl Iterator<Item = (String, 
         .map(move |(name, linear)| (format!("{name} of layer {index}"), linear))
 }
 
-/// All vectors of a decoder with their names in messages.
+/// All vectors of a decoder with their names for messages.
 fn vectors(weights: &Weights) -> impl Iterator<Item = (String, &Tensor)> {
     let layers = weights.layers.iter().enumerate().flat_map(|(i, layer)| {
         let norms = [
@@ -65,13 +65,13 @@ fn vectors(weights: &Weights) -> impl Iterator<Item = (String, &Tensor)> {
     std::iter::once(("output norm".to_string(), &weights.output_norm)).chain(layers)
 }
 
-/// Bytes of a decoder's weights; an output head that is the embedding counts once.
+/// Bytes of a decoder's weights. A tied output head is not counted again.
 pub(super) fn stored_bytes(weights: &Weights) -> usize {
     let tensor = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
     let matrix = |matrix: &Matrix| match matrix {
         Matrix::Dense(dense) => tensor(dense),
         Matrix::Quantized(parts) => parts.iter().map(|part| part.storage_size_in_bytes()).sum(),
-        // Nothing is stored yet.
+        // Random weights are not stored yet.
         Matrix::Random(_) => 0,
     };
     let all: usize = matrices(weights).map(|(_, weight)| matrix(weight)).sum();
@@ -85,7 +85,7 @@ pub(super) fn stored_bytes(weights: &Weights) -> usize {
             .sum::<usize>()
 }
 
-/// Whether the output head is the embedding.
+/// Whether the output head is tied to the embedding.
 pub(super) fn is_tied(weights: &Weights) -> bool {
     match (&weights.embedding, &weights.head) {
         (Matrix::Dense(embedding), Matrix::Dense(head)) => embedding.id() == head.id(),
@@ -101,9 +101,9 @@ pub(super) fn is_tied(weights: &Weights) -> bool {
     }
 }
 
-/// Whether all values of a tensor are finite; true where that cannot be found out.
+/// Whether all values of a tensor are finite; `true` if this cannot be determined.
 pub(super) fn is_finite(tensor: &Tensor) -> bool {
-    // A product with 0 is 0, except that infinities and what is not a number give the latter.
+    // A finite number times 0 is 0; infinity and NaN give NaN.
     let sum = |tensor: &Tensor| -> candle_core::Result<f32> {
         let zero = tensor.to_dtype(DType::F32)?.affine(0.0, 0.0)?;
         zero.sum_all()?.to_scalar()
@@ -111,7 +111,7 @@ pub(super) fn is_finite(tensor: &Tensor) -> bool {
     sum(tensor).map_or(true, |sum| sum == 0.0)
 }
 
-/// The name of the first tensor that holds a value that is not finite.
+/// The name of the first tensor with a non-finite value.
 pub(super) fn non_finite_weight(weights: &Weights) -> Option<String> {
     let all_finite = |matrix: &Matrix| match matrix {
         Matrix::Dense(tensor) => is_finite(tensor),
@@ -131,8 +131,7 @@ pub(super) fn non_finite_weight(weights: &Weights) -> Option<String> {
         })
 }
 
-/// Fails unless every weight has the shape that the configuration asks for, so that no kernel
-/// needs to look again.
+/// Fails unless every weight has the configured shape, so that kernels need not check again.
 pub(super) fn check_shapes(config: &DecoderConfig, weights: &Weights) -> Result<()> {
     let c = config;
     let bad = |reason: String| Err(Error::new(ErrorKind::Model, reason));

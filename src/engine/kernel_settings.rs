@@ -1,4 +1,4 @@
-//! Settings that are for the crate's own CPU kernels alone.
+//! Settings of the crate's own CPU kernels.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,21 +6,22 @@ use std::str::FromStr;
 use super::cpu::Level;
 use crate::{Error, ErrorKind, Result};
 
-/// The type in which the crate's own CPU kernels keep the KV cache; they compute in f32 whatever
-/// this is.
+/// The storage type of the KV cache of the crate's own CPU kernels. They compute in f32 in either
+/// case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum KvType {
-    /// As they are computed.
+    /// 32-bit floats, without rounding.
     #[default]
     F32,
-    /// Rounded to 16 bits, to 65,504 in size at most: half the memory, and less to read for samples
-    /// that have become long. Tokens are other ones than with f32, and as independent of the batch.
+    /// 16-bit floats; larger magnitudes saturate at 65,504. Takes half the memory, and less
+    /// bandwidth for long samples. Tokens differ from those with f32, but are equally independent
+    /// of the batch.
     F16,
 }
 
 impl KvType {
-    /// Bytes of a number.
+    /// Bytes per number.
     pub(super) fn bytes(self) -> usize {
         match self {
             KvType::F32 => 4,
@@ -29,26 +30,26 @@ impl KvType {
     }
 }
 
-/// The type of the numbers that the crate's own CPU kernels multiply quantized weights with.
+/// The type of the activations that the crate's own CPU kernels multiply with quantized weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum ActivationType {
-    /// As they are computed.
+    /// 32-bit floats, without rounding.
     #[default]
     F32,
-    /// Rounded to whole numbers from -127 to 127 times a factor that 32 neighbours share, so that
-    /// products are sums of whole numbers: 1.6 to 2.4 times as fast in all with tens of sequences, on
-    /// processors with an instruction for them (AVX-512 VNNI; ARMv8.2 has one, too). The mean divergence of the
-    /// distributions from those without rounding was 0.003 nats for a model of 135 million parameters
-    /// and 0.0001 for one of 500 million. Tokens are other ones than with f32, and as independent of
-    /// the batch. Weights that are not quantized are multiplied in f32 all the same.
+    /// Integers from -127 to 127, with a scale for each 32 neighbors, so that products are integer
+    /// sums. With tens of sequences, generation is 1.6 to 2.4 times as fast on processors with a
+    /// dot-product instruction (AVX-512 VNNI; ARMv8.2 has one, too). The mean divergence from the
+    /// distributions without rounding was 0.003 nats for a model of 135 million parameters and
+    /// 0.0001 nats for one of 500 million. Tokens differ from those with f32, but are equally
+    /// independent of the batch. Unquantized weights are still multiplied in f32.
     Int8,
 }
 
-/// The vector instructions that the crate's own CPU kernels compute with.
+/// The vector instructions that the crate's own CPU kernels use.
 ///
-/// Those that fuse multiply-adds (all but [`Portable`](Instructions::Portable) on x86) give the
-/// same logits, to the last bit.
+/// All sets with fused multiply-add (all but [`Portable`](Instructions::Portable) on x86) give
+/// bit-identical logits.
 ///
 /// ```
 /// use dart_math::engine::Instructions;
@@ -58,28 +59,28 @@ pub enum ActivationType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Instructions {
-    /// The widest of those below that the processor has.
+    /// The widest set that the processor supports.
     #[default]
     Widest,
-    /// None but what every processor of the architecture has, as the compiler finds use for them.
+    /// The baseline of the architecture, vectorized by the compiler.
     Portable,
     /// AVX2, FMA and F16C of x86-64.
     Avx2,
-    /// AVX-512F of x86-64, besides.
+    /// Additionally AVX-512F of x86-64.
     Avx512,
     /// NEON of 64-bit ARM.
     Neon,
 }
 
 impl Instructions {
-    /// All that this processor has, narrowest first.
+    /// Returns the sets that this processor supports, narrowest first.
     pub fn available() -> impl Iterator<Item = Instructions> {
         let named = Instructions::NAMES.iter().map(|&(set, _)| set);
         named.filter(|&set| set != Instructions::Widest && Level::of(set).is_some())
     }
 }
 
-/// Reads and writes a type by the names of its values.
+/// Implements parsing and display by name.
 macro_rules! named {
     ($type:ident, $what:literal: $($value:ident = $name:literal),*) => {
         impl $type {
@@ -116,7 +117,7 @@ named!(
     Widest = "widest", Portable = "portable", Avx2 = "avx2", Avx512 = "avx512", Neon = "neon"
 );
 
-/// All of them.
+/// All settings of the CPU kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct KernelSettings {
     pub(super) kv_type: KvType,
@@ -125,9 +126,11 @@ pub(crate) struct KernelSettings {
 }
 
 impl KernelSettings {
+    /// Fails unless the settings are the defaults, for backends without these kernels.
+    ///
     /// # Errors
     ///
-    /// [`ErrorKind::Settings`] for settings other than the default ones, where other kernels compute.
+    /// [`ErrorKind::Settings`] for any other setting.
     pub(super) fn refuse_elsewhere(self) -> Result<()> {
         let default = KernelSettings::default();
         let what = if self.kv_type != default.kv_type {

@@ -1,6 +1,6 @@
-//! A list of requests as a source, so that completing a list is a run like any other.
+//! A list of requests as a source, so that completing a list is an ordinary run.
 //!
-//! Knows the contract and requests; nothing of how they are run.
+//! Depends on the contract and requests, but not on how they are run.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{CompletionRequest, Event};
 use crate::{Completion, Error, ErrorKind, Next, Offer, Problem, Request, Result, Source, TrialId};
 
-/// What takes events, and says whether to go on.
+/// A callback for events, which says whether to continue.
 pub(super) type OnEvent<'a> = &'a mut (dyn FnMut(Event<'_>) -> ControlFlow<()> + Send);
 
-/// A list of requests as a source: one distinct prompt after the other.
+/// A list of requests as a source, grouped by distinct prompt.
 pub(super) struct List<'a> {
     requests: &'a [CompletionRequest],
     /// For each distinct prompt, the indexes of its requests.
@@ -21,7 +21,7 @@ pub(super) struct List<'a> {
 }
 
 struct ListState<'a> {
-    /// The order in which the requests are sampled, what is left of them.
+    /// The remaining requests, in the order in which they are sampled.
     queue: std::vec::IntoIter<TrialId>,
     on_event: OnEvent<'a>,
     stopped: bool,
@@ -30,7 +30,7 @@ struct ListState<'a> {
 impl<'a> List<'a> {
     /// # Errors
     ///
-    /// [`ErrorKind::Settings`] where a request has a limit of 0 or sampling settings out of their range.
+    /// [`ErrorKind::Settings`] if a request has a limit of 0 or sampling settings out of range.
     pub(super) fn new(requests: &'a [CompletionRequest], on_event: OnEvent<'a>) -> Result<Self> {
         for (index, request) in requests.iter().enumerate() {
             let named = |error: Error| error.context(format_args!("request {}", index + 1));
@@ -74,7 +74,7 @@ impl<'a> List<'a> {
         self.indexes[trial.problem as usize][trial.number as usize]
     }
 
-    /// What a trial of the run was asked for.
+    /// The request behind a trial of the run.
     pub(super) fn request(&self, trial: TrialId) -> &CompletionRequest {
         &self.requests[self.index(trial)]
     }
@@ -98,7 +98,7 @@ impl<'a> List<'a> {
     }
 
     fn trial(&self, trial: TrialId) -> Request {
-        // The problem only gives a name to errors: the prompt is there already.
+        // The problem only names the request in errors: the prompt exists already.
         let name = format!("{} of the list", self.index(trial) + 1);
         Request {
             trial,

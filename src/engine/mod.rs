@@ -1,7 +1,7 @@
-//! From prompts to completions: the decoder, its caches, the sampler and the scheduler that keeps
-//! every slot busy.
+//! From prompts to completions: the decoder, its KV cache, the sampler and the scheduler for
+//! continuous batching.
 //!
-//! Knows the contract and the model; nothing of answers, allocation or files.
+//! Depends on the contract and the model, but not on answers, allocation or data files.
 
 mod backend;
 mod builder;

@@ -1,18 +1,18 @@
-//! Whether a completion has nothing behind its reasoning: what models that think aloud write between
-//! `<think>` and `</think>`, and what the prompt's template may open.
+//! Detects completions that end within their reasoning: the text between `<think>` and `</think>`,
+//! whose opening tag may be in the prompt.
 //!
-//! Knows nothing of answers. A pure function of the prompt's and the trial's own tokens.
+//! Independent of answers. A pure function of the prompt's and the trial's own tokens.
 
 use crate::contract::reasoning::{CLOSING, OPENING, is_unfinished, opens};
 use crate::model::Tokenizer;
 
-/// Bytes of the longest tag that opens a reasoning.
+/// Bytes of the longest opening tag.
 const MAX_OPENING: usize = 10;
 
-/// Tags that are special tokens of a vocabulary, which have no text.
+/// Reasoning tags that are special tokens of a vocabulary and have no text.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ReasoningTags {
-    /// Each with whether it opens.
+    /// The token ids, each with whether it opens.
     special: Vec<(u32, bool)>,
 }
 
@@ -31,13 +31,13 @@ impl ReasoningTags {
     }
 }
 
-/// Whether a prompt ends with a tag that opens the reasoning, which white space may follow.
+/// Whether a prompt ends with an opening tag, possibly followed by whitespace.
 pub(super) fn is_opened_by(tokenizer: &Tokenizer, prompt: &[u32]) -> bool {
     let spelled = |id: u32| match tokenizer.is_special(id) {
         true => tokenizer.token(id).unwrap_or_default(),
         false => tokenizer.decode(&[id]).unwrap_or_default(),
     };
-    // From the end, until there is enough for a tag.
+    // Decode from the end until there is enough text for a tag.
     let mut pieces: Vec<String> = Vec::new();
     let mut length = 0;
     for &id in prompt.iter().rev() {
@@ -56,12 +56,12 @@ pub(super) fn is_opened_by(tokenizer: &Tokenizer, prompt: &[u32]) -> bool {
     opens(&text)
 }
 
-/// The tags of a completion that grows.
+/// The reasoning tags of a growing completion.
 #[derive(Debug, Clone)]
 pub(super) struct Reasoning {
-    /// Whether its prompt has opened one.
+    /// Whether the prompt ends with an opening tag.
     is_opened: bool,
-    /// Tags that have no text: how much text stood before each, and whether it opens.
+    /// Tags without text: the length of the text before each, and whether it opens.
     special: Vec<(usize, bool)>,
 }
 
@@ -73,13 +73,13 @@ impl Reasoning {
         }
     }
 
-    /// Takes a token that may be a tag, and how much text stands before it.
+    /// Takes a token that may be a tag, and the length of the text before it.
     pub(super) fn push_token(&mut self, token: u32, text: usize, tags: &ReasoningTags) {
         let tag = tags.special.iter().find(|(id, _)| *id == token);
         self.special.extend(tag.map(|&(_, opens)| (text, opens)));
     }
 
-    /// Whether a completion of this text has nothing behind its reasoning.
+    /// Whether a completion with this text has nothing after its reasoning.
     pub(super) fn is_unfinished(&self, text: &str) -> bool {
         is_unfinished(text, self.is_opened, &self.special)
     }
@@ -127,10 +127,10 @@ mod tests {
         assert!(unfinished(&[(7, 0), (8, 2)], "so"));
         assert!(!unfinished(&[(7, 0), (8, 2)], "so 4"));
         assert!(!unfinished(&[(5, 0)], "so 4"));
-        // What a stop string cut off is not there.
+        // A tag that a stop string cut off does not count.
         assert!(!unfinished(&[(7, 9)], "so 4"));
         assert!(unfinished(&[(7, 0), (8, 9)], "so 4"));
-        // A tag that is text between two that are not.
+        // A tag in the text between two special tokens.
         assert!(!unfinished(&[(7, 0), (7, 2)], "so</think>4"));
         assert!(unfinished(&[(7, 0), (7, 11)], "so</think>4"));
     }

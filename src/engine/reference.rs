@@ -1,13 +1,13 @@
-//! For tests: tiny random decoders of every variant, and the decoder once more as plain loops in
-//! f64 over one sequence, to hold the backends to.
+//! For tests: tiny random decoders of every variant, and a reference decoder as plain loops in f64
+//! over one sequence.
 
 use candle_core::{Device, Tensor};
 
 use crate::Philox;
 use crate::model::{Architecture, DecoderConfig, LayerWeights, Linear, Matrix, Weights};
 
-/// A small shape: grouped heads, a head width that is not `hidden / heads`, and widths that no
-/// vector register divides.
+/// A small shape with grouped heads, a head dimension other than `hidden / heads`, and widths that
+/// are no multiple of any vector register.
 pub(crate) fn tiny(architecture: Architecture) -> DecoderConfig {
     let head_dim = 12;
     DecoderConfig {
@@ -35,7 +35,7 @@ pub(crate) fn tiny(architecture: Architecture) -> DecoderConfig {
     }
 }
 
-/// Shapes of every architecture, and one without grouped heads.
+/// A shape of every architecture, and one without grouped heads.
 pub(crate) fn variants() -> Vec<DecoderConfig> {
     let mut ungrouped = tiny(Architecture::Llama);
     ungrouped.kv_heads = ungrouped.heads;
@@ -118,12 +118,12 @@ pub(crate) fn random_tokens(config: &DecoderConfig, seed: u64, length: usize) ->
         .collect()
 }
 
-/// Logits `[vocab]` after the last token of one sequence.
+/// Returns the logits `[vocab]` after the last token of one sequence.
 pub(crate) fn naive_logits(config: &DecoderConfig, weights: &Weights, tokens: &[u32]) -> Vec<f64> {
     naive_logits_keeping(config, weights, tokens, |x| x)
 }
 
-/// The same where the KV cache is rounded in some way.
+/// The same with a KV cache rounded by `keep`.
 pub(crate) fn naive_logits_keeping(
     config: &DecoderConfig,
     weights: &Weights,
@@ -212,7 +212,7 @@ pub(crate) fn naive_logits_keeping(
     product(&matrix(&weights.head), &last)
 }
 
-/// Fails unless logits are the reference's to `tolerance` of their spread.
+/// Asserts that logits equal the reference within `tolerance` of its spread.
 pub(crate) fn assert_close(logits: &[f32], reference: &[f64], tolerance: f64, what: &str) {
     assert_eq!(logits.len(), reference.len(), "{what}: number of logits");
     let spread = reference.iter().fold(0f64, |most, x| most.max(x.abs()));

@@ -1,6 +1,6 @@
-//! Requests that are completed as one list, and the events that are reported meanwhile.
+//! Requests that are completed as a list, and the events that this reports.
 //!
-//! Knows prompts and sampling settings; nothing of how they are run.
+//! Depends on prompts and sampling settings, but not on how they are run.
 
 use std::collections::HashMap;
 
@@ -8,21 +8,21 @@ use super::Sampling;
 use crate::model::Prompt;
 use crate::{Completion, trial_seed};
 
-/// A completion to sample: a prompt, and settings of its own.
+/// A completion to sample: a prompt and its settings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CompletionRequest {
-    /// What is completed. Requests with the same prompt share its KV cache: it is prefilled once.
+    /// The prompt. Requests with the same prompt share its KV cache: it is prefilled once.
     pub prompt: Prompt,
-    /// Key of the completion's random numbers.
+    /// The key of the completion's random numbers.
     pub seed: u64,
-    /// The most new tokens; the engine's own limit counts, too.
+    /// The largest number of new tokens; the engine's own limit applies, too.
     pub max_new_tokens: Option<usize>,
-    /// How tokens are drawn, if not by the engine's settings.
+    /// How tokens are sampled; the engine's settings if `None`.
     pub sampling: Option<Sampling>,
 }
 
 impl CompletionRequest {
-    /// A request by the engine's own settings.
+    /// Creates a request with the engine's own settings.
     pub fn new(prompt: Prompt, seed: u64) -> Self {
         CompletionRequest {
             prompt,
@@ -32,9 +32,9 @@ impl CompletionRequest {
         }
     }
 
-    /// A request for each prompt, in their order, with random numbers that depend on the seed, the
-    /// prompt's text and how many times it stood in the list before: those of
-    /// [`Engine::generate`](super::Engine::generate).
+    /// Creates a request for each prompt, in the order of the prompts. Their random numbers are
+    /// those of [`Engine::generate`](super::Engine::generate): they depend on the seed, on the
+    /// prompt's text and on how often it occurred earlier in the list.
     pub fn list(prompts: &[Prompt], seed: u64) -> Vec<Self> {
         let mut seen: HashMap<(&str, &[u32]), u32> = HashMap::new();
         let request = |prompt: &Prompt, number| {
@@ -51,11 +51,11 @@ impl CompletionRequest {
     }
 }
 
-/// What happens while a list of requests is completed.
+/// An event while a list of requests is completed.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A token has been added to a completion.
+    /// A completion has a new token.
     Token {
         /// The request's index in the list.
         request: usize,
@@ -64,9 +64,9 @@ pub enum Event<'a> {
         /// The natural logarithm of its probability, as in
         /// [`Completion::logprob`](crate::Completion::logprob).
         logprob: f64,
-        /// Text that is certain now: an unfinished character, or what may become a stop string, is
-        /// held back. The texts of a completion's tokens, one after the other, are what its whole text
-        /// begins with.
+        /// The text that is certain now. An incomplete character, or text that may become a stop
+        /// string, is held back. Concatenated, the texts of a completion's tokens are a prefix of
+        /// its whole text.
         text: &'a str,
     },
     /// A completion has ended.

@@ -1,14 +1,14 @@
-//! Passes over one row of logits, written so that the compiler turns them into vector code.
+//! Passes over one row of logits, written so that the compiler vectorizes them.
 //!
-//! Every pass is plain arithmetic in a fixed order, without fused multiply-adds, so its result is
-//! bitwise the same whatever vectors there are, and on every platform. Knows nothing of sampling.
+//! Every pass is plain arithmetic in a fixed order without fused multiply-add, so that its result
+//! is bit-identical on every platform and for every vector width. Independent of sampling.
 
-/// How many elements a pass handles side by side; sums run in so many lanes and are joined in
-/// order at the end.
+/// The number of elements that a pass processes side by side. Sums use this many lanes, which are
+/// added in order at the end.
 const LANES: usize = 16;
 
-/// Defines a function for the baseline of the target, for AVX2 and for AVX-512, and picks one when
-/// it is called.
+/// Defines a function for the target's baseline, for AVX2 and for AVX-512, and selects one at run
+/// time.
 macro_rules! multiversion {
     ($(#[$meta:meta])* fn $name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)? $body:block) => {
         $(#[$meta])*
@@ -31,7 +31,7 @@ macro_rules! multiversion {
                     && std::is_x86_feature_detected!("avx512dq")
                     && std::is_x86_feature_detected!("avx512vl")
                 {
-                    // SAFETY: the processor has all of these, and AVX2 with them.
+                    // SAFETY: the processor has all of these, and therefore AVX2.
                     return unsafe { avx512($($arg),*) };
                 }
                 if std::is_x86_feature_detected!("avx2") {
@@ -44,20 +44,19 @@ macro_rules! multiversion {
     };
 }
 
-/// The exponential of a number that is at most 0, to about 1.5 units in the last place. What is
-/// below -87 counts as -87 (1.6e-38).
+/// The exponential of a non-positive number, to about 1.5 ULP. Clamps at -87 (1.6e-38).
 #[inline(always)]
 fn exp_negative(x: f32) -> f32 {
-    // 1.5 · 2^23: adding it rounds to an integer, which then stands in the low bits.
+    // 1.5 · 2^23: adding it rounds to an integer, which is then in the low bits.
     const ROUND: f32 = 12_582_912.0;
-    // ln 2 = HIGH + LOW, HIGH with so few bits that its product with the integer is exact.
+    // ln 2 = HIGH + LOW, where HIGH has few enough bits that its product with the integer is exact.
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let x = x.max(-87.0);
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let whole = shifted - ROUND;
     let r = x - whole * LN2_HIGH - whole * LN2_LOW;
-    // Taylor's series on |r| <= ln 2 / 2: the first term left out is below 6e-9.
+    // Taylor series on |r| <= ln 2 / 2: the first omitted term is below 6e-9.
     let mut p = 1.0 / 5040.0;
     p = p * r + 1.0 / 720.0;
     p = p * r + 1.0 / 120.0;
@@ -71,12 +70,12 @@ fn exp_negative(x: f32) -> f32 {
 }
 
 multiversion! {
-    /// The smallest and the largest number of a row, and whether all are finite. An empty row has
-    /// none: `(inf, -inf, true)`.
+    /// Returns the smallest and the largest number of a row, and whether all are finite. For an
+    /// empty row: `(inf, -inf, true)`.
     fn range(row: &[f32]) -> (f32, f32, bool) {
         let mut low = [f32::INFINITY; LANES];
         let mut high = [f32::NEG_INFINITY; LANES];
-        // x · 0 is 0 for finite x, and NaN for every other; NaN stays in a sum.
+        // x · 0 is 0 for finite x and NaN otherwise; NaN propagates through a sum.
         let mut check = [0f32; LANES];
         let (chunks, rest) = row.as_chunks::<LANES>();
         for chunk in chunks {
@@ -100,31 +99,31 @@ multiversion! {
     }
 }
 
-/// Numbers that are worked on at a time, so that what lies between two passes stays in the nearest
-/// cache: some hundred kilobytes a row would not.
+/// The number of elements processed at a time, so that the data between two passes stays in the L1
+/// cache. A whole row of some hundred kilobytes would not.
 const BLOCK: usize = 512;
 
-/// What rounds numbers from 0 to 1 to multiples of 2^-bits when it is added to them: in an f64 from
-/// here on, the lowest bit is worth just that. `bits` is at most 51.
+/// The f64 that, added to numbers from 0 to 1, rounds them to multiples of 2^-bits: the lowest bit
+/// of a sum has this value. `bits` is at most 51.
 #[inline(always)]
 fn rounder(bits: u32) -> f64 {
     (1u64 << (52 - bits)) as f64
 }
 
-/// Adds the bits of numbers to which the rounder was added: it is taken off once, at the end.
+/// Adds the bits of numbers plus the rounder. The rounder is subtracted once, at the end.
 #[inline(always)]
 fn add_rounded(block: &[f32], round: f64, sum: u64) -> u64 {
     let bits = block.iter().map(|&x| (f64::from(x) + round).to_bits());
     bits.fold(sum, u64::wrapping_add)
 }
 
-/// The sum of multiples, given that of the bits of so many numbers.
+/// The sum of the multiples, given the sum of the bits of `count` numbers.
 #[inline(always)]
 fn without_rounder(sum: u64, count: usize, round: f64) -> u64 {
     sum.wrapping_sub(round.to_bits().wrapping_mul(count as u64))
 }
 
-/// Writes exp((x - max) / temperature).
+/// Writes `exp((x - max) / temperature)`.
 #[inline(always)]
 fn exponentials(block: &[f32], max: f32, temperature: f32, out: &mut [f32]) {
     for (e, &x) in out.iter_mut().zip(block) {
@@ -133,9 +132,9 @@ fn exponentials(block: &[f32], max: f32, temperature: f32, out: &mut [f32]) {
 }
 
 multiversion! {
-    /// The sum of exp(x - max), where max is the row's largest number, each as an integer multiple of
-    /// 2^-bits, rounded to the nearest; `bits` is at most 51. Integers, so that no order of summation
-    /// changes it.
+    /// Returns the sum of `exp(x - max)`, where `max` is the row's largest number. Each term is
+    /// rounded to the nearest integer multiple of 2^-bits (`bits` at most 51), so that the sum does
+    /// not depend on the order.
     fn normaliser(row: &[f32], max: f32, bits: u32) -> u64 {
         let round = rounder(bits);
         let mut sum = 0;
@@ -150,9 +149,9 @@ multiversion! {
 }
 
 multiversion! {
-    /// Writes exp((x - max) / temperature), where max is the row's largest number, as integer multiples
-    /// of 2^-bits, rounded to the nearest; `bits` is at most 51. Returns their sum, and what
-    /// [`normaliser`] does.
+    /// Writes `exp((x - max) / temperature)`, where `max` is the row's largest number, as integer
+    /// multiples of 2^-bits, rounded to the nearest; `bits` is at most 51. Returns their sum, and
+    /// the result of [`normaliser`].
     fn weights(
         row: &[f32],
         max: f32,
@@ -182,19 +181,19 @@ multiversion! {
     }
 }
 
-/// How far numbers lie below the largest, in steps.
+/// Bins for the distance of numbers from the largest.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Steps {
     /// The largest number.
     pub(super) max: f32,
-    /// Steps of a distance of 1.
+    /// The number of bins per unit of distance.
     pub(super) scale: f32,
-    /// The last step, which holds everything farther down; below 2^23.
+    /// The last bin, which holds all larger distances; below 2^23.
     pub(super) last: u32,
 }
 
 impl Steps {
-    /// Writes the step of each number: larger numbers never get a larger step.
+    /// Writes the bin of each number. A larger number never gets a larger bin.
     #[inline(always)]
     fn write(self, block: &[f32], steps: &mut [u32]) {
         const ROUND: f32 = 8_388_608.0;
@@ -208,11 +207,11 @@ impl Steps {
 }
 
 multiversion! {
-    /// Adds what each number weighs to what its step holds; of weights that are not there each is 1.
-    /// There are a power of two of steps.
+    /// Adds each number's weight (1 without weights) to the sum of its bin. The number of bins must
+    /// be a power of two.
     fn histogram(row: &[f32], steps: Steps, weights: Option<&[u64]>, sums: &mut [u64]) {
         assert!(sums.len().is_power_of_two() && sums.len() == steps.last as usize + 1);
-        // Changes nothing and spares the bounds check.
+        // Has no effect, but avoids the bounds check.
         let mask = sums.len() - 1;
         let mut buffer = [0u32; BLOCK];
         for (index, block) in row.chunks(BLOCK).enumerate() {
@@ -235,14 +234,14 @@ multiversion! {
 }
 
 multiversion! {
-    /// Adds to `found` the positions of a step, where few are it.
+    /// Appends the positions of numbers in bin `step`; fast if there are few.
     fn positions(row: &[f32], steps: Steps, step: u32, found: &mut Vec<u32>) {
         const CHUNK: usize = 64;
         let mut buffer = [0u32; CHUNK];
         for (index, block) in row.chunks(CHUNK).enumerate() {
             let of_block = &mut buffer[..block.len()];
             steps.write(block, of_block);
-            // Without a way out of the loop, so that it becomes vector code.
+            // No early exit, so that the loop is vectorized.
             let some = of_block.iter().fold(false, |some, &s| some | (s == step));
             if some {
                 let places = (0..).zip(&*of_block).filter(|&(_, &s)| s == step);
@@ -253,8 +252,8 @@ multiversion! {
 }
 
 multiversion! {
-    /// Sets to 0 the weights of what comes after (`logit`, `id`) when a row is ordered by falling
-    /// logit and rising id. Returns the sum of what is left.
+    /// Sets to 0 the weights of all tokens after (`logit`, `id`) in the order of falling logit and
+    /// rising id. Returns the sum of the others.
     fn keep_until(row: &[f32], logit: f32, id: u32, weights: &mut [u64]) -> u64 {
         let end = (id as usize + 1).min(row.len());
         let (early, late) = weights.split_at_mut(end);
@@ -272,7 +271,7 @@ multiversion! {
 }
 
 multiversion! {
-    /// Sets to 0 the weights below `least`. Returns the sum of what is left.
+    /// Sets to 0 the weights below `least`. Returns the sum of the others.
     fn keep_at_least(least: u64, weights: &mut [u64]) -> u64 {
         let mut sum = 0;
         for weight in weights {
@@ -284,14 +283,14 @@ multiversion! {
 }
 
 multiversion! {
-    /// The sum of weights.
+    /// Returns the sum of the weights.
     fn total(weights: &[u64]) -> u64 {
         weights.iter().sum()
     }
 }
 
-/// The position at which the running sum of weights first exceeds `point`, which is below their
-/// sum; `None` if it is not.
+/// Returns the position at which the running sum of weights first exceeds `point`; `None` if
+/// `point` is not below their sum.
 pub(super) fn locate(weights: &[u64], mut point: u64) -> Option<usize> {
     const CHUNK: usize = 512;
     for (index, chunk) in weights.chunks(CHUNK).enumerate() {
@@ -346,7 +345,7 @@ mod tests {
             let exact: f64 = row.iter().map(|&x| f64::from(x - high).exp()).sum();
             let sum = normaliser(&row, high, 46);
             assert!((sum as f64 / 2f64.powi(46) / exact - 1.0).abs() < 1e-6);
-            // No order of summation changes it.
+            // The order of summation does not matter.
             let reversed: Vec<f32> = row.iter().rev().copied().collect();
             assert_eq!(normaliser(&reversed, high, 46), sum);
             let mut out = vec![0; len];
@@ -364,7 +363,7 @@ mod tests {
                 let exact = (f64::from(x - high) / 1.6).exp();
                 assert!((w as f64 / 2f64.powi(46) - exact).abs() < 2e-6 * exact + 1e-13);
             }
-            // Every point of the line of weights belongs to the token under it.
+            // Every point on the line of weights belongs to its token.
             let mut before = 0;
             for (i, &w) in out.iter().enumerate() {
                 if w > 0 {

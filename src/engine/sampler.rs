@@ -1,11 +1,11 @@
-//! Draws tokens from rows of logits, exactly and in parallel.
+//! Samples tokens from rows of logits, exactly and in parallel.
 //!
-//! A row's probabilities are taken as integer multiples of a small unit (2^-46 of the largest, for a
-//! vocabulary of 49,152), so that sums do not depend on the order of summation: the nucleus, the
-//! token drawn from it and its log-probability are the same for any number of threads, rows and lanes.
-//! Nothing is sorted but the few tokens around the nucleus's edge.
+//! A row's probabilities are integer multiples of a small unit (2^-46 of the largest, for a
+//! vocabulary of 49,152), so that sums do not depend on the order of summation. The nucleus, the
+//! token drawn from it and its log-probability are the same for any number of threads, rows and
+//! lanes. Only the few tokens around the nucleus's edge are sorted.
 //!
-//! Knows logits and settings; nothing of models, slots or text.
+//! Depends on logits and settings, but not on models, slots or text.
 
 use std::cmp::Ordering::Equal;
 
@@ -16,24 +16,24 @@ use super::backend::Drawn;
 use super::row;
 use crate::Philox;
 
-/// A token to be drawn.
+/// A row to draw a token from.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Row<'a> {
-    /// One number a token of the vocabulary.
+    /// One logit per token of the vocabulary.
     pub(super) logits: &'a [f32],
-    /// The distinct tokens of the prompt and of what was generated; read only where there is a
-    /// repetition penalty.
+    /// The distinct tokens of the prompt and of the completion. Only read if there is a repetition
+    /// penalty.
     pub(super) seen: &'a [u32],
-    /// How it is drawn; rows of one step may differ.
+    /// The sampling settings; rows of one step may differ.
     pub(super) sampling: &'a Sampling,
     /// The trial's random numbers.
     pub(super) random: Philox,
-    /// The token's position in the completion, which is its random number's counter.
+    /// The token's position in the completion: the counter of its random number.
     pub(super) position: u64,
 }
 
 impl Drawn {
-    /// A row whose logits are not all finite.
+    /// The result for a row with non-finite logits.
     pub(super) const NON_FINITE: Drawn = Drawn {
         token: 0,
         logit: 0.0,
@@ -42,15 +42,15 @@ impl Drawn {
         finite: false,
     };
 
-    /// Natural logarithm of the token's probability under the logits as they came (temperature 1,
-    /// nothing penalised or cut), where weights are multiples of `2^-bits`.
+    /// The natural logarithm of the token's probability under the model's own distribution
+    /// (temperature 1, no penalty or truncation). Weights are multiples of `2^-bits`.
     pub(super) fn logprob(&self, bits: u32) -> f64 {
         let sum = self.normaliser as f64 / (1u64 << bits) as f64;
         f64::from(self.logit) - f64::from(self.max) - sum.ln()
     }
 }
 
-/// Draws the tokens of a step.
+/// Samples the tokens of a step.
 #[derive(Debug)]
 pub(super) struct Sampler {
     /// One per thread.
@@ -58,7 +58,7 @@ pub(super) struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler for so many threads.
+    /// Creates a sampler for `threads` threads.
     pub(super) fn new(threads: usize) -> Self {
         Sampler {
             scratch: std::iter::repeat_with(Scratch::default)
@@ -67,7 +67,7 @@ impl Sampler {
         }
     }
 
-    /// Draws one token per row, over the current rayon pool; results are in the order of the rows.
+    /// Draws one token per row on the current rayon pool. Results are in the order of the rows.
     pub(super) fn draw(&mut self, rows: &[Row<'_>]) -> Vec<Drawn> {
         let share = rows.len().div_ceil(self.scratch.len()).max(1);
         rows.par_chunks(share)
@@ -77,7 +77,7 @@ impl Sampler {
     }
 }
 
-/// Memory for one row at a time.
+/// Buffers for one row at a time.
 #[derive(Debug, Default)]
 struct Scratch {
     penalised: Vec<f32>,
@@ -129,9 +129,10 @@ fn draw(row: &Row<'_>, scratch: &mut Scratch) -> Drawn {
             mass = cut.keep(weights, Measure::Count, k as u64);
         }
         if sampling.top_p < 1.0 {
-            // At least 1, at most all: p is above 0 and below 1.
+            // At least 1 and at most the whole mass, because p is between 0 and 1.
             let target = (f64::from(sampling.top_p) * mass as f64).ceil() as u64;
-            // Farther down weights are 0, and their order decides nothing.
+            // Tokens farther below the largest logit have weight 0, so that their order is
+            // irrelevant.
             let reach = sampling.temperature * (bits + 2) as f32 * std::f32::consts::LN_2;
             cut.range = cut.range.min(reach);
             mass = cut.keep(weights, Measure::Mass, target.clamp(1, mass));
@@ -142,7 +143,7 @@ fn draw(row: &Row<'_>, scratch: &mut Scratch) -> Drawn {
         }
         row::locate(weights, row.random.below(row.position, mass))
     };
-    // Both searches find a token: the largest logit is in the row, and the point is in the mass.
+    // Both searches succeed: the largest logit is in the row, and the point is below the mass.
     let token = token.unwrap_or(0);
     Drawn {
         token: token as u32,
@@ -153,7 +154,7 @@ fn draw(row: &Row<'_>, scratch: &mut Scratch) -> Drawn {
     }
 }
 
-/// The HF form of the repetition penalty, kept finite.
+/// Applies the repetition penalty of Hugging Face transformers, kept finite.
 fn penalise(logits: &mut [f32], seen: &[u32], penalty: f32) {
     for &token in seen {
         if let Some(x) = logits.get_mut(token as usize) {
@@ -163,38 +164,40 @@ fn penalise(logits: &mut [f32], seen: &[u32], penalty: f32) {
     }
 }
 
-/// Weights are multiples of 2 to the minus so many: as fine as lets the sum over a vocabulary stay
-/// below 2^62.
+/// The `n` for which weights are multiples of 2^-n: as large as possible while the sum over a
+/// vocabulary stays below 2^62.
 pub(super) fn weight_bits(vocabulary: usize) -> u32 {
     let width = usize::BITS - vocabulary.saturating_sub(1).leading_zeros();
     62u32.saturating_sub(width).min(51)
 }
 
-/// What a cut goes by.
+/// The quantity that a cut limits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Measure {
     Count,
     Mass,
 }
 
-/// Cuts the order "falling logit, rising id" after its shortest prefix that measures enough.
+/// Truncates the order "falling logit, rising id" after its shortest prefix with enough of a
+/// measure.
 struct Cut<'a> {
     logits: &'a [f32],
     /// The largest logit.
     high: f32,
-    /// How far below it the steps reach; the last one holds everything farther down.
+    /// The distance from the largest logit that the bins cover. The last bin holds everything
+    /// below.
     range: f32,
     histogram: &'a mut Vec<u64>,
     edge: &'a mut Vec<u32>,
 }
 
 impl Cut<'_> {
-    /// Number of steps into which the logits' range is divided: the last step of the prefix holds
-    /// a handful of tokens then, and only they are sorted.
+    /// The number of bins for the logits' range: large enough that the prefix's last bin holds only
+    /// a few tokens, which are sorted.
     const STEPS: usize = 2048;
 
-    /// Sets to 0 the weights after the prefix that first measures `target`, which is at least 1
-    /// and at most what all measure; returns the mass of what is left.
+    /// Sets to 0 the weights after the shortest prefix that measures `target`, which is at least 1
+    /// and at most the measure of all tokens. Returns the mass of the prefix.
     fn keep(&mut self, weights: &mut [u64], measure: Measure, target: u64) -> u64 {
         let logits = self.logits;
         let last = Self::STEPS - 1;
@@ -271,7 +274,8 @@ mod tests {
         drawn.logprob(weight_bits(logits.len()))
     }
 
-    /// The kept tokens' probabilities by the definition, in f64: sort everything, cut, normalise.
+    /// The probabilities of the kept tokens by definition, in f64: sort everything, truncate,
+    /// normalize.
     fn exact(logits: &[f32], s: &Sampling) -> Vec<f64> {
         let mut order: Vec<usize> = (0..logits.len()).collect();
         order.sort_by(|&a, &b| logits[b].partial_cmp(&logits[a]).unwrap().then(a.cmp(&b)));
@@ -298,7 +302,7 @@ mod tests {
         p
     }
 
-    /// Which tokens are kept, by sorting the whole row, over the same weights as the sampler's.
+    /// The kept tokens by sorting the whole row, with the sampler's weights.
     fn kept_by_sorting(logits: &[f32], s: &Sampling) -> Vec<u64> {
         let bits = weight_bits(logits.len());
         let high = row::range(logits).1;
@@ -335,10 +339,10 @@ mod tests {
             rows.push(noise(20.0, -15.0));
             rows.push(noise(1e-5, 3.0));
             rows.push(noise(1e4, -5e3));
-            // Ties everywhere, zeros of both signs among them.
+            // Ties everywhere, including zeros of both signs.
             rows.push(noise(6.0, -3.0).iter().map(|x| x.trunc()).collect());
             rows.push(vec![-7.25; len as usize]);
-            // One far above, one as far below as there is.
+            // One far above, and one as far below as possible.
             let mut spread = noise(2.0, 0.0);
             spread[len as usize / 2] = f32::MIN;
             spread[len as usize / 3] = 60.0;
@@ -387,8 +391,8 @@ mod tests {
         assert_eq!(cases, 42 * 6 * 5 * 6);
     }
 
-    /// Chi-square of 40,000 draws a setting against the exact distribution; the seeds are fixed,
-    /// so this either always passes or never.
+    /// Chi-square of 40,000 draws per setting against the exact distribution. The seeds are fixed,
+    /// so that the result is deterministic.
     #[test]
     fn draws_follow_the_exact_distribution() {
         let random = Philox::new(77);
@@ -434,7 +438,7 @@ mod tests {
 
     #[test]
     fn one_draw_after_another_is_as_good_as_one_trial_after_another() {
-        // Positions of one key, and one position of many keys: both are uniform.
+        // Positions of one key and keys at one position are both uniform.
         let logits = [0.0; 4];
         let s = Sampling::default();
         for by_key in [false, true] {
@@ -539,7 +543,7 @@ mod tests {
                     .collect()
             })
             .collect();
-        // Rows of one step may be drawn by different settings.
+        // Rows of one step may have different settings.
         let settings = [Sampling::dart(), Sampling::greedy(), Sampling::default()];
         let rows: Vec<Row<'_>> = all
             .iter()

@@ -1,20 +1,20 @@
-//! Continuous batching: keeps every slot busy with what the source wants most.
+//! Continuous batching: keeps every slot busy with the trials that the source wants most.
 //!
-//! Each prompt is prefilled once, and its KV cache and last logits are kept for as long as trials of
-//! it are in flight, and somewhat longer. A trial's first token is drawn from these logits; every
-//! further one costs a row in a decode step. When a trial ends, its slot takes the next request
+//! Each prompt is prefilled once. Its KV cache and last logits are kept while its trials are in
+//! flight, and longer in the prefix cache. A trial's first token is drawn from these logits; every
+//! other token costs a row in a decode step. When a trial ends, its slot takes the next request
 //! before the next step.
 //!
-//! What a trial has been *issued* (positions drawn, tokens fed, its limit, the KV cache's forecast)
-//! is apart from what has *arrived* (text, stop strings, loops): a backend may have steps in flight,
-//! whose draws the host does not know yet. A trial that ends leaves its slot at once, and draws of it
-//! that arrive later are discarded.
+//! The scheduler separates what was *issued* to a trial (positions drawn, tokens fed, its limit,
+//! the forecast of the KV cache) from what has *arrived* (text, stop strings, loops), because a
+//! backend may have steps in flight whose draws the host does not know yet. A trial that ends
+//! leaves its slot at once, and its later draws are discarded.
 //!
-//! Where the KV cache would outgrow its limit, the youngest trials are preempted: their part of it is
-//! released. They resume before anything new is started, and their own tokens are recomputed: as rows
-//! of the same steps in which others go ahead.
+//! If the KV cache would exceed its limit, the youngest trials are preempted: their part of the
+//! cache is released. They resume before any new trial starts. Their own tokens are recomputed in
+//! rows of the same steps in which other trials decode.
 //!
-//! Knows backends and trials; nothing of files, templates or why a source wants what.
+//! Depends on backends and trials, but not on files, templates or the source's reasons.
 
 mod memory;
 
@@ -32,37 +32,38 @@ use crate::model::Detokenizer;
 use crate::{Error, ErrorKind, Finish, Next, Offer, Request, Result, Source, TrialId};
 pub(super) use memory::Capacity;
 
-/// How many tokens of prompts are prefilled together at most, where one alone is not longer.
+/// The largest number of prompt tokens that are prefilled together. A longer prompt is prefilled
+/// alone.
 const MAX_PREFILL_TOKENS: usize = 2048;
 
-/// How long to sleep while a source has nothing and nothing is in flight: first, and at most.
+/// The shortest and the longest sleep while the source has nothing and nothing is in flight.
 const MIN_SLEEP: Duration = Duration::from_micros(50);
 const MAX_SLEEP: Duration = Duration::from_millis(4);
 
-/// What a request asks for, and the way from tokens to text.
+/// The contents of a request, and the conversion of tokens to text.
 pub(super) struct Texts<'a> {
-    /// The prompt's tokens of a request.
+    /// Returns a request's prompt tokens.
     pub(super) prompt: &'a (dyn Fn(&Request) -> Result<Vec<u32>> + Sync),
-    /// The most tokens of a request's completion, where the rules allow as many.
+    /// Returns a request's limit of completion tokens. The rules' limit applies, too.
     pub(super) limit: &'a (dyn Fn(&Request) -> usize + Sync),
-    /// How the tokens of a request's completion are drawn.
+    /// Returns a request's sampling settings.
     pub(super) sampling: &'a (dyn Fn(&Request) -> Sampling + Sync),
-    /// A fresh stream from tokens to text.
+    /// Creates a detokenizer.
     pub(super) detokenizer: &'a (dyn Fn() -> Detokenizer + Sync),
-    /// Whether a prompt begins the reasoning of its completions.
+    /// Whether a prompt opens the reasoning of its completions.
     pub(super) begins_reasoning: &'a (dyn Fn(&[u32]) -> bool + Sync),
-    /// Hears of each token of a completion, where anyone wants to.
+    /// Receives each token of a completion, if requested.
     pub(super) on_token: Option<&'a OnToken<'a>>,
 }
 
-/// Takes a trial's new token, its log-probability, and the text that became certain with it.
+/// Receives a trial's new token, its log-probability, and the text that became certain with it.
 pub(super) type OnToken<'a> = dyn Fn(TrialId, u32, f64, &str) + Sync + 'a;
 
-/// Where a scheduler writes down what it does.
+/// Records of a scheduler's work.
 #[derive(Clone, Copy)]
 pub(super) struct Log<'a> {
     pub(super) statistics: &'a Mutex<Statistics>,
-    /// Times of all steps, where they are wanted.
+    /// The times of all steps, if requested.
     pub(super) steps: Option<&'a Mutex<Vec<StepTimes>>>,
 }
 
@@ -76,28 +77,28 @@ pub(super) struct Scheduler<'a> {
     log: Log<'a>,
     /// Requests taken from the source that have no slot yet.
     pending: VecDeque<Request>,
-    /// Whether the source has said that there is nothing more.
+    /// Whether the source has reported that it is done.
     done: bool,
     active: Vec<Active>,
     /// Preempted trials, oldest first.
     preempted: Vec<Waiting>,
-    /// Trials that were issued all tokens they may have, while some have not arrived.
+    /// Trials whose tokens are all issued, but have not all arrived.
     finishing: Vec<Waiting>,
     /// Steps whose draws have not arrived, oldest first.
     in_flight: VecDeque<InFlight>,
-    /// How many of these feed tokens.
+    /// The number of in-flight steps that feed tokens.
     decode_steps: usize,
-    /// How many trials were started.
+    /// The number of trials started so far.
     started: u64,
-    /// Tokens of the completions so far, and how many there were, to know what to expect.
+    /// The total tokens and the number of finished completions, for the expected length.
     finished: (u64, u64),
-    /// By the problem's index.
+    /// Held prompts, by the problem's index.
     prompts: HashMap<u32, Prompt>,
-    /// How many tokens the prompts have of problems that wait for memory.
+    /// The prompt lengths of problems that wait for memory.
     waiting: HashMap<u32, usize>,
     /// Problems whose prompts fill the context.
     too_long: HashSet<u32>,
-    /// Counts uses of prompts, to know the least recently used one.
+    /// A logical clock of prompt uses, for least-recently-used eviction.
     clock: u64,
 }
 
@@ -105,18 +106,18 @@ pub(super) struct Scheduler<'a> {
 struct Active {
     trial: Trial,
     sequence: SequenceId,
-    /// How many tokens were drawn for it, whether they have arrived or not.
+    /// The number of tokens drawn for it, including those that have not arrived.
     issued: usize,
-    /// How many of its tokens the sequence was fed.
+    /// The number of its tokens that the sequence was fed.
     fed: usize,
-    /// How many of its first tokens are known and fed again after a preemption.
+    /// The number of leading tokens that are known and recomputed after a preemption.
     recompute: usize,
-    /// How many trials were started before it: its name, too.
+    /// The number of trials that were started before it. It also identifies the trial.
     age: u64,
 }
 
 impl Active {
-    /// Its row of the next step.
+    /// The trial's row of the next step.
     fn row(&self) -> StepRow {
         let known = (self.fed < self.recompute).then(|| self.trial.token(self.fed));
         let draws = self.fed + 1 == self.issued;
@@ -128,7 +129,7 @@ impl Active {
     }
 }
 
-/// A trial without a slot: preempted, or issued up to its limit.
+/// A trial without a slot: preempted, or with all tokens issued.
 struct Waiting {
     trial: Trial,
     issued: usize,
@@ -144,13 +145,13 @@ impl Waiting {
 
 /// A step whose draws have not arrived.
 struct InFlight {
-    /// The trial of each draw, and the slot that it had when the step was issued.
+    /// For each draw, the age of its trial and the trial's slot when the step was issued.
     draws: Vec<(u64, usize)>,
-    /// Whether it feeds tokens; if not, it draws the first tokens of trials.
+    /// Whether the step feeds tokens; if not, it draws the first tokens of trials.
     decode: bool,
 }
 
-/// Where a trial is.
+/// The location of a trial.
 #[derive(Clone, Copy)]
 enum Place {
     Active(usize),
@@ -161,11 +162,11 @@ enum Place {
 /// A prompt whose KV cache the backend holds.
 struct Prompt {
     prefix: PrefixId,
-    /// How many tokens it has.
+    /// The number of its tokens.
     len: usize,
-    /// Whether it begins the reasoning of its completions.
+    /// Whether it opens the reasoning of its completions.
     begins_reasoning: bool,
-    /// Trials in slots.
+    /// The number of its trials in slots.
     live: usize,
     last_used: u64,
 }
@@ -202,7 +203,7 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// Samples until the source is done and everything in flight is delivered.
+    /// Runs until the source is done and everything in flight is delivered.
     pub(super) fn run(&mut self) -> Result<()> {
         let mut sleep = MIN_SLEEP;
         loop {
@@ -213,7 +214,7 @@ impl<'a> Scheduler<'a> {
             let finished = !busy && self.is_draining();
             if busy {
                 if self.active.is_empty() {
-                    // Nothing can be issued before something arrives.
+                    // Nothing can be issued before a draw arrives.
                     self.collect()?;
                     self.evict();
                 } else {
@@ -232,12 +233,12 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// Whether nothing is left that a free slot could take.
+    /// Whether no work is left for a free slot.
     fn is_draining(&self) -> bool {
         self.done && self.pending.is_empty() && self.preempted.is_empty()
     }
 
-    /// Stops what is no longer wanted.
+    /// Cancels trials that are no longer wanted.
     fn cancel(&mut self) -> Result<()> {
         let mut slot = 0;
         while let Some(active) = self.active.get(slot) {
@@ -261,7 +262,8 @@ impl<'a> Scheduler<'a> {
         Ok(())
     }
 
-    /// Takes one of the lists of trials without a slot and delivers what is no longer wanted of it.
+    /// Removes the trials that are no longer wanted from a list of trials without a slot, delivers
+    /// them and returns the others.
     fn keep_wanted(&mut self, list: fn(&mut Self) -> &mut Vec<Waiting>) -> Result<Vec<Waiting>> {
         let list = std::mem::take(list(self));
         let mut kept = Vec::with_capacity(list.len());
@@ -275,11 +277,11 @@ impl<'a> Scheduler<'a> {
         Ok(kept)
     }
 
-    /// Fills free slots for as long as the source has requests.
+    /// Fills free slots as long as the source has requests.
     fn admit(&mut self) -> Result<()> {
         while self.active.len() < self.capacity.slots && !self.preempted.is_empty() {
             let Waiting { trial, .. } = &self.preempted[0];
-            // What it is fed again has to be known.
+            // The tokens to recompute must have arrived.
             if !self.preempted[0].has_arrived() {
                 return Ok(());
             }
@@ -320,7 +322,7 @@ impl<'a> Scheduler<'a> {
         Ok(())
     }
 
-    /// Puts a trial whose prompt is held into a slot; `recompute` of its tokens are known.
+    /// Assigns a slot to a trial whose prompt is held. `recompute` of its tokens are known.
     fn occupy(&mut self, trial: Trial, age: u64, recompute: usize) {
         self.clock += 1;
         if let Some(prompt) = self.prompts.get_mut(&trial.request.trial.problem) {
@@ -338,18 +340,18 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// Puts new trials into slots and issues the draws of their first tokens.
+    /// Assigns slots to new trials and issues the draws of their first tokens.
     fn start(&mut self, requests: Vec<Request>) -> Result<()> {
         self.prefill(&requests)?;
         let first = self.active.len();
         for request in requests {
             let Some(prompt) = self.prompts.get(&request.trial.problem) else {
-                // Not an error: one overlong problem is no reason to end a run.
+                // Not an error: a single overlong problem must not end a run.
                 self.deliver_empty(request, Finish::Length)?;
                 continue;
             };
             let limit = self.rules.limit(prompt.len, (self.texts.limit)(&request));
-            // Requests of one prompt may have limits of their own.
+            // Requests of one prompt may have different limits.
             self.capacity
                 .check(&*self.backend, prompt.len, limit.saturating_sub(1))
                 .map_err(|error| named(&request, error))?;
@@ -461,7 +463,7 @@ impl<'a> Scheduler<'a> {
         Ok(())
     }
 
-    /// Feeds every active trial its next token and draws the one after it, where it is not known.
+    /// Feeds every active trial its next token and draws the one after it, unless it is known.
     fn step(&mut self) -> Result<()> {
         let clock = Instant::now();
         self.reserve(&[], |backend, sequences| backend.kv_bytes_after(sequences))?;
@@ -521,14 +523,15 @@ impl<'a> Scheduler<'a> {
         Ok(())
     }
 
-    /// Collects what is old enough: while more decode steps are in flight than the backend's lag, and
-    /// first draws as soon as the steps behind them keep the backend busy, or there are too many.
+    /// Collects steps that are old enough: decode steps beyond the backend's lag, and steps of
+    /// first draws once the steps behind them keep the backend busy or too many steps are in
+    /// flight.
     fn settle(&mut self) -> Result<()> {
         let lag = self.backend.lag();
         while let Some(oldest) = self.in_flight.front() {
             let late = self.decode_steps > lag;
             let first_draws = !oldest.decode && self.decode_steps >= lag;
-            // Trials of one token each would issue first draws without end.
+            // Trials of one token would otherwise issue first draws indefinitely.
             let crowded = self.in_flight.len() > max_in_flight(lag);
             if !(late || first_draws || crowded) {
                 break;
@@ -538,10 +541,10 @@ impl<'a> Scheduler<'a> {
         Ok(())
     }
 
-    /// Takes the draws of the oldest step in flight to their trials.
+    /// Hands the draws of the oldest step in flight to their trials.
     fn collect(&mut self) -> Result<()> {
         let clock = Instant::now();
-        // Gone from both sides, also where it has failed.
+        // Removed here even if the backend fails, because the backend has dropped it, too.
         let Some(step) = self.in_flight.pop_front() else {
             return Ok(());
         };
@@ -562,7 +565,7 @@ impl<'a> Scheduler<'a> {
                         ended.push((age, slot, finish));
                     }
                 }
-                // Its trial has ended.
+                // The draw's trial has ended.
                 None => discarded += 1,
             }
         }
@@ -572,7 +575,7 @@ impl<'a> Scheduler<'a> {
             s.discarded_tokens += discarded;
         });
         if step.decode {
-            // From the back, since a slot that is left takes the last one's trial.
+            // In reverse order, because a freed slot takes the last slot's trial.
             for (age, slot, finish) in ended.into_iter().rev() {
                 self.finish(age, slot, finish, Vec::swap_remove)?;
             }
@@ -585,7 +588,7 @@ impl<'a> Scheduler<'a> {
         Ok(())
     }
 
-    /// Where a trial is that was in a slot; none if it has ended.
+    /// Locates a trial that was in a slot; `None` if it has ended.
     fn place(&self, age: u64, slot: usize) -> Option<Place> {
         if self
             .active
@@ -602,7 +605,7 @@ impl<'a> Scheduler<'a> {
             .or_else(|| within(&self.finishing).map(Place::Finishing))
     }
 
-    /// Gives a trial its next token; an error names the trial and the token's position.
+    /// Appends a drawn token to a trial. Errors name the trial and the token's position.
     fn push(&mut self, place: Place, drawn: &Drawn) -> Result<Option<Finish>> {
         let trial = match place {
             Place::Active(slot) => &mut self.active[slot].trial,
@@ -630,7 +633,7 @@ impl<'a> Scheduler<'a> {
         })
     }
 
-    /// Delivers a trial that has ended, wherever it is; `remove` takes it out of its slot.
+    /// Delivers a trial that has ended, in any place. `remove` takes it out of its slot.
     fn finish(
         &mut self,
         age: u64,
@@ -655,7 +658,7 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// Notes that the prompts of those trials that are in slots were used.
+    /// Marks the prompts of trials that are in slots as used.
     fn touch(&mut self, draws: &[(u64, usize)]) {
         for &(age, slot) in draws {
             if let Some(Place::Active(slot)) = self.place(age, slot) {
@@ -668,8 +671,8 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// Frees the slots of trials that were issued all tokens they may have: what has not arrived
-    /// needs none.
+    /// Frees the slots of trials whose tokens are all issued: draws that have not arrived need no
+    /// slot.
     fn retire(&mut self) {
         let mut slot = 0;
         while let Some(active) = self.active.get(slot) {
@@ -683,7 +686,7 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// Releases what a trial holds that leaves its slot.
+    /// Releases the resources of a trial that leaves its slot.
     fn vacate(&mut self, active: Active) -> Waiting {
         self.backend.release_sequence(active.sequence);
         if let Some(prompt) = self.prompts.get_mut(&active.trial.request.trial.problem) {
@@ -696,7 +699,7 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// Delivers a trial that has left its slot.
+    /// Delivers a trial that was removed from its slot.
     fn end(&mut self, active: Active, finish: Finish) -> Result<()> {
         let Waiting { trial, .. } = self.vacate(active);
         self.deliver(trial, finish)
@@ -725,7 +728,7 @@ impl<'a> Scheduler<'a> {
         Ok(())
     }
 
-    /// Evicts the least recently used prompts beyond those that the prefix cache may keep.
+    /// Evicts the least recently used prompts beyond the size of the prefix cache.
     fn evict(&mut self) {
         let mut unused: Vec<(u64, u32)> = self
             .prompts
@@ -740,7 +743,7 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// Forgets a prompt that none of the trials in slots needs.
+    /// Releases a prompt that no trial in a slot needs.
     fn forget(&mut self, problem: u32) {
         if let Some(prompt) = self.prompts.remove(&problem) {
             self.backend.release_prefix(prompt.prefix);
@@ -759,11 +762,11 @@ impl<'a> Scheduler<'a> {
 }
 
 impl Drop for Scheduler<'_> {
-    /// Leaves the backend empty, also after an error or a panic of the source.
+    /// Leaves the backend empty, even after an error or a panic of the source.
     fn drop(&mut self) {
-        // What is in flight would be taken for the draws of the next run.
+        // The next run would otherwise receive these draws.
         for _ in self.in_flight.drain(..) {
-            // After one that failed the others are there yet.
+            // After a failed step the others must still be collected.
             let _ = self.backend.collect();
         }
         for active in self.active.drain(..) {
@@ -775,7 +778,7 @@ impl Drop for Scheduler<'_> {
     }
 }
 
-/// The prompt of a request.
+/// Returns the prompt tokens of a request.
 fn tokens_of(texts: &Texts<'_>, request: &Request) -> Result<Vec<u32>> {
     let tokens = (texts.prompt)(request).map_err(|error| named(request, error))?;
     if tokens.is_empty() {
@@ -789,7 +792,7 @@ fn named(request: &Request, error: Error) -> Error {
     error.context(format_args!("problem {}", request.problem.id))
 }
 
-/// Time between two readings; zero if the backend does not measure it.
+/// The difference between two readings; zero if the backend does not measure it.
 fn difference(before: Option<Duration>, after: Option<Duration>) -> Duration {
     let both = before.zip(after);
     both.map_or(Duration::ZERO, |(before, after)| {

@@ -1,34 +1,34 @@
-//! What a model thinks of a given text: logits and log-probabilities, without sampling.
+//! Scores a given text: logits and log-probabilities, without sampling.
 //!
-//! Knows backends; nothing of requests or sampling.
+//! Depends on backends, but not on requests or sampling.
 
 use super::Engine;
 use crate::{Error, ErrorKind, Result};
 
 impl Engine {
-    /// The logits after a prompt and after each token of a continuation:
+    /// Returns the logits after a prompt and after each token of a continuation:
     /// `[continuation.len() + 1][vocab]`.
     ///
-    /// The prompt is run at once, the continuation token by token, as when it is sampled; the
-    /// logits are those that the sampler would be given. The tokens are taken as they are: nothing
-    /// is added to them. Use [`score`](Engine::score) where only the log-probabilities are of
-    /// interest, for a vocabulary of 150,000 tokens makes 600 kB of logits a position.
+    /// The prompt is prefilled and the continuation is fed token by token, as in sampling. The
+    /// logits are those that the sampler would receive. No tokens are added. Use
+    /// [`score`](Engine::score) if only log-probabilities are needed: with a vocabulary of 150,000
+    /// tokens, logits take 600 kB a position.
     ///
     /// # Errors
     ///
-    /// A prompt without tokens, tokens outside the vocabulary, more of them than the model's
-    /// context holds, logits that are not finite, or a failure of the device.
+    /// An empty prompt, tokens outside the vocabulary, more tokens than the model's context holds,
+    /// logits that are not finite, or a failure of the device.
     pub fn logits(&self, prompt: &[u32], continuation: &[u32]) -> Result<Vec<Vec<f32>>> {
         let mut rows = Vec::with_capacity(continuation.len() + 1);
         self.follow(prompt, continuation, |logits| rows.push(logits.to_vec()))?;
         Ok(rows)
     }
 
-    /// The logarithm of the probability (natural, in the model's own distribution: temperature 1,
-    /// nothing truncated) of each token of a continuation, given all before it.
+    /// Returns the log-probability of each token of a continuation, given all tokens before it.
+    /// Logarithms are natural; the distribution is the model's own (temperature 1, no truncation).
     ///
-    /// Their sum is what [`Completion::logprob`](crate::Completion::logprob) states for a
-    /// completion with these tokens.
+    /// Their sum is the [`Completion::logprob`](crate::Completion::logprob) of a completion with
+    /// these tokens.
     ///
     /// ```
     /// use dart_math::engine::{Engine, Sampling};
@@ -67,7 +67,7 @@ impl Engine {
         Ok(scores)
     }
 
-    /// Shows the logits after the prompt and after each token fed.
+    /// Passes to `show` the logits after the prompt and after each token fed.
     fn follow(
         &self,
         prompt: &[u32],
@@ -82,7 +82,7 @@ impl Engine {
                 format!("{length} tokens, but the model's context holds {context}"),
             ));
         }
-        // All are looked at first: `score` reads the logits of a token before it is fed.
+        // Checked in advance, because `score` reads the logits of a token before it is fed.
         let beyond = |token: &&u32| **token as usize >= config.vocab_size;
         if let Some(&token) = prompt.iter().chain(fed).find(beyond) {
             return Err(outside(token, config.vocab_size));
@@ -94,7 +94,7 @@ impl Engine {
     }
 }
 
-/// The logarithm of a token's share in `exp(logits)`.
+/// The log-probability of a token under `softmax(logits)`.
 fn log_probability(logits: &[f32], token: usize) -> f64 {
     let max = logits.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
     let sum: f64 = logits.iter().map(|&x| f64::from(x - max).exp()).sum();

@@ -1,58 +1,58 @@
-//! What an engine has done so far, in numbers.
+//! Counters and times of an engine's work.
 
 use std::time::Duration;
 
-/// Counts and times of an engine's work since it was built, over all its runs.
+/// Counters and times of an engine's work since it was built, over all its runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Statistics {
-    /// How many sequences the engine runs at a time.
+    /// The number of concurrent sequences of the engine.
     pub slots: usize,
-    /// Completions delivered, but for cancelled ones.
+    /// Delivered completions, without cancelled ones.
     pub completions: u64,
-    /// Completions that were no longer wanted, and delivered as far as they were.
+    /// Completions that were cancelled and delivered incomplete.
     pub cancelled: u64,
-    /// Tokens of completions, those of cancelled ones included.
+    /// Tokens of completions, including cancelled ones.
     pub generated_tokens: u64,
-    /// Tokens drawn after the end of their completion, because steps are issued before the draws of
-    /// earlier ones have arrived. None where the backend computes a step when it is issued, as on a
-    /// CPU.
+    /// Tokens drawn after the end of their completion, because steps are issued before earlier
+    /// draws have arrived. 0 if the backend computes a step when it is issued, as on a CPU.
     pub discarded_tokens: u64,
-    /// Prompts prefilled: each counts once for all its samples, unless it was evicted between.
+    /// Prefilled prompts. A prompt counts once for all its samples, unless it was evicted in
+    /// between.
     pub prompts: u64,
-    /// Tokens of these prompts.
+    /// Tokens of the prefilled prompts.
     pub prompt_tokens: u64,
-    /// Decoding steps: each feeds one token to every busy slot.
+    /// Decoding steps. Each feeds one token to every busy slot.
     pub steps: u64,
-    /// Sum over the steps of the busy slots.
+    /// The sum of busy slots over all steps.
     pub busy_slots: u64,
-    /// How often a sequence was preempted: lost its KV cache because the limit left too little for
-    /// all.
+    /// Preemptions: how often a sequence lost its KV cache because of the memory limit.
     pub preemptions: u64,
-    /// Tokens fed to the model again after preemptions.
+    /// Tokens that were recomputed after preemptions.
     pub recomputed_tokens: u64,
-    /// The most bytes that the KV cache has held after a step.
+    /// The largest size of the KV cache after a step, in bytes.
     pub peak_kv_bytes: usize,
-    /// Wall-clock time of the runs, waiting for their sources included.
+    /// Wall-clock time of the runs, including waits for the source.
     pub time: Duration,
-    /// Of it, time in prefilling.
+    /// Time spent on prefill (part of `time`).
     pub prefill_time: Duration,
-    /// Of it, time in decoding: in issuing steps and in waiting for their draws.
+    /// Time spent on decoding (part of `time`): issuing steps and waiting for their draws.
     pub decode_time: Duration,
-    /// Of it, time in sampling tokens, if the backend measures it separately from decoding.
+    /// Time spent on sampling (part of `time`), if the backend measures it separately from
+    /// decoding.
     pub sampling_time: Duration,
-    /// Of it, time asleep because the source had nothing yet and nothing was in flight.
+    /// Time asleep (part of `time`) because the source had nothing and nothing was in flight.
     pub idle_time: Duration,
 }
 
 impl Statistics {
-    /// Generated tokens per second of the runs.
+    /// Generated tokens per second of run time.
     #[must_use]
     pub fn tokens_per_second(&self) -> f64 {
         ratio(self.generated_tokens as f64, self.time.as_secs_f64())
     }
 
-    /// Share of the slots that were busy in the mean decoding step, from 0 to 1.
+    /// The mean share of busy slots in a decoding step, from 0 to 1.
     #[must_use]
     pub fn occupancy(&self) -> f64 {
         ratio(

@@ -1,35 +1,35 @@
-//! How long single decoding steps took, and what in them.
+//! Times of single decoding steps and of their parts.
 //!
-//! For measurements: an engine keeps these only when it is asked to.
+//! For benchmarks: an engine records them only on request.
 
 use std::time::Duration;
 
-/// Wall-clock times of one decoding step, which feeds one token to every busy slot and draws the
-/// next ones.
+/// Wall-clock times of a decoding step, which feeds one token to every busy slot and draws the next
+/// tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StepTimes {
-    /// Busy slots: rows of the step.
+    /// The number of busy slots, which are the rows of the step.
     pub rows: usize,
-    /// Whether nothing was left to fill a free slot with when the step began: the source has said
-    /// that it is done, and no request and no preempted sample waits. (A source is asked
-    /// when a slot is free: a step that fills all slots is never one of the drain.)
+    /// Whether no work was left for a free slot when the step began: the source is done, and no
+    /// request and no preempted sample waits. A source is only asked when a slot is free, so a step
+    /// that fills all slots is never draining.
     pub draining: bool,
-    /// The whole step: where the draws of a step arrive while later ones run, from issuing one to
-    /// issuing the next.
+    /// The whole step. If draws arrive while later steps run, it is the time from issuing this step
+    /// to issuing the next.
     pub total: Duration,
-    /// Of it, in linear layers, including the output head; `None` if the backend does not measure it
-    /// (only the CPU kernels do).
+    /// The part spent in linear layers, including the output head. `None` if the backend does not
+    /// measure it (only the CPU kernels do).
     pub linear: Option<Duration>,
-    /// Of it, in attention; `None` likewise.
+    /// The part spent in attention; `None` as for `linear`.
     pub attention: Option<Duration>,
-    /// Of it, in sampling tokens from the logits; zero if the backend does not measure it.
+    /// The part spent on sampling; zero if the backend does not measure it.
     pub sampling: Duration,
 }
 
 impl StepTimes {
     /// The rest of the step: norms, RoPE, activations, embedding, text. If the backend does not
-    /// measure its parts, everything except sampling.
+    /// measure its parts, this is everything except sampling.
     #[must_use]
     pub fn other(&self) -> Duration {
         let known = [self.linear, self.attention].into_iter().flatten();

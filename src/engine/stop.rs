@@ -1,14 +1,14 @@
-//! When a completion ends by itself: strings that stop it, and tails that go round in circles.
+//! Ends completions by their own content: stop strings, and endless repetition.
 //!
-//! Knows text and tokens; nothing of models or of other trials. Both are pure functions of the
-//! trial's own tokens.
+//! Depends on text and tokens, but not on models or other trials. Both rules are pure functions of
+//! the trial's own tokens.
 
-/// Finds stop strings in a text that grows piece by piece.
+/// Finds stop strings in a growing text.
 #[derive(Debug, Clone, Default)]
 pub(super) struct StopStrings(Vec<String>);
 
 impl StopStrings {
-    /// Empty strings are left out: they would stop everything before it begins.
+    /// Drops empty strings, which would stop everything at once.
     pub(super) fn new(strings: impl IntoIterator<Item = String>) -> Self {
         let mut strings: Vec<String> = strings.into_iter().filter(|s| !s.is_empty()).collect();
         strings.sort_unstable();
@@ -16,13 +16,13 @@ impl StopStrings {
         StopStrings(strings)
     }
 
-    /// The strings, in order.
+    /// The strings, sorted.
     pub(super) fn strings(&self) -> &[String] {
         &self.0
     }
 
-    /// Where the earliest stop string begins of those that the text's end, from byte `new` on,
-    /// completes. What came before was searched already.
+    /// Returns the position of the earliest stop string that ends after byte `new`. The text before
+    /// was searched already.
     pub(super) fn find(&self, text: &str, new: usize) -> Option<usize> {
         self.0
             .iter()
@@ -36,8 +36,8 @@ impl StopStrings {
             .min()
     }
 
-    /// How much of a text in which no stop string stands is certain: all but the longest end of it
-    /// that a stop string begins with.
+    /// Returns the length of the text that is certain, given that no stop string occurs in it:
+    /// everything except the longest suffix that is a proper prefix of a stop string.
     pub(super) fn certain(&self, text: &str) -> usize {
         let held_back = |stop: &String| {
             let begins = |&len: &usize| {
@@ -49,26 +49,27 @@ impl StopStrings {
     }
 }
 
-/// Notices a completion that repeats itself without end.
+/// Detects a completion that repeats itself endlessly.
 ///
-/// The rule: for some period of at most [`MAX_PERIOD`](Self::MAX_PERIOD) tokens, the last
-/// tokens are a block of that many repeated at least [`TIMES`](Self::TIMES) times in a row, over at
+/// The rule: for some period of at most [`MAX_PERIOD`](Self::MAX_PERIOD) tokens, the last tokens
+/// are a block of that length repeated at least [`TIMES`](Self::TIMES) times in a row, over at
 /// least [`TOKENS`](Self::TOKENS) tokens in all.
 ///
-/// A table, a list of cases or a long number comes nowhere near; greedy decoding that has come
-/// this far never leaves the loop.
+/// Tables, lists of cases and long numbers stay far below this; greedy decoding that has reached it
+/// never leaves the loop.
 #[derive(Debug, Clone)]
 pub(super) struct LoopDetector {
-    /// For the period `index + 1`, how many of the latest tokens equal the one a period before.
+    /// For the period `index + 1`, the number of latest tokens that equal the token one period
+    /// earlier.
     runs: Vec<u32>,
 }
 
 impl LoopDetector {
-    /// The longest block that is looked for, in tokens.
+    /// The longest period that is detected, in tokens.
     pub(super) const MAX_PERIOD: usize = 128;
-    /// How many times a block must stand in a row.
+    /// The smallest number of repetitions.
     pub(super) const TIMES: usize = 6;
-    /// How many tokens the repetitions must cover.
+    /// The smallest number of tokens that the repetitions must cover.
     pub(super) const TOKENS: usize = 128;
 
     pub(super) fn new() -> Self {
@@ -77,7 +78,8 @@ impl LoopDetector {
         }
     }
 
-    /// Takes the completion's tokens after each new one; whether its tail is a loop.
+    /// Must be called after each new token with all tokens of the completion. Returns whether its
+    /// tail is a loop.
     pub(super) fn push(&mut self, tokens: &[u32]) -> bool {
         let Some((last, before)) = tokens.split_last() else {
             return false;
@@ -86,7 +88,7 @@ impl LoopDetector {
         for ((index, run), earlier) in self.runs.iter_mut().enumerate().zip(before.iter().rev()) {
             let period = index + 1;
             *run = if earlier == last { *run + 1 } else { 0 };
-            // The first block of the tail has none before it to be equal to.
+            // The first block of the tail has no earlier block to match.
             let tail = *run as usize + period;
             looping |= tail >= Self::TOKENS.max(Self::TIMES * period);
         }
@@ -99,7 +101,7 @@ mod tests {
     use super::*;
     use crate::Philox;
 
-    /// Cuts `text` into pieces of `size` characters, feeds them, and returns what is kept.
+    /// Feeds `text` in pieces of `size` characters, and returns the text that is kept.
     fn stream(stops: &StopStrings, text: &str, size: usize) -> String {
         let mut out = String::new();
         let chars: Vec<char> = text.chars().collect();
@@ -171,13 +173,13 @@ mod tests {
         }
     }
 
-    /// After how many tokens of a sequence the loop is noticed.
+    /// The number of tokens after which the loop is detected.
     fn noticed(tokens: &[u32]) -> Option<usize> {
         let mut detector = LoopDetector::new();
         (1..=tokens.len()).find(|&n| detector.push(&tokens[..n]))
     }
 
-    /// The rule by its definition, over the whole tail.
+    /// The rule by definition, over the whole tail.
     fn is_loop(tokens: &[u32]) -> bool {
         (1..=LoopDetector::MAX_PERIOD).any(|period| {
             let tail = LoopDetector::TOKENS.max(LoopDetector::TIMES * period);
@@ -190,7 +192,7 @@ mod tests {
 
     #[test]
     fn loops_are_noticed_when_the_rule_says() {
-        // Periods 1, 5, 22 and 128 after some tokens of their own.
+        // Periods 1, 5, 22 and 128 after some distinct tokens.
         for (period, after) in [(1, 128), (5, 128), (22, 132), (128, 768)] {
             let start: Vec<u32> = (1000..1010).collect();
             let tokens: Vec<u32> = start
@@ -211,7 +213,7 @@ mod tests {
     fn noticing_step_by_step_is_the_rule() {
         let random = Philox::new(8);
         for case in 0..300u64 {
-            // Blocks repeated with a rare slip.
+            // Repeated blocks with rare errors.
             let period = 1 + random.below(case * 2, 40);
             let slip = 100 + random.below(case * 2 + 1, 400);
             let tokens: Vec<u32> = (0..500u64)

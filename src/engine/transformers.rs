@@ -1,8 +1,10 @@
-//! The decoder by candle-transformers' models: any architecture that these have, one sequence at a time.
+//! The decoder with the models of candle-transformers: any of their architectures, one sequence at
+//! a time.
 //!
-//! Knows how networks are fed and copied; nothing of architectures. A network keeps the KV cache of one
-//! sequence in itself, so that each sequence has a network of its own, which shares its weights with the
-//! others. Where caches cannot be copied, the prompt is fed again for each sequence but the first.
+//! Depends on how networks are fed and copied, but not on architectures. A network holds the KV
+//! cache of one sequence. Each sequence therefore has its own network, which shares its weights
+//! with the others. If a cache cannot be copied, the prompt is fed again for each sequence but the
+//! first.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +17,7 @@ use super::steps::Spent;
 use crate::Result;
 use crate::model::{Held, TransformersModel};
 
-/// The decoder by candle-transformers' models. See the [module](self).
+/// The decoder with the models of candle-transformers. See the [module](self).
 pub(super) struct Transformers {
     model: TransformersModel,
     prefixes: BTreeMap<PrefixId, Prefix>,
@@ -25,13 +27,13 @@ pub(super) struct Transformers {
 
 struct Prefix {
     tokens: Vec<u32>,
-    /// A network that has been fed the tokens, until a sequence takes it that cannot have a copy.
+    /// A network that was fed the tokens. A sequence takes it if it cannot be copied.
     held: Option<Held>,
 }
 
 struct Sequence {
     prefix: PrefixId,
-    /// From its first token on.
+    /// Present from the sequence's first token on.
     held: Option<Held>,
 }
 
@@ -57,13 +59,13 @@ impl Transformers {
         self.next_id
     }
 
-    /// The network of a sequence that has been fed nothing yet, unless its prompt must be fed again.
+    /// The network for a sequence without fed tokens, or `None` if its prompt must be fed again.
     fn begin(prefix: &mut Prefix) -> Option<Held> {
         let copy = prefix.held.as_ref().and_then(Held::fork);
         copy.or_else(|| prefix.held.take())
     }
 
-    /// How many positions a sequence holds in a cache of its own, and how many tokens it has.
+    /// The number of positions in the sequence's own cache, and its number of tokens.
     fn lengths(&self, sequence: &Sequence) -> (usize, usize) {
         match &sequence.held {
             Some(held) => (held.length(), held.length()),
@@ -210,7 +212,7 @@ impl Decoder for Transformers {
         self.model.cache_bytes(tokens)
     }
 
-    /// A sequence that was fed a token has a cache of all its positions.
+    /// A sequence that was fed a token caches all its positions.
     fn sequence_bytes(&self, prompt: usize, tokens: usize) -> usize {
         match tokens {
             0 => 0,
@@ -226,7 +228,7 @@ impl Decoder for Transformers {
         tensors.map(bytes).sum()
     }
 
-    /// Not known: all is in candle's model.
+    /// Unknown: all time is spent in candle's model.
     fn spent(&self) -> Option<Spent> {
         None
     }

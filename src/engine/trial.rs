@@ -1,6 +1,6 @@
-//! One completion while it grows: its tokens, its text, and the rules by which it ends.
+//! A growing completion: its tokens, its text, and the rules that end it.
 //!
-//! Knows the tokenizer's stream of text; nothing of slots, caches or other trials.
+//! Depends on the detokenizer, but not on slots, caches or other trials.
 
 use crate::model::Detokenizer;
 use crate::{Completion, Finish, Philox, Request, Result};
@@ -9,28 +9,28 @@ use super::Sampling;
 use super::reasoning::{Reasoning, ReasoningTags};
 use super::stop::{LoopDetector, StopStrings};
 
-/// By what a completion ends: the same for all of an engine's trials.
+/// The rules that end a completion, shared by all trials of an engine.
 #[derive(Debug)]
 pub(super) struct Rules {
-    /// Tokens that end it; they count as its last token but add no text.
+    /// Tokens that end it. They count as its last token but add no text.
     pub(super) stop_tokens: Vec<u32>,
-    /// Strings that end it; the text is cut before them.
+    /// Strings that end it. The text is cut before them.
     pub(super) stop_strings: StopStrings,
-    /// The most tokens of a completion.
+    /// The largest number of tokens of a completion.
     pub(super) max_new_tokens: usize,
-    /// Whether that number was asked for.
+    /// Whether the user set this number.
     pub(super) is_length_given: bool,
-    /// The most tokens of a prompt and its completion together.
+    /// The largest number of tokens of a prompt and its completion together.
     pub(super) context_length: usize,
-    /// Whether a completion that repeats itself without end is cut off.
+    /// Whether a completion that repeats itself endlessly is ended.
     pub(super) loop_detection: bool,
-    /// Special tokens that begin or end a reasoning.
+    /// Special tokens that open or close a reasoning.
     pub(super) reasoning: ReasoningTags,
 }
 
 impl Rules {
-    /// The most tokens of a completion of a prompt of so many, of which at most `wanted` are asked
-    /// for.
+    /// The largest number of completion tokens for a prompt of `prompt` tokens and a requested
+    /// limit of `wanted`.
     pub(super) fn limit(&self, prompt: usize, wanted: usize) -> usize {
         let left = self.context_length.saturating_sub(prompt);
         self.max_new_tokens.min(left).min(wanted)
@@ -42,12 +42,12 @@ impl Rules {
 pub(super) struct Trial {
     pub(super) request: Request,
     sampling: Sampling,
-    /// The most tokens it may have.
+    /// The largest number of tokens that it may have.
     limit: usize,
     tokens: Vec<u32>,
     logprob: f64,
     text: String,
-    /// How many bytes of it were streamed.
+    /// The number of bytes of the text that were streamed.
     streamed: usize,
     /// Whether the text was cut before a stop string.
     cut: bool,
@@ -57,8 +57,8 @@ pub(super) struct Trial {
 }
 
 impl Trial {
-    /// A completion without tokens, of at most `limit`. `reasoning` says whether the prompt has begun
-    /// one.
+    /// Creates a completion without tokens and with at most `limit` tokens. `reasoning` says
+    /// whether the prompt has opened a reasoning.
     pub(super) fn new(
         request: Request,
         sampling: Sampling,
@@ -82,22 +82,22 @@ impl Trial {
         }
     }
 
-    /// Its random numbers.
+    /// The trial's random numbers.
     pub(super) fn random(&self) -> Philox {
         Philox::new(self.request.seed)
     }
 
-    /// How its tokens are drawn.
+    /// The trial's sampling settings.
     pub(super) fn sampling(&self) -> &Sampling {
         &self.sampling
     }
 
-    /// How many tokens it has.
+    /// The number of tokens so far.
     pub(super) fn len(&self) -> usize {
         self.tokens.len()
     }
 
-    /// The most tokens it may have.
+    /// The largest number of tokens that it may have.
     pub(super) fn limit(&self) -> usize {
         self.limit
     }
@@ -107,8 +107,8 @@ impl Trial {
         self.tokens.get(position).copied()
     }
 
-    /// Takes the next token and its log-probability, and says whether and why the completion ends
-    /// with it. Of several reasons the first counts: a stop token, a stop string, a loop, the length.
+    /// Takes the next token and its log-probability. Returns the reason if the completion ends with
+    /// it. The precedence is: stop token, stop string, loop, length.
     pub(super) fn push(
         &mut self,
         token: u32,
@@ -148,7 +148,7 @@ impl Trial {
 
     /// Ends the completion.
     pub(super) fn finish(mut self, mut finish: Finish, rules: &Rules) -> Result<Completion> {
-        // What the detokenizer still holds are the bytes of an unfinished character.
+        // The detokenizer may still hold the bytes of an incomplete character.
         if !self.cut {
             let new = self.text.len();
             let rest = self.detokenizer.finish()?;
@@ -167,7 +167,7 @@ impl Trial {
         })
     }
 
-    /// Cuts the text before a stop string that its end, from byte `new` on, completes.
+    /// Cuts the text before the earliest stop string that ends after byte `new`.
     fn cut_at_stop(&mut self, new: usize, rules: &Rules) -> bool {
         if let Some(at) = rules.stop_strings.find(&self.text, new) {
             self.text.truncate(at);
@@ -186,7 +186,7 @@ mod tests {
     use crate::model::Tokenizer;
     use crate::{Problem, TrialId};
 
-    /// One token a byte, as in the vocabularies of GPT-2's kind before any merge.
+    /// One token per byte, as in GPT-2's vocabulary before any merge.
     fn bytes() -> Tokenizer {
         bytes_and(None)
     }
@@ -247,7 +247,7 @@ mod tests {
         Trial::new(request, sampling, limit, tokenizer.stream(), false, rules)
     }
 
-    /// Feeds tokens until the trial ends; gives up on it where they do.
+    /// Feeds tokens until the trial ends; cancels it if they run out.
     fn complete(tokenizer: &Tokenizer, tokens: &[u32], rules: &Rules) -> Completion {
         let mut trial = trial(tokenizer, &[], rules);
         for &token in tokens {
@@ -269,7 +269,7 @@ mod tests {
         let cut = complete(&tokenizer, &tokens, &rules(&["。終", "User:"]));
         assert_eq!(cut.text, "答えは4");
         assert_eq!(cut.finish, Finish::Stop);
-        // 9 bytes, 1, 3, and the third one of the stop string's last character.
+        // 9 bytes, 1, 3, and the third byte of the stop string's last character.
         assert_eq!(cut.tokens, tokens[..16]);
         assert_eq!(cut.logprob, Some(-8.0));
     }
@@ -282,14 +282,14 @@ mod tests {
         let done = complete(&tokenizer, &tokens, &rules(&[]));
         assert_eq!((done.text.as_str(), done.finish), ("4 é", Finish::Stop));
         assert_eq!(done.tokens, tokens);
-        // In the middle of a character: it shows that something is missing.
+        // Ends within a character: the text shows that something is missing.
         tokens.remove(3);
         let done = complete(&tokenizer, &tokens, &rules(&[]));
         assert_eq!(done.text, "4 \u{FFFD}");
-        // A stop string of the missing character itself.
+        // A stop string that contains the replacement character itself.
         let done = complete(&tokenizer, &tokens, &rules(&[" \u{FFFD}"]));
         assert_eq!((done.text.as_str(), done.finish), ("4", Finish::Stop));
-        // Not a stop token when they are ignored.
+        // Ignored stop tokens do not stop.
         let ignoring = Rules {
             stop_tokens: Vec::new(),
             ..rules(&[])
@@ -313,8 +313,9 @@ mod tests {
         }
     }
 
-    /// A reasoning that the prompt has opened and that the tag's end ends has no answer behind it, whether
-    /// the tag is the text's end, a stop string, what a stop string cuts, or a stop token.
+    /// A reasoning that the prompt opened and that the closing tag ends has no answer after it,
+    /// whether the tag ends the text, is a stop string, is cut by a stop string, or is a stop
+    /// token.
     #[test]
     fn the_end_of_a_reasoning_is_one_end_however_it_stops() {
         let complete = |special: Option<&str>, stop: &[&str], stops: &[u32], text: &str| {
@@ -361,7 +362,7 @@ mod tests {
             let done = complete(special, &["."], &[], "So 4</think> It is 4.");
             assert!(!done.unfinished_reasoning, "{special:?}");
         }
-        // What a stop string cuts off opens nothing.
+        // Text that a stop string cuts off opens no reasoning.
         let done = complete(None, &["<think>"], &[], "So</think> 4 <think>or 5");
         assert_eq!(done.text, "So</think> 4 ");
         assert!(!done.unfinished_reasoning);
@@ -381,7 +382,7 @@ mod tests {
         assert_eq!(finish(&same, &most(127, true)), Finish::Length);
         assert_eq!(finish(&same, &most(128, false)), Finish::Length);
         assert_eq!(finish(&[7, END], &most(2, true)), Finish::Stop);
-        // The context ends it too: here three tokens after the prompt's.
+        // The context also ends it: here three tokens after the prompt.
         let tight = Rules {
             context_length: 8,
             ..rules(&[])

@@ -1,8 +1,8 @@
-//! From named tensors of a file to a decoder's weights.
+//! Assembles a decoder's weights from the named tensors of a file.
 //!
-//! One plan for every source: which tensors there must be and of what shape, checked for all of
-//! them before anything is allocated, then joined layer by layer. Knows the names in both kinds
-//! of files; how bytes become numbers is the source's business.
+//! All sources share one plan: which tensors must exist, and their shapes. It is checked completely
+//! before anything is allocated; then tensors are joined layer by layer. Depends on the tensor
+//! names of both file formats; each source converts bytes to numbers itself.
 
 use std::sync::Arc;
 
@@ -15,24 +15,25 @@ use super::safetensors::SafeTensors;
 use super::weights::{LayerWeights, Linear, Matrix, Weights};
 use crate::{Error, ErrorKind, Result};
 
-/// Which optional tensors a model has.
+/// The optional tensors that a model has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
     /// Biases of Q, K and V.
     pub(super) qkv_bias: bool,
-    /// Bias of attention's output.
+    /// A bias of the attention output.
     pub(super) output_bias: bool,
     /// Biases of the feed-forward layer.
     pub(super) mlp_bias: bool,
     /// Norms over query and key heads.
     pub(super) qk_norm: bool,
-    /// The output head is the embedding.
+    /// The output head is tied to the embedding.
     pub(super) tied: bool,
 }
 
 impl Layout {
-    /// The same with an output head of its own, where the files have one that is not the embedding
-    /// though the configuration says that it is: transformers ties them only where they are the same.
+    /// Returns this layout with a separate output head if the files have one that differs from the
+    /// embedding although the configuration ties them: transformers ties them only if they are
+    /// equal.
     pub(super) fn with_own_head(self, tensors: &SafeTensors) -> Result<Self> {
         let naming = Naming::HuggingFace;
         let weight = |module: &str| format!("{module}.weight");
@@ -46,11 +47,11 @@ impl Layout {
     }
 }
 
-/// How a kind of file names its tensors.
+/// The naming scheme of a file's tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Naming {
     HuggingFace,
-    /// `interleaved`: rows of queries and keys are stored for rotary pairs `(2i, 2i + 1)`.
+    /// `interleaved`: rows of queries and keys are stored for RoPE pairs `(2i, 2i + 1)`.
     Gguf {
         interleaved: bool,
     },
@@ -114,15 +115,15 @@ enum Module {
     Down,
 }
 
-/// A tensor that a plan asks for: a matrix `[rows, columns]`, or a vector `[rows]`.
+/// A tensor that a plan requires: a matrix `[rows, columns]`, or a vector `[rows]`.
 #[derive(Debug, Clone)]
 pub(super) struct Part {
     pub(super) name: String,
     pub(super) rows: usize,
     /// `None` for a vector.
     pub(super) columns: Option<usize>,
-    /// Width of a head whose rows are stored for interleaved rotary pairs and have to be brought
-    /// into half-split order.
+    /// The head dimension, if the rows are stored for interleaved RoPE pairs and must be reordered
+    /// to half-split order.
     pub(super) interleaved_head: Option<usize>,
 }
 
@@ -134,10 +135,10 @@ impl Part {
         }
     }
 
-    /// The stored row that belongs at `row`.
+    /// The index of the stored row that belongs at `row`.
     ///
-    /// Half-split order puts the first elements of all pairs of a head before the second ones;
-    /// interleaved order has the two of each pair side by side.
+    /// In half-split order, the first elements of all pairs of a head precede the second ones; in
+    /// interleaved order, the two elements of each pair are adjacent.
     pub(super) fn stored_row(&self, row: usize) -> usize {
         match self.interleaved_head {
             None => row,
@@ -150,34 +151,35 @@ impl Part {
     }
 }
 
-/// Where tensors come from: what a file has, and its numbers. The rest is the same for all.
+/// A source of tensors: their shapes and their numbers. All other steps are the same for all
+/// sources.
 pub(super) trait TensorSource {
-    /// How the file that holds a tensor (or should) is called.
+    /// The name of the file that holds a tensor, or that should.
     fn label(&self, name: &str) -> String;
 
-    /// A tensor's shape, `None` where there is no such tensor.
+    /// The shape of a tensor; `None` if it does not exist.
     fn shape(&self, name: &str) -> Option<&[usize]>;
 
     /// The names of all tensors.
     fn names(&self) -> Vec<&str>;
 
-    /// All tensors as they are stored: the type of each, its bytes and its file.
+    /// All tensors as stored: the type of each, its number of bytes and its file.
     fn stored(&self) -> Box<dyn Iterator<Item = (String, usize, String)> + '_>;
 
-    /// Writes a part's numbers, row after row, to a slice of just that length.
+    /// Writes a part's numbers, row by row, to a slice of exactly that length.
     fn fill<T: Element>(&self, part: &Part, out: &mut [T]) -> Result<()>;
 
-    /// The parts' blocks as they are stored, `None` where none of them is stored in blocks.
+    /// The parts' blocks as stored; `None` if no part is stored in blocks.
     fn blocks(&self, _parts: &[Part], _device: &Device) -> Result<Option<Vec<Arc<QTensor>>>> {
         Ok(None)
     }
 
-    /// What errors call a tensor.
+    /// The name of a tensor for errors.
     fn tensor_label(&self, name: &str) -> String {
         format!("{}: tensor `{name}`", self.label(name))
     }
 
-    /// A tensor that the plan has and the file has not.
+    /// The error for a tensor that the plan requires and the file lacks.
     fn missing(&self, name: &str) -> Error {
         Error::new(
             ErrorKind::Model,
@@ -185,7 +187,7 @@ pub(super) trait TensorSource {
         )
     }
 
-    /// The parts stacked along their rows.
+    /// The parts, stacked along their rows.
     fn matrix(&self, parts: &[Part], target: &Target) -> Result<Matrix> {
         self.stored_matrix(parts, target)
     }
@@ -202,7 +204,7 @@ pub(super) trait TensorSource {
             .map(Matrix::Dense)
     }
 
-    /// The parts one after another.
+    /// The parts, concatenated.
     fn vector(&self, parts: &[Part], target: &Target) -> Result<Tensor> {
         self.dense(parts, &[rows(parts)], target)
     }
@@ -220,7 +222,7 @@ pub(super) trait TensorSource {
         }
     }
 
-    /// The parts' numbers as `T`s.
+    /// The parts' numbers as `T`.
     fn dense_of<T: Element>(
         &self,
         parts: &[Part],
@@ -243,8 +245,8 @@ pub(super) trait TensorSource {
     }
 }
 
-/// Fails where an infinite number, the one at an index of the parts, is finite in the file: the type that
-/// weights are held in is too narrow for it.
+/// Fails if the infinite number at an index of the parts is finite in the file: the weights' type
+/// is too narrow for it.
 fn refuse_overflow<T: Element>(
     source: &(impl TensorSource + ?Sized),
     parts: &[Part],
@@ -281,14 +283,14 @@ fn rows(parts: &[Part]) -> usize {
     parts.iter().map(|part| part.rows).sum()
 }
 
-/// Where tensors go.
+/// The destination of tensors.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     pub(super) device: Device,
-    /// The CUDA device to which an engine takes them from there.
+    /// The CUDA device to which an engine uploads them from there.
     pub(super) cuda: Option<usize>,
     pub(super) dtype: DType,
-    /// Whether quantised blocks are kept.
+    /// Whether quantized blocks are kept.
     pub(super) quantized: bool,
 }
 
@@ -401,7 +403,7 @@ impl LayerPlan {
     }
 }
 
-/// The whole decoder's plan.
+/// The plan of the whole decoder.
 pub(super) struct Plan {
     embedding: Part,
     layers: Vec<LayerPlan>,
@@ -436,9 +438,9 @@ impl Plan {
             .sum()
     }
 
-    /// Checks that the source has every tensor in its shape, and none within the layers that the
-    /// plan does not know (leaving out a bias, say, would compute something else). Returns what is to be
-    /// said of the others.
+    /// Checks that the source has every tensor in its shape and, within the layers, no tensor
+    /// unknown to the plan (ignoring a bias would change the result). Returns a remark on other
+    /// unknown tensors.
     pub(super) fn check(&self, source: &impl TensorSource) -> Result<Option<String>> {
         let mut missing = Vec::new();
         for part in self.parts() {
@@ -491,7 +493,7 @@ impl Plan {
         }))
     }
 
-    /// Reads all weights. [`check`](Self::check) comes first.
+    /// Reads all weights. Requires a successful [`check`](Self::check).
     pub(super) fn build(&self, source: &impl TensorSource, target: &Target) -> Result<Weights> {
         let embedding = self.embedding(source, target)?;
         let layers = (0..self.layers.len()).map(|index| self.layer(index, source, target));
@@ -520,7 +522,7 @@ impl Plan {
         source.vector(std::slice::from_ref(&self.output_norm), target)
     }
 
-    /// Reads the output head, which may be the embedding.
+    /// Reads the output head, or the embedding if they are tied.
     pub(super) fn head(&self, source: &impl TensorSource, target: &Target) -> Result<Matrix> {
         let head = self.head.as_ref().unwrap_or(&self.embedding);
         source.matrix(std::slice::from_ref(head), target)
@@ -562,8 +564,8 @@ impl Plan {
     }
 }
 
-/// Tensors that some files carry and that hold nothing the configuration does not say: tables of
-/// rotary frequencies, and a head beside a tied embedding.
+/// Tensors in some files that hold nothing beyond the configuration: tables of RoPE frequencies,
+/// and a head next to a tied embedding.
 fn ignorable(name: &str) -> bool {
     name.ends_with(".rotary_emb.inv_freq")
         || matches!(name, "lm_head.weight" | "rope_freqs.weight")
@@ -583,13 +585,13 @@ fn listed(names: &[&str]) -> String {
     text.join(", ")
 }
 
-/// A type of number that weights are computed in.
+/// A number type that weights are computed in.
 pub(super) trait Element: candle_core::WithDType + Send + Sync {
     const ZERO: Self;
-    /// The largest number.
+    /// The largest finite number.
     const LARGEST: f32;
     fn from_f32(value: f32) -> Self;
-    /// Whether it is what a number that is too large for the type becomes.
+    /// Whether it is the result of rounding a number that is too large for the type.
     fn overflowed(&self) -> bool;
 }
 
@@ -626,7 +628,7 @@ impl Element for bf16 {
     }
 }
 
-/// A buffer of zeros whose allocation may fail without a panic.
+/// Allocates a buffer of zeros; a failed allocation is an error, not a panic.
 fn buffer<T: Element>(length: usize, label: &str) -> Result<Vec<T>> {
     let mut buffer = Vec::new();
     buffer.try_reserve_exact(length).map_err(|error| {
@@ -640,7 +642,7 @@ fn buffer<T: Element>(length: usize, label: &str) -> Result<Vec<T>> {
     Ok(buffer)
 }
 
-/// A failure of candle while weights are read.
+/// Converts a candle error that occurred while weights were read.
 pub(super) fn device_error(label: &str, error: candle_core::Error) -> Error {
     Error::new(ErrorKind::Device, format!("{label}: {error}")).with_source(error)
 }

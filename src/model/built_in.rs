@@ -1,4 +1,4 @@
-//! The files of the model that is part of the crate, as the loader reads them from a directory.
+//! The files of the built-in model, as the loader would read them from a directory.
 
 /// Names and bytes.
 pub(super) const FILES: &[(&str, &[u8])] = &[

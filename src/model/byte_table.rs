@@ -1,29 +1,29 @@
-//! The bytes that tokens stand for, where decoding is no more than joining them.
+//! The bytes of tokens, for vocabularies whose decoding only concatenates them.
 
 use serde_json::json;
 
-/// How a pipeline's decoder makes text of tokens.
+/// The spelling of tokens that a pipeline's decoder reads.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Spelling {
-    /// GPT-2's: a character for each byte.
+    /// GPT-2's: one character per byte.
     ByteLevel,
     /// SentencePiece's: text with `▁` for spaces, and bytes as `<0xHH>`.
     SentencePiece,
 }
 
-/// The bytes that each token of a vocabulary stands for.
+/// The bytes of each token of a vocabulary.
 pub(super) struct ByteTable {
     bytes: Vec<u8>,
     /// Token `id` has the bytes from `ends[id - 1]` (0 for the first) to `ends[id]`.
     ends: Vec<usize>,
     spelling: Spelling,
-    /// Whether a space that a text begins with is left out.
+    /// Whether a leading space of a text is dropped.
     strips_space: bool,
 }
 
 impl ByteTable {
-    /// Reads the vocabulary; special tokens and holes have no bytes. `None` where decoding is
-    /// something else.
+    /// Reads the vocabulary. Special tokens and holes have no bytes. Returns `None` if decoding
+    /// does more than concatenate.
     pub(super) fn new(pipeline: &tokenizers::Tokenizer, vocab_size: usize) -> Option<Self> {
         let (spelling, strips_space) = match pipeline.get_decoder()? {
             tokenizers::DecoderWrapper::ByteLevel(_) => (Spelling::ByteLevel, false),
@@ -50,7 +50,7 @@ impl ByteTable {
         Some(table)
     }
 
-    /// Whether the bytes of usual texts are tokens, so that every such text has tokens.
+    /// Whether every byte of ordinary text is a token, so that every such text can be tokenized.
     pub(super) fn has_all_bytes(&self) -> bool {
         let mut found = [false; 256];
         for id in 0..self.ends.len() as u32 {
@@ -58,8 +58,8 @@ impl ByteTable {
                 found[usize::from(byte)] = true;
             }
         }
-        // Vocabularies leave out control characters, bytes that no UTF-8 text has, and those that characters
-        // beyond the second plane begin with (SmolLM2's has neither).
+        // Vocabularies omit control characters, bytes that never occur in UTF-8, and the lead bytes
+        // of characters beyond the second plane (SmolLM2's omits both kinds).
         let in_texts = |byte: usize| match byte {
             0x09 | 0x0A | 0x0D => true,
             0x00..0x20 | 0x7F | 0xC0 | 0xC1 | 0xF1.. => false,
@@ -70,7 +70,7 @@ impl ByteTable {
             .all(|byte| found[byte])
     }
 
-    /// A token's bytes, none for an id outside the vocabulary.
+    /// A token's bytes; empty for an id outside the vocabulary.
     fn get(&self, id: u32) -> &[u8] {
         let id = id as usize;
         let Some(&end) = self.ends.get(id) else {
@@ -83,7 +83,7 @@ impl ByteTable {
         &self.bytes[start..end]
     }
 
-    /// The text of tokens.
+    /// Decodes tokens to text.
     pub(super) fn decode(&self, ids: &[u32]) -> String {
         let mut state = Decoding::default();
         let mut text = String::new();
@@ -95,7 +95,7 @@ impl ByteTable {
         text
     }
 
-    /// Takes the next token and adds the text that is certain with it.
+    /// Takes the next token and appends the text that is certain with it.
     pub(super) fn push(&self, state: &mut Decoding, id: u32, text: &mut String) {
         self.take_bytes(state, id);
         self.take_text(state, text);
@@ -111,8 +111,8 @@ impl ByteTable {
         state.pending.extend_from_slice(bytes);
     }
 
-    /// Moves what is certain of the pending bytes to `text`: characters, and U+FFFD for what no
-    /// further byte can make valid. An unfinished character stays.
+    /// Moves complete characters from the pending bytes to `text`, and U+FFFD for bytes that no
+    /// further byte can make valid. An incomplete character stays pending.
     fn take_text(&self, state: &mut Decoding, text: &mut String) {
         let pending = &mut state.pending;
         let mut taken = 0;
@@ -133,7 +133,7 @@ impl ByteTable {
         pending.drain(..taken);
     }
 
-    /// Adds what is left, and makes the state new.
+    /// Appends what is left, and resets the state.
     pub(super) fn finish(&self, state: &mut Decoding, text: &mut String) {
         if !state.pending.is_empty() {
             self.replace(&state.pending, text);
@@ -141,8 +141,7 @@ impl ByteTable {
         *state = Decoding::default();
     }
 
-    /// U+FFFD for bytes that are no character: one for a sequence, or, as SentencePiece has it, for
-    /// each byte.
+    /// Appends U+FFFD for invalid bytes: one per sequence or, as in SentencePiece, one per byte.
     fn replace(&self, invalid: &[u8], text: &mut String) {
         let count = match self.spelling {
             Spelling::ByteLevel => 1,
@@ -152,17 +151,17 @@ impl ByteTable {
     }
 }
 
-/// A text being decoded.
+/// The state of a text being decoded.
 #[derive(Default)]
 pub(super) struct Decoding {
     /// Bytes that are not text yet.
     pending: Vec<u8>,
-    /// Whether there have been bytes.
+    /// Whether there were any bytes.
     begun: bool,
 }
 
-/// Whether a leading space is left out by a decoder of SentencePiece's vocabularies; `None` for
-/// other decoders.
+/// Whether a decoder of a SentencePiece vocabulary drops a leading space; `None` for other
+/// decoders.
 fn sentencepiece(decoder: &tokenizers::DecoderWrapper) -> Option<bool> {
     let steps = serde_json::to_value(decoder).ok()?;
     let steps = steps.get("decoders")?.as_array()?;
@@ -189,7 +188,7 @@ fn push_byte_level(token: &str, of: &[Option<u8>], bytes: &mut Vec<u8>) {
         match of.get(c as usize).copied().flatten() {
             Some(byte) => bytes.push(byte),
             None => {
-                // Added tokens are spelled as they are, not by byte characters.
+                // Added tokens are spelled literally, not with byte characters.
                 bytes.truncate(start);
                 bytes.extend_from_slice(token.as_bytes());
                 break;
@@ -209,9 +208,8 @@ fn push_sentencepiece(token: &str, bytes: &mut Vec<u8>) {
     }
 }
 
-/// GPT-2's spelling of bytes by printable characters, from the character to the byte: visible
-/// characters of Latin-1 stand for themselves, the other bytes take the characters from U+0100 on
-/// in turn.
+/// GPT-2's spelling of bytes as printable characters, from character to byte. Visible Latin-1
+/// characters stand for themselves; the other bytes take the characters from U+0100 on, in order.
 fn byte_of() -> Vec<Option<u8>> {
     let mut of = vec![None; 0x200];
     let mut next = 0x100;

@@ -1,6 +1,6 @@
-//! A model's own chat template, as transformers renders it, within bounds.
+//! Renders a model's own chat template like transformers, with bounded resources.
 //!
-//! Knows the variables that templates expect; nothing of tokens.
+//! Depends on the variables that templates expect, but not on tokens.
 
 use std::collections::BTreeMap;
 
@@ -11,27 +11,27 @@ use super::jinja;
 use super::template::{Place, Rendered};
 use crate::{Error, ErrorKind, Result, Settings};
 
-/// Longest template, in bytes; the largest known have some 20 kB.
+/// The longest accepted template, in bytes; the largest known have some 20 kB.
 const MAX_TEMPLATE: usize = 1 << 20;
-/// Longest prompt that a template may make of a question, beyond the question itself.
+/// The longest prompt that a template may render, in bytes beyond the question.
 const MAX_GROWTH: usize = 1 << 20;
 
-/// A model's chat template and the tokens that it may name.
+/// A model's chat template and the special tokens that it may use.
 ///
-/// Its syntax is looked at when it is used: a model whose template cannot be run here can still be
-/// used with another one.
+/// Its syntax is checked when it is used: a model whose template cannot be rendered can still be
+/// used with another template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatTemplate {
-    /// The file that it came from, for messages.
+    /// Its file, for messages.
     label: String,
-    /// Which of several it is.
+    /// Its name, if the file has several.
     variant: Option<String>,
-    /// Why it cannot be used, whatever its source.
+    /// The reason why it cannot be used, if any.
     refused: Option<String>,
     source: String,
-    /// The source as it is parsed.
+    /// The preprocessed source, which is parsed.
     prepared: String,
-    /// The special tokens that have a name (`bos_token`, …), which templates may name.
+    /// The named special tokens (`bos_token`, …) that templates may use.
     special_tokens: Vec<(&'static str, String)>,
 }
 
@@ -51,7 +51,7 @@ impl ChatTemplate {
         }
     }
 
-    /// One that a file has and that transformers would not take: asking for it is an error with this
+    /// Creates a template that transformers would not accept. Using it is an error with this
     /// reason.
     pub(super) fn refused(label: String, reason: String) -> Self {
         ChatTemplate {
@@ -60,7 +60,7 @@ impl ChatTemplate {
         }
     }
 
-    /// This template as one of several, which is selected by the name `variant`.
+    /// This template as one of several, selected by the name `variant`.
     pub(super) fn named(self, variant: String) -> Self {
         ChatTemplate {
             variant: Some(variant),
@@ -68,7 +68,7 @@ impl ChatTemplate {
         }
     }
 
-    /// It in a few words.
+    /// A short description.
     pub(super) fn described(&self) -> String {
         match (&self.refused, &self.variant) {
             (Some(reason), _) => format!("none that can be used: {reason}"),
@@ -80,7 +80,7 @@ impl ChatTemplate {
         }
     }
 
-    /// Fails where it cannot be used.
+    /// Fails if it cannot be used.
     pub(super) fn check(&self) -> Result<()> {
         match &self.refused {
             None => Ok(()),
@@ -91,7 +91,7 @@ impl ChatTemplate {
         }
     }
 
-    /// The file that it came from.
+    /// Its file.
     pub(super) fn label(&self) -> &str {
         &self.label
     }
@@ -101,7 +101,7 @@ impl ChatTemplate {
         &self.source
     }
 
-    /// Whether the source has a name as a word.
+    /// Whether the source contains a name as a whole word.
     pub(super) fn names(&self, name: &str) -> bool {
         let is_word = |c: char| c.is_alphanumeric() || c == '_';
         let source = &self.source;
@@ -111,7 +111,7 @@ impl ChatTemplate {
             })
     }
 
-    /// All that a prompt depends on, for a fingerprint.
+    /// Everything that a prompt depends on, for a fingerprint.
     pub(super) fn parts(&self) -> Vec<&str> {
         let tokens = self.special_tokens.iter();
         std::iter::once(self.source.as_str())
@@ -119,14 +119,14 @@ impl ChatTemplate {
             .collect()
     }
 
-    /// The prompt for a question, ending where the assistant's answer begins.
+    /// Renders the prompt for a question, which ends where the assistant's answer begins.
     pub(super) fn render(
         &self,
         system: Option<&str>,
         arguments: &Settings,
         question: &str,
     ) -> Result<Rendered> {
-        // Private-use characters around a name: nothing that a template would look for.
+        // Private-use characters around a name, which no template looks for.
         const STAND_IN: &str = "\u{E000}question\u{E001}";
         self.check()?;
         if self.source.len() > MAX_TEMPLATE {
@@ -139,8 +139,8 @@ impl ChatTemplate {
                 ),
             ));
         }
-        // A prompt must be the same tomorrow. Templates that ask whether there is a clock have a
-        // date of their own where there is none; the others get one that stands.
+        // A prompt must not change over time. Templates that test for a clock have their own
+        // default date; the others get a fixed date.
         let clock = !self.source.contains("strftime_now is defined");
         let environment = jinja::environment(clock).map_err(|error| self.failed(&error))?;
         let template = environment
@@ -181,7 +181,7 @@ impl ChatTemplate {
             Ok(text)
         };
         let text = render(question)?;
-        // Where the question went is seen by putting something else in its place.
+        // Rendering a stand-in shows where the question went.
         let pattern = render(STAND_IN)?;
         let questions = [question, question.trim()]
             .into_iter()
@@ -222,7 +222,7 @@ impl ChatTemplate {
     }
 }
 
-/// A JSON value as templates have it.
+/// Converts a JSON value to a template value.
 fn of_json(value: &serde_json::Value) -> Value {
     match value {
         serde_json::Value::Null => Value::from(()),
@@ -260,7 +260,7 @@ mod tests {
             .text
     }
 
-    /// The chat template of Qwen2.5's shape: trims white space, tests tools, indexes messages.
+    /// A chat template like Qwen2.5's: trims whitespace, tests tools, indexes messages.
     const CHATML: &str = "{%- if tools %}\n    {{- 'tools' }}\n{%- else %}\n    \
         {%- if messages[0]['role'] == 'system' %}\n        \
         {{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}\n    \
@@ -300,7 +300,7 @@ mod tests {
                 "{{ bos_token }}{{ messages[0].content }}{{ eos_token }}",
                 "<s>a b</s>",
             ),
-            // Blocks on lines of their own leave nothing behind.
+            // Blocks on their own lines leave no text.
             (
                 "{% if true %}\n  {% set x = 1 %}\nyes\n{% endif %}\nend",
                 "yes\nend",
@@ -358,7 +358,7 @@ mod tests {
         }
     }
 
-    /// Each of these would run for ever, or fill memory, were it not bounded.
+    /// Without bounds, each of these would run forever or exhaust memory.
     #[test]
     fn templates_are_bounded() {
         let deep = format!("{{{{ {} }}}}", "(".repeat(100_000));

@@ -1,21 +1,21 @@
-//! The shape of a decoder: what a configuration file says, in one form for all architectures.
+//! The shape of a decoder, in one form for all architectures.
 
 use crate::{Error, ErrorKind, Result};
 
-/// The architectures that are run: the crate's own decoder's, which differ by settings of
-/// [`DecoderConfig`] alone, and candle-transformers'.
+/// A supported architecture. Those of the crate's own decoder differ only in settings of
+/// [`DecoderConfig`]; candle-transformers computes the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Architecture {
-    /// Llama 1, 2 and 3, and what shares their shape (DeepSeekMath, SmolLM2).
+    /// Llama 1, 2 and 3, and models with their shape (DeepSeekMath, SmolLM2).
     Llama,
-    /// Mistral, with a sliding window where its configuration has one.
+    /// Mistral, with a sliding window if its configuration has one.
     Mistral,
     /// Qwen2 and Qwen2.5: biases on Q, K and V.
     Qwen2,
-    /// Qwen3: normalised queries and keys.
+    /// Qwen3: normalized queries and keys.
     Qwen3,
-    /// One that candle-transformers computes (feature `transformers`), by name. Of its
+    /// An architecture that candle-transformers computes (feature `transformers`), by name. In its
     /// [`DecoderConfig`], `rope_frequencies` and `sliding_windows` are empty.
     Transformers(&'static str),
 }
@@ -39,24 +39,23 @@ pub struct DecoderConfig {
     pub head_dim: usize,
     /// Rows of the embedding and of the output head.
     pub vocab_size: usize,
-    /// Longest sequence that the model was made for, in tokens.
+    /// Longest sequence that the model supports, in tokens.
     pub context_length: usize,
     /// Epsilon of every RMSNorm.
     pub rms_norm_eps: f32,
-    /// Rotary embedding: the angle per position of each of the `head_dim / 2` pairs, with any
-    /// scaling (linear, Llama 3, YaRN) already applied. Pair `i` rotates the elements `i` and
-    /// `i + head_dim / 2` of a head (the "half-split" order); loaders reorder rows of files that
-    /// use another order.
+    /// RoPE: the angle per position of each of the `head_dim / 2` pairs, with any scaling (linear,
+    /// Llama 3, YaRN) already applied. Pair `i` rotates the elements `i` and `i + head_dim / 2` of
+    /// a head ("half-split" order). Loaders reorder the rows of files with another order.
     pub rope_frequencies: Vec<f32>,
-    /// What the rotary embedding's cosines and sines are multiplied by: 1 but for YaRN.
+    /// The factor of RoPE's cosines and sines: 1 except for YaRN.
     pub rope_attention_factor: f32,
-    /// For each layer, how many of the latest positions (its own included) a token attends to;
-    /// `None` for all.
+    /// For each layer, the sliding window: the number of latest positions (including its own) that
+    /// a token attends to. `None` for all.
     pub sliding_windows: Vec<Option<usize>>,
 }
 
-/// Largest values that any field may take: far above every model there is, small enough that no
-/// product of a tensor's dimensions overflows.
+/// Upper bounds of fields: far above every existing model, and small enough that no product of a
+/// tensor's dimensions overflows.
 pub(in crate::model) const MAX_WIDTH: usize = 1 << 20;
 const MAX_LAYERS: usize = 1 << 12;
 const MAX_HEADS: usize = 1 << 12;
@@ -65,7 +64,7 @@ pub(super) const MAX_VOCAB: usize = 1 << 24;
 const MAX_CONTEXT: usize = 1 << 24;
 
 impl Architecture {
-    /// What the crate runs, for messages.
+    /// The supported architectures, for messages.
     pub(super) const SUPPORTED: &'static str =
         "Llama (1, 2, 3, and DeepSeekMath, SmolLM2), Mistral, Qwen2 / Qwen2.5 and Qwen3";
 
@@ -82,11 +81,13 @@ impl Architecture {
 }
 
 impl DecoderConfig {
-    /// Checks that the numbers are possible and agree with one another.
+    /// Checks that the values are possible and consistent.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Model`](crate::ErrorKind::Model), naming the field and its value.
+    /// [`ErrorKind::Model`](crate::ErrorKind::Model), naming the field and its value;
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for an architecture that
+    /// candle-transformers computes.
     pub fn validate(&self) -> Result<()> {
         if let Architecture::Transformers(name) = self.architecture {
             return Err(Error::new(
@@ -108,7 +109,7 @@ impl DecoderConfig {
                 "rope_attention_factor is {factor}; it must be above 0"
             )));
         }
-        // The angles of all positions must be numbers.
+        // The angles of all positions must be finite.
         let last = self.context_length as f32;
         let mut frequencies = self.rope_frequencies.iter();
         if let Some(frequency) = frequencies.find(|&&f| !(f * last).is_finite()) {
@@ -130,7 +131,7 @@ impl DecoderConfig {
         Ok(())
     }
 
-    /// The same of what all architectures have.
+    /// Checks the sizes that all architectures have.
     pub(super) fn validate_sizes(&self) -> Result<()> {
         let bounded = [
             ("hidden_size", self.hidden_size, MAX_WIDTH),
@@ -168,7 +169,7 @@ impl DecoderConfig {
         Ok(())
     }
 
-    /// Rows of the joined projection: `(heads + 2 · kv_heads) · head_dim`.
+    /// Rows of the joined QKV projection: `(heads + 2 · kv_heads) · head_dim`.
     pub fn qkv_size(&self) -> usize {
         (self.heads + 2 * self.kv_heads) * self.head_dim
     }

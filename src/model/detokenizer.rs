@@ -1,21 +1,24 @@
-//! Decoding token by token, in whole characters.
+//! Incremental decoding, in whole characters.
 
 use super::byte_table::Decoding;
 use super::tokenizer::Tokenizer;
 use crate::Result;
 
-/// Turns tokens into text one at a time. Text comes out in whole characters: what a token leaves
-/// unfinished waits for the next one. All that was pushed, and then what [`finish`](Self::finish)
-/// gives, joined, is what [`Tokenizer::decode`] gives for all tokens (vocabularies that are neither
-/// byte-level nor SentencePiece's: unless the tokens' bytes are not UTF-8, which `decode` may show by
-/// more U+FFFD).
+/// Converts tokens to text one at a time, in whole characters: an incomplete character waits for
+/// the next tokens.
+///
+/// The concatenation of everything that [`push`](Self::push) and then [`finish`](Self::finish)
+/// return equals [`Tokenizer::decode`] of all tokens. Vocabularies that are neither byte-level nor
+/// SentencePiece's are an exception: if the tokens' bytes are not UTF-8, `decode` may show more
+/// U+FFFD.
 pub struct Detokenizer {
     tokenizer: Tokenizer,
-    /// Where tokens are bytes.
+    /// The state for vocabularies whose tokens are bytes.
     decoding: Decoding,
-    /// Tokens whose text is not settled yet, after those that it depends on (other vocabularies).
+    /// For other vocabularies: tokens whose text is not settled yet, after the tokens that it
+    /// depends on.
     window: Vec<u32>,
-    /// How many tokens of the window have been given out already.
+    /// The number of tokens of the window whose text was returned already.
     given: usize,
     text: String,
 }
@@ -37,12 +40,11 @@ impl Detokenizer {
         }
     }
 
-    /// Takes the next token and gives the text that is complete with it and was not given before;
-    /// an empty string in the middle of a character.
+    /// Takes the next token and returns the new complete text; an empty string within a character.
     ///
     /// # Errors
     ///
-    /// As [`Tokenizer::decode`].
+    /// As for [`Tokenizer::decode`].
     pub fn push(&mut self, id: u32) -> Result<&str> {
         self.text.clear();
         match self.tokenizer.byte_table() {
@@ -52,12 +54,13 @@ impl Detokenizer {
         Ok(&self.text)
     }
 
-    /// Decoders of other kinds look at neighbours (a leading space is cut, bytes are joined), so
-    /// the new text is the difference between decoding the window with and without the new tokens.
+    /// Other decoders depend on neighboring tokens (they drop a leading space or join bytes). The
+    /// new text is therefore the difference between decoding the window with and without the new
+    /// tokens.
     fn push_window(&mut self, id: u32) -> Result<()> {
-        /// A character has at most four bytes; what is unfinished for longer stays so.
+        /// A character has at most four bytes; anything incomplete for longer stays so.
         const MAX_UNFINISHED: usize = 8;
-        /// Tokens without text that are context enough.
+        /// The number of tokens without text that are kept as context.
         const MAX_CONTEXT: usize = 16;
         if self.tokenizer.is_special(id) || self.tokenizer.token(id).is_none() {
             return Ok(());
@@ -67,13 +70,13 @@ impl Detokenizer {
         let after = self.tokenizer.decode_chain(&self.window)?;
         let unfinished = self.window.len() - self.given;
         if after.ends_with('\u{FFFD}') && unfinished < MAX_UNFINISHED {
-            // Perhaps the middle of a character: wait.
+            // Possibly within a character: wait.
             return Ok(());
         }
         let new = self.new_text(&before, &after)?;
         self.text.push_str(&new);
         if !new.is_empty() {
-            // What has just come out is enough context for what follows.
+            // The text that was just returned is enough context for the following text.
             self.window.drain(..self.given);
         } else if self.window.len() > MAX_CONTEXT {
             self.window.drain(..1);
@@ -85,18 +88,18 @@ impl Detokenizer {
     fn new_text(&self, before: &str, after: &str) -> Result<String> {
         match after.strip_prefix(before) {
             Some(new) => Ok(new.to_owned()),
-            // Bytes that are not UTF-8 take whole characters beside them along in such decoders;
-            // those have been given out, and stay.
+            // Such decoders may replace valid characters next to invalid bytes. Characters that
+            // were returned already stay.
             None => self.tokenizer.decode_chain(&self.window[self.given..]),
         }
     }
 
-    /// The text that is left, with U+FFFD for a character that was never finished. The
-    /// detokenizer is then as new.
+    /// Returns the remaining text, with U+FFFD for an incomplete character, and resets the
+    /// detokenizer.
     ///
     /// # Errors
     ///
-    /// As [`Tokenizer::decode`].
+    /// As for [`Tokenizer::decode`].
     pub fn finish(&mut self) -> Result<String> {
         let rest = match self.tokenizer.byte_table() {
             Some(table) => {

@@ -1,6 +1,6 @@
-//! Which device computes and in which type of number.
+//! The device and the number type of the computation.
 //!
-//! Knows candle's devices; nothing of models.
+//! Depends on candle's devices, but not on models.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,13 +21,13 @@ use crate::{Error, ErrorKind, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum DeviceChoice {
-    /// The first CUDA device if CUDA is built in and one is present, else Metal likewise, else
-    /// the CPU.
+    /// The first CUDA device if CUDA is built in and a device is present; otherwise the first Metal
+    /// device, on the same conditions; otherwise the CPU.
     #[default]
     Auto,
     /// The CPU.
     Cpu,
-    /// The CUDA device of this number.
+    /// The CUDA device with this ordinal.
     Cuda(usize),
     /// The first Metal device.
     Metal,
@@ -38,8 +38,8 @@ impl DeviceChoice {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Device`] where the asked-for device is not built in or cannot be opened.
-    /// [`DeviceChoice::Auto`] never fails: it ends at the CPU.
+    /// [`ErrorKind::Device`] if the requested device is not built in or cannot be opened.
+    /// [`DeviceChoice::Auto`] never fails: it falls back to the CPU.
     pub fn open(self) -> Result<Device> {
         match self {
             DeviceChoice::Cpu => Ok(Device::Cpu),
@@ -64,7 +64,8 @@ impl DeviceChoice {
     }
 }
 
-/// Where weights are loaded to, and whether the crate's own CUDA backend takes them from there.
+/// The memory that weights are loaded to, and the CUDA device to which the crate's own backend
+/// uploads them.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     pub(super) device: Device,
@@ -72,8 +73,8 @@ pub(super) struct Place {
 }
 
 impl DeviceChoice {
-    /// Where a model for this device is loaded to. The crate's own CUDA backend (feature `cuda`)
-    /// takes weights from host memory.
+    /// Returns the memory that a model for this device is loaded to. The crate's own CUDA backend
+    /// (feature `cuda`) takes weights from host memory.
     ///
     /// # Errors
     ///
@@ -122,7 +123,7 @@ fn metal() -> Result<Device> {
             "metal: this build has no Metal support; build with `--features metal` on a Mac",
         ));
     }
-    // Candle panics where the list of devices is empty, as in a virtual machine.
+    // Candle panics if the list of devices is empty, as in a virtual machine.
     let opened = std::panic::catch_unwind(|| Device::new_metal(0))
         .map_err(|_| Error::new(ErrorKind::Device, "metal: no such device"))?;
     opened.map_err(|error| {
@@ -165,13 +166,13 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-/// The type of number that weights are held and computed in.
+/// The number type in which weights are stored and computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum DtypeChoice {
-    /// The blocks of a quantised file on a CPU, where the engine's kernels give the same logits
-    /// as with `f32`, at least as fast and in a fraction of the memory; else `f32` on a CPU and
-    /// `bf16` elsewhere, to which quantised files are dequantised.
+    /// On a CPU, the blocks of a quantized file, with which the engine's kernels give the same
+    /// logits as with `f32`, at least as fast and in a fraction of the memory. Otherwise `f32` on a
+    /// CPU and `bf16` elsewhere; quantized files are dequantized.
     #[default]
     Auto,
     /// 32-bit floating point.
@@ -180,7 +181,7 @@ pub enum DtypeChoice {
     F16,
     /// 16-bit floating point with the range of `f32`.
     Bf16,
-    /// The blocks of a quantised file as they are; computation in `f32`.
+    /// The blocks of a quantized file as stored; computation in `f32`.
     Quantized,
 }
 
@@ -189,7 +190,7 @@ impl DtypeChoice {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Settings`] for a type that the CUDA backend does not compute in.
+    /// [`ErrorKind::Settings`] for a type that the CUDA backend does not support.
     pub(super) fn compute(self, place: &Place) -> Result<DType> {
         let on_cpu = place.device.is_cpu() && place.cuda.is_none();
         match self {

@@ -1,6 +1,6 @@
-//! Several devices by one setting.
+//! Several devices in one setting.
 //!
-//! Knows devices; nothing of models.
+//! Depends on devices, but not on models.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,8 +8,8 @@ use std::str::FromStr;
 use super::device::DeviceChoice;
 use crate::{Error, ErrorKind, Result};
 
-/// What a setting names: one device, or several CUDA devices (`cuda:0,cuda:1`; `cuda:all`), each of which
-/// is given a model of its own (see [`EngineGroup`](crate::engine::EngineGroup)).
+/// One device, or several CUDA devices (`cuda:0,cuda:1`; `cuda:all`), each with its own copy of the
+/// model (see [`EngineGroup`](crate::engine::EngineGroup)).
 ///
 /// ```
 /// use dart_math::model::{DeviceChoice, DeviceList};
@@ -30,18 +30,18 @@ enum Listed {
 }
 
 impl DeviceList {
-    /// The devices, one at least. Of several it is known that each is there.
+    /// Returns the devices, at least one. If there are several, each was checked to exist.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Device`] where one of several is not there, or cannot be used.
+    /// [`ErrorKind::Device`] if one of several devices does not exist or cannot be used.
     pub fn devices(&self) -> Result<Vec<DeviceChoice>> {
         let devices = match &self.0 {
             Listed::Named(devices) => devices.clone(),
             Listed::AllCuda => all_cuda()?,
         };
         if devices.len() > 1 {
-            // Before the first of their models is loaded.
+            // Check before the first model is loaded.
             for device in &devices {
                 device.place()?;
             }

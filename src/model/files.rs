@@ -1,7 +1,6 @@
-//! A model's files by name: a directory's, or the ones built into the crate.
+//! Access to a model's files by name, in a directory or built into the crate.
 //!
-//! Reads bytes with bounds on their number; of what is in them it knows only the pointers that
-//! Git LFS leaves in a file's place.
+//! Reads bytes, up to a limit. Does not interpret them, except for the pointer files of Git LFS.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -15,12 +14,12 @@ use memmap2::Mmap;
 use super::refusals::Place;
 use crate::{Error, ErrorKind, Result};
 
-/// Largest JSON file that is read, apart from the tokenizer.
+/// The size limit of JSON files, apart from the tokenizer.
 pub(super) const MAX_JSON: u64 = 64 << 20;
-/// Largest `tokenizer.json` that is read; the largest known have some 40 MB.
+/// The size limit of `tokenizer.json`; the largest known have some 40 MB.
 pub(super) const MAX_TOKENIZER: u64 = 512 << 20;
 
-/// A whole file's bytes, without a copy.
+/// The bytes of a whole file, without a copy.
 #[derive(Clone)]
 pub(super) enum Bytes {
     Mapped(Arc<Mmap>),
@@ -46,17 +45,17 @@ pub(super) fn map(path: &Path) -> Result<Bytes> {
     }
     let file = File::open(path).map_err(|error| Error::io(path, error))?;
     regular(path, &file)?;
-    // SAFETY: the map is read-only. As with every memory-mapped file, its bytes change under us
-    // if another process rewrites the file meanwhile; they are plain numbers to us (any bit
-    // pattern is valid), lengths are checked against the map itself, and headers are parsed
-    // into owned values before use.
+    // SAFETY: the map is read-only. As with every memory-mapped file, its bytes change if another
+    // process rewrites the file. The bytes are only used as plain numbers (every bit pattern is
+    // valid), lengths are checked against the map itself, and headers are parsed into owned values
+    // before use.
     let map = unsafe { Mmap::map(&file) }.map_err(|error| Error::io(path, error))?;
     refuse_pointer(path, &map)?;
     Ok(Bytes::Mapped(Arc::new(map)))
 }
 
-/// Whether a file is what Git LFS leaves in its place until it is asked for: three lines of text
-/// with the file's hash and size.
+/// Fails if the file is a Git LFS pointer, which stands in for a file that was not fetched: three
+/// lines of text with the file's hash and size.
 fn refuse_pointer(path: &Path, bytes: &[u8]) -> Result<()> {
     if !bytes.starts_with(b"version https://git-lfs.github.com/spec/") {
         return Ok(());
@@ -91,7 +90,7 @@ fn irregular(path: &Path) -> Error {
     )
 }
 
-/// Whether a file is there, looked at before it is opened: to open a pipe would wait for its other end.
+/// Whether a file exists. Checked before it is opened, because opening a named pipe would block.
 fn present(path: &Path) -> Result<bool> {
     match path.metadata() {
         Ok(meta) if meta.is_file() => Ok(true),
@@ -104,7 +103,7 @@ fn present(path: &Path) -> Result<bool> {
     }
 }
 
-/// What is said of a link that leads nowhere.
+/// The error for a dangling symbolic link, if the path is one.
 pub(super) fn dangling(path: &Path) -> Option<Error> {
     let target = std::fs::read_link(path).ok()?;
     (!path.exists()).then(|| {
@@ -119,7 +118,7 @@ pub(super) fn dangling(path: &Path) -> Option<Error> {
     })
 }
 
-/// Where a model's files are.
+/// The location of a model's files.
 #[derive(Clone)]
 pub(super) enum Files {
     /// In a directory.
@@ -129,7 +128,7 @@ pub(super) enum Files {
 }
 
 impl Files {
-    /// How a file is called in messages.
+    /// The name of a file for messages.
     pub(super) fn label(&self, name: &str) -> String {
         match self {
             Files::Directory(directory) => directory.join(name).display().to_string(),
@@ -137,7 +136,7 @@ impl Files {
         }
     }
 
-    /// The place, for messages on what is missing.
+    /// The location, for messages about missing files.
     pub(super) fn place(&self) -> Place<'_> {
         match self {
             Files::Directory(directory) => Place::Directory(directory),
@@ -145,7 +144,7 @@ impl Files {
         }
     }
 
-    /// The names of all files that are there; in a directory, of what a link leads to as well.
+    /// The names of all files. In a directory, includes symbolic links to existing files.
     pub(super) fn names(&self) -> Result<BTreeSet<String>> {
         match self {
             Files::Directory(directory) => std::fs::read_dir(directory)
@@ -154,7 +153,7 @@ impl Files {
                         .map(|entry| {
                             let entry = entry?;
                             let name = entry.file_name().into_string().ok();
-                            // A link without its file, as a cleared cache has them, is no file.
+                            // A dangling link, as a cleared cache leaves them, does not count.
                             Ok(name.filter(|_| entry.path().exists()))
                         })
                         .filter_map(std::io::Result::transpose)
@@ -165,7 +164,7 @@ impl Files {
         }
     }
 
-    /// The names of all files in a directory beside them; none where there is no such directory.
+    /// The names of all files in a subdirectory; empty if it does not exist.
     pub(super) fn names_in(&self, directory: &str) -> Result<BTreeSet<String>> {
         match self {
             Files::Directory(parent) if parent.join(directory).is_dir() => {
@@ -175,7 +174,7 @@ impl Files {
         }
     }
 
-    /// Fails where something of such a name is a link that leads nowhere.
+    /// Fails if a file with a matching name is a dangling symbolic link.
     pub(super) fn refuse_dangling(&self, matches: impl Fn(&str) -> bool) -> Result<()> {
         let Files::Directory(directory) = self else {
             return Ok(());
@@ -196,7 +195,7 @@ impl Files {
         }
     }
 
-    /// A file's bytes, or `None` where there is no such file.
+    /// Reads a file; `None` if it does not exist.
     pub(super) fn read(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
         match self {
             Files::Directory(directory) => read_bounded(&directory.join(name), most),
@@ -204,7 +203,7 @@ impl Files {
         }
     }
 
-    /// A file mapped into memory, or `None` where there is no such file.
+    /// Maps a file into memory; `None` if it does not exist.
     pub(super) fn map(&self, name: &str) -> Result<Option<Bytes>> {
         match self {
             Files::Directory(directory) => {

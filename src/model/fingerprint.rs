@@ -1,4 +1,4 @@
-//! Short names for a model's contents, so that a run is only resumed with the model it began with.
+//! Hashes of a model's contents, so that a run is resumed only with the model it began with.
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -6,20 +6,20 @@ use sha2::{Digest, Sha256};
 use super::config::{Architecture, DecoderConfig};
 use crate::Settings;
 
-/// Bytes of a tensor that are hashed by one thread.
+/// Bytes of a tensor that one thread hashes.
 const CHUNK: usize = 4 << 20;
 
-/// What decides a model's logits and its tokens. Each part has its own hash, so that a change can be
-/// attributed to a part.
+/// Hashes of everything that determines a model's logits and tokens. Each part has its own hash, so
+/// that a change can be attributed to a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Contents {
-    /// Of the decoder's shape and constants.
+    /// The hash of the decoder's shape and constants.
     pub(super) config: String,
-    /// Of what makes tokens of text and text of tokens.
+    /// The hash of the tokenizer.
     pub(super) tokenizer: String,
-    /// Of every tensor: its name, type, shape and all of its bytes.
+    /// The hash of every tensor: name, type, shape and all bytes.
     pub(super) weights: String,
-    /// Of all that.
+    /// The hash of all parts.
     pub(super) whole: String,
 }
 
@@ -34,7 +34,7 @@ impl Contents {
         Self::of(shape, tokenizer, weights)
     }
 
-    /// The same with the decoder's shape and constants as someone else reads them.
+    /// Combines the hashes of the parts, with a configuration that was hashed by the caller.
     pub(super) fn of(config: Fingerprint, tokenizer: Fingerprint, weights: Fingerprint) -> Self {
         let (config, tokenizer, weights) = (config.finish(), tokenizer.finish(), weights.finish());
         let mut whole = Fingerprint::default();
@@ -54,14 +54,15 @@ impl Contents {
     }
 }
 
-/// A hash over named parts: SHA-256, in which a tensor stands by a faster hash of its bytes.
+/// A SHA-256 hash of named parts, in which a faster hash of its bytes represents a tensor.
 #[derive(Default)]
 pub(super) struct Fingerprint {
     hash: Sha256,
 }
 
 impl Fingerprint {
-    /// Adds named bytes. Lengths go in too, so that no two sequences of calls give the same bytes.
+    /// Adds named bytes. Lengths are hashed, too, so that different sequences of calls never hash
+    /// the same bytes.
     pub(super) fn add(&mut self, name: &str, bytes: &[u8]) {
         for part in [name.as_bytes(), bytes] {
             self.hash.update((part.len() as u64).to_le_bytes());
@@ -69,7 +70,7 @@ impl Fingerprint {
         }
     }
 
-    /// Adds a JSON text as if it had no white space between its parts.
+    /// Adds a JSON text, ignoring whitespace between tokens.
     pub(super) fn json(&mut self, name: &str, text: &[u8]) {
         let (mut quoted, mut escaped) = (false, false);
         let compact = text.iter().copied().filter(|&byte| {
@@ -102,8 +103,8 @@ impl Fingerprint {
     }
 }
 
-/// A hash of bytes at the speed of memory. Each step maps the words one to one, so that no single
-/// change goes unseen; it is no defence against someone who wants two texts to be the same.
+/// A hash at memory speed. Each step is a bijection of the words, so that no single change goes
+/// undetected; it is not collision-resistant.
 fn lanes(bytes: &[u8]) -> [u64; 4] {
     const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
     let mut lanes = [1, 2, 3, 4];
@@ -154,7 +155,7 @@ pub(super) fn decoder_settings(config: &DecoderConfig) -> Settings {
         settings.insert(name.into(), (*value).into());
     }
     settings.insert("rms_norm_eps".into(), f64::from(*rms_norm_eps).into());
-    // Of the others these are candle's business.
+    // Candle reads these itself for other architectures.
     if !matches!(architecture, Architecture::Transformers(_)) {
         let mut rope = Fingerprint::default();
         for frequency in rope_frequencies {
@@ -190,7 +191,7 @@ mod tests {
             changed[at] ^= 1;
             assert_ne!(of(&changed), whole, "byte {at}");
         }
-        // Zeros at the end are no padding.
+        // Trailing zeros are not padding.
         assert_ne!(of(&[1, 0]), of(&[1]));
         assert_ne!(of(&[]), of(&[0]));
     }

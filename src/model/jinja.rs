@@ -1,7 +1,6 @@
-//! Jinja as transformers sets it up: what minijinja reads or computes otherwise than Jinja2 is made the
-//! same here.
+//! Jinja as set up by transformers. Corrects the differences between minijinja and Jinja2.
 //!
-//! Knows nothing of messages or models.
+//! Independent of messages and models.
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value, ValueKind};
@@ -9,10 +8,12 @@ use minijinja::{Environment, Error, ErrorKind};
 
 mod python;
 
-/// Steps that a template may take; the largest known take a few thousand for one message.
+/// The limit of steps that a template may take; the largest known take a few thousand for one
+/// message.
 const FUEL: u64 = 1_000_000;
 
-/// An environment with what transformers gives to chat templates. With `clock`, `strftime_now` is there.
+/// An environment with everything that transformers provides to chat templates. With `clock`, this
+/// includes `strftime_now`.
 pub(super) fn environment<'source>(clock: bool) -> Result<Environment<'source>, Error> {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder()
@@ -32,7 +33,8 @@ pub(super) fn environment<'source>(clock: bool) -> Result<Environment<'source>, 
         environment.add_function("strftime_now", strftime);
     }
     environment.add_filter("tojson", tojson);
-    // Python's strings and dictionaries have a length and items by index, which is what the test asks.
+    // Python's strings and dictionaries have a length and items by index, which is what this test
+    // checks.
     environment.add_test("sequence", |value: &Value| {
         matches!(
             value.kind(),
@@ -50,7 +52,7 @@ pub(super) fn environment<'source>(clock: bool) -> Result<Environment<'source>, 
         matches!(value.kind(), ValueKind::Number | ValueKind::Bool)
     });
     environment.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);
-    // What is no number is 0, or what is said.
+    // A value that is not a number becomes 0, or the given default.
     environment.add_filter("int", |value: &Value, default: Option<Value>| {
         let text = value.as_str().map(str::trim);
         let whole = match text {
@@ -70,8 +72,8 @@ pub(super) fn environment<'source>(clock: bool) -> Result<Environment<'source>, 
     Ok(environment)
 }
 
-/// A template's source as minijinja is to read it: with Jinja2's line ends, string literals as Python
-/// reads them, and transformers' own tags as tags that do the same.
+/// Prepares a template's source for minijinja: with Jinja2's line endings, Python's string
+/// literals, and equivalents of transformers' own tags.
 pub(super) fn prepare(source: &str) -> String {
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut out = String::with_capacity(source.len());
@@ -86,14 +88,15 @@ pub(super) fn prepare(source: &str) -> String {
             _ => code(inner, "%}"),
         };
         let Some((body, length)) = taken else {
-            // It has no end, which the parser will say.
+            // It is unterminated, which the parser will report.
             break;
         };
         let close = &inner[length..length + 2];
         rest = &inner[length + 2..];
         let tag = body.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
         let replaced = match (open, tag) {
-            // It marks what a model is trained on and prints its content, in a scope of its own.
+            // It marks the text that a model is trained on and prints its content, in its own
+            // scope.
             ("{%", "generation") => Some("with"),
             ("{%", "endgeneration") => Some("endwith"),
             _ => None,
@@ -114,14 +117,14 @@ pub(super) fn prepare(source: &str) -> String {
     out
 }
 
-/// Where the next expression, tag or comment begins.
+/// The position of the next expression, tag or comment.
 fn next_tag(text: &str) -> Option<usize> {
     text.as_bytes()
         .windows(2)
         .position(|pair| pair[0] == b'{' && matches!(pair[1], b'{' | b'%' | b'#'))
 }
 
-/// Where the tag that ends a raw block begins.
+/// The position of the tag that ends a raw block.
 fn end_of_raw(text: &str) -> usize {
     text.match_indices("{%")
         .find_map(|(at, _)| {
@@ -131,8 +134,8 @@ fn end_of_raw(text: &str) -> usize {
         .unwrap_or(text.len())
 }
 
-/// The code up to its end, its string literals written anew, and its length in the source; none where
-/// it does not end.
+/// Copies code up to its end, with its string literals rewritten. Returns it and its length in the
+/// source; `None` if it is unterminated.
 fn code(text: &str, end: &str) -> Option<(String, usize)> {
     let mut out = String::new();
     let mut depth = 0usize;
@@ -145,7 +148,7 @@ fn code(text: &str, end: &str) -> Option<(String, usize)> {
         let next = rest.chars().next()?;
         if matches!(next, '"' | '\'') {
             let mut value = String::new();
-            // Literals that follow one another are one.
+            // Adjacent literals are concatenated.
             loop {
                 let length = literal(&text[at..], &mut value)?;
                 at += length;
@@ -175,8 +178,8 @@ fn code(text: &str, end: &str) -> Option<(String, usize)> {
     }
 }
 
-/// Adds what a string literal at the beginning of a text stands for, by Python's rules, and returns its
-/// length; none where it does not end.
+/// Appends the value of a string literal at the beginning of a text, by Python's rules. Returns the
+/// literal's length; `None` if it is unterminated.
 fn literal(text: &str, value: &mut String) -> Option<usize> {
     let mut chars = text.char_indices();
     let (_, quote) = chars.next()?;
@@ -225,8 +228,8 @@ fn literal(text: &str, value: &mut String) -> Option<usize> {
     None
 }
 
-/// Formats 26 July 2024, 00:00:00, as Python's `strftime` does in the C locale: the date that Llama 3's
-/// own templates fall back to. A prompt must be the same tomorrow.
+/// Formats 26 July 2024, 00:00:00, like Python's `strftime` in the C locale. This is the default
+/// date of Llama 3's own templates. A prompt must not change over time.
 fn strftime(format: String) -> String {
     let mut out = String::new();
     let mut chars = format.chars();
@@ -280,7 +283,7 @@ fn strftime(format: String) -> String {
     out
 }
 
-/// JSON as Python's `json.dumps` writes it, with the options that transformers offers.
+/// JSON like Python's `json.dumps`, with the options of transformers.
 fn tojson(value: &Value, options: Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = options.get("indent")?;
     let separators: Option<Vec<String>> = options.get("separators")?;
@@ -310,7 +313,7 @@ fn tojson(value: &Value, options: Kwargs) -> Result<Value, Error> {
     Ok(Value::from(json.out))
 }
 
-/// A writer of JSON.
+/// A JSON writer.
 struct Json {
     indent: Option<usize>,
     item: String,
@@ -321,9 +324,9 @@ struct Json {
 }
 
 impl Json {
-    /// Deepest nesting that is written.
+    /// The deepest nesting that is written.
     const MAX_DEPTH: usize = 100;
-    /// Longest text that is made, in bytes.
+    /// The longest output, in bytes.
     const MAX_LENGTH: usize = 1 << 24;
 
     fn value(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
@@ -373,7 +376,7 @@ impl Json {
         Ok(())
     }
 
-    /// What is between two brackets.
+    /// Writes the items between two brackets.
     fn all<T>(
         &mut self,
         open: char,
@@ -430,7 +433,7 @@ impl Json {
     }
 }
 
-/// A number or a truth value as JSON has it.
+/// A number or Boolean as JSON.
 fn scalar(value: &Value) -> String {
     match value.kind() {
         ValueKind::Bool if value.is_true() => "true".to_owned(),
@@ -440,7 +443,7 @@ fn scalar(value: &Value) -> String {
     }
 }
 
-/// A float as Python writes it.
+/// A float in Python's notation.
 fn float(number: f64) -> String {
     if !number.is_finite() {
         return match number {

@@ -1,7 +1,7 @@
-//! A model's weights once more, in f32 on the CPU and a part at a time, so that a reference of any size
-//! can be computed in the memory of its largest part.
+//! Reads a model's weights again, in f32 on the CPU and one part at a time, so that a reference of
+//! any size fits in the memory of its largest part.
 //!
-//! Knows which file says what, as `load` does; nothing of what is computed.
+//! Depends on the roles of the files, like `load`, but not on the computation.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -17,7 +17,7 @@ use super::source::ModelSource;
 use super::weights::{LayerWeights, Matrix};
 use crate::Result;
 
-/// Reads the weights of a decoder that the crate computes itself, a part at a time.
+/// Reads the weights of a model for the crate's own decoder, one part at a time.
 pub(crate) struct LayerReader {
     config: DecoderConfig,
     plan: Plan,
@@ -25,7 +25,7 @@ pub(crate) struct LayerReader {
     target: Target,
 }
 
-/// Does the same with either kind of file.
+/// Evaluates an expression for either kind of file.
 macro_rules! with {
     ($reader:expr, $tensors:ident => $work:expr) => {
         match &$reader.tensors {
@@ -36,8 +36,8 @@ macro_rules! with {
 }
 
 impl LayerReader {
-    /// Opens the files that a model was loaded from; `None` where the crate's own decoder does not run
-    /// the architecture.
+    /// Opens the files that a model was loaded from; `None` if the crate's own decoder does not
+    /// support the architecture.
     pub(crate) fn open(builder: &ModelBuilder, model: &Model) -> Result<Option<Self>> {
         if let Architecture::Transformers(_) = model.config().architecture {
             return Ok(None);
@@ -88,7 +88,7 @@ impl LayerReader {
         &self.config
     }
 
-    /// The most bytes that a part takes.
+    /// Bytes of the largest part.
     pub(crate) fn largest_part(&self) -> u64 {
         let c = &self.config;
         let table = c.vocab_size * c.hidden_size;
@@ -102,7 +102,7 @@ impl LayerReader {
         with!(self, tensors => self.plan.embedding(tensors, &self.target))
     }
 
-    /// A layer.
+    /// Reads a layer.
     pub(crate) fn layer(&self, index: usize) -> Result<LayerWeights> {
         with!(self, tensors => self.plan.layer(index, tensors, &self.target))
     }

@@ -1,6 +1,6 @@
-//! Loading a model: from a source to a [`Model`].
+//! Loads a model: from a source to a [`Model`].
 //!
-//! Puts the readers together; knows which file says what, and nothing of formats.
+//! Combines the readers. Knows the role of each file, but no formats.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -31,10 +31,10 @@ use super::transformers;
 use super::weights::Weights;
 use crate::{Error, ErrorKind, Result};
 
-/// A callback that hears of a download.
+/// A callback for download progress.
 pub(super) type Progress = Arc<dyn Fn(HubProgress) + Send + Sync>;
 
-/// How to load a model. Made by [`Model::builder`].
+/// Options for loading a model. Created by [`Model::builder`].
 #[derive(Clone)]
 #[must_use]
 pub struct ModelBuilder {
@@ -75,68 +75,67 @@ impl ModelBuilder {
         }
     }
 
-    /// The device; [`DeviceChoice::Auto`] if not called.
+    /// Sets the device. Default: [`DeviceChoice::Auto`].
     pub fn device(mut self, device: DeviceChoice) -> Self {
         self.device = device;
         self
     }
 
-    /// The type of number; [`DtypeChoice::Auto`] if not called.
+    /// Sets the number type. Default: [`DtypeChoice::Auto`].
     pub fn dtype(mut self, dtype: DtypeChoice) -> Self {
         self.dtype = dtype;
         self
     }
 
-    /// A hub repository's branch, tag or commit; goes before the one in the source.
+    /// Sets a hub repository's branch, tag or commit. Takes precedence over the one in the source.
     pub fn revision(mut self, revision: impl Into<String>) -> Self {
         self.revision = Some(revision.into());
         self
     }
 
-    /// The token for a gated or private hub repository. If not called, `HF_TOKEN` and the file
-    /// that the hub's login command writes (`HF_TOKEN_PATH`, or `token` in `HF_HOME`) are read,
-    /// unless `HF_HUB_DISABLE_IMPLICIT_TOKEN` is set.
+    /// Sets the token for a gated or private hub repository. Default: `HF_TOKEN`, or the file that
+    /// the hub's login command writes (`HF_TOKEN_PATH`, or `token` in `HF_HOME`), unless
+    /// `HF_HUB_DISABLE_IMPLICIT_TOKEN` is set.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self
     }
 
-    /// The hub's address, for a mirror of it; `HF_ENDPOINT` or the hub itself if not called.
+    /// Sets the hub's address, for a mirror. Default: `HF_ENDPOINT`, or the hub itself.
     pub fn endpoint(mut self, url: impl Into<String>) -> Self {
         self.endpoint = Some(url.into());
         self
     }
 
-    /// Where the hub's cache is; `HF_HUB_CACHE`, or `hub` in `HF_HOME`, if not called.
+    /// Sets the directory of the hub's cache. Default: `HF_HUB_CACHE`, or `hub` in `HF_HOME`.
     pub fn cache_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.cache_dir = Some(directory.into());
         self
     }
 
-    /// A callback that hears how far a download is. It must return quickly.
+    /// Sets a callback for download progress. It must return quickly.
     pub fn progress(mut self, progress: Arc<dyn Fn(HubProgress) + Send + Sync>) -> Self {
         self.progress = Some(progress);
         self
     }
 
-    /// Where the model comes from.
+    /// The source of the model.
     pub(super) fn source(&self) -> &ModelSource {
         &self.source
     }
 
     /// Loads the model.
     ///
-    /// A hub's repository whose revision is all in the cache is loaded from there where the hub
-    /// does not answer or answers with an error; a warning says so. With `HF_HUB_OFFLINE` the hub
-    /// is not asked at all. An answer may take `HF_HUB_ETAG_TIMEOUT` seconds (10), and a download
-    /// may bring nothing for `HF_HUB_DOWNLOAD_TIMEOUT` seconds (30).
+    /// If the hub does not answer, or answers with an error, and the repository's revision is
+    /// complete in the cache, the model is loaded from the cache, with a warning. With
+    /// `HF_HUB_OFFLINE` the hub is not contacted. A request times out after `HF_HUB_ETAG_TIMEOUT`
+    /// seconds (10), and a download after `HF_HUB_DOWNLOAD_TIMEOUT` seconds (30) without data.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Io`] and [`ErrorKind::Hub`] where files cannot be had, [`ErrorKind::Model`]
-    /// where they are damaged, incomplete or contradict one another, [`ErrorKind::Unsupported`]
-    /// where they ask for what the crate does not have, [`ErrorKind::Device`] where the device
-    /// fails or memory ends.
+    /// [`ErrorKind::Io`] and [`ErrorKind::Hub`] if files are unavailable, [`ErrorKind::Model`] if
+    /// they are damaged, incomplete or contradictory, [`ErrorKind::Unsupported`] if they require a
+    /// feature that the crate lacks, [`ErrorKind::Device`] if the device fails or memory runs out.
     pub fn load(self) -> Result<Model> {
         let place = self.device.place()?;
         match &self.source {
@@ -175,7 +174,7 @@ fn file_name(path: &Path) -> String {
 
 /// A Hugging Face directory's `config.json`.
 pub(super) struct ConfigFile {
-    /// What it is called in messages.
+    /// Its name for messages.
     pub(super) label: String,
     #[cfg(feature = "transformers")]
     bytes: Vec<u8>,
@@ -199,7 +198,7 @@ impl ConfigFile {
     }
 }
 
-/// Loads what a Hugging Face directory holds.
+/// Loads a Hugging Face directory.
 fn from_files(files: &Files, name: String, dtype: DtypeChoice, place: Place) -> Result<Model> {
     let config = ConfigFile::read(files)?;
     let ConfigFile { label, map, .. } = &config;
@@ -258,7 +257,7 @@ fn from_files(files: &Files, name: String, dtype: DtypeChoice, place: Place) -> 
     )
 }
 
-/// Safetensors asked for as what only GGUF files are.
+/// The error for safetensors with a type that requires GGUF.
 fn no_blocks(name: &str) -> Error {
     Error::new(
         ErrorKind::Settings,
@@ -266,7 +265,7 @@ fn no_blocks(name: &str) -> Error {
     )
 }
 
-/// Loads what a Hugging Face directory holds of an architecture that candle-transformers computes.
+/// Loads a Hugging Face directory with an architecture that candle-transformers computes.
 #[cfg(feature = "transformers")]
 fn from_transformers(
     files: &Files,
@@ -285,7 +284,7 @@ fn from_transformers(
     let tensors = SafeTensors::open(files)?;
     let notes = tensors.notes.clone();
     let mut whole = Fingerprint::default();
-    // What candle reads of it is its own business.
+    // The whole file, because candle decides which fields it reads.
     whole.json("config.json", config);
     let contents = Contents::of(whole, read.fingerprint, tensors.fingerprint());
     let label = files.label("config.json");
@@ -321,14 +320,14 @@ fn from_transformers(
     }))
 }
 
-/// What a Hugging Face directory holds beside the network and its weights.
+/// A Hugging Face directory's contents besides the network and its weights.
 struct ReadText {
     text: Text,
-    /// Of the tokenizer.
+    /// The tokenizer's fingerprint.
     fingerprint: Fingerprint,
 }
 
-/// Reads it; the configuration's own stop tokens go in.
+/// Reads these contents. `declared` are the configuration's own stop tokens.
 fn read_text(files: &Files, mut declared: Vec<Declared>) -> Result<ReadText> {
     const GENERATION: &str = "generation_config.json";
     if let Some(bytes) = files.read(GENERATION, MAX_JSON)? {
@@ -480,8 +479,8 @@ fn from_gguf(path: &Path, dtype: DtypeChoice, place: Place) -> Result<Model> {
     )
 }
 
-/// The tokenizer beside a GGUF file whose own cannot be built, for the reason given. It must have
-/// the file's tokens, and begins texts as the file says.
+/// Reads the tokenizer next to a GGUF file, whose own cannot be built because of `error`. It must
+/// have the file's tokens, and texts begin as the file says.
 fn beside_gguf(file: &Gguf, opening: Option<Vec<u32>>, error: Error) -> Result<TextSide> {
     let directory = match file.path().parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
@@ -506,10 +505,10 @@ struct Decoder {
 }
 
 struct Text {
-    /// The file of the tokenizer.
+    /// The tokenizer's file.
     label: String,
     tokenizer: Tokenizer,
-    /// The tokens that end a response, with the files that say so.
+    /// The tokens that end a response, with the files that declare them.
     declared: Vec<Declared>,
     chat_template: Option<ChatTemplate>,
     facts: Vec<Fact>,
@@ -523,7 +522,8 @@ impl Text {
     }
 }
 
-/// Whether a model with so many tokens can be given a text; stop tokens that it has not are left out.
+/// Checks that a model with this vocabulary can process a text; removes stop tokens outside the
+/// vocabulary.
 fn check_text(name: &str, vocab_size: usize, text: &mut Text) -> Result<()> {
     let unknown = |&&id: &&u32| id as usize >= vocab_size;
     if let Some(id) = text.tokenizer.opening().iter().find(unknown) {
@@ -555,7 +555,7 @@ fn check_text(name: &str, vocab_size: usize, text: &mut Text) -> Result<()> {
     Ok(())
 }
 
-/// What is common to all sources: checks, then weights.
+/// The steps that all sources share: checks, then weights.
 fn finish(
     name: String,
     decoder: Decoder,

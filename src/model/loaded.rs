@@ -1,4 +1,4 @@
-//! A model in memory, ready to be run.
+//! A loaded model.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ use super::weights::Weights;
 use super::{prompt, random};
 use crate::{Error, ErrorKind, Result, Settings};
 
-/// A language model: weights, tokenizer, templates and what else belongs to it.
+/// A language model: its weights, tokenizer, templates and settings.
 ///
 /// ```no_run
 /// use dart_math::model::{Model, ModelSource, Template};
@@ -35,13 +35,13 @@ pub struct Model {
     parts: Parts,
 }
 
-/// What a model is made of.
+/// The parts of a model.
 #[derive(Debug, Clone)]
 pub(super) struct Parts {
     pub(super) name: String,
     pub(super) config: DecoderConfig,
     pub(super) weights: Weights,
-    /// In the place of weights, for the architectures of candle-transformers.
+    /// Replaces the weights for the architectures of candle-transformers.
     #[cfg(feature = "transformers")]
     pub(super) transformers: Option<TransformersModel>,
     pub(super) tokenizer: Tokenizer,
@@ -57,21 +57,21 @@ pub(super) struct Parts {
     pub(super) facts: Vec<Fact>,
 }
 
-/// What an engine takes from a model.
+/// The part of a model that an engine takes.
 pub(crate) enum Computed {
     /// Weights for the crate's own decoder.
     Own(Weights),
-    /// What candle-transformers computes.
+    /// A model that candle-transformers computes.
     #[cfg(feature = "transformers")]
     Transformers(TransformersModel),
 }
 
-/// A prompt as text and as the tokens that the model is given.
+/// A prompt as text and as tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Prompt {
-    /// The text, without a first token that the tokenizer adds by itself.
+    /// The text, without an opening token that the tokenizer adds.
     pub text: String,
-    /// The token ids, that first token included.
+    /// The token ids, including that opening token.
     pub tokens: Vec<u32>,
 }
 
@@ -80,13 +80,13 @@ impl Model {
         Model { parts }
     }
 
-    /// Begins to load a model from a source.
+    /// Returns a builder that loads a model from a source.
     pub fn builder(source: impl Into<ModelSource>) -> ModelBuilder {
         ModelBuilder::new(source.into())
     }
 
-    /// The small model that is part of the crate: a decoder of about a million weights that solves
-    /// arithmetic word problems, trained by an example of this repository. On the CPU.
+    /// Loads the crate's built-in model on the CPU: a decoder of about a million weights that
+    /// solves arithmetic word problems, trained by an example of this repository.
     ///
     /// ```
     /// let model = dart_math::model::Model::built_in()?;
@@ -97,24 +97,24 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// None that depend on the machine, apart from memory.
+    /// Fails only if memory runs out.
     pub fn built_in() -> Result<Model> {
         Self::builder(ModelSource::BuiltIn)
             .device(DeviceChoice::Cpu)
             .load()
     }
 
-    /// A model of a shape with random weights, for tests and measurements. Its tokenizer has the
-    /// tokens `<0>`, `<1>`, …; no stop tokens, no chat template.
+    /// Creates a model with random weights, for tests and benchmarks. Its tokenizer has the tokens
+    /// `<0>`, `<1>`, …; it has no stop tokens and no chat template.
     ///
-    /// Weights are normal with standard deviation 0.02, norms are 1; the output head is its own.
-    /// Biases and norms over heads are there where the architecture always has them. The same
-    /// configuration and seed give the same weights on every machine.
+    /// Weights are normally distributed with standard deviation 0.02, norms are 1, and the output
+    /// head is not tied. Biases and norms over heads exist if the architecture always has them. The
+    /// same configuration and seed give the same weights on every machine.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Model`](crate::ErrorKind::Model) for an impossible configuration,
-    /// [`ErrorKind::Device`](crate::ErrorKind::Device) where memory ends.
+    /// [`ErrorKind::Device`](crate::ErrorKind::Device) if memory runs out.
     pub fn random(
         config: DecoderConfig,
         seed: u64,
@@ -124,15 +124,15 @@ impl Model {
         random::model(config, seed, device, dtype)
     }
 
-    /// Like [`random`](Model::random), of the shape that a `config.json` of the Hugging Face kind
-    /// says: biases and a shared output head as there. Nothing else is read, so that a model's cost
-    /// can be measured without its weights. Weights are made in the type asked for, one matrix at a
-    /// time; [`DtypeChoice::Quantized`] makes blocks of GGUF's type Q4_0.
+    /// Like [`random`](Model::random), with the shape in a Hugging Face `config.json`, including
+    /// its biases and tied output head. Reads no other file, so that a model's cost can be measured
+    /// without its weights. Weights are created in the requested type, one matrix at a time;
+    /// [`DtypeChoice::Quantized`] creates blocks of GGUF's type Q4_0.
     ///
     /// # Errors
     ///
-    /// As for [`random`](Model::random), and where the file cannot be read or says what the crate
-    /// does not have.
+    /// As for [`random`](Model::random). Also fails if the file cannot be read or requires a
+    /// feature that the crate lacks.
     pub fn random_like(
         config: &Path,
         seed: u64,
@@ -147,13 +147,13 @@ impl Model {
         &self.parts.config
     }
 
-    /// The weights. None are left in the model of an [`Engine`](crate::engine::Engine), which lays
-    /// them out in its own way, and none are shown of a model that candle-transformers computes.
+    /// The weights. Empty in the model of an [`Engine`](crate::engine::Engine), which repacks them,
+    /// and for a model that candle-transformers computes.
     pub fn weights(&self) -> &Weights {
         &self.parts.weights
     }
 
-    /// Takes the weights out.
+    /// Takes the weights out of the model.
     pub(crate) fn take_computed(&mut self) -> Computed {
         #[cfg(feature = "transformers")]
         if let Some(model) = self.parts.transformers.take() {
@@ -177,51 +177,51 @@ impl Model {
         self.parts.chat_template.as_ref()
     }
 
-    /// The device that holds the weights: the host's memory, until an engine takes them, where the
-    /// crate's own [CUDA](Model::cuda) backend computes.
+    /// The device that holds the weights. For the crate's own [CUDA](Model::cuda) backend, this is
+    /// host memory until an engine takes them.
     pub fn device(&self) -> &Device {
         &self.parts.device
     }
 
-    /// The number of the CUDA device on which the crate's own kernels compute.
+    /// The ordinal of the CUDA device on which the crate's own kernels compute.
     pub fn cuda(&self) -> Option<usize> {
         self.parts.cuda
     }
 
-    /// The type of number that is computed in.
+    /// The compute type.
     pub fn dtype(&self) -> DType {
         self.parts.dtype
     }
 
-    /// Whether weights are held in quantised blocks.
+    /// Whether weights are stored in quantized blocks.
     pub fn is_quantized(&self) -> bool {
         self.parts.quantized
     }
 
-    /// The number of weights, shared ones counted once.
+    /// The number of weights. Shared weights count once.
     pub fn parameters(&self) -> u64 {
         self.parts.parameters
     }
 
-    /// The file's or directory's name, or `id@commit` of a hub repository.
+    /// The name of the file or directory, or `id@commit` of a hub repository.
     pub fn name(&self) -> &str {
         &self.parts.name
     }
 
-    /// A hash of the decoder's shape, the tokenizer and all weights; the same wherever the model's files
-    /// lie.
+    /// A hash of the decoder's shape, the tokenizer and all weights. It does not depend on the
+    /// location of the model's files.
     pub fn fingerprint(&self) -> &str {
         &self.parts.contents.whole
     }
 
-    /// What was read of the model's files and where, in words: its shape, its tokens, what ends a
-    /// response, the types of its weights. None of random weights.
+    /// Descriptions of what was read from which file: the shape, the tokens, what ends a response,
+    /// the types of the weights. Empty for random weights.
     pub fn facts(&self) -> &[Fact] {
         &self.parts.facts
     }
 
-    /// The model's settings for a run's records: everything of the model that decides tokens. The
-    /// prompt template and the stop tokens are left out, since an engine can override them.
+    /// The model's settings for a run's records: everything of the model that tokens depend on.
+    /// Excludes the prompt template and the stop tokens, which an engine can override.
     pub fn settings(&self) -> Settings {
         let device = match (&self.parts.device, self.parts.cuda) {
             (_, Some(_)) => "cuda",
@@ -256,30 +256,31 @@ impl Model {
         settings
     }
 
-    /// The prompt that puts a question to the model.
+    /// Renders a question into a prompt for the model.
     ///
-    /// The special tokens that the model wants before a text are there once, whether the template
-    /// writes them or the tokenizer adds them. Special tokens count as such in the template's own
-    /// text only: a question that spells one out gives the ordinary tokens of its letters.
+    /// The special tokens that the model expects before a text occur once, whether the template or
+    /// the tokenizer adds them. Special tokens are recognized only in the template's own text: if a
+    /// question spells one, its letters become ordinary tokens.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) for [`Template::Chat`] where the model
-    /// has no chat template, [`ErrorKind::Model`](crate::ErrorKind::Model) where its template
-    /// fails, [`ErrorKind::Data`](crate::ErrorKind::Data) for a question with special tokens that
-    /// a chat template has changed beyond recognition, and for a prompt with a token that the
-    /// tokenizer has and the model has not.
+    /// - [`ErrorKind::Settings`](crate::ErrorKind::Settings) for [`Template::Chat`] if the model
+    ///   has no chat template.
+    /// - [`ErrorKind::Model`](crate::ErrorKind::Model) if the model's template fails.
+    /// - [`ErrorKind::Data`](crate::ErrorKind::Data) for a question with special tokens that a chat
+    ///   template changed beyond recognition, and for a prompt with a token that the tokenizer has
+    ///   and the model lacks.
     pub fn prompt(&self, template: &Template, question: &str) -> Result<Prompt> {
         let rendered = template.render(question, self.chat_template())?;
         self.embedded(prompt::encode(self.tokenizer(), rendered)?)
     }
 
-    /// The prompt that is just this text. Special tokens in it count as such.
+    /// Encodes a text as a prompt, as it is. Special tokens in it are recognized.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Model`](crate::ErrorKind::Model) where the tokenizer cannot represent it,
-    /// [`ErrorKind::Data`](crate::ErrorKind::Data) for a token that the model has not.
+    /// [`ErrorKind::Model`](crate::ErrorKind::Model) if the tokenizer cannot represent it,
+    /// [`ErrorKind::Data`](crate::ErrorKind::Data) for a token that the model lacks.
     pub fn raw_prompt(&self, text: &str) -> Result<Prompt> {
         let tokens = self.tokenizer().encode(text, false)?;
         self.embedded(Prompt {
@@ -288,7 +289,7 @@ impl Model {
         })
     }
 
-    /// A prompt of tokens that the model has an embedding for.
+    /// Checks that the model has an embedding for every token of a prompt.
     fn embedded(&self, prompt: Prompt) -> Result<Prompt> {
         let size = self.config().vocab_size;
         match prompt.tokens.iter().find(|&&id| id as usize >= size) {
@@ -308,8 +309,8 @@ impl Model {
 }
 
 impl Template {
-    /// The template for a model if nothing else is said: its own chat template, or the wording of
-    /// DeepSeekMath where it has none.
+    /// The default template for a model: its own chat template or, if it has none, DeepSeekMath's
+    /// wording.
     pub fn default_for(model: &Model) -> Template {
         match model.chat_template() {
             Some(_) => Template::chat(),

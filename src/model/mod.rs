@@ -1,6 +1,6 @@
 //! Open-weight language models: from files to weights, tokenizer and templates.
 //!
-//! Knows candle, tokenizers and the hub; nothing of sampling, problems' answers or runs.
+//! Depends on candle, tokenizers and the hub, but not on sampling, answers or runs.
 
 mod assemble;
 mod built_in;

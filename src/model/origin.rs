@@ -1,6 +1,6 @@
-//! What was read of a model and from which file, in words, for whoever checks it before a long run.
+//! Describes what was read from which file, for users who check a model before a long run.
 //!
-//! Only describes the parts; decides nothing.
+//! Only describes; decides nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,14 +11,14 @@ use super::config::{Architecture, DecoderConfig};
 use super::tokenizer::Tokenizer;
 use crate::error::printable;
 
-/// Something that was read of a model's files.
+/// A fact that was read from a model's files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fact {
-    /// What it is, such as `context length`.
+    /// The name of the fact, such as `context length`.
     pub name: String,
-    /// What it was read as.
+    /// The value that was read.
     pub value: String,
-    /// The file, and the field where there is one.
+    /// The file, and the field if there is one.
     pub from: String,
 }
 
@@ -36,10 +36,10 @@ impl Fact {
     }
 }
 
-/// A token and where it was declared.
+/// A token and the place that declares it.
 pub(super) type Declared = (u32, String);
 
-/// Where a decoder's shape was read, part by part: the file and its fields, or that it is a default.
+/// The origin of each part of a decoder's shape: the file and its fields, or that it is a default.
 #[derive(Debug)]
 pub(super) struct ConfigSources {
     pub(super) architecture: String,
@@ -52,7 +52,7 @@ pub(super) struct ConfigSources {
     pub(super) window: String,
 }
 
-/// A special token by the name that files give it.
+/// A special token with the name that files give it.
 #[derive(Debug, Clone)]
 pub(super) struct Named {
     /// `bos_token`, …
@@ -69,13 +69,13 @@ pub(super) fn pairs(named: &[Named]) -> Vec<(&'static str, String)> {
     named.iter().map(pair).collect()
 }
 
-/// Something that was read otherwise than might be expected, for the log and the report.
+/// Logs and reports something that was read differently than might be expected.
 pub(super) fn warning(text: &str) -> Fact {
     tracing::warn!("{}", printable(text));
     Fact::new("warning", text, "")
 }
 
-/// The decoder's shape. `rope` is the rotary embedding in words.
+/// Describes the decoder's shape. `rope` describes RoPE.
 pub(super) fn of_config(config: &DecoderConfig, rope: &str, from: &ConfigSources) -> Vec<Fact> {
     let c = config;
     let fact = |name: &str, value: String, from: &str| Fact::new(name, value, from);
@@ -133,7 +133,7 @@ pub(super) fn of_config(config: &DecoderConfig, rope: &str, from: &ConfigSources
     facts
 }
 
-/// Whether the output head is the embedding.
+/// Describes whether the output head is tied to the embedding.
 pub(super) fn of_head(tied: bool, from: impl std::fmt::Display) -> Fact {
     let value = match tied {
         true => "the embedding (tied)",
@@ -142,7 +142,7 @@ pub(super) fn of_head(tied: bool, from: impl std::fmt::Display) -> Fact {
     Fact::new("output head", value, from)
 }
 
-/// Stored types of tensors: each with its type, its number of bytes and its file.
+/// Describes the stored types of tensors; each item is a type, a number of bytes and a file.
 pub(super) fn of_tensors<'a>(
     tensors: impl Iterator<Item = (String, usize, String)> + 'a,
     parameters: u64,
@@ -172,8 +172,7 @@ pub(super) fn of_tensors<'a>(
     )
 }
 
-/// The tokenizer, special tokens by the names that files give them, and the chat template, or where there is
-/// none of it.
+/// Describes the tokenizer, the named special tokens, and the chat template or its absence.
 pub(super) fn of_text(
     tokenizer: &Tokenizer,
     from: &str,
@@ -232,7 +231,7 @@ pub(super) fn of_text(
     facts
 }
 
-/// The tokens that end a response, each with the files that say so.
+/// Describes the tokens that end a response, each with the files that declare them.
 pub(super) fn of_stop_tokens(tokenizer: &Tokenizer, declared: &[Declared]) -> Vec<Fact> {
     let mut by_id: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
     for (id, from) in declared {

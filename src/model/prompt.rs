@@ -1,5 +1,5 @@
-//! From a rendered template to tokens: special tokens of the template count, those that a
-//! question spells out do not.
+//! From a rendered template to tokens. Special tokens are recognized in the template, but not in
+//! the question.
 
 use std::ops::Range;
 
@@ -23,7 +23,7 @@ pub(super) fn encode(tokenizer: &Tokenizer, rendered: Rendered) -> Result<Prompt
                 let own: Vec<&Found> = found.iter().filter(|special| !foreign(special)).collect();
                 encode_pieces(tokenizer, &text, &own)?
             } else {
-                // The usual case: the text as a whole, as any other program would encode it.
+                // The usual case: encode the whole text, like any other program.
                 tokenizer.encode(&text, false)?
             }
         }
@@ -45,7 +45,7 @@ pub(super) fn encode(tokenizer: &Tokenizer, rendered: Rendered) -> Result<Prompt
     })
 }
 
-/// Tokens with the opening ones before them, unless they are there already.
+/// Prepends the opening tokens, unless they are there already.
 pub(super) fn opened(tokenizer: &Tokenizer, tokens: Vec<u32>) -> Vec<u32> {
     let opening = tokenizer.opening();
     if tokens.starts_with(opening) {
@@ -61,7 +61,7 @@ struct Found {
     id: u32,
 }
 
-/// All special tokens in a text, the leftmost and then the longest first, none overlapping.
+/// All special tokens in a text: leftmost first, then longest, without overlaps.
 fn specials(tokenizer: &Tokenizer, text: &str) -> Vec<Found> {
     let mut all: Vec<Found> = tokenizer
         .specials()
@@ -86,7 +86,7 @@ fn specials(tokenizer: &Tokenizer, text: &str) -> Vec<Found> {
     all
 }
 
-/// Encodes the text between the given special tokens without recognising others.
+/// Encodes the text between the given special tokens without recognizing others.
 fn encode_pieces(tokenizer: &Tokenizer, text: &str, own: &[&Found]) -> Result<Vec<u32>> {
     let mut tokens = Vec::new();
     let mut at = 0;
@@ -107,7 +107,7 @@ fn encode_pieces(tokenizer: &Tokenizer, text: &str, own: &[&Found]) -> Result<Ve
 mod tests {
     use super::*;
 
-    /// A tokenizer that puts a space before a text, before its start only or before every part.
+    /// A tokenizer that prefixes a space to the start of a text only, or to every part.
     fn tokenizer(scheme: &str) -> Tokenizer {
         let json = serde_json::json!({
             "version": "1.0",

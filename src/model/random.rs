@@ -20,7 +20,7 @@ use crate::{Error, ErrorKind, Philox, Result, trial_seed};
 
 const DEVIATION: f64 = 0.02;
 
-/// A model of a shape with random weights.
+/// Creates a model with random weights.
 pub(super) fn model(
     config: DecoderConfig,
     seed: u64,
@@ -43,7 +43,7 @@ pub(super) fn model(
     build(config, layout, seed, target)
 }
 
-/// A model of the shape that a configuration file says.
+/// Creates a model with the shape in a configuration file.
 pub(super) fn model_like(
     path: &Path,
     seed: u64,
@@ -99,7 +99,7 @@ fn build(config: DecoderConfig, layout: Layout, seed: u64, target: Target) -> Re
 /// A source that has every tensor.
 struct Noise {
     seed: u64,
-    /// Whether the device makes the matrices' numbers.
+    /// Whether the device generates the matrices' numbers.
     on_device: bool,
 }
 
@@ -129,7 +129,7 @@ impl TensorSource for Noise {
         Ok(Matrix::Random(parts.collect()))
     }
 
-    /// Matrices in blocks of four bits.
+    /// Generates matrices in 4-bit blocks.
     fn blocks(&self, parts: &[Part], device: &Device) -> Result<Option<Vec<Arc<QTensor>>>> {
         let quantised = |part: &Part| {
             let columns = part.columns.unwrap_or_default();
@@ -161,7 +161,7 @@ impl TensorSource for Noise {
             out.fill(T::from_f32(1.0));
             return Ok(());
         }
-        // Each tensor has a key of its own; one block of bits gives two numbers.
+        // Each tensor has its own key; each block of random bits gives two numbers.
         let random = Philox::new(trial_seed(self.seed, &part.name, 0));
         out.par_chunks_mut(CHUNK)
             .enumerate()
@@ -188,7 +188,7 @@ fn normal_pair(block: [u32; 4]) -> [f64; 2] {
     [radius * angle.cos(), radius * angle.sin()]
 }
 
-/// Tokens `<0>`, `<1>`, …; any other text becomes `<0>`s.
+/// Creates a tokenizer with the tokens `<0>`, `<1>`, …; any other text becomes `<0>`s.
 fn tokenizer(vocab_size: usize) -> Result<Tokenizer> {
     let failed = |error: tokenizers::Error| {
         Error::new(ErrorKind::Model, format!("tokenizer: {error}")).with_source(error)

@@ -1,7 +1,6 @@
-//! Why what is there cannot be read as a model, and what to do about it.
+//! Errors for files that cannot be read as a model, with advice.
 //!
-//! Goes by names of files alone, so that a directory and a repository are refused in the same
-//! words; reads nothing.
+//! Uses file names only, so that a directory and a repository get the same message. Reads no file.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,11 +8,11 @@ use std::path::Path;
 use super::files;
 use crate::{Error, ErrorKind};
 
-/// What is read, for messages.
+/// The supported formats, for messages.
 pub(super) const READ: &str =
     "read are safetensors of type F64, F32, F16 or BF16, and GGUF files, quantised or not";
 
-/// Where files are.
+/// The location of files.
 #[derive(Clone, Copy)]
 pub(super) enum Place<'a> {
     Directory(&'a Path),
@@ -22,7 +21,7 @@ pub(super) enum Place<'a> {
 }
 
 impl Place<'_> {
-    /// How a file is called in messages.
+    /// The name of a file for messages.
     fn label(self, name: &str) -> String {
         match self {
             Place::Directory(path) => path.join(name).display().to_string(),
@@ -38,7 +37,7 @@ impl Place<'_> {
     }
 }
 
-/// Names for a message: the first few, and how many more there are.
+/// Lists the first few names and the number of others, for a message.
 fn list(names: &[&str]) -> String {
     const MAX_NAMED: usize = 8;
     let first = names.get(..MAX_NAMED).unwrap_or(names).join(", ");
@@ -48,12 +47,12 @@ fn list(names: &[&str]) -> String {
     }
 }
 
-/// There is no `config.json`.
+/// The error for a missing `config.json`.
 pub(super) fn no_config(place: Place<'_>, names: &BTreeSet<String>) -> Error {
     missing(place, "config.json", weights_instead(place, names))
 }
 
-/// There are no safetensors of a known name.
+/// The error if there are no safetensors with a known name.
 pub(super) fn no_weights(place: Place<'_>, names: &BTreeSet<String>) -> Error {
     let instead = weights_instead(place, names).or_else(|| {
         let others = matching(names, |name| name.ends_with(".safetensors"));
@@ -77,7 +76,7 @@ pub(super) fn no_weights(place: Place<'_>, names: &BTreeSet<String>) -> Error {
     }
 }
 
-/// There is no `tokenizer.json`.
+/// The error for a missing `tokenizer.json`.
 pub(super) fn no_tokenizer(place: Place<'_>, names: &BTreeSet<String>) -> Error {
     let others = matching(names, |name| {
         matches!(
@@ -123,7 +122,7 @@ fn matching(names: &BTreeSet<String>, matches: impl Fn(&str) -> bool) -> Vec<&st
         .collect()
 }
 
-/// What is there in place of a model's safetensors, and what to do with it.
+/// Describes the files that exist in place of safetensors, and what to do with them.
 fn weights_instead(place: Place<'_>, names: &BTreeSet<String>) -> Option<String> {
     if names.contains("adapter_config.json") {
         return Some(
@@ -178,7 +177,7 @@ fn has_extension(name: &str, extensions: &[&str]) -> bool {
         })
 }
 
-/// Why a path that was to be a model's directory is none.
+/// The error for a path that is not a model's directory.
 pub(super) fn not_a_directory(path: &Path) -> Error {
     let shown = path.display();
     let Ok(meta) = path.metadata() else {

@@ -1,29 +1,30 @@
-//! Rotary embedding: the angle per position of each pair of elements, with scaling.
+//! RoPE: the angle per position of each pair of elements, with scaling.
 //!
-//! Knows the formulas only; configuration files and GGUF metadata are read elsewhere.
+//! Contains the formulas only; configuration files and GGUF metadata are read elsewhere.
 
 use std::f64::consts::TAU;
 use std::fmt;
 
-/// How the frequencies of a model that was made for short contexts are changed for long ones.
+/// A scaling of the frequencies that extends a model's context.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum RopeScaling {
-    /// As they are.
+    /// No scaling.
     None,
-    /// As they are, up to the context that the model was trained for, beyond which no sequence goes here.
+    /// No scaling up to the context that the model was trained for, to which sequences are limited
+    /// here.
     Dynamic { factor: f64 },
-    /// All divided by one factor (position interpolation, arXiv 2306.15595).
+    /// All frequencies divided by one factor (position interpolation, arXiv 2306.15595).
     Linear { factor: f64 },
-    /// Low frequencies divided by a factor, high ones kept, those between interpolated
-    /// (Llama 3.1, section 3.1 of arXiv 2407.21783 and the reference code published with it).
+    /// Low frequencies divided by a factor, high ones unchanged, those between interpolated (Llama
+    /// 3.1, section 3.1 of arXiv 2407.21783 and the reference code published with it).
     Llama3 {
         factor: f64,
         low_freq_factor: f64,
         high_freq_factor: f64,
         original_context: f64,
     },
-    /// Pairs that turn rarely within the original context divided by a factor, those that turn often
-    /// kept, those between interpolated (YaRN, sections 3.2 to 3.4 of arXiv 2309.00071).
+    /// Pairs with few rotations within the original context divided by a factor, those with many
+    /// unchanged, those between interpolated (YaRN, sections 3.2 to 3.4 of arXiv 2309.00071).
     Yarn(Yarn),
 }
 
@@ -32,22 +33,22 @@ pub(super) enum RopeScaling {
 pub(super) struct Yarn {
     pub(super) factor: f64,
     pub(super) original_context: f64,
-    /// Pairs that turn at least so many times are kept.
+    /// Pairs with at least this many rotations are unchanged.
     pub(super) beta_fast: f64,
-    /// Pairs that turn at most so many times are divided by the factor.
+    /// Pairs with at most this many rotations are divided by the factor.
     pub(super) beta_slow: f64,
-    /// Whether the bounds between which pairs are interpolated are whole numbers of pairs.
+    /// Whether the bounds of the interpolated pairs are rounded to integers.
     pub(super) truncate: bool,
-    /// What cosines and sines are multiplied by.
+    /// The factor of cosines and sines.
     pub(super) attention_factor: f64,
 }
 
 impl Yarn {
-    /// The two numbers of turns that the authors chose for Llama.
+    /// The two numbers of rotations that the authors chose for Llama.
     pub(super) const BETA_FAST: f64 = 32.0;
     pub(super) const BETA_SLOW: f64 = 1.0;
 
-    /// By how much attention is sharpened for a longer context: `0.1 · scale · ln(factor) + 1`
+    /// The factor that sharpens attention for a longer context: `0.1 · scale · ln(factor) + 1`
     /// (equation 22 of the paper for a scale of 1).
     pub(super) fn attention_factor(factor: f64, scale: f64) -> f64 {
         match factor > 1.0 {
@@ -56,10 +57,10 @@ impl Yarn {
         }
     }
 
-    /// The share by which a pair's frequency is interpolated: 0 for pairs up to one index, 1 from
-    /// another on, linear between.
+    /// The share of interpolation of a pair's frequency: 0 for pairs up to one index, 1 from
+    /// another on, linear between them.
     fn share(&self, pair: usize, head_dim: usize, theta: f64) -> f64 {
-        // The pair that turns so many times within the original context, as a real number.
+        // The pair with this many rotations within the original context, as a real number.
         let pair_of = |turns: f64| {
             let longest = self.original_context / (turns * TAU);
             head_dim as f64 * longest.ln() / (2.0 * theta.ln())
@@ -75,26 +76,26 @@ impl Yarn {
     }
 }
 
-/// A rotary embedding.
+/// Rotary position embedding.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Rope {
     /// The angle per position of each pair.
     pub(super) frequencies: Vec<f32>,
-    /// What cosines and sines are multiplied by.
+    /// The factor of cosines and sines.
     pub(super) attention_factor: f32,
-    /// The base and the scaling in words.
+    /// A description of the base and the scaling.
     pub(super) described: String,
 }
 
 impl Rope {
-    /// The frequencies `theta^(-2i / head_dim)` of `head_dim / 2` pairs, scaled.
+    /// Computes the scaled frequencies `theta^(-2i / head_dim)` of `head_dim / 2` pairs.
     ///
     /// Computed in `f64` and rounded once, so that the angle at a position of some ten thousand is
-    /// still right to the last bits of an `f32`.
+    /// still correct to the last bits of an `f32`.
     pub(super) fn new(head_dim: usize, theta: f64, scaling: RopeScaling) -> Self {
         let frequency = |pair: usize| {
             let plain = theta.powf(-((2 * pair) as f64) / head_dim as f64);
-            // By what the frequency is divided, and by how large a share of it.
+            // The divisor of the frequency, and the share to which it applies.
             let (factor, share) = match scaling {
                 RopeScaling::None | RopeScaling::Dynamic { .. } => (1.0, 0.0),
                 RopeScaling::Linear { factor } => (factor, 1.0),
@@ -104,7 +105,7 @@ impl Rope {
                     high_freq_factor,
                     original_context,
                 } => {
-                    // How often the pair turns within the original context.
+                    // The number of rotations of the pair within the original context.
                     let turns = original_context * plain / TAU;
                     let kept = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor);
                     (factor, 1.0 - kept.clamp(0.0, 1.0))
@@ -181,9 +182,9 @@ mod tests {
         }
     }
 
-    /// The ends are exact by definition; the middle is checked at a pair whose number of turns
-    /// was worked out by hand: head 64, theta 500,000, pair 16 turns 8192/(2π·√500000) = 1.843848
-    /// times, so 0.843848/3 of it is kept.
+    /// The ends are exact by definition. The middle is checked at a pair whose number of rotations
+    /// was computed by hand: with head dimension 64 and theta 500,000, pair 16 makes
+    /// 8192/(2π·√500000) = 1.843848 rotations, so that the share 0.843848/3 of it is unchanged.
     #[test]
     fn llama3_scaling_keeps_high_and_divides_low_frequencies() {
         let plain = Rope::new(64, 500_000.0, RopeScaling::None).frequencies;
@@ -201,9 +202,9 @@ mod tests {
         assert!((f64::from(scaled[16]) - want).abs() < 1e-5 * want);
     }
 
-    /// Head 128, theta 1,000,000, 32,768 positions: 32 turns are made at pair 23.6 and one at pair
-    /// 39.65, so that pairs up to 23 are kept, those from 40 on divided, and pair 30 is interpolated
-    /// by 7/17.
+    /// With head dimension 128, theta 1,000,000 and 32,768 positions, pair 23.6 makes 32 rotations
+    /// and pair 39.65 makes one. Pairs up to 23 are unchanged, those from 40 on are divided, and
+    /// pair 30 is interpolated by 7/17.
     #[test]
     fn yarn_keeps_what_turns_often_and_divides_what_turns_rarely() {
         let yarn = Yarn {

@@ -1,7 +1,7 @@
-//! Tensors of one or several safetensors files, memory-mapped.
+//! Tensors of one or several memory-mapped safetensors files.
 //!
-//! The header is parsed here, with every length checked against the file's own before anything
-//! is done with it. Knows names, shapes and types; not what a tensor is for.
+//! The header is parsed here. Every length is checked against the file's before it is used. Handles
+//! names, shapes and types, but not the purpose of a tensor.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -20,7 +20,7 @@ use super::scan::StoredRows;
 use super::weight_files::{INDEX, SINGLE, WeightFiles};
 use crate::{Error, ErrorKind, Result};
 
-/// Largest header that is read; a model of 100 layers needs about 100 kB.
+/// The size limit of a header; a model of 100 layers needs about 100 kB.
 const MAX_HEADER: u64 = 64 << 20;
 const MAX_RANK: usize = 8;
 
@@ -34,14 +34,14 @@ pub(super) struct Entry {
     end: usize,
 }
 
-/// A stored type of number, as far as models use them.
+/// The stored number types that models use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
     F64,
     F32,
     F16,
     Bf16,
-    /// One that weights are not read from, by its name.
+    /// A type that is not supported for weights, by its name.
     Other(String),
 }
 
@@ -56,7 +56,7 @@ impl Kind {
         }
     }
 
-    /// Candle's name for it, where it is one that weights are read from.
+    /// Candle's type, if it is supported for weights.
     pub(super) fn dtype(&self) -> Option<DType> {
         match self {
             Kind::F64 => Some(DType::F64),
@@ -80,7 +80,7 @@ impl Kind {
 
 /// All tensors of a model's safetensors files.
 pub(super) struct SafeTensors {
-    /// What is to be said of the files.
+    /// Remarks about the files.
     pub(super) notes: Vec<String>,
     files: Vec<(String, Bytes)>,
     entries: BTreeMap<String, Entry>,
@@ -127,7 +127,7 @@ impl SafeTensors {
         Ok(tensors)
     }
 
-    /// Checks that every tensor is where the index says.
+    /// Checks that every tensor is in the file that the index names.
     fn agree(&self, files: &Files, map: &[(String, String)]) -> Result<()> {
         for (name, shard) in map {
             let label = files.label(shard);
@@ -152,7 +152,7 @@ impl SafeTensors {
         Ok(())
     }
 
-    /// Names the method where tensors are quantised, though no configuration said so.
+    /// Fails if tensors are quantized although the configuration did not say so; names the method.
     fn refuse_quantised(&self) -> Result<()> {
         let quantised = self.entries.iter().find_map(|(name, entry)| {
             let method = quantised_by(name, &entry.dtype)?;
@@ -188,7 +188,7 @@ impl SafeTensors {
         Ok(())
     }
 
-    /// All tensors in the order of their names.
+    /// All tensors, in order of their names.
     pub(super) fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
         self.entries
             .iter()
@@ -213,7 +213,7 @@ impl SafeTensors {
     }
 }
 
-/// The method by which a tensor was quantised, recognised by its name or its type.
+/// The method with which a tensor was quantized, recognized by its name or type.
 fn quantised_by(name: &str, dtype: &Kind) -> Option<&'static str> {
     if name.contains(".quant_state.") {
         return Some("bitsandbytes");
@@ -235,7 +235,8 @@ fn quantised_by(name: &str, dtype: &Kind) -> Option<&'static str> {
     }
 }
 
-/// Parses a file's header: eight bytes of length, then JSON from names to type, shape and range.
+/// Parses a file's header: eight bytes of length, then JSON that maps names to type, shape and
+/// range.
 fn header(label: &str, bytes: &[u8], file: usize) -> Result<Vec<(String, Entry)>> {
     let bad = |reason: String| Error::new(ErrorKind::Model, format!("{label}: {reason}"));
     let length = bytes
@@ -265,8 +266,8 @@ fn header(label: &str, bytes: &[u8], file: usize) -> Result<Vec<(String, Entry)>
             entries.push((name.clone(), entry));
         }
     }
-    // Ranges must follow one another without gap or overlap up to the end of the file: the
-    // format asks for it, and it shows a file that was cut short or put together wrongly.
+    // Ranges must be contiguous, without gap or overlap, up to the end of the file. The format
+    // requires it, and it detects truncated and corrupt files.
     let mut order: Vec<&(String, Entry)> = entries.iter().collect();
     order.sort_by_key(|(_, entry)| (entry.start, entry.end));
     let mut at = 8 + length as usize;
@@ -390,7 +391,7 @@ impl StoredRows for SafeTensors {
     }
 }
 
-/// Converts numbers of a type; none of one that weights are not read from.
+/// Converts numbers of a type; does nothing for unsupported types.
 fn read<T: Element>(kind: &Kind, bytes: &[u8], out: &mut [T]) {
     match kind {
         Kind::F64 => convert::<T, 8>(bytes, out, |b| f64::from_le_bytes(b) as f32),

@@ -1,7 +1,7 @@
-//! All weights as they are stored, row by row: what no trained model has, by tensor and rows.
+//! Scans all stored weights row by row for content that no trained model has, by tensor and rows.
 //!
-//! Reads numbers; knows nothing of what is computed with them, apart from the names of the tables whose
-//! rows are tokens.
+//! Reads numbers. Does not depend on their use, except for the names of tables with one row per
+//! token.
 
 use std::fmt;
 use std::ops::Range;
@@ -20,26 +20,27 @@ use super::source::ModelSource;
 use crate::error::counted;
 use crate::{Error, ErrorKind, Result};
 
-/// Numbers that are read at a time.
+/// The number of elements read at a time.
 const CHUNK: usize = 1 << 18;
-/// A run of rows without any content is damage from so many on, and from this share of all on.
+/// A run of rows without content counts as damage if it has at least this many rows and at least
+/// this share (one in `MIN_SHARE`) of all rows.
 const MIN_RUN: usize = 4;
 const MIN_SHARE: usize = 16;
 
-/// A model's files, opened.
+/// A model's opened files.
 pub(super) enum Stored {
     SafeTensors(SafeTensors),
     Gguf(Gguf),
 }
 
-/// Where a model's files other than GGUF are: those that a model was loaded from.
+/// The files that a model was loaded from, unless they are GGUF.
 pub(super) fn files_of(builder: &ModelBuilder, model: &Model) -> Result<Option<Files>> {
     Ok(Some(match builder.source() {
         ModelSource::Gguf(_) => return Ok(None),
         ModelSource::BuiltIn => Files::Static(built_in::FILES),
         ModelSource::Directory(path) => Files::Directory(path.clone()),
         ModelSource::Hub { id, .. } => {
-            // The branch may have moved on since.
+            // The branch may have moved since.
             let commit = model.name().rsplit_once('@').map(|(_, commit)| commit);
             Files::Directory(hub::download(id, commit, builder)?)
         }
@@ -61,24 +62,24 @@ impl Stored {
 
 /// A file whose tensors are read as rows of their last dimension.
 pub(super) trait StoredRows: TensorSource + Sync {
-    /// Writes some rows of a tensor, in the order of the file; false where its type is none that
-    /// weights are read from.
+    /// Writes some rows of a tensor, in file order. Returns `false` if its type is not supported
+    /// for weights.
     fn rows_of(&self, name: &str, rows: Range<usize>, out: &mut [f32]) -> Result<bool>;
 }
 
-/// What a walk over all weights found.
+/// The result of scanning all weights.
 #[derive(Debug)]
 pub(crate) struct Scan {
-    /// Tensors that were looked at.
+    /// The number of scanned tensors.
     pub(crate) tensors: usize,
-    /// What is wrong, each with its file and tensor.
+    /// The defects, each with its file and tensor.
     pub(crate) defects: Vec<String>,
 }
 
-/// Walks over all weights of the files that a model was loaded from.
+/// Scans all weights of the files that a model was loaded from.
 pub(crate) fn scan(builder: &ModelBuilder, model: &Model) -> Result<Scan> {
     let tokens = model.tokenizer().vocab_size();
-    // Gemma's norms are stored less 1.
+    // Gemma stores norms minus 1.
     let centred = model.config().architecture.name().starts_with("Gemma");
     match Stored::open(builder, model)? {
         Stored::SafeTensors(file) => walk(&file, tokens, centred),
@@ -113,14 +114,14 @@ fn shown(name: &str) -> String {
     name.escape_debug().to_string()
 }
 
-/// What a row's numbers are; of a vector, what each number is.
+/// The kind of a row's numbers; for a vector, of each number.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Row {
-    /// Not all the same.
+    /// Not all equal.
     Varied,
-    /// All this number.
+    /// All equal to this number.
     Constant(f32),
-    /// One of them is not finite.
+    /// At least one is not finite.
     NotFinite,
 }
 
@@ -141,7 +142,7 @@ impl Row {
     }
 }
 
-/// What each of a tensor's rows is; `None` where its type is none that weights are read from.
+/// The kind of each of a tensor's rows; `None` if its type is not supported for weights.
 fn kinds(file: &impl StoredRows, name: &str, shape: &[usize]) -> Result<Option<Vec<Row>>> {
     let (columns, rows) = match shape {
         [] | [0, ..] => return Ok(None),
@@ -167,7 +168,7 @@ fn kinds(file: &impl StoredRows, name: &str, shape: &[usize]) -> Result<Option<V
     Ok(parts.map(|parts| parts.concat()))
 }
 
-/// Whether a tensor's rows are tokens', of which there may be more than the tokenizer has.
+/// Whether a tensor has one row per token. It may have more rows than the tokenizer has tokens.
 fn is_table(name: &str) -> bool {
     [
         "embed_tokens.weight",
@@ -179,7 +180,7 @@ fn is_table(name: &str) -> bool {
     .any(|table| name == *table || name.ends_with(&format!(".{table}")))
 }
 
-/// What is wrong with a tensor of such rows.
+/// The defects of a tensor with such rows.
 fn defects(name: &str, shape: &[usize], rows: &[Row], tokens: usize, centred: bool) -> Vec<String> {
     let is_vector = shape.len() == 1;
     let unit = if is_vector { "number" } else { "row" };
@@ -192,7 +193,7 @@ fn defects(name: &str, shape: &[usize], rows: &[Row], tokens: usize, centred: bo
         };
         found.push(format!("is not finite in {unit} {first}{rest}"));
     }
-    // Biases and single numbers are often 0, rows of tokens that the tokenizer has not always.
+    // Biases and single numbers are often 0; rows beyond the tokenizer's tokens always may be.
     let zero_is_usual = is_vector && (name.ends_with(".bias") || centred || rows.len() < MIN_RUN);
     let used = match is_table(name) && tokens > 0 {
         true => &rows[..rows.len().min(tokens)],
@@ -200,7 +201,7 @@ fn defects(name: &str, shape: &[usize], rows: &[Row], tokens: usize, centred: bo
     };
     let same = |row: &Row| match *row {
         Row::Constant(0.0) => !zero_is_usual,
-        // Each number of a vector is the same as itself.
+        // A single number is always constant.
         Row::Constant(_) => !is_vector,
         _ => false,
     };
@@ -210,7 +211,7 @@ fn defects(name: &str, shape: &[usize], rows: &[Row], tokens: usize, centred: bo
     }
     let all = used.first().filter(|first| same(first));
     if let Some(Row::Constant(value)) = all.filter(|first| used.iter().all(|row| row == *first)) {
-        // A zero may be a negative one.
+        // Adding 0 normalizes a negative zero.
         found.push(format!("is {} throughout", value + 0.0));
         return found;
     }
@@ -221,7 +222,7 @@ fn defects(name: &str, shape: &[usize], rows: &[Row], tokens: usize, centred: bo
     found
 }
 
-/// Rows that follow one another and hold one number each.
+/// Consecutive rows that each consist of one number.
 struct Run {
     range: Range<usize>,
     is_zero: bool,
@@ -278,7 +279,7 @@ mod tests {
         assert_eq!(matrix(down, "..........", 0), [""; 0]);
         assert_eq!(matrix(down, "0000", 0), ["is 0 throughout"]);
         assert_eq!(matrix(down, "1111", 0), ["is 1 throughout"]);
-        // Single rows are usual.
+        // Single rows are common.
         assert_eq!(matrix(down, "..0..00...000..", 0), [""; 0]);
         assert_eq!(
             matrix(down, "......0000", 0),
@@ -295,7 +296,7 @@ mod tests {
                 "is the same number in a row from 1 to 5 of 10 rows"
             ]
         );
-        // Less than a sixteenth.
+        // Less than a sixteenth of the rows.
         let long = format!("{}0000{}", ".".repeat(40), ".".repeat(40));
         assert_eq!(matrix(down, &long, 0), [""; 0]);
     }

@@ -1,4 +1,4 @@
-//! Where a model comes from.
+//! The source of a model.
 
 use std::fmt;
 use std::fs::File;
@@ -9,21 +9,21 @@ use std::str::FromStr;
 use super::refusals;
 use crate::{Error, ErrorKind, Result};
 
-/// Where a model comes from.
+/// The source of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ModelSource {
-    /// The small model that is part of the crate.
+    /// The crate's built-in model.
     BuiltIn,
     /// A directory with `config.json`, `tokenizer.json` and safetensors.
     Directory(PathBuf),
-    /// A GGUF file; of a model that is split into several, any.
+    /// A GGUF file, or any file of a split GGUF model.
     Gguf(PathBuf),
     /// A repository of the Hugging Face hub.
     Hub {
         /// `organisation/name`.
         id: String,
-        /// Branch, tag or commit; the main branch if `None`.
+        /// A branch, tag or commit; the main branch if `None`.
         revision: Option<String>,
     },
 }
@@ -32,9 +32,9 @@ impl ModelSource {
     /// The built-in model's name.
     pub const BUILT_IN: &'static str = "abacus";
 
-    /// `abacus` (the built-in model), a directory, a GGUF file, or `organisation/name`, to
-    /// which `@revision` may be added. What exists on disk is taken from there; a file without
-    /// the extension `gguf` is one if it begins as one.
+    /// Parses `abacus` (the built-in model), a directory, a GGUF file, or `organisation/name` with
+    /// an optional `@revision`. A path that exists takes precedence. A file without the extension
+    /// `gguf` is recognized by its first bytes.
     ///
     /// ```
     /// use dart_math::model::ModelSource;
@@ -49,7 +49,7 @@ impl ModelSource {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Settings`] where the text can be none of these.
+    /// [`ErrorKind::Settings`] if the text is none of these.
     pub fn parse(text: &str) -> Result<Self> {
         if text == Self::BUILT_IN {
             return Ok(ModelSource::BuiltIn);
@@ -86,8 +86,8 @@ impl ModelSource {
     }
 }
 
-/// What a path names by itself: a directory that exists, or a file that has GGUF's extension or
-/// begins as one.
+/// The source that a path names: an existing directory, or a file with the extension `gguf` or
+/// GGUF's magic bytes.
 fn on_disk(path: &Path) -> Option<ModelSource> {
     let gguf = |extension: &std::ffi::OsStr| extension.eq_ignore_ascii_case("gguf");
     if path.is_dir() {
@@ -99,8 +99,8 @@ fn on_disk(path: &Path) -> Option<ModelSource> {
     }
 }
 
-/// Whether a regular file begins with GGUF's four letters, as those in the caches of other
-/// programs do, which are named after their hashes.
+/// Whether a regular file begins with GGUF's magic bytes. Other programs' caches name such files by
+/// hash.
 fn begins_as_gguf(path: &Path) -> bool {
     let mut first = [0; 4];
     path.is_file()
@@ -110,7 +110,7 @@ fn begins_as_gguf(path: &Path) -> bool {
         && &first == b"GGUF"
 }
 
-/// The repository that a web address or `hf://` names.
+/// The repository in a web address or `hf://` URL.
 fn repository_in(text: &str) -> Option<String> {
     let rest = ["https://huggingface.co/", "https://hf.co/", "hf://"]
         .iter()
@@ -120,7 +120,7 @@ fn repository_in(text: &str) -> Option<String> {
     is_repository(&id).then_some(id)
 }
 
-/// Whether a text has the form of a repository's id.
+/// Whether a text has the form of a repository id.
 fn is_repository(id: &str) -> bool {
     let part = |part: &str| {
         !part.is_empty()
@@ -143,7 +143,7 @@ impl FromStr for ModelSource {
 }
 
 impl From<&Path> for ModelSource {
-    /// A GGUF file if it has that extension or begins as one, else a directory.
+    /// A GGUF file if the path has that extension or the magic bytes; otherwise a directory.
     fn from(path: &Path) -> Self {
         on_disk(path).unwrap_or_else(|| ModelSource::Directory(path.to_owned()))
     }

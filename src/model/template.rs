@@ -1,6 +1,6 @@
 //! Prompt templates: from a question to the text that the model continues.
 //!
-//! Knows the wordings; nothing of tokens.
+//! Defines wordings; independent of tokens.
 
 use std::ops::Range;
 
@@ -8,22 +8,21 @@ use super::chat::ChatTemplate;
 use super::fingerprint::Fingerprint;
 use crate::{Error, ErrorKind, Result, Settings};
 
-/// The mark that a question replaces in a template of one's own.
+/// The placeholder for the question in a custom template.
 const MARK: &str = "{problem}";
-/// What every chat template is given, whatever the arguments.
+/// The variables that every chat template receives.
 const RESERVED: [&str; 4] = ["messages", "add_generation_prompt", "tools", "documents"];
 
-/// A fixed wording around a question, known by a name.
+/// A fixed, named wording around a question.
 ///
-/// The wordings are those of the DART-Math paper's code, which are those that the models were
-/// trained with.
+/// The wordings are those of the DART-Math paper's code, with which the models were trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NamedTemplate {
-    /// The name to ask for it by.
+    /// The name.
     pub name: &'static str,
-    /// What comes before the question.
+    /// The text before the question.
     pub before: &'static str,
-    /// What comes after it.
+    /// The text after the question.
     pub after: &'static str,
     /// Texts that end a response: the markers of a next question or answer.
     pub stop: &'static [&'static str],
@@ -33,8 +32,7 @@ const ALPACA: &str = "Below is an instruction that describes a task. Write a res
                       appropriately completes the request.\n\n### Instruction:\n";
 
 impl NamedTemplate {
-    /// DeepSeekMath's wording, which models without a chat template are given unless another is
-    /// asked for.
+    /// DeepSeekMath's wording: the default for models without a chat template.
     pub const DEEPSEEKMATH: NamedTemplate = NamedTemplate {
         name: "deepseekmath",
         before: "User: ",
@@ -43,7 +41,7 @@ impl NamedTemplate {
         stop: &["User:", "Assistant:"],
     };
 
-    /// All of them.
+    /// All named templates.
     pub const ALL: &'static [NamedTemplate] = &[
         Self::DEEPSEEKMATH,
         NamedTemplate {
@@ -81,13 +79,13 @@ impl NamedTemplate {
         },
     ];
 
-    /// The one of a name.
+    /// Finds a template by name.
     pub fn find(name: &str) -> Option<&'static NamedTemplate> {
         Self::ALL.iter().find(|template| template.name == name)
     }
 }
 
-/// How a question is put to a model.
+/// The template that renders a question into a prompt.
 ///
 /// ```
 /// use dart_math::model::Template;
@@ -104,40 +102,41 @@ impl NamedTemplate {
 pub enum Template {
     /// The model's own chat template, with the question as the user's message.
     Chat {
-        /// A system message before it, instead of the template's own default.
+        /// A system message, which replaces the template's own default.
         system: Option<String>,
-        /// Further variables that the template asks for, such as `enable_thinking`.
+        /// Additional variables of the template, such as `enable_thinking`.
         arguments: Settings,
     },
     /// A fixed wording.
     Named(&'static NamedTemplate),
-    /// A text with `{problem}` where the question belongs, at least once.
+    /// A text with at least one `{problem}` placeholder for the question.
     Custom(String),
 }
 
-/// A rendered prompt, and which parts of it are the question.
+/// A rendered prompt, and the location of the question in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rendered {
     pub(super) text: String,
     pub(super) question: Place,
 }
 
-/// Where a question went.
+/// The location of a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
-    /// To these byte ranges, ascending.
+    /// These byte ranges, in ascending order.
     At(Vec<Range<usize>>),
-    /// It cannot be found again, because a chat template changed it. This is what the template
-    /// made of a question without special tokens.
+    /// Unknown, because a chat template changed the question. Holds the text that the template
+    /// renders for a question without special tokens.
     Changed(String),
 }
 
 impl Template {
-    /// `chat`, the name of a [`NamedTemplate`], or a text with `{problem}`, which is taken as it is.
+    /// Parses `chat`, the name of a [`NamedTemplate`], or a text with `{problem}`, which is used
+    /// literally.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Settings`] for anything else, listing the names.
+    /// [`ErrorKind::Settings`] for anything else; lists the names.
     pub fn parse(text: &str) -> Result<Self> {
         if text == "chat" {
             Ok(Template::chat())
@@ -158,7 +157,7 @@ impl Template {
         }
     }
 
-    /// The model's own chat template.
+    /// Returns the template that uses the model's own chat template.
     pub fn chat() -> Self {
         Template::Chat {
             system: None,
@@ -166,7 +165,7 @@ impl Template {
         }
     }
 
-    /// The same with further variables for a chat template, as `enable_thinking` of Qwen3's.
+    /// Adds variables for a chat template, such as `enable_thinking` of Qwen3's.
     ///
     /// ```
     /// use dart_math::{Settings, model::Template};
@@ -180,7 +179,8 @@ impl Template {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Settings`] for other templates, and for the names of what every template is given.
+    /// [`ErrorKind::Settings`] for other templates, and for the names of variables that every
+    /// template receives.
     pub fn with_arguments(mut self, more: Settings) -> Result<Self> {
         let refused = |reason: String| Err(Error::new(ErrorKind::Settings, reason));
         if let Some(name) = more.keys().find(|name| RESERVED.contains(&name.as_str())) {
@@ -201,7 +201,7 @@ impl Template {
         Ok(self)
     }
 
-    /// Refuses a template of the model's that cannot be used, and arguments that it does not ask for.
+    /// Fails if the model's chat template cannot be used, or if it does not use an argument.
     pub(crate) fn check(&self, chat: Option<&ChatTemplate>) -> Result<()> {
         let (Template::Chat { arguments, .. }, Some(chat)) = (self, chat) else {
             return Ok(());
@@ -220,7 +220,7 @@ impl Template {
         }
     }
 
-    /// The further variables of a chat.
+    /// The additional variables of a chat template, if any.
     pub fn arguments(&self) -> Option<&Settings> {
         match self {
             Template::Chat { arguments, .. } if !arguments.is_empty() => Some(arguments),
@@ -228,11 +228,11 @@ impl Template {
         }
     }
 
-    /// A text with `{problem}` where the question belongs, as it is.
+    /// Creates a template from a text with `{problem}` for the question, which is used literally.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Settings`] where there is no `{problem}` in it.
+    /// [`ErrorKind::Settings`] if the text does not contain `{problem}`.
     pub fn custom(text: impl Into<String>) -> Result<Self> {
         let text = text.into();
         match text.contains(MARK) {
@@ -249,7 +249,7 @@ impl Template {
         }
     }
 
-    /// Its name; for a text of one's own, the text.
+    /// The name; for a custom template, its text.
     pub fn name(&self) -> &str {
         match self {
             Template::Chat { .. } => "chat",
@@ -258,7 +258,7 @@ impl Template {
         }
     }
 
-    /// The system message of a chat.
+    /// The system message of a chat template, if set.
     pub fn system_prompt(&self) -> Option<&str> {
         match self {
             Template::Chat { system, .. } => system.as_deref(),
@@ -266,7 +266,7 @@ impl Template {
         }
     }
 
-    /// A hash of all texts that it puts around a question. `chat` is the model's own template.
+    /// A hash of all text around a question. `chat` is the model's own template.
     pub(crate) fn fingerprint(&self, chat: Option<&ChatTemplate>) -> String {
         let mut fingerprint = Fingerprint::default();
         let parts: Vec<&str> = match self {
@@ -280,7 +280,7 @@ impl Template {
         fingerprint.finish()
     }
 
-    /// Puts a question into the template. `chat` is the model's own template.
+    /// Renders a question. `chat` is the model's own template.
     pub(super) fn render(&self, question: &str, chat: Option<&ChatTemplate>) -> Result<Rendered> {
         match self {
             Template::Chat { system, arguments } => match chat {
@@ -349,7 +349,7 @@ mod tests {
             .unwrap()
     }
 
-    /// The texts are those of the paper's code for the same names.
+    /// The texts equal those of the paper's code for the same names.
     #[test]
     fn named_templates_render_their_wording() {
         for (name, expected) in [

@@ -1,8 +1,8 @@
 //! Text to token ids and back.
 //!
-//! Wraps a `tokenizers` pipeline and adds what generation needs of it: which tokens open a text,
-//! text encoded without recognising special tokens, and decoding token by token. Knows nothing of
-//! templates or of where the pipeline came from.
+//! Wraps a `tokenizers` pipeline and adds what generation needs: the opening tokens of a text,
+//! encoding without recognizing special tokens, and incremental decoding. Independent of templates
+//! and of the pipeline's origin.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
@@ -26,18 +26,18 @@ pub struct Tokenizer {
 
 pub(super) struct Inner {
     pipeline: tokenizers::Tokenizer,
-    /// The same, blind to special tokens in text; made when first needed.
+    /// The same pipeline without recognition of special tokens; created lazily.
     blind: OnceLock<tokenizers::Tokenizer>,
-    /// The same for a text that goes on behind others.
+    /// The same for a text that continues another one.
     blind_inside: OnceLock<tokenizers::Tokenizer>,
     /// Special tokens that every text begins with.
     opening: Vec<u32>,
-    /// Whether the pipeline's own post-processor puts them there.
+    /// Whether the pipeline's own post-processor adds them.
     opens_itself: bool,
     /// The texts of all special tokens, longest first.
     specials: Vec<(String, u32)>,
     special_ids: BTreeSet<u32>,
-    /// The bytes of every token, where decoding is by bytes.
+    /// The bytes of every token, if decoding concatenates bytes.
     pub(super) bytes: Option<ByteTable>,
     vocab_size: usize,
 }
@@ -55,9 +55,8 @@ fn failed(error: tokenizers::Error) -> Error {
     Error::new(ErrorKind::Model, format!("tokenizer: {error}")).with_source(error)
 }
 
-/// Runs what a tokenizer file decides the course of. The library panics on some files (a pattern
-/// that backtracks beyond the regex engine's limit, for one), and a file must not be able to do
-/// that to us.
+/// Runs code whose behavior depends on a tokenizer file, and converts panics to errors. The library
+/// panics on some files, for example on a pattern that backtracks beyond the regex engine's limit.
 fn catch_panic<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
         Ok(result) => result.map_err(failed),
@@ -68,7 +67,8 @@ fn catch_panic<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
     }
 }
 
-/// A Metaspace pre-tokenizer that puts its sign before the start of a text only, within a text.
+/// Adapts a Metaspace pre-tokenizer that prefixes only the start of a text to text that continues
+/// another one.
 fn without_first_prefix(pre_tokenizer: &mut PreTokenizerWrapper) {
     match pre_tokenizer {
         PreTokenizerWrapper::Metaspace(metaspace)
@@ -83,7 +83,7 @@ fn without_first_prefix(pre_tokenizer: &mut PreTokenizerWrapper) {
     }
 }
 
-/// Applies the steps of a normalizer that change a text's form of Unicode only.
+/// Applies only those steps of a normalizer that change the Unicode normalization form.
 fn to_unicode_form(normalizer: &NormalizerWrapper, text: &mut NormalizedString) {
     match normalizer {
         NormalizerWrapper::NFC(_)
@@ -91,7 +91,7 @@ fn to_unicode_form(normalizer: &NormalizerWrapper, text: &mut NormalizedString) 
         | NormalizerWrapper::NFKC(_)
         | NormalizerWrapper::NFKD(_)
         | NormalizerWrapper::Precompiled(_) => {
-            // An error here recurs when the text is encoded and is reported there.
+            // An error here recurs when the text is encoded, and is reported there.
             let _ = normalizer.normalize(text);
         }
         NormalizerWrapper::Sequence(steps) => {
@@ -110,12 +110,12 @@ pub(super) fn parse(json: &[u8]) -> Result<tokenizers::Tokenizer> {
 }
 
 impl Tokenizer {
-    /// Wraps a pipeline. `opening` overrides what the pipeline itself puts before a text.
+    /// Wraps a pipeline. `opening` overrides the pipeline's own opening tokens.
     pub(crate) fn new(
         mut pipeline: tokenizers::Tokenizer,
         opening: Option<Vec<u32>>,
     ) -> Result<Self> {
-        // A file may ask for texts to be cut or filled up to a length: never for prompts.
+        // A file may request truncation or padding, which must not apply to prompts.
         pipeline.with_truncation(None).map_err(failed)?;
         pipeline.with_padding(None);
         let opens_itself = opening.is_none();
@@ -161,17 +161,17 @@ impl Tokenizer {
         })
     }
 
-    /// The same with other tokens before a text.
+    /// The same tokenizer with other opening tokens.
     pub(super) fn with_opening(&self, opening: Vec<u32>) -> Result<Self> {
         Self::new(self.inner.pipeline.clone(), Some(opening))
     }
 
-    /// The token ids of a text. Special tokens written out in the text are recognised. With
-    /// `add_special`, the tokens that the model wants around a text are added.
+    /// Returns the token ids of a text. Special tokens in the text are recognized. With
+    /// `add_special`, the tokens that the model expects around a text are added.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Model`] where the tokenizer cannot represent the text.
+    /// [`ErrorKind::Model`] if the tokenizer cannot represent the text.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
         let inner = &*self.inner;
         let encoding = catch_panic(|| inner.pipeline.encode_fast(text, add_special))?;
@@ -184,8 +184,8 @@ impl Tokenizer {
         }
     }
 
-    /// The token ids of a text in which special tokens count as ordinary characters. Where the text goes
-    /// on behind others (`inside`) it has no space before it that only the start of a text gets.
+    /// Returns the token ids of a text without recognizing special tokens. If the text continues
+    /// another one (`inside`), it gets no space prefix that is only for the start of a text.
     pub(crate) fn encode_blind(&self, text: &str, inside: bool) -> Result<Vec<u32>> {
         let blind = |inside: bool| {
             let mut blind = self.inner.pipeline.clone();
@@ -204,12 +204,12 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The text of token ids; special tokens, and ids that stand for no token, are left out. Bytes
-    /// that are not UTF-8 become U+FFFD.
+    /// Returns the text of token ids. Special tokens and unknown ids are skipped. Bytes that are
+    /// not UTF-8 become U+FFFD.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Model`] where the tokenizer's decoder fails.
+    /// [`ErrorKind::Model`] if the tokenizer's decoder fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         match &self.inner.bytes {
             Some(table) => Ok(table.decode(ids)),
@@ -217,12 +217,12 @@ impl Tokenizer {
         }
     }
 
-    /// Decodes by the pipeline's own decoder.
+    /// Decodes with the pipeline's own decoder.
     pub(super) fn decode_chain(&self, ids: &[u32]) -> Result<String> {
         catch_panic(|| self.inner.pipeline.decode(ids, true))
     }
 
-    /// A decoder that takes one token at a time.
+    /// Returns an incremental decoder.
     pub fn stream(&self) -> Detokenizer {
         Detokenizer::new(self.clone())
     }
@@ -237,13 +237,12 @@ impl Tokenizer {
         self.inner.pipeline.token_to_id(token)
     }
 
-    /// A token as the vocabulary spells it (for byte-level vocabularies not the same as its
-    /// text).
+    /// A token as the vocabulary spells it. In byte-level vocabularies this differs from its text.
     pub fn token(&self, id: u32) -> Option<String> {
         self.inner.pipeline.id_to_token(id)
     }
 
-    /// Whether an id is a special token, one that stands for no text.
+    /// Whether an id is a special token, which has no text.
     pub fn is_special(&self, id: u32) -> bool {
         self.inner.special_ids.contains(&id)
     }
@@ -258,14 +257,14 @@ impl Tokenizer {
         &self.inner.specials
     }
 
-    /// Whether every usual text has tokens, and decoding joins their bytes.
+    /// Whether every ordinary text can be tokenized, and decoding concatenates bytes.
     pub(crate) fn spells_bytes(&self) -> bool {
         let table = self.inner.bytes.as_ref();
         table.is_some_and(ByteTable::has_all_bytes)
     }
 
-    /// A text in the form of Unicode that the tokenizer's own normalizer makes of every text, without what
-    /// else it changes, such as the case of letters.
+    /// A text in the Unicode normalization form of the tokenizer's own normalizer, without the
+    /// normalizer's other changes, such as letter case.
     pub(crate) fn unicode_form(&self, text: &str) -> String {
         let mut normalized = NormalizedString::from(text);
         if let Some(normalizer) = self.inner.pipeline.get_normalizer() {
@@ -279,7 +278,7 @@ impl Tokenizer {
     }
 }
 
-/// What a pipeline's post-processor puts before a text.
+/// The opening tokens that a pipeline's post-processor adds.
 fn own_opening(pipeline: &tokenizers::Tokenizer) -> Result<Vec<u32>> {
     const TEXT: &str = "a";
     let plain = catch_panic(|| pipeline.encode_fast(TEXT, false))?;

@@ -1,6 +1,7 @@
-//! The tokenizer of a directory, with the special tokens and the chat template that its files declare.
+//! The tokenizer of a directory, with the special tokens and the chat template that its files
+//! declare.
 //!
-//! Follows transformers in which file goes before which.
+//! Follows the precedence of files in transformers.
 
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
@@ -18,25 +19,25 @@ const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS: &str = "special_tokens_map.json";
 const ADDED_TOKENS: &str = "added_tokens.json";
 const TEMPLATE: &str = "chat_template.jinja";
-/// A directory of further templates.
+/// A directory of additional templates.
 const FURTHER: &str = "additional_chat_templates";
-/// The name of the template that is taken of several.
+/// The name of the template that is used if there are several.
 const DEFAULT: &str = "default";
 
-/// The tokenizer and what belongs to it.
+/// The tokenizer and related settings.
 pub(super) struct TextSide {
     pub(super) tokenizer: Tokenizer,
     pub(super) chat_template: Option<ChatTemplate>,
-    /// The token that ends a text, with the file that says so.
+    /// The token that ends a text, with the file that declares it.
     pub(super) eos: Option<origin::Declared>,
-    /// What was read, and warnings of it.
+    /// Facts that were read, and warnings.
     pub(super) facts: Vec<Fact>,
-    /// Of the tokenizer alone: the opening tokens and the chat template are recorded where they are
-    /// used.
+    /// The fingerprint of the tokenizer alone. The opening tokens and the chat template are
+    /// recorded where they are used.
     pub(super) fingerprint: Fingerprint,
 }
 
-/// Reads a directory's tokenizer; `None` where there is no `tokenizer.json`.
+/// Reads a directory's tokenizer; `None` if there is no `tokenizer.json`.
 pub(super) fn read(files: &Files) -> Result<Option<TextSide>> {
     let Some(bytes) = files.read(TOKENIZER, MAX_TOKENIZER)? else {
         return Ok(None);
@@ -91,13 +92,13 @@ fn object(files: &Files, name: &str) -> Result<Option<Map<String, Value>>> {
         .transpose()
 }
 
-/// The classes of tokenizers that put the first token before a text themselves.
+/// Whether the tokenizer class adds the BOS token itself.
 fn is_llama(config: &Map<String, Value>) -> bool {
     let class = config.get("tokenizer_class").and_then(Value::as_str);
     matches!(class, Some("LlamaTokenizer" | "LlamaTokenizerFast"))
 }
 
-/// A token that a file beside `tokenizer.json` declares.
+/// A token that a file next to `tokenizer.json` declares.
 struct Token {
     /// The file and the field.
     from: String,
@@ -106,25 +107,25 @@ struct Token {
     token: AddedToken,
 }
 
-/// The tokens that the files beside `tokenizer.json` declare.
+/// The tokens that the files next to `tokenizer.json` declare.
 struct Declared {
     /// The special tokens that have a name (`bos_token`, …).
     named: Vec<Named>,
-    /// All of them; those with an id come first, in the order of their ids.
+    /// All declared tokens; those with an id come first, in order of their ids.
     tokens: Vec<Token>,
 }
 
-/// What declared tokens did to a pipeline.
+/// The effect of declared tokens on a pipeline.
 #[derive(Default)]
 struct Added {
-    /// What was changed, a line each.
+    /// The changes, one line each.
     changes: Vec<String>,
-    /// Who asked for that.
+    /// The files and fields that requested them.
     from: Vec<String>,
     warnings: Vec<Fact>,
 }
 
-/// The names that special tokens go by.
+/// The names of special tokens.
 const NAMES: [&str; 7] = [
     "bos_token",
     "eos_token",
@@ -134,7 +135,7 @@ const NAMES: [&str; 7] = [
     "cls_token",
     "mask_token",
 ];
-/// Lists of further special tokens.
+/// The names of lists of additional special tokens.
 const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
 
 impl Declared {
@@ -142,7 +143,7 @@ impl Declared {
         const DECODER: &str = "added_tokens_decoder";
         let mut config = config.clone();
         let mut from = files.label(CONFIG);
-        // What goes before the configuration.
+        // The file that takes precedence over the configuration.
         let mut first = Map::new();
         let mut tokens = Vec::new();
         let decoder = config.remove(DECODER).filter(|value| !value.is_null());
@@ -163,7 +164,7 @@ impl Declared {
                 });
             }
         } else {
-            // Files of before that field was written; these go before the configuration.
+            // Older files, which lack that field; they take precedence over the configuration.
             if let Some(map) = object(files, SPECIAL_TOKENS)? {
                 from = format!("{} or {from}", files.label(SPECIAL_TOKENS));
                 config.extend(map.clone());
@@ -200,7 +201,7 @@ impl Declared {
             };
             let file = files.label(file);
             let found = match config.get(name) {
-                // A null says that there is none.
+                // A null means that there is none.
                 Some(value) => text_of(value).map(|text| (text, format!("{file}: {name}"))),
                 None => default.filter(|_| is_llama(&config)).map(|text| {
                     let from = format!("default of LlamaTokenizer; {file} has no {name}");
@@ -229,8 +230,8 @@ impl Declared {
         self.named.iter().find(|known| known.name == name)
     }
 
-    /// Adds the tokens that the pipeline does not have and sets the flags of those that it has, as
-    /// transformers does. `file` is the pipeline's.
+    /// Adds the tokens that the pipeline lacks and sets the flags of those that it has, like
+    /// transformers. `file` is the pipeline's.
     fn add_to(&self, file: &str, pipeline: &mut tokenizers::Tokenizer) -> Result<Added> {
         let mut added = Added::default();
         let mut known = pipeline.get_added_tokens_decoder();
@@ -238,7 +239,7 @@ impl Declared {
             let content = token.content.escape_debug();
             let present = pipeline.token_to_id(&token.content);
             match (present, id) {
-                // A token without an id comes without flags: the pipeline's are kept.
+                // A token without an id has no flags, so that the pipeline's are kept.
                 (Some(present), None) if known.contains_key(&present) => continue,
                 (Some(present), Some(id)) if present != *id => {
                     added.warnings.push(origin::warning(&format!(
@@ -328,7 +329,7 @@ fn special_texts(config: &Map<String, Value>) -> Vec<String> {
     texts
 }
 
-/// The chat template: a file of its own, or that of `tokenizer_config.json`.
+/// The chat template: from its own file, or from `tokenizer_config.json`.
 fn template(
     files: &Files,
     config: &Map<String, Value>,
@@ -341,7 +342,8 @@ fn template(
         let source = String::from_utf8_lossy(&source);
         return Ok(Some(new(files.label(TEMPLATE), &source)));
     }
-    // Files of further ones go before the configuration, even where the usual one is not among them.
+    // Additional template files take precedence over the configuration, even if none is the
+    // default.
     let further = files.names_in(FURTHER)?;
     let further: Vec<&str> = further
         .iter()
@@ -361,7 +363,7 @@ fn template(
     const FIELD: &str = "chat_template";
     let label = format!("{}: {FIELD}", files.label(CONFIG));
     let refused = |reason: String| Ok(Some(ChatTemplate::refused(label.clone(), reason)));
-    // Several by name, in one object or as a list of objects.
+    // Several named templates, in one object or as a list of objects.
     let mut several: Vec<(&str, &Value)> = Vec::new();
     match config.get(FIELD) {
         None | Some(Value::Null) => return Ok(None),
@@ -391,7 +393,7 @@ fn template(
             ));
         }
     }
-    // Of two of one name the last counts.
+    // If a name occurs twice, the last one counts.
     match several.iter().rev().find(|(name, _)| *name == DEFAULT) {
         Some((_, Value::String(source))) => {
             let variant = format!(", `{DEFAULT}` of {}", several.len());
@@ -405,7 +407,7 @@ fn template(
     }
 }
 
-/// Templates of these names, none of which is the usual one.
+/// The error for templates none of which is the default.
 fn no_default(names: &[&str]) -> String {
     match names {
         [] => "is empty".to_owned(),
@@ -420,7 +422,7 @@ fn no_default(names: &[&str]) -> String {
     }
 }
 
-/// The beginning of a value.
+/// The beginning of a value, for messages.
 fn short(value: &Value) -> String {
     const SHOWN: usize = 40;
     let text = value.to_string();
@@ -430,9 +432,9 @@ fn short(value: &Value) -> String {
     }
 }
 
-/// The tokens before a text, where `tokenizer_config.json` overrides what the pipeline's
-/// post-processor puts there: by `add_bos_token`, which the classes for Llama take as true where it is
-/// missing. And which file says so.
+/// The opening tokens, if `tokenizer_config.json` overrides the pipeline's post-processor with
+/// `add_bos_token`, and the file that says so. The Llama classes take a missing `add_bos_token` as
+/// true.
 fn opening(
     files: &Files,
     config: &Map<String, Value>,

@@ -8,28 +8,28 @@ use serde_json::Value;
 use super::huggingface;
 use crate::{Error, ErrorKind, Result};
 
-/// The file of a model that is in one.
+/// The file of an unsharded model.
 pub(super) const SINGLE: &str = "model.safetensors";
-/// The file that says which tensor is in which shard.
+/// The index that maps tensors to shards.
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 
 /// The files that hold a model's weights.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum WeightFiles {
-    /// All in one file. An index beside it that lists other files is not used; one of those is
-    /// named.
+    /// A single file. If an index next to it lists other files, it is not used; `unused` names one
+    /// of those files.
     Single { unused: Option<String> },
-    /// In shards: tensors with the shard that each is in, as the index says.
+    /// Shards with an index: each tensor with its shard.
     Indexed(Vec<(String, String)>),
-    /// In shards that their names number, without an index.
+    /// Shards that are numbered in their names, without an index.
     Numbered(Vec<String>),
 }
 
 impl WeightFiles {
-    /// Finds them among `names`; `None` where there are no safetensors of a known name. `label`
-    /// gives a file's name in messages, `index` is what [`INDEX`] holds, if it is there.
+    /// Finds them among `names`; `None` if there are no safetensors with a known name. `label`
+    /// returns a file's name for messages; `index` is the contents of [`INDEX`], if it exists.
     ///
-    /// A whole file goes before an index beside it, as in Hugging Face transformers.
+    /// A single file takes precedence over an index next to it, as in Hugging Face transformers.
     pub(super) fn find(
         names: &BTreeSet<String>,
         label: &dyn Fn(&str) -> String,
@@ -94,8 +94,8 @@ fn weight_map(label: &str, index: &[u8]) -> Result<Vec<(String, String)>> {
             let Value::String(shard) = shard else {
                 return Err(bad("`weight_map` has a value that is not a file name"));
             };
-            // Only plain names: an index must not reach outside its directory, and the hub's
-            // client takes names for patterns.
+            // Only plain names: an index must not reach outside its directory, and the hub's client
+            // treats names as patterns.
             if shard.contains(['/', '\\', '\0', ':', '*', '?', '[', ']', '{', '}'])
                 || shard.starts_with('.')
                 || !shard.ends_with(".safetensors")
@@ -112,7 +112,7 @@ fn weight_map(label: &str, index: &[u8]) -> Result<Vec<(String, String)>> {
         .collect()
 }
 
-/// `model-00002-of-00005.safetensors` as 2 of 5.
+/// Parses `model-00002-of-00005.safetensors` as 2 of 5.
 fn number(name: &str) -> Option<(usize, usize)> {
     let middle = name.strip_prefix("model-")?.strip_suffix(".safetensors")?;
     let (number, count) = middle.split_once("-of-")?;
@@ -123,7 +123,7 @@ fn number(name: &str) -> Option<(usize, usize)> {
     Some((digits(number)?, digits(count)?))
 }
 
-/// Shards without an index: all of them, as their names count them.
+/// Finds shards without an index; all that their names count must exist.
 fn numbered(
     names: &BTreeSet<String>,
     label: &dyn Fn(&str) -> String,

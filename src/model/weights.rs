@@ -1,4 +1,4 @@
-//! A decoder's weights in memory, as the engine takes them.
+//! A decoder's weights in memory, before the engine repacks them.
 
 use std::sync::Arc;
 
@@ -10,22 +10,22 @@ use candle_core::quantized::QTensor;
 pub enum Matrix {
     /// One tensor `[out, in]` of a floating-point type.
     Dense(Tensor),
-    /// Quantised blocks as in the file: parts `[outᵢ, in]` stacked along `out`, each of its own
-    /// type (a GGUF file may store the joined projections differently).
+    /// Quantized blocks as in the file: parts `[outᵢ, in]` stacked along `out`. Each part has its
+    /// own type, because a GGUF file may store the joined projections differently.
     Quantized(Vec<Arc<QTensor>>),
-    /// Random numbers that the device makes when it lays the weights out: parts `[outᵢ, in]` stacked
-    /// along `out`. Only models made for the crate's CUDA backend have such.
+    /// Random numbers that the device generates when the engine repacks the weights: parts
+    /// `[outᵢ, in]` stacked along `out`. Only models for the crate's CUDA backend have these.
     Random(Vec<RandomPart>),
 }
 
-/// A matrix of normal random numbers that are not made yet.
+/// A matrix of normally distributed random numbers that are not generated yet.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RandomPart {
     /// Outputs.
     pub rows: usize,
     /// Inputs.
     pub columns: usize,
-    /// Key of the random numbers: two of each block, by Box and Muller.
+    /// The key of the random numbers. Each random block gives two numbers (Box-Muller).
     pub key: u64,
     /// Their standard deviation.
     pub deviation: f32,
@@ -36,7 +36,7 @@ pub struct RandomPart {
 pub struct Linear {
     /// `[out, in]`.
     pub weight: Matrix,
-    /// `[out]`, where the architecture has one.
+    /// `[out]`, if the architecture has one.
     pub bias: Option<Tensor>,
 }
 
@@ -66,16 +66,16 @@ pub struct LayerWeights {
 pub struct Weights {
     /// Token embedding, `[vocab, hidden]`.
     pub embedding: Matrix,
-    /// The layers, first to last.
+    /// The layers, in order.
     pub layers: Vec<LayerWeights>,
     /// RMSNorm before the output head, `[hidden]`.
     pub output_norm: Tensor,
-    /// Output head, `[vocab, hidden]`; shares the embedding's storage where they are tied.
+    /// Output head, `[vocab, hidden]`. Shares the embedding's storage if they are tied.
     pub head: Matrix,
 }
 
 impl Weights {
-    /// No weights.
+    /// Empty weights.
     #[cfg(feature = "transformers")]
     pub(super) fn none(device: &candle_core::Device) -> crate::Result<Weights> {
         use crate::{Error, ErrorKind};
@@ -89,7 +89,7 @@ impl Weights {
         })
     }
 
-    /// Takes the weights out and leaves none, so that whoever lays them out anew need not hold
+    /// Takes the weights out and leaves none, so that an engine that repacks them need not hold
     /// both.
     pub(crate) fn take(&mut self) -> Weights {
         let none = || Matrix::Quantized(Vec::new());

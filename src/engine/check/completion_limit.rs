@@ -1,12 +1,12 @@
-//! How many tokens a prompt leaves to its completion, and whose limit ends it.
+//! The number of tokens that a prompt leaves for its completion, and the limit that ends it.
 
 use crate::engine::Engine;
 use crate::model::{Fact, Prompt};
 
-/// The most tokens of the greedy completion.
+/// The largest number of tokens of the greedy completion.
 pub(super) const MAX_COMPLETION: usize = 48;
 
-/// What the example shows of the tokens that are left to a completion.
+/// The fact that the report states about the tokens left for a completion.
 pub(super) fn fact(engine: &Engine, prompt: &Prompt) -> Fact {
     let rules = &engine.rules;
     let (used, context) = (prompt.tokens.len(), rules.context_length);
@@ -37,7 +37,7 @@ pub(super) fn fact(engine: &Engine, prompt: &Prompt) -> Fact {
     }
 }
 
-/// The most tokens of the greedy completion, and whose limit that is.
+/// The largest number of tokens of the greedy completion, and the name of the limit that sets it.
 pub(super) fn limit(engine: &Engine, prompt: &Prompt) -> (usize, String) {
     let rules = &engine.rules;
     let context = rules.context_length;

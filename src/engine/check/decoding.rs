@@ -1,4 +1,4 @@
-//! Checks of the way from logits to tokens.
+//! Checks of sampling: from logits to tokens.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::error::counted;
 use crate::model::{Fact, Prompt};
 use crate::{Completion, Result};
 
-/// Checks of a greedy completion.
+/// Runs the checks of a greedy completion.
 pub(super) fn checks(engine: &Engine, prompt: &Prompt, completion: &Completion) -> Vec<Check> {
     vec![
         text(engine, completion),
@@ -27,11 +27,11 @@ fn or_failed(name: &str, check: Result<Check>) -> Check {
     check.unwrap_or_else(|error| Check::failed(name, error))
 }
 
-/// Whether a completion's text is its tokens'.
+/// Checks that a completion's text is the decoded text of its tokens.
 fn text(engine: &Engine, completion: &Completion) -> Check {
     const NAME: &str = "greedy completion";
     match engine.model().tokenizer().decode(&completion.tokens) {
-        // A stop string is cut off.
+        // The text may be shorter: a stop string is cut off.
         Ok(text) if text.starts_with(&completion.text) => Check::passed(
             NAME,
             format!(
@@ -48,7 +48,7 @@ fn text(engine: &Engine, completion: &Completion) -> Check {
     }
 }
 
-/// Whether each greedy token has the largest logit, or one that rounding makes so.
+/// Checks that each greedy token has the largest logit, up to rounding.
 fn largest(engine: &Engine, prompt: &Prompt, completion: &Completion) -> Result<Check> {
     let Some((_, fed)) = completion.tokens.split_last() else {
         return Ok(Check::skipped(GREEDY, "the completion has none"));
@@ -76,7 +76,8 @@ fn largest(engine: &Engine, prompt: &Prompt, completion: &Completion) -> Result<
     Ok(Check::of(GREEDY, &complaints, well))
 }
 
-/// Whether a completion is the same among others, where no rounding may differ.
+/// Checks that a completion does not depend on its batch, on backends where rounding may not differ
+/// either.
 fn batched(engine: &Engine, prompt: &Prompt, completion: &Completion) -> Result<Check> {
     let exact =
         engine.model().cuda().is_none() && engine.model().device().is_cpu() && !engine.plain;
@@ -98,7 +99,7 @@ fn batched(engine: &Engine, prompt: &Prompt, completion: &Completion) -> Result<
     Ok(Check::of(BATCHED, &complaints, well))
 }
 
-/// Whether a prompt run at once gives the logits that it gives token by token.
+/// Checks that a prefill gives the same logits as feeding the prompt token by token.
 fn prefill(engine: &Engine, prompt: &Prompt, completion: &Completion) -> Result<Check> {
     let tokens = super::logits::text(prompt, completion);
     let at_once = engine.logits(&tokens, &[])?;
@@ -109,7 +110,7 @@ fn prefill(engine: &Engine, prompt: &Prompt, completion: &Completion) -> Result<
     Ok(difference.judge(PREFILL, tolerance(engine)))
 }
 
-/// Tokens of a completion that the tokenizer does not have, and which have no text.
+/// Reports the tokens of a completion that the tokenizer lacks; they have no text.
 pub(super) fn unknown_tokens(engine: &Engine, completion: &Completion) -> Option<Fact> {
     let tokenizer = engine.model().tokenizer();
     let tokens = completion.tokens.iter().copied();

@@ -1,19 +1,20 @@
-//! The probability that a model gives a plain text. It is far above that of guessing if the weights and
-//! the tokenizer belong together.
+//! The probability that a model assigns to a plain text. If the weights and the tokenizer belong
+//! together, it is far higher than that of guessing.
 
 use super::report::Check;
 use crate::engine::Engine;
 
 /// With a smaller vocabulary, guessing cannot be distinguished from a small or random model.
 const MIN_VOCABULARY: usize = 1000;
-/// By how much a token of a text has to be more probable than by guessing, as a logarithm: shuffled tokens
-/// of a trained model come out within a fraction of that of guessing, the smallest models far above.
+/// The smallest gain of a token's mean log-probability over guessing. Trained models given shuffled
+/// tokens stay within a fraction of it; even the smallest models given the right tokens are far
+/// above it.
 const MIN_GAIN: f64 = 1.0;
-/// A text that every model of mathematics finds likely.
+/// A text that every mathematical model finds likely.
 const KNOWN_TEXT: &str = "The sum of the numbers from 1 to 10 is 55, because 1 + 2 + 3 + 4 + 5 + 6 + 7 \
                           + 8 + 9 + 10 = 55.";
 
-/// How likely the model finds a plain text, where its vocabulary can spell it.
+/// Checks how likely the model finds a plain text, if its vocabulary can spell the text.
 pub(super) fn check(engine: &Engine) -> Check {
     const NAME: &str = "log-probability of a plain text";
     let model = engine.model();
@@ -36,7 +37,7 @@ pub(super) fn check(engine: &Engine) -> Check {
     let mean = scores.iter().sum::<f64>() / scores.len().max(1) as f64;
     let guess = -(size as f64).ln();
     let detail = format!("{mean:.2} a token of `{KNOWN_TEXT}`; guessing has {guess:.2}");
-    // So written that what is no number fails, too.
+    // NaN fails this comparison, as it should.
     match mean > guess + MIN_GAIN {
         true => Check::passed(NAME, detail),
         false => Check::failed(

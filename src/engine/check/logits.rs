@@ -1,4 +1,4 @@
-//! Logits of the engine against a reference: by how much they differ, and what is too much.
+//! Compares the engine's logits with a reference, within a tolerance.
 
 use candle_core::DType;
 
@@ -9,27 +9,27 @@ use crate::engine::{ActivationType, Engine, KvType};
 use crate::model::{LayerReader, ModelBuilder, Prompt};
 
 const NAME: &str = "logits against the CPU reference";
-/// The most tokens of the prompt and its completion that are compared, and the most rows of logits.
+/// The largest number of tokens (prompt and completion) and of rows of logits that are compared.
 const MAX_TOKENS: usize = 256;
 const MAX_ROWS: usize = 16;
 
-/// By how much rows of logits may differ from a reference.
+/// The largest differences from a reference that are accepted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tolerance {
     /// The root mean square of the differences, as a share of the logits' standard deviation.
     mean: f64,
     /// The largest difference, as a share of the largest logit.
     pub(super) maximum: f64,
-    /// What rounds.
+    /// The cause of the rounding.
     why: &'static str,
 }
 
-/// What the engine's types of numbers may change.
+/// The tolerance for the number types that the engine computes with.
 pub(super) fn tolerance(engine: &Engine) -> Tolerance {
     let model = engine.model();
     let on_cpu = model.cuda().is_none() && model.device().is_cpu();
     let of = |mean, maximum, why| Tolerance { mean, maximum, why };
-    // Two to five times of what the smallest model of those measured (SmolLM2-135M) differs by.
+    // Two to five times the differences measured for the smallest model (SmolLM2-135M).
     match model.dtype() {
         _ if model.is_quantized() && (engine.plain || rounds(engine)) => {
             of(0.5, 0.2, "activations rounded to 8 bits")
@@ -46,21 +46,21 @@ fn rounds(engine: &Engine) -> bool {
     engine.kernels.activation_type != ActivationType::F32
 }
 
-/// How rows of logits differ from a reference's.
+/// The differences between rows of logits and a reference.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Difference {
     rows: usize,
-    /// In logits.
+    /// The largest difference, in logits.
     largest: f64,
-    /// Of the row where it is worst, as shares.
+    /// The largest shares over all rows (see [`Tolerance`]).
     mean: f64,
     maximum: f64,
-    /// Rows whose largest logit is of the same token.
+    /// The number of rows whose largest logit belongs to the same token in both.
     same_top: usize,
 }
 
 impl Difference {
-    /// Of rows and as many of a reference.
+    /// Compares rows of logits with the same number of reference rows.
     pub(super) fn between(found: &[Vec<f32>], reference: &[Vec<f32>]) -> Self {
         let mut whole = Difference::default();
         for (found, reference) in found.iter().zip(reference) {
@@ -75,8 +75,8 @@ impl Difference {
                 largest = largest.max(difference);
                 scale = scale.max(reference.abs());
             }
-            // What is not a number is as far off as can be, and `max` would skip it; and where all
-            // logits are the same, nothing was compared.
+            // NaN counts as infinitely far off; `max` would skip it. It is also the result if all
+            // logits are equal, in which case nothing was compared.
             let share = |part: f64, whole: f64| match part / whole {
                 share if share.is_nan() => f64::INFINITY,
                 share => share,
@@ -90,7 +90,7 @@ impl Difference {
         whole
     }
 
-    /// Whether they are near enough.
+    /// Checks the differences against a tolerance.
     pub(super) fn judge(&self, name: &str, tolerance: Tolerance) -> Check {
         let Tolerance { mean, maximum, why } = tolerance;
         let detail = format!(
@@ -111,7 +111,7 @@ fn top(row: &[f32]) -> Option<usize> {
     row.iter().enumerate().max_by(larger).map(|(at, _)| at)
 }
 
-/// The tokens of a prompt and its completion, up to a number.
+/// The tokens of a prompt and its completion, up to [`MAX_TOKENS`].
 pub(super) fn text(prompt: &Prompt, completion: &Completion) -> Vec<u32> {
     let fed = completion
         .tokens
@@ -121,7 +121,7 @@ pub(super) fn text(prompt: &Prompt, completion: &Completion) -> Vec<u32> {
     tokens.take(MAX_TOKENS).collect()
 }
 
-/// The comparison with the reference, where there is one.
+/// The comparison with the reference, if there is one.
 pub(super) fn reference(
     engine: &Engine,
     files: Option<&ModelBuilder>,

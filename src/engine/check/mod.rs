@@ -1,7 +1,7 @@
-//! A model looked at before a long run: what was read of its files, a prompt and a greedy completion
-//! to look at, and checks that pass or fail by name.
+//! Checks a model before a long run: facts read from its files, an example prompt with its greedy
+//! completion, and named checks that pass or fail.
 //!
-//! Knows the engine and the model; which of them a run would use is the caller's business.
+//! Depends on the engine and the model. The caller decides which of them a run will use.
 
 mod completion_limit;
 mod decoding;
@@ -19,12 +19,12 @@ use crate::error::printable;
 use crate::model::{Fact, ModelBuilder, Prompt};
 use crate::{Completion, Error, ErrorKind, Result};
 
-/// Checks a model in the engine that is to sample from it, on an example question.
+/// Checks the model of an engine on an example question.
 ///
-/// `files` says where the model was loaded from: its weights are read from there once more, in f32 and
-/// a layer at a time, for logits by plain operations on the CPU that those of the engine are compared
-/// with. That takes the memory of the largest layer or of the embedding. Without it, and for
-/// architectures that candle-transformers computes, this check is skipped.
+/// `files` names the files that the model was loaded from. Their weights are read again in f32, one
+/// layer at a time, and the candle backend computes reference logits on the CPU, with which the
+/// engine's logits are compared. This takes the memory of the largest layer or of the embedding.
+/// Without `files`, and for architectures that candle-transformers computes, this check is skipped.
 ///
 /// ```
 /// use dart_math::engine::{Engine, check_model};
@@ -91,7 +91,7 @@ pub fn check_model(engine: &Engine, files: Option<&ModelBuilder>, question: &str
     report
 }
 
-/// What the engine's settings say of how the model is computed.
+/// The engine's settings that say how the model is computed.
 fn computed(engine: &Engine) -> Vec<Fact> {
     let settings = crate::Generator::settings(engine);
     let text = |name: &str| match settings.get(name) {
@@ -148,7 +148,7 @@ fn greedy(engine: &Engine, prompt: &Prompt) -> Result<Completion> {
     found.ok_or_else(|| Error::new(ErrorKind::Device, "no completion was delivered"))
 }
 
-/// Completes prompts greedily, together.
+/// Completes prompts greedily, in one batch.
 fn greedy_list(engine: &Engine, prompts: &[Prompt]) -> Result<Vec<Completion>> {
     let request = |prompt: &Prompt| CompletionRequest {
         sampling: Some(Sampling::greedy()),

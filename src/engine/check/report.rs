@@ -1,4 +1,4 @@
-//! What a check of a model found: facts, texts, and checks by name, to be shown or serialised.
+//! The result of a model check: facts, texts and named checks, to be displayed or serialized.
 
 use std::fmt;
 
@@ -8,35 +8,35 @@ use crate::Finish;
 use crate::error::printable;
 use crate::model::{Fact, Prompt};
 
-/// What [`check_model`](super::check_model) found.
+/// The result of [`check_model`](super::check_model).
 #[derive(Debug, Clone, Default, Serialize)]
 #[non_exhaustive]
 pub struct ModelReport {
     /// The model's name.
     pub model: String,
-    /// What was read of its files, and how it is computed.
+    /// Facts read from its files, and how it is computed.
     pub facts: Vec<Fact>,
-    /// The example's prompt; none where the template cannot be rendered.
+    /// The example's prompt; `None` if the template cannot be rendered.
     pub prompt: Option<Prompt>,
-    /// A greedy completion of it; none where that failed.
+    /// A greedy completion of the prompt; `None` if it failed.
     pub completion: Option<GreedyCompletion>,
-    /// All checks, in the order in which they were made.
+    /// All checks, in the order in which they ran.
     pub checks: Vec<Check>,
 }
 
-/// A greedy completion, to look at.
+/// A greedy completion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct GreedyCompletion {
-    /// Its text.
+    /// The text.
     pub text: String,
-    /// Its tokens, the stop token included.
+    /// The tokens, including the stop token.
     pub tokens: Vec<u32>,
     /// Why it ended.
     pub finish: Finish,
-    /// The most tokens that it could have.
+    /// The largest number of tokens that it may have.
     pub limit: usize,
-    /// Whose limit that is.
+    /// The name of the setting or property that sets the limit.
     pub limited_by: String,
 }
 
@@ -52,15 +52,15 @@ pub struct Check {
     pub detail: String,
 }
 
-/// What became of a check.
+/// The outcome of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// All is well.
+    /// No problem was found.
     Passed,
-    /// Something is wrong.
+    /// A problem was found.
     Failed,
-    /// It was not made.
+    /// The check did not run.
     Skipped,
 }
 
@@ -77,7 +77,7 @@ impl Check {
         Self::new(name, Outcome::Skipped, detail)
     }
 
-    /// Passed if there are no complaints, else failed with the first ones.
+    /// Passes if there are no complaints; otherwise fails with the first ones.
     pub(super) fn of(name: &str, complaints: &[String], otherwise: impl fmt::Display) -> Self {
         const SHOWN: usize = 3;
         let shown: Vec<&str> = complaints.iter().take(SHOWN).map(String::as_str).collect();
@@ -98,7 +98,7 @@ impl Check {
 }
 
 impl ModelReport {
-    /// Whether no check failed.
+    /// Whether no check failed. Skipped checks do not count.
     pub fn passed(&self) -> bool {
         self.failed().next().is_none()
     }
@@ -171,7 +171,7 @@ impl fmt::Display for ModelReport {
     }
 }
 
-/// A text between bars, line by line, without what would steer a terminal.
+/// Writes a text line by line behind bars, without terminal control characters.
 fn quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     for line in text.split('\n') {
         writeln!(f, "  | {}", printable(line))?;

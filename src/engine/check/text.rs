@@ -1,12 +1,12 @@
-//! Checks of what makes tokens of text and text of tokens.
+//! Checks of the tokenizer and the template: text to tokens and back.
 
 use super::report::Check;
 use crate::Result;
 use crate::engine::Engine;
 use crate::model::{Prompt, Tokenizer};
 
-/// Texts that come back as they are from every vocabulary that spells bytes. In composed Unicode, as
-/// which some tokenizers read every text.
+/// Texts that round-trip through every vocabulary that can spell bytes. They are in composed
+/// Unicode (NFC), because some tokenizers normalize every text to it.
 const TEXTS: [&str; 10] = [
     "Tom has 3 apples and buys 4 more. How many has he now?",
     "Let $x = \\frac{-b \\pm \\sqrt{b^2 - 4ac}}{2a}$, so \\boxed{\\frac{3}{4}}.",
@@ -20,7 +20,7 @@ const TEXTS: [&str; 10] = [
     "<think>\nIs 7 prime? Yes.\n</think>\n\n**Answer:** 7",
 ];
 
-/// Checks of the tokenizer, on its own.
+/// Runs the checks of the tokenizer alone.
 pub(super) fn checks(engine: &Engine, question: &str) -> Vec<Check> {
     let tokenizer = engine.model().tokenizer();
     vec![
@@ -32,7 +32,7 @@ pub(super) fn checks(engine: &Engine, question: &str) -> Vec<Check> {
     ]
 }
 
-/// The question, and the texts where the vocabulary can spell any.
+/// The question, followed by the test texts if the vocabulary can spell any text.
 fn texts<'a>(tokenizer: &Tokenizer, question: &'a str) -> Vec<&'a str> {
     let more = TEXTS.iter().filter(|_| tokenizer.spells_bytes());
     std::iter::once(question).chain(more.copied()).collect()
@@ -90,7 +90,7 @@ fn incremental(tokenizer: &Tokenizer, question: &str) -> Check {
     Check::of("incremental detokenization", &complaints, well)
 }
 
-/// Whether special tokens are found in a text, and stand for none.
+/// Checks that special tokens are recognized in a text and decode to no text.
 fn specials(tokenizer: &Tokenizer) -> Check {
     let specials = tokenizer.specials();
     let complaint = |(text, id): &(String, u32)| {
@@ -112,7 +112,7 @@ fn specials(tokenizer: &Tokenizer) -> Check {
     Check::of("special tokens", &complaints, well)
 }
 
-/// Whether the model has an embedding for every token.
+/// Checks that the model has an embedding for every token.
 fn vocabulary(engine: &Engine) -> Check {
     let (tokens, rows) = (
         engine.model().tokenizer().vocab_size(),
@@ -125,7 +125,7 @@ fn vocabulary(engine: &Engine) -> Check {
     }
 }
 
-/// Whether anything ends a completion.
+/// Checks that a completion can end: there is a stop token or a stop string.
 fn ends(engine: &Engine) -> Check {
     let (tokens, strings) = (
         &engine.rules.stop_tokens,
@@ -144,7 +144,7 @@ fn ends(engine: &Engine) -> Check {
     }
 }
 
-/// Whether a prompt says the question, and as many special tokens as its text.
+/// Checks that a prompt contains the question, and that it does not fill the context.
 pub(super) fn prompt(engine: &Engine, question: &str, prompt: &Prompt) -> Check {
     const NAME: &str = "prompt";
     let context = engine.rules.context_length;

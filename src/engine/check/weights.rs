@@ -1,12 +1,12 @@
-//! A walk over all weights of the files: none may be empty or not finite, whether the example needs them or
-//! not.
+//! Scans all weights of the files, whether or not the example uses them: none may be empty or
+//! non-finite.
 
 use super::report::Check;
 use crate::engine::Engine;
 use crate::error::counted;
 use crate::model::{ModelBuilder, scan};
 
-/// The check of the files that a model was loaded from, where they are known.
+/// Checks the files that a model was loaded from, if they are known.
 pub(super) fn check(engine: &Engine, files: Option<&ModelBuilder>) -> Check {
     const NAME: &str = "weights";
     let Some(files) = files else {

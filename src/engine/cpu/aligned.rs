@@ -1,25 +1,25 @@
-//! Memory that starts at a cache line, so that a load of sixteen elements touches one line.
+//! Memory aligned to cache lines, so that a load of sixteen elements touches one line.
 
 use half::{bf16, f16};
 
-/// A number: every bit pattern of its size is one, zeros are 0.
+/// A plain number type. All-zero bits are 0.
 ///
 /// # Safety
 ///
-/// That, and an alignment of no more than a cache line.
+/// Every bit pattern must be a valid value, and the alignment must not exceed a cache line.
 pub(super) unsafe trait Element: Copy + Send + Sync + 'static {}
 
-// SAFETY: 4 bytes of any value, aligned to 4.
+// SAFETY: 4 bytes, every pattern valid, aligned to 4.
 unsafe impl Element for f32 {}
-// SAFETY: 2 bytes of any value, aligned to 2.
+// SAFETY: 2 bytes, every pattern valid, aligned to 2.
 unsafe impl Element for f16 {}
 // SAFETY: as above.
 unsafe impl Element for bf16 {}
 
-// SAFETY: 1 byte of any value.
+// SAFETY: 1 byte, every pattern valid.
 unsafe impl Element for u8 {}
 
-/// A fixed number of elements, zero at first.
+/// A fixed number of elements, initialized to zero.
 pub(super) struct Aligned<T> {
     lines: Vec<Line>,
     len: usize,
@@ -49,8 +49,8 @@ impl<T: Element> std::ops::Deref for Aligned<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: the lines are at least `len` elements of initialised memory, aligned for more
-        // than any `T`, and every bit pattern is a `T`.
+        // SAFETY: the lines hold at least `len` elements of initialized memory, their alignment is
+        // larger than that of any `T`, and every bit pattern is a valid `T`.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
     }
 }

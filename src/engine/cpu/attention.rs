@@ -1,10 +1,9 @@
 //! Attention of rows over a shared prefix and each row's own suffix.
 //!
-//! The rows of one prefix form the left-hand side of products with its KV cache; each row's
-//! suffix follows on its own. The scores of a row lie in the order of their positions, one softmax
-//! goes over all of them, and every weighted sum runs through the positions in order: the result
-//! depends on the row's own KV cache alone, not on how they are split into prefix and
-//! suffix or on the rows beside it.
+//! The scores of all rows that share a prefix are one GEMM with its keys; each row's suffix follows
+//! separately. A row's scores are ordered by position, one softmax covers all of them, and every
+//! weighted sum runs through the positions in order. A row's result therefore depends only on its
+//! own KV cache, not on the split into prefix and suffix or on other rows.
 
 use std::ops::Range;
 use std::sync::Mutex;
@@ -16,45 +15,47 @@ use super::parallel;
 use super::rows::{scale, softmax_weights};
 use super::simd::Level;
 
-/// Query rows (rows of the batch times query heads that share a key head) of one piece of work,
-/// about: enough to make use of the part of the KV cache brought into the processor's cache.
+/// The approximate number of query rows in a piece of work (batch rows times query heads that share
+/// a KV head). It is large enough to reuse the part of the KV cache that was loaded into the
+/// processor's cache.
 const QUERIES: usize = 48;
 
-/// Positions of a prefix that are taken at a time: their keys, or values, stay in the nearest cache
+/// The number of prefix positions processed at a time. Their keys or values stay in the L1 cache
 /// for all rows of a piece.
 const CHUNK: usize = 128;
 
 const _: () = assert!(CHUNK.is_multiple_of(WIDTH) && PAGE.is_multiple_of(WIDTH));
 
-/// A row of the batch: where it stands and what it attends to.
+/// A row of the batch: its position and the KV cache it attends to.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
     pub(super) prefix: &'a Prefix,
-    /// `None` while the prefix itself is computed.
+    /// `None` during prefill, while the prefix itself is computed.
     pub(super) suffix: Option<&'a Suffix>,
-    /// The row attends to positions up to this one, its own.
+    /// The row's own position. It attends to all positions up to and including this one.
     pub(super) position: usize,
 }
 
-/// The shape of an attention layer, and where its queries lie.
+/// The shape of an attention layer, and the location of its queries.
 #[derive(Clone, Copy)]
 pub(super) struct Attention<'a> {
     pub(super) level: Level,
     pub(super) shape: KvShape,
     pub(super) heads: usize,
     pub(super) layer: usize,
-    /// How many of the latest positions are attended to.
+    /// The sliding window: the number of latest positions that are attended to.
     pub(super) window: Option<usize>,
-    /// Queries of row `r` at `r · stride`, `[heads · head_dim]`, rotated.
+    /// Queries of row `r` at `r · stride`, `[heads · head_dim]`, with RoPE applied.
     pub(super) queries: &'a [f32],
     pub(super) stride: usize,
 }
 
-/// Rows of a batch that share a prefix, by number: a piece of work for each key head.
+/// Groups batch rows that share a prefix into pieces `(first, end)`. Each piece is one unit of
+/// work per KV head.
 pub(super) fn pieces(places: &[Place<'_>], heads: usize, kv_heads: usize) -> Vec<(usize, usize)> {
     let shared = heads / kv_heads;
     let threads = rayon::current_num_threads();
-    // Smaller pieces where there would be fewer than two for each thread.
+    // Use smaller pieces if there would be fewer than two per thread.
     let fair = (places.len() * kv_heads).div_ceil(2 * threads);
     let most = (QUERIES / shared).min(fair).max(1);
     let mut pieces = Vec::new();
@@ -72,18 +73,18 @@ pub(super) fn pieces(places: &[Place<'_>], heads: usize, kv_heads: usize) -> Vec
     pieces
 }
 
-/// Buffers of one piece of work, kept for the next.
+/// Buffers of a piece of work, reused for the next.
 #[derive(Default)]
 pub(super) struct Buffers {
     queries: Vec<f32>,
     scores: Vec<f32>,
     sums: Vec<f32>,
     totals: Vec<f32>,
-    /// Keys or values that are kept in fewer bits.
+    /// Keys or values converted from a narrower type.
     converted: Vec<f32>,
 }
 
-/// Buffers for as many pieces as are worked on at once.
+/// Buffers for all pieces that run concurrently.
 #[derive(Default)]
 pub(super) struct BufferPool(Mutex<Vec<Buffers>>);
 
@@ -103,7 +104,7 @@ impl BufferPool {
 }
 
 impl Attention<'_> {
-    /// Attention of all rows into `output`, `[rows, heads · head_dim]`.
+    /// Computes the attention of all rows into `output`, `[rows, heads · head_dim]`.
     pub(super) fn forward(
         &self,
         places: &[Place<'_>],
@@ -118,7 +119,7 @@ impl Attention<'_> {
         parallel::for_each(pieces.len() * kv_heads, |index| {
             let (first, last) = pieces[index / kv_heads];
             let kv_head = index % kv_heads;
-            // SAFETY: every piece and head has its own rows and columns, and is taken once.
+            // SAFETY: every piece and head has its own rows and columns and is processed once.
             let mut output =
                 unsafe { output.part(first..last, kv_head * shared..(kv_head + 1) * shared) };
             let mut buffers = pool.take();
@@ -133,7 +134,7 @@ impl Attention<'_> {
         });
     }
 
-    /// One key head and the rows `first..` of the batch, which share a prefix.
+    /// Computes one KV head for the rows from `first` on, which share a prefix.
     fn piece(
         &self,
         first: usize,
@@ -148,7 +149,8 @@ impl Attention<'_> {
         let count = places.len() * shared;
         let prefix = places[0].prefix;
 
-        // Positions from `begin` on, the earliest that any row attends to, in whole panels.
+        // Positions start at `begin`, the earliest that any row attends to, rounded down to a whole
+        // panel.
         let begin = places
             .iter()
             .map(|place| self.first_visible(place))
@@ -161,8 +163,8 @@ impl Attention<'_> {
             .map(|place| place.position + 1)
             .max()
             .unwrap_or(0);
-        // A row's score of position `p` lies at `WIDTH + p - begin`: the panels of a suffix may
-        // stand over on both sides.
+        // A row's score of position `p` is at `WIDTH + p - begin`: the panels of a suffix may
+        // extend beyond both ends.
         let padded = (end - begin).next_multiple_of(WIDTH);
         let stride = WIDTH + padded + WIDTH;
         let Buffers {
@@ -189,7 +191,7 @@ impl Attention<'_> {
             );
         }
 
-        // Scores: of all rows over the prefix, then of each over its own pages.
+        // Scores: of all rows over the prefix, then of each row over its own pages.
         let in_prefix = end.min(prefix.len);
         let view = prefix.segment.head(self.shape, self.layer, kv_head);
         for from in (begin..in_prefix).step_by(CHUNK) {
@@ -274,11 +276,11 @@ impl Attention<'_> {
     }
 }
 
-/// A row's pages that hold positions from `begin` up to its own, with the position that each begins with.
+/// A row's pages with positions from `begin` to its own, each with the page's first position.
 fn pages<'a>(place: &Place<'a>, begin: usize) -> impl Iterator<Item = (&'a Segment, usize)> {
     let (first, last) = (place.prefix.len, place.position);
     let pages = place.suffix.map_or(&[][..], |suffix| &suffix.pages);
-    // Those that a sliding window has left behind are neither read nor fetched.
+    // Pages that the sliding window has passed are neither read nor prefetched.
     let behind = begin.saturating_sub(first) / PAGE;
     pages
         .iter()
@@ -295,7 +297,7 @@ fn rows(data: &[f32], stride: usize, count: usize) -> Rows<'_> {
     }
 }
 
-/// The panels of keys that hold some positions, from a whole number of panels on.
+/// The panels of keys for some positions, which start at a panel boundary.
 fn key_panels<'a>(
     level: Level,
     view: HeadView<'a>,

@@ -1,22 +1,22 @@
-//! Quantized weights in memory: the blocks of a GGUF file, laid out anew for sixteen outputs at a
-//! time and dequantized to f32 as they are used.
+//! Quantized weights in memory: the blocks of a GGUF file, repacked for sixteen outputs at a time
+//! and dequantized to f32 when they are used.
 //!
-//! Every type of block says that a weight is `factor · number + offset`, with a whole number of at
-//! most 8 bits and a factor and an offset that 16 or 32 neighbours share. Both products that this
-//! takes (of a factor's parts, of factor and number) have few enough bits to be exact in f32, so
-//! that the only rounding is that of the sum: dequantized weights are the same to the bit on every
-//! processor, fused or not, and the same as those of anybody else who goes by the format's formula.
+//! In every block type, a weight is `factor · number + offset`. The number is an integer of at most
+//! 8 bits; 16 or 32 neighbors share a factor and an offset. Both products involved (of a factor's
+//! parts, and of factor and number) have few enough bits to be exact in f32, so that only the
+//! addition rounds. Dequantized weights are therefore bit-identical on every processor, with or
+//! without FMA, and equal to those of any implementation of the format's formula.
 //!
-//! A panel of sixteen outputs is a row of spans: of one block, or of two where one does not fill whole
-//! cache lines. A span holds the sixteen outputs' shared numbers (f16), their finer scales, if there
-//! are any, and the numbers in tiles of 32 inputs. A tile's numbers are cache lines of sixteen words
-//! of 32 bits, one for each output. Four inputs are the bytes of a word: a line has the low four
-//! bits of eight inputs, the first four inputs in the low halves of the bytes (or it has all eight
-//! bits of four inputs); then a line has one further bit of all 32 inputs, four inputs by four from
-//! the lowest bit of the bytes on, or two lines have two bits of 16 inputs each in the same way. The
-//! types of K-blocks spend 8 bits on scales that the file packs into 6; nothing else takes more memory
-//! than in the file, but for half a line in a block of six bits and half of the last span where the
-//! blocks of a row are an odd number.
+//! A panel of sixteen outputs is a row of spans. A span is one block, or two if one does not fill
+//! whole cache lines. It holds the shared numbers (f16) of the sixteen outputs, their finer scales,
+//! if any, and the quantized numbers in tiles of 32 inputs. A tile consists of cache lines of
+//! sixteen 32-bit words, one word per output, whose bytes belong to four inputs. A line holds the
+//! low four bits of eight inputs, the first four inputs in the low nibbles (or all eight bits of
+//! four inputs). For 5-bit types, another line holds one more bit of all 32 inputs, four inputs at
+//! a time from the lowest bit of the bytes on. For 6-bit types, two more lines hold two bits of 16
+//! inputs each in the same way. K-blocks take 8 bits per scale where the file packs 6. Otherwise
+//! the layout is no larger than the file, except for half a line per block of six bits and half of
+//! the last span if a row has an odd number of blocks.
 
 use candle_core::quantized::GgmlDType;
 use rayon::prelude::*;
@@ -30,18 +30,19 @@ use super::lanes::{Avx2, Avx512};
 use super::lanes::{Lanes, Portable, WIDTH};
 use super::simd::{Kind, Level};
 
-/// The most panels that a product takes at once.
+/// The largest number of panels that a GEMM call processes at once.
 pub(super) const MAX_PANELS: usize = 3;
 
-/// Bytes of a cache line, which is sixteen words.
+/// Bytes of a cache line (sixteen words).
 pub(super) const LINE: usize = 4 * WIDTH;
 
-/// Bytes of a tile's numbers.
+/// Bytes of a tile's quantized numbers.
 const fn tile_bytes<F: Format>() -> usize {
     TILE * WIDTH * F::BITS / 8
 }
 
-/// Tiles that lie together: as many as share a number, or two where they fill half a line with theirs.
+/// The number of tiles in a span: those of one block, or two if one block's shared numbers fill
+/// half a line.
 const fn span<F: Format>() -> usize {
     if F::TILES == 1 && F::HALVES == 1 {
         2
@@ -50,7 +51,7 @@ const fn span<F: Format>() -> usize {
     }
 }
 
-/// Bytes of what the tiles of a span share and of their scales, in whole lines.
+/// Bytes of a span's shared numbers and scales, in whole lines.
 const fn shared_bytes<F: Format>() -> usize {
     let halves = 2 * F::HALVES * span::<F>() / F::TILES;
     ((halves + span::<F>() * F::SCALES) * WIDTH).next_multiple_of(LINE)
@@ -60,29 +61,30 @@ const fn span_bytes<F: Format>() -> usize {
     shared_bytes::<F>() + span::<F>() * tile_bytes::<F>()
 }
 
-/// What becomes of dequantized weights.
+/// A consumer of dequantized weights.
 trait Sink<V> {
     /// Takes the sixteen outputs' weights of one input of the tile.
     ///
     /// # Safety
     ///
-    /// The instructions of `V`, and that the sink has capacity for this input.
+    /// The CPU must support the instructions of `V`, and the sink must have capacity for this
+    /// input.
     unsafe fn take(&mut self, input: usize, weights: V);
 }
 
-/// Writes them, sixteen for each input.
+/// Stores the weights, sixteen per input.
 struct Store(*mut f32);
 
 impl<V: Lanes> Sink<V> for Store {
     #[inline(always)]
     unsafe fn take(&mut self, input: usize, weights: V) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { weights.store(self.0.add(input * WIDTH)) }
     }
 }
 
-/// Adds their products with the inputs to a sum, in the order of the inputs: the same chain of
-/// multiply-adds as that of the product with panels.
+/// Adds the products of weights and inputs to a sum in input order: the same chain of multiply-adds
+/// as in the GEMM.
 struct Dot<V> {
     inputs: *const f32,
     sum: V,
@@ -91,19 +93,19 @@ struct Dot<V> {
 impl<V: Lanes> Sink<V> for Dot<V> {
     #[inline(always)]
     unsafe fn take(&mut self, input: usize, weights: V) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.sum = weights.multiply_add(*self.inputs.add(input), self.sum) }
     }
 }
 
-/// Inputs that are dequantized in one go.
+/// The number of inputs that one call dequantizes.
 const GO: usize = 8;
 
 /// Dequantizes inputs `go · 8 ..` of a tile.
 ///
 /// # Safety
 ///
-/// The instructions of `V`; `numbers` points to the tile's numbers.
+/// The CPU must support the instructions of `V`; `numbers` must point to the tile's numbers.
 #[inline(always)]
 unsafe fn dequantize_go<F: Format, V: Lanes>(
     numbers: *const u8,
@@ -111,7 +113,7 @@ unsafe fn dequantize_go<F: Format, V: Lanes>(
     (factor, offset): (V, V),
     sink: &mut impl Sink<V>,
 ) {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let line = |index: usize| V::words(numbers.add(index * LINE));
         for four in 0..2 {
@@ -142,15 +144,15 @@ unsafe fn dequantize_go<F: Format, V: Lanes>(
     }
 }
 
-/// Where a tile of a panel has what belongs to it.
+/// Pointers to the parts of a tile of a panel.
 pub(super) struct Tile {
-    /// Its block's shared numbers.
+    /// The shared numbers of the tile's block.
     pub(super) halves: *const u8,
     pub(super) scales: *const u8,
     pub(super) numbers: *const u8,
 }
 
-/// A tile of a panel.
+/// Locates a tile of a panel.
 #[inline(always)]
 pub(super) fn tile_at<F: Format>(panel: *const u8, tile: usize) -> Tile {
     let (span, tile) = (tile / span::<F>(), tile % span::<F>());
@@ -163,7 +165,7 @@ pub(super) fn tile_at<F: Format>(panel: *const u8, tile: usize) -> Tile {
     }
 }
 
-/// Where in its span a tile has its block's shared numbers, its scales and its numbers.
+/// The offsets within a span of a tile's shared numbers, its scales and its quantized numbers.
 #[inline(always)]
 const fn offsets<F: Format>(tile: usize) -> [usize; 3] {
     let block = 2 * F::HALVES * WIDTH;
@@ -174,7 +176,7 @@ const fn offsets<F: Format>(tile: usize) -> [usize; 3] {
     ]
 }
 
-/// A panel of so many bytes.
+/// A panel and its size in bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Panel {
     pub(super) start: *const u8,
@@ -182,7 +184,7 @@ pub(super) struct Panel {
 }
 
 impl Panel {
-    /// The panel that is so many panels further on.
+    /// The panel `count` panels further on.
     #[inline(always)]
     pub(super) fn next(self, count: usize) -> Self {
         Panel {
@@ -192,9 +194,9 @@ impl Panel {
     }
 }
 
-/// Has the processor fetch what lies some tiles ahead of one, at the end of the panel in the one that
-/// the same thread will probably turn to: panels are too short, and end within a page too often, for
-/// it to find out by itself. (Measured: a row alone is up to twice as fast.)
+/// Prefetches the data some tiles ahead. At the end of a panel, this is the start of the panel that
+/// the thread will probably process next. Panels are too short, and end within a page too often,
+/// for the hardware prefetcher. (Measured: a single row is up to twice as fast.)
 #[inline(always)]
 pub(super) fn fetch_ahead<F: Format>(panel: Panel, tile: &Tile) {
     #[cfg(target_arch = "x86_64")]
@@ -206,7 +208,7 @@ pub(super) fn fetch_ahead<F: Format>(panel: Panel, tile: &Tile) {
             address = address.wrapping_add((MAX_PANELS - 1) * panel.bytes);
         }
         for line in 0..span_bytes::<F>().div_ceil(LINE * span::<F>()) {
-            // SAFETY: any address may be fetched, and one beyond the data only to no avail.
+            // SAFETY: a prefetch of any address is allowed; one beyond the data has no effect.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(address.wrapping_add(LINE * line).cast()) };
         }
     }
@@ -218,8 +220,8 @@ pub(super) fn fetch_ahead<F: Format>(panel: Panel, tile: &Tile) {
 ///
 /// # Safety
 ///
-/// The instructions of `V`; `panel` points to a panel with these tiles, `out` to space for 512
-/// numbers of each.
+/// The CPU must support the instructions of `V`; `panel` must point to a panel with these tiles,
+/// and `out` to space for 512 numbers per tile.
 #[inline(always)]
 unsafe fn dequantize_tiles<F: Format, V: Lanes>(
     panel: Panel,
@@ -229,7 +231,7 @@ unsafe fn dequantize_tiles<F: Format, V: Lanes>(
     for (index, tile) in tiles.enumerate() {
         let tile = tile_at::<F>(panel.start, tile);
         fetch_ahead::<F>(panel, &tile);
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let mut store = Store(out.add(index * TILE * WIDTH));
             let scales = [
@@ -243,12 +245,12 @@ unsafe fn dequantize_tiles<F: Format, V: Lanes>(
     }
 }
 
-/// The products of one row of inputs with `P` panels.
+/// Multiplies one row of inputs with `P` panels.
 ///
 /// # Safety
 ///
-/// The instructions of `V`; `panels` is the first of `P` panels of so many tiles,
-/// `x` to their inputs and `out` to space for sixteen numbers of each panel.
+/// The CPU must support the instructions of `V`; `panels` must be the first of `P` panels of
+/// `tiles` tiles, `x` must point to their inputs and `out` to space for sixteen numbers per panel.
 #[inline(always)]
 unsafe fn dot_tiles<F: Format, V: Lanes, const P: usize>(
     panels: Panel,
@@ -256,7 +258,7 @@ unsafe fn dot_tiles<F: Format, V: Lanes, const P: usize>(
     x: *const f32,
     out: *mut f32,
 ) {
-    // SAFETY: the caller's promise; all bits zero are sixteen zeros.
+    // SAFETY: guaranteed by the caller; all-zero bits are sixteen zeros.
     unsafe {
         let mut sums: [V; P] = std::mem::zeroed();
         for tile in 0..tiles {
@@ -271,7 +273,7 @@ unsafe fn dot_tiles<F: Format, V: Lanes, const P: usize>(
                     F::scales(at.halves, at.scales, 1),
                 ];
             }
-            // The panels in turn, so that no chain of sums waits for itself.
+            // Panels alternate, so that no chain of sums waits for itself.
             for go in 0..TILE / GO {
                 for panel in 0..P {
                     let at = tile_at::<F>(panels.next(panel).start, tile);
@@ -288,7 +290,7 @@ unsafe fn dot_tiles<F: Format, V: Lanes, const P: usize>(
     }
 }
 
-/// Compiles the two for each level.
+/// Compiles both functions for each level.
 macro_rules! for_levels {
     ($($lanes:ident, $dequantize:ident, $dot:ident, $features:literal;)*) => {$(
         #[cfg(target_arch = "x86_64")]
@@ -298,7 +300,7 @@ macro_rules! for_levels {
             tiles: std::ops::Range<usize>,
             out: *mut f32,
         ) {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe { dequantize_tiles::<F, $lanes>(panel, tiles, out) }
         }
 
@@ -310,7 +312,7 @@ macro_rules! for_levels {
             x: *const f32,
             out: *mut f32,
         ) {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe { dot_tiles::<F, $lanes, P>(panels, tiles, x, out) }
         }
     )*};
@@ -321,7 +323,8 @@ for_levels! {
     Avx512, dequantize_avx512, dot_avx512, "avx2,fma,f16c,avx512f";
 }
 
-/// A matrix `[out, in]` of blocks in panels of sixteen outputs, the last filled up with zeros.
+/// A matrix `[out, in]` of blocks, in panels of sixteen outputs. The last panel is padded with
+/// zeros.
 pub(super) struct Blocks {
     pub(super) block_type: BlockType,
     pub(super) inputs: usize,
@@ -330,8 +333,8 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    /// Lays out the blocks of a file, `[out, in]`; `None` for a type without kernels, or where the
-    /// bytes are not those of such a matrix.
+    /// Packs the blocks of a file, `[out, in]`. Returns `None` for a type without kernels, or if
+    /// the number of bytes does not match the shape.
     pub(super) fn new(
         dtype: GgmlDType,
         stored: &[u8],
@@ -361,7 +364,7 @@ impl Blocks {
         })
     }
 
-    /// The first of some panels, all of which are there.
+    /// Returns the first of `count` panels, all of which must exist.
     pub(super) fn panels(&self, first: usize, count: usize) -> Panel {
         let bytes = self.panel_bytes;
         Panel {
@@ -370,8 +373,8 @@ impl Blocks {
         }
     }
 
-    /// Dequantizes the weights of a panel's inputs from `first` on (a whole number of tiles, and so is
-    /// their number) into `out`, `[inputs][16]`.
+    /// Dequantizes the weights of a panel's inputs from `first` on into `out`, `[inputs][16]`. Both
+    /// `first` and the number of inputs are multiples of a tile.
     pub(super) fn dequantize(&self, level: Level, panel: usize, first: usize, out: &mut [f32]) {
         let inputs = out.len() / WIDTH;
         assert!(first.is_multiple_of(TILE) && inputs.is_multiple_of(TILE));
@@ -379,8 +382,8 @@ impl Blocks {
         let tiles = first / TILE..(first + inputs) / TILE;
         let panel = self.panels(panel, 1);
         let out = out.as_mut_ptr();
-        // SAFETY: the panel holds the tiles and `out` is long enough, as asserted; a level exists
-        // only where its instructions were detected.
+        // SAFETY: by the assertions, the panel holds the tiles and `out` is long enough; a level
+        // exists only if its instructions were detected.
         with_format!(self.block_type, F => unsafe {
             match level.kind() {
                 Kind::Portable => dequantize_tiles::<F, Portable>(panel, tiles, out),
@@ -394,8 +397,8 @@ impl Blocks {
         });
     }
 
-    /// The products of one row of inputs with up to three panels from `panel` on, sixteen numbers
-    /// each: to the bit what the product with their dequantized weights gives.
+    /// Multiplies one row of inputs with up to three panels from `panel` on, sixteen numbers each.
+    /// The result is bit-identical to that of the GEMM with their dequantized weights.
     pub(super) fn dot(&self, level: Level, panel: usize, x: &[f32], out: &mut [f32]) {
         let count = out.len() / WIDTH;
         assert!((1..=MAX_PANELS).contains(&count) && out.len() == count * WIDTH);
@@ -411,8 +414,8 @@ impl Blocks {
                 }
             };
         }
-        // SAFETY: there are as many panels, inputs and places as asserted; a level exists only
-        // where its instructions were detected.
+        // SAFETY: by the assertions, there are enough panels, inputs and outputs; a level exists
+        // only if its instructions were detected.
         with_format!(self.block_type, F => unsafe {
             match level.kind() {
                 Kind::Portable => by_count!(dot_tiles, Portable),
@@ -430,8 +433,8 @@ impl Blocks {
         self.data.bytes()
     }
 
-    /// Whether all weights are finite: whether the numbers are that their factors and offsets are
-    /// made of, which leave space for the products.
+    /// Whether all weights are finite. Only the f16 numbers behind factors and offsets need
+    /// checking: the products of finite ones cannot overflow.
     pub(super) fn is_finite(&self) -> bool {
         const INFINITE: u16 = 0x7C00;
         let (span, halves) = with_format!(self.block_type, F => {
@@ -444,7 +447,7 @@ impl Blocks {
     }
 }
 
-/// Lays out up to sixteen rows of `row` bytes each.
+/// Packs up to sixteen rows of `row` bytes each.
 fn pack_panel<F: Format>(rows: &[u8], row: usize, panel: &mut [u8]) {
     let mut block = Unpacked {
         halves: [0; 2],

@@ -1,12 +1,11 @@
-//! The KV cache: an immutable segment for a prompt, and pages for what each sequence
-//! adds.
+//! The KV cache: an immutable segment per prompt, and pages for the tokens that each sequence adds.
 //!
-//! Both are segments of the same layout. Per layer and key head, keys lie in panels of sixteen
-//! positions, `[capacity / 16][head_dim][16]`, so that scores are a product with panels; values lie
-//! as `[capacity][padded head_dim]`, so that weighted sums are.
+//! Both are segments of the same layout. For each layer and KV head, keys are in panels of sixteen
+//! positions, `[capacity / 16][head_dim][16]`, so that scores are a GEMM with panels. Values are
+//! `[capacity][padded head_dim]`, so that weighted sums are a GEMM, too.
 //!
-//! They are f32 as they were computed, or rounded to f16 when they are written and converted again as
-//! they are read: who reads them sees the same numbers, wherever they lie.
+//! The cache is f32, or rounded to f16 when it is written and converted back when it is read. A
+//! reader sees the same numbers in either kind of segment.
 
 use std::ops::Range;
 
@@ -19,10 +18,10 @@ use super::simd::Level;
 use crate::engine::kernel_settings::KvType;
 use crate::model::DecoderConfig;
 
-/// Positions in a page.
+/// The number of positions in a page.
 pub(super) const PAGE: usize = 64;
 
-/// What segments need to know of a decoder.
+/// The shape of a decoder's KV cache.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct KvShape {
     pub(super) layers: usize,
@@ -41,20 +40,20 @@ impl KvShape {
         }
     }
 
-    /// Bytes of a segment for so many positions.
+    /// Bytes of a segment for `positions` positions.
     pub(super) fn bytes(&self, positions: usize) -> usize {
         let numbers = positions.next_multiple_of(WIDTH) * (self.head_dim + self.value_width());
-        // A segment's positions are a whole number of cache lines.
+        // Whole panels are whole cache lines, so that alignment adds no bytes.
         self.layers * self.kv_heads * numbers * self.kv_type.bytes()
     }
 
-    /// Width of a row of values: a whole number of panels.
+    /// The width of a row of values, padded to whole panels.
     pub(super) fn value_width(&self) -> usize {
         self.head_dim.next_multiple_of(WIDTH)
     }
 }
 
-/// A type of the KV cache.
+/// A storage type of the KV cache.
 trait Kept: Element {
     const ZERO: Self;
 
@@ -78,27 +77,27 @@ impl Kept for f16 {
         let mut near = [0f32; WIDTH];
         let near = &mut near[..from.len()];
         for (near, from) in near.iter_mut().zip(from) {
-            // The largest that the type holds rather than infinity; what is no number stays none.
+            // Saturate instead of overflowing to infinity; NaN stays NaN.
             *near = from.clamp(-LARGEST, LARGEST);
         }
         to.convert_from_f32_slice(near);
     }
 }
 
-/// Numbers of either type.
+/// Numbers of either storage type.
 #[derive(Clone, Copy)]
 pub(super) enum Numbers<F32, F16> {
     F32(F32),
     F16(F16),
 }
 
-/// Numbers that somebody else holds.
+/// A borrowed view of numbers.
 pub(super) type View<'a> = Numbers<&'a [f32], &'a [f16]>;
 
 impl<'a> View<'a> {
-    /// Has the processor fetch the numbers: each page is too short, and lies too far from the one
-    /// before it, for it to find out by itself. (Measured: attention takes three quarters of the
-    /// time, and about half where pages are f16.)
+    /// Prefetches the numbers. A page is too short, and too far from the previous one, for the
+    /// hardware prefetcher. (Measured: attention takes three quarters of the time, and about half
+    /// with f16 pages.)
     pub(super) fn fetch(self) {
         match self {
             Numbers::F32(numbers) => fetch(numbers),
@@ -106,7 +105,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Some of the numbers, a whole number of lanes; in `converted` where they are not f32.
+    /// Returns a range of whole lanes as f32, converted into `converted` if necessary.
     pub(super) fn to_f32(
         self,
         level: Level,
@@ -124,7 +123,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// Has the processor fetch some numbers.
+/// Prefetches some numbers.
 fn fetch<T: Element>(numbers: &[T]) {
     #[cfg(target_arch = "x86_64")]
     for line in numbers.chunks(64 / size_of::<T>()) {
@@ -136,7 +135,7 @@ fn fetch<T: Element>(numbers: &[T]) {
     let _ = numbers;
 }
 
-/// The KV cache of `capacity` positions, all layers.
+/// The KV cache of `capacity` positions for all layers.
 pub(super) struct Segment {
     capacity: usize,
     data: Numbers<Aligned<f32>, Aligned<f16>>,
@@ -152,7 +151,7 @@ pub(super) struct HeadView<'a> {
 }
 
 impl Segment {
-    /// With space for at least `positions`.
+    /// Allocates a segment for at least `positions`.
     pub(super) fn new(shape: KvShape, positions: usize) -> Self {
         let capacity = positions.next_multiple_of(WIDTH);
         let head = capacity * (shape.head_dim + shape.value_width());
@@ -171,14 +170,14 @@ impl Segment {
         }
     }
 
-    /// Where the keys and then the values of a head begin.
+    /// The offsets of a head's keys and values.
     fn start(&self, shape: KvShape, layer: usize, head: usize) -> (usize, usize) {
         let index = layer * shape.kv_heads + head;
         let keys = index * self.capacity * (shape.head_dim + shape.value_width());
         (keys, keys + self.capacity * shape.head_dim)
     }
 
-    /// Writes the KV cache of all heads, `[kv_heads · head_dim]` each, at a position of this
+    /// Writes keys and values of all heads, `[kv_heads · head_dim]` each, at a position of this
     /// segment.
     pub(super) fn write(
         &mut self,
@@ -216,8 +215,8 @@ impl Segment {
     }
 }
 
-/// Keeps a key as a column of the panel that begins its lane at one place, and a value as a row at
-/// another.
+/// Writes a key as a column of the panel that starts at `panel`, and a value as a row that starts
+/// at `row`.
 fn write<T: Kept>(data: &mut [T], (panel, key): (usize, &[f32]), (row, value): (usize, &[f32])) {
     let rows = data[row..].chunks_mut(WIDTH).zip(value.chunks(WIDTH));
     for (to, value) in rows {
@@ -227,7 +226,7 @@ fn write<T: Kept>(data: &mut [T], (panel, key): (usize, &[f32]), (row, value): (
     for key in key.chunks(WIDTH) {
         let mut kept = [T::ZERO; WIDTH];
         T::round_into(key, &mut kept[..key.len()]);
-        // In this order, so that no place is taken to no avail.
+        // `places` comes second, so that `zip` does not consume a place without a number.
         for (&from, to) in kept[..key.len()].iter().zip(places.by_ref()) {
             *to = from;
         }
@@ -249,7 +248,7 @@ impl Prefix {
     }
 }
 
-/// What a sequence added to its prefix.
+/// The KV cache that a sequence added to its prefix.
 #[derive(Default)]
 pub(super) struct Suffix {
     pub(super) len: usize,
@@ -257,7 +256,7 @@ pub(super) struct Suffix {
 }
 
 impl Suffix {
-    /// Whether one more position needs another page.
+    /// Whether the next position needs a new page.
     pub(super) fn is_full(&self) -> bool {
         self.len == self.pages.len() * PAGE
     }
@@ -269,7 +268,7 @@ impl Suffix {
         }
     }
 
-    /// Writes the KV cache of all heads at a position of the suffix.
+    /// Writes keys and values of all heads at a position of the suffix.
     pub(super) fn write(
         &mut self,
         shape: KvShape,
@@ -282,7 +281,7 @@ impl Suffix {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        // Pages are of one size, and asked for in every step.
+        // All pages have the same size, and this is called in every step.
         self.pages.len() * self.pages.first().map_or(0, Segment::bytes)
     }
 }
@@ -291,8 +290,8 @@ impl Suffix {
 mod tests {
     use super::*;
 
-    /// What is read is what was written, rounded where the type is f16, whatever the level; and
-    /// nothing else is touched.
+    /// Reads return what was written, rounded if the type is f16, at every level; nothing else
+    /// changes.
     #[test]
     fn keys_and_values_are_read_as_they_were_written() {
         for kv_type in [KvType::F32, KvType::F16] {
@@ -304,7 +303,7 @@ mod tests {
             };
             let mut segment = Segment::new(shape, 70);
             assert_eq!(segment.bytes(), shape.bytes(70));
-            // Large enough to leave the range of f16 now and then, and small enough to be lost.
+            // Some values exceed the range of f16, and some underflow.
             let number = |layer: usize, position: usize, i: usize| {
                 let x = (1 + layer * 1009 + position * 131 + i * 7) as f32;
                 x.sin() * 10f32.powi(i as i32 % 14 - 8)

@@ -1,4 +1,4 @@
-//! Products of four bytes at a time, summed in whole numbers, by what each processor has for it.
+//! Integer dot products of four bytes at a time, with each processor's instruction for it.
 
 #[cfg(target_arch = "aarch64")]
 use std::arch::aarch64::*;
@@ -12,21 +12,21 @@ use super::lanes::Neon;
 use super::lanes::{Avx2, Avx512};
 use super::lanes::{Lanes, Portable, WIDTH};
 
-/// Sums of products of four bytes each.
+/// Dot products of four bytes each.
 ///
 /// # Safety
 ///
-/// All methods need the instructions that the implementing type stands for.
+/// All methods require a CPU that supports the instructions of the implementing type.
 pub(super) unsafe trait Dot4<V: Lanes> {
-    /// How many rows a block may have, by its number of panels less one.
+    /// The largest number of rows of a block, indexed by its number of panels minus one.
     const ROWS: [usize; MAX_PANELS];
 
-    /// In each lane, `sum + Σ weight · x` over four bytes, of the weights without and of `x` with
-    /// a sign. Weights are below 64, unless `WIDE`. Exact.
+    /// In each lane, `sum + Σ weight · x` over four bytes. Weights are unsigned, `x` is signed.
+    /// Weights are below 64 unless `WIDE`. Exact.
     unsafe fn dot<const WIDE: bool>(weights: V::Whole, x: i32, sum: V::Whole) -> V::Whole;
 }
 
-/// The sum of products of the four bytes of two words, those of the first without a sign.
+/// The dot product of the four bytes of two words; the first are unsigned.
 #[inline(always)]
 fn dot_of_words(weights: i32, x: i32) -> i32 {
     let pairs = weights.to_le_bytes().into_iter().zip(x.to_le_bytes());
@@ -35,7 +35,7 @@ fn dot_of_words(weights: i32, x: i32) -> i32 {
         .sum()
 }
 
-// SAFETY: nothing but whole numbers.
+// SAFETY: integer arithmetic only.
 unsafe impl Dot4<Portable> for Portable {
     const ROWS: [usize; MAX_PANELS] = [1, 0, 0];
 
@@ -53,7 +53,7 @@ unsafe impl Dot4<Portable> for Portable {
 }
 
 #[cfg(target_arch = "x86_64")]
-// SAFETY: nothing but whole numbers.
+// SAFETY: integer arithmetic only.
 unsafe impl Dot4<Avx2> for Avx2 {
     const ROWS: [usize; MAX_PANELS] = [2, 0, 0];
 
@@ -63,12 +63,12 @@ unsafe impl Dot4<Avx2> for Avx2 {
         x: i32,
         sum: (__m256i, __m256i),
     ) -> (__m256i, __m256i) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let x = _mm256_set1_epi32(x);
             let dot = |weights, sum| {
                 if WIDE {
-                    // Sums of two products of 8 bits do not fit 16: even and odd ones by themselves.
+                    // Two products of 8 bits may overflow 16 bits: even and odd bytes separately.
                     let low = _mm256_set1_epi16(0xFF);
                     let (even, odd) = (
                         _mm256_and_si256(weights, low),
@@ -93,25 +93,25 @@ unsafe impl Dot4<Avx2> for Avx2 {
     }
 }
 
-/// AVX-512 VNNI, which has an instruction for it.
+/// AVX-512 VNNI, whose `vpdpbusd` computes this.
 #[cfg(target_arch = "x86_64")]
 pub(super) struct Vnni;
 
 #[cfg(target_arch = "x86_64")]
-// SAFETY: nothing but whole numbers.
+// SAFETY: integer arithmetic only.
 unsafe impl Dot4<Avx512> for Vnni {
-    // 32 registers: twelve sums and twelve totals, three of weights and one of inputs.
+    // 32 registers: twelve for sums, twelve for totals, three for weights and one for inputs.
     const ROWS: [usize; MAX_PANELS] = [4, 4, 4];
 
     #[inline(always)]
     unsafe fn dot<const WIDE: bool>(weights: __m512i, x: i32, sum: __m512i) -> __m512i {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { _mm512_dpbusd_epi32(sum, weights, _mm512_set1_epi32(x)) }
     }
 }
 
 #[cfg(target_arch = "aarch64")]
-// SAFETY: nothing but whole numbers.
+// SAFETY: integer arithmetic only.
 unsafe impl Dot4<Neon> for Neon {
     const ROWS: [usize; MAX_PANELS] = [1, 0, 0];
 
@@ -121,7 +121,7 @@ unsafe impl Dot4<Neon> for Neon {
         x: i32,
         sum: [uint32x4_t; 4],
     ) -> [uint32x4_t; 4] {
-        // SAFETY: both types are sixteen numbers of 32 bits.
+        // SAFETY: both types are sixteen 32-bit integers.
         unsafe {
             let sum = std::mem::transmute::<[uint32x4_t; 4], [i32; WIDTH]>(sum);
             let weights = std::mem::transmute::<[uint32x4_t; 4], [i32; WIDTH]>(weights);
@@ -131,7 +131,7 @@ unsafe impl Dot4<Neon> for Neon {
     }
 }
 
-/// The instruction that ARMv8.2 has for it.
+/// The dot-product instruction `sdot` of ARMv8.2.
 #[cfg(target_arch = "aarch64")]
 pub(super) struct Sdot;
 
@@ -139,8 +139,8 @@ pub(super) struct Sdot;
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 fn sdot(weights: int8x16_t, x: int8x16_t, mut sum: int32x4_t) -> int32x4_t {
-    // By its name, for the intrinsic is younger than the oldest compiler that will do.
-    // SAFETY: the instruction, which is there, reads and writes registers alone.
+    // Inline assembly, because the intrinsic is newer than the minimum supported Rust version.
+    // SAFETY: the instruction is available, and it reads and writes registers only.
     unsafe {
         std::arch::asm!(
             "sdot {sum:v}.4s, {weights:v}.16b, {x:v}.16b",
@@ -154,9 +154,9 @@ fn sdot(weights: int8x16_t, x: int8x16_t, mut sum: int32x4_t) -> int32x4_t {
 }
 
 #[cfg(target_arch = "aarch64")]
-// SAFETY: nothing but whole numbers.
+// SAFETY: integer arithmetic only.
 unsafe impl Dot4<Neon> for Sdot {
-    // 32 registers: twelve sums and twelve totals, four of weights and one of inputs.
+    // 32 registers: twelve for sums, twelve for totals, four for weights and one for inputs.
     const ROWS: [usize; MAX_PANELS] = [3, 0, 0];
 
     #[inline(always)]
@@ -165,14 +165,15 @@ unsafe impl Dot4<Neon> for Sdot {
         x: i32,
         sum: [uint32x4_t; 4],
     ) -> [uint32x4_t; 4] {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let x = vreinterpretq_s8_s32(vdupq_n_s32(x));
             std::array::from_fn(|i| {
                 let mut sum = vreinterpretq_s32_u32(sum[i]);
                 let mut weights = vreinterpretq_s8_u32(weights[i]);
                 if WIDE {
-                    // It knows signed bytes alone: 128 less, and 128 times the inputs besides.
+                    // `sdot` takes signed bytes: subtract 128 from the weights, and add 128 times
+                    // the inputs.
                     weights = veorq_s8(weights, vdupq_n_s8(i8::MIN));
                     let half = vdupq_n_s8(64);
                     sum = sdot(half, x, sdot(half, x, sum));

@@ -1,20 +1,21 @@
-//! The types of quantized blocks that GGUF files hold: how each is stored, and what its numbers mean.
+//! The quantized block types of GGUF files: how each is stored, and how its numbers are
+//! dequantized.
 
 use candle_core::quantized::GgmlDType;
 
 use super::lanes::{Lanes, WIDTH};
 
-/// Inputs of a tile.
+/// The number of inputs of a tile.
 pub(super) const TILE: usize = 32;
 
-/// The most inputs of a block.
+/// The largest number of inputs of a block.
 pub(super) const MAX_INPUTS: usize = 256;
 
-/// A block of one output, taken apart.
+/// An unpacked block of one output.
 pub(super) struct Unpacked {
     /// f16 bits that the whole block shares.
     pub(super) halves: [u16; 2],
-    /// For each tile, what its halves' factors and offsets are made of.
+    /// For each tile, the integers behind the factors and offsets of its halves.
     pub(super) scales: [[u8; 2]; MAX_INPUTS / TILE],
     pub(super) numbers: [u8; MAX_INPUTS],
 }
@@ -23,25 +24,26 @@ pub(super) struct Unpacked {
 pub(super) trait Format {
     /// Bytes of a block of one output in the file.
     const STORED: usize;
-    /// Tiles of a block.
+    /// The number of tiles of a block.
     const TILES: usize;
-    /// f16 numbers that a block shares.
+    /// The number of f16 values that a block shares.
     const HALVES: usize;
-    /// Bytes of scales of a tile.
+    /// Bytes of a tile's scales.
     const SCALES: usize;
     /// Bits of a number.
     const BITS: usize;
-    /// Parts of a tile that have a factor and an offset each.
+    /// The number of parts of a tile with a factor and an offset each.
     const PARTS: usize = 1;
 
-    /// Takes a block of one output apart.
+    /// Unpacks a block of one output.
     fn unpack(stored: &[u8], block: &mut Unpacked);
 
-    /// Factor and offset of the sixteen outputs for one half of a tile.
+    /// Returns the factor and offset of the sixteen outputs for one half of a tile.
     ///
     /// # Safety
     ///
-    /// The instructions of `V`, and pointers to the block's shared numbers and the tile's scales.
+    /// The CPU must support the instructions of `V`; the pointers must be those of the block's
+    /// shared numbers and of the tile's scales.
     unsafe fn scales<V: Lanes>(halves: *const u8, scales: *const u8, half: usize) -> (V, V);
 }
 
@@ -49,8 +51,8 @@ pub(super) fn half(stored: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([stored[at], stored[at + 1]])
 }
 
-/// Numbers of four bits as the types of 32 inputs store them: the first sixteen inputs in the low
-/// halves of the bytes, the others in the high ones; their fifth bits in order, if there are any.
+/// Unpacks four-bit numbers of 32-input blocks: the first sixteen inputs are in the low nibbles,
+/// the others in the high ones; their fifth bits, if any, are in order.
 fn unpack_32(stored: &[u8], fifth: [u8; 4], numbers: &mut [u8]) {
     let fifth = u32::from_le_bytes(fifth);
     for (index, &byte) in stored.iter().enumerate() {
@@ -60,8 +62,8 @@ fn unpack_32(stored: &[u8], fifth: [u8; 4], numbers: &mut [u8]) {
     }
 }
 
-/// Scales of six bits as the K-types with offsets pack them into twelve bytes: of each of the eight
-/// tiles the factor's and the offset's.
+/// Unpacks the six-bit scales that K-types with offsets pack into twelve bytes: a factor and an
+/// offset for each of the eight tiles.
 fn unpack_scales(stored: &[u8], scales: &mut [[u8; 2]]) {
     for (tile, scales) in scales.iter_mut().enumerate() {
         *scales = match tile {
@@ -74,19 +76,18 @@ fn unpack_scales(stored: &[u8], scales: &mut [[u8; 2]]) {
     }
 }
 
-/// Factor and offset of the types whose numbers lie around a middle: there the offset is so many
-/// factors below zero.
+/// Returns factor and offset for types whose numbers are centered on `middle`: the offset is
+/// `-middle · factor`.
 #[inline(always)]
 unsafe fn around<V: Lanes>(factor: V, middle: f32) -> (V, V) {
-    // SAFETY: the caller has the instructions of `V`.
+    // SAFETY: guaranteed by the caller.
     unsafe { (factor, factor.times(V::splat(-middle))) }
 }
 
-/// Factor and offset of the K-types with offsets.
+/// Returns factor and offset for the K-types with offsets.
 #[inline(always)]
 unsafe fn scaled<V: Lanes>(halves: *const u8, scales: *const u8) -> (V, V) {
-    // SAFETY: the caller has the instructions of `V`, and the pointers are good for two numbers of
-    // each output.
+    // SAFETY: guaranteed by the caller; the pointers are valid for two numbers per output.
     unsafe {
         let factor = V::float(V::bytes(scales));
         let offset = V::float(V::bytes(scales.add(WIDTH)));
@@ -95,7 +96,7 @@ unsafe fn scaled<V: Lanes>(halves: *const u8, scales: *const u8) -> (V, V) {
     }
 }
 
-/// Defines the types of blocks that hold 32 inputs.
+/// Defines the block types of 32 inputs.
 macro_rules! blocks_of_32 {
     ($($name:ident: $bits:literal bits, $halves:literal halves, $stored:literal bytes;
         |$from:ident, $block:ident| $unpack:expr;
@@ -118,7 +119,7 @@ macro_rules! blocks_of_32 {
 
             #[inline(always)]
             unsafe fn scales<V: Lanes>($lanes: *const u8, _: *const u8, _: usize) -> (V, V) {
-                // SAFETY: the caller's promise.
+                // SAFETY: guaranteed by the caller.
                 unsafe { $scales }
             }
         }
@@ -164,7 +165,7 @@ impl Format for Q4K {
     fn unpack(stored: &[u8], block: &mut Unpacked) {
         block.halves = [half(stored, 0), half(stored, 2)];
         unpack_scales(&stored[4..16], &mut block.scales);
-        // Two tiles side by side in the halves of 32 bytes.
+        // Two tiles share 32 bytes: one in the low nibbles, one in the high ones.
         let pairs = block.numbers.chunks_exact_mut(2 * TILE);
         for (numbers, stored) in pairs.zip(stored[16..].chunks_exact(TILE)) {
             let (first, second) = numbers.split_at_mut(TILE);
@@ -176,7 +177,7 @@ impl Format for Q4K {
 
     #[inline(always)]
     unsafe fn scales<V: Lanes>(halves: *const u8, scales: *const u8, _: usize) -> (V, V) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { scaled(halves, scales) }
     }
 }
@@ -195,7 +196,7 @@ impl Format for Q5K {
         unpack_scales(&stored[4..16], &mut block.scales);
         let (fifth, four) = stored[16..].split_at(TILE);
         for (tile, numbers) in block.numbers.chunks_exact_mut(TILE).enumerate() {
-            // Words as in the type of four bits; the fifth bits of tile `t` are bits `t`.
+            // Low bits as in Q4_K; the fifth bits of tile `t` are bits `t`.
             let four = &four[tile / 2 * TILE..][..TILE];
             for ((to, &four), &fifth) in numbers.iter_mut().zip(four).zip(fifth) {
                 *to = four >> (4 * (tile % 2)) & 15 | (fifth >> tile & 1) << 4;
@@ -205,7 +206,7 @@ impl Format for Q5K {
 
     #[inline(always)]
     unsafe fn scales<V: Lanes>(halves: *const u8, scales: *const u8, _: usize) -> (V, V) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { scaled(halves, scales) }
     }
 }
@@ -229,8 +230,8 @@ impl Format for Q6K {
             *to = signed ^ 0x80;
         }
         for (tile, numbers) in block.numbers.chunks_exact_mut(TILE).enumerate() {
-            // Each half of the block has 64 bytes of words, two tiles and then the other two in
-            // the halves of the bytes, and 32 bytes with two bits of each of its four tiles.
+            // Each half of the block has 64 bytes of nibbles (two tiles in the low ones, then two
+            // in the high ones) and 32 bytes with two bits for each of its four tiles.
             let (part, tile) = (tile / 4, tile % 4);
             let four = &four[64 * part + 32 * (tile % 2)..][..TILE];
             let two = &two[32 * part..][..TILE];
@@ -242,7 +243,7 @@ impl Format for Q6K {
 
     #[inline(always)]
     unsafe fn scales<V: Lanes>(halves: *const u8, scales: *const u8, half: usize) -> (V, V) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let scale = V::float(V::bytes(scales.add(half * WIDTH)));
             let scale = scale.times_plus(V::splat(1.0), V::splat(-128.0));
@@ -251,7 +252,7 @@ impl Format for Q6K {
     }
 }
 
-/// The types of blocks that there are kernels for.
+/// The block types that have kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BlockType {
     Q40,
@@ -264,7 +265,7 @@ pub(super) enum BlockType {
     Q6K,
 }
 
-/// Calls a function that is generic over the format.
+/// Evaluates an expression that is generic over the format.
 macro_rules! with_format {
     ($type:expr, $format:ident => $call:expr) => {
         match $type {

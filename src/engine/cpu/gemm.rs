@@ -1,8 +1,8 @@
-//! The product of rows with panels of sixteen columns, on which everything else is built.
+//! GEMM of rows with panels of sixteen columns: the basis of all other kernels.
 //!
-//! Every element is one chain of multiply-adds in the order of the inner index, whatever block of
-//! rows and panels it is computed in: its bits do not depend on the other rows, on the number of
-//! rows, nor on who computes it. All levels that fuse multiply-adds give the same bits.
+//! Every element is one chain of multiply-adds in the order of the inner index, in every block of
+//! rows and panels. Its bits do not depend on other rows, on the number of rows or on the thread.
+//! All levels with fused multiply-add give identical bits.
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ use super::lanes::{Avx2, Avx512};
 use super::lanes::{Lanes, Portable, WIDTH};
 use super::simd::{Kind, Level};
 
-/// Rows of a left-hand side: row `r` starts at `r · stride`.
+/// The rows of a left-hand side: row `r` starts at `r · stride`.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
     pub(super) data: &'a [f32],
@@ -21,8 +21,8 @@ pub(super) struct Rows<'a> {
     pub(super) count: usize,
 }
 
-/// Panels of a right-hand side: element `(inner, column)` of panel `p` lies at
-/// `p · stride + inner · step + column`, for sixteen columns.
+/// The panels of a right-hand side: element `(inner, column)` of panel `p` is at
+/// `p · stride + inner · step + column`, with sixteen columns.
 #[derive(Clone, Copy)]
 pub(super) struct Panels<'a> {
     pub(super) data: &'a [f32],
@@ -31,7 +31,7 @@ pub(super) struct Panels<'a> {
     pub(super) count: usize,
 }
 
-/// Where a product goes: element `(row, column)` at `row · stride + column`, for `columns`
+/// The output of a GEMM: element `(row, column)` is at `row · stride + column`, for `columns`
 /// columns.
 pub(super) struct Output<'a> {
     start: *mut f32,
@@ -54,12 +54,12 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// A block of the output: as much as there is of these rows and columns.
+    /// Returns a block of the output, clamped to its rows and columns.
     ///
     /// # Safety
     ///
-    /// While the result lives, nobody else may use this block, through this output or another
-    /// result of this method.
+    /// While the result lives, nothing else may use this block, neither through this output nor
+    /// through another result of this method.
     pub(super) unsafe fn part(&self, rows: Range<usize>, columns: Range<usize>) -> Output<'_> {
         let rows = rows.start.min(self.rows)..rows.end.min(self.rows);
         let columns = columns.start.min(self.columns)..columns.end.min(self.columns);
@@ -74,8 +74,8 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Where it starts, how far its rows, of which there are so many, are apart, and how many columns
-    /// it has.
+    /// Returns the start, the row stride and the number of columns. The output must have `rows`
+    /// rows.
     pub(super) fn shape(&mut self, rows: usize) -> (*mut f32, usize, usize) {
         assert_eq!(rows, self.rows);
         (self.start, self.stride, self.columns)
@@ -89,14 +89,14 @@ impl<'a> Output<'a> {
     }
 }
 
-// SAFETY: an output is a mutable borrow; sharing it does nothing but allow `part`, whose callers
-// promise not to use the same columns at once.
+// SAFETY: an output is a mutable borrow; sharing it only allows `part`, whose callers guarantee not
+// to use the same columns concurrently.
 unsafe impl Send for Output<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for Output<'_> {}
 
-/// `y = x · w`, or `y += x · w` where `accumulate`, over `inner` elements of each row and panel.
-/// Columns of the last panel beyond the output's are left out.
+/// Computes `y = x · w`, or `y += x · w` if `accumulate`, over `inner` elements of each row and
+/// panel. Columns of the last panel beyond the output's are dropped.
 pub(super) fn multiply(
     level: Level,
     inner: usize,
@@ -130,8 +130,8 @@ pub(super) fn multiply(
         columns: y.columns,
         accumulate,
     };
-    // SAFETY: the assertions above and the invariants of `Output` keep every access in bounds, and
-    // a level exists only where its instructions were detected.
+    // SAFETY: the assertions above and the invariants of `Output` keep every access in bounds; a
+    // level exists only if its instructions were detected.
     unsafe {
         match level.kind() {
             Kind::Portable => product.compute::<Portable>(),
@@ -148,19 +148,19 @@ pub(super) fn multiply(
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn avx2(product: &Product) {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { product.compute::<Avx2>() }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,avx512f")]
 unsafe fn avx512(product: &Product) {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { product.compute::<Avx512>() }
 }
 
-/// Writes a body once for each of the numbers below a constant, so that what they index stays in
-/// registers whether or not the compiler unrolls loops (it does not in debug builds).
+/// Repeats a body for each number below a constant. Indexed values then stay in registers even if
+/// the compiler does not unroll loops, as in debug builds.
 macro_rules! unrolled {
     ($index:ident, $count:ident, $($number:literal)*, $body:block) => {
         $(if const { $number < $count } {
@@ -187,30 +187,30 @@ struct Product {
     accumulate: bool,
 }
 
-/// The most rows of a block, and the most panels.
+/// The largest numbers of rows and of panels of a block.
 const MAX_ROWS: usize = 8;
 const MAX_PANELS: usize = 4;
 
 impl Product {
-    /// Goes through the panels in groups as wide as there are registers for, and for each group
-    /// through the rows in blocks of about equal size, so that a group's weights are read from
-    /// memory once and then from cache.
+    /// Processes the panels in groups as wide as the registers allow and, for each group, the rows
+    /// in blocks of about equal size. A group's weights are read from memory once and then from
+    /// cache.
     ///
     /// # Safety
     ///
-    /// The instructions of `V`, and pointers that are good for what the sizes say.
+    /// The CPU must support the instructions of `V`; the pointers must be valid for the given
+    /// sizes.
     #[inline(always)]
     unsafe fn compute<V: Lanes>(&self) {
         let mut panel = 0;
         while panel < self.panels {
             let left = self.panels - panel;
-            // As many panels as leave registers for all rows, but no fewer than three blocks of
-            // rows keep busy.
+            // As many panels as leave registers for all rows, or for the largest block of rows.
             let mut group = left.min(MAX_PANELS);
             while group > 1 && V::ROWS[group - 1] < self.rows.min(V::ROWS[0]) {
                 group -= 1;
             }
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe {
                 match group {
                     4 => self.group::<V, 4>(panel),
@@ -223,7 +223,7 @@ impl Product {
         }
     }
 
-    /// All rows of `P` panels from `panel` on.
+    /// Computes all rows of `P` panels from `panel` on.
     ///
     /// # Safety
     ///
@@ -238,12 +238,12 @@ impl Product {
         for block in 0..blocks {
             let first = block * self.rows / blocks;
             let rows = (block + 1) * self.rows / blocks - first;
-            // SAFETY: the caller's promise; the buffer is large enough for any block.
+            // SAFETY: guaranteed by the caller; the buffer is large enough for any block.
             unsafe {
                 let x = self.x.add(first * self.x_stride);
                 let w = self.w.add(panel * self.panel_stride);
                 let y = self.y.add(first * self.y_stride + panel * WIDTH);
-                // Columns that are not there are computed, but not written.
+                // Padding columns are computed, but not stored.
                 let (to, to_stride) = if whole {
                     (y, self.y_stride)
                 } else {
@@ -266,7 +266,7 @@ impl Product {
         }
     }
 
-    /// A block of `rows` rows (at most what [`Lanes::ROWS`] allows) and `P` panels.
+    /// Computes a block of `rows` rows (at most [`Lanes::ROWS`]) and `P` panels.
     ///
     /// # Safety
     ///
@@ -283,7 +283,7 @@ impl Product {
         macro_rules! sizes {
             ($($rows:literal)*) => {
                 match rows {
-                    // SAFETY: the caller's promise. Larger blocks are never asked for, and not
+                    // SAFETY: guaranteed by the caller. Larger blocks are never requested and not
                     // compiled.
                     $($rows => unsafe {
                         if const { $rows <= V::ROWS[P - 1] } {
@@ -308,7 +308,7 @@ impl Product {
         y: *mut f32,
         y_stride: usize,
     ) {
-        // SAFETY: the caller's promise; all bits zero are sixteen zeros.
+        // SAFETY: guaranteed by the caller; all-zero bits are sixteen zeros.
         unsafe {
             let mut sums: [[V; P]; R] = std::mem::zeroed();
             if self.accumulate {
@@ -330,7 +330,7 @@ impl Product {
                         sums[r][p] = columns[p].multiply_add(factor, sums[r][p]);
                     });
                 });
-                // Beyond the last step there may be no more than the end of the data.
+                // After the last step, this may point beyond the data, so it must wrap.
                 w = w.wrapping_add(self.step);
                 k += 1;
             }
@@ -355,8 +355,8 @@ mod tests {
             .collect()
     }
 
-    /// A product by every level against a plain one, with panels that stand over, other elements
-    /// between the rows, and sums that go on.
+    /// Compares every level with a plain loop: panels with padding, rows with gaps, and accumulated
+    /// sums.
     #[test]
     fn products_agree_with_plain_loops() {
         for (rows, inner, columns) in [

@@ -1,10 +1,10 @@
 //! GEMM of quantized activations with quantized weights, in integers.
 //!
-//! A tile of 32 inputs of a row is `scale · number` ([`q8_activations`](super::q8_activations)), and weights are
-//! `factor · number + offset` ([`blocks`](super::blocks)). The product of a tile is then
-//! `scale · factor · Σ number · number + offset · scale · Σ number`, whose sums are integers and
-//! the same on every processor; what is added up in f32 has a fixed order. So a row's bits depend on
-//! nothing but itself here, too.
+//! A tile of 32 inputs of a row is `scale · number` ([`q8_activations`](super::q8_activations)),
+//! and weights are `factor · number + offset` ([`blocks`](super::blocks)). The dot product of a
+//! tile is then `scale · factor · Σ number · number + offset · scale · Σ number`. Its sums are
+//! integers and equal on every processor; the f32 additions have a fixed order. As in the f32 GEMM,
+//! a row's bits depend only on the row.
 
 use std::cell::RefCell;
 
@@ -25,25 +25,26 @@ use super::lanes::{Lanes, Portable, WIDTH};
 use super::q8_activations::Q8Activations;
 use super::simd::{Kind, Level};
 
-/// Tiles of a panel that are unpacked at a time: a group's are in the nearest cache.
+/// The number of tiles of a panel that are unpacked at a time: those of a group fit the L1 cache.
 const CHUNK: usize = 8;
 
-/// Words of a tile: the numbers of four inputs in the bytes of each of sixteen outputs' words.
+/// The number of word groups of a tile: each holds four inputs in the bytes of sixteen words, one
+/// per output.
 const WORDS: usize = TILE / 4;
 
-/// The most rows of a block.
+/// The largest number of rows of a block.
 const MAX_ROWS: usize = 4;
 
-/// Some tiles of some panels, unpacked: of every tile the numbers, and of its one or two parts the
-/// outputs' factors and offsets.
+/// Some unpacked tiles of some panels: the quantized numbers of every tile, and the outputs'
+/// factors and offsets of its one or two parts.
 struct UnpackedTiles {
-    /// `[panel][tile][four]` of sixteen words, the bytes of which are four inputs' numbers.
+    /// `[panel][tile][four]` of sixteen words, whose bytes are the numbers of four inputs.
     words: Aligned<u8>,
     /// `[panel][tile][part][factor, offset]` of sixteen f32.
     scales: Aligned<f32>,
 }
 
-/// Bytes between the panels' words, and numbers between their scales.
+/// Bytes between the words of panels, and numbers between their scales.
 const WORDS_STRIDE: usize = CHUNK * WORDS * LINE;
 const SCALES_STRIDE: usize = CHUNK * 2 * 2 * WIDTH;
 
@@ -56,35 +57,36 @@ impl UnpackedTiles {
     }
 }
 
-/// Calls a function with scratch space for a group of panels that this thread keeps.
+/// Calls a function with this thread's scratch space for a group of panels.
 fn with_unpacked_tiles(work: impl FnOnce(&mut UnpackedTiles)) {
     thread_local! {
         static KEPT: RefCell<UnpackedTiles> = RefCell::new(UnpackedTiles::new());
     }
-    // Nothing that is called multiplies again on this thread.
+    // No borrow conflict: `work` never calls this function again on the same thread.
     KEPT.with_borrow_mut(work);
 }
 
-/// The product of quantized activations with some tiles of `panels` unpacked panels, into or onto `y`.
+/// A GEMM of quantized activations with some tiles of `panels` unpacked panels, stored in or added
+/// to `y`.
 struct Product<'a> {
     rows: &'a Q8Activations,
     unpacked: &'a UnpackedTiles,
     panels: usize,
-    /// The first tile and how many.
+    /// The first tile, and the number of tiles.
     first: usize,
     tiles: usize,
-    /// `[rows][y_stride]`, of which sixteen of every panel are written.
+    /// `[rows][y_stride]`, of which sixteen numbers per panel are written.
     y: *mut f32,
     y_stride: usize,
 }
 
 impl Product<'_> {
-    /// Adds to `y` unless these are the first tiles. `PARTS` is how many parts of a tile have
-    /// factors of their own.
+    /// Adds to `y` unless these are the first tiles. `PARTS` is the number of parts of a tile with
+    /// their own factors.
     ///
     /// # Safety
     ///
-    /// The instructions of `V` and `D`; `y` is good for all rows.
+    /// The CPU must support the instructions of `V` and `D`; `y` must be valid for all rows.
     #[inline(always)]
     unsafe fn compute<V, D, const WIDE: bool, const PARTS: usize>(&self)
     where
@@ -99,7 +101,7 @@ impl Product<'_> {
             while group > 1 && D::ROWS[group - 1] == 0 {
                 group -= 1;
             }
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe {
                 match group {
                     3 => self.group::<V, D, WIDE, PARTS, 3>(panel),
@@ -128,8 +130,8 @@ impl Product<'_> {
             macro_rules! sizes {
                 ($($rows:literal)*) => {
                     match count {
-                        // SAFETY: the caller's promise. Larger blocks are never asked for, and not
-                        // compiled.
+                        // SAFETY: guaranteed by the caller. Larger blocks are never requested and
+                        // not compiled.
                         $($rows => unsafe {
                             if const { $rows <= D::ROWS[P - 1] } {
                                 self.tile::<V, D, WIDE, PARTS, $rows, P>(first, panel);
@@ -143,7 +145,7 @@ impl Product<'_> {
         }
     }
 
-    /// `R` rows from `first` on with `P` panels from `panel` on.
+    /// Computes `R` rows from `first` on with `P` panels from `panel` on.
     ///
     /// # Safety
     ///
@@ -159,8 +161,8 @@ impl Product<'_> {
     {
         const { assert!(R <= MAX_ROWS && P <= MAX_PANELS && WORDS.is_multiple_of(PARTS)) };
         let (inputs, all_tiles) = (self.rows.inputs, self.rows.inputs / TILE);
-        // SAFETY: rows, panels and tiles exist, as asserted by the callers; all bits zero are
-        // sixteen zeros.
+        // SAFETY: the callers assert that rows, panels and tiles exist; all-zero bits are sixteen
+        // zeros.
         unsafe {
             let numbers = self.rows.numbers.as_ptr();
             let numbers = numbers.add(first * inputs + self.first * TILE);
@@ -220,11 +222,11 @@ impl Product<'_> {
     }
 }
 
-/// What a tile, or a part of it, adds.
+/// Adds the contribution of a tile, or of a part of it, to `total`.
 ///
 /// # Safety
 ///
-/// The instructions of `V`.
+/// The CPU must support the instructions of `V`.
 #[inline(always)]
 unsafe fn add_tile<V: Lanes>(
     total: V,
@@ -232,21 +234,21 @@ unsafe fn add_tile<V: Lanes>(
     (factor, offset): (V, V),
     (scale, sum): (f32, f32),
 ) -> V {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let total = dot.times(factor).multiply_add(scale, total);
         offset.multiply_add(sum, total)
     }
 }
 
-/// Four numbers of a tile, in the bytes of a word of each output.
+/// Returns four numbers of a tile, as the bytes of one word per output.
 ///
 /// # Safety
 ///
-/// The instructions of `V`; `numbers` points to the tile's numbers.
+/// The CPU must support the instructions of `V`; `numbers` must point to the tile's numbers.
 #[inline(always)]
 unsafe fn word<F: Format, V: Lanes>(numbers: *const u8, four: usize) -> V::Whole {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let line = |index: usize| V::words(numbers.add(index * LINE));
         if const { F::BITS == 8 } {
@@ -268,8 +270,8 @@ unsafe fn word<F: Format, V: Lanes>(numbers: *const u8, four: usize) -> V::Whole
 ///
 /// # Safety
 ///
-/// The instructions of `V`; `panel` points to a panel with these tiles, the others to space for what
-/// is unpacked of them.
+/// The CPU must support the instructions of `V`; `panel` must point to a panel with these tiles,
+/// the other pointers to space for the unpacked tiles.
 #[inline(always)]
 unsafe fn unpack_tiles<F: Format, V: Lanes>(
     panel: Panel,
@@ -280,7 +282,7 @@ unsafe fn unpack_tiles<F: Format, V: Lanes>(
     for (index, tile) in tiles.enumerate() {
         let tile = tile_at::<F>(panel.start, tile);
         fetch_ahead::<F>(panel, &tile);
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             for four in 0..WORDS {
                 let to = words.add((index * WORDS + four) * LINE);
@@ -296,23 +298,24 @@ unsafe fn unpack_tiles<F: Format, V: Lanes>(
     }
 }
 
-/// A product of quantized activations with some panels.
+/// A GEMM of quantized activations with some panels.
 struct Work<'a> {
     panels: Panel,
     count: usize,
     tiles: usize,
     rows: &'a Q8Activations,
-    /// Space for sixteen numbers of each panel for all rows, so far apart.
+    /// Space for sixteen numbers per panel for all rows, `y_stride` apart.
     y: *mut f32,
     y_stride: usize,
     unpacked: &'a mut UnpackedTiles,
 }
 
-/// The product, for which some tiles of all panels are unpacked at a time.
+/// Computes a GEMM, unpacking some tiles of all panels at a time.
 ///
 /// # Safety
 ///
-/// The instructions of `V` and `D`, and pointers that are good for what the sizes say.
+/// The CPU must support the instructions of `V` and `D`; the pointers must be valid for the given
+/// sizes.
 #[inline(always)]
 unsafe fn multiply_tiles<F: Format, V: Lanes, D: Dot4<V>>(work: Work<'_>) {
     for first in (0..work.tiles).step_by(CHUNK) {
@@ -320,7 +323,7 @@ unsafe fn multiply_tiles<F: Format, V: Lanes, D: Dot4<V>>(work: Work<'_>) {
         for panel in 0..work.count {
             let words = work.unpacked.words[panel * WORDS_STRIDE..].as_mut_ptr();
             let scales = work.unpacked.scales[panel * SCALES_STRIDE..].as_mut_ptr();
-            // SAFETY: the caller's promise; there is space for a chunk of each panel.
+            // SAFETY: guaranteed by the caller; there is space for a chunk of each panel.
             unsafe {
                 unpack_tiles::<F, V>(work.panels.next(panel), part.clone(), words, scales);
             }
@@ -334,7 +337,7 @@ unsafe fn multiply_tiles<F: Format, V: Lanes, D: Dot4<V>>(work: Work<'_>) {
             y: work.y,
             y_stride: work.y_stride,
         };
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             match (F::BITS, F::PARTS) {
                 (8, _) => product.compute::<V, D, true, 1>(),
@@ -345,13 +348,13 @@ unsafe fn multiply_tiles<F: Format, V: Lanes, D: Dot4<V>>(work: Work<'_>) {
     }
 }
 
-/// Compiles it for each way to multiply.
+/// Compiles `multiply_tiles` for each instruction set.
 macro_rules! for_products {
     ($($arch:literal, $name:ident, $lanes:ident, $dot:ident, $features:literal;)*) => {$(
         #[cfg(target_arch = $arch)]
         #[target_feature(enable = $features)]
         unsafe fn $name<F: Format>(work: Work<'_>) {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe { multiply_tiles::<F, $lanes, $dot>(work) }
         }
     )*};
@@ -364,7 +367,7 @@ for_products! {
 }
 
 impl Blocks {
-    /// The product of quantized activations with up to three panels from `panel` on.
+    /// Multiplies quantized activations with up to three panels from `panel` on.
     pub(super) fn multiply_int8(
         &self,
         level: Level,
@@ -373,7 +376,7 @@ impl Blocks {
         y: &mut Output<'_>,
     ) {
         thread_local! {
-            /// For the products with a panel that is not all there.
+            /// For products with an incomplete last panel.
             static SUMS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
         }
         assert!((1..=MAX_PANELS).contains(&count) && rows.inputs == self.inputs);
@@ -389,8 +392,8 @@ impl Blocks {
                     y_stride,
                     unpacked,
                 };
-                // SAFETY: there are as many panels and tiles as asserted, and `y` has space for all
-                // rows; a level exists only where its instructions were detected.
+                // SAFETY: panels and tiles exist by the assertion, and `y` has space for all rows; a
+                // level exists only if its instructions were detected.
                 with_format!(self.block_type, F => unsafe {
                     match level.kind() {
                         Kind::Portable => multiply_tiles::<F, Portable, Portable>(work),

@@ -1,4 +1,4 @@
-//! Sixteen f32, or whole numbers, in vector registers, for each set of instructions.
+//! Sixteen f32 or integers in vector registers, for each instruction set.
 
 #[cfg(target_arch = "aarch64")]
 use std::arch::aarch64::*;
@@ -9,18 +9,19 @@ use half::f16;
 
 use super::simd::{Kind, Level, PORTABLE_FUSES, multiply_add};
 
-/// Lanes of a [`Lanes`] value, and columns of a panel.
+/// The number of lanes of a [`Lanes`] value, and of columns of a panel.
 pub(super) const WIDTH: usize = 16;
 
 /// Sixteen f32 in registers.
 ///
 /// # Safety
 ///
-/// A value whose bits are all zero must be sixteen zeros. All methods need the instructions that
-/// the implementing type stands for; the pointers must be good for sixteen elements (unaligned).
+/// All-zero bits must be sixteen zeros. All methods require a CPU that supports the instructions of
+/// the implementing type; pointers must be valid for sixteen elements (unaligned).
 pub(super) unsafe trait Lanes: Copy {
-    /// How many rows a block may have for its accumulators, and what feeds them, to stay in
-    /// registers, by its number of panels less one.
+    /// The largest number of rows of a block whose accumulators and operands stay in registers,
+    /// indexed by the block's number of panels minus one. 0 means that no block has this many
+    /// panels.
     const ROWS: [usize; 4];
 
     /// Sixteen 32-bit integers.
@@ -28,33 +29,33 @@ pub(super) unsafe trait Lanes: Copy {
 
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
-    /// `factor · self + sum`, rounded once where the hardware can.
+    /// `factor · self + sum`, rounded once if the hardware can.
     unsafe fn multiply_add(self, factor: f32, sum: Self) -> Self;
 
-    /// Sixteen times the same.
+    /// Broadcasts `x` to all lanes.
     unsafe fn splat(x: f32) -> Self;
     unsafe fn times(self, other: Self) -> Self;
-    /// `self · factor + offset`, fused or not: for products that are exact.
+    /// `self · factor + offset`, fused or not: for exact products only.
     unsafe fn times_plus(self, factor: Self, offset: Self) -> Self;
-    /// Sixteen f16 (little-endian), converted.
+    /// Loads sixteen f16 (little-endian) and converts them.
     unsafe fn halves(from: *const u8) -> Self;
-    /// Sixteen 32-bit integers (little-endian).
+    /// Loads sixteen 32-bit integers (little-endian).
     unsafe fn words(from: *const u8) -> Self::Whole;
     unsafe fn store_words(from: Self::Whole, to: *mut u8);
-    /// Sixteen bytes, one a lane.
+    /// Loads sixteen bytes, one per lane.
     unsafe fn bytes(from: *const u8) -> Self::Whole;
-    /// Some bits of whole numbers: shifted to the left, or right where that is negative, and masked.
+    /// Extracts a bit field: shifts to the left, or to the right if `left` is negative, and masks.
     unsafe fn field(from: Self::Whole, left: i32, mask: i32) -> Self::Whole;
     unsafe fn or(a: Self::Whole, b: Self::Whole) -> Self::Whole;
-    /// Whole numbers below 2²⁴ in size, of either sign, as f32.
+    /// Converts signed integers of magnitude below 2²⁴ to f32.
     unsafe fn float(from: Self::Whole) -> Self;
 }
 
-/// `to = from`, exactly. A whole number of lanes.
+/// Converts `from` into `to`, exactly. The length must be a multiple of the lanes.
 pub(super) fn f16_to_f32(level: Level, from: &[f16], to: &mut [f32]) {
     assert!(from.len() == to.len() && to.len().is_multiple_of(WIDTH));
     let (from, count, to) = (from.as_ptr().cast(), to.len() / WIDTH, to.as_mut_ptr());
-    // SAFETY: both are as long as asserted; a level exists only where its instructions were
+    // SAFETY: the assertion checks the lengths; a level exists only if its instructions were
     // detected.
     unsafe {
         match level.kind() {
@@ -71,12 +72,12 @@ pub(super) fn f16_to_f32(level: Level, from: &[f16], to: &mut [f32]) {
 
 /// # Safety
 ///
-/// The instructions of `V`; the pointers are good for `count` times sixteen numbers, of two bytes
-/// and of four.
+/// The CPU must support the instructions of `V`; the pointers must be valid for `count` times
+/// sixteen numbers, of two bytes and of four.
 #[inline(always)]
 unsafe fn f16_to_f32_in<V: Lanes>(from: *const u8, count: usize, to: *mut f32) {
     for index in 0..count {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { V::halves(from.add(index * 2 * WIDTH)).store(to.add(index * WIDTH)) }
     }
 }
@@ -84,24 +85,24 @@ unsafe fn f16_to_f32_in<V: Lanes>(from: *const u8, count: usize, to: *mut f32) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,f16c")]
 unsafe fn f16_to_f32_in_avx2(from: *const u8, count: usize, to: *mut f32) {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { f16_to_f32_in::<Avx2>(from, count, to) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,f16c,avx512f")]
 unsafe fn f16_to_f32_in_avx512(from: *const u8, count: usize, to: *mut f32) {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { f16_to_f32_in::<Avx512>(from, count, to) }
 }
 
-/// For any processor; the compiler finds what vectors it has.
+/// Works on any processor; the compiler uses the vector instructions that it may assume.
 #[derive(Clone, Copy)]
 pub(super) struct Portable([f32; WIDTH]);
 
-// SAFETY: nothing but f32.
+// SAFETY: sixteen f32, so that all-zero bits are sixteen zeros.
 unsafe impl Lanes for Portable {
-    // With 32 registers of 4 (ARM) six rows fit; with 16 (x86 without AVX) three do.
+    // 32 registers of 4 (ARM) hold six rows; 16 registers (x86 without AVX) hold three.
     const ROWS: [usize; 4] = if cfg!(target_arch = "x86_64") {
         [3, 0, 0, 0]
     } else {
@@ -112,13 +113,13 @@ unsafe impl Lanes for Portable {
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         Portable(unsafe { from.cast::<[f32; WIDTH]>().read_unaligned() })
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { to.cast::<[f32; WIDTH]>().write_unaligned(self.0) }
     }
 
@@ -153,20 +154,20 @@ unsafe impl Lanes for Portable {
 
     #[inline(always)]
     unsafe fn halves(from: *const u8) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         let halves = unsafe { from.cast::<[[u8; 2]; WIDTH]>().read_unaligned() };
         Portable(halves.map(|half| f16::from_le_bytes(half).to_f32()))
     }
 
     #[inline(always)]
     unsafe fn words(from: *const u8) -> Self::Whole {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { from.cast::<[i32; WIDTH]>().read_unaligned() }.map(i32::from_le)
     }
 
     #[inline(always)]
     unsafe fn store_words(from: Self::Whole, to: *mut u8) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             to.cast::<[i32; WIDTH]>()
                 .write_unaligned(from.map(i32::to_le));
@@ -175,7 +176,7 @@ unsafe impl Lanes for Portable {
 
     #[inline(always)]
     unsafe fn bytes(from: *const u8) -> Self::Whole {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { from.cast::<[u8; WIDTH]>().read_unaligned() }.map(i32::from)
     }
 
@@ -207,23 +208,23 @@ unsafe impl Lanes for Portable {
 #[derive(Clone, Copy)]
 pub(super) struct Avx2(__m256, __m256);
 
-// SAFETY: nothing but f32.
+// SAFETY: sixteen f32, so that all-zero bits are sixteen zeros.
 #[cfg(target_arch = "x86_64")]
 unsafe impl Lanes for Avx2 {
-    // 16 registers of 8: twelve accumulators, two for the panel and one for the factor.
+    // 16 registers of 8: twelve for accumulators, two for the panel and one for the factor.
     const ROWS: [usize; 4] = [6, 3, 0, 0];
 
     type Whole = (__m256i, __m256i);
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { Avx2(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))) }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             _mm256_storeu_ps(to, self.0);
             _mm256_storeu_ps(to.add(8), self.1);
@@ -232,7 +233,7 @@ unsafe impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn multiply_add(self, factor: f32, sum: Self) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let factor = _mm256_set1_ps(factor);
             Avx2(
@@ -244,13 +245,13 @@ unsafe impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { Avx2(_mm256_set1_ps(x), _mm256_set1_ps(x)) }
     }
 
     #[inline(always)]
     unsafe fn times(self, other: Self) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             Avx2(
                 _mm256_mul_ps(self.0, other.0),
@@ -261,7 +262,7 @@ unsafe impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn times_plus(self, factor: Self, offset: Self) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             Avx2(
                 _mm256_fmadd_ps(self.0, factor.0, offset.0),
@@ -272,7 +273,7 @@ unsafe impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn halves(from: *const u8) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             Avx2(
                 _mm256_cvtph_ps(_mm_loadu_si128(from.cast())),
@@ -283,7 +284,7 @@ unsafe impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn words(from: *const u8) -> Self::Whole {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             (
                 _mm256_loadu_si256(from.cast()),
@@ -294,7 +295,7 @@ unsafe impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn store_words(from: Self::Whole, to: *mut u8) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             _mm256_storeu_si256(to.cast(), from.0);
             _mm256_storeu_si256(to.add(32).cast(), from.1);
@@ -303,7 +304,7 @@ unsafe impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn bytes(from: *const u8) -> Self::Whole {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             (
                 _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast())),
@@ -314,7 +315,7 @@ unsafe impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn field(from: Self::Whole, left: i32, mask: i32) -> Self::Whole {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let (count, mask) = (_mm_cvtsi32_si128(left.abs()), _mm256_set1_epi32(mask));
             let shifted = if left >= 0 {
@@ -337,13 +338,13 @@ unsafe impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn or(a: Self::Whole, b: Self::Whole) -> Self::Whole {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { (_mm256_or_si256(a.0, b.0), _mm256_or_si256(a.1, b.1)) }
     }
 
     #[inline(always)]
     unsafe fn float(from: Self::Whole) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { Avx2(_mm256_cvtepi32_ps(from.0), _mm256_cvtepi32_ps(from.1)) }
     }
 }
@@ -353,77 +354,77 @@ unsafe impl Lanes for Avx2 {
 #[derive(Clone, Copy)]
 pub(super) struct Avx512(__m512);
 
-// SAFETY: nothing but f32.
+// SAFETY: sixteen f32, so that all-zero bits are sixteen zeros.
 #[cfg(target_arch = "x86_64")]
 unsafe impl Lanes for Avx512 {
-    // 32 registers: 24 accumulators, up to four for the panels and one for the factor.
+    // 32 registers: 24 for accumulators, up to four for the panels and one for the factor.
     const ROWS: [usize; 4] = [8, 8, 8, 6];
 
     type Whole = __m512i;
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { Avx512(_mm512_loadu_ps(from)) }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { _mm512_storeu_ps(to, self.0) }
     }
 
     #[inline(always)]
     unsafe fn multiply_add(self, factor: f32, sum: Self) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { Avx512(_mm512_fmadd_ps(_mm512_set1_ps(factor), self.0, sum.0)) }
     }
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { Avx512(_mm512_set1_ps(x)) }
     }
 
     #[inline(always)]
     unsafe fn times(self, other: Self) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { Avx512(_mm512_mul_ps(self.0, other.0)) }
     }
 
     #[inline(always)]
     unsafe fn times_plus(self, factor: Self, offset: Self) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { Avx512(_mm512_fmadd_ps(self.0, factor.0, offset.0)) }
     }
 
     #[inline(always)]
     unsafe fn halves(from: *const u8) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { Avx512(_mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))) }
     }
 
     #[inline(always)]
     unsafe fn words(from: *const u8) -> Self::Whole {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { _mm512_loadu_si512(from.cast()) }
     }
 
     #[inline(always)]
     unsafe fn store_words(from: Self::Whole, to: *mut u8) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { _mm512_storeu_si512(to.cast(), from) }
     }
 
     #[inline(always)]
     unsafe fn bytes(from: *const u8) -> Self::Whole {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast())) }
     }
 
     #[inline(always)]
     unsafe fn field(from: Self::Whole, left: i32, mask: i32) -> Self::Whole {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let count = _mm_cvtsi32_si128(left.abs());
             let shifted = if left >= 0 {
@@ -437,13 +438,13 @@ unsafe impl Lanes for Avx512 {
 
     #[inline(always)]
     unsafe fn or(a: Self::Whole, b: Self::Whole) -> Self::Whole {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { _mm512_or_si512(a, b) }
     }
 
     #[inline(always)]
     unsafe fn float(from: Self::Whole) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { Avx512(_mm512_cvtepi32_ps(from)) }
     }
 }
@@ -455,32 +456,32 @@ pub(super) struct Neon([float32x4_t; 4]);
 
 #[cfg(target_arch = "aarch64")]
 impl Neon {
-    /// Four registers, each made by its number.
+    /// Builds the four registers by index.
     #[inline(always)]
     fn each(register: impl Fn(usize) -> float32x4_t) -> Self {
         Neon([register(0), register(1), register(2), register(3)])
     }
 }
 
-// SAFETY: nothing but f32.
+// SAFETY: sixteen f32, so that all-zero bits are sixteen zeros.
 #[cfg(target_arch = "aarch64")]
 unsafe impl Lanes for Neon {
-    // 32 registers of 4: up to 24 for accumulators, up to twelve for the panels where one row leaves
-    // space for three of them, and one for the factor.
+    // 32 registers of 4: up to 24 for accumulators, up to twelve for the panels (three panels with
+    // one row), and one for the factor.
     const ROWS: [usize; 4] = [6, 2, 1, 0];
 
     type Whole = [uint32x4_t; 4];
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         Neon::each(|i| unsafe { vld1q_f32(from.add(4 * i)) })
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         for (i, register) in self.0.into_iter().enumerate() {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe { vst1q_f32(to.add(4 * i), register) }
         }
     }
@@ -511,10 +512,11 @@ unsafe impl Lanes for Neon {
 
     #[inline(always)]
     unsafe fn halves(from: *const u8) -> Self {
-        // By its name, since the type of four f16 is younger than the oldest compiler that will do.
+        // Inline assembly, because the f16 vector type is newer than the minimum supported Rust
+        // version.
         Neon::each(|i| {
             let wide;
-            // SAFETY: the caller's promise; the instruction reads and writes registers alone.
+            // SAFETY: guaranteed by the caller; the instruction reads and writes registers only.
             unsafe {
                 let halves = vld1_u8(from.add(8 * i));
                 std::arch::asm!(
@@ -530,21 +532,21 @@ unsafe impl Lanes for Neon {
 
     #[inline(always)]
     unsafe fn words(from: *const u8) -> Self::Whole {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         std::array::from_fn(|i| unsafe { vld1q_u32(from.add(16 * i).cast()) })
     }
 
     #[inline(always)]
     unsafe fn store_words(from: Self::Whole, to: *mut u8) {
         for (i, register) in from.into_iter().enumerate() {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe { vst1q_u32(to.add(16 * i).cast(), register) }
         }
     }
 
     #[inline(always)]
     unsafe fn bytes(from: *const u8) -> Self::Whole {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let bytes = vld1q_u8(from);
             let (low, high) = (vmovl_u8(vget_low_u8(bytes)), vmovl_high_u8(bytes));
@@ -559,8 +561,8 @@ unsafe impl Lanes for Neon {
 
     #[inline(always)]
     unsafe fn field(from: Self::Whole, left: i32, mask: i32) -> Self::Whole {
-        // SAFETY: every processor of the architecture has the instructions. A shift by a negative
-        // number goes to the right.
+        // SAFETY: every processor of the architecture has the instructions. A negative shift count
+        // shifts to the right.
         from.map(|x| unsafe {
             vandq_u32(
                 vshlq_u32(x, vdupq_n_s32(left)),
@@ -586,7 +588,7 @@ unsafe impl Lanes for Neon {
 mod tests {
     use super::*;
 
-    /// All f16 there are, by every level: the numbers that they stand for.
+    /// Converts all f16 values exactly at every level.
     #[test]
     fn every_f16_is_converted_exactly() {
         let all: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).collect();

@@ -1,4 +1,4 @@
-//! Linear layers: weights packed once into panels, multiplied with rows of f32.
+//! Linear layers: weights are packed once into panels and multiplied with f32 rows.
 
 use std::cell::RefCell;
 
@@ -20,15 +20,15 @@ use crate::engine::decoder::{device_error, not_made};
 use crate::model::{Linear, Matrix};
 use crate::{Error, ErrorKind, Result};
 
-/// Panels that one thread takes at a time: as many as the widest kernel does at once.
+/// The number of panels that a thread processes at a time: as many as the widest kernel takes.
 const GROUP: usize = 3;
 
-/// Inputs that are dequantized at a time: their weights in a group stay in the nearest cache.
+/// The number of inputs that are dequantized at a time: their weights in a group fit the L1 cache.
 const INNER: usize = 128;
 
 const _: () = assert!(GROUP <= blocks::MAX_PANELS && INNER.is_multiple_of(TILE));
 
-/// A type that weights are stored in; each converts to f32 exactly.
+/// A storage type of weights that converts to f32 exactly.
 pub(super) trait Stored: Element + Into<f32> {
     fn to_f32_all(level: Level, from: &[Self], to: &mut [f32]);
 }
@@ -51,22 +51,22 @@ impl Stored for bf16 {
     }
 }
 
-/// An array that starts at a cache line.
+/// A value aligned to a cache line.
 #[repr(align(64))]
 struct Line<T>(T);
 
-/// A matrix `[out, in]` in panels of sixteen outputs, `[out / 16][in][16]`, the last filled up
-/// with zeros. 16-bit weights stay 16-bit and quantized ones stay blocks, both dequantized exactly as
-/// they are used; others are f32.
+/// A matrix `[out, in]` in panels of sixteen outputs, `[out / 16][in][16]`. The last panel is
+/// padded with zeros. 16-bit weights stay 16-bit and quantized weights stay in blocks; both convert
+/// to f32 exactly when they are used. Other weights are f32.
 pub(super) struct Packed {
     outputs: usize,
     inputs: usize,
-    /// Stacked along the outputs, each in panels of its own.
+    /// Matrices stacked along the outputs, each with its own panels.
     parts: Vec<Part>,
 }
 
 struct Part {
-    /// The first of its outputs in the whole matrix.
+    /// The index of its first output in the whole matrix.
     first: usize,
     outputs: usize,
     data: Data,
@@ -84,15 +84,14 @@ impl Part {
         self.outputs.div_ceil(WIDTH)
     }
 
-    /// Groups of panels that threads take.
+    /// The number of panel groups that threads process.
     fn groups(&self) -> usize {
         self.panels().div_ceil(GROUP)
     }
 }
 
 impl Packed {
-    /// Packs a matrix, given as `[out, in]`. Blocks of types that there are no kernels for become
-    /// f32.
+    /// Packs a matrix `[out, in]`. Block types without kernels are dequantized to f32.
     pub(super) fn new(matrix: Matrix) -> Result<Self> {
         let mut packed = Packed {
             outputs: 0,
@@ -125,8 +124,8 @@ impl Packed {
         self.inputs = inputs;
     }
 
-    /// `y = x · Wᵀ` for rows `[rows, in]` into `[rows, out]`. Where there is a buffer to quantize the rows
-    /// to 8 bits in, those that blocks are multiplied with are.
+    /// `y = x · Wᵀ` for rows `[rows, in]` into `[rows, out]`. If `activations` is given, the rows
+    /// are quantized into it wherever the weights are blocks.
     pub(super) fn multiply(
         &self,
         level: Level,
@@ -149,7 +148,7 @@ impl Packed {
                     let count = GROUP.min(part.panels() - first);
                     let columns = first * WIDTH..part.outputs.min((first + count) * WIDTH);
                     let columns = part.first + columns.start..part.first + columns.end;
-                    // SAFETY: every group has its own columns, and every group is taken once.
+                    // SAFETY: every group has its own columns and is processed once.
                     let mut y = unsafe { y.part(0..rows, columns) };
                     self.multiply_panels(
                         level,
@@ -165,7 +164,7 @@ impl Packed {
         });
     }
 
-    /// The product with `count` panels from `first` on.
+    /// Multiplies with `count` panels from `first` on.
     fn multiply_panels(
         &self,
         level: Level,
@@ -200,8 +199,8 @@ impl Packed {
                 bf16::to_f32_all(level, panel_part(data, inputs, first + panel, at, to), to);
             }),
             Data::Blocks(blocks) if x.len() == inputs => {
-                // One row alone is bound by the bytes of the weights: they are used as they are
-                // dequantized, in registers.
+                // A single row is bound by the bytes of the weights, so that they are dequantized
+                // in registers.
                 let mut sums = Line([0f32; GROUP * WIDTH]);
                 let sums = &mut sums.0[..count * WIDTH];
                 blocks.dot(level, first, x, sums);
@@ -216,9 +215,9 @@ impl Packed {
         }
     }
 
-    /// The product with `count` panels of which as much as fits the nearest cache is dequantized at a
-    /// time and serves all rows. `dequantize` is given a panel's number among these, an input and where
-    /// to put the weights of the inputs from there on.
+    /// Multiplies with `count` panels. As much of them as fits the L1 cache is dequantized at a
+    /// time and used for all rows. `dequantize` takes the index of a panel among these, an input,
+    /// and the output for the weights from this input on.
     fn multiply_dequantized(
         &self,
         level: Level,
@@ -228,12 +227,12 @@ impl Packed {
         dequantize: impl Fn(usize, usize, &mut [f32]),
     ) {
         thread_local! {
-            /// Kept, for filling so much with zeros takes a hundredth of the time of a product.
+            /// Reused, because zeroing the buffer takes a hundredth of the time of a product.
             static DEQUANTIZED: RefCell<Aligned<f32>> =
                 RefCell::new(Aligned::zeroed(GROUP * INNER * WIDTH));
         }
         let inputs = self.inputs;
-        // Nothing in here multiplies again on this thread.
+        // No borrow conflict: nothing in here multiplies again on this thread.
         DEQUANTIZED.with_borrow_mut(|dequantized| {
             for first in (0..inputs).step_by(INNER) {
                 let inner = INNER.min(inputs - first);
@@ -257,7 +256,7 @@ impl Packed {
         });
     }
 
-    /// Row `output` of the matrix, dequantized: `[in]`.
+    /// Dequantizes row `output` of the matrix: `[in]`.
     pub(super) fn row(&self, level: Level, output: usize, row: &mut [f32]) {
         fn copy<W: Stored>(panel: &[W], row: &mut [f32]) {
             for (x, &column) in row.iter_mut().zip(panel.iter().step_by(WIDTH)) {
@@ -310,7 +309,7 @@ impl Packed {
     }
 }
 
-/// As many weights of a panel from an input on as the buffer holds.
+/// The weights of a panel from input `at` on, as many as `to` holds.
 fn panel_part<'a, W>(data: &'a [W], inputs: usize, panel: usize, at: usize, to: &[f32]) -> &'a [W] {
     &data[(panel * inputs + at) * WIDTH..][..to.len()]
 }
@@ -329,7 +328,7 @@ fn quantized(tensor: &QTensor, outputs: usize, inputs: usize) -> Result<Data> {
         return Ok(Data::Blocks(blocks));
     }
     let wide = tensor.dequantize(&Device::Cpu).map_err(device_error)?;
-    // A file may hold some matrices as they are.
+    // A GGUF file may hold unquantized matrices.
     match tensor.dtype() {
         GgmlDType::F16 => dense(&wide.to_dtype(DType::F16).map_err(device_error)?),
         GgmlDType::BF16 => dense(&wide.to_dtype(DType::BF16).map_err(device_error)?),
@@ -366,7 +365,7 @@ fn cpu_slice<T: WithDType>(storage: &CpuStorage) -> Result<&[T]> {
     storage.as_slice::<T>().map_err(device_error)
 }
 
-/// A vector as f32.
+/// Converts a vector to f32.
 pub(super) fn vector(tensor: &Tensor) -> Result<Vec<f32>> {
     tensor
         .to_dtype(DType::F32)
@@ -388,7 +387,7 @@ impl Projection {
         })
     }
 
-    /// `y = x · Wᵀ + b` for rows `[rows, in]` into `[rows, out]`, with the rows quantized as by
+    /// `y = x · Wᵀ + b` for rows `[rows, in]` into `[rows, out]`. The rows are quantized as in
     /// [`Packed::multiply`].
     pub(super) fn forward(
         &self,

@@ -1,9 +1,10 @@
-//! The decoder by own kernels on a CPU: weights packed once, quantized ones as blocks, arithmetic in
-//! f32 (or in int8, where asked for), rows computed independently of one another.
+//! The decoder on the crate's own CPU kernels. Weights are packed once and quantized weights stay
+//! in blocks. Arithmetic is f32, or int8 if requested. Rows are computed independently of one
+//! another.
 //!
-//! The logits of a sequence are a function of its tokens alone, to the last bit: every sum has a
-//! fixed order, whatever else is in the batch, however many threads there are, and wherever the
-//! prompt ends and the sequence's own tokens begin.
+//! The logits of a sequence are a bit-exact function of its tokens. Every sum has a fixed order
+//! that does not depend on the batch, on the number of threads, or on where the prompt ends and the
+//! sequence's own tokens begin.
 
 mod aligned;
 mod attention;
@@ -42,8 +43,8 @@ use super::steps::Spent;
 use crate::model::{DecoderConfig, Matrix, Weights};
 use crate::{Error, ErrorKind, Result};
 
-/// Rows that are prefilled at once: enough for the weights to be read from memory seldom, few
-/// enough for the activations to stay in cache.
+/// The number of rows per prefill chunk: large enough that weights are rarely read from memory,
+/// small enough that activations stay in cache.
 const PREFILL_ROWS: usize = 256;
 
 /// The decoder on a CPU. See the [module](self).
@@ -62,9 +63,9 @@ pub(super) struct Cpu {
 }
 
 enum Embedding {
-    /// The rows of the output head.
+    /// Tied: the rows of the output head.
     Head,
-    /// `[vocab, hidden]`, shared with whoever loaded it.
+    /// `[vocab, hidden]`, shared with its loader.
     Table(Tensor),
     /// `[vocab, hidden]`, quantized.
     Packed(Packed),
@@ -87,38 +88,38 @@ struct Sequence {
     suffix: Suffix,
 }
 
-/// Activations of the rows in flight, kept from step to step.
+/// Activations of the rows in flight, reused from step to step.
 #[derive(Default)]
 struct Workspace {
     /// The residual stream, `[rows, hidden]`.
     x: Vec<f32>,
-    /// Normed rows, `[rows, hidden]`.
+    /// Normalized rows, `[rows, hidden]`.
     normed: Vec<f32>,
     /// `[rows, (heads + 2 · kv_heads) · head_dim]`.
     qkv: Vec<f32>,
     /// `[rows, heads · head_dim]`.
     attended: Vec<f32>,
-    /// What a layer adds to the residual stream, `[rows, hidden]`.
+    /// A layer's contribution to the residual stream, `[rows, hidden]`.
     update: Vec<f32>,
     /// `[rows, 2 · intermediate]`.
     gate_up: Vec<f32>,
     /// `[rows, intermediate]`.
     gated: Vec<f32>,
-    /// Where activations are quantized before quantized weights: such a product's rows.
+    /// The quantized rows of a product, if activations are quantized.
     q8: Option<Q8Activations>,
     buffers: BufferPool,
-    /// Time spent with all of this so far.
+    /// Time spent so far.
     spent: Spent,
 }
 
-/// Does some work and adds the time that it takes to a total.
+/// Runs `work` and adds its duration to `total`.
 fn timed(total: &mut Duration, work: impl FnOnce()) {
     let clock = Instant::now();
     work();
     *total += clock.elapsed();
 }
 
-/// A row in flight: whose it is and its position in the sequence.
+/// A row in flight: the index of its owner and its position in the sequence.
 #[derive(Clone, Copy)]
 struct Row {
     owner: usize,
@@ -127,9 +128,9 @@ struct Row {
 
 /// The KV cache of the rows in flight.
 enum Cache<'a> {
-    /// Rows belong to prompts that are being prefilled.
+    /// The rows belong to prompts that are being prefilled.
     Prompts(&'a mut [Prefix]),
-    /// Rows belong to sequences.
+    /// The rows belong to sequences.
     Sequences {
         prefixes: &'a [&'a Prefix],
         suffixes: &'a mut [Suffix],
@@ -137,8 +138,8 @@ enum Cache<'a> {
 }
 
 impl Cache<'_> {
-    /// Applies RoPE to the queries and keys of all rows by `apply_rope`, and writes the KV cache. Of a row's
-    /// `stride` numbers the first so many are `queries`, the next ones keys, then values.
+    /// Applies RoPE to the queries and keys of all rows with `apply_rope`, and writes the KV cache.
+    /// The `stride` numbers of a row are `queries` numbers of queries, then keys, then values.
     fn write_kv(
         &mut self,
         (shape, layer): (KvShape, usize),
@@ -160,8 +161,9 @@ impl Cache<'_> {
                     segment.write(shape, layer, row.position, &qkv[keys], &qkv[values]);
                 }
             }
-            // A row each, in the same order: whoever applies RoPE to a row writes it, too. Keys go to as many
-            // cache lines as they have numbers, which is what takes the time.
+            // One row per sequence, in the same order: the thread that applies RoPE to a row also
+            // writes it. Writing dominates, because a key is scattered over as many cache lines as
+            // it has numbers.
             Cache::Sequences { prefixes, suffixes } => {
                 parallel::for_each_pair(suffixes, 1, qkv, stride, |index, suffix, qkv| {
                     apply_rope(index, qkv);
@@ -190,13 +192,13 @@ impl Cache<'_> {
 }
 
 impl Cpu {
-    /// Packs the weights, letting go of each as it is packed. A dense embedding that is not the
-    /// output head as well is kept as it is.
+    /// Packs the weights and frees each one once it is packed. A dense embedding that is not tied
+    /// to the output head is kept as it is.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Settings`] for instructions that the processor lacks; otherwise what reading
-    /// the weights gives.
+    /// [`ErrorKind::Settings`] for instructions that the processor lacks; otherwise errors of
+    /// reading the weights.
     pub(super) fn new(
         config: &DecoderConfig,
         weights: Weights,
@@ -281,7 +283,7 @@ impl Cpu {
         Ok(())
     }
 
-    /// Runs rows through all layers; the residual stream is left in `workspace.x`.
+    /// Runs rows through all layers. The residual stream is left in `workspace.x`.
     fn forward(
         &self,
         tokens: &[u32],
@@ -389,7 +391,7 @@ impl Cpu {
         });
     }
 
-    /// Adds an update to the residual stream and norms the sum.
+    /// Adds an update to the residual stream and normalizes the sum.
     fn add_norm(&self, x: &mut [f32], update: &[f32], weight: &[f32], normed: &mut [f32]) {
         let hidden = self.config.hidden_size;
         parallel::for_each_pair(x, hidden, normed, hidden, |row, x, normed| {
@@ -412,7 +414,8 @@ impl Cpu {
         });
     }
 
-    /// Logits of some rows of the residual stream: row `i` of the result is of row `rows[i]`.
+    /// Computes the logits of some rows of the residual stream; row `i` of the result belongs to
+    /// row `rows[i]`.
     fn logits(&self, rows: &[usize], workspace: &mut Workspace, logits: &mut Vec<f32>) {
         let hidden = self.config.hidden_size;
         let normed = &mut workspace.normed[..rows.len() * hidden];
@@ -433,7 +436,7 @@ impl Cpu {
         });
     }
 
-    /// Prefills prompts, some rows at a time; logits `[vocab]` of each.
+    /// Prefills prompts in chunks of rows, and returns the logits `[vocab]` of each.
     fn prefill_all(
         &self,
         prompts: &[&[u32]],
@@ -469,7 +472,7 @@ impl Cpu {
         Ok(prefixes.into_iter().zip(all_logits).collect())
     }
 
-    /// Feeds tokens to sequences; `order` lists the rows of the result by prefix.
+    /// Feeds tokens to sequences. `order` lists the rows of the result by prefix.
     fn decode_all(
         &self,
         order: &[(PrefixId, usize)],
@@ -537,7 +540,7 @@ impl Decoder for Cpu {
 
     fn decode(&mut self, rows: &[(SequenceId, u32)], logits: &mut Vec<f32>) -> Result<()> {
         check_named_once(rows.iter().map(|&(sequence, _)| sequence))?;
-        // Rows that share a prefix lie together.
+        // Rows that share a prefix must be adjacent.
         let mut order = Vec::with_capacity(rows.len());
         for (row, (id, _)) in rows.iter().enumerate() {
             let sequence = self.sequences.get(id);

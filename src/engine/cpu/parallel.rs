@@ -1,13 +1,13 @@
-//! Spreads numbered pieces of work over the current rayon pool.
+//! Distributes indexed pieces of work over the current rayon pool.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-/// Calls `work` once for each number below `count`, on as many threads as the pool has. Each takes
-/// numbers one by one from a range of its own, so that what it turns to next lies next to what it had,
-/// and then from the others' ranges: a thread whose core is taken away holds up nothing but the piece
-/// it is at. Nobody spins: a helper that comes late finds nothing left and goes.
+/// Calls `work` once for each index below `count`, on all threads of the pool. Each thread takes
+/// indexes one by one from its own range, for locality, and then steals from the other ranges: a
+/// thread that loses its core delays only its current piece. Threads do not spin; one that starts
+/// late finds no work and returns.
 pub(super) fn for_each(count: usize, work: impl Fn(usize) + Sync) {
     let workers = rayon::current_num_threads().min(count);
     if workers <= 1 {
@@ -37,11 +37,12 @@ pub(super) fn for_each(count: usize, work: impl Fn(usize) + Sync) {
     });
 }
 
-/// Elements that one thread goes through in about the time that waking another takes.
+/// The number of elements that one thread processes in about the time that it takes to wake
+/// another.
 const WORTH_WAKING: usize = 1 << 14;
 
-/// Calls `work` with each chunk of `size` elements and its number, in parallel if there is enough
-/// in all to be worth it.
+/// Calls `work` with each chunk of `size` elements and its index, in parallel if the data is large
+/// enough.
 pub(super) fn for_each_chunk<T: Send>(
     data: &mut [T],
     size: usize,
@@ -60,8 +61,8 @@ pub(super) fn for_each_chunk<T: Send>(
 }
 
 /// Calls `work` with each pair of chunks, of `first_size` and `second_size` elements, and its
-/// number, in parallel if there is enough of the second to be worth it: it counts twice, for what is
-/// done with pairs takes about as much longer.
+/// index, in parallel if the second is large enough. Its size counts twice, because work on pairs
+/// takes about twice as long.
 pub(super) fn for_each_pair<A: Send, B: Send>(
     first: &mut [A],
     first_size: usize,

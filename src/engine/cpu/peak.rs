@@ -1,4 +1,4 @@
-//! The machine's rate of fused multiply-adds, against which the kernels are measured.
+//! Measures the machine's peak rate of fused multiply-adds, as a reference for the kernels.
 
 use std::sync::Barrier;
 use std::time::Instant;
@@ -10,18 +10,18 @@ use super::lanes::{Avx2, Avx512};
 use super::lanes::{Lanes, Portable, WIDTH};
 use super::simd::{Kind, Level};
 
-/// Multiply-adds of each accumulator in one go: about a millisecond, so that the threads' starts
-/// count for nothing.
+/// Multiply-adds per accumulator and round: about a millisecond, so that thread start-up is
+/// negligible.
 const LINKS: usize = 1 << 20;
 
-/// How often each rate is taken. The best counts: whatever else runs can only slow it down.
+/// The number of rounds. The best one counts, because other load can only slow a round down.
 const ROUNDS: usize = 24;
 
-/// The most floating-point operations per second that so many threads do together with the
-/// engine's instructions: f32 multiply-adds on registers alone, two operations for each lane, the
-/// best of some tens of rounds of about a millisecond.
+/// Returns the peak floating-point operations per second of `threads` threads with the engine's
+/// instructions. Measures f32 multiply-adds in registers, each two operations per lane, and takes
+/// the best of some tens of rounds of about a millisecond.
 ///
-/// What a matrix product could reach at best on this machine as it is now. Takes about 0.1 s.
+/// This is the upper bound of a GEMM on this machine in its current state. Takes about 0.1 s.
 #[must_use]
 pub fn fma_peak(threads: usize) -> f64 {
     let (level, threads) = (Level::detect(), threads.max(1));
@@ -50,7 +50,7 @@ pub fn fma_peak(threads: usize) -> f64 {
     (threads * operations(level)) as f64 / best
 }
 
-/// Operations of one call of [`chains`].
+/// Operations per call of [`chains`].
 fn operations(level: Level) -> usize {
     let accumulators = match level.kind() {
         Kind::Portable => PORTABLE,
@@ -64,7 +64,7 @@ fn operations(level: Level) -> usize {
     2 * WIDTH * LINKS * accumulators
 }
 
-/// Accumulators of sixteen lanes: enough chains to hide the latency of each link, few enough to
+/// The number of accumulators of sixteen lanes: enough chains to hide the latency, few enough to
 /// stay in registers.
 const PORTABLE: usize = if cfg!(target_arch = "x86_64") { 3 } else { 6 };
 #[cfg(target_arch = "x86_64")]
@@ -74,21 +74,21 @@ const AVX512: usize = 16;
 #[cfg(target_arch = "aarch64")]
 const NEON: usize = 6;
 
-/// Chains of multiply-adds; the result only keeps them from being left out.
+/// Runs chains of multiply-adds. The result prevents the compiler from removing them.
 fn chains(level: Level) -> [f32; WIDTH] {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma")]
     fn avx2() -> [f32; WIDTH] {
-        // SAFETY: the instructions are there.
+        // SAFETY: the CPU supports the instructions.
         unsafe { body::<Avx2, AVX2>() }
     }
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma,avx512f")]
     fn avx512() -> [f32; WIDTH] {
-        // SAFETY: the instructions are there.
+        // SAFETY: the CPU supports the instructions.
         unsafe { body::<Avx512, AVX512>() }
     }
-    // SAFETY: a level exists only where its instructions were detected.
+    // SAFETY: a level exists only if its instructions were detected.
     unsafe {
         match level.kind() {
             Kind::Portable => body::<Portable, PORTABLE>(),
@@ -104,14 +104,15 @@ fn chains(level: Level) -> [f32; WIDTH] {
 
 /// # Safety
 ///
-/// The instructions of `V`.
+/// The CPU must support the instructions of `V`.
 #[inline(always)]
 unsafe fn body<V: Lanes, const N: usize>() -> [f32; WIDTH] {
-    // Each accumulator runs towards 2 and stays a normal number.
+    // Each accumulator converges to 2 and never becomes subnormal.
     let factor = std::hint::black_box(0.5f32);
     let ones = std::hint::black_box([1f32; WIDTH]);
     let mut out = [0f32; WIDTH];
-    // SAFETY: the caller's promise; the arrays hold sixteen elements, and zeros are zeros.
+    // SAFETY: guaranteed by the caller; the arrays hold sixteen elements, and all-zero bits are
+    // zeros.
     unsafe {
         let one = V::load(ones.as_ptr());
         let mut sums: [V; N] = std::mem::zeroed();
@@ -136,11 +137,11 @@ mod tests {
     #[test]
     fn chains_are_not_left_out() {
         for level in Level::available() {
-            // Every accumulator ends at 2, and each adds half of it to 1.
+            // Every accumulator ends at 2, and half of each is added to 1.
             let accumulators = operations(level) / (2 * WIDTH * LINKS);
             assert_eq!(chains(level), [1.0 + accumulators as f32; WIDTH]);
         }
-        // Any processor of the last twenty years, even in a debug build, and none of the next.
+        // Any processor of the last twenty years, even in a debug build, is within these bounds.
         let peak = fma_peak(1);
         assert!((1e7..1e13).contains(&peak), "{peak}");
     }

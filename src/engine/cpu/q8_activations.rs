@@ -1,25 +1,26 @@
-//! Activations quantized to 8 bits: in every tile of 32 inputs, integers from -127 to 127 times a scale.
+//! Activations quantized to 8 bits: each tile of 32 inputs is integers from -127 to 127 times a
+//! scale.
 
 use rayon::prelude::*;
 
 use super::formats::TILE;
 use super::simd::{Level, for_each_level};
 
-/// Where a tile's largest number is smaller, its numbers count as zeros: the reciprocal of the scale
-/// would overflow.
+/// If the largest magnitude of a tile is smaller, the tile counts as zeros: the reciprocal of the
+/// scale would overflow.
 const LEAST: f32 = 1e-30;
 
 /// The scale of a tile of a row.
 #[derive(Clone, Copy, Default)]
 pub(super) struct TileScale {
-    /// What a number of 1 stands for; not a number where any of the tile's was not finite.
+    /// The value of one unit; NaN if any number of the tile was not finite.
     scale: f32,
-    /// The sum of the quantized tile, and of each of its halves.
+    /// The sum of the dequantized tile, and of each of its halves.
     sum: f32,
     sums: [f32; 2],
 }
 
-/// Rows of a left-hand side, quantized. Kept to be used again, for its memory.
+/// Quantized rows of a left-hand side. The memory is reused.
 #[derive(Default)]
 pub(super) struct Q8Activations {
     pub(super) inputs: usize,
@@ -30,9 +31,10 @@ pub(super) struct Q8Activations {
 }
 
 impl Q8Activations {
-    /// Quantizes rows `[rows, inputs]`. The inputs are a whole number of tiles.
+    /// Quantizes rows `[rows, inputs]`. The number of inputs must be a multiple of the tile size.
     pub(super) fn quantize(&mut self, level: Level, x: &[f32], inputs: usize) {
-        /// Tiles that one thread quantizes in about the time that waking another takes.
+        /// The number of tiles that one thread quantizes in about the time that it takes to wake
+        /// another.
         const SHARE: usize = 1 << 9;
         assert!(inputs.is_multiple_of(TILE) && x.len().is_multiple_of(inputs.max(1)));
         self.inputs = inputs;
@@ -67,7 +69,7 @@ fn quantize_tiles_body<const FUSE: bool>(x: &[f32], numbers: &mut [i8], scales: 
 #[inline(always)]
 fn quantize_tile(x: &[f32; TILE], numbers: &mut [i8; TILE]) -> TileScale {
     const INFINITE: u32 = 0x7F80_0000;
-    // Bits without the sign are in the order of the sizes, those of what is no number last.
+    // Without the sign, bits order like magnitudes, with NaN last.
     let largest = x
         .iter()
         .fold(0, |most, x| most.max(x.to_bits() & !(1 << 31)));
@@ -79,7 +81,7 @@ fn quantize_tile(x: &[f32; TILE], numbers: &mut [i8; TILE]) -> TileScale {
             ..TileScale::default()
         };
     }
-    // Adding this leaves the nearest whole number in the lowest bits.
+    // Adding this leaves the nearest integer in the lowest bits.
     const MAGIC: f32 = 12_582_912.0;
     let inverse = 127.0 / most;
     for (number, x) in numbers.iter_mut().zip(x) {
@@ -96,7 +98,7 @@ fn quantize_tile(x: &[f32; TILE], numbers: &mut [i8; TILE]) -> TileScale {
 }
 
 impl TileScale {
-    /// The scale, and the sum of a part of `PARTS`.
+    /// The scale, and the sum of part `part` of `PARTS`.
     #[inline(always)]
     pub(super) fn of<const PARTS: usize>(self, part: usize) -> (f32, f32) {
         let sum = if PARTS == 1 {

@@ -1,8 +1,8 @@
-//! What is done to single rows: norms, rotation, activation, softmax. Each is compiled for every
-//! level of vector instructions.
+//! Operations on single rows: norms, RoPE, activation, softmax. Each is compiled for every level of
+//! vector instructions.
 //!
-//! Sums run over sixteen lanes, element `i` in lane `i % 16`, and the lanes are summed in a fixed
-//! tree: the order depends on nothing but the elements' places.
+//! Sums use sixteen lanes, with element `i` in lane `i % 16`, and the lanes are summed in a fixed
+//! tree. The order depends only on the elements' positions.
 
 use half::bf16;
 
@@ -104,7 +104,7 @@ fn bf16_to_f32_body<const FUSE: bool>(x: &[bf16], out: &mut [f32]) {
 }
 
 for_each_level! {
-    /// Rotary embedding of a head at one position, half-split order.
+    /// RoPE of a head at one position, in half-split order.
     fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32]) = rotate_body
 }
 
@@ -132,8 +132,8 @@ fn swiglu_body<const FUSE: bool>(gate: &[f32], up: &[f32], out: &mut [f32]) {
 }
 
 for_each_level! {
-    /// Turns the scores of `from..to` into `exp(score - largest)`, all others into 0, and returns
-    /// the sum. `scores` is a whole number of lanes.
+    /// Replaces the scores of `from..to` by `exp(score - largest)` and all others by 0, and returns
+    /// the sum. The length of `scores` must be a multiple of the lanes.
     fn softmax_weights(scores: &mut [f32], from: usize, to: usize) -> f32 = softmax_weights_body
 }
 
@@ -173,15 +173,15 @@ fn sum(lanes: [f32; WIDTH]) -> f32 {
     lanes[0]
 }
 
-/// `eˣ` to about 1 unit in the last place, by `2ⁿ · eʳ` with `|r| ≤ ln 2 / 2` and the Taylor
-/// polynomial of degree 7 for `eʳ`, whose remainder is below `2⁻²⁷`. Below the smallest normal
-/// number it stays there; above the largest it is infinite.
+/// `eˣ` to about 1 ULP: `2ⁿ · eʳ` with `|r| ≤ ln 2 / 2` and the Taylor polynomial of degree 7 for
+/// `eʳ`, whose remainder is below `2⁻²⁷`. Saturates at the smallest normal number; overflows to
+/// infinity.
 #[inline(always)]
 fn exp<const FUSE: bool>(x: f32) -> f32 {
-    // ln 2 in two parts, the first with few enough bits that a product with `n` is exact.
+    // ln 2 in two parts. The first has few enough bits that its product with `n` is exact.
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
-    // Adding and taking away 1.5 · 2²³ rounds to a whole number.
+    // Adding and subtracting 1.5 · 2²³ rounds to an integer.
     const ROUND: f32 = 12_582_912.0;
     let x = x.clamp(-87.3, 89.0);
     let rounded = multiply_add::<FUSE>(x, std::f32::consts::LOG2_E, ROUND);
@@ -200,8 +200,8 @@ fn exp<const FUSE: bool>(x: f32) -> f32 {
     ] {
         e = multiply_add::<FUSE>(e, r, coefficient);
     }
-    // In two factors, because 2¹²⁸ is not a number of this type. The last bits of the rounded sum
-    // are `n` as a whole number.
+    // Two factors, because 2¹²⁸ is not an f32. The last bits of the rounded sum are `n` as an
+    // integer.
     let n = rounded.to_bits().wrapping_sub(ROUND.to_bits()) as i32;
     let half = n >> 1;
     let power = |n: i32| f32::from_bits((n.wrapping_add(127) << 23) as u32);
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     for_each_level! {
-        /// `e` to each element.
+        /// `eˣ` of each element.
         fn exps(x: &[f32], out: &mut [f32]) = exps_body
     }
 

@@ -1,34 +1,34 @@
-//! What vector instructions this processor has, and functions compiled for each set of them.
+//! Detects the processor's vector instructions, and compiles functions for each instruction set.
 
 use crate::engine::kernel_settings::Instructions;
 
-/// Instructions that this processor was found to have; exists for those alone.
+/// An instruction set that this processor supports. Values exist only for detected sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine) struct Level(Kind);
 
-/// The sets of instructions that kernels are compiled for, narrowest first.
+/// The instruction sets that kernels are compiled for, narrowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// What every processor of the architecture has.
+    /// The baseline of the architecture.
     Portable,
-    /// AVX2, FMA and F16C, which come together: 16 registers of 8.
+    /// AVX2, FMA and F16C, which come together: 16 registers of 8 f32.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// AVX-512F besides: 32 registers of 16.
+    /// Additionally AVX-512F: 32 registers of 16 f32.
     #[cfg(target_arch = "x86_64")]
     Avx512,
-    /// NEON, which every processor of its architecture has: 32 registers of 4.
+    /// NEON, which every 64-bit ARM processor has: 32 registers of 4 f32.
     #[cfg(target_arch = "aarch64")]
     Neon,
 }
 
 impl Level {
-    /// The widest level of this processor.
+    /// Returns the widest level of this processor.
     pub(super) fn detect() -> Self {
         Level::available().fold(Level(Kind::Portable), |_, wider| wider)
     }
 
-    /// All levels of this processor, narrowest first.
+    /// Returns all levels of this processor, narrowest first.
     pub(super) fn available() -> impl Iterator<Item = Level> {
         #[cfg(target_arch = "x86_64")]
         let kinds = {
@@ -49,7 +49,7 @@ impl Level {
         kinds.into_iter().flatten().map(Level)
     }
 
-    /// The level of a set of instructions, where this processor has them.
+    /// Returns the level of an instruction set, if this processor supports it.
     pub(in crate::engine) fn of(instructions: Instructions) -> Option<Self> {
         let named = |level: &Level| match level.kind() {
             Kind::Portable => instructions == Instructions::Portable,
@@ -66,19 +66,19 @@ impl Level {
         }
     }
 
-    /// Whether multiply-adds are rounded once, which is all that logits depend on.
+    /// Whether multiply-adds are fused. Logits depend on nothing else of a level.
     pub(in crate::engine) fn fuses(self) -> bool {
         PORTABLE_FUSES || self.0 != Kind::Portable
     }
 
-    /// Which set this is. That its instructions may be used is what a `Level` stands for.
+    /// The instruction set. A `Level` guarantees that its instructions may be used.
     pub(super) fn kind(self) -> Kind {
         self.0
     }
 }
 
-/// Whether the portable path fuses multiply-adds: where every processor of the architecture does.
-/// Elsewhere each would be the call of a software routine.
+/// Whether the portable path fuses multiply-adds: only if every processor of the architecture can.
+/// Elsewhere each FMA would call a software routine.
 pub(super) const PORTABLE_FUSES: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
 
 /// `a · b + c`, fused or not.
@@ -88,7 +88,7 @@ pub(super) fn multiply_add<const FUSE: bool>(a: f32, b: f32, c: f32) -> f32 {
 }
 
 /// Defines a function that is compiled for each level and takes the level first. Its body is an
-/// `#[inline(always)]` function that is generic over whether multiply-adds are fused.
+/// `#[inline(always)]` function, generic over whether multiply-adds are fused.
 macro_rules! for_each_level {
     (
         $(#[$doc:meta])*
@@ -112,7 +112,7 @@ macro_rules! for_each_level {
             }
             match level.kind() {
                 Kind::Portable => $body::<PORTABLE_FUSES>($($arg),*),
-                // SAFETY: a level exists only where its instructions were detected.
+                // SAFETY: a level exists only if its instructions were detected.
                 #[cfg(target_arch = "x86_64")]
                 Kind::Avx2 => unsafe { avx2($($arg),*) },
                 // SAFETY: as above.

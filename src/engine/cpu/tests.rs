@@ -1,5 +1,5 @@
-//! The CPU kernels against loops in f64 and against plain operations, and their bits against
-//! themselves under other batches, threads and splits.
+//! Compares the CPU kernels with loops in f64 and with the candle backend, and their bits across
+//! batches, thread counts and splits.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ fn kept_as(kv_type: KvType) -> KernelSettings {
     kernels(kv_type, Instructions::default())
 }
 
-/// Logits after each of `tokens`, fed one by one to a single sequence.
+/// Returns the logits after each of `tokens`, fed one by one to a single sequence.
 fn alone(backend: &mut dyn Decoder, prompt: &[u32], tokens: &[u32]) -> Vec<Vec<f32>> {
     let (prefix, first) = backend.prefill(&[prompt]).unwrap().remove(0);
     let sequence = backend.fork(prefix);
@@ -46,14 +46,14 @@ fn alone(backend: &mut dyn Decoder, prompt: &[u32], tokens: &[u32]) -> Vec<Vec<f
     all
 }
 
-/// What is fed to one sequence, and from which step on.
+/// The tokens fed to one sequence, and the step at which it starts.
 struct Script {
     prompt: usize,
     tokens: Vec<u32>,
     start: usize,
 }
 
-/// Prompts of several lengths and sequences of several lengths that start at several steps.
+/// Prompts of several lengths, and sequences of several lengths that start at several steps.
 fn scripts(config: &DecoderConfig, count: usize) -> (Vec<Vec<u32>>, Vec<Script>) {
     let prompts: Vec<Vec<u32>> = [21, 1, 16, 40]
         .iter()
@@ -69,7 +69,7 @@ fn scripts(config: &DecoderConfig, count: usize) -> (Vec<Vec<u32>>, Vec<Script>)
     (prompts, scripts)
 }
 
-/// Runs all scripts together; for each, the logits after the prompt and after each token.
+/// Runs all scripts together. Returns for each the logits after the prompt and after each token.
 fn together(
     backend: &mut dyn Decoder,
     prompts: &[Vec<u32>],
@@ -196,8 +196,8 @@ fn bits_do_not_depend_on_threads() {
     assert!(of_types[0] != of_types[1], "f16 rounds nothing");
 }
 
-/// A sequence that is resumed by prefilling what it had, or by feeding it again, goes on to the
-/// same logits.
+/// A sequence that is resumed by prefilling its tokens, or by feeding them again, gets the same
+/// logits.
 #[test]
 fn bits_do_not_depend_on_where_the_prompt_ends() {
     for config in variants() {
@@ -232,8 +232,8 @@ fn long_prompts_and_long_suffixes() {
     assert_close(logits.last().unwrap(), &expected, 1e-3, "long suffix");
 }
 
-/// A KV cache of 16 bits is those of the reference, rounded: closer to what it gives with such
-/// ones than to what it gives with whole ones; and they take half the memory.
+/// An f16 KV cache is the reference's, rounded: the result is closer to the reference with a
+/// rounded cache than with an f32 one. It takes half the memory.
 #[test]
 fn a_kv_cache_of_sixteen_bits() {
     let round = |x: f64| half::f16::from_f64(x).to_f64();
@@ -252,7 +252,7 @@ fn a_kv_cache_of_sixteen_bits() {
                 pairs.map(|(&x, y)| (f64::from(x) - y).powi(2)).sum::<f64>()
             };
             assert_close(logits, &whole, 1e-2, "whole KV cache");
-            // Both round the same numbers, but for the few that lie just between two.
+            // Both round the same numbers, except for a few ties.
             assert_close(logits, &rounded, 1e-3, "a rounded KV cache");
             assert!(2.0 * distance(&rounded) < distance(&whole));
         }
@@ -267,7 +267,7 @@ fn a_kv_cache_of_sixteen_bits() {
         assert_eq!((f32.0, f16.0), (f32.1, f16.1));
         assert_eq!(f32.0, 2 * f16.0);
     }
-    // Plain operations keep what they compute.
+    // The candle backend ignores the type of the KV cache.
     let config = tiny(Architecture::Llama);
     let weights = random_weights(&config, 21);
     let choice = BackendChoice::Plain;
@@ -282,7 +282,7 @@ fn a_kv_cache_of_sixteen_bits() {
     assert_eq!(plain.err().unwrap().kind(), ErrorKind::Settings);
 }
 
-/// 16-bit weights are used as they are: the same as converting them first, to the bit.
+/// 16-bit weights are used as stored: bit-identical to converting them first.
 #[test]
 fn sixteen_bit_weights_are_exact() {
     let config = tiny(Architecture::Qwen2);
@@ -327,8 +327,7 @@ fn sixteen_bit_weights_are_exact() {
     }
 }
 
-/// Quantized weights, Q, K and V each of a type of its own, and the same weights
-/// dequantized.
+/// Quantized weights with Q, K and V of different types, and the same weights dequantized.
 fn quantized(config: &DecoderConfig, seed: u64) -> (Weights, Weights) {
     let (mut blocks, mut dense) = (random_weights(config, seed), random_weights(config, seed));
     let queries = config.heads * config.head_dim;
@@ -343,7 +342,7 @@ fn quantized(config: &DecoderConfig, seed: u64) -> (Weights, Weights) {
             .iter()
             .zip(types)
             .map(|(&rows, &dtype)| {
-                // A copy, for quantisation does not look where in its memory a view begins.
+                // A copy, because quantization ignores the offset of a view.
                 let part = tensor.narrow(0, first, rows).unwrap();
                 let part = part.affine(1.0, 0.0).unwrap();
                 first += rows;
@@ -386,8 +385,8 @@ fn quantized(config: &DecoderConfig, seed: u64) -> (Weights, Weights) {
     (blocks, dense)
 }
 
-/// Blocks are used as they are: the same as dequantising them first, to the bit, whatever is in
-/// the batch; and less memory.
+/// Blocks are used as stored: bit-identical to dequantizing them first, in every batch, with less
+/// memory.
 #[test]
 fn quantized_weights_are_exact() {
     for architecture in [Architecture::Llama, Architecture::Qwen2] {
@@ -412,7 +411,7 @@ fn quantized_weights_are_exact() {
         let last = together_blocks[0].last().unwrap();
         assert_close(last, &expected, 1e-4, "reference");
         assert!(3 * cpu.weight_bytes() < wide.weight_bytes());
-        // It is what is chosen, with an output that is checked.
+        // `Auto` chooses it, with checked output.
         let auto = BackendChoice::Auto;
         let mut auto = decoder_for(
             &config,

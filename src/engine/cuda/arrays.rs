@@ -1,16 +1,16 @@
-//! The numbers that a step's kernels read of its rows: written by the host, copied to the device in
-//! one piece or two before the step.
+//! The per-row arrays that a step's kernels read. The host writes them and copies them to the
+//! device in one or two pieces before the step.
 
 use super::driver::{Buffer, Device, Pinned};
 use super::kernels::{PrefixTile, RowArrays, SampleRow, TILE};
 use crate::Result;
 
-/// Where each array begins, in words of 4 bytes.
+/// Where each array begins, in 4-byte words.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Layout {
-    /// Rows that there is memory for.
+    /// The capacity in rows.
     pub(super) rows: usize,
-    /// Pages of a row's own tokens.
+    /// The capacity in pages of a row's own tokens: the width of the block table.
     pub(super) table_width: usize,
     samples: usize,
     starts: usize,
@@ -31,13 +31,13 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// For so many rows, each with up to `table_width` pages of its own, of `group` query heads a key
-    /// head, and so many pages of prefixes in all.
+    /// Lays out arrays for `rows` rows with up to `table_width` pages each, `group` query heads per
+    /// KV head, and `prefix_pages` pages of prefixes in all.
     pub(super) fn new(rows: usize, table_width: usize, group: usize, prefix_pages: usize) -> Self {
         let mut words = 0;
         let mut take = |count: usize| {
             let at = words;
-            // On 16 bytes each.
+            // Each array is aligned to 16 bytes.
             words += count.next_multiple_of(4);
             at
         };
@@ -64,13 +64,13 @@ impl Layout {
         }
     }
 
-    /// Tiles of the prefix attention where every row has a prefix of its own, at most.
+    /// The largest number of tiles of the prefix attention: every row has its own prefix.
     fn max_tiles(rows: usize, group: usize) -> usize {
         (rows * group).div_ceil(TILE) + rows
     }
 }
 
-/// A layout on the device.
+/// The arrays on the device.
 pub(super) struct Arrays {
     pub(super) layout: Layout,
     buffer: Buffer,
@@ -106,17 +106,17 @@ impl Arrays {
         }
     }
 
-    /// The rows that draw after a step.
+    /// The address of the rows that draw after a step.
     pub(super) fn samples(&self) -> u64 {
         self.at(self.layout.samples)
     }
 
-    /// The rows that draw from their prefixes' logits.
+    /// The address of the rows that draw from their prefixes' logits.
     pub(super) fn starts(&self) -> u64 {
         self.at(self.layout.starts)
     }
 
-    /// Page-locked memory to write such arrays to.
+    /// Allocates page-locked memory in which the host writes such arrays.
     pub(super) fn staging(&self, device: &Device) -> Result<Staging> {
         let memory = device.pinned(self.layout.words * 4)?;
         Ok(Staging {
@@ -130,7 +130,7 @@ impl Arrays {
         })
     }
 
-    /// Queues the copy of what was written.
+    /// Queues the copy of the written arrays.
     pub(super) fn upload(&self, device: &Device, staging: &Staging) -> Result<()> {
         let l = &self.layout;
         let used = l.prefix_pages + staging.pages;
@@ -151,26 +151,26 @@ pub(super) struct Staging {
     starts: usize,
     tiles: usize,
     pages: usize,
-    /// Index of the last rows that were marked.
+    /// The number of rows marked with [`mark`](Self::mark).
     last: usize,
 }
 
-/// What a row is.
+/// The data of a row.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RowData<'a> {
-    /// -1: the token drawn last.
+    /// The token to feed; -1 for the token drawn last.
     pub(super) input: i32,
-    /// -1: padding.
+    /// The sequence's slot; -1 for padding.
     pub(super) slot: i32,
     pub(super) position: usize,
-    /// Own tokens, this one included.
+    /// The sequence's own tokens, including this one.
     pub(super) length: usize,
     pub(super) write: (i32, usize),
     pub(super) pages: &'a [i32],
 }
 
 impl RowData<'_> {
-    /// A row that computes something that nobody looks at.
+    /// A padding row, whose result is discarded.
     pub(super) fn padding(scratch: i32) -> Self {
         RowData {
             input: 0,
@@ -194,12 +194,12 @@ impl Staging {
         self.memory.as_mut::<i32>()[word] = value;
     }
 
-    /// Rows so far.
+    /// The number of rows so far.
     pub(super) fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Adds the pages of a prefix; where they begin.
+    /// Adds the pages of a prefix. Returns where they begin.
     pub(super) fn prefix(&mut self, pages: &[i32]) -> usize {
         let begin = self.pages;
         let at = self.layout.prefix_pages + begin;
@@ -208,7 +208,7 @@ impl Staging {
         begin
     }
 
-    /// Adds a row, of a prefix (where its pages begin, and its tokens).
+    /// Adds a row with its prefix (where its pages begin, and its number of tokens).
     pub(super) fn row(&mut self, data: &RowData<'_>, prefix: (usize, usize)) {
         let (l, row) = (self.layout, self.rows);
         let numbers = [
@@ -232,7 +232,7 @@ impl Staging {
         self.rows += 1;
     }
 
-    /// Adds the tiles by which rows of the step look at a prefix.
+    /// Adds the tiles with which rows of the step attend to a prefix.
     pub(super) fn tiles(
         &mut self,
         prefix: (usize, usize),
@@ -258,13 +258,13 @@ impl Staging {
         self.set(self.layout.tile_count, self.tiles as i32);
     }
 
-    /// Marks a row whose logits a prefill is for.
+    /// Marks a row whose logits a prefill computes.
     pub(super) fn mark(&mut self, row: usize) {
         self.set(self.layout.index + self.last, row as i32);
         self.last += 1;
     }
 
-    /// Adds marks that stand for no row, until there are a multiple of `count`.
+    /// Adds empty marks up to a multiple of `count`.
     pub(super) fn pad_marks(&mut self, count: usize) {
         let end = self.last.next_multiple_of(count).min(self.layout.rows);
         for at in self.last..end {
@@ -272,18 +272,18 @@ impl Staging {
         }
     }
 
-    /// How many rows were marked.
+    /// The number of marked rows.
     pub(super) fn marked(&self) -> usize {
         self.last
     }
 
-    /// What is drawn after row `row`.
+    /// Sets the draw after row `row`.
     pub(super) fn sample(&mut self, row: usize, sample: SampleRow) {
         let at = self.layout.samples * 4;
         self.samples_at(at)[row] = sample;
     }
 
-    /// A draw from a prefix's logits; which one it is.
+    /// Adds a draw from a prefix's logits. Returns its index.
     pub(super) fn start(&mut self, sample: SampleRow) -> usize {
         let (at, index) = (self.layout.starts * 4, self.starts);
         self.samples_at(at)[index] = sample;
@@ -291,7 +291,7 @@ impl Staging {
         index
     }
 
-    /// Draws from prefixes' logits.
+    /// The number of draws from prefixes' logits.
     pub(super) fn starts(&self) -> usize {
         self.starts
     }
@@ -299,7 +299,7 @@ impl Staging {
     fn samples_at(&mut self, byte: usize) -> &mut [SampleRow] {
         let rows = self.layout.rows;
         let bytes = &mut self.memory.as_mut::<u8>()[byte..][..rows * size_of::<SampleRow>()];
-        // SAFETY: such rows are plain numbers, and their array is aligned for them.
+        // SAFETY: rows are plain numbers, and their array is aligned for them.
         let (_, samples, _) = unsafe { bytes.align_to_mut::<SampleRow>() };
         samples
     }

@@ -1,8 +1,8 @@
-//! A CUDA device as the backend uses it: one context, one stream, cuBLAS with a workspace of its
-//! own, memory by address.
+//! A CUDA device as the backend uses it: one context, one stream, cuBLAS with its own workspace,
+//! and memory by address.
 //!
-//! The driver and cuBLAS are opened by name at run time, so that nothing of CUDA is needed to build
-//! the crate, or to run it elsewhere. Knows nothing of models.
+//! The driver and cuBLAS are opened by name at run time. Building the crate, or running it without
+//! CUDA, needs no part of CUDA. Independent of models.
 
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -12,20 +12,20 @@ use cudarc::driver::{CudaContext, CudaEvent, CudaFunction, CudaModule, CudaStrea
 
 use crate::{Error, ErrorKind, Result};
 
-/// Memory that cuBLAS may use while it multiplies. Without one of its own it would allocate while a
-/// graph is captured; NVIDIA recommends 32 MiB for Hopper.
+/// The size of cuBLAS's workspace. Without its own workspace, cuBLAS would allocate during graph
+/// capture. NVIDIA recommends 32 MiB for Hopper.
 const CUBLAS_WORKSPACE: usize = 32 << 20;
 
-/// The oldest driver that knows the version of PTX that the kernels are in: CUDA 12.4.
+/// The oldest driver that supports the PTX version of the kernels: CUDA 12.4.
 const MIN_DRIVER: i32 = 12_040;
 
-/// Whether the driver and cuBLAS can be opened.
+/// Checks that the driver and cuBLAS can be opened.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::Device`], naming what is missing.
 fn check_libraries() -> Result<()> {
-    // SAFETY: both only try to open a library by its names; NVIDIA's have no harmful initialisers.
+    // SAFETY: both only try to open a library by its names; NVIDIA's have no harmful initializers.
     let (driver, blas) = unsafe { (sys::is_culib_present(), blas_sys::is_culib_present()) };
     let missing = match (driver, blas) {
         (true, true) => return Ok(()),
@@ -38,11 +38,11 @@ fn check_libraries() -> Result<()> {
     Err(Error::new(ErrorKind::Device, missing))
 }
 
-/// Whether there is a device of this number.
+/// Checks that the device exists, and that it and its driver are new enough.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Device`], naming what is missing.
+/// [`ErrorKind::Device`], with the cause.
 pub(crate) fn check_device(ordinal: usize) -> Result<()> {
     let named = |error: Error| error.context(format_args!("cuda:{ordinal}"));
     match count_devices().map_err(named)? {
@@ -54,23 +54,23 @@ pub(crate) fn check_device(ordinal: usize) -> Result<()> {
     }
 }
 
-/// How many devices there are.
+/// Returns the number of devices.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Device`] where there is no driver or no cuBLAS.
+/// [`ErrorKind::Device`] if the driver or cuBLAS is missing.
 pub(crate) fn count_devices() -> Result<usize> {
     check_libraries()?;
     let count = CudaContext::device_count().doing("the driver could not be started")?;
     Ok(usize::try_from(count).unwrap_or_default())
 }
 
-/// Whether a device that is there, and its driver, are new enough.
+/// Checks that an existing device and its driver are new enough.
 fn check_age(ordinal: usize) -> Result<()> {
     use sys::CUdevice_attribute as Attribute;
     let attribute = |attribute| {
         let device = result::device::get(ordinal as i32)?;
-        // SAFETY: the driver has just named the device.
+        // SAFETY: the driver has just returned the device.
         unsafe { result::device::get_attribute(device, attribute) }
     };
     let capability =
@@ -100,10 +100,10 @@ fn check_capability(major: i32, minor: i32) -> Result<()> {
     ))
 }
 
-/// The version of CUDA that the driver is for, as it writes it.
+/// The CUDA version that the driver supports, in the driver's encoding.
 fn driver_version() -> Option<i32> {
     let mut version = 0;
-    // SAFETY: it writes one number.
+    // SAFETY: the call writes one integer.
     let known = unsafe { sys::cuDriverGetVersion(&raw mut version) };
     known.result().ok().map(|()| version)
 }
@@ -119,7 +119,7 @@ fn old_driver(version: Option<i32>) -> String {
     )
 }
 
-/// An error of the driver, as this crate's.
+/// Converts a driver error.
 pub(super) fn driver_error(what: &str, source: result::DriverError) -> Error {
     let name = source
         .error_name()
@@ -128,7 +128,7 @@ pub(super) fn driver_error(what: &str, source: result::DriverError) -> Error {
     Error::new(ErrorKind::Device, format!("{what}: {name}")).with_source(source)
 }
 
-/// Adds what was being done to a driver's error.
+/// Adds the failed operation to a driver error.
 pub(super) trait Doing<T> {
     fn doing(self, what: &str) -> Result<T>;
 }
@@ -147,17 +147,17 @@ impl<T> Doing<T> for std::result::Result<T, blas::CublasError> {
     }
 }
 
-/// The type of number that weights, activations and the KV cache are kept in.
+/// The number type of weights, activations and the KV cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Precision {
-    /// 16-bit floats with the range of f32, multiplied by tensor cores and summed in f32.
+    /// bf16, multiplied by tensor cores and accumulated in f32.
     Bf16,
-    /// 32-bit floats: slow, for comparing with the CPU engine.
+    /// f32: slow, for comparison with the CPU engine.
     F32,
 }
 
 impl Precision {
-    /// Bytes of a number.
+    /// Bytes per number.
     pub(super) fn bytes(self) -> usize {
         match self {
             Precision::Bf16 => 2,
@@ -165,7 +165,7 @@ impl Precision {
         }
     }
 
-    /// The suffix of kernels' names.
+    /// The suffix of the kernels' names.
     pub(super) fn suffix(self) -> &'static str {
         match self {
             Precision::Bf16 => "bf16",
@@ -186,17 +186,17 @@ pub(super) struct Device {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
     blas: CudaBlas,
-    /// Held for cuBLAS.
+    /// Keeps cuBLAS's workspace alive.
     _workspace: Buffer,
     pub(super) multiprocessors: usize,
 }
 
 impl Device {
-    /// Opens the device of a number.
+    /// Opens a device by its ordinal.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Device`] where the libraries or the device are missing, or the device is older
+    /// [`ErrorKind::Device`] if the libraries or the device are missing, or if the device is older
     /// than compute capability 8.0.
     pub(super) fn open(ordinal: usize) -> Result<Self> {
         let named = |error: Error| error.context(format_args!("cuda:{ordinal}"));
@@ -206,7 +206,7 @@ impl Device {
 
     fn open_present(ordinal: usize) -> Result<Self> {
         let context = CudaContext::new(ordinal).doing("the device could not be opened")?;
-        // One stream orders everything: no events of cudarc's own.
+        // One stream orders all work, so that cudarc's events are not needed.
         // SAFETY: nothing here uses cudarc's slices, whose accesses those events would order.
         unsafe { context.disable_event_tracking() };
         let (major, minor) = context
@@ -216,7 +216,7 @@ impl Device {
         let stream = context.new_stream().doing("no stream")?;
         let blas = CudaBlas::new(stream.clone()).doing("cuBLAS could not be set up")?;
         let workspace = Buffer::new(&stream, CUBLAS_WORKSPACE, "cuBLAS's workspace")?;
-        // SAFETY: the handle is live, and so is the workspace for as long as the handle.
+        // SAFETY: the handle is live, and the workspace outlives it.
         unsafe {
             blas_sys::cublasSetWorkspace_v2(
                 *blas.handle(),
@@ -248,14 +248,14 @@ impl Device {
             .unwrap_or_else(|_| "CUDA device".to_owned())
     }
 
-    /// Lets the driver's calls of this thread go to this device.
+    /// Makes this device's context current on this thread.
     pub(super) fn bind(&self) -> Result<()> {
         self.context
             .bind_to_thread()
             .doing("the device could not be used by this thread")
     }
 
-    /// Bytes that can be allocated now.
+    /// Bytes of free device memory.
     pub(super) fn free_bytes(&self) -> Result<usize> {
         let (free, _) = self
             .context
@@ -264,7 +264,7 @@ impl Device {
         Ok(free)
     }
 
-    /// Waits for everything that was queued.
+    /// Waits for all queued work.
     pub(super) fn synchronize(&self) -> Result<()> {
         self.stream.synchronize().doing("the device's work failed")
     }
@@ -273,14 +273,14 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Device`], with the version of a driver that is too old.
+    /// [`ErrorKind::Device`], naming the driver's version if it is too old.
     pub(super) fn load(&self, ptx: &str) -> Result<Arc<CudaModule>> {
         self.context
             .load_module(ptx.into())
             .map_err(|error| driver_error(&old_driver(driver_version()), error))
     }
 
-    /// Has a kernel use so much dynamic shared memory.
+    /// Allows a kernel `bytes` bytes of dynamic shared memory.
     pub(super) fn allow_shared(function: &CudaFunction, bytes: usize) -> Result<()> {
         let attribute =
             sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
@@ -289,9 +289,9 @@ impl Device {
             .doing("a kernel needs more shared memory than the device has")
     }
 
-    /// `output[row][o] = Σ weight[o][i] · input[row][i]`, all row-major: weight `[outputs, inputs]`,
-    /// input `[rows, inputs]`, output `[rows, outputs]`, which is of type f32 where `wide`, else of
-    /// the weights'. Sums are in f32.
+    /// `output[row][o] = Σ weight[o][i] · input[row][i]`, all row-major: weight
+    /// `[outputs, inputs]`, input `[rows, inputs]`, output `[rows, outputs]`. The output is f32 if
+    /// `wide`, otherwise of the weights' type. Sums are in f32.
     pub(super) fn gemm(&self, precision: Precision, product: &Product, wide: bool) -> Result<()> {
         let Product {
             weight,
@@ -306,9 +306,9 @@ impl Device {
             true => blas_sys::cudaDataType_t::CUDA_R_32F,
             false => precision.cuda_type(),
         };
-        // cuBLAS is column-major: the output's transpose is weight · inputᵀ, and the row-major
-        // weight is its own transpose there.
-        // SAFETY: the addresses are of buffers of these shapes; the stream orders their use.
+        // cuBLAS is column-major: it computes the output's transpose, weight · inputᵀ. The
+        // row-major weight is already its transpose there.
+        // SAFETY: the addresses are those of buffers of these shapes; the stream orders their use.
         unsafe {
             blas::gemm_ex(
                 *self.blas.handle(),
@@ -335,7 +335,7 @@ impl Device {
         .doing("a matrix product failed")
     }
 
-    /// An event after all that was queued.
+    /// Records an event after all queued work.
     pub(super) fn record(&self) -> Result<CudaEvent> {
         let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING;
         let event = self.context.new_event(Some(flags)).doing("no event")?;
@@ -345,10 +345,10 @@ impl Device {
         Ok(event)
     }
 
-    /// Page-locked memory, which copies run beside other work from and to.
+    /// Allocates page-locked memory, for copies that overlap with other work.
     pub(super) fn pinned(&self, bytes: usize) -> Result<Pinned> {
         self.bind()?;
-        // SAFETY: what it holds is written before it is read: by `Pinned::write`, or by a copy.
+        // SAFETY: the memory is written before it is read: by `Pinned::as_mut` or by a copy.
         let address = unsafe { result::malloc_host(bytes.max(1), 0) }
             .doing("page-locked memory could not be allocated")?;
         Ok(Pinned {
@@ -358,11 +358,11 @@ impl Device {
         })
     }
 
-    /// Queues a copy of some bytes, from the `first` on, to the device. The memory must stay as it
-    /// is until the stream has passed.
+    /// Queues a copy of `bytes` bytes, from offset `first` on, to the device. The memory must not
+    /// change until the stream has executed the copy.
     pub(super) fn upload(&self, to: u64, from: &Pinned, bytes: usize, first: usize) -> Result<()> {
         debug_assert!(first + bytes <= from.bytes);
-        // SAFETY: both are of at least so many bytes; the caller keeps `from` until it was read.
+        // SAFETY: both have at least `bytes` bytes; the caller keeps `from` until it was read.
         let copied = unsafe {
             let source = std::slice::from_raw_parts(from.address.add(first), bytes);
             result::memcpy_htod_async(to, source, self.stream.cu_stream())
@@ -370,7 +370,8 @@ impl Device {
         copied.doing("a copy to the device failed")
     }
 
-    /// Queues a copy from the device, to the `first` byte on, to be read after an event behind it.
+    /// Queues a copy from the device to offset `first`. The result may be read after an event
+    /// behind the copy.
     pub(super) fn download(
         &self,
         to: &mut Pinned,
@@ -379,7 +380,8 @@ impl Device {
         bytes: usize,
     ) -> Result<()> {
         debug_assert!(first + bytes <= to.bytes);
-        // SAFETY: both are of at least so many bytes; it is read after an event behind the copy.
+        // SAFETY: both have at least `bytes` bytes; the result is read after an event behind the
+        // copy.
         let copied = unsafe {
             let target = std::slice::from_raw_parts_mut(to.address.add(first), bytes);
             result::memcpy_dtoh_async(target, from, self.stream.cu_stream())
@@ -389,43 +391,44 @@ impl Device {
 
     /// Queues a copy within the device.
     pub(super) fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<()> {
-        // SAFETY: both addresses are of buffers of at least so many bytes.
+        // SAFETY: both addresses are those of buffers of at least `bytes` bytes.
         unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }
             .doing("a copy on the device failed")
     }
 
-    /// Queues zeros.
+    /// Queues zeroing of memory.
     pub(super) fn clear(&self, at: u64, bytes: usize) -> Result<()> {
-        // SAFETY: the address is of a buffer of at least so many bytes.
+        // SAFETY: the address is that of a buffer of at least `bytes` bytes.
         unsafe { result::memset_d8_async(at, 0, bytes, self.stream.cu_stream()) }
             .doing("memory on the device could not be cleared")
     }
 
-    /// Copies numbers to a new buffer and waits.
+    /// Copies numbers to a new buffer, and waits.
     pub(super) fn buffer_of<T: Copy>(&self, numbers: &[T], what: &str) -> Result<Buffer> {
         let buffer = Buffer::new(&self.stream, size_of_val(numbers), what)?;
         self.fill(buffer.address, numbers)?;
         Ok(buffer)
     }
 
-    /// Copies numbers to an address and waits.
+    /// Copies numbers to an address, and waits.
     pub(super) fn fill<T: Copy>(&self, to: u64, numbers: &[T]) -> Result<()> {
-        // SAFETY: the buffer is large enough for them; the stream is waited for before they may go.
+        // SAFETY: the buffer is large enough; the stream is synchronized before `numbers` may be
+        // dropped.
         unsafe { result::memcpy_htod_async(to, numbers, self.stream.cu_stream()) }
             .doing("a copy to the device failed")?;
         self.synchronize()
     }
 
-    /// Copies numbers from an address and waits.
+    /// Copies numbers from an address, and waits.
     pub(super) fn read<T: Copy>(&self, from: u64, numbers: &mut [T]) -> Result<()> {
-        // SAFETY: the address is of a buffer with so many; the stream is waited for.
+        // SAFETY: the address is that of a large enough buffer; the stream is synchronized.
         unsafe { result::memcpy_dtoh_async(numbers, from, self.stream.cu_stream()) }
             .doing("a copy from the device failed")?;
         self.synchronize()
     }
 }
 
-/// A matrix product: addresses and sizes.
+/// A GEMM: addresses and sizes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Product {
     pub(super) weight: u64,
@@ -436,7 +439,7 @@ pub(super) struct Product {
     pub(super) outputs: usize,
 }
 
-/// Device memory, given back when it is dropped.
+/// Device memory, freed on drop.
 pub(super) struct Buffer {
     stream: Arc<CudaStream>,
     pub(super) address: u64,
@@ -446,13 +449,13 @@ pub(super) struct Buffer {
 impl Buffer {
     /// # Errors
     ///
-    /// [`ErrorKind::Device`] where there is not so much, with what it was for.
+    /// [`ErrorKind::Device`] if the memory is not available; names its purpose.
     pub(super) fn new(stream: &Arc<CudaStream>, bytes: usize, what: &str) -> Result<Self> {
         let context = stream.context();
         context
             .bind_to_thread()
             .doing("the device could not be used by this thread")?;
-        // SAFETY: what it holds is written before it is read.
+        // SAFETY: the memory is written before it is read.
         let address = unsafe { result::malloc_sync(bytes.max(1)) }.map_err(|error| {
             let free = context.mem_get_info().map_or(0, |(free, _)| free);
             let reason = format!("{what} needs {bytes} bytes of device memory; {free} are free");
@@ -470,7 +473,7 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         let context = self.stream.context();
         context.record_err(self.stream.synchronize());
-        // SAFETY: allocated by `new`, and nothing queued uses it any more.
+        // SAFETY: allocated by `new`, and no queued work uses it any more.
         context.record_err(unsafe { result::free_sync(self.address) });
     }
 }
@@ -482,17 +485,17 @@ pub(super) struct Pinned {
     bytes: usize,
 }
 
-// SAFETY: plain memory, with one owner.
+// SAFETY: plain memory with a single owner.
 unsafe impl Send for Pinned {}
 
 impl Pinned {
-    /// Its bytes as numbers of a type without padding, to be written.
+    /// The memory as a mutable slice of a plain type.
     pub(super) fn as_mut<T: Plain>(&mut self) -> &mut [T] {
-        // SAFETY: page-aligned, owned, and any bits are a value of a plain type.
+        // SAFETY: page-aligned and owned; any bits are a valid value of a plain type.
         unsafe { std::slice::from_raw_parts_mut(self.address.cast(), self.bytes / size_of::<T>()) }
     }
 
-    /// Its bytes as numbers of a type without padding.
+    /// The memory as a slice of a plain type.
     pub(super) fn get<T: Plain>(&self) -> &[T] {
         // SAFETY: as for `as_mut`.
         unsafe { std::slice::from_raw_parts(self.address.cast(), self.bytes / size_of::<T>()) }
@@ -502,20 +505,20 @@ impl Pinned {
 impl Drop for Pinned {
     fn drop(&mut self) {
         self.context.record_err(self.context.bind_to_thread());
-        // SAFETY: allocated by `Device::pinned`; who queued copies has waited for them.
+        // SAFETY: allocated by `Device::pinned`; the code that queued copies has waited for them.
         self.context
             .record_err(unsafe { result::free_host(self.address.cast()) });
     }
 }
 
-/// Types of which all bit patterns are values.
+/// Types for which every bit pattern is valid.
 ///
 /// # Safety
 ///
-/// No padding, no invalid values.
+/// The type must have no padding and no invalid values.
 pub(super) unsafe trait Plain: Copy {}
 
-// SAFETY: whole numbers.
+// SAFETY: an integer.
 unsafe impl Plain for u8 {}
-// SAFETY: whole numbers.
+// SAFETY: an integer.
 unsafe impl Plain for i32 {}

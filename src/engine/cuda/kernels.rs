@@ -1,5 +1,5 @@
-//! The kernels: what they are called, and how they are launched. Their sources are in `kernels/`,
-//! compiled to the PTX in `ptx/` by `scripts/ptx.sh`; what each computes is said there.
+//! The kernels' names, and how they are launched. Their sources are in `kernels/` and document what
+//! each computes. `scripts/ptx.sh` compiles them to the PTX in `ptx/`.
 //!
 //! Addresses are of device memory; the stream orders their use.
 
@@ -11,60 +11,60 @@ use super::driver::{Device, Doing, Precision};
 use super::weights::DeviceLayer;
 use crate::{Error, ErrorKind, Result};
 
-/// Positions of a page of the KV cache.
+/// The number of positions in a page of the KV cache.
 pub(super) const PAGE: usize = 64;
 
-/// Own positions of a sequence that one block of the suffix attention looks at: fixed, so that the
-/// order of summation does not depend on the batch.
+/// The number of a sequence's own positions that one block of the suffix attention processes. It is
+/// fixed, so that the order of summation does not depend on the batch.
 pub(super) const SPLIT: usize = 512;
 
-/// Rows times query heads of a key head that one tile of the prefix attention has.
+/// The number of pairs (row, query head of a KV head) in a tile of the prefix attention.
 pub(super) const TILE: usize = 64;
 
-/// Widths of heads that the attention kernels are made for.
+/// The head dimensions that the attention kernels support.
 pub(super) const HEAD_DIMS: [usize; 3] = [32, 64, 128];
 
-/// The widest heads that those for f32 take.
+/// The largest head dimension that the f32 attention kernels support.
 const MAX_PLAIN_HEAD_DIM: usize = 256;
 
-/// Rows of bf16 are a multiple of so many numbers wide: they are read 16 bytes at a time.
+/// The width of bf16 rows must be a multiple of this: they are read 16 bytes at a time.
 pub(super) const WIDTH_STEP: usize = 8;
 
-/// The most query heads that may share a key head: rows of a tensor core's tile.
+/// The largest number of query heads per KV head: the rows of a tensor core's tile.
 pub(super) const MAX_GROUP: usize = 16;
 
-/// The largest vocabulary that the sampler takes.
+/// The largest vocabulary that the sampler supports.
 pub(super) const MAX_VOCABULARY: usize = 1 << 18;
 
 /// Dynamic shared memory of the sampler: `sizeof(Shared)` of `sampler.cu`.
 const SAMPLER_SHARED: usize = 48 << 10;
 
-/// Warps of a block of 256 threads, each of which works on one head.
+/// The number of warps in a block of 256 threads; each warp processes one head.
 const WARPS: usize = 8;
 
-/// Threads of the sampler's block.
+/// The number of threads in the sampler's block.
 const SAMPLER_THREADS: u32 = 1024;
 
-/// Part of the prefix attention's work: 64 pairs of a row and a query head, on one prefix.
+/// A tile of the prefix attention: 64 pairs of a row and a query head, on one prefix.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct PrefixTile {
-    /// Where the prefix's pages begin in the list of all.
+    /// The index in `prefix_pages` where the prefix's pages begin.
     pub(super) pages: i32,
-    /// Tokens of the prefix.
+    /// The number of tokens in the prefix.
     pub(super) length: i32,
-    /// The first row of the step that continues the prefix, and how many do.
+    /// The first row of the step that continues the prefix, and the number of such rows.
     pub(super) first_row: i32,
     pub(super) rows: i32,
-    /// The first pair.
+    /// The index of the first pair.
     pub(super) first_query: i32,
 }
 
-/// A row for the sampler.
+/// A row of the sampler.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SampleRow {
-    /// Address of the row's logits.
+    /// The address of the row's logits.
     pub(super) logits: u64,
     pub(super) key: u64,
     pub(super) position: u64,
@@ -72,17 +72,17 @@ pub(super) struct SampleRow {
     pub(super) top_p: f32,
     pub(super) min_p: f32,
     pub(super) penalty: f32,
-    /// 0 for all.
+    /// 0 for no limit.
     pub(super) top_k: i32,
-    /// Where the token goes.
+    /// The slot that receives the token.
     pub(super) slot: i32,
-    /// 0 where nothing is drawn.
+    /// 0 if nothing is drawn.
     pub(super) draw: i32,
     pub(super) padding: i32,
 }
 
 impl SampleRow {
-    /// A row that nothing is drawn for.
+    /// A row that draws nothing.
     pub(super) const NONE: SampleRow = SampleRow {
         logits: 0,
         key: 0,
@@ -98,7 +98,7 @@ impl SampleRow {
     };
 }
 
-/// What the sampler says of a row.
+/// The sampler's result for a row.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct SampleDraw {
@@ -110,14 +110,14 @@ pub(super) struct SampleDraw {
     pub(super) normaliser: u64,
 }
 
-// SAFETY: numbers without padding.
+// SAFETY: numbers without padding; every bit pattern is valid.
 unsafe impl super::driver::Plain for PrefixTile {}
-// SAFETY: numbers without padding.
+// SAFETY: as above.
 unsafe impl super::driver::Plain for SampleRow {}
-// SAFETY: numbers without padding.
+// SAFETY: as above.
 unsafe impl super::driver::Plain for SampleDraw {}
 
-/// The shape that attention is computed for.
+/// The shape of an attention layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AttentionShape {
     pub(super) heads: usize,
@@ -127,7 +127,7 @@ pub(super) struct AttentionShape {
 }
 
 impl AttentionShape {
-    /// Query heads of a key head.
+    /// The number of query heads per KV head.
     pub(super) fn group(self) -> usize {
         self.heads / self.kv_heads
     }
@@ -142,43 +142,43 @@ impl AttentionShape {
             .unwrap_or(i32::MAX)
     }
 
-    /// What scores are multiplied with before a power of two is taken of them.
+    /// The factor of the scores, for a softmax in base 2.
     fn scale_of_base_2(self) -> f32 {
         (std::f64::consts::LOG2_E / (self.head_dim as f64).sqrt()) as f32
     }
 }
 
-/// Where the numbers of a step's rows lie on the device, each an array over the rows unless said.
+/// The device addresses of a step's row data: arrays over the rows unless stated otherwise.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RowArrays {
-    /// The token to feed, -1 for the one drawn last.
+    /// The token to feed; -1 for the token drawn last.
     pub(super) inputs: u64,
-    /// The sequence's slot, -1 for padding.
+    /// The sequence's slot; -1 for padding.
     pub(super) slots: u64,
     /// The fed token's position in prompt and completion.
     pub(super) positions: u64,
-    /// Own tokens of the sequence, the fed one included; 0 in a prefill.
+    /// The number of the sequence's own tokens, including the fed one; 0 in a prefill.
     pub(super) lengths: u64,
-    /// Page and offset in the KV cache.
+    /// The page and the offset in the KV cache that the token is written to.
     pub(super) write_pages: u64,
     pub(super) write_offsets: u64,
-    /// Where the row's prefix begins in `prefix_pages`, and its tokens.
+    /// The offset of the row's prefix in `prefix_pages`, and its number of tokens.
     pub(super) prefix_offsets: u64,
     pub(super) prefix_lengths: u64,
-    /// Rows whose logits a prefill is for.
+    /// The rows whose logits a prefill computes.
     pub(super) index: u64,
-    /// One number: how many tiles there are.
+    /// A single number: the number of tiles.
     pub(super) tile_count: u64,
     /// Array of [`PrefixTile`].
     pub(super) tiles: u64,
-    /// Pages of all prefixes of the step.
+    /// The pages of all prefixes of the step.
     pub(super) prefix_pages: u64,
-    /// Pages of the rows' own tokens, `[rows][table_width]`.
+    /// The block table of the rows' own tokens, `[rows][table_width]`.
     pub(super) tables: u64,
     pub(super) table_width: usize,
 }
 
-/// What a layer's attention reads and writes.
+/// The memory that a layer's attention reads and writes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AttentionMemory {
     /// Q, K and V of the rows.
@@ -189,7 +189,7 @@ pub(super) struct AttentionMemory {
     pub(super) out: u64,
 }
 
-/// All kernels for a precision and a width of heads, loaded.
+/// All kernels for a precision and a head dimension, loaded.
 pub(super) struct Kernels {
     stream: Arc<CudaStream>,
     precision: Precision,
@@ -223,13 +223,13 @@ fn block(grid: (usize, usize, usize), threads: u32, shared: usize) -> LaunchConf
     }
 }
 
-/// Launches a kernel with arguments of the types that it has.
+/// Launches a kernel.
 macro_rules! launch {
     ($stream:expr, $kernel:expr, $config:expr, $($argument:expr),* $(,)?) => {{
         let mut builder = $stream.launch_builder(&$kernel);
         launch!(@push builder, $($argument),*);
-        // SAFETY: the arguments are of the kernel's types (the tests compare their sizes with the
-        // source's), and the addresses of buffers large enough for the grid.
+        // SAFETY: the arguments have the kernel's types (the tests compare their sizes with the
+        // source's), and the addresses are those of buffers that are large enough for the grid.
         unsafe { builder.launch($config) }.doing("a kernel could not be launched")?;
     }};
     (@push $builder:ident, $first:expr $(, $rest:expr)*) => {
@@ -244,8 +244,8 @@ macro_rules! launch {
 impl Kernels {
     /// # Errors
     ///
-    /// [`ErrorKind::Unsupported`] for a shape that the kernels are not made for;
-    /// [`ErrorKind::Device`] where they cannot be loaded.
+    /// [`ErrorKind::Unsupported`] for a shape that the kernels do not support;
+    /// [`ErrorKind::Device`] if they cannot be loaded.
     pub(super) fn load(
         device: &Device,
         precision: Precision,
@@ -320,7 +320,7 @@ impl Kernels {
         })
     }
 
-    /// Rows of the embedding into the residual stream.
+    /// Copies embedding rows into the residual stream.
     pub(super) fn embed(
         &self,
         table: u64,
@@ -345,8 +345,8 @@ impl Kernels {
         Ok(())
     }
 
-    /// Adds an update (address 0: none) to the residual stream and norms it; `index` (0: none) says
-    /// which of its rows.
+    /// Adds an update (address 0: none) to the residual stream and normalizes it. `index` (0: the
+    /// first rows) selects its rows.
     pub(super) fn add_rms_norm(
         &self,
         (x, update): (u64, u64),
@@ -373,7 +373,7 @@ impl Kernels {
         Ok(())
     }
 
-    /// Biases, norms over heads and RoPE; the KV cache is written to the pool.
+    /// Applies biases, per-head norms and RoPE, and writes the KV cache to the pool.
     pub(super) fn qkv_rope(
         &self,
         layer: &DeviceLayer,
@@ -438,7 +438,7 @@ impl Kernels {
         Ok(())
     }
 
-    /// Attention of prompts that are being prefilled: causal, over their own pages.
+    /// Computes the causal attention of prompts that are being prefilled, over their own pages.
     pub(super) fn prefill_attention(
         &self,
         memory: AttentionMemory,
@@ -479,14 +479,14 @@ impl Kernels {
         }
     }
 
-    /// Pieces of work of the prefixes' attention, at most: a tile at least for each row, if all have
-    /// prefixes of their own.
+    /// The largest number of work items of the prefix attention: at least one tile per row, if
+    /// every row has its own prefix.
     fn max_prefix_work(&self, rows: usize) -> usize {
         ((rows * self.shape.group()).div_ceil(TILE) + rows) * self.shape.kv_heads
     }
 
-    /// Attention of new tokens over their prefixes and their own pages. `parts` and `lse` have space
-    /// for one more part than there are splits.
+    /// Computes the attention of new tokens over their prefixes and their own pages. `parts` and
+    /// `lse` must have space for one more part than there are splits.
     pub(super) fn decode_attention(
         &self,
         memory: AttentionMemory,
@@ -511,8 +511,8 @@ impl Kernels {
             }
             AttentionKernels::TensorCores { decode, merge, .. } => (decode, merge),
         };
-        // As many as keep every multiprocessor at prefixes, whatever their number; the rest of the
-        // grid is for own tokens.
+        // Enough blocks to keep every multiprocessor busy with prefixes, for any number of
+        // prefixes; the rest of the grid processes own tokens.
         let prefix_blocks = self.max_prefix_work(rows).min(self.multiprocessors);
         let blocks = prefix_blocks + rows * kv_heads * splits;
         launch!(
@@ -586,7 +586,7 @@ impl Kernels {
         Ok(())
     }
 
-    /// Draws a token for each of the rows that want one.
+    /// Draws a token for each row that requests one.
     pub(super) fn sample(
         &self,
         vocabulary: usize,
@@ -613,7 +613,7 @@ impl Kernels {
         Ok(())
     }
 
-    /// Adds a list of tokens to those that a slot has seen, which are forgotten first if `clear`.
+    /// Adds tokens to the slot's seen tokens, which are cleared first if `clear`.
     pub(super) fn see(
         &self,
         seen: u64,
@@ -639,7 +639,7 @@ impl Kernels {
         Ok(())
     }
 
-    /// Fills memory with normal numbers.
+    /// Fills memory with normally distributed random numbers.
     pub(super) fn fill_random(
         &self,
         out: u64,
@@ -666,13 +666,14 @@ impl Kernels {
     }
 }
 
-/// Shared memory of a prefill's attention: a tile of queries, two stages of the KV cache.
+/// Bytes of shared memory of the prefill attention: a tile of queries, and two stages of the KV
+/// cache.
 fn prefill_shared(head_dim: usize) -> usize {
     (TILE * head_dim + 2 * 2 * PAGE * head_dim) * 2
 }
 
-/// Shared memory of a step's attention: 4 warps with 3 stages of 16 positions of the KV cache, which is more than
-/// prefixes take.
+/// Bytes of shared memory of the decode attention: 4 warps with 3 stages of 16 positions of the KV
+/// cache. This exceeds what prefixes need.
 fn decode_shared(head_dim: usize) -> usize {
     4 * 3 * 2 * 16 * head_dim * 2
 }

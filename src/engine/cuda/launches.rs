@@ -1,7 +1,7 @@
-//! What a step or a prefill launches: the decoder's layers, the output head, the sampler; and the
-//! graphs in which steps are replayed.
+//! Launches a step or a prefill: the decoder's layers, the output head and the sampler. Captures
+//! steps in CUDA graphs and replays them.
 //!
-//! Knows memory, kernels and weights; nothing of who holds which pages.
+//! Depends on memory, kernels and weights, but not on the owners of pages.
 
 use cudarc::driver::{CudaGraph, sys};
 use rayon::prelude::*;
@@ -14,7 +14,7 @@ use crate::engine::decoder::rotary_tables;
 use crate::model::DecoderConfig;
 use crate::{Error, ErrorKind, Result};
 
-/// Memory for the rows of a step, `[rows, …]` each.
+/// Buffers for the rows of a step, `[rows, …]` each.
 pub(super) struct Activations {
     /// The residual stream, `[hidden]`, f32.
     pub(super) x: Buffer,
@@ -24,17 +24,17 @@ pub(super) struct Activations {
     pub(super) qkv: Buffer,
     /// `[heads · head_dim]`.
     pub(super) attended: Buffer,
-    /// What a layer adds to the residual stream, `[hidden]`.
+    /// A layer's contribution to the residual stream, `[hidden]`.
     pub(super) update: Buffer,
     /// `[2 · intermediate]`.
     pub(super) gate_up: Buffer,
     /// `[intermediate]`.
     pub(super) gated: Buffer,
-    /// Parts of attention, `[parts][rows][heads][head_dim]`, f32.
+    /// Partial results of attention, `[parts][rows][heads][head_dim]`, f32.
     pub(super) parts: Buffer,
     /// Their log-sum-exps, `[parts][rows][heads]`, f32.
     pub(super) lse: Buffer,
-    /// `[vocab]`, f32; of the rows of a step.
+    /// `[vocab]`, f32, of a step's rows.
     pub(super) logits: Buffer,
 }
 
@@ -65,7 +65,7 @@ impl Activations {
     }
 }
 
-/// Cosines and sines of all positions, `[context][head_dim / 2]` each.
+/// Computes cosines and sines of all positions, `[context][head_dim / 2]` each.
 pub(super) fn rope_tables(device: &Device, config: &DecoderConfig) -> Result<(Buffer, Buffer)> {
     let positions: Vec<usize> = (0..config.context_length).collect();
     let (cos, sin): (Vec<Vec<f32>>, Vec<Vec<f32>>) = positions
@@ -76,19 +76,19 @@ pub(super) fn rope_tables(device: &Device, config: &DecoderConfig) -> Result<(Bu
     Ok((upload(cos)?, upload(sin)?))
 }
 
-/// A step's launches for a bucket of rows and a number of splits.
+/// The state of a step's launches for a bucket of rows and a number of splits.
 pub(super) enum StepGraph {
-    /// Was run once, launch by launch, so that everything is loaded.
+    /// Ran once, launch by launch, so that all kernels are loaded.
     Warm,
     Captured(Replay),
-    /// Could not be captured.
+    /// Cannot be captured.
     Eager,
 }
 
-/// A captured graph.
+/// A captured CUDA graph.
 pub(super) struct Replay(CudaGraph);
 
-// SAFETY: a graph may be used by any thread, one at a time.
+// SAFETY: any thread may use a graph, one at a time.
 unsafe impl Send for Replay {}
 
 fn launch(graph: &Replay) -> Result<()> {
@@ -96,8 +96,8 @@ fn launch(graph: &Replay) -> Result<()> {
 }
 
 impl Cuda {
-    /// Runs the layers over rows that were described; the residual stream and its last update are
-    /// what is left. `splits` is `None` in a prefill.
+    /// Runs the layers over the rows in `arrays`. Leaves the residual stream and its last update.
+    /// `splits` is `None` in a prefill.
     pub(super) fn forward(
         &self,
         arrays: &RowArrays,
@@ -174,7 +174,8 @@ impl Cuda {
         Ok(())
     }
 
-    /// Logits of rows of the residual stream: `index` (0: the first ones) says which.
+    /// Computes the logits of rows of the residual stream. `index` (0: the first rows) selects
+    /// them.
     pub(super) fn logits(&self, index: u64, rows: usize) -> Result<()> {
         let c = &self.config;
         let a = &self.activations;
@@ -194,7 +195,7 @@ impl Cuda {
         self.device.gemm(self.kernels.precision(), &product, true)
     }
 
-    /// One decoding step's launches.
+    /// Launches one decoding step.
     fn step_launches(&self, rows: usize, splits: usize) -> Result<()> {
         let arrays = self.step.addresses();
         self.forward(&arrays, rows, Some(splits))?;
@@ -202,7 +203,7 @@ impl Cuda {
         self.sample((self.step.samples(), rows), self.draws.address)
     }
 
-    /// Launches the sampler on rows that were described; the draws go to an address.
+    /// Launches the sampler on the given rows. The draws are written to address `draws`.
     pub(super) fn sample(&self, rows: (u64, usize), draws: u64) -> Result<()> {
         let seen = self.seen.as_ref().map_or(0, |seen| seen.address);
         let (vocabulary, tokens) = (self.config.vocab_size, self.tokens.address);
@@ -210,7 +211,7 @@ impl Cuda {
             .sample(vocabulary, rows, tokens, draws, seen, self.bits)
     }
 
-    /// Queues a step's launches: by a graph, if it was captured.
+    /// Queues a step's launches, as a CUDA graph if one was captured.
     pub(super) fn run_step(&mut self, rows: usize, splits: usize) -> Result<()> {
         let key = (rows, splits);
         match self.graphs.get(&key) {

@@ -1,4 +1,4 @@
-//! How the device's memory is shared out beside the weights: the KV cache, and the logits of prompts.
+//! Divides the device memory that the weights leave between the KV cache and the logits of prompts.
 
 use super::CudaSettings;
 use super::driver::{Buffer, Device};
@@ -6,14 +6,14 @@ use super::kernels::PAGE;
 use crate::model::DecoderConfig;
 use crate::{Error, ErrorKind, Result};
 
-/// Share of the free memory, after the weights, that the KV cache takes where no limit is set: the
-/// rest is for graphs, cuBLAS and others on the same card.
+/// The share of the free memory, after the weights, that the KV cache takes by default. The rest is
+/// for graphs, cuBLAS and other processes on the device.
 const KV_SHARE: f64 = 0.9;
 
-/// Share that it takes together with the logits of prompts, at most.
+/// The largest share that the KV cache and the logits of prompts take together.
 const KV_AND_LOGITS_SHARE: f64 = 0.95;
 
-/// Memory for the logits of so many prompts is taken at a time.
+/// The number of prompts for whose logits memory is allocated at a time.
 const PREFIX_LOGITS: usize = 16;
 
 /// Rows of logits that belong to prefixes.
@@ -24,7 +24,7 @@ pub(super) struct PrefixLogits {
 }
 
 impl PrefixLogits {
-    /// None yet, for a vocabulary of so many tokens.
+    /// Creates an empty pool for a vocabulary of `vocabulary` tokens.
     pub(super) fn new(vocabulary: usize) -> Self {
         PrefixLogits {
             bytes: 4 * vocabulary,
@@ -33,7 +33,7 @@ impl PrefixLogits {
         }
     }
 
-    /// The address of a row that is free.
+    /// Takes a free row, and returns its address.
     pub(super) fn take(&mut self, device: &Device) -> Result<u64> {
         if self.free.is_empty() {
             let bytes = PREFIX_LOGITS * self.bytes;
@@ -47,14 +47,14 @@ impl PrefixLogits {
             .ok_or_else(|| Error::new(ErrorKind::Device, "no memory for logits"))
     }
 
-    /// Takes a row back.
+    /// Returns a row to the pool.
     pub(super) fn give_back(&mut self, row: u64) {
         self.free.push(row);
     }
 }
 
-/// Pages beside which there is memory for the logits of all prompts that may be held: a prompt has a
-/// page at least.
+/// The number of pages that leave enough memory for the logits of all prompts that may be held.
+/// Each prompt has at least one page.
 fn pages_beside_logits(
     free: usize,
     config: &DecoderConfig,
@@ -63,15 +63,16 @@ fn pages_beside_logits(
 ) -> usize {
     let row = 4 * config.vocab_size;
     let bytes = (free as f64 * KV_AND_LOGITS_SHARE) as usize;
-    // As they are taken, some at a time.
+    // Rows are allocated in chunks.
     let bytes = bytes.saturating_sub(PREFIX_LOGITS * row);
-    // Those in use, as many that are begun, and those that are kept.
+    // Prompts in use, as many that are being started, and those in the prefix cache.
     let prompts = (2 * settings.slots).saturating_add(settings.prefix_cache);
     let beside_all = bytes.saturating_sub(prompts.saturating_mul(row)) / page_bytes;
     beside_all.max(bytes / (page_bytes + row))
 }
 
-/// How many pages the KV cache has: what is allowed, free, and of use.
+/// The number of pages of the KV cache: as many as the limit and the free memory allow, and no more
+/// than can be used.
 pub(super) fn kv_pages(
     device: &Device,
     config: &DecoderConfig,
@@ -104,7 +105,7 @@ pub(super) fn kv_pages(
     };
     let pages = (bytes / page_bytes).saturating_sub(scratch).min(of_use);
     let pages = pages.min(pages_beside_logits(free, config, settings, page_bytes));
-    // A page for a prompt and one for what follows it.
+    // One page for a prompt and one for its continuation.
     if pages < 2 {
         let kind = match settings.kv_bytes {
             Some(_) => ErrorKind::Settings,

@@ -1,13 +1,13 @@
-//! The decoder and the sampler on an NVIDIA GPU, by own kernels and cuBLAS.
+//! The decoder and the sampler on an NVIDIA GPU, with the crate's own kernels and cuBLAS.
 //!
-//! Nothing of a step waits for the host: tokens are drawn on the device and fed to the next step
-//! there, the numbers that describe a step are copied ahead of it, and draws are read when the next
-//! step is queued already. A step's launches depend on nothing but a bucket of rows, so that they
-//! are captured in a CUDA graph once and replayed.
+//! No part of a step waits for the host. Tokens are drawn on the device and fed to the next step
+//! there, the arrays that describe a step are copied in advance, and draws are read once the next
+//! step is queued. A step's launches depend only on its bucket of rows and its number of splits, so
+//! that they are captured in a CUDA graph once and replayed.
 //!
-//! A prompt's KV cache is computed once and shared: attention over it is a matrix product of all
-//! rows that continue it, attention over a row's own tokens reads its own pages, and the two are
-//! merged by their log-sum-exp.
+//! A prompt's KV cache is computed once and shared. Attention over it is one GEMM for all rows that
+//! continue it, attention over a row's own tokens reads the row's own pages, and the two are merged
+//! by their log-sum-exp.
 
 mod arrays;
 mod driver;
@@ -41,36 +41,36 @@ use crate::{Error, ErrorKind, Philox, Result};
 
 pub(crate) use self::driver::{Precision, check_device, count_devices};
 
-/// Rows of prompts that are prefilled at once.
+/// The number of prompt rows in a prefill chunk.
 const PREFILL_ROWS: usize = 2048;
 
-/// More sequences at a time no device serves.
+/// The largest number of concurrent sequences that is accepted.
 const MAX_SLOTS: usize = 1 << 16;
 
-/// Steps in flight before the host waits for the oldest.
+/// The number of steps in flight before the host waits for the oldest.
 const LAG: usize = 1;
 
-/// What a [`Cuda`] backend is built for.
+/// The settings of a [`Cuda`] backend.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CudaSettings {
-    /// The device's number.
+    /// The device's ordinal.
     pub(crate) ordinal: usize,
     pub(crate) precision: Precision,
-    /// Sequences that run at a time.
+    /// The number of concurrent sequences.
     pub(crate) slots: usize,
-    /// Prompts that are kept besides those in use.
+    /// The number of unused prompts that are kept.
     pub(crate) prefix_cache: usize,
-    /// The most tokens of a completion.
+    /// The largest number of tokens of a completion.
     pub(crate) max_new_tokens: usize,
-    /// The most bytes of the KV cache.
+    /// The limit of the KV cache in bytes.
     pub(crate) kv_bytes: Option<usize>,
-    /// Whether a sequence's logits must not depend on the batch that it is in.
+    /// Whether a sequence's logits must not depend on its batch.
     pub(crate) deterministic: bool,
 }
 
-/// See the [module](self).
+/// The CUDA backend. See the [module](self).
 pub(crate) struct Cuda {
-    // Dropped in this order: what is in flight, graphs, memory, the device.
+    // Fields drop in this order: work in flight, graphs, memory, the device.
     in_flight: VecDeque<InFlight>,
     graphs: HashMap<(usize, usize), StepGraph>,
     deterministic: bool,
@@ -90,13 +90,13 @@ pub(crate) struct Cuda {
     rope: (Buffer, Buffer),
     /// The token drawn last, by slot.
     tokens: Buffer,
-    /// Draws of a step, then those from prefixes' logits.
+    /// The draws of a step, followed by those from prefixes' logits.
     draws: Buffer,
-    /// Bits of the tokens that a slot has seen, where a repetition penalty wants them.
+    /// A bitmap per slot of the tokens it has seen, if a repetition penalty needs it.
     seen: Option<Buffer>,
     prefix_logits: PrefixLogits,
     free_slots: Vec<usize>,
-    /// Sequences whose slots do not know yet which tokens they have seen.
+    /// Sequences whose seen tokens are not on the device yet.
     unseen: BTreeSet<SequenceId>,
     idle_transfers: Vec<Transfer>,
     idle_staging: Vec<(Staging, CudaEvent)>,
@@ -104,21 +104,21 @@ pub(crate) struct Cuda {
     device: Device,
 }
 
-/// Host memory for what goes to a step and what comes from it.
+/// Host memory for a step's input arrays and its draws.
 struct Transfer {
     staging: Staging,
     draws: Pinned,
 }
 
-/// A step that was queued.
+/// A queued step.
 struct InFlight {
     transfer: Transfer,
     done: CudaEvent,
-    /// Which draw is whose, in the order of the rows that draw.
+    /// The index of each drawing row's draw, in the order of these rows.
     places: Vec<usize>,
 }
 
-/// Fails unless rows of bf16 can be read as the kernels read them.
+/// Fails unless rows of bf16 have widths that the kernels support.
 fn check_widths(config: &DecoderConfig, precision: Precision) -> Result<()> {
     let widths = [
         ("hidden_size", config.hidden_size),
@@ -139,7 +139,7 @@ fn check_widths(config: &DecoderConfig, precision: Precision) -> Result<()> {
     }
 }
 
-/// The number of rows that a step of so many is computed with.
+/// Rounds a number of rows up to the number that a step is computed with.
 fn bucket(rows: usize) -> usize {
     let step = match rows {
         0..=4 => return rows.next_power_of_two(),
@@ -152,12 +152,12 @@ fn bucket(rows: usize) -> usize {
 }
 
 impl Cuda {
-    /// Opens the device, uploads the weights and takes the memory for the KV cache.
+    /// Opens the device, uploads the weights and allocates the KV cache.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unsupported`] for a shape that the kernels are not made for,
-    /// [`ErrorKind::Settings`] for a KV cache too small for anything, [`ErrorKind::Device`] for a
+    /// [`ErrorKind::Unsupported`] for a shape that the kernels do not support,
+    /// [`ErrorKind::Settings`] for a KV cache that is too small, [`ErrorKind::Device`] for a
     /// missing or old driver or too little memory.
     pub(crate) fn new(
         config: &DecoderConfig,
@@ -257,7 +257,7 @@ impl Cuda {
         self.layer_page_bytes * self.config.layers
     }
 
-    /// Address of a layer's pages.
+    /// The address of a layer's pages.
     fn layer_pool(&self, layer: usize) -> u64 {
         let pages = self.pool.capacity() + 1;
         self.kv.address + (layer * pages * self.layer_page_bytes) as u64
@@ -273,7 +273,7 @@ impl Cuda {
         })
     }
 
-    /// What is drawn for a sequence from logits at an address.
+    /// Describes a sequence's draw from logits at an address.
     fn sample_row(
         &self,
         sequence: SequenceId,
@@ -292,7 +292,7 @@ impl Cuda {
             top_p: sampling.top_p,
             min_p: sampling.min_p,
             penalty: sampling.repetition_penalty,
-            // More than there are tokens means all.
+            // A value beyond i32 means no limit.
             top_k: sampling
                 .top_k
                 .and_then(|k| i32::try_from(k).ok())
@@ -303,7 +303,7 @@ impl Cuda {
         }
     }
 
-    /// Looks at a step's rows before anything is changed.
+    /// Validates a step's rows before anything changes.
     fn check(&self, rows: &[StepRow]) -> Result<()> {
         let mut named = BTreeSet::new();
         for row in rows {
@@ -325,7 +325,7 @@ impl Cuda {
         Ok(())
     }
 
-    /// Passes to the sampler the tokens that new sequences have seen and those fed to the others.
+    /// Sends the sampler the seen tokens of new sequences, and the tokens fed to the others.
     fn see(&mut self, rows: &[StepRow]) -> Result<()> {
         for row in rows {
             let Some(known) = self.pool.sequence(row.sequence) else {
@@ -341,7 +341,7 @@ impl Cuda {
                     let bytes = self.step.layout.rows * vocabulary.div_ceil(32) * 4;
                     let what = "the tokens that were seen";
                     let buffer = Buffer::new(self.device.stream(), bytes, what)?;
-                    // Graphs that were captured know no such memory.
+                    // Captured graphs do not use this buffer.
                     self.graphs.clear();
                     self.seen.insert(buffer).address
                 }
@@ -363,7 +363,7 @@ impl Cuda {
         Ok(())
     }
 
-    /// Describes the rows that feed tokens, and where their draws go; how many splits there are.
+    /// Describes the rows that feed tokens, and where their draws go. Returns the number of splits.
     fn describe(
         &mut self,
         rows: &[StepRow],
@@ -378,7 +378,7 @@ impl Cuda {
                 order.push((known.prefix, row));
             }
         }
-        // Rows that share a prefix lie together.
+        // Rows that share a prefix must be adjacent.
         order.sort_unstable();
         let logits = self.activations.logits.address;
         let width = 4 * self.config.vocab_size as u64;
@@ -470,7 +470,7 @@ impl Cuda {
         Ok(drawing.map(|(_, place)| place).collect())
     }
 
-    /// Reads a row of logits; nothing may be in flight.
+    /// Reads a row of logits. Nothing may be in flight.
     fn read_logits(&self, from: u64) -> Result<Vec<f32>> {
         let mut logits = vec![0f32; self.config.vocab_size];
         self.device.read(from, &mut logits)?;
@@ -503,10 +503,10 @@ impl Cuda {
     }
 }
 
-/// The slot of a sequence for which there was none.
+/// The slot of a sequence that got none.
 const NO_SLOT: usize = usize::MAX;
 
-/// Splits of a suffix of so many tokens.
+/// The number of splits of a suffix of `tokens` tokens.
 fn max_splits(tokens: usize) -> usize {
     tokens.div_ceil(SPLIT).next_power_of_two()
 }
@@ -579,7 +579,7 @@ impl Backend for Cuda {
                 Ok(())
             }
             Err(error) => {
-                // What was queued may still read from it.
+                // Queued work may still read from it.
                 let _ = self.device.synchronize();
                 self.idle_transfers.push(transfer);
                 Err(error)
@@ -639,7 +639,7 @@ impl Backend for Cuda {
         continuation: &[u32],
         show: &mut dyn FnMut(&[f32]),
     ) -> Result<()> {
-        // As many tokens as a sequence has pages for; then what was fed becomes part of the prompt.
+        // Feed as many tokens as a sequence has pages for; then they become part of the prompt.
         let most = self.step.layout.table_width * PAGE;
         let mut tokens = prompt.to_vec();
         let mut rest = continuation;
@@ -706,7 +706,7 @@ impl Backend for Cuda {
 }
 
 impl Drop for Cuda {
-    /// Waits for what is queued: it reads from memory that goes now.
+    /// Waits for queued work, which reads from memory that is about to be freed.
     fn drop(&mut self) {
         let _ = self.device.bind().and_then(|()| self.device.synchronize());
     }

@@ -1,7 +1,7 @@
-//! Who holds which pages of the KV cache.
+//! Allocates the pages of the KV cache.
 //!
-//! One pool serves prompts and sequences alike. A page holds [`PAGE`] positions of every layer: the
-//! same number names it in each layer's part of the memory.
+//! Prompts and sequences share one pool. A page holds [`PAGE`] positions of every layer, under the
+//! same index in each layer's part of the memory.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use crate::engine::Sampling;
 use crate::engine::backend::{PrefixId, SequenceId};
 use crate::{Error, ErrorKind, Result};
 
-/// The page that padding rows write to; nobody reads it.
+/// The page that padding rows write to; it is never read.
 pub(super) const SCRATCH_PAGE: i32 = 0;
 
-/// Pages that are free, and those that prompts and sequences hold.
+/// The free pages, and the pages that prompts and sequences hold.
 pub(super) struct Pool {
     pages: usize,
-    /// The last one is given out next.
+    /// A stack: the last page is allocated next.
     free: Vec<i32>,
     prefixes: BTreeMap<PrefixId, Prefix>,
     sequences: BTreeMap<SequenceId, Sequence>,
@@ -27,7 +27,7 @@ pub(super) struct Pool {
 pub(super) struct Prefix {
     pub(super) tokens: Vec<u32>,
     pub(super) pages: Vec<i32>,
-    /// Address of the logits after its last token.
+    /// The address of the logits after its last token.
     pub(super) logits: u64,
 }
 
@@ -36,13 +36,13 @@ pub(super) struct Sequence {
     pub(super) prefix: PrefixId,
     pub(super) slot: usize,
     pub(super) sampling: Sampling,
-    /// Own tokens in the KV cache.
+    /// The number of its own tokens in the KV cache.
     pub(super) len: usize,
     pub(super) pages: Vec<i32>,
 }
 
 impl Pool {
-    /// A pool of so many pages, one of which nobody gets.
+    /// Creates a pool of `pages` pages, one of which is reserved for padding.
     pub(super) fn new(pages: usize) -> Self {
         Pool {
             pages,
@@ -53,12 +53,12 @@ impl Pool {
         }
     }
 
-    /// Pages that can be held.
+    /// The number of pages that can be held.
     pub(super) fn capacity(&self) -> usize {
         self.pages - 1
     }
 
-    /// Pages that are held.
+    /// The number of pages that are held.
     pub(super) fn held(&self) -> usize {
         self.capacity() - self.free.len()
     }
@@ -83,11 +83,11 @@ impl Pool {
         self.next_id
     }
 
-    /// Pages for a prompt.
+    /// Allocates pages for a prompt.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Device`] where too few are free.
+    /// [`ErrorKind::Device`] if too few pages are free.
     pub(super) fn add_prefix(&mut self, tokens: &[u32], logits: u64) -> Result<PrefixId> {
         let pages = self.take(tokens.len().div_ceil(PAGE))?;
         let id = PrefixId(self.next_id());
@@ -103,7 +103,7 @@ impl Pool {
         Ok(id)
     }
 
-    /// A sequence without pages.
+    /// Adds a sequence without pages.
     pub(super) fn add_sequence(
         &mut self,
         prefix: PrefixId,
@@ -133,11 +133,11 @@ impl Pool {
         self.sequences.get(&id)
     }
 
-    /// The page of one more token of a sequence, and the place in it.
+    /// Reserves one more token of a sequence. Returns its page and the offset in the page.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Device`] where no page is free.
+    /// [`ErrorKind::Device`] if no page is free.
     pub(super) fn grow(&mut self, id: SequenceId) -> Result<(i32, usize)> {
         let full = |sequence: &Sequence| sequence.len == sequence.pages.len() * PAGE;
         if self.sequences.get(&id).is_some_and(full) {
@@ -154,7 +154,7 @@ impl Pool {
         Ok((sequence.pages[at / PAGE], at % PAGE))
     }
 
-    /// Pages that a token for each of these sequences takes.
+    /// The number of new pages that one more token for each of these sequences takes.
     pub(super) fn pages_to_grow(&self, sequences: &[SequenceId]) -> usize {
         let known = sequences.iter().filter_map(|id| self.sequences.get(id));
         known
@@ -162,15 +162,15 @@ impl Pool {
             .count()
     }
 
-    /// Forgets a sequence; its slot is free then.
+    /// Removes a sequence. Returns its slot, which is free now.
     pub(super) fn remove_sequence(&mut self, id: SequenceId) -> Option<usize> {
         let sequence = self.sequences.remove(&id)?;
         self.free.extend(sequence.pages);
         Some(sequence.slot)
     }
 
-    /// Forgets a prompt and what is left of its sequences; where its logits were, and the slots that
-    /// are free then.
+    /// Removes a prompt and its remaining sequences. Returns the address of its logits, and the
+    /// slots that are free now.
     pub(super) fn remove_prefix(&mut self, id: PrefixId) -> Option<(u64, Vec<usize>)> {
         let prefix = self.prefixes.remove(&id)?;
         self.free.extend(prefix.pages);
@@ -212,7 +212,7 @@ mod tests {
         all.dedup();
         assert_eq!(all.len(), 5);
         assert!(!all.contains(&SCRATCH_PAGE));
-        // Too much is an error that changes nothing.
+        // A failed allocation changes nothing.
         let error = pool.add_prefix(&[1; 3 * PAGE], 0).unwrap_err();
         assert!(error.to_string().contains("3 more pages"), "{error}");
         assert_eq!(pool.held(), 5);

@@ -1,4 +1,5 @@
-//! Prompts: their rows packed, run through the decoder, and the logits after their last tokens kept.
+//! Prefill: packs the rows of prompts, runs them through the decoder and keeps the logits after
+//! each last token.
 
 use super::Cuda;
 use super::arrays::{RowData, Staging};
@@ -9,9 +10,9 @@ use crate::Result;
 use crate::engine::backend::PrefixId;
 
 impl Cuda {
-    /// Memory for the rows of a prefill that nothing queued reads any more.
+    /// Returns staging memory for the rows of a prefill that no queued work reads any more.
     fn prefill_staging(&mut self) -> Result<Staging> {
-        /// Copies that may wait for their turn.
+        /// The largest number of copies that may be queued.
         const MAX_WAITING: usize = 4;
         let done = self
             .idle_staging
@@ -28,7 +29,8 @@ impl Cuda {
         Ok(staging)
     }
 
-    /// Prefills some rows: the prompts' ids, and the position in its prompt of each row.
+    /// Prefills some rows. `ids` are the prompts' ids; a row is the index of its prompt and its
+    /// position there.
     fn prefill_rows(&mut self, ids: &[PrefixId], rows: &[(usize, usize)]) -> Result<()> {
         let mut staging = self.prefill_staging()?;
         staging.clear();
@@ -71,7 +73,7 @@ impl Cuda {
         self.idle_staging.push((staging, read));
         let arrays = self.prefill.addresses();
         self.forward(&arrays, count, None)?;
-        // As many prompts at a time as there is memory for the logits of.
+        // In groups of as many prompts as there is memory for logits.
         let width = 4 * self.config.vocab_size;
         for first in (0..marked).step_by(most) {
             let part = most.min(marked - first);
@@ -88,7 +90,8 @@ impl Cuda {
         Ok(())
     }
 
-    /// Prefills prompts whose pages are taken, as many rows at a time as there is memory for.
+    /// Prefills prompts whose pages are allocated, in chunks of as many rows as there is memory
+    /// for.
     pub(super) fn prefill_all(&mut self, ids: &[PrefixId], prompts: &[&[u32]]) -> Result<()> {
         let rows: Vec<(usize, usize)> = prompts
             .iter()

@@ -1,7 +1,7 @@
 //! A decoder's weights on the device.
 //!
-//! Matrices are uploaded one by one, in the type that is computed in, and let go of on the host as
-//! they are. Vectors (norms and biases) are kept in f32.
+//! Matrices are uploaded one by one, in the compute type, and each is freed on the host after its
+//! upload. Vectors (norms and biases) stay in f32.
 
 use candle_core::{CpuStorage, DType, Storage, Tensor};
 use half::bf16;
@@ -42,7 +42,7 @@ pub(super) struct DeviceWeights {
     pub(super) output_norm: u64,
     pub(super) head: u64,
     pub(super) bytes: usize,
-    /// What the addresses are of.
+    /// Owns the memory behind the addresses.
     buffers: Vec<Buffer>,
 }
 
@@ -58,7 +58,7 @@ pub(super) fn weight_bytes(config: &DecoderConfig, tied: bool, precision: Precis
 impl DeviceWeights {
     /// # Errors
     ///
-    /// [`ErrorKind::Device`] where they do not fit, with what would.
+    /// [`ErrorKind::Device`] if they do not fit; names what would.
     pub(super) fn upload(
         device: &Device,
         kernels: &Kernels,
@@ -111,8 +111,8 @@ impl DeviceWeights {
         })
     }
 
-    /// The name of the first tensor that holds a value that is not finite, as it was rounded for the
-    /// device; none where that cannot be found out. All weights are read back for it.
+    /// The name of the first tensor with a non-finite value after rounding for the device; `None`
+    /// if it cannot be determined. Reads all weights back.
     pub(super) fn non_finite(&self, device: &Device, precision: Precision) -> Option<String> {
         let bytes_of = |at: u64| {
             let buffer = self.buffers.iter().find(|buffer| buffer.address == at);
@@ -136,7 +136,7 @@ impl DeviceWeights {
         })
     }
 
-    /// All vectors, then all matrices, with their names in messages.
+    /// All vectors, then all matrices, with their names for messages.
     fn named(&self) -> (Named, Named) {
         let mut vectors = vec![("output norm".to_owned(), self.output_norm)];
         let mut matrices = vec![
@@ -163,10 +163,10 @@ impl DeviceWeights {
     }
 }
 
-/// Addresses by names.
+/// Names with addresses.
 type Named = Vec<(String, u64)>;
 
-/// Whether one of the numbers at an address is such a one; no where they cannot be read.
+/// Whether a number at an address satisfies `is_such`; `false` if the memory cannot be read.
 fn holds<T: Copy + Default>(
     device: &Device,
     at: u64,
@@ -298,7 +298,7 @@ impl Upload<'_> {
     }
 }
 
-/// A type that weights are kept in.
+/// A storage type of weights.
 trait Stored: Copy {
     fn numbers(storage: &CpuStorage) -> Option<&[Self]>;
 }

@@ -1,4 +1,4 @@
-//! Steps, sequences and draws of the host-sampled backend on tiny models of random weights.
+//! Tests steps, sequences and draws of the host-sampled backend on tiny models with random weights.
 
 use candle_core::{DType, Device};
 
@@ -26,8 +26,8 @@ fn row(sequence: SequenceId, input: Input, draw: Option<u64>) -> StepRow {
     }
 }
 
-/// Tokens that are fed back as they were drawn, and the same fed again as known ones, lead to the same
-/// draws, each as probable as the logits say; rows of one step are drawn by their own settings.
+/// Tokens fed back as drawn, and the same tokens recomputed, lead to the same draws, each with the
+/// probability that the logits give. Rows of one step use their own settings.
 #[test]
 fn drawn_and_recomputed_tokens_lead_to_the_same_draws() {
     let config = tiny(Architecture::Llama);
@@ -114,7 +114,7 @@ fn bad_steps_are_errors() {
         assert!(backend.collect().is_err());
         backend.issue(&[start]).unwrap();
         backend.release_sequence(one);
-        // A released sequence's draws still come.
+        // The draws of a released sequence still arrive.
         assert_eq!(backend.collect().unwrap().len(), 1);
         assert!(backend.issue(&[row(one, Input::Drawn, None)]).is_err());
     }

@@ -1,14 +1,14 @@
-//! Attention by candle operations, in f32: causal over a packed prompt, and of single tokens over
-//! a prefix that several sequences share and a suffix of each one's own.
+//! Attention with candle operations, in f32: causal over packed prompts, and of single tokens over
+//! a shared prefix and each sequence's own suffix.
 //!
-//! Sequences of a prompt form a group. Their suffixes lie in one padded tensor a layer,
-//! `[kv_heads, slots, capacity, head_dim]`, so that a group's attention is a handful of batched
-//! products; positions beyond a sequence's length, and slots that feed no token, are masked. A
-//! masked score is so low that its weight is exactly 0.
+//! The sequences of a prompt form a group. Their suffixes are in one padded tensor per layer,
+//! `[kv_heads, slots, capacity, head_dim]`, so that a group's attention is a few batched GEMMs.
+//! Positions beyond a sequence's length, and slots that feed no token, are masked. A masked score
+//! is so low that its weight is exactly 0.
 //!
-//! Candle's fused attention for Metal (`candle_nn::ops::sdpa`) does not serve: it gives no sum of
-//! exponentials by which attention over a prefix and over a suffix could be joined, and for a single
-//! query, which decoding has, it ignores the mask.
+//! Candle's fused attention for Metal (`candle_nn::ops::sdpa`) cannot be used. It does not return
+//! the log-sum-exp, without which attention over prefix and suffix cannot be merged, and it ignores
+//! the mask for a single query, which is the decode case.
 
 use candle_core::{DType, Device, Result, Tensor};
 
@@ -16,20 +16,20 @@ use super::Qkv;
 use super::operands::{product, rows_at};
 use crate::model::DecoderConfig;
 
-/// Suffix capacity grows by this many positions.
+/// The suffix capacity grows by this many positions.
 const GROWTH: usize = 64;
-/// Queries of a prompt that are attended at once, which bounds the scores' memory.
+/// The number of queries of a prompt per chunk, which bounds the memory of the scores.
 const QUERY_CHUNK: usize = 256;
 
 /// The KV cache of a prompt and of the sequences that continue it.
 pub(super) struct Group {
     prefix_len: usize,
-    /// Per layer, the KV cache `[kv_heads, prefix_len, head_dim]`.
+    /// Per layer, keys and values `[kv_heads, prefix_len, head_dim]`.
     prefix: Vec<(Tensor, Tensor)>,
-    /// Per layer, the KV cache `[kv_heads, slots, capacity, head_dim]`; none before the first
+    /// Per layer, keys and values `[kv_heads, slots, capacity, head_dim]`; empty before the first
     /// token.
     suffix: Vec<(Tensor, Tensor)>,
-    /// Suffix length of each slot; `None` where the slot is free.
+    /// The suffix length of each slot; `None` if the slot is free.
     lengths: Vec<Option<usize>>,
 }
 
@@ -43,7 +43,7 @@ impl Group {
         }
     }
 
-    /// Takes a slot with an empty suffix.
+    /// Occupies a slot, with an empty suffix.
     pub(super) fn occupy(&mut self) -> usize {
         let free = self.lengths.iter().position(Option::is_none);
         let slot = free.unwrap_or_else(|| {
@@ -65,7 +65,7 @@ impl Group {
         }
     }
 
-    /// Position of the next token of a slot.
+    /// The position of a slot's next token.
     pub(super) fn position(&self, slot: usize) -> usize {
         self.prefix_len + self.lengths[slot].unwrap_or(0)
     }
@@ -87,17 +87,17 @@ impl Group {
             .sum()
     }
 
-    /// Bytes of the KV cache of so many positions, all layers.
+    /// Bytes of the KV cache of `positions` positions in all layers.
     pub(super) fn bytes_of(config: &DecoderConfig, positions: usize) -> usize {
         2 * config.layers * config.kv_heads * config.head_dim * positions * size_of::<f32>()
     }
 
-    /// Bytes of a suffix of so many tokens, alone.
+    /// Bytes of a single suffix of `tokens` tokens.
     pub(super) fn suffix_bytes(config: &DecoderConfig, tokens: usize) -> usize {
         Self::bytes_of(config, tokens.next_multiple_of(GROWTH))
     }
 
-    /// Bytes that a group will hold when it has been fed a token.
+    /// Bytes that the group will hold after it is fed a token.
     pub(super) fn bytes_after(&self, config: &DecoderConfig) -> usize {
         let held = match self.suffix.first().map(|(keys, _)| keys.dims()) {
             Some(&[_, slots, capacity, _]) => (slots, capacity),
@@ -107,11 +107,12 @@ impl Group {
         Self::bytes_of(config, self.prefix_len + slots * capacity)
     }
 
-    /// Slots and capacity that hold every sequence and one more token of each, given those of now.
+    /// The slots and capacity that hold every sequence and one more token of each, given the
+    /// current ones.
     fn reserved(&self, (old_slots, old_capacity): (usize, usize)) -> (usize, usize) {
         let needed = 1 + self.lengths.iter().flatten().max().unwrap_or(&0);
         let slots = self.lengths.len();
-        // Fewer slots only where that is worth the copy.
+        // Shrink only if it is worth the copy.
         let shrink = 2 * slots <= old_slots;
         (
             if shrink { slots } else { slots.max(old_slots) },
@@ -119,7 +120,7 @@ impl Group {
         )
     }
 
-    /// Makes the suffix tensors hold every slot and one more token of each.
+    /// Resizes the suffix tensors for every slot and one more token of each.
     fn reserve(&mut self, config: &DecoderConfig, device: &Device) -> Result<(usize, usize)> {
         if self.suffix.is_empty() {
             let (slots, capacity) = self.reserved((0, 0));
@@ -151,13 +152,13 @@ impl Group {
     }
 }
 
-/// What the layers of a prefill share.
+/// State that the layers of a prefill share.
 pub(super) struct PrefillPlan {
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
     lengths: Vec<usize>,
-    /// Additive masks `[queries, keys]` of each window, for the longest prompt's chunks.
+    /// Additive masks `[queries, keys]` per window, for the chunks of the longest prompt.
     masks: Vec<(Option<usize>, Vec<Tensor>)>,
 }
 
@@ -187,8 +188,8 @@ impl PrefillPlan {
         })
     }
 
-    /// Attention of one layer over the packed prompts; the KV cache is added to the
-    /// groups. `[rows, heads · head_dim]`.
+    /// Computes one layer's attention over the packed prompts and adds the keys and values to the
+    /// groups. Returns `[rows, heads · head_dim]`.
     pub(super) fn attend(
         &self,
         groups: &mut [Group],
@@ -246,24 +247,24 @@ impl PrefillPlan {
     }
 }
 
-/// What the layers of a decoding step share, for one group.
+/// State that the layers of a decoding step share, for one group.
 pub(super) struct DecodePlan {
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
     slots: usize,
     capacity: usize,
-    /// For each slot, which of the group's rows feeds it (any, where none does), and for each row
-    /// its slot; `None` where both are the identity.
+    /// For each slot, the group's row that feeds it (any row if none does), and for each row its
+    /// slot. `None` if both are the identity.
     maps: Option<(Tensor, Tensor)>,
-    /// Where each slot's new key and value go: `[kv_heads, slots, 1, head_dim]`.
+    /// The position of each slot's new key and value: `[kv_heads, slots, 1, head_dim]`.
     write: Tensor,
-    /// Additive masks `[1, slots, 1, prefix + capacity]` of each window.
+    /// Additive masks `[1, slots, 1, prefix + capacity]` per window.
     masks: Vec<(Option<usize>, Tensor)>,
 }
 
 impl DecodePlan {
-    /// For one token to each of `fed`, ascending slots of the group.
+    /// Plans one token for each of `fed`, ascending slots of the group.
     pub(super) fn new(
         config: &DecoderConfig,
         group: &mut Group,
@@ -319,7 +320,7 @@ impl DecodePlan {
         })
     }
 
-    /// Attention of one layer: writes the rows' KV cache into the group's suffixes, and
+    /// Computes one layer's attention: writes the rows' keys and values to the group's suffixes and
     /// returns `[rows, heads · head_dim]`.
     pub(super) fn attend(
         &self,
@@ -383,13 +384,13 @@ fn distinct_windows(config: &DecoderConfig) -> Vec<Option<usize>> {
     windows
 }
 
-/// Whether a key lies in the query's sliding window.
+/// Whether a key is in the query's sliding window.
 fn within(window: Option<usize>, query: usize, key: usize) -> bool {
     window.is_none_or(|window| query < key + window)
 }
 
-/// What is added to a score. Finite, because candle compiles Metal's kernels with a fast mathematics
-/// that need not heed infinities.
+/// The additive mask. It is finite, because candle compiles Metal kernels with fast math, which may
+/// not respect infinities.
 fn masked(visible: bool) -> f32 {
     if visible { 0.0 } else { -1e30 }
 }

@@ -1,5 +1,5 @@
-//! The decoder's logits with one layer in memory at a time, in f32 on the CPU: a reference for models
-//! of which f32 weights would not fit.
+//! Computes logits in f32 on the CPU with one layer in memory at a time: a reference for models
+//! whose f32 weights would not fit.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -11,7 +11,7 @@ use crate::Result;
 use crate::engine::decoder::device_error;
 use crate::model::LayerReader;
 
-/// Logits `[vocab]` after each of the last `count` of some tokens.
+/// Returns the logits `[vocab]` after each of the last `count` of `tokens`.
 pub(in crate::engine) fn layerwise_logits(
     reader: &LayerReader,
     tokens: &[u32],
@@ -30,7 +30,7 @@ pub(in crate::engine) fn layerwise_logits(
     let plan = PrefillPlan::new(c, &[tokens], &device).map_err(device_error)?;
     for (index, &window) in c.sliding_windows.iter().enumerate() {
         let weights = reader.layer(index)?;
-        // Of this layer alone: nothing is decoded after the tokens.
+        // For this layer only: nothing is decoded after the tokens.
         let mut groups = [Group::new(tokens.len())];
         x = Layer::new(&weights, window, DType::F32)
             .and_then(|layer| {

@@ -1,4 +1,4 @@
-//! Linear layers and the embedding by candle operations, dense or quantised.
+//! Linear layers and the embedding with candle operations, dense or quantized.
 
 use candle_core::quantized::{QMatMul, QTensor};
 use candle_core::{DType, Result, Tensor};
@@ -23,7 +23,7 @@ enum Weight {
 }
 
 impl Projection {
-    /// For rows of `dtype`. Quantised products are computed from and to f32.
+    /// Creates a projection for rows of `dtype`. Quantized products convert from and to f32.
     pub(super) fn new(matrix: &Matrix, bias: Option<&Tensor>, dtype: DType) -> Result<Self> {
         let weight = match matrix {
             Matrix::Dense(tensor) => Weight::Dense(tensor.to_dtype(dtype)?.t()?),
@@ -41,7 +41,7 @@ impl Projection {
         })
     }
 
-    /// From `[rows, in]` (contiguous) to `[rows, out]`.
+    /// Maps `[rows, in]` (contiguous) to `[rows, out]`.
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = match &self.weight {
             Weight::Dense(weight) => product(x, weight)?,
@@ -59,7 +59,7 @@ impl Projection {
     }
 }
 
-/// The rows of tokens.
+/// The token embedding.
 pub(super) struct Embedding {
     table: Table,
     dtype: DType,
@@ -87,7 +87,7 @@ impl Embedding {
         Ok(Embedding { table, dtype })
     }
 
-    /// `[tokens]` to `[tokens, hidden]`.
+    /// Maps `[tokens]` to `[tokens, hidden]`.
     pub(super) fn rows(&self, tokens: &Tensor) -> Result<Tensor> {
         match &self.table {
             Table::Dense(table) => rows_at(table, tokens),

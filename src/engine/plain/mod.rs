@@ -1,8 +1,8 @@
-//! The decoder by plain candle operations, on any device and in any type: the reference that
-//! faster backends are held to, and what runs where there is none.
+//! The decoder with candle operations, on any device and in any type. It is the reference for
+//! faster backends, and the fallback where there is none.
 //!
-//! Rows are flat: `[tokens, hidden]` with a position a row, whatever sequences they belong to; only
-//! attention knows of sequences. Attention is computed in f32.
+//! Rows are flat: `[tokens, hidden]` with one position per row, from any sequences. Only attention
+//! depends on sequences. It is computed in f32.
 
 mod attention;
 mod layerwise;
@@ -24,13 +24,13 @@ use crate::Result;
 use crate::model::{DecoderConfig, LayerWeights, Linear, Weights};
 pub(super) use layerwise::layerwise_logits;
 
-/// Rows that are prefilled at once, where a single prompt is not longer.
+/// The number of rows in a prefill chunk. A longer prompt is one chunk.
 const PREFILL_ROWS: usize = 2048;
 
-/// The decoder by plain operations. See the [module](self).
+/// The decoder with candle operations. See the [module](self).
 pub(super) struct Plain {
     config: DecoderConfig,
-    /// As given, to find what is wrong with them when results are not finite.
+    /// The weights as given, to find the cause of non-finite results.
     weights: Weights,
     device: Device,
     embedding: Embedding,
@@ -43,7 +43,7 @@ pub(super) struct Plain {
     next_id: u64,
 }
 
-/// Where a sequence's suffix lies.
+/// The location of a sequence's suffix.
 #[derive(Clone, Copy)]
 struct Place {
     prefix: PrefixId,
@@ -62,15 +62,15 @@ struct Layer {
     window: Option<usize>,
 }
 
-/// Q, K and V of rows in f32, queries and keys rotated, queries scaled:
-/// `[rows, heads, head_dim]`, `[rows, kv_heads, head_dim]` twice.
+/// Q, K and V of rows in f32, with RoPE applied and queries scaled: `[rows, heads, head_dim]`, and
+/// twice `[rows, kv_heads, head_dim]`.
 struct Qkv {
     queries: Tensor,
     keys: Tensor,
     values: Tensor,
 }
 
-/// Cosines and sines of rows' positions, `[rows, 1, head_dim / 2]` each.
+/// Cosines and sines of the rows' positions, `[rows, 1, head_dim / 2]` each.
 struct Rotary {
     cos: Tensor,
     sin: Tensor,
@@ -117,7 +117,7 @@ impl Layer {
         })
     }
 
-    /// Runs rows through the layer. `attend` computes attention, in the rows' type.
+    /// Runs rows through the layer. `attend` computes the attention, in the rows' type.
     fn forward(
         &self,
         c: &DecoderConfig,
@@ -164,7 +164,8 @@ impl Layer {
 }
 
 impl Plain {
-    /// Places the weights for computing in `dtype`. Nothing is copied that has the type already.
+    /// Converts the weights to `dtype` on the device. Weights that have this type already are not
+    /// copied.
     pub(super) fn new(
         config: &DecoderConfig,
         weights: Weights,
@@ -204,8 +205,8 @@ impl Plain {
         self.next_id
     }
 
-    /// Runs rows through all layers. `attend` computes the attention of a layer (by its index)
-    /// from the rows' Q, K and V: `[rows, heads · head_dim]`, f32.
+    /// Runs rows through all layers. `attend` computes the attention of a layer (by index) from the
+    /// rows' Q, K and V: `[rows, heads · head_dim]`, f32.
     fn forward(
         &self,
         tokens: Vec<u32>,
@@ -222,7 +223,7 @@ impl Plain {
         Ok(x)
     }
 
-    /// Logits `[rows, vocab]` of rows of the last layer's output, on the host.
+    /// Computes the logits `[rows, vocab]` of rows of the last layer's output, on the host.
     fn logits(&self, x: &Tensor) -> candle_core::Result<Vec<f32>> {
         let x = x.contiguous()?;
         let x = candle_nn::ops::rms_norm(&x, &self.output_norm, self.config.rms_norm_eps)?;
@@ -296,7 +297,7 @@ impl Decoder for Plain {
         if rows.is_empty() {
             return Ok(());
         }
-        // Rows of a group lie together, in the order of its slots.
+        // Rows of a group must be adjacent, in the order of its slots.
         let mut order = Vec::with_capacity(rows.len());
         for (row, &(sequence, token)) in rows.iter().enumerate() {
             let place = self
@@ -377,12 +378,12 @@ impl Decoder for Plain {
         Group::suffix_bytes(&self.config, tokens)
     }
 
-    /// Of the weights as given: what had to be converted is held twice, and counted once.
+    /// Counts the weights as given. A converted weight is held twice, but counted once.
     fn weight_bytes(&self) -> usize {
         stored_bytes(&self.weights)
     }
 
-    /// Not known: most devices only queue the work when it is asked for.
+    /// Unknown: most devices only queue work when it is requested.
     fn spent(&self) -> Option<Spent> {
         None
     }
@@ -393,7 +394,8 @@ impl Decoder for Plain {
 }
 
 impl Plain {
-    /// Feeds a token to the given slots of each group; logits in the order of groups and slots.
+    /// Feeds a token to the given slots of each group. Returns logits in the order of groups and
+    /// slots.
     fn decode_groups(
         &self,
         tokens: Vec<u32>,

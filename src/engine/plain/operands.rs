@@ -1,41 +1,41 @@
-//! Candle operations whose Metal kernels take more for granted of their operands than the CPU's.
+//! Candle operations whose Metal kernels require more of their operands than the CPU's.
 //!
-//! No machine that tests this crate has Metal. Candle 0.11.1's sources say what its kernels read
-//! (candle-metal-kernels: `kernels/mlx_gemm.rs`, `metal_src/indexing.metal`; candle-core:
-//! `quantized/metal.rs`); debug builds assert on every device that the operands are so laid out.
+//! No machine that tests this crate has Metal. The requirements are from the sources of candle
+//! 0.11.1 (candle-metal-kernels: `kernels/mlx_gemm.rs`, `metal_src/indexing.metal`; candle-core:
+//! `quantized/metal.rs`). Debug builds assert on every device that the operands meet them.
 
 use candle_core::quantized::QMatMul;
 use candle_core::{Module, Result, Tensor};
 
-/// `lhs · rhs`, of matrices or of a batch of them.
+/// `lhs · rhs`, for matrices or batches of matrices.
 ///
-/// Metal steps from one matrix to the next by the stride of the last batch dimension alone, even if
-/// that dimension has one element, whose stride may be any: `contiguous` leaves such a tensor as it
-/// is, `reshape` does not.
+/// Metal steps between matrices by the stride of the last batch dimension, even if it has only one
+/// element, whose stride may be anything. `contiguous` does not change such a tensor; `reshape`
+/// does.
 pub(super) fn product(lhs: &Tensor, rhs: &Tensor) -> Result<Tensor> {
     debug_assert!(packed_batch(lhs), "{:?}", lhs.layout());
     debug_assert!(packed_batch(rhs), "{:?}", rhs.layout());
     lhs.matmul(rhs)
 }
 
-/// `rows · weightᵀ`, of quantised blocks.
+/// `rows · weightᵀ`, with quantized blocks.
 ///
-/// Metal reads several rows from the beginning of their storage, wherever they begin.
+/// With several rows, Metal reads from the beginning of their storage and ignores their offset.
 pub(super) fn quantized_product(weight: &QMatMul, rows: &Tensor) -> Result<Tensor> {
     debug_assert!(rows.layout().start_offset() == 0, "{:?}", rows.layout());
     weight.forward(rows)
 }
 
-/// The rows of the first dimension with these indices.
+/// Selects rows of the first dimension by index.
 ///
-/// Metal reads beyond the strides of a source that is not contiguous.
+/// Metal misreads a source that is not contiguous.
 pub(super) fn rows_at(source: &Tensor, indices: &Tensor) -> Result<Tensor> {
     debug_assert!(source.is_contiguous(), "{:?}", source.layout());
     source.index_select(indices, 0)
 }
 
-/// Whether the last two dimensions are a matrix without gaps, or the transpose of one, and all
-/// before them can be counted by the last one's stride.
+/// Whether the last two dimensions are a matrix without gaps, or the transpose of one, and the
+/// stride of the last batch dimension enumerates all batch dimensions.
 fn packed_batch(tensor: &Tensor) -> bool {
     let ([batch @ .., rows, columns], [batch_strides @ .., row, column]) =
         (tensor.dims(), tensor.stride())

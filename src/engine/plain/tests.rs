@@ -1,4 +1,4 @@
-//! The plain decoder against loops in f64, over every variant.
+//! Compares the candle backend with loops in f64, for every variant.
 
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device};
@@ -25,7 +25,8 @@ fn plain(config: &DecoderConfig, weights: &Weights, dtype: DType) -> Box<dyn Dec
     .unwrap()
 }
 
-/// Ragged prompts and ragged suffixes, sequences that come and go, against each sequence alone.
+/// Compares ragged prompts, ragged suffixes, and sequences that come and go with each sequence
+/// alone.
 fn agrees_with_the_reference(
     config: &DecoderConfig,
     weights: &Weights,
@@ -143,7 +144,8 @@ fn prompts_longer_than_a_chunk_of_queries() {
     }
 }
 
-/// The same weights kept as quantised blocks of different types, parts of the joined ones too.
+/// The same weights in quantized blocks of different types, including the parts of stacked
+/// matrices.
 #[test]
 fn quantised_weights() {
     let mut config = tiny(Architecture::Qwen2);
@@ -159,7 +161,7 @@ fn quantised_weights() {
         let parts = types.iter().enumerate().map(|(index, &dtype)| {
             let left = tensor.dim(0).unwrap() - index * rows;
             let count = if index + 1 == types.len() { left } else { rows };
-            // A copy: quantising reads a view's storage from its beginning.
+            // A copy, because quantization ignores the offset of a view.
             let part = tensor
                 .narrow(0, index * rows, count)
                 .unwrap()
@@ -180,7 +182,7 @@ fn quantised_weights() {
     }
     quantize(&mut weights.embedding, &[Q4_0]);
     quantize(&mut weights.head, &[Q8_0, F16]);
-    // Candle rounds the activations of quantised products to 8 bits.
+    // Candle rounds the activations of quantized products to 8 bits.
     agrees_with_the_reference(&config, &weights, DType::F32, 0.1);
 }
 

@@ -1,4 +1,4 @@
-//! What fits into the memory that a scheduler may use, and who is preempted where it runs out.
+//! Decides what fits into the scheduler's memory, and which trials are preempted.
 
 use std::collections::HashSet;
 
@@ -6,32 +6,32 @@ use super::{Prompt, Scheduler, Waiting, tokens_of};
 use crate::engine::backend::{Backend, SequenceId};
 use crate::{Error, ErrorKind, Request, Result};
 
-/// What a scheduler may hold.
+/// The limits of a scheduler.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::engine) struct Capacity {
-    /// Sequences that run at a time.
+    /// The number of concurrent sequences.
     pub(in crate::engine) slots: usize,
-    /// Prompts that are kept though none of their trials is in flight.
+    /// The number of prompts that are kept while none of their trials is in flight.
     pub(in crate::engine) prefix_cache: usize,
-    /// Bytes of the KV cache.
+    /// The limit of the KV cache in bytes.
     pub(in crate::engine) kv_bytes: Option<usize>,
 }
 
 impl Capacity {
-    /// The most bytes of the KV cache, and whose limit that is, for an error.
+    /// The limit of the KV cache in bytes, and its name for errors.
     fn kv_limit(&self, backend: &dyn Backend) -> Option<(usize, &'static str)> {
         let user = self.kv_bytes.map(|bytes| (bytes, "kv_bytes"));
         let device = backend.kv_capacity();
         let device = device.map(|bytes| (bytes, "the KV cache's capacity"));
-        // Of equal ones the user's is named: it can be changed.
+        // If both are equal, name the user's limit, because the user can change it.
         user.into_iter().chain(device).min_by_key(|limit| limit.0)
     }
 
-    /// Whether a single sample fits, at its full length.
+    /// Checks that a single sample of full length fits.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Settings`] where it does not.
+    /// [`ErrorKind::Settings`] if it does not fit.
     pub(in crate::engine) fn check(
         &self,
         backend: &dyn Backend,
@@ -53,9 +53,9 @@ impl Capacity {
 }
 
 impl Scheduler<'_> {
-    /// How many of these, each a request and how many tokens it has already, fit into the KV cache
-    /// beside what is active, when all become as long as completions have been on average, or as
-    /// they may. One at least where nothing is active.
+    /// Returns how many of these requests, each with its number of known tokens, fit into the KV
+    /// cache next to the active trials. Assumes that each grows to the average length of
+    /// completions, or to its limit if that is shorter. At least one fits if nothing is active.
     pub(super) fn fitting(&mut self, requests: &[(Request, usize)]) -> Result<usize> {
         let backend = &*self.backend;
         let Some((limit, _)) = self.capacity.kv_limit(backend) else {
@@ -63,7 +63,7 @@ impl Scheduler<'_> {
         };
         let sequence = |prompt: usize, len: usize, max: usize| {
             let expected = match self.finished {
-                // Nothing is known: most completions end well before they have to.
+                // No data yet: most completions end well before their limit.
                 (_, 0) => max / 4,
                 (tokens, count) => max.min((tokens / count) as usize),
             };
@@ -94,7 +94,7 @@ impl Scheduler<'_> {
                     tokens
                 }
             };
-            // Overlong ones take nothing: they are not run.
+            // Overlong prompts need no memory, because they are not run.
             if tokens < self.rules.context_length {
                 if held.is_none_or(|prompt| prompt.live == 0) && new.insert(problem) {
                     bytes += backend.prefix_bytes(tokens);
@@ -109,9 +109,9 @@ impl Scheduler<'_> {
         Ok(requests.len())
     }
 
-    /// Reserves KV cache: evicts prompts that no active trial needs, then preempts the youngest
-    /// trials, until `needed` bytes are within the limit. `needed` is given the backend and the
-    /// sequences in slots; `keep` are prompts that are about to be used.
+    /// Reserves KV cache until `needed` bytes are within the limit: first evicts prompts without
+    /// active trials, then preempts the youngest trials. `needed` receives the backend and the
+    /// sequences in slots. `keep` lists prompts that are about to be used.
     pub(super) fn reserve(
         &mut self,
         keep: &[Request],
@@ -141,7 +141,7 @@ impl Scheduler<'_> {
             let ages = self.active.iter().map(|active| active.age).enumerate();
             let youngest = ages.max_by_key(|&(_, age)| age);
             match youngest {
-                // The one that is left keeps what it has, unless a prompt needs it.
+                // The last trial keeps its cache, unless a prompt needs the memory.
                 Some((slot, _)) if self.active.len() > 1 || !keep.is_empty() => self.preempt(slot),
                 _ => {
                     return Err(Error::new(
@@ -166,7 +166,7 @@ impl Scheduler<'_> {
         self.count(|s| s.preemptions += 1);
     }
 
-    /// Gives a preempted trial a slot again; its own tokens are recomputed before it goes on.
+    /// Gives a preempted trial a slot again. Its own tokens are recomputed before it continues.
     pub(super) fn resume(&mut self, preempted: Waiting) -> Result<()> {
         let Waiting { trial, age, .. } = preempted;
         self.prefill(std::slice::from_ref(&trial.request))?;

@@ -1,4 +1,4 @@
-//! The scheduler over a decoder that keeps accounts: what is prefilled, held and released; and over a
+//! Tests the scheduler with a decoder that records what is prefilled, held and released, and with a
 //! backend whose draws arrive late.
 
 mod delayed;
@@ -20,19 +20,19 @@ use crate::{Completion, Philox, Problem};
 
 const VOCABULARY: usize = 50;
 
-/// Logits that are a hash of all tokens so far, and accounts of what is held.
+/// A decoder whose logits are a hash of all tokens so far, with records of what is held.
 #[derive(Default)]
 struct Accounts {
     next_id: u64,
     prefixes: BTreeMap<PrefixId, Vec<u32>>,
     sequences: BTreeMap<SequenceId, (PrefixId, Vec<u32>)>,
-    /// Lengths of the prompts of each call.
+    /// The lengths of the prompts of each call.
     prefills: Vec<Vec<usize>>,
     max_sequences: usize,
     steps: usize,
-    /// What must never be held more of.
+    /// The limit of held bytes, which must never be exceeded.
     limit: Option<usize>,
-    /// In which step the first row's first logit is not a number.
+    /// The step in which the first row's first logit is NaN.
     spoilt: Option<usize>,
 }
 
@@ -54,7 +54,7 @@ impl Accounts {
         self.next_id
     }
 
-    /// A byte for each token: a prompt's once, and what its sequences add.
+    /// One byte per token: a prompt's tokens once, and those that its sequences add.
     fn kv_bytes(&self) -> usize {
         let prefixes: usize = self.prefixes.values().map(Vec::len).sum();
         let suffixes = self.sequences.values();
@@ -63,7 +63,7 @@ impl Accounts {
     }
 }
 
-/// The accounts, shared by a test and the decoder that it runs.
+/// The records, shared by a test and its decoder.
 #[derive(Clone, Default)]
 struct Books(Arc<Mutex<Accounts>>);
 
@@ -171,14 +171,14 @@ impl Decoder for Books {
     }
 }
 
-/// Hands out requests one list at a time: the next list when the last one is all delivered.
+/// Hands out requests one list at a time, each once the previous list is delivered.
 struct Lists {
     lists: Mutex<VecDeque<Vec<Request>>>,
     in_flight: AtomicUsize,
     asked: AtomicUsize,
     resident: Mutex<Vec<Vec<u32>>>,
     delivered: Mutex<BTreeMap<TrialId, Completion>>,
-    /// How often to answer "wait" before "done".
+    /// The number of "wait" answers before "done".
     waits: AtomicUsize,
     panics: bool,
 }
@@ -237,7 +237,8 @@ fn request(problem: u32, number: u32) -> Request {
     }
 }
 
-/// A prompt's length grows with the problem's index, by hundreds beyond 100.
+/// A prompt's length grows with the problem's index. Problems beyond 100 have as many tokens as
+/// their index.
 fn prompt(request: &Request) -> Result<Vec<u32>> {
     let problem = request.trial.problem;
     let len = if problem > 100 { problem } else { problem + 1 };
@@ -321,7 +322,7 @@ fn a_prompt_is_run_once_and_forgotten_when_it_was_not_used_for_longest() {
     let (result, statistics) = run(&books, CAPACITY, &source);
     result.unwrap();
     let resident = source.resident.into_inner().unwrap();
-    // 1 and 2 were used at once, 2 last; then 3 drives out 1, and 4 drives out 3.
+    // 1 and 2 were used at once, 2 last; then 3 evicts 1, and 4 evicts 3.
     assert_eq!(
         resident,
         [vec![], vec![1, 2], vec![2, 3], vec![2, 3], vec![2, 4]]
@@ -432,7 +433,7 @@ fn preempted_trials_go_on_to_the_same_tokens() {
     let most = statistics.peak_kv_bytes;
     let free = free.delivered.into_inner().unwrap();
     let mut preemptions = Vec::new();
-    // Down to what a single sample of the longest prompt needs: 5 tokens, and 19 that are fed.
+    // Down to what one sample of the longest prompt needs: 5 tokens, and 19 fed tokens.
     for limit in [most - 1, most / 2, most / 4, 30, 24] {
         let source = Lists::new([all.clone()]);
         let books = Books::new(Accounts {
@@ -467,7 +468,7 @@ fn preempted_trials_go_on_to_the_same_tokens() {
     books.assert_empty();
 }
 
-/// A source that loses interest in trials, preempted ones among them.
+/// A source that cancels trials, including preempted ones.
 #[test]
 fn preempted_trials_can_be_cancelled() {
     struct Fickle(Lists);
@@ -476,7 +477,7 @@ fn preempted_trials_can_be_cancelled() {
             self.0.next(offer)
         }
         fn wanted(&self, trial: TrialId) -> bool {
-            // All but the first few, as soon as the first of them has ended.
+            // All but the first few, once the first of them has ended.
             self.0.delivered.lock().unwrap().is_empty() || trial.number < 3
         }
         fn deliver(&self, trial: TrialId, completion: Completion) {

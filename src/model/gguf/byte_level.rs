@@ -1,9 +1,9 @@
-//! Byte-level BPE, with the pre-tokenizers that are known for sure.
+//! Byte-level BPE, with known pre-tokenizers.
 //!
-//! Knows the names that llama.cpp's converters give to ways of cutting text, and the pipelines of
-//! the models that they were made for; any other is refused by name, because a guess gives wrong
-//! tokens silently. llama.cpp's own patterns are written for a regex engine with less in it; these
-//! are the models'.
+//! Maps the names that llama.cpp's converters give to pre-tokenizers to the pipelines of the models
+//! that they were made for. Any other name is refused, because a guess would silently give wrong
+//! tokens. llama.cpp's own patterns are written for a more limited regex engine; these are the
+//! models' own.
 
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::NFC;
@@ -17,18 +17,18 @@ use super::container::Gguf;
 use super::vocabulary::Tokens;
 use crate::{ErrorKind, Result};
 
-/// How a kind of model cuts text before byte-pair encoding.
+/// The pre-tokenization of a kind of model.
 pub(super) struct Pipeline {
-    /// Unicode normalisation to composed characters.
+    /// Whether text is normalized to composed Unicode (NFC).
     composed: bool,
-    /// Patterns that cut text one after another, each match a piece by itself; none for GPT-2's
-    /// own pattern of words.
+    /// Patterns that split text one after another, each match being a piece. Empty for GPT-2's own
+    /// pattern.
     cuts: &'static [&'static str],
-    /// Each digit by itself: before words for GPT-2's pattern, after the cuts else.
+    /// Whether each digit is a piece: split before GPT-2's pattern, or after `cuts`.
     single_digits: bool,
-    /// Words that are tokens as a whole are taken without looking at merges.
+    /// Whether words in the vocabulary become one token without applying merges.
     whole_words: bool,
-    /// Whether texts begin with the special token where the file does not say.
+    /// Whether texts begin with the BOS token if the file does not say.
     pub(super) add_bos: bool,
 }
 
@@ -40,7 +40,7 @@ const GPT2: Pipeline = Pipeline {
     add_bos: false,
 };
 
-/// Of GPT-4, with digits in threes.
+/// GPT-4's pattern; digits in groups of three.
 const LLAMA_3: &str = concat!(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|",
     r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -50,12 +50,12 @@ const QWEN_2: &str = concat!(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|",
     r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 );
-/// The same with marks as parts of words.
+/// The same with combining marks as parts of words.
 const QWEN_3_5: &str = concat!(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}|",
     r" ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 );
-/// Words end where a capital follows a small letter.
+/// Splits words where a capital follows a lowercase letter.
 const TEKKEN: &str = concat!(
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|",
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|",
@@ -72,8 +72,8 @@ const SEED_CODER: &str = concat!(
 );
 const LINE_BREAKS: &str = r"[\r\n]";
 const EAST_ASIAN: &str = "[一-龥ࠀ-一가-퟿]+";
-/// Letters of alphabets with two cases. Those written as escapes are the ones that Unicode
-/// normalisation makes other letters of; a range must not begin or end with another.
+/// Letters of alphabets with two cases. Letters that Unicode normalization changes are written as
+/// escapes; a range must not begin or end with another.
 const DEEPSEEK_LETTERS: &str = concat!(
     r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚ",
     "Ḁ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-\u{1f7d}ᾀ-ᾴᾶ-ᾼ\u{1fbe}ῂ-ῄῆ-ῌῐ-\u{1fd3}ῖ-\u{1fdb}ῠ-Ῥῲ-ῴῶ-ῼ",
@@ -81,8 +81,8 @@ const DEEPSEEK_LETTERS: &str = concat!(
     "Ⳬ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+"
 );
 
-/// The pre-tokenizers that are known, by the names that converters write. llama.cpp has flags for
-/// them besides (`clean_spaces`), which are of how text is shown; here it is given as it is.
+/// The pre-tokenizer with a name that converters write. llama.cpp's flags for them (`clean_spaces`)
+/// only affect how text is displayed, and are ignored here.
 pub(super) fn pipeline(name: &str) -> Option<Pipeline> {
     let llama_3 = Pipeline {
         cuts: &[LLAMA_3],
@@ -119,7 +119,7 @@ pub(super) fn pipeline(name: &str) -> Option<Pipeline> {
             add_bos: true,
             ..GPT2
         },
-        // DeepSeekMath among them.
+        // Includes DeepSeekMath.
         "deepseek-llm" => Pipeline {
             cuts: &[
                 LINE_BREAKS,
@@ -148,11 +148,11 @@ pub(super) fn pipeline(name: &str) -> Option<Pipeline> {
     })
 }
 
-/// The names that matter to most, for messages.
+/// The most important names, for messages.
 pub(super) const KNOWN: &str = "gpt-2, smollm, qwen2, llama-bpe, tekken, deepseek-llm, \
                                 deepseek-coder, deepseek-v3 and those of llama.cpp that are the same";
 
-/// The pipeline of a file's vocabulary.
+/// Builds the pipeline of a file's vocabulary.
 pub(super) fn tokenizer(
     file: &Gguf,
     tokens: &Tokens<'_>,

@@ -1,6 +1,6 @@
-//! An opened GGUF model: metadata by key, tensors and their memory-mapped bytes by name.
+//! An opened GGUF model: metadata by key, and tensors and their memory-mapped bytes by name.
 //!
-//! Knows nothing of what keys mean, apart from the one that says that a model is split.
+//! Does not interpret keys, except for the one that says that a model is split.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -21,11 +21,11 @@ pub(in crate::model) enum Value {
     Float(f64),
     Bool(bool),
     Text(String),
-    /// An array of numbers, all held as `f64` where they are floating-point.
+    /// An array of integers.
     Numbers(Vec<i64>),
     Floats(Vec<f32>),
     Texts(Vec<String>),
-    /// An array of a kind that nothing here reads: only its length.
+    /// An array of a type that is never read; only its length.
     Other(u64),
 }
 
@@ -35,9 +35,9 @@ pub(in crate::model) struct Entry {
     pub(in crate::model) dtype: TensorType,
     /// Outermost dimension first, `[rows, columns]` for a matrix.
     pub(in crate::model) shape: Vec<usize>,
-    /// Where the bytes lie in their file.
+    /// The range of the bytes in their file.
     pub(super) range: Range<usize>,
-    /// Which of a split model's files has them.
+    /// The index of the file of a split model.
     pub(super) file: usize,
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Part {
     bytes: Bytes,
 }
 
-/// An opened model: one GGUF file, or all files of one that is split.
+/// An opened model: one GGUF file, or all files of a split model.
 pub(in crate::model) struct Gguf {
     /// The first file's name, for messages.
     label: String,
@@ -57,7 +57,7 @@ pub(in crate::model) struct Gguf {
 }
 
 impl Gguf {
-    /// Opens and parses a file, and the others that belong to it.
+    /// Opens and parses a file, and the other files of a split model.
     pub(in crate::model) fn open(path: &Path) -> Result<Self> {
         let file = Self::open_one(path)?;
         match file.size(split::COUNT)? {
@@ -102,12 +102,12 @@ impl Gguf {
         Ok(())
     }
 
-    /// Where the model is: its first file.
+    /// The path of the model's first file.
     pub(in crate::model) fn path(&self) -> &Path {
         self.parts.first().map_or(Path::new(""), |part| &part.path)
     }
 
-    /// The name of the file that has a tensor's bytes, for messages.
+    /// The name of the file that holds a tensor, for messages.
     pub(super) fn label_of(&self, entry: &Entry) -> String {
         match self.parts.get(entry.file) {
             Some(part) => part.path.display().to_string(),
@@ -120,7 +120,7 @@ impl Gguf {
         &self.label
     }
 
-    /// Adds the metadata that define the tokenizer. The chat template is left out: it is recorded
+    /// Adds the metadata that define the tokenizer. Leaves out the chat template, which is recorded
     /// where it is used.
     pub(in crate::model) fn identify_tokenizer(&self, fingerprint: &mut Fingerprint) {
         for (key, value) in &self.metadata {
@@ -130,7 +130,7 @@ impl Gguf {
         }
     }
 
-    /// All tensors in the order of their names.
+    /// All tensors, in order of their names.
     pub(in crate::model) fn tensors(&self) -> impl Iterator<Item = (&str, &Entry)> {
         self.tensors
             .iter()
@@ -170,7 +170,7 @@ impl Gguf {
         )
     }
 
-    /// A whole number, not negative.
+    /// A non-negative integer.
     pub(in crate::model) fn size(&self, key: &str) -> Result<Option<usize>> {
         let Some(value) = self.get(key) else {
             return Ok(None);
@@ -195,7 +195,7 @@ impl Gguf {
         }
     }
 
-    /// A truth value.
+    /// A Boolean.
     pub(in crate::model) fn flag(&self, key: &str) -> Result<Option<bool>> {
         match self.get(key) {
             None => Ok(None),
@@ -231,7 +231,7 @@ impl Gguf {
         }
     }
 
-    /// An array of whole numbers.
+    /// An array of integers.
     pub(in crate::model) fn numbers(&self, key: &str) -> Result<Option<&[i64]>> {
         match self.get(key) {
             None => Ok(None),

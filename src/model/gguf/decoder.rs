@@ -1,7 +1,7 @@
 //! The decoder that a GGUF file's metadata describes.
 //!
-//! Knows the keys of llama.cpp's converters; reads no weights, apart from the rotary factors that
-//! those converters store as a tensor.
+//! Depends on the keys of llama.cpp's converters. Reads no weights, except for the RoPE factors
+//! that the converters store as a tensor.
 
 use candle_core::quantized::GgmlDType;
 
@@ -19,9 +19,9 @@ pub(in crate::model) struct Described {
     pub(in crate::model) config: DecoderConfig,
     pub(in crate::model) layout: Layout,
     pub(in crate::model) naming: Naming,
-    /// The rotary embedding in words.
+    /// A description of RoPE.
     pub(in crate::model) rope: String,
-    /// Where all that was read.
+    /// The origin of each value.
     pub(in crate::model) sources: ConfigSources,
 }
 
@@ -56,7 +56,7 @@ impl Section<'_> {
             .ok_or_else(|| self.error(name, "is missing"))
     }
 
-    /// A size that is the same in all layers, which some converters say for each of them.
+    /// A size that is the same in all layers, which some converters store per layer.
     fn uniform(&self, name: &str, layers: usize) -> Result<Option<usize>> {
         let key = self.key(name);
         let Some(Value::Numbers(sizes)) = self.file.get(&key) else {
@@ -173,7 +173,7 @@ pub(in crate::model) fn describe(file: &Gguf) -> Result<Described> {
         Architecture::Llama | Architecture::Mistral | Architecture::Transformers(_) => {
             section.size("attention.sliding_window")?.filter(|&n| n > 0)
         }
-        // Qwen's converters store the number even where the model does not use it.
+        // Qwen's converters store the number even if the model does not use it.
         Architecture::Qwen2 | Architecture::Qwen3 => None,
     };
     if layers > 1 << 16 {
@@ -216,8 +216,7 @@ pub(in crate::model) fn describe(file: &Gguf) -> Result<Described> {
             tied: !has("output.weight"),
         },
         naming: Naming::Gguf {
-            // The converter reorders queries and keys of Llama-like models for a rotary
-            // embedding of neighbouring elements.
+            // The converter reorders queries and keys of Llama-like models for interleaved RoPE.
             interleaved: matches!(architecture, Architecture::Llama | Architecture::Mistral),
         },
         rope: rope.described,
@@ -225,7 +224,7 @@ pub(in crate::model) fn describe(file: &Gguf) -> Result<Described> {
     })
 }
 
-/// Where the metadata say a decoder's shape.
+/// The metadata keys of the decoder's shape.
 fn sources(section: &Section<'_>, window: bool) -> ConfigSources {
     let file = section.file;
     let label = file.label();
@@ -275,7 +274,7 @@ fn sources(section: &Section<'_>, window: bool) -> ConfigSources {
     }
 }
 
-/// Refuses files of other kinds, which have the architecture's name, too.
+/// Refuses files of other kinds, which also have the architecture's name.
 fn is_a_model(file: &Gguf) -> Result<()> {
     const TYPE: &str = "general.type";
     match file.text(TYPE)? {
@@ -300,14 +299,14 @@ fn is_a_model(file: &Gguf) -> Result<()> {
     }
 }
 
-/// The rotary embedding, and the longest sequence that it was made for.
+/// Returns RoPE, and the longest sequence that it supports.
 fn rope(section: &Section<'_>, head_dim: usize, context_length: usize) -> Result<(Rope, usize)> {
     const FACTORS: &str = "rope_freqs.weight";
     if head_dim == 0 || head_dim > 1 << 16 {
         return Err(section.error("attention.key_length", format!("is {head_dim}")));
     }
     let theta = section.positive("rope.freq_base")?.unwrap_or(10_000.0);
-    // A factor without a type is a linear one, and a factor of 0 is none.
+    // A factor without a type is linear, and a factor of 0 means none.
     let mut factor = 1.0;
     for name in ["rope.scale_linear", "rope.scaling.factor"] {
         match section.file.number(&section.key(name))? {
@@ -372,7 +371,7 @@ fn yarn(section: &Section<'_>, factor: f64, context_length: usize) -> Result<Yar
     }
     for name in ["yarn_ext_factor", "yarn_attn_factor"] {
         let name = key(name);
-        // A negative number stands for the default.
+        // A negative number means the default.
         if let Some(value) = section.file.number(&section.key(&name))?
             && value >= 0.0
             && value != 1.0

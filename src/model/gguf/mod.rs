@@ -1,5 +1,5 @@
-//! Models in GGUF files: the container and its parts, the decoder that its metadata describes, its
-//! tensors and its vocabulary.
+//! Models in GGUF files: the container, the decoder that its metadata describes, its tensors and
+//! its vocabulary.
 
 mod byte_level;
 mod container;

@@ -1,8 +1,8 @@
-//! From a GGUF file's bytes to its metadata and the places of its tensors.
+//! Parses a GGUF file's bytes into metadata and the locations of its tensors.
 //!
-//! A bounded reader of our own: every declared length and count is checked against the bytes that
-//! are left before anything is allocated. Format: the specification in ggml's `docs/gguf.md`,
-//! versions 2 and 3 (little-endian). Knows nothing of what keys mean, apart from the alignment.
+//! Every declared length and count is checked against the remaining bytes before anything is
+//! allocated. The format is that of ggml's `docs/gguf.md`, versions 2 and 3 (little-endian). Does
+//! not interpret keys, except for the alignment.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,13 @@ const MAX_DIMENSIONS: usize = 4;
 const MAX_ARRAY_DEPTH: usize = 4;
 const MAX_ALIGNMENT: u64 = 1 << 20;
 
-/// What a file says, apart from its tensors' bytes.
+/// A file's contents, without the tensors' bytes.
 pub(super) struct Parsed {
     pub(super) metadata: BTreeMap<String, Value>,
     pub(super) tensors: BTreeMap<String, Entry>,
 }
 
-/// Why a file could not be parsed.
+/// The reason why a file could not be parsed.
 pub(super) struct Reason {
     pub(super) kind: ErrorKind,
     pub(super) text: String,
@@ -35,7 +35,7 @@ impl From<String> for Reason {
     }
 }
 
-/// A place in the file.
+/// A position in the file.
 struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -76,7 +76,7 @@ impl<'a> Cursor<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
-    /// A count of things that take at least `least` bytes each.
+    /// Reads a count of items that take at least `least` bytes each.
     fn count(&mut self, least: u64) -> Result<u64, String> {
         let count = self.u64()?;
         match count.checked_mul(least) {
@@ -91,7 +91,7 @@ impl<'a> Cursor<'a> {
 
     fn text(&mut self) -> Result<String, String> {
         let length = self.u64()?;
-        // Some files have strings that are not quite UTF-8; they are shown, never trusted.
+        // Some files have strings that are not valid UTF-8. They are only displayed.
         Ok(String::from_utf8_lossy(self.take(length)?).into_owned())
     }
 
@@ -182,8 +182,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, Reason> {
         return Err(format!("not a GGUF file: it begins with {magic:02x?}").into());
     }
     supported(cursor.u32()?)?;
-    // Least sizes: a name's length, number of dimensions, type and offset; a name's length, a
-    // type and one byte.
+    // Minimum sizes: a name's length, the number of dimensions, type and offset; and a name's
+    // length, a type and one byte.
     let tensor_count = cursor.count(24)?;
     let metadata_count = cursor.count(13)?;
     let mut metadata = BTreeMap::new();
@@ -233,7 +233,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, Reason> {
     Ok(Parsed { metadata, tensors })
 }
 
-/// Refuses versions that are laid out in other ways.
+/// Refuses versions with another layout.
 fn supported(version: u32) -> Result<(), Reason> {
     let text = match version {
         2 | 3 => return Ok(()),
@@ -242,7 +242,7 @@ fn supported(version: u32) -> Result<(), Reason> {
               the model again"
                 .to_owned()
         }
-        // Everything in such a file has its bytes turned round, the version to begin with.
+        // Such a file has all its bytes swapped, including the version.
         _ if matches!(version.swap_bytes(), 1..=3) => format!(
             "big-endian (GGUF version {}); only little-endian files are read",
             version.swap_bytes()
@@ -255,7 +255,7 @@ fn supported(version: u32) -> Result<(), Reason> {
     })
 }
 
-/// What mixture of types the file was made as, for messages; nothing where it does not say.
+/// The file's mixture of types, for messages; empty if the file does not say.
 fn mixture(metadata: &BTreeMap<String, Value>) -> String {
     match metadata.get("general.file_type") {
         Some(&Value::Unsigned(code)) => match types::file_type_name(code) {
@@ -266,7 +266,7 @@ fn mixture(metadata: &BTreeMap<String, Value>) -> String {
     }
 }
 
-/// A tensor as it is listed.
+/// A tensor's entry in the file.
 struct Raw {
     name: String,
     dtype: u32,
@@ -298,7 +298,7 @@ fn tensor(cursor: &mut Cursor<'_>) -> Result<Raw, String> {
     })
 }
 
-/// Where a tensor's bytes lie, checked against the file's length.
+/// The location of a tensor's bytes, checked against the file's length.
 fn place(
     dtype: TensorType,
     shape: Vec<usize>,
@@ -311,7 +311,7 @@ fn place(
         .try_fold(1usize, |elements, &n| elements.checked_mul(n))
         .ok_or_else(|| format!("shape {shape:?} overflows"))?;
     let block = dtype.block_size();
-    // Rows are made of whole blocks.
+    // Rows must consist of whole blocks.
     if !shape.last().copied().unwrap_or(1).is_multiple_of(block) {
         return Err(format!(
             "rows of {:?} elements are not made of blocks of {block} ({dtype:?})",

@@ -1,8 +1,8 @@
-//! SentencePiece's BPE (Llama 1 and 2, Mistral to v0.3) as a pipeline of byte-pair encoding, set up as
-//! transformers sets up such vocabularies.
+//! SentencePiece's BPE (Llama 1 and 2, Mistral to v0.3) as a BPE pipeline, set up like
+//! transformers.
 //!
-//! SentencePiece joins the two neighbours that make the piece with the best score; here each piece's
-//! pairs become merges, ordered by the piece's score, which comes to the same.
+//! SentencePiece joins the two neighbors that make the piece with the best score. Here, each
+//! piece's pairs become merges, ordered by the piece's score, which is equivalent.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -20,17 +20,17 @@ use super::container::Gguf;
 use super::vocabulary::{Kind, Tokens};
 use crate::{ErrorKind, Result};
 
-/// What `tokenizer.ggml.model` calls such vocabularies.
+/// The name of such vocabularies in `tokenizer.ggml.model`.
 pub(super) const MODEL: &str = "llama";
 
 const SPACE: char = '▁';
 const SCORES: &str = "tokenizer.ggml.scores";
 /// The longest piece that is merged from others, in bytes. SentencePiece's default limit is 16
-/// characters a piece. Every way of splitting a piece in two is tried.
+/// characters per piece. Every split of a piece into two is tried.
 const MAX_PIECE: usize = 1024;
 
-/// The pipeline of a file's vocabulary. `unknown` is the token for what the vocabulary lacks, where
-/// the file names it.
+/// Builds the pipeline of a file's vocabulary. `unknown` is the token for text outside the
+/// vocabulary, if the file names one.
 pub(super) fn tokenizer(
     file: &Gguf,
     tokens: &Tokens<'_>,
@@ -101,15 +101,15 @@ pub(super) fn tokenizer(
     Ok(tokenizer)
 }
 
-/// Whether only the beginning of a text gets the space that SentencePiece puts before one. Elsewhere
-/// what follows a special token gets one, too, as in the tokenizers of Llama 2 and Mistral v0.1 and
-/// v0.2. Mistral's third vocabulary has tokens for its turns, and its tokenizer does not.
+/// Whether only the beginning of a text gets SentencePiece's space prefix. Otherwise text after a
+/// special token also gets one, as in the tokenizers of Llama 2 and Mistral v0.1 and v0.2.
+/// Mistral's third vocabulary has tokens for its turns, and its tokenizer does not prefix text
+/// after them.
 fn one_prefix(tokens: &Tokens<'_>) -> bool {
     tokens.text(3) == Some("[INST]") && tokens.kind(3) == Kind::Control
 }
 
-/// Refuses vocabularies whose text is changed before it is cut, which none of the models that are
-/// read has.
+/// Refuses vocabularies with text normalization, which no supported model has.
 fn normalizes_nothing(file: &Gguf, tokens: &Tokens<'_>) -> Result<()> {
     let refuse = |key: &str, does: &str| {
         Err(tokens.error(
@@ -155,7 +155,7 @@ fn scores<'a>(file: &'a Gguf, tokens: &Tokens<'_>) -> Result<&'a [f32]> {
     }
 }
 
-/// How many bytes the vocabulary has, each spelled as SentencePiece spells them.
+/// The number of byte tokens in the vocabulary, each spelled as in SentencePiece.
 fn bytes(tokens: &Tokens<'_>) -> Result<usize> {
     let mut seen = [false; 256];
     for (id, text, kind) in tokens.used() {
@@ -186,8 +186,8 @@ fn byte(text: &str) -> Option<u8> {
         .flatten()
 }
 
-/// The pairs that make pieces, best first: by score, then the longer left half, as transformers
-/// orders them. Only ordinary pieces are joined, and of such only.
+/// The merges, best first: by score, then by the longer left half, like transformers. Only normal
+/// pieces are merged, and only from normal pieces.
 fn merges(tokens: &Tokens<'_>, scores: &[f32]) -> Result<Vec<(String, String)>> {
     let normal = || tokens.used().filter(|&(_, _, kind)| kind == Kind::Normal);
     let pieces: HashMap<&str, u32> = normal().map(|(id, text, _)| (text, id)).collect();
@@ -231,13 +231,13 @@ fn merges(tokens: &Tokens<'_>, scores: &[f32]) -> Result<Vec<(String, String)>> 
         .collect())
 }
 
-/// Two pieces that make another.
+/// Two pieces that merge into another.
 struct Merge<'a> {
     left: &'a str,
     right: &'a str,
-    /// Of the piece that they make.
+    /// The score of the merged piece.
     score: f32,
-    /// Of both, in characters.
+    /// The lengths of both pieces, in characters.
     lengths: (usize, usize),
     id: u32,
 }

@@ -1,26 +1,26 @@
 //! Models that are split into several files: any of them opens all.
 //!
-//! Knows the names that llama.cpp gives such files and the keys by which each says which one it is.
+//! Depends on llama.cpp's names for such files and on the keys with each file's index.
 
 use std::path::{Path, PathBuf};
 
 use super::container::Gguf;
 use crate::{Error, ErrorKind, Result};
 
-/// How many files there are.
+/// The number of files.
 pub(super) const COUNT: &str = "split.count";
-/// Which of them this is, from 0.
+/// The index of this file, from 0.
 const NUMBER: &str = "split.no";
-/// How many tensors all of them have together.
+/// The number of tensors in all files.
 const TENSORS: &str = "split.tensors.count";
-/// The largest number that the key's type holds.
+/// The largest value of the key's type.
 const MAX_COUNT: usize = u16::MAX as usize;
 
 fn bad(label: &str, reason: String) -> Error {
     Error::new(ErrorKind::Model, format!("{label}: {reason}"))
 }
 
-/// Opens the other files of a split model and puts all together.
+/// Opens the other files of a split model and merges all of them.
 pub(super) fn open_others(file: Gguf, count: usize) -> Result<Gguf> {
     if count > MAX_COUNT {
         return Err(bad(file.label(), format!("`{COUNT}` is {count}")));
@@ -66,7 +66,7 @@ fn number(file: &Gguf) -> Result<usize> {
         .ok_or_else(|| bad(file.label(), format!("`{COUNT}` without `{NUMBER}`")))
 }
 
-/// Opens another file of the model, and checks that it is what its name says.
+/// Opens another file of the model, and checks that it is the file that its name says.
 fn other_part(
     path: &Path,
     label: &str,
@@ -116,12 +116,12 @@ fn other_part(
     }
 }
 
-/// How the name of a file of a split model ends.
+/// The end of the name of a split model's file.
 fn ending(number: usize, count: usize) -> String {
     format!("-{:05}-of-{count:05}.gguf", number + 1)
 }
 
-/// The path of another file, from that of one.
+/// The path of another file of the model.
 fn beside(path: &Path, (number, index, count): (usize, usize, usize)) -> Option<PathBuf> {
     let name = path.file_name()?.to_str()?;
     let stem = name.strip_suffix(&ending(number, count))?;

@@ -1,5 +1,5 @@
-//! A GGUF file's tensors as the decoder takes them: rows in half-split order, quantised blocks
-//! kept or dequantised.
+//! A GGUF file's tensors as the decoder requires them: rows in half-split order, quantized blocks
+//! kept or dequantized.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -39,11 +39,11 @@ impl TensorSource for Gguf {
     }
 
     fn fill<T: Element>(&self, part: &Part, out: &mut [T]) -> Result<()> {
-        /// Elements that are dequantised at a time.
+        /// The number of elements that are dequantized at a time.
         const CHUNK: usize = 1 << 18;
         let entry = self.find(part)?;
         let label = self.tensor_label(&part.name);
-        // A vector is taken as rows of one element, so that its order can be changed, too.
+        // A vector is treated as rows of one element, so that it can be reordered, too.
         let columns = part.columns.unwrap_or(1);
         if !columns.is_multiple_of(entry.dtype.block_size()) {
             return Err(Error::new(
@@ -129,7 +129,7 @@ impl Gguf {
             .ok_or_else(|| self.missing(&part.name))
     }
 
-    /// A part's blocks, whole rows of them moved where their order asks for it.
+    /// A part's blocks, with rows reordered if necessary.
     fn quantized(&self, part: &Part, entry: &Entry, device: &Device) -> Result<Arc<QTensor>> {
         let label = self.tensor_label(&part.name);
         let rows = self.rows(part, entry, 0..part.rows, &label)?;
@@ -138,8 +138,7 @@ impl Gguf {
             .map_err(|error| assemble::device_error(&label, error))
     }
 
-    /// The bytes of some rows, of the type that they are read as and in the order that the decoder
-    /// wants them.
+    /// The bytes of some rows, in the type that they are read as and in the decoder's order.
     fn rows(
         &self,
         part: &Part,
@@ -181,8 +180,8 @@ fn qtensor(
     )
 }
 
-/// Bytes at an address that suits every type of block. Candle asserts it, and a file's alignment
-/// is what its metadata says, which need not be enough.
+/// Bytes aligned for every block type. Candle asserts the alignment, and the alignment in a file's
+/// metadata may be insufficient.
 struct Aligned {
     storage: Vec<u8>,
     start: usize,
@@ -206,7 +205,7 @@ impl Aligned {
         let start = storage.as_ptr().align_offset(Self::ALIGNMENT);
         Ok(Aligned {
             storage,
-            // `align_offset` may decline to answer; candle then reports what it finds.
+            // `align_offset` may fail to answer; candle then reports the misalignment.
             start: start.min(Self::ALIGNMENT),
             length,
         })

@@ -1,30 +1,30 @@
-//! The types of tensors: ggml's numbers and names for them, and how rows of each are read.
+//! Tensor types: ggml's codes and names, and how rows of each type are read.
 //!
-//! Two that candle lacks are read as Q8_0, which holds their numbers exactly.
+//! Two types that candle lacks are converted to Q8_0, which represents their numbers exactly.
 
 use std::fmt;
 
 use candle_core::quantized::GgmlDType;
 use half::f16;
 
-/// Elements of a block of IQ4_NL, MXFP4 and Q8_0.
+/// Elements per block of IQ4_NL, MXFP4 and Q8_0.
 const BLOCK: usize = 32;
-/// Bytes of a Q8_0 block: a scale in f16, then an int8 each.
+/// Bytes per Q8_0 block: an f16 scale, then one int8 per element.
 const Q8_0_BYTES: usize = 2 + BLOCK;
 
-/// What the 16 codes of IQ4_NL stand for.
+/// The values of the 16 codes of IQ4_NL.
 const IQ4_NL: [i8; 16] = [
     -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
 ];
-/// What the 16 codes of MXFP4 stand for (E2M1: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and signs), in halves.
+/// The values of the 16 codes of MXFP4 (E2M1: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and signs), in halves.
 const MXFP4: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
-/// How a tensor's numbers are stored.
+/// The storage type of a tensor.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::model) enum TensorType {
-    /// A type that candle reads.
+    /// A type that candle supports.
     Candle(GgmlDType),
-    /// A scale in f16 and 32 codes of 4 bits.
+    /// An f16 scale and 32 codes of 4 bits.
     Iq4Nl,
     /// A power of two and 32 numbers of 4 bits.
     Mxfp4,
@@ -33,7 +33,7 @@ pub(in crate::model) enum TensorType {
 impl fmt::Debug for TensorType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // As candle says it: fingerprints of weights are made of it.
+            // Like candle: fingerprints of weights depend on it.
             TensorType::Candle(dtype) => dtype.fmt(f),
             TensorType::Iq4Nl => f.write_str("IQ4_NL"),
             TensorType::Mxfp4 => f.write_str("MXFP4"),
@@ -42,7 +42,7 @@ impl fmt::Debug for TensorType {
 }
 
 impl TensorType {
-    /// The type by ggml's number for it.
+    /// The type with a ggml code.
     pub(super) fn from_code(code: u32) -> Result<Self, String> {
         Ok(TensorType::Candle(match code {
             0 => GgmlDType::F32,
@@ -73,7 +73,7 @@ impl TensorType {
         }))
     }
 
-    /// Elements that are stored together.
+    /// Elements per block.
     pub(in crate::model) fn block_size(self) -> usize {
         match self {
             TensorType::Candle(dtype) => dtype.block_size(),
@@ -81,7 +81,7 @@ impl TensorType {
         }
     }
 
-    /// Bytes of a block.
+    /// Bytes per block.
     pub(super) fn block_bytes(self) -> usize {
         match self {
             TensorType::Candle(dtype) => dtype.type_size(),
@@ -90,7 +90,7 @@ impl TensorType {
         }
     }
 
-    /// The type that rows have when they are read.
+    /// The type that rows are converted to.
     pub(super) fn read_as(self) -> GgmlDType {
         match self {
             TensorType::Candle(dtype) => dtype,
@@ -98,7 +98,7 @@ impl TensorType {
         }
     }
 
-    /// Reads a stored row.
+    /// Converts a stored row.
     pub(super) fn read_row(self, stored: &[u8], out: &mut [u8]) -> Result<(), String> {
         let blocks = stored
             .chunks_exact(self.block_bytes())
@@ -120,7 +120,7 @@ impl TensorType {
     }
 }
 
-/// The codes of 4 bits of a block: those in the low halves of the bytes come first.
+/// The 4-bit codes of a block: first those in the low nibbles, then those in the high ones.
 fn codes(bytes: &[u8]) -> impl Iterator<Item = usize> + Clone {
     let low = bytes.iter().map(|byte| usize::from(byte & 0xF));
     low.chain(bytes.iter().map(|byte| usize::from(byte >> 4)))
@@ -132,8 +132,8 @@ fn put_numbers(out: &mut [u8], numbers: impl Iterator<Item = i8>) {
     }
 }
 
-/// Makes a block of MXFP4 one of Q8_0. Its scale is a power of two from 2^-127 to 2^127; f16 has
-/// 2^-24 to 2^15, and int8 leaves some more.
+/// Converts a block of MXFP4 to Q8_0. Its scale is a power of two from 2^-127 to 2^127. f16 has
+/// 2^-24 to 2^15, and int8 adds some range.
 fn mxfp4_block(stored: &[u8], out: &mut [u8]) -> Result<(), String> {
     const SMALLEST: i32 = -24;
     const LARGEST: i32 = 15;
@@ -142,7 +142,7 @@ fn mxfp4_block(stored: &[u8], out: &mut [u8]) -> Result<(), String> {
     let exponent = i32::from(stored[0]) - 128;
     let bits = numbers.clone().fold(0, |bits, number| bits | number);
     let (scale, shift) = match bits {
-        // Zeros have any scale.
+        // Any scale fits zeros.
         0 => (0, 0),
         _ => {
             let scale = exponent.clamp(SMALLEST, LARGEST);
@@ -171,7 +171,7 @@ fn mxfp4_block(stored: &[u8], out: &mut [u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// ggml's name for a type of tensor, those that it has removed included.
+/// ggml's name for a tensor type, including types that it has removed.
 fn type_name(code: u32) -> Option<&'static str> {
     Some(match code {
         0 => "F32",
@@ -221,7 +221,7 @@ fn type_name(code: u32) -> Option<&'static str> {
     })
 }
 
-/// The mixture of types that `general.file_type` stands for, by the name that files carry.
+/// The mixture of types of a `general.file_type`, by the name that files carry.
 pub(super) fn file_type_name(code: u64) -> Option<&'static str> {
     Some(match code {
         0 => "F32",

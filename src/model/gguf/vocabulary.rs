@@ -1,6 +1,7 @@
-//! What a GGUF file's metadata say of its tokens: the tokenizer, special tokens, the chat template.
+//! The tokens in a GGUF file's metadata: the tokenizer, special tokens and the chat template.
 //!
-//! Knows the keys of llama.cpp's converters; the pipelines are built by kinds of vocabulary.
+//! Depends on the keys of llama.cpp's converters. Each kind of vocabulary has its own module for
+//! the pipeline.
 
 use tokenizers::AddedToken;
 use tokenizers::models::bpe::Vocab;
@@ -17,17 +18,17 @@ const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
 const BOS: &str = "tokenizer.ggml.bos_token_id";
 const EOS: &str = "tokenizer.ggml.eos_token_id";
 
-/// What a file says about its tokens.
+/// A file's vocabulary.
 #[derive(Debug)]
 pub(in crate::model) struct Vocabulary {
-    /// The tokenizer without its special first token, or why it cannot be built from the file.
+    /// The tokenizer without its opening token, or the reason why it cannot be built from the file.
     pub(in crate::model) tokenizer: Result<tokenizers::Tokenizer>,
-    /// What a text is to begin with, or `None` where neither the file nor its kind of vocabulary
-    /// says it.
+    /// The tokens that a text begins with; `None` if neither the file nor its kind of vocabulary
+    /// specifies them.
     pub(in crate::model) opening: Option<Vec<u32>>,
     pub(in crate::model) bos: Option<u32>,
     pub(in crate::model) eos: Option<u32>,
-    /// Stands for what the vocabulary lacks.
+    /// The token for text outside the vocabulary.
     pub(in crate::model) unknown: Option<u32>,
     pub(in crate::model) padding: Option<u32>,
     /// The tokens that end a response, each with the key that says so.
@@ -35,8 +36,8 @@ pub(in crate::model) struct Vocabulary {
     pub(in crate::model) chat_template: Option<String>,
 }
 
-/// Control tokens that end a turn or a text whatever a file's own list says, which in many files
-/// names one of several only (llama.cpp treats them likewise).
+/// Control tokens that end a turn or a text even if a file's own list does not contain them: many
+/// files name only one of several (llama.cpp treats them likewise).
 const ENDS: [&str; 8] = [
     "<|eot_id|>",
     "<|im_end|>",
@@ -48,19 +49,19 @@ const ENDS: [&str; 8] = [
     "<｜end▁of▁sentence｜>",
 ];
 
-/// What a token is, by the numbers of `tokenizer.ggml.token_type` (SentencePiece's).
+/// The kind of a token, by the codes of `tokenizer.ggml.token_type` (SentencePiece's).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Normal,
-    /// Stands for what the vocabulary lacks.
+    /// The token for text outside the vocabulary.
     Unknown,
-    /// Stands for no text.
+    /// A token without text.
     Control,
-    /// Text that is never cut.
+    /// Text that is never split.
     UserDefined,
     /// Padding of the embedding.
     Unused,
-    /// A byte, for characters that the vocabulary lacks.
+    /// A byte, for characters outside the vocabulary.
     Byte,
 }
 
@@ -78,11 +79,11 @@ impl Kind {
     }
 }
 
-/// A file's tokens in the order of their ids.
+/// A file's tokens, in order of their ids.
 pub(super) struct Tokens<'a> {
     label: &'a str,
     texts: &'a [String],
-    /// As many as there are texts, or none, where all are normal.
+    /// The kind of each token; empty if all are normal.
     kinds: Vec<Kind>,
 }
 
@@ -93,7 +94,7 @@ impl<'a> Tokens<'a> {
             |reason: String| Error::new(ErrorKind::Model, format!("{}: {reason}", file.label()));
         let mut numbers = file.numbers(TYPES)?.unwrap_or_default();
         if texts.is_empty() {
-            // Types without tokens are unused; missing tokens are an error where they are needed.
+            // Types without tokens are ignored; missing tokens are an error where they are needed.
             numbers = &[];
         } else if !numbers.is_empty() && numbers.len() != texts.len() {
             return Err(fail(format!(
@@ -132,12 +133,12 @@ impl<'a> Tokens<'a> {
         self.kinds.get(id as usize).copied().unwrap_or(Kind::Normal)
     }
 
-    /// Whether the file says what its tokens are.
+    /// Whether the file specifies the kinds of its tokens.
     pub(super) fn has_kinds(&self) -> bool {
         !self.kinds.is_empty()
     }
 
-    /// All tokens that stand for something, with their ids.
+    /// All used tokens, with their ids.
     pub(super) fn used(&self) -> impl Iterator<Item = (u32, &'a str, Kind)> + '_ {
         (0..)
             .zip(self.texts)
@@ -151,7 +152,7 @@ impl<'a> Tokens<'a> {
             .collect()
     }
 
-    /// The tokens that are looked for in a text before it is cut.
+    /// The tokens that are matched in a text before pre-tokenization.
     pub(super) fn added(&self) -> Vec<AddedToken> {
         self.used()
             .filter_map(|(_, text, kind)| {
@@ -183,7 +184,7 @@ pub(in crate::model) fn vocabulary(file: &Gguf) -> Result<Vocabulary> {
         }
     };
     let model = file.text("tokenizer.ggml.model")?;
-    // Old files of SentencePiece vocabularies do not say where the usual special tokens are.
+    // Old files of SentencePiece vocabularies omit the ids of the usual special tokens.
     let usual = |key: &str, at: u32| -> Result<Option<u32>> {
         match model == Some(sentencepiece::MODEL) && file.get(key).is_none() {
             true => Ok(Some(at).filter(|&at| tokens.kind(at) == Kind::Control)),
@@ -226,9 +227,8 @@ pub(in crate::model) fn vocabulary(file: &Gguf) -> Result<Vocabulary> {
     })
 }
 
-/// What a text begins with, by what the file says and by what is usual for its kind of vocabulary.
-/// That texts may end in a special token, too (`add_eos_token`), is for texts that do end: never
-/// for prompts.
+/// The tokens that a text begins with, according to the file or else to its kind of vocabulary.
+/// Ignores `add_eos_token`, which is for complete texts and never applies to prompts.
 fn opening(
     tokens: &Tokens<'_>,
     says: Option<bool>,
@@ -290,9 +290,9 @@ fn byte_level_tokenizer(
     byte_level::tokenizer(file, tokens, pipeline)
 }
 
-/// Checks that a tokenizer from beside the file has the file's tokens: those that the weights were
-/// trained for. Padding need not be there, and converters write a space for the `▁` of
-/// user-defined tokens.
+/// Checks that a tokenizer next to the file has the file's tokens, for which the weights were
+/// trained. Padding may be missing, and converters write a space for the `▁` of user-defined
+/// tokens.
 pub(in crate::model) fn check_tokens(file: &Gguf, label: &str, found: &Tokenizer) -> Result<()> {
     let tokens = Tokens::new(file)?;
     let differs = |reason: String| {

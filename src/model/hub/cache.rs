@@ -1,5 +1,5 @@
-//! The hub's cache on disk, as its libraries lay it out: blobs by their hashes, a directory of
-//! links for each commit, references from branches to commits, and a lock for each blob.
+//! The hub's cache on disk, in the layout of its libraries: blobs by hash, a directory of links per
+//! commit, references from branches to commits, and a lock per blob.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,7 +9,7 @@ use crate::Result;
 use crate::model::files::{Files, MAX_JSON};
 use crate::model::weight_files::{INDEX, WeightFiles};
 
-/// Everything but the weights; a repository need not have all of them.
+/// All files but the weights; a repository need not have all of them.
 pub(super) const SMALL: [&str; 8] = [
     "config.json",
     "generation_config.json",
@@ -20,7 +20,7 @@ pub(super) const SMALL: [&str; 8] = [
     "chat_template.jinja",
     INDEX,
 ];
-/// Of these it must have these.
+/// The files that a repository must have.
 const REQUIRED: [&str; 2] = ["config.json", "tokenizer.json"];
 
 /// A repository's part of the cache.
@@ -29,22 +29,22 @@ pub(super) struct Cache {
     locks: PathBuf,
 }
 
-/// A commit that is all in the cache.
+/// A commit that is complete in the cache.
 pub(super) struct Snapshot {
     pub(super) directory: PathBuf,
     pub(super) commit: String,
-    /// Files that are not there, of which the cache does not say that the repository lacks them.
+    /// Files that are absent, although the cache does not say that the repository lacks them.
     pub(super) unknown: Vec<&'static str>,
 }
 
-/// A download that was cut.
+/// An interrupted download.
 pub(super) struct Partial {
     pub(super) path: PathBuf,
     pub(super) sha256: String,
     pub(super) length: u64,
 }
 
-/// Whether a revision is a whole commit hash.
+/// Whether a revision is a full commit hash.
 pub(super) fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
@@ -58,7 +58,7 @@ impl Cache {
         }
     }
 
-    /// Where a commit's files are.
+    /// The directory of a commit's files.
     pub(super) fn snapshot(&self, commit: &str) -> PathBuf {
         self.repository.join("snapshots").join(commit)
     }
@@ -70,7 +70,7 @@ impl Cache {
         plain.then(|| self.repository.join("refs").join(revision))
     }
 
-    /// The commit that a revision was when it was last downloaded.
+    /// The commit that a revision referred to when it was last downloaded.
     pub(super) fn commit(&self, revision: &str) -> Option<String> {
         if is_commit(revision) {
             return Some(revision.to_owned());
@@ -80,7 +80,7 @@ impl Cache {
         is_commit(commit).then(|| commit.to_owned())
     }
 
-    /// Remembers which commit a revision is.
+    /// Records the commit that a revision refers to.
     pub(super) fn keep_reference(&self, revision: &str, commit: &str) {
         if is_commit(revision) || self.commit(revision).as_deref() == Some(commit) {
             return;
@@ -95,7 +95,7 @@ impl Cache {
         self.repository.join(".no_exist").join(commit).join(name)
     }
 
-    /// Remembers, as Python's library does, that a commit has no such file.
+    /// Records, like the Python library, that a commit lacks a file.
     pub(super) fn keep_absent(&self, commit: &str, name: &str) {
         let path = self.absent(commit, name);
         if path.exists() {
@@ -104,7 +104,7 @@ impl Cache {
         write(&path, "");
     }
 
-    /// The commits of which something is there.
+    /// The commits of which the cache holds some files.
     fn commits(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.repository.join("snapshots"));
         let mut commits: Vec<String> = entries
@@ -118,7 +118,7 @@ impl Cache {
         commits
     }
 
-    /// What there is for a revision of which the cache does not know the commit.
+    /// Describes what the cache holds if it does not know the revision's commit.
     pub(super) fn unnamed(&self, revision: &str) -> Option<String> {
         let commits = self.commits();
         (self.commit(revision).is_none() && !commits.is_empty()).then(|| {
@@ -132,7 +132,7 @@ impl Cache {
         })
     }
 
-    /// A revision from the cache alone, or what of it is not there.
+    /// Finds a revision in the cache alone, or says what is missing.
     pub(super) fn complete(&self, revision: &str) -> Result<Snapshot, String> {
         let shown = self.repository.display();
         let Some(commit) = self.commit(revision) else {
@@ -177,7 +177,7 @@ impl Cache {
         self.repository.join("blobs")
     }
 
-    /// Bytes of all blobs, whole and partial: what another process's download makes grow.
+    /// Bytes of all blobs, complete and partial. They grow while another process downloads.
     pub(super) fn blob_bytes(&self) -> u64 {
         let entries = std::fs::read_dir(self.blobs()).into_iter().flatten();
         entries
@@ -187,7 +187,7 @@ impl Cache {
             .sum()
     }
 
-    /// Downloads that were cut and can be resumed: those whose contents can be checked.
+    /// Interrupted downloads that can be resumed: those whose contents can be verified.
     pub(super) fn partials(&self) -> Vec<Partial> {
         let entries = std::fs::read_dir(self.blobs()).into_iter().flatten();
         let mut partials: Vec<Partial> = entries
@@ -209,12 +209,12 @@ impl Cache {
         partials
     }
 
-    /// Where a blob goes.
+    /// The path of a blob.
     pub(super) fn blob(&self, hash: &str) -> PathBuf {
         self.blobs().join(hash)
     }
 
-    /// A blob's lock, or `None` where another process has it.
+    /// Locks a blob; `None` if another process holds the lock.
     pub(super) fn lock(&self, hash: &str) -> std::io::Result<Option<File>> {
         std::fs::create_dir_all(&self.locks)?;
         lock(&self.lock_path(hash))
@@ -224,7 +224,7 @@ impl Cache {
         self.locks.join(format!("{hash}.lock"))
     }
 
-    /// Takes a snapshot's file out of the cache, with the blob that it is a link to.
+    /// Removes a snapshot's file from the cache, with the blob that it links to.
     pub(super) fn remove(&self, path: &Path) -> std::io::Result<()> {
         let blobs = self.blobs().canonicalize()?;
         let blob = path.canonicalize()?;
@@ -236,7 +236,7 @@ impl Cache {
     }
 }
 
-/// Writes what helps later only: a cache that cannot be written to does without.
+/// Writes an optional file; failures are ignored, because the cache may be read-only.
 fn write(path: &Path, text: &str) {
     let written = match path.parent() {
         Some(parent) => std::fs::create_dir_all(parent),
@@ -248,7 +248,7 @@ fn write(path: &Path, text: &str) {
     }
 }
 
-/// Takes a file's lock if it is free.
+/// Locks a file if its lock is free.
 pub(super) fn lock(path: &Path) -> std::io::Result<Option<File>> {
     let file = File::options()
         .write(true)
@@ -263,7 +263,7 @@ pub(super) fn lock(path: &Path) -> std::io::Result<Option<File>> {
 }
 
 impl Partial {
-    /// Whether it begins with these bytes, as far as it has them.
+    /// Whether its first bytes equal those of `head`, as far as it has them.
     pub(super) fn begins_with(&self, head: &[u8]) -> std::io::Result<bool> {
         let mut own = Vec::new();
         File::open(&self.path)?

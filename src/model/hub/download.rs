@@ -1,5 +1,5 @@
-//! From a repository's name to a directory with its model: the hub first, the cache where the hub
-//! cannot serve.
+//! From a repository's name to a directory with its model: from the hub or, if the hub cannot
+//! serve, from the cache.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -18,8 +18,8 @@ use crate::model::refusals::{self, Place};
 use crate::model::weight_files::{INDEX, WeightFiles};
 use crate::{Error, ErrorKind, Result};
 
-/// What the client takes for no token: it looks for one itself where it is given none, by rules of
-/// its own, and sends none that cannot stand in a header.
+/// A value that the client treats as no token. Without one, it would look for a token by its own
+/// rules. It never sends a token that is invalid in a header.
 const NO_TOKEN: &str = "\n";
 
 pub(super) fn download(
@@ -47,7 +47,7 @@ pub(super) fn download(
             )),
         };
     }
-    // What a commit holds never changes.
+    // A commit never changes.
     if let Ok(snapshot) = &cached
         && is_commit(asked)
         && snapshot.unknown.is_empty()
@@ -67,7 +67,7 @@ pub(super) fn download(
         Ok(directory) => return Ok(directory),
         Err(error) => error,
     };
-    // Only trouble on the way is made up for, not what is wrong with the repository or settings.
+    // The cache replaces an unreachable hub, but hides no error of the repository or the settings.
     if !matches!(error.kind(), ErrorKind::Hub | ErrorKind::Io) {
         return Err(error);
     }
@@ -89,7 +89,7 @@ pub(super) fn download(
     }
 }
 
-/// Uses a snapshot without having asked the hub.
+/// Uses a snapshot without contacting the hub.
 fn used(what: &str, snapshot: Snapshot) -> PathBuf {
     if !snapshot.unknown.is_empty() {
         tracing::warn!(
@@ -105,7 +105,7 @@ fn used(what: &str, snapshot: Snapshot) -> PathBuf {
     snapshot.directory
 }
 
-/// A download that asks the hub.
+/// A download from the hub.
 struct Online<'a> {
     id: &'a str,
     what: &'a str,
@@ -191,7 +191,7 @@ impl Online<'_> {
         Ok(client.model(owner, name))
     }
 
-    /// The commit that the revision is at the hub.
+    /// The commit that the revision refers to at the hub.
     fn commit(&self, repository: &HFRepositorySync<RepoTypeModel>) -> Result<String, Failure> {
         let limit = self.settings.answer;
         let asked = repository.clone();
@@ -210,7 +210,7 @@ impl Online<'_> {
                     let code = context
                         .as_ref()
                         .and_then(|context| context.error_code.clone());
-                    // The client takes every 404 of this question for the revision's.
+                    // The client attributes every 404 of this request to the revision.
                     let repository_exists = match code.as_deref() {
                         Some("RepoNotFound") => false,
                         Some("RevisionNotFound") => true,

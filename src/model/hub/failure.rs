@@ -1,4 +1,4 @@
-//! What can go wrong between here and the hub, in words that blame the right thing.
+//! Errors between this machine and the hub, with messages that name the actual cause.
 
 use std::error::Error as _;
 use std::path::Path;
@@ -9,18 +9,18 @@ use hf_hub::HFError;
 use super::settings::Settings;
 use crate::{Error, ErrorKind};
 
-/// Why a call came to nothing.
+/// The reason why a call failed.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// The client's own error.
     Client(Box<HFError>),
-    /// Nothing came for so long.
+    /// No data arrived for this long.
     Silent(Duration),
-    /// What came is not what the hub said it would be.
+    /// The received data differ from what the hub announced.
     Wrong(String),
-    /// This machine's own trouble.
+    /// A failure of this machine.
     Local(String),
-    /// The repository is not what can be read.
+    /// The repository cannot be read as a model.
     Refused(Error),
 }
 
@@ -37,7 +37,7 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
-    /// Whether another try may help.
+    /// Whether a retry may succeed.
     pub(super) fn passes(&self) -> bool {
         match self {
             Failure::Silent(_) | Failure::Wrong(_) => true,
@@ -56,7 +56,7 @@ impl Failure {
         }
     }
 
-    /// The reason in a line, without the repository's name.
+    /// The reason in one line, without the repository's name.
     pub(super) fn reason(&self, settings: &Settings) -> String {
         let hub = &settings.endpoint;
         match self {
@@ -67,7 +67,7 @@ impl Failure {
         }
     }
 
-    /// The error for the user, with what was asked for in front.
+    /// The error for the user, prefixed with what was requested.
     pub(super) fn explained(self, what: &str, settings: &Settings) -> Error {
         let reason = self.reason(settings);
         match self {
@@ -139,7 +139,8 @@ fn of_client(error: &HFError, settings: &Settings) -> String {
         ),
         HFError::Io(error) => format!("the cache {}: {error}", settings.cache.display()),
         other => {
-            // The client's line says that a request failed; why is at the end of its causes.
+            // The client's message only says that a request failed; the cause is at the end of the
+            // chain.
             let mut line = other.to_string();
             let mut cause = other.source();
             while let Some(error) = cause {

@@ -1,7 +1,7 @@
-//! Downloads files of one commit into the cache until they are all there.
+//! Downloads the files of one commit into the cache until it is complete.
 //!
-//! The client downloads whole files; here a file that was cut is resumed, what came is
-//! checked against the sizes that the hub gives, and other processes are waited for.
+//! The client downloads whole files. This module resumes interrupted files, checks sizes against
+//! those that the hub reports, and waits for other processes.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -23,12 +23,13 @@ use crate::model::load;
 
 /// Length of the prefix that identifies the file of a partial download.
 const HEAD: u64 = 64 << 10;
-/// A download that was cut before so many bytes begins again.
+/// A partial download shorter than this is restarted.
 const WORTH_KEEPING: u64 = 4 << 10;
-/// Bytes that are asked for at once when a download goes on; fewer after each failure.
+/// Bytes per request when a download is resumed; fewer after each failure.
 const PART: u64 = 64 << 20;
 const SMALLEST_PART: u64 = 1 << 20;
-/// Tries that bring nothing before a download fails, and tries in all.
+/// The number of attempts without progress before a download fails, and the number of attempts in
+/// all.
 const FRUITLESS: u32 = 3;
 const TRIES: u32 = 100;
 
@@ -39,7 +40,7 @@ pub(super) struct Listed {
     pub(super) size: u64,
 }
 
-/// What downloads a commit's files.
+/// Downloads a commit's files.
 pub(super) struct Fetch<'a> {
     pub(super) repository: HFRepositorySync<RepoTypeModel>,
     pub(super) commit: &'a str,
@@ -49,8 +50,8 @@ pub(super) struct Fetch<'a> {
 }
 
 impl Fetch<'_> {
-    /// Brings the files into the cache. An error comes with the name of the file and the byte
-    /// that it stopped at.
+    /// Downloads the files into the cache. An error comes with the name of the file and the byte at
+    /// which it stopped.
     pub(super) fn fetch(&self, files: &[Listed]) -> Result<(), (Failure, Option<String>)> {
         let (missing, _) = self.missing(files).map_err(|failure| (failure, None))?;
         if missing.is_empty() {
@@ -83,12 +84,12 @@ impl Fetch<'_> {
             if matches!(failure, Failure::Silent(_)) {
                 state.left_behind = true;
             }
-            // After a silence the client's thread keeps its locks: only what can be resumed
-            // is worth another try.
+            // After a timeout the client's thread keeps its locks, so that a retry makes sense only
+            // for files that can be resumed.
             let hopeless = state.left_behind && self.partials().is_empty();
             if !failure.passes() || state.failures >= FRUITLESS || hopeless {
                 let place = match failure {
-                    // These say themselves of which file they are.
+                    // These already name their file.
                     Failure::Wrong(_) | Failure::Local(_) | Failure::Refused(_) => None,
                     _ => self.place(&missing, &meter),
                 };
@@ -102,7 +103,7 @@ impl Fetch<'_> {
         Err((Failure::Wrong(format!("cut {TRIES} times")), place))
     }
 
-    /// One try; whether all is there.
+    /// Makes one attempt. Returns whether all files are complete.
     fn once(
         &self,
         files: &[Listed],
@@ -113,7 +114,7 @@ impl Fetch<'_> {
         self.resume(&missing, meter, state)?;
         match self.download(&missing, meter) {
             Err(Failure::Client(error)) => match *error {
-                // The client waits for ten seconds only.
+                // The client waits only ten seconds.
                 HFError::CacheLockTimeout { path } => self.wait(&path)?,
                 error => return Err(error.into()),
             },
@@ -125,8 +126,8 @@ impl Fetch<'_> {
         }
     }
 
-    /// The files that are not in the cache. A file whose size differs from the hub's is removed from
-    /// the cache; the second value describes the last one of those.
+    /// The files that are not in the cache. Removes files whose size differs from the hub's; the
+    /// second value describes the last of them.
     fn missing(&self, files: &[Listed]) -> Result<(Vec<Listed>, Option<String>), Failure> {
         let directory = self.cache.snapshot(self.commit);
         let mut missing = Vec::new();
@@ -152,7 +153,7 @@ impl Fetch<'_> {
         Ok((missing, wrong))
     }
 
-    /// Where a download stopped, for a message.
+    /// The place where a download stopped, for a message.
     fn place(&self, files: &[Listed], meter: &Meter) -> Option<String> {
         let directory = self.cache.snapshot(self.commit);
         files
@@ -169,7 +170,7 @@ impl Fetch<'_> {
         let commit = self.commit.to_owned();
         let names = files.iter().map(|file| file.name.clone()).collect();
         let meter = meter.clone();
-        // Until the first byte come the list, a question for each file, and the connection.
+        // Before the first byte come the list, a request per file, and the connection.
         let first = self.settings.answer + self.settings.silence;
         within(first, self.settings.silence, move |beat| {
             let relay = Relay {
@@ -194,7 +195,7 @@ impl Fetch<'_> {
         partials
     }
 
-    /// Resumes files of which a part is in the cache: the client then finds them whole.
+    /// Resumes partially downloaded files; the client then finds them complete.
     fn resume(
         &self,
         missing: &[Listed],
@@ -207,7 +208,7 @@ impl Fetch<'_> {
                 break;
             }
             // The cache names a partial download by the hash of the whole file, which the client
-            // does not expose beforehand: the first bytes identify the file, and the hash verifies
+            // does not expose in advance. The first bytes identify the file, and the hash verifies
             // the result.
             let wanted = HEAD.min(file.size);
             let head = match self.part(file, 0..wanted, None) {
@@ -238,7 +239,7 @@ impl Fetch<'_> {
         Ok(())
     }
 
-    /// Brings the rest of a file.
+    /// Downloads the rest of a file.
     fn rest(
         &self,
         file: &Listed,
@@ -250,7 +251,7 @@ impl Fetch<'_> {
         if lock.is_none() && !state.left_behind {
             let path = self.cache.lock_path(&partial.sha256);
             self.wait(&path)?;
-            // Whoever had the lock has brought the file, or has died over it.
+            // The holder of the lock has completed the file, or died.
             return Ok(());
         }
         tracing::info!(
@@ -294,7 +295,7 @@ impl Fetch<'_> {
         Ok(())
     }
 
-    /// Some bytes of a file.
+    /// Downloads a range of a file.
     fn part(
         &self,
         file: &Listed,
@@ -325,7 +326,7 @@ impl Fetch<'_> {
         })
     }
 
-    /// Waits for the process that holds a lock, for as long as its download grows.
+    /// Waits for the process that holds a lock, as long as its download grows.
     fn wait(&self, path: &Path) -> Result<(), Failure> {
         tracing::info!("waiting for another process that downloads the same file");
         let mut bytes = self.cache.blob_bytes();
@@ -349,14 +350,14 @@ impl Fetch<'_> {
     }
 }
 
-/// What earlier tries have shown.
+/// The results of earlier attempts.
 #[derive(Default)]
 struct State {
-    /// Tries in a row that brought nothing.
+    /// The number of successive attempts without progress.
     failures: u32,
-    /// A call was abandoned, and its thread still holds its locks.
+    /// Whether a call was abandoned, so that its thread still holds its locks.
     left_behind: bool,
-    /// The hub does not give parts of files.
+    /// Whether the hub ignores range requests.
     only_whole: bool,
 }
 

@@ -1,9 +1,9 @@
 //! Models from the Hugging Face hub, through its cache.
 //!
-//! Knows which files of a repository a model needs; what is in them is the loader's business.
-//! The client crate asks the hub, downloads and keeps the cache; here is what it lacks: the
-//! variables of its environment as Python's `huggingface_hub` reads them, time limits, going on
-//! with a download that was cut, and a cache that is enough when the hub is not.
+//! Knows which files a model needs; the loader interprets them. The client crate talks to the hub,
+//! downloads and maintains the cache. This module adds the environment variables of Python's
+//! `huggingface_hub`, time limits, resuming of interrupted downloads, and a fallback to the cache
+//! if the hub is unavailable.
 
 #[cfg(feature = "hub")]
 mod cache;
@@ -23,17 +23,17 @@ use std::path::PathBuf;
 use super::load::ModelBuilder;
 use crate::Result;
 
-/// How far a download is.
+/// The progress of a download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HubProgress {
-    /// Bytes that are there, about.
+    /// The approximate number of bytes that have arrived.
     pub bytes: u64,
-    /// Bytes in all; 0 while that is not known.
+    /// The number of bytes in all; 0 while unknown.
     pub total: u64,
 }
 
-/// Without the feature there is nothing to download with.
+/// Fails, because the feature `hub` is disabled.
 #[cfg(not(feature = "hub"))]
 pub(super) fn download(id: &str, _: Option<&str>, _: &ModelBuilder) -> Result<PathBuf> {
     Err(crate::Error::new(
@@ -45,7 +45,7 @@ pub(super) fn download(id: &str, _: Option<&str>, _: &ModelBuilder) -> Result<Pa
     ))
 }
 
-/// Brings a repository's model files into the cache and gives the snapshot's directory.
+/// Downloads a repository's model files into the cache and returns the snapshot's directory.
 #[cfg(feature = "hub")]
 pub(super) fn download(
     id: &str,

@@ -1,5 +1,5 @@
-//! Where the hub is, who asks, and where the cache is: what the caller set, then the variables of
-//! the environment by the rules of Python's `huggingface_hub`.
+//! The hub's address, the token and the cache directory: from the caller, or else from the
+//! environment variables by the rules of Python's `huggingface_hub`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,33 +8,33 @@ use crate::model::load::ModelBuilder;
 use crate::{Error, ErrorKind, Result};
 
 const ENDPOINT: &str = "https://huggingface.co";
-/// Seconds until the hub must have answered a question.
+/// The time limit of a request, in seconds.
 const ANSWER: u64 = 10;
-/// Seconds that a download may bring nothing.
+/// The longest time without data in a download, in seconds.
 const SILENCE: u64 = 30;
 
-/// How the hub is asked.
+/// Settings of the hub client.
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) endpoint: String,
     pub(super) token: Option<String>,
     pub(super) cache: PathBuf,
-    /// The hub is not to be asked at all.
+    /// Whether the hub must not be contacted.
     pub(super) offline: bool,
-    /// How long an answer may take, with the connection.
+    /// The time limit of a request, including the connection.
     pub(super) answer: Duration,
-    /// How long a download may bring nothing.
+    /// The longest time without data in a download.
     pub(super) silence: Duration,
 }
 
-/// The variables of an environment.
+/// An environment's variables.
 struct Environment<'a> {
     variable: &'a dyn Fn(&str) -> Result<Option<String>>,
     home: Option<PathBuf>,
 }
 
 impl Settings {
-    /// What the caller and this process's environment say.
+    /// The settings of the caller and of this process's environment.
     pub(super) fn of(builder: &ModelBuilder) -> Result<Self> {
         let environment = Environment {
             variable: &|name| match std::env::var(name) {
@@ -83,13 +83,13 @@ impl Environment<'_> {
         (self.variable)(name)
     }
 
-    /// True is 1, ON, YES or TRUE, in letters of any size.
+    /// True if the value is 1, ON, YES or TRUE, in any case.
     fn flag(&self, name: &str) -> Result<bool> {
         let value = self.get(name)?.unwrap_or_default().to_uppercase();
         Ok(matches!(value.as_str(), "1" | "ON" | "YES" | "TRUE"))
     }
 
-    /// A whole number of seconds; 0 and an unset variable stand for the default.
+    /// An integer number of seconds; the default if it is 0 or unset.
     fn seconds(&self, name: &str, default: u64) -> Result<Duration> {
         let seconds = match self.get(name)? {
             None => default,
@@ -167,7 +167,7 @@ impl Environment<'_> {
         }
     }
 
-    /// `HF_HOME`, or `huggingface` where caches are.
+    /// `HF_HOME`, or `huggingface` in the user's cache directory.
     fn hub_home(&self) -> Result<PathBuf> {
         let path = match self.get("HF_HOME")? {
             Some(path) => path,
@@ -188,8 +188,8 @@ impl Environment<'_> {
         Ok(self.hub_home()?.join("hub"))
     }
 
-    /// A path with `~` at its beginning, and `$NAME` and `${NAME}` anywhere, in full. What has no
-    /// value stays as it is written.
+    /// Expands `~` at the beginning of a path, and `$NAME` and `${NAME}` anywhere. Unset variables
+    /// stay as written.
     fn expanded(&self, path: &str) -> Result<String> {
         let mut rest = path;
         let mut out = String::new();
@@ -226,7 +226,7 @@ impl Environment<'_> {
     }
 }
 
-/// A token without line ends and blanks around it; none where nothing is left.
+/// A token without line breaks and surrounding blanks; `None` if nothing is left.
 fn clean(token: &str) -> Option<String> {
     let token = token.replace(['\r', '\n'], "");
     let token = token.trim();
@@ -241,7 +241,7 @@ fn join(directory: &str, name: &str) -> String {
 mod tests {
     use super::*;
 
-    /// The settings under variables, in a home of `/users/me`.
+    /// The settings for environment variables, with the home `/users/me`.
     fn under(variables: &[(&str, &str)]) -> Result<Settings> {
         with(variables, None)
     }
@@ -319,13 +319,13 @@ mod tests {
                 &[("HF_TOKEN_PATH", file), ("HF_HOME", "/h")],
                 Some("stored"),
             ),
-            // A path that is set is the only one.
+            // If a path is set, no other is tried.
             (&[("HF_TOKEN_PATH", nowhere), ("HF_HOME", home)], None),
             (
                 &[("HF_TOKEN", " given\n"), ("HF_HOME", home)],
                 Some("given"),
             ),
-            // An empty one is none.
+            // An empty token counts as none.
             (&[("HF_TOKEN", ""), ("HF_HOME", home)], Some("stored")),
             (&[("HF_TOKEN", " \n"), ("HF_HOME", home)], Some("stored")),
             (&[("HF_TOKEN", ""), ("HF_TOKEN_PATH", nowhere)], None),

@@ -1,4 +1,4 @@
-//! Timeouts for calls of the hub's client, which has none, and the calls' progress.
+//! Timeouts for calls of the hub's client, which has none, and their progress.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -17,17 +17,17 @@ enum Message<T> {
     Over(HFResult<T>),
 }
 
-/// By which a call says that something came.
+/// A call's signal that data arrived.
 pub(super) struct Beat(Box<dyn Fn() -> bool + Send + Sync>);
 
 impl Beat {
-    /// Whether anybody still waits for the call.
+    /// Signals progress. Returns whether anything still waits for the call.
     fn notify(&self) -> bool {
         (self.0)()
     }
 }
 
-/// Makes a call that must say something within `first`, and then again within every `silence`.
+/// Makes a call that must signal progress within `first`, and then within every `silence`.
 ///
 /// The client cannot be cancelled: an abandoned call keeps its thread until its connection ends,
 /// and its result is dropped.
@@ -60,7 +60,7 @@ pub(super) fn within<T: Send + 'static>(
     }
 }
 
-/// How much of some files is there, for the user's callback.
+/// Tracks the progress of a download for the user's callback.
 pub(super) struct Meter {
     callback: Option<load::Progress>,
     total: u64,
@@ -82,13 +82,13 @@ impl Meter {
         })
     }
 
-    /// Bytes of a file that were last heard of.
+    /// The last known number of bytes of a file.
     pub(super) fn of(&self, file: &str) -> u64 {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.files.get(file).copied().unwrap_or(0)
     }
 
-    /// Changes the state and says whether anything is different now.
+    /// Changes the state and returns whether the progress changed.
     fn change(&self, change: impl FnOnce(&mut State)) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let sum = |state: &State| (state.files.values().sum::<u64>(), state.batch);
@@ -103,7 +103,7 @@ impl Meter {
         });
     }
 
-    /// Calls the user back.
+    /// Calls the user's callback.
     pub(super) fn show(&self) {
         let Some(callback) = &self.callback else {
             return;
@@ -121,11 +121,11 @@ impl Meter {
     }
 }
 
-/// Hears the client's events for a meter.
+/// Forwards the client's events to a meter.
 pub(super) struct Relay {
     pub(super) meter: Arc<Meter>,
     pub(super) beat: Beat,
-    /// Where in the file the call began.
+    /// The offset in the file at which the call began.
     pub(super) offset: u64,
 }
 

@@ -12,17 +12,17 @@ use crate::model::assemble::Layout;
 use crate::model::config::{Architecture, DecoderConfig, MAX_WIDTH};
 use crate::model::transformers;
 
-/// What `config.json` says.
+/// The contents of `config.json`.
 #[derive(Debug)]
 pub(in crate::model) struct Parsed {
     pub(in crate::model) config: DecoderConfig,
     pub(in crate::model) layout: Layout,
     pub(in crate::model) stop_tokens: Vec<u32>,
-    /// The rotary embedding in words.
+    /// A description of RoPE.
     pub(in crate::model) rope: String,
 }
 
-/// What differs between architectures where a field is missing.
+/// The defaults of missing fields that differ between architectures.
 struct Defaults {
     vocab_size: usize,
     intermediate_size: usize,
@@ -54,7 +54,7 @@ fn defaults(architecture: Architecture) -> Defaults {
             head_dim: None,
             context_length: 32_768,
         },
-        // The last does not come here: `architecture` gives none such.
+        // `architecture` never returns the last one.
         Architecture::Qwen3 | Architecture::Transformers(_) => Defaults {
             vocab_size: 151_936,
             intermediate_size: 22_016,
@@ -81,7 +81,7 @@ pub(in crate::model) fn parse(file: &str, map: &Map<String, Value>) -> Result<Pa
     let default = defaults(architecture);
     let hidden_size = fields.size_or("hidden_size", 4_096)?;
     if hidden_size == 0 || hidden_size > MAX_WIDTH {
-        // Or else the width of a head that follows from it would be blamed.
+        // Otherwise an error would blame the head dimension derived from it.
         let reason = format!("is {hidden_size}; it must be 1 to {MAX_WIDTH}");
         return Err(fields.error("hidden_size", reason));
     }
@@ -90,7 +90,7 @@ pub(in crate::model) fn parse(file: &str, map: &Map<String, Value>) -> Result<Pa
     if heads == 0 {
         return Err(fields.error("num_attention_heads", "is 0"));
     }
-    // A null stands for "as many as query heads" in every architecture.
+    // A null means "as many as query heads" in every architecture.
     let kv_heads = fields
         .size_unless_null("num_key_value_heads", default.kv_heads)?
         .unwrap_or(heads);
@@ -140,7 +140,7 @@ pub(in crate::model) fn parse(file: &str, map: &Map<String, Value>) -> Result<Pa
     })
 }
 
-/// What a configuration calls its architecture, and in which field.
+/// The field that names the architecture, and the name.
 pub(in crate::model) fn architecture_name<'a>(
     fields: &'a Fields<'_>,
 ) -> Result<(&'static str, &'a str)> {
@@ -179,7 +179,7 @@ fn architecture(fields: &Fields<'_>) -> Result<Architecture> {
     }
 }
 
-/// The width of heads that share the hidden size.
+/// The head dimension `hidden_size / heads`. Fails if it is not an integer.
 pub(in crate::model) fn shared_head_dim(
     fields: &Fields<'_>,
     hidden_size: usize,

@@ -1,4 +1,4 @@
-//! A JSON object's fields, read with errors that name the file and the field.
+//! Reads a JSON object's fields, with errors that name the file and the field.
 
 use serde_json::{Map, Value};
 
@@ -19,7 +19,7 @@ pub(in crate::model) fn object(file: &str, bytes: &[u8]) -> Result<Map<String, V
     }
 }
 
-/// A JSON object and the file that it came from.
+/// A JSON object and its file.
 pub(in crate::model) struct Fields<'a> {
     pub(in crate::model) file: &'a str,
     pub(in crate::model) map: &'a Map<String, Value>,
@@ -59,7 +59,7 @@ impl Fields<'_> {
             .ok_or_else(|| self.error(field, format!("is {value}; expected a whole number")))
     }
 
-    /// A size: `default` where the field is missing, none where it is null.
+    /// A size: `default` if the field is missing, `None` if it is null.
     pub(in crate::model) fn size_unless_null(
         &self,
         field: &str,
@@ -71,7 +71,7 @@ impl Fields<'_> {
         }
     }
 
-    /// The width of a sliding window: `default` where the field is missing, none where it is null.
+    /// The width of a sliding window: `default` if the field is missing, `None` if it is null.
     pub(in crate::model) fn window(&self, default: Option<usize>) -> Result<Option<usize>> {
         const FIELD: &str = "sliding_window";
         match self.size_unless_null(FIELD, default)? {

@@ -1,7 +1,7 @@
-//! `config.json` and `generation_config.json` as Hugging Face's transformers writes them.
+//! `config.json` and `generation_config.json` in the format of Hugging Face transformers.
 //!
-//! Missing and null fields take that library's defaults for the architecture. Knows the names of
-//! fields; opens no files.
+//! Missing and null fields take that library's defaults for the architecture. Interprets fields,
+//! but opens no files.
 
 mod config;
 mod fields;

@@ -1,4 +1,4 @@
-//! Weights that `config.json` says are quantised: refused, with the method's name.
+//! Refuses weights that `config.json` declares as quantized, and names the method.
 
 use serde_json::Value;
 
@@ -6,9 +6,9 @@ use super::fields::Fields;
 use crate::Result;
 use crate::model::refusals;
 
-/// Refuses a configuration that says how the safetensors are quantised.
+/// Refuses a configuration of quantized safetensors.
 pub(in crate::model) fn refuse_quantised(fields: &Fields<'_>) -> Result<()> {
-    // The second was compressed-tensors' own, the third is MLX's.
+    // The second field was compressed-tensors', the third is MLX's.
     for field in ["quantization_config", "compression_config", "quantization"] {
         let Some(value) = fields.get(field) else {
             continue;
@@ -26,7 +26,7 @@ pub(in crate::model) fn refuse_quantised(fields: &Fields<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The method and its number of bits, as far as they are said.
+/// The method and its number of bits, as far as the configuration names them.
 fn method(field: &str, value: &Value) -> String {
     let flag = |name: &str| value.get(name).and_then(Value::as_bool) == Some(true);
     let bits = ["bits", "w_bit"]
@@ -40,7 +40,7 @@ fn method(field: &str, value: &Value) -> String {
         Some("gptq") => "GPTQ".to_owned(),
         Some("fp8") => "FP8".to_owned(),
         Some("mxfp4") => "MXFP4".to_owned(),
-        // bitsandbytes, compressed-tensors and others write themselves so.
+        // Others, such as bitsandbytes and compressed-tensors, keep their own spelling.
         Some(other) => other.escape_debug().to_string(),
         None if flag("load_in_4bit") || flag("load_in_8bit") => "bitsandbytes".to_owned(),
         None if field == "compression_config" => "compressed-tensors".to_owned(),

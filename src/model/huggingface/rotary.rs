@@ -1,4 +1,4 @@
-//! The rotary embedding from the fields of older and of newer files.
+//! RoPE from the fields of older and newer files.
 
 use serde_json::{Map, Value};
 
@@ -6,16 +6,16 @@ use super::fields::Fields;
 use crate::Result;
 use crate::model::rope::{Rope, RopeScaling, Yarn};
 
-/// What a configuration says of the rotary embedding.
+/// A configuration's RoPE.
 pub(super) struct Rotary {
     pub(super) rope: Rope,
-    /// The longest sequence, where the scaling was made for a longer one than
-    /// `max_position_embeddings`.
+    /// The longest sequence. Exceeds `max_position_embeddings` if the scaling supports a longer
+    /// one.
     pub(super) context_length: usize,
 }
 
-/// The object that scales the rotary embedding or, in newer files, describes it, and its field: that of
-/// the two that is there and not empty, in this order, as transformers reads them.
+/// The object that scales RoPE or, in newer files, describes it, with its field: the first of the
+/// two that is present and not empty, in the order of transformers.
 pub(in crate::model) fn rope_parameters<'a>(
     fields: &'a Fields<'_>,
 ) -> Result<Option<(&'static str, Fields<'a>)>> {
@@ -26,7 +26,7 @@ pub(in crate::model) fn rope_parameters<'a>(
     Ok(both.into_iter().find(|(_, found)| !found.map.is_empty()))
 }
 
-/// The kind of a rotary embedding, where one is named.
+/// The kind of RoPE, if one is named.
 pub(in crate::model) fn rope_kind<'a>(parameters: &'a Fields<'_>) -> Result<Option<&'a str>> {
     match parameters.text("rope_type")? {
         Some(kind) => Ok(Some(kind)),
@@ -34,7 +34,7 @@ pub(in crate::model) fn rope_kind<'a>(parameters: &'a Fields<'_>) -> Result<Opti
     }
 }
 
-/// The rotary embedding that a configuration describes.
+/// Reads the RoPE of a configuration.
 pub(super) fn rotary(
     fields: &Fields<'_>,
     head_dim: usize,
@@ -66,7 +66,7 @@ pub(super) fn rotary(
         }
     }
     let kind = rope_kind(&parameters)?;
-    // Where the model was trained for shorter sequences, the field of the whole model goes first.
+    // The original context length at the top level takes precedence.
     let original_context = match fields.positive("original_max_position_embeddings")? {
         Some(context) => Some(context),
         None => parameters.positive("original_max_position_embeddings")?,
@@ -136,7 +136,7 @@ fn yarn(fields: &Fields<'_>, original_context: Option<f64>, context_length: usiz
     if factor < 1.0 {
         return Err(fields.error("factor", format!("is {factor}; it must be at least 1")));
     }
-    // DeepSeek's two scales, whose quotient is 1 where they are the same; a 0 is as good as none.
+    // DeepSeek's two scales, whose quotient is 1 if they are equal; 0 counts as missing.
     let scale = |field| Ok(fields.number(field)?.filter(|&scale| scale != 0.0));
     let attention_factor = match (
         fields.positive("attention_factor")?,

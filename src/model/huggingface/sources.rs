@@ -1,11 +1,11 @@
-//! Which fields of `config.json` say what was read, and which were left to their defaults.
+//! Reports which fields of `config.json` were read, and which were left to their defaults.
 
 use serde_json::{Map, Value};
 
 use crate::model::config::{Architecture, DecoderConfig};
 use crate::model::origin::ConfigSources;
 
-/// Where a file says some fields: those that it has, and that the others are defaults.
+/// Lists which of some fields a file has, and that the others are defaults.
 fn said(file: &str, map: &Map<String, Value>, fields: &[&str]) -> String {
     let has = |field: &&&str| map.get(**field).is_some_and(|value| !value.is_null());
     let (present, missing): (Vec<&str>, Vec<&str>) =
@@ -21,7 +21,7 @@ fn said(file: &str, map: &Map<String, Value>, fields: &[&str]) -> String {
     }
 }
 
-/// Where `config.json` says a decoder's shape.
+/// The fields of `config.json` that define a decoder's shape.
 pub(in crate::model) fn sources(
     file: &str,
     map: &Map<String, Value>,
@@ -37,7 +37,7 @@ pub(in crate::model) fn sources(
         false => said(&["architectures"]),
     };
     let mut heads = vec!["num_attention_heads", "num_key_value_heads"];
-    // Else it follows from the width, save where the architecture has a default of its own.
+    // Otherwise it is derived from the hidden size, unless the architecture has its own default.
     let own_width = config.architecture == Architecture::Qwen3;
     match own_width {
         true => heads.push("head_dim"),
@@ -89,7 +89,7 @@ pub(in crate::model) fn sources(
     }
 }
 
-/// Where `config.json` says whether the output head is the embedding.
+/// The origin of the setting that ties the output head to the embedding.
 pub(in crate::model) fn tied_source(file: &str, map: &Map<String, Value>) -> String {
     said(file, map, &["tie_word_embeddings"])
 }

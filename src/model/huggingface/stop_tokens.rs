@@ -1,4 +1,4 @@
-//! The tokens that end a response, as both configuration files may list them.
+//! The tokens that end a response, which both configuration files may list.
 
 use serde_json::{Map, Value};
 

@@ -1,4 +1,4 @@
-//! What configurations of real and made-up models say.
+//! Tests configurations of real and made-up models.
 
 use serde_json::{Value, json};
 
@@ -44,7 +44,7 @@ fn a_llama_2_configuration() {
     assert!(!layout.tied && !layout.qkv_bias && !layout.mlp_bias && !layout.qk_norm);
 }
 
-/// Fields that are missing take transformers' defaults.
+/// Missing fields take the defaults of transformers.
 #[test]
 fn defaults_are_those_of_the_architecture() {
     for (name, kv_heads, head_dim, context, window) in [
@@ -138,8 +138,8 @@ fn rotary_settings_of_old_and_new_files_agree() {
     let default = json!({"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}});
     assert_eq!(frequencies(default).unwrap(), plain);
 
-    // Where both are there `rope_scaling` goes first, unless it is empty; the angle's base is its own, or
-    // else the whole model's, never the other's.
+    // If both are present, `rope_scaling` takes precedence unless it is empty. The base is its own
+    // or the top-level one, never the other object's.
     let both = json!({"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2.0},
         "rope_parameters": {"rope_type": "default", "rope_theta": 7e5}});
     assert_eq!(frequencies(both).unwrap(), linear);
@@ -237,7 +237,7 @@ fn a_yarn_model_takes_the_longer_context() {
     };
     let yarn = json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768});
     assert_eq!(context(yarn), 131_072);
-    // Already counted.
+    // The factor is already included.
     let yarn = json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8192});
     assert_eq!(context(yarn), 32_768);
     assert_eq!(context(json!({"type": "linear", "factor": 2.0})), 32_768);

@@ -1,4 +1,4 @@
-//! Which layers see a window only, and how wide it is.
+//! The layers with a sliding window, and its width.
 
 use serde_json::Value;
 
@@ -6,8 +6,8 @@ use super::fields::Fields;
 use crate::Result;
 use crate::model::config::Architecture;
 
-/// Windows of layers: Mistral's for all, Qwen's for the layers from `max_window_layers` on where
-/// `use_sliding_window` is set, or as `layer_types` lists them.
+/// The sliding window of each layer: Mistral's for all layers, Qwen's for the layers from
+/// `max_window_layers` on if `use_sliding_window` is set, or as `layer_types` lists them.
 pub(super) fn sliding_windows(
     fields: &Fields<'_>,
     architecture: Architecture,
@@ -18,7 +18,7 @@ pub(super) fn sliding_windows(
     }
     let window = match architecture {
         Architecture::Llama | Architecture::Transformers(_) => None,
-        // A missing field means 4096 to transformers; a null means none.
+        // A missing field means 4096 in transformers; a null means none.
         Architecture::Mistral => fields.window(Some(4_096))?,
         Architecture::Qwen2 | Architecture::Qwen3 => {
             match fields.flag_or("use_sliding_window", false)? {

@@ -3,10 +3,10 @@
 use minijinja::value::{Value, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State};
 
-/// Longest text that padding may make.
+/// The longest padded text.
 const MAX_PADDED: usize = 1 << 16;
 
-/// A method that minijinja does not know: those of its companion crate, and the rest here.
+/// Calls a method that minijinja lacks: one of its companion crate, or one implemented here.
 pub(super) fn method(
     state: &mut State<'_, '_>,
     value: &Value,
@@ -84,7 +84,7 @@ fn of_string(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
             let left = match method {
                 "ljust" => 0,
                 "rjust" => missing,
-                // Python puts the odd one on the left where the width is odd.
+                // Python puts the extra character on the left if the width is odd.
                 _ => missing / 2 + (missing & width & 1),
             };
             Value::from([&fill.repeat(left), text, &fill.repeat(missing - left)].concat())
@@ -97,7 +97,7 @@ fn of_string(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
     })
 }
 
-/// How many characters a text lacks to a width.
+/// The number of characters that a text lacks to a width.
 fn missing(text: &str, width: usize) -> Result<usize, Error> {
     match width <= MAX_PADDED {
         true => Ok(width.saturating_sub(text.chars().count())),

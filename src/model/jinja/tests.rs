@@ -1,4 +1,5 @@
-//! Templates and expressions as transformers' Jinja renders them (`scripts/golden_templates.py`).
+//! Compares templates and expressions with the Jinja of transformers
+//! (`scripts/golden_templates.py`).
 
 use serde::Deserialize;
 
@@ -22,7 +23,7 @@ struct Family {
 struct Case {
     question: String,
     system: Option<String>,
-    /// None where the template fails.
+    /// `None` if the template fails.
     text: Option<String>,
 }
 
@@ -73,7 +74,7 @@ fn every_familys_template_renders_as_in_transformers() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What is refused by name; nothing of it is known to stand in a published template.
+/// Features that are refused by name; no published template is known to use them.
 const UNSUPPORTED: [&str; 6] = [
     "'%s and %d' % ('x', 3)",
     "'%s' % 'x'",

@@ -1,7 +1,8 @@
-//! DeepSeek-V2 (the Lite model's kind of routing: the larger one's `group_limited_greedy` candle
-//! computes otherwise).
+//! DeepSeek-V2 with the Lite model's routing only: candle computes the larger model's
+//! `group_limited_greedy` differently.
 //!
-//! Candle's model cannot be copied: each sequence gets one of its own, of the same tensors.
+//! Candle's model cannot be copied, so that each sequence gets its own instance with shared
+//! tensors.
 
 use candle_core::{Result as CandleResult, Tensor};
 use candle_transformers::models::deepseek2::{DeepSeekV2, DeepSeekV2Config};
@@ -27,11 +28,11 @@ impl Network for DeepSeekV2 {
     }
 }
 
-/// The epsilon of the norms of compressed queries and KV cache, whatever the configuration says;
-/// candle computes these norms with the configuration's.
+/// The epsilon of the norms of compressed queries, keys and values, which the configuration does
+/// not affect. Candle uses the configuration's epsilon for these norms.
 const EPSILON: f64 = 1e-6;
 
-/// Wider than any part of a head is.
+/// An upper bound of the width of any part of a head.
 const MAX_WIDTH: usize = 1 << 16;
 
 pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
@@ -115,7 +116,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
             "kv_lora_rank": width("kv_lora_rank", 512)?,
             "v_head_dim": values,
             "qk_nope_head_dim": plain,
-            // Of `group_limited_greedy` alone.
+            // Only used by `group_limited_greedy`.
             "n_group": 1,
             "topk_group": 1,
         }),
@@ -127,7 +128,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
         ),
         config,
         build: Box::new(move |weights| {
-            // All tensors are asked for, and kept, now.
+            // Requests, and thereby keeps, all tensors now.
             DeepSeekV2::new(&candle, weights.clone())?;
             let fresh: Fresh = Box::new(move || {
                 let network = DeepSeekV2::new(&candle, weights.clone())?;
@@ -138,7 +139,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
     })
 }
 
-/// The rotary embedding's theta, and candle's form of its scaling: none or YaRN.
+/// RoPE's theta, and candle's form of its scaling: none or YaRN.
 fn rope(fields: &Fields<'_>, context_length: usize) -> Result<(f64, Value)> {
     let yarn = rope_parameters(fields)?.filter(|(_, kind)| kind == "yarn");
     let Some((parameters, _)) = yarn else {

@@ -1,8 +1,8 @@
 //! Gemma 2.
 //!
-//! Candle scales queries by the width of a head, whatever `query_pre_attn_scalar` says (so the model of
-//! 27 billion weights is refused), and its windows are those of all layers: the context ends with the
-//! window, within which they are no windows.
+//! Candle scales queries by the head dimension and ignores `query_pre_attn_scalar`, so that the
+//! model with 27 billion weights is refused. Candle applies sliding windows to all layers. The
+//! context is therefore limited to the window, within which windows have no effect.
 
 use candle_transformers::models::gemma2::{Config, Model};
 
@@ -55,7 +55,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
     }))
 }
 
-/// Refuses what candle's models of both generations compute in one way only.
+/// Refuses settings of which candle's models of both generations support only one value.
 pub(super) fn refuse_others(fields: &Fields<'_>, config: &DecoderConfig) -> Result<()> {
     let scalar = fields.size_or("query_pre_attn_scalar", 256)?;
     must_equal(fields, "query_pre_attn_scalar", scalar, config.head_dim)?;
@@ -63,7 +63,7 @@ pub(super) fn refuse_others(fields: &Fields<'_>, config: &DecoderConfig) -> Resu
     must_be(fields, "use_bidirectional_attention", false, false)
 }
 
-/// A bound that logits approach: `default` where the field is missing, none where it is null.
+/// A soft cap of logits: `default` if the field is missing, `None` if it is null.
 pub(super) fn capping(
     fields: &Fields<'_>,
     name: &str,

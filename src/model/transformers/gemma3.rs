@@ -1,10 +1,10 @@
-//! Gemma 3, of text alone.
+//! Gemma 3, text only.
 //!
-//! Candle scales queries by the width of a head, whatever `query_pre_attn_scalar` says, and its masks of
-//! windows let one position too many through; they are right for a prompt that fits into the window and
-//! for single tokens, so that is how it is fed here. Where there is more than one key head, it fails for
-//! all but single tokens (the published models of text alone have one). Its caches are written to in
-//! place.
+//! Candle scales queries by the head dimension and ignores `query_pre_attn_scalar`. Its
+//! sliding-window masks admit one position too many. They are correct for a prompt that fits into
+//! the window and for single tokens, which is how the model is fed here. With more than one KV
+//! head, candle fails for all but single tokens (the published text-only models have one). Its KV
+//! caches are updated in place.
 
 use candle_core::{Result as CandleResult, Tensor};
 use candle_transformers::models::gemma3::{Config, Model};
@@ -23,7 +23,7 @@ use crate::model::huggingface::Fields;
 #[derive(Clone)]
 struct Gemma3 {
     model: Model,
-    /// The most tokens that it is fed at once, into an empty cache.
+    /// The largest number of tokens that are fed at once, into an empty cache.
     first: usize,
 }
 
@@ -65,7 +65,8 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
     cut_context(fields, &mut config, None);
     let positions = config.context_length;
     let pattern = pattern(fields, config.layers)?;
-    // Without a window all layers see everything, which one of the context's width is the same as.
+    // Without a window all layers have full attention, which equals a window as wide as the
+    // context.
     let window = fields
         .window(Some(4_096))?
         .map_or(positions, |width| width.min(positions));
@@ -108,7 +109,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
     })
 }
 
-/// Every how many layers one sees everything.
+/// The interval of layers with full attention.
 fn pattern(fields: &Fields<'_>, layers: usize) -> Result<usize> {
     if let Some(types) = fields.get("layer_types") {
         let whole = |kind: &Value| match kind.as_str() {
@@ -129,7 +130,7 @@ fn pattern(fields: &Fields<'_>, layers: usize) -> Result<usize> {
         }
         return Ok(pattern);
     }
-    // Newer versions write it with a line before.
+    // Newer versions write it with a leading underscore.
     let name = match fields.get("sliding_window_pattern") {
         Some(_) => "sliding_window_pattern",
         None => "_sliding_window_pattern",
@@ -140,7 +141,7 @@ fn pattern(fields: &Fields<'_>, layers: usize) -> Result<usize> {
     }
 }
 
-/// The rotary embedding's theta in layers that see everything and in those with windows.
+/// RoPE's theta in layers with full attention and in those with sliding windows.
 fn thetas(fields: &Fields<'_>) -> Result<(f64, f64)> {
     if let Some(scaling) = fields.object("rope_scaling")? {
         refuse_scaling(&scaling, rope_kind(&scaling)?)?;

@@ -1,4 +1,4 @@
-//! GLM-4 in the form that transformers reads (`Glm4ForCausalLM`). Candle's caches are written to in
+//! GLM-4 in the form that transformers reads (`Glm4ForCausalLM`). Candle updates its KV caches in
 //! place.
 
 use candle_core::{Result as CandleResult, Tensor};
@@ -12,7 +12,7 @@ use super::settings::{
 use crate::Result;
 use crate::model::huggingface::Fields;
 
-/// Positions by which candle's caches grow.
+/// The number of positions by which candle's caches grow.
 const GROWTH: usize = 512;
 
 impl Network for ModelForCausalLM {
@@ -41,7 +41,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
     cut_context(fields, &mut config, None);
     let rope = plain_rope(fields, 10_000.0, 0.5)?;
     let rotated = rotated(fields, rope.part, config.head_dim)?;
-    // Candle rounds the part to 32 bits before it multiplies.
+    // Candle rounds the part to f32 before it multiplies.
     let candle_rotated = (rope.part as f32 * config.head_dim as f32) as usize;
     must_equal(fields, "partial_rotary_factor", rotated, candle_rotated)?;
     let candle = Config {

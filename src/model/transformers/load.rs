@@ -1,4 +1,4 @@
-//! From a configuration and tensors to a model that candle-transformers computes.
+//! Builds a model of candle-transformers from a configuration and tensors.
 
 use std::sync::Arc;
 
@@ -18,10 +18,10 @@ use crate::{Error, ErrorKind, Result};
 /// Reads an architecture's configuration.
 pub(super) type Reader = fn(&Fields<'_>) -> Result<Described>;
 
-/// Builds a network of tensors, and so finds that they are there, in their shapes.
+/// Builds a network from tensors, which checks that they exist in the right shapes.
 pub(super) type Build = Box<dyn FnOnce(VarBuilder<'static>) -> candle_core::Result<Fresh>>;
 
-/// What a configuration says.
+/// A parsed configuration.
 pub(in crate::model) struct Described {
     pub(in crate::model) config: DecoderConfig,
     pub(super) cache: CacheSize,
@@ -29,7 +29,8 @@ pub(in crate::model) struct Described {
 }
 
 impl Described {
-    /// A network that candle can copy, with a KV cache of the configuration's heads in every layer.
+    /// Describes a network that candle can copy, with a KV cache of the configuration's heads in
+    /// every layer.
     pub(super) fn new<N: Network + Clone + 'static>(
         config: DecoderConfig,
         growth: Growth,
@@ -56,13 +57,13 @@ pub(in crate::model) fn describe(
     };
     refuse_quantised(&fields)?;
     let described = read(&fields)?;
-    // Its reader may have changed some.
+    // The reader may have changed some sizes.
     let valid = described.config.validate_sizes();
     valid.map_err(|error| error.context(file))?;
     Ok(Some(described))
 }
 
-/// Refuses where and as what such a model is not computed.
+/// Refuses devices and types that such a model does not support.
 fn check_place(name: &str, place: &Place, dtype: DtypeChoice) -> Result<()> {
     let refused =
         |reason: String| Err(Error::new(ErrorKind::Settings, format!("{name}: {reason}")));

@@ -1,4 +1,4 @@
-//! Mixtral. The context ends with the sliding window, where there is one.
+//! Mixtral. The context is limited to the sliding window, if there is one.
 
 use candle_transformers::models::mixtral::{Config, Model};
 use serde_json::json;
@@ -12,7 +12,7 @@ use super::settings::{
 use crate::Result;
 use crate::model::huggingface::Fields;
 
-/// The most experts; more than any model has.
+/// The largest number of experts; more than any model has.
 const MAX_EXPERTS: usize = 1 << 12;
 
 copied_network!(Model);
@@ -47,7 +47,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
             "max_position_embeddings": config.context_length,
             "rms_norm_eps": epsilon(fields, "rms_norm_eps", defaults.epsilon)?,
             "rope_theta": whole_rope(fields, 1e6)?,
-            // Wide enough to be none.
+            // Wide enough to have no effect.
             "sliding_window": config.context_length,
             "num_experts_per_tok": chosen,
             "num_local_experts": experts,
@@ -59,7 +59,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Described> {
     }))
 }
 
-/// How many experts compute each token, and how many there are.
+/// The number of experts per token, and the number of experts.
 pub(super) fn experts(
     fields: &Fields<'_>,
     all: &str,

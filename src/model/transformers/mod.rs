@@ -1,25 +1,25 @@
-//! Architectures that the crate's own decoder does not know, computed by candle-transformers' models
-//! (feature `transformers`).
+//! Architectures that the crate's own decoder does not support, computed by the models of
+//! candle-transformers (feature `transformers`).
 //!
-//! One file an architecture: it reads `config.json`, refuses by name what candle's model would
-//! compute otherwise than Hugging Face's transformers does, and builds that model. To add another, write
-//! its file and name it here, in `mod` and in `architectures!`, and make a fixture for it
-//! (`scripts/golden_transformers.py`).
+//! Each architecture has one file. It reads `config.json`, refuses by name everything that candle's
+//! model would compute differently from Hugging Face transformers, and builds that model. To add an
+//! architecture, write its file, name it in `mod` and in `architectures!` below, and create a
+//! fixture (`scripts/golden_transformers.py`).
 //!
-//! Limits, of all of them:
+//! All of these architectures have these limits:
 //!
-//! - Sequences are computed each by itself, so that many take as long as one after another on as many
-//!   cores; each holds the KV cache of its prompt, too.
-//! - f32 only: most of these models compute the positions' angles in the weights' own type, which
-//!   16 bits are too few for.
-//! - At most 8,192 positions, and no more than a sliding window is wide: candle's masks let
-//!   one position too many through, and none are applied to single tokens. (Gemma 3's windows are
-//!   right, as the crate feeds them.)
-//! - Safetensors on one of candle's devices: no GGUF files, no random weights, not the crate's own CUDA
-//!   backend.
+//! - Sequences are not batched: many sequences take as long as one after another on as many cores.
+//!   Each sequence also holds the KV cache of its prompt.
+//! - f32 only: most of these models compute RoPE angles in the weights' type, for which 16 bits are
+//!   too few.
+//! - At most 8,192 positions, and no more than the width of a sliding window: candle's masks admit
+//!   one position too many, and none is applied to single tokens. (Gemma 3's windows are correct,
+//!   as the crate feeds them.)
+//! - Safetensors on one of candle's devices: no GGUF files, no random weights, not the crate's own
+//!   CUDA backend.
 //!
-//! An architecture is left out if candle computes it differently and no field of `config.json` shows
-//! that. This is the case for none of the architectures here.
+//! An architecture is left out if candle computes it differently and no field of `config.json`
+//! reveals that. This applies to none of the architectures here.
 
 #[cfg(feature = "transformers")]
 mod deepseek_v2;
@@ -49,25 +49,25 @@ pub(super) use load::{Described, describe, load};
 #[cfg(feature = "transformers")]
 pub(crate) use network::{Held, TransformersModel};
 
-/// What there is, for messages.
+/// The supported architectures, for messages.
 pub(super) const SUPPORTED: &str =
     "Gemma 2, Gemma 3 (text), Phi-3, GLM-4, Mixtral, StarCoder2 and DeepSeek-V2";
 
-/// Why a known architecture cannot be had where only the crate's own are.
+/// The reason why a known architecture is not available where only the crate's own decoder is.
 #[cfg(not(feature = "transformers"))]
 pub(super) const NOT_HERE: &str =
     "candle-transformers computes it: build with the feature `transformers`";
-/// Why a known architecture cannot be had where only the crate's own are.
+/// The reason why a known architecture is not available where only the crate's own decoder is.
 #[cfg(feature = "transformers")]
 pub(super) const NOT_HERE: &str =
     "candle-transformers computes it, from the weights of a model alone: there are no random ones";
 
 macro_rules! architectures {
     ($($module:ident: $class:literal $kind:literal,)*) => {
-        /// What `architectures` and `model_type` call them.
+        /// The names of the architectures in `architectures` and `model_type`.
         const NAMES: &[(&str, &str)] = &[$(($class, $kind)),*];
 
-        /// Who reads which.
+        /// Their readers, in the same order.
         #[cfg(feature = "transformers")]
         const READERS: &[load::Reader] = &[$($module::read),*];
     };
@@ -83,7 +83,7 @@ architectures! {
     deepseek_v2: "DeepseekV2ForCausalLM" "deepseek_v2",
 }
 
-/// Whether this names one of them.
+/// Whether `name` is one of these architectures.
 pub(super) fn knows(name: &str) -> bool {
     index(name).is_some()
 }

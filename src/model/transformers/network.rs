@@ -1,25 +1,25 @@
-//! A model of candle-transformers as the engine takes it.
+//! A model of candle-transformers, as the engine uses it.
 //!
-//! Knows tensors and the size of a KV cache; nothing of files.
+//! Depends on tensors and the size of a KV cache, but not on files.
 
 use std::fmt;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-/// One of candle-transformers' models with the KV cache that it keeps in itself.
+/// A model of candle-transformers with its internal KV cache.
 pub(crate) trait Network: Send + Sync {
-    /// Feeds tokens `[1, count]` behind the `position` tokens that the cache holds, and gives the logits
-    /// after the last one, whatever dimensions of 1 they have besides the vocabulary.
+    /// Feeds tokens `[1, count]` after the `position` tokens in the cache. Returns the logits after
+    /// the last one; they may have additional dimensions of size 1.
     fn forward(&mut self, tokens: &Tensor, position: usize) -> Result<Tensor>;
 
-    /// A network with the same weights and a cache of its own that holds the same; `None` where the
-    /// copies' caches would share memory that candle writes to in place.
+    /// Creates a network with the same weights and its own copy of the cache; `None` if the copies
+    /// would share memory that candle updates in place.
     fn fork(&self) -> Option<Box<dyn Network>>;
 }
 
-/// Makes a network of a candle model whose KV cache grows by concatenation, so that a copy has a cache of
-/// its own.
+/// Implements [`Network`] for a candle model whose KV cache grows by concatenation, so that a copy
+/// has its own cache.
 macro_rules! copied_network {
     ($model:ty) => {
         impl $crate::model::transformers::network::Network for $model {
@@ -39,31 +39,31 @@ macro_rules! copied_network {
 }
 pub(super) use copied_network;
 
-/// Makes a network with an empty cache. All have the same tensors as weights.
+/// Creates a network with an empty cache. All networks share the same weights.
 pub(super) type Fresh = Box<dyn Fn() -> Result<Box<dyn Network>> + Send + Sync>;
 
-/// Makes copies of a network that was never fed.
+/// Creates copies of a network that was never fed.
 pub(super) fn copies<N: Network + Clone + 'static>(network: N) -> Fresh {
     Box::new(move || Ok(Box::new(network.clone())))
 }
 
-/// How many numbers a network's KV cache holds.
+/// The number of elements of a network's KV cache.
 #[derive(Debug, Clone, Default)]
 pub(super) struct CacheSize(Vec<(usize, Growth)>);
 
-/// For how many positions some layers' caches take memory.
+/// The number of positions for which some layers' caches allocate memory.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Growth {
-    /// As many as there are.
+    /// Exactly the current number.
     Exact,
     /// The next multiple of this.
     Steps(usize),
-    /// This many from the first one on.
+    /// This many from the first position on.
     Fixed(usize),
 }
 
 impl CacheSize {
-    /// Adds layers whose KV cache takes so many numbers a position.
+    /// Adds layers whose KV cache takes `numbers` elements per position.
     pub(super) fn with(mut self, numbers: usize, growth: Growth) -> Self {
         self.0.push((numbers, growth));
         self
@@ -107,14 +107,14 @@ impl fmt::Debug for TransformersModel {
     }
 }
 
-/// A network and how many tokens its cache holds.
+/// A network and the number of tokens in its cache.
 pub(crate) struct Held {
     network: Box<dyn Network>,
     length: usize,
 }
 
 impl TransformersModel {
-    /// A network that has been fed a prompt, and the logits after its last token.
+    /// Returns a network that was fed a prompt, and the logits after its last token.
     pub(crate) fn prefill(&self, prompt: &[u32]) -> Result<(Held, Vec<f32>)> {
         let mut held = Held {
             network: (self.inner.fresh)()?,
@@ -124,7 +124,7 @@ impl TransformersModel {
         Ok((held, logits))
     }
 
-    /// Feeds tokens; the logits after the last one.
+    /// Feeds tokens. Returns the logits after the last one.
     pub(crate) fn feed(&self, held: &mut Held, tokens: &[u32]) -> Result<Vec<f32>> {
         let input = Tensor::new(tokens, &self.inner.device)?.unsqueeze(0)?;
         let logits = held.network.forward(&input, held.length)?;
@@ -132,17 +132,17 @@ impl TransformersModel {
         logits.flatten_all()?.to_dtype(DType::F32)?.to_vec1()
     }
 
-    /// Length of a row of logits.
+    /// The vocabulary size, which is the length of a row of logits.
     pub(crate) fn vocab_size(&self) -> usize {
         self.inner.vocab_size
     }
 
-    /// Whether the host computes.
+    /// Whether the model runs on the CPU.
     pub(crate) fn is_on_cpu(&self) -> bool {
         self.inner.device.is_cpu()
     }
 
-    /// Bytes of a KV cache that holds so many positions.
+    /// Bytes of a KV cache with this many positions.
     pub(crate) fn cache_bytes(&self, positions: usize) -> usize {
         self.inner.cache.bytes(positions)
     }
@@ -155,7 +155,7 @@ impl TransformersModel {
 }
 
 impl Held {
-    /// Another one that holds the same, where that can be had without feeding it.
+    /// Copies the network and its cache; `None` if that requires feeding the tokens again.
     pub(crate) fn fork(&self) -> Option<Held> {
         Some(Held {
             network: self.network.fork()?,
@@ -163,7 +163,7 @@ impl Held {
         })
     }
 
-    /// How many tokens it holds.
+    /// The number of tokens in the cache.
     pub(crate) fn length(&self) -> usize {
         self.length
     }

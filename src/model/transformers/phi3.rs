@@ -1,7 +1,7 @@
-//! Phi-3 and Phi-4, with the unscaled rotary embedding only: candle multiplies frequencies by the
-//! factors of `longrope` where they have to be divided by them.
+//! Phi-3 and Phi-4, with unscaled RoPE only: candle multiplies frequencies by the factors of
+//! `longrope` instead of dividing by them.
 //!
-//! Candle has no windows: the context ends with the window.
+//! Candle has no sliding windows: the context is limited to the window.
 
 use candle_transformers::models::phi3::{Config, Model};
 

@@ -1,4 +1,4 @@
-//! What the configurations of these architectures have in common.
+//! Settings that the configurations of these architectures share.
 
 use candle_nn::Activation;
 use serde_json::{Value, json};
@@ -7,11 +7,11 @@ use crate::Result;
 use crate::model::config::{Architecture, DecoderConfig};
 use crate::model::huggingface::{self, Fields, shared_head_dim};
 
-/// Candle's tables of angles and some of its caches take memory for the whole context, whether it is used
-/// or not: a longer one is cut down to this.
+/// The largest context; longer ones are cut. Candle's tables of angles and some of its caches
+/// allocate memory for the whole context, even if it is not used.
 const MAX_POSITIONS: usize = 8_192;
 
-/// What transformers takes where a field is missing.
+/// The defaults of transformers for missing fields.
 pub(super) struct Defaults {
     pub(super) vocab_size: usize,
     pub(super) hidden_size: usize,
@@ -20,13 +20,13 @@ pub(super) struct Defaults {
     pub(super) heads: usize,
     /// `None`: as many as query heads.
     pub(super) kv_heads: Option<usize>,
-    /// `None`: the heads share the hidden size.
+    /// `None`: heads divide the hidden size.
     pub(super) head_dim: Option<usize>,
     pub(super) positions: usize,
     pub(super) epsilon: f64,
 }
 
-/// The sizes, as far as all have them. Windows and rotary frequencies are candle's business.
+/// Reads the sizes that all architectures have. Candle handles windows and RoPE frequencies.
 pub(super) fn sizes(
     fields: &Fields<'_>,
     architecture: &'static str,
@@ -37,7 +37,7 @@ pub(super) fn sizes(
         let size = fields.size_or(name, default)?;
         match size {
             0 => Err(fields.error(name, "is 0")),
-            // Bounds of their own come later: here the field has the name that the file gives it.
+            // Exact bounds are checked later; here the error can name the file's field.
             _ if size > 1 << 24 => {
                 Err(fields.error(name, format!("is {size}, which is too large")))
             }
@@ -57,7 +57,7 @@ pub(super) fn sizes(
         layers: size("num_hidden_layers", defaults.layers)?,
         heads,
         kv_heads: match fields.get("num_key_value_heads") {
-            // A null stands for "as many as query heads".
+            // A null means "as many as query heads".
             None if fields.map.contains_key("num_key_value_heads") => heads,
             _ => size("num_key_value_heads", defaults.kv_heads.unwrap_or(heads))?,
         },
@@ -69,13 +69,13 @@ pub(super) fn sizes(
         rope_attention_factor: 1.0,
         sliding_windows: Vec::new(),
     };
-    // Before anyone multiplies these numbers.
+    // Before these numbers are multiplied.
     let valid = config.validate_sizes();
     valid.map_err(|error| error.context(fields.file))?;
     Ok(config)
 }
 
-/// Cuts the context to what candle's model computes rightly, and says so.
+/// Cuts the context to what candle's model computes correctly, with a warning.
 pub(super) fn cut_context(fields: &Fields<'_>, config: &mut DecoderConfig, window: Option<usize>) {
     let stated = config.context_length;
     let most = window.unwrap_or(usize::MAX).min(MAX_POSITIONS);
@@ -94,12 +94,13 @@ pub(super) fn cut_context(fields: &Fields<'_>, config: &mut DecoderConfig, windo
     }
 }
 
-/// The epsilon of the norms, as exactly as it is written.
+/// The epsilon of the norms, without rounding.
 pub(super) fn epsilon(fields: &Fields<'_>, name: &str, default: f64) -> Result<f64> {
     Ok(fields.positive(name)?.unwrap_or(default))
 }
 
-/// The function in the feed-forward layer, of those that both libraries call by one name.
+/// The activation function of the feed-forward layer, of those with the same name in both
+/// libraries.
 pub(super) fn activation(fields: &Fields<'_>, field: &str, default: &str) -> Result<Activation> {
     let name = fields.text(field)?.unwrap_or(default);
     match name {
@@ -118,19 +119,19 @@ pub(super) fn activation(fields: &Fields<'_>, field: &str, default: &str) -> Res
     }
 }
 
-/// An unscaled rotary embedding.
+/// Unscaled RoPE.
 pub(super) struct PlainRope {
     pub(super) theta: f64,
-    /// The part of a head that is rotated.
+    /// The share of a head that is rotated.
     pub(super) part: f64,
 }
 
-/// The kind of a rotary embedding, `default` where none is named.
+/// The kind of RoPE; `default` if none is named.
 pub(super) fn rope_kind<'a>(parameters: &'a Fields<'_>) -> Result<&'a str> {
     Ok(huggingface::rope_kind(parameters)?.unwrap_or("default"))
 }
 
-/// The parameters of a rotary embedding and their kind.
+/// The parameters of RoPE and their kind.
 pub(super) fn rope_parameters<'a>(fields: &'a Fields<'_>) -> Result<Option<(Fields<'a>, String)>> {
     let Some((_, parameters)) = huggingface::rope_parameters(fields)? else {
         return Ok(None);
@@ -154,8 +155,7 @@ pub(super) fn refuse_scaling(parameters: &Fields<'_>, kind: &str) -> Result<()> 
     ))
 }
 
-/// A rotary embedding that must be unscaled. `part` is the part of a head that is rotated where nothing
-/// is said.
+/// RoPE that must be unscaled. `part` is the default share of a head that is rotated.
 pub(super) fn plain_rope(fields: &Fields<'_>, theta: f64, part: f64) -> Result<PlainRope> {
     let parameters = rope_parameters(fields)?;
     if let Some((parameters, kind)) = &parameters {
@@ -183,7 +183,7 @@ pub(super) fn plain_rope(fields: &Fields<'_>, theta: f64, part: f64) -> Result<P
     })
 }
 
-/// A rotary embedding that must be unscaled and rotate whole heads: its theta.
+/// The theta of RoPE that must be unscaled and rotate whole heads.
 pub(super) fn whole_rope(fields: &Fields<'_>, theta: f64) -> Result<f64> {
     let rope = plain_rope(fields, theta, 1.0)?;
     if rope.part != 1.0 {
@@ -195,7 +195,7 @@ pub(super) fn whole_rope(fields: &Fields<'_>, theta: f64) -> Result<f64> {
     Ok(rope.theta)
 }
 
-/// How many elements of a head are rotated, which must be some and an even number.
+/// The number of rotated elements of a head, which must be positive and even.
 pub(super) fn rotated(fields: &Fields<'_>, part: f64, head_dim: usize) -> Result<usize> {
     let rotated = (part * head_dim as f64) as usize;
     if part > 1.0 || rotated == 0 || !rotated.is_multiple_of(2) {
@@ -207,7 +207,7 @@ pub(super) fn rotated(fields: &Fields<'_>, part: f64, head_dim: usize) -> Result
     Ok(rotated)
 }
 
-/// Refuses a flag that candle's model computes only one value of.
+/// Refuses a flag of which candle's model supports only one value.
 pub(super) fn must_be(fields: &Fields<'_>, name: &str, wanted: bool, default: bool) -> Result<()> {
     if fields.flag_or(name, default)? == wanted {
         return Ok(());
@@ -221,7 +221,7 @@ pub(super) fn must_be(fields: &Fields<'_>, name: &str, wanted: bool, default: bo
     ))
 }
 
-/// Refuses a size that candle's model takes from elsewhere.
+/// Refuses a size that differs from the one that candle's model uses.
 pub(super) fn must_equal(
     fields: &Fields<'_>,
     name: &str,
@@ -237,7 +237,7 @@ pub(super) fn must_equal(
     ))
 }
 
-/// A configuration of candle's whose fields are private, from JSON.
+/// Creates a candle configuration with private fields from JSON.
 pub(super) fn deserialised<T: serde::de::DeserializeOwned>(
     fields: &Fields<'_>,
     value: Value,
@@ -246,13 +246,13 @@ pub(super) fn deserialised<T: serde::de::DeserializeOwned>(
         .map_err(|error| fields.error("architectures", format!("cannot be configured: {error}")))
 }
 
-/// Refuses heads that are wider or narrower than their share of the hidden size.
+/// Refuses head dimensions other than `hidden_size / heads`.
 pub(super) fn heads_share_width(fields: &Fields<'_>, config: &DecoderConfig) -> Result<()> {
     let shared = config.hidden_size / config.heads;
     must_equal(fields, "head_dim", config.head_dim, shared)
 }
 
-/// Candle's name for a function in the feed-forward layer.
+/// Candle's name for an activation function.
 pub(super) fn activation_name(activation: Activation) -> Value {
     json!(activation)
 }

@@ -1,5 +1,5 @@
-//! StarCoder2. Candle's output head is the embedding, and its windows are not the model's: the context
-//! ends with the window.
+//! StarCoder2. Candle ties the output head to the embedding, and its sliding windows differ from
+//! the model's: the context is limited to the window.
 
 use candle_transformers::models::starcoder2::{Config, Model};
 use serde_json::json;

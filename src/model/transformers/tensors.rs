@@ -1,4 +1,4 @@
-//! Weights for candle's `VarBuilder`, out of the crate's own reader of safetensors.
+//! Weights for candle's `VarBuilder`, from the crate's own safetensors reader.
 //!
 //! Each tensor is read once and kept, so that all networks of a model share it.
 
@@ -12,15 +12,15 @@ use crate::model::assemble::{Part, TensorSource};
 use crate::model::safetensors::SafeTensors;
 use crate::{Error, ErrorKind, Result};
 
-/// Reads tensors as a network asks for them. Copies share what was read.
+/// Reads tensors on request. Copies share the tensors that were read.
 #[derive(Clone)]
 pub(super) struct Tensors(Arc<Mutex<State>>);
 
 struct State {
-    /// Until all are read.
+    /// `None` once all tensors are read.
     files: Option<SafeTensors>,
     read: BTreeMap<String, Tensor>,
-    /// Why the first tensor that could not be had could not, in the crate's own words.
+    /// The first error of reading a tensor, in the crate's own words.
     failure: Option<Error>,
 }
 
@@ -37,16 +37,16 @@ impl Tensors {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Why a tensor could not be had, if so.
+    /// Takes the first error of reading a tensor, if any.
     pub(super) fn failure(&self) -> Option<Error> {
         self.with(|state| state.failure.take())
     }
 
-    /// Lets go of the files and gives what was read.
+    /// Closes the files and returns the tensors that were read.
     ///
     /// # Errors
     ///
-    /// A tensor that nobody asked for: the network would compute without it.
+    /// A tensor that the network did not request and would therefore ignore.
     pub(super) fn finish(&self) -> Result<Vec<(String, Tensor)>> {
         self.with(|state| {
             if let Some(files) = state.files.take() {
@@ -140,8 +140,8 @@ impl Tensors {
     }
 }
 
-/// The output head. Files of models that use the embedding in its place may have one nevertheless, which
-/// is then the same.
+/// The output head. Files of models with a tied head may store it nevertheless; it then equals the
+/// embedding.
 const HEAD: &str = "lm_head.weight";
 const EMBEDDING: &str = "model.embed_tokens.weight";
 

@@ -1,4 +1,4 @@
-//! Products of all types of weights, rows and levels against plain ones.
+//! Compares products of all weight types, row counts and levels with plain loops.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use candle_core::quantized::QStorage;
 use super::*;
 use crate::Philox;
 
-/// Every type and number of rows, with inputs that do not fit a cache block and outputs that
-/// no panel divides: the same as the dequantized matrix to the bit, and right.
+/// Every type and row count, with inputs that do not fit a cache block and outputs that no panel
+/// divides: bit-identical to the dequantized matrix, and correct.
 #[test]
 fn packed_products_agree_with_plain_ones() {
     let (outputs, inputs) = (70, 300);
@@ -45,7 +45,7 @@ fn packed_products_agree_with_plain_ones() {
     }
 }
 
-/// Blocks of random bits, but for the numbers of 16 bits, which are made finite.
+/// Blocks of random bits, except that their f16 numbers are made finite.
 fn random_blocks(dtype: GgmlDType, outputs: usize, inputs: usize, seed: u64) -> Arc<QTensor> {
     let halves: &[usize] = match dtype {
         GgmlDType::Q4_0 | GgmlDType::Q5_0 | GgmlDType::Q8_0 => &[0],
@@ -59,11 +59,11 @@ fn random_blocks(dtype: GgmlDType, outputs: usize, inputs: usize, seed: u64) -> 
     let mut bytes: Vec<u8> = (0..count as u64).map(|i| random.bits(i) as u8).collect();
     for block in bytes.chunks_exact_mut(dtype.type_size()) {
         for &half in halves {
-            // Without the exponent's highest bit: below 2.
+            // Clears the exponent's highest bit: the value is below 2.
             block[half + 1] &= 0xBF;
         }
     }
-    // Candle asks for an alignment that bytes do not have of themselves.
+    // Candle requires an alignment that a byte vector does not guarantee.
     let mut aligned = Aligned::<u8>::zeroed(count);
     aligned.copy_from_slice(&bytes);
     let storage = QStorage::from_data(Cow::Borrowed(&aligned), &Device::Cpu, dtype).unwrap();
@@ -81,8 +81,8 @@ const BLOCKS: [GgmlDType; 8] = [
     GgmlDType::Q6K,
 ];
 
-/// Every type of block at every level of instructions, with outputs that no panel divides: the
-/// same to the bit as candle's dequantized matrix, whatever the number of rows.
+/// Every block type at every level, with outputs that no panel divides: bit-identical to candle's
+/// dequantized matrix for any number of rows.
 #[test]
 fn quantized_products_are_those_of_the_dequantized_matrix() {
     let (outputs, inputs) = (70, 768);
@@ -94,7 +94,7 @@ fn quantized_products_are_those_of_the_dequantized_matrix() {
         let stored = blocks.storage_size_in_bytes();
         let packed = Packed::new(Matrix::Quantized(vec![blocks])).unwrap();
         assert!(matches!(packed.parts[0].data, Data::Blocks(_)), "{dtype:?}");
-        // Ten of eighty outputs are filling.
+        // Ten of eighty outputs are padding.
         let limit = stored * 80 / 70;
         assert!(packed.bytes() <= limit * 103 / 100 + 64, "{dtype:?}");
         assert!(packed.is_finite());
@@ -115,7 +115,7 @@ fn quantized_products_are_those_of_the_dequantized_matrix() {
                 wide.multiply(level, &x, None, &mut dequantized);
                 assert_eq!(y, dequantized, "{dtype:?} {level:?} {rows}");
                 assert!(y.iter().all(|y| *y != 0.0));
-                // Alone, a row goes another way.
+                // A single row takes another code path.
                 let mut alone = vec![0.0; outputs];
                 for (x, y) in x.chunks_exact(inputs).zip(y.chunks_exact(outputs)) {
                     packed.multiply(level, x, None, &mut alone);
@@ -126,7 +126,8 @@ fn quantized_products_are_those_of_the_dequantized_matrix() {
     }
 }
 
-/// A row as it is after rounding, by the definition: the nearest of 255 multiples of a scale.
+/// A row after quantization, by definition: each number becomes the nearest of 255 multiples of a
+/// scale.
 fn rounded(x: &[f32]) -> Vec<f64> {
     let round = |tile: &[f32]| {
         let most = tile.iter().fold(0f32, |most, x| most.max(x.abs()));
@@ -137,8 +138,8 @@ fn rounded(x: &[f32]) -> Vec<f64> {
     x.chunks_exact(32).flat_map(round).collect()
 }
 
-/// Every type of block at every level: the product of the rounded row with the dequantized
-/// matrix, to the bit whatever the number of rows and whoever fuses.
+/// Every block type at every level: the product of the quantized row with the dequantized matrix,
+/// bit-identical for any number of rows, with and without FMA.
 #[test]
 fn int8_products_are_those_of_quantized_activations() {
     let (outputs, inputs) = (70, 768);
@@ -154,7 +155,7 @@ fn int8_products_are_those_of_quantized_activations() {
                 let mut x: Vec<f32> = (0..(rows * inputs) as u64)
                     .map(|i| (random.uniform(i) as f32 - 0.5) * (i % 97) as f32)
                     .collect();
-                // A tile of zeros, one of numbers next to nothing.
+                // A tile of zeros, and one of tiny numbers.
                 x[..32].fill(0.0);
                 x[32..64].iter_mut().for_each(|x| *x *= 1e-38);
                 let mut y = vec![0.0; rows * outputs];
@@ -188,7 +189,7 @@ fn int8_products_are_those_of_quantized_activations() {
     }
 }
 
-/// What is not finite stays so, and in its own row.
+/// Non-finite inputs give non-finite outputs, in their own row only.
 #[test]
 fn rounding_hides_nothing_that_is_not_finite() {
     let blocks = random_blocks(GgmlDType::Q4_1, 16, 64, 3);
@@ -208,7 +209,7 @@ fn rounding_hides_nothing_that_is_not_finite() {
     }
 }
 
-/// Joined projections of several types, one of them without kernels and one not quantized.
+/// Stacked projections of several types, one without kernels and one not quantized.
 #[test]
 fn parts_of_several_types_are_stacked() {
     let inputs = 256;
@@ -252,7 +253,7 @@ fn blocks_that_are_not_finite_are_found() {
     for dtype in BLOCKS {
         let blocks = random_blocks(dtype, 20, 512, 9);
         let mut bytes = blocks.data().unwrap().into_owned();
-        // The last half of the last block: no other bytes of it are a number of 16 bits.
+        // The last f16 number of the last block: no other bytes of it are an f16.
         let half = match dtype {
             GgmlDType::Q6K => 208,
             GgmlDType::Q4_0 | GgmlDType::Q5_0 | GgmlDType::Q8_0 => 0,

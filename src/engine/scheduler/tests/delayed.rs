@@ -1,5 +1,5 @@
-//! Draws that arrive late change no completion: a backend that computes each step when it is issued
-//! and hands its draws out up to three steps later.
+//! Draws that arrive late change no completion. The backend computes each step when it is issued
+//! and returns its draws up to three steps later.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -11,17 +11,17 @@ use crate::{Generator, trial_seed};
 
 const WORDS: u64 = 97;
 
-/// Hides the draws of a backend without a lag until they are collected.
+/// Delays the draws of a backend without lag until they are collected.
 struct Delayed {
     inner: Box<dyn Backend>,
     lag: usize,
-    /// Of the steps in flight, whether they feed tokens.
+    /// For each step in flight, whether it feeds tokens.
     in_flight: VecDeque<bool>,
-    /// The most decode steps that were in flight.
+    /// The largest number of decode steps that were in flight.
     max_in_flight: Arc<AtomicUsize>,
-    /// The most bytes of the KV cache.
+    /// The capacity of the KV cache in bytes.
     capacity: Option<usize>,
-    /// How many steps may be collected before all that are fail.
+    /// The number of steps that may be collected before collecting fails.
     collected: Option<usize>,
 }
 
@@ -55,8 +55,8 @@ impl Backend for Delayed {
         assert!(!rows.is_empty());
         let starts = rows.iter().filter(|row| row.input == Input::Prefix).count();
         assert!(starts == 0 || starts == rows.len(), "a step of two kinds");
-        // What is collected before the next one is issued is the scheduler's affair; more than the
-        // lag must not be in flight then.
+        // The scheduler may collect anything before it issues the next step, but then no more than
+        // the lag may be in flight.
         let decode = starts == 0;
         assert!(!decode || self.decode_steps() <= self.lag);
         assert!(self.in_flight.len() <= max_in_flight(self.lag));
@@ -173,7 +173,7 @@ fn builder() -> EngineBuilder {
         .max_new_tokens(40)
 }
 
-/// The engine, with draws that arrive late, and how late they were.
+/// The engine with delayed draws, and the largest delay that occurred.
 fn delayed(engine: Engine, lag: usize) -> (Engine, Arc<AtomicUsize>) {
     let backend = Delayed::new(engine.backend.into_inner().unwrap(), lag);
     let max_in_flight = Arc::clone(&backend.max_in_flight);
@@ -184,7 +184,7 @@ fn delayed(engine: Engine, lag: usize) -> (Engine, Arc<AtomicUsize>) {
     (engine, max_in_flight)
 }
 
-/// Prompts of ragged lengths, several samples of each.
+/// Prompts of ragged lengths, with several samples of each.
 fn prompts(count: u64) -> Vec<Prompt> {
     (0..count)
         .map(|index| {
@@ -200,7 +200,7 @@ fn prompts(count: u64) -> Vec<Prompt> {
         .collect()
 }
 
-/// Completions with a limit of its own for each.
+/// Completes each prompt with its own limit.
 fn up_to(engine: &Engine, prompts: &[Prompt], limits: &[usize]) -> Vec<Completion> {
     let mut requests = CompletionRequest::list(prompts, 1);
     for (request, limit) in requests.iter_mut().zip(limits) {
@@ -221,7 +221,8 @@ fn up_to(engine: &Engine, prompts: &[Prompt], limits: &[usize]) -> Vec<Completio
     completions.into_iter().map(Option::unwrap).collect()
 }
 
-/// The same completions for every lag; also what the engine did for each, the lag of 0 first.
+/// Checks that completions are the same for every lag. Returns them, and the statistics for each
+/// lag, starting with 0.
 fn same_for_every_lag(
     engine: impl Fn() -> Engine,
     work: impl Fn(&Engine) -> Vec<Completion>,
@@ -231,13 +232,13 @@ fn same_for_every_lag(
     for lag in 0..=3 {
         let (engine, max_in_flight) = delayed(engine(), lag);
         assert_eq!(work(&engine), expected, "lag {lag}");
-        // It was really late.
+        // The draws were really delayed.
         assert_eq!(max_in_flight.load(Ordering::Relaxed), lag + 1);
         let statistics = engine.statistics();
         let tokens: usize = expected.iter().map(|c| c.tokens.len()).sum();
         assert_eq!(statistics.generated_tokens, tokens as u64);
-        // Whatever is drawn was a completion's first token, or after one that was fed for the first
-        // time; it is a completion's or discarded.
+        // Every draw is a completion's first token or follows a token that was fed for the first
+        // time; it belongs to a completion or is discarded.
         let fed = statistics.busy_slots - statistics.recomputed_tokens;
         let drawn = statistics.generated_tokens + statistics.discarded_tokens;
         assert_eq!(fed + expected.len() as u64, drawn);
@@ -266,15 +267,15 @@ fn completions_of_every_length() {
         || builder().loop_detection(false).build().unwrap(),
         |engine| up_to(engine, &prompts, &limits),
     );
-    // The limit is known when steps are issued: nothing is drawn beyond it, and no slot waits for what
-    // has not arrived.
+    // The limit is known when steps are issued: no token is drawn beyond it, and no slot waits for
+    // draws.
     for later in &statistics {
         assert_eq!(later.discarded_tokens, 0);
         assert_eq!(later.steps, statistics[0].steps);
     }
 }
 
-/// Trials that never feed a token leave their slots before anything has arrived.
+/// Trials that never feed a token leave their slots before their draw arrives.
 #[test]
 fn completions_of_one_token() {
     let prompts = prompts(100);
@@ -306,7 +307,7 @@ fn stop_tokens_and_stop_strings() {
         let stopped = stopped.count();
         assert!((20..60).contains(&stopped), "{stopped}");
         for (lag, statistics) in statistics.iter().enumerate() {
-            // A trial that stops has been issued as many more tokens as there were steps in flight.
+            // A trial that stops was issued one more token per step in flight.
             let most = (stopped * lag) as u64;
             assert!(statistics.discarded_tokens <= most);
             assert!(statistics.discarded_tokens >= most / 2);
@@ -328,7 +329,7 @@ fn loops() {
     assert!(statistics[2].discarded_tokens > 0);
 }
 
-/// Trials are preempted while draws of theirs are in flight, and end while they are.
+/// Trials are preempted while their draws are in flight, and end meanwhile.
 #[test]
 fn preemption_with_and_without_a_repetition_penalty() {
     let prompts = prompts(40);
@@ -358,7 +359,7 @@ fn preemption_with_and_without_a_repetition_penalty() {
     }
 }
 
-/// Hands out trials and loses interest in some, each after it was asked about it for a while.
+/// Hands out trials and cancels some, each after a number of `wanted` calls.
 struct Fickle {
     queue: Mutex<VecDeque<Request>>,
     wanted_for: Mutex<BTreeMap<TrialId, u64>>,
@@ -466,7 +467,7 @@ fn random_cancellation_delivers_prefixes() {
     assert!(discarded > 0);
 }
 
-/// What is in flight when a run ends with an error is not taken for the draws of the next one.
+/// Steps in flight when a run fails do not leak into the next run.
 #[test]
 fn a_run_that_fails_leaves_nothing_in_flight() {
     let prompts = prompts(20);
@@ -482,7 +483,7 @@ fn a_run_that_fails_leaves_nothing_in_flight() {
     assert!(engine.score(&prompts[0].tokens, &[1, 2]).is_ok());
 }
 
-/// Logits that are not finite are an error of their trial, however late it is seen.
+/// Non-finite logits are an error of their trial, however late they are detected.
 #[test]
 fn late_errors_name_their_trial() {
     let mut first = None;
@@ -500,14 +501,14 @@ fn late_errors_name_their_trial() {
         assert!(error.detail().contains(cause), "{error}");
         let name = error.detail().split(": ").next().unwrap().to_owned();
         assert!(name.contains("trial") && name.contains("token"), "{name}");
-        // The same schedule up to there, since nothing had ended before.
+        // The schedule is the same up to this point, because nothing had ended before.
         assert_eq!(first.get_or_insert(name.clone()), &name);
         assert!(backend.in_flight.is_empty());
         books.assert_empty();
     }
 }
 
-/// A device that fails leaves nothing in flight: the next run would take it for its own.
+/// A failing device leaves nothing in flight for the next run.
 #[test]
 fn a_failed_step_leaves_nothing_in_flight() {
     for lag in 0..=3 {
@@ -525,7 +526,7 @@ fn a_failed_step_leaves_nothing_in_flight() {
     }
 }
 
-/// What the device holds bounds the KV cache where the user's limit does not.
+/// The device's capacity bounds the KV cache if the user's limit does not.
 #[test]
 fn the_backends_capacity_is_a_limit() {
     let small = |books: &Books| Delayed {
