@@ -176,7 +176,8 @@ impl<'a> Run<'a> {
     /// # Errors
     ///
     /// Returns an error if the run has no journal, if the journal has another configuration (except grader
-    /// and version), or if it cannot be read or written. The journal is then unchanged.
+    /// and version), or if it cannot be read or written. The journal is then unchanged, or, if only the removal of
+    /// the old one failed, graded anew as a whole.
     pub fn regrade(&self, generator: &dyn Generator, grader: &dyn Grader) -> Result<Regraded> {
         let path = self.journal_path("no trials to grade anew")?;
         let configuration = self.configuration(generator, grader);

@@ -148,7 +148,8 @@ impl DataSet<'_> {
     /// # Errors
     ///
     /// Returns an error if a file cannot be written, if a trial is an error or belongs to none of the
-    /// problems, or if Parquet is requested without the feature `parquet`. Existing files are then unchanged.
+    /// problems, or if Parquet is requested without the feature `parquet`. Existing files are then unchanged, unless the
+    /// renaming itself failed half-way: in that case the manifest is still the old one.
     pub fn write_with(
         &self,
         directory: impl AsRef<Path>,

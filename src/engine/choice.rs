@@ -114,7 +114,7 @@ fn own(settings: &BackendSettings<'_>, weights: Weights) -> Result<Box<dyn Backe
             if settings.deterministic && !own {
                 return Err(Error::new(
                     ErrorKind::Settings,
-                    "plain operations cannot be made deterministic: their sums depend on the batch",
+                    "candle's operations cannot be made deterministic: their sums depend on the batch",
                 ));
             }
             let decoder = decoder_for(config, weights, device, dtype, choice, kernels)?;
