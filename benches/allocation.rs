@@ -1,16 +1,15 @@
-//! What allocation costs: trials in vain, idle slots, prompts that are shared, time and memory a
-//! trial; beside rounds of a fixed number of trials, as the authors' program draws them.
+//! The cost of allocation: wasted trials, idle slots, shared prompts, and time and memory per trial. For comparison,
+//! rounds with a fixed number of trials, as the authors' program draws them.
 //!
 //! ```sh
 //! cargo bench --no-default-features --bench allocation            # a few minutes
-//! cargo bench --no-default-features --bench allocation -- large   # two rows more, of 8.8 million trials
+//! cargo bench --no-default-features --bench allocation -- large   # two more rows, with 8.8 million trials
 //! cargo bench --no-default-features --bench allocation -- futility   # rows with this in their name
 //! ```
 //!
-//! No model: trials of known pass rates and lengths on slots that make a token a step each, in an
-//! order that is a function of the seed. Problems are as difficult as MATH's training set by level (the
-//! paper's sampler's mean fail rates, derived from its published counts), responses longer where problems
-//! are harder.
+//! There is no model: trials have known pass rates and lengths, and every slot makes one token per step. The order is
+//! a function of the seed. By level, problems are as difficult as MATH's training set (the mean fail rates of the
+//! paper's sampler, derived from its published counts). Harder problems have longer responses.
 
 use std::cmp::Reverse;
 #[path = "../tests/run/scripted/verdicts.rs"]
@@ -29,7 +28,7 @@ use dart_math::{
 use verdicts::Verdicts;
 
 const SLOTS: usize = 256;
-/// Problems and mean fail rate of each level of MATH's training set.
+/// The number of problems and the mean fail rate of each level of MATH's training set.
 const LEVELS: [(usize, f64); 5] = [
     (565, 0.074),
     (1349, 0.175),
@@ -37,10 +36,10 @@ const LEVELS: [(usize, f64); 5] = [
     (1690, 0.415),
     (2304, 0.558),
 ];
-/// Trials of one round of the authors' program.
+/// The number of trials in a round of the authors' program.
 const ROUND: usize = 16_384;
 
-/// Pass rates with a level's mean: u^a with u uniform has the mean 1 / (1 + a).
+/// Pass rates with each level's mean: u^a with uniform u has the mean 1 / (1 + a).
 fn pass_rates(copies: usize) -> Vec<f64> {
     let random = Philox::new(7);
     let mut rates = Vec::new();
@@ -55,11 +54,11 @@ fn pass_rates(copies: usize) -> Vec<f64> {
     rates
 }
 
-/// Whether a trial is correct, and how many tokens it has.
+/// Returns whether a trial is correct, and its number of tokens.
 fn draw(rate: f64, seed: u64) -> (bool, u32) {
     let random = Philox::new(seed);
     let mean = 200.0 + 400.0 * (1.0 - rate);
-    // The sum of two exponential times: a long tail, few very short ones.
+    // The product of two uniform numbers gives the sum of two exponential ones: a long tail, few very short lengths.
     let spread = -(random.uniform(1) * random.uniform(2)).max(1e-300).ln() / 2.0;
     (
         random.uniform(0) < rate,
@@ -67,7 +66,7 @@ fn draw(rate: f64, seed: u64) -> (bool, u32) {
     )
 }
 
-/// Slots without a model: every flight makes a token a step.
+/// Slots without a model. Every trial in flight makes one token per step.
 struct Simulator<'a> {
     rates: &'a [f64],
     verdicts: Verdicts,
@@ -76,15 +75,15 @@ struct Simulator<'a> {
 
 #[derive(Default)]
 struct Sums {
-    /// Steps until all was done, slots at work times steps, resident prompts times steps.
+    /// The number of steps, busy slots times steps, and resident prompts times steps.
     steps: u64,
     busy: u64,
     prompts: u64,
-    /// Steps in which nothing was left to give out, though slots were free.
+    /// The tokens of cancelled trials.
     cancelled_tokens: u64,
     tokens: u64,
     prefills: u64,
-    /// Longest call of `next`, in seconds of the thread's own time and all in all.
+    /// The longest call of `next` in seconds: CPU time of the thread, and wall time.
     longest: f64,
     longest_wall: f64,
     calls: u64,
@@ -97,14 +96,14 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// A trial at work: when it ends, and when it began.
+/// A trial in flight: its end, its start and its request.
 type Flight = (u64, u64, Request);
 
 impl Generator for Simulator<'_> {
     fn run(&self, source: &dyn Source) -> Result<()> {
         let mut ends = BinaryHeap::new();
         let mut flights: BTreeMap<TrialId, Flight> = BTreeMap::new();
-        // Flights of each problem, whose prompt is resident while there are any.
+        // The trials in flight of each problem. While there are any, the problem's prompt is resident.
         let mut of_problem: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
         let mut sums = Sums::default();
         let (mut now, mut delivered) = (0_u64, 0_u64);
@@ -149,7 +148,7 @@ impl Generator for Simulator<'_> {
             let Some(Reverse((end, trial))) = ends.pop() else {
                 continue;
             };
-            // (A cancelled flight's end stays in the heap.)
+            // The end of a cancelled trial stays in the heap.
             if flights.get(&trial).is_none_or(|flight| flight.0 != end) {
                 continue;
             }
@@ -158,7 +157,7 @@ impl Generator for Simulator<'_> {
             now = end;
             sums.steps = now;
             if done {
-                // The run is over: what is at work is cancelled.
+                // The run is over, so all trials in flight are cancelled.
                 for (trial, (_, from, _)) in std::mem::take(&mut flights) {
                     sums.cancelled_tokens += now - from;
                     source.deliver(trial, cancelled());
@@ -182,7 +181,7 @@ impl Generator for Simulator<'_> {
             self.verdicts.wait(delivered);
             let mut own = of_problem.remove(&trial.problem).unwrap_or_default();
             own.remove(&trial.number);
-            // A verdict changes what is wanted of its own problem only.
+            // A verdict only changes which trials of its own problem are wanted.
             own.retain(|&number| {
                 let other = TrialId {
                     problem: trial.problem,
@@ -222,7 +221,7 @@ fn problems(rates: &[f64]) -> Vec<Problem> {
     (0..rates.len()).map(problem).collect()
 }
 
-/// Peak memory of the process in MB, where the system says it.
+/// The peak memory of the process in MB, if the system reports it.
 fn peak_memory() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -230,7 +229,7 @@ fn peak_memory() -> f64 {
     kib.unwrap_or(f64::NAN) / 1024.0
 }
 
-/// What this thread has computed, in seconds (where the system does not say it: the time of day).
+/// The CPU time of this thread in seconds, or the time of day if the system does not report it.
 fn thread_seconds() -> f64 {
     #[cfg(unix)]
     {
@@ -250,7 +249,7 @@ fn thread_seconds() -> f64 {
     }
 }
 
-/// Whether a row's name has the text in it that was given, if one was.
+/// Returns whether a row's name contains the text on the command line, if any.
 fn is_asked_for(name: &str) -> bool {
     let mut given = std::env::args()
         .skip(1)
@@ -262,7 +261,7 @@ fn measure(name: &str, rates: &[f64], strategy: &dyn Strategy, limits: Limits) {
     measure_sure(name, rates, strategy, limits, None);
 }
 
-/// With another probability from which on a trial is drawn before it is certain to count.
+/// Like [`measure`], with another probability from which trials are drawn before they certainly count.
 fn measure_sure(
     name: &str,
     rates: &[f64],
@@ -313,8 +312,8 @@ fn measure_sure(
     );
 }
 
-/// Rounds of [`ROUND`] trials over all problems that have too few correct ones, each drawn to its
-/// end: what is drawn beyond a target, and slots that wait for the last of a round.
+/// Simulates rounds of [`ROUND`] trials over all problems with at most `k` correct responses. Every trial is drawn to
+/// its end, trials beyond a target are wasted, and slots wait for the last trial of a round.
 fn rounds(name: &str, rates: &[f64], k: u32, most: u32) {
     if !is_asked_for(name) {
         return;
@@ -347,7 +346,7 @@ fn rounds(name: &str, rates: &[f64], k: u32, most: u32) {
                 busy += u64::from(length);
                 tokens += u64::from(length);
                 trials += 1;
-                // Beyond the k-th correct one nothing is needed.
+                // Trials after the k-th correct one are not needed.
                 wasted += if correct >= k { u64::from(length) } else { 0 };
                 counts[index] = (number + 1, correct + u32::from(right));
             }

@@ -1,22 +1,22 @@
-//! The answer checker's speed on one core, references read once.
+//! The answer checker's speed on one core. References are parsed once.
 //!
 //! ```sh
 //! cargo bench --no-default-features --bench checker
 //! ```
 //!
-//! It prints a line for each set of rows: pairs a second of the processor's time, and of single pairs
-//! (each the best of several calls) the median, the 99th percentile and the slowest, with what it was.
-//! The sets, all or those that `DART_MATH_SETS` names between commas, are
+//! It prints a line for each set of rows: pairs per second of CPU time, and the median, the 99th percentile and the
+//! maximum of the time of single pairs (each the best of several calls), with the slowest pair. `DART_MATH_SETS` is a
+//! comma-separated list of sets; without it, all are measured:
 //!
 //! - `sample`: pairs in the mix of real benchmarks, `tests/fixtures/answer/benchmark.txt`;
-//! - `kinds`: the same, each kind of answer by itself;
-//! - `references`: the same references, read alone;
+//! - `kinds`: the same pairs, by kind of answer;
+//! - `references`: parsing of the same references alone;
 //! - `responses`: the same answers at the end of whole responses of about 1 kB;
-//! - `labelled`: the files of `DART_MATH_SHARED/answers` (else of `../shared/answers`), if present;
+//! - `labelled`: the files of `DART_MATH_SHARED/answers` (or else `../shared/answers`), if present;
 //! - `hostile`: texts made to take long;
-//! - `fuzzed`: `DART_MATH_FUZZED` generated pairs (else 20,000), the same on every run;
-//! - `units`: the files of the folder `DART_MATH_UNITS`, if given, each a fuzzer's unit of text;
-//!   those of a folder `equal` or with that in their name are read as that target reads them.
+//! - `fuzzed`: generated pairs, the same on every run; `DART_MATH_FUZZED` is their number (20,000 by default);
+//! - `units`: the files of the directory `DART_MATH_UNITS`, if given, each an input of a fuzz target. Files with
+//!   `equal` in their name or directory are read as inputs of that target.
 
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -34,18 +34,18 @@ mod pieces;
 
 use pieces::PIECES;
 
-/// A reference and what it is compared with.
+/// A reference and the text that it is compared with.
 struct Row {
     kind: String,
     reference: String,
     answer: String,
     /// Whether `answer` is a whole response.
     response: bool,
-    /// The label, where there is one that counts.
+    /// The label, if it counts.
     expected: Option<bool>,
 }
 
-/// A row whose reference was read.
+/// A row with its parsed reference.
 struct Prepared<'a> {
     row: &'a Row,
     reference: Reference,
@@ -102,7 +102,7 @@ fn main() {
     }
 }
 
-/// The committed pairs, with the heading above each as its kind.
+/// The committed pairs. The kind of a pair is the heading above it.
 fn sample() -> Vec<Row> {
     let mut kind = String::new();
     let mut rows = Vec::new();
@@ -129,8 +129,7 @@ fn sample() -> Vec<Row> {
     rows
 }
 
-/// The sample's answers behind three paragraphs of a solution, marked as models mark them: mostly
-/// in a box.
+/// The sample's answers after three paragraphs of a solution, marked as models mark them, mostly with a box.
 fn responses(sample: &[Row]) -> Vec<Row> {
     let steps: Vec<&str> = include_str!("data/steps.txt")
         .split("\n\n")
@@ -168,7 +167,7 @@ fn responses(sample: &[Row]) -> Vec<Row> {
     sample.iter().enumerate().map(row).collect()
 }
 
-/// A line for each labelled file, where they are.
+/// Prints a line for each labelled file, if present.
 fn labelled() {
     let shared = std::env::var_os("DART_MATH_SHARED").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"),
@@ -194,7 +193,7 @@ fn labelled() {
     }
 }
 
-/// A row of a labelled file; a reference without an answer is compared with itself.
+/// Parses a row of a labelled file. A reference without an answer is compared with itself.
 fn labelled_row(line: &str) -> Option<Row> {
     let row: serde_json::Value = serde_json::from_str(line).ok()?;
     let reference = row["reference"].as_str()?.to_owned();
@@ -210,7 +209,7 @@ fn labelled_row(line: &str) -> Option<Row> {
     })
 }
 
-/// Every hostile text against a plain number, itself with a trifle more, the next one, and as a
+/// Compares every hostile text with a plain number, with itself slightly changed and with the next one, and as a
 /// response.
 fn hostile() -> Vec<Row> {
     let texts = hostile_texts::hostile_texts();
@@ -234,8 +233,8 @@ fn hostile() -> Vec<Row> {
     rows
 }
 
-/// Generated pairs, reference reading included: strings of pieces that answers are written in, and
-/// the sample's answers with a few pieces put in, taken out or doubled.
+/// Measures generated pairs, including the parsing of references: random sequences of pieces of answers, and the
+/// sample's answers with a few pieces inserted, removed or repeated.
 fn fuzzed(sample: &[Row]) {
     let count = std::env::var("DART_MATH_FUZZED")
         .ok()
@@ -265,7 +264,7 @@ fn fuzzed(sample: &[Row]) {
         };
         let mut best = timed();
         for _ in 0..8 {
-            // Only what may be the slowest is worth a second look.
+            // Only a new maximum is measured again.
             if best <= slowest.0 {
                 break;
             }
@@ -297,7 +296,7 @@ fn fuzzed(sample: &[Row]) {
     );
 }
 
-/// The units that a fuzzer kept.
+/// Measures the inputs that a fuzzer kept.
 fn units() {
     let Some(folder) = std::env::var_os("DART_MATH_UNITS") else {
         return;
@@ -329,7 +328,7 @@ fn units() {
     report("units", &rows, Checker::default());
 }
 
-/// SplitMix64: the same pairs on every run.
+/// SplitMix64. It gives the same pairs on every run.
 struct Random(u64);
 
 impl Random {
@@ -345,7 +344,7 @@ impl Random {
         (self.next() % bound.max(1) as u64) as usize
     }
 
-    /// A piece of mathematics, or as often a single character.
+    /// Returns a piece of an answer or a single character, with equal probability.
     fn piece(&mut self) -> &'static str {
         const SINGLE: &str = "0123456789+-*/^_(){}[]=<>|,.;:! xyznabei\\$&'\n";
         if self.below(2) == 0 {
@@ -389,7 +388,7 @@ fn report(name: &str, rows: &[Row], checker: Checker) {
     let mut wrong = 0;
     let mut labelled = 0;
     for (index, row) in prepared.iter().enumerate() {
-        // The best of several calls: what else the machine does only ever adds time.
+        // The best of several calls, because other work on the machine only adds time.
         let mut best = Duration::MAX;
         let mut spent = Duration::ZERO;
         for _ in 0..9 {
@@ -433,7 +432,7 @@ fn report(name: &str, rows: &[Row], checker: Checker) {
     );
 }
 
-/// Rows a second over whole passes, for a second of the processor's time in all.
+/// Rows per second over whole passes, measured for one second of CPU time.
 fn passes(rows: usize, mut pass: impl FnMut()) -> f64 {
     let start = processor_time();
     let mut count = 0;
@@ -446,14 +445,14 @@ fn passes(rows: usize, mut pass: impl FnMut()) -> f64 {
     (rows * count) as f64 / spent.as_secs_f64()
 }
 
-/// Each kind of the sample's answers by itself.
+/// Measures each kind of the sample's answers separately.
 fn kinds(rows: &[Row]) {
     for rows in rows.chunk_by(|a, b| a.kind == b.kind) {
         report(&rows[0].kind, rows, Checker::default());
     }
 }
 
-/// The references of rows, each read on every pass.
+/// Measures the parsing of references. All are parsed on every pass.
 fn references(rows: &[Row]) {
     let checker = Checker::default();
     let rate = passes(rows.len(), || {
@@ -472,7 +471,7 @@ fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
 
-/// A text as one line of at most 60 characters, its end rather than its beginning.
+/// Shortens a text to one line with at most its last 60 characters.
 fn shortened(text: &str) -> String {
     let length = text.chars().count();
     let tail: String = text.chars().skip(length.saturating_sub(60)).collect();
@@ -480,8 +479,7 @@ fn shortened(text: &str) -> String {
     format!("{dots}{}", tail.escape_debug())
 }
 
-/// How long this thread has run, without other work on the machine. If the system does not report
-/// it, the wall-clock time since the first call.
+/// The CPU time of this thread. If the system does not report it, the wall time since the first call.
 fn processor_time() -> Duration {
     static BEGUN: OnceLock<Instant> = OnceLock::new();
     let statistics = std::fs::read_to_string("/proc/thread-self/schedstat").ok();

@@ -1,15 +1,15 @@
-//! What a run's journal and memory cost: bytes a trial on disk beside JSON lines compressed one by one,
-//! time and memory of a run and of resuming it, reading all trials back and grading them anew with the checker.
+//! The cost of a run's journal and memory: bytes per trial on disk compared with JSON lines compressed one by one, time
+//! and memory of a run and of resuming it, and reading back and regrading all trials with the checker.
 //!
 //! ```sh
-//! cargo bench --no-default-features --bench journal                 # a million trials, some 2 minutes
+//! cargo bench --no-default-features --bench journal                 # a million trials, about 2 minutes
 //! cargo bench --no-default-features --bench journal -- 10000000     # ten million
-//! cargo bench --no-default-features --bench journal -- 150000000 short    # the paper's run, short texts
+//! cargo bench --no-default-features --bench journal -- 150000000 short    # the size of the paper's run, short texts
 //! ```
 //!
-//! No model: a writer of solutions of which no two are the same, some 700 bytes each (`short`: some
-//! 20), right as often as MATH's problems are solved by the paper's sampler. It needs no time, so what is
-//! measured is the run's own.
+//! There is no model. A writer makes distinct solutions of about 700 bytes each (`short`: about 20 bytes). They are
+//! correct as often as those of the paper's sampler on MATH. Writing takes little time, so the run's own cost is
+//! measured.
 
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -22,23 +22,23 @@ use dart_math::{
 };
 
 const PROBLEMS: usize = 15_000;
-/// Trials that the generator takes and delivers at a time.
+/// The number of trials that the generator takes and delivers at once.
 const BATCH: usize = 256;
 
-/// Of a run, the memory is printed so many times.
+/// How often the memory is printed during a run.
 const POINTS: u64 = 15;
 
-/// Writes derivations of sums, and prints what memory and time the run has taken on the way.
+/// Writes derivations of sums, and prints the run's memory and time along the way.
 struct Writer {
     short: bool,
-    /// Trials between two points of the curve.
+    /// The number of trials between two points of the curve.
     every: u64,
     written: Mutex<Written>,
 }
 
 struct Written {
     trials: u64,
-    /// The process's time up to the point before.
+    /// The process's CPU time at the previous point.
     seconds: f64,
 }
 
@@ -77,7 +77,7 @@ impl Writer {
         }
     }
 
-    /// Counts trials, and prints a point of the curve where one is due.
+    /// Counts trials, and prints a point of the curve if one is due.
     fn count(&self, trials: u64) {
         let Ok(mut written) = self.written.lock() else {
             return;
@@ -96,7 +96,7 @@ impl Writer {
         }
     }
 
-    /// The text of a trial: a function of its seed.
+    /// Returns the text of a trial, a function of its seed.
     fn write(&self, seed: u64) -> String {
         use std::fmt::Write as _;
         let random = Philox::new(seed);
@@ -123,7 +123,7 @@ impl Writer {
     }
 }
 
-/// How often a problem is solved.
+/// Returns a problem's pass rate.
 fn rate(problem: u32) -> f64 {
     let u = Philox::new(7).uniform(u64::from(problem));
     u.powf(0.4 / 0.6)
@@ -140,7 +140,7 @@ impl Generator for Writer {
                     let count = requests.len() as u64;
                     for request in requests {
                         let text = self.write(request.seed);
-                        // Three bytes a token, or so.
+                        // A token has about three bytes.
                         let tokens = vec![0; text.len() / 3];
                         let completion = Completion {
                             tokens,
@@ -163,7 +163,7 @@ impl Generator for Writer {
 }
 
 fn grade(problem: &Problem, completion: &Completion) -> Verdict {
-    // The text says nothing of whether it is right; the problem's rate and the text's hash do.
+    // Correctness is a function of the problem's rate and the text's hash.
     let index: u32 = problem.id.parse().unwrap_or(0);
     let hash = completion
         .text
@@ -178,7 +178,7 @@ fn grade(problem: &Problem, completion: &Completion) -> Verdict {
     }
 }
 
-/// A figure of this process's memory, in bytes.
+/// Returns a figure of this process's memory in bytes.
 fn status(name: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -186,15 +186,15 @@ fn status(name: &str) -> u64 {
     kib.unwrap_or(0) << 10
 }
 
-/// The most memory that this process has had, in bytes, since it was asked to forget.
+/// The peak memory of this process in bytes, since the last reset.
 fn peak_memory() -> u64 {
     status("VmHWM:")
 }
 
-/// What this process's threads have computed, in seconds, in ticks of 10 ms.
+/// The CPU time of this process's threads in seconds, in ticks of 10 ms.
 fn processor_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // utime and stime, the twelfth and thirteenth behind the name in parentheses.
+    // utime and stime are the 12th and 13th fields after the name in parentheses.
     let fields = stat
         .rsplit(')')
         .next()
@@ -302,7 +302,7 @@ fn measure_in(trials: u64, short: bool, journal: &std::path::Path) -> Result<()>
     for trial in outcome.trials() {
         let trial: Trial = trial?;
         count += 1;
-        // Every hundredth is enough for a mean.
+        // Every hundredth row is enough for a mean.
         if count.is_multiple_of(100) {
             let row = serde_json::to_vec(&trial).unwrap_or_default();
             rows += row.len() as u64;

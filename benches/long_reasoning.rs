@@ -1,13 +1,13 @@
-//! What a token of a long completion costs beside the model: scheduler, detokenizer, stop strings, loop
-//! detection, sampling, then grading and the journal, at 1,000 to 32,000 tokens. One line of JSON each.
+//! The cost of a token of a long completion apart from the model, at 1,000 to 32,000 tokens: scheduler, detokenizer,
+//! stop strings, loop detection and sampling, then grading and the journal. Prints one line of JSON each.
 //!
 //! ```sh
 //! cargo bench --bench long_reasoning
 //! ```
 //!
-//! The model is tiny, so that its own part is small: `linear`, and `attention`, which grows with the length
-//! where it goes over all positions, and must not where there is a sliding window. `other` is the rest of a
-//! step, for each of the sequences in it.
+//! The model is tiny, so its own parts are small: `linear` and `attention`. `attention` grows with the length if it
+//! covers all positions, and must not grow with a sliding window. `other` is the rest of a step. Times are per token,
+//! that is, per step and sequence.
 
 #[path = "../tests/engine/tiny/mod.rs"]
 mod tiny;
@@ -24,13 +24,13 @@ use dart_math::{
 };
 use serde_json::{Value, json};
 
-/// Lengths that are looked at: the median of the thousand steps before each.
+/// The lengths to report. Each is the median of the thousand steps before it.
 const LENGTHS: [usize; 4] = [1_000, 4_000, 16_000, 32_000];
 const WINDOW: usize = 1_000;
 const SEQUENCES: usize = 4;
 
 fn main() -> Result<()> {
-    // `cargo test --benches` only wants to know that it runs.
+    // `cargo test --benches` only checks that the benchmark runs.
     let longest = match std::env::args().any(|argument| argument == "--bench") {
         true => LENGTHS[3],
         false => LENGTHS[0],
@@ -70,7 +70,7 @@ fn say(row: &Value) -> Result<()> {
     writeln!(std::io::stdout(), "{row}").map_err(|error| Error::io("stdout", error))
 }
 
-/// Median times of a step near each length: the whole, and its parts.
+/// Returns the median times of a step near each length: the total and its parts.
 fn steps(
     longest: usize,
     window: Option<usize>,
@@ -104,7 +104,7 @@ fn steps(
         return Err(Error::new(ErrorKind::Data, reason));
     }
     let times = engine.step_times();
-    // Of a machine that does other things too, the median says what a step takes.
+    // The median is robust against other work on the machine.
     let part = |steps: &[StepTimes], of: fn(&StepTimes) -> Duration| {
         let mut times: Vec<Duration> = steps.iter().map(of).collect();
         times.sort_unstable();
@@ -127,7 +127,7 @@ fn steps(
         .collect())
 }
 
-/// A generator that has its one response already.
+/// A generator with a fixed response.
 struct Ready(String, usize);
 
 impl Generator for Ready {
@@ -154,8 +154,8 @@ impl Generator for Ready {
     }
 }
 
-/// How many bytes a response of so many tokens has, and how long it takes to grade it, and to run a trial
-/// of it with a journal.
+/// Returns the size of a response with this many tokens, the time to grade it, and the time of a trial in a run with
+/// a journal.
 fn after(tokens: usize) -> Result<(usize, Duration, Duration)> {
     const TRIALS: u32 = 16;
     let lines = [
@@ -166,7 +166,7 @@ fn after(tokens: usize) -> Result<(usize, Duration, Duration)> {
     let mut text = String::from("<think>\n");
     for line in lines.iter().cycle() {
         text.push_str(line);
-        // About what a token of such a text has.
+        // A token of such a text has about three bytes.
         if text.len() >= 3 * tokens {
             break;
         }

@@ -1,13 +1,13 @@
-//! The engine's throughput on the built-in model, one line of JSON for each of a few loads: what
-//! the example `throughput` prints for one.
+//! The engine's throughput on the built-in model. Prints a line of JSON for each of several loads, like the example
+//! `throughput` for one load.
 //!
 //! ```sh
 //! cargo bench --bench throughput
 //! ```
 //!
-//! Small as the model is, its steps are a millisecond: this shows what the scheduler, attention and
-//! the sampler cost, and needs no download. Give the example a model or a shape to see what the
-//! matrix products cost.
+//! The model is small: a step takes about a millisecond. So this benchmark shows the cost of the scheduler, attention
+//! and the sampler, and needs no download. Run the example with a model or a shape to see the cost of the matrix
+//! products.
 
 #[path = "../examples/throughput/load.rs"]
 mod load;
@@ -56,7 +56,7 @@ fn main() -> Result<()> {
             new_tokens: 40,
             ..dart
         },
-        // About half of the memory that it would take.
+        // About half of the memory that the KV cache would take.
         Load {
             kv_bytes: Some(8 << 20),
             ..dart
@@ -67,7 +67,7 @@ fn main() -> Result<()> {
         let group = EngineGroup::new(vec![engine])?;
         let report = serde_json::Value::Object(measure(&group, &load)?);
         if let Err(error) = writeln!(std::io::stdout(), "{report}") {
-            // Whoever reads has enough.
+            // The reader has closed the pipe.
             if error.kind() == std::io::ErrorKind::BrokenPipe {
                 return Ok(());
             }

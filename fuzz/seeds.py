@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Seeds for the fuzz targets, from the committed fixtures: fuzz/corpus/TARGET/*.
+"""Writes seeds for the fuzz targets to fuzz/corpus/TARGET/*, from the committed fixtures.
 
     python3 fuzz/seeds.py
     cargo +nightly fuzz run equal -- -dict=fuzz/latex.dict -max_len=400
 
-`extract` and `parse` take text; `equal` takes two texts with a byte 1 between them, in which bytes
-from 128 stand for the pieces of tests/answer/pieces.rs; `sound` takes bytes that an expression is grown of.
+`extract` and `parse` take text. `equal` takes two texts separated by a byte 1, in which bytes from 128 stand
+for the pieces in tests/answer/pieces.rs. `sound` takes bytes from which an expression is built.
 """
 import hashlib
 import json
@@ -23,7 +23,7 @@ by_length = sorted(range(len(pieces)), key=lambda index: -len(pieces[index]))
 
 
 def packed(text):
-    """A text for `equal`: a piece's byte wherever one fits, so that each is found in some seed."""
+    """Encodes a text for `equal`, with a byte for each piece in it, so that the seeds contain all pieces."""
     out = bytearray()
     at = 0
     while at < len(text):

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Checks that a data set directory agrees with itself: check_dataset.py [--strict] DIR
+"""Checks that the files of a data set directory agree: check_dataset.py [--strict] DIR
 
-Rows of dataset.jsonl are the accepted trials; trials are named once; per-problem counts follow from
-the trials. A run that ended early may have none yet. Where the packages datasets, pandas and pyarrow are
-installed, they load all tables, JSON Lines and Parquet, and each row must be what json reads; without
-them that is skipped, or with --strict an error. Exits with 1 and a message where something is wrong."""
+The rows of dataset.jsonl must be the accepted trials, every trial must be listed once, and the counts per
+problem must follow from the trials. A run that ended early may have no trials yet. If the packages datasets,
+pandas and pyarrow are installed, they load all tables, as JSON Lines and Parquet, and each row must equal the
+one that json reads. Without them, this is skipped, or an error with --strict. If a check fails, the script
+prints a message and exits with 1."""
 import collections, importlib.util, json, os, sys, tempfile
 
 strict = "--strict" in sys.argv[1:]
@@ -33,7 +34,7 @@ check(problems and (early or trials and dataset), "a file has no rows")
 
 
 def pair(row):
-    """Question and response of a row in any of the formats."""
+    """Returns the question and response of a row in any format."""
     if set(row) == {"messages"}:
         user, assistant = row["messages"]
         check((user["role"], assistant["role"]) == ("user", "assistant"), "a chat of other roles")
@@ -63,7 +64,7 @@ for problem in problems:
     kept = sum(trial["accepted"] for trial in own)
     correct = sum(trial["equal"] for trial in own)
     if "pass_at_1" in problem and problem["stop_reason"] == "trials_done":
-        # A fixed number of trials.
+        # The number of trials was fixed.
         check(abs(problem["pass_at_1"] - correct / len(own)) < 1e-9, f"{problem['id']}: pass_at_1 is wrong")
     check(problem["kept"] == kept, f"{problem['id']}: kept {problem['kept']}, but {kept} trials are accepted")
     check(problem["correct"] <= problem["trials"] <= len(own), f"{problem['id']}: counts contradict each other")
@@ -71,7 +72,7 @@ for problem in problems:
 
 
 def known(value):
-    """A value less what is not known in it, as plain objects and lists."""
+    """Converts a value to plain objects and lists, without its missing values."""
     if isinstance(value, dict):
         fields = {name: known(field) for name, field in value.items()}
         return {name: field for name, field in fields.items() if field is not None}
@@ -83,7 +84,7 @@ def known(value):
 
 
 def normal(row, seed=int):
-    """A row without what differs between the file types: what is absent, metadata as text, rounded seeds."""
+    """Normalizes a row over file types: missing values, metadata as text, rounded seeds."""
     row = known(dict(row))
     if isinstance(row.get("metadata"), str):
         row["metadata"] = known(json.loads(row["metadata"]))
@@ -95,7 +96,7 @@ def normal(row, seed=int):
 
 
 def differ(one, other, within):
-    """Whether two values differ, numbers by more than so much."""
+    """Returns whether two values differ, with a tolerance for floating-point numbers."""
     if isinstance(one, float) and isinstance(other, (int, float)):
         return abs(one - other) > within
     return one != other
@@ -113,7 +114,7 @@ def compare(loader, name, found, seed=int, within=0):
 
 
 def load():
-    """Loads all tables as their users do; how many."""
+    """Loads all tables as their users do. Returns their number."""
     import datasets, pandas
 
     datasets.disable_progress_bars()
@@ -123,7 +124,7 @@ def load():
     for name, rows in (("dataset", dataset), ("trials", trials), ("problems", problems)):
         for end in ("jsonl", "parquet"):
             path = f"{directory}/{name}.{end}"
-            # What has no row has no columns in JSON Lines, and nothing to load.
+            # In JSON Lines, a table without rows has no columns, so there is nothing to load.
             if not rows or not os.path.exists(path):
                 continue
             if end == "jsonl":
@@ -131,16 +132,16 @@ def load():
             else:
                 frame = pandas.read_parquet(path)
             compare("pandas", f"{name}.{end}", frame.to_dict("records"))
-            # From JSON Lines it takes integers of more than 63 bits for floating point.
+            # datasets reads integers of more than 63 bits in JSON Lines as floating point.
             seed = float if end == "jsonl" else int
-            # And it rounds numbers beside a column of any JSON to ten decimals.
+            # It also rounds numbers to ten decimals if the table has a column of arbitrary JSON.
             within = 1e-9 if (name, end) == ("problems", "jsonl") else 0
             with tempfile.TemporaryDirectory() as cache:
                 options = {"split": "train", "cache_dir": cache}
                 if card and (end == "parquet") == parquet:
                     found = datasets.load_dataset(directory, name, **options)
                     compare("datasets by the card", f"{name}.{end}", list(found), seed, within)
-                # It takes the columns of the first 10 MB of JSON Lines for those of the file, without a card.
+                # Without a card, it infers the columns from the first 10 MB of JSON Lines.
                 if end == "parquet" or os.path.getsize(path) < 10 << 20:
                     found = datasets.load_dataset("parquet" if end == "parquet" else "json", data_files=path, **options)
                     compare("datasets", f"{name}.{end}", list(found), seed, within)

@@ -1,25 +1,24 @@
 #!/usr/bin/env python3
-"""Makes the fixtures of tests/external/golden_real.rs and golden_text.rs: what Hugging Face transformers computes in f32 for
-two real GGUF files, and what their original tokenizers do with awkward text.
+"""Makes the fixtures of tests/external/golden_real.rs and golden_text.rs: values that Hugging Face transformers
+computes in f32 for two real GGUF files, and their original tokenizers' results for difficult texts.
 
     python scripts/golden_real.py MODELS_DIR [OUT]    (OUT: tests/fixtures/golden beside this script)
 
-MODELS_DIR holds SmolLM2-135M-Instruct.Q4_1.gguf and qwen2.5-coder-0.5b-instruct-q4_k_m.gguf.
+MODELS_DIR contains SmolLM2-135M-Instruct.Q4_1.gguf and qwen2.5-coder-0.5b-instruct-q4_k_m.gguf.
 Needs torch, transformers, tokenizers and gguf. Writes real_smollm2.json and real_qwen2.json:
 
-  greedy     prompts as text and tokens; the greedy continuation; after how many tokens of it the
-             two best logits were closest, and how close: [position, gap]
+  greedy     prompts as text and tokens; the greedy continuation; the position in it at which the two
+             best logits were closest, and their difference: [position, gap]
   logits     for some positions of some prompts (the token sequences of `greedy`): the largest
-             logits as [ids, values], the logarithm of the sum of the exponentials of all logits,
-             and their largest magnitude
-  texts      text, its tokens without anything added, and what they decode to
-  chats      a system message, a question and what the chat template makes of them, with the
+             logits as [ids, values], the log-sum-exp of all logits, and their largest magnitude
+  texts      texts, their tokens without added ones, and the decoded tokens
+  chats      a system message, a question and the text that the chat template renders, with the
              start of the answer
 
-The tokenizers are built here from the files' vocabulary and merges and the pipeline of the
-original model, because the conversion in transformers 5.23 differs from it: for SmolLM2
-(`tokenizer.ggml.pre` = "smollm") it leaves out the splitting into single digits, for Qwen2.5
-the normalisation to NFC. The texts where this shows are counted when the script runs.
+The tokenizers are built from the files' vocabulary and merges and the original model's pipeline. The
+conversion in transformers 5.23 differs from this pipeline: it omits the splitting into single digits
+for SmolLM2 (`tokenizer.ggml.pre` = "smollm"), and the normalisation to NFC for Qwen2.5. The script
+counts the texts that this affects.
 """
 
 import argparse
@@ -81,7 +80,7 @@ TEXTS = [
     "\u2028line\u2029para\u000b\u000c", "end\n \n\t\n  x", "a  b   c    d     e",
 ]
 
-# System message, if any, and question.
+# The system message, if any, and the question.
 CHATS = [
     (None, "What is 2+2?"),
     ("You are terse.", "What is 2+2?"),
@@ -93,11 +92,11 @@ CHATS = [
 
 
 def tokenizer_of(reader):
-    """The original model's tokenizer with the file's vocabulary."""
+    """Returns the original model's tokenizer with the file's vocabulary."""
     field = lambda name: reader.fields[f"tokenizer.ggml.{name}"].contents()
     tokens, kinds = field("tokens"), field("token_type")
     merges = [tuple(merge.split(" ")) for merge in field("merges")]
-    # Control and user-defined tokens are found in text before anything else; unused ones never.
+    # Control and user-defined tokens are recognised in text first, unused ones never.
     added = [(t, k) for t, k in zip(tokens, kinds) if k in (3, 4)]
     tokenizer = Tokenizer(models.BPE({t: i for i, t in enumerate(tokens)}, merges))
     if field("pre") == "smollm":
@@ -125,8 +124,8 @@ def tokenizer_of(reader):
 
 
 def check_weights(model, reader):
-    """transformers holds exactly what the gguf package dequantises (rows of Llama's queries and
-    keys put back from the order of interleaved rotary pairs)."""
+    """Checks that the weights in transformers equal those that the gguf package dequantises. (Llama's query and key
+    rows are restored from the order of interleaved rotary pairs.)"""
     config = model.config
     arch = {"llama": gguf.MODEL_ARCH.LLAMA, "qwen2": gguf.MODEL_ARCH.QWEN2}[config.model_type]
     names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
@@ -144,7 +143,7 @@ def check_weights(model, reader):
 
 @torch.no_grad()
 def greedy(model, prompt):
-    """The most probable token at each step, end of sequence or not, and the closest decision."""
+    """Returns the most probable token of each step, also after the end of sequence, and the closest decision."""
     out = model(torch.tensor([prompt]), use_cache=True)
     tokens, closest = [], (0, float("inf"))
     while True:
@@ -226,7 +225,7 @@ def make(path, name):
 
 
 def dump(value):
-    """One line for each entry of each list: readable differences in small files."""
+    """Writes one line per entry of each list, so that diffs are small and readable."""
     parts = []
     for key, entry in value.items():
         if isinstance(entry, list):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes tests/fixtures/golden/rope.json: rotary frequencies and attention factors that transformers
+"""Makes tests/fixtures/golden/rope.json: the rotary frequencies and attention factors that transformers
 computes from configurations of every generation.
 
     python scripts/golden_rope.py [OUT]
@@ -23,7 +23,7 @@ CLASSES = {"llama": transformers.LlamaConfig, "mistral": transformers.MistralCon
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 1024}
 YARN = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024}
-# What stands for the rotary embedding in config.json.
+# The fields of the rotary embedding in config.json.
 SETTINGS = [
     {},
     {"rope_theta": 5e5},
@@ -32,7 +32,7 @@ SETTINGS = [
     {"rope_parameters": {"rope_type": "default", "rope_theta": 3e4}},
     {"rope_parameters": {"rope_type": "default"}, "rope_theta": 3e4},
     {"rope_theta": 2e4, "rope_parameters": {"rope_type": "default", "rope_theta": 3e4}},
-    # Both generations at once.
+    # Fields of both generations.
     {"rope_theta": 2e4, "rope_scaling": {"type": "linear", "factor": 2.0},
      "rope_parameters": {"rope_type": "default", "rope_theta": 3e4}},
     {"rope_scaling": {"rope_type": "linear", "factor": 2.0, "rope_theta": 7e4},

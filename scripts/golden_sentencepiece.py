@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Makes tests/fixtures/golden/gguf_sentencepiece: a tiny random model of Mistral's kind (a sliding
-window) in a GGUF file with a SentencePiece vocabulary, as llama.cpp's converter writes such files.
+"""Makes tests/fixtures/golden/gguf_sentencepiece: a tiny random model like Mistral (with a sliding window)
+in a GGUF file with a SentencePiece vocabulary, as llama.cpp's converter writes it.
 
     python scripts/golden_sentencepiece.py [OUT]
 
-Needs what golden_tiny.py needs, and sentencepiece. Beside what that script writes there is
+Needs the packages of golden_tiny.py, and sentencepiece. Writes the files of that script, and
 
   texts.json   encoded: [text, ids] by sentencepiece; decoded: [ids, text] by sentencepiece;
-               special: [text, ids], texts with special tokens spelled out, whose parts between
-               them sentencepiece has encoded (as transformers' tokenizers of Llama 2 do)
+               special: [text, ids] for texts that spell out special tokens; sentencepiece encodes
+               the parts between them, as in transformers' tokenizer of Llama 2
 
-The vocabulary is trained here, on text made here. Two matrices are stored as IQ4_NL and MXFP4, which
+The script trains the vocabulary on generated text. Two matrices are stored as IQ4_NL and MXFP4, which
 the gguf package dequantizes for the logits.
 """
 
@@ -54,7 +54,7 @@ SPECIAL = [
 
 
 def corpus():
-    """Sentences of word problems, formulas and code."""
+    """Returns sentences of word problems, formulas and code."""
     draw = random.Random(7)
     names = "Anna Ben Carla David Emma Finn Greta Henry".split()
     things = "apples books cards coins marbles pens stickers tickets".split()
@@ -90,7 +90,7 @@ def texts(pieces):
     ]
     byte = pieces.piece_to_id("<0x00>")
     odd = [
-        # Characters without an end, without a beginning, and beside others; special tokens between.
+        # Bytes of incomplete characters, alone and beside others, with special tokens between.
         [byte + b for b in (0xE4, 0xBD)], [byte + b for b in (0xA0, 0xE4, 0xBD, 0xA0)],
         [byte + b for b in (0xF0, 0x9F, 0x98, 0x80, 0xFF, 0xE4, 0xBD, 0xA0)],
         [byte + 0xE4, *pieces.encode("the"), byte + 0x0A], [1, *pieces.encode("the answer"), 2],
@@ -105,7 +105,7 @@ def texts(pieces):
 
 
 def iq4_nl(values):
-    """Blocks of IQ4_NL, which the gguf package reads only: the nearest number of each."""
+    """Quantizes to IQ4_NL blocks, rounding to the nearest value. The gguf package can only read them."""
     blocks = values.reshape(-1, 32)
     scale = (np.abs(blocks).max(axis=1, keepdims=True) / 127).astype(np.float16)
     numbers = np.array(gguf.quants.IQ4_NL.kvalues, dtype=np.float32)

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Makes tests/fixtures/golden/templates.json: chat templates in the manner of each family of models, and
-what transformers' own Jinja environment makes of them.
+"""Makes tests/fixtures/golden/templates.json: chat templates in the style of each family of models, and the
+texts that transformers' own Jinja environment renders from them.
 
     python scripts/golden_templates.py [OUT]
 
-Needs transformers and jinja2. The templates are written for this file: each uses the parts of Jinja that
-the published templates of its family use (white space control, tests, filters, methods of Python's
-strings, namespaces, macros, slices, exceptions). `parts` has single expressions with their results.
+Needs transformers and jinja2. The templates were written for this file. Each uses the same parts of
+Jinja as the published templates of its family (white space control, tests, filters, methods of Python's
+strings, namespaces, macros, slices, exceptions). `parts` contains single expressions with their results.
 
-The clock stands at 26 July 2024, as it does for templates in the crate.
+The date is fixed at 26 July 2024, as for templates in the crate.
 """
 
 import datetime
@@ -330,7 +330,7 @@ FAMILIES = {
     "unknown_filter": "{{ 'x' | nofilter }}",
 }
 
-# Expressions, by what they are of.
+# Expressions, by topic.
 PARTS = r"""
 'abc' is sequence
 [1] is sequence

@@ -1,23 +1,23 @@
 #!/usr/bin/env python3
-"""Makes the fixtures of tests/engine/golden_tiny.rs: tiny random models of every architecture, with what
-Hugging Face transformers computes for them.
+"""Makes the fixtures of tests/engine/golden_tiny.rs: tiny random models of every architecture, and the values
+that Hugging Face transformers computes for them.
 
     python scripts/golden_tiny.py [OUT]          (OUT: tests/fixtures/golden beside this script)
 
-Needs torch, transformers, tokenizers, safetensors and gguf; made with the versions that each
-golden.json names. Every fixture is a directory that the crate's loader can read
-(config.json, model.safetensors or shards with an index, tokenizer.json; or one model.gguf) and
+Needs torch, transformers, tokenizers, safetensors and gguf, in the versions that each golden.json
+records. Every fixture is a directory that the crate can load (config.json, model.safetensors or shards
+with an index, and tokenizer.json; or one model.gguf), with
 
-  golden.json         tokens: the input; prompt: how many of them start the greedy run;
-                      greedy: the greedy continuation of that prompt; smallest_gap: the smallest
-                      difference between the best and second-best logit during it;
-                      positions: those of the rows of logits (all, or all fourth ones for the
+  golden.json         tokens: the input; prompt: the number of them in the prompt of the greedy
+                      continuation; greedy: this continuation; smallest_gap: the smallest
+                      difference between its best and second-best logits;
+                      positions: the positions of the rows of logits (all, or every fourth for
                       GGUF files, whose vocabulary is larger)
   golden.safetensors  logits [positions, vocab] of the input, f32
 
-Weights are drawn far larger than an untrained model's (norms and biases too), so that each part
-of the decoder shows in the logits: with an exchange of two heads, a norm left out or a rotary
-frequency off, nothing agrees. `--sensitivity` shows it for some such mistakes.
+The random weights (including norms and biases) are far larger than in an untrained model, so that each
+part of the decoder affects the logits. If two heads are exchanged, a norm is missing or a rotary
+frequency is wrong, nothing agrees. `--sensitivity` shows this for some mistakes.
 """
 
 import argparse
@@ -44,7 +44,7 @@ PROMPT = 12
 GREEDY = 72
 VERSIONS = f"transformers {transformers.__version__}, torch {torch.__version__.split('+')[0]}"
 
-# The sizes are small and not round, so that kernels meet remainders.
+# The sizes are small and not round, so that kernels process remainders.
 BASE = dict(
     vocab_size=61,
     hidden_size=20,
@@ -66,7 +66,7 @@ def rope(theta=10000.0, **scaling):
 
 
 def variants():
-    """(name, configuration, how config.json and the weights are written)."""
+    """Yields (name, configuration, options for writing config.json and the weights)."""
     base = BASE
     # Qwen2 has no head_dim of its own: hidden_size / heads = 6.
     qwen2 = {k: v for k, v in base.items() if k != "head_dim"} | dict(hidden_size=24)
@@ -78,7 +78,7 @@ def variants():
         rope_parameters=rope(
             500.0, rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
             original_max_position_embeddings=64)), {"old_config": True}
-    # The same kind of scaling written as transformers 5 writes it.
+    # The same scaling in the format of transformers 5.
     yield "llama_llama3_rope_v5", LlamaConfig(
         **(base | dict(num_hidden_layers=1)), tie_word_embeddings=True,
         rope_parameters=rope(
@@ -103,13 +103,13 @@ def variants():
         **qwen2, tie_word_embeddings=True,
         use_sliding_window=False, sliding_window=9, max_window_layers=1,
         rope_parameters=rope(5000.0)), {"old_config": True}
-    # Layers below max_window_layers see everything, the others 9 positions.
+    # Layers below max_window_layers attend to all positions, the others to 9.
     yield "qwen2_window", Qwen2Config(
         **qwen2,
         tie_word_embeddings=False,
         use_sliding_window=True, sliding_window=9, max_window_layers=1,
         rope_parameters=rope()), {"old_config": True}
-    # Windows stated layer by layer, as transformers 5 writes them.
+    # Windows listed by layer, in the format of transformers 5.
     yield "qwen2_layer_types", Qwen2Config(
         **qwen2, tie_word_embeddings=False,
         use_sliding_window=True, sliding_window=5,
@@ -120,20 +120,20 @@ def variants():
     yield "qwen3_bias", Qwen3Config(
         **(base | dict(hidden_size=20, head_dim=6, num_key_value_heads=4)),
         tie_word_embeddings=False, attention_bias=True, rope_parameters=rope()), {}
-    # A scaled range of frequencies, and sharper attention.
+    # A scaled range of frequencies and an attention factor.
     yield "qwen2_yarn", Qwen2Config(
         **(qwen2 | dict(num_hidden_layers=1)), tie_word_embeddings=False,
         rope_parameters=rope(
             500.0, rope_type="yarn", factor=4.0,
             original_max_position_embeddings=16)), {"old_config": True}
-    # A configuration that says that the head is the embedding, beside a head that is not.
+    # The configuration ties the head to the embedding, but the file has a different head.
     yield "llama_tied_head_differs", LlamaConfig(
         **(base | dict(hidden_size=16, intermediate_size=24, head_dim=4, num_hidden_layers=1)),
         tie_word_embeddings=False, rope_parameters=rope()), {"says_tied": True}
 
 
 def randomise(model, generator):
-    """Large random weights: see the head of this file."""
+    """Sets large random weights (see the docstring of this file)."""
     for name, parameter in model.named_parameters():
         shape = parameter.shape
         noise = torch.randn(shape, generator=generator)
@@ -142,7 +142,7 @@ def randomise(model, generator):
         elif name.endswith(".bias"):
             values = 0.5 * noise
         elif "embed_tokens" in name:
-            # A tied embedding as large as that would make each token predict itself.
+            # With a tied embedding this large, each token would predict itself.
             values = noise * (0.35 if model.config.tie_word_embeddings else 1.0)
         else:
             gain = 2.0 if "q_proj" in name or "k_proj" in name else 1.4
@@ -157,7 +157,7 @@ def logits_of(model, tokens):
 
 @torch.no_grad()
 def greedy_of(model, prompt, count):
-    """The greedy continuation, computed anew at each step (no cache that could be wrong)."""
+    """Returns the greedy continuation, recomputed at each step without a cache."""
     tokens, gap = list(prompt), math.inf
     for _ in range(count):
         best = logits_of(model, tokens)[-1].topk(2)
@@ -184,14 +184,14 @@ def write_golden(directory, model, tokens, greedy, gap, every=1):
 
 
 def write_tokenizer(directory, size):
-    """A token `tN` for every id, separated by spaces: the loader wants a tokenizer."""
+    """Writes a tokenizer, which the loader requires: a token `tN` for every id, separated by spaces."""
     tokenizer = Tokenizer(models.WordLevel({f"t{i}": i for i in range(size)}, unk_token="t0"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     (directory / "tokenizer.json").write_text(tokenizer.to_str(pretty=False) + "\n")
 
 
 def write_config(directory, config, old, says_tied=False):
-    """config.json as transformers 5 writes it, or as files published before it look
+    """Writes config.json in the format of transformers 5, or in that of older published files
     (`rope_theta` and `rope_scaling`, `torch_dtype`, no `layer_types`)."""
     values = json.loads(config.to_json_string(use_diff=False))
     keep = [
@@ -236,9 +236,8 @@ def write_weights(directory, model, shards):
     (directory / "model.safetensors.index.json").write_text(json.dumps(index, indent=1) + "\n")
 
 
-# GGUF: block formats hold 32 weights of a row, so the widths are multiples of 32. Each kind of
-# block the gguf package can write appears once; the types with blocks of 256 come with the real
-# model.
+# GGUF: a block holds 32 weights of a row, so the widths are multiples of 32. Each block type that the
+# gguf package can write appears once. The real model covers the types with blocks of 256 weights.
 GGUF_TYPES = {
     "token_embd": "Q8_0", "output": "F16", "attn_q": "Q8_0", "attn_k": "Q4_1",
     "attn_v": "Q5_0", "attn_output": "Q4_0", "ffn_gate": "Q5_1", "ffn_up": "BF16",
@@ -248,7 +247,7 @@ GGUF_TYPES = {
 
 def gguf_variants():
     base = BASE | dict(hidden_size=32, intermediate_size=64, num_hidden_layers=1, vocab_size=288)
-    # GGUF files of Llama hold query and key rows in the order of interleaved rotary pairs.
+    # In GGUF files of Llama, query and key rows are in the order of interleaved rotary pairs.
     yield "gguf_llama", "llama", LlamaConfig(
         **base, tie_word_embeddings=False, rope_parameters=rope())
     base.pop("head_dim")
@@ -257,7 +256,7 @@ def gguf_variants():
 
 
 def byte_tokens():
-    """The 256 characters of byte-level BPE (GPT-2's table), in order of their bytes."""
+    """Returns the 256 characters of byte-level BPE (GPT-2's table), in byte order."""
     kept = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = iter(range(256, 512))
     return [chr(b) if b in kept else chr(next(others)) for b in range(256)]
@@ -280,8 +279,7 @@ def tensor_names(architecture, config):
 
 
 def write_tensors(writer, architecture, config, model, types, quantize=gguf.quants.quantize):
-    """Writes the model's tensors, each matrix in the type that `types` has for its module, and closes
-    the file."""
+    """Writes the model's tensors and closes the file. `types` has the type of each module's matrix."""
     names = tensor_names(architecture, config)
     for name, tensor in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
@@ -327,7 +325,7 @@ def write_gguf(path, architecture, config, model):
 
 
 def load_gguf_weights(path, architecture, config, model):
-    """Puts what the file holds, dequantised by the gguf package, into the model."""
+    """Loads the file's weights into the model, dequantised by the gguf package."""
     names = tensor_names(architecture, config)
     held = {
         tensor.name: gguf.quants.dequantize(tensor.data, tensor.tensor_type)
@@ -343,7 +341,7 @@ def load_gguf_weights(path, architecture, config, model):
 
 
 def make(config, seed, finish=lambda model: None):
-    """The first seed from this one whose greedy run is varied and has no near ties."""
+    """Searches from this seed for the first one whose greedy continuation is varied and has no near ties."""
     config._attn_implementation = "eager"
     model = transformers.AutoModelForCausalLM.from_config(config).float().eval()
     while True:
@@ -358,7 +356,7 @@ def make(config, seed, finish=lambda model: None):
 
 
 def sensitivity(model, tokens, logits):
-    """Largest relative difference that some mistakes of a decoder would make."""
+    """Returns the largest relative difference that each of some mistakes in a decoder would cause."""
     scale = logits.abs().max()
     state = {k: v.clone() for k, v in model.state_dict().items()}
     result = {}
@@ -405,7 +403,7 @@ def main():
         write_weights(directory, model, how.get("shards", 1))
         write_tokenizer(directory, config.vocab_size)
         golden, logits = write_golden(directory, model, tokens, greedy, gap)
-        # What was written is what was computed: read it back through transformers.
+        # Check that transformers reads back the weights that were used.
         again = transformers.AutoModelForCausalLM.from_pretrained(
             directory, dtype=torch.float32, attn_implementation="eager")
         assert torch.equal(logits_of(again, tokens), logits), name

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Makes the fixtures of tests/engine/golden_transformers.rs: tiny random models of the architectures that
-candle-transformers computes, with what Hugging Face transformers computes for them.
+candle-transformers computes, and the values that Hugging Face transformers computes for them.
 
     python scripts/golden_transformers.py [OUT]    (OUT: tests/fixtures/golden beside this script)
 
-Needs what scripts/golden_tiny.py needs, which says what the files are, and shares its code. Weights are
-written as transformers saves them, which is the published models' form (an expert's matrices each by
-themselves); config.json looks as the published models' does. `--sensitivity` shows what leaving out
-some settings would change.
+Needs the packages of scripts/golden_tiny.py, which describes the files, and uses its code. Weights are
+saved by transformers, in the format of the published models (each matrix of an expert separately).
+config.json has the format of the published models. `--sensitivity` shows the effect of omitting some
+settings.
 """
 
 import argparse
@@ -28,7 +28,7 @@ BASE = dict(
     pad_token_id=None,
 )
 
-# What files of before transformers 5 say of the rotary embedding.
+# The fields of the rotary embedding before transformers 5.
 def flat(values):
     parameters = values.pop("rope_parameters")
     values["rope_theta"] = parameters.pop("rope_theta")
@@ -49,21 +49,21 @@ def flat_gemma3(values):
 
 
 def variants():
-    """(name, configuration, what makes its config.json an older one, settings that must matter)."""
+    """Yields (name, configuration, changes for an older config.json, settings that must have an effect)."""
     gemma = BASE | dict(head_dim=8, rms_norm_eps=1e-6, query_pre_attn_scalar=8)
-    # The window ends the context, and is not met.
+    # The window limits the context, and is not reached.
     yield "gemma2", transformers.Gemma2Config(
         **gemma, attn_logit_softcapping=2.0, final_logit_softcapping=12.0, sliding_window=128,
         rope_parameters={"rope_type": "default", "rope_theta": 500.0}), flat, [
             ("attn_logit_softcapping", None), ("final_logit_softcapping", None)]
-    # The window is narrower than the prompt.
+    # The window is shorter than the prompt.
     yield "gemma3", transformers.Gemma3TextConfig(
         **(gemma | dict(num_hidden_layers=3)), sliding_window=7, sliding_window_pattern=2,
         rope_parameters={
             "full_attention": {"rope_type": "default", "rope_theta": 3000.0},
             "sliding_attention": {"rope_type": "default", "rope_theta": 50.0}}), flat_gemma3, [
             ("sliding_window", 8)]
-    # One key head, as the published models have, for which candle takes many tokens at once.
+    # One key head, as in the published models, for which candle processes many tokens at once.
     yield "gemma3_single_key", transformers.Gemma3TextConfig(
         **(gemma | dict(num_hidden_layers=3, num_key_value_heads=1)), sliding_window=9,
         sliding_window_pattern=3, final_logit_softcapping=2.0, rope_parameters={
@@ -102,19 +102,19 @@ def variants():
 
 
 def randomise(model, generator):
-    """Large random weights, so that every part of the model shows in the logits."""
+    """Sets large random weights, so that every part of the model affects the logits."""
     gemma = "Gemma" in type(model).__name__
     tied = model.config.tie_word_embeddings
     for name, parameter in model.named_parameters():
         shape = parameter.shape
         noise = torch.randn(shape, generator=generator)
         if "norm" in name and name.endswith("weight"):
-            # Gemma's are added to 1.
+            # Gemma adds 1 to them.
             values = 0.4 - gemma + 1.2 * torch.rand(shape, generator=generator)
         elif name.endswith("bias"):
             values = 0.5 * noise
         elif "embed_tokens" in name:
-            # So that no token predicts itself; Gemma's are multiplied by the width's square root.
+            # So that no token predicts itself. Gemma multiplies embeddings by the width's square root.
             values = noise * (0.15 if gemma else 0.35 if tied else 1.0)
         else:
             sharp = any(part in name for part in ["q_proj", "k_proj", "qkv_proj", "q_b_proj", "gate.weight"])
@@ -123,7 +123,7 @@ def randomise(model, generator):
 
 
 def make(config, seed):
-    """The first seed from this one whose greedy run is varied and has no near ties."""
+    """Searches from this seed for the first one whose greedy continuation is varied and has no near ties."""
     config._attn_implementation = "eager"
     config._experts_implementation = "eager"
     model = transformers.AutoModelForCausalLM.from_config(config).float().eval()
@@ -168,7 +168,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument(
         "out", nargs="?", type=pathlib.Path, default=here.parent / "tests/fixtures/golden")
-    parser.add_argument("--only", help="one fixture, by its name without `transformers_`")
+    parser.add_argument("--only", help="make one fixture, named without `transformers_`")
     parser.add_argument("--sensitivity", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -188,7 +188,7 @@ def main():
             shutil.copy(pathlib.Path(saved) / "model.safetensors", directory)
         write_tokenizer(directory, config.vocab_size)
         golden, logits = write_golden(directory, model, tokens, greedy, gap)
-        # What was written is what was computed: read it back through transformers.
+        # Check that transformers reads back the weights that were used.
         again = read_back(directory)
         error = float((logits_of(again, tokens) - logits).abs().max())
         assert error < 1e-5 * float(logits.abs().max()), (name, error)

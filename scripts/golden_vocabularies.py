@@ -1,21 +1,21 @@
 #!/usr/bin/env python3
-"""Makes tests/fixtures/golden/gguf_vocabularies.json: how the tokenizers of real models cut
-awkward text, each with as much of its vocabulary as these texts can touch.
+"""Makes tests/fixtures/golden/gguf_vocabularies.json: how the tokenizers of real models split
+difficult texts, each with the part of its vocabulary that these texts may use.
 
     python scripts/golden_vocabularies.py VOCABULARIES [OUT]
 
-VOCABULARIES holds ggml-vocab-{deepseek-llm,deepseek-coder,llama-bpe,qwen2,qwen35}.gguf with their .inp and
-.out files: the `models` directory of llama.cpp, which the source package of llama-cpp-python (0.3.36
-was used) has in vendor/llama.cpp. Its .out files are what the models' original tokenizers made of
-the .inp texts. Needs tokenizers and gguf.
+VOCABULARIES contains ggml-vocab-{deepseek-llm,deepseek-coder,llama-bpe,qwen2,qwen35}.gguf with their .inp and
+.out files. This is the `models` directory of llama.cpp, which is in vendor/llama.cpp of the source package
+of llama-cpp-python (0.3.36 was used). The .out files have the tokens of the .inp texts by the models'
+original tokenizers. Needs tokenizers and gguf.
 
-The texts are llama.cpp's and the ones below. For the latter the expected tokens come from Hugging
-Face's tokenizers, set up as the models' tokenizer.json files are; the script stops unless that
-gives what the .out files say for all of llama.cpp's texts.
+The texts are llama.cpp's and the ones below. For the latter, the expected tokens come from Hugging
+Face's tokenizers, configured like the models' tokenizer.json files. The script fails unless these
+tokenizers agree with the .out files on all of llama.cpp's texts.
 
-A vocabulary is kept in part: the tokens whose bytes are found somewhere in a text, and the merges
-that make them. However a text is cut, no other token can come of it, so that a wrong cut shows as
-it would with the whole vocabulary. Ids are renumbered.
+Only a part of each vocabulary is kept: the tokens whose bytes occur in a text, and the merges
+that make them. No split of a text can give other tokens, so a wrong split shows as it would
+with the whole vocabulary. Ids are renumbered.
 """
 
 import argparse
@@ -31,7 +31,7 @@ TEXTS = [
     "User: What is 2+2?\nPlease reason step by step, and put your final answer within "
     "\\boxed{}.\n\nAssistant:",
     "ends with spaces   ", "\t\tx = 1\r\n\r\n  y", "a\u00a0b\u3000c\u2028d",
-    # Greek with marks, signs that look like letters, and letters composed and not.
+    # Greek with diacritics, symbols that look like letters, and composed and decomposed letters.
     "\u1f5f\u1f7d\u1fd0\u1fd3\u1fd6\u1fdb\u1fbe \u03a9\u2126 K\u212a\u212b \u2119\u211d \u00e9e\u0301",
     "[\u2018\u2019\u201c\u201d\u3001\u3002\uff01\uff5e]_{|}~", "\u4e00\u9fa5\u0e01\u05d0\uac00\ud7a3",
     "\u00bd\u00b2\u2167\u0663\u0664 1234567.89", "I'LL we've '' 's", "\u01c5\u01bb\U00010400 \U0001f1e9\U0001f1ea",
@@ -58,7 +58,7 @@ DEEPSEEK_LETTERS = (
 DEEPSEEK_SIGNS = r"\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+"
 
 
-# As the models' tokenizer.json files have them (Mistral Nemo, DeepSeek V3, Qwen3.5, Seed-Coder).
+# As in the models' tokenizer.json files (Mistral Nemo, DeepSeek V3, Qwen3.5, Seed-Coder).
 TEKKEN = (
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|"
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}|"
@@ -80,8 +80,8 @@ SEED_CODER = (
 
 
 class Original:
-    """The pipeline of a model's tokenizer.json. Where the model's vocabulary is not to be had,
-    `vocabulary` names another, which shows how text is cut as well."""
+    """The pipeline of a model's tokenizer.json. If the model's vocabulary is not available,
+    `vocabulary` names another one, which shows how text is split as well."""
 
     def __init__(self, cuts, digits=False, whole_words=False, composed=False, vocabulary=None):
         self.cuts, self.digits = cuts, digits
@@ -116,7 +116,7 @@ ORIGINALS = {
 
 
 def byte_of():
-    """GPT-2's printable characters and the bytes that they stand for."""
+    """Maps GPT-2's printable characters to the bytes that they represent."""
     visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [byte for byte in range(256) if byte not in visible]
     table = {chr(byte): byte for byte in visible}

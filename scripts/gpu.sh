@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# Checks and measures the CUDA backend on a machine with an NVIDIA GPU, which needs no Rust: everything is
-# built elsewhere.
+# Checks and measures the CUDA backend on a machine with an NVIDIA GPU. That machine needs no Rust, because
+# everything is built elsewhere.
 #
-#   scripts/gpu.sh build DIR              builds the programs and puts them into DIR (under 40 MB; PROFILE=dev: faster
-#                                         to build)
-#   scripts/gpu.sh check DIR OUT          on the GPU (150 s at most): every kernel against plain loops and, by hash,
-#                                         against the emulation's bits (40); logits and tokens against the CPU
-#                                         engine's; compute-sanitizer, where it is there (20 a tool)
-#   scripts/gpu.sh measure DIR OUT [S]    on the GPU: tokens a second of three 7-8B shapes, S seconds at most (350)
-#   scripts/gpu.sh peers DIR OUT [S]      on the GPU: transformers' continuous batching on the same load (120 a shape)
-#   scripts/gpu.sh profile DIR OUT SHAPE  on the GPU: time of each kernel in a step of 256 rows with 300 own tokens (60)
+#   scripts/gpu.sh build DIR              build the programs and copy them to DIR (under 40 MB; PROFILE=dev builds
+#                                         faster)
+#   scripts/gpu.sh check DIR OUT          on the GPU (at most 150 s): compare kernels with plain loops and, by hash,
+#                                         with the emulation (40 s), and logits and tokens with the CPU engine;
+#                                         run compute-sanitizer, if installed (20 s per tool)
+#   scripts/gpu.sh measure DIR OUT [S]    on the GPU: tokens per second of three 7-8B shapes, at most S seconds (350)
+#   scripts/gpu.sh peers DIR OUT [S]      on the GPU: transformers' continuous batching, same load (120 s per shape)
+#   scripts/gpu.sh profile DIR OUT SHAPE  on the GPU: kernel times in a step of 256 rows with 300 new tokens (90 s)
 #   scripts/gpu.sh rehearse DIR OUT       here: check and measure over the fake driver, with a tiny shape
 #
-# Each part writes its file to OUT as it ends; a part that fails does not stop the next. Tables go to
-# standard output. Weights are random numbers of the exact shape, made on the device. Building wants a C++17
-# compiler and what scripts/ptx.sh fetches.
+# Each part writes its file to OUT when it ends. If a part fails, the next one still runs. Tables are printed to
+# standard output. Weights are random numbers of the exact shape, created on the device. Building needs a C++17
+# compiler and the wheels that scripts/ptx.sh fetches.
 #
-# A kernel's hash is equal where the card's sums of products on tensor cores are Hopper's; other cards' may not be.
+# Hashes of kernels are equal if the card's tensor cores sum products like Hopper's. On other cards they may differ.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 usage() { sed -n '2,20p' "${BASH_SOURCE[0]}" >&2; exit 2; }
@@ -32,7 +32,8 @@ if [ "$verb" != build ]; then
 fi
 begin=$SECONDS
 
-# The kernels' tests as programs for a GPU, the shipped PTX, and PTX whose functions are the same on every machine.
+# Builds the kernels' tests as programs for a GPU, and PTX whose functions give the same bits on every machine. Copies
+# the shipped PTX.
 build_kernels() {
   local flags=(-std=c++17 -O2 -w -ffp-contract=off -pthread) source program
   local includes=(-Itests/cuda/emulation -Isrc/engine/cuda/kernels -Itests/cuda/kernels)
@@ -67,12 +68,12 @@ for line in sys.stdin:
         print(made["executable"])')
   cp "$test" "$dir/cuda_tests"
   strip "$dir/throughput" "$dir/cuda_tests"
-  # The checkout that the test binary was built in: its fixtures are looked for there.
+  # The test binary looks for its fixtures in the checkout in which it was built.
   pwd >"$dir/checkout"
   du -sh "$dir"
 }
 
-# cuBLAS, where the loader does not find it by itself: Python's packages carry it.
+# Finds cuBLAS if the loader does not, for example in Python packages.
 find_cublas() {
   ldconfig -p 2>/dev/null | grep -q 'libcublas\.so\.1[23]' && return
   local found
@@ -82,13 +83,13 @@ find_cublas() {
 
 card() { nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm,clocks.mem,power.draw --format=csv,noheader 2>&1; }
 
-# left MOST UNTIL: seconds, at most so many, until so many have passed since the start
+# left MOST UNTIL: the seconds until UNTIL seconds have passed since the start, at most MOST
 left() {
   local left=$(($2 - SECONDS + begin))
   echo $((left < $1 ? left : $1))
 }
 
-# Each kernel's test with the shipped PTX, then with that of exact functions, of which all bits must be equal.
+# Runs each kernel's test with the shipped PTX, and with the PTX of exact functions, whose bits must all be equal.
 kernels() {
   echo "## kernels: values against plain loops, bits against the emulation's hashes"
   echo "| program | PTX | cases | wrong | worst error | equal bits | races | not on the device | s |"
@@ -114,7 +115,7 @@ kernels() {
   grep -hE 'WRONG|RACE|OTHER BITS' "$out"/kernels-*.log | head -20
 }
 
-# Of small cases, on the shipped PTX.
+# Runs compute-sanitizer on small cases with the shipped PTX.
 sanitize() {
   command -v compute-sanitizer >/dev/null || { echo "no compute-sanitizer"; return; }
   local tool program seconds at
@@ -137,19 +138,19 @@ check() {
 }
 
 engine_tests() {
-  # Fixtures lie where the test binary was built.
+  # The test binary looks for its fixtures where it was built.
   local home
   home=$(cat "$dir/checkout")
   if [ ! -e "$home" ]; then mkdir -p "$(dirname "$home")" && ln -s "$PWD" "$home"; fi
   echo "## check: the engine's tests on this device"
-  # Rehearsed, one short test.
+  # A rehearsal runs one short test.
   DART_MATH_CUDA=${rehearsal:-real} timeout -k 5 "$(left 150 150)" "$dir/cuda_tests" --test-threads 1 "engine::${rehearsal:+slots}" \
     >"$out/check.log" 2>&1
   echo "exit $?, $((SECONDS - begin)) s since the start"
   grep -E '^test |test result|largest|divergence|greedy|steps:|panicked|error' "$out/check.log" | head -60
 }
 
-# run NAME SECONDS ARGUMENTS…: one load; a line of the table
+# run NAME SECONDS ARGUMENTS…: runs a load and prints a line of the table
 run() {
   local name=$1 most=$2
   shift 2
@@ -173,7 +174,7 @@ print(f"| {name} | {r['slots']} | {r['tokens_per_second']:.0f} | {r['decode_toke
 PY
 }
 
-# load SHAPE SLOTS PROMPTS SAMPLES [SUFFIX ARGUMENTS…]: a line of the table
+# load SHAPE SLOTS PROMPTS SAMPLES [SUFFIX ARGUMENTS…]: prints a line of the table
 load() {
   local shape=$1 slots=$2 prompts=$3 samples=$4 suffix=${5:-}
   shift $(($# < 5 ? $# : 5))
@@ -192,7 +193,7 @@ measure() {
     load tiny 8 2 4
     load tiny 8 2 4 -deterministic --deterministic
     load tiny 8 8 1 -unshared
-    # Two of the fake's devices: the same tokens.
+    # Two devices of the fake driver must give the same tokens.
     FAKE_CUDA_DEVICES=2 device=cuda:all load tiny 2 2 4 -two-devices
     return
   fi
@@ -221,7 +222,7 @@ peers() {
   done
 }
 
-# Launches before the steps that are looked at: random weights, a prefill, 300 steps. (More do no harm.)
+# Profiles two steps. Skips the launches of random weights, a prefill and 300 steps; a few more do no harm.
 profile() {
   local shape=${seconds:-qwen2.5-math-7b} layers launches
   layers=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["num_hidden_layers"])' "benches/shapes/$shape.json")

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Registers, shared memory and spills of every shipped kernel: scripts/kernel_report.sh [ARCH…]
+# Reports registers, shared memory and spills of every shipped kernel: scripts/kernel_report.sh [ARCH…]
 #
-# Assembles src/engine/cuda/ptx/*.ptx for sm_80, sm_89 and sm_90 (or those named) with the assembler
-# of CUDA 12.4, which scripts/ptx.sh fetches. Fails if a kernel spills registers to memory.
+# Assembles src/engine/cuda/ptx/*.ptx for the given architectures (by default sm_80, sm_89 and sm_90) with the
+# assembler of CUDA 12.4, which scripts/ptx.sh fetches. Fails if a kernel spills registers to memory.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 bash "$root/scripts/ptx.sh" --fetch

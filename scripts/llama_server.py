@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""A llama.cpp server over a GGUF file, for tests: python3 scripts/llama_server.py MODEL.gguf
+"""Runs a llama.cpp server with a GGUF file, for tests: python3 scripts/llama_server.py MODEL.gguf
 
-Prints its base URL as a line when it answers, logs to standard error, and ends when its standard input does, so
-that it does not outlive the program that started it. Needs the package xllamacpp (made with 2026.10.11549), which
-has llama.cpp's server in it.
+When the server is ready, the script prints its base URL as a line. It logs to standard error, and exits when its
+standard input closes, so that it does not outlive the program that started it. Needs the package xllamacpp
+(version 2026.10.11549 was used), which contains llama.cpp's server.
 """
 
 import argparse
@@ -16,9 +16,9 @@ import xllamacpp
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="the GGUF file")
-    parser.add_argument("--port", type=int, default=0, help="default: one that is free")
-    parser.add_argument("--slots", type=int, default=4, help="sequences at a time")
-    parser.add_argument("--context", type=int, default=256, help="tokens of a slot")
+    parser.add_argument("--port", type=int, default=0, help="port (default: a free one)")
+    parser.add_argument("--slots", type=int, default=4, help="concurrent sequences")
+    parser.add_argument("--context", type=int, default=256, help="tokens per slot")
     args = parser.parse_args()
     if not os.path.isfile(args.model):
         parser.error(f"no file {args.model}")
@@ -30,13 +30,13 @@ def main():
     params.port = args.port
     params.n_parallel = args.slots
     params.n_ctx = args.slots * args.context
-    # A tiny model gains nothing by a second thread, and several servers share the processors.
+    # A second thread does not speed up a tiny model, and several servers share the processors.
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     params.endpoint_metrics = True
     server = xllamacpp.Server(params)
     print(server.listening_address + "/v1", flush=True)
     sys.stdin.buffer.read()
-    # (The server's own end waits for connections that are still open.)
+    # The server's own shutdown would wait for open connections.
     os._exit(0)
 
 

@@ -1,17 +1,18 @@
-"""Tokens per second beside llama.cpp, in turn, as a table in markdown.
+"""Compares tokens per second with llama.cpp, in alternating runs. Prints a Markdown table.
 
     python3 scripts/measure_llama_cpp.py --throughput target/release/examples/throughput \\
         --llama-parallel llama_parallel --ours MODEL.Q4_1.gguf --theirs MODEL.F16.gguf MODEL.Q4_0.gguf
 
 `llama_parallel MODEL PROMPT_TOKENS NEW_TOKENS THREADS {0|1} BATCH` is a driver of llama.cpp's library
-that prefills one prompt, shares its KV cache among BATCH sequences (KV_UNIFIED=0 in its
-environment: one stream of them for each) and draws tokens greedily (0) or at temperature 1.6 and
-top-p 0.95 (1). It prints a line with "prefill S s" and "gen S s".
+that prefills one prompt, shares its KV cache among BATCH sequences (with KV_UNIFIED=0 in its
+environment, each has its own stream) and samples greedily (0) or at temperature 1.6 and top-p 0.95
+(1). It prints a line with "prefill S s" and "gen S s".
 
-Ours are measured with activations in f32 and rounded to 8 bits (llama.cpp always rounds them). Every
-figure is of completions' tokens over all of the time, prefill and sampling included, loading not. Many sequences: ours from `--ours`, llama.cpp's from the file of `--theirs` and the kind of cache
-that a short trial shows to be its fastest for that setting. One sequence: both from `--ours`.
-Each round runs every setting once, both of ours and theirs after each other; medians over the rounds.
+This crate is measured with f32 and int8 activations. (llama.cpp always quantizes activations.) Every
+figure is the number of completion tokens over the total time, including prefill and sampling but not
+loading. With many sequences, this crate uses `--ours`, and llama.cpp the file of `--theirs` and the
+cache type that are fastest in a short trial of the setting. With one sequence, both use `--ours`.
+Each round runs every setting of both once, one after the other. Figures are medians over the rounds.
 """
 
 import argparse
@@ -27,8 +28,8 @@ TIMES = re.compile(r"prefill ([0-9.]+)s +gen ([0-9.]+)s")
 
 
 def llama(arguments, model, unified, sampled, batch, new_tokens):
-    """llama.cpp's tokens per second, all included."""
-    # Its driver draws one token from the prompt's logits, and one in each step.
+    """Returns llama.cpp's tokens per second over the total time."""
+    # Its driver samples one token from the prompt's logits and one in each step.
     command = [arguments.llama_parallel, model, arguments.prompt_tokens, new_tokens - 1,
                arguments.threads, int(sampled), batch]
     environment = os.environ | {"KV_UNIFIED": str(int(unified))}
@@ -41,7 +42,7 @@ def llama(arguments, model, unified, sampled, batch, new_tokens):
 
 
 def ours(arguments, activations, sampled, batch, new_tokens):
-    """The example's line of JSON."""
+    """Returns the example's line of JSON."""
     settings = {
         "--model": arguments.ours, "--samples-per-prompt": batch, "--slots": batch,
         "--prompt-tokens": arguments.prompt_tokens, "--new-tokens": new_tokens,
@@ -56,7 +57,7 @@ def ours(arguments, activations, sampled, batch, new_tokens):
 
 
 def fastest(arguments, sampled, batch):
-    """The file and the kind of cache with which llama.cpp is fastest."""
+    """Returns the file and the cache type with which llama.cpp is fastest."""
     if batch == 1:
         return arguments.ours, True
     short = max(arguments.new_tokens // 4, 2)
@@ -70,15 +71,15 @@ def name(setting):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--throughput", required=True, help="the example, built for release")
+    parser.add_argument("--throughput", required=True, help="the example `throughput`, built for release")
     parser.add_argument("--llama-parallel", required=True)
-    parser.add_argument("--ours", required=True, help="a GGUF file")
-    parser.add_argument("--theirs", required=True, nargs="+", help="the same model for llama.cpp")
+    parser.add_argument("--ours", required=True, help="GGUF file for this crate")
+    parser.add_argument("--theirs", required=True, nargs="+", help="GGUF files of the same model for llama.cpp")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--prompt-tokens", type=int, default=100)
     parser.add_argument("--new-tokens", type=int, default=128)
-    parser.add_argument("--kv-type", default="f32", help="ours")
+    parser.add_argument("--kv-type", default="f32", help="this crate's KV cache type")
     parser.add_argument("--batches", type=int, nargs="+", default=[32, 64])
     arguments = parser.parse_args()
 

@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Math-Verify on the rows that our checker is measured on: pairs a CPU-second and misses.
+"""Measures Math-Verify on the rows of this crate's checker benchmark: pairs per CPU second, and misses.
 
     python3 -m venv VENV && VENV/bin/pip install math-verify==0.9.0
     VENV/bin/python scripts/measure_math_verify.py [FILE…]
 
-FILE is a fixture of `a ≡ b` and `a ≢ b` lines (*.txt) or rows with `reference`, and `answer` or
-`response`, and `expected` (*.jsonl); without any, the benchmark's sample and the labelled files of
-$DART_MATH_SHARED/answers (else ../shared/answers) that are there.
+FILE is a fixture of `a ≡ b` and `a ≢ b` lines (*.txt), or of rows with `reference`, `answer` or
+`response`, and `expected` (*.jsonl). By default, the files are the benchmark's sample and the labelled
+files in $DART_MATH_SHARED/answers (or else ../shared/answers), if present.
 
-A pair is graded as Math-Verify documents it: both sides are parsed with its default extraction
-(LaTeX, then expressions), the reference once for all its answers, and `verify(reference, answer)`
-decides. Bare answers are put between dollar signs, as its own tests do. The time limits of its own
-are on (5 s a parse, 5 s a comparison), since without them it does not end. Time is that of the
-processor, for this process and its children, parsing of references left out."""
+Pairs are graded as Math-Verify documents: both sides are parsed with its default extraction (LaTeX,
+then expressions), each reference once, and compared with `verify(reference, answer)`. Bare answers are
+put between dollar signs, as in its own tests. Its time limits are on (5 s per parse and per comparison),
+because it does not finish without them. The time is the CPU time of this process and its children,
+without the parsing of references."""
 import json
 import logging
 import os

@@ -1,35 +1,34 @@
-"""Output tokens per second of Hugging Face transformers, as a line of JSON: a peer measurement.
+"""Measures the output tokens per second of Hugging Face transformers. Prints a line of JSON.
 
     python3 scripts/measure_transformers.py --config config.json --prompts 4 --samples 64 \\
         --prompt-tokens 300 --new-tokens 600 --slots 256 --seconds 120
 
-What is measured is the peer's continuous batching (a ContinuousBatchingManager, which is what
-`model.generate_batch` uses), nothing of this crate. The load: `--prompts` prompts of
-`--prompt-tokens` random tokens, each sampled `--samples` times with exactly `--new-tokens` new
-tokens (no end-of-sequence token). The model has the shape that a config.json of the hub says, and
-random bfloat16 weights, made on the GPU.
+It measures the peer's continuous batching (a ContinuousBatchingManager, which `model.generate_batch`
+uses), and nothing of this crate. The load is `--prompts` prompts of `--prompt-tokens` random tokens,
+each sampled `--samples` times with exactly `--new-tokens` new tokens (no end-of-sequence token). The
+model has the shape in a config.json of the hub, and random bfloat16 weights, created on the GPU.
 
-The peer gets the best that its version has. A prompt is computed once and the request is forked;
-where the KV cache of so many sequences does not fit in memory, each sample is a request of its
-own, which the peer matches to blocks of the same prompt ("fork" in the report says which). With
-flash attention it also has CUDA graphs, asynchronous batches and the path for decoding with a block
-table. Ways are tried in this order, each in a process of its own, until one works:
+The peer uses the best features of its version. A prompt is computed once and the request is forked.
+If the KV cache of all sequences does not fit into memory, each sample is a separate request, which the
+peer matches to blocks of the same prompt ("fork" in the report says which). With flash attention, it
+also uses CUDA graphs, asynchronous batches and the decoding path with a block table. These ways are
+tried in order, each in its own process, until one works:
 
-    flash_attention_3          where a module `flash_attn_interface` of a distribution flash-attn-3
+    flash_attention_3          if the module `flash_attn_interface` of the distribution flash-attn-3
                                (or the package kernels) is installed
-    flash_attention_3:varlen   the same without its path for decoding
-    flash_attention_2          where flash-attn (or the package kernels) is installed
+    flash_attention_3:varlen   the same without its decoding path
+    flash_attention_2          if flash-attn (or the package kernels) is installed
     sdpa                       PyTorch's attention, with a mask over all sequences' keys
     static                     no continuous batching: `model.generate` with sdpa and static batches
-                               of `--slots` sequences (all that `--static` tries)
+                               of `--slots` sequences (the only one that `--static` tries)
 
-Before the clock starts, the model is made, the graphs are captured, and a load of the same shape
-with other prompts and a few new tokens has run. The rate is of new tokens over all of the time
-after that, prefill and sampling included. All ends `--seconds` after the start: the rate is then of
-what was generated so far ("complete" is false, and sequences were shorter on average than in the
-whole load, which flatters the rate).
+Before the measurement, the model is created, the graphs are captured, and a load of the same shape
+runs with other prompts and a few new tokens. The rate is the number of new tokens over the whole time
+after that, including prefill and sampling. Everything ends `--seconds` after the start. If the load is
+then unfinished, the rate covers the tokens generated so far ("complete" is false). It is then too high,
+because sequences are shorter on average than in the whole load.
 
-Needs transformers 5.17 or so; runs on a CPU too, slowly, to test it.
+Needs about transformers 5.17. For tests, it also runs on a CPU, slowly.
 """
 
 import argparse
@@ -54,7 +53,7 @@ def note(text):
     print(f"[{time.time() - START:.1f} s] {text}", file=sys.stderr, flush=True)
 
 
-# The process that tries one way after the other. It never imports torch.
+# The process that tries the ways in turn. It never imports torch.
 
 
 def ways(arguments):
@@ -85,16 +84,16 @@ def try_ways(arguments):
         note(f"trying {way}")
         environment = {"HF_HUB_OFFLINE": "1"} | os.environ
         if way == "static":
-            # Its cache grows by concatenation, which leaves holes otherwise.
+            # Its cache grows by concatenation, which would otherwise fragment the memory.
             environment.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
         with tempfile.NamedTemporaryFile("r") as file:
             until = end - RESERVE
-            # A way that hangs before it is warm leaves some of the time to the others.
+            # A way that hangs during its warm-up leaves some of the time to the others.
             last = way == every_way[-1]
             warm_by = until if last else time.time() + 0.6 * (until - time.time())
             command = [sys.executable, os.path.abspath(__file__), *sys.argv[1:], "--way", way,
                        "--until", str(until), "--warm-by", str(warm_by), "--json", file.name]
-            # What the peer prints goes to standard error, which keeps the line of JSON alone.
+            # The peer's output goes to standard error, so that standard output only has the line of JSON.
             process = subprocess.Popen(command, env=environment, stdout=sys.stderr.fileno())
             try:
                 process.wait(max(end - time.time() - 1, 1))
@@ -121,8 +120,8 @@ def make_model(arguments, device):
     with open(arguments.config) as file:
         values = json.load(file)
     config = CONFIG_MAPPING[values["model_type"]].from_dict(values)
-    # Under this default device all is made on the GPU, the buffers of the rotary embedding (in f32)
-    # too, and transformers' own initialisation runs there: normal weights, norms of one.
+    # With this default device, everything is created on the GPU, including the f32 buffers of the rotary
+    # embedding. transformers' own initialisation also runs there: normal weights, norms of one.
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(
             config, dtype=torch.bfloat16, attn_implementation="sdpa"
@@ -155,7 +154,7 @@ def make_prompts(arguments, vocabulary, seed):
 
 
 def make_manager(arguments, model, way):
-    """A ContinuousBatchingManager, warmed up but not started, and whether it is to fork requests."""
+    """Returns a warmed-up ContinuousBatchingManager, not started, and whether it should fork requests."""
     from transformers import ContinuousBatchingConfig
     from transformers.generation.continuous_batching.utils import WorkloadHints
 
@@ -201,13 +200,13 @@ def add_requests(arguments, manager, fork, seed, new_tokens):
     prompts = make_prompts(arguments, manager.model.config.vocab_size, seed)
     if not fork:
         prompts = [prompt for prompt in prompts for _ in range(arguments.samples)]
-    # How many sequences the peer makes of a request.
+    # The number of sequences that the peer makes from a request.
     manager.num_return_sequences = arguments.samples if fork else 1
     manager.add_requests(prompts, max_new_tokens=new_tokens)
 
 
 def results(manager, count, until):
-    """The numbers of new tokens of finished requests, until there are `count` or it is time."""
+    """Returns the numbers of new tokens of finished requests, until there are `count` or the time is up."""
     tokens = []
     while len(tokens) < count and time.time() < until:
         result = manager.get_result(timeout=0.2)
@@ -221,7 +220,7 @@ def results(manager, count, until):
 
 
 def stop(manager):
-    """Stops at once and returns the numbers of new tokens of the requests that were not finished."""
+    """Stops at once and returns the numbers of new tokens of unfinished requests."""
     manager.stop(hard_stop=True, timeout=RESERVE)
     tokens = []
     while (result := manager.get_result(timeout=0.01)) is not None:
@@ -238,7 +237,7 @@ def measure_continuous(arguments, model, way, until):
         manager.start()
         note("graphs captured; warming up")
         few = min(WARM_UP_TOKENS, arguments.new_tokens)
-        # The very first batch of an asynchronous manager is a special case, which forks would hit.
+        # The first batch of an asynchronous manager is a special case, which must not contain forks.
         manager.add_request([0] * arguments.prompt_tokens, max_new_tokens=few)
         results(manager, 1, until)
         add_requests(arguments, manager, fork, seed=1, new_tokens=few)
@@ -281,7 +280,7 @@ def measure_continuous(arguments, model, way, until):
 
 
 def most_static_slots(arguments, model):
-    """How many sequences' KV cache fits beside the weights, with some memory left for the rest."""
+    """Returns how many sequences fit into the KV cache beside the weights, with some memory left over."""
     import torch
 
     if not torch.cuda.is_available():
@@ -341,7 +340,7 @@ def measure_static(arguments, model, until):
                 raise
             note(f"out of memory with {slots} slots")
             slots //= 2
-        # Not in the handler, where the exception keeps tensors alive.
+        # Not in the exception handler, where the exception keeps tensors alive.
         gc.collect()
         torch.cuda.empty_cache()
     finished = sum(count == arguments.new_tokens for count in tokens)
@@ -409,25 +408,25 @@ def measure(arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", required=True, help="a config.json of the hub")
+    parser.add_argument("--config", required=True, help="config.json of a model on the hub")
     parser.add_argument("--prompts", type=int, default=4)
-    parser.add_argument("--samples", type=int, default=64, help="of each prompt")
+    parser.add_argument("--samples", type=int, default=64, help="samples per prompt")
     parser.add_argument("--prompt-tokens", type=int, default=300)
-    parser.add_argument("--new-tokens", type=int, default=600, help="of each sample")
-    parser.add_argument("--slots", type=int, default=256, help="sequences at a time, at most")
-    parser.add_argument("--temperature", type=float, default=1.6, help="0: greedy")
+    parser.add_argument("--new-tokens", type=int, default=600, help="new tokens per sample")
+    parser.add_argument("--slots", type=int, default=256, help="maximum of concurrent sequences")
+    parser.add_argument("--temperature", type=float, default=1.6, help="0 for greedy sampling")
     parser.add_argument("--top-p", type=float, default=0.95)
-    parser.add_argument("--seconds", type=float, default=300, help="limit of all of it")
-    parser.add_argument("--static", action="store_true", help="measure `model.generate`")
-    parser.add_argument("--ways", nargs="+", help="try these instead of all that are installed")
+    parser.add_argument("--seconds", type=float, default=300, help="time limit of the whole measurement")
+    parser.add_argument("--static", action="store_true", help="measure `model.generate` with static batches")
+    parser.add_argument("--ways", nargs="+", help="ways to try, instead of all installed ones")
     parser.add_argument("--block-size", type=int, default=256,
-                        help="tokens in a block of the KV cache (flash_attention_2 needs 256)")
+                        help="tokens per block of the KV cache (flash_attention_2 needs 256)")
     parser.add_argument("--memory", type=float, default=0.9,
-                        help="share of the memory left by the weights that the peer may plan for")
+                        help="share of the memory beside the weights that the peer may use")
     parser.add_argument("--compile-level", type=int, default=0,
-                        help="the peer's default_compile_level: 0 to 3, slow to warm up")
-    parser.add_argument("--json", metavar="OUT", help="write the report here too")
-    # Internal arguments, passed to the process that measures.
+                        help="the peer's default_compile_level, 0 to 3 (slow warm-up)")
+    parser.add_argument("--json", metavar="OUT", help="also write the report to this file")
+    # Internal arguments for the measuring process.
     parser.add_argument("--way", help=argparse.SUPPRESS)
     parser.add_argument("--until", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--warm-by", type=float, help=argparse.SUPPRESS)
@@ -450,7 +449,7 @@ def main():
     if arguments.way is None:
         print(line, flush=True)
         sys.exit("error" in report)
-    # Skips the slow or stuck end of threads and graphs.
+    # Skip the shutdown of threads and graphs, which may be slow or hang.
     sys.stderr.flush()
     os._exit("error" in report)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes tests/fixtures/numeric/values.txt: function, argument and 130 digits by mpmath.
+"""Writes tests/fixtures/numeric/values.txt: functions, arguments and values with 130 digits by mpmath.
 
     pip install mpmath && python3 scripts/numeric_values.py > tests/fixtures/numeric/values.txt
 """

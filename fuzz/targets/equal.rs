@@ -1,6 +1,5 @@
-//! Two texts with a byte 1 between them: the same verdict in both orders, and each side equals
-//! itself. Bytes from 128 stand for pieces that answers are written in, so that few bytes make much
-//! mathematics.
+//! Two texts separated by a byte 1: the verdict is the same in both orders, and each side equals itself. Bytes from
+//! 128 stand for pieces of answers, so that few bytes make much mathematics.
 #![no_main]
 
 use dart_math::answer::Checker;

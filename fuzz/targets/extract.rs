@@ -1,4 +1,4 @@
-//! Any response is read without a panic, and what is read of it is an answer that equals itself.
+//! Any response is graded without a panic, and an extracted answer equals itself.
 #![no_main]
 
 use dart_math::answer::Checker;

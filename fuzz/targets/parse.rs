@@ -1,4 +1,4 @@
-//! Any text is read as a reference without a panic, and equals itself, with space around it too.
+//! Any text is parsed as a reference without a panic, and equals itself, with surrounding space too.
 #![no_main]
 
 use dart_math::answer::Checker;

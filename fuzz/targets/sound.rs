@@ -1,6 +1,5 @@
-//! Two expressions, the second a changed copy of the first or one of its own: where the checker
-//! finds them equal, their values in floating point agree wherever both have one. And all writings
-//! of one expression get the same verdict against the other.
+//! Two expressions, the second a changed copy of the first or a new one. If the checker finds them equal, their
+//! floating-point values agree wherever both have one. The verdict is the same in both orders.
 #![no_main]
 
 use dart_math::answer::Checker;
@@ -12,7 +11,7 @@ mod expression;
 
 use expression::{Expression, Pen, differ};
 
-/// An expression from a fuzzer's bytes; out of bytes, the number one.
+/// Builds an expression from a fuzzer's bytes. Missing bytes are 0.
 fn grown(bytes: &mut impl Iterator<Item = u8>, depth: u32) -> Expression {
     let mut next = || bytes.next().unwrap_or(0);
     let kind = if depth == 0 { next() % 3 } else { next() % 16 };

@@ -1,26 +1,26 @@
-//! Answers as trees: written down in many ways, evaluated in floating point, changed a little.
-//! Shared by the properties and the fuzz targets.
+//! Answers as trees. They can be written in many ways, evaluated in floating point, and changed slightly. Shared by
+//! the property tests and the fuzz targets.
 
 /// An expression.
 #[derive(Debug, Clone)]
 pub(crate) enum Expression {
     Whole(u32),
-    /// Whole part and digits behind the point.
+    /// The integer part and the digits after the decimal point.
     Decimal(u32, u32),
     Symbol(&'static str),
     Negative(Box<Expression>),
     Sum(Box<Expression>, Box<Expression>),
     Difference(Box<Expression>, Box<Expression>),
     Product(Box<Expression>, Box<Expression>),
-    /// Over a whole number that is not zero.
+    /// Division by a nonzero integer.
     Quotient(Box<Expression>, u32),
     Over(Box<Expression>, Box<Expression>),
     Power(Box<Expression>, u32),
     /// Square root.
     Root(Box<Expression>),
-    /// e to the power.
+    /// e to the power of the expression.
     Exponential(Box<Expression>),
-    /// A function by its command.
+    /// A function, named by its LaTeX command.
     Call(&'static str, Box<Expression>),
 }
 
@@ -37,20 +37,19 @@ pub(crate) enum Answer {
     List(Vec<Expression>),
     Tuple(Vec<Expression>),
     Set(Vec<Expression>),
-    /// From one whole number to a larger one; which ends are closed.
+    /// The lower end, the length, and whether each end is closed.
     Interval(i32, u32, bool, bool),
     From(&'static str, Expression),
 }
 
-/// Where variables are evaluated: `x`, `y`, `n`, `a`.
+/// The points at which expressions are evaluated, as `x`, `y`, `n`, `a`.
 pub(crate) const POINTS: [[f64; 4]; 3] = [
     [0.737, 1.913, 2.371, 0.291],
     [3.119, 0.457, 1.203, 2.618],
     [-1.373, 2.219, -0.611, -1.907],
 ];
 
-/// A value in floating point, and the largest that stood anywhere on the way: its rounding errors
-/// are as large as that one's.
+/// A floating-point value and the largest magnitude of all intermediate values, which bounds the rounding error.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rounded {
     pub(crate) value: f64,
@@ -68,7 +67,7 @@ impl Rounded {
 }
 
 impl Expression {
-    /// The value at a point; not a number where any part has no real value.
+    /// The value at a point, or NaN if any part has no real value.
     pub(crate) fn value(&self, point: &[f64; 4]) -> Rounded {
         let at = |inner: &Expression| inner.value(point);
         let one = |inner: &Expression, function: &dyn Fn(f64) -> f64| {
@@ -114,7 +113,7 @@ impl Expression {
         }
     }
 
-    /// Another expression: the same but for its `at`-th node, which is changed a little.
+    /// A copy whose `at`-th node is changed slightly.
     pub(crate) fn nudged(&self, at: usize, change: u8) -> Expression {
         let mut copy = self.clone();
         copy.nudge(&mut { at }, change);
@@ -166,7 +165,7 @@ impl Expression {
     }
 }
 
-/// Where two expressions differ beyond any error of rounding, if they do.
+/// Returns a point at which two expressions differ by more than rounding errors, if there is one.
 pub(crate) fn differ(left: &Expression, right: &Expression) -> Option<[f64; 4]> {
     POINTS.into_iter().find(|point| {
         let (a, b) = (left.value(point), right.value(point));
@@ -175,8 +174,8 @@ pub(crate) fn differ(left: &Expression, right: &Expression) -> Option<[f64; 4]> 
     })
 }
 
-/// Takes choices from a list of random numbers, over and over; an empty list chooses the first
-/// way everywhere.
+/// Chooses how to write an answer, from a repeated list of random numbers. With an empty list, the first way is always
+/// chosen.
 pub(crate) struct Pen<'a> {
     choices: &'a [u8],
     at: usize,
@@ -199,7 +198,7 @@ impl<'a> Pen<'a> {
         usize::from(self.choices[self.at % self.choices.len()]) % bound
     }
 
-    /// Space, or none, where it has no meaning.
+    /// Optional space where it has no meaning.
     fn space(&mut self) -> &'static str {
         self.choose(&["", "", " ", "  ", "\\,", "\\;", "~", "\\!", "\\ "])
     }
@@ -244,8 +243,7 @@ impl<'a> Pen<'a> {
             }
             E::Sum(a, b) => {
                 let (a, b) = (self.term(a), self.term(b));
-                // `3+\frac12` is no mixed number, but `3 + 1 2` would be no sum either: spaces
-                // stand next to the sign only.
+                // Spaces stand only next to the sign: `3+\frac12` is no mixed number, and `3 + 1 2` would be no sum.
                 format!("{a}{}+{}{b}", self.space(), self.space())
             }
             E::Difference(a, b) => {
@@ -298,7 +296,7 @@ impl<'a> Pen<'a> {
         }
     }
 
-    /// What may stand next to a plus sign.
+    /// An operand of a sum, in brackets if necessary.
     fn term(&mut self, expression: &Expression) -> String {
         match expression {
             E::Negative(_) | E::Sum(..) | E::Difference(..) => {
@@ -309,7 +307,7 @@ impl<'a> Pen<'a> {
         }
     }
 
-    /// What may stand next to a multiplication sign.
+    /// An operand of a product, in brackets if necessary.
     fn factor(&mut self, expression: &Expression) -> String {
         match expression {
             E::Negative(_) | E::Sum(..) | E::Difference(..) | E::Call(..) => {
@@ -320,7 +318,7 @@ impl<'a> Pen<'a> {
         }
     }
 
-    /// What may stand below an exponent.
+    /// A base of a power, in brackets if necessary.
     fn atom(&mut self, expression: &Expression) -> String {
         match expression {
             E::Whole(_) | E::Symbol(_) => self.expression(expression),
@@ -333,7 +331,7 @@ impl<'a> Pen<'a> {
 
     fn items(&mut self, items: &[Expression]) -> String {
         let items: Vec<String> = items.iter().map(|item| self.expression(item)).collect();
-        // Always with a space: `1,234` would be a number.
+        // A space always follows the comma, because `1,234` would be a number.
         items.join(self.choose(&[", ", ",  ", ",\\ ", ",~ "]))
     }
 
@@ -377,7 +375,7 @@ impl<'a> Pen<'a> {
                 let (open, _) = self.pair(if *left { "[" } else { "(" }, "");
                 let (_, close) = self.pair("", if *right { "]" } else { ")" });
                 let to = i64::from(*from) + i64::from(*size);
-                // Both plain or both sized: one `\left` alone would be wrong LaTeX.
+                // Both brackets are plain or both are sized, because a single `\left` is invalid LaTeX.
                 let (open, close) = match (open.starts_with('\\'), close.starts_with('\\')) {
                     (a, b) if a == b => (open, close),
                     _ => (

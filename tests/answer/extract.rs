@@ -1,11 +1,11 @@
-//! Extraction of final answers: fixtures with what is marked and what is not, and properties.
+//! Extraction of final answers: fixtures of marked and unmarked answers, and properties.
 
 use std::fmt::Write as _;
 
 use dart_math::answer::{Extracted, Marker, NoAnswer, extract};
 use proptest::prelude::*;
 
-/// Each row has a response, the text that is to be extracted and what marks it, or null.
+/// Each row has a response and the expected text and marker, or null.
 #[test]
 fn fixtures() {
     let path = concat!(
@@ -34,8 +34,8 @@ fn fixtures() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
-/// The text is what stands in the span or, put together from several places, all its signs stand
-/// there in this order; an escaped JSON string is the exception.
+/// The text equals its span. If it is composed of several places, its characters occur in the span in this order.
+/// Escaped JSON strings are an exception.
 fn assert_stands_in(response: &str, found: &Extracted<'_>) {
     let place = &response[found.span.clone()];
     if found.text == place || found.marker == Marker::Json {
@@ -63,8 +63,7 @@ fn says_why_there_is_no_answer() {
     }
 }
 
-/// Texts of a megabyte that are made to be read again and again are read in linear work: this
-/// test ends quickly, or it does not end.
+/// Megabyte texts that provoke repeated scanning are processed in linear time. Otherwise, this test would not end.
 #[test]
 fn work_is_linear_in_the_text() {
     let pieces = [
@@ -140,7 +139,7 @@ fn work_is_linear_in_the_text() {
     }
 }
 
-/// Pieces that responses are written in.
+/// Responses made of typical pieces.
 fn response() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "The ",
@@ -248,7 +247,7 @@ fn response() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
 }
 
-/// An answer that can stand in any form.
+/// An answer that fits into every form.
 fn answer() -> impl Strategy<Value = String> {
     prop_oneof![
         (-10_000i64..10_000).prop_map(|n| n.to_string()),
@@ -265,7 +264,7 @@ fn answer() -> impl Strategy<Value = String> {
     ]
 }
 
-/// The forms that mark an answer, `@` for the answer, with what they are.
+/// The forms that mark an answer, with `@` in its place, and their markers.
 const FORMS: &[(&str, Marker)] = &[
     (r"So it is $\boxed{@}$.", Marker::Box),
     (r"So it is \boxed{ @ }", Marker::Box),
@@ -304,7 +303,7 @@ const FORMS: &[(&str, Marker)] = &[
     ("So it is $@$. I hope it is correct.", Marker::Minerva),
 ];
 
-/// What follows the end of a solution.
+/// Texts that may follow the end of a solution.
 const NEXT: &[&str] = &[
     "\n\nProblem: What is 2+2?\nThe final answer is 4. \\boxed{4}",
     "\n\nProblem:\nWhat is 2+2?\n#### 4",

@@ -1,4 +1,4 @@
-//! Pairs by rule, `tests/fixtures/answer/*.txt`, and responses with what is to be read of them.
+//! Pairs for each rule in `tests/fixtures/answer/*.txt`, and responses with the expected answers.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use dart_math::answer::Checker;
 
 use crate::repository;
 
-/// A line `a ≡ b` or `a ≢ b`.
+/// Parses a line `a ≡ b` or `a ≢ b`.
 fn pair(line: &str) -> Option<(&str, &str, bool)> {
     match line.split_once(" ≡ ") {
         Some((left, right)) => Some((left, right, true)),
@@ -16,7 +16,7 @@ fn pair(line: &str) -> Option<(&str, &str, bool)> {
     }
 }
 
-/// Every line in both orders, and each side against itself.
+/// Checks every line in both orders, and each side against itself.
 fn check(name: &str, text: &str) -> String {
     let checker = Checker::default();
     let mut wrong = String::new();

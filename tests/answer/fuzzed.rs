@@ -1,6 +1,5 @@
-//! What fuzzing found, kept: `tests/fixtures/answer/fuzzed.jsonl`. No unit may panic, be decided
-//! otherwise in the other order, or be unequal to itself; where a verdict was wrong the right one
-//! stands in the row.
+//! Inputs found by fuzzing, kept in `tests/fixtures/answer/fuzzed.jsonl`. None may panic, get different verdicts in the
+//! two orders, or be unequal to itself. If a verdict was wrong, the row has the right one.
 
 use std::fmt::Write as _;
 

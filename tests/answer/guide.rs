@@ -1,6 +1,5 @@
-//! Every example in `docs/checker.md` holds: the tables whose columns are `reference`, `answer`
-//! and `equal` (and `option`, where one is set), or `response` and `read`. And every rule that
-//! decides a fixture has its row in the table of rules.
+//! Checks the examples in `docs/checker.md`: the tables with columns `reference`, `answer` and `equal` (and `option`,
+//! if one is set), or `response` and `read`. Also, every rule that decides a fixture is in the table of rules.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -9,13 +8,13 @@ use dart_math::answer::{Checker, CheckerBuilder};
 
 use crate::repository;
 
-/// A table: its header and its rows, the cells without their code marks.
+/// A table: its header and rows. Cells have no code marks.
 struct Table {
     header: Vec<String>,
     rows: Vec<Vec<String>>,
 }
 
-/// The cells of a table's line; `\|` is a bar inside of a cell.
+/// Splits a table's line into cells. `\|` is a bar inside a cell.
 fn cells(line: &str) -> Vec<String> {
     let line = line.trim().trim_start_matches('|');
     let line = line.strip_suffix('|').unwrap_or(line);
@@ -34,7 +33,7 @@ fn cells(line: &str) -> Vec<String> {
     cells.iter().map(|cell| uncoded(cell.trim())).collect()
 }
 
-/// A cell without the marks of code around it.
+/// Removes the code marks around a cell.
 fn uncoded(cell: &str) -> String {
     for marks in ["``", "`"] {
         let inner = cell
@@ -123,7 +122,7 @@ fn every_pair_gets_the_verdict_that_is_written() {
             };
             let checker = with_option(option);
             let mut orders = vec![(&row[reference], &row[answer])];
-            // Options look at the reference; all else is symmetric.
+            // Only options distinguish the reference from the answer. Otherwise, the verdict is symmetric.
             if option.is_empty() {
                 orders.push((&row[answer], &row[reference]));
             }
@@ -163,7 +162,7 @@ fn every_response_is_read_as_written() {
     assert!(count > 20, "only {count} examples");
 }
 
-/// The rules that decide the fixtures are those that the guide lists.
+/// Every rule that decides a fixture is listed in the guide.
 #[test]
 fn every_rule_is_listed() {
     let listed: BTreeSet<String> = tables()

@@ -1,11 +1,11 @@
-//! Texts made to take long, nest deep or overflow. The work of each is bounded by counted steps:
-//! these tests end quickly, in a thread with a small stack, or they do not end.
+//! Texts made to take long, nest deeply or overflow. The work for each is bounded by counted steps. Otherwise, these
+//! tests would not end. They run in a thread with a small stack.
 
 use dart_math::answer::Checker;
 
 use crate::hostile_texts::hostile_texts;
 
-/// Runs a check where deep recursion would overflow.
+/// Runs a check with a small stack, on which deep recursion would overflow.
 fn with_small_stack(check: impl FnOnce() + Send + 'static) {
     std::thread::Builder::new()
         .stack_size(2 * 1024 * 1024)
@@ -30,7 +30,7 @@ fn every_pair_of_neighbours_is_decided_the_same_in_both_orders() {
     });
 }
 
-/// What cannot be worked out within the bounds says so; it is not taken for something else.
+/// A text that exceeds the bounds is undecided. It is not taken for a number.
 #[test]
 fn none_is_taken_for_a_number() {
     with_small_stack(|| {
@@ -69,7 +69,7 @@ fn memory_for_a_long_text_is_not_kept() {
     assert!(checker.equal(&long, &long).equal);
 }
 
-/// What is compared item by item is paid for item by item, whatever it is.
+/// Items compared one by one count as steps, whatever they are.
 #[test]
 fn many_items_are_counted() {
     let checker = Checker::default();
@@ -84,7 +84,7 @@ fn many_items_are_counted() {
     assert_eq!((verdict.equal, &*verdict.rule), (false, "undecided"));
     let few = checker.equal(&constraints(&mut (0..60)), &constraints(&mut (0..60).rev()));
     assert!(few.equal, "{few}");
-    // Items that have a normal form are found by it.
+    // Items with a normal form are looked up by it, so many of them are no problem.
     let numbers: Vec<String> = (0..1000).map(|k| k.to_string()).collect();
     let back: Vec<String> = numbers.iter().rev().cloned().collect();
     for (open, close) in [("", ""), ("\\{", "\\}")] {

@@ -1,6 +1,6 @@
-//! Texts made to take long, nest deep or overflow. Shared by the tests and the benchmark.
+//! Texts made to take long, nest deeply or overflow. Shared by the tests and the benchmark.
 
-/// The texts; none of them means anything that could be worked out.
+/// The texts. None of them has a value that can be computed.
 pub(crate) fn hostile_texts() -> Vec<String> {
     let deep = |open: &str, inner: &str, close: &str, n: usize| {
         format!("{}{inner}{}", open.repeat(n), close.repeat(n))

@@ -1,10 +1,10 @@
-//! Identities with parameters that no normal form knows, and the same with a small error: equal
-//! and unequal.
+//! Identities with parameters that no normal form covers, which must be equal, and the same with a small error, which
+//! must be unequal.
 
 use dart_math::answer::Checker;
 use proptest::prelude::*;
 
-/// Both sides equal, in both orders, and unequal once something is added to one of them.
+/// Both sides are equal in both orders, and unequal if `10^-power` is added to one of them.
 fn holds(left: &str, right: &str, power: u32) -> Result<(), TestCaseError> {
     let checker = Checker::default();
     for (reference, answer) in [(left, right), (right, left)] {
@@ -33,14 +33,14 @@ proptest! {
         holds(&format!("\\sqrt{{{p}+{q}\\sqrt{{{c}}}}}"), &format!("{a}+{b}\\sqrt{{{c}}}"), power)?;
         let (p, q) = surd_power(a, b, c, 3);
         holds(&format!("\\sqrt[3]{{{p}+{q}\\sqrt{{{c}}}}}"), &format!("{a}+{b}\\sqrt{{{c}}}"), power)?;
-        // Conjugates add up to a whole number.
+        // Conjugates add up to an integer.
         let sum = format!("\\sqrt[3]{{{p}+{q}\\sqrt{{{c}}}}}+\\sqrt[3]{{{p}-{q}\\sqrt{{{c}}}}}");
         holds(&sum, &format!("{}", 2 * a), power)?;
     }
 
     #[test]
     fn of_inverse_functions(a in 1i64..40, b in 1i64..40, c in 1i64..40, d in 1i64..40, power in 3u32..150) {
-        // arctan a/b + arctan c/d = arctan (ad + bc)/(bd - ac), or that and π.
+        // arctan a/b + arctan c/d = arctan (ad + bc)/(bd - ac), plus π if the denominator is negative.
         let (top, bottom) = (a * d + b * c, b * d - a * c);
         prop_assume!(bottom != 0);
         let sum = format!("\\arctan\\frac{{{a}}}{{{b}}}+\\arctan\\frac{{{c}}}{{{d}}}");
@@ -82,7 +82,7 @@ proptest! {
         )?;
     }
 
-    /// A function at points that are near one another, and near to a number by its first terms.
+    /// Functions at points close to each other, and functions close to the first terms of their series.
     #[test]
     fn near_misses(a in 1i64..30, power in 3u32..110) {
         let checker = Checker::default();

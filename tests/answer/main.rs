@@ -1,4 +1,5 @@
-//! The answer checker from outside: fixtures by rule, properties, hostile and fuzzed texts, the
+//! The answer checker's public interface: fixtures by rule, properties, hostile and fuzzed texts, and the examples of
+//! its guide.
 //! examples of its guide.
 
 mod expression;
@@ -19,7 +20,7 @@ mod tolerance;
 
 use std::path::PathBuf;
 
-/// A file or folder of the repository.
+/// The path of a file or directory in the repository.
 fn repository(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
 }

@@ -1,4 +1,4 @@
-//! A value never equals its neighbour, in whatever it stands.
+//! A value never equals a neighbouring one, wherever it stands.
 
 use dart_math::answer::Checker;
 use proptest::prelude::*;
@@ -97,7 +97,7 @@ proptest! {
         ])?;
     }
 
-    /// A decimal that stands for a rounded value is off by one unit of its 12th digit at most.
+    /// A decimal with 12 digits equals the value that it rounds. It may be off by one unit of the last digit.
     #[test]
     fn twelve_digits(a in 1i64..1000, b in 3i64..1000) {
         prop_assume!(a % b != 0);
@@ -109,9 +109,9 @@ proptest! {
         let short = format!("{value:.prec$}", prec = decimals - 1);
         let fraction = format!("\\frac{{{a}}}{{{b}}}");
         let checker = Checker::default();
-        // Trailing zeros may be the exact value.
         prop_assert!(checker.equal(&fraction, &near).equal, "{} vs {}", fraction, near);
         refused(&[(fraction.clone(), far)])?;
+        // A short decimal may be the exact value.
         if value.to_string().len() > 14 {
             refused(&[(fraction, short)])?;
         }

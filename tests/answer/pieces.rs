@@ -1,7 +1,7 @@
-//! Pieces that answers are written in, for texts that are made of them at random. Shared by the
-//! properties, the benchmark and the fuzz targets.
+//! Pieces of answers, from which random texts are made. Shared by the property tests, the benchmark and the fuzz
+//! targets.
 
-/// LaTeX, Unicode and words; single ASCII characters are left to the user.
+/// LaTeX, Unicode and words. Users of this list add single ASCII characters.
 #[rustfmt::skip]
 pub(crate) const PIECES: &[&str] = &[
     "\\frac{", "}{", "\\sqrt{", "\\sqrt[3]{", "\\pm ", "\\cdot ", "\\times ", "\\infty", "\\cup ",
@@ -21,7 +21,7 @@ pub(crate) const PIECES: &[&str] = &[
     "\\overrightarrow{", "\\det", "^{99}", "^{-1}", "_2", "i", "e", "\\ ",
 ];
 
-/// The text of a fuzzer's unit: ASCII as it is, and a piece for each byte above.
+/// Decodes a fuzzer's input: ASCII as it is, and a piece for each byte above.
 #[allow(dead_code)] // not every user of this file has units
 pub(crate) fn unpacked(unit: &[u8]) -> String {
     let mut text = String::with_capacity(2 * unit.len());

@@ -1,11 +1,11 @@
-//! Properties of verdicts on any text, readable or not.
+//! Properties of verdicts on arbitrary texts, readable or not.
 
 use dart_math::answer::Checker;
 use proptest::prelude::*;
 
 use crate::pieces::PIECES;
 
-/// Texts of pieces and single characters.
+/// Texts made of pieces and single characters.
 fn latex() -> impl Strategy<Value = String> {
     let single = prop::sample::select(
         "0123456789+-*/^_(){}[]=<>|,.;:! xyznabei\\$&'"
@@ -38,7 +38,7 @@ proptest! {
         prop_assert_eq!(checker.equal(&a, &b).equal, checker.equal(&b, &a).equal);
     }
 
-    /// The same verdict, to the word, on every call and from a reference that was read before.
+    /// The verdict, including its wording, is the same on every call and with a reference parsed before.
     #[test]
     fn deterministic(a in latex(), b in latex()) {
         let checker = Checker::default();
@@ -49,7 +49,7 @@ proptest! {
         prop_assert_eq!(reference.grade(&b), checker.grade(&a, &b));
     }
 
-    /// What is read of a response stood there, but for what joins several boxes or formulas.
+    /// An extracted answer occurs in the response, unless it joins several parts or ends with a percent sign.
     #[test]
     fn what_is_read_stands_in_the_response(a in latex(), b in latex()) {
         let checker = Checker::builder().lenient(true).build();

@@ -1,4 +1,4 @@
-//! All writings of one answer are equal, and answers that are found equal have equal values.
+//! All ways to write an answer are equal, and answers found equal have equal values.
 
 use dart_math::answer::Checker;
 use proptest::prelude::*;
@@ -67,7 +67,7 @@ proptest! {
         let plain = Pen::new(&[]).answer(&answer);
         let other = Pen::new(&choices).answer(&answer);
         let checker = Checker::default();
-        // A root without a real value has no value here.
+        // Such an answer contains a root without a real value.
         prop_assume!(checker.reference(&plain).kind() != "not read as mathematics");
         for (left, right) in [(&plain, &other), (&other, &plain)] {
             let verdict = checker.equal(left, right);
@@ -93,7 +93,7 @@ proptest! {
         let after = checker.equal(&write(&left), &write(&turned));
         prop_assert_eq!(before.equal, after.equal);
         let same = checker.equal(&write(&right), &write(&turned));
-        // A root without a real value may be unread, and then only the text counts.
+        // A root without a real value may be unreadable. Then only the text is compared.
         let unread = matches!(&*same.rule, "text" | "undecided");
         prop_assert!(same.equal || unread, "{} vs {}: {}", write(&right), write(&turned), same);
     }
@@ -107,8 +107,8 @@ proptest! {
         prop_assert_eq!(verdict.equal, back.equal, "{} vs {}", left, right);
     }
 
-    /// What is found equal has the same value wherever both have one. Most pairs differ in one
-    /// place: a number, a sign, an operation.
+    /// Expressions found equal have the same value wherever both have one. Most pairs differ in one place: a number, a
+    /// sign or an operation.
     #[test]
     fn equal_expressions_have_equal_values(
         left in expression(),

@@ -1,12 +1,12 @@
-//! Deep texts on a small stack: every recursion of the checker counts its depth, so that none gets
-//! to the end of a stack of 512 KiB, in whatever profile.
+//! Deeply nested texts on a small stack. Every recursion of the checker limits its depth, so none overflows a stack of
+//! 512 KiB, in any build profile.
 
 use dart_math::answer::Checker;
 
-/// What the deepest comparison may take, as much as the smallest stack that a caller gives a thread.
+/// The stack that the deepest comparison may use: the smallest that a caller may give a thread.
 const STACK: usize = 512 * 1024;
 
-/// What opens a level, what stands in the middle, what closes a level.
+/// The text that opens a level, the innermost text, and the text that closes a level.
 const FAMILIES: &[(&str, &str, &str)] = &[
     ("(", "x", ")"),
     ("[", "1", "]"),
@@ -146,7 +146,7 @@ const FAMILIES: &[(&str, &str, &str)] = &[
     ("the answer is ", "1", ""),
 ];
 
-/// A text so many levels deep.
+/// A text with this many levels.
 fn deep((open, inner, close): (&str, &str, &str), levels: usize) -> String {
     format!("{}{inner}{}", open.repeat(levels), close.repeat(levels))
 }
@@ -179,7 +179,7 @@ fn no_text_is_too_deep() {
                     let verdict = reference.equal(answer);
                     let _ = again.grade(&format!("So it is $\\boxed{{{answer}}}$."));
                     let _ = again.grade(&format!("The answer is {answer}."));
-                    // Trees and values are also compared, copied and dropped.
+                    // Parsing trees and values are also compared, copied and dropped.
                     assert!(reference.equal(&text).equal, "{verdict} {text:.60}");
                 }
             }
@@ -187,7 +187,7 @@ fn no_text_is_too_deep() {
     });
 }
 
-/// What is refused for its depth says so: it is not taken for something else.
+/// A text refused for its depth is undecided. It is not taken for something else.
 #[test]
 fn what_is_too_deep_is_undecided() {
     on_a_small_stack(|| {

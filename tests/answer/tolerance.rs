@@ -1,12 +1,11 @@
-//! What wraps a number does not change how it is compared: neither which side is the reference nor
-//! how far a decimal may be off gets lost in it.
+//! A number inside a larger answer is compared like the number alone: with the same reference side and the same
+//! tolerance.
 
 use std::fmt::Write as _;
 
 use dart_math::answer::Checker;
 
-/// How a number is wrapped: the place of the number is `#`. Where two writings stand, one is the
-/// reference's and the other the answer's.
+/// Wrappers of a number, with `#` in its place: one for the reference, one for the answer.
 const WRAPPERS: &[(&str, &str)] = &[
     ("#", "#"),
     ("-#", "-#"),
@@ -88,7 +87,7 @@ fn in_whatever_a_number_stands() {
     let exact = Checker::default();
     let digits = Checker::builder().reference_digits().build();
     let relative = Checker::builder().relative_tolerance(0.005).build();
-    // The option, the reference's number, the answer's, whether these are equal.
+    // The option, the reference's number, the answer's number, and whether they are equal.
     let rows = [
         ("exact", exact, "33.3", "\\frac{100}{3}", false),
         ("exact", exact, "\\frac{100}{3}", "33.3", false),
@@ -117,7 +116,7 @@ fn in_whatever_a_number_stands() {
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
-/// Units are converted before numbers are compared, and the tolerance is not lost in that.
+/// Units are converted before numbers are compared, with the same tolerance.
 #[test]
 fn converted_units() {
     let digits = Checker::builder().reference_digits().build();
@@ -131,8 +130,7 @@ fn converted_units() {
     assert!(!Checker::default().equal("1 mile", "1.61 km").equal);
 }
 
-/// The items of two lists are matched as a whole: in sorted order, or greedily one by one, these would
-/// not match.
+/// The items of two lists are matched as a whole. Neither sorting nor greedy matching would match these.
 #[test]
 fn items_are_matched() {
     let relative = Checker::builder().relative_tolerance(0.1).build();
@@ -152,7 +150,7 @@ fn items_are_matched() {
     }
 }
 
-/// The relative tolerance is one of the reference's size: it is not the same in both directions.
+/// The relative tolerance is relative to the reference, so it is not symmetric.
 #[test]
 fn a_part_of_the_reference() {
     let half = Checker::builder().relative_tolerance(0.5).build();

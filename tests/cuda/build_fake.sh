@@ -3,13 +3,13 @@
 #
 #   tests/cuda/build_fake.sh OUT_DIR [KERNEL_DIR…]
 #
-# makes OUT_DIR/libcuda.so.1 (driver, emulation and every *.cu of the KERNEL_DIRs, which are
-# src/engine/cuda/kernels unless given) and OUT_DIR/libcublas.so.13, with unversioned links.
-# What is up to date is not built again. Environment:
-#   CXX          a C++17 compiler (g++ and clang++ are tried)
-#   EXACT=1      mma as Hopper computes it, to the bit (slower), and functions whose bits are the same on
-#                every machine (functions.h): what the stored hashes are of
-#   JOBS         compilers at once (the number of cores)
+# Writes OUT_DIR/libcuda.so.1 (driver, emulation and every *.cu of the KERNEL_DIRs, by default
+# src/engine/cuda/kernels) and OUT_DIR/libcublas.so.13, with unversioned links.
+# Files that are up to date are not rebuilt. Environment:
+#   CXX          a C++17 compiler (by default, c++, g++ and clang++ are tried)
+#   EXACT=1      bit-exact mma of Hopper (slower), and functions that give the same bits on every
+#                machine (functions.h), as for the stored hashes
+#   JOBS         concurrent compilers (by default the number of cores)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 [ $# -ge 1 ] || { sed -n '2,12p' "${BASH_SOURCE[0]}" >&2; exit 2; }
@@ -20,7 +20,7 @@ kernels=()
 for folder in "${@:2}"; do kernels+=("$(cd "$folder" && pwd)"); done
 [ ${#kernels[@]} -gt 0 ] || kernels=("$engine")
 emulation=$here/emulation
-# One build at a time in a folder, where the system has flock.
+# Allow only one build at a time in a directory, if the system has flock.
 exec 9>"$out/lock"
 if command -v flock >/dev/null; then flock 9; fi
 jobs_at_once=${JOBS:-$(nproc 2>/dev/null || echo 2)}
@@ -40,11 +40,11 @@ find_compiler() {
 compiler=$(find_compiler)
 # Fused multiply-adds and reordered sums would give other bits than nvcc's code.
 flags=(-std=c++17 -O2 -w -fPIC -ffp-contract=off -I"$emulation" "${kernels[@]/#/-I}" -I"$engine")
-# Built where it runs: kernels' fmaf is an instruction where the processor has one.
+# The build machine runs the code, so fmaf in the kernels is an instruction if the processor has one.
 if grep -qsw fma /proc/cpuinfo && grep -qsw avx2 /proc/cpuinfo; then flags+=(-mavx2 -mfma); fi
 [ "${EXACT:-0}" = 1 ] && flags+=(-DEMU_EXACT_MMA -DEXACT_FUNCTIONS)
 
-# Objects of other flags or another compiler are not reused.
+# Do not reuse objects built with other flags or another compiler.
 stamp="$compiler ${flags[*]}"
 if [ "$(cat "$out/flags" 2>/dev/null)" != "$stamp" ]; then
   rm -f "$out"/*.o "$out"/*.d

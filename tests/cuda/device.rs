@@ -1,23 +1,23 @@
-//! The device of the scheduler's tests: the first CUDA device, in f32.
+//! The device for the scheduler's tests: the first CUDA device, with f32.
 
 use dart_math::engine::BackendChoice;
 use dart_math::model::{DecoderConfig, DeviceChoice, DtypeChoice, Model};
 
 pub(crate) const BACKENDS: &[BackendChoice] = &[BackendChoice::Auto];
 
-/// How the products of a step sum depends on its number of rows.
+/// The summation order in matrix products depends on the number of rows in a step.
 pub(crate) const LOGPROB_ERROR: f64 = 1e-3;
 
-/// Steps that may be issued before what was drawn has arrived.
+/// Steps that may be issued before sampled tokens have arrived.
 pub(crate) const STEPS_AHEAD: usize = 1;
 
-/// Of cases that are much alike, every so manyth is tried: emulated, a step takes 10 ms.
+/// Only every n-th of similar cases is tested, because an emulated step takes 10 ms.
 pub(crate) const STRIDE: usize = 4;
 
-/// Whether a step says what its products and its attention took: it is one graph.
+/// Whether a step reports the times of its matrix products and attention. Here a step is one graph.
 pub(crate) const TIMES_PARTS: bool = false;
 
-/// A Llama of random weights.
+/// A Llama with random weights.
 pub(crate) fn random(config: DecoderConfig) -> Model {
     let json = serde_json::json!({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",

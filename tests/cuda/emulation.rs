@@ -1,14 +1,12 @@
-//! The CUDA kernels without a GPU: their sources, compiled by the system's C++ compiler over an
-//! emulation (`tests/cuda/emulation`), run as programs that check values, races and bounds;
-//! mistakes planted on purpose must be reported. And the PTX that is shipped belongs to those
-//! sources.
+//! The CUDA kernels without a GPU. The system's C++ compiler compiles their sources over an emulation
+//! (`tests/cuda/emulation`) into programs that check values, races and bounds. Mistakes planted on purpose must be
+//! reported. Also, the shipped PTX must match the sources.
 //!
-//! Every `tests/cuda/kernels/*.cpp` is such a program. It includes the kernels that it tests
-//! (`#include "attention.cu"`), is linked with the emulation, exits with 0 if all is right, and
-//! takes fewer and smaller shapes, those that use every stage of a pipeline again, with the
-//! argument `small` (under a sanitizer).
+//! Every `tests/cuda/kernels/*.cpp` is such a program. It includes the sources of the kernels that it tests, such as
+//! `attention.cu`, is linked with the emulation, and exits with 0 on success. With the argument `small`, for
+//! sanitizers, it tests fewer and smaller shapes, which still reuse every stage of a pipeline.
 //!
-//! They need a C++17 compiler, some of them its sanitizers.
+//! The tests need a C++17 compiler, and some of them its sanitizers.
 
 pub(crate) mod compiler;
 pub(crate) mod planted;
@@ -23,16 +21,16 @@ use self::compiler::{
 };
 use crate::harness::{Test, repository, tests};
 
-/// What a compiler is enough for.
+/// Tests that only need a compiler.
 pub(crate) const COMPILED: &[Test] = tests![
     kernels_compute_what_plain_loops_do,
     kernels_give_the_stored_bits,
     kernels_give_the_stored_bits_by_way_of_a_driver,
     the_fake_driver_keeps_the_drivers_rules,
 ];
-/// What wants ThreadSanitizer.
+/// Tests that need ThreadSanitizer.
 pub(crate) const THREADS: &[Test] = tests![kernels_have_no_races];
-/// What wants AddressSanitizer.
+/// Tests that need AddressSanitizer.
 pub(crate) const ADDRESSES: &[Test] = tests![kernels_stay_inside_their_memory];
 
 fn kernel_tests() -> Vec<(String, PathBuf)> {
@@ -72,12 +70,12 @@ fn kernels_stay_inside_their_memory() {
     test_kernels(Build::Addresses, &["small"]);
 }
 
-/// The stored hashes of a program's cases.
+/// The file with the stored hashes of a program's cases.
 fn hashes(name: &str) -> PathBuf {
     repository(&format!("tests/cuda/kernels/hashes/{name}.txt"))
 }
 
-/// Set, hashes are written instead of compared: after a change of the kernels or their cases.
+/// If set, hashes are written instead of compared. Set it after a change of the kernels or their cases.
 const WRITE_HASHES: &str = "DART_MATH_WRITE_HASHES";
 
 fn kernels_give_the_stored_bits() {
@@ -104,7 +102,7 @@ fn kernels_give_the_stored_bits() {
     });
 }
 
-/// The programs as they run on a GPU, on the shipped PTX, over the fake driver.
+/// Runs the programs as on a GPU, with the shipped PTX, over the fake driver.
 fn kernels_give_the_stored_bits_by_way_of_a_driver() {
     let compiler = compiler();
     let libraries = output_directory().join("exact_driver");
@@ -129,7 +127,7 @@ fn kernels_give_the_stored_bits_by_way_of_a_driver() {
         let end = String::from_utf8_lossy(&output.stdout);
         let end = end.lines().last().unwrap_or("no output");
         eprintln!("{end}");
-        // Of kernels that only tests have there is no shipped PTX.
+        // Kernels that only tests use have no shipped PTX.
         let has_all = end.ends_with("not on the device 0") || name == "mma";
         match output.status.success() && has_all {
             true => Ok(()),

@@ -1,8 +1,8 @@
-//! The CUDA backend, all of it, over a driver and a cuBLAS that need no GPU
-//! (`tests/cuda/build_fake.sh`): logits against the stored ones of Hugging Face transformers, tokens
-//! against the CPU engine, memory, what waits for what.
+//! The whole CUDA backend, over a driver and a cuBLAS that need no GPU (`tests/cuda/build_fake.sh`). Logits are
+//! compared with stored ones of Hugging Face transformers, and tokens with the CPU engine. Memory and synchronization
+//! are checked as well.
 //!
-//! With `DART_MATH_CUDA=real` the same tests run on the machine's own GPU.
+//! With `DART_MATH_CUDA=real`, the same tests run on the machine's own GPU.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
@@ -25,7 +25,7 @@ use crate::golden::{TinyModel, fixtures, read_json};
 use crate::harness::{Need, Test, repository, tests};
 use crate::{emulation, models};
 
-/// What runs on a real GPU too.
+/// Tests that also run on a real GPU.
 pub(crate) const TESTS: &[Test] = tests![
     logits_and_tokens_of_tiny_models_are_those_of_transformers,
     tokens_of_the_built_in_model_are_those_of_the_cpu,
@@ -42,9 +42,9 @@ pub(crate) const TESTS: &[Test] = tests![
     a_bad_prompt_of_a_list_is_named,
     logits_of_prompts_are_reckoned_with,
 ];
-/// What needs a real model.
+/// Tests that need a real model.
 pub(crate) const REAL_MODEL: &[Test] = tests![tokens_of_a_real_model_are_those_of_the_cpu,];
-/// What needs the fake driver.
+/// Tests that need the fake driver.
 pub(crate) const COUNTED: &[Test] = tests![
     memory_is_what_the_formula_says,
     steps_are_replayed_graphs_and_wait_for_nothing,
@@ -53,13 +53,13 @@ pub(crate) const COUNTED: &[Test] = tests![
     a_driver_that_is_too_old_is_not_taken,
 ];
 
-/// The libraries that stand for a driver and for cuBLAS.
+/// The libraries that replace the driver and cuBLAS.
 struct Fake {
     driver: libloading::os::unix::Library,
     _blas: libloading::os::unix::Library,
 }
 
-/// What the fake driver has counted.
+/// The fake driver's counters.
 #[derive(Debug, Clone, Copy)]
 struct Counts {
     synchronisations: i64,
@@ -71,7 +71,7 @@ struct Counts {
 impl Fake {
     fn counts(&self) -> Counts {
         let mut counts = [0i64; 16];
-        // SAFETY: the function writes at most so many numbers.
+        // SAFETY: the function writes at most 16 numbers.
         unsafe {
             let function = self
                 .driver
@@ -87,7 +87,7 @@ impl Fake {
     }
 }
 
-/// What runs the tests.
+/// The driver that runs the tests.
 enum Driver {
     Real,
     Fake(Fake),
@@ -111,10 +111,10 @@ fn driver() -> &'static Driver {
             built.success(),
             "the fake CUDA driver could not be built: {built}"
         );
-        // SAFETY: before the driver is there nothing reads the environment beside this.
+        // SAFETY: no other thread reads the environment before the driver is initialized.
         unsafe { std::env::set_var("FAKE_CUDA_DEVICES", "2") };
-        // Opened by path, they are found by name afterwards.
-        // SAFETY: our own libraries, whose initialisers only register kernels.
+        // Libraries opened by path here are found by name later.
+        // SAFETY: these are our own libraries. Their initialisers only register kernels.
         let open = |name: &str| unsafe {
             use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
             Library::open(Some(out.join(name)), RTLD_NOW | RTLD_GLOBAL).unwrap()
@@ -126,7 +126,7 @@ fn driver() -> &'static Driver {
     })
 }
 
-/// A GPU that was asked for, or the compiler that the fake driver is built with.
+/// The requested GPU, or the compiler that builds the fake driver.
 pub(crate) fn need_driver() -> Need {
     match is_real() {
         true => Need::nothing(),
@@ -134,7 +134,7 @@ pub(crate) fn need_driver() -> Need {
     }
 }
 
-/// What counts, or says of itself what only the fake driver can.
+/// The fake driver, for tests of its counters or of its emulated hardware.
 pub(crate) fn need_fake() -> Need {
     match is_real() {
         true => Need::new("compiler", Some("on a real GPU nothing is counted".into())),
@@ -142,21 +142,21 @@ pub(crate) fn need_fake() -> Need {
     }
 }
 
-/// A driver, and a real model as well.
+/// A driver and a real model.
 pub(crate) fn need_model() -> Need {
     need_driver().and(Need::models())
 }
 
-/// Tests that count what the driver does run alone.
+/// Tests that use the driver's counters run alone.
 static COUNTING: RwLock<()> = RwLock::new(());
 
-/// For as long as a test runs beside others that do not count.
+/// Held while a test runs concurrently with other tests that count nothing.
 pub(crate) fn beside_others() -> RwLockReadGuard<'static, ()> {
     driver();
     COUNTING.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The fake driver, for a test that runs alone.
+/// The fake driver for a test that runs alone.
 macro_rules! alone {
     ($fake:ident) => {
         let Driver::Fake($fake) = driver() else {
@@ -206,14 +206,14 @@ fn relative_error(found: &[f32], expected: &[f32]) -> f32 {
     worst / scale
 }
 
-/// Logits and greedy tokens of every tiny model, of every architecture.
+/// Logits and greedy tokens of every tiny model equal those of transformers.
 fn logits_and_tokens_of_tiny_models_are_those_of_transformers() {
     let _beside_others = beside_others();
     let mut directories: Vec<PathBuf> = std::fs::read_dir(fixtures())
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.is_dir())
-        // Of architectures that the backend does not run.
+        // The backend does not support these architectures.
         .filter(|path| !path.to_string_lossy().contains("transformers_"))
         .collect();
     directories.sort();
@@ -254,7 +254,7 @@ fn logits_and_tokens_of_tiny_models_are_those_of_transformers() {
     }
 }
 
-/// Of the built-in model's language, so that it has something to say.
+/// Questions in the built-in model's language.
 const QUESTIONS: [&str; 4] = [
     "Tom has 3 apples. He buys 4 more. He doubles them. How many apples does Tom have now?",
     "A box holds 12 eggs. Leo takes out 5. How many eggs are in the box at first and after each change?",
@@ -266,7 +266,7 @@ fn settings(model: Model) -> EngineBuilder {
     Engine::builder(model).max_new_tokens(80).slots(5)
 }
 
-/// Some completions of each question.
+/// Samples completions of each question.
 fn sample(builder: EngineBuilder, each: usize, seed: u64) -> Vec<Completion> {
     let engine = builder.build().unwrap();
     let prompts: Vec<Prompt> = QUESTIONS
@@ -289,7 +289,7 @@ fn assert_same(a: &[Completion], b: &[Completion]) {
     }
 }
 
-/// With f32 the tokens are those of the CPU engine: greedy, sampled, cut, penalised.
+/// With f32, tokens equal those of the CPU engine with all kinds of sampling and stop strings.
 fn tokens_of_the_built_in_model_are_those_of_the_cpu() {
     let _beside_others = beside_others();
     let dart = Sampling::dart();
@@ -326,7 +326,7 @@ fn tokens_of_the_built_in_model_are_those_of_the_cpu() {
     }
 }
 
-/// What a user does on a new card: logits as it computes them against the CPU's reference, by type.
+/// Checks a model as a user does on a new card: logits of each type are compared with the CPU's reference.
 fn a_model_is_checked_on_the_device() {
     let _beside_others = beside_others();
     for dtype in [DtypeChoice::F32, DtypeChoice::Bf16] {
@@ -343,12 +343,12 @@ fn a_model_is_checked_on_the_device() {
     }
 }
 
-/// Less memory makes samples wait or give way, and changes no token.
+/// With less memory, samples wait or are preempted, and no token changes.
 fn a_smaller_kv_cache_changes_no_token() {
     let _beside_others = beside_others();
     let builder = || {
         let model = built_in(DeviceChoice::Cuda(0), DtypeChoice::F32);
-        // Three pages a sample, of which the forecast expects one.
+        // Each sample needs three pages, but one is forecast.
         let builder = settings(model)
             .sampling(Sampling::dart())
             .max_new_tokens(130);
@@ -369,7 +369,7 @@ fn a_smaller_kv_cache_changes_no_token() {
     assert!(statistics.peak_kv_bytes <= 6 * page, "{statistics:?}");
 }
 
-/// Slots and seeds: a trial is a pure function of its own key.
+/// A trial is a pure function of its own key, whatever the number of slots.
 fn slots_change_no_token() {
     let _beside_others = beside_others();
     let run = |slots, deterministic| {
@@ -382,8 +382,8 @@ fn slots_change_no_token() {
     assert_same(&run(7, true), &alone);
 }
 
-/// A real model, 135 million weights of a quantised file: greedy tokens are the CPU engine's, unless
-/// two logits tie.
+/// A real model with 135 million weights in a quantised file. Greedy tokens equal those of the CPU engine, unless two
+/// logits tie.
 fn tokens_of_a_real_model_are_those_of_the_cpu() {
     let _beside_others = beside_others();
     let (_, path) = models::fixture::<serde_json::Value>("smollm2");
@@ -411,7 +411,7 @@ fn tokens_of_a_real_model_are_those_of_the_cpu() {
     }
 }
 
-/// Two devices behind one generator: every trial once, the same as on one.
+/// Two devices behind one generator sample every trial once, and as one device does.
 fn a_group_of_devices_samples_what_one_does() {
     let _beside_others = beside_others();
     let engine = |device| {
@@ -449,7 +449,7 @@ fn a_group_of_devices_samples_what_one_does() {
     }
 }
 
-/// Every device that there is, by name: a list's completions are those of one engine, whichever has a free slot first.
+/// Completions of a list on all devices equal those of one engine, whichever device has a free slot first.
 fn a_list_is_completed_by_all_devices_as_by_one() {
     let _beside_others = beside_others();
     let devices: DeviceList = "cuda:all".parse().unwrap();
@@ -494,7 +494,7 @@ fn a_list_is_completed_by_all_devices_as_by_one() {
         .map(|request| request.prompt.clone())
         .collect();
     assert_same(&found, &first.generate(&prompts, 5).unwrap());
-    // Left early, nobody goes on.
+    // After an early stop, no engine continues.
     let mut heard = 0;
     let left = group.complete(&requests, |_| {
         heard += 1;
@@ -510,7 +510,7 @@ fn a_list_is_completed_by_all_devices_as_by_one() {
     assert_eq!(error.kind(), ErrorKind::Settings);
 }
 
-/// Gives out what is asked for, and keeps what comes.
+/// Issues a list of requests and collects the completions.
 struct Listed {
     requests: Mutex<VecDeque<Request>>,
     delivered: Mutex<BTreeMap<TrialId, Completion>>,
@@ -536,8 +536,7 @@ impl Source for Listed {
     }
 }
 
-/// What the KV cache holds is what the formula of `docs/performance.md` says, and the device's memory
-/// is given back.
+/// The KV cache's memory follows the formula in `docs/performance.md`, and the device's memory is freed.
 fn memory_is_what_the_formula_says() {
     alone!(fake);
     let before = fake.counts().bytes;
@@ -552,7 +551,7 @@ fn memory_is_what_the_formula_says() {
     let page = 2 * config.layers * config.kv_heads * 64 * config.head_dim * 2;
     let prompt = engine.prompt(QUESTIONS[0]).unwrap();
     engine.generate(&vec![prompt.clone(); 3], 1).unwrap();
-    // The last of 80 tokens is drawn, but not fed.
+    // The last of 80 tokens is sampled but not fed.
     let pages = prompt.tokens.len().div_ceil(64) + 3 * 79usize.div_ceil(64);
     assert_eq!(engine.statistics().peak_kv_bytes, pages * page);
     let projections = config.qkv_size() + config.heads * config.head_dim;
@@ -565,7 +564,7 @@ fn memory_is_what_the_formula_says() {
     assert_eq!(fake.counts().bytes, before);
 }
 
-/// In bf16 the distributions are near those of f32, position by position.
+/// With bf16, the distributions are close to those of f32 at every position.
 fn bf16_is_near_f32() {
     let _beside_others = beside_others();
     let engine = |dtype| {
@@ -601,7 +600,7 @@ fn bf16_is_near_f32() {
     divergence /= expected.len() as f64;
     println!("bf16: mean divergence {divergence:.2e} nats, largest error {worst:.1e}");
     assert!(divergence < 1e-3 && worst < 0.05, "{divergence} {worst}");
-    // And what it samples is text of the same kind: most of it ends by itself.
+    // At least half of the greedy completions equal those of f32.
     let model = built_in(DeviceChoice::Cuda(0), DtypeChoice::Bf16);
     let completions = sample(settings(model).sampling(Sampling::greedy()), 1, 0);
     let expected = sample(
@@ -621,7 +620,7 @@ fn bf16_is_near_f32() {
     assert!(2 * equal >= expected.len());
 }
 
-/// The decoding loop replays graphs: no launches one by one, nothing allocated, one wait a step.
+/// Decoding replays graphs: without separate launches or allocations, and with one synchronization per step.
 fn steps_are_replayed_graphs_and_wait_for_nothing() {
     alone!(fake);
     let model = built_in(DeviceChoice::Cuda(0), DtypeChoice::Bf16);
@@ -638,15 +637,15 @@ fn steps_are_replayed_graphs_and_wait_for_nothing() {
     let waits = after.0.synchronisations - before.0.synchronisations;
     println!("{steps} steps: {graphs} graphs, {launches} launches, {waits} waits");
     assert_eq!(graphs, steps);
-    // The prefill's, and one for the first tokens.
+    // Launches of the prefill, and one for the first tokens.
     let layers = engine.model().config().layers as i64;
     assert!(launches <= 3 + 8 * layers, "{launches}");
-    // One for the draws of each step, and of the first tokens.
+    // One synchronization for the tokens of each step, and for the first tokens.
     assert!(waits <= steps + 2, "{waits}");
     assert_eq!(after.0.bytes, before.0.bytes);
 }
 
-/// What cannot be is said with what would help.
+/// Refused settings are reported with an alternative.
 fn refusals_name_what_is_wrong() {
     let _beside_others = beside_others();
     let error = Model::builder(ModelSource::BuiltIn)
@@ -676,7 +675,7 @@ fn refusals_name_what_is_wrong() {
     assert!(error.to_string().contains("candle-cuda"), "{error}");
 }
 
-/// A decoder's shape as a `config.json` of a Llama says it, with random weights.
+/// A Llama with this shape and random weights, configured by a `config.json`.
 fn random_llama(
     (hidden, intermediate): (usize, usize),
     (heads, kv_heads, head_dim): (usize, usize, usize),
@@ -696,7 +695,7 @@ fn random_llama(
     Model::random_like(&path, 3, DeviceChoice::Cuda(0), dtype)
 }
 
-/// A shape that the kernels would misread is refused by the name of what does not fit.
+/// Shapes that the kernels do not support are refused by name.
 fn shapes_that_the_kernels_are_not_made_for_are_refused() {
     let _beside_others = beside_others();
     use DtypeChoice::{Bf16, F32};
@@ -724,7 +723,7 @@ fn shapes_that_the_kernels_are_not_made_for_are_refused() {
     }
 }
 
-/// More than there is memory for is no error; more slots than any device has are one.
+/// Sizes beyond the available memory are no error. Too many slots are one.
 fn settings_without_bounds_are_bounded() {
     let _beside_others = beside_others();
     let builder = || {
@@ -741,7 +740,7 @@ fn settings_without_bounds_are_bounded() {
     assert!(error.to_string().contains("slots is 18446744"), "{error}");
 }
 
-/// The memory of a step is by the longest completion, whatever the model's context.
+/// The memory of a step depends on the longest completion, not on the model's context.
 fn a_long_context_takes_no_memory_that_completions_cannot_use() {
     alone!(fake);
     let taken = |context| {
@@ -759,7 +758,7 @@ fn a_long_context_takes_no_memory_that_completions_cannot_use() {
     assert_eq!(taken(long) - taken(short), expected);
 }
 
-/// Where logits are not finite, the weight that is to blame is named, as on a CPU.
+/// If logits are not finite, the weight that causes this is named, as on the CPU.
 fn a_weight_that_is_not_finite_is_named() {
     let _beside_others = beside_others();
     let folder = tempfile::tempdir().unwrap();
@@ -793,8 +792,7 @@ fn a_weight_that_is_not_finite_is_named() {
     }
 }
 
-/// Runs a test of this file again in a process with other environment variables; whether this is
-/// that process.
+/// Runs a test of this file again in a process with other environment variables. Returns whether this is that process.
 fn is_with(test: &str, variables: &[(&str, &str)]) -> bool {
     const MARK: &str = "DART_MATH_TEST_AGAIN";
     if std::env::var_os(MARK).is_some() {
@@ -811,8 +809,7 @@ fn is_with(test: &str, variables: &[(&str, &str)]) -> bool {
     false
 }
 
-/// What an old card says, or an old driver: by name where the device was asked for; where none was,
-/// the CPU takes its place.
+/// A card or driver that is too old is an error if the device was requested. Otherwise, the CPU is used.
 fn is_too_old(reason: &str) {
     driver();
     let load = |device| Model::builder(ModelSource::BuiltIn).device(device).load();
@@ -844,7 +841,7 @@ fn a_driver_that_is_too_old_is_not_taken() {
     }
 }
 
-/// Tokens that the model does not have are an error that names the request.
+/// A token that the model does not have is an error that names the request.
 fn a_bad_prompt_of_a_list_is_named() {
     let _beside_others = beside_others();
     let good = prompt(&[1, 2, 3]);
@@ -863,14 +860,14 @@ fn a_bad_prompt_of_a_list_is_named() {
     }
 }
 
-/// Prompts that are kept have their logits, too: where memory is small, fewer of them are kept.
+/// Cached prompts also keep their logits, so fewer are kept if memory is small.
 fn logits_of_prompts_are_reckoned_with() {
     let name = "logits_of_prompts_are_reckoned_with";
     if !is_with(name, &[("FAKE_CUDA_MEMORY", "64000000")]) {
         return;
     }
     driver();
-    // 200 kB of logits a prompt, and 16 kB of KV cache.
+    // Each prompt has 200 kB of logits and 16 kB of KV cache.
     let shape = ((8, 8), (1, 1, 32), (128, 50_000), DtypeChoice::F32);
     let model = random_llama(shape.0, shape.1, shape.2, shape.3).unwrap();
     let builder = settings(model).slots(4).prefix_cache(1000);

@@ -1,4 +1,4 @@
-//! The CUDA kernels and the CUDA backend without a GPU (with `DART_MATH_CUDA=real`, the backend on one).
+//! The CUDA kernels and the CUDA backend without a GPU. With `DART_MATH_CUDA=real`, the backend runs on a GPU.
 
 #[cfg(feature = "cuda")]
 mod device;

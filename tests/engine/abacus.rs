@@ -36,7 +36,7 @@ fn tokenizer_gives_every_text_of_the_language_back() {
             }
         }
     }
-    // Within the model's context of 288, the tokens before and after the solution included.
+    // This fits into the model's context of 288, including the tokens before and after the solution.
     assert!((150..286).contains(&longest), "{longest} tokens");
 }
 
@@ -78,13 +78,13 @@ fn chat_template_puts_the_mark_of_an_answer_after_the_question() {
     assert_eq!(model.stop_tokens(), [tokenizer.id("<stop>").unwrap()]);
 }
 
-/// What became of some responses of one level.
+/// Counts of responses to problems of one level.
 #[derive(Debug)]
 struct Counts {
     sampled: usize,
-    /// With the right answer.
+    /// Responses with the right answer.
     accepted: usize,
-    /// With the right answer, by right steps.
+    /// Responses with the right answer and right steps.
     right: usize,
 }
 
@@ -126,7 +126,7 @@ fn sample(asked: Asked, level: u32, count: usize, samples: usize) -> Counts {
         for completion in completions {
             let accepted = Grader::grade(&Checker::default(), problem, completion).equal;
             let right = StepGrader.grade(problem, completion).equal;
-            // Whoever derives the answer rightly has it right.
+            // A right derivation implies the right answer.
             assert!(accepted || !right, "{}", completion.text);
             counts.accepted += usize::from(accepted);
             counts.right += usize::from(right);
@@ -135,7 +135,7 @@ fn sample(asked: Asked, level: u32, count: usize, samples: usize) -> Counts {
     counts
 }
 
-/// Measured over many more responses a level: see the tables in assets/abacus/README.md.
+/// The tables in assets/abacus/README.md have the rates of many more responses per level.
 #[test]
 fn pass_rates_fall_from_almost_always_to_almost_never() {
     let counts = LEVELS.map(|level| sample(Asked::EveryValue, level, 50, 4));
@@ -143,14 +143,14 @@ fn pass_rates_fall_from_almost_always_to_almost_never() {
     assert!(rates[0] > 0.9, "{rates:?}");
     assert!((0.3..0.7).contains(&rates[3]), "{rates:?}");
     assert!((0.01..0.15).contains(&rates[7]), "{rates:?}");
-    // Smoothly: no level falls by more than a third of all, none rises but by chance.
+    // No rate drops by more than 0.33 from one level to the next, or rises by more than chance.
     for pair in rates.windows(2) {
         assert!((-0.03..0.33).contains(&(pair[0] - pair[1])), "{rates:?}");
     }
 }
 
-/// The point of asking for every value: a right answer is a right derivation. Where only the last
-/// value is asked for, it often is not.
+/// If every value is asked for, a right answer nearly always has a right derivation. If only the last value is asked
+/// for, it often has not.
 #[test]
 fn luck_is_below_one_in_a_hundred_accepted_responses() {
     for (level, samples) in [(4, 6), (7, 20)] {

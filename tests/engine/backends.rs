@@ -1,4 +1,4 @@
-//! The CPU's own backends beside each other: what they agree on, and what quantised weights are rounded to.
+//! The CPU backends: their agreement, and quantised weights and activations.
 
 use std::path::Path;
 
@@ -29,9 +29,8 @@ fn both_backends_agree() {
     }
 }
 
-/// Blocks of every type of 32 weights: the same tokens with any number of slots and threads and with
-/// half of the memory, whichever types the KV cache and activations have; and, where these are not
-/// rounded, those of the same weights dequantised.
+/// Block types with 32 weights. Tokens do not depend on the number of slots and threads or on a KV cache of half the
+/// size, for all types of the KV cache and activations. With f32 activations, they equal those of dequantised weights.
 #[test]
 fn quantised_weights_give_the_same_tokens_in_any_schedule() {
     for name in ["gguf_llama", "gguf_qwen2"] {
@@ -57,7 +56,7 @@ fn quantised_weights_give_the_same_tokens_in_any_schedule() {
                 None => builder,
             };
             let engine = builder.build().unwrap();
-            // Three prompts; completions begin a second page.
+            // Three prompts. The completions reach a second page of the KV cache.
             let prompts: Vec<Prompt> = (0..36).map(|i| prompt(i % 3, 2 + 20 * (i % 3))).collect();
             let completions = engine.generate(&prompts, 6).unwrap();
             (completions, engine.statistics())
@@ -95,7 +94,7 @@ fn quantised_weights_give_the_same_tokens_in_any_schedule() {
     }
 }
 
-/// Plain operations round what quantised weights are multiplied with: a setting that tokens depend on.
+/// The candle backend quantizes activations before quantised weights. The settings record this, as tokens depend on it.
 #[test]
 fn settings_say_who_rounds() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,4 +1,4 @@
-//! A model looked at before a run: what is well passes, what is damaged fails by name.
+//! Checks of a model before a run: sound models pass, and damaged ones fail by name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ fn files(path: &Path) -> ModelBuilder {
     Model::builder(source).device(DeviceChoice::Cpu)
 }
 
-/// An engine with a template that no chat template is needed for.
+/// An engine with a template that needs no chat template.
 fn engine(files: &ModelBuilder) -> EngineBuilder {
     let template = Template::custom("{problem}").unwrap();
     Engine::builder(files.clone().load().unwrap())
@@ -50,7 +50,7 @@ fn fact<'a>(report: &'a ModelReport, name: &str) -> (&'a str, &'a str) {
     (&found.value, &found.from)
 }
 
-/// Names of all golden fixtures that hold a model.
+/// The directories of all golden fixtures that contain a model.
 fn all_fixtures() -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = std::fs::read_dir(fixtures())
         .unwrap()
@@ -61,8 +61,8 @@ fn all_fixtures() -> Vec<PathBuf> {
     found
 }
 
-/// Every architecture and kind of file: the engine's logits are the reference's, which has its weights
-/// from the files once more.
+/// For every architecture and kind of file, the engine's logits equal those of the reference, which reads its weights
+/// from the files again.
 #[test]
 fn tiny_models_of_every_kind_pass() {
     let mut compared = 0;
@@ -77,7 +77,7 @@ fn tiny_models_of_every_kind_pass() {
             true => self::files(&gguf),
             false => self::files(&directory),
         };
-        // Words of the vocabularies that these fixtures have.
+        // Words in the vocabularies of these fixtures.
         let question = match name {
             "gguf_llama" | "gguf_qwen2" => "<|s5|><|s7|><|s9|><|s40|>",
             "gguf_sentencepiece" => QUESTION,
@@ -85,7 +85,7 @@ fn tiny_models_of_every_kind_pass() {
         };
         let report = checked(&files, question);
         let known: &[&str] = match name {
-            // Their tokens are all special ones, which a question cannot say.
+            // All their tokens are special, and special tokens in a question are read as text.
             "gguf_llama" | "gguf_qwen2" => &["tokenizer round trip", "prompt"],
             _ => &[],
         };
@@ -106,7 +106,7 @@ fn tiny_models_of_every_kind_pass() {
     assert_eq!(compared, 17);
 }
 
-/// The same with other types of numbers and by candle's operations.
+/// All checks pass with other number types and with the candle backend.
 #[test]
 fn every_way_to_compute_passes() {
     let path = fixtures().join("gguf_sentencepiece/model.gguf");
@@ -171,8 +171,8 @@ fn a_report_says_what_was_read_from_which_file() {
     assert!(weights.1.ends_with("model.gguf"));
 }
 
-/// One wrong row of one matrix, as a kernel that is wrong on some device would have it: all that does
-/// not look at the reference is well.
+/// One wrong row of one matrix, as a wrong kernel on some device would produce. Only the comparison with the reference
+/// detects it.
 #[test]
 fn a_wrong_weight_fails_against_the_reference() {
     let whole = tiny::directory();
@@ -197,13 +197,13 @@ fn a_wrong_weight_fails_against_the_reference() {
             .ends_with(&format!("Failed: {REFERENCE}"))
     );
 
-    // Without the files there is nothing to compare with, which is said.
+    // Without the files, the comparison is skipped and reported as such.
     let report = check_model(&wrong, None, QUESTION);
     assert!(report.passed());
     assert_eq!(outcome(&report, REFERENCE).0, Outcome::Skipped);
 }
 
-/// The tiny model with other weights, checked.
+/// Checks the tiny model with changed weights.
 fn with_weights(change: impl FnOnce(&mut BTreeMap<String, tiny::Tensor>)) -> ModelReport {
     let directory = tiny::directory();
     let mut tensors = tiny::tensors();
@@ -235,7 +235,7 @@ fn a_weight_that_is_not_finite_is_named() {
     );
 }
 
-/// One that the example does not come upon: the embedding of a byte that is not in it.
+/// The example does not use this weight: the embedding of a byte that it does not contain.
 #[test]
 fn a_weight_that_is_not_used_is_looked_at_all_the_same() {
     let unused = usize::from(b'Q') - 33;
@@ -277,7 +277,7 @@ fn weights_that_hold_nothing_are_named() {
             "{detail}"
         );
     }
-    // Logits that are all the same agree with any others that are, and show nothing.
+    // Logits that are all equal agree with any other such logits, so the comparison would show nothing.
     let report = with_weights(|tensors| {
         tensors.get_mut("lm_head.weight").unwrap().data.fill(0.0);
     });
@@ -292,7 +292,7 @@ fn weights_that_hold_nothing_are_named() {
     assert!(detail.starts_with("all logits at 0 are 0"), "{detail}");
 }
 
-/// Rows of tokens that the tokenizer does not have are often empty.
+/// Embedding rows without tokens in the tokenizer are often zero.
 #[test]
 fn rows_beyond_the_tokenizers_tokens_may_be_empty() {
     let directory = padded(tiny::VOCAB + 60, |_, _| 0.0);
@@ -300,8 +300,8 @@ fn rows_beyond_the_tokenizers_tokens_may_be_empty() {
     assert!(report.passed(), "{report}");
 }
 
-/// The tiny model with a vocabulary of a size that its tokenizer does not fill; `number` gives each further
-/// row's numbers, of the embedding and of the head.
+/// The tiny model with a vocabulary larger than its tokenizer's. `number` returns the values of the additional rows of
+/// the embedding and the head.
 fn padded(size: usize, number: impl Fn(&str, usize) -> f32) -> tempfile::TempDir {
     let directory = tiny::directory();
     let mut tensors = tiny::tensors();
@@ -322,7 +322,7 @@ fn padded(size: usize, number: impl Fn(&str, usize) -> f32) -> tempfile::TempDir
     directory
 }
 
-/// Tokens of a completion that are not in the tokenizer have no text; a warning reports them.
+/// Completion tokens that are not in the tokenizer have no text. A warning reports them.
 #[test]
 fn tokens_outside_the_tokenizers_vocabulary_are_reported() {
     let varied = |name: &str, at: usize| {
@@ -348,7 +348,8 @@ fn tokens_outside_the_tokenizers_vocabulary_are_reported() {
     assert_eq!(from, "greedy completion");
 }
 
-/// With a vocabulary of realistic size, the probability of a plain text shows whether the tokenizer is the model's.
+/// With a vocabulary of realistic size, the probability of a plain text shows whether the tokenizer belongs to the
+/// model.
 #[test]
 fn a_text_less_probable_than_by_guessing_fails() {
     const NAME: &str = "log-probability of a plain text";
@@ -360,7 +361,7 @@ fn a_text_less_probable_than_by_guessing_fails() {
     assert!(detail.contains("guessing has -7.09"), "{detail}");
     assert!(detail.contains("not of one model"), "{detail}");
 
-    // Rows that no input can make likely: only tokens of the tokenizer's are left.
+    // No input makes these rows likely, so only the tokenizer's tokens are left.
     let directory = padded(1200, |_, _| 0.0);
     let path = directory.path().join("model.safetensors");
     let mut tensors = tiny::tensors();
@@ -382,13 +383,13 @@ fn a_text_less_probable_than_by_guessing_fails() {
     let report = checked(&files(directory.path()), QUESTION);
     assert_eq!(outcome(&report, NAME).0, Outcome::Passed, "{report}");
 
-    // With a small vocabulary the check is not conclusive.
+    // With a small vocabulary, the check is not conclusive.
     let small = tiny::directory();
     let report = checked(&files(small.path()), QUESTION);
     assert_eq!(outcome(&report, NAME).0, Outcome::Skipped, "{report}");
 }
 
-/// What a type cannot hold is no fault of the file's.
+/// A value that a type cannot represent is not an error of the file.
 #[test]
 fn a_number_too_large_for_f16_is_blamed_on_the_conversion() {
     let directory = tiny::directory();
@@ -412,7 +413,7 @@ fn a_number_too_large_for_f16_is_blamed_on_the_conversion() {
     files.dtype(DtypeChoice::F32).load().unwrap();
 }
 
-/// A value that the configuration lacks is reported as a default, any other with its field.
+/// A value missing in the configuration is reported as a default, and any other with its field.
 #[test]
 fn facts_name_their_fields_and_defaults() {
     let report = with_files(|_, config| {
@@ -466,7 +467,7 @@ fn a_head_that_is_not_the_embedding_is_reported() {
         warning.contains("`lm_head.weight` is not the embedding"),
         "{warning}"
     );
-    // One that is the same is the embedding, of whatever type it is stored as.
+    // A head that equals the embedding is the embedding, whatever type it is stored as.
     let directory = tiny::directory();
     let mut tensors = tiny::tensors();
     let embedding = tensors["model.embed_tokens.weight"].clone();
@@ -480,7 +481,7 @@ fn a_head_that_is_not_the_embedding_is_reported() {
     assert_eq!(fact(&report, "output head").0, "the embedding (tied)");
 }
 
-/// A completion cut by the model's context is not one cut by a setting.
+/// A cut by the model's context is reported differently from a cut by a setting.
 #[test]
 fn the_limit_of_the_completion_is_named() {
     let directory = tiny::directory();
@@ -489,7 +490,7 @@ fn the_limit_of_the_completion_is_named() {
         let engine = engine(&files).ignore_eos(true).max_new_tokens(tokens);
         check_model(&engine.build().unwrap(), Some(&files), question)
     };
-    // A byte a token, in a context of 64.
+    // Every byte is a token, and the context has 64 tokens.
     let report = check("abcdefghij klmnopqrst", 50);
     let completion = report.completion.as_ref().unwrap();
     assert_eq!(completion.limit, 43);
@@ -572,7 +573,7 @@ fn chat_templates_by_name_are_read_as_an_object_and_as_a_list() {
         for part in ["tokenizer_config.json: chat_template: ", reason] {
             assert!(error.detail().contains(part), "{error}");
         }
-        // Another template can be used, and the report describes the model's own.
+        // The report passes with another template, and describes the model's own one.
         let report = checked(&files, "abc");
         assert!(report.passed(), "{report}");
         assert!(
@@ -582,7 +583,7 @@ fn chat_templates_by_name_are_read_as_an_object_and_as_a_list() {
     }
 }
 
-/// Files of further templates go before the configuration's own, as in transformers.
+/// Files with additional templates take precedence over the configuration, as in transformers.
 #[test]
 fn further_chat_templates_without_the_usual_one_are_refused() {
     let (directory, files) = with_chat_template(json!("{{ messages[0].content }}"));
@@ -603,7 +604,7 @@ fn further_chat_templates_without_the_usual_one_are_refused() {
     assert_eq!(build().unwrap().prompt("abc").unwrap().text, "abc?");
 }
 
-/// Control characters of a file reach no terminal, neither in an error nor in a report.
+/// Control characters from files are escaped in errors and reports.
 #[test]
 fn texts_of_files_are_escaped() {
     let (_directory, files) = with_chat_template(json!(
@@ -627,7 +628,7 @@ fn texts_of_files_are_escaped() {
     assert!(!error.contains('\n'));
 }
 
-/// Why a model with such an activation is refused.
+/// Returns the error for a model with this activation.
 fn with_activation(name: &str) -> String {
     let directory = tiny::directory();
     let mut config = tiny::config_json();
@@ -636,7 +637,7 @@ fn with_activation(name: &str) -> String {
     files(directory.path()).load().unwrap_err().to_string()
 }
 
-/// What is no file is refused as what it is, and no pipe is waited for.
+/// Dangling links and pipes are refused by name, without waiting for a pipe.
 #[cfg(unix)]
 #[test]
 fn links_that_lead_nowhere_and_pipes_are_refused() {
@@ -656,7 +657,7 @@ fn links_that_lead_nowhere_and_pipes_are_refused() {
         assert_eq!(error.detail(), expected);
         std::fs::remove_file(&path).unwrap();
         let pipe = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
-        // SAFETY: a string with its end.
+        // SAFETY: the string is null-terminated.
         assert_eq!(unsafe { libc::mkfifo(pipe.as_ptr(), 0o600) }, 0);
         let error = files(directory.path()).load().unwrap_err();
         assert_eq!(
@@ -676,7 +677,7 @@ fn links_that_lead_nowhere_and_pipes_are_refused() {
     );
 }
 
-/// Every key of the report as JSON is described where users look for it.
+/// Every key of the JSON report is documented.
 #[test]
 fn every_key_of_the_report_is_described() {
     fn keys(value: &serde_json::Value, found: &mut BTreeSet<String>) {
@@ -709,7 +710,7 @@ fn every_key_of_the_report_is_described() {
     }
 }
 
-/// Changes the tiny model's `tokenizer.json` and `config.json`, and checks it.
+/// Changes the tiny model's `tokenizer.json` and `config.json`, and checks the model.
 fn with_files(change: impl FnOnce(&mut serde_json::Value, &mut serde_json::Value)) -> ModelReport {
     let directory = tiny::directory();
     let (mut tokenizer, mut config) = (tiny::tokenizer_json(), tiny::config_json());
@@ -721,7 +722,7 @@ fn with_files(change: impl FnOnce(&mut serde_json::Value, &mut serde_json::Value
 
 #[test]
 fn a_wrong_tokenizer_fails_by_name() {
-    // The decoder of another kind of vocabulary: spaces come back as `Ġ`.
+    // The decoder of another kind of vocabulary decodes spaces as `Ġ`.
     let report = with_files(|tokenizer, _| tokenizer["decoder"] = json!({"type": "Fuse"}));
     assert_eq!(
         failed(&report),
@@ -731,7 +732,7 @@ fn a_wrong_tokenizer_fails_by_name() {
     let detail = outcome(&report, "tokenizer round trip").1;
     assert!(detail.contains("TomĠhas"), "{detail}");
 
-    // One that composes characters reads other bytes than it is given, and the same text.
+    // A tokenizer that composes characters changes bytes, but not the text.
     let report = with_files(|tokenizer, config| {
         tokenizer["normalizer"] = json!({"type": "Sequence", "normalizers": [{"type": "NFC"}]});
         config["max_position_embeddings"] = json!(256);
@@ -749,7 +750,7 @@ fn a_wrong_tokenizer_fails_by_name() {
             .contains("1 of them")
     );
 
-    // What lower-cases loses something.
+    // A tokenizer that lower-cases loses information.
     let report = with_files(|tokenizer, _| tokenizer["normalizer"] = json!({"type": "Lowercase"}));
     assert_eq!(
         failed(&report),
@@ -757,7 +758,7 @@ fn a_wrong_tokenizer_fails_by_name() {
         "{report}"
     );
 
-    // A token more than the model has rows.
+    // The tokenizer has one token more than the model has rows.
     let report = with_files(|tokenizer, _| {
         let mut more = tokenizer["added_tokens"][0].clone();
         more["content"] = json!("<more>");
@@ -777,7 +778,7 @@ fn a_model_that_never_stops_fails_by_name() {
     assert_ne!(completion.finish, Finish::Stop);
 }
 
-/// What no prompt can be made of ends the report, with the reason.
+/// If no prompt can be made, the report ends with the reason.
 #[test]
 fn a_template_that_cannot_be_used_fails_by_name() {
     let directory = tiny::directory();

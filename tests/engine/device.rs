@@ -1,4 +1,4 @@
-//! The device of the scheduler's tests: the CPU.
+//! The device for the scheduler's tests: the CPU.
 
 use dart_math::candle::{DType, Device};
 use dart_math::engine::BackendChoice;
@@ -9,16 +9,16 @@ pub(crate) const BACKENDS: &[BackendChoice] = &[BackendChoice::Auto, BackendChoi
 /// Rows are computed independently of the batch.
 pub(crate) const LOGPROB_ERROR: f64 = 0.0;
 
-/// Steps that may be issued before what was drawn has arrived.
+/// Steps that may be issued before sampled tokens have arrived.
 pub(crate) const STEPS_AHEAD: usize = 0;
 
-/// Of cases that are much alike, every so manyth is tried.
+/// Only every n-th of similar cases is tested.
 pub(crate) const STRIDE: usize = 1;
 
-/// Whether a step says what its products and its attention took.
+/// Whether a step reports the times of its matrix products and attention.
 pub(crate) const TIMES_PARTS: bool = true;
 
-/// A model of random weights.
+/// A model with random weights.
 pub(crate) fn random(config: DecoderConfig) -> Model {
     Model::random(config, 5, &Device::Cpu, DType::F32).unwrap()
 }

@@ -1,5 +1,5 @@
-//! Whole runs of one tiny model of every family: prompts, trials, a journal, and what a run that was stopped
-//! and resumed has beside one that was not. The weights are random, so that no answer is right.
+//! Whole runs with one tiny model of every family: prompts, trials, a journal, and an interrupted run that is resumed
+//! and compared with an uninterrupted one. The weights are random, so no answer is right.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,9 +21,9 @@ const TRIALS: u32 = 3;
 struct Case {
     path: PathBuf,
     template: &'static str,
-    /// Questions in words of its vocabulary.
+    /// Questions in words of the model's vocabulary.
     questions: [&'static str; PROBLEMS],
-    /// What its prompts begin with.
+    /// The first tokens of its prompts.
     opening: &'static [u32],
     architecture: &'static str,
 }
@@ -35,7 +35,7 @@ const QUESTIONS: [&str; PROBLEMS] = [
     "\u{bd} of 8 is?",
 ];
 
-/// Stops the run after so many verdicts.
+/// Stops the run after this many verdicts.
 struct Impatient(AtomicUsize, CancelHandle);
 
 impl Observer for Impatient {
@@ -109,7 +109,7 @@ fn check(case: &Case) {
     }
     let directory = tempfile::tempdir().unwrap();
     let journal = directory.path().join("journal");
-    // How much of it is done by then is a matter of time, and changes nothing.
+    // How much is done by then depends on timing, but does not change the result.
     let stopped = run(case, 2, Some(&journal), 1);
     assert_eq!(stopped.stop, RunStop::Interrupted);
     let resumed = run(case, 3, Some(&journal), usize::MAX);
@@ -120,7 +120,7 @@ fn check(case: &Case) {
     assert_eq!((done.totals.drawn, trials(&done)), (0, all));
 }
 
-/// A GGUF file with a vocabulary of SentencePiece's kind, in a directory of its own.
+/// A GGUF file with a SentencePiece vocabulary, in a temporary directory.
 fn sentencepiece(change: impl FnOnce(&mut Gguf)) -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("model.gguf");
@@ -150,8 +150,8 @@ fn llama_2_by_a_gguf_file() {
     });
 }
 
-/// As Mistral 7B v0.1: llama.cpp's architecture `llama`, SentencePiece, a sliding window, which is
-/// narrower than the prompts here.
+/// A model like Mistral 7B v0.1: llama.cpp's architecture `llama`, SentencePiece, and a sliding window, which is
+/// shorter than these prompts.
 #[test]
 fn mistral_v0_1_by_a_gguf_file() {
     let (_directory, path) = sentencepiece(|gguf| {

@@ -1,11 +1,10 @@
-//! Tiny random models of every architecture against Hugging Face transformers: logits at every
-//! position, from prefill and from decoding, and greedy tokens, with each backend.
+//! Tiny random models of every architecture, compared with Hugging Face transformers: logits at every position, from
+//! prefill and decoding, and greedy tokens, with each backend.
 //!
-//! `DART_MATH_DEVICE` names the device of the plain operations, which are then checked in bf16 too:
+//! `DART_MATH_DEVICE` names the device of the candle backend. The backend is then tested in bf16, too:
 //! `DART_MATH_DEVICE=metal cargo test --features metal --test engine plain_operations`.
 //!
-//! `scripts/golden_tiny.py` and `scripts/golden_sentencepiece.py` make the fixtures and say what is in
-//! them.
+//! `scripts/golden_tiny.py` and `scripts/golden_sentencepiece.py` make the fixtures and describe them.
 
 use std::path::{Path, PathBuf};
 
@@ -16,16 +15,16 @@ use dart_math::{ErrorKind, Generator};
 
 use crate::golden::{TinyModel, fixtures, read_json};
 
-/// Largest difference of a logit, relative to the largest logit. The fixtures and the backends
-/// both compute in f32 with their own orders of summation; the largest seen is 4e-6.
+/// Largest difference of a logit, relative to the largest logit. Fixtures and backends compute in f32 with different
+/// summation orders. The largest observed difference is 4e-6.
 const TOLERANCE: f32 = 1e-5;
-/// The same on a GPU, whose exponentials are approximate. Less than half of what lies between any
-/// greedy token and the next likely one.
+/// The tolerance on a GPU, whose exponentials are approximate. It is less than half of the smallest distance between
+/// a greedy token's logit and the next one.
 const GPU_TOLERANCE: f32 = 5e-4;
-/// The same in bf16, which has 8 bits; the largest seen is 0.15.
+/// The tolerance in bf16, which has 8 significant bits. The largest observed difference is 0.15.
 const BF16_TOLERANCE: f32 = 0.3;
 
-/// Where plain operations run, if that is said.
+/// The device of the candle backend, if one is named.
 fn plain_device() -> Option<DeviceChoice> {
     let named = std::env::var("DART_MATH_DEVICE").ok();
     named.map(|name| name.parse().unwrap())
@@ -34,7 +33,7 @@ fn plain_device() -> Option<DeviceChoice> {
 pub(crate) struct Fixture {
     pub(crate) directory: PathBuf,
     pub(crate) golden: TinyModel,
-    /// `[positions, vocab]`.
+    /// Logits, `[positions, vocab]`.
     logits: Vec<Vec<f32>>,
 }
 
@@ -64,7 +63,7 @@ impl Fixture {
     fn model(&self, backend: BackendChoice) -> ModelBuilder {
         let model = Model::builder(self.source());
         match backend {
-            // Candle's products of quantised weights round the activations to 8 bits.
+            // Candle's quantised products would quantize the activations to int8.
             BackendChoice::Plain => model
                 .device(plain_device().unwrap_or(DeviceChoice::Cpu))
                 .dtype(DtypeChoice::F32),
@@ -130,7 +129,7 @@ fn tolerance(engine: &Engine) -> f32 {
     }
 }
 
-/// Logits with the first `split` tokens as the prompt and the others fed one by one.
+/// Checks the logits with the first `split` tokens as the prompt and the others fed one by one.
 fn check_logits(fixture: &Fixture, engine: &Engine, split: usize) -> f32 {
     let tokens = &fixture.golden.tokens;
     let found = engine.logits(&tokens[..split], &tokens[split..]).unwrap();
@@ -150,8 +149,8 @@ fn check_logits(fixture: &Fixture, engine: &Engine, split: usize) -> f32 {
     worst
 }
 
-/// Every position by decoding (a prompt of one token), every position by prefill, and some
-/// mixtures, which meet windows and caches that begin in the prompt.
+/// Checks every split: decoding every position (a prompt of one token), prefilling every position, and mixtures, in
+/// which windows and caches begin within the prompt.
 pub(crate) fn check_splits(fixture: &Fixture, engine: &Engine) -> f32 {
     (1..=fixture.golden.tokens.len())
         .map(|split| check_logits(fixture, engine, split))
@@ -164,7 +163,7 @@ fn check(name: &str, backend: BackendChoice, instructions: Instructions) {
     let worst = check_splits(&fixture, &engine);
     println!("{name}: largest relative error {worst:.1e} with {backend:?}, {instructions}");
     if backend == BackendChoice::Plain && plain_device().is_some() {
-        // What GPUs compute in if nothing else is said.
+        // The default type on GPUs.
         let model = fixture.model(backend).dtype(DtypeChoice::Bf16);
         let worst = check_splits(&fixture, &fixture.engine_of(model, backend, instructions));
         println!("{name}: largest relative error {worst:.1e} with {backend:?} in bf16");
@@ -173,7 +172,7 @@ fn check(name: &str, backend: BackendChoice, instructions: Instructions) {
     check_greedy(&fixture, &engine);
 }
 
-/// Greedy tokens: alone, and as several samples of shared prompts in one batch of ragged progress.
+/// Checks greedy tokens: alone, and as several samples of shared prompts in one batch.
 pub(crate) fn check_greedy(fixture: &Fixture, engine: &Engine) {
     let golden = &fixture.golden;
     let first = prompt(&golden.tokens[..golden.prompt]);
@@ -242,7 +241,7 @@ fixtures! {
     qwen3_bias
 }
 
-/// Scores are the logits' logarithms of probability, and agree with what a completion states.
+/// Scores are log-probabilities of the logits, and agree with the logprob of a completion.
 #[test]
 fn scores() {
     let fixture = Fixture::read("llama_gqa_tied");
@@ -269,8 +268,8 @@ fn scores() {
     );
 }
 
-/// Instructions that round multiply-adds once agree to the last bit; those that the processor lacks,
-/// or that nothing would use, are refused.
+/// Instruction sets with the same rounding of multiply-adds agree bit by bit. Instruction sets that the processor lacks
+/// or that would not be used are refused.
 #[test]
 fn instructions() {
     let fixture = Fixture::read("gguf_llama");
@@ -318,7 +317,7 @@ fn instructions() {
     assert!("sse9".parse::<Instructions>().is_err());
 }
 
-/// What cannot be scored is refused, and the engine goes on.
+/// Texts that cannot be scored are refused, and the engine still works.
 #[test]
 fn bad_texts_are_refused() {
     let fixture = Fixture::read("llama_gqa_tied");
@@ -338,13 +337,13 @@ fn bad_texts_are_refused() {
             let error = engine.score(&prompt, &continuation).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Data, "{error}");
         }
-        // Every position of the context can be read.
+        // Every position of the context can be scored.
         assert_eq!(engine.score(&vec![1; context], &[1]).unwrap().len(), 1);
         check_logits(&fixture, &engine, fixture.golden.prompt);
     }
 }
 
-/// No fixture is left without its tests.
+/// Every fixture has its tests.
 #[test]
 fn all_fixtures_are_listed() {
     let mut found: Vec<String> = std::fs::read_dir(fixtures())
@@ -352,7 +351,7 @@ fn all_fixtures_are_listed() {
         .map(|entry| entry.unwrap().path())
         .filter(|path: &PathBuf| Path::is_dir(path))
         .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
-        // Of other tests.
+        // Fixtures of other tests.
         .filter(|name| !name.starts_with("transformers_"))
         .collect();
     found.sort();

@@ -1,6 +1,6 @@
-//! Tiny random models of the architectures that candle-transformers computes against Hugging Face
-//! transformers: logits at every position and greedy tokens; that sequences do not disturb one another,
-//! and what is refused by name.
+//! Tiny random models of the architectures that candle-transformers computes, compared with Hugging Face transformers:
+//! logits at every position and greedy tokens. Sequences do not affect each other, and unsupported settings are
+//! refused by name.
 //!
 //! `scripts/golden_transformers.py` makes the fixtures.
 
@@ -9,7 +9,7 @@ mod computed;
 #[cfg(feature = "transformers")]
 mod refused;
 
-/// All fixtures, by what follows `transformers_`.
+/// The names of all fixtures, without `transformers_`.
 const NAMES: &[&str] = &[
     "deepseek_v2",
     "deepseek_v2_queries",
@@ -22,7 +22,7 @@ const NAMES: &[&str] = &[
     "starcoder2",
 ];
 
-/// No fixture is left without its tests.
+/// Every fixture has its tests.
 #[test]
 fn all_fixtures_are_listed() {
     let entries = std::fs::read_dir(crate::golden::fixtures()).unwrap();
@@ -34,7 +34,7 @@ fn all_fixtures_are_listed() {
     assert_eq!(found, NAMES);
 }
 
-/// Without the feature, what is missing is said.
+/// Without the feature, the error names it.
 #[cfg(not(feature = "transformers"))]
 #[test]
 fn the_feature_is_named() {

@@ -1,5 +1,5 @@
-//! Models that think for tens of thousands of tokens: what opens and ends a reasoning, what is cut within
-//! it, lengths of 33,000 tokens, and a KV cache that does not hold such a sequence.
+//! Models that reason for tens of thousands of tokens: the opening and end of a reasoning, cuts within it, lengths of
+//! 33,000 tokens, and a KV cache that is too small for such a sequence.
 
 use std::path::Path;
 
@@ -23,12 +23,12 @@ fn load(path: &Path) -> Model {
         .unwrap()
 }
 
-/// A thin model with a context of that many positions.
+/// A thin model with a context of this many positions.
 fn with_context(positions: usize) -> Model {
     load(tiny::thin_directory(positions, None).path())
 }
 
-/// Bytes of its KV cache of a position: one head that is eight wide, values in lanes of sixteen, of four bytes.
+/// Bytes of its KV cache per position: one head of width 8, with values padded to 16, and 4 bytes per number.
 const POSITION: usize = (8 + 16) * 4;
 
 fn builder(model: Model, template: &str) -> EngineBuilder {
@@ -38,7 +38,7 @@ fn builder(model: Model, template: &str) -> EngineBuilder {
         .threads(1)
 }
 
-/// The chat template of a model whose thinking can be switched off, and which else opens it.
+/// The chat template of a model that opens a reasoning unless thinking is switched off.
 const CHAT: &str = "{{ messages[0].content }}\n{% if enable_thinking is defined and \
                     enable_thinking is false %}<think>\n\n</think>\n\n{% else %}<think>\n{% endif %}";
 
@@ -79,7 +79,7 @@ fn template_arguments_reach_the_template_and_the_records() {
         thinking.settings()["template_text"]
     );
 
-    // What the template does not ask for, or what every prompt sets, is no argument.
+    // Arguments that the template does not use, or that every prompt sets, are refused.
     let typo = arguments("enable_thinkin", json!(false));
     let refused = engine(Template::chat().with_arguments(typo).unwrap());
     let refused = refused.err().unwrap();
@@ -92,7 +92,7 @@ fn template_arguments_reach_the_template_and_the_records() {
     assert_eq!(set.unwrap_err().kind(), ErrorKind::Settings);
 }
 
-/// A completion of so many tokens, by a template.
+/// A completion of this many tokens with a template.
 fn complete(model: Model, template: Template, tokens: usize) -> Completion {
     let engine = Engine::builder(model)
         .template(template)
@@ -121,7 +121,7 @@ fn a_reasoning_that_the_prompt_opens_is_marked_if_it_is_cut() {
     );
     assert!(!said.unfinished_reasoning);
 
-    // However much white space follows the tag.
+    // Any amount of white space may follow the tag.
     let space = custom(&format!("{{problem}}<think>{}", "\n \t".repeat(9)));
     assert!(complete(load(directory.path()), space, 9).unfinished_reasoning);
     for other in ["<thinker>", "<think_step>", "<think"] {
@@ -129,7 +129,7 @@ fn a_reasoning_that_the_prompt_opens_is_marked_if_it_is_cut() {
         assert!(!complete(load(directory.path()), other, 9).unfinished_reasoning);
     }
 
-    // The same where the tag is a special token, which has no text.
+    // The tag may be a special token, which has no text.
     let mut tokenizer = tiny::tokenizer_json();
     tokenizer["added_tokens"][2]["content"] = json!("<think>");
     tokenizer["added_tokens"][2]["special"] = json!(true);
@@ -140,7 +140,7 @@ fn a_reasoning_that_the_prompt_opens_is_marked_if_it_is_cut() {
     assert!(cut.unfinished_reasoning);
 }
 
-/// A thought that did not end has no answer, whatever it says, and however it ended.
+/// A completion that ends within its reasoning has no answer, whatever it says and however it ends.
 #[test]
 fn what_ends_within_its_reasoning_has_no_answer() {
     let problem = Problem::new("1+1?", "2");
@@ -177,11 +177,11 @@ fn long_run(engine: &Engine, journal: Option<&Path>) -> Outcome {
     run.run(engine, &Checker::default()).unwrap()
 }
 
-/// Two trials of 33,000 tokens are cut at their limit and marked, and are the same when the run is
-/// resumed, after a whole run and after one that was killed.
+/// Two trials of 33,000 tokens are cut at their limit and marked. Resuming gives the same trials, after a finished run
+/// and after a killed one.
 #[test]
 fn a_trial_of_33_000_tokens_is_cut_marked_and_resumed() {
-    // A window, so that the last token costs no more than the first.
+    // With a sliding window, the last token costs no more than the first.
     let directory = tiny::thin_directory(40_000, Some(64));
     let engine = builder(load(directory.path()), "{problem}<think>\n")
         .max_new_tokens(LONG)
@@ -208,7 +208,7 @@ fn a_trial_of_33_000_tokens_is_cut_marked_and_resumed() {
     assert_eq!((again.totals.resumed, again.totals.drawn), (2, 0));
     assert_eq!(trials(&again), all);
 
-    // Killed while the second row was written.
+    // The run was killed while it wrote the second row.
     let part = journal.join("000001.jsonl");
     let text = std::fs::read(&part).unwrap();
     let rows: Vec<&[u8]> = text.split_inclusive(|&byte| byte == b'\n').collect();
@@ -222,8 +222,8 @@ fn a_trial_of_33_000_tokens_is_cut_marked_and_resumed() {
     assert_eq!(trials(&resumed), all);
 }
 
-/// Positions beyond 32,768: a prompt that is run at once has the logits, to the last bit, that it has where
-/// its last tokens are fed one by one.
+/// Beyond position 32,768, a prompt prefilled at once has the same logits, bit by bit, as one whose last tokens are fed
+/// one by one.
 #[test]
 fn positions_beyond_32_768_are_computed() {
     let directory = tiny::thin_directory(40_000, Some(2_048));
@@ -240,7 +240,7 @@ fn positions_beyond_32_768_are_computed() {
     assert!(stepwise[3] == at_once[0]);
 }
 
-/// A KV cache in which no completion could become as long as it may is refused before anything is sampled.
+/// A KV cache that is too small for a completion of maximum length is refused before sampling.
 #[test]
 fn a_kv_cache_too_small_for_one_sequence_is_refused_up_front() {
     let engine = |bytes| {
@@ -260,7 +260,7 @@ fn a_kv_cache_too_small_for_one_sequence_is_refused_up_front() {
     run.check(&engine(32_200 * POSITION)).unwrap();
 }
 
-/// Token by token as all at once, over 32,000 tokens of each kind of vocabulary.
+/// Decoding 32,000 tokens one by one gives the same text as decoding them at once, for each kind of vocabulary.
 #[test]
 fn long_texts_are_the_same_token_by_token() {
     let models = [
@@ -290,8 +290,7 @@ fn long_texts_are_the_same_token_by_token() {
     }
 }
 
-/// The completions of a bounded KV cache, with preemptions, are those of one without bounds, over thousands
-/// of tokens.
+/// Over thousands of tokens, completions with a bounded KV cache and preemptions equal those with an unbounded one.
 #[test]
 fn preempted_long_completions_are_the_same() {
     let complete = |bytes: Option<usize>| {

@@ -1,4 +1,4 @@
-//! Models, tokenizers and the engine, on the built-in model and on tiny ones.
+//! Models, tokenizers and the engine, with the built-in model and tiny models.
 #![cfg(feature = "engine")]
 
 mod abacus;
@@ -25,7 +25,7 @@ mod scheduler_tests;
 mod text;
 mod tiny;
 
-/// All trials of an outcome that it kept.
+/// Returns all trials kept in an outcome.
 fn trials(outcome: &dart_math::dars::Outcome) -> Vec<dart_math::Trial> {
     outcome.trials().map(|trial| trial.unwrap()).collect()
 }

@@ -1,5 +1,4 @@
-//! The whole of it with the built-in model: the same data set from any number of slots, from shards, and when
-//! interrupted and resumed.
+//! Whole runs with the built-in model: the data set does not depend on slots, shards or interruptions.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,7 +23,7 @@ fn engine(slots: usize, threads: usize) -> Engine {
         .unwrap()
 }
 
-/// Stops the run after so many verdicts.
+/// Stops the run after this many verdicts.
 struct Impatient {
     after: u32,
     seen: AtomicU32,
@@ -85,7 +84,7 @@ fn slots_threads_shards_and_interruptions_leave_no_trace_in_the_files() {
             .iter()
             .all(|trial| trial.logprob.is_some_and(|l| l <= 0.0))
     );
-    // The easiest level is solved, and its problems give fewer responses than harder ones.
+    // The easiest problem has a response, and the 14 problems have more than one each on average.
     assert!(whole.problems[0].kept >= 1);
     assert!(whole.totals.kept > 14, "{} kept", whole.totals.kept);
 

@@ -1,4 +1,4 @@
-//! The scheduler's tests, on the CPU.
+//! The scheduler's tests on the CPU.
 
 macro_rules! on_the_cpu {
     ($($module:ident::$name:ident,)+) => {

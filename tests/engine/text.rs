@@ -1,5 +1,5 @@
-//! Text to tokens and back: opening tokens once, special tokens where they may be, characters
-//! whole while tokens come one by one.
+//! Encoding and decoding text: BOS occurs once, special tokens only where they are allowed, and streamed characters are
+//! complete.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use dart_math::model::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// The tiny model with another tokenizer and settings of it.
+/// The tiny model with another tokenizer and tokenizer configuration.
 fn model(tokenizer: &Value, config: &Value) -> Model {
     let directory = tiny::directory();
     tiny::write_json(&directory.path().join("tokenizer.json"), tokenizer);
@@ -32,7 +32,7 @@ fn chat(template: &str) -> Value {
     json!({"bos_token": "<s>", "eos_token": "</s>", "chat_template": template})
 }
 
-/// All that a detokenizer gives for the tokens, one by one.
+/// Decodes tokens one by one and joins the pieces.
 fn streamed(tokenizer: &Tokenizer, ids: &[u32]) -> String {
     let mut stream: Detokenizer = tokenizer.stream();
     let mut text = String::new();
@@ -64,20 +64,20 @@ fn characters_come_whole() {
     }
     assert_eq!(pieces, ["", "é", "", "", "→", "", "", "", "😀"]);
     assert_eq!(stream.finish().unwrap(), "");
-    // An unfinished character is shown at the end only, and a broken one as soon as it is known.
+    // An unfinished character is returned only at the end, and an invalid one as soon as it is known to be invalid.
     assert_eq!(stream.push(0xE2).unwrap(), "");
     assert_eq!(stream.push(0x86).unwrap(), "");
     assert_eq!(stream.finish().unwrap(), "\u{FFFD}");
     assert_eq!(stream.push(0xE2).unwrap(), "");
     assert_eq!(stream.push(u32::from(b'a')).unwrap(), "\u{FFFD}a");
     assert_eq!(stream.push(0xFF).unwrap(), "\u{FFFD}");
-    // Ids that stand for nothing.
+    // Ids without text.
     assert_eq!(stream.push(tiny::BOS).unwrap(), "");
     assert_eq!(stream.push(u32::MAX).unwrap(), "");
 }
 
 proptest! {
-    /// Any tokens at all: the pieces joined are the whole.
+    /// For any tokens, the joined pieces equal the whole text.
     #[test]
     fn pieces_joined_are_the_whole(ids in proptest::collection::vec(0u32..262, 0..40)) {
         let tokenizer = byte_level();
@@ -89,14 +89,13 @@ proptest! {
         for tokenizer in [byte_level(), sentence_piece()] {
             let ids = tokenizer.encode(&text, false).unwrap();
             let decoded = tokenizer.decode(&ids).unwrap();
-            // The tiny vocabularies have special tokens that a text could spell; none does here.
+            // The generated texts do not spell any special token.
             prop_assert_eq!(&decoded, &text);
             prop_assert_eq!(streamed(tokenizer, &ids), decoded);
         }
     }
 
-    /// SentencePiece: wherever the bytes are characters, pieces joined are the whole; where they
-    /// are not, nothing is lost but the number of U+FFFD.
+    /// SentencePiece: if all bytes form characters, the joined pieces equal the whole text.
     #[test]
     fn pieces_of_sentence_piece_joined_are_the_whole(
         ids in proptest::collection::vec(0u32..270, 0..30)
@@ -119,8 +118,7 @@ fn byte_level() -> &'static Tokenizer {
     })
 }
 
-/// A tokenizer as Llama 2 has it: spaces spelled `▁`, one put in front, bytes for what has no
-/// token.
+/// A tokenizer like Llama 2's: spaces are `▁`, one is inserted in front, and characters without tokens become bytes.
 fn sentence_piece() -> &'static Tokenizer {
     static TOKENIZER: std::sync::OnceLock<Tokenizer> = std::sync::OnceLock::new();
     TOKENIZER.get_or_init(|| {
@@ -133,7 +131,7 @@ fn sentence_piece() -> &'static Tokenizer {
 fn sentence_piece_json() -> Value {
     let mut tokens = vec!["<unk>".to_owned(), "<s>".to_owned(), "</s>".to_owned()];
     tokens.extend((0..=255u8).map(|b| format!("<0x{b:02X}>")));
-    // Cut to the model's 260 tokens: the space and one letter.
+    // Limited to the model's 260 tokens: the last two are the space and a byte.
     tokens.truncate(258);
     tokens.push("▁".to_owned());
     tokens.push("<0xFF>".to_owned());
@@ -180,7 +178,7 @@ fn a_post_processor_opens_a_text_once() {
     assert_eq!(plain, model.tokenizer().encode("!", true).unwrap());
     assert_eq!(plain[0], 1);
     assert_ne!(plain[1], 1);
-    // By the template, too, and still once.
+    // The template adds BOS, too, but it still occurs once.
     let prompt = model.prompt(&Template::default_for(&model), "!").unwrap();
     assert_eq!(prompt.text, "<s>Q: !");
     assert_eq!(prompt.tokens.iter().filter(|&&id| id == 1).count(), 1);
@@ -222,7 +220,7 @@ fn the_tokenizer_class_has_its_say() {
     assert!(error.detail().contains("<begin>"), "{error}");
 }
 
-/// A question that spells out special tokens cannot end its own turn.
+/// A question that spells out special tokens cannot end its turn.
 #[test]
 fn a_question_cannot_smuggle_in_special_tokens() {
     let template = "<s>{{ messages[0]['content'] }}</s>he";
@@ -241,14 +239,14 @@ fn a_question_cannot_smuggle_in_special_tokens() {
                 .collect();
             assert_eq!(specials, [tiny::BOS, tiny::EOS], "{question}");
             assert_eq!(prompt.text, format!("<s>{question}</s>he"));
-            // Its letters are all there.
+            // The text of the question is complete.
             assert_eq!(
                 model.tokenizer().decode(&prompt.tokens).unwrap(),
                 format!("{question}he")
             );
         }
     }
-    // A marker that only the seam between template and question completes is none either.
+    // A special token formed across the boundary of template and question is not recognised either.
     let seam = Template::parse("<{problem}</s>").unwrap();
     let prompt = model.prompt(&seam, "s>").unwrap();
     assert_eq!(
@@ -259,7 +257,7 @@ fn a_question_cannot_smuggle_in_special_tokens() {
             .chain([tiny::EOS])
             .collect::<Vec<_>>()
     );
-    // Raw prompts are the caller's own text.
+    // Raw prompts are trusted, so they may contain special tokens.
     assert_eq!(model.raw_prompt("<s>").unwrap().tokens, [tiny::BOS]);
 }
 
@@ -302,7 +300,7 @@ fn chat_templates_are_found_where_they_may_be() {
     )
     .unwrap();
     assert_eq!(text(at), "file q");
-    // One that cannot be run is no obstacle to another template.
+    // A chat template that cannot be parsed does not prevent the use of another template.
     std::fs::write(at.join("chat_template.jinja"), "{% for %}").unwrap();
     let model = load(at);
     let error = model
@@ -353,7 +351,7 @@ fn random_models_are_the_same_everywhere() {
     }
     let mean = first.iter().sum::<f32>() / 512.0;
     let deviation = (first.iter().map(|x| x * x).sum::<f32>() / 512.0).sqrt();
-    // Five standard errors of either.
+    // Five standard errors of each.
     assert!(
         mean.abs() < 0.0045 && (deviation - 0.02).abs() < 0.0032,
         "{mean} {deviation}"
@@ -392,7 +390,7 @@ fn a_configuration_gives_the_shape_of_a_random_model() {
     assert_eq!((model.dtype(), model.is_quantized()), (DType::BF16, false));
     let (config, weights) = (model.config(), model.weights());
     assert_eq!((config.hidden_size, config.qkv_size()), (64, 128));
-    // The head is the embedding, and Q, K and V have biases.
+    // The head is the embedding. Q, K and V have biases.
     let norms = 64 * 5;
     let layer = 128 * 64 + 128 + 64 * 64 + 3 * 96 * 64;
     assert_eq!(model.parameters(), 50 * 64 + norms + 2 * layer);
@@ -402,7 +400,7 @@ fn a_configuration_gives_the_shape_of_a_random_model() {
     };
     assert_eq!((embedding.id(), head.dtype()), (head.id(), DType::BF16));
 
-    // Four bits lose no more than a sixteenth of a block's range.
+    // With four bits, the error is at most a sixteenth of a block's range.
     let blocks = load(DtypeChoice::Quantized).unwrap();
     assert!(blocks.is_quantized());
     let Matrix::Quantized(parts) = &blocks.weights().layers[1].qkv.weight else {

@@ -1,4 +1,4 @@
-//! `scripts/check_dataset.py`, which checks the files of a data set against each other.
+//! Tests `scripts/check_dataset.py`, which checks the files of a data set against each other.
 
 use std::fs;
 use std::path::Path;
@@ -21,12 +21,12 @@ pub(crate) const TESTS: &[Test] = tests![
     a_field_that_only_a_late_row_has_is_loaded,
 ];
 
-/// What the script says of a directory: whether it agrees with itself, and why not.
+/// Runs the script on a directory. Returns whether the files agree, and the script's output.
 fn checked(directory: &Path) -> (bool, String) {
     let script = repository("scripts/check_dataset.py");
     let mut command = Command::new("python3");
     command.arg(script);
-    // The packages by which data sets are loaded, where they must be there.
+    // The packages that load data sets, if they are required.
     let required = std::env::var("DART_MATH_REQUIRED").unwrap_or_default();
     if required.split(',').any(|name| name == "datasets") {
         command.arg("--strict");
@@ -49,7 +49,7 @@ fn a_set_may_be_empty_where_the_run_was_interrupted() {
     write(&interrupted, directory);
     assert_eq!(checked(directory), (true, String::new()));
 
-    // The same files are wrong where the manifest says that the run finished.
+    // The same files are wrong if the manifest says that the run finished.
     let path = directory.join("manifest.json");
     let manifest = fs::read_to_string(&path).unwrap();
     fs::write(path, manifest.replace("\"interrupted\"", "\"finished\"")).unwrap();
@@ -62,8 +62,8 @@ fn a_set_may_be_empty_where_the_run_was_interrupted() {
     assert!(!checked(directory).0);
 }
 
-/// In every format, in JSON Lines and in Parquet, by the card: loaded by Python's packages where they are
-/// installed, each row must be the one that was written.
+/// Every format, as JSON Lines and as Parquet. If Python's packages are installed, the script loads the set as its
+/// card describes it, and each row must equal the one written.
 fn every_form_of_a_set_loads_as_it_was_written() {
     let outcome = outcome();
     let mut manifest = outcome.manifest();
@@ -90,7 +90,7 @@ fn every_form_of_a_set_loads_as_it_was_written() {
             let written = set.write_with(directory, outcome.trials(), options);
             assert!(written.unwrap());
             assert_eq!(checked(directory), (true, String::new()), "{format:?}");
-            // Another response than the trial's is found in any format.
+            // A response that differs from the trial's is detected in every format.
             let path = directory.join("dataset.jsonl");
             let rows = fs::read_to_string(&path).unwrap();
             fs::write(path, rows.replacen("question 0", "question 1", 1)).unwrap();
@@ -100,8 +100,8 @@ fn every_form_of_a_set_loads_as_it_was_written() {
     }
 }
 
-/// Some fields are absent in most rows, and `datasets` looks at the first ten megabytes only, unless the card
-/// lists the fields.
+/// Some fields are absent in most rows. `datasets` infers the fields from the first ten megabytes, unless the card
+/// lists them.
 fn a_field_that_only_a_late_row_has_is_loaded() {
     let problem = Arc::new(Problem::new("1 + 1?", "2"));
     let trials: Vec<Trial> = (0..3)

@@ -1,4 +1,4 @@
-//! What docs/running.md and the README say, as far as a program can hold them to it.
+//! Checks the commands, configurations and flags in docs/running.md and the README.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,14 +11,14 @@ use crate::harness::{Test, repository, tests};
 #[cfg(feature = "engine")]
 use crate::tool::Tool;
 
-/// They need bash.
+/// Tests that need bash.
 pub(crate) const SCRIPTS: &[Test] =
     tests![shell_commands_parse, the_slurm_script_shards_by_its_array];
 
-/// They need Python's YAML.
+/// Tests that need Python's YAML.
 pub(crate) const YAML: &[Test] = tests![the_kubernetes_job_is_one];
 
-/// They need the examples.
+/// Tests that need the examples.
 #[cfg(feature = "engine")]
 pub(crate) const FLAGS: &[Test] = tests![every_flag_exists];
 
@@ -26,7 +26,7 @@ fn text(document: &str) -> String {
     fs::read_to_string(repository(document)).unwrap()
 }
 
-/// The fenced blocks of a language.
+/// Returns the fenced blocks of a language.
 fn blocks(document: &str, language: &str) -> Vec<String> {
     let text = text(document);
     let mut parts = text.split("```");
@@ -41,7 +41,7 @@ fn blocks(document: &str, language: &str) -> Vec<String> {
     blocks
 }
 
-/// What a shell says of a script, and writes: with `-n` it reads it only.
+/// Runs bash on a script. Returns its success, stdout and stderr. With `-n`, bash only parses the script.
 fn bash(args: &[&str], script: &str) -> (bool, String, String) {
     let mut shell = Command::new("bash")
         .args(args)
@@ -70,11 +70,11 @@ fn shell_commands_parse() {
             assert!(parses && err.is_empty(), "{document}: {err}{block}");
         }
     }
-    // (Such a shell says so.)
+    // bash reports a syntax error.
     assert!(!bash(&["-n"], "if true; then").0);
 }
 
-/// Each job of the array runs its own shard of as many as the array has, into a directory of its own.
+/// Each job of the array runs its own shard, one shard per job, into its own directory.
 fn the_slurm_script_shards_by_its_array() {
     let script = slurm();
     assert!(script.starts_with("#!/bin/bash\n#SBATCH"), "{script}");
@@ -125,7 +125,7 @@ fn the_kubernetes_job_is_one() {
     let spec = &job["spec"];
     assert_eq!(spec["completionMode"], "Indexed");
     let pod = &spec["template"]["spec"];
-    // What a limit of restarts for each index asks for.
+    // Kubernetes requires these for a limit of restarts per index.
     assert!(spec["backoffLimitPerIndex"].is_u64() && pod["restartPolicy"] == "Never");
     let container = &pod["containers"][0];
     let names = |list: &Value| -> BTreeSet<String> {
@@ -144,7 +144,7 @@ fn the_kubernetes_job_is_one() {
     assert!(command.contains(&shard), "no {shard}in {command}");
 }
 
-/// Flags of a text: two hyphens before a lower-case letter, behind a space or a mark.
+/// Returns the flags in a text: two hyphens followed by a lower-case letter, at the start of a word.
 #[cfg(feature = "engine")]
 fn flags(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
@@ -189,7 +189,7 @@ fn every_flag_exists() {
             );
             used.insert(flag);
         }
-        // What `synthesize` is called with is its own.
+        // Every flag passed to `synthesize` is one of its own.
         let calls = text.split("synthesize ").skip(1);
         for call in calls.map(|rest| rest.replace("\\\n", " ")) {
             let call = call

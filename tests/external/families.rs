@@ -1,5 +1,5 @@
-//! One tiny model of every family from `synthesize`'s command line to its files. The weights are random: no
-//! answer is right, and what is asked is that everything is drawn, recorded and drawn again alike.
+//! Runs `synthesize` on one tiny model of every family. The weights are random, so no answer is right. The tests
+//! check that everything is sampled, recorded and reproduced.
 
 use std::fs;
 use std::path::Path;
@@ -20,7 +20,7 @@ pub(crate) const TESTS: &[Test] = tests![
 
 const TRIALS: usize = 2;
 
-/// Runs it twice, whole and in two parts, on questions in words of the model's vocabulary.
+/// Runs the model twice, once in one call and once in two. The questions use words of the model's vocabulary.
 fn check(model: &Path, template: &str, questions: &[&str]) {
     let synthesize = Tool::new("synthesize");
     let directory = tempfile::tempdir().unwrap();
@@ -73,14 +73,14 @@ fn check(model: &Path, template: &str, questions: &[&str]) {
         assert!(trial["logprob"].as_f64().unwrap() < 0.0);
         assert_eq!(trial["equal"], false);
     }
-    // The same where the second trials are drawn by a second call.
+    // The result is the same if a second call draws the second trials.
     run("parts", 1);
     assert!(run("parts", TRIALS) == whole, "{}", model.display());
 }
 
 fn families_by_synthesize_of_gguf_files() {
     let directory = tempfile::tempdir().unwrap();
-    // As Llama 2 and as Mistral 7B v0.1: SentencePiece vocabularies in the file, the latter's window.
+    // Like Llama 2 and Mistral 7B v0.1: SentencePiece vocabularies in the file, and a sliding window for the latter.
     for (name, window) in [("llama-2.gguf", None), ("mistral-v0.1.gguf", Some(8))] {
         let path = directory.path().join(name);
         let mut gguf = Gguf::sentencepiece();

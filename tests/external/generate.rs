@@ -1,4 +1,4 @@
-//! The example `generate` as a user meets it: its rows, good and bad, and its exit codes.
+//! The example `generate` as a user runs it: good and bad rows, and exit codes.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ pub(crate) const TESTS: &[Test] = tests![
     only_the_first_bad_rows_are_reported,
 ];
 
-/// In the language of the built-in model.
+/// A question in the built-in model's language.
 const QUESTION: &str =
     "Tom has 5 apples. Mia has 3 more than Tom. How many apples does each of them have?";
 
@@ -105,7 +105,7 @@ fn all_rows_may_be_bad() {
         "{}",
         ran.out
     );
-    // A prompt that has no tokens cannot be completed either.
+    // A prompt without tokens cannot be completed either.
     let ran = generate.run(&["--raw", ""]);
     assert_eq!(ran.code, Some(1));
     assert!(
@@ -218,7 +218,7 @@ fn files_of_problems_are_prompts_too() {
     );
 }
 
-/// Every row has an id of its own, whatever the file's layout, and a number is kept as it is written.
+/// Every row has its own id, whatever the file's layout. Numbers are kept as written.
 fn ids_are_unique_and_kept_to_the_letter() {
     let generate = Tool::new("generate");
     let ids = |rows: &str| -> Vec<String> {
@@ -231,7 +231,7 @@ fn ids_are_unique_and_kept_to_the_letter() {
         };
         lines.map(id).collect()
     };
-    // Without prompts, for nothing needs to be sampled here.
+    // The rows have no prompts, because nothing needs to be sampled here.
     assert_eq!(ids("[{}, {}, {\"x\": 1}]"), ["1", "2", "3"]);
     assert_eq!(ids("\n{}\n\n{}\nx\n"), ["1", "2", "3"]);
     assert_eq!(

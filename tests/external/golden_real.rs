@@ -1,8 +1,8 @@
-//! SmolLM2-135M and Qwen2.5-Coder-0.5B from GGUF files against Hugging Face transformers: logits
-//! and greedy texts.
+//! SmolLM2-135M and Qwen2.5-Coder-0.5B from GGUF files, compared with Hugging Face transformers: logits and greedy
+//! texts.
 //!
-//! `scripts/golden_real.py` makes the fixtures and says what is in them. The files lie in the
-//! directory that the environment variable `DART_MATH_MODELS` names.
+//! `scripts/golden_real.py` makes the fixtures and describes them. The model files are in the directory that the
+//! environment variable `DART_MATH_MODELS` names.
 
 use std::path::PathBuf;
 
@@ -27,7 +27,7 @@ pub(crate) const TESTS: &[Test] = tests![
 /// Largest difference of a logit, relative to the largest logit of its row.
 const TOLERANCE: f32 = 1e-5;
 
-/// The same where products round to 8 bits.
+/// The tolerance if activations are quantized to int8.
 const QUANTISED_TOLERANCE: f32 = 0.05;
 
 #[derive(Deserialize)]
@@ -41,13 +41,13 @@ struct Greedy {
     text: String,
     prompt: Vec<u32>,
     tokens: Vec<u32>,
-    /// After how many tokens the two best logits were closest, and how close.
+    /// The token position at which the two best logits were closest, and their difference.
     closest: (usize, f32),
 }
 
 #[derive(Deserialize)]
 struct LogitsOf {
-    /// Index into `greedy`: the sequence is its prompt and its tokens.
+    /// Index into `greedy`. The sequence is that entry's prompt followed by its tokens.
     prompt: usize,
     rows: Vec<LogitsRow>,
 }
@@ -85,8 +85,7 @@ fn engine(
         .unwrap()
 }
 
-/// The largest relative error of the stored logits, and of the logarithm of the sum over the whole
-/// vocabulary.
+/// Checks the stored logits and the log-sum-exp of the whole vocabulary. Returns the largest relative error.
 fn check_logits(golden: &Golden, engine: &Engine, tolerance: f32) -> f32 {
     let mut worst = 0.0f32;
     for LogitsOf { prompt, rows } in &golden.logits {
@@ -98,7 +97,7 @@ fn check_logits(golden: &Golden, engine: &Engine, tolerance: f32) -> f32 {
             .copied()
             .collect();
         let last = rows.iter().map(|row| row.position).max().unwrap();
-        // All of the prompt by prefill; a part, and the rest token by token.
+        // Prefill the whole prompt; then prefill a part of it and decode the rest.
         for split in [greedy.prompt.len(), greedy.prompt.len() / 2 + 1] {
             let found = engine
                 .logits(&tokens[..split], &tokens[split..=last])
@@ -160,7 +159,7 @@ fn check_greedy(golden: &Golden, completions: &[Completion]) {
     );
 }
 
-/// How many of the prompts, on how many slots.
+/// The number of prompts and slots.
 struct Amount {
     prompts: usize,
     slots: usize,
@@ -197,10 +196,10 @@ fn check_kernels(name: &str, instructions: Instructions, prompts: usize) {
     check(name, dtype, backend, instructions, amount);
 }
 
-/// With all instructions that the processor has.
+/// Every instruction set that the processor has.
 fn smollm2_own_kernels() {
     for instructions in Instructions::available() {
-        // Without vector instructions of its own it takes ten times as long.
+        // Without vector instructions, this takes ten times as long.
         let prompts = match instructions {
             Instructions::Portable => 1,
             _ => 10,
@@ -209,7 +208,7 @@ fn smollm2_own_kernels() {
     }
 }
 
-/// With fewer slots than prompts, so that some start while others are under way.
+/// Fewer slots than prompts, so that some prompts start while others run.
 fn smollm2_plain_operations() {
     let (dtype, backend) = (DtypeChoice::F32, BackendChoice::Plain);
     let amount = Amount {
@@ -223,7 +222,7 @@ fn qwen2_own_kernels() {
     check_kernels("qwen2", Instructions::Widest, 10);
 }
 
-/// Dequantised weights take more memory and give the same.
+/// Dequantised weights take more memory and give the same logits.
 fn dequantised_weights_give_the_same_bits() {
     for name in ["smollm2", "qwen2"] {
         let (golden, path) = models::fixture::<Golden>(name);
@@ -249,7 +248,7 @@ fn dequantised_weights_give_the_same_bits() {
     }
 }
 
-/// Candle's products with quantised blocks round their other side to 8 bits: close, but no more.
+/// Candle's quantised products quantize the activations to int8, so the results are only close.
 fn smollm2_quantised_plain_products() {
     let (mut golden, path) = models::fixture::<Golden>("smollm2");
     golden.logits.truncate(1);
@@ -265,8 +264,8 @@ fn smollm2_quantised_plain_products() {
     println!("largest relative error {worst:.1e} with quantised products");
 }
 
-/// Rows rounded to 8 bits before quantised weights: close to the golden logits, and distributions
-/// close to those without rounding.
+/// With int8 activations, the logits are close to the golden ones and the distributions close to those with f32
+/// activations.
 fn rounded_activations_are_close() {
     for name in ["smollm2", "qwen2"] {
         let (golden, path) = models::fixture::<Golden>(name);
@@ -277,7 +276,7 @@ fn rounded_activations_are_close() {
         };
         let rounded = engine(ActivationType::Int8);
         let worst = check_logits(&golden, &rounded, QUANTISED_TOLERANCE);
-        // Kullback-Leibler divergence from the exact distribution over all positions.
+        // Mean Kullback-Leibler divergence from the exact distribution, over all positions.
         let exact = engine(ActivationType::F32);
         let (mut divergence, mut positions) = (0.0, 0);
         for greedy in &golden.greedy[..4] {
@@ -302,10 +301,10 @@ fn log_softmax(logits: &[f32]) -> Vec<f64> {
     logits.iter().map(|&x| f64::from(x) - shift).collect()
 }
 
-/// The same tokens with any number of slots and threads, and with half of the KV cache.
+/// The tokens do not depend on the number of slots and threads, nor on a KV cache of half the size.
 fn smollm2_gives_the_same_tokens_in_any_schedule() {
     let (golden, path) = models::fixture::<Golden>("smollm2");
-    // Two prompts, five samples each, which begin a second page.
+    // Two prompts with five samples each. The samples reach a second page of the KV cache.
     let prompts: Vec<Prompt> = prompts_of(&golden).into_iter().take(2).collect();
     let prompts: Vec<Prompt> = (0..10).map(|i| prompts[i / 5].clone()).collect();
     let run = |slots: usize, threads: usize, limit: Option<usize>| {

@@ -1,8 +1,8 @@
-//! Awkward texts through the tokenizers of two real models, and questions through their chat
-//! templates, against their original pipelines and Hugging Face transformers.
+//! Difficult texts through the tokenizers of two real models, and questions through their chat templates, compared
+//! with their original pipelines and Hugging Face transformers.
 //!
-//! `scripts/golden_real.py` makes the fixtures and says what is in them. The files lie in the
-//! directory that the environment variable `DART_MATH_MODELS` names.
+//! `scripts/golden_real.py` makes the fixtures and describes them. The model files are in the directory that the
+//! environment variable `DART_MATH_MODELS` names.
 
 use dart_math::Settings;
 use dart_math::model::{Model, ModelSource, Template, Tokenizer};
@@ -22,7 +22,7 @@ struct Golden {
 
 #[derive(Deserialize)]
 struct Greedy {
-    /// What the chat template was given; none for a text used as it is.
+    /// The chat template's question; `None` for raw text.
     question: Option<String>,
     text: String,
     prompt: Vec<u32>,
@@ -70,7 +70,7 @@ fn check(name: &str) {
             decoded,
             "back from {text:?}"
         );
-        // Piece by piece it is the same text.
+        // Token by token, the text is the same.
         let pieces = streamed(model.tokenizer(), tokens);
         assert_eq!(&pieces, decoded, "piece by piece from {text:?}");
     }
@@ -108,7 +108,7 @@ fn qwen2() {
     check("qwen2");
 }
 
-/// Special tokens, stop tokens, chat texts.
+/// Checks special tokens, stop tokens and chat texts.
 fn real_vocabularies() {
     for (name, stops, prompt, ids) in [
         (
@@ -136,7 +136,7 @@ fn real_vocabularies() {
         assert_eq!((count(start), count(end)), (3, 2));
         assert_eq!(rendered.tokens[0], start);
         let tokenizer = model.tokenizer();
-        // Text after a special token begins without a space, digits stand alone.
+        // Text after a special token has no leading space. Every digit is a token.
         let user = tokenizer.encode("user", false).unwrap();
         let marked = tokenizer.encode("<|im_start|>user", false).unwrap();
         assert_eq!(marked[1..], user[..]);
@@ -151,7 +151,7 @@ fn real_vocabularies() {
             let ids = tokenizer.encode(text, false).unwrap();
             let decoded = tokenizer.decode(&ids).unwrap();
             assert_eq!(streamed(tokenizer, &ids), decoded);
-            // Qwen composes characters (NFC); nothing else changes.
+            // Qwen normalizes to NFC. Nothing else changes.
             assert_eq!(decoded.replace('é', "e\u{301}"), text);
         }
     }

@@ -1,4 +1,4 @@
-//! The example `grade` as a user meets it: its rows, good and bad, its flags, its exit codes.
+//! The example `grade` as a user runs it: good and bad rows, flags, and exit codes.
 
 use std::fs;
 

@@ -1,5 +1,5 @@
-//! Runs in processes of their own that are killed, again and again, or whose disk is full: what they leave is
-//! what a run that nobody disturbed leaves.
+//! Runs in child processes that are killed repeatedly, or whose disk is full. Their files must equal those of an
+//! undisturbed run.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,13 +19,13 @@ pub(crate) const TESTS: &[Test] = tests![
     a_run_whose_disk_is_full_goes_on_when_it_is_not,
 ];
 
-/// Where a process that is such a run has its directory.
+/// The environment variable that makes a process such a run. It names the run's directory.
 const DIRECTORY: &str = "DART_MATH_KILLED_RUN";
 const KILLS: u64 = 200;
-/// Small, so that parts are sealed all the time.
+/// Small, so that parts are sealed often.
 const PART_BYTES: u64 = 6000;
 
-/// Takes its time over each completion, so that there is something to be killed in.
+/// Delays each completion, so that a kill falls into the run.
 struct Slow(Duration);
 
 impl Generator for Slow {
@@ -83,7 +83,7 @@ fn publish(outcome: &Outcome, directory: &Path) -> Result<bool> {
     .write(directory.join("out"), outcome.trials())
 }
 
-/// Is such a run, where the environment asks for one, and ends the process.
+/// If the environment asks for it, performs the run and exits the process.
 pub(crate) fn be_one() {
     let Some(directory) = std::env::var_os(DIRECTORY) else {
         return;
@@ -116,7 +116,7 @@ fn start(directory: &Path) -> Command {
     command
 }
 
-/// The bytes of the files but the manifest's, which has times.
+/// Returns the contents of all files except the manifest, which contains times.
 fn files(directory: &Path) -> BTreeMap<&'static str, Vec<u8>> {
     let read = |name| (name, fs::read(directory.join("out").join(name)).unwrap());
     ["dataset.jsonl", "trials.jsonl", "problems.jsonl"]
@@ -131,7 +131,7 @@ fn undisturbed() -> BTreeMap<&'static str, Vec<u8>> {
     files(directory.path())
 }
 
-/// Waits for a process's end, and kills it (SIGKILL) after a time; whether it was killed.
+/// Waits for a process, and kills it (SIGKILL) after a time. Returns whether it was killed.
 fn killed_after(child: &mut Child, time: Duration) -> bool {
     let begun = std::time::Instant::now();
     while begun.elapsed() < time {
@@ -156,7 +156,7 @@ fn a_run_killed_two_hundred_times_leaves_the_same_files() {
         let mut own = 0;
         loop {
             let mut child = start(directory.path()).spawn().unwrap();
-            // Later from kill to kill, so that every run comes to its end.
+            // The range of times grows with every kill, so that every run finishes.
             let time = 2 + random.below(kills, 30 + 10 * own);
             if !killed_after(&mut child, Duration::from_millis(time)) {
                 break;
@@ -166,7 +166,7 @@ fn a_run_killed_two_hundred_times_leaves_the_same_files() {
         }
         let same = files(directory.path()) == whole;
         assert!(same, "other files after {own} kills ({kills} in all)");
-        // Nothing but the run's own files is left.
+        // Only the run's own files are left.
         for entry in fs::read_dir(directory.path().join("journal")).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let is_part = name.ends_with(".jsonl") || name.ends_with(".jsonl.zst");
@@ -186,25 +186,25 @@ fn a_run_whose_disk_is_full_goes_on_when_it_is_not() {
     for most in [0, 900, 4000, 5500] {
         let directory = tempfile::tempdir().unwrap();
         let mut command = start(directory.path());
-        // No file may be longer: writing more fails, as on a full disk.
+        // Limits the size of files, so that writing beyond it fails as on a full disk.
         let limit = move || {
             let limit = libc::rlimit {
                 rlim_cur: most,
                 rlim_max: most,
             };
-            // SAFETY: two calls of the system, which allocate nothing.
+            // SAFETY: these are two system calls, which allocate nothing.
             unsafe {
                 libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
                 libc::setrlimit(libc::RLIMIT_FSIZE, &limit);
             }
             Ok(())
         };
-        // SAFETY: what runs between fork and exec is safe there.
+        // SAFETY: `limit` only calls functions that are allowed between fork and exec.
         unsafe { command.pre_exec(limit) };
         let output = command.spawn().unwrap().wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "{most}");
-        // (The first file that it cannot write may be the journal's or one of the data set.)
+        // The first file that cannot be written is the journal's or one of the data set.
         assert!(said.contains(directory.path().to_str().unwrap()), "{said}");
         assert!(!said.contains("panicked") || most == 0, "{said}");
         failures += 1;

@@ -1,8 +1,7 @@
-//! The labelled rows of others' suites, where they are present, against a committed list of the
-//! rows that are known to be refused though labelled equal, with the reason of each.
+//! The labelled rows of other suites, compared with a committed list of rows that are labelled equal but known to be
+//! refused, each with its reason.
 //!
-//! A row that newly fails, and a listed one that newly passes, both fail the test: the list says
-//! exactly how good the checker is.
+//! The test fails on a row that newly fails and on a listed row that passes, so the list is exact.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

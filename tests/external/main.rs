@@ -1,5 +1,5 @@
-//! Tests of what needs something beside the crate's sources: real models, labelled answers, published
-//! problem sets, the binaries of the examples. Those whose needs are not met are shown as ignored.
+//! Tests that need more than the crate's sources: real models, labelled answers, published problem sets, or the
+//! examples' binaries. Tests whose needs are not met are reported as ignored.
 
 mod coverage;
 mod dataset_script;

@@ -1,4 +1,4 @@
-//! Fixtures that were made of real models, and where those are.
+//! Fixtures made from real models, and the paths of these models.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::golden::{fixtures, read_json};
 
-/// A fixture and its model's file.
+/// Returns a fixture and the path of its model.
 pub(crate) fn fixture<T: DeserializeOwned>(name: &str) -> (T, PathBuf) {
     let value: serde_json::Value = read_json(&fixtures().join(format!("real_{name}.json")));
     let file = value["file"].as_str().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! GSM8K's training set and problems of MATH as published.
+//! GSM8K's training set and MATH's problems, as published.
 
 use dart_math::Problem;
 use dart_math::data::decontaminate::{NGRAM, TestSets};
@@ -24,7 +24,7 @@ fn published_problem_sets_are_read_whole() {
     );
 }
 
-/// Of half of MATH's problems as a test set: all that are in it, whatever their layout, and few of the others.
+/// Half of MATH's problems is the test set. All of them are found, whatever their layout, and few others.
 fn published_problems_are_found_in_test_sets() {
     let directory = tempfile::tempdir().unwrap();
     let (math, _) = read(shared("problems/math_2500.jsonl"), OnBadRow::Skip).unwrap();
@@ -35,7 +35,7 @@ fn published_problems_are_found_in_test_sets() {
         |problem: &Problem| serde_json::json!({"problem": problem.question}).to_string() + "\n";
     std::fs::write(&path, tests.iter().map(row).collect::<String>()).unwrap();
     let relaid: Vec<Problem> = tests.iter().cloned().map(relaid).collect();
-    // Of the others mostly common phrases, such as "determine the number of ways to arrange the letters of".
+    // The others mostly match by common phrases, such as "determine the number of ways to arrange the letters of".
     for (n, expected) in [(NGRAM, [53, 2]), (13, [11, 0]), (20, [6, 0])] {
         let sets = TestSets::read(&[&path], n).unwrap();
         assert_eq!(sets.rejections(&relaid).len(), relaid.len(), "{n}");
@@ -44,7 +44,7 @@ fn published_problems_are_found_in_test_sets() {
     }
 }
 
-/// The same problem, laid out otherwise.
+/// Returns the same problem with another layout.
 fn relaid(mut problem: Problem) -> Problem {
     problem.question = format!(
         "  {}",

@@ -1,4 +1,4 @@
-//! The examples' flag `--template`: what reaches the model of a text given in place or in a file.
+//! The examples' flag `--template`: how a template given as text or as a file reaches the model.
 
 use std::fs;
 
@@ -10,8 +10,7 @@ pub(crate) const TESTS: &[Test] = tests![
     arguments_are_for_chat_templates_that_ask_for_them,
 ];
 
-/// Runs `synthesize` with a template on one problem: the template that its manifest names, or what
-/// it says when it fails.
+/// Runs `synthesize` with a template on one problem. Returns the template in its manifest, or its error message.
 fn template(flag: &str) -> Result<String, String> {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("set");
@@ -34,7 +33,7 @@ fn arguments_are_for_chat_templates_that_ask_for_them() {
         let args: Vec<&str> = flags.split(' ').chain(more.iter().copied()).collect();
         Tool::new("synthesize").run(&args)
     };
-    // The built-in model's template does not know of thinking.
+    // The built-in model's template does not use `enable_thinking`.
     for (more, reason) in [
         (&["enable_thinking=false"][..], "does not ask for it"),
         (&["messages=[]"], "set by the question"),
@@ -66,7 +65,7 @@ fn a_file_is_taken_as_it_is_and_a_text_in_place_has_its_line_breaks_written_out(
     let found = template("Q: {problem}\\nAnswer:");
     assert_eq!(found.unwrap(), "Q: {problem}\nAnswer:");
 
-    // A file holds a text, not a name.
+    // A file contains a template, not the name of one.
     fs::write(&file, "qa").unwrap();
     let refused = template(&flag).unwrap_err();
     assert!(refused.contains("template.txt"), "{refused}");

@@ -1,5 +1,5 @@
-//! The example `throughput` as a user meets it: one line of JSON, the same tokens whatever the
-//! slots and threads, its refusals.
+//! The example `throughput` as a user runs it: one line of JSON, the same tokens with any number of slots and
+//! threads, and refusals.
 
 use serde_json::Value;
 
@@ -58,17 +58,17 @@ fn a_ragged_load_keeps_its_slots_busy_and_its_tokens() {
         let report = run(other);
         assert_eq!(report["tokens_digest"], first["tokens_digest"], "{other}");
     }
-    // Another seed gives other tokens, or the digest would show nothing.
+    // Another seed gives other tokens, so the digest is meaningful.
     let other = run("--slots 7 --seed 1");
     assert_ne!(other["tokens_digest"], first["tokens_digest"]);
 }
 
-/// The KV cache takes what the docs say, and half of it in 16 bits.
+/// The KV cache takes as much memory as documented, and half of that with 16 bits.
 fn memory_of_the_kv_cache_is_what_the_formula_gives() {
     let model = dart_math::model::Model::built_in().unwrap();
     let config = model.config();
     let width = config.head_dim + config.head_dim.next_multiple_of(16);
-    // 69 of 70 tokens are fed to the model.
+    // The last of 70 tokens is not fed to the model.
     let positions = 12usize.next_multiple_of(16) + 7 * 69usize.next_multiple_of(64);
     let numbers = config.layers * config.kv_heads * width * positions;
     for (kv_type, size) in [("f32", 4), ("f16", 2)] {

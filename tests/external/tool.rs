@@ -1,4 +1,4 @@
-//! The examples as a user meets them: run by their binaries.
+//! The examples' binaries, run as a user runs them.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -6,10 +6,10 @@ use std::process::{Command, Output, Stdio};
 
 use crate::harness::example;
 
-/// An example's binary, which `cargo test` builds beside the tests.
+/// An example's binary. `cargo test` builds it with the tests.
 pub(crate) struct Tool(PathBuf);
 
-/// What a call of it came to.
+/// The result of a call.
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
@@ -21,7 +21,7 @@ impl Tool {
         Tool(example(name))
     }
 
-    /// Where the binary is.
+    /// Returns the binary's path.
     #[allow(dead_code)]
     pub(crate) fn path(&self) -> &std::path::Path {
         &self.0
@@ -31,12 +31,12 @@ impl Tool {
         self.fed(args, b"")
     }
 
-    /// Runs it with these bytes on stdin.
+    /// Runs it with these bytes as stdin.
     pub(crate) fn fed(&self, args: &[&str], stdin: &[u8]) -> Ran {
         self.writing(args, stdin, Stdio::piped())
     }
 
-    /// Runs it with a standard output of one's own.
+    /// Runs it with this stdout.
     pub(crate) fn writing(&self, args: &[&str], stdin: &[u8], stdout: Stdio) -> Ran {
         let mut command = Command::new(&self.0);
         command.args(args).stdin(Stdio::piped()).stdout(stdout);
@@ -44,7 +44,7 @@ impl Tool {
         let mut input = child.stdin.take().unwrap();
         let output = std::thread::scope(|scope| {
             scope.spawn(move || {
-                // Whoever refuses its arguments reads nothing.
+                // A program that refuses its arguments does not read stdin.
                 let _ = input.write_all(stdin);
             });
             child.wait_with_output().unwrap()
@@ -61,8 +61,7 @@ impl Tool {
         }
     }
 
-    /// Runs it with standard outputs that cannot be written to: a closed pipe ends it quietly, a
-    /// full disk does not.
+    /// Runs it with a stdout that cannot be written. A closed pipe ends it quietly; a full disk is an error.
     pub(crate) fn cannot_write(&self, args: &[&str], stdin: &[u8]) {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);

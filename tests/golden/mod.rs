@@ -1,11 +1,11 @@
-//! What the golden tests share: where fixtures are and how they are read.
+//! Shared by the golden tests: paths and readers of fixtures.
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// `tests/fixtures/golden`.
+/// Returns `tests/fixtures/golden`.
 pub(crate) fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden")
 }
@@ -16,14 +16,14 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> T {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What is stored of a tiny model.
+/// The golden values of a tiny model.
 #[allow(dead_code)] // Only some test programs use tiny models.
 #[derive(Deserialize)]
 pub(crate) struct TinyModel {
     pub(crate) tokens: Vec<u32>,
-    /// Those of the rows of the logits.
+    /// The positions of the rows of logits.
     pub(crate) positions: Vec<usize>,
-    /// How many tokens start the greedy run.
+    /// The number of tokens in the prompt of the greedy completion.
     pub(crate) prompt: usize,
     pub(crate) greedy: Vec<u32>,
 }

@@ -1,8 +1,8 @@
-//! Runs tests of which some need what not every machine has: those are shown as ignored, with what
-//! is missing. (The standard harness can only ignore a test when it is compiled.)
+//! Runs tests whose needs may be missing on a machine. Such tests are reported as ignored, with what is missing. (The
+//! standard harness can only ignore tests at compile time.)
 //!
-//! The environment variable `DART_MATH_REQUIRED` lists needs, separated by commas (or `all`), that
-//! must be met: their tests then fail where they would be ignored.
+//! The environment variable `DART_MATH_REQUIRED` is a comma-separated list of needs that must be met, or `all`. If
+//! such a need is missing, its tests fail.
 #![allow(dead_code)] // Each test program uses a part.
 
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub(crate) struct Test {
     pub(crate) run: fn(),
 }
 
-/// A list of test functions of the module it stands in.
+/// Lists test functions of the current module.
 macro_rules! tests {
     ($($(#[$attribute:meta])* $function:ident),+ $(,)?) => {
         &[$($(#[$attribute])* $crate::harness::Test {
@@ -35,7 +35,7 @@ macro_rules! tests {
 }
 pub(crate) use tests;
 
-/// What tests may need: its name in `DART_MATH_REQUIRED`, and what is missing of it here.
+/// A need of tests: its name in `DART_MATH_REQUIRED`, and what is missing.
 pub(crate) struct Need {
     name: &'static str,
     missing: Option<String>,
@@ -46,12 +46,12 @@ impl Need {
         Need { name, missing }
     }
 
-    /// Of tests that run everywhere.
+    /// The need of tests that run everywhere.
     pub(crate) fn nothing() -> Self {
         Need::new("nothing", None)
     }
 
-    /// A directory that an environment variable names; `content` says what is to be in it.
+    /// A directory named by an environment variable. `content` describes its contents.
     fn directory(
         name: &'static str,
         variable: &str,
@@ -80,7 +80,7 @@ impl Need {
         Need::directory("shared", "DART_MATH_SHARED", shared_directory(), SHARED)
     }
 
-    /// A program that can be started.
+    /// A program that must be executable.
     pub(crate) fn program(name: &'static str) -> Self {
         let ran = Command::new(name)
             .arg("--version")
@@ -92,7 +92,7 @@ impl Need {
         Need::new(name, (!works).then(|| format!("no {name}")))
     }
 
-    /// A package of Python's, installed or on PYTHONPATH.
+    /// A Python package, installed or on PYTHONPATH.
     pub(crate) fn python_package(name: &'static str, package: &str) -> Self {
         let look = format!(
             "import importlib.util, sys; sys.exit(importlib.util.find_spec({package:?}) is None)"
@@ -116,7 +116,7 @@ impl Need {
         Need::new("examples", missing)
     }
 
-    /// Both.
+    /// Combines two needs.
     pub(crate) fn and(self, other: Need) -> Need {
         match self.missing {
             None => other,
@@ -131,7 +131,7 @@ impl Need {
     }
 }
 
-/// The directory that `DART_MATH_SHARED` names, or else `shared` beside the checkout.
+/// The directory named by `DART_MATH_SHARED`, or else `shared` beside the checkout.
 fn shared_directory() -> Option<PathBuf> {
     let beside = || {
         let checkout = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -142,13 +142,13 @@ fn shared_directory() -> Option<PathBuf> {
     named.or_else(beside)
 }
 
-/// A file of the shared directory.
+/// The path of a file in the shared directory.
 pub(crate) fn shared(file: &str) -> PathBuf {
     let directory = shared_directory().expect("DART_MATH_SHARED names no directory");
     directory.join(file)
 }
 
-/// Where the binary of an example is.
+/// The path of an example's binary.
 pub(crate) fn example(name: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let profile = tests.parent().and_then(Path::parent).unwrap();
@@ -156,12 +156,12 @@ pub(crate) fn example(name: &str) -> PathBuf {
     profile.join("examples").join(file)
 }
 
-/// A file or folder of the repository.
+/// The path of a file or directory in the repository.
 pub(crate) fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// Runs the tests that the command line asks for.
+/// Runs the tests selected on the command line.
 pub(crate) fn run(groups: impl IntoIterator<Item = (Need, &'static [Test])>) -> ExitCode {
     let mut trials = Vec::new();
     let mut said = Vec::new();
@@ -170,7 +170,7 @@ pub(crate) fn run(groups: impl IntoIterator<Item = (Need, &'static [Test])>) -> 
         if let Some(missing) = need.missing.as_ref().filter(|_| !required)
             && !said.contains(missing)
         {
-            // (Once, for the list of tests puts what stands here before every name.)
+            // Print each message only once: in a list of tests, this output precedes every name.
             println!("ignored where it says `needs {}`: {missing}", need.name);
             said.push(missing.clone());
         }

@@ -1,4 +1,4 @@
-//! Trials that are no longer wanted.
+//! Cancelling trials that are no longer wanted.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -25,13 +25,13 @@ fn the_connection_is_closed_and_what_there_was_delivered() {
     drops_what_is_no_longer_wanted(|server, builder| ((), builder.endpoint(server.url())));
 }
 
-/// Two of four trials are dropped half-way, at a server that `reach` makes an endpoint; what stands between is
-/// kept until the end.
+/// Cancels two of four trials halfway. `reach` adds the server as an endpoint, and returns what connects the two,
+/// which is kept until the end.
 pub(crate) fn drops_what_is_no_longer_wanted<B>(
     reach: impl Fn(&Server, OpenAiBuilder) -> (B, OpenAiBuilder),
 ) {
     for stream in [true, false] {
-        // Two seeds hang half-way: their trials are dropped then.
+        // Responses to one problem's two seeds stall halfway, until their trials are cancelled.
         let server = Server::new(|asked| match asked.body["prompt"] == "Q: question 1?\nA:" {
             true if asked.body["stream"] == true => Reply::Stall(350),
             true => Reply::Stall(100),

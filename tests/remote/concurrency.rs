@@ -1,4 +1,4 @@
-//! How many requests an endpoint has at a time, and which one gets which.
+//! The number of concurrent requests of an endpoint, and the distribution of requests over endpoints.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ const PART: Duration = Duration::from_millis(5);
 
 #[test]
 fn it_grows_where_that_pays() {
-    // As many at a time as there are: the throughput grows with them.
+    // The server handles any number of requests at once, so throughput grows with it.
     let server = Server::new(|_| Reply::Good(PART));
     let generator = builder(&[&server]).connect().unwrap();
     let list = List::new(10, 60);
@@ -35,7 +35,7 @@ fn it_stays_below_what_a_server_takes() {
     let (run, said) = warnings(|| generator.run(&list));
     run.unwrap();
     list.check_all();
-    // At the first, the second, the fourth, … of them only.
+    // Only the first, second, fourth, eighth, … overload is logged.
     let (warnings, url) = (
         said.matches("an endpoint is overloaded").count(),
         server.url(),
@@ -94,7 +94,7 @@ fn the_faster_endpoint_gets_more() {
 fn trials_of_a_problem_go_where_its_prompt_is() {
     let servers = [0, 1].map(|_| Server::new(|_| Reply::Good(Duration::from_millis(20))));
     let generator = builder(&[&servers[0], &servers[1]]).connect().unwrap();
-    // As many as both begin with.
+    // As many requests as both endpoints start with.
     let list = List::new(2, 4);
     generator.run(&list).unwrap();
     list.check_all();

@@ -1,4 +1,4 @@
-//! What goes wrong with a server or on the way to it.
+//! Faults of a server or of the connection to it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ fn status(status: u16) -> Reply {
     )
 }
 
-/// A body that is sent as that of a stream.
+/// A body sent as an event stream.
 fn events(body: &str) -> Reply {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n";
     Reply::Raw(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes())
@@ -30,7 +30,7 @@ fn json_body(body: &str) -> Reply {
     Reply::Status(200, vec![], body.into())
 }
 
-/// Everything that is tried again.
+/// All faults after which a request is retried.
 fn faults() -> Vec<Reply> {
     let half = r#"{"choices":[{"index":0,"text":"half a resp","finish_reason":null}]}"#;
     vec![
@@ -69,7 +69,7 @@ fn every_fault_is_tried_again_and_every_trial_delivered_once() {
     for stream in [true, false] {
         let all = faults();
         let count = all.len() as u32;
-        // Two faults meet each seed, each fault two seeds; then all goes well.
+        // Each seed meets two faults, and each fault two seeds. Then all requests succeed.
         let next = AtomicUsize::new(0);
         let script = move |asked: &Asked| match asked.before {
             0 | 1 => all[next.fetch_add(1, Ordering::Relaxed) % all.len()].clone(),
@@ -136,7 +136,7 @@ fn silence_is_noticed_and_slowness_is_not() {
     let server = Server::new(|asked| match asked.before {
         0 => Reply::Stall(0),
         1 => Reply::Stall(250),
-        // A byte each millisecond takes longer than any silence may.
+        // At a byte per millisecond, the response takes longer than any timeout for silence.
         _ => Reply::Trickle(Duration::from_millis(1)),
     });
     let short = Timeouts {
@@ -151,7 +151,7 @@ fn silence_is_noticed_and_slowness_is_not() {
     list.check_all();
     assert!(begun.elapsed() > Duration::from_millis(1200));
     assert_eq!(server.requests(), 6);
-    // Where responses are not streamed, only the whole has a limit.
+    // Without streaming, only the whole response has a timeout.
     let server = Server::new(|asked| match asked.before {
         0 => Reply::Stall(0),
         _ => Reply::Good(Duration::from_millis(600)),
@@ -288,7 +288,7 @@ fn a_prompt_that_is_too_long_is_left_out() {
     };
     let short: Vec<_> = (0..20).map(|index| with_question(index, 10)).collect();
     assert_eq!(generator.check(&short).unwrap(), []);
-    // 10 bytes and what is added are sure to fit into 100 tokens beside 32 new ones.
+    // 10 bytes and the template certainly fit into 100 tokens beside 32 new ones.
     assert_eq!(server.requests(), 0);
     let mut mixed = short;
     mixed.insert(3, with_question(90, 400));
@@ -299,7 +299,7 @@ fn a_prompt_that_is_too_long_is_left_out() {
     assert_eq!(places, [3, 21]);
     assert_eq!(rejected[0].reason, format!("status 400: {too_long}"));
 
-    // What is found out later is a response of no text.
+    // If the server only refuses it later, the response is empty.
     let server = Server::new(
         move |asked| match asked.body["prompt"] == "Q: question 1?\nA:" {
             true => Reply::Status(

@@ -1,4 +1,4 @@
-//! A source that wants a list of trials, and writes down what it is given.
+//! A source that wants a list of trials, and records what is delivered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -28,7 +28,7 @@ pub(crate) fn problem(index: u32) -> Arc<Problem> {
 }
 
 impl List {
-    /// So many trials of each of so many problems, in turn.
+    /// Wants this many trials of each of this many problems, in turn.
     pub(crate) fn new(problems: u32, trials: u32) -> Self {
         let of = |number| (0..problems).map(move |problem| TrialId { problem, number });
         let all: Vec<TrialId> = (0..trials).flat_map(of).collect();
@@ -52,7 +52,7 @@ impl List {
         }
     }
 
-    /// The one completion of each trial.
+    /// Returns the only completion of each trial.
     pub(crate) fn completions(&self) -> BTreeMap<TrialId, Completion> {
         let state = self.state.lock().unwrap();
         let one = |(&trial, all): (&TrialId, &Vec<Completion>)| {
@@ -62,7 +62,7 @@ impl List {
         state.delivered.iter().map(one).collect()
     }
 
-    /// Checks that every trial was delivered once, with what a server says to its seed.
+    /// Checks that every trial was delivered once, with the server's response to its seed.
     pub(crate) fn check_all(&self) {
         let completions = self.completions();
         let state = self.state.lock().unwrap();
@@ -94,7 +94,7 @@ impl List {
     }
 }
 
-/// The part of a seed that servers are sent.
+/// Returns the part of a seed that is sent to servers.
 pub(crate) fn sent(seed: u64) -> u64 {
     seed & ((1 << 53) - 1)
 }
@@ -127,7 +127,7 @@ impl Source for List {
     }
 }
 
-/// Waits in tests are short.
+/// Short timeouts for tests.
 pub(crate) fn timeouts() -> Timeouts {
     Timeouts {
         connect: Duration::from_secs(5),

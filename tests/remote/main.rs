@@ -1,4 +1,4 @@
-//! Completions from servers of the test's own, which misbehave by script. (Over a real server: tests/external/llama.)
+//! Completions from scripted local servers with faults. Tests with real servers are in tests/external/llama.
 
 mod cancel;
 mod concurrency;

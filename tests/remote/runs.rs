@@ -1,4 +1,4 @@
-//! Whole runs over servers: with a journal, with endpoints that die and return.
+//! Whole runs over servers: with a journal, and with endpoints that die and return.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -39,7 +39,7 @@ fn run(journal: &Path, generator: &OpenAi) -> Result<Outcome> {
         .run(generator, &grader)
 }
 
-/// What a journal has: the trials' own seeds and texts, each trial once.
+/// Reads a journal. Checks that each trial has its own seed and text and occurs once.
 fn journalled(journal: &Path) -> BTreeMap<(String, u32), Trial> {
     let mut trials = BTreeMap::new();
     for trial in JournalTrials::open(journal).unwrap() {
@@ -81,7 +81,7 @@ fn a_run_survives_endpoints_that_die_and_return() {
     let generator = builder(&[&first, &second]).connect().unwrap();
     let outcome = std::thread::scope(|scope| {
         scope.spawn(|| {
-            // Each dies in turn, and once both at a time.
+            // Each server dies in turn, and once both are down.
             let asked = |server: &Server, more: usize| {
                 let (from, begun) = (server.requests(), Instant::now());
                 while server.requests() < from + more && begun.elapsed() < Duration::from_secs(10) {
@@ -146,7 +146,7 @@ fn a_run_that_lost_its_servers_goes_on_with_others() {
     let before = journalled(&journal);
     assert!(before.len() >= 30);
 
-    // At another address, twice, with other bounds: the same run.
+    // The same run with two other addresses and other bounds.
     let (third, fourth) = (slow(), slow());
     let moved = builder(&[&third])
         .endpoint_with(fourth.url(), 2)
@@ -163,7 +163,7 @@ fn a_run_that_lost_its_servers_goes_on_with_others() {
     assert_eq!(outcome.problems, expected.1);
     journalled(&journal);
 
-    // Another model is another run.
+    // Another model makes it another run.
     let other = Server::serving(&["other"], "vllm", |_| Reply::Good(Duration::ZERO));
     let other = builder(&[&other]).connect().unwrap();
     let error = run(&journal, &other).unwrap_err();
@@ -182,8 +182,8 @@ fn greedy_sampling_says_so() {
     assert!(error.detail().starts_with("greedy"), "{error}");
 }
 
-/// Where servers honour seeds, what an endpoint has at a time, how many there are and how often they fail changes no
-/// byte of the data set.
+/// If servers honour seeds, the data set does not depend on the number of endpoints, their concurrency or their
+/// failures.
 #[test]
 fn concurrency_endpoints_and_faults_leave_no_trace_in_the_files() {
     let directory = tempfile::tempdir().unwrap();
@@ -225,7 +225,7 @@ fn concurrency_endpoints_and_faults_leave_no_trace_in_the_files() {
             files(&name, &[&Server::good(), &Server::good()], bound) == alone,
             "{name}"
         );
-        // Every third request meets a fault of some kind.
+        // Every third request meets some fault.
         let count = AtomicUsize::new(0);
         let faulty = Server::new(move |_| match count.fetch_add(1, Ordering::Relaxed) {
             n if n % 3 > 0 => Reply::Good(Duration::ZERO),

@@ -1,5 +1,5 @@
-//! A server of the test's own on this machine: it lists a model, completes, and misbehaves where the test's
-//! script says so. What it completes is a function of the seed alone.
+//! A scripted local server. It lists a model, completes requests, and injects faults if the script says so. The
+//! completion is a function of the seed alone.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -19,40 +19,40 @@ pub(crate) struct Asked {
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Value,
     pub(crate) seed: u64,
-    /// How often this seed was asked for before.
+    /// How often this seed was requested before.
     pub(crate) before: usize,
-    /// Requests that are being answered, this one included.
+    /// The number of requests being answered, including this one.
     pub(crate) at_work: usize,
     pub(crate) at: Instant,
 }
 
-/// What is done with a request.
+/// The reaction to a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
-    /// It is completed, with such a pause before each part.
+    /// A completion, with this pause before each part.
     Good(Duration),
-    /// Another status.
+    /// Another status, with headers and a body.
     Status(u16, Vec<(&'static str, String)>, String),
-    /// These bytes, and the connection ends.
+    /// These bytes, then the end of the connection.
     Raw(Vec<u8>),
-    /// The first so many bytes of a completion, and the connection ends.
+    /// The first bytes of a completion, then the end of the connection.
     Cut(usize),
-    /// The first so many bytes of a completion, and nothing more.
+    /// The first bytes of a completion, then silence.
     Stall(usize),
-    /// A completion, a byte at a time.
+    /// A completion, one byte at a time.
     Trickle(Duration),
-    /// The connection is reset.
+    /// A reset of the connection.
     Reset,
-    /// A completion, and at once the response to a request that nobody made.
+    /// A completion followed by a second response that nobody requested.
     Twice,
 }
 
 #[derive(Default)]
 pub(crate) struct Log {
     pub(crate) asked: Vec<Asked>,
-    /// Seeds of those that were sent to the last byte.
+    /// Seeds whose completions were sent whole.
     pub(crate) completed: Vec<u64>,
-    /// Connections that the client closed before.
+    /// Connections that the client closed before the end of a response.
     pub(crate) closed: usize,
     pub(crate) lists: usize,
     pub(crate) most_at_work: usize,
@@ -76,7 +76,7 @@ pub(crate) struct Server {
     accepts: Option<JoinHandle<()>>,
 }
 
-/// What a model says to a seed: right with a chance of two fifths.
+/// The model's response to a seed. Two fifths of the responses are right.
 pub(crate) fn text(seed: u64) -> String {
     let answer = if Philox::new(seed).uniform(0) < 0.4 {
         "right"
@@ -86,7 +86,7 @@ pub(crate) fn text(seed: u64) -> String {
     format!("{seed:x} so it is {answer}")
 }
 
-/// The tokens that are counted of it.
+/// The number of tokens in the response.
 pub(crate) fn tokens(seed: u64) -> u32 {
     text(seed).split_inclusive(' ').count() as u32
 }
@@ -100,7 +100,7 @@ impl Server {
         Server::new(|_| Reply::Good(Duration::ZERO))
     }
 
-    /// One with these models, of this software.
+    /// Starts a server with these models and this software name.
     pub(crate) fn serving(
         names: &[&str],
         software: &str,
@@ -142,7 +142,7 @@ impl Server {
         self.log(|log| log.asked.len())
     }
 
-    /// Closes its port and every connection.
+    /// Closes its port and all connections.
     pub(crate) fn die(&self) {
         self.shared.is_alive.store(false, Ordering::SeqCst);
         for stream in self.shared.streams.lock().unwrap().drain(..) {
@@ -150,7 +150,7 @@ impl Server {
         }
     }
 
-    /// Opens its port again.
+    /// Reopens its port.
     pub(crate) fn come_back(&self) {
         self.shared.is_alive.store(true, Ordering::SeqCst);
     }
@@ -190,7 +190,7 @@ fn accept(shared: &Arc<Shared>, listener: TcpListener) {
             .push(stream.try_clone().unwrap());
         let shared = shared.clone();
         thread::spawn(move || {
-            // What the client does to a connection is no concern of the server's.
+            // Errors of the connection are expected.
             let _ = serve(&shared, &stream);
             let _ = stream.shutdown(Shutdown::Both);
             let peer = stream.peer_addr().ok();
@@ -282,7 +282,7 @@ fn reply(shared: &Shared, mut stream: &TcpStream, asked: &Asked) -> std::io::Res
             Ok(())
         }
         Reply::Reset => {
-            // A socket that is closed with no time to linger is reset.
+            // Closing a socket with zero linger time resets the connection.
             #[cfg(unix)]
             {
                 use std::os::fd::AsRawFd;
@@ -317,7 +317,7 @@ fn reply(shared: &Shared, mut stream: &TcpStream, asked: &Asked) -> std::io::Res
     }
 }
 
-/// Waits so long, or until the client closes the connection; whether it is still there.
+/// Waits this long or until the client closes the connection. Returns whether it is still open.
 fn wait(shared: &Shared, stream: &TcpStream, time: Duration) -> bool {
     let end = Instant::now() + time;
     loop {
@@ -360,7 +360,7 @@ fn write_json(
     stream.write_all((head + body).as_bytes())
 }
 
-/// The bytes of a completion: its head, and an event a token or all at once.
+/// The parts of a response: the header and one event per token, or all at once without streaming.
 fn parts(asked: &Asked) -> Vec<Vec<u8>> {
     let text = text(asked.seed);
     let is_chat = asked.path.ends_with("/chat/completions");
@@ -403,7 +403,7 @@ fn parts(asked: &Asked) -> Vec<Vec<u8>> {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/event-stream\r\n\r\n";
     let mut parts = vec![head.as_bytes().to_vec()];
     parts.extend(data.into_iter().map(chunk));
-    // The client has all that it waits for with the last event.
+    // The last event is the last one that the client waits for.
     parts.last_mut().unwrap().extend(b"0\r\n\r\n");
     parts
 }

@@ -1,4 +1,4 @@
-//! What servers are asked, what is refused before they are, and what is shown of it all.
+//! What is sent to servers, what is refused before sending, and what is shown.
 
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ fn an_endpoint_that_returns_with_another_model_gets_nothing() {
     away.die();
     let generator = builder(&[&here, &other]).model("tiny").connect();
     assert!(generator.is_err());
-    // It is away when it is asked first, and serves something else when it is asked again.
+    // It is down at the first check, and serves another model at the second.
     let later = good(&["other"], "vllm");
     later.die();
     std::thread::sleep(Duration::from_millis(20));
@@ -161,7 +161,7 @@ fn endpoints_are_base_urls() {
 
 #[test]
 fn the_key_is_sent_and_shown_nowhere() {
-    // A server that repeats it, as OpenAI's does.
+    // A server that repeats the key, as OpenAI's does.
     let body =
         json!({"error": {"message": format!("Incorrect API key provided: {SECRET}.")}}).to_string();
     let server = Server::new(move |_| Reply::Status(401, vec![], body.clone()));
@@ -257,7 +257,7 @@ fn what_a_server_is_asked_is_what_was_set() {
         assert_eq!(body["messages"][1]["role"], "user");
     }
 
-    // Fields that are nobody's but some servers' own are refused where the server is another.
+    // Fields that only some servers support are refused with other servers.
     let other = good(&["tiny"], "somebody");
     let (url, refused) = (other.url(), builder(&[&other]).sampling(sampling));
     refusal(refused, ErrorKind::Settings, &[&url, "top_k"]);

@@ -1,4 +1,4 @@
-//! Over TLS: a relay (`tls_relay.py`) before a server of the test's own, with certificates that openssl makes.
+//! TLS: a relay (`tls_relay.py`) in front of a local server, with certificates made by openssl.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use dart_math::{Error, ErrorKind, Generator};
 use crate::list::{List, builder};
 use crate::server::{Reply, Server};
 
-/// Whether the programs are there that this takes (LibreSSL's openssl signs nothing in one step); what is missing is
-/// printed.
+/// Returns whether the required programs exist, and prints the missing one. LibreSSL's openssl cannot sign in one
+/// step.
 fn is_possible() -> bool {
     let missing = [
         ("openssl", "version", "OpenSSL"),
@@ -29,7 +29,7 @@ fn is_possible() -> bool {
     missing.is_none()
 }
 
-/// An authority of the test's own, and a certificate of it for `localhost`.
+/// A certificate authority of the test and its certificate for `localhost`.
 struct Authority(PathBuf);
 
 impl Authority {
@@ -155,7 +155,7 @@ fn a_run_over_tls_with_an_authority_of_its_own() {
 
     let asked = || server.log(|log| (log.asked.len(), log.lists));
     let before = asked();
-    // Nothing but the server's own certificate is trusted with what is secret.
+    // The secret is sent only to a server with a valid certificate.
     let refused = [
         at("localhost"),
         at("localhost").ca_file(other.path("ca.pem")),

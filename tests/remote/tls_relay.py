@@ -1,7 +1,6 @@
-"""The other end of TLS connections: python3 tls_relay.py CERTIFICATE KEY PORT
+"""Relays TLS connections to a plain port of this machine: python3 tls_relay.py CERTIFICATE KEY PORT
 
-Hands what comes over them on to a port of this machine, and what comes from there back. Prints its own port as a
-line, and ends when its standard input does.
+Prints its own port as a line, and exits when its standard input closes.
 """
 
 import os
@@ -24,7 +23,7 @@ def relay(context, connection, port):
                             return
                         (plain if source is tls else tls).sendall(data)
     except OSError:
-        pass  # A client that does not trust the certificate, or is gone.
+        pass  # The client does not trust the certificate, or has disconnected.
 
 
 def main():

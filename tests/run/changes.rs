@@ -1,4 +1,4 @@
-//! Runs that are resumed with another configuration: what is refused, and what draws only what is missing.
+//! Runs resumed with another configuration: which changes are refused, and which draw only what is missing.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -54,7 +54,7 @@ fn a_changed_configuration_is_refused_with_every_difference() {
         message.contains("limit tokens was null, lowered to 9"),
         "{message}"
     );
-    // Where all share a limit of trials those of a problem may not be lowered either.
+    // With a limit of trials over all problems, limits per problem must not be lowered either.
     let stricter = Limits {
         trials_per_problem: Some(59),
         futility: Some(0.01),
@@ -113,7 +113,7 @@ fn raised_limits_go_on_as_if_they_had_been_so_from_the_start() {
         let anew = resume(&anew, &Scripted::default(), limits).unwrap();
         assert!(files(&outcome) == files(&anew), "raised to {most}");
     }
-    // Lowered ones take fewer of the trials that are there, and lose none.
+    // Lower limits use fewer of the existing trials and delete none.
     let before = Limits {
         trials_per_problem: Some(60),
         ..Limits::default()
@@ -150,7 +150,7 @@ fn a_limit_under_which_nothing_was_drawn_may_be_taken_back() {
     };
     let _ = resume(&journal, &Scripted::default(), most(20)).unwrap();
     let before = snapshot(&journal);
-    // Raised by mistake, and cancelled before anything is drawn.
+    // A limit is raised by mistake, and the run is cancelled before anything is drawn.
     let cancel = CancelHandle::new();
     let raised = |cancel: &CancelHandle| {
         Run::builder(problems(&RATES))
@@ -164,7 +164,7 @@ fn a_limit_under_which_nothing_was_drawn_may_be_taken_back() {
             .run(&Scripted::default(), &grader)
     };
     cancel.cancel();
-    // (A journal is not even read then.)
+    // In this case, the journal is not even read.
     let error = raised(&cancel).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Interrupted);
     assert!(error.to_string().contains("nothing has changed"), "{error}");
@@ -221,9 +221,9 @@ fn problems_added_at_the_end_change_nothing_for_those_before() {
         "not the data set of a run with all of them"
     );
 
-    // None may be taken away, changed or put in between; and none added where all share a limit.
+    // Problems must not be removed, changed or inserted. With a common limit, none may be appended.
     let at_rest = snapshot(&journal);
-    // What is named is what the run has by now, not what it began with.
+    // The error states the current number of problems, not the original one.
     for count in [1, 4, 5] {
         let message = run(&RATES[..count], limits()).unwrap_err().to_string();
         let named = format!("problems.count was 6, is {count}");
@@ -295,15 +295,15 @@ fn duplicates_are_the_same_after_an_interruption() {
         assert_eq!(trials(&outcome), trials(&whole));
         assert_eq!(outcome.totals.duplicates, whole.totals.duplicates);
     }
-    // Kept after all: no other trials are asked for than those of a run that kept them at first.
+    // Without deduplication, no trials are needed beyond those of a run that never deduplicated.
     let kept = run("whole", Schedule::default(), false).unwrap();
     let anew = run("anew", Schedule::default(), false).unwrap();
     assert_eq!(trials(&kept), trials(&anew));
     assert_eq!((kept.problems, kept.totals.drawn), (anew.problems, 0));
 }
 
-/// A trial does not depend on why it was drawn: from one journal the data sets of any strategies, each
-/// the one that a run of its own would have made, and only what is missing is drawn.
+/// A trial does not depend on why it was drawn. From one journal, any strategy gets the same data set as from a run
+/// of its own, and only missing trials are drawn.
 #[test]
 fn another_strategy_uses_the_trials_that_are_there() {
     let directory = tempfile::tempdir().unwrap();
@@ -334,7 +334,7 @@ fn another_strategy_uses_the_trials_that_are_there() {
         assert!(files(&outcome) == files(&anew), "strategy {number}");
         let asked: BTreeSet<TrialId> = generator.log().asked.keys().copied().collect();
         assert!(asked.is_disjoint(&there), "strategy {number}");
-        // Fewer responses than before need nothing new.
+        // Fewer responses than before need no new trials.
         assert!(
             !(asked.is_empty() && [0, 5].contains(&number)),
             "strategy {number}"

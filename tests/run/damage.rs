@@ -1,4 +1,4 @@
-//! Journals that are damaged, incomplete, taken away or written to by others.
+//! Journals that are damaged, incomplete, moved away or modified by others.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -56,10 +56,10 @@ fn damaged_and_foreign_rows_are_refused_by_line() {
         assert!(line.contains(old), "{line} has no {old}");
         line.replacen(old, new, 1)
     };
-    // One character, and the checksum of before.
+    // One changed character with the old checksum.
     let digit = other(&rows[3], "\"tokens\":", "\"tokens\":1");
     changed(&part, 3, digit, "jsonl:4: damaged: its checksum");
-    // Rows that somebody wrote anew.
+    // Rows with a valid checksum.
     let anew = |index: usize, old: &str, new: &str| {
         journals::changed(&rows[index], |rest| other(rest, old, new))
     };
@@ -81,7 +81,7 @@ fn damaged_and_foreign_rows_are_refused_by_line() {
     fs::write(&notes, "a file of something else").unwrap();
     assert!(refusal(&journal).contains("not the header"));
     assert_eq!(fs::read(&notes).unwrap(), b"a file of something else");
-    // A journal of the first version was a file.
+    // In the first version, a journal was a file.
     let file = directory.path().join("journal.jsonl");
     fs::write(&file, "{}\n").unwrap();
     assert!(refusal(&file).contains("a journal is a directory"));
@@ -107,8 +107,8 @@ fn small_run(journal: &Path, generator: &Scripted, part_bytes: u64) -> Result<Ou
         .run(generator, &grader)
 }
 
-/// Runs again from a journal that lacks something: the outcome is the same, what is missing and counts
-/// was drawn again, and nothing that is there.
+/// Resumes from an incomplete journal. The outcome must be the same. All missing trials that count must be drawn again,
+/// and no existing ones.
 fn draws_what_is_missing(
     journal: &Path,
     (whole, records): (&[Trial], &[ProblemRecord]),
@@ -116,7 +116,7 @@ fn draws_what_is_missing(
     part_bytes: u64,
     place: &str,
 ) {
-    // A trial that came in after its problem had ended does not count, and is not missed.
+    // A trial that arrived after its problem had ended does not count, so it is not missed.
     let counting: BTreeSet<TrialId> = whole.iter().map(journals::id).collect();
     let there = journals::trials(journal);
     let missed: Vec<TrialId> = every
@@ -210,7 +210,7 @@ fn sealed_parts_are_read_by_any_tool_and_may_be_deleted() {
     let sealed: Vec<_> = files.keys().filter(is_sealed).collect();
     assert!(sealed.len() >= 3, "{sealed:?}");
     for path in sealed {
-        // JSON lines in Zstandard, by problem and number.
+        // A sealed part is JSON lines in Zstandard, sorted by problem and number.
         let mut text = String::new();
         let file = fs::File::open(path).unwrap();
         let mut decoder = zstd::Decoder::new(file).unwrap();
@@ -233,7 +233,7 @@ fn sealed_parts_are_read_by_any_tool_and_may_be_deleted() {
             &place,
         );
 
-        // Cut, it is refused by name.
+        // A truncated part is refused by name.
         restore(&journal, &files);
         let bytes = &files[path];
         for cut in [0, 10, bytes.len() / 2, bytes.len() - 1] {
@@ -246,13 +246,13 @@ fn sealed_parts_are_read_by_any_tool_and_may_be_deleted() {
             );
         }
     }
-    // A part that was sealed while the run was killed is there twice; the sealed one is taken.
+    // If the run is killed while it seals a part, both files exist. The sealed one is used.
     restore(&journal, &files);
     fs::write(first_part(&journal), "nothing that is read").unwrap();
     let outcome = small_run(&journal, &Scripted::default(), part_bytes).unwrap();
     assert_eq!(trials(&outcome), all);
     assert!(!first_part(&journal).exists());
-    // Trials that two parts have are refused.
+    // Trials that are in two parts are refused.
     let (first, second) = (
         files.keys().next().unwrap(),
         journal.join("000099.jsonl.zst"),
@@ -296,7 +296,7 @@ fn a_journal_that_is_taken_away_ends_the_run_and_keeps_its_data() {
     let error = outcome.error.as_ref().unwrap().to_string();
     assert!(error.contains("deleted, renamed or replaced"), "{error}");
     assert!(trials(&outcome).len() >= 5 && !journal.exists());
-    // What was written before goes on where it is put back.
+    // If the journal is moved back, the run resumes from it.
     fs::rename(&moved, &journal).unwrap();
     let resumed = resume(&journal, &Scripted::default(), limits()).unwrap();
     assert!(files(&resumed) == undisturbed());
@@ -308,12 +308,12 @@ fn a_pipe_is_no_journal() {
     let directory = tempfile::tempdir().unwrap();
     let pipe = directory.path().join("journal");
     let path = std::ffi::CString::new(pipe.to_str().unwrap()).unwrap();
-    // (No program is started for it: until a child runs it holds the locks of the journals of other tests.)
+    // `mkfifo` is called directly: a child process would inherit the locks of other tests' journals until it runs exec.
     // SAFETY: the path is a C string that outlives the call.
     assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
     let error = resume(&pipe, &Scripted::default(), limits()).unwrap_err();
     assert!(error.to_string().contains("no directory"), "{error}");
-    // Nor a part of one.
+    // A part of a journal must not be a pipe either.
     let journal = directory.path().join("whole");
     let _ = resume(&journal, &Scripted::default(), limits()).unwrap();
     for name in ["000009.jsonl", "000009.jsonl.zst"] {

@@ -112,7 +112,7 @@ fn a_failed_write_leaves_the_old_files() {
     assert_eq!(left.len(), 4, "{left:?}");
 }
 
-/// What a run of three problems leaves behind, in every form.
+/// Options with the majority answer by this checker.
 fn options<'a>(checker: &'a Checker) -> WriteOptions<'a> {
     WriteOptions::new().majority_by(checker)
 }
@@ -156,7 +156,7 @@ fn what_is_written_is_read_back() {
             set.write_with(directory, outcome.trials(), options)
                 .unwrap()
         );
-        // A second time there is nothing to do.
+        // The second call has nothing to do.
         assert!(
             !set.write_with(directory, outcome.trials(), options)
                 .unwrap()
@@ -180,7 +180,7 @@ fn what_is_written_is_read_back() {
                 assert_eq!(row.pass_rate_high, Some(high));
                 assert_eq!(row.pass_at_1, tally.pass_at(1));
                 assert_eq!(row.pass_at_4, tally.pass_at(4));
-                // More than any problem was tried.
+                // No problem has that many trials.
                 assert_eq!(row.pass_at_1024, None);
                 assert_eq!(row.target, record.target);
                 assert_eq!(row.kept, record.kept);
@@ -193,7 +193,7 @@ fn what_is_written_is_read_back() {
     }
 }
 
-/// Answers as a model gives them, of one problem, and the majority among them by hand.
+/// One problem with typical answers, whose majority was determined by hand.
 #[test]
 fn a_problem_has_its_majority_answer() {
     let problem = Arc::new(Problem::new("1 / 2?", "0.5"));
@@ -239,7 +239,7 @@ fn a_problem_has_its_majority_answer() {
     assert_eq!(rows[0].pass_at_1, Some(0.6));
     assert_eq!((rows[0].pass_at_4, rows[0].pass_at_16), (Some(1.0), None));
 
-    // By another relation, and of some of the trials only.
+    // With another equivalence relation, and with some of the trials.
     let verbatim = |first: &str, second: &str| first == second;
     let by_text = WriteOptions::new().majority_by(&verbatim);
     let rows = table(&[record(5)], &trials, by_text).unwrap();
@@ -253,7 +253,7 @@ fn a_problem_has_its_majority_answer() {
         (None, None)
     );
 
-    // Trials of two problems in turns cannot be counted as they pass by.
+    // Interleaved trials of two problems cannot be counted in one pass.
     let mut other = record(1);
     other.problem = Arc::new(Problem::new("1 + 1?", "2"));
     let mut mixed = trials.clone();
@@ -328,7 +328,7 @@ fn parquet_follows_what_is_asked_for() {
     fs::write(&path, &whole[..whole.len() - 1]).unwrap();
     let error = read_trials(&path).unwrap_err();
     assert!(error.to_string().contains("trials.parquet"), "{error}");
-    // Anew, byte for byte.
+    // The file is rewritten, byte for byte.
     assert!(
         set.write_with(directory, outcome.trials(), parquet)
             .unwrap()
@@ -338,7 +338,7 @@ fn parquet_follows_what_is_asked_for() {
         !set.write_with(directory, outcome.trials(), parquet)
             .unwrap()
     );
-    // Tables that nobody asks for any more would be of another run soon.
+    // Tables that are no longer requested are removed, because they would become outdated.
     assert!(set.write(directory, outcome.trials()).unwrap());
     assert!(!path.exists() && directory.join("trials.jsonl").exists());
     assert!(!set.write(directory, outcome.trials()).unwrap());
@@ -381,7 +381,7 @@ fn a_card_has_the_figures_that_it_shows() {
     };
     assert!(write() && !write());
 
-    // Every link leads to a file, and every file is linked to: the report's figure, to the byte.
+    // Every link has a file and every file a link. The figures equal the report's.
     let links = card.split("](").skip(1).filter_map(|rest| {
         let (path, _) = rest.split_once(')')?;
         path.ends_with(".svg").then_some(path)
@@ -407,16 +407,16 @@ fn a_card_has_the_figures_that_it_shows() {
         let text = fs::read_to_string(directory.join(link)).unwrap();
         assert_eq!(text, figure.unwrap().svg);
     }
-    // A figure that is not what the other files say is written anew.
+    // A figure that does not match the other files is rewritten.
     fs::write(directory.join(links[1]), "<svg/>").unwrap();
     assert!(write() && !write());
-    // Without a card there are no new ones, and none is touched.
+    // Without a card, figures are neither created nor changed.
     let plain = WriteOptions::new().figures(&card_figures);
     fs::remove_file(directory.join(links[1])).unwrap();
     assert!(!set.write_with(directory, outcome.trials(), plain).unwrap());
     assert_eq!(files().len(), CARD_FIGURES.len() - 1);
 
-    // Where they cannot be made, all files are as they were, and no drafts are left.
+    // If figures cannot be made, all files stay as they were, and no drafts are left.
     let before = fs::read(directory.join("trials.jsonl")).unwrap();
     let elsewhere = |_: DataSetFiles<'_>| Ok(vec![("../trials.jsonl".to_owned(), String::new())]);
     let options = WriteOptions::new().card("# Other\n").figures(&elsewhere);
@@ -439,7 +439,7 @@ fn a_card_has_the_figures_that_it_shows() {
     assert_eq!(hidden.count(), 0);
 }
 
-/// Two that write one directory at a time would mix their files.
+/// Two concurrent writers would mix their files in a directory.
 #[cfg(unix)]
 #[test]
 fn a_directory_has_one_writer_at_a_time() {

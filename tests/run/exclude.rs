@@ -1,4 +1,4 @@
-//! Problems that a run leaves out, drawn, resumed, joined and selected.
+//! Problems that a run excludes: sampling, resuming, joining and selecting without them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -52,7 +52,7 @@ fn asked(generator: &Scripted) -> BTreeSet<u32> {
     log.asked.keys().map(|id| id.problem).collect()
 }
 
-/// A data set without these problems.
+/// The expected data set without these problems.
 fn without(outcome: &Outcome, excluded: &[usize]) -> Vec<Trial> {
     let ids: Vec<String> = excluded.iter().map(|index| format!("p{index}")).collect();
     let mut all = trials(outcome);
@@ -91,10 +91,10 @@ fn nothing_is_drawn_for_problems_that_are_left_out() {
     assert_eq!(manifest["excluded"]["count"], 2);
     assert_eq!(manifest["problems"], whole.manifest()["problems"]);
     assert!(whole.manifest().get("excluded").is_none());
-    // They are no part of what is said of the problems.
+    // They do not count in tables of problems.
     assert_eq!(LevelTable::new(&outcome.problems).total.problems, 4);
 
-    // Its files, and the page that is made of them.
+    // The data set's files, and the report made from them.
     let directory = tempfile::tempdir().unwrap();
     let set = DataSet {
         problems: &outcome.problems,
@@ -133,7 +133,7 @@ fn other_problems_are_left_out_of_a_run_that_goes_on() {
         };
         assert_eq!(rows(&outcome), rows(&anew), "{excluded:?}");
         assert_eq!(outcome.problems, anew.problems, "{excluded:?}");
-        // Drawn is only what was left out before.
+        // Only problems that were excluded before are drawn.
         let drawn: &[u32] = match number {
             0 => &[0, 2, 4, 5],
             1 => &[1],
@@ -211,7 +211,7 @@ fn a_limit_of_all_trials_fixes_what_is_left_out() {
 #[test]
 fn shards_leave_out_their_own() {
     let directory = tempfile::tempdir().unwrap();
-    // 1 and 4 of all are the first and the last of the second shard.
+    // Problems 1 and 4 are the first and the last of the second shard.
     let shard = |index: u32, excluded: &[usize]| -> PathBuf {
         let own = problems(&RATES).into_iter().skip(index as usize).step_by(2);
         let journal = directory.path().join(format!("shard{index}"));
@@ -251,7 +251,7 @@ fn shards_leave_out_their_own() {
     let selected = selected.select().unwrap();
     assert_eq!(trials(&selected), trials(&whole));
     assert_eq!(selected.problems, whole.problems);
-    // By other test sets: what was left out of a shard is missing, and drawn.
+    // With other exclusions, a problem that its shard excluded is missing and is drawn.
     let (missing, joined) = joined("other", &[0, 1]);
     assert_eq!(missing, ["p5"]);
     let generator = Scripted::default();
@@ -263,7 +263,7 @@ fn shards_leave_out_their_own() {
 
 #[test]
 fn what_is_left_out_need_not_be_known_or_sampled() {
-    // A table of pass rates without them.
+    // A table of pass rates without the excluded problems.
     let rates = |of: &[usize]| -> HashMap<String, f64> {
         of.iter()
             .map(|index| (format!("p{index}"), RATES[*index]))
@@ -283,7 +283,7 @@ fn what_is_left_out_need_not_be_known_or_sampled() {
     );
     let outcome = run(builder(&[4, 5]).strategy(strategy), &Scripted::default());
     assert_eq!(outcome.totals.met, 4);
-    // A forecast without them.
+    // A forecast without the excluded problems.
     let table: HashMap<String, Known> = rates(&[0, 1, 2, 3])
         .into_iter()
         .map(|(id, rate)| (id, Known::Rate(rate)))
@@ -310,7 +310,7 @@ fn what_cannot_be_left_out_is_refused() {
     assert_eq!(all.kind(), ErrorKind::Data);
     let said = "all problems are excluded: \"p0\": 0 is in a test set";
     assert!(all.to_string().contains(said), "{all}");
-    // Twice is once, with the first reason.
+    // Excluding a problem twice counts once, with the first reason.
     let twice = builder(&[2]).exclude(vec![Rejection {
         problem: 2,
         reason: "again".into(),

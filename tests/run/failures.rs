@@ -132,7 +132,7 @@ fn bad_settings_are_refused() {
     assert!(error(run().strategy(Uniform { k: 1 }).graders(0)).contains("graders"));
 }
 
-/// A generator that cannot sample some problems, or is greedy.
+/// A generator that rejects some problems, fails its check, or is greedy.
 struct Picky {
     scripted: Scripted,
     rejected: Vec<usize>,
@@ -196,7 +196,7 @@ fn problems_that_cannot_be_sampled_are_counted_apart() {
     assert_eq!((outcome.totals.rejected, outcome.totals.met), (1, 2));
     assert_eq!(outcome.manifest()["totals"]["rejected"], 1);
     assert!(trials(&outcome).iter().all(|trial| trial.problem != "p1"));
-    // Its share of a common limit is the others'.
+    // The other problems get its share of the common limit.
     let limits = Limits {
         trials: Some(6),
         ..Limits::default()

@@ -1,4 +1,4 @@
-//! What is expected of a run beside what comes of it.
+//! Forecasts compared with actual runs.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use dart_math::dars::{
     Vanilla,
 };
 
-/// As difficult as MATH is for the paper's sampler, or so: some that are nearly always solved, some hardly ever.
+/// Rates about as difficult as MATH for the paper's sampler: some problems are nearly always solved, some hardly ever.
 fn rates(count: usize) -> Vec<f64> {
     rates_of(3, count)
 }
@@ -38,7 +38,7 @@ fn run(rates: &[f64], strategy: &dyn Strategy, seed: u64) -> Outcome {
         .unwrap()
 }
 
-/// How many of the four numbers lie in their intervals; none is further than a tenth from its mean.
+/// Counts how many of the four numbers are in their intervals. Each must be within a tenth of its mean.
 fn within(name: &str, forecast: &Forecast, outcome: &Outcome) -> usize {
     let last = forecast.rows.last().unwrap();
     let totals = &outcome.totals;
@@ -56,13 +56,13 @@ fn within(name: &str, forecast: &Forecast, outcome: &Outcome) -> usize {
             error < 0.1,
             "{name}, {what}: {expected:?}, and {actual} came"
         );
-        // (Where nothing is uncertain the mean is a rounding error away.)
+        // Without uncertainty, the mean still has a rounding error.
         expected.low - 1e-6 <= *actual && *actual <= expected.high + 1e-6 || error < 0.01
     })
     .count()
 }
 
-/// From pilots of 8 trials a problem, under other seeds; from the rates themselves; and from the run itself.
+/// Forecasts from pilots of 8 trials per problem with other seeds, from the true rates, and from the run itself.
 #[test]
 fn what_comes_is_within_a_tenth_of_what_was_expected() {
     const PILOTS: u64 = 8;
@@ -101,7 +101,7 @@ fn what_comes_is_within_a_tenth_of_what_was_expected() {
                 lie_in += within(&format!("{name} by {basis}"), &forecast, &outcome);
                 all += 4;
             }
-            // What has been drawn is counted as it is: of a run that is done nothing is uncertain.
+            // Trials that were drawn count exactly: the forecast of a finished run has no uncertainty.
             let done = run.forecast(Basis::Trials(&outcome), Costs::default());
             let done = done.unwrap();
             let last = done.rows.last().unwrap();
@@ -110,11 +110,11 @@ fn what_comes_is_within_a_tenth_of_what_was_expected() {
             assert_eq!(last.kept.mean, outcome.totals.kept as f64);
         }
     }
-    // 19 of 20 are to lie in their intervals; the four numbers of a run stand and fall together.
+    // 95 % should be in their intervals. The four numbers of a run are correlated, so fewer are required.
     assert!(lie_in * 100 >= all * 88, "{lie_in} of {all}");
 }
 
-/// After a sixth of the problems, which stand for the others: what is not known of these is in the intervals.
+/// Forecasts from the first sixth of the problems. The intervals include the uncertainty about the others.
 #[test]
 fn a_run_that_has_begun_comes_to_what_its_first_problems_lead_to_expect() {
     const RUNS: u64 = 80;
@@ -141,7 +141,7 @@ fn a_run_that_has_begun_comes_to_what_its_first_problems_lead_to_expect() {
             covered[at] += u64::from(expected.low <= actual && actual <= expected.high);
         }
     }
-    // 95 % are to be; of 80 runs 70 or more are, with a probability of 99.8 %.
+    // The intervals should cover 95 %. With that coverage, at least 70 of 80 runs are covered with probability 99.8 %.
     assert!(
         covered.iter().all(|covered| *covered >= 70),
         "{covered:?} of {RUNS}"

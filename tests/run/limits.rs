@@ -1,4 +1,4 @@
-//! Limits and interruptions: what a run ends with before its goals are met.
+//! Limits and interruptions that end a run before its goals are met.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -32,8 +32,8 @@ fn limits_per_problem_end_the_problem_and_not_the_run() {
     assert_eq!(outcome.problems[3].stop, StopReason::TargetMet);
 }
 
-/// A problem that is ended for futility has what the rule says, whatever the schedule, and nothing is drawn
-/// beyond that which is not in flight anyway when a verdict comes.
+/// Problems that end for futility follow the rule in any schedule. Only trials in flight when a verdict arrives are
+/// drawn beyond it.
 #[test]
 fn problems_whose_target_is_out_of_reach_are_ended() {
     let rates = [0.0, 0.02, 0.1, 0.3, 0.5, 0.9, 1.0];
@@ -93,7 +93,7 @@ fn futility_is_a_probability_and_needs_a_limit() {
     build(0.1, Some(9)).unwrap();
 }
 
-/// A problem that has had its time ends, with what it has by then; others go on.
+/// A problem that exceeds its time ends with its trials so far. The others continue.
 #[test]
 fn a_limit_in_time_ends_one_problem_and_not_the_run() {
     let limits = Limits {
@@ -156,7 +156,7 @@ fn a_limit_in_tokens_ends_the_run_with_what_is_done() {
     };
     assert!(limit == 500 && sampled >= 500 && sampled <= outcome.totals.tokens_sampled);
     assert!(outcome.totals.tokens_sampled >= 500);
-    // At most what was in flight more: eight slots, twenty tokens each.
+    // At most what was in flight is added: eight slots with twenty tokens each.
     assert!(outcome.totals.tokens_sampled < 500 + 8 * 20);
     assert!(outcome.totals.kept > 0);
     assert!(
@@ -167,7 +167,7 @@ fn a_limit_in_tokens_ends_the_run_with_what_is_done() {
     );
 }
 
-/// Tokens of trials that were cancelled are in no row of a journal, and were sampled all the same.
+/// Tokens of cancelled trials count, although the journal has no rows for them.
 #[test]
 fn a_limit_in_tokens_counts_all_that_earlier_calls_sampled() {
     let directory = tempfile::tempdir().unwrap();
@@ -215,7 +215,7 @@ fn a_limit_in_time_ends_a_run_that_would_never_end() {
 
 #[test]
 fn an_interruption_returns_what_is_done() {
-    /// Interrupts after the thirtieth verdict.
+    /// Cancels the run after the thirtieth verdict.
     struct Impatient(CancelHandle, Mutex<usize>);
     impl Observer for Impatient {
         fn graded(&self, _: &Trial) {

@@ -1,4 +1,4 @@
-//! Runs without a model: problem files in, allocation of trials, journal, data sets out.
+//! Runs without a model: reading problems, allocating trials, the journal, and writing data sets.
 
 mod changes;
 mod damage;

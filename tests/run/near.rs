@@ -15,7 +15,7 @@ const RATES: [f64; 4] = [0.95, 0.6, 0.3, 0.8];
 const POOL: u32 = 40;
 const SIMILARITY: f64 = 0.5;
 
-/// Samples as a scripted generator, and makes sentences of what it says, some of which are alike.
+/// Samples like a scripted generator, but turns its texts into sentences, some of which are similar.
 struct Wordy(Scripted);
 
 struct Words<'a>(&'a dyn Source);
@@ -38,14 +38,14 @@ impl Source for Words<'_> {
     fn deliver(&self, trial: TrialId, completion: Completion) {
         let (seed, answer) = completion.text.split_once(' ').unwrap();
         let random = Philox::new(u64::from_str_radix(seed, 16).unwrap());
-        // One of three derivations, with up to two other words in it.
+        // One of three derivations, with up to two words replaced.
         let derivation = random.below(0, 3);
         let mut words: Vec<String> = (0..20).map(|at| format!("d{derivation}w{at}")).collect();
         for change in 0..random.below(1, 3) {
             let at = random.below(2 + 2 * change, 20) as usize;
             words[at] = format!("c{}", random.below(3 + 2 * change, 4));
         }
-        // Signs and capitals make other texts, and no other words.
+        // Punctuation and capitals change the text but not its words.
         let text = match random.below(8, 2) {
             0 => words.join(" "),
             _ => words.join(", ").to_uppercase(),
@@ -72,7 +72,7 @@ fn builder<'a>(journal: &Path) -> RunBuilder<'a> {
         .journal(journal)
 }
 
-/// A pool of trials that came in the order that a seed gives.
+/// Creates a pool of trials that arrive in an order given by a seed.
 fn pool(journal: &Path, shuffle: u64, part_bytes: u64) {
     let schedule = Schedule {
         shuffle,
@@ -100,7 +100,7 @@ fn shingles(text: &str) -> HashSet<Vec<String>> {
     words.windows(5).map(<[String]>::to_vec).collect()
 }
 
-/// The data set of the first `k` of each problem, and what the others are like, by comparing all pairs.
+/// Computes the data set of the first `k` responses of each problem, and the duplicates, by comparing all pairs.
 fn by_hand(all: &[Trial], k: usize, similarity: f64) -> Vec<Trial> {
     let mut marked = Vec::new();
     for problem in problems(&RATES) {
@@ -129,7 +129,7 @@ fn by_hand(all: &[Trial], k: usize, similarity: f64) -> Vec<Trial> {
     marked
 }
 
-/// Whatever the order in which trials came in, and however the journal lies on the disk.
+/// The result depends neither on the order of arrival nor on the journal's layout.
 #[test]
 fn near_duplicates_are_functions_of_the_trials_in_their_order() {
     let directory = tempfile::tempdir().unwrap();
@@ -172,13 +172,13 @@ fn what_is_exactly_the_same_is_the_first_of_what_is_near() {
     let uniform = || builder(&journal).strategy(Uniform { k: 100 });
     let (all, exact) = (select(uniform()), select(uniform().dedup(true)));
     let same_words = select(uniform().near_duplicates(1.0));
-    // Exact duplicates are near duplicates, whether asked for or not.
+    // Exact duplicates are near duplicates, whether or not deduplication is on.
     let both = select(uniform().near_duplicates(1.0).dedup(true));
     assert_eq!(trials(&same_words), trials(&both));
     let near = select(uniform().near_duplicates(SIMILARITY));
     let order = [&all, &exact, &same_words, &near].map(kept);
     assert!(order.is_sorted_by(|a, b| a > b), "{order:?}");
-    // Problems that have too few responses now are not done.
+    // Problems with too few responses left are unfinished.
     assert_eq!(near.stop, RunStop::Finished);
     let more = Limits {
         trials_per_problem: Some(POOL + 1),
@@ -187,7 +187,7 @@ fn what_is_exactly_the_same_is_the_first_of_what_is_near() {
     let open = select(uniform().limits(more).near_duplicates(SIMILARITY));
     let exhausted = matches!(open.stop, RunStop::JournalExhausted { problems: 1.. });
     assert!(exhausted, "{:?}", open.stop);
-    // With problems left out the others are as before.
+    // Excluding a problem does not change the others.
     let rejection = dart_math::Rejection {
         problem: 1,
         reason: "left out".into(),
@@ -225,7 +225,7 @@ fn only_a_selection_compares_texts() {
         assert_eq!(error.kind(), ErrorKind::Settings);
         assert!(error.to_string().contains("above 0 and up to 1"), "{error}");
     }
-    // One that is no longer wanted ends.
+    // A cancelled selection ends.
     pool(&journal, 0, 1 << 20);
     let handle = CancelHandle::new();
     handle.cancel();

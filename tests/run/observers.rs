@@ -1,4 +1,4 @@
-//! The notifications that observers of a run get.
+//! The notifications that observers of a run receive.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -45,7 +45,7 @@ fn observers_see_the_run_go_by() {
     assert!(seen.is_sorted_by_key(|progress| progress.trials));
 }
 
-/// Collects the rows that it is notified of.
+/// Collects the rows in the notifications.
 #[derive(Default)]
 struct Rows(Mutex<Vec<(String, u32)>>, Option<(usize, CancelHandle)>);
 
@@ -92,7 +92,7 @@ fn an_observer_is_notified_of_every_row_once_and_in_order() {
                 .unwrap();
             assert_eq!(outcome.stop == RunStop::Interrupted, interrupted);
             let notified = rows.0.into_inner().unwrap();
-            // Each problem's rows by number.
+            // The rows of each problem arrive in numeric order.
             let mut last = HashMap::new();
             for (problem, number) in &notified {
                 let before = last.insert(problem, *number);

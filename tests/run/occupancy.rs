@@ -1,4 +1,4 @@
-//! How many slots were in use over time, as a run records it.
+//! The number of slots in use over time, as a run records it.
 
 use std::fs;
 use std::sync::Mutex;
@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use crate::report::{finished, number, table};
 use crate::scripted::{Scripted, complete, grader, problems};
 
-/// Holds every trial for a while, one after the other of those in flight, and adds up what it held.
+/// Delivers one trial at a time, after a delay, and sums up the time that trials were in flight.
 #[derive(Default)]
 struct Slow {
     slots: usize,
-    /// Seconds that trials were in flight, all together.
+    /// The total time that trials were in flight, in seconds.
     busy: Mutex<f64>,
 }
 
@@ -48,7 +48,7 @@ impl Generator for Slow {
     }
 }
 
-/// The sum of means times their intervals, the last of which ends with the call.
+/// The sum of means times their intervals. The last interval ends with the call.
 fn integral(means: &[f64], interval: f64, end: f64) -> f64 {
     let parts = means.iter().enumerate();
     let times = parts.map(|(index, mean)| mean * interval.min(end - index as f64 * interval));
@@ -82,10 +82,10 @@ fn the_series_adds_up_to_the_time_that_slots_were_busy() {
     assert!(ends >= seconds - 1e-3 && ends < seconds + occupancy.interval + 1e-3);
     let busy = *generator.busy.lock().unwrap();
     let found = integral(&occupancy.in_flight, occupancy.interval, seconds);
-    // Of each trial some of the handing over is on one side only.
+    // The two clocks start and stop at slightly different times for each trial.
     assert!((found - busy).abs() < 0.1 * busy, "{found}, {busy}");
     assert!(occupancy.in_flight.iter().all(|mean| *mean <= 5.0));
-    // All slots are in use, but not at the end, when the last trials are awaited.
+    // All slots are in use, except at the end, when the last trials are awaited.
     let full = occupancy.in_flight.iter().filter(|mean| **mean > 4.5);
     assert!(full.count() > 5, "{occupancy:?}");
     assert!(occupancy.in_flight.last() < Some(&5.0));
@@ -107,14 +107,14 @@ fn a_series_is_read_back_as_it_was_written() {
     let second = resume(6);
     assert_eq!(second.sessions.len(), 2);
     assert_eq!(second.sessions[0], first.sessions[0]);
-    // A finished run's manifest is made again of its journal, to the same bytes.
+    // A finished run's manifest is rebuilt from its journal, byte for byte.
     let text = |manifest| serde_json::to_string_pretty(&manifest).unwrap();
     let again = resume(6);
     let sessions =
         |outcome: &dart_math::dars::Outcome| text(outcome.manifest()["sessions"].clone());
     assert_eq!(sessions(&again), sessions(&second));
 
-    // A row of a journal that does not have it.
+    // A row of an older journal, without occupancy.
     let mut old = json!(second.sessions[1]);
     old.as_object_mut().unwrap().remove("occupancy");
     let old: Session = serde_json::from_value(old).unwrap();
@@ -140,7 +140,7 @@ fn slots_in_use_are_those_of_the_calls() {
     let seconds = outcome.sessions[0].seconds.unwrap();
     assert!((number(&rows.last().unwrap()[2]) - seconds).abs() < 0.006);
 
-    // Two calls of known occupancy, and one that was killed, whatever it ran on.
+    // Two calls with known occupancy, and a killed one without.
     let path = directory.path().join("manifest.json");
     let manifest: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     let with = |sessions: Value| {
@@ -170,7 +170,7 @@ fn slots_in_use_are_those_of_the_calls() {
             [0.0, 7.5, 8.0, 6.0]
         ]
     );
-    // 4 * 8 + 3 * 8 + 1 * 4 + 6 * 7.5 of 4 * 20 + 8 * 7.5 seconds.
+    // 4 * 8 + 3 * 8 + 1 * 4 + 6 * 7.5 of 4 * 20 + 8 * 7.5 slot seconds.
     for said in [
         "75.0 % of the slots",
         "Not shown: 1 call without",
@@ -184,7 +184,7 @@ fn slots_in_use_are_those_of_the_calls() {
         .find(|figure| figure.name == "slots");
     let svg = &slots.unwrap().svg;
     assert_eq!(svg.matches("class=\"divider\"").count(), 1);
-    // In the legend, and in each of two calls.
+    // Once in the legend, and once for each of the two calls.
     assert_eq!(svg.matches("<path class=\"c1\"").count(), 3);
 
     let error = with(json!([{"seconds": 1.0, "occupancy": occupancy(0, &[])}])).unwrap_err();

@@ -1,5 +1,5 @@
-//! Pass rates and the vanilla baseline that a run's records estimate, beside the rates that the
-//! trials were drawn with.
+//! Pass rates and the vanilla baseline estimated from a run's records, compared with the rates that the trials were
+//! drawn with.
 
 use crate::run::repetitive;
 use crate::scripted::{Schedule, Scripted, grader, problems};
@@ -78,8 +78,8 @@ fn the_mean_over_many_problems_is_their_rate_and_intervals_hold_it() {
     }
 }
 
-/// Selected from trials that end where another run met its target, or its limit: that the last is a success is no
-/// chance there.
+/// The data set is selected from trials that end at another run's target or limit. If a problem's last trial is a
+/// success, this is then not by chance.
 #[test]
 fn estimates_of_what_a_journal_has_too_little_of_have_no_bias() {
     const PROBLEMS: usize = 2000;
@@ -111,7 +111,7 @@ fn estimates_of_what_a_journal_has_too_little_of_have_no_bias() {
     }
 }
 
-/// Where repetitions do not count towards a target the estimates have a bias, but lie where the trials put them.
+/// If duplicates do not count towards a target, the estimates are biased, but stay within the trials' intervals.
 #[test]
 fn estimates_without_duplicates_are_not_far_from_their_counts() {
     let rates = [0.05, 0.2, 0.5, 0.8, 1.0];
@@ -132,7 +132,7 @@ fn estimates_without_duplicates_are_not_far_from_their_counts() {
             for record in &outcome.problems {
                 let rate = record.tally.pass_rate().unwrap();
                 let (low, high) = record.tally.interval().unwrap();
-                // (At the first success only the interval is published: 1 of n.)
+                // With one success in n trials, only the interval is published.
                 let inside = low <= rate && rate <= high;
                 assert!(
                     inside || record.tally.correct == 1,
@@ -146,7 +146,7 @@ fn estimates_without_duplicates_are_not_far_from_their_counts() {
 
 #[test]
 fn the_baseline_is_that_of_a_vanilla_run() {
-    // Some of every difficulty, a tenth never solved.
+    // Rates of all difficulties. A tenth of the problems are never solved.
     let rates: Vec<f64> = (0..3000)
         .map(|index| match index % 10 {
             0 => 0.0,
@@ -161,7 +161,7 @@ fn the_baseline_is_that_of_a_vanilla_run() {
         let trials = table.vanilla_trials.unwrap();
         let all: f64 = rates.iter().sum();
         assert!((trials * all / table.total.kept as f64 - 1.0).abs() < 0.02);
-        // A vanilla run tries a whole number of times: the mean of the two around.
+        // A vanilla run has an integer number of trials, so interpolate between the two nearest.
         let unsolved = |trials: u32| {
             let records = records(&rates, &Vanilla { trials }, Limits::default());
             records.iter().filter(|record| record.kept == 0).count() as f64
@@ -169,7 +169,7 @@ fn the_baseline_is_that_of_a_vanilla_run() {
         let (below, part) = (trials.floor() as u32, trials.fract());
         let real = (1.0 - part) * unsolved(below) + part * unsolved(below + 1);
         let expected = table.total.vanilla_unsolved;
-        // (Both are counts of a few hundred problems by chance.)
+        // Both are random counts of a few hundred problems.
         assert!(
             (expected - real).abs() < 3.0 * real.sqrt() && (expected / real - 1.0).abs() < 0.05,
             "{expected:.0} expected, {real:.0} in a vanilla run of {trials:.2} trials"

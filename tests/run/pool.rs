@@ -1,4 +1,4 @@
-//! Journals as pools of trials: joined from shards, and data sets selected from them.
+//! Journals as pools of trials: joining shards, and selecting data sets.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -39,7 +39,7 @@ fn run(problems: Vec<Problem>, strategy: &dyn Strategy, journal: &Path) -> Outco
     run.run(&Scripted::default(), &grader).unwrap()
 }
 
-/// Journals of every third problem.
+/// Creates the journals of the shards. Each has every third problem.
 fn shards(strategy: &dyn Strategy, directory: &Path) -> Vec<PathBuf> {
     let shard = |index: usize| {
         let own = problems(&RATES).into_iter().skip(index).step_by(SHARDS);
@@ -70,7 +70,7 @@ fn shards_that_are_joined_are_the_whole_run() {
     };
     let merged = joined().merge(&shards).unwrap();
     assert_eq!((merged.overlaps, merged.without_trials.len()), (0, 0));
-    // Without drawing anything, and with a generator that finds nothing to draw.
+    // Select without a generator, and resume with a generator that has nothing to draw.
     let selected = joined().select().unwrap();
     assert_eq!(selected.stop, RunStop::Finished);
     let generator = Scripted::default();
@@ -81,7 +81,7 @@ fn shards_that_are_joined_are_the_whole_run() {
         assert_eq!(outcome.problems, whole.problems);
         assert_eq!(outcome.configuration, whole.configuration);
         assert_eq!(outcome.totals.resumed, merged.trials);
-        // The calls of all of them.
+        // The sessions of all shards.
         assert_eq!(outcome.sessions.len(), SHARDS);
         let drawn: u64 = outcome.sessions.iter().map(|session| session.drawn).sum();
         assert!(drawn >= merged.trials);
@@ -89,7 +89,7 @@ fn shards_that_are_joined_are_the_whole_run() {
     let after: Vec<_> = shards.iter().map(|shard| snapshot(shard)).collect();
     assert!(before == after, "a shard was changed");
 
-    // It is there already.
+    // The joined journal already exists.
     let error = joined().merge(&shards).unwrap_err();
     assert!(
         error.to_string().contains("there is a journal already"),
@@ -104,7 +104,7 @@ fn overlaps_and_gaps_of_shards_are_reported() {
     let mut shards = shards(&strategy, directory.path());
     let own = journals::trials(&shards[0]).len() as u64;
     shards[2] = shards[0].clone();
-    // (A journal is locked once only, so the same one is read from a copy.)
+    // A journal cannot be locked twice, so the shard is joined with a copy of itself.
     let copy = directory.path().join("copy");
     fs::create_dir(&copy).unwrap();
     for (path, bytes) in snapshot(&shards[0]) {
@@ -128,7 +128,7 @@ fn overlaps_and_gaps_of_shards_are_reported() {
         RunStop::JournalExhausted { problems: lacking }
     );
     assert_eq!(selected.problems[2].tally.trials, 0);
-    // A run goes on with what is missing, and nothing else.
+    // Resuming draws only the missing trials.
     let generator = Scripted::default();
     let outcome = joined().run(&generator, &grader).unwrap();
     let asked: BTreeSet<u32> = generator.log().asked.keys().map(|id| id.problem).collect();
@@ -168,7 +168,7 @@ fn journals_of_other_runs_are_not_joined() {
     let few = builder(problems(&RATES[..2]), &strategy, &shared).limits(limits);
     let _ = few.build().unwrap().run(&Scripted::default(), &grader);
     refused(joined(), &[shared], "a limit of trials over all problems");
-    // Damaged: nothing is left of the new one.
+    // If a shard is damaged, no part of the new journal is left.
     let part = snapshot(&shards[1])
         .into_keys()
         .find(|path| *path != notes(&shards[1]));
@@ -184,7 +184,7 @@ fn journals_of_other_runs_are_not_joined() {
     assert_eq!(none.merge(&shards).unwrap_err().kind(), ErrorKind::Settings);
 }
 
-/// From one pool the data sets of other strategies, as runs of their own would have made them.
+/// Other strategies select from one pool the data sets that their own runs would have made.
 #[test]
 fn any_strategy_selects_from_a_pool() {
     let directory = tempfile::tempdir().unwrap();
@@ -216,7 +216,7 @@ fn any_strategy_selects_from_a_pool() {
             let selected = builder(problems(&RATES), strategy, &pool)
                 .limits(limits)
                 .dedup(dedup);
-            // (The pool has no lower limit than the run that drew it.)
+            // The pool's limit of trials per problem is not lower than this one.
             let error = selected.build().unwrap().select();
             let selected = error.unwrap();
             assert_eq!(trials(&selected), trials(&anew), "strategy {number}");
@@ -228,7 +228,7 @@ fn any_strategy_selects_from_a_pool() {
             assert_eq!(selected.stop, RunStop::Finished);
         }
     }
-    // Of more than there are, those that there are.
+    // If the strategy asks for more trials than the pool has, it gets all of them.
     let most = builder(problems(&RATES), &Vanilla { trials: 40 }, &pool);
     let selected = most.build().unwrap().select().unwrap();
     let lacking = selected.problems.iter();

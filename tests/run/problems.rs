@@ -1,4 +1,4 @@
-//! Readers against rows of every sort, good and bad.
+//! Problem readers with valid and invalid rows of every kind.
 
 use dart_math::data::pass_rates;
 use dart_math::data::problems::{OnBadRow, read, read_from};
@@ -59,7 +59,7 @@ fn marks_blank_lines_and_line_ends_do_not_matter() {
         "\u{FEFF}{GOOD}\r\n\r\n   \n\t{}  \r\n\n",
         GOOD.replace('q', "p")
     );
-    // "p" took the place of "q" in the field's name too: make that one right again.
+    // Replacing "q" also changed the field's name, so restore it.
     let rows = rows.replace("puestion", "question");
     let (problems, bad) = skip(rows);
     assert_eq!((problems.len(), bad.len()), (2, 0));
@@ -156,7 +156,7 @@ fn the_same_id_twice_is_an_error() {
     );
     let (problems, bad) = skip(format!("{GOOD}\n{GOOD}"));
     assert_eq!((problems.len(), bad.len()), (1, 1));
-    // With ids, too: they do not make two problems of one, but another reference does.
+    // Ids do not make the same text two problems, but another reference does.
     let named = |id: &str, answer: &str| {
         format!("{{\"id\": \"{id}\", \"question\": \"q\", \"answer\": \"{answer}\"}}")
     };
@@ -173,7 +173,7 @@ fn the_same_id_twice_is_an_error() {
     }
     let (problems, bad) = skip(format!("{}\n{}", named("a", "1"), named("b", "2")));
     assert_eq!((problems.len(), bad.len()), (2, 0));
-    // An id that happens to be the hash of a later row's text.
+    // An id that equals the hash of a later row's text.
     let hash = Problem::new("q", "1").id;
     let message = fail(format!("{}\n{GOOD}", named(&hash, "2")));
     assert!(
@@ -241,7 +241,7 @@ const ROWS: [&str; 3] = [
     r#"{"id": "c", "question": "p", "answer": "3"}"#,
 ];
 
-/// The same rows in every file that is read.
+/// The same rows in every supported file format.
 #[test]
 fn arrays_and_gzip_are_read_as_lines_are() {
     let lines = ROWS.join("\n") + "\n";
@@ -263,7 +263,7 @@ fn arrays_and_gzip_are_read_as_lines_are() {
         let (problems, bad) = skip(gzip(array.as_bytes()));
         assert_eq!((problems, bad.len()), (expected.clone(), 0));
     }
-    // Several members one after the other, as `cat a.gz b.gz` makes them.
+    // Several gzip members in sequence, as `cat a.gz b.gz` makes them.
     let (head, tail) = lines.split_at(100);
     let members = [gzip(head.as_bytes()), gzip(tail.as_bytes())].concat();
     assert_eq!(skip(members).0, expected);
@@ -364,7 +364,7 @@ fn a_damaged_gzip_file_is_an_error_with_its_line() {
     let middle = changed.len() / 2;
     changed[middle] ^= 0x55;
     assert!(read_from(&changed[..], "p.gz", OnBadRow::Skip).is_err());
-    // Lines are as long as they are when taken out, however small the file is.
+    // The limit applies to the decompressed length of a line, however small the file is.
     let bomb = gzip(format!("{{\"question\": \"{}\"}}\n{GOOD}", "q".repeat(64 << 20)).as_bytes());
     assert!(bomb.len() < 1 << 20);
     let (problems, bad) = skip(bomb);
@@ -408,7 +408,7 @@ fn other_files_are_refused_by_name() {
         (gzip(&gzip(GOOD.as_bytes())), "gzip within gzip"),
         (gzip(b"PAR1\x15\x04"), "within gzip: Parquet"),
     ] {
-        // Not a row that could be skipped: the file is another one than was meant.
+        // This is not a bad row to skip: the whole file has the wrong format.
         for on_bad_row in [OnBadRow::Fail, OnBadRow::Skip] {
             let error = read_from(&bytes[..], "rows", on_bad_row).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Data, "{error}");
@@ -470,7 +470,7 @@ fn numbers_are_read_as_they_are_written() {
             }
         }
     }
-    // What is kept beside loses no digit either.
+    // Metadata keeps all digits as well.
     let (problems, _) =
         skip(r#"{"question": "q", "answer": 1, "seed": 12345678901234567890123, "z": 0.5}"#);
     assert_eq!(problems[0].metadata["seed"], "12345678901234567890123");
@@ -478,7 +478,7 @@ fn numbers_are_read_as_they_are_written() {
         problems[0].metadata.keys().collect::<Vec<_>>(),
         ["seed", "z"]
     );
-    // Two ids that f64 holds as one.
+    // Two ids that are equal as f64.
     let rows = "{\"id\":12345678901234567890123,\"pass_rate\":1}\n{\"id\":12345678901234567890124,\"pass_rate\":1}";
     assert_eq!(
         pass_rates::read_from(rows.as_bytes(), "table")

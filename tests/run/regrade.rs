@@ -1,4 +1,4 @@
-//! Journals judged anew: the run that goes on is the one that the new grader would have made.
+//! Regraded journals: the resumed run equals one made with the new grader.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use dart_math::{Completion, ErrorKind, Grader, Problem, Settings, Verdict};
 
 const RATES: [f64; 6] = [1.0, 0.8, 0.5, 0.3, 0.1, 0.0];
 
-/// The scripted grader, or one that accepts no response with an odd first digit.
+/// The scripted grader, optionally refusing responses with an odd first digit.
 struct Strict(bool);
 
 impl Grader for Strict {
@@ -62,7 +62,7 @@ fn a_run_that_is_graded_anew_goes_on_as_if_it_had_been_so_from_the_start() {
             let journal = directory.path().join("journal");
             let before = run(strategy, &journal, !strict);
             let anew = run(strategy, &directory.path().join("anew"), strict);
-            // Another grader is refused by name, unless its verdicts are asked for.
+            // Another grader is refused by name, unless the journal is regraded.
             let refused = builder(strategy, &journal, 5)
                 .build()
                 .unwrap()
@@ -83,9 +83,9 @@ fn a_run_that_is_graded_anew_goes_on_as_if_it_had_been_so_from_the_start() {
             let after = run(strategy, &journal, strict);
             assert_eq!(trials(&after), trials(&anew));
             assert_eq!(after.problems, anew.problems);
-            // Fewer correct ones ask for more trials; more of them for none.
+            // A stricter grader requires more trials; a more lenient one requires none.
             assert_eq!(after.totals.drawn > 0, strict);
-            // Once more changes nothing.
+            // Regrading again changes nothing.
             let again = builder(strategy, &journal, 5)
                 .build()
                 .unwrap()
@@ -114,11 +114,11 @@ fn what_cannot_be_graded_anew_stays_as_it_was() {
 
     let _ = run(&strategy, &journal, false);
     let whole = snapshot(&journal);
-    // Another run's.
+    // The journal is another run's.
     let other = builder(&strategy, &journal, 6).build().unwrap();
     let error = other.regrade(&generator, &Strict(true)).unwrap_err();
     assert!(error.to_string().contains("seed was 5, is 6"), "{error}");
-    // What the run would refuse, under lower limits.
+    // A lower limit, which a run would refuse as well.
     let lower = Limits {
         tokens: Some(3),
         ..Limits::default()
@@ -129,7 +129,7 @@ fn what_cannot_be_graded_anew_stays_as_it_was() {
         .unwrap();
     let error = lower.regrade(&generator, &Strict(true)).unwrap_err();
     assert!(error.to_string().contains("lowered to 3"), "{error}");
-    // Interrupted.
+    // The call is cancelled.
     let cancel = CancelHandle::new();
     cancel.cancel();
     let run = builder(&strategy, &journal, 5)
@@ -138,7 +138,7 @@ fn what_cannot_be_graded_anew_stays_as_it_was() {
         .unwrap();
     let error = run.regrade(&generator, &Strict(true)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Interrupted);
-    // Damaged.
+    // The journal is damaged.
     assert!(snapshot(&journal) == whole);
     let part = first_part(&journal);
     let mut damaged = whole[&part].clone();
@@ -152,7 +152,7 @@ fn what_cannot_be_graded_anew_stays_as_it_was() {
     assert!(snapshot(&journal) == before);
     let left = fs::read_dir(directory.path()).unwrap();
     assert_eq!(left.count(), 1);
-    // Killed between two steps of taking the old one's place.
+    // The call was killed between two steps of replacing the old journal.
     restore(&journal, &whole);
     let regraded = directory.path().join("journal.regraded");
     fs::rename(&journal, &regraded).unwrap();

@@ -1,5 +1,4 @@
-//! The page of a finished directory: well formed, with the numbers of its files, and nothing of their
-//! texts but text.
+//! The HTML report of a finished directory: it is well formed, has the numbers of the files, and escapes their texts.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +10,7 @@ use dart_math::report::html::Report;
 use dart_math::{Completion, Problem};
 use serde_json::{Value, json};
 
-/// A run over three levels, at most 40 trials a problem.
+/// A run with three levels and at most 40 trials per problem.
 fn run(strategy: &dyn Strategy) -> Outcome {
     let mut problems = problems(&[0.95, 0.9, 0.6, 0.5, 0.1, 0.0]);
     for (index, problem) in problems.iter_mut().enumerate() {
@@ -41,22 +40,22 @@ fn write(outcome: &Outcome, directory: &Path) {
     .unwrap();
 }
 
-/// A directory with the files of a run.
+/// Returns a run's outcome and a directory with its files.
 pub(crate) fn finished(strategy: &dyn Strategy) -> (Outcome, tempfile::TempDir) {
     let (outcome, directory) = (run(strategy), tempfile::tempdir().unwrap());
     write(&outcome, directory.path());
     (outcome, directory)
 }
 
-/// An element of a page: its name, and the text within it, markup apart.
+/// An element of a page: its name and its text without markup.
 struct Element {
     name: String,
     attributes: String,
     text: String,
 }
 
-/// The elements of a text, which has to be well formed: every element closed in its order, attributes
-/// in quotes, no bare `&`, no control character.
+/// Parses a text into elements and checks that it is well formed: every element is closed in order, attributes are
+/// quoted, no bare `&`, no control characters.
 fn parse(text: &str) -> Vec<Element> {
     let text = text.trim_start_matches("<!DOCTYPE html>\n");
     let text = text.trim_start_matches("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
@@ -99,7 +98,7 @@ fn parse(text: &str) -> Vec<Element> {
     done
 }
 
-/// The text before a tag, its entities resolved.
+/// Adds the text before a tag to the open elements, with its entities resolved.
 fn words(text: &str, open: &mut [Element]) {
     let hidden = |c: char| c.is_control() && c != '\n' && c != '\t';
     assert!(!text.contains(hidden) && !text.contains('>'), "{text:?}");
@@ -127,7 +126,7 @@ fn words(text: &str, open: &mut [Element]) {
     }
 }
 
-/// The rows of the table whose head begins with these words, by name; numbers without their commas.
+/// Returns the rows of the table whose header begins with these cells. Commas in numbers are removed.
 pub(crate) fn table(page: &str, head: &[&str]) -> Vec<Vec<String>> {
     for table in page.split("<table>").skip(1) {
         let table = &table[..table.find("</table>").unwrap()];
@@ -283,7 +282,7 @@ fn tables_have_the_numbers_of_the_records() {
 
 #[test]
 fn strategies_are_compared_on_the_same_trials() {
-    // Of 12 trials each, all are there for less; a limit of 40 leaves the rest to the pass rates.
+    // For up to 12 trials per problem, all trials exist. Beyond that, up to the limit of 40, pass rates are used.
     let (outcome, directory) = finished(&Vanilla { trials: 12 });
     let report = Report::read(directory.path()).unwrap();
     let rows = table(
@@ -300,7 +299,7 @@ fn strategies_are_compared_on_the_same_trials() {
     }
     let (uniform, expected) = (number(&rows[3][3]), number(&rows[3][4]));
     assert!((uniform - number(&rows[3][2])).abs() < 1.0 && expected > 0.0 && expected < uniform);
-    // What is found of it are the first k correct responses of each problem.
+    // The part found in the trials is the first k correct responses of each problem.
     let page = report.html();
     let k = page.split("uniform, k ").nth(1).unwrap();
     let k: u32 = k
@@ -312,12 +311,12 @@ fn strategies_are_compared_on_the_same_trials() {
     let records = outcome.problems.iter();
     let found: u32 = records.map(|record| record.tally.correct.min(k)).sum();
     assert!((uniform - expected - f64::from(found) / 6.0).abs() < 2e-2);
-    // Hard problems get more of the one and less of the other.
+    // Prop2Diff gives hard problems more responses, uniform gives them fewer.
     assert!(number(&rows[0][2]) > number(&rows[1][2]));
     assert!(number(&rows[0][5]) < number(&rows[1][5]));
 }
 
-/// Answers with the same texts, whatever it is asked.
+/// Grades as usual, but with a hostile reason.
 fn hostile(problem: &Problem, completion: &Completion) -> dart_math::Verdict {
     let mut verdict = grader(problem, completion);
     verdict.reason = "\u{1B}[31m\"</dd>'&amp;".into();
@@ -360,7 +359,7 @@ fn hostile_texts_are_shown_and_do_nothing() {
     }
 }
 
-/// The rows of a directory's file, changed.
+/// Changes the rows of a file in a directory.
 fn change(directory: &Path, name: &str, change: impl Fn(usize, &mut Value)) {
     let path = directory.join(name);
     let text = fs::read_to_string(&path).unwrap();
@@ -405,7 +404,7 @@ fn what_is_missing_is_left_out_and_said() {
     );
     let all = all.last().unwrap();
     assert_eq!(number(&all[3]), outcome.totals.correct as f64);
-    // No problem has a level: their pass rates group them.
+    // Problems without levels are grouped by pass rate.
     assert_eq!(all[0], "all");
 }
 

@@ -1,4 +1,4 @@
-//! Runs that were killed, cut or interrupted, and resumed.
+//! Resuming runs that were killed, truncated or interrupted.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,7 +39,7 @@ fn resume_in_parts(
         .run(generator, &grader)
 }
 
-/// The data set of a run that nothing disturbed.
+/// The data set of an undisturbed run.
 pub(super) fn undisturbed() -> Vec<(&'static str, Vec<u8>)> {
     let directory = tempfile::tempdir().unwrap();
     let journal = directory.path().join("journal");
@@ -49,7 +49,7 @@ pub(super) fn undisturbed() -> Vec<(&'static str, Vec<u8>)> {
 #[test]
 fn a_run_killed_anywhere_goes_on_as_if_nothing_had_happened() {
     let whole = undisturbed();
-    // With parts of a row or two, of some rows, and in one part.
+    // Parts of one or two rows, parts of several rows, and a single part.
     let sizes = [1, 300, 5000, u64::MAX];
     for (killed_after, part_bytes) in [1, 5, 20, 60, 130]
         .into_iter()
@@ -87,7 +87,7 @@ fn a_run_killed_anywhere_goes_on_as_if_nothing_had_happened() {
             "another data set after {killed_after}, in parts of {part_bytes}"
         );
 
-        // A finished run draws nothing, and its journal does not grow.
+        // Resuming a finished run draws nothing and does not change its journal.
         let at_rest = snapshot(&journal);
         let idle = Scripted::default();
         let outcome = run(&idle).unwrap();
@@ -182,7 +182,7 @@ fn every_call_that_sampled_is_recorded() {
             .all(|time| time.len() == 20 && time.ends_with('Z'))
     );
 
-    // Of a call that was killed nobody knows how many slots were in use.
+    // The occupancy of a killed call is unknown.
     assert_eq!(first.occupancy, None);
     for call in [second, third] {
         let occupancy = call.occupancy.as_ref().unwrap();
@@ -201,10 +201,10 @@ fn every_call_that_sampled_is_recorded() {
     assert_eq!(totals.get("resumed"), None);
     assert_eq!(manifest["sessions"][1]["started"], *second.started);
 
-    // Looking at a finished run is no part of its history.
+    // Resuming a finished run adds no session.
     let idle = resume(&journal, &Scripted::default(), limits()).unwrap();
     assert_eq!(idle.sessions, outcome.sessions);
-    // Without a journal there is this call only.
+    // Without a journal, this call is the only session.
     let alone = Run::builder(problems(&RATES))
         .strategy(Uniform { k: 1 })
         .limits(limits());
@@ -234,7 +234,7 @@ fn a_journal_cut_at_any_byte_is_resumed_or_begun_anew() {
     let all = trials(&whole);
     let files = snapshot(&journal);
     for (path, bytes) in &files {
-        // Of the long rows beside the trials, some bytes and the ends.
+        // In the file of long rows, only cut at every 13th byte and near line ends.
         let is_far = |cut: &usize| {
             let near = &bytes[cut.saturating_sub(2)..(cut + 2).min(bytes.len())];
             *path == notes(&journal) && !cut.is_multiple_of(13) && !near.contains(&b'\n')
@@ -245,12 +245,12 @@ fn a_journal_cut_at_any_byte_is_resumed_or_begun_anew() {
             let place = format!("{} cut at byte {cut}", path.display());
             let header = bytes.iter().position(|&byte| byte == b'\n').unwrap();
             if *path == notes(&journal) && cut <= header {
-                // Trials of which nobody says whose they are.
+                // Without the header, trials cannot be assigned to a run.
                 let error = small().journal(&journal).build().unwrap();
                 let error = error.run(&Scripted::default(), &grader).unwrap_err();
                 let reason = "it does not say which run's they are";
                 assert!(error.to_string().contains(reason), "{place}: {error}");
-                // Without them it is begun anew.
+                // Without trials, the run starts anew.
                 fs::remove_file(first_part(&journal)).unwrap();
             }
             let before = journals_before(&journal);
@@ -262,13 +262,13 @@ fn a_journal_cut_at_any_byte_is_resumed_or_begun_anew() {
             let again = before.iter().any(|id| log.asked.contains_key(id));
             assert!(!again, "{place}");
             assert_eq!(outcome.totals.resumed as usize, before.len());
-            // What is there now is a journal again.
+            // The journal is complete again.
             assert_eq!(run(&Scripted::default()).totals.drawn, 0);
         }
     }
 }
 
-/// The trials of whole rows.
+/// Returns the trials of complete rows.
 fn journals_before(journal: &Path) -> std::collections::BTreeSet<TrialId> {
     let part = first_part(journal);
     let text = fs::read_to_string(part).unwrap_or_default();
@@ -281,7 +281,7 @@ fn journals_before(journal: &Path) -> std::collections::BTreeSet<TrialId> {
 
 #[test]
 fn an_observer_that_panics_ends_the_run_and_harms_no_journal() {
-    /// Panics from a call on; the calls are counted from 0.
+    /// Panics from the given call on. Calls are counted from 0.
     struct Jumpy(u32, std::sync::atomic::AtomicU32);
     impl Observer for Jumpy {
         fn progress(&self, _: &dart_math::dars::Progress) {
@@ -310,7 +310,7 @@ fn an_observer_that_panics_ends_the_run_and_harms_no_journal() {
         assert_eq!(error.kind(), ErrorKind::Settings);
         assert!(error.detail().contains("saw a ghost"), "{error}");
     };
-    // When the run begins, and when trials have settled.
+    // Panics when the run begins, and when trials have settled.
     let outcome = watched(0);
     frightened(&outcome);
     assert_eq!(outcome.totals.drawn, 0);
@@ -320,7 +320,7 @@ fn an_observer_that_panics_ends_the_run_and_harms_no_journal() {
     let outcome = resume(&journal, &Scripted::default(), limits()).unwrap();
     assert_eq!(outcome.totals.resumed as usize, before);
     assert!(files(&outcome) == undisturbed());
-    // A finished run begins and ends, and nothing else: the second call is the last.
+    // A finished run notifies only twice, when it begins and when it ends.
     let at_rest = snapshot(&journal);
     let outcome = watched(1);
     frightened(&outcome);

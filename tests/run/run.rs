@@ -1,4 +1,4 @@
-//! Targets met against a scripted generator with known pass rates, in any schedule.
+//! Targets are met with a scripted generator of known pass rates, in any schedule.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -120,8 +120,8 @@ fn pass_rates_from_a_table_set_the_targets_at_once() {
 
 #[test]
 fn what_is_drawn_in_vain_was_in_flight() {
-    // With more problems than slots, nothing is drawn before it is certainly needed; so no problem
-    // can have more drawn than its end and what was in flight then.
+    // With more problems than slots, trials are only drawn when they are certainly needed. So a problem can only exceed
+    // its end by the trials in flight at that time.
     let rates: Vec<f64> = (0..60).map(|i| 0.1 + 0.015 * f64::from(i)).collect();
     for cancels in [false, true] {
         let schedule = Schedule {
@@ -140,7 +140,7 @@ fn what_is_drawn_in_vain_was_in_flight() {
         let counted = outcome.totals.trials as usize;
         let asked = log.asked.len();
         assert!(asked >= counted);
-        // What idle slots at the run's end took on chance, and nothing else.
+        // Only idle slots at the end of the run draw trials speculatively.
         let spare = asked - counted;
         assert!(spare <= 60, "{spare} of {asked} trials drawn in vain");
         for trial in log.asked.keys() {
@@ -152,7 +152,7 @@ fn what_is_drawn_in_vain_was_in_flight() {
 
 #[test]
 fn an_early_problem_draws_only_what_it_needs_while_others_wait() {
-    // One slot: never a reason to speculate.
+    // With one slot, there is never a reason to speculate.
     let rates = [0.3, 0.6, 0.1];
     let schedule = Schedule {
         slots: 1,
@@ -173,7 +173,7 @@ fn resident_prompts_come_first() {
         ..Schedule::default()
     };
     let (_, generator) = run(&rates, Uniform { k: 20 }, Limits::default(), schedule);
-    // About 1,600 trials; each prompt is begun once but for the few that a longer queue pushed out.
+    // There are about 1,600 trials. Each prompt is prefilled once, except a few that were evicted.
     let log = generator.log();
     assert!(log.asked.len() > 1200);
     assert!(log.prefills < 80, "{} prefills", log.prefills);
@@ -200,7 +200,7 @@ fn slow_grading_holds_up_neither_the_run_nor_the_targets() {
 
 #[test]
 fn several_generators_may_share_a_run() {
-    /// As several devices would: each asks and delivers on a thread of its own.
+    /// Several generators that ask and deliver on their own threads, like several devices.
     struct Several(Vec<Scripted>);
     impl dart_math::Generator for Several {
         fn run(&self, source: &dyn dart_math::Source) -> dart_math::Result<()> {
@@ -252,7 +252,7 @@ fn several_generators_may_share_a_run() {
 
 #[test]
 fn goals_may_change_with_every_trial() {
-    /// One more correct response for every wrong one among the first twelve trials.
+    /// One correct response, and another one for every wrong trial among the first twelve.
     struct Growing;
     impl Strategy for Growing {
         fn goal(&self, _: &Problem, settled: Prefix<'_>) -> Goal {
@@ -275,7 +275,7 @@ fn goals_may_change_with_every_trial() {
     }
 }
 
-/// Problems with few different responses.
+/// Problems with few distinct responses.
 pub(super) fn repetitive(rates: &[f64], variety: u64) -> Vec<Problem> {
     let mut problems = problems(rates);
     for problem in &mut problems {
@@ -335,7 +335,7 @@ fn duplicates_are_counted_and_left_out_where_asked_to() {
             assert_eq!(outcome.configuration["dedup"], dedup);
         }
     }
-    // A problem that has fewer responses than its target takes all its trials.
+    // A problem with fewer distinct responses than its target uses all its trials.
     let outcome = Run::builder(repetitive(&[1.0], 3))
         .strategy(Uniform { k: 4 })
         .keep(Keep::All)
@@ -415,7 +415,7 @@ proptest! {
     }
 }
 
-/// A strategy that proptest can show.
+/// A strategy with a debug output for proptest.
 struct Shown(Box<dyn Strategy>);
 
 impl std::fmt::Debug for Shown {

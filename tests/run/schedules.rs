@@ -1,4 +1,4 @@
-//! What a data set does not depend on.
+//! Data sets do not depend on the schedule.
 
 use std::path::{Path, PathBuf};
 
@@ -27,14 +27,14 @@ fn run<'a>(problems: Vec<Problem>, journal: &Path, graders: usize) -> Run<'a> {
         .unwrap()
 }
 
-/// The files of a run that has come to its end.
+/// The files of a finished run.
 fn finished(outcome: &Outcome) -> Vec<(&'static str, Vec<u8>)> {
     assert_eq!(outcome.stop, RunStop::Finished);
     files(outcome)
 }
 
-/// The same bytes from 1, 7 and 32 slots, from one and two threads that grade, from one run and from three shards
-/// that are joined, trials coming in in another order each time.
+/// The files are the same for 1, 7 and 32 slots, one and two graders, one run and three joined shards. Trials arrive
+/// in another order each time.
 #[test]
 fn slots_threads_and_shards_leave_no_trace_in_the_files() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Reference solutions: read from problem files, written as rows behind the responses.
+//! Reference solutions: read from problem files, and written as rows after the responses.
 
 use std::fs;
 use std::path::Path;
@@ -30,7 +30,7 @@ fn solutions_are_read_as_they_are_written() {
             json!({"question": "e", "answer": gsm8k, "solution": "other"}),
             Some("other"),
         ),
-        // No steps, nothing, no text.
+        // No steps, an empty text, or not a text.
         (json!({"question": "f", "answer": "#### 7"}), None),
         (json!({"question": "g", "answer": "7"}), None),
         (json!({"question": "h", "answer": 7, "solution": ""}), None),
@@ -49,7 +49,7 @@ fn solutions_are_read_as_they_are_written() {
             problem.question
         );
     }
-    // What is not taken for the reference stays metadata.
+    // A field that is not used as the reference stays in the metadata.
     assert_eq!(problems[2].metadata["solution"], "long");
     assert!(problems[0].metadata.is_empty() && problems[1].metadata.is_empty());
     let built_in = arithmetic::problems(1..=1, 1, 0);
@@ -116,7 +116,7 @@ fn solutions_follow_the_responses() {
     };
     let trials = [
         trial("none", 0, "1", true),
-        // Another problem's solution is no repetition.
+        // A response that equals another problem's solution is no duplicate.
         trial("own", 0, "it is 1", true),
         trial("same", 0, "1!", true),
         trial("same", 1, " it is 1\n", true),

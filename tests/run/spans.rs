@@ -1,4 +1,4 @@
-//! The spans of a run, as a subscriber sees them.
+//! The spans of a run, as a subscriber receives them.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -13,11 +13,11 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use crate::scripted::{Scripted, grader, problems, trials};
 
 thread_local! {
-    /// The spans that this thread is in.
+    /// The spans that this thread has entered.
     static ENTERED: std::cell::RefCell<Vec<u64>> = const { std::cell::RefCell::new(Vec::new()) };
 }
 
-/// A span as it was made.
+/// A recorded span.
 #[derive(Debug, Clone)]
 struct Span {
     name: &'static str,
@@ -28,7 +28,7 @@ struct Span {
     closed: bool,
 }
 
-/// Keeps all spans of the crate, of whatever thread.
+/// Records all spans of the crate on all threads.
 #[derive(Clone, Default)]
 struct Recorder {
     spans: Arc<Mutex<BTreeMap<u64, Span>>>,
@@ -97,7 +97,7 @@ impl Subscriber for Recorder {
 fn sampling_and_every_grading_are_spans_of_the_run() {
     const SEED: u64 = 7_060_805;
     let recorder = Recorder::default();
-    // Of all threads: graders have their own. Other tests' runs differ by their seed.
+    // The subscriber is global because graders have their own threads. The seed identifies this test's run.
     tracing::subscriber::set_global_default(recorder.clone()).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let journal = directory.path().join("journal");
@@ -135,7 +135,7 @@ fn sampling_and_every_grading_are_spans_of_the_run() {
         assert!(span.entered == 1 && span.closed, "{span:?}");
     }
     assert!(grading.iter().all(|span| span.level == Level::DEBUG));
-    // Whatever counts was graded, once each.
+    // Every trial that counts was graded once.
     for trial in trials(&outcome) {
         let is_it = |span: &&&Span| {
             span.fields["trial"] == trial.number.to_string()

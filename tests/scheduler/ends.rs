@@ -1,4 +1,4 @@
-//! What ends a completion, and what is refused.
+//! How completions end, and which requests are refused.
 
 use dart_math::engine::{Engine, Sampling};
 use dart_math::model::{Prompt, Template};
@@ -7,7 +7,7 @@ use dart_math::{ErrorKind, Finish};
 use super::{CONTEXT, VOCABULARY, builder, looping_model, prompt, ragged};
 
 pub(crate) fn completions_end_at_their_limits() {
-    // 8 tokens by the setting, fewer where the context is full.
+    // The setting allows 8 tokens. A full context allows fewer.
     let engine = builder()
         .max_new_tokens(8)
         .ignore_eos(true)
@@ -35,7 +35,7 @@ pub(crate) fn stop_strings_end_a_completion_and_are_cut() {
     let prompts = ragged(8);
     let free = builder().build().unwrap().generate(&prompts, 2).unwrap();
     for (prompt, whole) in prompts.iter().zip(&free) {
-        // The end of one token's text and the start of the next.
+        // The stop string spans the end of one token's text and the start of the next.
         let middle = whole.text.len() / 2;
         let stop = whole.text[middle..middle + 5].to_owned();
         let at = whole.text.find(&stop).unwrap();
@@ -52,7 +52,7 @@ pub(crate) fn stop_strings_end_a_completion_and_are_cut() {
 }
 
 pub(crate) fn a_greedy_loop_is_cut_off_unless_asked_for() {
-    // A model of random weights soon repeats itself when it is greedy and the context allows.
+    // With greedy sampling and a long context, a model with random weights soon repeats itself.
     let engine = |detect| {
         Engine::builder(looping_model())
             .template(Template::parse("{problem}").unwrap())
@@ -108,7 +108,7 @@ pub(crate) fn bad_settings_and_prompts_are_errors() {
         tokens: vec![VOCABULARY],
     };
     assert!(engine.generate(&[foreign], 0).is_err());
-    // Neither has spoilt the engine.
+    // The engine still works after both errors.
     assert_eq!(engine.generate(&ragged(2), 0).unwrap().len(), 2);
     assert!(engine.generate(&[], 0).unwrap().is_empty());
 }

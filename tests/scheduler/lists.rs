@@ -1,5 +1,4 @@
-//! Lists of requests: a completion is the same whatever runs beside it, and requests have settings of
-//! their own.
+//! Lists of requests: a completion does not depend on concurrent ones, and each request can have its own settings.
 
 use std::ops::ControlFlow;
 
@@ -24,7 +23,7 @@ pub(crate) fn a_trial_is_the_same_alone_and_in_batches() {
             .unwrap();
         assert_same(&two[1..], &together[i..=i]);
     }
-    // Not all the same, or this would show nothing.
+    // The completions differ, so the comparison is meaningful.
     let distinct: std::collections::BTreeSet<_> = together.iter().map(|c| &c.tokens).collect();
     assert!(distinct.len() > 30);
 }
@@ -81,7 +80,7 @@ pub(crate) fn limits_of_single_completions() {
     let limits: Vec<usize> = (0..12).map(|i| 1 + i * 5 % 31).collect();
     let cut = up_to(&engine, &prompts, &limits, 4).unwrap();
     for ((whole, cut), limit) in whole.iter().zip(&cut).zip(limits) {
-        // No more than the engine's own limit of 24.
+        // The engine's own limit is 24.
         assert_eq!(cut.tokens, whole.tokens[..limit.min(24)]);
         assert_eq!(cut.finish, Finish::Length);
     }
@@ -90,8 +89,8 @@ pub(crate) fn limits_of_single_completions() {
     assert!(error.to_string().contains("request 1"), "{error}");
 }
 
-/// Requests of one call have seeds, limits and sampling settings of their own, and are completed as
-/// each would be by an engine with its settings.
+/// Requests of one call can have their own seeds, limits and sampling settings. Each completion equals that of an
+/// engine with these settings.
 pub(crate) fn requests_have_settings_of_their_own() {
     let settings = [
         Sampling::greedy(),
@@ -114,7 +113,7 @@ pub(crate) fn requests_have_settings_of_their_own() {
     let engine = builder().slots(6).stop(vec!["><1".into()]).build().unwrap();
     let together = complete(&engine, &requests).unwrap();
     assert_eq!(engine.statistics().prompts, 5);
-    // (The stride is no multiple of the number of settings.)
+    // The stride is not a multiple of the number of settings.
     for (index, request) in requests.iter().enumerate().step_by(2 * device::STRIDE - 1) {
         let mut alone = builder().slots(1).stop(vec!["><1".into()]);
         if let Some(sampling) = request.sampling {
@@ -142,7 +141,7 @@ pub(crate) fn requests_have_settings_of_their_own() {
     assert!(error.to_string().contains("request 2"), "{error}");
 }
 
-/// A list may be left at any token.
+/// Streaming can be stopped at any token.
 pub(crate) fn streaming_can_be_left_at_a_token() {
     let engine = builder().slots(4).ignore_eos(true).build().unwrap();
     let requests = CompletionRequest::list(&ragged(12), 0);

@@ -1,15 +1,15 @@
-//! Continuous batching, on tiny models of random weights: a trial is the same whatever happens
-//! around it, and every request is delivered once.
+//! Continuous batching with tiny models of random weights: a trial does not depend on concurrent ones, and every
+//! request is delivered once.
 //!
-//! For any device: test programs include this module beside a `device` of theirs, which makes the
-//! models and says how exactly it repeats itself, and run what `each_test` lists.
+//! The tests run on any device. A test program includes this module beside its own module `device`, which creates the
+//! models and states how exactly the device reproduces results, and runs the tests listed in `each_test`.
 
 pub(crate) mod ends;
 pub(crate) mod lists;
 pub(crate) mod resources;
 pub(crate) mod runs;
 
-/// Gives all tests to a macro, by module and name.
+/// Passes all tests to a macro, by module and name.
 macro_rules! each_test {
     ($with:ident) => {
         $with! {
@@ -81,7 +81,7 @@ pub(crate) fn builder() -> EngineBuilder {
         .max_new_tokens(24)
 }
 
-/// With about as small a KV cache as an engine can have.
+/// An engine with nearly the smallest possible KV cache.
 pub(crate) fn smallest() -> EngineBuilder {
     let bounded = |limit| builder().slots(2).kv_bytes(limit);
     let mut limits = (8..).map(|power| 1 << power);
@@ -92,7 +92,7 @@ pub(crate) fn smallest() -> EngineBuilder {
     )
 }
 
-/// A prompt of so many tokens, as text and tokens.
+/// A prompt with this many tokens, as text and tokens.
 pub(crate) fn prompt(index: u64, len: u64) -> Prompt {
     let random = Philox::new(index);
     let tokens: Vec<u32> = (0..len)
@@ -104,7 +104,7 @@ pub(crate) fn prompt(index: u64, len: u64) -> Prompt {
     }
 }
 
-/// Completions with a limit of its own for each.
+/// Completes prompts with a limit for each.
 pub(crate) fn up_to(
     engine: &Engine,
     prompts: &[Prompt],
@@ -118,7 +118,7 @@ pub(crate) fn up_to(
     complete(engine, &requests)
 }
 
-/// The completions of requests; checks that the token events agree with them.
+/// Completes requests and checks that the token events agree with the completions.
 pub(crate) fn complete(
     engine: &Engine,
     requests: &[CompletionRequest],
@@ -156,12 +156,12 @@ pub(crate) fn complete(
     Ok(completions.into_iter().map(Option::unwrap).collect())
 }
 
-/// Prompts of ragged lengths, from one token to dozens.
+/// Prompts of different lengths, from one token to dozens.
 pub(crate) fn ragged(count: u64) -> Vec<Prompt> {
     (0..count).map(|i| prompt(i, 1 + i * 7 % 40)).collect()
 }
 
-/// The same, to the last bit where the device computes rows independently of the batch.
+/// Asserts equality, up to the device's error in log-probabilities.
 #[track_caller]
 pub(crate) fn assert_same(a: &[Completion], b: &[Completion]) {
     assert_eq!(a.len(), b.len());
@@ -180,7 +180,7 @@ pub(crate) fn requests(problems: u32, each: u32) -> Vec<Request> {
     requests_of(problems, each, 1)
 }
 
-/// Of prompts of so many tokens and more.
+/// Requests whose prompts have at least `shortest` tokens.
 pub(crate) fn requests_of(problems: u32, each: u32, shortest: u64) -> Vec<Request> {
     (0..problems)
         .flat_map(|problem| {
@@ -195,7 +195,7 @@ pub(crate) fn requests_of(problems: u32, each: u32, shortest: u64) -> Vec<Reques
         .collect()
 }
 
-/// A model that repeats itself when it is greedy, for its context is long.
+/// A model with a long context, which repeats itself with greedy sampling.
 pub(crate) fn looping_model() -> Model {
     device::random(config(1000))
 }

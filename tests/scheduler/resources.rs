@@ -8,7 +8,7 @@ use crate::device;
 
 use super::{assert_same, builder, looping_model, prompt, ragged, smallest, up_to};
 
-/// Half and a quarter of the memory that the KV cache would take change no token.
+/// A half or a quarter of the memory for the KV cache changes no token.
 pub(crate) fn a_smaller_kv_cache_changes_nothing() {
     let mut prompts = Vec::new();
     for sample in 0..6 {
@@ -82,10 +82,10 @@ pub(crate) fn steps_are_timed_when_asked_for() {
     }
 }
 
-/// Slots are refilled before the next step for as long as there is something to fill them with, and
-/// the steps say from when on there is not.
+/// Free slots are refilled before the next step as long as requests are left. The recorded steps show when the drain
+/// begins.
 pub(crate) fn slots_are_full_until_the_drain() {
-    // Five prompts, eight samples each, of 1 to 22 tokens.
+    // Five prompts with eight samples each, of 1 to 22 tokens.
     let prompts: Vec<Prompt> = (0..40).map(|i| prompt(i / 8, 9 + i / 8)).collect();
     let limits: Vec<usize> = (0..40).map(|i| 1 + i * 7 % 22).collect();
     let engine = |slots| {
@@ -100,27 +100,27 @@ pub(crate) fn slots_are_full_until_the_drain() {
         for step in &steps {
             assert_eq!(step.draining, step.rows < slots);
         }
-        // A completion's first token takes no step, and there is a drain unless there is one slot.
+        // A completion's first token takes no step. With more than one slot, there is a drain.
         let rows: usize = steps.iter().map(|step| step.rows).sum();
         assert_eq!(rows, limits.iter().sum::<usize>() - 40);
         assert_eq!(steps.iter().any(|step| step.rows < slots), slots > 1);
-        // A fifth of the load at most is sampled in the drain.
+        // At most a fifth of the tokens is sampled in the drain.
         let before: usize = steps.iter().filter(|s| !s.draining).map(|s| s.rows).sum();
         assert!(10 * before > 8 * rows, "{before} of {rows}");
     }
-    // Fewer than there are slots: a drain from the beginning.
+    // With more slots than completions, the drain begins at once.
     let wide = engine(64).build().unwrap();
     up_to(&wide, &prompts, &limits, 0).unwrap();
     assert!(wide.step_times().iter().all(|step| step.draining));
-    // Whoever waits for memory is something to fill a slot with.
+    // A completion that waits for memory is still left to run, so this is no drain.
     let bounded = engine(7).kv_bytes(200_000).build().unwrap();
     up_to(&bounded, &prompts, &limits, 0).unwrap();
     let steps = bounded.step_times();
     assert!(steps.iter().any(|step| !step.draining && step.rows < 7));
 }
 
-/// A limit on memory that a single sample might pass is an error at once; what completions may become
-/// is bounded by the context and by the request.
+/// A memory limit that a single sample may exceed is an error before sampling. The maximum length of a completion is
+/// bounded by the context and by the request.
 pub(crate) fn memory_is_reckoned_by_what_samples_may_become() {
     let prompts: Vec<Prompt> = (0..16).map(|_| prompt(3, 5)).collect();
     let run = |new: usize, limit: Option<usize>, limits: usize| {
@@ -152,7 +152,7 @@ pub(crate) fn memory_is_reckoned_by_what_samples_may_become() {
         "{error}"
     );
     assert_eq!(statistics.generated_tokens, 0);
-    // Also where another request of the same prompt asks for little.
+    // This also holds if another request of the same prompt asks for few tokens.
     let engine = builder().max_new_tokens(115).ignore_eos(true);
     let engine = engine.kv_bytes(free.peak_kv_bytes / 16).build().unwrap();
     let error = up_to(&engine, &prompts[..2], &[1, 115], 1).unwrap_err();
@@ -160,7 +160,7 @@ pub(crate) fn memory_is_reckoned_by_what_samples_may_become() {
         error.to_string().contains("problem 2 of the list"),
         "{error}"
     );
-    // Scores keep to the limit, too.
+    // Scoring respects the limit, too.
     let error = builder().kv_bytes(1000).build().err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Settings);
     let error = builder().activation_type(ActivationType::Int8).build();

@@ -1,4 +1,4 @@
-//! Runs that ask for trials as they go: every request is delivered once.
+//! Runs whose source issues trials over time: every request is delivered once.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -15,11 +15,11 @@ use crate::device;
 
 use super::{CONTEXT, assert_same, builder, prompt, requests, requests_of, smallest};
 
-/// Asks for a list of trials in random portions, waits at random, and gives some up.
+/// Issues a list of trials in random portions, waits at random, and stops wanting some of them.
 struct Schedule {
     random: Philox,
     state: Mutex<State>,
-    /// Trials that are unwanted once they have been asked about so many times.
+    /// After how many questions a trial is no longer wanted.
     wanted_for: BTreeMap<TrialId, u32>,
 }
 
@@ -65,7 +65,7 @@ impl Source for Schedule {
         let portion = self.random.below(state.calls, offer.free as u64 + 1) as usize;
         let portion = portion.min(state.queue.len());
         if portion > 0 {
-            // Any order.
+            // Any order is possible.
             let pick = self
                 .random
                 .below(state.calls + (1 << 40), state.queue.len() as u64);
@@ -117,7 +117,7 @@ pub(crate) fn random_schedules_deliver_every_trial_once_and_the_same() {
             let schedule = Schedule::new(key, all.clone());
             engine.run(&schedule).unwrap();
             let state = schedule.state.into_inner().unwrap();
-            // What was issued may not have arrived when its slot is free again.
+            // A slot may be refilled before its issued steps have arrived.
             assert!(state.most_in_flight <= slots * (1 + device::STEPS_AHEAD));
             assert_eq!(state.delivered.len(), all.len());
             for (trial, completion) in &state.delivered {
@@ -139,8 +139,8 @@ pub(crate) fn random_schedules_deliver_every_trial_once_and_the_same() {
     assert!(cancelled > 4 * schedules, "only {cancelled} were cancelled");
 }
 
-/// An engine may be asked from any thread, also from those of another pool, which do other work
-/// while they wait; asked from within its own run it says so.
+/// An engine may be called from any thread, including threads of another pool, which do other work while they wait.
+/// A call from within the engine's own run is an error.
 pub(crate) fn an_engine_never_waits_for_itself() {
     use rayon::prelude::*;
     let engine = builder().build().unwrap();
@@ -180,7 +180,7 @@ pub(crate) fn an_engine_never_waits_for_itself() {
     assert!(engine.score(&one.tokens, &[1, 2]).is_ok());
 }
 
-/// After the list is no longer wanted, what waits for memory is not started.
+/// After the consumer stops the list, requests that wait for memory are not started.
 pub(crate) fn what_waits_is_not_begun_after_a_break() {
     let prompts: Vec<Prompt> = (0..16).map(|i| prompt(i, 5)).collect();
     let engine = builder()
@@ -203,7 +203,7 @@ pub(crate) fn what_waits_is_not_begun_after_a_break() {
     let (before, after) = (at_break.unwrap(), engine.statistics());
     assert!(before.prompts < 16, "all were begun before");
     assert_eq!((before.prompts, before.steps), (after.prompts, after.steps));
-    // What was issued before arrives.
+    // Tokens of steps that were already issued still arrive.
     let late = after.generated_tokens - before.generated_tokens;
     assert!(late <= 16 * device::STEPS_AHEAD as u64, "{late}");
 }
@@ -236,12 +236,12 @@ impl Source for Waiting {
     }
 }
 
-/// Where one engine of a group fails, the others end, though trials of its are never delivered.
+/// If one engine of a group fails, the others end, although its trials are never delivered.
 pub(crate) fn a_group_ends_where_one_engine_fails() {
     let whole = builder().slots(2).build().unwrap();
     let one_token = whole.generate(&[prompt(0, 1)], 0);
     assert!(one_token.is_ok());
-    // Not enough for any of the prompts and its completion.
+    // Too small for any of the prompts with its completion.
     let small = smallest().build().unwrap();
     let group = EngineGroup::new(vec![whole, small]).unwrap();
     let source = Waiting {
@@ -254,7 +254,7 @@ pub(crate) fn a_group_ends_where_one_engine_fails() {
         error.to_string().contains("but the KV cache of a prompt"),
         "{error}"
     );
-    // What is asked for afterwards is done as ever.
+    // Later calls work as usual.
     let again = group.engines()[0].generate(&[prompt(0, 1)], 0);
     assert_eq!(again.unwrap(), one_token.unwrap());
 }

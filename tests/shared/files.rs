@@ -1,11 +1,11 @@
-//! What a run leaves in a directory.
+//! The files of a run's data set.
 
 use std::fs;
 
 use dart_math::dars::Outcome;
 use dart_math::data::DataSet;
 
-/// The bytes of a data set's files but for the manifest, which says when it was made.
+/// Returns the contents of a data set's files except the manifest, which contains times.
 pub(crate) fn files(outcome: &Outcome) -> Vec<(&'static str, Vec<u8>)> {
     let directory = tempfile::tempdir().unwrap();
     let set = DataSet {

@@ -1,4 +1,4 @@
-//! What is logged while something runs.
+//! Captures log messages.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ impl Write for Sink {
     }
 }
 
-/// Runs something and gives, beside its result, the warnings of this thread meanwhile.
+/// Runs a function. Returns its result and the warnings logged on this thread.
 pub(crate) fn warnings<T>(run: impl FnOnce() -> T) -> (T, String) {
     let sink = Sink::default();
     let writer = sink.clone();

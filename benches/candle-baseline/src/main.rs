@@ -1,14 +1,14 @@
-//! Tokens per second of this crate's engine and of candle-transformers' Llama, on the same
-//! machine in the same run: greedy, several sequences of one prompt.
+//! Tokens per second of this crate's engine and of candle-transformers' Llama, on the same machine in the same run:
+//! greedy sampling, several sequences of one prompt.
 //!
 //! ```text
 //! cargo run --release --manifest-path benches/candle-baseline/Cargo.toml -- SmolLM2-135M-Instruct.Q4_1.gguf
 //! ```
 //!
-//! candle-transformers is measured as its users would run it: `quantized_llama` on the file's
-//! blocks, and `llama` on the same weights dequantised to f32. The first cannot take a batched
-//! prompt (the view of the last position is not contiguous, which quantised products refuse), so
-//! it gets its prompts token by token there; generation is not affected.
+//! candle-transformers is measured as its users would run it: `quantized_llama` on the file's blocks, and `llama` on
+//! the same weights dequantised to f32. `quantized_llama` cannot process a batch of prompts, because its view of the
+//! last position is not contiguous, which quantised products refuse. So it gets these prompts token by token.
+//! Generation is not affected.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -25,32 +25,32 @@ use dart_math::candle::{self, D, DType, Device, Tensor};
 use dart_math::engine::{Engine, Sampling};
 use dart_math::model::{DtypeChoice, Matrix, Model, ModelSource, Prompt};
 
-/// What the prompt is cut from.
+/// The prompt is a prefix of this text.
 const TEXT: &str = "Question: A farmer has 17 sheep and buys 3 pens of 12 sheep each. Every sheep \
     gives 4 kg of wool a year, and a kilogram sells for 2 dollars. How much does the farmer earn \
     from wool in a year? Let us think step by step.\nAnswer: ";
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// Compare the engine with candle-transformers on a GGUF file of a Llama.
+/// Compare the engine with candle-transformers on a Llama in a GGUF file.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
     /// GGUF file of a Llama.
     model: PathBuf,
-    /// Length of the prompt.
+    /// Length of the prompt in tokens.
     #[arg(long, default_value_t = 100)]
     prompt_tokens: usize,
     /// Tokens to generate for each sequence.
     #[arg(long, default_value_t = 128)]
     new_tokens: usize,
-    /// Numbers of sequences.
+    /// Numbers of concurrent sequences to measure.
     #[arg(long, value_delimiter = ',', default_value = "1,32")]
     batches: Vec<usize>,
-    /// Threads of our engine; candle takes their number from RAYON_NUM_THREADS.
+    /// Threads of this crate's engine. For candle, set RAYON_NUM_THREADS.
     #[arg(long)]
     threads: Option<usize>,
-    /// How often to measure each, in turn; the fastest counts.
+    /// Number of measurements of each engine, in turn. The fastest counts.
     #[arg(long, default_value_t = 1)]
     rounds: usize,
 }
@@ -60,37 +60,37 @@ struct Arguments {
 struct Measured {
     prompt_seconds: f64,
     generation_seconds: f64,
-    /// Of all threads, if the system reports it.
+    /// CPU time of all threads, if the system reports it.
     generation_cpu_seconds: Option<f64>,
-    /// Of the first sequence.
+    /// Tokens of the first sequence.
     tokens: Vec<u32>,
 }
 
-/// Processor time of this process so far: less disturbed than the clock by what else runs on the
-/// machine. Linux reports it in hundredths of a second.
+/// CPU time of this process so far. Other work on the machine disturbs it less than the wall time. Linux reports it in
+/// hundredths of a second.
 fn cpu_seconds() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The second field is a name in parentheses, which may hold anything.
+    // The second field is a name in parentheses, which may contain any character.
     let (_, fields) = stat.rsplit_once(')')?;
     let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<f64>);
     let (user, system) = (ticks.next()?.ok()?, ticks.next()?.ok()?);
     Some((user + system) / 100.0)
 }
 
-/// From an earlier to a later reading.
+/// CPU time since an earlier reading.
 fn cpu_since(earlier: Option<f64>) -> Option<f64> {
     Some(cpu_seconds()? - earlier?)
 }
 
-/// A decoder that takes a batch of equally long rows at one position.
+/// A decoder for a batch of rows of equal length at one position.
 trait Rows {
     const NAME: &'static str;
 
-    /// Whether a batch may bring more than one token a row.
+    /// Whether a batch may have more than one token per row.
     const BATCHED_PROMPT: bool;
 
-    /// Logits `[batch, vocab]` after the last of the tokens `[batch, length]`, which start at
-    /// `position`; position 0 begins new sequences.
+    /// Returns the logits `[batch, vocab]` after the last of the tokens `[batch, length]`, which start at `position`.
+    /// Position 0 begins new sequences.
     fn forward(&mut self, tokens: &Tensor, position: usize) -> candle::Result<Tensor>;
 }
 
@@ -151,7 +151,7 @@ fn generate<R: Rows>(
     for position in prompt.len()..prompt.len() + new_tokens {
         let tokens = logits.argmax(D::Minus1)?;
         first.push(tokens.get(0)?.to_scalar::<u32>()?);
-        // The last token's own logits are not needed.
+        // The logits after the last token are not needed.
         if first.len() < new_tokens {
             logits = rows.forward(&tokens.unsqueeze(1)?, position)?;
         }
@@ -175,7 +175,7 @@ fn quantized(path: &Path) -> Outcome<Quantized> {
     )?))
 }
 
-/// candle-transformers' Llama with the weights of our model.
+/// candle-transformers' Llama with the weights of this crate's model.
 fn dense(model: &Model, rope_theta: f32) -> Outcome<Dense> {
     let ours = model.config();
     let weights = model.weights();
@@ -261,7 +261,7 @@ fn dense(model: &Model, rope_theta: f32) -> Outcome<Dense> {
     })
 }
 
-/// Our engine on the same prompt: once for the prompt and a token, once for all of it.
+/// Measures this crate's engine: once for the prompt and one token, once for everything.
 fn ours(engines: &[Engine; 2], prompt: &Prompt, batch: usize) -> Outcome<Measured> {
     let prompts = vec![prompt.clone(); batch];
     let (start, cpu) = (Instant::now(), cpu_seconds());
@@ -372,7 +372,7 @@ fn main() -> Outcome<()> {
                 .zip(&measured.tokens)
                 .take_while(|(a, b)| a == b)
                 .count();
-            // The first new token comes out of the prompt's step.
+            // The first new token comes from the prompt's step.
             let generated = (count - batch) as f64;
             let per_cpu_second = match measured.generation_cpu_seconds {
                 Some(seconds) => format!("{:.1}", generated / seconds),

@@ -1,5 +1,5 @@
-//! A small sampling project of a user's: a generator that solves sums and sometimes slips, a
-//! grader that reads plain integers, and a strategy that asks for more of what its file calls hard.
+//! A user's small sampling project: a generator that solves sums and sometimes errs, a grader that reads plain
+//! integers, and a strategy that samples more for problems marked as hard.
 
 use dart_math::dars::{Goal, Prefix, Strategy};
 use dart_math::{
@@ -7,7 +7,7 @@ use dart_math::{
     Settings, Source, Verdict,
 };
 
-/// Problems `a + b`, of which every third is marked hard.
+/// Problems `a + b`. Every third is marked as hard.
 pub fn problems(count: u32) -> Vec<Problem> {
     (0..count)
         .map(|i| {
@@ -19,9 +19,9 @@ pub fn problems(count: u32) -> Vec<Problem> {
         .collect()
 }
 
-/// Adds up the numbers of the question, and is off by one with the given probability.
+/// Adds up the numbers in the question. The result is off by one with the given probability.
 pub struct Slippery {
-    /// Probability of a slip.
+    /// The probability of an error.
     pub slip: f64,
 }
 
@@ -88,7 +88,7 @@ impl Grader for Integers {
     }
 }
 
-/// Four correct responses to a hard problem, one to any other.
+/// Requires four correct responses to a hard problem and one to any other.
 pub struct HardFirst;
 
 impl Strategy for HardFirst {

@@ -1,4 +1,4 @@
-//! The checker alone: no model, no run.
+//! The checker alone, without a model or a run.
 
 use dart_math::answer::Checker;
 

@@ -1,4 +1,4 @@
-//! The whole method with parts of one's own, and with the crate's checker in place of one of them.
+//! Whole runs with the user's own parts, and with the crate's checker as the grader.
 
 use consumer::{HardFirst, Integers, Slippery, problems};
 use dart_math::answer::Checker;

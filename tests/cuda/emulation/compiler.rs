@@ -1,4 +1,4 @@
-//! Programs in C++ over the emulation: how they are compiled and run.
+//! Compiles and runs C++ programs over the emulation.
 
 use std::hash::Hasher as _;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Need, repository};
 
-/// Nothing here takes so long, on any machine.
+/// No program takes this long on any machine.
 pub(super) const MAX_RUN: Duration = Duration::from_secs(600);
 
-/// What a program of ours exits with when the emulation reported a mistake, or values were wrong
-/// (`tests/cuda/planted/planted.cpp`), and when a sanitizer did.
+/// Exit codes of the programs (`tests/cuda/planted/planted.cpp`): the emulation reported a mistake, values were wrong,
+/// or a sanitizer reported a mistake.
 pub(super) const REPORTED: i32 = 3;
 pub(super) const WRONG: i32 = 4;
 pub(super) const SANITIZER: i32 = 66;
@@ -36,7 +36,7 @@ pub(super) fn files(directory: &Path, extensions: &[&str]) -> Vec<PathBuf> {
     found
 }
 
-/// A place among the processors: as many compilers and programs run as there are, over all tests.
+/// A slot for a process. All tests together run at most one compiler or program per processor.
 pub(super) struct Place;
 
 pub(super) static PLACES: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
@@ -58,7 +58,7 @@ impl Drop for Place {
     }
 }
 
-/// Runs a command to its end, or for at most [`MAX_RUN`].
+/// Runs a command to its end. It is killed after [`MAX_RUN`].
 pub(super) fn run(command: &mut Command) -> Output {
     let _place = Place::take();
     command
@@ -68,7 +68,7 @@ pub(super) fn run(command: &mut Command) -> Output {
     let mut child = command
         .spawn()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    // Its output is read while it runs, lest it wait for the pipe.
+    // Output is read concurrently, so that a full pipe does not block the program.
     let mut stdout = child.stdout.take().unwrap();
     let mut stderr = child.stderr.take().unwrap();
     let read = |from: &mut dyn std::io::Read| {
@@ -97,8 +97,7 @@ pub(super) fn run(command: &mut Command) -> Output {
     })
 }
 
-/// The end of what a program wrote.
-/// How a program ended (its exit status, or the signal that killed it), and the end of what it said.
+/// Describes how a program ended: its exit status or signal, and the end of its output.
 pub(super) fn ending(output: &Output) -> String {
     let text = [&output.stdout[..], &output.stderr[..]]
         .map(String::from_utf8_lossy)
@@ -108,17 +107,17 @@ pub(super) fn ending(output: &Output) -> String {
     format!("{}\n{last}", output.status)
 }
 
-/// How a program is compiled.
+/// A way to compile a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Build {
     Fast,
-    /// Races between threads are reported.
+    /// Reports races between threads.
     Threads,
-    /// Accesses outside of memory and undefined arithmetic are reported.
+    /// Reports accesses out of bounds and undefined arithmetic.
     Addresses,
     /// The arithmetic of the stored hashes.
     Exact,
-    /// The same with other instructions: fused multiply-adds are the library's.
+    /// The same arithmetic with other instructions: the library computes fused multiply-adds.
     ExactPortable,
 }
 
@@ -147,7 +146,7 @@ impl Build {
         }
     }
 
-    /// Definitions for the emulation's runtime, which is itself compiled without a sanitizer.
+    /// Definitions for the emulation's runtime, which is compiled without a sanitizer.
     pub(super) fn runtime(self) -> &'static [&'static str] {
         match self {
             Build::Fast | Build::Exact | Build::ExactPortable => &[],
@@ -163,7 +162,7 @@ pub(super) struct Compiler {
     sanitizers: Vec<Build>,
 }
 
-/// The compiler, where there is one.
+/// Returns the compiler, if there is one.
 pub(super) fn find_compiler() -> Option<&'static Compiler> {
     static FOUND: OnceLock<Option<Compiler>> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
@@ -202,7 +201,7 @@ pub(super) fn compiler() -> &'static Compiler {
     find_compiler().expect("there is no C++17 compiler")
 }
 
-/// Of tests that compile C++ so.
+/// The need of tests that compile C++ in these ways.
 pub(crate) fn need(builds: &[Build]) -> Need {
     let missing = match find_compiler() {
         None => Some("no C++17 compiler (set CXX)".into()),
@@ -220,7 +219,7 @@ pub(super) fn output_directory() -> PathBuf {
     directory
 }
 
-/// Flags by which the kernels' `fmaf` is an instruction, where the processor has it.
+/// Flags that make the kernels' `fmaf` an instruction, if the processor has it.
 pub(super) fn fused_multiply_add() -> &'static [&'static str] {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("fma") && is_x86_feature_detected!("avx2") {
@@ -229,7 +228,7 @@ pub(super) fn fused_multiply_add() -> &'static [&'static str] {
     &[]
 }
 
-/// What any of our C++ may include.
+/// Include directories of all C++ programs.
 pub(super) fn include_directories() -> [PathBuf; 4] {
     let tests = repository("tests/cuda");
     [
@@ -240,7 +239,7 @@ pub(super) fn include_directories() -> [PathBuf; 4] {
     ]
 }
 
-/// A number of all that a compilation can read, and of its command.
+/// A hash of the command and of all files that a compilation may read.
 pub(super) fn fingerprint(command: &str, directories: &[PathBuf]) -> u64 {
     let mut hasher = std::hash::DefaultHasher::new();
     hasher.write(command.as_bytes());
@@ -255,7 +254,7 @@ pub(super) fn fingerprint(command: &str, directories: &[PathBuf]) -> u64 {
 }
 
 impl Compiler {
-    /// Compiles (and links, unless the flags say otherwise), if that was not done before.
+    /// Compiles (and links, unless the flags say otherwise), unless the output exists.
     pub(super) fn make(
         &self,
         name: &str,
@@ -266,7 +265,7 @@ impl Compiler {
         let mut directories = first.to_vec();
         directories.extend(include_directories());
         let mut command = Command::new(&self.command);
-        // As nvcc's -fmad=false: products and sums are rounded apart unless the source says fma.
+        // Like nvcc's -fmad=false: products and sums are rounded separately unless the source uses fma.
         command
             .args(["-std=c++17", "-w", "-ffp-contract=off", "-pthread"])
             .args(fused_multiply_add())
@@ -280,7 +279,7 @@ impl Compiler {
         if out.exists() {
             return out;
         }
-        // Of sources or flags that are no more.
+        // Remove outputs of older sources or flags.
         for entry in std::fs::read_dir(output_directory()).unwrap() {
             let old = entry.unwrap().path();
             let stem = old.file_name().unwrap().to_string_lossy().into_owned();
@@ -299,7 +298,7 @@ impl Compiler {
         out
     }
 
-    /// The emulation's runtime.
+    /// Compiles the emulation's runtime.
     pub(super) fn runtime(&self, build: Build) -> PathBuf {
         static LOCK: Mutex<()> = Mutex::new(());
         let _one = LOCK
@@ -314,7 +313,7 @@ impl Compiler {
         self.make(&format!("emulation_{build:?}"), &[], &flags, &[source])
     }
 
-    /// A program over the emulation. Files in `first` stand before the kernels' own.
+    /// Compiles a program over the emulation. Directories in `first` precede the kernels' own in the include path.
     pub(super) fn program(
         &self,
         name: &str,
@@ -339,7 +338,7 @@ pub(super) fn command(program: &Path) -> Command {
             "TSAN_OPTIONS",
             format!("exitcode={SANITIZER} report_signal_unsafe=0"),
         )
-        // Threads that a mistake stops never give back what they have.
+        // Threads stopped by a mistake never free their memory.
         .env(
             "ASAN_OPTIONS",
             format!("exitcode={SANITIZER} detect_leaks=0"),
@@ -351,7 +350,7 @@ pub(super) fn command(program: &Path) -> Command {
     command
 }
 
-/// Does `work` on every item, on several threads, and fails with all failures.
+/// Runs `work` on every item, on several threads. Panics with all failures.
 pub(super) fn for_each<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<(), String> + Sync) {
     let failures: Vec<String> = std::thread::scope(|scope| {
         let started: Vec<_> = items

@@ -1,4 +1,4 @@
-//! Mistakes planted on purpose, each of which must be noticed.
+//! Mistakes planted on purpose. Each must be detected.
 
 use std::path::PathBuf;
 
@@ -9,16 +9,16 @@ use super::compiler::{
 use super::hashes;
 use crate::harness::{Test, repository, tests};
 
-/// What a compiler is enough for.
+/// Tests that only need a compiler.
 pub(crate) const COMPILED: &[Test] = tests![hashes_show_what_no_error_does];
-/// What wants both sanitizers.
+/// Tests that need both sanitizers.
 pub(crate) const SANITIZED: &[Test] = tests![
     planted_mistakes_are_reported,
     mistakes_in_the_kernels_are_noticed
 ];
 
-/// A kernel of `planted.cu`, how it is compiled, which of the orders of threads (0 to 2) and copies
-/// (0 late, 1 early) must show what, and a part of what is said.
+/// A kernel of `planted.cu`, its build, the orders of threads (0 to 2) and copies (0 late, 1 early) in which the
+/// mistake must show, the exit code, and a part of the message.
 type Planted = (&'static str, Build, &'static [(u8, u8)], i32, &'static str);
 
 const ALL: &[(u8, u8)] = &[(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1)];
@@ -125,8 +125,8 @@ fn planted_mistakes_are_reported() {
     }
 }
 
-/// A mistake planted into the engine's own kernels: the program that must notice, its build, the
-/// file, what stands there, and what is put in its place.
+/// A mistake planted in the engine's own kernels: the program that must detect it, its build, the file, the original
+/// text, and its replacement.
 struct Mutation {
     what: &'static str,
     program: &'static str,
@@ -136,7 +136,7 @@ struct Mutation {
     to: &'static str,
 }
 
-/// Shapes of the kernels' tests are large enough to show these.
+/// The shapes in the kernels' tests are large enough to reveal these.
 static MUTATIONS: [Mutation; 4] = [
     Mutation {
         what: "prefix attention without the barrier before a stage is written again",
@@ -174,14 +174,14 @@ static MUTATIONS: [Mutation; 4] = [
 ];
 
 impl Mutation {
-    /// The program with the mistake in it; `name` is nobody else's.
+    /// Compiles the program with the mistake. `name` must be unique.
     fn program(&self, name: &str) -> PathBuf {
         let original = std::fs::read_to_string(kernels().join(self.file)).unwrap();
         let places = original.matches(self.from).count();
         assert_eq!(places, 1, "{}: places in {}", self.what, self.file);
         let directory = output_directory().join(name);
         std::fs::create_dir_all(&directory).unwrap();
-        // All of them: an include is looked for beside its file first.
+        // Copy all files, because an include is first searched in the directory of the including file.
         for path in files(&kernels(), &["cu", "h"]) {
             let mut text = std::fs::read_to_string(&path).unwrap();
             if path.file_name().unwrap() == self.file {
@@ -210,7 +210,7 @@ fn mistakes_in_the_kernels_are_noticed() {
     });
 }
 
-/// A change so small that every value stays within its error.
+/// A mistake so small that every value stays within its tolerance. Only the hashes reveal it.
 fn hashes_show_what_no_error_does() {
     let mutation = Mutation {
         what: "the gate's exponential with a constant that is 0.0003 % off",

@@ -1,4 +1,4 @@
-//! The PTX that is shipped: whether it belongs to the sources, and what takes it.
+//! The shipped PTX matches the sources, and old cards and drivers accept it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,16 +11,16 @@ use sha2::Digest as _;
 use super::compiler::{Build, compiler, ending, files, for_each, kernels, run};
 use crate::harness::{Test, repository, tests};
 
-/// What needs no compiler.
+/// Tests that need no compiler.
 pub(crate) const TESTS: &[Test] = tests![
     ptx_belongs_to_the_sources,
     ptx_is_for_old_cards_and_drivers,
     kernels_compared_by_hash_have_no_special_functions,
 ];
-/// What a compiler is enough for.
+/// Tests that only need a compiler.
 pub(crate) const COMPILED: &[Test] = tests![ptx_takes_the_arguments_of_the_sources];
 
-/// As scripts/ptx.py reckons it.
+/// Computes the hash of the sources as scripts/ptx.py does.
 fn hash_of_sources() -> String {
     let mut hasher = sha2::Sha256::new();
     for path in files(&kernels(), &["cu", "h"])
@@ -50,7 +50,7 @@ fn ptx_files() -> Vec<(String, String)> {
         .collect()
 }
 
-/// The rest of the first line that begins so.
+/// Returns the rest of the first line with this prefix.
 fn after<'a>(text: &'a str, beginning: &str) -> &'a str {
     text.lines()
         .find_map(|line| line.strip_prefix(beginning))
@@ -96,7 +96,7 @@ fn ptx_is_for_old_cards_and_drivers() {
     }
 }
 
-/// Bytes of every parameter of every kernel in a PTX file.
+/// Returns the size in bytes of every parameter of every kernel in a PTX file.
 fn ptx_parameters(ptx: &str) -> BTreeMap<String, Vec<u32>> {
     let mut kernels = BTreeMap::new();
     let mut name = None;
@@ -141,7 +141,7 @@ fn ptx_takes_the_arguments_of_the_sources() {
     ]);
     for_each(&sources, |source| {
         let stem = source.file_stem().unwrap().to_string_lossy().into_owned();
-        // The language is that of what follows.
+        // `-x` sets the language of the following files.
         let inputs = [PathBuf::from("-xc++"), source.clone()];
         let object = compiler.make(&format!("{stem}_object"), &[], &["-O0", "-c"], &inputs);
         objects.lock().unwrap().push(object);
@@ -169,8 +169,8 @@ fn ptx_takes_the_arguments_of_the_sources() {
     assert_eq!(in_ptx, in_sources);
 }
 
-/// Test programs say themselves which kernels they do not compare on a GPU; what the compiler made of
-/// the others has no approximate instruction.
+/// The test programs list the kernels that they do not compare on a GPU. The PTX of all others must have no approximate
+/// instructions.
 fn kernels_compared_by_hash_have_no_special_functions() {
     let said = std::fs::read_to_string(repository("tests/cuda/kernels/test.h")).unwrap();
     let (_, list) = said.split_once("WITH_SPECIAL_FUNCTIONS[] = {").unwrap();

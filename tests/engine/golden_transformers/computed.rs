@@ -1,4 +1,4 @@
-//! What is computed: logits, tokens, trials.
+//! Logits, tokens and trials.
 
 use std::path::Path;
 
@@ -69,8 +69,7 @@ fixtures! {
     starcoder2
 }
 
-/// A trial's tokens are the same in any company, and when it was preempted and recomputed: no sequence's
-/// cache is another's.
+/// A trial's tokens do not depend on concurrent trials or preemption: no two sequences share a cache.
 #[test]
 fn sequences_do_not_disturb_one_another() {
     for name in NAMES {
@@ -108,14 +107,14 @@ fn sequences_do_not_disturb_one_another() {
         let limit = statistics.peak_kv_bytes / 2;
         let (preempted, statistics) = sampled(9, Some(limit));
         assert!(preempted == alone, "{name}: preempted");
-        // Caches that never grow are reckoned with from the first: those trials wait instead.
+        // The memory of caches that never grow is reserved from the start, so those trials wait instead.
         let grows = !name.starts_with("gemma3") && *name != "glm4";
         assert_eq!(statistics.preemptions > 0, grows, "{name}");
         assert!(statistics.peak_kv_bytes <= limit, "{name}");
     }
 }
 
-/// Stops the run after so many verdicts.
+/// Stops the run after this many verdicts.
 struct Impatient(std::sync::atomic::AtomicUsize, CancelHandle);
 
 impl Observer for Impatient {
@@ -126,7 +125,7 @@ impl Observer for Impatient {
     }
 }
 
-/// A run with a journal, stopped and resumed, has the trials of one that was not.
+/// An interrupted and resumed run with a journal has the trials of an uninterrupted one.
 #[test]
 fn a_run_is_resumed() {
     for name in ["gemma2", "glm4"] {
@@ -171,7 +170,7 @@ fn a_run_is_resumed() {
     }
 }
 
-/// The fingerprint covers all of the configuration and of the weights, whatever white space there is.
+/// The fingerprint covers the whole configuration, except white space, and all weights.
 #[test]
 fn the_fingerprint_covers_everything() {
     let fixture = fixture("phi3");
@@ -208,7 +207,7 @@ fn the_fingerprint_covers_everything() {
     assert_eq!(settings["fingerprint"], first.as_str());
 }
 
-/// Contexts end where candle's model would go on with something else.
+/// The context is limited to where candle's model would compute something else.
 #[test]
 fn contexts_are_cut_with_a_warning() {
     let cut = |name: &str, field: &str, value: usize, expected: usize| {

@@ -1,5 +1,5 @@
-//! What candle-transformers' models would compute otherwise, and where they cannot be had: refused, with
-//! the field's name.
+//! Settings that candle-transformers' models would compute differently, or do not support, are refused by the field's
+//! name.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use super::NAMES;
 use crate::golden::{fixtures, read_json};
 use crate::golden_tiny::Fixture;
 
-/// A copy of a fixture with another configuration.
+/// A copy of a fixture with a changed configuration.
 pub(super) fn changed(
     directory: &Path,
     change: impl FnOnce(&mut Map<String, Value>),
@@ -38,7 +38,7 @@ fn load(directory: &Path) -> dart_math::Result<Model> {
         .load()
 }
 
-/// The error of a fixture with some fields set, or taken out where they are `"(none)"`.
+/// Loads a fixture with some fields set, or removed if they are `"(none)"`.
 fn with(name: &str, fields: &Value) -> dart_math::Result<Model> {
     let copy = changed(&fixture(name), |config| {
         for (field, value) in fields.as_object().unwrap() {
@@ -234,7 +234,7 @@ fn fields_that_candle_computes_otherwise() {
     }
 }
 
-/// What is wrong in itself is no matter of what is supported.
+/// An invalid value is a model error, whether or not the feature is supported.
 fn expected_kind(field: &str, fields: &Value) -> ErrorKind {
     let impossible = ["0.1", "1.5", "0.4", "\"num_experts_per_tok\":5"];
     let text = fields.to_string();
@@ -265,7 +265,7 @@ fn sizes_that_cannot_be() {
             }
         }
     }
-    // Possible in themselves, and not what the tensors are.
+    // Valid values that do not match the tensors.
     for (name, fields, reason) in [
         (
             "gemma2",
@@ -304,7 +304,7 @@ fn sizes_that_cannot_be() {
     }
 }
 
-/// Fields mean the same where transformers 5 writes them as where older versions did.
+/// Fields have the same meaning where transformers 5 and older versions write them.
 #[test]
 fn older_and_newer_configurations_are_one() {
     let logits = |model: Model| {
@@ -339,7 +339,7 @@ fn older_and_newer_configurations_are_one() {
     ] {
         let one = logits(load(&fixture(name)).unwrap());
         assert!(logits(with(name, &newer).unwrap()) == one, "{name}");
-        // And they count.
+        // The fields have an effect.
         let other = json!({"rope_parameters": none, "rope_theta": 7.0});
         assert!(logits(with(name, &other).unwrap()) != one, "{name}");
     }
@@ -399,7 +399,7 @@ fn weights_that_are_not_finite() {
     assert!(error.to_string().contains("`model."), "{error}");
 }
 
-/// GGUF files of such architectures are refused, whatever is built in.
+/// GGUF files of these architectures are refused with any features.
 #[test]
 fn gguf_files() {
     let mut gguf = crate::tiny::Gguf::new();
@@ -415,7 +415,7 @@ fn gguf_files() {
     assert!(error.to_string().contains("GGUF files are"), "{error}");
 }
 
-/// The golden values say what other settings would give, so that a test of them can fail.
+/// Other settings change the logits, so the golden tests can detect a wrong setting.
 #[test]
 fn settings_show_in_the_logits() {
     for (name, fields) in [

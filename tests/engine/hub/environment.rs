@@ -1,5 +1,4 @@
-//! What the hub's environment variables do: in processes of their own, for an environment belongs
-//! to a whole process.
+//! The hub's environment variables. Each test uses a child process, because an environment belongs to a whole process.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,7 +11,7 @@ use super::{WEIGHTS, filled, nobody, repository};
 
 const SOURCE: &str = "DART_MATH_TEST_SOURCE";
 
-/// The load that the other tests have done in an environment of their own.
+/// Loads a model. The other tests run this in processes with another environment.
 #[test]
 #[ignore = "run by the other tests, with a model's name in the environment"]
 fn load_in_this_environment() {
@@ -33,7 +32,7 @@ fn load_in_this_environment() {
     }
 }
 
-/// Begins a load in an environment that has these variables and no others of the hub's.
+/// Starts a load in an environment with these variables and no others of the hub's.
 fn begin(source: &str, home: &Path, variables: &[(&str, &str)]) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     for (name, _) in std::env::vars_os() {
@@ -54,7 +53,7 @@ fn begin(source: &str, home: &Path, variables: &[(&str, &str)]) -> Child {
         .unwrap()
 }
 
-/// The line of output that says how a load ended, and its warnings.
+/// Waits for a load. Returns the line with its result, and its warnings.
 fn end(child: Child) -> (String, String) {
     let output = child.wait_with_output().unwrap();
     let out = String::from_utf8(output.stdout).unwrap();
@@ -106,7 +105,7 @@ fn address_token_and_cache_come_from_the_environment() {
         assert!(repository(&cache).is_dir(), "{variables:?}: {place}");
         std::fs::remove_dir_all(cache).unwrap();
     }
-    // The file of the login command is where the hub's home is.
+    // The login command stores the token in the hub's home directory.
     let stored = home.path().join("hf3");
     std::fs::create_dir(&stored).unwrap();
     std::fs::write(stored.join("token"), "secret").unwrap();
@@ -184,7 +183,7 @@ fn silence_has_an_end() {
         ("HF_HUB_DOWNLOAD_TIMEOUT", "2"),
     ];
     let with = |more| -> Vec<_> { variables.iter().copied().chain([more]).collect() };
-    // Of the hub itself: the cache is enough, and without one that is the error.
+    // The hub itself is silent: the cache is used, and without one this is an error.
     hub.spoil("GET", "/revision/", Fault::Silence, usize::MAX);
     let began = Instant::now();
     let (outcome, warned) = run("org/tiny", home.path(), &with(full));
@@ -197,7 +196,7 @@ fn silence_has_an_end() {
         outcome.contains("org/tiny") && outcome.contains("nothing came for 1 s"),
         "{outcome}"
     );
-    // Before a file's first byte.
+    // Silence before a file's first byte.
     hub.heal();
     hub.spoil("GET", WEIGHTS, Fault::Silence, usize::MAX);
     let (outcome, _) = run("org/tiny", home.path(), &with(empty));
@@ -205,7 +204,7 @@ fn silence_has_an_end() {
         outcome.contains("model.safetensors stopped at byte 0 of"),
         "{outcome}"
     );
-    // In the middle of a file: what came is gone on with.
+    // Silence in the middle of a file: the download continues from there.
     hub.heal();
     hub.spoil("GET", WEIGHTS, Fault::Stall(80_000), 1);
     let (outcome, warned) = run("org/tiny", home.path(), &with(empty));

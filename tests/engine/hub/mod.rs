@@ -1,5 +1,4 @@
-//! Models from a hub: a server of the test's own, so that downloads, cache, token and errors are
-//! seen without a network.
+//! Models from a local hub server: downloads, cache, token and errors, without a network.
 
 mod environment;
 mod server;
@@ -30,13 +29,13 @@ fn load(source: &str, url: &str, cache: &Path) -> Result<Model, Error> {
     builder(source, url, cache).load()
 }
 
-/// An address at which nobody answers.
+/// An address without a server.
 fn nobody() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}", listener.local_addr().unwrap())
 }
 
-/// The error of a load that must fail, which says all of this.
+/// Checks the error of a load that must fail. It must contain all these texts.
 fn refused(result: Result<Model, Error>, kind: ErrorKind, said: &[&str]) -> Error {
     let error = result.expect_err(said[0]);
     assert_eq!(error.kind(), kind, "{error}");
@@ -46,7 +45,7 @@ fn refused(result: Result<Model, Error>, kind: ErrorKind, said: &[&str]) -> Erro
     error
 }
 
-/// A hub and a cache with its model in it.
+/// A hub, and a cache that contains its model.
 fn filled() -> (Served, tempfile::TempDir, String) {
     let hub = Hub::new().serve();
     let cache = tempfile::tempdir().unwrap();
@@ -89,13 +88,13 @@ fn a_repository_is_downloaded_once_and_then_cached() {
     ];
     assert_eq!(downloads, wanted);
     assert_eq!(seen.load(Ordering::SeqCst), hub.files[WEIGHTS].len() as u64);
-    // Again: from the cache.
+    // The second load uses the cache.
     builder("org/tiny", &hub.url, cache.path())
         .revision("v1")
         .load()
         .unwrap();
     assert_eq!(hub.asked(), []);
-    // And without the server.
+    // The third load works without the server.
     let (offline, warned) = warnings(|| load("org/tiny@v1", &nobody(), cache.path()).unwrap());
     assert_eq!(offline.fingerprint(), model.fingerprint());
     assert!(warned.contains(COMMIT), "{warned}");
@@ -129,7 +128,7 @@ fn sharded_weights_are_all_brought() {
         }
         hub
     };
-    // By their index, or by their names alone.
+    // Shards are found by their index or by their names alone.
     for index in [Some(index.clone()), None] {
         let hub = sharded(index).serve();
         let cache = tempfile::tempdir().unwrap();
@@ -151,7 +150,7 @@ fn sharded_weights_are_all_brought() {
             .iter()
             .all(|asked| !asked.file.starts_with("model-"))
     );
-    // An index that was left beside a whole file brings no shards.
+    // A leftover index beside a whole file downloads no shards.
     let mut hub = Hub::new();
     hub.files
         .insert("model.safetensors.index.json".to_owned(), index);
@@ -262,7 +261,7 @@ fn a_complete_cache_is_enough_whatever_the_hub_answers() {
         "502 Bad Gateway",
         "503 Service Unavailable",
     ] {
-        // Whichever of the questions it is that gets the answer.
+        // Either of the two requests may get this status.
         for path in ["/revision/", "/tree/"] {
             hub.heal();
             hub.spoil("GET", path, Fault::Status(status), usize::MAX);
@@ -309,16 +308,16 @@ fn without_a_cache_the_hubs_answer_is_the_error() {
     );
 }
 
-/// A new commit that cannot be had is no reason to give up an old one; the warning says so.
+/// If a new commit cannot be downloaded, the old one is used with a warning.
 #[test]
 fn a_cache_that_cannot_be_written_is_enough() {
     let (hub, cache, fingerprint) = filled();
     *hub.commit.lock().unwrap() = "f".repeat(40);
-    // Nobody can make a directory of a file, whatever his rights.
+    // A file blocks the directory of locks, whatever the user's permissions.
     let locks = cache.path().join(".locks");
     std::fs::remove_dir_all(&locks).unwrap();
     std::fs::write(&locks, "").unwrap();
-    // And the new commit's blobs are not there.
+    // The new commit's blobs are not in the cache.
     for blob in std::fs::read_dir(repository(cache.path()).join("blobs")).unwrap() {
         let blob = blob.unwrap().path();
         let renamed = blob.with_extension("old");
@@ -351,7 +350,7 @@ fn a_download_that_was_cut_is_gone_on_with() {
         .filter(|asked| asked.file == WEIGHTS)
         .map(|asked| asked.from)
         .collect();
-    // Whole, then the beginning to know the part by, then the rest.
+    // The whole file, then its beginning to identify the partial file, then the rest.
     let [None, Some(0), Some(from)] = parts[..] else {
         panic!("{parts:?}");
     };
@@ -396,7 +395,7 @@ fn a_part_that_does_not_fit_is_downloaded_again() {
         std::fs::create_dir_all(&blobs).unwrap();
         let mut part = bytes[..90_000].to_vec();
         if beyond {
-            // Not among the bytes that it is known by.
+            // This byte is not among those that identify the partial file.
             part[80_000] ^= 1;
         }
         let path = blobs.join(format!("{}.incomplete", etag(bytes)));
@@ -414,7 +413,7 @@ fn a_part_that_does_not_fit_is_downloaded_again() {
 
 #[test]
 fn a_file_of_a_wrong_size_does_not_stay_in_the_cache() {
-    // One that was cut short after it had been downloaded.
+    // A file that was truncated after its download.
     let (hub, cache, fingerprint) = filled();
     let path = snapshot(cache.path(), WEIGHTS).canonicalize().unwrap();
     let bytes = std::fs::read(&path).unwrap();
@@ -423,7 +422,7 @@ fn a_file_of_a_wrong_size_does_not_stay_in_the_cache() {
     assert_eq!(model.fingerprint(), fingerprint);
     let said = format!("1000 bytes where the hub lists {}", bytes.len());
     assert!(warned.contains(&said), "{warned}");
-    // One that the hub gives itself, now and then or always.
+    // A wrong file from the hub itself, once or always.
     let cache = tempfile::tempdir().unwrap();
     hub.spoil("GET", WEIGHTS, Fault::Other, 1);
     load("org/tiny", &hub.url, cache.path()).unwrap();
@@ -448,7 +447,7 @@ fn a_file_of_a_wrong_size_does_not_stay_in_the_cache() {
 fn a_commit_is_found_in_the_cache_without_its_branch() {
     let (hub, cache, fingerprint) = filled();
     std::fs::remove_dir_all(repository(cache.path()).join("refs")).unwrap();
-    // Which commit `main` is nobody says, but there is one.
+    // The commit of `main` is unknown, but the cache has one commit.
     let said = ["org/tiny", "refused", COMMIT, "as the revision"];
     refused(
         load("org/tiny", &nobody(), cache.path()),
@@ -458,7 +457,7 @@ fn a_commit_is_found_in_the_cache_without_its_branch() {
     let source = format!("org/tiny@{COMMIT}");
     let model = load(&source, &nobody(), cache.path()).unwrap();
     assert_eq!(model.fingerprint(), fingerprint);
-    // A commit never changes, so the hub is not asked for one that is all there.
+    // A commit never changes, so a complete one is loaded without asking the hub.
     load(&source, &hub.url, cache.path()).unwrap();
     assert_eq!(hub.requests(), 0);
 }
@@ -472,7 +471,7 @@ fn a_cache_from_elsewhere_may_lack_files_and_that_is_said() {
         assert!(warned.contains(name), "{warned}");
     }
     assert!(!warned.contains("generation_config.json"), "{warned}");
-    // What cannot be done without is not guessed.
+    // A required file that is missing is an error.
     std::fs::remove_file(snapshot(cache.path(), "tokenizer.json")).unwrap();
     load("org/tiny", &nobody(), cache.path()).unwrap_err();
 }

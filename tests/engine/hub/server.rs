@@ -14,24 +14,24 @@ use crate::tiny;
 
 pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// What is done in place of an answer.
+/// A fault that replaces an answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
     /// Another status, without a body.
     Status(&'static str),
-    /// Nothing, while the connection stays open.
+    /// Silence on an open connection.
     Silence,
-    /// The answer's first bytes, then the connection ends.
+    /// The first bytes of the answer, then the end of the connection.
     Cut(usize),
-    /// The answer's first bytes, then nothing.
+    /// The first bytes of the answer, then silence.
     Stall(usize),
-    /// A whole file, whatever part was asked for.
+    /// The whole file, whatever range was requested.
     Whole,
-    /// Another body of another length.
+    /// Another body with another length.
     Other,
 }
 
-/// Requests that meet a fault.
+/// The requests that meet a fault.
 #[derive(Clone, Debug)]
 struct Rule {
     method: &'static str,
@@ -44,18 +44,18 @@ struct Rule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Asked {
     pub(crate) file: String,
-    /// The first byte of the part that was asked for, where it was one.
+    /// The first byte of the requested range, if there was one.
     pub(crate) from: Option<usize>,
 }
 
-/// What a hub answers, as far as a download asks.
+/// A hub that answers the requests of downloads.
 pub(crate) struct Hub {
     pub(crate) files: BTreeMap<String, Vec<u8>>,
-    /// The token that is asked for, if any.
+    /// The required token, if any.
     pub(crate) token: Option<String>,
-    /// The commit that branches are.
+    /// The commit of all branches.
     pub(crate) commit: Mutex<String>,
-    /// Whether a 404 says what is missing, as the real hub's does.
+    /// Whether a 404 says what is missing, as the real hub does.
     pub(crate) says_what: bool,
     rules: Mutex<Vec<Rule>>,
     asked: Mutex<Vec<Asked>>,
@@ -80,7 +80,7 @@ impl Answer {
 }
 
 impl Hub {
-    /// A repository with the tiny model, and with files that nobody asks for.
+    /// A repository with the tiny model, and files that are never requested.
     pub(crate) fn new() -> Self {
         let files = [
             ("config.json", tiny::config_json().to_string().into_bytes()),
@@ -134,7 +134,7 @@ impl Hub {
         }
     }
 
-    /// From now on, so many requests with this in their path meet a fault.
+    /// Lets the next `left` requests with this in their path meet a fault.
     pub(crate) fn spoil(
         &self,
         method: &'static str,
@@ -150,17 +150,17 @@ impl Hub {
         });
     }
 
-    /// From now on, nothing goes wrong.
+    /// Removes all faults.
     pub(crate) fn heal(&self) {
         self.rules.lock().unwrap().clear();
     }
 
-    /// The files that were asked for since the last call.
+    /// Returns the files requested since the last call.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut *self.asked.lock().unwrap())
     }
 
-    /// How many requests there were since the last call.
+    /// Returns the number of requests since the last call.
     pub(crate) fn requests(&self) -> usize {
         std::mem::take(&mut *self.requests.lock().unwrap())
     }
@@ -229,7 +229,7 @@ impl Hub {
             head += &format!("{name}: {value}\r\n");
         }
         head += "\r\n";
-        // The other side may have heard enough.
+        // The client may have closed the connection.
         let _ = stream.write_all(head.as_bytes());
         if method == "HEAD" {
             return;
@@ -313,7 +313,7 @@ impl Hub {
     }
 }
 
-/// The name of a file's blob in the cache: its hash, as of files in Git LFS.
+/// The name of a file's blob in the cache: its hash, as for files in Git LFS.
 pub(crate) fn etag(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()
@@ -321,7 +321,7 @@ pub(crate) fn etag(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// A hub that is being served until this is dropped.
+/// A hub that is served until this is dropped.
 pub(crate) struct Served {
     hub: Arc<Hub>,
     pub(crate) url: String,

@@ -91,7 +91,7 @@ fn a_tied_head_is_the_embedding() {
     let mut config = tiny::config_json();
     config["tie_word_embeddings"] = json!(true);
     tiny::write_json(&directory.path().join("config.json"), &config);
-    // Without a head, with the same one, and with another one, which is then the model's.
+    // Without a head, with a head that equals the embedding, and with a different head, which is then used.
     let mut without = tiny::tensors();
     without.remove("lm_head.weight");
     let mut same = tiny::tensors();
@@ -175,7 +175,7 @@ fn weights_of_other_types_are_refused() {
     assert!(error.detail().contains("F8_E4M3"), "{error}");
 }
 
-/// A configuration that claims a large model costs nothing beside files that hold a small one.
+/// A configuration of a large model allocates no memory if the files contain a small one.
 #[test]
 fn sizes_are_checked_before_memory_is_taken() {
     let directory = tiny::directory();
@@ -307,7 +307,7 @@ fn a_tokenizer_may_have_more_tokens_than_its_model_within_bounds() {
     let model = load(directory.path()).unwrap();
     assert_eq!(model.tokenizer().vocab_size(), 301);
     assert!(model.raw_prompt("extra").is_ok());
-    // An id at the end of the range must not make tables of that length.
+    // An id at the end of the range must not allocate tables of that length.
     tokenizer["model"]["vocab"]["extra"] = json!(u32::MAX);
     tiny::write_json(&directory.path().join("tokenizer.json"), &tokenizer);
     let error = load(directory.path()).unwrap_err();
@@ -315,7 +315,7 @@ fn a_tokenizer_may_have_more_tokens_than_its_model_within_bounds() {
     assert!(error.detail().contains("4294967295"), "{error}");
 }
 
-/// A pattern that makes the regex engine give up must not take the program with it.
+/// A pattern that exceeds the regex engine's limits must not abort the program.
 #[test]
 fn a_tokenizer_that_cannot_be_run_gives_an_error() {
     let directory = tiny::directory();

@@ -31,7 +31,7 @@ fn a_gguf_file_gives_the_same_weights() {
     );
 }
 
-/// Blocks of Q8_0 (32 numbers in 34 bytes: a scale, then integers), rows of one block each.
+/// Quantizes rows of 32 numbers into Q8_0 blocks (34 bytes: a scale, then integers).
 fn q8_0(rows: &[f32]) -> Vec<u8> {
     rows.as_chunks::<32>()
         .0
@@ -45,7 +45,7 @@ fn q8_0(rows: &[f32]) -> Vec<u8> {
         .collect()
 }
 
-/// The tiny model with its query, key and down projections in blocks.
+/// The tiny model with quantised query, key and down projections.
 pub(crate) fn quantised_gguf() -> Gguf {
     let mut gguf = Gguf::new();
     for (name, block) in &mut gguf.tensors {
@@ -72,7 +72,7 @@ fn blocks_are_dequantised_or_kept_with_their_rows_in_order() {
     let (_directory, path) = gguf_file(&quantised_gguf());
     assert_is_tiny(&load_as(&path, DtypeChoice::F32).unwrap());
     let kept = load_as(&path, DtypeChoice::Quantized).unwrap();
-    // Which is what is done on a CPU, where there are blocks.
+    // On a CPU, quantised weights stay quantised by default.
     assert!(load(&path).unwrap().is_quantized());
     let (_directory, whole) = gguf_file(&Gguf::new());
     assert!(!load(&whole).unwrap().is_quantized());
@@ -190,7 +190,7 @@ fn a_sentencepiece_model_alone_takes_a_prompt_and_generates() {
     use dart_math::engine::{Engine, Sampling};
     use dart_math::model::Template;
 
-    // Llama 2's kind sees everything, Mistral v0.1's the latest positions only.
+    // Llama 2 attends to all positions, Mistral v0.1 only to the latest ones.
     for window in [None, Some(4)] {
         let mut gguf = Gguf::sentencepiece();
         let template = "{{ bos_token }}[INST] {{ messages[0]['content'] }} [/INST]";
@@ -206,7 +206,7 @@ fn a_sentencepiece_model_alone_takes_a_prompt_and_generates() {
             .prompt(&Template::default_for(&model), "he</s>he")
             .unwrap();
         assert_eq!(prompt.text, "<s>[INST] he</s>he [/INST]");
-        // BOS once; what the question spells out is no special token.
+        // BOS occurs once. Special tokens spelled out in the question are text.
         assert_eq!(prompt.tokens.iter().filter(|&&id| id == 1).count(), 1);
         assert!(prompt.tokens.starts_with(&[1, Gguf::SPACE]) && !prompt.tokens.contains(&2));
         let engine = Engine::builder(model)
@@ -360,7 +360,7 @@ fn a_size_may_be_said_for_each_layer() {
     assert_is_tiny(&load(&path).unwrap());
 }
 
-/// The tiny model in files of its own, `NAME-0000N-of-0000M.gguf`.
+/// The tiny model split into files `NAME-0000N-of-0000M.gguf`.
 fn split(directory: &std::path::Path, count: usize) -> Vec<(std::path::PathBuf, Gguf)> {
     let whole = Gguf::new();
     let total = whole.tensors.len() as u32;
@@ -408,7 +408,7 @@ fn any_file_of_a_split_model_opens_all() {
 
 #[test]
 fn a_split_model_that_is_not_whole_is_refused_by_the_file() {
-    // Which file is changed, which key, to what, and what of the refusal.
+    // The index of the changed file, the key, its new value, and parts of the error.
     let cases: [(usize, &str, Option<u32>, &[&str]); 7] = [
         (
             1,
@@ -488,7 +488,7 @@ fn hostile_tensor_entries_of_gguf_give_errors() {
         let error = refused(&gguf);
         assert!(error.detail().contains(name), "{shape:?}: {error}");
     }
-    // Blocks where numbers were expected, and rows that are not whole blocks.
+    // Blocks where plain numbers are expected, and rows that are not whole blocks.
     for (name, code) in [("blk.0.attn_norm.weight", 8), ("blk.0.ffn_up.weight", 12)] {
         let mut gguf = Gguf::new();
         gguf.tensors.get_mut(name).unwrap().code = code;
@@ -511,7 +511,7 @@ fn counts_beyond_a_file_take_no_memory() {
             assert!(error.detail().contains("entries claimed"), "{error}");
         }
     }
-    // An array of arrays of arrays …
+    // Deeply nested arrays.
     let mut bytes = b"GGUF\x03\0\0\0".to_vec();
     bytes.extend(0u64.to_le_bytes());
     bytes.extend(1u64.to_le_bytes());
@@ -545,16 +545,16 @@ fn the_vocabulary_of_a_gguf_file_is_read_as_it_is_marked() {
     let model = load(&path).unwrap();
     let tokenizer = model.tokenizer();
     assert_eq!(tokenizer.opening(), [tiny::BOS]);
-    // A control token is special: found in text, left out of decoded text. A user-defined one is
-    // found, and is text.
+    // A control token is special: it is recognised in text and omitted from decoded text. A user-defined token is
+    // recognised, and decoded as text.
     let ids = tokenizer.encode("a</s><tool>b", false).unwrap();
     assert_eq!(ids, [97, tiny::EOS, tiny::TOOL, 98]);
     assert_eq!(tokenizer.decode(&ids).unwrap(), "a<tool>b");
     assert!(tokenizer.is_special(tiny::EOS) && !tokenizer.is_special(tiny::TOOL));
-    // No space is put in front, at the start or after a special token.
+    // No space is inserted at the start or after a special token.
     assert_eq!(tokenizer.encode("he", true).unwrap(), [tiny::BOS, 256]);
     assert_eq!(tokenizer.encode("<s>he", false).unwrap(), [tiny::BOS, 256]);
-    // BOS once, whoever writes it.
+    // BOS occurs once, whether or not the text has it.
     for text in ["he", "<s>he"] {
         assert_eq!(model.raw_prompt(text).unwrap().tokens, [tiny::BOS, 256]);
     }
@@ -600,12 +600,12 @@ fn a_tokenizer_beside_the_file_serves_where_its_own_cannot() {
     );
     let model = load(&path).unwrap();
     assert_eq!(model.raw_prompt("hehe").unwrap().tokens, [256, 256]);
-    // Texts begin as the file says.
+    // The GGUF file decides whether texts begin with BOS.
     gguf.set("tokenizer.ggml.add_bos_token", Meta::Bool(true));
     gguf.write(&path);
     let model = load(&path).unwrap();
     assert_eq!(model.raw_prompt("he").unwrap().tokens, [tiny::BOS, 256]);
-    // Another model's tokenizer is refused by the first difference.
+    // Another model's tokenizer is refused with the first difference.
     let mut tokens = tiny::tokens();
     tokens[97] = "z".to_owned();
     gguf.set("tokenizer.ggml.tokens", Meta::Texts(tokens));
@@ -639,7 +639,7 @@ fn a_fingerprint_is_of_what_decides_tokens() {
         load(&path).unwrap().settings()
     };
     let plain = settings(&|_| {});
-    // A chat template is recorded where it is used, and a description decides nothing.
+    // A chat template is only recorded if it is used. A description does not affect tokens.
     let beside = settings(&|gguf| {
         gguf.set(
             "tokenizer.chat_template",

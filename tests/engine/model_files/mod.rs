@@ -1,5 +1,5 @@
-//! Loading of models from files: right ones give exactly the weights that were written, damaged
-//! and hostile ones give errors that name the file and what is wrong with it.
+//! Loading of models from files. Valid files give exactly the weights that were written. Damaged and hostile files give
+//! errors that name the file and what is wrong with it.
 
 mod directory;
 mod gguf;
@@ -45,7 +45,7 @@ fn numbers(tensor: &Tensor) -> Vec<f32> {
         .unwrap()
 }
 
-/// Every weight of the model is the one that was written.
+/// Checks that every weight of the model is the one written.
 fn assert_is_tiny(model: &Model) {
     let tensors = tiny::tensors();
     let get = |name: &str| tensors[name].data.clone();
@@ -138,7 +138,7 @@ fn a_fingerprint_depends_on_contents_and_not_on_paths() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever a few changed bytes do, the answer is a model or an error, soon.
+    /// With any few changed bytes, loading quickly returns a model or an error.
     #[test]
     fn changed_bytes_of_gguf_never_panic(
         changes in proptest::collection::vec((0usize..16_000, any::<u8>()), 1..6),

@@ -1,4 +1,4 @@
-//! What cannot be read is refused with the file's name and what to do about it.
+//! Unreadable models are refused with the file's name and what to do about it.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::{assert_is_tiny, load};
 use crate::logged::warnings;
 use crate::tiny;
 
-/// Loads a directory, which must fail with an error that says all of this.
+/// Loads a directory. This must fail with an error that contains all these texts.
 fn refused(at: &Path, kind: ErrorKind, said: &[&str]) {
     let error = load(at).expect_err(said[0]);
     assert_eq!(error.kind(), kind, "{error}");
@@ -19,7 +19,7 @@ fn refused(at: &Path, kind: ErrorKind, said: &[&str]) {
     }
 }
 
-/// The tiny model without some of its files and with others, which are empty.
+/// The tiny model without some of its files and with other, empty ones.
 fn changed(without: &[&str], with: &[&str]) -> tempfile::TempDir {
     let directory = tiny::directory();
     for name in without {
@@ -71,7 +71,7 @@ fn a_directory_of_gguf_files_names_them() {
         path.to_str().unwrap(),
     ];
     refused(directory.path(), ErrorKind::Unsupported, &said);
-    // With a configuration and a tokenizer beside them, too.
+    // The same with a configuration and a tokenizer in the directory.
     let directory = changed(&["model.safetensors"], &["m.gguf"]);
     let said = [
         "model.safetensors: missing",
@@ -129,7 +129,7 @@ fn weights_in_other_formats_are_named() {
     let directory = changed(&["model.safetensors"], &["consolidated.safetensors"]);
     let said = ["model.safetensors: missing", "consolidated.safetensors"];
     refused(directory.path(), ErrorKind::Unsupported, &said);
-    // Many are not listed without end.
+    // A long list of files is abbreviated.
     let many: Vec<String> = (0..20).map(|n| format!("part{n:02}.bin")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let directory = changed(&["model.safetensors"], &many);
@@ -151,7 +151,7 @@ fn an_adapter_wants_its_base_model() {
         let said = ["adapter_config.json", "base model", "merge_and_unload"];
         refused(directory.path(), ErrorKind::Unsupported, &said);
     }
-    // A whole model that an adapter lies beside is read.
+    // A whole model with an adapter in its directory is loaded.
     let directory = changed(&[], &["adapter_config.json"]);
     assert_is_tiny(&load(directory.path()).unwrap());
 }
@@ -205,7 +205,7 @@ fn quantised_weights_are_refused_by_their_method() {
     }
 }
 
-/// A safetensors file with one tensor more.
+/// A safetensors file with an additional tensor.
 fn with_tensor(name: &str, dtype: &str, width: usize) -> Vec<u8> {
     let whole = tiny::safetensors(&tiny::tensors(), "F32");
     let length = u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
@@ -254,7 +254,7 @@ fn quantised_tensors_are_known_without_a_configuration() {
     }
 }
 
-/// Writes the tiny model as numbered files, without an index.
+/// Writes the tiny model as numbered files without an index.
 fn numbered(at: &Path, count: usize) {
     std::fs::remove_file(at.join("model.safetensors")).unwrap();
     let tensors: Vec<_> = tiny::tensors().into_iter().collect();
@@ -310,7 +310,7 @@ fn an_index_beside_a_whole_file_is_not_used() {
             "{warned}"
         );
     }
-    // One that lists the whole file agrees with it.
+    // An index that lists the whole file agrees with it.
     let directory = tiny::directory();
     tiny::write_json(
         &directory.path().join("model.safetensors.index.json"),

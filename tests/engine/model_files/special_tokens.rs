@@ -1,4 +1,4 @@
-//! Special tokens, wherever a directory's files declare them.
+//! Special tokens, in all files that may declare them.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::load;
 use crate::tiny;
 
-/// The tiny model's directory with further files.
+/// The tiny model's directory with additional files.
 fn directory(files: &[(&str, Value)]) -> tempfile::TempDir {
     let directory = tiny::directory();
     for (name, content) in files {
@@ -31,7 +31,7 @@ fn tokens_of_the_configuration_are_added_beyond_the_models_own() {
     let decoder = json!({
         VOCAB.to_string(): token("<|x|>", true),
         (VOCAB + 1).to_string(): token("<|y|>", false),
-        // A flag that tokenizer.json has otherwise.
+        // This flag differs from the one in tokenizer.json.
         tiny::TOOL.to_string(): token("<tool>", true),
     });
     let config = json!({"added_tokens_decoder": decoder});
@@ -45,12 +45,12 @@ fn tokens_of_the_configuration_are_added_beyond_the_models_own() {
     let plain = load(tiny::directory().path()).unwrap();
     assert!(!plain.tokenizer().is_special(tiny::TOOL));
     assert_ne!(plain.fingerprint(), model.fingerprint());
-    // The model has no embedding for them: only a prompt that needs one is refused.
+    // The model has no embedding for them, so only a prompt that needs one is refused.
     assert!(model.raw_prompt("hello").is_ok());
     let error = model.raw_prompt("a<|x|>").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Data);
     assert!(error.detail().contains("<|x|>"), "{error}");
-    // In a question it is text.
+    // In a question, the token is text.
     let template = Template::parse("{problem}").unwrap();
     let prompt = model.prompt(&template, "a<|x|>").unwrap();
     assert!(prompt.tokens.iter().all(|&id| id < VOCAB));
@@ -72,7 +72,7 @@ fn older_files_declare_tokens_too() {
     let model = load(directory.path()).unwrap();
     let tokenizer = model.tokenizer();
     assert!(!tokenizer.is_special(VOCAB) && tokenizer.is_special(VOCAB + 1));
-    // The map goes before the configuration, as long as that has no tokens of its own.
+    // The map takes precedence over the configuration, unless the latter declares its own tokens.
     assert_eq!(model.stop_tokens(), [tiny::EOS, tiny::TOOL]);
     let both = json!({"eos_token": "</s>", "added_tokens_decoder": {}});
     tiny::write_json(&directory.path().join("tokenizer_config.json"), &both);
@@ -108,7 +108,7 @@ fn ids_that_cannot_be_are_named() {
         assert_eq!(error.kind(), ErrorKind::Model, "{content}");
         assert!(error.detail().contains(file), "{error}");
     }
-    // An id that tokenizer.json has for a token counts, as in transformers.
+    // If tokenizer.json has an id for the token, that one is used, as in transformers.
     let other = json!({"added_tokens_decoder": {"5": token("</s>", true)}});
     let directory = directory(&[("tokenizer_config.json", other)]);
     let model = load(directory.path()).unwrap();
@@ -139,13 +139,13 @@ fn the_first_token_is_as_the_configuration_says() {
     assert!(opening(without).unwrap().is_empty());
     let none = class(fast, json!({"add_bos_token": true, "bos_token": null}));
     assert!(opening(none).unwrap().is_empty());
-    // The model cannot begin a text with a token that it has not.
+    // A model cannot begin a text with a token that it does not have.
     let beyond = class(fast, json!({"add_bos_token": true, "bos_token": "<|new|>"}));
     let error = opening(beyond).unwrap_err();
     assert!(error.detail().contains("<|new|>"), "{error}");
 }
 
-/// The stop tokens of an engine that is given stop strings.
+/// Returns the stop tokens and stop strings of an engine with a stop string.
 fn stops(at: &Path, stop: &str) -> Result<Value, dart_math::Error> {
     let engine = Engine::builder(load(at).unwrap())
         .sampling(Sampling::greedy())
@@ -169,13 +169,13 @@ fn a_special_tokens_text_as_a_stop_string_is_that_token() {
         strings
     };
     assert_eq!(stops(at, "so").unwrap(), json!([[eos], with("so")]));
-    // (The tiny model has no chat template: the markers are the wording's own.)
+    // The tiny model has no chat template, so the markers are those of the built-in wording.
     let mut own = markers();
     own.sort();
     for stop in ["<s>", "<s>\n"] {
         assert_eq!(stops(at, stop).unwrap(), json!([[bos, eos], own]));
     }
-    // An added token that is text.
+    // An added token that is not special.
     assert_eq!(stops(at, "<tool>").unwrap(), json!([[eos], with("<tool>")]));
     let error = stops(at, "a<s>").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Settings);

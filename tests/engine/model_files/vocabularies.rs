@@ -1,7 +1,6 @@
-//! Vocabularies in GGUF files: awkward text gives the tokens of the models' original tokenizers.
+//! Vocabularies in GGUF files. Difficult texts give the tokens of the models' original tokenizers.
 //!
-//! `scripts/golden_vocabularies.py` and `scripts/golden_sentencepiece.py` make the fixtures and say
-//! what is in them.
+//! `scripts/golden_vocabularies.py` and `scripts/golden_sentencepiece.py` make the fixtures and describe them.
 
 use dart_math::model::{Model, Tokenizer};
 use serde::Deserialize;
@@ -12,9 +11,9 @@ use crate::tiny::{Block, Gguf, HIDDEN, Meta};
 
 #[derive(Deserialize)]
 struct Vocabulary {
-    /// What converters call the way of cutting text.
+    /// The converter's name of the pre-tokenizer.
     pre: String,
-    /// Separated by spaces.
+    /// Tokens separated by spaces.
     tokens: String,
     merges: Vec<String>,
     texts: Vec<(String, Vec<u32>)>,
@@ -64,7 +63,7 @@ fn awkward_text_gives_the_tokens_of_the_original_tokenizers() {
     }
 }
 
-/// What SentencePiece makes of texts and of ids.
+/// SentencePiece's encodings and decodings.
 #[derive(Deserialize)]
 struct SentencePiece {
     encoded: Vec<(String, Vec<u32>)>,
@@ -87,7 +86,7 @@ fn a_sentencepiece_vocabulary_gives_the_tokens_of_sentencepiece() {
         let found = tokenizer.encode(text, false).unwrap();
         assert_eq!(&found, tokens, "{text:?}");
     }
-    // Llama's texts begin with BOS, though the file does not say so.
+    // With a Llama vocabulary, texts begin with BOS, although the file does not say so.
     assert_eq!(tokenizer.opening(), [1]);
     for text in ["the", "<s>the"] {
         assert_eq!(model.raw_prompt(text).unwrap().tokens[0], 1);
@@ -110,7 +109,7 @@ fn sentencepiece_tokens_are_decoded_as_sentencepiece_does_at_once_and_one_by_one
         pushed.push_str(&stream.finish().unwrap());
         assert_eq!(&pushed, text, "{tokens:?}");
     }
-    // A character comes out when its last byte is there.
+    // A character is returned with its last byte.
     let bytes = tokenizer.encode("😀", false).unwrap();
     let mut stream = tokenizer.stream();
     let mut pieces: Vec<String> = Vec::new();
@@ -124,7 +123,7 @@ fn sentencepiece_tokens_are_decoded_as_sentencepiece_does_at_once_and_one_by_one
 #[test]
 fn a_long_text_is_decoded_one_by_one_in_linear_time() {
     let (model, _) = sentencepiece();
-    // Bytes that never become a character, and special tokens without any text.
+    // A byte that never completes a character, and a special token without text.
     let byte = model.tokenizer().id("<0xE4>").unwrap();
     for (token, text) in [(byte, "\u{FFFD}"), (1, "")] {
         let count = 200_000;
@@ -136,12 +135,12 @@ fn a_long_text_is_decoded_one_by_one_in_linear_time() {
         }
         length += stream.finish().unwrap().len();
         assert_eq!(length, count * text.len());
-        // Quadratic, this takes minutes.
+        // In quadratic time, this would take minutes.
         assert!(start.elapsed().as_secs() < 10);
     }
 }
 
-/// A model with the vocabulary of SentencePiece's fixture, changed.
+/// A model with a changed SentencePiece vocabulary.
 fn changed(change: impl FnOnce(&mut Gguf)) -> Result<Model, dart_math::Error> {
     let mut gguf = Gguf::sentencepiece();
     change(&mut gguf);
@@ -167,10 +166,10 @@ fn the_flags_of_a_sentencepiece_vocabulary_count() {
     assert_eq!(ids(&unprefixed, "he he"), [he, space, he]);
     assert_eq!(unprefixed.tokenizer().decode(&[space, he]).unwrap(), " he");
     assert!(unprefixed.tokenizer().opening().is_empty());
-    // Mistral's third vocabulary: what follows a special token gets no space.
+    // In Mistral's third vocabulary, no space is inserted after a special token.
     let third = changed(|gguf| gguf.rename_token(3, "[INST]", 3)).unwrap();
     assert_eq!(ids(&third, "he[INST] he"), [space, he, 3, space, he]);
-    // Without a byte for it, a character is unknown; several are one.
+    // Without a token for its byte, a character is unknown. Successive unknown characters are one token.
     let unknown = changed(|gguf| gguf.rename_token(3 + 0xE4, "never", 1)).unwrap();
     assert_eq!(ids(&unknown, "he你你"), [space, he, 0]);
 }

@@ -12,10 +12,10 @@ pub(crate) const KV_HEADS: usize = 2;
 pub(crate) const HEAD_DIM: usize = 8;
 pub(crate) const FFN: usize = 64;
 pub(crate) const LAYERS: usize = 2;
-/// 256 bytes, one merged token, three special ones.
+/// 256 bytes, one merged token and three special tokens.
 pub(crate) const VOCAB: usize = 260;
 
-/// GPT-2's spelling of a byte by a printable character.
+/// GPT-2's printable character for a byte.
 pub(crate) fn byte_char(byte: u8) -> char {
     let visible = |b: u8| matches!(b, 33..=126 | 161..=172 | 174..=255);
     if visible(byte) {
@@ -26,7 +26,7 @@ pub(crate) fn byte_char(byte: u8) -> char {
     }
 }
 
-/// All tokens in the order of their ids: bytes, `he`, `<s>`, `</s>`, `<tool>`.
+/// All tokens by id: bytes, `he`, `<s>`, `</s>`, `<tool>`.
 pub(crate) fn tokens() -> Vec<String> {
     let mut tokens: Vec<String> = (0..=255u8).map(|b| byte_char(b).to_string()).collect();
     tokens.extend(["he", "<s>", "</s>", "<tool>"].map(str::to_owned));
@@ -79,8 +79,8 @@ pub(crate) struct Tensor {
     pub(crate) data: Vec<f32>,
 }
 
-/// All tensors by Hugging Face's names; numbers that bf16 holds exactly, different everywhere
-/// that a mix-up could hide.
+/// All tensors by Hugging Face's names. bf16 represents their numbers exactly, and they differ between tensors, so that
+/// mix-ups show.
 pub(crate) fn tensors() -> BTreeMap<String, Tensor> {
     let mut shapes: Vec<(String, Vec<usize>)> = vec![
         ("model.embed_tokens.weight".into(), vec![VOCAB, HIDDEN]),
@@ -112,7 +112,7 @@ pub(crate) fn tensors() -> BTreeMap<String, Tensor> {
             let data = (0..shape.iter().product())
                 .map(|_| {
                     state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                    // Eight significant bits at most.
+                    // At most eight significant bits.
                     (f32::from((state >> 24) as u8) - 127.5) / 256.0
                 })
                 .map(|x: f32| (x * 128.0).round() / 128.0)
@@ -122,7 +122,7 @@ pub(crate) fn tensors() -> BTreeMap<String, Tensor> {
         .collect()
 }
 
-/// A safetensors file's bytes; `dtype` is F32, F16 or BF16.
+/// Returns a safetensors file. `dtype` is F32, F16 or BF16.
 pub(crate) fn safetensors(tensors: &BTreeMap<String, Tensor>, dtype: &str) -> Vec<u8> {
     let mut header = serde_json::Map::new();
     let mut data = Vec::new();
@@ -145,7 +145,7 @@ pub(crate) fn safetensors(tensors: &BTreeMap<String, Tensor>, dtype: &str) -> Ve
     framed(&Value::Object(header).to_string(), &data)
 }
 
-/// A safetensors file from a header's text and the data after it.
+/// Returns a safetensors file with this header and data.
 pub(crate) fn framed(header: &str, data: &[u8]) -> Vec<u8> {
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend(header.as_bytes());
@@ -157,7 +157,7 @@ pub(crate) fn write_json(path: &Path, value: &Value) {
     std::fs::write(path, value.to_string()).unwrap();
 }
 
-/// A whole model directory, in F32.
+/// Writes a whole model directory, in F32.
 pub(crate) fn directory() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
@@ -167,8 +167,7 @@ pub(crate) fn directory() -> tempfile::TempDir {
     directory
 }
 
-/// A model of one layer with one head, in which tens of thousands of positions take seconds; with a sliding
-/// window where one is given.
+/// A model with one layer and one head, and optionally a sliding window. Tens of thousands of positions take seconds.
 pub(crate) fn thin_directory(positions: usize, window: Option<usize>) -> tempfile::TempDir {
     let directory = directory();
     let mut config = config_json();
@@ -214,7 +213,7 @@ pub(crate) enum Meta {
     F32s(Vec<f32>),
 }
 
-/// A GGUF tensor: innermost dimension first, type code, bytes.
+/// A GGUF tensor: shape (innermost dimension first), type code, and bytes.
 #[derive(Clone)]
 pub(crate) struct Block {
     pub(crate) shape: Vec<u64>,
@@ -222,7 +221,7 @@ pub(crate) struct Block {
     pub(crate) data: Vec<u8>,
 }
 
-/// A GGUF file being made.
+/// A GGUF file under construction.
 #[derive(Clone)]
 pub(crate) struct Gguf {
     pub(crate) meta: BTreeMap<String, Meta>,
@@ -285,13 +284,12 @@ impl Gguf {
         Gguf { meta, tensors }
     }
 
-    /// `▁` in [`sentencepiece`](Self::sentencepiece).
+    /// The id of `▁` in [`sentencepiece`](Self::sentencepiece).
     pub(crate) const SPACE: u32 = 259;
-    /// `he` in [`sentencepiece`](Self::sentencepiece).
+    /// The id of `he` in [`sentencepiece`](Self::sentencepiece).
     pub(crate) const HE: u32 = 262;
 
-    /// The tiny model with a vocabulary of SentencePiece's kind: `<unk>`, `<s>`, `</s>`, the bytes,
-    /// and five pieces.
+    /// The tiny model with a SentencePiece vocabulary: `<unk>`, `<s>`, `</s>`, the bytes, and five pieces.
     pub(crate) fn sentencepiece() -> Self {
         let mut gguf = Gguf::new();
         let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(str::to_owned).into();
@@ -329,7 +327,7 @@ impl Gguf {
         }
     }
 
-    /// Makes a token another, of a type by its number.
+    /// Changes the text and the type of a token.
     pub(crate) fn rename_token(&mut self, id: u32, text: &str, kind: i32) {
         if let Some(Meta::Texts(tokens)) = self.meta.get_mut("tokenizer.ggml.tokens") {
             tokens[id as usize] = text.to_owned();
@@ -410,7 +408,7 @@ impl Gguf {
     }
 }
 
-/// The converter's order of query and key rows: each head's two halves taken in turn.
+/// Reorders query and key rows like the converter: the two halves of each head alternate.
 pub(crate) fn interleave(rows: &[f32], heads: usize, columns: usize) -> Vec<f32> {
     let width = rows.len() / columns / heads;
     let mut out = Vec::new();

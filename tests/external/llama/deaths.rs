@@ -1,4 +1,4 @@
-//! Servers that are killed in the middle of a run, and started anew.
+//! Servers that are killed during a run and restarted.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::harness::{Test, tests};
 
 pub(crate) const TESTS: &[Test] = tests![a_run_survives_a_server_that_is_killed_and_restarted];
 
-/// So many verdicts are given before the server is back.
+/// The number of verdicts given before the server is back.
 const BEFORE: usize = 100;
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -25,8 +25,8 @@ fn wait_for(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// With one request at a time for each server the files are those of a run in which nothing happened; with four its
-/// targets are met.
+/// With one request at a time per server, the files equal those of an undisturbed run. With four, the targets are
+/// met.
 fn a_run_survives_a_server_that_is_killed_and_restarted() {
     let directory = tempfile::tempdir().unwrap();
     let undisturbed = {
@@ -45,11 +45,11 @@ fn a_run_survives_a_server_that_is_killed_and_restarted() {
             .connect()
             .unwrap();
         let begun = Instant::now();
-        // The run waits for its verdicts, so that most of it comes after the restart.
+        // Verdicts wait for the restart, so that most of the run comes after it.
         let (given, is_back) = (AtomicUsize::new(0), AtomicBool::new(false));
         let waiting = |problem: &Problem, completion: &Completion| -> Verdict {
             if given.fetch_add(1, Ordering::Relaxed) >= BEFORE {
-                // (However the other thread ended.)
+                // The deadline applies if the other thread panics.
                 while !is_back.load(Ordering::Relaxed) && begun.elapsed() < DEADLINE {
                     std::thread::sleep(Duration::from_millis(10));
                 }
@@ -74,7 +74,7 @@ fn a_run_survives_a_server_that_is_killed_and_restarted() {
             assert!(second.sampled() > before);
             outcome
         });
-        // What was started anew has sampled, too.
+        // The restarted server has sampled, too.
         assert!(first.sampled() > 0);
         check(&outcome, &journal);
         let statistics = generator.statistics();

@@ -34,14 +34,14 @@ fn builder() -> OpenAiBuilder {
         max_wait: Duration::from_millis(200),
         ..Retries::default()
     };
-    // Tokens of this model are bytes. Where they make no UTF-8 llama.cpp overlooks stop strings, and ends a streamed
-    // text otherwise than a whole one: ASCII alone is drawn.
+    // This model's tokens are bytes. If they are not valid UTF-8, llama.cpp misses stop strings, and streamed texts
+    // end differently from whole ones. So only ASCII is sampled.
     let others = (128..=255).map(|token| json!([token, false]));
     OpenAi::builder()
         .prompt(Prompt::text("Q: {problem}\nA:").unwrap())
         .retries(retries)
         .extra("logit_bias", others.collect())
-        // A prompt of which a part was computed before is rounded otherwise.
+        // A prompt that is partly cached is rounded differently.
         .extra("cache_prompt", false.into())
         .max_tokens(48)
 }
@@ -54,7 +54,7 @@ fn problems(count: usize) -> Vec<Problem> {
     (0..count).map(problem).collect()
 }
 
-/// Two fifths of the random model's texts are right.
+/// Accepts two fifths of the random model's texts.
 fn grader(_: &Problem, completion: &Completion) -> Verdict {
     let sum: u64 = completion.text.bytes().map(u64::from).sum();
     Verdict::new(sum % 5 < 2, "by the sum of its bytes")
@@ -62,7 +62,7 @@ fn grader(_: &Problem, completion: &Completion) -> Verdict {
 
 const MAX_TRIALS: u32 = 30;
 
-/// A run of some problems over servers.
+/// A run of these problems with a journal.
 fn run<'a>(problems: Vec<Problem>, journal: &Path) -> Run<'a> {
     let limits = Limits {
         trials_per_problem: Some(MAX_TRIALS),
@@ -78,8 +78,8 @@ fn run<'a>(problems: Vec<Problem>, journal: &Path) -> Run<'a> {
         .unwrap()
 }
 
-/// Checks that every problem has what it was to get or was tried as often as it may be, that no trial is in the
-/// journal twice, and that those that count are there, numbered without a gap.
+/// Checks that every problem met its target or reached its limit of trials, that the journal has no trial twice, and
+/// that it has all trials that count, numbered without gaps.
 fn check(outcome: &Outcome, journal: &Path) {
     assert_eq!(outcome.stop, RunStop::Finished, "{:?}", outcome.error);
     for record in &outcome.problems {
@@ -134,7 +134,7 @@ fn seeds_decide_what_a_server_draws() {
             trial.tokens == 48,
             "{trial:?}"
         );
-        // Of 288 tokens, at this temperature: what is drawn is far from certain.
+        // At this temperature, with a vocabulary of 288 tokens, every response is improbable.
         assert!(
             trial.logprob.is_none_or(|logprob| logprob < -1.0),
             "{trial:?}"
@@ -142,7 +142,7 @@ fn seeds_decide_what_a_server_draws() {
     }
     assert!(trials.iter().any(|trial| trial.logprob.is_some()));
 
-    // However the response comes.
+    // The result does not depend on streaming.
     let alone = |stream: bool| {
         let trials = drawn(builder().endpoint_with(server.url(), 1).stream(stream));
         let seen = |trial: Trial| (trial.response, trial.tokens, trial.finish);
@@ -212,8 +212,8 @@ fn what_is_too_long_is_refused_and_what_is_not_wanted_stops() {
     assert_eq!(statistics.failures, 0, "{statistics:?}");
 }
 
-/// What a server promises: the same tokens where a request has no company. Where it has, tokens may differ by
-/// rounding, and the run is as good as any.
+/// A server promises the same tokens for requests that run alone. Concurrent requests may get other tokens by
+/// rounding, but the run is still valid.
 fn files_are_the_same_where_requests_are_alone() {
     let servers = [Llama::start(), Llama::start(), Llama::of_slots(1)];
     let directory = tempfile::tempdir().unwrap();
@@ -231,10 +231,10 @@ fn files_are_the_same_where_requests_are_alone() {
     };
     let alone = drawn(&[(0, 1)]);
     assert!(alone.problems.iter().any(|record| record.kept > 0));
-    // Another process, and two that share the requests.
+    // Another process, and two processes that share the requests.
     assert!(files(&drawn(&[(1, 1)])) == files(&alone));
     assert!(files(&drawn(&[(0, 1), (1, 1)])) == files(&alone));
-    // Where all but one wait in the server.
+    // The server has one slot, so all other requests wait in its queue.
     assert!(files(&drawn(&[(2, 8)])) == files(&alone));
 
     let texts = |outcome: &Outcome| -> BTreeMap<(String, u32), String> {

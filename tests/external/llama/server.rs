@@ -1,4 +1,4 @@
-//! llama.cpp servers as processes of their own (`scripts/llama_server.py`).
+//! llama.cpp servers in child processes (`scripts/llama_server.py`).
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::repository;
 
-/// A tiny random model that llama.cpp reads: 256 tokens of context, bytes as tokens.
+/// A tiny random model that llama.cpp reads, with a context of 256 tokens. Its tokens are bytes.
 const MODEL: &str = "tests/fixtures/golden/gguf_llama/model.gguf";
 
 pub(super) struct Llama {
@@ -17,12 +17,12 @@ pub(super) struct Llama {
 }
 
 impl Llama {
-    /// A server of four slots on a port that is free.
+    /// Starts a server with four slots on a free port.
     pub(super) fn start() -> Self {
         Llama::of_slots(4)
     }
 
-    /// One that computes so many sequences at a time.
+    /// Starts a server with this many slots.
     pub(super) fn of_slots(slots: usize) -> Self {
         let (process, url) = launch(0, slots).unwrap();
         Llama {
@@ -36,20 +36,20 @@ impl Llama {
         &self.url
     }
 
-    /// SIGKILL.
+    /// Kills the server (SIGKILL).
     pub(super) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
-    /// Starts it anew after a kill, on the port that it had.
+    /// Restarts a killed server on the same port.
     pub(super) fn restart(&mut self) {
         let port = self.port();
         let begun = Instant::now();
         let (process, url) = loop {
             match launch(port, self.slots) {
                 Ok(launched) => break launched,
-                // The system may hold the port for a while.
+                // The system may keep the port occupied for a while.
                 Err(reason) => assert!(begun.elapsed() < Duration::from_secs(60), "{reason}"),
             }
         };
@@ -57,7 +57,7 @@ impl Llama {
         self.process = process;
     }
 
-    /// Tokens that it has sampled since it was started.
+    /// Returns the number of tokens sampled since the start.
     pub(super) fn sampled(&self) -> u64 {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port())).unwrap();
         let head = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -83,14 +83,14 @@ impl Drop for Llama {
     }
 }
 
-/// Waits until a server answers: its process and base URL, or what it said in place of it.
+/// Starts a server and waits until it answers. Returns its process and base URL, or its error output.
 fn launch(port: u16, slots: usize) -> Result<(Child, String), String> {
     let mut process = Command::new("python3")
         .arg(repository("scripts/llama_server.py"))
         .arg(repository(MODEL))
         .args(["--port", &port.to_string()])
         .args(["--slots", &slots.to_string()])
-        // It ends when this pipe is closed, so with this process, however that ends.
+        // The server exits when this pipe closes, so it never outlives this process.
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -1,4 +1,4 @@
-//! `synthesize --server`.
+//! Tests `synthesize --server`.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What a data set is rid of and what is added to it: problems of test sets, near duplicates, reference solutions.
+//! Removing test set problems and near duplicates from a data set, and adding reference solutions to it.
 
 use std::fs;
 use std::path::Path;
@@ -21,13 +21,13 @@ pub(crate) const TESTS: &[Test] = tests![
 
 const FEW: [&str; 6] = ["--limit", "6", "--strategy", "vanilla", "--trials", "4"];
 
-/// The first built-in problems, as a run takes them.
+/// Returns the first built-in problems in the order of a run.
 fn first_problems(count: usize) -> Vec<Problem> {
     let made = problems_asking(Asked::EveryValue, LEVELS, 30, 0);
     made.into_iter().step_by(30).take(count).collect()
 }
 
-/// A test set with the question of the first problem, laid out otherwise, and another one.
+/// Writes a test set with the first problem's question in another layout, and another question.
 fn test_set(directory: &Path) -> String {
     let path = directory.join("test.jsonl");
     let question = first_problems(1)[0]
@@ -90,7 +90,7 @@ fn problems_of_test_sets_are_left_out() {
     assert_eq!(said["test_sets"][0]["name"], "test.jsonl");
     assert_eq!(said["test_sets"][0]["questions"], 2);
 
-    // From a pool that has trials of it the same data set is selected.
+    // Selecting from a pool that has trials of the problem gives the same data set.
     let (pool, selected) = (path("pool"), path("selected"));
     good(&[&FEW[..], &["--out", &pool]].concat());
     good(&[&FEW[..], &clean, &["--select", &pool, "--out", &selected]].concat());
@@ -101,7 +101,7 @@ fn problems_of_test_sets_are_left_out() {
         }
     };
     same(&own, &selected);
-    // A run goes on without the test set, and has what it lacks.
+    // Without the test set, the run resumes and draws the missing trials.
     let ran = good(&[&FEW[..], &["--out", &own]].concat());
     assert!(ran.err.contains("20 resumed + 4 drawn"), "{}", ran.err);
     same(&own, &pool);
@@ -176,7 +176,7 @@ fn solutions_are_rows_behind_the_responses() {
             .err
             .contains("nothing to do")
     );
-    // The same rows without a directory.
+    // Without a directory, the rows are the same.
     let lines: Vec<Value> = good(&run)
         .out
         .lines()
@@ -246,7 +246,7 @@ fn what_makes_no_sense_leaves_everything_as_it_was() {
         1,
         "none.jsonl",
     );
-    // A test set of all problems leaves none.
+    // A test set with all problems leaves no problem to run.
     let all = path("all.jsonl");
     let row =
         |problem: &Problem| serde_json::json!({"question": problem.question}).to_string() + "\n";

@@ -1,4 +1,4 @@
-//! What a directory of a run holds, and what a second call makes of it.
+//! The contents of a run's directory, and the effect of a second call.
 
 use std::fs;
 use std::path::Path;
@@ -61,7 +61,7 @@ fn a_directory_is_made_resumed_refused_and_begun_anew() {
     );
     assert_eq!(journal_now(), journal);
 
-    // A journal that lost its end: only what it lacks is drawn, and the data set is the same.
+    // If the journal is truncated, only the missing trials are drawn, and the data set is the same.
     let dataset = read("dataset.jsonl");
     let half: Vec<&[u8]> = journal[1].split_inclusive(|&byte| byte == b'\n').collect();
     fs::write(
@@ -181,9 +181,9 @@ fn everything_that_decides_tokens_may_not_change() {
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     let journal = fs::read(out.join("journal/000001.jsonl")).unwrap();
 
-    /// What becomes of a file's bytes.
+    /// A change to a file's bytes.
     type Edit = Box<dyn Fn(Vec<u8>) -> Vec<u8>>;
-    /// Puts a text in the place of another, as often as it is there.
+    /// Replaces all occurrences of a text.
     fn replace(name: &str, from: &'static str, to: &'static str) -> (String, Edit) {
         let edit = move |bytes: Vec<u8>| {
             let text = String::from_utf8(bytes).unwrap();
@@ -278,7 +278,7 @@ fn everything_that_decides_tokens_may_not_change() {
     }
     assert_eq!(fs::read(out.join("journal/000001.jsonl")).unwrap(), journal);
 
-    // What decides nothing may change.
+    // Settings that do not affect the result may change.
     for (name, from, to) in [
         ("README.md", "a", "b"),
         (
@@ -357,7 +357,7 @@ fn changed_metadata_is_written_anew() {
     );
     assert_eq!(same, trials);
     assert!(run("Level 2").0.contains("nothing to do"));
-    // A byte of a file of a finished run is not as it was.
+    // A byte of a finished run's file changes.
     let damaged = out.join("trials.jsonl");
     let mut bytes = trials.clone();
     let middle = bytes.len() / 2;
@@ -410,7 +410,7 @@ fn a_run_is_graded_anew() {
     let ran = run(&["--grader", "steps", "--regrade"]);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert!(ran.err.contains("graded anew: 32 trials"), "{}", ran.err);
-    // No derivation is right without the right last value.
+    // A derivation is only right if its last value is.
     let after = correct();
     assert!(
         after.0 == before.0 && after.1 <= before.1,

@@ -1,4 +1,4 @@
-//! Flags, models and problems: what is taken and what is refused.
+//! Flags, models and problems that are accepted, and those that are refused.
 
 use std::fs;
 use std::path::Path;
@@ -23,7 +23,7 @@ pub(crate) const TESTS: &[Test] = tests![
     a_context_that_cuts_is_reported,
 ];
 
-/// `--check-model` samples no trial, says what it found, and fails where something is wrong.
+/// `--check-model` samples no trial, reports its findings, and fails if a check fails.
 fn a_model_is_checked_before_a_run() {
     let synthesize = Tool::new("synthesize");
     let ran = synthesize.run(&["--check-model", "--threads", "1"]);
@@ -37,7 +37,7 @@ fn a_model_is_checked_before_a_run() {
     assert!(checks.len() >= 10);
     assert!(checks.iter().all(|check| check["outcome"] != "failed"));
 
-    // A model of 61 words without a tokenizer for the question.
+    // A model with a vocabulary of 61 words, without a tokenizer that can encode the question.
     let fixture = fixtures().join("qwen2");
     let template = ["--check-model", "--template", "t1 {problem}"];
     let model = ["--model", fixture.to_str().unwrap()];
@@ -50,7 +50,7 @@ fn a_model_is_checked_before_a_run() {
     );
     assert!(ran.out.contains("Failed: tokenizer round trip, prompt"));
 
-    // A reader that has gone changes nothing about what was found.
+    // A closed stdout does not change the result.
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let ran = synthesize.writing(&[&template[..], &model].concat(), b"", writer.into());
@@ -59,7 +59,7 @@ fn a_model_is_checked_before_a_run() {
     synthesize.cannot_write(&["--check-model", "--threads", "1"], b"");
 }
 
-/// What the run would refuse `--check-model` refuses, in the same words.
+/// `--check-model` refuses what a run refuses, with the same message.
 fn a_look_at_the_model_refuses_what_the_run_refuses() {
     let synthesize = Tool::new("synthesize");
     for (args, code, reason) in [
@@ -91,14 +91,14 @@ fn a_look_at_the_model_refuses_what_the_run_refuses() {
         assert!(ran.err.contains(reason), "{args:?}: {}", ran.err);
         assert_eq!(ran.out, "");
     }
-    // As JSON, the error is on stdout as well.
+    // With JSON output, the error is on stdout as well.
     let ran = synthesize.run(&["--check-model=json", "--model", "no/such/model"]);
     assert_eq!(ran.code, Some(2), "{}", ran.err);
     let found: Value = serde_json::from_str(&ran.out).unwrap();
     let error = found["error"].as_str().unwrap();
     assert!(error.contains("no/such/model"), "{error}");
     assert!(ran.err.contains(error), "{}", ran.err);
-    // Of what the arguments' own parser refuses, too, wherever it stands.
+    // This includes errors of the argument parser, whatever the order of arguments.
     for (args, reason) in [
         (
             &["--check-model=json", "--k", "0"][..],
@@ -125,11 +125,11 @@ fn a_look_at_the_model_refuses_what_the_run_refuses() {
     assert!(help.code == Some(0) && help.out.contains("Usage:") && !help.out.starts_with('{'));
 }
 
-/// A context that leaves fewer tokens than were asked for is named before the run, and in the end it, not the
-/// flag, is said to have cut trials.
+/// If the context leaves fewer tokens than requested, a warning precedes the run, and the summary says that the
+/// context, not the flag, cut the trials.
 fn a_context_that_cuts_is_reported() {
     let synthesize = Tool::new("synthesize");
-    // One token a trial is the flag's, whatever the model.
+    // The flag cuts every trial after one token.
     let short = ["--max-new-tokens", "1"];
     let ran = synthesize.run(&[&SHORT[..], &short].concat());
     assert_eq!(ran.code, Some(0), "{}", ran.err);
@@ -140,7 +140,7 @@ fn a_context_that_cuts_is_reported() {
         "{}",
         ran.err
     );
-    // A random model that never stops, in a context of 256.
+    // A random model that hardly ever stops, with a context of 256 tokens.
     let fixture = fixtures().join("qwen2");
     let long = [
         "--template",
@@ -160,7 +160,7 @@ fn a_context_that_cuts_is_reported() {
         .err
         .contains("1 trial was cut off at the end of the model's context")
     {
-        // It may draw its stop token before.
+        // It may have sampled its stop token earlier.
         assert!(!ran.err.contains("cut off"), "{}", ran.err);
     }
 }
@@ -247,7 +247,7 @@ fn flags_that_make_no_sense_are_refused() {
     }
 }
 
-/// Both kinds of built-in problems, both graders: the steps accept no more than the answer does.
+/// Both kinds of built-in problems with both graders. The steps grader accepts no more than the answer grader.
 fn built_in_problems_and_their_grader_can_be_chosen() {
     let synthesize = Tool::new("synthesize");
     let directory = tempfile::tempdir().unwrap();
@@ -371,7 +371,7 @@ fn what_cannot_be_sampled_is_reported_and_harms_nothing() {
     );
     assert!(synthesize.run(&args).err.contains("nothing to do"));
 
-    // What cannot begin leaves nothing behind, and takes nothing away.
+    // A run that cannot begin neither creates nor deletes files.
     let none = directory.path().join("none");
     let ran = synthesize.run(&["--greedy", "--out", none.to_str().unwrap()]);
     assert_eq!(ran.code, Some(2), "{}", ran.err);
@@ -406,7 +406,7 @@ fn rows_left_out_are_in_the_manifest() {
     };
     let ran = synthesize.run(&args);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
-    // One's own problems are nothing for the built-in model, and that is said beforehand.
+    // The built-in model does not know other problems, which is noted before the run.
     let begin = format!(
         "model abacus (built in); 1 problem (from {}); vanilla, 2 trials a problem; seed 0\n\
          note: the built-in model knows the built-in problems only",
@@ -428,7 +428,7 @@ fn rows_left_out_are_in_the_manifest() {
         serde_json::json!({"line": 2, "reason": "not a JSON object"})
     );
     assert!(synthesize.run(&args).err.contains("nothing to do"));
-    // The same problems of a file without bad rows: the manifest says so.
+    // The same problems from a file without bad rows: the manifest is updated.
     fs::write(&problems, good).unwrap();
     let ran = synthesize.run(&args);
     assert_eq!(ran.code, Some(0), "{}", ran.err);

@@ -1,4 +1,4 @@
-//! The example `synthesize` as a user meets it: its files, its refusals, its exit codes.
+//! The example `synthesize` as a user runs it: files, refusals, and exit codes.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ pub(crate) mod pool;
 #[cfg(unix)]
 pub(crate) mod signals;
 
-/// A short run over the built-in problems.
+/// A short run of built-in problems.
 const SHORT: [&str; 6] = ["--limit", "4", "--strategy", "vanilla", "--trials", "2"];
 
 fn rows(path: &Path) -> Vec<Value> {

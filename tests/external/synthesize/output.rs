@@ -1,4 +1,4 @@
-//! What a run writes and says: rows, summary, progress, documented keys.
+//! The output of a run: rows, summary, progress, documented keys.
 
 use std::fs;
 
@@ -102,7 +102,7 @@ fn files_have_the_form_that_is_asked_for() {
     let ran = synthesize.run(&args);
     assert!(ran.err.contains("written anew"), "{}", ran.err);
     assert!(out.join(&figures[0]).exists());
-    // A run that begins anew removes what the one before wrote, and nothing else.
+    // A run with `--fresh` removes the files of the previous run, and nothing else.
     fs::write(out.join("figures/own.svg"), "<svg/>").unwrap();
     let ran = synthesize.run(&[&SHORT[..], &to, &["--fresh"]].concat());
     assert_eq!(ran.code, Some(0), "{}", ran.err);
@@ -176,7 +176,7 @@ fn duplicates_are_reported_and_left_out() {
     assert_eq!(left_out.count() as u64, duplicates);
 }
 
-/// What a line says, its numbers apart: each is `N`, and spaces and rules may be of any length.
+/// Normalizes a line: every number becomes `N`, and spaces and rules have any length.
 fn form(line: &str) -> String {
     let mut form = String::new();
     for c in line.chars() {
@@ -185,17 +185,17 @@ fn form(line: &str) -> String {
             form.push(c);
         }
     }
-    // Decimals, and signs before a share that is none.
+    // Decimal numbers.
     form.replace("N.N", "N")
 }
 
-/// The README's block of the first run has every line that such a run prints, and no other.
+/// The README's block of the first run has exactly the lines that such a run prints.
 fn the_readme_shows_what_is_printed() {
     let readme = fs::read_to_string(repository("README.md")).unwrap();
     let (_, after) = readme.split_once("```text\nmodel abacus").unwrap();
     let (block, _) = after.split_once("\n```").unwrap();
     let shown: Vec<String> = format!("model abacus{block}").lines().map(form).collect();
-    // As many levels, of fewer problems.
+    // The same levels with fewer problems.
     let ran = Tool::new("synthesize").run(&["--limit", "48"]);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     let progress = |line: &&str| line.contains(" problems done, ") && line.contains(" gone, ");
@@ -205,7 +205,7 @@ fn the_readme_shows_what_is_printed() {
         .filter(|line| !progress(line))
         .map(form)
         .collect();
-    // Whether trials came too late, or were no longer wanted, is a matter of the schedule.
+    // The schedule decides how many trials come too late or are cancelled.
     let late = |line: &String| match line.split_once("; N drawn") {
         Some((begin, _)) => format!("{begin}, in N s"),
         None => line.replace(" and N cancelled", ""),
@@ -214,7 +214,7 @@ fn the_readme_shows_what_is_printed() {
     assert_eq!(strip(&said), strip(&shown));
 }
 
-/// The numbers at the beginning of these parts of a line.
+/// Returns the leading numbers of a line's parts.
 fn numbers(parts: &str) -> Vec<u64> {
     let parts = parts.split([',', ';', ':', '(', ')']).map(str::trim);
     let number = |part: &str| part.split(' ').next().unwrap().parse().ok();
@@ -263,20 +263,20 @@ fn the_numbers_of_a_summary_add_up() {
         said.contains(" ended with less, at the limit of 6 trials"),
         "{said}"
     );
-    // Drawn anew are those that the limit did not let be.
+    // Problems that the lower limit ended are sampled further.
     let said = run("first", &["--limit", "24", "--max-trials", "8"]);
     assert!(said.contains(" resumed + "), "{said}");
     let said = run("dedup", &["--limit", "16", "--dedup"]);
     assert!(said.contains(" left out as duplicates"), "{said}");
 }
 
-/// All keys of an object, those of the objects in it included.
+/// Collects all keys of an object, including nested ones.
 fn keys(value: &Value, into: &mut std::collections::BTreeSet<String>) {
     match value {
         Value::Object(fields) => {
             for (key, value) in fields {
                 into.insert(key.clone());
-                // A file of problems may have any metadata.
+                // Metadata of problems may have any keys.
                 if key != "metadata" {
                     keys(value, into);
                 }

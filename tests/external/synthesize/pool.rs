@@ -1,4 +1,4 @@
-//! Shards, joined journals, data sets of other strategies, forecasts: what needs no model, and what it says.
+//! Shards, joined journals, selections, and forecasts: the operations without a model, and their messages.
 
 use std::fs;
 use std::path::Path;
@@ -53,11 +53,11 @@ fn shards_are_joined_to_the_whole_run() {
     let ran = good(&[&BASE[..], &merge].concat());
     assert!(ran.err.contains("of 2 journals"), "{}", ran.err);
     same_files(Path::new(&joined), Path::new(&whole));
-    // It is a run like any other now.
+    // The joined run is a run like any other.
     let ran = good(&[&BASE[..], &["--out", &joined]].concat());
     assert!(ran.err.contains("nothing to do"), "{}", ran.err);
 
-    // Joined anew with what it has itself, which --fresh clears only when the rest is whole.
+    // Joining it again with itself: --fresh removes it only after the others were read completely.
     let again = ["--out", &joined, "--fresh", "--merge", &joined, &zero];
     good(&[&BASE[..], &again].concat());
     same_files(Path::new(&joined), Path::new(&whole));
@@ -69,7 +69,7 @@ fn shards_are_joined_to_the_whole_run() {
     assert!(Path::new(&joined).join("journal/run.jsonl").exists());
     assert!(!Path::new(&joined).join("journal.joined").exists());
 
-    // Half of it: what is missing is named, and drawn by the same command without --merge.
+    // With half of the shards, missing problems are named. The same command without --merge draws them.
     let half = path("half");
     let ran = synthesize(&[&BASE[..], &["--out", &half, "--merge", &one]].concat());
     assert_eq!(ran.code, Some(3), "{}", ran.err);
@@ -122,7 +122,7 @@ fn other_strategies_are_selected_from_a_journal() {
     let select = ["--select", &pool, "--out", &selected];
     good(&[&few[..], &prop2diff, &select].concat());
     same_files(Path::new(&own), Path::new(&selected));
-    // More than there is: the files are written, and the exit status says that they are not the whole.
+    // The strategy asks for more than the pool has: files are written, and the exit status reports the shortage.
     let (fewer, many) = (path("fewer"), ["--strategy", "vanilla", "--trials", "13"]);
     let select = ["--select", &pool, "--out", &fewer];
     let ran = synthesize(&[&few[..], &many, &select].concat());
@@ -132,7 +132,7 @@ fn other_strategies_are_selected_from_a_journal() {
     let none = synthesize(&[&few[..], &["--select", &path("none")]].concat());
     assert_eq!(none.code, Some(1));
     assert!(none.err.contains("none/journal"), "{}", none.err);
-    // What is refused makes no directory, and clears none that it would select from.
+    // A refused call creates no directory, and does not remove the pool it selects from.
     let (unmade, absent) = (path("unmade"), path("absent"));
     let refused = synthesize(&[&few[..], &["--select", &absent, "--out", &unmade]].concat());
     assert_eq!(refused.code, Some(1));
@@ -141,7 +141,7 @@ fn other_strategies_are_selected_from_a_journal() {
     let refused = synthesize(&[&few[..], &itself].concat());
     assert_eq!(refused.code, Some(2), "{}", refused.err);
     assert!(Path::new(&pool).join("journal/run.jsonl").exists());
-    // A selection replaces a selection,
+    // A selection replaces an earlier selection,
     let again = [
         "--select",
         &pool,
@@ -160,13 +160,13 @@ fn other_strategies_are_selected_from_a_journal() {
         "{}",
         less.err
     );
-    // and not another run's data set.
+    // but not another run's data set.
     let before = rows(&Path::new(&own).join("trials.jsonl"));
     let refused = synthesize(&[&few[..], &["--select", &pool, "--out", &own]].concat());
     assert_eq!(refused.code, Some(1), "{}", refused.err);
     assert!(refused.err.contains("a run of its own"), "{}", refused.err);
     assert_eq!(rows(&Path::new(&own).join("trials.jsonl")), before);
-    // What is not sampled has neither limits of the whole run nor another grader; how it would be sampled is noted.
+    // A selection refuses limits of the whole run and another grader. Sampling flags are only noted.
     for flag in [
         ["--max-run-tokens", "9"],
         ["--max-run-trials", "9"],
@@ -185,7 +185,7 @@ fn other_strategies_are_selected_from_a_journal() {
     );
 }
 
-/// What is only read needs no permission to write, and may be read by several at once.
+/// Reading a journal needs no write permission, and several processes may read it at once.
 #[cfg(unix)]
 fn a_journal_is_read_where_it_cannot_be_written() {
     use std::os::unix::fs::PermissionsExt;
@@ -217,7 +217,7 @@ fn a_journal_is_read_where_it_cannot_be_written() {
 #[cfg(not(unix))]
 fn a_journal_is_read_where_it_cannot_be_written() {}
 
-/// A journal that cannot be read, or has lost what says whose it is, is not taken for none.
+/// A journal that cannot be read or has lost its header is not treated as absent.
 fn a_journal_without_its_head_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("run");
@@ -226,7 +226,7 @@ fn a_journal_without_its_head_is_named() {
     good(&few);
     let head = out.join("journal/run.jsonl");
     let whole = fs::read_to_string(&head).unwrap();
-    // Only its first line is left: the calls are forgotten, the run is the same one.
+    // With only the first line left, the calls are lost but the run is the same.
     fs::write(&head, whole.split_inclusive('\n').next().unwrap()).unwrap();
     good(&few);
     let ran = good(&few);
@@ -246,7 +246,7 @@ fn a_journal_without_its_head_is_named() {
     assert!(!refused.err.contains("--fresh would"), "{}", refused.err);
 }
 
-/// (That they are counted whole is a test of the library's.) A card of before is not left as if it were of the new files.
+/// Also, an old card does not stay beside new files. (Another test checks the exact count of tokens.)
 fn a_limit_of_tokens_counts_earlier_calls() {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("run");
@@ -338,7 +338,7 @@ fn a_forecast_stands_beside_what_came() {
     let expected = trials["expected"].as_f64().unwrap();
     let ratio = expected / trials["actual"].as_f64().unwrap();
     assert!((0.4..2.5).contains(&ratio), "{trials}");
-    // By its own journal nothing is left to expect.
+    // By its own journal, nothing is left to do.
     let ran = good(&[&run[..], &["--dry-run"]].concat());
     assert!(ran.err.contains("so far: "), "{}", ran.err);
     let none = synthesize(&["--dry-run"]);

@@ -1,4 +1,4 @@
-//! Runs that are interrupted, and runs that another process goes on with.
+//! Interrupted runs, and directories that another process uses.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ pub(crate) const TESTS: &[Test] = tests![
     a_directory_of_a_run_that_goes_on_is_left_alone,
 ];
 
-/// A run that goes on; killed where its test fails.
+/// A run in progress. It is killed if its test fails.
 struct Running(std::process::Child);
 
 impl Drop for Running {
@@ -25,8 +25,7 @@ impl Drop for Running {
     }
 }
 
-/// Starts a run that does not end by itself, with none but these signals ignored, and waits until it
-/// samples.
+/// Starts a run that does not end by itself and waits until it samples. It ignores only these signals.
 fn start(synthesize: &Tool, ignored: &'static [libc::c_int], out: &Path) -> Running {
     use std::os::unix::process::CommandExt;
     use std::process::{Command, Stdio};
@@ -45,8 +44,8 @@ fn start(synthesize: &Tool, ignored: &'static [libc::c_int], out: &Path) -> Runn
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
-    // SAFETY: between fork and exec only `signal` is called, which may be called there. (The test
-    // itself may run with signals ignored, which a shell cannot undo.)
+    // SAFETY: between fork and exec, only the async-signal-safe `signal` is called.
+    // The test process may itself ignore signals, which a shell cannot undo.
     unsafe {
         command.pre_exec(move || {
             for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
@@ -75,7 +74,7 @@ fn within_two_minutes(otherwise: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Waits for the end of a run: its code, and what it said.
+/// Waits for a run and returns its exit code and stderr.
 fn end(mut run: Running) -> (Option<i32>, String) {
     let mut said = String::new();
     let mut code = None;
@@ -118,7 +117,7 @@ fn an_interrupted_run_says_what_is_kept_and_how_it_goes_on() {
 fn signals_that_were_ignored_stay_ignored() {
     let synthesize = Tool::new("synthesize");
     let directory = tempfile::tempdir().unwrap();
-    // As `nohup` does.
+    // Like `nohup`.
     let mut child = start(&synthesize, &[libc::SIGHUP], directory.path());
     for _ in 0..3 {
         signal(&child, "HUP");
@@ -132,14 +131,14 @@ fn signals_that_were_ignored_stay_ignored() {
     assert_eq!(end(child).0, Some(130));
 }
 
-/// `timeout -s INT` signals its child, and then its group, in which the child is.
+/// `timeout -s INT` signals its child, and then the process group, which contains the child again.
 fn two_signals_at_once_are_one() {
     let synthesize = Tool::new("synthesize");
     let directory = tempfile::tempdir().unwrap();
     let child = start(&synthesize, &[], directory.path());
     let id = libc::pid_t::try_from(child.0.id()).unwrap();
     for _ in 0..2 {
-        // SAFETY: a signal to a child that has not been waited for.
+        // SAFETY: the child has not been waited for, so its id is valid.
         assert_eq!(unsafe { libc::kill(id, libc::SIGINT) }, 0);
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
@@ -151,7 +150,7 @@ fn two_signals_at_once_are_one() {
     assert!(directory.path().join("manifest.json").exists(), "{err}");
 }
 
-/// A run that cannot end, because its data set's file takes nothing, does so by another signal.
+/// A run that hangs because it cannot write its data set is ended by another signal.
 fn a_later_signal_quits_at_once() {
     let synthesize = Tool::new("synthesize");
     let directory = tempfile::tempdir().unwrap();
@@ -160,7 +159,7 @@ fn a_later_signal_quits_at_once() {
     let made = std::process::Command::new("mkfifo").arg(&pipe).status();
     assert!(made.unwrap().success());
     within_two_minutes("signals do not end it", || {
-        // It may have ended since the last look.
+        // It may have ended since the last check.
         let _ = std::process::Command::new("kill")
             .args(["-INT", &child.0.id().to_string()])
             .status();
@@ -174,7 +173,7 @@ fn a_later_signal_quits_at_once() {
     assert!(!directory.path().join("manifest.json").exists());
 }
 
-/// A run that another process goes on with is neither resumed nor replaced, and nobody is advised to.
+/// A directory in use by another process is neither resumed nor replaced, and the message does not suggest it.
 fn a_directory_of_a_run_that_goes_on_is_left_alone() {
     let synthesize = Tool::new("synthesize");
     let directory = tempfile::tempdir().unwrap();

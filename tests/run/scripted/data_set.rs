@@ -1,4 +1,4 @@
-//! A run of a few problems, and its files.
+//! A run with a few problems.
 
 use std::path::Path;
 

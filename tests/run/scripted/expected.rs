@@ -1,11 +1,11 @@
-//! What the rules say a run's data set is, worked out problem by problem, without any run.
+//! A run's expected data set, computed from the rules problem by problem, without a run.
 
 use dart_math::dars::{Goal, Limits, Outcome, Prefix, Strategy};
 use dart_math::{Futility, Problem, StopReason, Tally, TrialId};
 
 use super::{complete, is_correct, problems};
 
-/// A run's data set, as far as no schedule may change it.
+/// The parts of a run's data set that no schedule may change.
 pub type DataSet = (
     Vec<(String, u32, String, bool)>,
     Vec<(u32, u32, Option<u32>, u32, StopReason, bool)>,
@@ -32,12 +32,12 @@ pub fn data_set(outcome: &Outcome) -> DataSet {
     )
 }
 
-/// What the rules say the data set is, computed problem by problem without any run.
+/// Computes the expected data set of problems with these pass rates.
 pub fn by_hand(rates: &[f64], strategy: &dyn Strategy, limits: Limits) -> DataSet {
     of_problems(problems(rates), strategy, limits, false)
 }
 
-/// [`by_hand`] for any problems, with or without deduplication.
+/// Like [`by_hand`] for any problems, with or without deduplication.
 pub fn of_problems(
     problems: Vec<Problem>,
     strategy: &dyn Strategy,
@@ -56,7 +56,7 @@ pub fn of_problems(
         };
         let text = |number: u32| completion(number).text;
         let mut verdicts: Vec<bool> = Vec::new();
-        // Whether a target counts each.
+        // Whether each trial counts towards a target.
         let mut counted: Vec<bool> = Vec::new();
         let mut texts = std::collections::HashSet::new();
         let mut before = Goal::Stop;
@@ -130,12 +130,12 @@ pub fn of_problems(
     (rows, records)
 }
 
-/// The first trials in the order (number, problem) that count: what a run's limit of trials keeps.
+/// Returns each problem's number of trials under a limit of the run: the first that count, by (number, problem).
 pub fn within(rates: &[f64], strategy: &dyn Strategy, limits: Limits, most: u64) -> Vec<u32> {
     first_of(&by_hand(rates, strategy, limits), most)
 }
 
-/// [`within`] of a data set without such a limit.
+/// Like [`within`], from a data set without such a limit.
 pub fn first_of((_, records): &DataSet, most: u64) -> Vec<u32> {
     let mut kept = vec![0; records.len()];
     let mut left = most;

@@ -1,4 +1,4 @@
-//! Journals as they lie on the disk.
+//! Journals on disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use dart_math::dars::JournalTrials;
 use dart_math::{Trial, TrialId};
 
-/// Every file of a journal.
+/// Returns all files of a journal with their contents.
 pub fn snapshot(journal: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = fs::read_dir(journal).unwrap();
     let files = entries.map(|entry| entry.unwrap().path());
@@ -30,7 +30,7 @@ pub fn notes(journal: &Path) -> PathBuf {
     journal.join("run.jsonl")
 }
 
-/// The part that is written first.
+/// The path of the part that is written first.
 pub fn first_part(journal: &Path) -> PathBuf {
     journal.join("000001.jsonl")
 }
@@ -42,7 +42,7 @@ pub fn id(trial: &Trial) -> TrialId {
     }
 }
 
-/// The trials that a journal has.
+/// Returns the trials in a journal.
 pub fn trials(journal: &Path) -> BTreeSet<TrialId> {
     match notes(journal).exists() {
         true => JournalTrials::open(journal)
@@ -53,7 +53,7 @@ pub fn trials(journal: &Path) -> BTreeSet<TrialId> {
     }
 }
 
-/// Lines of a file, without their ends.
+/// Returns the lines of a file without line ends.
 pub fn lines(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap();
     text.lines().map(str::to_owned).collect()
@@ -63,7 +63,7 @@ pub fn write_lines(path: &Path, lines: &[String]) {
     fs::write(path, lines.join("\n") + "\n").unwrap();
 }
 
-/// The same row with another content, and the checksum that belongs to it.
+/// Changes the content of a row and updates its checksum.
 pub fn changed(line: &str, change: impl FnOnce(&str) -> String) -> String {
     let rest = change(line.split_once("\",").unwrap().1);
     let rest = format!(",{rest}");

@@ -1,5 +1,5 @@
-//! A generator without a model, with known pass rates and any schedule: what a run must not depend
-//! on. A trial's text is a function of its request's seed alone, as the contract asks.
+//! A generator without a model, with known pass rates and any schedule. A trial's text is a function of its request's
+//! seed alone, as the contract requires, so runs must not depend on the schedule.
 #![allow(dead_code, unreachable_pub)]
 
 pub mod data_set;
@@ -17,32 +17,32 @@ use dart_math::{
 use serde_json::json;
 pub use verdicts::Verdicts;
 
-/// All trials of an outcome that it kept.
+/// Returns all trials kept in an outcome.
 pub fn trials(outcome: &dart_math::dars::Outcome) -> Vec<dart_math::Trial> {
     outcome.trials().map(|trial| trial.unwrap()).collect()
 }
 
-/// How a scripted generator goes about it.
+/// The behaviour of a scripted generator.
 #[derive(Debug, Clone)]
 pub struct Schedule {
-    /// Requests at work at once.
+    /// The number of requests in progress at once.
     pub slots: usize,
-    /// Seed of the order in which they complete.
+    /// The seed of the order of completion.
     pub shuffle: u64,
-    /// Whether trials are looked up in [`Source::wanted`] and cancelled.
+    /// Whether trials that are not [`wanted`](Source::wanted) are cancelled.
     pub cancels: bool,
-    /// Fails after so many completions.
+    /// Fails at this completion.
     pub fails_after: Option<usize>,
-    /// Panics the thread after so many completions: as near to a kill as a test gets.
+    /// Panics at this completion, which is close to a kill.
     pub killed_after: Option<usize>,
-    /// Returns every n-th completion cancelled without being asked.
+    /// Cancels every n-th completion without being asked.
     pub refuses_every: Option<usize>,
-    /// Goes on only when the verdicts on what it delivered are in, as is the rule with a model.
-    /// Its [`Scripted::verdicts`] must be the run's observer.
+    /// Continues only when all delivered trials have verdicts, as a slow model usually does. Its
+    /// [`Scripted::verdicts`] must be the run's observer.
     pub awaits_verdicts: bool,
-    /// Its problems are p0, p1, … unless they are every so many from one on.
+    /// The first problem and the step of a shard. Without it, the problems are p0, p1, ….
     pub shard: Option<(u32, u32)>,
-    /// Returns so early that completions are missing.
+    /// Returns at this completion although trials are missing.
     pub walks_off_after: Option<usize>,
 }
 
@@ -62,7 +62,7 @@ impl Default for Schedule {
     }
 }
 
-/// Samples by script and writes down what it was asked for.
+/// Samples by a schedule and records the requests.
 #[derive(Debug, Default)]
 pub struct Scripted {
     pub schedule: Schedule,
@@ -72,14 +72,14 @@ pub struct Scripted {
 
 #[derive(Debug, Default)]
 pub struct Log {
-    /// How often each trial was asked for.
+    /// How often each trial was requested.
     pub asked: BTreeMap<TrialId, u32>,
-    /// Completed whole, in order of completion.
+    /// Trials completed without cancellation, in order.
     pub completed: Vec<TrialId>,
     pub cancelled: usize,
-    /// The most trials at work at once.
+    /// The largest number of requests in progress at once.
     pub most_at_work: usize,
-    /// Prompts begun that were not among the last few.
+    /// Requests whose prompt was not among the most recent ones.
     pub prefills: usize,
 }
 
@@ -97,7 +97,7 @@ impl Scripted {
     }
 }
 
-/// The pass rate of a problem, which its metadata has.
+/// Returns the pass rate in a problem's metadata.
 pub fn rate(problem: &Problem) -> f64 {
     problem.metadata["rate"].as_f64().unwrap()
 }
@@ -116,13 +116,13 @@ pub fn problems(rates: &[f64]) -> Vec<Problem> {
         .collect()
 }
 
-/// Whether a trial of a scripted generator is correct.
+/// Returns whether a trial of a scripted generator is correct.
 pub fn is_correct(problem: &Problem, run_seed: u64, number: u32) -> bool {
     let seed = trial_seed(run_seed, &problem.id, number);
     Philox::new(seed).uniform(0) < rate(problem)
 }
 
-/// A problem's responses are this many different texts; all different where its metadata has none.
+/// Returns the number of distinct responses of a problem, from its metadata. Without it, all responses differ.
 pub fn variety(problem: &Problem) -> u64 {
     let variety = problem.metadata.get("variety");
     variety
@@ -130,7 +130,7 @@ pub fn variety(problem: &Problem) -> u64 {
         .unwrap_or(u64::MAX)
 }
 
-/// What a scripted generator answers. Longer responses are as likely to be correct as short ones.
+/// Returns the scripted response. Its length does not depend on its correctness.
 pub fn complete(request: &Request) -> Completion {
     let random = Philox::new(request.seed);
     let answer = if random.uniform(0) < rate(&request.problem) {
@@ -152,7 +152,7 @@ pub fn complete(request: &Request) -> Completion {
     }
 }
 
-/// Judges scripted responses.
+/// Grades scripted responses.
 pub fn grader(problem: &Problem, completion: &Completion) -> Verdict {
     let answer = completion
         .text
@@ -218,7 +218,7 @@ impl Generator for Scripted {
                     wanted
                 });
             }
-            // Some of those at work complete, in any order.
+            // Some of the requests in progress complete, in any order.
             let count = random.below(2 * step, 4).min(at_work.len() as u64);
             for _ in 0..count {
                 step += 1;

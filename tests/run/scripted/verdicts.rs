@@ -1,13 +1,13 @@
-//! When all verdicts are in, for generators that decide nothing before.
+//! Waiting for all verdicts, for generators whose schedule depends on them.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use dart_math::dars::{Observer, Progress};
 
-/// Lets a waiting generator know when all verdicts are in. It is the run's observer.
+/// Notifies a waiting generator when all verdicts have arrived. It is the run's observer.
 #[derive(Debug, Default)]
 pub struct Verdicts {
-    /// Tokens delivered, and how many completions have no verdict yet.
+    /// The tokens delivered, and the number of completions without a verdict.
     state: Mutex<(u64, usize)>,
     change: Condvar,
 }
@@ -24,7 +24,7 @@ impl Verdicts {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until so many tokens have been delivered, all with their verdicts.
+    /// Waits until this many tokens have been delivered and all completions have verdicts.
     pub fn wait(&self, delivered: u64) {
         let pending = |state: &mut (u64, usize)| *state != (delivered, 0);
         drop(self.change.wait_while(self.state(), pending));
