@@ -124,7 +124,7 @@ def tokenizer_of(reader):
 
 
 def check_weights(model, reader):
-    """Checks that the weights in transformers equal those that the gguf package dequantises. (Llama's query and key
+    """Checks that the weights in transformers equal those that the gguf package dequantizes. (Llama's query and key
     rows are restored from the order of interleaved rotary pairs.)"""
     config = model.config
     arch = {"llama": gguf.MODEL_ARCH.LLAMA, "qwen2": gguf.MODEL_ARCH.QWEN2}[config.model_type]

@@ -325,7 +325,7 @@ def write_gguf(path, architecture, config, model):
 
 
 def load_gguf_weights(path, architecture, config, model):
-    """Loads the file's weights into the model, dequantised by the gguf package."""
+    """Loads the file's weights into the model, dequantized by the gguf package."""
     names = tensor_names(architecture, config)
     held = {
         tensor.name: gguf.quants.dequantize(tensor.data, tensor.tensor_type)

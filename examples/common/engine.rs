@@ -119,7 +119,7 @@ pub(crate) struct EngineArgs {
         help_heading = "Machine"
     )]
     pub(crate) kv_type: KvType,
-    /// Type of the activations multiplied with quantised weights: f32, or int8, which is faster (CPU only)
+    /// Type of the activations multiplied with quantized weights: f32, or int8, which is faster (CPU only)
     #[arg(
         long,
         default_value = "f32",

@@ -101,7 +101,7 @@ struct Arguments {
     /// Type of the KV cache: f32 or f16
     #[arg(long, default_value = "f32", value_parser = setting::<KvType>, value_name = "TYPE")]
     kv_type: KvType,
-    /// Type of the activations multiplied with quantised weights: f32 or int8
+    /// Type of the activations multiplied with quantized weights: f32 or int8
     #[arg(long, default_value = "f32", value_parser = setting::<ActivationType>, value_name = "TYPE")]
     activation_type: ActivationType,
     /// Vector instructions of the CPU kernels: portable, avx2, avx512, neon, or widest, the widest that the

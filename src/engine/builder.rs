@@ -301,7 +301,7 @@ impl EngineBuilder {
         capacity.check(&*backend, 1, 0)?;
         Ok(Engine {
             weight_bytes: backend.weight_bytes(),
-            plain: self.backend == BackendChoice::Plain || !model.device().is_cpu(),
+            is_candle: self.backend == BackendChoice::Candle || !model.device().is_cpu(),
             template,
             is_template_given,
             is_cut_reported: AtomicBool::new(false),

@@ -30,7 +30,7 @@ pub enum BackendChoice {
     Auto,
     /// Candle's tensor operations on any device: the reference for the kernels. If weights are
     /// quantized, candle rounds the activations to 8 bits.
-    Plain,
+    Candle,
 }
 
 /// A backend's settings, apart from its weights.
@@ -79,9 +79,9 @@ fn transformers(
     model: TransformersModel,
 ) -> Result<Box<dyn Backend>> {
     let refused = |reason: &str| Err(Error::new(ErrorKind::Settings, reason));
-    if settings.choice == BackendChoice::Plain {
+    if settings.choice == BackendChoice::Candle {
         return refused(
-            "the backend of plain operations is the crate's own decoder; candle-transformers computes \
+            "the candle backend is the crate's own decoder; candle-transformers computes \
              this architecture",
         );
     }
@@ -96,9 +96,9 @@ fn transformers(
 fn own(settings: &BackendSettings<'_>, weights: Weights) -> Result<Box<dyn Backend>> {
     match (settings.cuda, settings.choice) {
         (Some(ordinal), BackendChoice::Auto) => cuda(settings, weights, ordinal),
-        (Some(_), BackendChoice::Plain) => Err(Error::new(
+        (Some(_), BackendChoice::Candle) => Err(Error::new(
             ErrorKind::Settings,
-            "plain operations on a CUDA device are candle's: build with the feature `candle-cuda` \
+            "the candle backend on a CUDA device: build with the feature `candle-cuda` \
              in the place of `cuda`",
         )),
         (None, choice) => {

@@ -7,10 +7,10 @@ use candle_core::{DType, Device};
 
 use super::BackendChoice;
 use super::backend::{PrefixId, SequenceId};
+use super::candle::CandleDecoder;
 use super::cpu::Cpu;
 use super::inspect::check_shapes;
 use super::kernel_settings::KernelSettings;
-use super::plain::Plain;
 use super::steps::Spent;
 use crate::model::{DecoderConfig, Weights};
 use crate::{Error, ErrorKind, Result};
@@ -104,8 +104,8 @@ pub(crate) fn decoder_for(
         return Ok(Box::new(Checked(Cpu::new(config, weights, kernels)?)));
     }
     kernels.refuse_elsewhere()?;
-    let plain = Plain::new(config, weights, device, dtype)?;
-    Ok(Box::new(Checked(plain)))
+    let decoder = CandleDecoder::new(config, weights, device, dtype)?;
+    Ok(Box::new(Checked(decoder)))
 }
 
 /// Fails if a sequence occurs twice.

@@ -67,7 +67,7 @@ pub struct Engine {
     pub(super) backend: Mutex<Box<dyn Backend>>,
     pub(super) weight_bytes: usize,
     /// Whether candle operations multiply quantized weights.
-    pub(super) plain: bool,
+    pub(super) is_candle: bool,
     pub(super) statistics: Mutex<Statistics>,
     pub(super) steps: Option<Mutex<Vec<StepTimes>>>,
 }
@@ -382,10 +382,10 @@ impl Generator for Engine {
             false => self.kernels.kv_type.to_string(),
         };
         settings.insert("kv_type".into(), kv_type.into());
-        let activation_type = match self.plain && self.model.is_quantized() {
+        let activation_type = match self.is_candle && self.model.is_quantized() {
             _ if on_cuda => dtype.to_owned(),
             // As candle operations quantize them.
-            true => "plain".to_owned(),
+            true => "candle".to_owned(),
             false => self.kernels.activation_type.to_string(),
         };
         settings.insert("activation_type".into(), activation_type.into());

@@ -5,6 +5,7 @@
 
 mod backend;
 mod builder;
+mod candle;
 mod check;
 mod choice;
 mod cpu;
@@ -17,7 +18,6 @@ mod host;
 mod inspect;
 mod kernel_settings;
 mod list;
-mod plain;
 mod reasoning;
 #[cfg(test)]
 mod reference;

@@ -131,7 +131,7 @@ impl TensorSource for Noise {
 
     /// Generates matrices in 4-bit blocks.
     fn blocks(&self, parts: &[Part], device: &Device) -> Result<Option<Vec<Arc<QTensor>>>> {
-        let quantised = |part: &Part| {
+        let quantized = |part: &Part| {
             let columns = part.columns.unwrap_or_default();
             if !columns.is_multiple_of(GgmlDType::Q4_0.block_size()) {
                 return Err(Error::new(
@@ -147,7 +147,7 @@ impl TensorSource for Noise {
                 .map(Arc::new)
                 .map_err(|error| assemble::device_error(&self.tensor_label(&part.name), error))
         };
-        let blocks = parts.iter().map(quantised).collect::<Result<_>>()?;
+        let blocks = parts.iter().map(quantized).collect::<Result<_>>()?;
         Ok(Some(blocks))
     }
 

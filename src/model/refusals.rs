@@ -10,7 +10,7 @@ use crate::{Error, ErrorKind};
 
 /// The supported formats, for messages.
 pub(super) const READ: &str =
-    "read are safetensors of type F64, F32, F16 or BF16, and GGUF files, quantised or not";
+    "read are safetensors of type F64, F32, F16 or BF16, and GGUF files, quantized or not";
 
 /// The location of files.
 #[derive(Clone, Copy)]

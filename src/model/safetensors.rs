@@ -123,7 +123,7 @@ impl SafeTensors {
         if let WeightFiles::Indexed(map) = &found {
             tensors.agree(files, map)?;
         }
-        tensors.refuse_quantised()?;
+        tensors.refuse_quantized()?;
         Ok(tensors)
     }
 
@@ -153,18 +153,18 @@ impl SafeTensors {
     }
 
     /// Fails if tensors are quantized although the configuration did not say so; names the method.
-    fn refuse_quantised(&self) -> Result<()> {
-        let quantised = self.entries.iter().find_map(|(name, entry)| {
-            let method = quantised_by(name, &entry.dtype)?;
+    fn refuse_quantized(&self) -> Result<()> {
+        let quantized = self.entries.iter().find_map(|(name, entry)| {
+            let method = quantized_by(name, &entry.dtype)?;
             Some((name, entry, method))
         });
-        let Some((name, entry, method)) = quantised else {
+        let Some((name, entry, method)) = quantized else {
             return Ok(());
         };
         Err(Error::new(
             ErrorKind::Unsupported,
             format!(
-                "{} of type {} is of weights quantised by {method}; {}: take the unquantised \
+                "{} of type {} is of weights quantized by {method}; {}: take the unquantized \
                  model, or a GGUF file of it",
                 self.tensor_label(name),
                 entry.dtype.name().escape_debug(),
@@ -214,7 +214,7 @@ impl SafeTensors {
 }
 
 /// The method with which a tensor was quantized, recognized by its name or type.
-fn quantised_by(name: &str, dtype: &Kind) -> Option<&'static str> {
+fn quantized_by(name: &str, dtype: &Kind) -> Option<&'static str> {
     if name.contains(".quant_state.") {
         return Some("bitsandbytes");
     }

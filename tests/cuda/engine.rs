@@ -382,7 +382,7 @@ fn slots_change_no_token() {
     assert_same(&run(7, true), &alone);
 }
 
-/// A real model with 135 million weights in a quantised file. Greedy tokens equal those of the CPU engine, unless two
+/// A real model with 135 million weights in a quantized file. Greedy tokens equal those of the CPU engine, unless two
 /// logits tie.
 fn tokens_of_a_real_model_are_those_of_the_cpu() {
     let _beside_others = beside_others();
@@ -668,7 +668,7 @@ fn refusals_name_what_is_wrong() {
     assert!(error.contains("1000 bytes"), "{error}");
     let model = built_in(DeviceChoice::Cuda(0), DtypeChoice::Bf16);
     let error = settings(model)
-        .backend(BackendChoice::Plain)
+        .backend(BackendChoice::Candle)
         .build()
         .err()
         .unwrap();

@@ -1,4 +1,4 @@
-//! The CPU backends: their agreement, and quantised weights and activations.
+//! The CPU backends: their agreement, and quantized weights and activations.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ fn both_backends_agree() {
     };
     for (own, plain) in run(BackendChoice::Auto)
         .iter()
-        .zip(run(BackendChoice::Plain))
+        .zip(run(BackendChoice::Candle))
     {
         assert_eq!((&own.tokens, own.finish), (&plain.tokens, plain.finish));
         let difference = own.logprob.unwrap() - plain.logprob.unwrap();
@@ -30,9 +30,9 @@ fn both_backends_agree() {
 }
 
 /// Block types with 32 weights. Tokens do not depend on the number of slots and threads or on a KV cache of half the
-/// size, for all types of the KV cache and activations. With f32 activations, they equal those of dequantised weights.
+/// size, for all types of the KV cache and activations. With f32 activations, they equal those of dequantized weights.
 #[test]
-fn quantised_weights_give_the_same_tokens_in_any_schedule() {
+fn quantized_weights_give_the_same_tokens_in_any_schedule() {
     for name in ["gguf_llama", "gguf_qwen2"] {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden");
         let path = fixtures.join(name).join("model.gguf");
@@ -94,7 +94,7 @@ fn quantised_weights_give_the_same_tokens_in_any_schedule() {
     }
 }
 
-/// The candle backend quantizes activations before quantised weights. The settings record this, as tokens depend on it.
+/// The candle backend quantizes activations before quantized weights. The settings record this, as tokens depend on it.
 #[test]
 fn settings_say_who_rounds() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -104,7 +104,7 @@ fn settings_say_who_rounds() {
         let builder = Engine::builder(model.load().unwrap()).backend(backend);
         builder.build().unwrap().settings()
     };
-    let (auto, plain) = (BackendChoice::Auto, BackendChoice::Plain);
+    let (auto, plain) = (BackendChoice::Auto, BackendChoice::Candle);
     let (blocks, wide) = (DtypeChoice::Quantized, DtypeChoice::F32);
     assert_ne!(settings(blocks, auto), settings(blocks, plain));
     assert_eq!(settings(wide, auto), settings(wide, plain));

@@ -117,10 +117,10 @@ fn every_way_to_compute_passes() {
             builder.activation_type(ActivationType::Int8)
         }),
         (DtypeChoice::F32, |builder| {
-            builder.backend(BackendChoice::Plain)
+            builder.backend(BackendChoice::Candle)
         }),
         (DtypeChoice::Bf16, |builder| {
-            builder.backend(BackendChoice::Plain)
+            builder.backend(BackendChoice::Candle)
         }),
         (DtypeChoice::F16, |builder| builder),
     ];

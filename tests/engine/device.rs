@@ -4,7 +4,7 @@ use dart_math::candle::{DType, Device};
 use dart_math::engine::BackendChoice;
 use dart_math::model::{DecoderConfig, Model};
 
-pub(crate) const BACKENDS: &[BackendChoice] = &[BackendChoice::Auto, BackendChoice::Plain];
+pub(crate) const BACKENDS: &[BackendChoice] = &[BackendChoice::Auto, BackendChoice::Candle];
 
 /// Rows are computed independently of the batch.
 pub(crate) const LOGPROB_ERROR: f64 = 0.0;

@@ -2,7 +2,7 @@
 //! prefill and decoding, and greedy tokens, with each backend.
 //!
 //! `DART_MATH_DEVICE` names the device of the candle backend. The backend is then tested in bf16, too:
-//! `DART_MATH_DEVICE=metal cargo test --features metal --test engine plain_operations`.
+//! `DART_MATH_DEVICE=metal cargo test --features metal --test engine candle_operations`.
 //!
 //! `scripts/golden_tiny.py` and `scripts/golden_sentencepiece.py` make the fixtures and describe them.
 
@@ -25,7 +25,7 @@ const GPU_TOLERANCE: f32 = 5e-4;
 const BF16_TOLERANCE: f32 = 0.3;
 
 /// The device of the candle backend, if one is named.
-fn plain_device() -> Option<DeviceChoice> {
+fn candle_device() -> Option<DeviceChoice> {
     let named = std::env::var("DART_MATH_DEVICE").ok();
     named.map(|name| name.parse().unwrap())
 }
@@ -63,9 +63,9 @@ impl Fixture {
     fn model(&self, backend: BackendChoice) -> ModelBuilder {
         let model = Model::builder(self.source());
         match backend {
-            // Candle's quantised products would quantize the activations to int8.
-            BackendChoice::Plain => model
-                .device(plain_device().unwrap_or(DeviceChoice::Cpu))
+            // Candle's quantized products would quantize the activations to int8.
+            BackendChoice::Candle => model
+                .device(candle_device().unwrap_or(DeviceChoice::Cpu))
                 .dtype(DtypeChoice::F32),
             _ => model.device(DeviceChoice::Cpu),
         }
@@ -162,7 +162,7 @@ fn check(name: &str, backend: BackendChoice, instructions: Instructions) {
     let engine = fixture.engine(backend, instructions);
     let worst = check_splits(&fixture, &engine);
     println!("{name}: largest relative error {worst:.1e} with {backend:?}, {instructions}");
-    if backend == BackendChoice::Plain && plain_device().is_some() {
+    if backend == BackendChoice::Candle && candle_device().is_some() {
         // The default type on GPUs.
         let model = fixture.model(backend).dtype(DtypeChoice::Bf16);
         let worst = check_splits(&fixture, &fixture.engine_of(model, backend, instructions));
@@ -211,8 +211,8 @@ macro_rules! fixtures {
                 }
 
                 #[test]
-                fn plain_operations() {
-                    check(stringify!($name), BackendChoice::Plain, Instructions::Widest);
+                fn candle_operations() {
+                    check(stringify!($name), BackendChoice::Candle, Instructions::Widest);
                 }
             }
         )*
@@ -307,12 +307,16 @@ fn instructions() {
                 assert!(error.to_string().contains(&named), "{error}");
             }
         }
-        let error = build(instructions, BackendChoice::Plain).err().unwrap();
+        let error = build(instructions, BackendChoice::Candle).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Settings);
     }
     let model = fixture.model(BackendChoice::Auto).load().unwrap();
     let builder = Engine::builder(model).activation_type(ActivationType::Int8);
-    let error = builder.backend(BackendChoice::Plain).build().err().unwrap();
+    let error = builder
+        .backend(BackendChoice::Candle)
+        .build()
+        .err()
+        .unwrap();
     assert!(error.to_string().contains("int8"), "{error}");
     assert!("sse9".parse::<Instructions>().is_err());
 }
@@ -321,7 +325,7 @@ fn instructions() {
 #[test]
 fn bad_texts_are_refused() {
     let fixture = Fixture::read("llama_gqa_tied");
-    for backend in [BackendChoice::Auto, BackendChoice::Plain] {
+    for backend in [BackendChoice::Auto, BackendChoice::Candle] {
         let engine = fixture.engine(backend, Instructions::Widest);
         let vocab = engine.model().config().vocab_size as u32;
         let context = engine.model().config().context_length;

@@ -331,7 +331,7 @@ fn random_models_are_the_same_everywhere() {
     let numbers = |model: &Model| -> Vec<f32> {
         let layer = &model.weights().layers[1];
         let dart_math::model::Matrix::Dense(qkv) = &layer.qkv.weight else {
-            panic!("quantised");
+            panic!("quantized");
         };
         assert_eq!(qkv.dims(), [32, 16]);
         assert_eq!(layer.qkv.bias.as_ref().unwrap().dims(), [32]);
@@ -396,7 +396,7 @@ fn a_configuration_gives_the_shape_of_a_random_model() {
     assert_eq!(model.parameters(), 50 * 64 + norms + 2 * layer);
     let (Matrix::Dense(embedding), Matrix::Dense(head)) = (&weights.embedding, &weights.head)
     else {
-        panic!("quantised");
+        panic!("quantized");
     };
     assert_eq!((embedding.id(), head.dtype()), (head.id(), DType::BF16));
 
@@ -408,7 +408,7 @@ fn a_configuration_gives_the_shape_of_a_random_model() {
     };
     let dense = load(DtypeChoice::F32).unwrap();
     let Matrix::Dense(exact) = &dense.weights().layers[1].qkv.weight else {
-        panic!("quantised");
+        panic!("quantized");
     };
     assert_eq!(parts.len(), 3);
     let rounded: Vec<Vec<f32>> = parts

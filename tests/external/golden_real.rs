@@ -16,10 +16,10 @@ use crate::models;
 
 pub(crate) const TESTS: &[Test] = tests![
     smollm2_own_kernels,
-    smollm2_plain_operations,
+    smollm2_candle_operations,
     qwen2_own_kernels,
-    dequantised_weights_give_the_same_bits,
-    smollm2_quantised_plain_products,
+    dequantized_weights_give_the_same_bits,
+    smollm2_quantized_candle_products,
     rounded_activations_are_close,
     smollm2_gives_the_same_tokens_in_any_schedule,
 ];
@@ -28,7 +28,7 @@ pub(crate) const TESTS: &[Test] = tests![
 const TOLERANCE: f32 = 1e-5;
 
 /// The tolerance if activations are quantized to int8.
-const QUANTISED_TOLERANCE: f32 = 0.05;
+const QUANTIZED_TOLERANCE: f32 = 0.05;
 
 #[derive(Deserialize)]
 struct Golden {
@@ -209,8 +209,8 @@ fn smollm2_own_kernels() {
 }
 
 /// Fewer slots than prompts, so that some prompts start while others run.
-fn smollm2_plain_operations() {
-    let (dtype, backend) = (DtypeChoice::F32, BackendChoice::Plain);
+fn smollm2_candle_operations() {
+    let (dtype, backend) = (DtypeChoice::F32, BackendChoice::Candle);
     let amount = Amount {
         prompts: 5,
         slots: 3,
@@ -222,8 +222,8 @@ fn qwen2_own_kernels() {
     check_kernels("qwen2", Instructions::Widest, 10);
 }
 
-/// Dequantised weights take more memory and give the same logits.
-fn dequantised_weights_give_the_same_bits() {
+/// Dequantized weights take more memory and give the same logits.
+fn dequantized_weights_give_the_same_bits() {
     for name in ["smollm2", "qwen2"] {
         let (golden, path) = models::fixture::<Golden>(name);
         let file = std::fs::metadata(&path).unwrap().len() as usize;
@@ -248,20 +248,20 @@ fn dequantised_weights_give_the_same_bits() {
     }
 }
 
-/// Candle's quantised products quantize the activations to int8, so the results are only close.
-fn smollm2_quantised_plain_products() {
+/// Candle's quantized products quantize the activations to int8, so the results are only close.
+fn smollm2_quantized_candle_products() {
     let (mut golden, path) = models::fixture::<Golden>("smollm2");
     golden.logits.truncate(1);
     let engine = engine(
         path,
         DtypeChoice::Quantized,
-        BackendChoice::Plain,
+        BackendChoice::Candle,
         Instructions::Widest,
         1,
         1,
     );
-    let worst = check_logits(&golden, &engine, QUANTISED_TOLERANCE);
-    println!("largest relative error {worst:.1e} with quantised products");
+    let worst = check_logits(&golden, &engine, QUANTIZED_TOLERANCE);
+    println!("largest relative error {worst:.1e} with quantized products");
 }
 
 /// With int8 activations, the logits are close to the golden ones and the distributions close to those with f32
@@ -275,7 +275,7 @@ fn rounded_activations_are_close() {
             builder.activation_type(activation_type).build().unwrap()
         };
         let rounded = engine(ActivationType::Int8);
-        let worst = check_logits(&golden, &rounded, QUANTISED_TOLERANCE);
+        let worst = check_logits(&golden, &rounded, QUANTIZED_TOLERANCE);
         // Mean Kullback-Leibler divergence from the exact distribution, over all positions.
         let exact = engine(ActivationType::F32);
         let (mut divergence, mut positions) = (0.0, 0);

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! candle-transformers is measured as its users would run it: `quantized_llama` on the file's blocks, and `llama` on
-//! the same weights dequantised to f32. `quantized_llama` cannot process a batch of prompts, because its view of the
-//! last position is not contiguous, which quantised products refuse. So it gets these prompts token by token.
+//! the same weights dequantized to f32. `quantized_llama` cannot process a batch of prompts, because its view of the
+//! last position is not contiguous, which quantized products refuse. So it gets these prompts token by token.
 //! Generation is not affected.
 
 use std::collections::HashMap;

@@ -80,7 +80,7 @@ fn largest(engine: &Engine, prompt: &Prompt, completion: &Completion) -> Result<
 /// either.
 fn batched(engine: &Engine, prompt: &Prompt, completion: &Completion) -> Result<Check> {
     let exact =
-        engine.model().cuda().is_none() && engine.model().device().is_cpu() && !engine.plain;
+        engine.model().cuda().is_none() && engine.model().device().is_cpu() && !engine.is_candle;
     if !exact {
         let reason = "on this device sums may depend on the batch, and tokens with them";
         return Ok(Check::skipped(BATCHED, reason));

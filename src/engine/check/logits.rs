@@ -4,7 +4,7 @@ use candle_core::DType;
 
 use super::report::Check;
 use crate::Completion;
-use crate::engine::plain::layerwise_logits;
+use crate::engine::candle::layerwise_logits;
 use crate::engine::{ActivationType, Engine, KvType};
 use crate::model::{LayerReader, ModelBuilder, Prompt};
 
@@ -31,7 +31,7 @@ pub(super) fn tolerance(engine: &Engine) -> Tolerance {
     let of = |mean, maximum, why| Tolerance { mean, maximum, why };
     // Two to five times the differences measured for the smallest model (SmolLM2-135M).
     match model.dtype() {
-        _ if model.is_quantized() && (engine.plain || rounds(engine)) => {
+        _ if model.is_quantized() && (engine.is_candle || rounds(engine)) => {
             of(0.5, 0.2, "activations rounded to 8 bits")
         }
         DType::BF16 => of(0.2, 0.15, "bf16"),

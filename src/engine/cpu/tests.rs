@@ -125,7 +125,7 @@ fn together(
 }
 
 #[test]
-fn every_variant_agrees_with_the_reference_and_with_plain_operations() {
+fn every_variant_agrees_with_the_reference_and_with_candle_operations() {
     for (seed, config) in variants().iter().enumerate() {
         let weights = random_weights(config, seed as u64);
         let (prompts, scripts) = scripts(config, 9);
@@ -135,7 +135,7 @@ fn every_variant_agrees_with_the_reference_and_with_plain_operations() {
             weights.clone(),
             &device,
             DType::F32,
-            BackendChoice::Plain,
+            BackendChoice::Candle,
             KernelSettings::default(),
         )
         .unwrap();
@@ -148,7 +148,7 @@ fn every_variant_agrees_with_the_reference_and_with_plain_operations() {
                 assert_eq!(cpu.len(), script.tokens.len() + 1);
                 for (cpu, plain) in cpu.iter().zip(plain) {
                     let plain: Vec<f64> = plain.iter().map(|&x| f64::from(x)).collect();
-                    assert_close(cpu, &plain, 1e-4, "plain operations");
+                    assert_close(cpu, &plain, 1e-4, "candle operations");
                 }
                 let history = [&prompts[script.prompt][..], &script.tokens].concat();
                 let expected = naive_logits(config, &weights, &history);
@@ -270,7 +270,7 @@ fn a_kv_cache_of_sixteen_bits() {
     // The candle backend ignores the type of the KV cache.
     let config = tiny(Architecture::Llama);
     let weights = random_weights(&config, 21);
-    let choice = BackendChoice::Plain;
+    let choice = BackendChoice::Candle;
     let plain = decoder_for(
         &config,
         weights,

@@ -92,7 +92,7 @@ fn drawn_and_recomputed_tokens_lead_to_the_same_draws() {
 fn bad_steps_are_errors() {
     let config = tiny(Architecture::Llama);
     let weights = random_weights(&config, 5);
-    for choice in [BackendChoice::Auto, BackendChoice::Plain] {
+    for choice in [BackendChoice::Auto, BackendChoice::Candle] {
         let mut backend = backend(&config, &weights, choice);
         let kind = |result: Result<()>| result.unwrap_err().kind();
         let error = backend.prefill(&[&[1], &[]]).unwrap_err();
@@ -128,7 +128,7 @@ fn a_weight_that_is_not_finite_is_named() {
     if let Matrix::Dense(tensor) = &mut weights.layers[2].down.weight {
         *tensor = tensor.affine(f64::INFINITY, 0.0).unwrap();
     }
-    for choice in [BackendChoice::Auto, BackendChoice::Plain] {
+    for choice in [BackendChoice::Auto, BackendChoice::Candle] {
         let mut backend = backend(&config, &weights, choice);
         let error = backend.follow(&[1, 2], &[3], &mut |_| ()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NonFinite);

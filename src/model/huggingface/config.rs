@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::fields::Fields;
-use super::quantization::refuse_quantised;
+use super::quantization::refuse_quantized;
 use super::rotary::rotary;
 use super::stop_tokens::stop_tokens;
 use super::windows::sliding_windows;
@@ -69,7 +69,7 @@ fn defaults(architecture: Architecture) -> Defaults {
 pub(in crate::model) fn parse(file: &str, map: &Map<String, Value>) -> Result<Parsed> {
     let fields = Fields { file, map };
     let architecture = architecture(&fields)?;
-    refuse_quantised(&fields)?;
+    refuse_quantized(&fields)?;
     if let Some(activation) = fields.text("hidden_act")?
         && !matches!(activation, "silu" | "swish")
     {

@@ -20,7 +20,7 @@ pub(super) use config::{architecture_name, shared_head_dim};
 pub(super) use fields::Fields;
 pub(super) use fields::object;
 #[cfg(feature = "transformers")]
-pub(super) use quantization::refuse_quantised;
+pub(super) use quantization::refuse_quantized;
 #[cfg(feature = "transformers")]
 pub(super) use rotary::{rope_kind, rope_parameters};
 pub(super) use sources::{sources, tied_source};

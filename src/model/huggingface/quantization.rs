@@ -7,7 +7,7 @@ use crate::Result;
 use crate::model::refusals;
 
 /// Refuses a configuration of quantized safetensors.
-pub(in crate::model) fn refuse_quantised(fields: &Fields<'_>) -> Result<()> {
+pub(in crate::model) fn refuse_quantized(fields: &Fields<'_>) -> Result<()> {
     // The second field was compressed-tensors', the third is MLX's.
     for field in ["quantization_config", "compression_config", "quantization"] {
         let Some(value) = fields.get(field) else {
@@ -16,7 +16,7 @@ pub(in crate::model) fn refuse_quantised(fields: &Fields<'_>) -> Result<()> {
         return Err(fields.unsupported(
             field,
             format!(
-                "says that the weights are quantised by {}; {}: take the unquantised model, or a \
+                "says that the weights are quantized by {}; {}: take the unquantized model, or a \
                  GGUF file of it",
                 method(field, value),
                 refusals::READ

@@ -11,7 +11,7 @@ use super::tensors::Tensors;
 use super::{READERS, index};
 use crate::model::config::DecoderConfig;
 use crate::model::device::{DtypeChoice, Place};
-use crate::model::huggingface::{Fields, architecture_name, refuse_quantised};
+use crate::model::huggingface::{Fields, architecture_name, refuse_quantized};
 use crate::model::safetensors::SafeTensors;
 use crate::{Error, ErrorKind, Result};
 
@@ -55,7 +55,7 @@ pub(in crate::model) fn describe(
     let Some(read) = index(name).and_then(|index| READERS.get(index)) else {
         return Ok(None);
     };
-    refuse_quantised(&fields)?;
+    refuse_quantized(&fields)?;
     let described = read(&fields)?;
     // The reader may have changed some sizes.
     let valid = described.config.validate_sizes();

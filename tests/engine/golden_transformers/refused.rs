@@ -367,7 +367,7 @@ fn settings_that_are_for_others() {
 
         let builder = || Engine::builder(load(&directory).unwrap());
         for (builder, setting) in [
-            (builder().backend(BackendChoice::Plain), "plain operations"),
+            (builder().backend(BackendChoice::Candle), "candle backend"),
             (builder().kv_type(KvType::F16), "f16"),
             (builder().activation_type(ActivationType::Int8), "int8"),
             (builder().instructions(Instructions::Portable), "portable"),

@@ -104,7 +104,7 @@ fn a_tied_head_is_the_embedding() {
         let (Matrix::Dense(embedding), Matrix::Dense(head)) =
             (&model.weights().embedding, &model.weights().head)
         else {
-            panic!("quantised");
+            panic!("quantized");
         };
         assert_eq!(embedding.id() == head.id(), is_tied, "the same storage");
     }

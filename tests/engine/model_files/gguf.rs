@@ -45,8 +45,8 @@ fn q8_0(rows: &[f32]) -> Vec<u8> {
         .collect()
 }
 
-/// The tiny model with quantised query, key and down projections.
-pub(crate) fn quantised_gguf() -> Gguf {
+/// The tiny model with quantized query, key and down projections.
+pub(crate) fn quantized_gguf() -> Gguf {
     let mut gguf = Gguf::new();
     for (name, block) in &mut gguf.tensors {
         if ["attn_q", "attn_k", "ffn_down"]
@@ -68,11 +68,11 @@ pub(crate) fn quantised_gguf() -> Gguf {
 }
 
 #[test]
-fn blocks_are_dequantised_or_kept_with_their_rows_in_order() {
-    let (_directory, path) = gguf_file(&quantised_gguf());
+fn blocks_are_dequantized_or_kept_with_their_rows_in_order() {
+    let (_directory, path) = gguf_file(&quantized_gguf());
     assert_is_tiny(&load_as(&path, DtypeChoice::F32).unwrap());
     let kept = load_as(&path, DtypeChoice::Quantized).unwrap();
-    // On a CPU, quantised weights stay quantised by default.
+    // On a CPU, quantized weights stay quantized by default.
     assert!(load(&path).unwrap().is_quantized());
     let (_directory, whole) = gguf_file(&Gguf::new());
     assert!(!load(&whole).unwrap().is_quantized());

@@ -13,7 +13,7 @@ use crate::tiny::{self, Gguf};
 use dart_math::Error;
 use dart_math::candle::{DType, Tensor};
 use dart_math::model::{DtypeChoice, Matrix, Model, ModelSource};
-use gguf::quantised_gguf;
+use gguf::quantized_gguf;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -143,7 +143,7 @@ proptest! {
     fn changed_bytes_of_gguf_never_panic(
         changes in proptest::collection::vec((0usize..16_000, any::<u8>()), 1..6),
     ) {
-        let mut bytes = quantised_gguf().bytes();
+        let mut bytes = quantized_gguf().bytes();
         for (at, byte) in changes {
             let length = bytes.len();
             bytes[at % length] = byte;

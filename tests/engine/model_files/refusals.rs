@@ -157,7 +157,7 @@ fn an_adapter_wants_its_base_model() {
 }
 
 #[test]
-fn quantised_weights_are_refused_by_their_method() {
+fn quantized_weights_are_refused_by_their_method() {
     for (field, value, method) in [
         (
             "quantization_config",
@@ -218,7 +218,7 @@ fn with_tensor(name: &str, dtype: &str, width: usize) -> Vec<u8> {
 }
 
 #[test]
-fn quantised_tensors_are_known_without_a_configuration() {
+fn quantized_tensors_are_known_without_a_configuration() {
     let layer = "model.layers.0.mlp.up_proj";
     for (part, dtype, width, method) in [
         ("qweight", "I32", 4, "GPTQ or AWQ"),

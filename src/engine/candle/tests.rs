@@ -13,13 +13,13 @@ use super::super::reference::{
 use crate::ErrorKind;
 use crate::model::{Architecture, DecoderConfig, Linear, Matrix, Weights};
 
-fn plain(config: &DecoderConfig, weights: &Weights, dtype: DType) -> Box<dyn Decoder> {
+fn decoder_of(config: &DecoderConfig, weights: &Weights, dtype: DType) -> Box<dyn Decoder> {
     decoder_for(
         config,
         weights.clone(),
         &Device::Cpu,
         dtype,
-        BackendChoice::Plain,
+        BackendChoice::Candle,
         KernelSettings::default(),
     )
     .unwrap()
@@ -33,7 +33,7 @@ fn agrees_with_the_reference(
     dtype: DType,
     tolerance: f64,
 ) {
-    let mut backend = plain(config, weights, dtype);
+    let mut backend = decoder_of(config, weights, dtype);
     let prompts: Vec<Vec<u32>> = [7, 1, 30]
         .iter()
         .map(|&length| random_tokens(config, length as u64, length))
@@ -106,7 +106,7 @@ fn every_variant_agrees_with_the_reference() {
 fn suffixes_longer_than_their_first_capacity() {
     let config = tiny(Architecture::Mistral);
     let weights = random_weights(&config, 5);
-    let mut backend = plain(&config, &weights, DType::F32);
+    let mut backend = decoder_of(&config, &weights, DType::F32);
     let mut history = random_tokens(&config, 1, 3);
     let prefix = backend.prefill(&[&history]).unwrap()[0].0;
     let (first, second) = (backend.fork(prefix), backend.fork(prefix));
@@ -135,7 +135,7 @@ fn suffixes_longer_than_their_first_capacity() {
 fn prompts_longer_than_a_chunk_of_queries() {
     let config = tiny(Architecture::Mistral);
     let weights = random_weights(&config, 6);
-    let mut backend = plain(&config, &weights, DType::F32);
+    let mut backend = decoder_of(&config, &weights, DType::F32);
     let long = random_tokens(&config, 3, 530);
     let prompts = [&long[..], &long[..9], &long[..300]];
     for ((_, logits), prompt) in backend.prefill(&prompts).unwrap().iter().zip(prompts) {
@@ -147,7 +147,7 @@ fn prompts_longer_than_a_chunk_of_queries() {
 /// The same weights in quantized blocks of different types, including the parts of stacked
 /// matrices.
 #[test]
-fn quantised_weights() {
+fn quantized_weights() {
     let mut config = tiny(Architecture::Qwen2);
     (config.hidden_size, config.intermediate_size) = (64, 96);
     (config.heads, config.kv_heads, config.head_dim) = (4, 2, 16);
@@ -197,7 +197,7 @@ fn half_precision() {
 fn bad_input_is_an_error() {
     let config = tiny(Architecture::Llama);
     let mut weights = random_weights(&config, 9);
-    let mut backend = plain(&config, &weights, DType::F32);
+    let mut backend = decoder_of(&config, &weights, DType::F32);
     let mut logits = Vec::new();
     let kind = |result: crate::Result<()>| result.unwrap_err().kind();
     for prompts in [&[&[99u32][..]][..], &[&[1], &[]]] {
@@ -224,7 +224,7 @@ fn bad_input_is_an_error() {
 
     let poisoned = weights.layers[1].ffn_norm.affine(f64::NAN, 0.0).unwrap();
     weights.layers[1].ffn_norm = poisoned;
-    let cause = plain(&config, &weights, DType::F32).non_finite_weight();
+    let cause = decoder_of(&config, &weights, DType::F32).non_finite_weight();
     assert_eq!(cause.unwrap(), "feed-forward norm of layer 1");
 
     weights.layers[2].ffn_norm = weights.output_norm.narrow(0, 0, 39).unwrap();
@@ -233,7 +233,7 @@ fn bad_input_is_an_error() {
         weights.clone(),
         &Device::Cpu,
         DType::F32,
-        BackendChoice::Plain,
+        BackendChoice::Candle,
         KernelSettings::default(),
     );
     assert!(

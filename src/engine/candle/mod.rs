@@ -28,7 +28,7 @@ pub(super) use layerwise::layerwise_logits;
 const PREFILL_ROWS: usize = 2048;
 
 /// The decoder with candle operations. See the [module](self).
-pub(super) struct Plain {
+pub(super) struct CandleDecoder {
     config: DecoderConfig,
     /// The weights as given, to find the cause of non-finite results.
     weights: Weights,
@@ -163,7 +163,7 @@ impl Layer {
     }
 }
 
-impl Plain {
+impl CandleDecoder {
     /// Converts the weights to `dtype` on the device. Weights that have this type already are not
     /// copied.
     pub(super) fn new(
@@ -185,7 +185,7 @@ impl Plain {
         let layers = layers
             .map(|(layer, &window)| Layer::new(layer, window, dtype))
             .collect::<candle_core::Result<Vec<_>>>()?;
-        Ok(Plain {
+        Ok(CandleDecoder {
             embedding: Embedding::new(&weights.embedding, dtype)?,
             layers,
             output_norm: weights.output_norm.to_dtype(dtype)?,
@@ -255,7 +255,7 @@ impl Plain {
     }
 }
 
-impl Decoder for Plain {
+impl Decoder for CandleDecoder {
     fn prefill(&mut self, prompts: &[&[u32]]) -> Result<Vec<(PrefixId, Vec<f32>)>> {
         let mut computed = Vec::with_capacity(prompts.len());
         let mut rest = prompts;
@@ -393,7 +393,7 @@ impl Decoder for Plain {
     }
 }
 
-impl Plain {
+impl CandleDecoder {
     /// Feeds a token to the given slots of each group. Returns logits in the order of groups and
     /// slots.
     fn decode_groups(
