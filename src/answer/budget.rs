@@ -1,28 +1,29 @@
-//! The bound on the work of one comparison: steps, bits and depth are counted, never time, so a
-//! verdict is the same on any machine. Knows nothing of what the steps are spent on.
+//! Limits the work of one comparison. Steps, bits and depth are counted, not time, so a verdict is the same on
+//! any machine. Independent of what the steps are spent on.
 
-/// Longest text, in bytes, that is read as mathematics; longer ones are only compared verbatim.
+/// The maximum length, in bytes, of a text that is parsed as mathematics. Longer texts are only compared
+/// verbatim.
 pub(super) const MAX_INPUT: usize = 8 * 1024;
 
-/// Deepest nesting of a tree, of a value, or of one evaluation inside another.
+/// The maximum depth of a tree, of a value, or of nested evaluations.
 pub(super) const MAX_DEPTH: u32 = 64;
 
-/// Longest integer, in bits, that is computed with (about 12,000 decimal digits).
+/// The maximum length of an integer in computations, in bits (about 12,000 decimal digits).
 pub(super) const MAX_BITS: usize = 40_000;
 
-/// Steps of one comparison. A step is about one token, tree node or product of two terms.
+/// The maximum number of steps of one comparison. A step is about one token, tree node or product of two terms.
 pub(super) const MAX_STEPS: u32 = 28_000;
 
 /// Why a computation ended without a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EvalError {
-    /// The steps, bits or depth ran out.
+    /// The limit of steps, bits or depth was reached.
     LimitExceeded,
-    /// The mathematics is of a kind that has no value here, or has none at all (`1/0`).
+    /// The mathematics is not supported, or has no value (`1/0`).
     Unsupported,
 }
 
-/// What is left to spend.
+/// The remaining budget.
 #[derive(Debug, Clone)]
 pub(super) struct Budget {
     left: u32,
@@ -39,7 +40,7 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Pays for `steps` steps.
+    /// Spends `steps` steps.
     pub(super) fn spend(&mut self, steps: usize) -> Result<(), EvalError> {
         let steps = u32::try_from(steps).unwrap_or(u32::MAX);
         match self.left.checked_sub(steps) {
@@ -54,8 +55,8 @@ impl Budget {
         }
     }
 
-    /// Pays for an operation on integers of so many bits, and refuses those that are too long.
-    /// Fractions are kept in lowest terms, and a common divisor takes time by the square.
+    /// Spends the steps of an operation on integers of `bits` bits; fails if they are too long. Fractions are
+    /// kept in lowest terms, and computing a greatest common divisor takes quadratic time.
     pub(super) fn spend_bits(&mut self, bits: usize) -> Result<(), EvalError> {
         if bits > MAX_BITS {
             return Err(EvalError::LimitExceeded);
@@ -64,8 +65,7 @@ impl Budget {
         self.spend(1 + bits / 2048 + blocks * blocks)
     }
 
-    /// Works one level down: every recursion goes through here, so that none can go deeper than
-    /// the bound.
+    /// Runs `work` one level deeper. Every recursion goes through here, so none exceeds the maximum depth.
     pub(super) fn nested<T>(
         &mut self,
         work: impl FnOnce(&mut Budget) -> Result<T, EvalError>,
@@ -76,8 +76,7 @@ impl Budget {
         result
     }
 
-    /// Goes one level down, for those that hold a budget and are no closure's argument;
-    /// [`leave`](Self::leave) comes back.
+    /// Enters a level, for callers that cannot pass a closure. [`leave`](Self::leave) leaves it.
     pub(super) fn enter(&mut self) -> Result<(), EvalError> {
         self.spend(1)?;
         if self.depth >= MAX_DEPTH {
@@ -87,17 +86,17 @@ impl Budget {
         Ok(())
     }
 
-    /// How many levels down the work is.
+    /// Returns the current depth.
     pub(super) fn depth(&self) -> u32 {
         self.depth
     }
 
-    /// Comes back up to a level.
+    /// Returns to an outer depth.
     pub(super) fn come_back_to(&mut self, depth: u32) {
         self.depth = self.depth.min(depth);
     }
 
-    /// Tries something: `None` where it has no value, at the depth of before.
+    /// Runs `work`; returns `None` and restores the depth if it is unsupported.
     pub(super) fn attempt<T>(
         &mut self,
         work: impl FnOnce(&mut Budget) -> Result<T, EvalError>,
@@ -113,7 +112,7 @@ impl Budget {
         }
     }
 
-    /// Comes back from a level.
+    /// Leaves a level.
     pub(super) fn leave(&mut self) {
         self.depth = self.depth.saturating_sub(1);
     }

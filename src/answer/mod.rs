@@ -1,12 +1,13 @@
-//! From a response to a verdict: the final answer's text, its value, and whether it equals the
+//! Checks answers: extracts the final answer of a response, parses it and decides whether it equals the
 //! reference.
 //!
-//! Knows the contract only. Usable alone, without candle.
+//! Depends on the contract only and can be used alone, without candle.
 //!
-//! Numbers and expressions are exact: arbitrary-precision rationals, roots, π, e, i, logarithms
-//! and trigonometric values in one normal form. What is not understood is not equal, unless both
-//! texts are the same token by token. Work is counted in steps, bits and depth, never in time, so
-//! a verdict is the same on any machine.
+//! Numbers and expressions are exact: arbitrary-precision rationals, roots, π, e, i, logarithms and
+//! trigonometric values in one canonical form. Ball arithmetic decides comparisons that the canonical form
+//! leaves open. Answers that are not understood are equal only if both texts have the same tokens, words or
+//! syntax tree. Work is limited by counting steps, bits and depth, not time, so a verdict is the same on any
+//! machine.
 //!
 //! ```
 //! use dart_math::answer::Checker;
@@ -35,12 +36,12 @@ pub use extract::{Extracted, Marker, NoAnswer, extract};
 
 use crate::{Completion, Equivalence, Finish, Grader, Problem, Settings, Verdict};
 
-/// Version of the rules: part of the settings, so that a run is not resumed under other ones.
+/// The version of the rules. It is part of the settings, so that a run is not resumed under different rules.
 const RULES: u32 = 6;
 
-/// Grades answers against references. Cheap to clone; holds options only.
+/// Grades answers against references. Cheap to clone: it holds only options.
 ///
-/// See the [module's documentation](self) for what it accepts.
+/// See the [module documentation](self) for what it accepts.
 #[derive(Debug, Clone, Copy)]
 pub struct Checker {
     lenient: bool,
@@ -59,21 +60,21 @@ impl Default for Checker {
     }
 }
 
-/// Sets a [`Checker`]'s options.
+/// Configures a [`Checker`].
 #[derive(Debug, Clone, Copy, Default)]
 #[must_use]
 pub struct CheckerBuilder(Checker);
 
 impl CheckerBuilder {
-    /// Whether a response without any marker of an answer is read for its last formula or
-    /// number. Off by default.
+    /// Sets whether the last formula or number is taken as the answer if a response marks none. Off by default.
     pub fn lenient(mut self, lenient: bool) -> Self {
         self.0.lenient = lenient;
         self
     }
 
-    /// Numbers are also equal where they differ by at most `tolerance` times the reference.
-    /// By default they must be equal exactly.
+    /// Also accepts numbers that differ from the reference by at most `tolerance` times the reference. By
+    /// default, numbers must be equal; only decimals of 12 or more significant digits may be rounded in their
+    /// last digits.
     ///
     /// ```
     /// use dart_math::answer::Checker;
@@ -86,8 +87,7 @@ impl CheckerBuilder {
         self
     }
 
-    /// A number also equals a reference written as a decimal where it rounds to the reference's
-    /// digits.
+    /// Also accepts a number that rounds to the digits of a reference written as a decimal.
     ///
     /// ```
     /// use dart_math::answer::Checker;
@@ -101,8 +101,8 @@ impl CheckerBuilder {
         self
     }
 
-    /// Whether an additive constant of integration may be missing on one side, or have another
-    /// name: `C`, `c`, `K`, `k`, with or without an index. Off by default.
+    /// Sets whether an additive constant of integration may be missing on one side or have a different name:
+    /// `C`, `c`, `K`, `k`, with or without an index. Off by default.
     ///
     /// ```
     /// use dart_math::answer::Checker;
@@ -118,20 +118,20 @@ impl CheckerBuilder {
         self
     }
 
-    /// The checker.
+    /// Builds the checker.
     pub fn build(self) -> Checker {
         self.0
     }
 }
 
 impl Checker {
-    /// Options to set.
+    /// Returns a builder with the default options.
     pub fn builder() -> CheckerBuilder {
         CheckerBuilder::default()
     }
 
-    /// Whether an answer equals a reference. Both may be bare, in dollars, in a box, or behind a
-    /// marker such as "the answer is".
+    /// Returns whether an answer equals a reference. Both may be plain text, between dollar signs, in a box, or
+    /// after a marker such as "the answer is".
     ///
     /// ```
     /// use dart_math::answer::Checker;
@@ -144,13 +144,13 @@ impl Checker {
         self.reference(reference).equal(answer)
     }
 
-    /// Whether the final answer of a response equals a reference.
+    /// Extracts the final answer of a response and returns whether it equals a reference.
     pub fn grade(&self, reference: &str, response: &str) -> Verdict {
         self.reference(reference).grade(response)
     }
 
-    /// Grades many responses, each with its reference, on rayon's threads. Verdicts come in the
-    /// order of the pairs and are those that [`grade`](Self::grade) gives one by one.
+    /// Grades many responses, each with its own reference, on rayon's threads. Returns the verdicts in the
+    /// order of the pairs. Each verdict is the same as that of [`grade`](Self::grade).
     ///
     /// ```
     /// use dart_math::answer::Checker;
@@ -170,7 +170,7 @@ impl Checker {
         pairs.par_iter().map(grade).collect()
     }
 
-    /// Reads a reference once, to grade many responses against it.
+    /// Parses a reference once, to grade many responses against it.
     ///
     /// ```
     /// use dart_math::answer::Checker;
@@ -189,7 +189,7 @@ impl Checker {
         }
     }
 
-    /// The options and the rules' version, for a run's manifest.
+    /// Returns the options and the version of the rules, for a run's manifest.
     pub fn settings(&self) -> Settings {
         let tolerance = match self.options.tolerance {
             Tolerance::Exact => "exact".into(),
@@ -209,7 +209,7 @@ impl Checker {
     }
 }
 
-/// A reference that was read, with the options of the checker that read it.
+/// A parsed reference, with the options of the checker that parsed it.
 #[derive(Debug, Clone)]
 pub struct Reference {
     checker: Checker,
@@ -218,23 +218,22 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// The reference's answer as text.
+    /// Returns the text of the reference's answer.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// What the reference was read as, in words: "a number", "a list", "not read as
-    /// mathematics".
+    /// Returns how the reference was read, in words: "a number", "a list", "not read as mathematics".
     pub fn kind(&self) -> &'static str {
         self.read.kind()
     }
 
-    /// Whether an answer equals the reference.
+    /// Returns whether an answer equals the reference.
     pub fn equal(&self, answer: &str) -> Verdict {
         self.compare(extract::from_answer(answer))
     }
 
-    /// Whether the final answer of a response equals the reference.
+    /// Extracts the final answer of a response and returns whether it equals the reference.
     pub fn grade(&self, response: &str) -> Verdict {
         match extract(response, self.checker.lenient) {
             Ok(found) => self.compare(found.text),
@@ -247,7 +246,7 @@ impl Reference {
         }
     }
 
-    /// Grades many responses against this reference, on rayon's threads, in their order.
+    /// Grades many responses against this reference on rayon's threads. Returns the verdicts in order.
     pub fn grade_batch<A: AsRef<str> + Sync>(&self, responses: &[A]) -> Vec<Verdict> {
         use rayon::prelude::*;
         let responses = responses.par_iter();
@@ -268,7 +267,7 @@ impl Reference {
     }
 }
 
-/// A completion that did not end by itself has no final answer.
+/// A completion that did not end by itself, or that ended within its reasoning, has no final answer.
 impl Grader for Checker {
     fn grade(&self, problem: &Problem, completion: &Completion) -> Verdict {
         let reason = match completion.finish {
@@ -296,7 +295,7 @@ impl Grader for Checker {
     }
 }
 
-/// The first answer is the reference: tolerances are of it.
+/// The first answer is the reference, to which tolerances apply.
 impl Equivalence for Checker {
     fn same(&self, first: &str, second: &str) -> bool {
         self.equal(first, second).equal

@@ -1,37 +1,37 @@
-//! Choice letters: one alone, one with what it chooses behind it, or several as a set.
+//! Choice letters: a single letter, a letter followed by its content, or several letters as a set.
 
 use super::{Decision, text::trimmed};
 use crate::answer::latex::{Tok, Token};
 
-/// Most tokens of a text that is read as a choice.
+/// The maximum number of tokens of a text that is read as a choice.
 const MAX_TOKENS: usize = 200;
 
-/// How a text that begins with a choice letter goes on.
+/// How a text that begins with a choice letter continues.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Reading {
-    /// Letters and nothing else.
+    /// Only letters.
     Letters(Letters),
-    /// One letter, with what it chooses behind it.
+    /// One letter, followed by the content of the choice.
     Chosen(u8),
-    /// A letter in a sentence that says something of it: `(A) is wrong`.
+    /// A letter in a sentence about it: `(A) is wrong`.
     Said,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Letters {
-    /// In the order of the alphabet, each once.
+    /// The distinct letters in alphabetical order.
     letters: Vec<u8>,
-    /// Joined with `or`: any of them, so that it is no set.
+    /// Whether they are joined by `or`: any one of them, not a set.
     either: bool,
-    /// Brackets or full stops say that they are choices; else they may be names.
+    /// Whether brackets or full stops mark them as choices; else they may be names.
     marked: bool,
-    /// Written as one word: `AC`.
+    /// Whether they are written as one word: `AC`.
     run: bool,
 }
 
-/// The decision where both sides begin with choice letters and one has nothing but letters.
+/// Returns the decision if both sides begin with choice letters and at least one has only letters.
 pub(super) fn choice(reference: &[Token], answer: &[Token]) -> Option<Decision> {
-    // Few texts begin with one: neither is read before both may.
+    // Most texts do not begin with a choice letter: check this first.
     if !may_begin(reference) || !may_begin(answer) {
         return None;
     }
@@ -61,7 +61,7 @@ pub(super) fn choice(reference: &[Token], answer: &[Token]) -> Option<Decision> 
     })
 }
 
-/// What two answers choose under the same letter.
+/// Returns the contents of two answers that choose the same letter.
 pub(super) fn chosen<'t>(
     reference: &'t [Token],
     answer: &'t [Token],
@@ -77,7 +77,7 @@ pub(super) fn chosen<'t>(
     }
 }
 
-/// What stands behind the letter of a choice.
+/// Returns the content after the letter of a choice.
 fn content(tokens: &[Token]) -> Option<&[Token]> {
     let end = match tokens {
         [open, letter, close, ..]
@@ -100,7 +100,7 @@ fn content(tokens: &[Token]) -> Option<&[Token]> {
     tokens.get(end..).filter(|rest| !rest.is_empty())
 }
 
-/// Whether the first token may begin a choice.
+/// Returns whether the first token may begin a choice.
 fn may_begin(tokens: &[Token]) -> bool {
     match tokens {
         [] => false,
@@ -118,14 +118,14 @@ fn may_begin(tokens: &[Token]) -> bool {
     }
 }
 
-/// A word in front of choice letters.
+/// Returns whether a word may precede choice letters.
 fn is_choice_word(word: &str) -> bool {
     ["option", "choice", "options", "choices"]
         .iter()
         .any(|known| word.eq_ignore_ascii_case(known))
 }
 
-/// The tokens as plain text; what is neither letters nor signs stands as one sign that is none.
+/// Returns the tokens as plain text. Tokens other than letters and symbols become a placeholder.
 fn plain(tokens: &[Token]) -> String {
     let mut text = String::new();
     for token in tokens {
@@ -230,7 +230,7 @@ fn read(tokens: &[Token]) -> Option<Reading> {
     if chosen.starts_with(['+', '=', '^', '_', '/', '*', '<', '>', '!', '\'']) {
         return None;
     }
-    // `(A) -3` chooses, `(A) - 3` and `(A)-3` count.
+    // `(A) -3` is a choice; `(A) - 3` and `(A)-3` are differences.
     if let Some(negative) = chosen.strip_prefix('-')
         && (bracketed && !spaced || negative.starts_with(' '))
     {
@@ -243,8 +243,8 @@ fn read(tokens: &[Token]) -> Option<Reading> {
     })
 }
 
-/// Whether what stands behind a letter is no choice's content but goes on with the sentence, or
-/// with other letters.
+/// Returns whether the text after a letter is not the content of a choice but continues the sentence or lists
+/// other letters.
 fn says(text: &str) -> bool {
     const GOES_ON: &[&str] = &[
         "and",
@@ -272,7 +272,7 @@ fn says(text: &str) -> bool {
     let denied = ["incorrect", "wrong", "false"]
         .iter()
         .any(|word| first.len() < text.len() && first.starts_with(word));
-    // `D: E`, two letters.
+    // `D: E`: two letters.
     let letter_again = letter(text.trim_start_matches([':', ' ']))
         .is_some_and(|(_, _, rest)| rest.trim_matches(['.', ' ']).is_empty());
     text.starts_with([',', ';', '&'])
@@ -282,11 +282,11 @@ fn says(text: &str) -> bool {
         || others(text)
 }
 
-/// Whether a text names other choices: `12 (E) 13`, `12 E) 13`, `12, E: 13`, `12 or E`.
+/// Returns whether a text names other choices: `12 (E) 13`, `12 E) 13`, `12, E: 13`, `12 or E`.
 fn others(text: &str) -> bool {
     text.char_indices().any(|(at, c)| {
         let before = &text[..at];
-        // (A letter in brackets may stand close to a number.)
+        // A letter in brackets may follow a number directly.
         if before.ends_with(|b: char| {
             b.is_alphabetic() || matches!(b, '\\' | '_' | '^') || c != '(' && b.is_numeric()
         }) {
@@ -311,7 +311,7 @@ fn others(text: &str) -> bool {
     })
 }
 
-/// The choice letter that a text starts with, whether it stands in brackets, and what follows.
+/// Returns the choice letter that a text starts with, whether it is in brackets, and the text after it.
 fn letter(text: &str) -> Option<(u8, bool, &str)> {
     let is_choice = |b: &u8| (b'A'..=b'J').contains(b);
     if let Some(inner) = text.strip_prefix('(') {
@@ -325,8 +325,8 @@ fn letter(text: &str) -> Option<(u8, bool, &str)> {
     (!rest.starts_with(|c: char| c.is_alphanumeric())).then_some((letter, false, rest))
 }
 
-/// What follows a conjunction between two letters, whether that is `or`, and whether a full stop stands
-/// before it. Letters in brackets need none.
+/// Returns the text after a conjunction between two letters, whether the conjunction is `or`, and whether a
+/// full stop precedes it. Letters in brackets need no conjunction.
 fn conjunction(text: &str, bracketed: bool) -> Option<(&str, bool, bool)> {
     let start = text.trim_start();
     let (behind, stop) = match start.strip_prefix([',', ';']) {

@@ -1,4 +1,4 @@
-//! Lists, sets, tuples, matrices and cases: by their items.
+//! Compares lists, sets, tuples, matrices and cases by their items.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,13 +37,12 @@ impl Comparison<'_> {
         Ok(true)
     }
 
-    /// The same items in any order, repeats counted. Names decide together: where only one side
-    /// has any, only the values count.
+    /// Compares items in any order, counting repeats. If only one side has names, only the values are compared.
     pub(super) fn lists(&mut self, a: &[Value], b: &[Value]) -> Compared {
         if a.len() != b.len() {
             return Ok(false);
         }
-        // Names on one side only, all different: the order says which is which.
+        // Names on one side only, all different: the order determines the assignment.
         if a.len() > 1 && distinct_names(a) != distinct_names(b) && only_names_of_one_stem(a, b) {
             let (a, b) = (stripped(a), stripped(b));
             return self.in_order(&a, &b);
@@ -51,8 +50,8 @@ impl Comparison<'_> {
         self.matched(a, b, form, Self::values)
     }
 
-    /// The same items in any order, repeats not counted. Where numbers may differ a little, as
-    /// many different ones on both sides.
+    /// Compares items in any order, ignoring repeats. With a tolerance, both sides must also have the same
+    /// number of distinct items.
     pub(super) fn sets(&mut self, a: &[Value], b: &[Value]) -> Compared {
         if !self.included(a, b)? || !self.swapped(|this| this.included(b, a))? {
             return Ok(false);
@@ -81,12 +80,12 @@ impl Comparison<'_> {
         Ok(true)
     }
 
-    /// Whether the items of two sides are the same in some order, each taken once.
+    /// Returns whether the items of two sides can be matched one to one.
     ///
-    /// Where numbers may differ a little an item may fit several, so that which one it is taken for
-    /// is changed until all have one (augmenting paths).
+    /// With a tolerance, an item may fit several others. Matches are then reassigned along augmenting paths
+    /// until every item has a partner.
     ///
-    /// `form` is what two items that are certainly the same have in common.
+    /// `form` is a key that is equal only for items that are certainly equal.
     pub(super) fn matched<'v, T, F: Ord>(
         &mut self,
         a: &'v [T],
@@ -97,10 +96,10 @@ impl Comparison<'_> {
         if a.len() != b.len() {
             return Ok(false);
         }
-        // Whose partner each of the right ones is.
+        // The partner of each item on the right.
         let mut taken: Vec<Option<usize>> = vec![None; b.len()];
         let mut known: Vec<Option<bool>> = Vec::new();
-        // The same form first: nothing is to be worked out for it.
+        // Items with the same form match without a comparison.
         let mut forms: BTreeMap<F, Vec<usize>> = BTreeMap::new();
         for (j, y) in b.iter().enumerate().rev() {
             self.budget.spend(1)?;
@@ -130,7 +129,7 @@ impl Comparison<'_> {
             }
             self.budget.spend(a.len() * b.len())?;
             known.resize(a.len() * b.len(), None);
-            // From which item on the left each on the right was reached.
+            // The item on the left from which each item on the right was reached.
             let mut reached: Vec<Option<usize>> = vec![None; b.len()];
             let mut open = vec![i];
             let mut end = None;
@@ -162,7 +161,7 @@ impl Comparison<'_> {
             let Some(mut j) = end else {
                 return Ok(false);
             };
-            // Back along the path: each takes the one that it reached.
+            // Walk back along the path, matching each item to the one it reached.
             while let Some(from) = reached[j] {
                 self.budget.spend(1)?;
                 let before = taken.iter().position(|partner| *partner == Some(from));
@@ -176,7 +175,7 @@ impl Comparison<'_> {
         Ok(true)
     }
 
-    /// Whether components are those of a vector, one by one.
+    /// Compares the components of a vector with items, one by one.
     pub(super) fn each(&mut self, components: Option<Vec<Scalar>>, items: &[Value]) -> Compared {
         match components {
             Some(components) => {
@@ -197,7 +196,7 @@ impl Comparison<'_> {
     }
 }
 
-/// Whether all items carry names and no two the same.
+/// Returns whether all items have names and all names differ.
 pub(super) fn distinct_names(items: &[Value]) -> bool {
     let mut names = BTreeSet::new();
     items.iter().all(|item| match item {
@@ -210,7 +209,7 @@ pub(super) fn distinct_names(items: &[Value]) -> bool {
     })
 }
 
-/// Whether the names of all items, on one side or on both, are one but for indices.
+/// Returns whether all names, on one side or on both, differ only in their indices.
 pub(super) fn only_names_of_one_stem(a: &[Value], b: &[Value]) -> bool {
     let names = |items: &[Value]| -> Vec<String> {
         let named = items.iter().filter_map(|item| match item {
@@ -227,7 +226,7 @@ pub(super) fn only_names_of_one_stem(a: &[Value], b: &[Value]) -> bool {
     }
     let stem = |name: &str| name.split('_').next().unwrap_or(name).to_owned();
     let first = stem(&a[0]);
-    // (`x_0` beside `x` is another thing.)
+    // `x_0` next to `x` is a different name.
     let mixed = |names: &[String]| {
         let indexed = names.iter().filter(|name| name.contains('_')).count();
         indexed > 0 && indexed < names.len()
@@ -235,10 +234,10 @@ pub(super) fn only_names_of_one_stem(a: &[Value], b: &[Value]) -> bool {
     a.iter().chain(&b).all(|name| stem(name) == first) && !mixed(&a) && !mixed(&b)
 }
 
-/// What two values of one normal form have in common: that form, with the name that it was given.
+/// The key of values with the same canonical form: the name, if any, and the form.
 type Form<'v> = (Option<&'v str>, &'v Fraction);
 
-/// The normal form of a number or expression, or of one with its name.
+/// Returns the canonical form of a number or expression, or of a named one.
 fn form(value: &Value) -> Option<Form<'_>> {
     match value {
         Value::Scalar(scalar) => Some((None, &scalar.value)),
@@ -250,7 +249,7 @@ fn form(value: &Value) -> Option<Form<'_>> {
     }
 }
 
-/// Items without those that were written before in the same form.
+/// Removes items whose form occurred before.
 fn distinct(items: &[Value]) -> Vec<Value> {
     let mut forms = BTreeSet::new();
     let mut distinct = Vec::with_capacity(items.len());
@@ -262,7 +261,7 @@ fn distinct(items: &[Value]) -> Vec<Value> {
     distinct
 }
 
-/// `(x, y) = (1, 2)` as `x = 1, y = 2`.
+/// Splits `(x, y) = (1, 2)` into `x = 1, y = 2`.
 pub(super) fn one_by_one(equation: &Equation) -> Option<Vec<Value>> {
     let names = equation
         .name
@@ -287,7 +286,7 @@ pub(super) fn one_by_one(equation: &Equation) -> Option<Vec<Value>> {
     Some(named.collect())
 }
 
-/// Items without their names, where all have one.
+/// Removes the names of items.
 pub(super) fn stripped(items: &[Value]) -> Vec<Value> {
     items.iter().cloned().map(bare).collect()
 }

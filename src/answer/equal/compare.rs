@@ -11,37 +11,37 @@ use crate::answer::value::{
     word_number,
 };
 
-/// How far a decimal may be off.
+/// How far a number may differ from the reference.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Tolerance {
-    /// Not at all, but for decimals of 12 significant digits and more, which went through
-    /// floating point.
+    /// Not at all, except that decimals of at least 12 significant digits are assumed to be rounded by
+    /// floating-point arithmetic.
     Exact,
-    /// By so much of the reference's size.
+    /// By at most this fraction of the reference.
     Relative(f64),
-    /// By what rounding to the reference's digits takes away.
+    /// By at most the rounding error of the reference's digits.
     ReferenceDigits,
 }
 
-/// What a comparison may overlook.
+/// The options of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Options {
-    /// How far a decimal may be off.
+    /// How far a number may differ from the reference.
     pub(crate) tolerance: Tolerance,
-    /// Whether an additive constant of integration may be missing or have another name.
+    /// Whether an additive constant of integration may be missing or have a different name.
     pub(crate) constant_of_integration: bool,
 }
 
-/// One comparison of a reference with an answer.
+/// A comparison of a reference with an answer.
 pub(super) struct Comparison<'a> {
     pub(super) options: Options,
     pub(super) budget: &'a mut Budget,
     rule: &'static str,
-    /// Whether enclosures had the last word on two numbers or expressions.
+    /// Whether ball arithmetic decided the last comparison of numbers or expressions.
     pub(super) numeric: bool,
-    /// How deep in the answers the values stand that are compared now.
+    /// The nesting depth of the values being compared.
     level: u32,
-    /// Whether the values on the left are the answer's and those on the right the reference's.
+    /// Whether the left side belongs to the answer and the right side to the reference.
     is_swapped: bool,
 }
 
@@ -59,17 +59,17 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// The rule that decided on the outermost values.
+    /// Returns the rule that decided on the outermost values.
     pub(super) fn rule(&self) -> &'static str {
         self.rule
     }
 
-    /// Whether the decision, or a part of it, came from enclosures.
+    /// Returns whether the decision, or a part of it, depends on ball arithmetic.
     pub(super) fn is_numeric(&self) -> bool {
         self.numeric
     }
 
-    /// The reference's and the answer's of two things that are compared.
+    /// Returns the reference's side and the answer's side of two compared items.
     pub(super) fn sides<'v, T>(&self, left: &'v T, right: &'v T) -> (&'v T, &'v T) {
         match self.is_swapped {
             false => (left, right),
@@ -77,8 +77,8 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Compares with the sides changed over, which has to be said: numbers are compared with the
-    /// reference's in mind.
+    /// Runs a comparison with the sides swapped. This must be recorded, because tolerances apply to the
+    /// reference.
     pub(super) fn swapped<T>(&mut self, compare: impl FnOnce(&mut Self) -> T) -> T {
         self.is_swapped = !self.is_swapped;
         let result = compare(self);
@@ -86,12 +86,11 @@ impl<'a> Comparison<'a> {
         result
     }
 
-    /// Whether two values are equal.
+    /// Returns whether two values are equal.
     pub(super) fn values(&mut self, left: &Value, right: &Value) -> Compared {
         self.budget.enter()?;
         self.level += 1;
-        // Of two kinds that meet the one that is read first stands on the left, so that each
-        // meeting is written down once.
+        // The kind of lower rank is put on the left, so each pair of kinds is handled once.
         let result = match rank(left) <= rank(right) {
             true => self.dispatch(left, right),
             false => self.swapped(|this| this.dispatch(right, left)),
@@ -109,8 +108,8 @@ impl<'a> Comparison<'a> {
             Matrix, Percent, Ratio, Reals, Scalar as Sc, Set, Statement, Text, Tuple,
         };
         Ok(match (left, right) {
-            // A whole answer that is a set of one thing is that thing, as a set of several is a
-            // list; inside of others it is not.
+            // A whole answer that is a set of one item equals that item, as a set of several equals a list.
+            // This does not hold for nested sets.
             (Set(a), b)
                 if a.len() == 1
                     && self.level == 1
@@ -120,7 +119,7 @@ impl<'a> Comparison<'a> {
             }
             (Sc(a), Sc(b)) => self.numbers(a, b)?,
             (Eq(a), Eq(b)) => (self.equations(a, b)?, "equation"),
-            // `x = (1, 2)` is a point, `x ∈ (1, 2)` is none.
+            // `x = (1, 2)` is a point, `x ∈ (1, 2)` is not.
             (Eq(a), Reals(_, Some(_))) if is_named(a) => (false, "kind"),
             (Eq(a), b) if is_named(a) && !matches!(b, List(_)) => {
                 (self.values(&a.value, b)?, "equation")
@@ -170,9 +169,9 @@ impl<'a> Comparison<'a> {
             (Tuple(a), Tuple(b)) => (self.in_order(a, b)?, "tuple"),
             (Bracketed(a), Bracketed(b)) => (self.in_order(a, b)?, "interval"),
             (List(a), List(b)) | (AnyOf(a), AnyOf(b)) => (self.lists(a, b)?, "list"),
-            // Braces do not say how the statements in them belong together.
+            // Braces do not tell how the statements in them are related.
             (Set(a), Set(b) | AnyOf(b)) => (self.sets(a, b)?, "set"),
-            // `x = 2, y = 1` says more than the set of the numbers.
+            // `x = 2, y = 1` says more than the set of its numbers.
             (Set(a), List(b)) if b.len() > 1 && distinct_names(b) => {
                 (distinct_names(a) && self.sets(a, b)?, "set")
             }
@@ -198,7 +197,7 @@ impl<'a> Comparison<'a> {
         })
     }
 
-    /// Two numbers or expressions, with the rule that decided.
+    /// Compares two numbers or expressions; also returns the rule that decided.
     fn numbers(&mut self, a: &Scalar, b: &Scalar) -> Result<(bool, &'static str), EvalError> {
         let constant = a.value.is_constant() && b.value.is_constant();
         let before = std::mem::take(&mut self.numeric);
@@ -213,7 +212,7 @@ impl<'a> Comparison<'a> {
         Ok((same, rule))
     }
 
-    /// A value with a unit against any other.
+    /// Compares a value with a unit to another value.
     fn quantity(
         &mut self,
         a: &Value,
@@ -230,7 +229,7 @@ impl<'a> Comparison<'a> {
                 )
             }
             Value::Clock(_) if unit.half_of_day().is_some() => {
-                // The half of the day on one side only: the same figures, or the 24-hour clock.
+                // If only one side has `a.m.` or `p.m.`, the figures or the 24-hour times must be equal.
                 let plain = self.moment(b, &Unit::default());
                 let same = plain.is_some()
                     && (plain == self.moment(a, unit) || plain == self.moment(a, &Unit::default()));
@@ -256,8 +255,8 @@ impl<'a> Comparison<'a> {
                 unit.is_plain && matches!(a, Value::Infinite(a) if a == b),
                 "infinity",
             ),
-            // `18 dollars` = `18`, but a percentage keeps its sign, and words that are not known
-            // may say anything of the number.
+            // `18 dollars` = `18`. A percentage keeps its sign, and unknown words may change the meaning of the
+            // number.
             Value::Scalar(_) | Value::Clock(_) | Value::Percent(_) => {
                 let fits = unit.is_plain && is_percent == matches!(b, Value::Percent(_));
                 (fits && self.values(a, b)?, "unit")
@@ -267,13 +266,13 @@ impl<'a> Comparison<'a> {
         })
     }
 
-    /// Degrees against any other value: as many, or as many radians.
+    /// Compares degrees to another value: as a number of degrees or of radians.
     fn degrees(&mut self, a: &Scalar, b: &Value) -> Compared {
         match b {
             Value::Degrees(b) => self.scalars(a, b),
             Value::Scalar(b) => {
                 let radians = self.radians(a)?;
-                // (`\frac\pi6^\circ` is not `\frac\pi6`.)
+                // `\frac\pi6^\circ` is not `\frac\pi6`.
                 let figures = a.value.as_rational().is_some() || !a.value.is_constant();
                 Ok(figures && self.scalars(a, b)? || self.scalars(&radians, b)?)
             }
@@ -286,8 +285,8 @@ impl<'a> Comparison<'a> {
         degrees.multiply(&half_turn, self.budget)
     }
 
-    /// Digits in a base against another number: the same number, or the same digits where the base
-    /// went without saying.
+    /// Compares digits in a base to another number: the numbers are equal, or the digits are and the other side
+    /// omits the base.
     fn based(&mut self, digits: &str, base: u32, other: &Value) -> Compared {
         let number = |digits: &str, base| {
             dashu_int::UBig::from_str_radix(digits, base).map_err(|_| EvalError::Unsupported)
@@ -305,7 +304,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// A text against any other value: the same words, or a number that it spells.
+    /// Compares a text to another value: the same words, or a number in words.
     fn text(&mut self, text: &str, other: &Value) -> Result<(bool, &'static str), EvalError> {
         self.budget.spend(1 + text.len() / 8)?;
         Ok(match (word_number(text), other) {
@@ -333,7 +332,7 @@ impl<'a> Comparison<'a> {
             return Ok(true);
         }
         if let (Some(left), Some(right)) = (&a.difference, &b.difference) {
-            // What holds, or fails, for numbers alone says nothing up to a factor.
+            // Equations between constants alone are not compared up to a factor.
             if left.is_constant() || right.is_constant() {
                 return Ok(self.same(left, right)? && self.values(&a.value, &b.value)?);
             }
@@ -355,8 +354,8 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// The same constraints up to positive factors, or the same set of numbers for the same
-    /// variable.
+    /// Compares inequalities: the same constraints up to positive factors, or the same set of numbers for the
+    /// same variable.
     fn inequalities(&mut self, a: &[(Scalar, bool)], b: &[(Scalar, bool)]) -> Compared {
         let alike = |this: &mut Self, (x, closed): &(Scalar, bool), (y, other): &(Scalar, bool)| {
             this.budget.spend(1)?;
@@ -408,8 +407,8 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// The order in which kinds are compared: names and single sets wrap the compared value, units
-/// and signs qualify a number, and structures come after their parts.
+/// Returns the rank of a value's kind. Names and single-item sets wrap the compared value, units and signs
+/// qualify a number, and structures come after their parts.
 fn rank(value: &Value) -> u8 {
     match value {
         Value::Set(items) if items.len() == 1 => 0,
@@ -431,8 +430,8 @@ fn rank(value: &Value) -> u8 {
     }
 }
 
-/// Whether the parts of two statements are of the same kinds: in a sentence a sign or a unit is not
-/// left out (`5\% of 20`, `5 of 20`).
+/// Returns whether the parts of two statements have the same kinds. In a sentence, a sign or a unit must not be
+/// missing (`5\% of 20`, `5 of 20`).
 fn alike(a: &[Value], b: &[Value]) -> bool {
     let kind = |value: &Value| match value {
         Value::Percent(_) => 1,
@@ -448,7 +447,7 @@ fn is_named(equation: &Equation) -> bool {
     equation.name.is_some() && !equation.negated
 }
 
-/// The entries of a matrix of one column.
+/// Returns the entries of a matrix with one column.
 fn column(rows: &[Vec<Scalar>]) -> Option<Vec<Value>> {
     let entry = |row: &Vec<Scalar>| match row.as_slice() {
         [only] => Some(Value::Scalar(only.clone())),
@@ -457,7 +456,7 @@ fn column(rows: &[Vec<Scalar>]) -> Option<Vec<Value>> {
     rows.iter().map(entry).collect()
 }
 
-/// The entries of a matrix of one row.
+/// Returns the entries of a matrix with one row.
 fn row(rows: &[Vec<Scalar>]) -> Option<Vec<Value>> {
     match rows {
         [row] => Some(row.iter().cloned().map(Value::Scalar).collect()),
@@ -465,10 +464,10 @@ fn row(rows: &[Vec<Scalar>]) -> Option<Vec<Value>> {
     }
 }
 
-/// Names that mean the same left side; `f(x)` and `y` are both the value of a function.
+/// Returns whether two names denote the same left side. `f(x)` and `y` are both the value of a function.
 fn same_name(left: &str, right: &str) -> bool {
     let is_function = |name: &str| name.len() == 4 && name.ends_with("(x)");
-    // `N(t)` and N, a function of t.
+    // `N(t)` and `N`, a function of t.
     let of_letter = |name: &str, stem: &str| match name.strip_prefix(stem) {
         Some(rest) => {
             rest.len() == 3

@@ -1,17 +1,17 @@
-//! `and` and `or`: between conditions that cannot hold at once `and` may have been meant as `or`, so
-//! that the value is not compared; between names they do not say the same.
+//! `and` and `or`. Between conditions that exclude each other, `and` may have been meant as `or`, so the value
+//! is not compared. Between names, the two have different meanings.
 
 use super::compare::Comparison;
 use crate::answer::budget::EvalError;
 use crate::answer::latex::{Tok, Token};
 use crate::answer::value::Value;
 
-/// Whether words between parts say something else than what the parts were read as: `and` between
-/// the parts of a union, `or` between the parts of one quantity.
+/// Returns whether the words between parts contradict how the parts were read: `and` between the parts of a
+/// union, `or` between the parts of one quantity.
 pub(super) fn contradict(tokens: &[Token], value: &Result<Value, EvalError>) -> bool {
     match value {
         Ok(Value::Reals(reals, _)) => {
-            // Sets are joined by their own signs, and `≠` leaves two pieces by itself.
+            // Sets have their own operators, and `≠` leaves two pieces by itself.
             let settled = tokens.iter().any(|token| match &token.tok {
                 Tok::Command(name) => matches!(name.as_str(), "cup" | "cap" | "setminus" | "ne"),
                 _ => false,
@@ -23,12 +23,12 @@ pub(super) fn contradict(tokens: &[Token], value: &Result<Value, EvalError>) -> 
     }
 }
 
-/// Whether a conjunction stands in a text, as a word or as its sign.
+/// Returns whether a text contains a conjunction, as a word or symbol.
 fn joined(tokens: &[Token], word: &str, sign: &str) -> bool {
     tokens.iter().any(|token| is(token, word, sign))
 }
 
-/// Whether a token is a conjunction, as a word or as its sign.
+/// Returns whether a token is a conjunction, as a word or symbol.
 fn is(token: &Token, word: &str, sign: &str) -> bool {
     match &token.tok {
         Tok::Word(text) | Tok::Text(text) => text.eq_ignore_ascii_case(word),
@@ -37,13 +37,13 @@ fn is(token: &Token, word: &str, sign: &str) -> bool {
     }
 }
 
-/// What stands between `or`s.
+/// Splits tokens at each `or`.
 pub(super) fn alternatives(tokens: &[Token]) -> impl Iterator<Item = &[Token]> {
     tokens.split(|token| is(token, "or", "vee"))
 }
 
-/// Whether one text joins names with `and` and the other with `or`: of numbers both give the values,
-/// of names, words and amounts of different things they do not say the same.
+/// Returns whether one text joins items with `and` and the other with `or`, and this matters. For numbers both
+/// list the values; for names, words and quantities of different units they differ in meaning.
 pub(super) fn differ(left: (&[Token], &Value), right: (&[Token], &Value)) -> bool {
     let named = |value: &Value| match value {
         Value::List(items) => {
@@ -60,7 +60,7 @@ pub(super) fn differ(left: (&[Token], &Value), right: (&[Token], &Value)) -> boo
     named(left.1) && named(right.1) && (and(left.0) && or(right.0) || or(left.0) && and(right.0))
 }
 
-/// Whether items are quantities, not all of one unit.
+/// Returns whether items are quantities of different units.
 fn are_of_different_things(items: &[Value]) -> bool {
     let unit = |item: &Value| match item {
         Value::Quantity(_, unit) => Some(unit.dimensions.clone()),
@@ -70,7 +70,8 @@ fn are_of_different_things(items: &[Value]) -> bool {
     units.is_some_and(|units| units.windows(2).any(|pair| pair[0] != pair[1]))
 }
 
-/// Of values with `or` between them that are all the same (`\frac12 or 0.5`) the first.
+/// Returns the first of several values joined by `or` if all are equal (`\frac12 or 0.5`), else the value
+/// itself.
 pub(super) fn alternative<'v>(
     tokens: &[Token],
     value: &'v Value,

@@ -1,5 +1,5 @@
-//! Whether two answers are equal: which values compare by which rule. Whatever is not understood
-//! is unequal unless the texts match token by token.
+//! Decides whether two answers are equal: which values are compared, and by which rule. Answers that are not
+//! understood are equal only if the texts have the same tokens, words or syntax tree.
 
 mod choice;
 mod collections;
@@ -16,7 +16,7 @@ use crate::answer::value::{self, Value};
 
 pub(super) use compare::{Options, Tolerance};
 
-/// A verdict's rule and reason, before it is put together.
+/// The rule and reason of a verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Decision {
     pub(super) equal: bool,
@@ -42,7 +42,7 @@ impl Decision {
     }
 }
 
-/// An answer, read once.
+/// A parsed answer.
 #[derive(Debug, Clone)]
 pub(super) struct Read {
     text: String,
@@ -51,7 +51,7 @@ pub(super) struct Read {
 }
 
 impl Read {
-    /// Reads an answer: its tokens, tree and value.
+    /// Parses an answer into tokens, a tree and a value.
     pub(super) fn new(text: &str, budget: &mut Budget) -> Read {
         let text = unquoted(text.trim());
         let mut read = Read {
@@ -75,7 +75,7 @@ impl Read {
         };
         if conjunction::contradict(&read.tokens, &read.value) {
             read.value = match read.value {
-                // `0.062 meters or 6.2 centimeters`, no sum of both.
+                // `0.062 meters or 6.2 centimeters`: two quantities, not a sum.
                 Ok(Value::Quantity(..)) => conjunction::alternatives(&read.tokens)
                     .map(|part| evaluate(part, budget))
                     .collect::<Result<_, _>>()
@@ -86,7 +86,7 @@ impl Read {
         read
     }
 
-    /// What it was read as, in a word.
+    /// Returns how the answer was read, in words.
     pub(super) fn kind(&self) -> &'static str {
         match &self.value {
             Ok(value) => value.kind(),
@@ -96,7 +96,7 @@ impl Read {
     }
 }
 
-/// Whether two answers are equal.
+/// Decides whether two answers are equal.
 pub(super) fn decide(
     reference: &Read,
     answer: &Read,
@@ -112,7 +112,7 @@ pub(super) fn decide(
     if let Some(decision) = choice::choice(&reference.tokens, &answer.tokens) {
         return decision;
     }
-    // `(A) 33.3` and `(A) \frac{100}{3}`: what stands behind the same letter.
+    // `(A) 33.3` and `(A) \frac{100}{3}`: compare the contents after the same letter.
     if let Some((left, right)) = choice::chosen(&reference.tokens, &answer.tokens)
         && let (Ok(left), Ok(right)) = (evaluate(left, budget), evaluate(right, budget))
         && let Ok(true) = compare::Comparison::new(options, budget).values(&left, &right)
@@ -120,7 +120,7 @@ pub(super) fn decide(
         return Decision::yes("choice");
     }
     if text::is_run(&reference.tokens) && text::is_run(&answer.tokens) {
-        // `ABC` and `CBA` are not the same word, even if they are the same product.
+        // `ABC` and `CBA` are different words, even if they are the same product.
         return Decision::no("text", "other letters, or in another order");
     }
     let compared = match (&reference.value, &answer.value) {
@@ -167,7 +167,7 @@ pub(super) fn decide(
         if text::same_words(&reference.tokens, &answer.tokens) {
             return Decision::yes("text");
         }
-        // Not known to mean anything, but written as the same tree.
+        // Both have no known value, but have the same tree.
         if reference.value.is_err() && answer.value.is_err() {
             let tree = |read: &Read, budget: &mut Budget| {
                 let tree = budget.attempt(|budget| latex::tree(&read.tokens, budget));
@@ -200,7 +200,7 @@ pub(super) fn decide(
     }
 }
 
-/// The value of tokens: as one expression, or else as a statement of words and formulas.
+/// Evaluates tokens as one expression, or else as a statement of words and formulas.
 fn evaluate(tokens: &[Token], budget: &mut Budget) -> Result<Value, EvalError> {
     budget.spend(tokens.len())?;
     if let Some(labels) = latex::chosen(tokens) {
@@ -225,7 +225,7 @@ fn evaluate(tokens: &[Token], budget: &mut Budget) -> Result<Value, EvalError> {
     }
 }
 
-/// The decision by what one side or both are exactly, where they say it before an approximation.
+/// Decides by the exact value that either side gives before an approximation.
 fn exactly(
     (reference, left): (&Read, &Value),
     (answer, right): (&Read, &Value),
@@ -245,8 +245,7 @@ fn exactly(
     same.then(|| Decision::yes(comparison.rule()))
 }
 
-/// What stands before the only `\approx` of a text, where it is a constant: `\frac13 \approx 0.333` is
-/// the one as well as the other.
+/// Returns the constant before the only `\approx` of a text: `\frac13 \approx 0.333` may be compared as either.
 fn exact(tokens: &[Token], budget: &mut Budget) -> Option<Value> {
     let is_approximation =
         |token: &&Token| matches!(&token.tok, Tok::Command(name) if name == "approx");
@@ -263,7 +262,7 @@ fn exact(tokens: &[Token], budget: &mut Budget) -> Option<Value> {
     }
 }
 
-/// Numbered parts: each label with the value behind it.
+/// Evaluates numbered parts: each label with the value after it.
 fn numbered(parts: &[(String, &[Token])], budget: &mut Budget) -> Result<Value, EvalError> {
     let mut values = Vec::with_capacity(parts.len());
     for (label, tokens) in parts {
@@ -277,7 +276,7 @@ fn numbered(parts: &[(String, &[Token])], budget: &mut Budget) -> Result<Value, 
     Ok(Value::Tuple(values))
 }
 
-/// A short text without the commands that set parts of it upright: `4\text{ July}`.
+/// Removes the commands for upright type from a short text: `4\text{ July}`.
 fn upright(text: &str) -> Cow<'_, str> {
     const MAX_UPRIGHT: usize = 60;
     if text.len() > MAX_UPRIGHT || !text.contains("\\text{") {
@@ -286,7 +285,7 @@ fn upright(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.replace("\\text{", "").replace('}', ""))
 }
 
-/// A text without one pair of quotation marks around it.
+/// Removes one pair of quotation marks around a text.
 fn unquoted(text: &str) -> &str {
     for quote in ['"', '\''] {
         let inner = text
@@ -299,7 +298,7 @@ fn unquoted(text: &str) -> &str {
     text
 }
 
-/// Whether a token is only punctuation at the end of a sentence.
+/// Returns whether a token is only punctuation at the end of a sentence.
 fn is_stop(token: &Token) -> bool {
     matches!(token.tok, Tok::Symbol('.' | ',') | Tok::NewLine)
 }

@@ -1,4 +1,5 @@
-//! Numbers and expressions: exactly, by enclosures, as decimals, with units, as ratios and residues.
+//! Compares numbers and expressions: exactly, by ball arithmetic, as decimals, with units, as ratios and as
+//! residues.
 
 use dashu_ratio::RBig;
 
@@ -10,11 +11,11 @@ use crate::answer::value::{
     same_progression, seconds, whole,
 };
 
-/// Significant digits from which a decimal stands for all that rounds to it.
+/// The number of significant digits from which a decimal is assumed to be rounded.
 const FLOATING_DIGITS: usize = 12;
 
 impl Comparison<'_> {
-    /// Whether two numbers or expressions are equal: by their normal forms, or by enclosures.
+    /// Returns whether two numbers or expressions are equal, by their canonical forms or by ball arithmetic.
     pub(super) fn same(&mut self, left: &Fraction, right: &Fraction) -> Compared {
         if left.same(right, self.budget)? {
             return Ok(true);
@@ -28,8 +29,8 @@ impl Comparison<'_> {
         }
     }
 
-    /// Whether two numbers or expressions are equal, or near enough to one another: every number
-    /// that is compared comes here, wherever in a value it stands.
+    /// Returns whether two numbers or expressions are equal or within the tolerance. Every comparison of
+    /// numbers goes through here, however deep they are nested.
     pub(super) fn scalars(&mut self, left: &Scalar, right: &Scalar) -> Compared {
         if self.same(&left.value, &right.value)? {
             return Ok(true);
@@ -48,7 +49,7 @@ impl Comparison<'_> {
                 return Ok(false);
             }
         }
-        // Nothing says that one may be off.
+        // Neither side is inexact.
         if self.options.tolerance == Tolerance::Exact && !left.is_decimal() && !right.is_decimal() {
             return Ok(false);
         }
@@ -56,10 +57,10 @@ impl Comparison<'_> {
         self.near(reference, answer)
     }
 
-    /// Whether each coordinate of an answer is that of the reference, or near enough to it.
+    /// Returns whether each coordinate of an answer equals the reference's or is within the tolerance.
     fn near(&mut self, reference: &Scalar, answer: &Scalar) -> Compared {
         let (mut expected, mut given) = (reference.parts(self.budget)?, answer.parts(self.budget)?);
-        // A coordinate that is zero is not written.
+        // Zero coordinates are not written.
         self.budget.spend(expected.len() * given.len())?;
         let missing = |parts: &[Part], others: &[Part]| -> Vec<Part> {
             let is_new = |other: &&Part| !parts.iter().any(|part| part.same_axis(other));
@@ -71,7 +72,7 @@ impl Comparison<'_> {
             let Some(other) = given.iter().find(|other| other.same_axis(part)) else {
                 return Ok(false);
             };
-            // (Of a single one it is known that it is not the same.)
+            // A single coordinate is already known to differ.
             let same = expected.len() > 1 && self.same(&part.value, &other.value)?;
             if !same && !self.near_part(part, other)? {
                 return Ok(false);
@@ -96,7 +97,7 @@ impl Comparison<'_> {
             if count < FLOATING_DIGITS {
                 continue;
             }
-            // Digits beyond the 12th are those of floating point.
+            // Digits beyond the 12th are floating-point noise.
             let more =
                 i64::try_from(count - FLOATING_DIGITS).map_err(|_| EvalError::LimitExceeded)?;
             let unit = step * power(&whole(10), more, self.budget)?;
@@ -122,7 +123,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// Whether two constants differ by at most so many times another.
+    /// Returns whether two constants differ by at most `bound` times `of`.
     fn within(&mut self, a: &Fraction, b: &Fraction, of: &Fraction, bound: &RBig) -> Compared {
         let gap = a.subtract(b, self.budget)?.divide(of, self.budget)?;
         match gap.as_rational() {
@@ -131,7 +132,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// So many hundredths against a number: as many, or a hundred times as many as it is.
+    /// Compares a percentage to a number, which may be the number of percent or a hundredth of it.
     pub(super) fn percent(&mut self, percent: &Scalar, other: &Scalar) -> Compared {
         if self.scalars(percent, other)? {
             return Ok(true);
@@ -160,7 +161,7 @@ impl Comparison<'_> {
         self.scalars(&a, b)
     }
 
-    /// Equal as ratios: all pairs of terms in proportion, or term by term.
+    /// Compares ratios: all pairs of terms in proportion, or term by term.
     pub(super) fn ratios(&mut self, a: &[Scalar], b: &[Scalar]) -> Compared {
         if a.len() != b.len() || a.iter().chain(b).any(|term| term.value.is_zero()) {
             return Ok(false);
@@ -197,7 +198,7 @@ impl Comparison<'_> {
         })
     }
 
-    /// Seconds since midnight; a whole number of hours is a time where the half of the day is said.
+    /// Returns the seconds since midnight. An integer is a time only with `a.m.` or `p.m.`.
     pub(super) fn moment(&self, value: &Value, unit: &Unit) -> Option<u32> {
         let half = unit.half_of_day();
         match value {

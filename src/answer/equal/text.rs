@@ -1,9 +1,9 @@
-//! Answers as text: the same tokens, the same words.
+//! Compares answers as text: the same tokens or the same words.
 
 use super::is_stop;
 use crate::answer::latex::{Tok, Token};
 
-/// Tokens without the punctuation that ends a sentence.
+/// Removes the punctuation at the end of a sentence.
 pub(super) fn trimmed(tokens: &[Token]) -> &[Token] {
     let mut end = tokens.len();
     while end > 0 && is_stop(&tokens[end - 1]) {
@@ -12,7 +12,7 @@ pub(super) fn trimmed(tokens: &[Token]) -> &[Token] {
     &tokens[..end]
 }
 
-/// Whether two texts are the same tokens.
+/// Returns whether two texts have the same tokens.
 pub(super) fn identical(left: &[Token], right: &[Token]) -> bool {
     let (left, right) = (trimmed(left), trimmed(right));
     !left.is_empty()
@@ -20,22 +20,22 @@ pub(super) fn identical(left: &[Token], right: &[Token]) -> bool {
         && left.iter().zip(right).all(|(a, b)| a.tok == b.tok)
 }
 
-/// Whether two texts are the same words and tokens, case folded in words.
+/// Returns whether two texts have the same words and tokens, ignoring the case of words.
 pub(super) fn same_words(left: &[Token], right: &[Token]) -> bool {
     let (left, right) = (words(left), words(right));
     !left.is_empty() && (left == right || alias(&left).is_some() && alias(&left) == alias(&right))
 }
 
-/// Whether a text is one run of letters, which may be a word.
+/// Returns whether a text is one run of letters, which may be a word.
 pub(super) fn is_run(tokens: &[Token]) -> bool {
     let tokens = trimmed(tokens);
     tokens.len() > 2 && tokens.iter().enumerate().all(|(index, token)| {
-        // (Capital letters may have spaces between them: a sequence.)
+        // Capital letters may be separated by spaces: a sequence.
         matches!(token.tok, Tok::Letter(c) if index == 0 || !token.spaced || c.is_ascii_uppercase())
     })
 }
 
-/// What words say that are known under several spellings: yes or no, that a value is missing.
+/// Returns the meaning of words with several spellings: yes, no, or that no value exists.
 fn alias(words: &[String]) -> Option<&'static str> {
     let words: Vec<&str> = words.iter().take(4).map(String::as_str).collect();
     match words.as_slice() {
@@ -46,7 +46,7 @@ fn alias(words: &[String]) -> Option<&'static str> {
     }
 }
 
-/// The words of a text; other tokens stand for themselves.
+/// Returns the words of a text. Other tokens stand for themselves.
 fn words(tokens: &[Token]) -> Vec<String> {
     let mut words = Vec::new();
     let mut glued = String::new();
@@ -57,7 +57,7 @@ fn words(tokens: &[Token]) -> Vec<String> {
             _ => None,
         };
         match letters {
-            // A word that was read as a product of letters.
+            // A word that was lexed as a product of letters.
             Some(letters) if !token.spaced && !glued.is_empty() => glued.push_str(&letters),
             Some(letters) => {
                 flush(&mut glued, &mut words);
@@ -67,7 +67,7 @@ fn words(tokens: &[Token]) -> Vec<String> {
                 flush(&mut glued, &mut words);
                 match &token.tok {
                     Tok::Text(text) => {
-                        // `x-axis`, whether its hyphen was written in upright text or not.
+                        // `x-axis`, whether or not its hyphen is in upright text.
                         let spaced = text.replace('-', " - ");
                         for word in spaced.split_whitespace() {
                             let word = word.trim_matches(|c: char| matches!(c, ',' | '.' | '"'));
@@ -85,7 +85,7 @@ fn words(tokens: &[Token]) -> Vec<String> {
         }
     }
     flush(&mut glued, &mut words);
-    // `a square` is named no more than `square`.
+    // `a square` has the same meaning as `square`.
     if let [article, named, ..] = words.as_slice()
         && matches!(article.as_str(), "a" | "an" | "the")
         && named.len() > 2
@@ -105,8 +105,8 @@ fn flush(glued: &mut String, words: &mut Vec<String>) {
     glued.clear();
 }
 
-/// A word without the case that sentences give it. Case is kept in a single letter, where it distinguishes
-/// variables and units, and in mixed capitals and words of two letters, where it has meaning (`AaBb`, `Tt`).
+/// Normalizes the case of a word. Case is kept in single letters, where it distinguishes variables and units,
+/// and in mixed-case and two-letter words, where it has meaning (`AaBb`, `Tt`).
 pub(super) fn fold(word: &str) -> String {
     const SHORT: &[&str] = &[
         "am", "an", "as", "at", "be", "by", "he", "in", "is", "it", "no", "of", "ok", "on", "or",

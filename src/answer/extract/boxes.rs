@@ -1,5 +1,5 @@
-//! Boxes: `\boxed{…}` and `\fbox{…}`, several in one sentence included. One pass over the text
-//! from its first box on.
+//! Boxes: `\boxed{…}` and `\fbox{…}`, including several in one sentence. One pass over the text from its first
+//! box on.
 
 use memchr::{memchr3, memmem};
 
@@ -10,21 +10,21 @@ use super::qualifier::qualifier;
 use super::sentence::{head, tail};
 use super::{Answer, offset};
 
-/// What a text's boxes come to.
+/// The result of searching a text for boxes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Boxes<'a> {
-    /// The content of the last one, or of those joined with it.
+    /// The content of the last box, or of the list of boxes that it ends.
     Found(Answer<'a>),
-    /// The last one has no end.
+    /// The last box is not closed.
     CutOff,
-    /// The last one is a part of a formula.
+    /// The last box is a part of a formula.
     Part,
-    /// The last one has nothing inside: a mention of the command.
+    /// The last box is empty: a mention of the command.
     Empty,
     None,
 }
 
-/// A box: from its backslash to behind its brace, and what stands inside.
+/// A box: its extent from the backslash to after the closing brace, and its content.
 #[derive(Debug, Clone, Copy)]
 struct Place<'a> {
     start: usize,
@@ -33,7 +33,7 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// With the content of the boxes in it that hold all of it.
+    /// Unwraps boxes inside the content that contain all of it.
     fn opened(&self) -> Self {
         Place {
             content: unboxed(self.content),
@@ -42,20 +42,20 @@ impl Place<'_> {
     }
 }
 
-/// Most boxes around one another that are opened.
+/// The maximum number of nested boxes that are unwrapped.
 const MAX_OPENED: usize = 4;
 
-/// Longest stretch of text, in bytes, between two boxes of one list.
+/// The maximum length of text between two boxes of one list, in bytes.
 const MAX_GAP: usize = 60;
 
-/// Longest content of a box without braces, in bytes.
+/// The maximum length of a box's content without braces, in bytes.
 const MAX_BARE: usize = 1024;
 
-/// Most boxes of one list.
+/// The maximum number of boxes in a list.
 const MAX_LIST: usize = 100;
 
-/// Words after which a sentence corrects, restates or concludes: what follows is another answer,
-/// not another member of a list.
+/// Words after which a sentence corrects, restates or concludes. The box that follows is another answer, not
+/// another member of a list.
 const TURNS: &[&str] = &[
     "about",
     "actually",
@@ -81,7 +81,7 @@ const TURNS: &[&str] = &[
     "which",
 ];
 
-/// The last box, with those before it that one sentence joins to it.
+/// Returns the last box, together with earlier boxes that belong to the same list.
 pub(super) fn last(text: &str) -> Boxes<'_> {
     let Some(first) = first_command(text.as_bytes()) else {
         return Boxes::None;
@@ -93,7 +93,7 @@ pub(super) fn last(text: &str) -> Boxes<'_> {
             None => Boxes::None,
         };
     };
-    // (One that starts inside of the last complete box is part of its content.)
+    // An unclosed box that starts inside the last complete box is part of its content.
     let holds_last = |start: usize| text.get(start..last.start).is_some_and(holds);
     if unclosed.is_some_and(|start| start >= last.end || holds_last(start)) {
         return Boxes::CutOff;
@@ -120,7 +120,7 @@ pub(super) fn last(text: &str) -> Boxes<'_> {
         members += 1;
     }
     if members == 1 {
-        // (What stands between two boxes is of both: the last one counts.)
+        // Text between two close boxes belongs to both; only the last box counts.
         let before = match places.len().checked_sub(2).and_then(|at| places.get(at)) {
             Some(other) if last.start - other.end < 12 => "",
             _ => &text[..last.start],
@@ -144,7 +144,7 @@ pub(super) fn last(text: &str) -> Boxes<'_> {
     Boxes::Found(list(text, &members.collect::<Vec<_>>()))
 }
 
-/// Units that are known by their word alone, behind a box. (`in` and one letter are not.)
+/// Units that are recognized after a box by their word alone. `in` and single letters are not.
 const UNITS: &[&str] = &[
     "%",
     "\\%",
@@ -209,7 +209,7 @@ const UNITS: &[&str] = &[
     "billion",
     "trillion",
     "dozen",
-    // Words that are no units but change the number: what holds them is compared with them.
+    // Words that are not units but change the number; the comparison takes them into account.
     "lakh",
     "lakhs",
     "crore",
@@ -235,12 +235,12 @@ const UNITS: &[&str] = &[
     "BC",
 ];
 
-/// Whether a word is a unit. Case is significant in units of one or two letters only.
+/// Returns whether a word is a unit. Case is significant in units of one or two letters only.
 fn is_unit(word: &str) -> bool {
     UNITS.contains(&word) || word.len() > 2 && UNITS.contains(&word.to_lowercase().as_str())
 }
 
-/// A box's content with the unit right behind the box: a number that says "cm" is none of metres.
+/// Returns a box's content with the unit that follows the box: a number with "cm" does not equal one in metres.
 fn with_unit<'a>(text: &'a str, place: &Place<'a>) -> Answer<'a> {
     if let Some(behind) = qualifier(&text[place.end..]) {
         let start = offset(text, place.content);
@@ -281,7 +281,7 @@ fn with_unit<'a>(text: &'a str, place: &Place<'a>) -> Answer<'a> {
     if !is_number || !is_unit(word) {
         return Answer::piece(place.content);
     }
-    // What the unit is of: `cm^2`, `miles per hour`, `feet/s`.
+    // The rest of the unit: `cm^2`, `miles per hour`, `feet/s`.
     let mut end = len;
     let power = &rest[len..];
     if power.starts_with(['^', '²', '³', '/']) {
@@ -296,7 +296,7 @@ fn with_unit<'a>(text: &'a str, place: &Place<'a>) -> Answer<'a> {
             .unwrap_or(power.len() - 1)
             + 1;
     }
-    // `5 ft 6 in`, `5 hours and 30 minutes`: the smaller unit with its number belongs to it.
+    // `5 ft 6 in`, `5 hours and 30 minutes`: the smaller unit and its number belong to the answer.
     let smaller = rest[end..].trim_start_matches(' ');
     let smaller = smaller.strip_prefix("and ").unwrap_or(smaller);
     let digits = smaller.bytes().take_while(u8::is_ascii_digit).count();
@@ -313,7 +313,7 @@ fn with_unit<'a>(text: &'a str, place: &Place<'a>) -> Answer<'a> {
     Answer::list(format!("{} {unit}", place.content), &text[start..stop])
 }
 
-/// What says behind a box that it is not the answer.
+/// Phrases after a box that say that it is not the answer.
 const DENIALS: &[&str] = &[
     "is wrong",
     "is incorrect",
@@ -336,7 +336,7 @@ const DENIALS: &[&str] = &[
     "fails",
 ];
 
-/// Whether another answer is given right behind a box: `The correct answer is 6`.
+/// Returns whether a box is followed by another answer: `The correct answer is 6`.
 fn is_corrected(behind: &str, content: &str) -> bool {
     let behind = head(behind, MAX_GAP).trim_start_matches(['.', '\n', ' ', '*', '$']);
     let behind = ["Actually, ", "However, ", "But "]
@@ -353,7 +353,7 @@ fn is_corrected(behind: &str, content: &str) -> bool {
     answer.is_some_and(|answer| {
         let answer = answer.trim_start_matches(['$', '*', ' ', '(', ':', '\\']);
         let bare = content.trim_start_matches(['\\', '(', ' ']);
-        // (A restatement takes nothing back; what begins with no value is no other answer.)
+        // A restatement does not take the box back, and only a value is another answer.
         let end = answer
             .find([' ', '.', ',', '$', '*', ')', '\n'])
             .unwrap_or(answer.len());
@@ -364,8 +364,8 @@ fn is_corrected(behind: &str, content: &str) -> bool {
     })
 }
 
-/// Whether the words right before a box say that it is not the answer: "is definitely not",
-/// "cannot be", "I don't think the answer is".
+/// Returns whether the words before a box say that it is not the answer: "is definitely not", "cannot be", "I
+/// don't think the answer is".
 fn is_denied_before(before: &str) -> bool {
     let before = tail(before, MAX_GAP);
     let clause = before
@@ -397,15 +397,15 @@ fn is_denied_before(before: &str) -> bool {
             || matches!(&*word, "not" | "cannot" | "never")
     };
     let mut last = words.take(2);
-    // Two words away it must be the answer that is denied.
+    // A negation two words before the box counts only in a clause with "answer".
     last.next().is_some_and(denies)
         || clause
             .rfind("answer")
             .is_some_and(|at| last.next().is_some_and(denies) || is_denied(&clause[..at]))
 }
 
-/// Several boxes as one list. What is equal but for spaces is named once; names in front of the
-/// boxes (`x = `, `y = `) stay where each has one of its own.
+/// Joins several boxes to one list. Boxes that are equal except for spaces are listed once. Names before the
+/// boxes (`x = `, `y = `) are kept if every box has its own.
 fn list<'a>(text: &'a str, places: &[Place<'a>]) -> Answer<'a> {
     let mut distinct: Vec<Place<'a>> = Vec::with_capacity(places.len());
     for place in places {
@@ -448,7 +448,7 @@ fn list<'a>(text: &'a str, places: &[Place<'a>]) -> Answer<'a> {
     Answer::list(joined, &text[start..end])
 }
 
-/// Whether two texts are the same but for spaces.
+/// Returns whether two texts are the same except for spaces.
 fn same(left: &str, right: &str) -> bool {
     let bytes = |text: &str| {
         text.bytes()
@@ -458,7 +458,7 @@ fn same(left: &str, right: &str) -> bool {
     left == right || bytes(left) == bytes(right)
 }
 
-/// The name and equals sign, such as `x_1 = `, right before a box.
+/// Returns the name and equals sign, such as `x_1 = `, before a box.
 fn name_before(text: &str, box_start: usize) -> Option<&str> {
     let before = text[..box_start].trim_ascii_end().strip_suffix('=')?;
     let before = before.trim_ascii_end();
@@ -476,8 +476,8 @@ fn name_before(text: &str, box_start: usize) -> Option<&str> {
     (is_letter || is_command).then(|| &text[offset(text, name)..box_start])
 }
 
-/// Whether what an unclosed box begins with goes on to the next box, so that the next one stands
-/// inside it. A formula or a paragraph that ended shows that only a brace was forgotten.
+/// Returns whether the content of an unclosed box continues up to the next box, so that the next box is inside
+/// it. If a formula or paragraph ended in between, only a closing brace is missing.
 fn holds(between: &str) -> bool {
     !(between.contains('$')
         || between.contains("\\)")
@@ -485,7 +485,7 @@ fn holds(between: &str) -> bool {
         || between.contains("\n\n"))
 }
 
-/// Where the first box command of a text starts.
+/// Returns the position of the first box command of a text.
 fn first_command(bytes: &[u8]) -> Option<usize> {
     memmem::find_iter(bytes, b"box").find_map(|at| {
         let start = match bytes.get(at.checked_sub(1)?)? {
@@ -497,11 +497,11 @@ fn first_command(bytes: &[u8]) -> Option<usize> {
     })
 }
 
-/// Complete boxes in order, outermost only, and where the last one without an end starts.
+/// Returns the complete outermost boxes in order, and the start of the last unclosed box.
 fn places(text: &str, first: usize) -> (Vec<Place<'_>>, Option<usize>) {
     let bytes = text.as_bytes();
     let mut places: Vec<Place<'_>> = Vec::new();
-    // Open boxes: start, start of the content, and how many braces are open around the content.
+    // Open boxes: the start, the start of the content, and the number of open braces around the content.
     let mut open: Vec<(usize, usize, usize)> = Vec::new();
     let mut depth = 0;
     let mut unclosed = None;
@@ -513,7 +513,7 @@ fn places(text: &str, first: usize) -> (Vec<Place<'_>>, Option<usize>) {
         at += step;
         match bytes[at] {
             b'\\' => {
-                // `\\boxed` of a quoted string counts too; any other escaped character is skipped.
+                // `\\boxed` in a quoted string counts too; any other escaped character is skipped.
                 let name = at + 1 + usize::from(bytes.get(at + 1) == Some(&b'\\'));
                 let Some(after) = command(bytes, name) else {
                     at += 2;
@@ -574,7 +574,7 @@ fn places(text: &str, first: usize) -> (Vec<Place<'_>>, Option<usize>) {
     (places, unclosed)
 }
 
-/// A box's content, without a second box that holds all of it.
+/// Returns a box's content without nested boxes that contain all of it.
 fn unboxed(content: &str) -> &str {
     let mut content = content.trim();
     for _ in 0..MAX_OPENED {
@@ -591,7 +591,7 @@ fn unboxed(content: &str) -> &str {
     content
 }
 
-/// Where the brace is closed that was opened right before a text.
+/// Returns the position of the brace that closes the one opened just before the text.
 fn closing_brace(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let mut depth = 0usize;
@@ -608,7 +608,7 @@ fn closing_brace(text: &str) -> Option<usize> {
     }
 }
 
-/// What follows the name of a box command that starts at `name`.
+/// Returns the position after the name of a box command that starts at `name`.
 fn command(bytes: &[u8], name: usize) -> Option<usize> {
     let rest = bytes.get(name..)?;
     let len = [&b"boxed"[..], b"fbox"]
@@ -620,9 +620,8 @@ fn command(bytes: &[u8], name: usize) -> Option<usize> {
     ends.then_some(name + len)
 }
 
-/// The end of what stands for a box's content where it has no braces: up to a space, a comma, a
-/// full stop or the formula's end, outside of braces and parentheses. Also whether all of these
-/// are closed there.
+/// Returns the end of a box's content without braces, and whether its braces and parentheses are closed there.
+/// The content ends at a space, a comma, a full stop or the end of the formula, outside braces and parentheses.
 fn bare_end(text: &str, start: usize) -> (usize, bool) {
     let bytes = text.as_bytes();
     let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
@@ -636,9 +635,9 @@ fn bare_end(text: &str, start: usize) -> (usize, bool) {
             b'$' | b'\n' => break,
             b'\\' => match bytes.get(at + 1) {
                 Some(b')' | b']') => break,
-                // Another box: this one's brackets are not closed.
+                // Another box starts: the brackets of this one are not closed.
                 _ if depth > 0 && command(bytes, at + 1).is_some() => return (at, false),
-                // `\{1, 2\}`: the brace itself comes next.
+                // `\{1, 2\}`: the next byte is the brace itself.
                 Some(b'{' | b'}') => {}
                 Some(b) if b.is_ascii() => at += 1,
                 _ => {}
@@ -665,7 +664,7 @@ fn bare_end(text: &str, start: usize) -> (usize, bool) {
     (at.min(bytes.len()), depth == 0)
 }
 
-/// Whether what stands between two boxes makes them one list.
+/// Returns whether the text between two boxes joins them to one list.
 fn joins(gap: &str) -> bool {
     if gap.len() > MAX_GAP {
         return false;
@@ -707,7 +706,7 @@ fn joins(gap: &str) -> bool {
             continue;
         }
         match c {
-            // A sentence ends where nothing but spacing follows the stop, or a space.
+            // A full stop followed by a space, or by nothing but spacing, ends the sentence.
             '.' => {
                 let mut next = at + 1;
                 let mut spaced = false;
@@ -727,7 +726,7 @@ fn joins(gap: &str) -> bool {
             _ if first => begins = false,
             _ => {}
         }
-        // What is computed with is no answer yet: `\boxed{3} + \boxed{4}`.
+        // A box in a computation is not an answer: `\boxed{3} + \boxed{4}`.
         if first && !matches!(c, ',' | ';' | '、' | '，' | '；' | '.') {
             return false;
         }
@@ -737,7 +736,7 @@ fn joins(gap: &str) -> bool {
     begins || said_and
 }
 
-/// The length of spacing, a delimiter or a command for either that a text starts with.
+/// Returns the length of the spacing or delimiter (or a command for one) that a text starts with.
 fn spacing(text: &str) -> Option<usize> {
     const COMMANDS: &[&str] = &[
         "\\(", "\\)", "\\[", "\\]", "\\quad", "\\qquad", "\\,", "\\;", "\\ ", "\\\\", "\\textbf",

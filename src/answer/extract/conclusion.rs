@@ -1,5 +1,5 @@
-//! Answers without the word: "the correct option is (B)", the sentence before "I hope it is
-//! correct", and a last sentence that concludes: "therefore x = 5".
+//! Answers without the word "answer": "the correct option is (B)", the sentence before "I hope it is correct",
+//! and a concluding last sentence: "therefore x = 5".
 
 use memchr::{memmem, memrchr3_iter};
 
@@ -7,10 +7,10 @@ use super::marker::last_places;
 use super::sentence::{head, said, sentence_end, tail, tidy};
 use super::{Answer, Marker, offset, segment};
 
-/// How much of the end of a text is looked at for a conclusion, in bytes.
+/// The length of the end of a text that is searched for a conclusion, in bytes.
 const MAX_END: usize = 1500;
 
-/// The answer of a text in which no "answer" is marked.
+/// Returns the answer of a text in which no "answer" is marked.
 pub(super) fn concluded(text: &str) -> Option<(Answer<'_>, Marker)> {
     let bytes = text.as_bytes();
     if let Some(answer) = correct_choice(text) {
@@ -24,7 +24,7 @@ pub(super) fn concluded(text: &str) -> Option<(Answer<'_>, Marker)> {
     let end = tail(text, MAX_END);
     let body = behind_conclusion(end)?;
     let answer = reading(body)?;
-    // What goes on with mathematics has not concluded.
+    // A sentence that continues with mathematics has not concluded.
     let behind = offset(body, answer.place) + answer.place.len();
     let rest = body[behind..].trim_start_matches(['$', '*', ' ', '`']);
     let rest = rest
@@ -37,7 +37,7 @@ pub(super) fn concluded(text: &str) -> Option<(Answer<'_>, Marker)> {
     (!goes_on).then_some((answer, Marker::Conclusion))
 }
 
-/// "The correct option is (B)", "option B is correct", a last sentence that ends in "option (B)".
+/// Reads "The correct option is (B)", "option B is correct", or a last sentence that ends in "option (B)".
 fn correct_choice(text: &str) -> Option<Answer<'_>> {
     let bytes = text.as_bytes();
     for at in last_places(memmem::find_iter(bytes, b"orrect")) {
@@ -90,7 +90,7 @@ fn correct_choice(text: &str) -> Option<Answer<'_>> {
     (is_named && !denied).then(|| Answer::piece(letter))
 }
 
-/// The last sentence of a text that says anything.
+/// Returns the last non-empty sentence of a text.
 fn last_sentence(text: &str) -> &str {
     let text = tail(text.trim_end(), MAX_END);
     let mut rest = text;
@@ -101,14 +101,14 @@ fn last_sentence(text: &str) -> &str {
         if sentence.bytes().any(|b| b.is_ascii_alphanumeric()) || !sentence.is_ascii() {
             last = sentence;
         }
-        // Past the stop, whatever it is.
+        // Skips the stop, whatever its length.
         let step = rest[end..].chars().next().map_or(0, char::len_utf8);
         rest = rest[end + step..].trim_start_matches(['*', ' ', '\n', '\r', '\t']);
     }
     last
 }
 
-/// Words that conclude.
+/// Words that open a conclusion.
 const CONCLUSIONS: &[&str] = &[
     "therefore",
     "thus",
@@ -120,8 +120,7 @@ const CONCLUSIONS: &[&str] = &[
     "we conclude that",
 ];
 
-/// What stands behind the last word of a text that concludes, at the start of a sentence or
-/// clause.
+/// Returns the text after the last conclusion word that starts a sentence or clause.
 fn behind_conclusion(text: &str) -> Option<&str> {
     let starts = memrchr3_iter(b'.', b',', b'\n', text.as_bytes()).map(|at| at + 1);
     let english = starts.chain([0]).find_map(|start| {
@@ -147,8 +146,7 @@ fn behind_conclusion(text: &str) -> Option<&str> {
     }
 }
 
-/// The answer in a sentence that concludes: mathematics that the sentence says, or what its
-/// verb says of its subject.
+/// Returns the answer in a concluding sentence: mathematics, or the text after its verb.
 fn reading(body: &str) -> Option<Answer<'_>> {
     let body = body.trim_start_matches([',', '，', ':', '：', ' ', '*', '\n', '\r']);
     let body = [
@@ -201,7 +199,7 @@ fn reading(body: &str) -> Option<Answer<'_>> {
     (is_whole || said_equal || relates(found)).then(|| Answer::piece(found))
 }
 
-/// Whether mathematics relates two sides.
+/// Returns whether a formula is a relation.
 fn relates(text: &str) -> bool {
     text.contains(['=', '<', '>', '≤', '≥', '≠', '∈', '≈'])
         || [

@@ -1,13 +1,13 @@
-//! Lines that an answer goes on in: what stands right behind it, up to an empty line, and is
-//! nothing but mathematics; and words that take it back. Without them `3⏎/4` would be read as 3, and `5⏎6` as 5.
+//! Answers that continue in the following lines, up to an empty line, if these are nothing but mathematics; and
+//! words that take an answer back. Without continuations, `3⏎/4` would be read as 3, and `5⏎6` as 5.
 
 use super::segment::{begins_choice, begins_mathematics, is_mathematics};
 use super::{Answer, offset};
 
-/// What delimits formulas, bold type and code at the ends of a line.
+/// Delimiters of formulas, bold type and code at the ends of a line.
 const DELIMITERS: &[&str] = &["$", "*", "`", "\\(", "\\)", "\\[", "\\]", " ", "\t", "\r"];
 
-/// What begins to take back an answer right behind it.
+/// Words right after an answer that start to take it back.
 const DOUBTS: &[&str] = &[
     "wait",
     "actually,",
@@ -19,7 +19,7 @@ const DOUBTS: &[&str] = &[
     "hold on",
 ];
 
-/// What goes on behind "but" to another answer.
+/// Phrases after "but" that lead to another answer.
 const CORRECTIONS: &[&str] = &[
     "we need to",
     "we must",
@@ -31,7 +31,7 @@ const CORRECTIONS: &[&str] = &[
     "that includes",
 ];
 
-/// What takes back an answer right behind it, beyond doubt.
+/// Phrases right after an answer that definitely take it back.
 const RETRACTIONS: &[&str] = &[
     "correction",
     "scratch that",
@@ -52,7 +52,7 @@ const RETRACTIONS: &[&str] = &[
     "it should have been",
 ];
 
-/// What is said of an answer right behind it, and that it is not right.
+/// Subjects of a sentence that calls the preceding answer wrong.
 const SUBJECTS: &[&str] = &[
     "that answer",
     "this answer",
@@ -85,7 +85,7 @@ const WRONGS: &[&str] = &[
     " contradicts",
 ];
 
-/// Whether what follows an answer takes it back.
+/// Returns whether the text after an answer takes it back.
 pub(super) fn is_retracted(text: &str, answer: &Answer<'_>) -> bool {
     let end = offset(text, answer.place) + answer.place.len();
     let behind = without_stops(&text[end..]);
@@ -112,7 +112,7 @@ pub(super) fn is_retracted(text: &str, answer: &Answer<'_>) -> bool {
         || takes_back(behind)
 }
 
-/// Whether a text takes back, beyond doubt, what stands before it.
+/// Returns whether a text definitely takes back what precedes it.
 pub(super) fn takes_back(text: &str) -> bool {
     let mut rest = without_stops(text);
     // `5? No.`
@@ -139,7 +139,7 @@ pub(super) fn takes_back(text: &str) -> bool {
     }
     let wrong = SUBJECTS.iter().any(|subject| {
         behind_word(rest, subject).is_some_and(|said| {
-            // (`It should be noted` takes nothing back.)
+            // `It should be noted` takes nothing back.
             let corrected = behind_word(said, " should be ").is_some_and(begins_mathematics);
             corrected || is_called_wrong(said)
         })
@@ -156,20 +156,20 @@ fn is_called_wrong(said: &str) -> bool {
         .any(|wrong| behind_word(said, wrong).is_some())
 }
 
-/// What follows a phrase that a text starts with, in any case.
+/// Returns the text after a phrase that a text starts with, ignoring ASCII case.
 fn behind_word<'a>(text: &'a str, phrase: &str) -> Option<&'a str> {
     let (start, rest) = text.split_at_checked(phrase.len())?;
     start.eq_ignore_ascii_case(phrase).then_some(rest)
 }
 
-/// A text without the punctuation and delimiters in front.
+/// Removes leading punctuation and delimiters.
 fn without_stops(text: &str) -> &str {
     text.trim_start_matches([
         '.', '…', ',', ';', '-', '–', '—', '(', '*', '$', ')', ']', ' ', '\n', '?', '!', '\\',
     ])
 }
 
-/// An answer with the lines that it goes on in. `text` is what it was cut out of.
+/// Extends an answer by the lines in which it continues. `text` is the text that it was extracted from.
 pub(super) fn continued<'a>(text: &'a str, answer: Answer<'a>) -> Answer<'a> {
     let end = offset(text, answer.place) + answer.place.len();
     let behind = without_delimiters(&text[end..]);
@@ -215,7 +215,7 @@ fn without_delimiters(mut text: &str) -> &str {
     text
 }
 
-/// A line without the delimiters around it.
+/// Removes the delimiters around a line.
 fn trimmed(line: &str) -> &str {
     let mut line = without_delimiters(line);
     while let Some(rest) = DELIMITERS
@@ -227,12 +227,12 @@ fn trimmed(line: &str) -> &str {
     line
 }
 
-/// Whether a text is nothing but mathematics.
+/// Returns whether a text is nothing but mathematics.
 fn is_formula(text: &str) -> bool {
     text.contains('\\') || text.split_whitespace().all(is_mathematics)
 }
 
-/// Whether an answer goes on in a line: mathematics that says something, and no tag.
+/// Returns whether an answer continues in a line: mathematics that is not just punctuation, and not a tag.
 fn goes_on(line: &str) -> bool {
     let is_tag = line.starts_with("</")
         || line.starts_with('<') && line[1..].starts_with(|c: char| c.is_ascii_alphabetic());
@@ -240,7 +240,7 @@ fn goes_on(line: &str) -> bool {
     !is_tag && says && line.split_whitespace().all(is_mathematics)
 }
 
-/// Operators and what else cannot begin a formula, or end one.
+/// Operators and other characters that cannot begin or end a formula.
 const OPERATORS: &[char] = &[
     '+', '-', '−', '*', '/', '^', '=', '<', '>', '≤', '≥', '≈', '×', '·', '÷', '%',
 ];
@@ -255,7 +255,7 @@ fn begins_with_operator(line: &str) -> bool {
         .any(|command| line.starts_with(command))
 }
 
-/// Whether a text ends where something must follow.
+/// Returns whether a text ends where something must follow.
 fn is_open(text: &str) -> bool {
     text.ends_with(OPERATORS) && !text.ends_with('%')
         || text.ends_with([',', '(', '[', '{'])

@@ -1,24 +1,23 @@
-//! The delimiters of mathematics in a text, and what is no formula though it has dollars around
-//! it.
+//! The delimiters of formulas in a text, and text between dollar signs that is not a formula.
 
 use memchr::{memchr, memchr2};
 
 /// A formula between delimiters.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Formula<'a> {
-    /// What stands between them, without spaces around it.
+    /// The text between the delimiters, trimmed.
     pub(super) content: &'a str,
-    /// How far behind the text's start the formula ends, with its delimiter.
+    /// The end of the formula, including its delimiter, relative to the start of the text.
     pub(super) end: usize,
 }
 
-/// Longest formula, in bytes.
+/// The maximum length of a formula, in bytes.
 const MAX_FORMULA: usize = 4096;
 
-/// The formula that a text starts with.
+/// Returns the formula that a text starts with.
 ///
-/// The search for its end stops where another formula would begin, so that a text of nothing but
-/// openings takes linear work.
+/// The search for its end stops where another formula would begin, so a text of nothing but opening delimiters
+/// takes linear time.
 pub(super) fn formula_at(text: &str) -> Option<Formula<'_>> {
     let bytes = text.as_bytes();
     let (open, close) = match (bytes.first()?, bytes.get(1)?) {
@@ -39,7 +38,7 @@ pub(super) fn formula_at(text: &str) -> Option<Formula<'_>> {
     })
 }
 
-/// The next dollar from `from` on that has no backslash before it.
+/// Returns the position of the next unescaped dollar sign from `from` on.
 fn dollar(bytes: &[u8], mut from: usize) -> Option<usize> {
     let window = &bytes[..bytes.len().min(MAX_FORMULA)];
     loop {
@@ -79,7 +78,7 @@ fn backslash(bytes: &[u8], close: u8) -> Option<usize> {
     }
 }
 
-/// Whether what stands between two dollar signs is prose: `$5 and another $`, `$5 to $7`.
+/// Returns whether the text between two dollar signs is prose: `$5 and another $`, `$5 to $7`.
 fn is_money(content: &str, behind: Option<&u8>) -> bool {
     if !content.starts_with(|c: char| c.is_ascii_digit()) {
         return false;
@@ -112,7 +111,7 @@ fn is_money(content: &str, behind: Option<&u8>) -> bool {
     false
 }
 
-/// The formulas of a text, in order, each with where it starts.
+/// Returns the formulas of a text in order, each with its start.
 pub(super) fn formulas(text: &str) -> impl Iterator<Item = (usize, Formula<'_>)> {
     let bytes = text.as_bytes();
     let mut at = 0;
@@ -124,7 +123,7 @@ pub(super) fn formulas(text: &str) -> impl Iterator<Item = (usize, Formula<'_>)>
                 at += formula.end;
                 return Some((start, formula));
             }
-            // An escaped character is skipped with its backslash.
+            // Skip an escaped character together with its backslash.
             at += if bytes[at] == b'\\' { 2 } else { 1 };
         }
     })

@@ -1,16 +1,16 @@
-//! The value of a JSON field: a string with its escapes, a number, or a list of either.
+//! The value of a JSON field: a string with escapes, a number, or a list of either.
 
 use std::borrow::Cow;
 
 use super::Answer;
 
-/// Longest value, in bytes.
+/// The maximum length of a value, in bytes.
 const MAX_VALUE: usize = 4096;
 
-/// Most members of a list.
+/// The maximum number of members in a list.
 const MAX_LIST: usize = 100;
 
-/// The value at the start of what follows a field's name: `: "5"`, `: 5`, `: [1, 2]`.
+/// Returns the value after a field's name: `: "5"`, `: 5`, `: [1, 2]`.
 pub(super) fn value(text: &str) -> Option<Answer<'_>> {
     let text = text.trim_ascii_start().strip_prefix(':')?;
     let text = text.trim_ascii_start();
@@ -38,7 +38,7 @@ pub(super) fn value(text: &str) -> Option<Answer<'_>> {
     None
 }
 
-/// A string or a number, and what follows it.
+/// Returns a string or number, and the text after it.
 fn scalar(text: &str) -> Option<(Answer<'_>, &str)> {
     let bytes = text.as_bytes();
     let quote = *bytes.first()?;
@@ -49,7 +49,7 @@ fn scalar(text: &str) -> Option<(Answer<'_>, &str)> {
             .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'+'))
             .count();
         let value = &text[..len];
-        // A value at the very end may have been cut off.
+        // A value at the very end may be cut off.
         let ends = matches!(
             text[len..].trim_ascii_start().as_bytes().first(),
             Some(b',' | b'}' | b']')
@@ -81,8 +81,8 @@ fn scalar(text: &str) -> Option<(Answer<'_>, &str)> {
     Some((answer, &text[at + 1..]))
 }
 
-/// A string without its escapes. Where a backslash is followed by a letter that makes a command
-/// (`\frac`, `\pi`) the string was written without escapes and stands as it is.
+/// Resolves the escapes of a string. If a backslash is followed by a letter that makes a command (`\frac`,
+/// `\pi`), the string was written without escapes and is returned unchanged.
 fn unescaped(raw: &str) -> Cow<'_, str> {
     if !raw.contains('\\') {
         return Cow::Borrowed(raw);

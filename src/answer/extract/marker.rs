@@ -1,18 +1,18 @@
-//! What marks an answer in prose, tags and JSON: "the final answer is", `**Answer:**`, `####`,
-//! `A:`, `<answer>`, `{"answer": …}`, 答案是. What a marker marks is read by [`segment`].
+//! Markers of an answer in prose, tags and JSON: "the final answer is", `**Answer:**`, `####`, `A:`,
+//! `<answer>`, `{"answer": …}`, 答案是. The marked answer is read by [`segment`].
 
 use memchr::{memmem, memrchr2_iter};
 
 use super::sentence::{MAX_SENTENCE, head, sentence_end, tail};
 use super::{Answer, Marker, json, segment};
 
-/// Most markers of which the answer is read until one has any.
+/// The maximum number of markers for which an answer is read.
 const MAX_TRIES: usize = 8;
 
-/// Most "answer"s of a text that are looked at, from the last one on.
+/// The maximum number of occurrences of "answer" that are examined, from the last one backwards.
 const MAX_WORDS: usize = 500;
 
-/// The last places of many, from the last one on.
+/// Returns the last few of many places, from the last one backwards.
 pub(super) fn last_places(places: impl Iterator<Item = usize>) -> impl Iterator<Item = usize> {
     let mut ring = [None; MAX_TRIES];
     let mut count = 0;
@@ -23,17 +23,17 @@ pub(super) fn last_places(places: impl Iterator<Item = usize>) -> impl Iterator<
     (1..=MAX_TRIES.min(count)).filter_map(move |back| ring[(count - back) % MAX_TRIES])
 }
 
-/// The best of what was found.
+/// The best answer found so far.
 struct Best<'a> {
     found: Option<(Answer<'a>, Marker, usize)>,
     tries: usize,
-    /// Whether behind all that was found a tag opens that is never closed.
+    /// Whether an unclosed tag opens after every answer found.
     cut_off: bool,
 }
 
 impl<'a> Best<'a> {
-    /// Whether a marker at a place would be better than what was found: of more trust, or of the
-    /// same and later.
+    /// Returns whether a marker at `at` would be better than the one found: more trusted, or equally trusted
+    /// and later.
     fn takes(&self, marker: Marker, at: usize) -> bool {
         match &self.found {
             None => true,
@@ -43,7 +43,7 @@ impl<'a> Best<'a> {
         }
     }
 
-    /// Reads what a marker marks, if it is better.
+    /// Reads the answer of a marker if it would be better.
     fn offer(&mut self, marker: Marker, at: usize, read: impl FnOnce() -> Option<Answer<'a>>) {
         if self.tries < MAX_TRIES && self.takes(marker, at) {
             self.tries += 1;
@@ -54,17 +54,17 @@ impl<'a> Best<'a> {
     }
 }
 
-/// What a text's markers come to.
+/// The result of searching a text for markers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Marked<'a> {
-    /// The answer behind (or before) the most trusted one.
+    /// The answer after (or before) the most trusted marker.
     Found(Answer<'a>, Marker),
-    /// The last one is a tag without an end.
+    /// The last marker is an unclosed tag.
     CutOff,
     None,
 }
 
-/// The answer that a text's markers mark.
+/// Returns the answer that is marked in a text.
 pub(super) fn marked(text: &str, lenient: bool) -> Marked<'_> {
     let mut best = Best {
         found: None,
@@ -89,7 +89,7 @@ pub(super) fn marked(text: &str, lenient: bool) -> Marked<'_> {
     }
 }
 
-/// `#### 5`, but no heading of the fourth level.
+/// Offers `#### 5`, except fourth-level headings.
 fn hashes<'a>(text: &'a str, lenient: bool, best: &mut Best<'a>) {
     let bytes = text.as_bytes();
     let last = last_places(memmem::find_iter(bytes, b"####")).find(|&at| {
@@ -103,7 +103,7 @@ fn hashes<'a>(text: &'a str, lenient: bool, best: &mut Best<'a>) {
     }
 }
 
-/// Whether what follows `####` is an answer: mathematics that is not a heading's number, or
+/// Returns whether the text after `####` is an answer: mathematics that is not the number of a heading, or
 /// anything that ends the text.
 fn marks_answer(text: &str) -> bool {
     let text = head(text, 400).trim_start_matches([' ', '*']);
@@ -118,7 +118,7 @@ fn marks_answer(text: &str) -> bool {
     !line.starts_with(char::is_alphabetic) || rest.trim().is_empty()
 }
 
-/// Every "answer" of a text, from the last one on.
+/// Offers every "answer" of a text, from the last one backwards.
 fn words<'a>(text: &'a str, lenient: bool, best: &mut Best<'a>) {
     let bytes = text.as_bytes();
     let mut looks = 0;
@@ -158,7 +158,7 @@ fn offer_word<'a>(text: &'a str, at: usize, lenient: bool, best: &mut Best<'a>) 
     }
     if let Some(value) = field(before, behind) {
         best.offer(Marker::Json, at, || json::value(value));
-        // An object that does not end, with nothing behind it.
+        // An object that is not closed, and no other answer was found.
         best.cut_off = best.found.is_none() && !head(value, MAX_TAGGED).contains('}');
         return;
     }
@@ -179,7 +179,7 @@ fn offer_word<'a>(text: &'a str, at: usize, lenient: bool, best: &mut Best<'a>) 
         Marker::Answer
     };
     if let Some(end) = look.is_at {
-        // "5 is the answer"; but "here is the answer: 5".
+        // "5 is the answer", but also "here is the answer: 5".
         best.offer(marker, at, || {
             segment::before(&text[..end]).or_else(|| {
                 let behind = behind.trim_start_matches('*').strip_prefix([':', '：'])?;
@@ -191,14 +191,14 @@ fn offer_word<'a>(text: &'a str, at: usize, lenient: bool, best: &mut Best<'a>) 
     }
 }
 
-/// Longest content of a tag, in bytes.
+/// The maximum length of a tag's content, in bytes.
 const MAX_TAGGED: usize = 4 * MAX_SENTENCE;
 
-/// What the word is as a tag's name.
+/// What "answer" is as the name of a tag.
 enum Tag<'a> {
-    /// What stands in `<answer>…</answer>` or `[ANSWER]…[/ANSWER]`.
+    /// The content of `<answer>…</answer>` or `[ANSWER]…[/ANSWER]`.
     Closed(&'a str),
-    /// A tag that opens and is not closed: like a box that is cut off.
+    /// A tag that is not closed. It is treated like a box that is cut off.
     Open,
     None,
 }
@@ -219,11 +219,11 @@ fn tag<'a>(before: &str, behind: &'a str) -> Tag<'a> {
     }
 }
 
-/// What follows the name of a JSON field such as `"answer"` or `"final_answer"`.
+/// Returns the text after the name of a JSON field such as `"answer"` or `"final_answer"`.
 fn field<'a>(before: &str, behind: &'a str) -> Option<&'a str> {
     let value = behind.strip_prefix(['"', '\''])?;
     let object = before.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == '_');
-    // `"wrong_answer"` and `"student_answer"` are others.
+    // `"wrong_answer"` and `"student_answer"` are other fields.
     let is_other = before[object.len()..].split('_').any(|word| {
         let is = |known: &&str| word.eq_ignore_ascii_case(known);
         VETOES.iter().any(is) || ["old", "student", "user", "alternative"].iter().any(is)
@@ -232,22 +232,22 @@ fn field<'a>(before: &str, behind: &'a str) -> Option<&'a str> {
     (is_field && !is_other).then_some(value)
 }
 
-/// What the words before "answer" say.
+/// What the words before "answer" say about it.
 #[derive(Default)]
 struct LookBack {
-    /// "final" is one of them.
+    /// Whether "final" is one of the words.
     is_final: bool,
-    /// They say that it is no answer ("the wrong answer", "if the answer").
+    /// Whether the words say that it is not the answer ("the wrong answer", "if the answer").
     vetoed: bool,
-    /// Nothing else stands in the line before them.
+    /// Whether the words start the line.
     starts_line: bool,
-    /// "my" or "your" is one of them: what such an answer was, it is no more.
+    /// Whether "my" or "your" is one of the words. "My answer was" refers to an answer that is no longer valid.
     is_own: bool,
-    /// Where the text ends that "is the answer" follows.
+    /// The position of "is" in "is the answer": the answer ends there.
     is_at: Option<usize>,
 }
 
-/// Words before "answer" that say nothing of whether it is one.
+/// Words before "answer" that do not tell whether it is one.
 const NEUTRAL: &[&str] = &[
     "the",
     "our",
@@ -275,7 +275,7 @@ const NEUTRAL: &[&str] = &[
     "a",
 ];
 
-/// Words before "answer" with which it is none.
+/// Words before "answer" that rule it out.
 const VETOES: &[&str] = &[
     "wrong",
     "incorrect",
@@ -341,7 +341,7 @@ fn look_back(before: &str) -> LookBack {
             look.vetoed = true;
             return look;
         } else if is(&["s"]) {
-            // The problem's answer, but not a student's.
+            // The problem's answer counts, but a student's does not.
             let owner = rest[..rest.len() - len].trim_end_matches(['\'', '’']);
             look.vetoed = !owner.ends_with("problem") && !owner.ends_with("question");
             return look;
@@ -355,10 +355,10 @@ fn look_back(before: &str) -> LookBack {
     look
 }
 
-/// How far before a statement is looked for what denies it, in bytes.
+/// The length of text before a statement that is searched for a denial, in bytes.
 const MAX_DENIAL: usize = 80;
 
-/// What is named before a colon where an answer follows that is wrong.
+/// Words before a colon that announce a wrong answer.
 const MISTAKES: &[&str] = &[
     "mistake",
     "error",
@@ -368,7 +368,7 @@ const MISTAKES: &[&str] = &[
     "temptation",
 ];
 
-/// Whether a clause goes on to deny what is stated behind it: "I don't think", "it is false that".
+/// Returns whether a clause denies the statement that follows it: "I don't think", "it is false that".
 pub(super) fn is_denied(before: &str) -> bool {
     let before = tail(before, MAX_DENIAL);
     let start = before.rfind(['.', ',', ';', ':', '!', '?', '\n']);
@@ -392,7 +392,7 @@ pub(super) fn is_denied(before: &str) -> bool {
             "deny" | "denies" | "disagree" | "false" | "untrue" | "wrong" | "incorrect"
             | "impossible" | "unlikely" | "doubtful" | "nonsense",
         ) => true,
-        // ("There is no doubt that" is none.)
+        // "There is no doubt that" is not a denial.
         Some("doubt" | "doubts") => !matches!(words.next().as_deref(), Some("no" | "without")),
         Some(
             "think" | "believe" | "suppose" | "claim" | "say" | "mean" | "agree" | "accept"
@@ -407,7 +407,7 @@ pub(super) fn is_denied(before: &str) -> bool {
         {
             true
         }
-        // What others think.
+        // An opinion of others.
         Some(
             "think" | "thinks" | "believe" | "believes" | "suppose" | "guess" | "expect" | "assume"
             | "assumes" | "answer" | "claim",
@@ -432,7 +432,7 @@ pub(super) fn is_denied(before: &str) -> bool {
     }
 }
 
-/// Verbs between "answer" and what it is.
+/// Verbs between "answer" and its value.
 const VERBS: &[&str] = &[
     "is",
     "are",
@@ -462,7 +462,7 @@ const VERBS: &[&str] = &[
     "thus is",
 ];
 
-/// Words behind "answer is" after which no answer follows.
+/// Words after "answer is" that are not followed by an answer.
 const REMARKS: &[&str] = &[
     "not",
     "correct",
@@ -495,7 +495,7 @@ const REMARKS: &[&str] = &[
     "confirmed",
 ];
 
-/// Words behind "answer" that go on to a verb later in the sentence.
+/// Words after "answer" that lead to a verb later in the sentence.
 const CONNECTIVES: &[&str] = &[
     "to",
     "for",
@@ -516,11 +516,11 @@ const CONNECTIVES: &[&str] = &[
     "rounded",
 ];
 
-/// How far behind "answer" a verb is looked for, in bytes.
+/// The length of text after "answer" that is searched for a verb, in bytes.
 const MAX_CONNECTION: usize = 160;
 
-/// Where what is marked starts behind "answer", if anything is. `again` is how often words such
-/// as "choice" may still be passed.
+/// Returns the position after "answer" at which the marked text starts. `again` is how many more words such as
+/// "choice" may be skipped.
 fn follow(behind: &str, starts_line: bool, again: usize) -> Option<usize> {
     let rest = behind.trim_start_matches(['*', '_', '"', '”', '`', ' ', '\t', '}']);
     let at = behind.len() - rest.len();
@@ -578,7 +578,7 @@ fn follow(behind: &str, starts_line: bool, again: usize) -> Option<usize> {
         .map(|end| at + end)
 }
 
-/// The length of the phrase, as whole words, that a text starts with.
+/// Returns the length of the phrase that a text starts with, as whole words.
 fn starting(phrases: &[&str], text: &str) -> Option<usize> {
     let first = text.as_bytes().first()?.to_ascii_lowercase();
     phrases
@@ -593,7 +593,7 @@ fn starting(phrases: &[&str], text: &str) -> Option<usize> {
         .map(|phrase| phrase.len())
 }
 
-/// A line `A: 5`, unless it is the first of several choices.
+/// Offers a line `A: 5`, unless it is the first of several choices.
 fn line<'a>(text: &'a str, lenient: bool, best: &mut Best<'a>) {
     let bytes = text.as_bytes();
     let last = last_places(memmem::find_iter(bytes, b"A:")).find(|&at| {
@@ -612,7 +612,7 @@ fn line<'a>(text: &'a str, lenient: bool, best: &mut Best<'a>) {
     }
 }
 
-/// 答案是, 答案为, 答案：, 故选.
+/// Offers 答案是, 答案为, 答案：, 故选.
 fn chinese<'a>(text: &'a str, lenient: bool, best: &mut Best<'a>) {
     let mut tries = 0;
     let bytes = text.as_bytes();

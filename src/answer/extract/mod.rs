@@ -1,9 +1,9 @@
-//! From a response to the text of its final answer and where it stood. Knows markers, sentences
-//! and the delimiters of mathematics, but gives nothing a value.
+//! Finds the final answer of a response: its text and its position. Recognizes markers, sentences and the
+//! delimiters of mathematics, but does not evaluate anything.
 //!
-//! First the solution is cut out of the response: behind the reasoning, before a next problem or
-//! turn. Then what is marked as the answer is looked for, in order of trust; of several marks of
-//! the same trust the last one counts.
+//! The solution is cut out of the response first: it starts after the reasoning and ends before a next problem
+//! or turn. The answer is then searched for by its markers, in order of trust. Of several markers of the same
+//! trust, the last one counts.
 //!
 //! | trust | [`Marker`] | forms |
 //! |---|---|---|
@@ -19,14 +19,13 @@
 //! | 6 | `Conclusion` | the last sentence, where it begins with therefore, hence, thus or so (所以, 因此, 故) and ends in mathematics: "so x = 5", "therefore the area is $5$ cm" |
 //! | 7 | `Last` | only where asked: the last formula or number, failing both a choice letter |
 //!
-//! A box (or a tag) that is cut off at the end is no answer, and neither is anything before it. An empty
-//! last box is a mention of the command and says that the answer was not understood: no answer.
-//! Where the lines right behind an answer are mathematics, the answer goes on in them.
-//! Prose around an answer is cut, but a word that changes what a number means ("at least 5",
-//! "5 or more") stays, for the reader of mathematics to refuse.
+//! If the last box (or tag) is cut off, the response has no answer, whatever precedes it. An empty last box
+//! mentions the command without giving an answer, so the response has no answer either. An answer continues in
+//! the following lines if they are mathematics. Prose around an answer is removed, but words that change the
+//! meaning of a number ("at least 5", "5 or more") are kept, so that the parser can reject them.
 //!
-//! The work is linear in the text: a few scans for rare bytes, then a look at a bounded stretch
-//! around what they find. Nothing is copied unless an answer is put together from several places.
+//! The work is linear in the length of the text: a few scans for rare bytes, then a look at a bounded stretch
+//! around each hit. Nothing is copied unless an answer is joined from several places.
 
 mod boxes;
 mod conclusion;
@@ -44,21 +43,19 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-/// The final answer of a response: its text, what marked it, and where it stood.
-///
-/// [`extract`] finds it.
+/// The final answer of a response: its text, its marker and its position. Returned by [`extract`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Extracted<'a> {
-    /// The answer's text: a part of the response, or several parts as one list.
+    /// The text of the answer: a part of the response, or several parts joined to a list.
     pub text: Cow<'a, str>,
-    /// What marked it as the answer.
+    /// The marker of the answer.
     pub marker: Marker,
-    /// The bytes of the response that it stood in; of a list from its first member to its last.
+    /// The byte range of the answer in the response. For a list: from its first member to its last.
     pub span: Range<usize>,
 }
 
-/// What marked a text as the final answer, by falling trust.
+/// How an answer was marked as final, from the most to the least trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Marker {
@@ -70,22 +67,22 @@ pub enum Marker {
     Json,
     /// `####`.
     Hashes,
-    /// "final answer", before a colon, a verb or as a heading.
+    /// "final answer" before a colon or a verb, or as a heading.
     FinalAnswer,
-    /// "the answer is", "answer:", `A:`, "is the answer", 答案 and their like.
+    /// "the answer is", "answer:", `A:`, "is the answer", 答案 and similar.
     Answer,
     /// "the correct option is", "option B is correct".
     Choice,
     /// The sentence before "I hope it is correct".
     Minerva,
-    /// The last sentence's "therefore", "so x = …".
+    /// The last sentence, if it concludes: "therefore", "so x = …".
     Conclusion,
-    /// Nothing: the last formula, number or choice letter, where asked.
+    /// No marker: the last formula, number or choice letter, if requested.
     Last,
 }
 
 impl Marker {
-    /// How much it is trusted: the lower, the more.
+    /// Returns the rank. A lower rank is more trusted.
     fn rank(self) -> u8 {
         match self {
             Marker::Box => 1,
@@ -120,20 +117,20 @@ impl fmt::Display for Marker {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum NoAnswer {
-    /// The last box, or tag, has no end: the response was cut off in it.
+    /// The last box or tag is not closed: the response was cut off in it.
     CutOff,
-    /// The last box has nothing inside.
+    /// The last box is empty.
     EmptyBox,
-    /// The last box is a part of a formula: `\frac{\boxed{5}}{6}`.
+    /// The last box is part of a formula: `\frac{\boxed{5}}{6}`.
     Part,
-    /// The response is reasoning (`<think>`) that never ends, or that nothing follows.
+    /// The reasoning (`<think>`) never ends, or nothing follows it.
     Unfinished,
-    /// Nothing is marked as an answer.
+    /// No answer is marked.
     Unmarked,
 }
 
 impl NoAnswer {
-    /// The reason in words.
+    /// Returns the reason in words.
     pub fn as_str(self) -> &'static str {
         match self {
             NoAnswer::CutOff => "the last box or tag is cut off",
@@ -153,16 +150,16 @@ impl fmt::Display for NoAnswer {
 
 impl std::error::Error for NoAnswer {}
 
-/// An answer as it stands in a text.
+/// An answer and its position in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Answer<'a> {
     text: Cow<'a, str>,
-    /// The part of the text from its first piece to its last.
+    /// The part of the text from the first piece to the last.
     place: &'a str,
 }
 
 impl<'a> Answer<'a> {
-    /// One piece of the text.
+    /// Creates an answer of one piece of the text.
     fn piece(piece: &'a str) -> Self {
         Answer {
             text: Cow::Borrowed(piece),
@@ -170,7 +167,7 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// Several pieces, joined to `text`, that stand in `place`.
+    /// Creates an answer of several pieces in `place`, joined to `text`.
     fn list(text: String, place: &'a str) -> Self {
         Answer {
             text: Cow::Owned(text),
@@ -179,16 +176,16 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// Where a part of a text starts in it.
+/// Returns the byte offset of a part of a text.
 fn offset(text: &str, part: &str) -> usize {
     (part.as_ptr() as usize).saturating_sub(text.as_ptr() as usize)
 }
 
-/// Finds the final answer of a response; with `lenient`, in a response without any marker, its
-/// last formula or number.
+/// Finds the final answer of a response. With `lenient`, the last formula or number is taken if the response
+/// has no marker.
 ///
-/// See the [`Marker`]s for what counts, by falling trust. What follows the solution (a next
-/// problem, another turn) is not read, and neither is reasoning in `<think>…</think>`.
+/// See [`Marker`] for the markers, by decreasing trust. Text after the solution (a next problem, another turn)
+/// and reasoning in `<think>…</think>` are ignored.
 ///
 /// ```
 /// use dart_math::answer::{Marker, NoAnswer, extract};
@@ -207,6 +204,10 @@ fn offset(text: &str, part: &str) -> usize {
 /// assert_eq!(extract("They are 3.", true)?.text, "3");
 /// # Ok::<(), NoAnswer>(())
 /// ```
+///
+/// # Errors
+///
+/// Returns a [`NoAnswer`] with the reason if the response has no final answer.
 pub fn extract(response: &str, lenient: bool) -> Result<Extracted<'_>, NoAnswer> {
     let text = turn::solution(response).ok_or(NoAnswer::Unfinished)?;
     let (answer, marker) = match boxes::last(text) {
@@ -233,8 +234,8 @@ pub fn extract(response: &str, lenient: bool) -> Result<Extracted<'_>, NoAnswer>
     })
 }
 
-/// The answer in a text that is an answer already: a box is opened and a marker read where there
-/// is one, else the whole text is the answer.
+/// Returns the answer in a text that is already an answer: the content of a box or the text at a marker, if
+/// there is one, else the whole text.
 pub(super) fn from_answer(answer: &str) -> Cow<'_, str> {
     if let boxes::Boxes::Found(found) = boxes::last(answer) {
         return found.text;

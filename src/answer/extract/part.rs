@@ -1,28 +1,28 @@
-//! Boxes around a part of a formula: `-\boxed{5}`, `\frac{\boxed{5}}{6}`, `\boxed{5}^2`. What
-//! stands in such a box is not the answer.
+//! Boxes around a part of a formula: `-\boxed{5}`, `\frac{\boxed{5}}{6}`, `\boxed{5}^2`. The content of such a
+//! box alone is not the answer.
 
-/// What the formula around a box makes of it.
+/// How the formula around a box changes its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Around {
-    /// Nothing: the box holds all of a value.
+    /// Not at all: the box contains the whole value.
     Nothing,
-    /// A minus sign right before it.
+    /// By a minus sign before the box.
     Minus,
-    /// Something else.
+    /// By anything else.
     Formula,
 }
 
-/// Commands that make something of what stands next.
+/// Commands before a box that apply to it.
 const OPERATIONS: &[&str] = &[
     "\\cdot", "\\times", "\\div", "\\frac{", "\\dfrac{", "\\tfrac{", "\\sqrt{", "\\sqrt", "\\ln",
     "\\log", "\\sin", "\\cos", "\\tan", "\\pm", "\\mp", "_{", "}{", "\\{",
 ];
 
-/// What stands close to a box, before it and behind it.
+/// Examines the text right before and after a box.
 pub(super) fn around(before: &str, behind: &str) -> Around {
     let near = before.trim_end_matches(' ');
     let close = near.len() == before.len();
-    // `2\boxed{5}`, `0.\boxed{5}`. (`step 2.\boxed{5}` ends a sentence.)
+    // `2\boxed{5}`, `0.\boxed{5}`. In `step 2.\boxed{5}`, the stop ends a sentence.
     let fraction = near.strip_suffix("0.");
     if close
         && (near.ends_with(|c: char| c.is_ascii_digit())
@@ -82,7 +82,7 @@ pub(super) fn around(before: &str, behind: &str) -> Around {
     if part || goes_on(behind) {
         return Around::Formula;
     }
-    // `x = - \boxed{5}`; in prose a dash has spaces around it.
+    // `x = - \boxed{5}`. In prose, a dash has spaces around it.
     let spaced = near
         .strip_suffix(['-', '−'])
         .map(|rest| rest.trim_end_matches(' '));
@@ -98,7 +98,7 @@ pub(super) fn around(before: &str, behind: &str) -> Around {
     }
 }
 
-/// Whether a formula goes on behind a space: `\boxed{5} \cdot 3`, `\boxed{5} + 3i`.
+/// Returns whether the formula continues after a space: `\boxed{5} \cdot 3`, `\boxed{5} + 3i`.
 fn goes_on(behind: &str) -> bool {
     let rest = behind.trim_start_matches(' ');
     if rest.len() == behind.len() {
@@ -116,8 +116,7 @@ fn goes_on(behind: &str) -> bool {
     })
 }
 
-/// Whether a box stands behind other members of a tuple, a set or a ratio that is still open:
-/// `(6, \boxed{5})`, `6:\boxed{5}`.
+/// Returns whether a box follows other members of an open tuple, set or ratio: `(6, \boxed{5})`, `6:\boxed{5}`.
 fn is_member(near: &str, close: bool) -> bool {
     if let Some(ratio) = near.strip_suffix(':') {
         return close && ratio.ends_with(|c: char| c.is_ascii_digit());
@@ -138,8 +137,8 @@ fn is_member(near: &str, close: bool) -> bool {
     })
 }
 
-/// Whether another value is joined to the box before it: `4 or \boxed{5}`, `the roots are 4 and
-/// \boxed{5}`.
+/// Returns whether the words before a box join another value to it: `4 or \boxed{5}`,
+/// `the roots are 4 and \boxed{5}`.
 fn is_joined(near: &str) -> bool {
     let words = near.trim_end_matches(['$', ' ', '*']);
     let behind_value = |conjunction: &str| {
@@ -158,7 +157,7 @@ fn is_joined(near: &str) -> bool {
         })
 }
 
-/// Whether another name has its value behind a box that has one: `x = \boxed{5}, y = 6`.
+/// Returns whether a named box is followed by another name and its value: `x = \boxed{5}, y = 6`.
 fn is_one_of_several(near: &str, behind: &str) -> bool {
     let is_named = near.strip_suffix('=').is_some_and(|rest| {
         rest.trim_end()
@@ -180,7 +179,7 @@ fn is_one_of_several(near: &str, behind: &str) -> bool {
         })
 }
 
-/// Whether the words right before a box make another number of what stands in it: `minus`, `half of`.
+/// Returns whether the words before a box change the number in it: `minus`, `half of`.
 pub(super) fn is_made_another(before: &str) -> bool {
     let words = before.trim_end_matches(['$', ' ', '*']);
     if ["不是", "并非", "不为", "负"]

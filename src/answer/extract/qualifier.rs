@@ -1,13 +1,13 @@
-//! Words right behind a box that make another number of what stands in it: `or more`, `and a half`,
-//! `R 2`, another value behind `or`.
+//! Words right after a box that change the number in it: `or more`, `and a half`, `R 2`, or another value after
+//! `or`.
 
 use super::segment::begins_mathematics;
 use super::sentence::head;
 
-/// Longest text, in bytes, that is searched for a qualifier.
+/// The maximum length of text that is searched for a qualifier, in bytes.
 const MAX_BEHIND: usize = 80;
 
-/// What makes another number of the one before, whatever follows.
+/// Phrases that change the preceding number, whatever follows.
 const PHRASES: &[&str] = &[
     "and a half",
     "and a quarter",
@@ -34,7 +34,7 @@ const PHRASES: &[&str] = &[
     "or smaller",
 ];
 
-/// What does so with a number behind it.
+/// Phrases that change it if a number follows.
 const WITH_NUMBER: &[&str] = &[
     "divided by",
     "fewer than",
@@ -55,7 +55,7 @@ const WITH_NUMBER: &[&str] = &[
     "with a remainder of",
 ];
 
-/// Spacing and the ends and beginnings of formulas and upright text.
+/// Spacing, and delimiters of formulas and upright text.
 const SPACING: &[&str] = &[
     "$",
     " ",
@@ -72,7 +72,7 @@ const SPACING: &[&str] = &[
     "*",
 ];
 
-/// The text right behind a box, from its end on, that belongs to the number in it.
+/// Returns the text right after a box, starting at its end, that belongs to the number in it.
 pub(super) fn qualifier(behind: &str) -> Option<&str> {
     let behind = head(behind, MAX_BEHIND);
     let rest = unspaced(behind);
@@ -81,7 +81,7 @@ pub(super) fn qualifier(behind: &str) -> Option<&str> {
     }
     let qualifies = PHRASES.iter().any(|phrase| {
         behind_words(rest, phrase).is_some_and(|more| {
-            // (`or more precisely`, `and up to` are said of the way of writing.)
+            // `or more precisely` and `and up to` only describe how the number is written.
             let next = more.trim_start();
             let word = next
                 .find(|c: char| !c.is_alphabetic())
@@ -98,7 +98,7 @@ pub(super) fn qualifier(behind: &str) -> Option<&str> {
     qualifies.then_some(&behind[..end])
 }
 
-/// Whether it is said how the number is written: `to 2 significant figures`.
+/// Returns whether a text says how the number is written: `to 2 significant figures`.
 fn is_of_writing(text: &str) -> bool {
     [
         "significant",
@@ -113,7 +113,7 @@ fn is_of_writing(text: &str) -> bool {
     .any(|word| text.contains(word))
 }
 
-/// `and 6` with nothing behind it: another value.
+/// Returns whether a text is `and 6` with nothing after it: another value.
 fn another_value(rest: &str) -> bool {
     behind_words(rest, "and").is_some_and(|more| {
         let value = unspaced(more);
@@ -122,7 +122,7 @@ fn another_value(rest: &str) -> bool {
     })
 }
 
-/// What does so in Chinese: multiples, bounds, another value behind `或` or `和`.
+/// Recognizes Chinese qualifiers: multiples, bounds, another value after `或` or `和`.
 fn in_chinese(rest: &str) -> bool {
     const CHANGES: &[&str] = &[
         "万", "亿", "千", "百", "倍", "以上", "以下", "半", "个半", "多", "余", "成", "折", "次方",
@@ -137,7 +137,7 @@ fn in_chinese(rest: &str) -> bool {
         || joined.is_some_and(|more| begins_value(unspaced(more)))
 }
 
-/// A text without spacing in front.
+/// Removes leading spacing.
 fn unspaced(mut text: &str) -> &str {
     while let Some(rest) = SPACING.iter().find_map(|space| text.strip_prefix(space)) {
         text = rest;
@@ -145,7 +145,7 @@ fn unspaced(mut text: &str) -> &str {
     text
 }
 
-/// What follows whole words that a text starts with, in any case but for a lone `R`.
+/// Returns the text after whole words that a text starts with, ignoring ASCII case.
 fn behind_words<'a>(text: &'a str, words: &str) -> Option<&'a str> {
     let (start, rest) = text.split_at_checked(words.len())?;
     let same = match words {
@@ -160,7 +160,7 @@ fn begins_value(text: &str) -> bool {
     begins_mathematics(text) && !ends
 }
 
-/// `1/2` or `\frac12`, which makes a mixed number of the whole one before.
+/// Returns whether a text starts with `1/2` or `\frac12`, which makes the preceding integer a mixed number.
 fn is_fraction(text: &str) -> bool {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let bar = text[digits..].strip_prefix('/');
@@ -172,7 +172,7 @@ fn is_fraction(text: &str) -> bool {
             .any(|command| text.starts_with(command))
 }
 
-/// Where the sentence or clause ends that a text begins with.
+/// Returns where the sentence or clause at the start of a text ends.
 fn sentence_end(text: &str) -> usize {
     let mut characters = text.char_indices().peekable();
     while let Some((at, c)) = characters.next() {

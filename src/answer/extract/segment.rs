@@ -1,4 +1,4 @@
-//! The answer right behind a marker or right before one, cut out of its sentence.
+//! Extracts the answer right after or before a marker from its sentence.
 
 use memchr::memchr_iter;
 
@@ -7,14 +7,14 @@ use super::formula::{Formula, formula_at, formulas};
 use super::sentence::{MAX_SENTENCE, head, said, sentence_end, tail, tidy};
 use super::{Answer, offset};
 
-/// The answer at the start of what follows a marker.
+/// Returns the answer at the start of the text after a marker.
 pub(super) fn after(text: &str, lenient: bool) -> Option<Answer<'_>> {
     let whole = head(text, MAX_SENTENCE);
     let answer = within(whole, lenient)?;
     (!is_retracted(whole, &answer)).then(|| continued(whole, answer))
 }
 
-/// The answer in the first sentence, or in the first items of a list.
+/// Returns the answer in the first sentence, or in the first items of a list.
 fn within(whole: &str, lenient: bool) -> Option<Answer<'_>> {
     let text = opening(whole);
     if whole[..offset(whole, text)].contains('\n')
@@ -33,10 +33,10 @@ fn within(whole: &str, lenient: bool) -> Option<Answer<'_>> {
     prose(&text[..sentence_end(text)], lenient)
 }
 
-/// Most items of a list.
+/// The maximum number of items in a list.
 const MAX_ITEMS: usize = 50;
 
-/// The answers in a list of items, a line each, that a text starts with: `- $x = 1$`, `1. 5`.
+/// Returns the answers in the list of items, one per line, that a text starts with: `- $x = 1$`, `1. 5`.
 fn items(text: &str, lenient: bool) -> Option<Answer<'_>> {
     let mut answers: Vec<Answer<'_>> = Vec::new();
     let mut numbered = false;
@@ -64,7 +64,7 @@ fn items(text: &str, lenient: bool) -> Option<Answer<'_>> {
     }
     match &answers[..] {
         [] => None,
-        // `5. It follows` alone is a number with its sentence's end.
+        // `5. It follows` alone is a number at the end of a sentence.
         [answer] if numbered && !begins_mathematics(&answer.text) => None,
         [_] => answers.pop(),
         [first, .., last] => {
@@ -76,7 +76,7 @@ fn items(text: &str, lenient: bool) -> Option<Answer<'_>> {
     }
 }
 
-/// Words between a marker and its answer that say nothing of its value.
+/// Words between a marker and its answer that do not affect the value.
 const FILLERS: &[&str] = &[
     "about",
     "actually",
@@ -98,7 +98,7 @@ const FILLERS: &[&str] = &[
     "thus",
 ];
 
-/// What follows a marker, from the answer on.
+/// Returns the text after a marker from the answer on.
 fn opening(text: &str) -> &str {
     let mut text = text;
     loop {
@@ -108,7 +108,7 @@ fn opening(text: &str) -> &str {
         });
         // A brace that was opened around the marker.
         text = text.strip_prefix('}').unwrap_or(text);
-        // Bold type that ends here; what begins here is read with its end.
+        // Bold type that ends here. Bold type that begins here is read with its end.
         if text.starts_with('*') && bold_at(text).is_none() {
             text = text.trim_start_matches('*');
         }
@@ -129,7 +129,7 @@ fn opening(text: &str) -> &str {
     }
 }
 
-/// What follows "option" or "choice" where that is a choice letter.
+/// Returns the text after "option" or "choice" if it is a choice letter.
 fn named_choice(text: &str) -> Option<&str> {
     let len = ["option", "choice", "letter"]
         .iter()
@@ -143,16 +143,16 @@ fn named_choice(text: &str) -> Option<&str> {
     (rest.len() < text.len() - len && is_letter).then_some(rest)
 }
 
-/// What stands between delimiters: a formula, bold type or code.
+/// A formula, bold type or code between delimiters.
 #[derive(Debug, Clone, Copy)]
 struct Span<'a> {
     content: &'a str,
     end: usize,
-    /// Whether it is a formula, not words that may hold one.
+    /// Whether it is a formula, as opposed to words that may contain one.
     is_formula: bool,
 }
 
-/// The span that a text starts with.
+/// Returns the span that a text starts with.
 fn span_at(text: &str) -> Option<Span<'_>> {
     if let Some(Formula { content, end }) = formula_at(text) {
         return Some(Span {
@@ -164,7 +164,7 @@ fn span_at(text: &str) -> Option<Span<'_>> {
     bold_at(text).or_else(|| code_at(text))
 }
 
-/// Bold type (or italic) that a text starts with, unless it is a label: `**5**`.
+/// Returns the bold (or italic) text at the start, unless it is a label: `**5**`.
 fn bold_at(text: &str) -> Option<Span<'_>> {
     let stars = text.bytes().take_while(|b| *b == b'*').count();
     if !(1..=3).contains(&stars) || text[stars..].starts_with(char::is_whitespace) {
@@ -184,11 +184,11 @@ fn bold_at(text: &str) -> Option<Span<'_>> {
     })
 }
 
-/// Code in backticks, in the line or in a block of one line.
+/// Returns code in backticks: inline, or in a block of one line.
 fn code_at(text: &str) -> Option<Span<'_>> {
     let (content, end) = if let Some(rest) = text.strip_prefix("```") {
         let close = rest.find("```")?;
-        // The block's language stands in its first line.
+        // The first line of the block names its language.
         let content = rest[..close].split_once('\n').map_or("", |(_, rest)| rest);
         (content.trim(), close + 6)
     } else {
@@ -204,13 +204,13 @@ fn code_at(text: &str) -> Option<Span<'_>> {
     })
 }
 
-/// What joins the members of a list.
+/// Separators of the members of a list.
 const CONJUNCTIONS: &[&str] = &[
     ", and ", "and ", ", or ", "or ", ", ", ",", "；", "、", "，", "或", "和", "及", "与",
 ];
 
-/// The formulas that a text starts with, joined where `and`, `or` or commas join them, with the
-/// unit behind them.
+/// Returns the formulas that a text starts with, joined if `and`, `or` or commas join them, and with the unit
+/// after them.
 fn leading(text: &str, lenient: bool) -> Option<Answer<'_>> {
     let first = span_at(text)?;
     let mut members = Vec::new();
@@ -269,7 +269,7 @@ fn leading(text: &str, lenient: bool) -> Option<Answer<'_>> {
     ))
 }
 
-/// What a formula is said to be: ` is 5` behind `$x$`.
+/// Returns what a sentence says a formula is: ` is 5` after `$x$`.
 fn predicate(rest: &str) -> Option<Answer<'_>> {
     let rest = rest.strip_prefix(char::is_whitespace)?.trim_start();
     let rest = ["is equal to ", "is ", "are ", "equals ", "= "]
@@ -279,13 +279,13 @@ fn predicate(rest: &str) -> Option<Answer<'_>> {
     begins_mathematics(rest).then(|| after(rest, false))?
 }
 
-/// Whether a text begins with a formula or a number.
+/// Returns whether a text begins with a formula or a number.
 pub(super) fn begins_mathematics(text: &str) -> bool {
     let bare = text.trim_start_matches(['*', '(', '-', '+', '−', '±', '[', '{', '`']);
     bare.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '$' | '\\' | '√' | 'π' | '.'))
 }
 
-/// Words behind a formula that begin something other than its unit.
+/// Words after a formula that begin something other than its unit.
 const NOT_UNITS: &[&str] = &[
     "above",
     "after",
@@ -316,7 +316,7 @@ const NOT_UNITS: &[&str] = &[
     "with",
 ];
 
-/// Words behind "and" or "or" that begin a new clause or say the same again.
+/// Words after "and" or "or" that begin a new clause or a restatement.
 const CLAUSES: &[&str] = &[
     "about",
     "approximately",
@@ -334,8 +334,8 @@ const CLAUSES: &[&str] = &[
     "we",
 ];
 
-/// What belongs to a formula behind it: a unit, a percent sign, but also "or more", for the
-/// reader to see.
+/// Returns the text after a formula that belongs to it: a unit or a percent sign, but also "or more", which the
+/// parser then rejects.
 fn unit(rest: &str) -> &str {
     let sentence = &rest[..sentence_end(rest)];
     let piece = tidy(said(sentence)).trim_start_matches(['*', '`']);
@@ -351,7 +351,7 @@ fn unit(rest: &str) -> &str {
             .strip_prefix("and ")
             .or_else(|| behind.strip_prefix("or "))
             .unwrap_or(behind);
-        // A member that is no formula: `$3$, 4`.
+        // A member that is not a formula: `$3$, 4`.
         return if begins_mathematics(more) { piece } else { "" };
     }
     if known(NOT_UNITS, piece) {
@@ -381,7 +381,7 @@ const HEDGES: &[&str] = &[
     "under", "without",
 ];
 
-/// Whether a text ends in a word that changes what follows.
+/// Returns whether a text ends in a word that changes the meaning of what follows.
 fn hedges(text: &str) -> bool {
     let text = text.trim_end();
     let len: usize = text
@@ -393,8 +393,8 @@ fn hedges(text: &str) -> bool {
     HEDGES.iter().any(|hedge| word.eq_ignore_ascii_case(hedge))
 }
 
-/// The answer in a sentence: all of it where it begins with mathematics or is a word or two;
-/// else what stands behind its verb, or its formulas.
+/// Returns the answer in a sentence: the whole sentence if it begins with mathematics; else the text after its
+/// verb, its formulas or its bold type; else the whole sentence.
 fn prose(sentence: &str, lenient: bool) -> Option<Answer<'_>> {
     let sentence = tidy(said(sentence));
     if sentence.is_empty() {
@@ -433,7 +433,7 @@ fn prose(sentence: &str, lenient: bool) -> Option<Answer<'_>> {
             }
         }
     }
-    // "The ball costs **5 cents": the sentence ends where the bold type does.
+    // "The ball costs **5 cents": the sentence ended inside the bold type.
     let mut types = sentence.split("**");
     if let (Some(before), Some(bold), None) = (types.next(), types.next(), types.next())
         && !hedges(before)
@@ -450,11 +450,11 @@ fn prose(sentence: &str, lenient: bool) -> Option<Answer<'_>> {
     Some(Answer::piece(sentence))
 }
 
-/// The letter of `B) 12`.
+/// Returns the letter of `B) 12`.
 fn bracketed_choice(sentence: &str) -> Option<&str> {
     let bytes = sentence.as_bytes();
     let is_choice = bytes.len() > 1 && bytes[0].is_ascii_uppercase() && bytes[1] == b')';
-    // `B) or C)` chooses both, or neither.
+    // `B) or C)` chooses both or neither.
     let is_only = || {
         let rest = sentence[2..].trim_start();
         let behind = ["or ", "and ", "& ", ", ", "/"]
@@ -472,7 +472,7 @@ fn bracketed_choice(sentence: &str) -> Option<&str> {
     (is_choice && is_only()).then(|| &sentence[..1])
 }
 
-/// The first word of `No, it is not possible`.
+/// Returns the first word of `No, it is not possible`.
 fn yes_or_no(sentence: &str) -> Option<&str> {
     let len = sentence.bytes().take_while(u8::is_ascii_alphabetic).count();
     let (word, rest) = sentence.split_at(len);
@@ -482,7 +482,7 @@ fn yes_or_no(sentence: &str) -> Option<&str> {
     (is_known && rest.starts_with([',', ';', ':', '，'])).then_some(word)
 }
 
-/// The members of `5或6` and `1、2`.
+/// Returns the members of `5或6` and `1、2`.
 fn chinese_list(sentence: &str) -> Option<Answer<'_>> {
     if sentence.is_ascii() {
         return None;
@@ -498,8 +498,8 @@ fn chinese_list(sentence: &str) -> Option<Answer<'_>> {
     is_list.then(|| Answer::list(members.join(", "), sentence))
 }
 
-/// What stands behind the last verb of a sentence, outside of formulas, and whether that verb is
-/// an equals sign.
+/// Returns the text after the last verb of a sentence, outside formulas, and whether that verb is an equals
+/// sign.
 pub(super) fn behind_verb(sentence: &str) -> Option<(&str, bool)> {
     let mut verb = None;
     let mut sign = None;
@@ -529,8 +529,8 @@ pub(super) fn behind_verb(sentence: &str) -> Option<(&str, bool)> {
     }
 }
 
-/// The answer right before a phrase: a formula or several, a choice letter, or mathematics
-/// without delimiters.
+/// Returns the answer right before a phrase: one or more formulas, a choice letter, or mathematics without
+/// delimiters.
 pub(super) fn before(text: &str) -> Option<Answer<'_>> {
     let text = tail(text, MAX_SENTENCE).trim_end();
     let text = text.strip_suffix(',').unwrap_or(text);
@@ -571,7 +571,7 @@ pub(super) fn before(text: &str) -> Option<Answer<'_>> {
     trailing_mathematics(text).map(Answer::piece)
 }
 
-/// The formula or bold type that a text ends with, and where it starts.
+/// Returns the formula or bold text that a text ends with, and its start.
 fn span_before(text: &str) -> Option<(&str, usize)> {
     let (open, len) = [
         ("$$", "$$"),
@@ -588,7 +588,7 @@ fn span_before(text: &str) -> Option<(&str, usize)> {
         .then_some((content, start))
 }
 
-/// The choice letter that a text ends with: `(B)`, `option B`.
+/// Returns the choice letter that a text ends with: `(B)`, `option B`.
 pub(super) fn choice_before(text: &str) -> Option<&str> {
     let text = text.trim_end().trim_end_matches('*');
     let (letter, rest) = match text.strip_suffix(')') {
@@ -615,7 +615,7 @@ pub(super) fn choice_before(text: &str) -> Option<&str> {
             (letter, rest)
         }
     };
-    // `f(A)` is no choice.
+    // `f(A)` is not a choice.
     let stands_alone = !rest.ends_with(|c: char| c.is_alphanumeric());
     let is_letter = match letter.as_bytes() {
         [b'A'..=b'J'] => true,
@@ -625,8 +625,8 @@ pub(super) fn choice_before(text: &str) -> Option<&str> {
     (is_letter && stands_alone).then_some(letter)
 }
 
-/// The mathematics that a sentence ends with, written without delimiters, with a unit of one
-/// word: `x = 5`, `3 + 4 = 7`, `5 apples`. `None` where a word before it changes what it means.
+/// Returns the mathematics without delimiters that a sentence ends with, including a unit of one word: `x = 5`,
+/// `3 + 4 = 7`, `5 apples`. Returns `None` if a word before it changes its meaning.
 pub(super) fn trailing_mathematics(text: &str) -> Option<&str> {
     let text = tidy(text);
     let line = text.rfind('\n').map_or(text, |at| &text[at + 1..]);
@@ -652,7 +652,7 @@ pub(super) fn trailing_mathematics(text: &str) -> Option<&str> {
             any = true;
             start = offset(line, word);
         } else if any && matches!(word, "and" | "or") {
-            // A list, if it goes on; else the sentence does.
+            // After a comma, either the list continues or the sentence does.
             let before = rest[..word_start].trim_end();
             let previous = before.rfind([' ', '\t']).map_or(0, |at| at + 1);
             if !is_mathematics(&before[previous..]) {
@@ -675,7 +675,7 @@ pub(super) fn trailing_mathematics(text: &str) -> Option<&str> {
     (any && number_before_unit && !hedges(&line[..start])).then_some(found)
 }
 
-/// Whether a word is mathematics: it has a digit, an operator or a command, or is one letter.
+/// Returns whether a word is mathematics: it has a digit, an operator or a command, or is one letter.
 pub(super) fn is_mathematics(word: &str) -> bool {
     let bare = word.trim_matches([',', ';', '(', ')']);
     let mut letters = bare.chars();
@@ -715,8 +715,7 @@ pub(super) fn is_mathematics(word: &str) -> bool {
     }) || matches!(word, "-" | "pi")
 }
 
-/// The last formula of a text, or its last number where that stands later; failing both, a
-/// choice letter.
+/// Returns the last formula of a text, or its last number if that comes later, or else a choice letter.
 pub(super) fn last_formula_or_number(text: &str) -> Option<Answer<'_>> {
     let formula = formulas(text).last();
     let formula_end = formula.map_or(0, |(start, formula)| start + formula.end);
@@ -728,8 +727,7 @@ pub(super) fn last_formula_or_number(text: &str) -> Option<Answer<'_>> {
     }
 }
 
-/// The last number outside of words, with its sign, fraction and percent sign, and where it
-/// ends.
+/// Returns the last number outside words, with its sign, fraction and percent sign, and its end.
 fn last_number(text: &str) -> Option<(Answer<'_>, usize)> {
     let bytes = text.as_bytes();
     let is_part = |b: u8| b.is_ascii_digit() || matches!(b, b'.' | b',' | b'/');
@@ -740,7 +738,7 @@ fn last_number(text: &str) -> Option<(Answer<'_>, usize)> {
         while start > 0 && is_part(bytes[start - 1]) {
             start -= 1;
         }
-        // Separators in front belong to the sentence; a point may open a decimal.
+        // Leading separators belong to the sentence; a leading point may start a decimal.
         let mut from = start;
         while from < digit && matches!(bytes[from], b',' | b'/') {
             from += 1;
@@ -768,7 +766,7 @@ fn last_number(text: &str) -> Option<(Answer<'_>, usize)> {
     None
 }
 
-/// A choice letter: `A. …` at the start, else the last capital that stands alone.
+/// Returns a choice letter: `A. …` at the start, else the last capital letter that is a word by itself.
 fn choice(text: &str) -> Option<&str> {
     let first = text.split_whitespace().next()?;
     if first.ends_with(['.', ':', ')'])
@@ -782,13 +780,13 @@ fn choice(text: &str) -> Option<&str> {
         .find_map(lone_capital)
 }
 
-/// The choice letter that a word is but for punctuation.
+/// Returns the choice letter of a word that is one apart from punctuation.
 fn lone_capital(word: &str) -> Option<&str> {
     let word = word.trim_matches(|c: char| !c.is_alphanumeric());
     (word.len() == 1 && ("A"..="H").contains(&word)).then_some(word)
 }
 
-/// Whether a text begins with a choice letter that stands alone: `B`, `(B)`, `B.`, `(b)`.
+/// Returns whether a text begins with a separate choice letter: `B`, `(B)`, `B.`, `(b)`.
 pub(super) fn begins_choice(text: &str) -> bool {
     let bytes = text.trim_start_matches(['(', '（']).as_bytes();
     match bytes.first() {
@@ -798,7 +796,7 @@ pub(super) fn begins_choice(text: &str) -> bool {
     }
 }
 
-/// Whether a text begins with a formula between delimiters, or bold.
+/// Returns whether a text begins with a formula between delimiters, bold type or code.
 pub(super) fn begins_formula(text: &str) -> bool {
     span_at(text).is_some()
 }

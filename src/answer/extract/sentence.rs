@@ -1,13 +1,13 @@
-//! Where a sentence ends without cutting mathematics, and what of it explains instead of saying.
+//! Finds the end of a sentence without cutting mathematics, and removes the explanation at its end.
 
 use memchr::memchr_iter;
 
 use super::formula::formula_at;
 
-/// Longest sentence that is read, in bytes.
+/// The maximum length of a sentence, in bytes.
 pub(super) const MAX_SENTENCE: usize = 4096;
 
-/// The start of a text, no longer than `limit` bytes.
+/// Returns the start of a text, at most `limit` bytes.
 pub(super) fn head(text: &str, limit: usize) -> &str {
     let mut end = text.len().min(limit);
     while !text.is_char_boundary(end) {
@@ -16,7 +16,7 @@ pub(super) fn head(text: &str, limit: usize) -> &str {
     &text[..end]
 }
 
-/// The end of a text, no longer than `limit` bytes.
+/// Returns the end of a text, at most `limit` bytes.
 pub(super) fn tail(text: &str, limit: usize) -> &str {
     let mut start = text.len().saturating_sub(limit);
     while !text.is_char_boundary(start) {
@@ -25,15 +25,15 @@ pub(super) fn tail(text: &str, limit: usize) -> &str {
     &text[start..]
 }
 
-/// Abbreviations whose full stop ends no sentence where the next word goes on in lower case or
-/// with a digit.
+/// Abbreviations whose full stop does not end the sentence if the next word starts with a lower-case letter or
+/// a digit.
 const ABBREVIATIONS: &[&str] = &[
     "approx", "sq", "cu", "ft", "in", "no", "dr", "mr", "mrs", "ms", "st", "vs", "etc", "eq", "fig",
 ];
 
-/// Where the first sentence of a text ends: at a line's end, at a full stop that is no decimal
-/// point and of no abbreviation, at the end of bold type, all outside of braces, formulas and
-/// environments; or before "I hope".
+/// Returns the end of the first sentence of a text, outside braces, formulas and environments. A sentence ends
+/// at the end of a line, at a full stop that is neither a decimal point nor part of an abbreviation, at the end
+/// of bold type, or before "I hope".
 pub(super) fn sentence_end(text: &str) -> usize {
     let text = head(text, MAX_SENTENCE);
     let bytes = text.as_bytes();
@@ -54,7 +54,7 @@ pub(super) fn sentence_end(text: &str) -> usize {
                 } else if rest.starts_with("\\end") {
                     environments = environments.saturating_sub(1);
                 } else if bytes[at] == b'\\' && bytes.get(at + 1).is_some_and(u8::is_ascii) {
-                    // An escaped brace is no brace.
+                    // An escaped brace does not count.
                     at += 1;
                 }
             }
@@ -79,11 +79,11 @@ pub(super) fn sentence_end(text: &str) -> usize {
     text.len()
 }
 
-/// What a full stop does.
+/// The role of a full stop.
 enum Stop {
     /// It belongs to a number, an abbreviation or a name.
     No,
-    /// It ends the sentence and is no part of it.
+    /// It ends the sentence and is not part of it.
     Before,
     /// It ends the sentence and is part of an abbreviation.
     Behind,
@@ -130,7 +130,7 @@ fn stop(text: &str, at: usize) -> Stop {
     {
         return Stop::No;
     }
-    // `B. 12`: a choice with what it says.
+    // `B. 12`: a choice and its content.
     let is_choice = at == 1 && bytes[0].is_ascii_uppercase();
     if is_choice
         && following
@@ -141,12 +141,12 @@ fn stop(text: &str, at: usize) -> Stop {
     Stop::Before
 }
 
-/// Whether a full stop is the last of an abbreviation such as `p.m.` or `e.g.`.
+/// Returns whether a full stop is the last one of an abbreviation such as `p.m.` or `e.g.`.
 fn is_dotted(bytes: &[u8], at: usize) -> bool {
     at >= 2 && bytes[at - 1].is_ascii_alphabetic() && bytes[at - 2] == b'.'
 }
 
-/// Whether two asterisks end bold type here: behind a word, before a space or punctuation.
+/// Returns whether two asterisks end bold type: after a word, before a space or punctuation.
 fn ends_bold(bytes: &[u8], at: usize) -> bool {
     bytes.get(at + 1) == Some(&b'*')
         && at > 0
@@ -156,7 +156,7 @@ fn ends_bold(bytes: &[u8], at: usize) -> bool {
             .is_none_or(|b| b.is_ascii_whitespace() || b.is_ascii_punctuation())
 }
 
-/// What opens an explanation, behind a space or a comma.
+/// Words that open an explanation after a space or a comma.
 const EXPLANATIONS: &[&str] = &[
     "because",
     "since",
@@ -167,13 +167,13 @@ const EXPLANATIONS: &[&str] = &[
     "as shown",
 ];
 
-/// What opens an explanation only behind a comma.
+/// Words that open an explanation only after a comma.
 const ASIDES: &[&str] = &[
     "is", "so", "as", "where we", "and we", "and this", "and so", "but we", "i.e.", "that is",
     "not",
 ];
 
-/// What begins a statement of its own behind a semicolon.
+/// Words that begin a separate statement after a semicolon.
 const STATEMENTS: &[&str] = &[
     "my ",
     "your ",
@@ -190,7 +190,7 @@ const STATEMENTS: &[&str] = &[
     "note ",
 ];
 
-/// A sentence without the explanation at its end: ` because …`, `, which …`, ` (since …)`.
+/// Removes the explanation at the end of a sentence: ` because …`, `, which …`, ` (since …)`.
 pub(super) fn said(sentence: &str) -> &str {
     let bytes = sentence.as_bytes();
     for at in memchr_iter(b' ', bytes) {
@@ -205,7 +205,7 @@ pub(super) fn said(sentence: &str) -> &str {
             })
         };
         let comma = at > 0 && bytes[at - 1] == b',';
-        // Said again in another base: which of the two is the answer is not known.
+        // A restatement in another base: either could be the answer.
         if comma && rest.starts_with("that is ") && sentence[..at].contains(" base ") {
             continue;
         }
@@ -235,7 +235,7 @@ pub(super) fn said(sentence: &str) -> &str {
     sentence
 }
 
-/// A piece of a sentence without the punctuation, quotes and type around it.
+/// Removes punctuation, quotes and markup around a piece of a sentence.
 pub(super) fn tidy(piece: &str) -> &str {
     let mut piece = piece.trim();
     loop {

@@ -1,23 +1,22 @@
-//! The part of a response that is the solution: behind the reasoning, before a next problem or
-//! turn. One pass over the line breaks, angle and square brackets of the text.
+//! Finds the solution in a response: after the reasoning, before a next problem or turn. One pass over the line
+//! breaks and the angle and square brackets of the text.
 
 use memchr::memchr3_iter;
 
 use crate::contract::reasoning::reasoning_tag;
 
-/// The solution in a response. `None` where the response is reasoning that nothing follows.
+/// Returns the solution in a response, or `None` if it contains only reasoning.
 ///
-/// - `<think>…</think>` is skipped; a `</think>` alone closes a reasoning that the prompt's template
-///   opened.
-/// - Where nothing follows it, or where it is never closed, the work is unfinished: what stands before
-///   the `<think>` is the solution, and where nothing does there is none.
-/// - A control token of a chat template ends the solution, and so does a line that opens a next
-///   problem or turn, once there is a solution to end.
+/// - `<think>…</think>` is skipped. A lone `</think>` closes reasoning that the prompt's template opened.
+/// - If nothing follows the reasoning, or if it is never closed, the text before `<think>` is the solution.
+///   Without such text there is none.
+/// - A control token of a chat template ends the solution. So does a line that opens a next problem or turn, if
+///   a solution precedes it.
 pub(super) fn solution(response: &str) -> Option<&str> {
     let says_something = |text: &&str| !text.trim_ascii().is_empty();
     let bytes = response.as_bytes();
     let mut start = 0;
-    // What stands before the last closed reasoning.
+    // The text before the last closed reasoning.
     let mut before_closed = None;
     let mut reasoning = None;
     let mut tags = 0;
@@ -40,7 +39,7 @@ pub(super) fn solution(response: &str) -> Option<&str> {
         }
         if let Some(len) = control(rest) {
             if response[start..at].trim_ascii().is_empty() {
-                // What opens this turn.
+                // The token opens this turn.
                 start = at + len;
                 continue;
             }
@@ -51,7 +50,7 @@ pub(super) fn solution(response: &str) -> Option<&str> {
             continue;
         };
         if tag.opens {
-            // After the next turn's first line, reasoning is that turn's.
+            // Reasoning after the first line of the next turn belongs to that turn.
             if next.is_some() {
                 break;
             }
@@ -62,10 +61,11 @@ pub(super) fn solution(response: &str) -> Option<&str> {
                 break;
             }
             tags += 1;
-            // Opened or not, what stood before is reasoning, with any problem restated in it.
+            // The text before a closing tag is reasoning, even without an opening tag, including any restated
+            // problem.
             let before = &response[start..reasoning.unwrap_or(start)];
             before_closed = match before_closed {
-                // Reasoning behind reasoning.
+                // Reasoning right after reasoning.
                 Some(earlier) if reasoning.is_some() && !says_something(&before) => Some(earlier),
                 _ => Some(before),
             };
@@ -84,7 +84,7 @@ pub(super) fn solution(response: &str) -> Option<&str> {
     }
 }
 
-/// Tokens of chat templates that end a turn or open one.
+/// Tokens of chat templates that open or end a turn.
 const CONTROL: &[&str] = &[
     "<|im_start|>",
     "<|im_end|>",
@@ -110,7 +110,7 @@ const CONTROL: &[&str] = &[
     "[/INST]",
 ];
 
-/// The length of the control token that a text starts with.
+/// Returns the length of the control token that a text starts with.
 fn control(text: &[u8]) -> Option<usize> {
     // Most brackets belong to mathematics; the second byte rules those out.
     if !matches!(text.get(1), Some(b'|' | b'/' | b'e' | b's' | b'I' | 0xEF)) {
@@ -122,14 +122,14 @@ fn control(text: &[u8]) -> Option<usize> {
         .map(|token| token.len())
 }
 
-/// What a line must start with to open a next problem or turn.
+/// The start of a line that opens a next problem or turn.
 struct Opener {
     word: &'static str,
-    /// Whether it may stand as a heading without a colon, such as `### Instruction`.
+    /// Whether it may be a heading without a colon, such as `### Instruction`.
     heading: bool,
     /// Whether it counts only as a heading.
     only: bool,
-    /// Whether it counts only with a number: `Example: …` shows something, `Example 2:` is another
+    /// Whether it counts only with a number: `Example: …` illustrates something, but `Example 2:` is another
     /// problem.
     numbered: bool,
 }
@@ -182,7 +182,7 @@ const OPENERS: &[Opener] = &[
     opener("练习", true, false),
 ];
 
-/// Whether a line opens a next problem or turn: `Problem:`, `**Question 2.**`, `### Instruction`,
+/// Returns whether a line opens a next problem or turn: `Problem:`, `**Question 2.**`, `### Instruction`,
 /// `Human:`.
 fn opens_next(line: &str) -> bool {
     let bytes = line.as_bytes();
@@ -191,7 +191,7 @@ fn opens_next(line: &str) -> bool {
         .take_while(|b| matches!(b, b'#' | b'*' | b'>' | b' '))
         .count();
     let plain = &line[decorations..];
-    // What most lines start with opens nothing.
+    // Rules out most lines by their first byte.
     if !matches!(
         plain.as_bytes().first(),
         Some(b'A' | b'E' | b'H' | b'I' | b'N' | b'P' | b'Q' | b'S' | b'T' | b'U' | 0xE4..=0xE9)
@@ -225,8 +225,8 @@ fn opens_next(line: &str) -> bool {
     })
 }
 
-/// Whether a line break ends a line that is `####` and a number, with an empty line behind: what ends
-/// a solution in the manner of GSM8K, whatever follows.
+/// Returns whether a line break ends a line of `####` and a number that is followed by an empty line. This ends
+/// a solution in the format of GSM8K, whatever follows.
 fn is_marked_end(text: &str, at: usize) -> bool {
     if !text[at..].starts_with("\n\n") {
         return false;
@@ -239,11 +239,11 @@ fn is_marked_end(text: &str, at: usize) -> bool {
     })
 }
 
-/// Longest introduction, in bytes.
+/// The maximum length of an introduction, in bytes.
 const MAX_INTRODUCTION: usize = 200;
 
-/// Whether a text is no solution yet, so that a problem behind it is the one to be solved, said
-/// again: one short line without any mathematics and without an answer.
+/// Returns whether a text is only an introduction: one short line without mathematics and without an answer. A
+/// problem after it is the problem to solve, restated.
 fn is_introduction(text: &str) -> bool {
     if text.len() > MAX_INTRODUCTION {
         return false;

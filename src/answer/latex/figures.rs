@@ -1,13 +1,12 @@
-//! Figures that are written like arithmetic and are none: dates, ranges and scores, dimensions,
-//! bearings, chosen statements, prefixed literals; the numbered parts of an answer; equations in a
-//! sentence. A value would make `3/4/2020` of `6/8/2020` and
-//! `2 × 6` of `3 × 4`.
+//! Figures that look like arithmetic but are not: dates, ranges and scores, dimensions, bearings, chosen
+//! statements, prefixed literals. Also numbered parts of an answer and equations in a sentence. If they were
+//! evaluated, `3/4/2020` would equal `6/8/2020`, and `2 × 6` would equal `3 × 4`.
 
 use super::lexer::{Tok, Token, names_side};
 use super::parser::connective;
 use super::tree::Literal;
 
-/// Whether any of a text's figures are no arithmetic, so that it has no value.
+/// Returns whether any figures of a text are not arithmetic, so that the text has no value.
 pub(crate) fn are_no_arithmetic(tokens: &[Token]) -> bool {
     let says = tokens.iter().any(|token| is_word(&token.tok));
     let dated = |at| is_date(&tokens[at..]) && !is_over(tokens, at);
@@ -19,19 +18,19 @@ pub(crate) fn are_no_arithmetic(tokens: &[Token]) -> bool {
             dated(at) || (says || is_signed_range(&tokens[at..])) && range_or_dimensions(at)
         }
         Tok::Letter(_) | Tok::Text(_) => is_bearing(&tokens[at..]),
-        // `3330\%1`: a sign, or what is left of a division.
+        // `3330\%1`: a percent sign, or the remains of a division.
         Tok::Command(sign) if sign == "%" => is_number(tokens.get(at + 1)),
         _ => false,
     }) || (0..tokens.len()).any(|at| is_code(&tokens[at..]) || is_roman(&tokens[at..]))
         || is_bare_roman(tokens)
 }
 
-/// `A-C-B`: an order, of single capital letters close together.
+/// Recognizes `A-C-B`: an order of single capital letters without spaces.
 fn is_code(tokens: &[Token]) -> bool {
     let capital = |at: usize| matches!(tokens.get(at).map(|token| &token.tok), Some(Tok::Letter(c)) if c.is_ascii_uppercase());
     let hyphen = |at: usize| is_symbol(tokens.get(at), &['-']);
     let close = tokens.iter().take(5).skip(1).all(|token| !token.spaced);
-    // `555-1234`: a telephone's number.
+    // `555-1234`: a telephone number.
     let telephone = whole(tokens.first()).is_some_and(|digits| digits.len() == 3)
         && hyphen(1)
         && whole(tokens.get(2)).is_some_and(|digits| digits.len() == 4)
@@ -39,13 +38,13 @@ fn is_code(tokens: &[Token]) -> bool {
     close && (capital(0) && hyphen(1) && capital(2) && hyphen(3) && capital(4) || telephone)
 }
 
-/// A Roman numeral of several small letters in brackets: `(iv)`.
+/// Recognizes a lower-case Roman numeral of several letters in brackets: `(iv)`.
 fn is_roman(tokens: &[Token]) -> bool {
     is_symbol(tokens.first(), &['('])
         && numeral(tokens).is_some_and(|(_, len)| len > 3 || word_len(&tokens[1]) > 1)
 }
 
-/// A Roman numeral of several small letters that is all there is: `ix`.
+/// Recognizes a lower-case Roman numeral of several letters that is the whole text: `ix`.
 fn is_bare_roman(tokens: &[Token]) -> bool {
     const MAX_LETTERS: usize = 4;
     let letters = |token: &Token| match &token.tok {
@@ -66,7 +65,8 @@ fn word_len(token: &Token) -> usize {
     }
 }
 
-/// Whether words stand before one equation behind another (`y=5 at x=2`), so that no tree holds both.
+/// Returns whether words come between two equations (`y=5 at x=2`) or end in a preposition before an equation.
+/// One tree cannot hold such a sentence.
 pub(crate) fn is_sentence(tokens: &[Token]) -> bool {
     let mut related = false;
     tokens.iter().enumerate().any(|(at, token)| {
@@ -93,8 +93,8 @@ pub(crate) fn is_sentence(tokens: &[Token]) -> bool {
     })
 }
 
-/// Statements that were chosen by their numbers, `(2)(3)`, `①③`, `①、③`, `① and ③`: their labels, in
-/// their order. `None` where a text is anything else, or one label in round brackets.
+/// Returns the labels, in order, of statements that are chosen by number: `(2)(3)`, `①③`, `①、③`, `① and ③`.
+/// Returns `None` for any other text, and for a single label in round brackets.
 pub(crate) fn chosen(tokens: &[Token]) -> Option<Vec<String>> {
     let joins = |token: &Token| match &token.tok {
         Tok::Symbol(',' | ';' | '、') | Tok::Unknown('、') => true,
@@ -121,7 +121,7 @@ pub(crate) fn chosen(tokens: &[Token]) -> Option<Vec<String>> {
     (labels.len() > 1 || circled && labels.len() == 1).then_some(labels)
 }
 
-/// A word that is no conjunction or condition, which stand between formulas.
+/// Returns whether a token is a word other than a conjunction or condition, which may connect formulas.
 fn is_word(tok: &Tok) -> bool {
     match tok {
         Tok::Word(word) | Tok::Text(word) => connective(word).is_none(),
@@ -148,13 +148,13 @@ fn is_command(token: Option<&Token>, names: &[&str]) -> bool {
     matches!(token.map(|token| &token.tok), Some(Tok::Command(name)) if names.contains(&name.as_str()))
 }
 
-/// Whether a number stands behind a fraction's bar, a point or the like: it is no day then.
+/// Returns whether an operator such as a fraction bar precedes a number, which is then not part of a date.
 fn is_over(tokens: &[Token], at: usize) -> bool {
     at > 0 && is_symbol(tokens.get(at - 1), &['/', '-', '^', '_', '*', '+'])
 }
 
-/// `3/4/2020`, `2020/3/4`, `01/02/03`, `3-4-2020`: three numbers close together, of which one is a year
-/// or a day with its zero, or that hyphens join.
+/// Recognizes `3/4/2020`, `2020/3/4`, `01/02/03`, `3-4-2020`: three numbers without spaces that are joined by
+/// slashes, one being a year or zero-padded, or joined by hyphens.
 fn is_date(tokens: &[Token]) -> bool {
     let (Some(first), Some(second), Some(third)) = (
         whole(tokens.first()),
@@ -174,12 +174,11 @@ fn is_date(tokens: &[Token]) -> bool {
         .iter()
         .any(|figures| figures.len() == 2 && figures.starts_with('0'));
     let dated = day(second) && (order || padded);
-    // (What is taken away twice is not written so in the end: `10-20-30` are sizes, `3-2-1` is a code.)
+    // A final answer is not written as a double difference: `10-20-30` are sizes, `3-2-1` is a code.
     close && ends && (joined('/') && dated || joined('-'))
 }
 
-/// Whether a number may be the first of a range, of dimensions: nothing stands before it that it is
-/// counted with.
+/// Returns whether a number may start a range or dimensions: no operator precedes it.
 fn opens(tokens: &[Token], at: usize) -> bool {
     match at.checked_sub(1).map(|before| &tokens[before].tok) {
         None | Some(Tok::Word(_) | Tok::Text(_) | Tok::Currency(_) | Tok::NewLine) => true,
@@ -189,7 +188,7 @@ fn opens(tokens: &[Token], at: usize) -> bool {
     }
 }
 
-/// Whether nothing that is counted with it stands behind a number.
+/// Returns whether a number may end a range or dimensions: no operator follows it.
 fn closes(token: Option<&Token>) -> bool {
     match token.map(|token| &token.tok) {
         None
@@ -205,7 +204,7 @@ fn closes(token: Option<&Token>) -> bool {
     }
 }
 
-/// `5-7` of `5-7 days`, `3-2` of `won 3-2`: from one number to another, or one against another.
+/// Recognizes `5-7` in `5-7 days`, `3-2` in `won 3-2`: a range or a score.
 fn is_range(tokens: &[Token]) -> bool {
     let second = 2 + usize::from(matches!(
         tokens.get(2).map(|token| &token.tok),
@@ -216,7 +215,7 @@ fn is_range(tokens: &[Token]) -> bool {
         && closes(tokens.get(second + 1))
 }
 
-/// `5-7\%`, `30-45^\circ`, `$5-$7`: a range without a word.
+/// Recognizes `5-7\%`, `30-45^\circ`, `$5-$7`: a range even without a word.
 fn is_signed_range(tokens: &[Token]) -> bool {
     is_range(tokens)
         && (is_command(tokens.get(3), &["%", "circ"])
@@ -230,8 +229,8 @@ fn is_signed_range(tokens: &[Token]) -> bool {
             ))
 }
 
-/// `3\times 4` of a matrix, a board or a box: side by side, and only of an area or a volume their
-/// product. A power of ten multiplies.
+/// Recognizes `3\times 4` of a matrix, a board or a box: dimensions. Before a unit of area or volume, it is a
+/// product.
 fn are_dimensions(tokens: &[Token]) -> bool {
     let mut at = 1;
     loop {
@@ -249,7 +248,7 @@ fn are_dimensions(tokens: &[Token]) -> bool {
     at > 1 && closes(tokens.get(at)) && !is_product_unit(&tokens[at..])
 }
 
-/// What is counted by multiplying.
+/// Words for quantities that are counted by multiplication.
 const COUNTED: &[&str] = &[
     "arrangements",
     "choices",
@@ -264,14 +263,15 @@ const COUNTED: &[&str] = &[
     "ways",
 ];
 
-/// A unit that is a power of another one, or what is counted by multiplying: `cm^2`, `square metres`.
+/// Returns whether tokens are a power of a unit, or a quantity counted by multiplication: `cm^2`,
+/// `square metres`.
 fn is_product_unit(tokens: &[Token]) -> bool {
     let Some(Tok::Word(word) | Tok::Text(word)) = tokens.first().map(|token| &token.tok) else {
         return false;
     };
     let mut words = word.split_whitespace();
     let first = words.next().unwrap_or("");
-    // (A square by itself has sides.)
+    // `square` alone is a shape.
     let more = words.next().is_some() || tokens.get(1).is_some_and(|next| is_word(&next.tok));
     COUNTED.contains(&first)
         || more && matches!(first, "square" | "sq" | "cubic" | "cu")
@@ -279,7 +279,7 @@ fn is_product_unit(tokens: &[Token]) -> bool {
         || is_symbol(tokens.get(1), &['^'])
 }
 
-/// `N30^\circ E`: from one point of the compass towards another.
+/// Recognizes `N30^\circ E`: a bearing from one point of the compass towards another.
 fn is_bearing(tokens: &[Token]) -> bool {
     let compass = |token: Option<&Token>| match token.map(|token| &token.tok) {
         Some(Tok::Letter(c)) => matches!(c, 'N' | 'S' | 'E' | 'W'),
@@ -297,7 +297,7 @@ fn is_bearing(tokens: &[Token]) -> bool {
     compass(rest.next())
 }
 
-/// `0x…`, `0b…`, `0o…` close together with figures that the lexer does not know as such.
+/// Recognizes `0x…`, `0b…`, `0o…` without spaces, before figures that the lexer does not accept.
 fn is_prefixed(tokens: &[Token]) -> bool {
     let close = |at: usize| tokens.get(at).filter(|token| !token.spaced);
     let prefix = matches!(
@@ -311,7 +311,7 @@ fn is_prefixed(tokens: &[Token]) -> bool {
         )
 }
 
-/// How the parts of an answer are numbered.
+/// The label of a numbered part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Label {
     Number(usize),
@@ -323,7 +323,7 @@ enum Label {
 impl std::fmt::Display for Label {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            // (Signs with a number in them are numbers.)
+            // Circled numbers count as numbers.
             Label::Number(n) | Label::Circled(n) => write!(f, "({n})"),
             Label::Letter(n) => write!(f, "(letter {n})"),
             Label::Roman(n) => write!(f, "(roman {n})"),
@@ -342,9 +342,9 @@ impl Label {
     }
 }
 
-/// The numbered parts of an answer, `(1) 5 (2) 6`, `(a) x; (b) y`, `①5②6`: each label, as it counts,
-/// with the tokens of its part. `None` where there are not two labels that follow each other, with
-/// something behind each.
+/// Splits an answer into numbered parts, `(1) 5 (2) 6`, `(a) x; (b) y`, `①5②6`. Returns each label in normal
+/// form with the tokens of its part. Returns `None` unless there are at least two consecutive labels, each
+/// followed by a part.
 pub(crate) fn parts(tokens: &[Token]) -> Option<Vec<(String, &[Token])>> {
     let (mut wanted, mut start) = label(tokens)?;
     let first = [
@@ -395,7 +395,7 @@ pub(crate) fn parts(tokens: &[Token]) -> Option<Vec<(String, &[Token])>> {
     Some(parts)
 }
 
-/// A part without the punctuation that ends it.
+/// Removes the punctuation at the end of a part.
 fn trimmed(tokens: &[Token]) -> &[Token] {
     let ends = |token: &Token| matches!(token.tok, Tok::Symbol(',' | ';' | '.') | Tok::NewLine);
     let mut end = tokens.len();
@@ -405,7 +405,7 @@ fn trimmed(tokens: &[Token]) -> &[Token] {
     &tokens[..end]
 }
 
-/// The label that tokens begin with, and how many it takes.
+/// Returns the label that tokens begin with, and its number of tokens.
 fn label(tokens: &[Token]) -> Option<(Label, usize)> {
     if is_command(tokens.first(), &["textcircled"]) {
         let number = whole(tokens.get(2))?.parse().ok()?;
@@ -424,17 +424,17 @@ fn label(tokens: &[Token]) -> Option<(Label, usize)> {
         Tok::Letter(c @ 'a'..='h') => Label::Letter(*c as usize - 'a' as usize),
         _ => return numeral(tokens).map(|(number, len)| (Label::Roman(number), len)),
     };
-    // `(1).` ends a sentence of its own.
+    // `(1).` is a sentence by itself.
     let stop = usize::from(is_symbol(tokens.get(3), &['.']));
     is_symbol(tokens.get(2), &[')']).then_some((label, 3 + stop))
 }
 
-/// The Roman numerals that parts and statements are numbered with.
+/// The Roman numerals that number parts and statements.
 const ROMAN: &[&str] = &[
     "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii",
 ];
 
-/// A Roman numeral in brackets.
+/// Reads a Roman numeral in brackets.
 fn numeral(tokens: &[Token]) -> Option<(usize, usize)> {
     let close = tokens
         .iter()

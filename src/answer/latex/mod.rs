@@ -1,5 +1,5 @@
-//! Reading mathematics: a lexer and an operator-precedence parser for what answers are written
-//! in (LaTeX, plain text and Unicode), to a syntax tree with spans. Gives nothing a value.
+//! Parses mathematics in LaTeX, plain text and Unicode: a lexer and an operator-precedence parser that builds a
+//! syntax tree with spans. Does not evaluate anything.
 
 mod figures;
 mod lexer;

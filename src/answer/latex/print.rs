@@ -1,14 +1,14 @@
-//! A tree as LaTeX in one canonical way: reading it again gives the same tree.
+//! Prints a tree as canonical LaTeX. Parsing the output gives the same tree.
 
 use super::tree::{BigOperator, Domain, Kind, Literal, Node, Relation};
 use super::words::{self, Run};
 use crate::answer::budget::{Budget, EvalError};
 
-/// The LaTeX of a tree.
+/// Returns a tree as LaTeX.
 ///
 /// # Errors
 ///
-/// [`EvalError::LimitExceeded`] where it nests too deep or has too many nodes.
+/// Returns [`EvalError::LimitExceeded`] if the tree is too deep or has too many nodes.
 pub(crate) fn print(node: &Node, budget: &mut Budget) -> Result<String, EvalError> {
     let mut printer = Printer {
         out: String::new(),
@@ -54,8 +54,8 @@ impl Printer<'_> {
         Ok(())
     }
 
-    /// A power, index or end of a range. Reading one takes a bracket off, so that one more goes
-    /// around what stands in brackets itself.
+    /// Prints a power, index or bound. The parser removes one pair of brackets, so bracketed content gets another
+    /// pair.
     fn script(&mut self, mark: &str, node: &Node) -> Printed {
         self.put(mark);
         match &node.kind {
@@ -234,7 +234,7 @@ impl Printer<'_> {
         }
     }
 
-    /// A name with its decorations, indices and primes.
+    /// Prints a name with its decorations, indices and primes.
     fn name(&mut self, name: &str) {
         let cut = name.find(['_', '\'']).unwrap_or(name.len());
         let (stem, mut rest) = name.split_at(cut);
@@ -340,7 +340,7 @@ impl Printer<'_> {
         Ok(())
     }
 
-    /// A unit's words, with their powers and slashes.
+    /// Prints a unit's words, with their powers and slashes.
     fn unit(&mut self, unit: &str) {
         let mut word = String::new();
         let mut parts = unit.chars().peekable();
@@ -426,7 +426,7 @@ mod tests {
         tree(&tokens, &mut budget).ok()
     }
 
-    /// The same tree without places.
+    /// Removes the spans of a tree.
     fn placeless(mut node: Node) -> Node {
         let mut open = vec![&mut node];
         while let Some(next) = open.pop() {
@@ -436,7 +436,7 @@ mod tests {
         node
     }
 
-    /// What is wrong with a text's tree: tokens that no node covers, or a print that reads
+    /// Returns what is wrong with the tree of a text: tokens that no node covers, or output that parses
     /// differently.
     fn fault(text: &str) -> Option<String> {
         let mut budget = Budget::default();

@@ -1,4 +1,4 @@
-//! The syntax tree of an answer: what was written, before any of it is given a value.
+//! The syntax tree of an answer, before evaluation.
 
 use std::ops::Range;
 
@@ -6,18 +6,18 @@ use smol_str::SmolStr;
 
 use crate::answer::budget::{Budget, EvalError};
 
-/// Bytes of the text that a node was read from.
+/// The byte range of the text from which a node was parsed.
 pub(crate) type Span = Range<usize>;
 
-/// A node of the tree and where it stood.
+/// A node of the tree and its span.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Node {
     pub(crate) kind: Kind,
     pub(crate) span: Span,
 }
 
-/// A number as written: `whole.fraction` followed by endless repetitions of `repeat`, times
-/// ten to the `exponent`.
+/// A number as written: `whole.fraction`, followed by endless repetitions of `repeat`, times ten to the power
+/// of `exponent`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Literal {
     pub(crate) whole: String,
@@ -27,12 +27,12 @@ pub(crate) struct Literal {
 }
 
 impl Literal {
-    /// Whether it is digits alone.
+    /// Returns whether it consists of digits only.
     pub(crate) fn is_whole(&self) -> bool {
         self.fraction.is_empty() && self.repeat.is_empty() && self.exponent == 0
     }
 
-    /// As digits with a point.
+    /// Returns the number as digits with a point.
     pub(crate) fn plain(&self) -> String {
         let mut text = self.whole.clone();
         if !self.fraction.is_empty() || !self.repeat.is_empty() {
@@ -64,7 +64,7 @@ pub(crate) enum Relation {
     Other(&'static str),
 }
 
-/// What a node is.
+/// The kind of a node.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Kind {
     Number(Box<Literal>),
@@ -72,12 +72,12 @@ pub(crate) enum Kind {
     Symbol(SmolStr),
     Infinity,
     Neg(Box<Node>),
-    /// `±a` where the first is absent, else `a ± b`. The flag says `∓`.
+    /// `±a` if the first operand is absent, else `a ± b`. The flag means `∓`.
     PlusMinus(Option<Box<Node>>, Box<Node>, bool),
     Add(Vec<Node>),
     Mul(Vec<Node>),
     Div(Box<Node>, Box<Node>),
-    /// A whole number next to a fraction of whole numbers: `3\frac12`.
+    /// An integer next to a fraction of integers: `3\frac12`.
     Mixed(Box<Literal>, Box<Node>),
     Pow(Box<Node>, Box<Node>),
     /// Index and radicand.
@@ -91,15 +91,15 @@ pub(crate) enum Kind {
     Unit(Box<Node>, String),
     /// Digits with a base as index.
     Radix(String, u32),
-    /// Sides (one more than relations).
+    /// The sides, one more than relations.
     Chain(Vec<Node>, Vec<Relation>),
     /// `left ≡ right (mod modulus)`.
     Congruence(Box<Node>, Box<Node>, Box<Node>),
-    /// Items between commas, `and`, `or`.
+    /// Items separated by commas, `and`, `or`.
     List(Vec<Node>),
-    /// Statements of which one holds; one that is a list holds as a whole.
+    /// Alternative statements. A list among them holds as a whole.
     Or(Vec<Node>),
-    /// Items between semicolons.
+    /// Items separated by semicolons.
     Rows(Vec<Node>),
     /// One item in round or square brackets.
     Group(Box<Node>),
@@ -116,15 +116,15 @@ pub(crate) enum Kind {
     Ratio(Vec<Node>),
     /// `d left / d right`.
     Derivative(SmolStr, SmolStr),
-    /// A sum, product, integral or limit: operator, variable, from, to, body.
+    /// A sum, product, integral, limit or union.
     BigOperator(Box<BigOperator>),
     Ellipsis,
-    /// A statement that holds for each whole number that the named parameter stands for.
+    /// A statement that holds for every value of the named parameter in the domain.
     ForAll(Box<Node>, SmolStr, Domain),
     Text(SmolStr),
 }
 
-/// What a parameter may stand for.
+/// The domain of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Domain {
     Integers,
@@ -144,13 +144,13 @@ pub(crate) struct BigOperator {
 }
 
 impl Node {
-    /// A node of a kind at a place.
+    /// Creates a node.
     pub(crate) fn new(kind: Kind, span: Span) -> Self {
         Node { kind, span }
     }
 
-    /// The tree without places and without brackets that only group: what two writings of the same
-    /// have in common.
+    /// Removes spans and brackets that only group. Two notations of the same expression have this form in
+    /// common.
     pub(crate) fn plain(mut self) -> Node {
         let mut open = vec![&mut self];
         while let Some(next) = open.pop() {
@@ -164,7 +164,7 @@ impl Node {
         self
     }
 
-    /// Nodes right below, to change.
+    /// Returns the direct children.
     pub(crate) fn children_mut(&mut self) -> Vec<&mut Node> {
         match &mut self.kind {
             Kind::Number(_)
@@ -208,7 +208,7 @@ impl Node {
         }
     }
 
-    /// The same tree with another name for one variable.
+    /// Returns the tree with one variable renamed.
     pub(crate) fn renamed(
         &self,
         from: &str,

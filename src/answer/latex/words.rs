@@ -1,8 +1,7 @@
-//! Names that the lexer knows: which command means which, and which runs of letters are words
-//! rather than products of variables.
+//! Names that the lexer knows: the meaning of commands, and which runs of letters are words rather than
+//! products of variables.
 
-/// The one spelling of a command that the parser knows; formatting that carries no meaning
-/// becomes `""`.
+/// Returns the canonical name of a command. Formatting without meaning becomes `""`.
 pub(super) fn canonical(command: &str) -> &str {
     match command {
         "dfrac" | "tfrac" | "cfrac" | "frac" => "frac",
@@ -69,7 +68,7 @@ pub(super) fn canonical(command: &str) -> &str {
     }
 }
 
-/// Commands whose braces hold upright text.
+/// Returns whether the braces of a command contain upright text.
 pub(super) fn is_text_command(command: &str) -> bool {
     matches!(
         command,
@@ -94,7 +93,7 @@ pub(super) fn is_text_command(command: &str) -> bool {
     )
 }
 
-/// Names of functions and constants that may be written without a backslash.
+/// Returns the command for a function or constant that may be written without a backslash.
 pub(super) fn bare_command(run: &str) -> Option<&'static str> {
     Some(match run {
         "sin" => "sin",
@@ -146,7 +145,7 @@ pub(super) fn bare_command(run: &str) -> Option<&'static str> {
     })
 }
 
-/// Greek letters, which are names like any other letter.
+/// Returns whether a command is a Greek letter, which is a name like any other letter.
 pub(crate) fn is_greek(command: &str) -> bool {
     matches!(
         command,
@@ -189,7 +188,7 @@ pub(crate) fn is_greek(command: &str) -> bool {
     )
 }
 
-/// Commands that are names or signs by themselves, like a letter.
+/// Returns whether a command is a name or symbol by itself, like a letter.
 pub(crate) fn is_symbol(command: &str) -> bool {
     is_greek(command)
         || matches!(
@@ -233,7 +232,7 @@ pub(crate) fn is_symbol(command: &str) -> bool {
         )
 }
 
-/// Relations that are known by name only: two statements with one are equal where both sides are.
+/// Returns a relation that is known only by name. Two such statements are equal if both sides are.
 pub(crate) fn relation(command: &str) -> Option<&'static str> {
     const NAMES: &[&str] = &[
         "to",
@@ -274,7 +273,7 @@ pub(crate) fn relation(command: &str) -> Option<&'static str> {
     NAMES.iter().find(|name| **name == command).copied()
 }
 
-/// Functions that take the next thing as their argument.
+/// Returns whether a command is a function that takes the next operand as its argument.
 pub(crate) fn is_function(command: &str) -> bool {
     matches!(
         command,
@@ -346,13 +345,13 @@ pub(super) enum Run {
     Product,
 }
 
-/// Whether letters by themselves are read as a word or as a product, so that as a name they stand
-/// in upright text.
+/// Returns whether letters must be printed as upright text to be read as one name. Without it, they would be
+/// split or read as a word.
 pub(super) fn is_text(letters: &str) -> bool {
     letters.contains(|c: char| !c.is_ascii_alphabetic()) || read_run(letters) == Run::Word
 }
 
-/// How to read a run of at least two ASCII letters that is no known function.
+/// Returns how to read a run of at least two ASCII letters that is not a known function.
 pub(super) fn read_run(run: &str) -> Run {
     let lower = run.to_ascii_lowercase();
     if run.bytes().all(|b| b.is_ascii_uppercase()) {

@@ -1,6 +1,5 @@
-//! Real numbers known to lie within a radius of a midpoint. Every operation returns a ball that
-//! holds all results for operands in the balls given: what rounding may take away goes into the
-//! radius.
+//! Ball arithmetic: a ball is a midpoint and a radius that contain a real number. Every operation returns a
+//! ball that contains all results for operands in the given balls. Rounding errors are added to the radius.
 
 use dashu_base::{Abs, BitTest, PowerOfTwo, Sign, SquareRoot};
 use dashu_int::{IBig, UBig};
@@ -9,13 +8,13 @@ use dashu_ratio::RBig;
 use super::Fail;
 use super::magnitude::Magnitude;
 
-/// Numbers of `2^±LARGEST` and beyond are not computed with.
+/// Numbers with magnitudes beyond `2^±LARGEST` are rejected.
 const LARGEST: i64 = 1 << 40;
 
-/// Most bits of an integer that a ball is rounded to.
+/// The maximum length of an integer that a ball is rounded to, in bits.
 const MAX_WHOLE: i64 = 4096;
 
-/// `mid · 2^exponent`, give or take the radius.
+/// `mid · 2^exponent`, plus or minus the radius.
 #[derive(Debug, Clone)]
 pub(crate) struct Ball {
     mid: IBig,
@@ -24,7 +23,7 @@ pub(crate) struct Ball {
 }
 
 impl Ball {
-    /// Zero, exactly.
+    /// Returns exactly zero.
     pub(super) fn zero() -> Ball {
         Ball {
             mid: IBig::ZERO,
@@ -33,7 +32,7 @@ impl Ball {
         }
     }
 
-    /// A small whole number, exactly.
+    /// Returns a small integer, exactly.
     pub(super) fn whole(value: i64) -> Ball {
         Ball {
             mid: IBig::from(value),
@@ -42,7 +41,7 @@ impl Ball {
         }
     }
 
-    /// Around zero.
+    /// Returns a ball around zero.
     pub(super) fn around_zero(radius: Magnitude) -> Ball {
         Ball {
             radius,
@@ -50,7 +49,7 @@ impl Ball {
         }
     }
 
-    /// A ball with a midpoint of at most so many bits.
+    /// Creates a ball, rounding the midpoint to at most `bits` bits.
     pub(super) fn new(
         mid: IBig,
         exponent: i64,
@@ -84,7 +83,7 @@ impl Ball {
         if far { Err(Fail::Unknown) } else { Ok(ball) }
     }
 
-    /// A rational number.
+    /// Creates a ball that contains a rational number.
     pub(super) fn rational(value: &RBig, bits: usize) -> Result<Ball, Fail> {
         if value.is_int() {
             return Ball::new(value.numerator().clone(), 0, Magnitude::ZERO, bits);
@@ -99,7 +98,7 @@ impl Ball {
         top.divide(&bottom, bits)
     }
 
-    /// The integer mantissa of the midpoint and its exponent.
+    /// Returns the integer mantissa of the midpoint and its exponent.
     pub(super) fn parts(&self) -> (&IBig, i64) {
         (&self.mid, self.exponent)
     }
@@ -108,43 +107,43 @@ impl Ball {
         self.radius
     }
 
-    /// The same midpoint with more radius.
+    /// Increases the radius.
     pub(super) fn inflate(mut self, by: Magnitude) -> Ball {
         self.radius = self.radius.add(by);
         self
     }
 
-    /// Whether it is one number.
+    /// Returns whether the radius is zero.
     pub(super) fn is_exact(&self) -> bool {
         self.radius.is_zero()
     }
 
-    /// Whether it is exactly zero.
+    /// Returns whether the ball is exactly zero.
     pub(super) fn is_zero(&self) -> bool {
         self.mid.is_zero() && self.is_exact()
     }
 
-    /// Whether it is exactly one.
+    /// Returns whether the ball is exactly one.
     pub(super) fn is_one(&self) -> bool {
         self.exponent == 0 && self.mid.is_one() && self.is_exact()
     }
 
-    /// An exponent with `|mid| < 2^top`; the midpoint is not zero.
+    /// Returns an exponent with `|mid| < 2^top`. The midpoint must not be zero.
     pub(super) fn top(&self) -> i64 {
         self.exponent + self.mid.bit_len() as i64
     }
 
-    /// Not below the absolute value of anything inside.
+    /// Returns an upper bound on the absolute value of the ball's numbers.
     pub(super) fn upper(&self) -> Magnitude {
         Magnitude::above_integer(&self.mid, self.exponent).add(self.radius)
     }
 
-    /// Not above the absolute value of anything inside.
+    /// Returns a lower bound on the absolute value of the ball's numbers.
     pub(super) fn lower(&self) -> Magnitude {
         Magnitude::below_integer(&self.mid, self.exponent).less(self.radius)
     }
 
-    /// The sign of everything inside, where it is one.
+    /// Returns the sign of the ball's numbers, if they all have the same.
     pub(crate) fn sign(&self) -> Option<i8> {
         if self.is_zero() {
             return Some(0);
@@ -176,14 +175,14 @@ impl Ball {
         } else {
             (other, self)
         };
-        // What lies far below the last bit that is kept goes into the radius.
+        // A number far below the last kept bit is added to the radius.
         let floor = big.top() - bits as i64 - 8;
         if small.top() < floor && big.exponent > small.exponent {
             let radius = radius.add(Magnitude::power_of_two(small.top()));
             return Ball::new(big.mid.clone(), big.exponent, radius, bits);
         }
-        // The midpoints have a bounded length, and the tops are near: so are the exponents,
-        // unless a short one stands far above.
+        // The midpoints have bounded lengths and similar tops, so their exponents are similar too, unless a
+        // short midpoint is far above.
         let distance = big.exponent - small.exponent;
         let (mid, exponent) = match usize::try_from(distance) {
             Ok(shift) => ((&big.mid << shift) + &small.mid, small.exponent),
@@ -215,7 +214,7 @@ impl Ball {
         )
     }
 
-    /// Times a power of two.
+    /// Multiplies by a power of two.
     pub(super) fn shift(&self, by: i64, bits: usize) -> Result<Ball, Fail> {
         let radius = self.radius.multiply(Magnitude::power_of_two(by));
         Ball::new(self.mid.clone(), self.exponent + by, radius, bits)
@@ -240,7 +239,7 @@ impl Ball {
         if exact {
             return Ball::new(quotient, exponent, Magnitude::ZERO, bits);
         }
-        // |a/b - (a+r)/(b+s)| ≤ (r + |a/b|·s) / (|b| - s), and one unit for rounding.
+        // |a/b - (a+r)/(b+s)| ≤ (r + |a/b|·s) / (|b| - s), plus one unit for rounding.
         let mut radius = Magnitude::power_of_two(exponent);
         let size = Magnitude::above_integer(&quotient, exponent).add(radius);
         let error = self.radius.add(size.multiply(other.radius));
@@ -248,7 +247,7 @@ impl Ball {
         Ball::new(quotient, exponent, radius, bits)
     }
 
-    /// A whole power.
+    /// Returns an integer power.
     pub(super) fn power(&self, exponent: i64, bits: usize) -> Result<Ball, Fail> {
         if exponent < 0 {
             let positive = self.power(-exponent.max(-i64::MAX), bits + 4)?;
@@ -265,7 +264,7 @@ impl Ball {
         Ball::new(result.mid, result.exponent, result.radius, bits)
     }
 
-    /// The root of something that is not below zero; `n` is 2 or 3.
+    /// Returns the `n`-th root of a nonnegative number; `n` is 2 or 3.
     pub(super) fn root(&self, n: usize, bits: usize) -> Result<Ball, Fail> {
         if self.is_zero() {
             return Ok(Ball::zero());
@@ -277,7 +276,7 @@ impl Ball {
         }
         let wanted = n * (bits + 2);
         let mut shift = wanted.saturating_sub(self.mid.bit_len()) as i64;
-        // The exponent below the root is a multiple of n.
+        // The exponent of the radicand must be a multiple of n.
         shift += (self.exponent - shift).rem_euclid(n as i64);
         let mid = UBig::try_from(self.mid.clone()).map_err(|_| Fail::Undefined)?;
         let shifted = mid << usize::try_from(shift).map_err(|_| Fail::Unknown)?;
@@ -305,7 +304,7 @@ impl Ball {
         Ball::new(mid, exponent, radius, bits)
     }
 
-    /// The absolute value.
+    /// Returns the absolute value.
     pub(super) fn absolute(&self) -> Ball {
         Ball {
             mid: self.mid.clone().abs(),
@@ -313,12 +312,12 @@ impl Ball {
         }
     }
 
-    /// The whole numbers that the ends round down to.
+    /// Returns the floors of both endpoints.
     pub(super) fn floors(&self) -> Option<(IBig, IBig)> {
         if !self.mid.is_zero() && self.top() > MAX_WHOLE || self.radius.top() > MAX_WHOLE {
             return None;
         }
-        // In units that are parts of one: of the midpoint's last bit, or of a quarter.
+        // Computes in units of the midpoint's last bit, or of 1/4 if that is smaller.
         let unit = self.exponent.min(-2);
         let shift = usize::try_from(self.exponent - unit).ok()?;
         let mid = &self.mid << shift;
@@ -327,7 +326,7 @@ impl Ball {
         Some(((&mid - &radius) >> part, (mid + radius) >> part))
     }
 
-    /// The whole number that it is, where it is just one.
+    /// Returns the integer, if the ball is exactly one.
     pub(super) fn as_whole(&self) -> Option<IBig> {
         if !self.is_exact() || !self.mid.is_zero() && self.top() > MAX_WHOLE {
             return None;
@@ -344,7 +343,7 @@ impl Ball {
     }
 }
 
-/// `one` times a power of the base, by squaring.
+/// Returns `one` times a power of the base, by repeated squaring.
 pub(super) fn raise<T>(
     one: T,
     base: T,

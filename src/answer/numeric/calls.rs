@@ -1,4 +1,4 @@
-//! Named functions of real balls, beyond the elementary ones.
+//! Named functions of real balls, apart from the elementary ones.
 
 use dashu_int::IBig;
 
@@ -9,12 +9,12 @@ use super::elementary::{Constants, arc_tangent, exponential, logarithm};
 use super::magnitude::Magnitude;
 use crate::answer::budget::Budget;
 
-/// Largest number whose factorial is multiplied out, and that is chosen from.
+/// The maximum `n` in `n!` and the maximum `k` in a binomial coefficient.
 const MAX_FACTORIAL: i64 = 500;
 
 type Computed = Result<Ball, Fail>;
 
-/// A function of its arguments.
+/// Evaluates a named function.
 pub(super) fn real(
     name: &str,
     arguments: &[Ball],
@@ -76,14 +76,14 @@ fn of_one(
             let name = if name == "arcsec" { "arccos" } else { "arcsin" };
             of_one(name, &inverse, bits, constants, budget)
         }
-        // Below zero there are two conventions.
+        // There are two conventions for negative numbers.
         "arccot" => match x.sign() {
             Some(1) => angle(x.clone(), one, bits, constants),
             Some(_) => Err(Fail::Unknown),
             None => Err(Fail::Unclear),
         },
         "arcsinh" => {
-            // Of the absolute value, where nothing cancels.
+            // Computed for the absolute value, which avoids cancellation.
             let Some(sign) = x.sign() else {
                 return Err(Fail::Unclear);
             };
@@ -147,9 +147,9 @@ fn of_one(
     }
 }
 
-/// `√(1 - x²)`: the cosine of an angle whose sine is x, and the other way about.
+/// Returns `√(1 - x²)`: the cosine of an angle with sine x, or its sine if x is the cosine.
 fn cofunction(x: &Ball, bits: usize) -> Computed {
-    // (1-x)(1+x) keeps more than 1 - x² near the ends.
+    // (1-x)(1+x) is more accurate than 1 - x² near ±1.
     let one = Ball::whole(1);
     let product = one.subtract(x, bits)?.multiply(&one.add(x, bits)?, bits)?;
     product.root(2, bits)
@@ -163,7 +163,7 @@ fn angle(cosine: Ball, sine: Ball, bits: usize, constants: &mut Constants) -> Co
     .angle(bits, constants)
 }
 
-/// Why something that is not known to be positive has no value.
+/// Returns the failure for an operand that is not known to be positive.
 fn unless_clear(x: &Ball) -> Fail {
     match x.sign() {
         None => Fail::Unclear,
@@ -171,7 +171,7 @@ fn unless_clear(x: &Ball) -> Fail {
     }
 }
 
-/// A power of a real base: whole, or of something positive.
+/// Returns a power of a real base. The exponent must be an integer or the base positive.
 fn power(x: &Ball, exponent: &Ball, bits: usize, constants: &mut Constants) -> Computed {
     if let Some(whole) = exponent.as_whole() {
         let whole = i64::try_from(whole).map_err(|_| Fail::Unknown)?;
@@ -188,7 +188,7 @@ fn power(x: &Ball, exponent: &Ball, bits: usize, constants: &mut Constants) -> C
     Ok(power.re)
 }
 
-/// The whole number that everything in a ball rounds down to.
+/// Returns the floor of a ball, if all its numbers have the same.
 fn the_floor(x: &Ball) -> Result<IBig, Fail> {
     let (low, high) = x.floors().ok_or(Fail::Unknown)?;
     if low == high {
@@ -198,7 +198,7 @@ fn the_floor(x: &Ball) -> Result<IBig, Fail> {
     }
 }
 
-/// A whole number that fits.
+/// Returns an exact integer that fits into `i64`.
 fn small(x: &Ball) -> Result<i64, Fail> {
     if !x.is_exact() {
         return Err(Fail::Undefined);
@@ -207,7 +207,7 @@ fn small(x: &Ball) -> Result<i64, Fail> {
     i64::try_from(whole).map_err(|_| Fail::Unknown)
 }
 
-/// `n(n-1)…(n-k+1) / k!`.
+/// Returns `n(n-1)…(n-k+1) / k!`.
 fn binomial(n: &Ball, k: &Ball, bits: usize, budget: &mut Budget) -> Computed {
     let k = small(k)?;
     if !(0..=MAX_FACTORIAL).contains(&k) {

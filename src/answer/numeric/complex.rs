@@ -1,6 +1,5 @@
-//! Complex numbers as rectangles of balls, functions on their principal branches. A number is
-//! real where its imaginary part is exactly zero; then everything stays with the reals as far as
-//! it can.
+//! Complex numbers as rectangles of balls, with functions on their principal branches. A number is real if its
+//! imaginary part is exactly zero. Operations on real numbers stay real where possible.
 
 use dashu_ratio::RBig;
 
@@ -9,10 +8,10 @@ use super::ball::{Ball, raise};
 use super::elementary::{Constants, arc_tangent, cos_sin, exponential, logarithm};
 use super::magnitude::Magnitude;
 
-/// Largest exponent that is met by multiplying.
+/// The maximum exponent of powers computed by multiplication.
 const MAX_POWER: i64 = 256;
 
-/// Real and imaginary part.
+/// The real and imaginary parts.
 #[derive(Debug, Clone)]
 pub(crate) struct Complex {
     pub(super) re: Ball,
@@ -33,7 +32,7 @@ impl Complex {
         Ball::whole(value).into()
     }
 
-    /// The imaginary unit.
+    /// Returns the imaginary unit.
     pub(super) fn imaginary() -> Complex {
         Complex {
             re: Ball::zero(),
@@ -49,7 +48,7 @@ impl Complex {
         self.re.is_zero() && self.im.is_zero()
     }
 
-    /// The number where it is real.
+    /// Returns the real part, if the number is real.
     pub(super) fn real(&self) -> Option<&Ball> {
         self.is_real().then_some(&self.re)
     }
@@ -84,7 +83,7 @@ impl Complex {
         })
     }
 
-    /// Times a real number.
+    /// Multiplies by a real number.
     fn scale(&self, factor: &Ball, bits: usize) -> Result<Complex, Fail> {
         Ok(Complex {
             re: self.re.multiply(factor, bits)?,
@@ -117,7 +116,7 @@ impl Complex {
         square(&self.re)?.add(&square(&self.im)?, bits)
     }
 
-    /// The absolute value.
+    /// Returns the absolute value.
     pub(super) fn absolute(&self, bits: usize) -> Result<Ball, Fail> {
         match self.real() {
             Some(re) => Ok(re.absolute()),
@@ -125,7 +124,7 @@ impl Complex {
         }
     }
 
-    /// The angle, between -π (not itself) and π.
+    /// Returns the argument, in (-π, π].
     pub(super) fn angle(&self, bits: usize, constants: &mut Constants) -> Result<Ball, Fail> {
         let inner = bits + 4;
         let (x, y) = (&self.re, &self.im);
@@ -176,7 +175,7 @@ impl Complex {
         })
     }
 
-    /// Cosine and sine.
+    /// Returns the cosine and sine.
     pub(super) fn cos_sin(
         &self,
         bits: usize,
@@ -203,7 +202,7 @@ impl Complex {
         Ok((cosine, sine))
     }
 
-    /// A whole power.
+    /// Returns an integer power.
     pub(super) fn power(
         &self,
         exponent: i64,
@@ -230,8 +229,8 @@ impl Complex {
         Ok(result)
     }
 
-    /// A power with a rational exponent. Roots of odd order of negative numbers are the real
-    /// ones; square roots of negative numbers lie on the upper imaginary axis.
+    /// Returns a power with a rational exponent. Odd roots of negative numbers are real; square roots of
+    /// negative numbers are on the positive imaginary axis.
     pub(super) fn rational_power(
         &self,
         exponent: &RBig,
@@ -264,7 +263,7 @@ impl Complex {
                     return Ok(if odd { size.negate() } else { size }.into());
                 }
                 if order != 2 {
-                    // Which of the roots is meant depends on how it was written.
+                    // The meaning depends on how the root was written.
                     return Err(Fail::Unknown);
                 }
                 // i^times.
@@ -277,7 +276,7 @@ impl Complex {
                     },
                 })
             }
-            // The square root of nearly nothing is nearly nothing, on whichever axis.
+            // The square root of a number near zero is near zero, on either axis.
             None if order == 2 && times == 1 => {
                 let top = (real.upper().top() + 1).div_euclid(2);
                 let part = Ball::around_zero(Magnitude::power_of_two(top));
@@ -290,15 +289,15 @@ impl Complex {
         }
     }
 
-    /// A root of something that is not real.
+    /// Returns a root of a number that is not real.
     fn complex_root(
         &self,
         exponent: &RBig,
         bits: usize,
         constants: &mut Constants,
     ) -> Result<Complex, Fail> {
-        // Left of the imaginary axis the principal root and the real one part ways on the real
-        // axis: a rectangle that touches it there could be either.
+        // Left of the imaginary axis, the principal root differs from the real root on the real axis. A
+        // rectangle that touches the axis there could be either.
         if self.re.sign() != Some(1) && self.im.sign().is_none() {
             return Err(Fail::Unclear);
         }
@@ -306,14 +305,14 @@ impl Complex {
         self.principal_power(&exponent.into(), bits, constants)
     }
 
-    /// `e^(exponent · ln self)`.
+    /// Returns `e^(exponent · ln self)`.
     pub(super) fn principal_power(
         &self,
         exponent: &Complex,
         bits: usize,
         constants: &mut Constants,
     ) -> Result<Complex, Fail> {
-        // The exponent's size takes bits away from what stands behind the point.
+        // A large exponent costs bits of the fractional part.
         let size = exponent.re.upper().add(exponent.im.upper());
         let extra = usize::try_from(size.top().clamp(0, 64)).unwrap_or(0);
         let inner = bits + 16 + extra;
@@ -323,7 +322,7 @@ impl Complex {
     }
 }
 
-/// `base^(times/order)` of a base above zero.
+/// Returns `base^(times/order)` of a positive base.
 fn positive_power(
     base: &Ball,
     times: i64,

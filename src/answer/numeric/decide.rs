@@ -1,4 +1,4 @@
-//! Decisions from enclosures at rising precision: equal or different, signs, whole parts.
+//! Decides equality, signs and integer parts with ball arithmetic of increasing precision.
 
 use dashu_base::Abs;
 use dashu_int::IBig;
@@ -14,66 +14,66 @@ use super::points;
 use crate::answer::budget::{Budget, EvalError};
 use crate::answer::value::Fraction;
 
-/// Bits to start with: most numbers that differ, differ here.
+/// The initial precision in bits. It suffices for most numbers that differ.
 const FIRST_BITS: usize = 64;
 
-/// Bits beyond which nothing is computed.
+/// The maximum precision in bits.
 const MAX_BITS: usize = 2400;
 
-/// Bits that two equal numbers agree to, beyond what their sizes call for.
+/// The number of bits, beyond the sizes of two numbers, to which they must agree to be equal.
 const AGREEMENT: i64 = 200;
 
-/// Sizes beyond which no precision would do.
+/// Ranges beyond this would need too much precision.
 const MAX_RANGE: i64 = 1 << 20;
 
-/// Points at which two expressions have to agree.
+/// The number of points at which two expressions must agree.
 const POINTS: usize = 8;
 
-/// Points at which nothing may be decided before no more are asked.
+/// The number of undecided points before the comparison is given up.
 const MAX_UNDECIDED: usize = 4;
 
-/// What enclosures say about two values.
+/// The result of a numeric comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Numeric {
-    /// They agree far beyond any coincidence.
+    /// They agree far beyond coincidence.
     Equal,
-    /// They certainly differ.
+    /// They are proved to differ.
     Different,
     /// Neither was shown.
     Undecided,
 }
 
-/// What was found at one point.
+/// The result at one point.
 enum Found {
     Equal,
     Different,
-    /// One side has no value there.
+    /// One side is undefined there.
     Undefined,
     Undecided,
 }
 
-/// Kinds of points.
+/// The kinds of points.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     General,
     Far,
     Seldom,
     Whole,
-    /// Of the size of a power of ten.
+    /// Points of the size of a power of ten.
     Scaled(usize),
 }
 
-/// What is asked of two values at a point.
+/// How thoroughly two values are compared at a point.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asked {
-    /// Agreement far beyond coincidence.
+    /// They must agree far beyond coincidence.
     Proof,
-    /// Only whether they differ in so many bits as most would.
+    /// Only whether they differ in a number of bits in which most different values would.
     Glance,
 }
 
-/// Compares two constants, or two expressions as functions of real variables on their common
-/// domain, whose normal forms differ.
+/// Compares two constants, or two expressions as functions of real variables on their common domain. Their
+/// canonical forms differ.
 pub(crate) fn compare(
     left: &Fraction,
     right: &Fraction,
@@ -111,11 +111,11 @@ pub(crate) fn compare(
     over_points(&unknowns, &pieces, &mut at, budget)
 }
 
-/// What two expressions are to one another at a point.
+/// Compares two expressions at a point.
 type At<'a> = &'a mut dyn FnMut(&[RBig], Asked, &mut Budget) -> Result<Found, EvalError>;
 
-/// Asks at one point after another until two expressions are shown to differ or have agreed at
-/// enough points.
+/// Compares two expressions at successive points until they are shown to differ or have agreed at enough
+/// points.
 fn over_points(
     unknowns: &Unknowns<'_>,
     pieces: &Pieces,
@@ -129,7 +129,7 @@ fn over_points(
     let dimensions = unknowns.len();
     let mut agreed = 0;
     let mut undecided = 0;
-    // Those with pieces can be one thing near and another far out.
+    // Piecewise expressions may agree near zero and differ far out.
     let far = if pieces.any { FAR } else { 0 };
     let general = (0..GENERAL).map(|index| (Place::General, index));
     let far = (0..far).map(|index| (Place::Far, index));
@@ -146,7 +146,7 @@ fn over_points(
         let point = match place {
             Place::General if enough && !pieces.any => continue,
             Place::Seldom if enough => continue,
-            // What jumps, or has values at whole numbers only, is asked at all of them.
+            // Expressions with jumps, or defined only at integers, are compared at all integer points.
             Place::Whole if enough && !only_whole && !pieces.jumps => break,
             Place::General => points::general(index, dimensions),
             Place::Far => points::far(index, dimensions),
@@ -160,11 +160,11 @@ fn over_points(
                 agreed += 1;
                 only_whole &= place == Place::Whole;
             }
-            // Independent values for functions that depend on one another prove nothing.
+            // Related functions cannot take independent values, so a difference proves nothing.
             Found::Different if unknowns.any_function() => return Ok(Numeric::Undecided),
             Found::Different => return Ok(Numeric::Different),
             Found::Undefined => {}
-            // Not much can be computed far out.
+            // Far out, little can be computed, so undecided points do not count.
             Found::Undecided => {
                 let counts = match place {
                     Place::Far | Place::Scaled(_) => false,
@@ -181,7 +181,7 @@ fn over_points(
     if agreed < POINTS {
         return Ok(Numeric::Undecided);
     }
-    // Expressions with pieces: once in each that is known, and where they jump.
+    // Compare piecewise expressions once in each known piece and at each jump.
     let Some(samples) = pieces.samples() else {
         return Ok(Numeric::Undecided);
     };
@@ -197,7 +197,7 @@ fn over_points(
 
 type Pair = (Result<Complex, Fail>, Result<Complex, Fail>, Extent);
 
-/// Raises the precision until two values are seen to differ or to agree.
+/// Increases the precision until two values are shown to differ or to agree.
 fn settle(
     evaluate: &mut dyn FnMut(usize, &mut Budget) -> Pair,
     asked: Asked,
@@ -244,26 +244,26 @@ fn differs(gap: &Complex) -> bool {
         .any(|part| matches!(part.sign(), Some(-1 | 1)))
 }
 
-/// How near two values must be known to lie before they count as equal.
+/// How close two values must be known to be to count as equal.
 struct Needed {
-    /// Their distance must be known to be below `2^threshold`.
+    /// Their distance must be known to be less than `2^threshold`.
     threshold: i64,
-    /// A precision that is likely to show it.
+    /// A precision that probably suffices.
     bits: usize,
 }
 
 impl Needed {
-    /// 200 bits beyond the sizes in play. Different numbers are near one another by making as far
-    /// as the numbers that they are made from are long (`√(10^100+1)` and `10^50`) or the values
-    /// on the way large or small (`√(1+e^-300)` and 1, `tanh 500` and 1), twice as far where a
-    /// function is flat (`cos e^-200` and 1): so many bits more are asked for.
+    /// Requires agreement to 200 bits beyond the sizes involved. Different numbers can be close to each other
+    /// if the numbers in them are long (`√(10^100+1)` and `10^50`) or intermediate values are large or small
+    /// (`√(1+e^-300)` and 1, `tanh 500` and 1), and twice as close where a function is flat (`cos e^-200` and
+    /// 1). The threshold is lowered by as many bits.
     fn of(values: &[&Complex], extent: Extent) -> Needed {
         let parts = values.iter().flat_map(|value| [&value.re, &value.im]);
         let size = parts.map(|part| part.upper().top()).max().unwrap_or(0);
         let length = i64::try_from(extent.bits).unwrap_or(i64::MAX / 4);
         let range = extent.range.min(MAX_RANGE);
         let threshold = size.clamp(0, range) - AGREEMENT - length - 2 * range;
-        // Behind the leading bit of the larger value, and some for what is lost on the way.
+        // From the leading bit of the larger value, with a margin for lost bits.
         let bits = size.max(-range) - threshold + 24;
         Needed {
             threshold,
@@ -278,7 +278,7 @@ impl Needed {
     }
 }
 
-/// The sign of a real constant: of zero, where it agrees with zero far beyond coincidence.
+/// Returns the sign of a real constant. It is zero if the constant agrees with zero far beyond coincidence.
 pub(crate) fn sign(value: &Fraction, budget: &mut Budget) -> Result<Option<i8>, EvalError> {
     let mut constants = Constants::default();
     let unknowns = Unknowns::of(&[value]);
@@ -317,7 +317,7 @@ pub(crate) fn sign(value: &Fraction, budget: &mut Budget) -> Result<Option<i8>, 
     }
 }
 
-/// The value of a real constant as a ball of at least `bits` bits, where it has one.
+/// Returns a real constant as a ball, computed with `bits` bits, if it has a value.
 fn real_ball(
     value: &Fraction,
     bits: usize,
@@ -336,7 +336,7 @@ fn real_ball(
     }
 }
 
-/// The greatest whole number that is not above a real constant.
+/// Returns the floor of a real constant.
 pub(crate) fn floor(value: &Fraction, budget: &mut Budget) -> Result<Option<IBig>, EvalError> {
     for bits in [FIRST_BITS, 4 * FIRST_BITS] {
         let Some(ball) = real_ball(value, bits, budget)? else {
@@ -349,7 +349,7 @@ pub(crate) fn floor(value: &Fraction, budget: &mut Budget) -> Result<Option<IBig
             return Ok(Some(low));
         }
         if &low + IBig::ONE == high {
-            // On one side of a whole number, or that number itself.
+            // The number is on one side of an integer, or is that integer.
             let whole = Fraction::rational(RBig::from(high.clone()));
             match sign(&value.subtract(&whole, budget)?, budget)? {
                 Some(-1) => return Ok(Some(low)),
@@ -361,8 +361,7 @@ pub(crate) fn floor(value: &Fraction, budget: &mut Budget) -> Result<Option<IBig
     Ok(None)
 }
 
-/// The multiple of π/12 that a real constant between -π and π is near to, if any: whether it is
-/// equal to it is left open.
+/// Returns the multiple of π/12 that a real constant between -π and π may be equal to. Equality is not proved.
 pub(crate) fn near_twelfth(
     value: &Fraction,
     budget: &mut Budget,
@@ -372,7 +371,7 @@ pub(crate) fn near_twelfth(
     };
     let near = || -> Result<Option<i64>, Fail> {
         let bits = FIRST_BITS;
-        // ⌊12·value/π + 1/2⌋ and what is left of it.
+        // ⌊12·value/π + 1/2⌋ and the remainder.
         let part = Constants::default()
             .pi(bits)?
             .divide(&Ball::whole(12), bits)?;
@@ -390,7 +389,7 @@ pub(crate) fn near_twelfth(
     Ok(near().unwrap_or(None))
 }
 
-/// Whether a real constant certainly lies within a distance of a rational number.
+/// Returns whether a real constant is certainly within a distance of a rational number.
 pub(crate) fn is_within(
     value: &Fraction,
     centre: &RBig,
@@ -411,7 +410,7 @@ pub(crate) fn is_within(
     Ok(false)
 }
 
-/// Whether a real constant certainly differs from another by no more than a part of that.
+/// Returns whether a real constant certainly differs from another by at most `part` times that one.
 pub(crate) fn is_near(
     value: &Fraction,
     other: &Fraction,
@@ -439,13 +438,13 @@ pub(crate) fn is_near(
     Ok(false)
 }
 
-/// Whether `|a - b| ≤ distance`, where that is certain.
+/// Returns whether `|a - b| ≤ distance`, or `None` if that is not certain.
 fn nearer(a: &Ball, b: &Ball, distance: &Ball, bits: usize) -> Result<Option<bool>, Fail> {
     let gap = a.subtract(b, bits)?.absolute();
     Ok(gap.subtract(distance, bits)?.sign().map(|sign| sign <= 0))
 }
 
-/// The sign of the constant real factor that one expression is of another, where there is one.
+/// Returns the sign of the constant real ratio of two expressions, if there is one.
 pub(crate) fn proportional(
     left: &Fraction,
     right: &Fraction,
@@ -457,7 +456,7 @@ pub(crate) fn proportional(
     budget.spend((left.weight() + right.weight()) / 8)?;
     let mut constants = Constants::default();
     let unknowns = Unknowns::of(&[left, right]);
-    // The first point where both have values that are not zero gives the factor.
+    // The first point at which both values are known to be nonzero gives the sign.
     let mut anchor: Option<Vec<RBig>> = None;
     let mut factor = None;
     for index in 0..points::GENERAL {

@@ -1,10 +1,10 @@
-//! The first 2,816 binary places of π and ln 2, for speed; a test compares them with the series
-//! that give any number of places.
+//! The first 2,816 binary places of π and ln 2, for speed. A test compares them with the series that compute
+//! any number of places.
 
-/// Binary places behind the point.
+/// The number of binary places after the point.
 pub(super) const PLACES: usize = 2816;
 
-/// `⌊π · 2^2816⌋`, the lowest word first.
+/// `⌊π · 2^2816⌋`, least significant word first.
 pub(super) const PI: [u64; 45] = [
     0x2389_3e81_d396_acc5,
     0xdc26_2302_eb65_1b88,
@@ -53,7 +53,7 @@ pub(super) const PI: [u64; 45] = [
     0x0000_0000_0000_0003,
 ];
 
-/// `⌊ln 2 · 2^2816⌋`, the lowest word first.
+/// `⌊ln 2 · 2^2816⌋`, least significant word first.
 pub(super) const LN2: [u64; 45] = [
     0x0bbb_16fa_f3d9_49f2,
     0x4221_83ed_c994_2109,

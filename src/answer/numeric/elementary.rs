@@ -1,9 +1,8 @@
-//! Exponential, logarithm, sine, cosine and arc tangent of balls, and the constants that their
-//! arguments are reduced with.
+//! Exponential, logarithm, sine, cosine and arctangent of balls, and the constants for argument reduction.
 //!
-//! Each is computed at the midpoint in fixed point, numbers being integers in units of `2^-n`, by
-//! a series after the argument was made small. The comments count the units that are lost; the
-//! radius of the argument comes in through a bound on the slope.
+//! Each function is evaluated at the midpoint in fixed point (integers in units of `2^-n`), by a series after
+//! argument reduction. The comments count the units of error. The radius of the argument enters through a bound
+//! on the derivative.
 
 use dashu_base::{Abs, BitTest, Sign, SquareRoot};
 use dashu_int::{IBig, UBig};
@@ -13,11 +12,11 @@ use super::ball::Ball;
 use super::digits;
 use super::magnitude::Magnitude;
 
-/// Bits of an argument's whole part, or of zeros behind its point, that are met with more
-/// precision.
+/// The maximum number of integer bits, or of leading zeros after the point, for which the precision is
+/// increased.
 const MAX_TOP: i64 = 2048;
 
-/// π and ln 2, as far as they were asked for beyond what is written down.
+/// π and ln 2, cached where more places are needed than the table has.
 #[derive(Debug, Default)]
 pub(super) struct Constants {
     pi: Option<(usize, IBig)>,
@@ -25,7 +24,7 @@ pub(super) struct Constants {
 }
 
 impl Constants {
-    /// π in units of `2^-places`, to two units.
+    /// Returns π in units of `2^-places`, with an error of at most two units.
     fn pi_units(&mut self, places: usize) -> IBig {
         match written(&digits::PI, places) {
             Some(value) => value,
@@ -33,7 +32,7 @@ impl Constants {
         }
     }
 
-    /// ln 2 in units of `2^-places`, to two units.
+    /// Returns ln 2 in units of `2^-places`, with an error of at most two units.
     fn ln2_units(&mut self, places: usize) -> IBig {
         match written(&digits::LN2, places) {
             Some(value) => value,
@@ -41,7 +40,7 @@ impl Constants {
         }
     }
 
-    /// π.
+    /// Returns π.
     pub(super) fn pi(&mut self, bits: usize) -> Result<Ball, Fail> {
         let places = bits + 4;
         let units = self.pi_units(places);
@@ -49,7 +48,7 @@ impl Constants {
     }
 }
 
-/// A constant of which so many places are written down.
+/// Returns a constant from the table, if the table has enough places.
 fn written(words: &[u64], places: usize) -> Option<IBig> {
     let beyond = digits::PLACES.checked_sub(places)?;
     let needed = words.get(beyond / 64..)?;
@@ -57,24 +56,24 @@ fn written(words: &[u64], places: usize) -> Option<IBig> {
     Some(IBig::from(UBig::from_le_bytes(&bytes) >> (beyond % 64)))
 }
 
-/// π in units of `2^-places`, by 16 arctan(1/5) - 4 arctan(1/239).
+/// Returns π in units of `2^-places`, by 16 arctan(1/5) - 4 arctan(1/239).
 fn pi_series(places: usize) -> IBig {
     reciprocal_series(5, places, true) * 16u8 - reciprocal_series(239, places, true) * 4u8
 }
 
-/// ln 2 in units of `2^-places`, by 18 artanh(1/26) - 2 artanh(1/4801) + 8 artanh(1/8749).
+/// Returns ln 2 in units of `2^-places`, by 18 artanh(1/26) - 2 artanh(1/4801) + 8 artanh(1/8749).
 fn ln2_series(places: usize) -> IBig {
     reciprocal_series(26, places, false) * 18u8 - reciprocal_series(4801, places, false) * 2u8
         + reciprocal_series(8749, places, false) * 8u8
 }
 
-/// A constant from what is kept of it, or computed anew with bits to spare.
+/// Returns a constant from the cache, or computes it with guard bits.
 fn at_least(
     kept: &mut Option<(usize, IBig)>,
     places: usize,
     series: impl Fn(usize) -> IBig,
 ) -> IBig {
-    // The series lose fewer than 2^20 units.
+    // The error of the series is less than 2^20 units.
     const SPARE: usize = 24;
     if let Some((known, value)) = kept
         && *known >= places
@@ -86,8 +85,8 @@ fn at_least(
     value
 }
 
-/// `arctan(1/q)` (or `artanh(1/q)` where the signs do not alternate) in units of `2^-places`:
-/// each of its terms, fewer than `places`, is off by fewer than three units.
+/// Returns `arctan(1/q)`, or `artanh(1/q)` if the signs do not alternate, in units of `2^-places`. It has fewer
+/// than `places` terms, each with an error of less than three units.
 fn reciprocal_series(q: u32, places: usize, alternates: bool) -> IBig {
     let square = u64::from(q) * u64::from(q);
     let mut power = (IBig::ONE << places) / q;
@@ -108,7 +107,7 @@ fn reciprocal_series(q: u32, places: usize, alternates: bool) -> IBig {
     }
 }
 
-/// A number in units of `2^-places`, and by how much it may be off.
+/// A number in units of `2^-places` and its error bound.
 struct Fixed {
     units: IBig,
     places: usize,
@@ -116,7 +115,7 @@ struct Fixed {
 }
 
 impl Fixed {
-    /// One that is off by at most so many units.
+    /// Creates a number with an error of at most `error` units.
     fn new(units: IBig, places: usize, error: u64) -> Fixed {
         Fixed {
             units,
@@ -130,14 +129,14 @@ impl Fixed {
         self
     }
 
-    /// A ball with more radius.
+    /// Converts to a ball, adding `more` to the radius.
     fn ball(self, more: Magnitude, bits: usize) -> Result<Ball, Fail> {
         let exponent = -(self.places as i64);
         Ball::new(self.units, exponent, self.error.add(more), bits)
     }
 }
 
-/// The midpoint in units of `2^-places`, rounded down: off by less than one unit.
+/// Returns the midpoint in units of `2^-places`, rounded down. The error is less than one unit.
 fn to_fixed(value: &Ball, places: usize) -> Result<IBig, Fail> {
     let (mid, exponent) = value.parts();
     let shift = exponent + places as i64;
@@ -150,13 +149,13 @@ fn to_fixed(value: &Ball, places: usize) -> Result<IBig, Fail> {
     }
 }
 
-/// How often an argument is halved before a series: balances the two at this precision.
+/// Returns how often an argument is halved before a series. Balances the cost of both at this precision.
 fn halvings(bits: usize) -> usize {
-    // The square root of bits, more or less.
+    // Approximately proportional to the square root of the precision.
     1 + bits.isqrt() / 3
 }
 
-/// The exponential.
+/// Returns the exponential.
 pub(super) fn exponential(x: &Ball, bits: usize, constants: &mut Constants) -> Result<Ball, Fail> {
     if x.is_zero() {
         return Ok(Ball::whole(1));
@@ -173,7 +172,7 @@ pub(super) fn exponential(x: &Ball, bits: usize, constants: &mut Constants) -> R
     }
     let top = x.top();
     if top < -(bits as i64) {
-        // 1, give or take 2|x|.
+        // 1, with an error of at most 2|x|.
         let error = x.upper().multiply(Magnitude::power_of_two(1));
         return Ok(Ball::whole(1).inflate(error));
     }
@@ -184,8 +183,8 @@ pub(super) fn exponential(x: &Ball, bits: usize, constants: &mut Constants) -> R
     Ok(ball.shift(times, bits)?.inflate(spread))
 }
 
-/// The exponential of a midpoint that is not zero: a number between 1 and 2, and the power of
-/// two that it is multiplied by.
+/// Returns the exponential of a nonzero midpoint: a number between 1 and 2, and the exponent of the power of
+/// two it is multiplied by.
 fn exponential_parts(
     x: &Ball,
     bits: usize,
@@ -196,7 +195,7 @@ fn exponential_parts(
     let places = bits + 2 * halved + 2 * whole + 32;
     let units = to_fixed(x, places)?;
     let ln2 = constants.ln2_units(places);
-    // x = times·ln 2 + rest; |times| < 2^(whole+1) has brought as many units twice over.
+    // x = times·ln 2 + rest; |times| < 2^(whole+1) contributes up to twice as many units of error.
     let times = floor_divide(&units, &ln2);
     let rest = units - &times * ln2;
     let times = i64::try_from(&times).map_err(|_| Fail::Unknown)?;
@@ -215,17 +214,17 @@ fn exponential_parts(
     for _ in 0..halved {
         sum = (&sum * &sum) >> places;
     }
-    // Units lost: two a term and at the end, up to fourfold by each squaring of what stays
-    // below 2, one by each squaring; and from the rest, whose slope is at most 2.
+    // The error in units: two per term and two at the end; each squaring multiplies it by up to four (values
+    // stay below 2) and adds one. The remainder adds its own error, with a derivative of at most 2.
     let series = (2 * n + 8) << (2 * halved);
     let reduction = 1u64 << (whole + 4);
     Ok((Fixed::new(sum, places, series + reduction), times))
 }
 
-/// `a / b` rounded down; `b` is above zero.
+/// Returns `a / b` rounded down. `b` is positive.
 fn floor_divide(a: &IBig, b: &IBig) -> IBig {
     let quotient = a / b;
-    // Division rounds towards zero.
+    // Integer division rounds towards zero.
     if a < &(&quotient * b) {
         quotient - IBig::ONE
     } else {
@@ -233,7 +232,7 @@ fn floor_divide(a: &IBig, b: &IBig) -> IBig {
     }
 }
 
-/// Cosine and sine.
+/// Returns the cosine and sine.
 pub(super) fn cos_sin(
     x: &Ball,
     bits: usize,
@@ -263,7 +262,7 @@ pub(super) fn cos_sin(
     Ok((cosine.ball(slope, bits)?, sine.ball(slope, bits)?))
 }
 
-/// Cosine and sine of a midpoint that is not zero.
+/// Returns the cosine and sine of a nonzero midpoint.
 fn cos_sin_parts(x: &Ball, bits: usize, constants: &mut Constants) -> Result<(Fixed, Fixed), Fail> {
     let top = x.top();
     let halved = halvings(bits);
@@ -272,7 +271,7 @@ fn cos_sin_parts(x: &Ball, bits: usize, constants: &mut Constants) -> Result<(Fi
     let places = bits + 2 * halved + whole + small + 32;
     let units = to_fixed(x, places)?;
     let quarter: IBig = constants.pi_units(places) >> 1;
-    // x = times·π/2 + rest, |rest| ≤ π/4 and a little; |times| < 2^(whole+1).
+    // x = times·π/2 + rest, with |rest| at most slightly above π/4; |times| < 2^(whole+1).
     let times = floor_divide(&(&units + (&quarter >> 1)), &quarter);
     let rest = units - &times * quarter;
     let reduced = rest >> halved;
@@ -297,8 +296,8 @@ fn cos_sin_parts(x: &Ball, bits: usize, constants: &mut Constants) -> Result<(Fi
         cosine = &one - ((&sine * &sine) >> (places - 1));
         sine = doubled;
     }
-    // Units lost: three a term, up to fourfold and two more by each doubling; and those of the
-    // rest, two for each multiple of π/2 and a few more.
+    // The error in units: three per term; each doubling multiplies it by up to four and adds two. The remainder
+    // adds two per multiple of π/2 and a few more.
     let series = (3 * n + 8) << (2 * halved);
     let reduction = Magnitude::power_of_two(whole as i64 + 3 - places as i64);
     let part = |units: IBig| {
@@ -316,7 +315,7 @@ fn cos_sin_parts(x: &Ball, bits: usize, constants: &mut Constants) -> Result<(Fi
     })
 }
 
-/// The natural logarithm of something above zero.
+/// Returns the natural logarithm of a positive number.
 pub(super) fn logarithm(x: &Ball, bits: usize, constants: &mut Constants) -> Result<Ball, Fail> {
     match x.sign() {
         Some(1) => {}
@@ -331,13 +330,13 @@ pub(super) fn logarithm(x: &Ball, bits: usize, constants: &mut Constants) -> Res
     logarithm_of_midpoint(x, bits, constants)?.ball(spread, bits)
 }
 
-/// The natural logarithm of a midpoint above zero.
+/// Returns the natural logarithm of a positive midpoint.
 fn logarithm_of_midpoint(x: &Ball, bits: usize, constants: &mut Constants) -> Result<Fixed, Fail> {
     let halved = halvings(bits);
     let top = x.top();
     let whole = 64 - top.unsigned_abs().leading_zeros() as usize;
     let places = bits + halved + whole + 32;
-    // x = m·2^times, m between 1/2 and 1, or twice that below 3/4.
+    // x = m·2^times, with m between 1/2 and 1, doubled if below 3/4.
     let (mid, _) = x.parts();
     let length = mid.bit_len();
     let mut units = match places.checked_sub(length) {
@@ -352,20 +351,21 @@ fn logarithm_of_midpoint(x: &Ball, bits: usize, constants: &mut Constants) -> Re
     for _ in 0..halved {
         units = square_root(units << places)?;
     }
-    // ln m = 2 artanh((m-1)/(m+1)); a root halves the error and adds a unit, the quotient adds
-    // another: five units at most.
+    // ln m = 2 artanh((m-1)/(m+1)). A root halves the error and adds a unit, and the quotient adds another: at
+    // most five units.
     let one = IBig::ONE << places;
     let ratio = ((&units - &one) << places) / (&units + &one);
     let (sum, n) = odd_powers(ratio, places, false);
     let mut result = sum << (halved + 1);
     result += IBig::from(times) * constants.ln2_units(places);
-    // Units lost: five at first, three a term, doubled as often as roots were taken and once
-    // more; two for each ln 2.
+    // The error in units: five initially and three per term, doubled for each root and once more; two for each
+    // ln 2.
     let error = ((3 * n + 12) << (halved + 1)) + 2 * times.unsigned_abs();
     Ok(Fixed::new(result, places, error))
 }
 
-/// `x + x³/3 + x⁵/5 + …` in units of `2^-places`, or with signs by turns, and the last exponent.
+/// Returns `x + x³/3 + x⁵/5 + …` in units of `2^-places`, with alternating signs if `by_turns`, and the last
+/// exponent.
 fn odd_powers(x: IBig, places: usize, by_turns: bool) -> (IBig, u64) {
     let square = (&x * &x) >> places;
     let mut power = x.clone();
@@ -386,15 +386,15 @@ fn odd_powers(x: IBig, places: usize, by_turns: bool) -> (IBig, u64) {
     }
 }
 
-/// The whole part of a root.
+/// Returns the integer part of the square root.
 fn square_root(value: IBig) -> Result<IBig, Fail> {
     let value = UBig::try_from(value).map_err(|_| Fail::Undefined)?;
     Ok(value.sqrt().into())
 }
 
-/// The arc tangent.
+/// Returns the arctangent.
 pub(super) fn arc_tangent(x: &Ball, bits: usize, constants: &mut Constants) -> Result<Ball, Fail> {
-    // The slope is at most 1.
+    // The derivative is at most 1.
     let slope = x.radius();
     if x.parts().0.is_zero() {
         return Ok(x.clone());
@@ -407,7 +407,7 @@ pub(super) fn arc_tangent(x: &Ball, bits: usize, constants: &mut Constants) -> R
     arc_tangent_of_midpoint(x, bits, constants)?.ball(slope, bits)
 }
 
-/// The arc tangent of a midpoint that is not zero.
+/// Returns the arctangent of a nonzero midpoint.
 fn arc_tangent_of_midpoint(
     x: &Ball,
     bits: usize,
@@ -421,10 +421,10 @@ fn arc_tangent_of_midpoint(
     let negative = mid.sign() == Sign::Negative;
     let size = mid.clone().abs();
     let one = IBig::ONE << places;
-    // Above 1 the reciprocal's complement stands for it.
+    // Above 1, use π/2 minus the arctangent of the reciprocal.
     let inverted = top > 0;
     let mut units = if inverted {
-        // 2^places / (mid·2^exponent), or nothing where that is below a unit.
+        // 2^places / (mid·2^exponent), or zero if that is less than a unit.
         match usize::try_from(places as i64 - exponent) {
             Ok(shift) => (IBig::ONE << shift) / &size,
             Err(_) => IBig::ZERO,
@@ -439,8 +439,8 @@ fn arc_tangent_of_midpoint(
     }
     let (sum, n) = odd_powers(units, places, true);
     let mut result = sum << halved;
-    // Units lost: a halving halves those before and adds three; three a term; doubled as often
-    // as halved; and π/2.
+    // The error in units: each halving halves it and adds three; three per term; doubled for each halving; and
+    // that of π/2.
     let error = ((3 * n + 12) << halved) + 2;
     if inverted {
         result = (constants.pi_units(places) >> 1) - result;
@@ -456,8 +456,7 @@ fn arc_tangent_of_midpoint(
 mod tests {
     use super::*;
 
-    /// The bounds on lost units hold by themselves, before the bits that are computed in excess
-    /// are rounded away and hide them.
+    /// Tests the error bounds directly, before rounding to the requested precision could hide an error.
     #[test]
     fn the_units_that_are_lost_are_counted() {
         let mut constants = Constants::default();
@@ -465,12 +464,12 @@ mod tests {
             let ball = fixed.ball(Magnitude::ZERO, usize::MAX).unwrap();
             let gap = ball.subtract(&exact, 4000).unwrap();
             assert!(gap.lower().is_zero(), "{what}: {gap:?}");
-            // And not by a wide margin: the bits in excess must not all be lost.
+            // The bound must also be tight: not all guard bits may be lost.
             assert!(ball.radius().top() < exact.upper().top() - 20, "{what}");
         };
         for bits in [30usize, 64, 130, 300, 700] {
             for k in 1..60i64 {
-                // Of all sizes: about 2^(k/3 - 10), and negative ones.
+                // Numbers of about 2^(k/3 - 10) for all k, positive and negative.
                 let mid = IBig::from(k * k * 7_919 + 1) << (bits / 2);
                 let exponent = k / 3 - 24 - (bits / 2) as i64;
                 let x = Ball::new(mid, exponent, Magnitude::ZERO, 4000).unwrap();
@@ -511,7 +510,7 @@ mod tests {
             }
             assert!(written(words, digits::PLACES + 1).is_none());
         }
-        // Beyond, the series take over without a seam.
+        // Beyond the table, the series continue with the same values.
         let mut constants = Constants::default();
         let near = constants.pi_units(digits::PLACES);
         let far = constants.pi_units(digits::PLACES + 500) >> 500usize;

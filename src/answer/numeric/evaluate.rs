@@ -1,8 +1,7 @@
-//! The value of an expression in normal form at a point: variables stand for given numbers.
+//! Evaluates an expression in canonical form at a point, which gives each variable a value.
 //!
-//! Variables are real. What depends on them has a value only where that is real (or becomes
-//! complex through an `i` that was written); constants such as `√(1-√2)` are complex by their
-//! principal branches.
+//! Variables are real. Parts that depend on them have a value only where that is real (or becomes complex
+//! through an `i` in the expression). Constants such as `√(1-√2)` are complex, on principal branches.
 
 use dashu_base::BitTest;
 use dashu_int::UBig;
@@ -16,19 +15,19 @@ use super::elementary::Constants;
 use crate::answer::budget::{Budget, EvalError};
 use crate::answer::value::{Atom, Base, Fraction, Monomial, Poly};
 
-/// Most terms of a polynomial whose sizes are all counted.
+/// The number of terms of a polynomial up to which all sizes are counted.
 const COUNTED_TERMS: usize = 8;
 
-/// Variables, and functions that nothing is known of, in order.
+/// Variables and unknown functions, sorted.
 #[derive(Debug, Default)]
 pub(super) struct Unknowns<'a> {
     atoms: Vec<&'a Atom>,
-    /// Whether one of the functions is of the index of a sum: of it nothing can be evaluated.
+    /// Whether an unknown function depends on the index of a sum. It then cannot be evaluated.
     varies: bool,
 }
 
 impl<'a> Unknowns<'a> {
-    /// Those of several expressions.
+    /// Collects the unknowns of several expressions.
     pub(super) fn of(expressions: &[&'a Fraction]) -> Unknowns<'a> {
         let mut found = Unknowns::default();
         for expression in expressions {
@@ -43,7 +42,7 @@ impl<'a> Unknowns<'a> {
         self.atoms.len()
     }
 
-    /// The only one, where there is just one.
+    /// Returns the unknown, if there is exactly one.
     pub(super) fn only(&self) -> Option<&'a Atom> {
         match self.atoms.as_slice() {
             [atom] => Some(atom),
@@ -55,13 +54,13 @@ impl<'a> Unknowns<'a> {
         self.atoms.is_empty()
     }
 
-    /// Whether any is a function of which only the name is known: expressions that differ for
-    /// independent values of it may still be the same.
+    /// Returns whether any unknown is a function. Expressions that differ for independent values of functions
+    /// may still be equal.
     pub(super) fn any_function(&self) -> bool {
         self.atoms.iter().any(|atom| matches!(atom, Atom::Call(..)))
     }
 
-    /// Whether a function of which only the name is known is one of the index of a sum.
+    /// Returns whether an unknown function depends on the index of a sum.
     pub(super) fn any_varies(&self) -> bool {
         self.varies
     }
@@ -110,28 +109,28 @@ impl<'a> Unknowns<'a> {
     }
 }
 
-/// How the index of a sum or product begins; the number behind it says how many sums are around.
+/// The prefix of the name of a bound index. It is followed by the number of enclosing bindings.
 const BOUND: &str = "bound ";
 
-/// Whether a name stands for the index of a sum or product.
+/// Returns whether a name is that of a bound index.
 fn is_bound(name: &str) -> bool {
     name.starts_with(BOUND)
 }
 
-/// Whether an expression holds such an index.
+/// Returns whether an expression contains a bound index.
 fn holds_index(value: &Fraction) -> bool {
     let mut names = std::collections::BTreeSet::new();
     value.symbols(&mut names);
     names.iter().any(|name| is_bound(name))
 }
 
-/// Most terms of a sum or product at one point.
+/// The maximum number of terms of a sum or product at one point.
 const MAX_TERMS: i64 = 24;
 
-/// Largest power that is worked out exactly.
+/// The maximum exponent for exact evaluation.
 const MAX_EXACT_POWER: i64 = 16;
 
-/// Functions that can be evaluated, by name and number of arguments.
+/// Returns whether a function can be evaluated, by its name and number of arguments.
 fn is_known(name: &str, arguments: usize) -> bool {
     match arguments {
         0 => name == "minus_one",
@@ -157,19 +156,19 @@ fn is_known(name: &str, arguments: usize) -> bool {
                 | "ceil"
                 | "factorial"
         ),
-        // Not `gcd` and `lcm`: what holds for a few whole numbers need not hold for the next.
+        // `gcd` and `lcm` are excluded: agreement at a few integers proves nothing about others.
         2 => matches!(name, "^" | "binom" | "mod" | "max" | "min"),
         3 if matches!(name, "sum" | "prod") => true,
         _ => matches!(name, "max" | "min"),
     }
 }
 
-/// Longest integer, in bits, under a root that has no factors left: trial division has taken
-/// those below 3,000, and the next has 24.
+/// The maximum length, in bits, of an integer under a root that is known to be prime. Trial division has
+/// removed the prime factors below 3,000, so composite numbers have at least 24 bits.
 const PRIME_BITS: usize = 23;
 
-/// Whether the normal form decides alone: it is a quotient of polynomials in variables, π, `i`
-/// and roots of primes, all of which are independent of one another.
+/// Returns whether the canonical form alone decides equality: it is a quotient of polynomials in variables, π,
+/// `i` and roots of primes, which are independent of each other.
 pub(super) fn is_decided_by_form(value: &Fraction) -> bool {
     all_atoms(value, |atom, _| match atom {
         Atom::Symbol(_) | Atom::Imaginary => true,
@@ -178,7 +177,7 @@ pub(super) fn is_decided_by_form(value: &Fraction) -> bool {
     })
 }
 
-/// Whether an expression is a quotient of polynomials in variables with rational coefficients.
+/// Returns whether an expression is a quotient of polynomials in variables with rational coefficients.
 pub(super) fn is_rational_function(value: &Fraction) -> bool {
     all_atoms(value, |atom, exponent| match atom {
         Atom::Symbol(name) => exponent.is_int() && name != "π",
@@ -194,24 +193,23 @@ fn all_atoms(value: &Fraction, fits: impl Fn(&Atom, &RBig) -> bool) -> bool {
         .all(|(atom, exponent)| fits(atom, exponent))
 }
 
-/// What an evaluation met: how long the numbers in the expression are together, in bits, and how
-/// large or small the values on the way, as the sum of their `|log₂|`. Of a sum of terms, the
-/// largest and the smallest count.
+/// The sizes in an evaluation: the total length of the numbers in the expression in bits, and the range of the
+/// intermediate values as the sum of their `|log₂|`. For a sum, the largest and the smallest term count.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Extent {
     pub(super) bits: usize,
     pub(super) range: i64,
 }
 
-/// A part that was evaluated before.
+/// A part that has been evaluated.
 struct Seen<'a> {
     atom: &'a Atom,
     value: Complex,
-    /// Whether it is the same at all points.
+    /// Whether its value is the same at all points.
     fixed: bool,
 }
 
-/// Evaluates expressions at one point with one precision.
+/// Evaluates expressions at one point with a given precision.
 pub(super) struct Evaluator<'a, 'b> {
     pub(super) bits: usize,
     pub(super) unknowns: &'b Unknowns<'a>,
@@ -219,12 +217,12 @@ pub(super) struct Evaluator<'a, 'b> {
     pub(super) constants: &'b mut Constants,
     pub(super) budget: &'b mut Budget,
     pub(super) extent: Extent,
-    /// Whether the value of a variable was asked for.
+    /// Whether the value of a variable was used.
     touched: bool,
     seen: Vec<Seen<'a>>,
-    /// Angles with their cosines and sines, which come together.
+    /// Angles with their cosines and sines, which are computed together.
     angles: Vec<(&'a Fraction, Complex, Complex)>,
-    /// What the indices of sums and products stand for now, from the outermost in.
+    /// The current values of the indices of sums and products, from the outermost to the innermost.
     indices: Vec<RBig>,
 }
 
@@ -258,7 +256,7 @@ impl<'a, 'b> Evaluator<'a, 'b> {
         }
     }
 
-    /// The value of an expression.
+    /// Evaluates an expression.
     pub(super) fn fraction(&mut self, value: &'a Fraction) -> Evaluated {
         let numerator = self.poly(&value.numerator)?;
         if value.denominator_is_one() {
@@ -271,18 +269,18 @@ impl<'a, 'b> Evaluator<'a, 'b> {
         Ok(quotient)
     }
 
-    /// Pays for a sum, product, quotient or root.
+    /// Spends the steps of a sum, product, quotient or root.
     fn pay_little(&mut self) -> Result<(), Fail> {
         Ok(self.budget.spend(1 + self.bits / 256)?)
     }
 
-    /// Pays for a transcendental function.
+    /// Spends the steps of a transcendental function.
     fn pay(&mut self) -> Result<(), Fail> {
         let bits = self.bits;
         Ok(self.budget.spend(8 + bits / 8 + bits * bits / 3072)?)
     }
 
-    /// Adds a value's size to what is known of the expression.
+    /// Adds the size of a value to the extent.
     fn note(&mut self, value: &Complex) {
         let (high, low) = sizes(value);
         self.extent.range += high.max(low);
@@ -315,7 +313,7 @@ impl<'a, 'b> Evaluator<'a, 'b> {
     #[inline(never)]
     fn term(&mut self, monomial: &'a Monomial, coefficient: &RBig) -> Evaluated {
         let mut term: Complex = Ball::rational(coefficient, self.bits)?.into();
-        // (-1)^a · (-1)^b = (-1)^(a+b): the exponents may be whole only together.
+        // (-1)^a · (-1)^b = (-1)^(a+b): the exponents may be integers only together.
         let mut turns: Option<(Complex, bool)> = None;
         for (atom, exponent) in monomial {
             match exponent_of_minus_one(atom) {
@@ -333,7 +331,7 @@ impl<'a, 'b> Evaluator<'a, 'b> {
         }
     }
 
-    /// The exponent of -1 with one more part of it, and whether it is the same at all points.
+    /// Adds a part to the exponent of -1. Also returns whether the exponent is the same at all points.
     #[inline(never)]
     fn turned(
         &mut self,
@@ -357,7 +355,7 @@ impl<'a, 'b> Evaluator<'a, 'b> {
         term.multiply(&sign, self.bits)
     }
 
-    /// A product of powers.
+    /// Returns a product of powers.
     fn product(&mut self, factors: &'a Monomial) -> Evaluated {
         let mut product = Complex::whole(1);
         for (atom, times) in factors {
@@ -379,7 +377,7 @@ impl<'a, 'b> Evaluator<'a, 'b> {
             && !exponent.denominator().bit(0)
             && let Some(real) = base.real()
         {
-            // A root of even order stays with the reals.
+            // An even root of a variable expression must be real.
             match real.sign() {
                 Some(-1) => return Err(Fail::Undefined),
                 None => return Err(Fail::Unclear),
@@ -392,7 +390,7 @@ impl<'a, 'b> Evaluator<'a, 'b> {
         base.rational_power(exponent, self.bits, self.constants)
     }
 
-    /// Evaluates a part by itself: its value, and whether that is fixed, the same at all points.
+    /// Evaluates a part separately. Returns its value and whether that is fixed (the same at all points).
     fn apart<T>(
         &mut self,
         part: impl FnOnce(&mut Self) -> Result<T, Fail>,
@@ -418,7 +416,7 @@ impl<'a, 'b> Evaluator<'a, 'b> {
             }
             Atom::Imaginary => Ok(Complex::imaginary()),
             Atom::Power(..) | Atom::Call(..) | Atom::Sum(_) => {
-                // Two levels: a function is evaluated through its argument's terms and factors.
+                // Two levels, because a function is evaluated through the terms and factors of its argument.
                 let depth = self.budget.depth();
                 self.budget.enter()?;
                 self.budget.enter()?;
@@ -435,21 +433,21 @@ impl<'a, 'b> Evaluator<'a, 'b> {
         Ok(Ball::rational(value, self.bits)?.into())
     }
 
-    /// What a variable or an index stands for.
+    /// Returns the value of a variable or an index.
     fn coordinate(&self, atom: &Atom) -> Option<&RBig> {
         if let Atom::Symbol(name) = atom
             && let Some(index) = name.strip_prefix(BOUND)
         {
             return self.indices.get(index.parse::<usize>().ok()?);
         }
-        // The end of an endless sum is no variable.
+        // Infinity, as the bound of a sum, is not a variable.
         if matches!(atom, Atom::Symbol(name) if name == "infinity") {
             return None;
         }
         self.point.get(self.unknowns.position(atom)?)
     }
 
-    /// The value of a quotient of polynomials in variables, exactly.
+    /// Evaluates a quotient of polynomials in variables exactly.
     fn exact(&mut self, value: &Fraction) -> Result<Option<RBig>, Fail> {
         let (top, bottom) = (
             self.exact_poly(&value.numerator)?,
@@ -487,7 +485,7 @@ impl<'a, 'b> Evaluator<'a, 'b> {
         Ok(Some(sum))
     }
 
-    /// A sum or product of so many terms as its ends, which are whole numbers, say.
+    /// Evaluates a sum or product whose bounds are integers.
     fn series(&mut self, is_sum: bool, [body, from, to]: [&'a Fraction; 3]) -> Evaluated {
         let whole = |value: Option<RBig>| {
             let value = value.filter(RBig::is_int).ok_or(Fail::Undefined)?;
@@ -504,7 +502,7 @@ impl<'a, 'b> Evaluator<'a, 'b> {
         }
         let mut total = Complex::whole(i64::from(!is_sum));
         for k in from..=to {
-            // Parts with the index in them are others each time.
+            // Parts that contain the index have different values each time.
             let seen = std::mem::take(&mut self.seen);
             let angles = std::mem::take(&mut self.angles);
             self.indices.push(RBig::from(k));
@@ -557,8 +555,8 @@ impl<'a, 'b> Evaluator<'a, 'b> {
                 if let ("sum" | "prod", [body, from, to]) = (name.as_str(), arguments.as_slice()) {
                     return self.series(name == "sum", [body, from, to]);
                 }
-                // The argument is computed exactly where possible: near an integer no precision
-                // decides on which side it lies.
+                // The argument is computed exactly if possible: near an integer, no precision can tell on which
+                // side it is.
                 if let ("floor" | "ceil", [argument]) = (name.as_str(), arguments.as_slice())
                     && let Some(value) = self.exact(argument)?
                 {
@@ -579,7 +577,8 @@ impl<'a, 'b> Evaluator<'a, 'b> {
         }
     }
 
-    /// A power; of a negative or complex base only where whole or constant.
+    /// Returns a power. If the base is a negative number, the exponent must be an integer or both must be
+    /// constant.
     fn power(&mut self, base: &Complex, exponent: &Complex, fixed: bool) -> Evaluated {
         if let Some(whole) = whole(exponent) {
             return base.power(whole, self.bits, self.constants);
@@ -601,7 +600,7 @@ impl<'a, 'b> Evaluator<'a, 'b> {
         base.principal_power(exponent, self.bits, self.constants)
     }
 
-    /// A function of its arguments; `fixed` where these are constants.
+    /// Evaluates a function. `fixed`: the arguments are constants.
     fn call(
         &mut self,
         name: &str,
@@ -643,7 +642,7 @@ impl<'a, 'b> Evaluator<'a, 'b> {
     }
 }
 
-/// The exponent of a power of -1 that is no number.
+/// Returns the exponent of a power of -1 whose exponent is not a number.
 fn exponent_of_minus_one(atom: &Atom) -> Option<&Monomial> {
     match atom {
         Atom::Power(base, exponent) => match &**base {
@@ -654,7 +653,7 @@ fn exponent_of_minus_one(atom: &Atom) -> Option<&Monomial> {
     }
 }
 
-/// By how many bits a value is above 1 and below, as far as it is known not to be zero.
+/// Returns by how many bits the nonzero parts of a value exceed 1 and fall below 1.
 fn sizes(value: &Complex) -> (i64, i64) {
     let (mut high, mut low) = (0, 0);
     for part in [&value.re, &value.im] {
@@ -666,18 +665,18 @@ fn sizes(value: &Complex) -> (i64, i64) {
     (high, low)
 }
 
-/// Bits of a rational number's parts.
+/// Returns the length of a rational number in bits.
 fn length(value: &RBig) -> usize {
     value.numerator().bit_len() + value.denominator().bit_len()
 }
 
-/// The small whole number that a value is.
+/// Returns the value as a small integer, if it is one.
 fn whole(value: &Complex) -> Option<i64> {
     let whole = value.real()?.as_whole()?;
     i64::try_from(whole).ok()
 }
 
-/// Why a number of this sign has no logarithm.
+/// Returns the failure for the logarithm of a number with this sign.
 fn outside(sign: Option<i8>) -> Fail {
     match sign {
         None => Fail::Unclear,

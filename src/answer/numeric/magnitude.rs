@@ -1,12 +1,12 @@
-//! Bounds on errors: small binary floats that are only ever rounded to the safe side.
+//! Error bounds: small binary floats that are always rounded in the safe direction.
 
 use dashu_base::{BitTest, UnsignedAbs};
 use dashu_int::IBig;
 
-/// Exponents below this are raised to it: an error bound may always grow.
+/// The minimum exponent. Bounds with smaller exponents are rounded up to it.
 const LEAST: i64 = -(1 << 44);
 
-/// `mantissa · 2^exponent`, the mantissa of exactly 32 bits or zero.
+/// `mantissa · 2^exponent`. The mantissa has exactly 32 bits or is zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Magnitude {
     mantissa: u64,
@@ -19,7 +19,7 @@ impl Magnitude {
         exponent: 0,
     };
 
-    /// At least `mantissa · 2^exponent`.
+    /// Returns at least `mantissa · 2^exponent`.
     pub(super) fn above(mantissa: u64, exponent: i64) -> Magnitude {
         if mantissa == 0 {
             return Magnitude::ZERO;
@@ -46,12 +46,12 @@ impl Magnitude {
         rounded
     }
 
-    /// `2^exponent`.
+    /// Returns `2^exponent`.
     pub(super) fn power_of_two(exponent: i64) -> Magnitude {
         Magnitude::above(1, exponent)
     }
 
-    /// At most `|mantissa| · 2^exponent`, and less by under a part in `2^31`.
+    /// Returns at most `|mantissa| · 2^exponent`, smaller by less than one part in `2^31`.
     pub(super) fn below_integer(mantissa: &IBig, exponent: i64) -> Magnitude {
         let (top, shift) = leading(mantissa);
         if top == 0 || exponent + shift < LEAST {
@@ -63,7 +63,7 @@ impl Magnitude {
         }
     }
 
-    /// At least `|mantissa| · 2^exponent`, and more by at most a part in `2^31`.
+    /// Returns at least `|mantissa| · 2^exponent`, greater by at most one part in `2^31`.
     pub(super) fn above_integer(mantissa: &IBig, exponent: i64) -> Magnitude {
         let (top, shift) = leading(mantissa);
         if top == 0 {
@@ -76,7 +76,7 @@ impl Magnitude {
         self.mantissa == 0
     }
 
-    /// An exponent that `2^exponent` is above this with; the lowest of all for zero.
+    /// Returns an exponent with `2^exponent` greater than this, or `i64::MIN` for zero.
     pub(super) fn top(self) -> i64 {
         if self.is_zero() {
             i64::MIN
@@ -85,7 +85,7 @@ impl Magnitude {
         }
     }
 
-    /// At least the sum.
+    /// Returns at least the sum.
     pub(super) fn add(self, other: Magnitude) -> Magnitude {
         let (big, small) = if self.exponent >= other.exponent {
             (self, other)
@@ -98,7 +98,7 @@ impl Magnitude {
         if small.is_zero() {
             return big;
         }
-        // Both mantissas have 32 bits: 31 more are kept of the smaller one.
+        // Both mantissas have 32 bits; 31 additional bits of the smaller one are kept.
         let distance = big.exponent - small.exponent;
         let low = if distance < 32 {
             (small.mantissa << 31 >> distance) + 1
@@ -108,16 +108,16 @@ impl Magnitude {
         Magnitude::above((big.mantissa << 31) + low, big.exponent - 31)
     }
 
-    /// At least the product.
+    /// Returns at least the product.
     pub(super) fn multiply(self, other: Magnitude) -> Magnitude {
-        // Two mantissas of 32 bits: the product fits.
+        // The product of two 32-bit mantissas fits.
         Magnitude::above(
             self.mantissa * other.mantissa,
             self.exponent + other.exponent,
         )
     }
 
-    /// At least the quotient by something that is not below `other`; none by zero.
+    /// Returns at least the quotient by any number not less than `other`, or `None` if `other` is zero.
     pub(super) fn divide(self, other: Magnitude) -> Option<Magnitude> {
         if other.is_zero() {
             return None;
@@ -131,12 +131,12 @@ impl Magnitude {
         })
     }
 
-    /// At most the difference; zero where it may be below.
+    /// Returns at most the difference, or zero if it may be negative.
     pub(super) fn less(self, other: Magnitude) -> Magnitude {
         if other.is_zero() {
             return self;
         }
-        // Mantissas have full length: the smaller exponent is the smaller number.
+        // All mantissas have full length, so the number with the smaller exponent is smaller.
         if self.is_zero() || self.exponent < other.exponent {
             return Magnitude::ZERO;
         }
@@ -152,7 +152,7 @@ impl Magnitude {
         Magnitude::below_integer(&IBig::from(rest), self.exponent - 31)
     }
 
-    /// At least this in units of `2^unit`, as an integer.
+    /// Returns an integer that is at least this bound in units of `2^unit`.
     pub(super) fn units(self, unit: i64) -> IBig {
         let shift = self.exponent - unit;
         let mantissa = IBig::from(self.mantissa);
@@ -165,8 +165,8 @@ impl Magnitude {
     }
 }
 
-/// The first 32 bits of an integer's absolute value (as if zeros followed it), and by how much
-/// they are shifted.
+/// Returns the first 32 bits of an integer's absolute value, padded with zeros, and the exponent of the last of
+/// them.
 fn leading(value: &IBig) -> (u64, i64) {
     let size = value.unsigned_abs();
     let length = size.bit_len();
@@ -222,7 +222,7 @@ mod tests {
             let scale = exact(Magnitude::power_of_two(j));
             prop_assert!(exact(low) <= RBig::from(b) * &scale);
             prop_assert!(exact(high) >= RBig::from(b) * &scale);
-            // And not by far.
+            // The bound must also be tight.
             prop_assert!(exact(high) - exact(low) <= exact(high) / RBig::from(1u32 << 30));
             let units = RBig::from(y.units(i)) * exact(Magnitude::power_of_two(i));
             prop_assert!(units >= exact(y));

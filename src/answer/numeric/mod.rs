@@ -1,14 +1,13 @@
-//! Certified numerics: what exact normal forms leave open is decided by enclosures.
+//! Certified numerics: ball arithmetic decides comparisons that canonical forms leave open.
 //!
-//! A number is computed as a ball, a midpoint and a radius that bounds every error on the way
-//! ([`ball`], [`elementary`], [`complex`]). Two constants whose balls do not meet are certainly
-//! different. Two whose balls still meet when both are known to 200 bits *beyond* anything that
-//! numbers of their size could be apart by by accident ([`decide`]) are held to be equal; all
-//! else is undecided, and so not equal. Expressions with variables are compared in the same way
-//! at points of their common domain ([`points`]).
+//! A number is computed as a ball: a midpoint and a radius that bounds all errors ([`ball`], [`elementary`],
+//! [`complex`]). Constants whose balls are disjoint are proved to differ. Constants are considered equal if
+//! their balls still overlap at a precision of 200 bits *beyond* any distance by which numbers of their size
+//! could differ by coincidence ([`decide`]). Everything else is undecided and therefore not equal. Expressions
+//! with variables are compared in the same way at points of their common domain ([`points`]).
 //!
-//! Knows values in normal form and the budget; makes no such values. Nothing here depends on a
-//! machine's floating point.
+//! Uses values in canonical form and the budget, but does not create such values. Independent of the machine's
+//! floating point.
 
 mod ball;
 mod calls;
@@ -27,15 +26,15 @@ pub(super) use decide::{
     Numeric, compare, floor, is_near, is_within, near_twelfth, proportional, sign,
 };
 
-/// Why there is no enclosure.
+/// Why a value cannot be computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fail {
-    /// There is no value: a division by zero, a logarithm of what is not positive.
+    /// The value is undefined: a division by zero, or the logarithm of a number that is not positive.
     Undefined,
     /// A higher precision may decide: the operand may be zero, or on either side of a branch cut.
     Unclear,
-    /// A function, or a size, that is not computed here.
+    /// The function or size is not supported.
     Unknown,
-    /// The steps ran out.
+    /// The budget is exhausted.
     Limit,
 }

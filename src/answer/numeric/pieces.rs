@@ -1,4 +1,4 @@
-//! Functions that jump or bend, and where: expressions with them may agree here and differ there.
+//! Finds where expressions jump or bend. Piecewise expressions may agree in one place and differ in another.
 
 use dashu_base::{Abs, BitTest};
 use dashu_int::{IBig, UBig};
@@ -6,39 +6,38 @@ use dashu_ratio::RBig;
 
 use crate::answer::value::{Atom, Base, Fraction, Poly};
 
-/// Most places that are looked between.
+/// The maximum number of breakpoints between which samples are taken.
 const MAX_BREAKS: usize = 40;
 
-/// Whole numbers on either side of zero at which a rounded argument is looked at.
+/// The number of integers on either side of zero at which a rounded argument is examined.
 const NEAR: i64 = 3;
 
-/// Powers of ten from which a constant lies further out than points do anyway.
+/// The power of ten from which constants are farther out than the usual points.
 const FAR_OUT: usize = 4;
 
-/// Most such powers that are looked at.
+/// The maximum number of such powers that are examined.
 const MAX_SCALES: usize = 4;
 
-/// What is known of the places where expressions bend and jump.
+/// The known places where expressions bend or jump.
 #[derive(Debug, Default)]
 pub(super) struct Pieces {
     /// Whether there are any.
     pub(super) any: bool,
-    /// Whether there are any that values jump at: at the place itself they may differ, though they
-    /// agree on both sides.
+    /// Whether any are jumps. Two expressions may agree on both sides of a jump and differ at it.
     pub(super) jumps: bool,
-    /// Whether there are any in the terms of a sum or product: they may be endlessly many, so that no
-    /// finite number of points suffices.
+    /// Whether any are in the terms of a sum or product. There may then be infinitely many, and no finite
+    /// number of points suffices.
     pub(super) endless: bool,
-    /// Places that are known, for a single variable.
+    /// The known breakpoints of a single variable.
     breaks: Vec<RBig>,
-    /// Places of jumps, for a single variable.
+    /// The known jumps of a single variable.
     steps: Vec<RBig>,
-    /// Powers of ten that are as large as constants beside variables in what bends.
+    /// The powers of ten of large constants next to variables in piecewise functions.
     scales: Vec<usize>,
 }
 
 impl Pieces {
-    /// Of several expressions in one variable, if there is but one.
+    /// Collects the pieces of several expressions. `variable` is their only variable, if there is exactly one.
     pub(super) fn of(expressions: &[&Fraction], variable: Option<&Atom>) -> Pieces {
         let mut pieces = Pieces::default();
         for expression in expressions {
@@ -54,13 +53,13 @@ impl Pieces {
         pieces
     }
 
-    /// Powers of ten in whose sizes several variables are to be looked at.
+    /// Returns the powers of ten at which expressions of several variables are to be compared.
     pub(super) fn scales(&self) -> &[usize] {
         &self.scales
     }
 
-    /// A point in each piece between known places, and outside of all, and the places of jumps;
-    /// `None` where they are too many.
+    /// Returns a point in each piece between known breakpoints and outside all of them, and all jumps. Returns
+    /// `None` if there are too many.
     pub(super) fn samples(&self) -> Option<Vec<RBig>> {
         let breaks = &self.breaks;
         if breaks.len() > MAX_BREAKS || self.steps.len() > MAX_BREAKS {
@@ -136,7 +135,7 @@ impl Pieces {
         }
     }
 
-    /// Where `slope·x + rest` is zero.
+    /// Records where `slope·x + rest` is zero.
     fn zero(&mut self, line: Option<(RBig, RBig)>) {
         if let Some((slope, rest)) = line
             && !slope.is_zero()
@@ -145,7 +144,7 @@ impl Pieces {
         }
     }
 
-    /// Where `slope·x + rest` is a whole number near zero.
+    /// Records where `slope·x + rest` is an integer near zero.
     fn whole(&mut self, line: Option<(RBig, RBig)>) {
         if let Some((slope, rest)) = line
             && !slope.is_zero()
@@ -155,7 +154,7 @@ impl Pieces {
         }
     }
 
-    /// Notes how far out a sum of variables and a constant bends.
+    /// Records how far out a sum of variables and a constant bends.
     fn scale(&mut self, value: &Fraction) {
         let Some(denominator) = value.denominator.as_constant() else {
             return;
@@ -174,7 +173,7 @@ impl Pieces {
         } else {
             constant / slope
         };
-        // Decimal digits of the whole part, by 30103 bits for 100000 digits.
+        // The decimal digits of the integer part: 30103 digits per 100000 bits.
         let bits = place
             .numerator()
             .bit_len()
@@ -185,7 +184,7 @@ impl Pieces {
         }
     }
 
-    /// Where two lines meet.
+    /// Records where two lines intersect.
     fn crossing(&mut self, a: Option<(RBig, RBig)>, b: Option<(RBig, RBig)>) {
         if let (Some(a), Some(b)) = (a, b) {
             self.zero(Some((a.0 - b.0, a.1 - b.1)));
@@ -193,7 +192,8 @@ impl Pieces {
     }
 }
 
-/// Slope and rest of an expression that is linear in the variable, with rational coefficients.
+/// Returns the slope and constant term of an expression that is linear in the variable, with rational
+/// coefficients.
 fn linear(value: &Fraction, variable: Option<&Atom>) -> Option<(RBig, RBig)> {
     let scale = value.denominator.as_constant()?;
     let (mut slope, mut rest) = (RBig::ZERO, RBig::ZERO);

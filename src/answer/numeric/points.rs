@@ -1,10 +1,10 @@
-//! Where expressions with variables are compared: points from a fixed sequence that looks
-//! random, in ranges of many sizes and both signs.
+//! The points at which expressions with variables are compared: a fixed pseudo-random sequence in ranges of
+//! various sizes and both signs.
 
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
-/// Ranges in units of a thousandth: from, to, and whether either sign may come up.
+/// Ranges in thousandths: the lower end, the upper end, and whether both signs are allowed.
 const RANGES: [(i64, i64, bool); 12] = [
     (2_000, 4_000, false),
     (-4_000, -1_000, false),
@@ -20,19 +20,19 @@ const RANGES: [(i64, i64, bool); 12] = [
     (0, 400, false),
 ];
 
-/// Denominators: primes, so that no multiple that is ever written makes a coordinate whole.
+/// Denominators. They are large primes, so no multiple that occurs in practice makes a coordinate an integer.
 const DENOMINATORS: [u32; 7] = [4_099, 5_003, 6_007, 7_001, 8_009, 9_001, 10_007];
 
-/// Powers of ten that points far out are of.
+/// The powers of ten of far points.
 const SIZES: [i32; 9] = [1, 2, 3, 4, 5, 6, 10, 20, 40];
 
-/// How often the ranges are gone through.
+/// How often the ranges are repeated.
 const ROUNDS: usize = 3;
 
-/// Points of numbers that are not whole, in ranges that most functions have values in.
+/// The number of non-integer points in ranges where most functions are defined.
 pub(super) const GENERAL: usize = RANGES.len() * ROUNDS;
 
-/// Further ranges, for functions that have values in small domains or far out only.
+/// More ranges, for functions that are defined only on small domains or far out.
 const WINDOWS: [(i64, i64, bool); 12] = [
     (10_000, 100_000, false),
     (4_000, 5_000, false),
@@ -48,24 +48,24 @@ const WINDOWS: [(i64, i64, bool); 12] = [
     (1_000_000, 10_000_000, false),
 ];
 
-/// Points in further ranges.
+/// The number of points in these ranges.
 pub(super) const SELDOM: usize = WINDOWS.len() * 8;
 
-/// Points of whole numbers.
+/// The number of integer points.
 pub(super) const WHOLE: usize = 36;
 
-/// Points whose size follows from constants in the expressions.
+/// The number of points whose size depends on constants in the expressions.
 pub(super) const SCALED: usize = 16;
 
-/// Points far out.
+/// The number of far points.
 pub(super) const FAR: usize = 2 * SIZES.len();
 
-/// The coordinates of a point of numbers that are not whole.
+/// Returns the coordinates of a non-integer point.
 pub(super) fn general(index: usize, dimensions: usize) -> Vec<RBig> {
     between(RANGES[index % RANGES.len()], index, dimensions)
 }
 
-/// The coordinates of a point in one of the further ranges.
+/// Returns the coordinates of a point in one of the additional ranges.
 pub(super) fn seldom(index: usize, dimensions: usize) -> Vec<RBig> {
     between(WINDOWS[index % WINDOWS.len()], GENERAL + index, dimensions)
 }
@@ -74,7 +74,7 @@ fn between((from, to, both): (i64, i64, bool), index: usize, dimensions: usize) 
     let denominator = DENOMINATORS[index % DENOMINATORS.len()];
     let coordinate = |dimension: usize| {
         let random = random(index, dimension);
-        // Between the ends, and not at one.
+        // Strictly between the ends.
         let (low, high) = (units(from, denominator), units(to, denominator));
         let value = low + 1 + (random >> 8) as i64 % (high - low - 1);
         let value = if both && random & 1 == 1 {
@@ -87,13 +87,13 @@ fn between((from, to, both): (i64, i64, bool), index: usize, dimensions: usize) 
     (0..dimensions).map(coordinate).collect()
 }
 
-/// So many thousandths in units of a part.
+/// Converts thousandths to units of 1/`denominator`.
 fn units(thousandths: i64, denominator: u32) -> i64 {
     thousandths * i64::from(denominator) / 1_000
 }
 
-/// The coordinates of a point of whole numbers: positive ones in the first half. A single variable
-/// goes through the first of them in turn.
+/// Returns the coordinates of an integer point. Coordinates are positive in the first half, where a single
+/// variable takes the values 1, 2, 3 and so on.
 pub(super) fn whole(index: usize, dimensions: usize) -> Vec<RBig> {
     if dimensions == 1 && index < WHOLE / 2 {
         return vec![RBig::from(IBig::from(index + 1))];
@@ -108,8 +108,8 @@ pub(super) fn whole(index: usize, dimensions: usize) -> Vec<RBig> {
     (0..dimensions).map(coordinate).collect()
 }
 
-/// The coordinates of a point far out: of one variable of rising sizes and either sign, of
-/// several of sizes and signs that are independent of one another, and small as well as large.
+/// Returns the coordinates of a far point. A single variable has increasing size and alternating sign. Several
+/// variables have independent signs and sizes, small ones included.
 pub(super) fn far(index: usize, dimensions: usize) -> Vec<RBig> {
     let coordinate = |dimension: usize| {
         let random = random(2_000 + index, dimension);
@@ -133,8 +133,8 @@ pub(super) fn far(index: usize, dimensions: usize) -> Vec<RBig> {
     (0..dimensions).map(coordinate).collect()
 }
 
-/// The coordinates of a point of the size of a power of ten, each of them or a small one, of either
-/// sign.
+/// Returns the coordinates of a point of the size of a power of ten. Each coordinate is of that size or small,
+/// with either sign.
 pub(super) fn scaled(index: usize, dimensions: usize, power: usize) -> Vec<RBig> {
     let size = RBig::from(UBig::from(10u8).pow(power));
     let coordinate = |dimension: usize| {
@@ -152,10 +152,9 @@ pub(super) fn scaled(index: usize, dimensions: usize, power: usize) -> Vec<RBig>
     (0..dimensions).map(coordinate).collect()
 }
 
-/// A number that looks random: the same for the same point and dimension on any machine.
+/// Returns a pseudo-random number that depends only on the point and dimension.
 fn random(index: usize, dimension: usize) -> u64 {
-    // Multiplications by odd constants and shifts, each of which can be undone: no two inputs
-    // meet.
+    // Multiplications by odd constants and shifts are invertible, so different inputs give different results.
     let mut x = (index as u64) << 32 | dimension as u64;
     for factor in [0x9e37_79b9_7f4a_7c15_u64, 0xd1b5_4a32_d192_ed03] {
         x = x.wrapping_add(0x632b_e59b_d9b4_e019);

@@ -1,5 +1,5 @@
-//! Balls against values computed elsewhere, against themselves at other precisions, and against
-//! the identities that tie the functions together.
+//! Tests balls against values computed elsewhere, against other precisions, and against identities between the
+//! functions.
 #![allow(clippy::unwrap_used)]
 
 use dashu_int::{IBig, UBig};
@@ -22,7 +22,7 @@ fn parse(text: &str) -> RBig {
     )
 }
 
-/// `-1.2345e-6` as the rational that it is, with one unit of its last digit.
+/// Returns `-1.2345e-6` as a rational number, with one unit of its last digit.
 fn decimal(text: &str) -> (RBig, RBig) {
     let (digits, exponent) = text.split_once('e').unwrap_or((text, "0"));
     let (whole, part) = digits.split_once('.').unwrap_or((digits, ""));
@@ -37,7 +37,7 @@ fn decimal(text: &str) -> (RBig, RBig) {
     (RBig::from(mantissa) * &unit, unit)
 }
 
-/// The ends of a ball.
+/// Returns the endpoints of a ball.
 fn ends(ball: &Ball) -> (RBig, RBig) {
     let power = |exponent: i64| {
         let power = RBig::from(UBig::ONE << exponent.unsigned_abs() as usize);
@@ -94,7 +94,7 @@ fn values_computed_elsewhere_lie_inside() {
         );
         let (value, unit) = decimal(digits);
         for bits in [64, 100, 256, 400, 420, 1000] {
-            // Fresh and kept constants.
+            // With fresh and with cached constants.
             let mut constants = Constants::default();
             for more in [300, 0] {
                 let argument = Ball::rational(&argument, bits + 120).unwrap();
@@ -105,8 +105,8 @@ fn values_computed_elsewhere_lie_inside() {
                     low <= &value + &unit && high >= &value - &unit,
                     "{line} at {bits}"
                 );
-                // Narrow as well as right: to within some bits of the precision asked for, or
-                // of the argument's size where that is reduced.
+                // The ball must also be narrow: to within a few bits of the requested precision, or of the
+                // argument's size if that is reduced.
                 let width = (&high - &low) / RBig::from(UBig::ONE << 140);
                 let size = ball.upper();
                 let floor = size.top().max(-140) - bits as i64 + 126;
@@ -123,7 +123,7 @@ fn values_computed_elsewhere_lie_inside() {
     assert!(lines > 100);
 }
 
-/// A ball of any size with a radius of any size.
+/// Generates a ball of any size with a radius of any size.
 fn any_ball() -> impl Strategy<Value = Ball> {
     (any::<i64>(), -90i64..30, prop::option::of(-120i64..-2)).prop_map(|(mid, exponent, radius)| {
         let radius = radius.map_or(Magnitude::ZERO, Magnitude::power_of_two);
@@ -131,14 +131,14 @@ fn any_ball() -> impl Strategy<Value = Ball> {
     })
 }
 
-/// A point inside, by how far from one end to the other in 16ths.
+/// Returns a point of a ball, at `part` sixteenths between its endpoints.
 fn inside(ball: &Ball, part: u8) -> Ball {
     let (low, high) = ends(ball);
     let point = &low + (high - &low) * RBig::from_parts(part.into(), UBig::from(16u8));
     Ball::rational(&point, 600).unwrap()
 }
 
-/// Whether two balls that hold the same number meet.
+/// Returns whether two balls overlap, as they must if they contain the same number.
 fn meet(a: &Ball, b: &Ball) -> bool {
     let (a, b) = (ends(a), ends(b));
     a.0 <= b.1 && b.0 <= a.1
@@ -152,7 +152,7 @@ const UNARY: [&str; 18] = [
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
-    /// Whatever lies in the argument has its value in the result, at any precision.
+    /// The result contains the value at every point of the argument, at any precision.
     #[test]
     fn functions_hold_the_values_of_all_points(
         x in any_ball(),
@@ -166,10 +166,10 @@ proptest! {
                 continue;
             };
             if wide.sign() != Some(0) && wide.top().abs() > 4000 {
-                // Too long to write out for the comparison.
+                // Too long for the comparison.
                 continue;
             }
-            // A point of the domain that is not known to lie in it at this precision.
+            // A point that is not known to lie in the domain at this precision is skipped.
             if let Ok(narrow) = apply(name, &inside(&x, part), bits + more, &mut constants) {
                 prop_assert!(meet(&wide, &narrow), "{name} of {x:?}: {wide:?} {narrow:?}");
             }
@@ -203,7 +203,7 @@ proptest! {
         }
     }
 
-    /// Exact balls stay exact where the result is short enough.
+    /// Exact balls stay exact if the result is short enough.
     #[test]
     fn small_whole_numbers_are_exact(a in -10_000i64..10_000, b in 1i64..10_000) {
         let (x, y) = (Ball::whole(a), Ball::whole(b));
@@ -211,7 +211,7 @@ proptest! {
         prop_assert_eq!(product.as_whole(), Some(IBig::from(a * b)));
         prop_assert_eq!(product.divide(&y, 64).unwrap().as_whole(), Some(IBig::from(a)));
         prop_assert_eq!(y.multiply(&y, 64).unwrap().root(2, 64).unwrap().as_whole(), Some(b.into()));
-        // Nothing stays nothing: what is real must not be blurred into the complex.
+        // Zero stays exact: real numbers must not become complex.
         let third = Ball::rational(&RBig::from_parts(b.into(), UBig::from(3u8)), 64).unwrap();
         prop_assert!(Ball::zero().divide(&third, 64).unwrap().is_zero());
         prop_assert!(Ball::zero().multiply(&third, 64).unwrap().is_zero());
@@ -226,7 +226,7 @@ proptest! {
         }
     }
 
-    /// What undoes each other gives the argument back.
+    /// Inverse functions return the argument.
     #[test]
     fn inverses(x in any_ball(), bits in 40usize..300) {
         let mut constants = Constants::default();
@@ -243,7 +243,7 @@ proptest! {
         }
     }
 
-    /// Of complex numbers: exponentials of sums, logarithms, powers, sizes.
+    /// Identities of complex exponentials, logarithms, powers and absolute values.
     #[test]
     fn complex_identities(
         (a, b) in (-40i64..40, -40i64..40),
@@ -262,7 +262,7 @@ proptest! {
         let left = z.exponential(bits, &mut constants).unwrap();
         let right = w.exponential(bits, &mut constants).unwrap();
         prop_assert!(same(&sum, &left.multiply(&right, bits).unwrap()));
-        // e^(ln w) = w, and the angle is the principal one.
+        // e^(ln w) = w, and the argument is the principal one.
         let logarithm = w.logarithm(bits, &mut constants).unwrap();
         prop_assert!(same(&w, &logarithm.exponential(bits, &mut constants).unwrap()));
         prop_assert!(logarithm.im.sign() == Some(1));
@@ -286,7 +286,7 @@ proptest! {
     }
 }
 
-/// Operands at the ends of what is represented give an error or a ball, never much memory.
+/// Operands at the limits give an error or a ball, and never need much memory.
 #[test]
 fn sizes_are_bounded() {
     let mut constants = Constants::default();
@@ -309,7 +309,7 @@ fn sizes_are_bounded() {
     assert!(Ball::whole(2).power(1 << 41, 64).is_err());
     assert!(Ball::whole(0).power(i64::MIN, 64).is_err());
     assert!(Ball::whole(1).divide(&Ball::zero(), 64).is_err());
-    // A radius is squared away to nothing without overflow.
+    // Repeated squaring makes a radius vanish without overflow.
     let mut ball = Ball::around_zero(Magnitude::power_of_two(-60));
     for _ in 0..80 {
         ball = ball.multiply(&ball.clone(), 64).unwrap();

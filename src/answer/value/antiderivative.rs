@@ -8,10 +8,10 @@ use super::number;
 use super::poly::{Atom, Base, Monomial, Poly};
 use crate::answer::budget::{Budget, EvalError};
 
-/// Most integrations by parts, or reductions of a power, of one term.
+/// The maximum number of integrations by parts, or of reductions of a power, per term.
 const MAX_PARTS: i64 = 12;
 
-/// `∫ c/(ax+b)` where that is above zero, and `∫ c/(ax²+b)` without a zero.
+/// Returns `∫ c/(ax+b)` if the denominator is positive, and `∫ c/(ax²+b)` if it has no zero.
 fn of_quotient(
     body: &Fraction,
     name: &str,
@@ -65,7 +65,7 @@ fn of_quotient(
     Ok(Some(top.divide(&scale, budget)?.multiply(&angle, budget)?))
 }
 
-/// A function whose derivative `body` is, continuous from `low` to `high`.
+/// Returns an antiderivative of `body` that is continuous from `low` to `high`.
 pub(super) fn antiderivative(
     body: &Fraction,
     name: &str,
@@ -93,7 +93,7 @@ pub(super) fn antiderivative(
     Ok(Some(sum.divide(&denominator, budget)?))
 }
 
-/// Signs of the ends, where they are known.
+/// The signs of the bounds, if known.
 #[derive(Debug, Clone, Copy)]
 struct Range {
     low: Option<i8>,
@@ -114,7 +114,7 @@ impl Range {
     }
 }
 
-/// An antiderivative of a product of atoms.
+/// Returns an antiderivative of a product of atoms.
 fn of_term(
     monomial: &Monomial,
     name: &str,
@@ -146,7 +146,7 @@ fn of_term(
     }
 }
 
-/// `∫ xʳ`.
+/// Returns `∫ xʳ`.
 fn of_power(
     power: &RBig,
     name: &str,
@@ -156,7 +156,7 @@ fn of_power(
     let x = Fraction::symbol(name);
     let next = power + RBig::ONE;
     if next.is_zero() {
-        // ln x where the range is positive.
+        // ln x if the range is positive.
         return Ok(range
             .is_positive()
             .then(|| call("ln", vec![Fraction::symbol(name)])));
@@ -189,7 +189,7 @@ fn of_power(
     Ok(Some(term.multiply(&inverse, budget)?))
 }
 
-/// `∫ xⁿ e^(ax)`, by parts.
+/// Returns `∫ xⁿ e^(ax)`, by parts.
 fn of_exponential(
     power: &RBig,
     exponent: &Monomial,
@@ -224,7 +224,7 @@ fn of_exponential(
     Ok(Some(exponential.multiply(&sum, budget)?))
 }
 
-/// `∫ cosⁿ(ax+b) sinᵐ(ax+b)` with `m` 0 or 1, as the normal form has it.
+/// Returns `∫ cosⁿ(ax+b) sinᵐ(ax+b)`. In canonical form, `m` is 0 or 1.
 fn of_circular(
     factors: &[&(Atom, RBig)],
     name: &str,
@@ -287,7 +287,7 @@ fn of_circular(
     Ok(Some(sum))
 }
 
-/// The constant slope of an expression that is linear in a variable.
+/// Returns the constant slope of an expression that is linear in a variable.
 pub(super) fn slope(
     argument: &Fraction,
     name: &str,

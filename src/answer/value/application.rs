@@ -1,21 +1,20 @@
-//! Names in front of brackets: which are functions of what stands in them, and which are factors.
+//! Decides which names before brackets are functions of the content and which are factors.
 //!
-//! `a(b+c)` is a product and `\varphi(10)` is not, though both are written alike. What is held to
-//! be a function here equals nothing but the same function of an equal argument.
+//! `a(b+c)` is a product and `\varphi(10)` is not, although both are written alike. A function found here
+//! equals only the same function of an equal argument.
 
 use smol_str::{SmolStr, format_smolstr};
 
 use crate::answer::latex::{Kind, Node, is_symbol};
 
-/// A function applied to arguments in brackets, maybe raised to a power.
+/// A function applied to arguments in brackets, optionally raised to a power.
 pub(super) struct Application<'a> {
     pub(super) name: SmolStr,
     pub(super) arguments: &'a [Node],
     pub(super) exponent: Option<&'a Node>,
 }
 
-/// What two factors that stand side by side are, if the first is a function and the second its
-/// argument.
+/// Returns the application of two adjacent factors, if the first is a function and the second its argument.
 pub(super) fn application<'a>(first: &'a Node, second: &'a Node) -> Option<Application<'a>> {
     // `h^{-1}(x)`.
     if let (Kind::Pow(base, exponent), Kind::Group(inner)) = (&first.kind, &second.kind)
@@ -33,7 +32,7 @@ pub(super) fn application<'a>(first: &'a Node, second: &'a Node) -> Option<Appli
     }
     let name = match &first.kind {
         Kind::Symbol(name) => name,
-        // `\text{Var}(X)`; a phrase in front of an interval is none.
+        // `\text{Var}(X)`. A phrase before an interval is not a function.
         Kind::Text(name) if name.bytes().all(|b| b.is_ascii_alphabetic()) => name,
         _ => return None,
     };
@@ -57,18 +56,18 @@ pub(super) fn application<'a>(first: &'a Node, second: &'a Node) -> Option<Appli
     })
 }
 
-/// Whether the power -1 of a name in front of an argument is its inverse function.
+/// Returns whether the power -1 of this name, before an argument, is its inverse function.
 fn is_inverted(name: &str) -> bool {
     matches!(name, "f" | "g" | "h" | "y" | "F" | "G" | "H")
 }
 
-/// Whether a name is a function of such arguments.
+/// Returns whether a name is a function of these arguments.
 fn is_function(name: &str, arguments: &[Node]) -> bool {
     let stem = name.split(['_', '\'']).next().unwrap_or(name);
     let primed = name.ends_with('\'');
     let only = match arguments {
         [only] => only,
-        // Several things in brackets are no factor.
+        // Several items in brackets are not a factor.
         _ => return true,
     };
     let is_number = matches!(only.kind, Kind::Number(_));
@@ -76,13 +75,13 @@ fn is_function(name: &str, arguments: &[Node]) -> bool {
     match stem {
         "π" | "e" | "i" | "infinity" => false,
         "f" | "g" | "F" | "G" | "W" => true,
-        // Functions by their names.
+        // Functions known by name.
         "Gamma" | "Phi" | "zeta" | "Psi" | "Beta" | "Lambda" | "erf" => true,
-        // Of arithmetic, of distributions and pulses; but `\mu(1-\mu)` is a product.
+        // Functions of arithmetic, distributions and pulses; but `\mu(1-\mu)` is a product.
         "phi" | "sigma" | "mu" | "delta" | "tau" | "psi" | "chi" => {
             !mentions(only, &|other| other == stem)
         }
-        // Expectation, probability, variance: of random variables and events, which have capitals.
+        // Expectation, probability and variance of random variables and events, which are capital letters.
         "E" | "P" | "V" => {
             is_number
                 || is_name
@@ -92,13 +91,13 @@ fn is_function(name: &str, arguments: &[Node]) -> bool {
                         && other.bytes().all(|b| b.is_ascii_uppercase())
                 })
         }
-        // The unit step and the like.
+        // The unit step and similar functions.
         "u" | "H" | "h" | "p" | "q" | "r" | "s" if primed || is_name => true,
         "u" => mentions(only, &|other| other == "t" || other == "n"),
         _ if is_greek(stem) => is_number || is_name,
         _ if stem.len() == 1 => {
             let capital = stem.bytes().all(|b| b.is_ascii_uppercase());
-            // `I(0)`: nothing is multiplied by 0.
+            // `I(0)`: products with 0 are not written.
             primed || is_number || capital && is_name
         }
         // A word: `Var(X)`, `rank(A)`.
@@ -110,7 +109,8 @@ fn is_greek(name: &str) -> bool {
     name.len() > 1 && is_symbol(name)
 }
 
-/// Whether an argument holds a name of a kind, in as much of it as sums, products and powers are.
+/// Returns whether an argument contains a name that satisfies `of_kind`. Descends only into sums, products,
+/// powers and the like.
 fn mentions(node: &Node, of_kind: &dyn Fn(&str) -> bool) -> bool {
     match &node.kind {
         Kind::Symbol(name) => of_kind(name),

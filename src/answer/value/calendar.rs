@@ -1,9 +1,9 @@
-//! Dates, in figures and in words.
+//! Dates in figures and in words.
 
-/// Year, month and day; a part that is not said is 0.
+/// Year, month and day. A missing part is 0.
 pub(crate) type Date = [u32; 3];
 
-/// A date: `2024-01-02`, `January 2, 2024`, `2nd of January 2024`, `2 Jan`, `2024年1月2日`.
+/// Reads a date: `2024-01-02`, `January 2, 2024`, `2nd of January 2024`, `2 Jan`, `2024年1月2日`.
 pub(crate) fn date(text: &str) -> Option<Date> {
     if text.len() > 40 || text.contains('\\') || !text.bytes().any(|b| b.is_ascii_digit()) {
         return None;
@@ -21,11 +21,11 @@ fn checked(year: u32, month: u32, day: u32) -> Option<Date> {
         _ => return None,
     };
     let fits = day <= days && (year == 0 || (1000..3000).contains(&year));
-    // One part alone is no date.
+    // One part alone is not a date.
     (fits && (year > 0 || day > 0)).then_some([year, month, day])
 }
 
-/// Year first; or month and day first with the year last where the day cannot be a month.
+/// Reads a date in figures: the year first, or the year last if the day cannot be the month.
 fn figures(text: &str) -> Option<Date> {
     let separator = ['-', '/'].into_iter().find(|&c| text.contains(c))?;
     let parts: Vec<&str> = text.split(separator).collect();
@@ -37,7 +37,7 @@ fn figures(text: &str) -> Option<Date> {
         (digits && length.contains(&part.len())).then(|| part.parse().ok())?
     };
     if third.len() == 4 {
-        // The year last: only where which number is the day is beyond doubt.
+        // With the year last, it must be clear which number is the day.
         let (a, b) = (number(first, 1..=2)?, number(second, 1..=2)?);
         let (month, day) = if a > 12 { (b, a) } else { (a, b) };
         if a == 0 || b == 0 || a <= 12 && b <= 12 && a != b {
@@ -70,7 +70,7 @@ fn chinese(text: &str) -> Option<Date> {
     }
 }
 
-/// The month that a word names.
+/// Returns the month that a word names.
 pub(super) fn month(word: &str) -> Option<u32> {
     const MONTHS: [&str; 12] = [
         "january",
@@ -95,7 +95,7 @@ pub(super) fn month(word: &str) -> Option<u32> {
     u32::try_from(index + 1).ok()
 }
 
-/// A month's name with a day, a year, or both.
+/// Reads the name of a month with a day, a year, or both.
 fn words(text: &str) -> Option<Date> {
     let mut found: [Option<u32>; 3] = [None; 3];
     let mut set = |index: usize, value: u32| -> Option<()> {
@@ -125,8 +125,8 @@ fn words(text: &str) -> Option<Date> {
     checked(found[0].unwrap_or(0), found[1]?, found[2].unwrap_or(0))
 }
 
-/// Seconds since midnight of a clock with hours, minutes and maybe seconds, read in the given half
-/// of the day where one is given.
+/// Returns the seconds since midnight of a time with hours, minutes and optional seconds, in the given half of
+/// the day if any.
 pub(crate) fn seconds(clock: &[u32], half: Option<Half>) -> Option<u32> {
     let [hour, minute, rest @ ..] = clock else {
         return None;

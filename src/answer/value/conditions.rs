@@ -1,4 +1,4 @@
-//! Conditions in a row: with `or` between them, with commas or `and`.
+//! Lists of conditions, joined by `or`, by commas or by `and`.
 
 use super::evaluate::items;
 use super::reals::{Piece, Reals};
@@ -7,11 +7,11 @@ use super::{Equation, Value};
 use crate::answer::budget::{Budget, EvalError};
 use crate::answer::latex::{Kind, Node};
 
-/// Statements of which one holds, each of them a list that holds as a whole or a single one.
+/// Evaluates alternatives. Each is a single statement, or a list that holds as a whole.
 ///
-/// Conditions on one variable are the union of what they leave; equations for one unknown are the
-/// list of its values; equations for the same several unknowns are the list of its solutions, as
-/// tuples in the order of the names. What is left are statements of which one holds.
+/// Conditions on one variable become the union of their solutions. Equations for one unknown become the list of
+/// its values. Equations for the same several unknowns become the list of solutions, as tuples in the order of
+/// the names. Everything else remains a list of alternatives.
 pub(super) fn one_of(parts: &[Node], budget: &mut Budget) -> Result<Value, EvalError> {
     let mut groups = Vec::with_capacity(parts.len());
     for part in parts {
@@ -31,8 +31,7 @@ pub(super) fn one_of(parts: &[Node], budget: &mut Budget) -> Result<Value, EvalE
             values.push(value);
             continue;
         }
-        // `x = 1, x = 2 or x = 3`: commas in the place of further `or`. Those between different
-        // unknowns may mean either.
+        // `x = 1, x = 2 or x = 3`: the commas mean `or`. Between different unknowns, they could mean either.
         if group.len() > 1 && only_name(&group).is_none() {
             return Err(EvalError::Unsupported);
         }
@@ -52,7 +51,7 @@ pub(super) fn one_of(parts: &[Node], budget: &mut Budget) -> Result<Value, EvalE
     }
 }
 
-/// The name that all of some equations are for.
+/// Returns the name, if all values are equations for the same name.
 fn only_name(values: &[Value]) -> Option<&str> {
     let mut only = None;
     for value in values {
@@ -71,7 +70,7 @@ fn only_name(values: &[Value]) -> Option<&str> {
     only
 }
 
-/// Solutions for the same unknowns, several in each: `x = 1, y = 2 or x = 3, y = 4`.
+/// Returns solutions for the same unknowns as tuples: `x = 1, y = 2 or x = 3, y = 4`.
 pub(super) fn solutions(groups: &[Vec<Value>]) -> Option<Vec<Value>> {
     let mut names: Option<Vec<String>> = None;
     let mut tuples = Vec::with_capacity(groups.len());
@@ -105,7 +104,7 @@ pub(super) fn solutions(groups: &[Vec<Value>]) -> Option<Vec<Value>> {
     Some(tuples)
 }
 
-/// The union of conditions on one variable; an equation leaves one number.
+/// Returns the union of conditions on one variable. An equation contributes one number.
 fn union(values: &[Value], budget: &mut Budget) -> Result<Option<Value>, EvalError> {
     let mut pieces = Vec::new();
     let mut variable: Option<String> = None;
@@ -142,9 +141,8 @@ fn union(values: &[Value], budget: &mut Budget) -> Result<Option<Value>, EvalErr
     Ok(Some(Value::Reals(Reals { pieces }, variable)))
 }
 
-/// Conditions on one variable between commas or `and`: `x > 1, x < 2` and `x \ge 0, x \ne 1` hold
-/// both at once, `x < 1, x > 2` are the parts of a union. Which one is meant shows in whether they
-/// overlap.
+/// Combines conditions on one variable joined by commas or `and`. In `x > 1, x < 2` and `x \ge 0, x \ne 1` both
+/// conditions hold; `x < 1, x > 2` are the parts of a union. The meaning is determined by whether they overlap.
 pub(super) fn all_of(values: &[Value], budget: &mut Budget) -> Result<Option<Value>, EvalError> {
     if values.len() < 2 {
         return Ok(None);
@@ -168,7 +166,7 @@ pub(super) fn all_of(values: &[Value], budget: &mut Budget) -> Result<Option<Val
                 sets.push(reals);
                 variable = Some(name);
             }
-            // Constraints on several variables are kept as they are, in any order.
+            // Constraints on several variables remain a list, in any order.
             _ => return Ok(None),
         }
     }

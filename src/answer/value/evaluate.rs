@@ -1,4 +1,4 @@
-//! From a syntax tree to the value of a whole answer.
+//! Evaluates the syntax tree of a whole answer.
 
 use super::conditions::{all_of, one_of, solutions};
 use super::fraction::Fraction;
@@ -19,11 +19,12 @@ use super::{Equation, Value};
 use crate::answer::budget::{Budget, EvalError};
 use crate::answer::latex::{Domain, Kind, Node};
 
-/// What an answer means.
+/// Returns the value of an answer.
 ///
 /// # Errors
 ///
-/// [`EvalError::Unsupported`] where it is well written but has no value that is known here.
+/// Returns [`EvalError::Unsupported`] if the answer has no known value, and [`EvalError::LimitExceeded`] if the
+/// budget is exceeded.
 pub(crate) fn evaluate(node: &Node, budget: &mut Budget) -> Result<Value, EvalError> {
     match holds_alternatives(node, budget)? {
         false => one(node, budget),
@@ -31,14 +32,14 @@ pub(crate) fn evaluate(node: &Node, budget: &mut Budget) -> Result<Value, EvalEr
     }
 }
 
-/// The values with plus and with minus of a tree that holds a `±`.
+/// Returns the values with plus and with minus of a tree that contains `±`.
 #[inline(never)]
 fn both(node: &Node, budget: &mut Budget) -> Result<Value, EvalError> {
     let (plus, minus) = alternatives(node, budget)?;
     Ok(Value::List(vec![one(&plus, budget)?, one(&minus, budget)?]))
 }
 
-/// The value of words and formulas by turns.
+/// Returns the value of alternating words and formulas.
 pub(crate) fn statement(parts: &[Node], budget: &mut Budget) -> Result<Value, EvalError> {
     let mut values = Vec::with_capacity(parts.len());
     for part in parts {
@@ -50,8 +51,7 @@ pub(crate) fn statement(parts: &[Node], budget: &mut Budget) -> Result<Value, Ev
     Ok(Value::Statement(values))
 }
 
-/// Cases whose last value stands for all numbers that the conditions before leave (`otherwise`),
-/// with that as its condition.
+/// Adds the missing condition of a last case (`otherwise`): all numbers that the other conditions leave.
 fn complete(mut rows: Vec<Vec<Value>>, budget: &mut Budget) -> Result<Vec<Vec<Value>>, EvalError> {
     let Some((last, others)) = rows.split_last() else {
         return Ok(rows);
@@ -80,7 +80,7 @@ fn complete(mut rows: Vec<Vec<Value>>, budget: &mut Budget) -> Result<Vec<Vec<Va
     Ok(rows)
 }
 
-/// The values of an item: two where it holds a `±`.
+/// Returns the values of items. An item with `±` has two.
 pub(super) fn items(nodes: &[Node], budget: &mut Budget) -> Result<Vec<Value>, EvalError> {
     let mut values = Vec::with_capacity(nodes.len());
     for node in nodes {
@@ -96,16 +96,16 @@ pub(super) fn items(nodes: &[Node], budget: &mut Budget) -> Result<Vec<Value>, E
     Ok(values)
 }
 
-/// The value of a tree without a `±`.
+/// Returns the value of a tree without `±`.
 pub(super) fn one(node: &Node, budget: &mut Budget) -> Result<Value, EvalError> {
     budget.nested(|budget| one_inside(node, budget))
 }
 
-/// (What a kind needs to have done is done in a function of its own: what all of them keep on the
-/// stack together would be there at every level.)
+/// Each kind of node is evaluated in a function of its own, to keep the stack frame of this recursive function
+/// small.
 fn one_inside(node: &Node, budget: &mut Budget) -> Result<Value, EvalError> {
     match &node.kind {
-        // Brackets around a list were read as a tuple; around anything else they group.
+        // Brackets around a list were parsed as a tuple. Around anything else, they only group.
         Kind::Group(inner) => evaluate(inner, budget),
         Kind::Number(_)
         | Kind::Infinity
@@ -136,7 +136,7 @@ fn one_inside(node: &Node, budget: &mut Budget) -> Result<Value, EvalError> {
     }
 }
 
-/// The value of what holds no other answer.
+/// Evaluates a node that contains no other answer.
 #[inline(never)]
 fn single(node: &Node, budget: &mut Budget) -> Result<Value, EvalError> {
     match &node.kind {
@@ -165,7 +165,7 @@ fn with_unit(inner: &Node, unit: &str, budget: &mut Budget) -> Result<Value, Eva
     }
 }
 
-/// Items between semicolons: tuples where they are lists themselves.
+/// Evaluates items separated by semicolons. They are tuples if they are lists themselves.
 #[inline(never)]
 fn rows_of_items(rows: &[Node], budget: &mut Budget) -> Result<Value, EvalError> {
     let are_lists = rows.iter().all(|row| matches!(row.kind, Kind::List(_)));
@@ -182,21 +182,21 @@ fn rows_of_items(rows: &[Node], budget: &mut Budget) -> Result<Value, EvalError>
     Ok(Value::List(tuples))
 }
 
-/// Items in braces.
+/// Evaluates items in braces.
 #[inline(never)]
 fn set(nodes: &[Node], budget: &mut Budget) -> Result<Value, EvalError> {
     if nodes.is_empty() {
         return Ok(Value::Set(Vec::new()));
     }
     let values = items(nodes, budget)?;
-    // The order of the items determines what dots stand for.
+    // The order of the items determines the meaning of the dots.
     if nodes.iter().any(|node| matches!(node.kind, Kind::Ellipsis)) {
         return Ok(Value::Set(vec![Value::Tuple(values)]));
     }
     Ok(Value::Set(values))
 }
 
-/// What is congruent, with residue and modulus.
+/// Evaluates a congruence with its residue and modulus.
 #[inline(never)]
 fn congruence(
     left: &Node,
@@ -216,13 +216,13 @@ fn congruence(
     ))
 }
 
-/// Terms between colons: a time of day, or a ratio.
+/// Evaluates terms separated by colons: a time of day or a ratio.
 #[inline(never)]
 fn ratio(terms: &[Node], budget: &mut Budget) -> Result<Value, EvalError> {
     if let Some(clock) = clock(terms) {
         return Ok(Value::Clock(clock));
     }
-    // `3:30 p.m.`: the words belong to the whole.
+    // `3:30 p.m.`: the words apply to the whole time.
     if let [rest @ .., last] = terms
         && let Kind::Unit(inner, unit) = &last.kind
     {
@@ -240,10 +240,10 @@ fn ratio(terms: &[Node], budget: &mut Budget) -> Result<Value, EvalError> {
     Ok(Value::Ratio(terms))
 }
 
-/// Values with their conditions.
+/// Evaluates values with their conditions.
 #[inline(never)]
 fn cases(rows: &[Vec<Node>], budget: &mut Budget) -> Result<Value, EvalError> {
-    // One statement a row: a system.
+    // One statement per row: a system.
     if rows.len() > 1 && rows.iter().all(|row| row.len() == 1) {
         let statements: Vec<Node> = rows.iter().flatten().cloned().collect();
         return list(&statements, budget);
@@ -255,7 +255,7 @@ fn cases(rows: &[Vec<Node>], budget: &mut Budget) -> Result<Value, EvalError> {
     Ok(Value::Cases(complete(rows, budget)?))
 }
 
-/// What holds for all that a parameter stands for.
+/// Evaluates a statement that holds for all values of a parameter.
 #[inline(never)]
 fn for_all(
     inner: &Node,
@@ -263,12 +263,11 @@ fn for_all(
     domain: &Domain,
     budget: &mut Budget,
 ) -> Result<Value, EvalError> {
-    // Numbers are real unless something else is said; only the parameter of a vector has a name of
-    // no account.
+    // Numbers are real by default. Only the parameter of a vector has an arbitrary name.
     if matches!(domain, Domain::Reals) && !is_vector(inner) {
         return evaluate(inner, budget);
     }
-    // The parameter's own name says nothing.
+    // The parameter's own name is irrelevant.
     let stands = match domain {
         Domain::Integers => ANY_INTEGER,
         Domain::Naturals => "any natural number",
@@ -277,7 +276,7 @@ fn for_all(
     evaluate(&inner.renamed(name, stands, budget)?, budget)
 }
 
-/// What a minus sign in front makes of a value.
+/// Evaluates the negation of a value.
 #[inline(never)]
 fn negative(node: &Node, inner: &Node, budget: &mut Budget) -> Result<Value, EvalError> {
     match &inner.kind {
@@ -308,7 +307,7 @@ fn negative(node: &Node, inner: &Node, budget: &mut Budget) -> Result<Value, Eva
     }
 }
 
-/// A product, or what is written like one.
+/// Evaluates a product, or another value that is written like one.
 #[inline(never)]
 fn factors_of(node: &Node, factors: &[Node], budget: &mut Budget) -> Result<Value, EvalError> {
     if matches!(factors[0].kind, Kind::Degree(_)) {
@@ -320,7 +319,7 @@ fn factors_of(node: &Node, factors: &[Node], budget: &mut Budget) -> Result<Valu
     if let Some(lengths) = feet_and_inches(factors) {
         return quantities(&lengths, budget);
     }
-    // `A(1, 2)`, a point with its name.
+    // `A(1, 2)`: a named point.
     if let Some(name) = named_point(factors) {
         let value = one(&factors[1], budget)?;
         return Ok(Value::Equation(Equation {
@@ -342,7 +341,7 @@ fn factors_of(node: &Node, factors: &[Node], budget: &mut Budget) -> Result<Valu
     expression(node, budget)
 }
 
-/// Whether statements are about several unknowns.
+/// Returns whether statements are about several unknowns.
 fn is_system(values: &[Value]) -> bool {
     let name = |value: &Value| match value {
         Value::Equation(equation) => equation.name.clone(),
@@ -352,7 +351,7 @@ fn is_system(values: &[Value]) -> bool {
     values.iter().any(|value| name(value) != first)
 }
 
-/// Whether an answer is a vector or point, or a name with one.
+/// Returns whether an answer is a vector or point, possibly with a name.
 fn is_vector(node: &Node) -> bool {
     match &node.kind {
         Kind::Bracket('(' | '⟨', ..) | Kind::Matrix(_) => true,
@@ -363,7 +362,7 @@ fn is_vector(node: &Node) -> bool {
     }
 }
 
-/// `5'10''` as feet and inches.
+/// Splits `5'10''` into feet and inches.
 fn feet_and_inches(factors: &[Node]) -> Option<Vec<Node>> {
     let named = |node: &Node, marks: &str, unit: &str| match &node.kind {
         Kind::Unit(amount, written) if written == marks => {
@@ -378,7 +377,7 @@ fn feet_and_inches(factors: &[Node]) -> Option<Vec<Node>> {
     }
 }
 
-/// The capital letter in front of coordinates.
+/// Returns the capital letter before coordinates.
 fn named_point(factors: &[Node]) -> Option<String> {
     match factors {
         [letter, place] => match (&letter.kind, &place.kind) {
@@ -401,7 +400,8 @@ fn expression(node: &Node, budget: &mut Budget) -> Result<Value, EvalError> {
     Ok(Value::Scalar(Scalar::read(node, budget)?))
 }
 
-/// The entries of a matrix with how finely they were written, where it was written entry by entry.
+/// Returns the entries of a matrix, with the precision to which they were written if the matrix was written
+/// entry by entry.
 pub(super) fn as_written(
     node: &Node,
     rows: Vec<Vec<Fraction>>,
@@ -427,10 +427,10 @@ pub(super) fn reals_named(name: &str) -> Option<Reals> {
     (name == "mathbb R" || name == "Reals").then(Reals::all)
 }
 
-/// What an item says that also holds for bare numbers behind it: `x = 1, 2`, `x \ne 1, 2`.
+/// What an item implies for bare numbers after it: `x = 1, 2`, `x \ne 1, 2`.
 enum Leading {
     Nothing,
-    /// A name that is equal to them, or is not.
+    /// A name that equals them, or is unequal to them if the flag is set.
     Name(String, bool),
     /// An equation without a name.
     Equation,
@@ -452,13 +452,14 @@ impl Leading {
     }
 }
 
-/// Items between commas: a name before the first belongs to those that have none.
+/// Evaluates items separated by commas. A name before the first item applies to those without one.
 fn list(nodes: &[Node], budget: &mut Budget) -> Result<Value, EvalError> {
     let mut values = items(nodes, budget)?;
-    // Systems in a row are solutions, each of which belongs together.
+    // Several systems are solutions, each of which belongs together.
     let several =
         |value: &Value| matches!(value, Value::List(inner) if inner.len() > 1 && is_system(inner));
-    // (Beside single statements, `x = y = 3, z = 4`, its statements are of the same list.)
+    // Next to single statements, as in `x = y = 3, z = 4`, the statements of a system are items of the same
+    // list.
     let all_lists = values.iter().all(|value| matches!(value, Value::List(_)));
     if all_lists && values.iter().any(several) {
         let groups: Option<Vec<Vec<Value>>> = values
@@ -475,7 +476,7 @@ fn list(nodes: &[Node], budget: &mut Budget) -> Result<Value, EvalError> {
     for value in &mut values {
         match value {
             Value::Equation(equation) => leading = Leading::of(equation),
-            // A `±` behind a name: both have it.
+            // A `±` after a name: the name applies to both values.
             Value::List(inner) => {
                 if let Some(Value::Equation(equation)) = inner.last() {
                     leading = Leading::of(equation);
@@ -485,7 +486,7 @@ fn list(nodes: &[Node], budget: &mut Budget) -> Result<Value, EvalError> {
             Value::Scalar(_) => match &leading {
                 Leading::Nothing => {}
                 Leading::Relation => return Err(EvalError::Unsupported),
-                // `7x+7=9(x-1), 8`: a value of its own, and no value of a name.
+                // `7x+7=9(x-1), 8`: a separate value, not the value of a name.
                 Leading::Equation => {
                     let inner = std::mem::replace(value, Value::Set(Vec::new()));
                     *value = Value::Tuple(vec![inner]);
@@ -516,14 +517,14 @@ fn list(nodes: &[Node], budget: &mut Budget) -> Result<Value, EvalError> {
     if let Some(value) = all_of(&flat, budget)? {
         return Ok(value);
     }
-    // The order of the items determines what dots among them stand for.
+    // The order of the items determines the meaning of the dots.
     if nodes.iter().any(|node| matches!(node.kind, Kind::Ellipsis)) {
         return Ok(Value::Tuple(flat));
     }
     Ok(Value::List(flat))
 }
 
-/// A value without the name that it was given.
+/// Removes the name from a named value.
 pub(crate) fn bare(value: Value) -> Value {
     match value {
         Value::Equation(equation) if equation.name.is_some() && !equation.negated => {

@@ -1,5 +1,4 @@
-//! Quotients of polynomials: sums, products, powers, and the test for equality by cross
-//! multiplication.
+//! Quotients of polynomials: sums, products, powers, and an equality test by cross multiplication.
 
 use dashu_ratio::RBig;
 use smol_str::SmolStr;
@@ -8,7 +7,7 @@ use super::number;
 use super::poly::{Atom, Monomial, Poly};
 use crate::answer::budget::{Budget, EvalError};
 
-/// `numerator / denominator`; the denominator is not zero.
+/// `numerator / denominator`. The denominator is not zero.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Fraction {
     pub(crate) numerator: Poly,
@@ -25,22 +24,22 @@ impl From<Poly> for Fraction {
 }
 
 impl Fraction {
-    /// A rational number.
+    /// Returns a rational number.
     pub(crate) fn rational(value: RBig) -> Self {
         Poly::constant(value).into()
     }
 
-    /// A small whole number.
+    /// Returns a small integer.
     pub(crate) fn whole(value: i64) -> Self {
         Fraction::rational(number::whole(value))
     }
 
-    /// An atom by itself.
+    /// Returns an atom.
     pub(crate) fn atom(atom: Atom) -> Self {
         Poly::atom(atom).into()
     }
 
-    /// A variable or named constant.
+    /// Returns a variable or named constant.
     pub(crate) fn symbol(name: &str) -> Self {
         Fraction::atom(Atom::Symbol(SmolStr::new(name)))
     }
@@ -53,7 +52,7 @@ impl Fraction {
         self.denominator.is_one()
     }
 
-    /// The value, where it is a rational number.
+    /// Returns the value, if it is a rational number.
     pub(crate) fn as_rational(&self) -> Option<RBig> {
         let numerator = self.numerator.as_constant()?;
         if self.denominator.is_one() {
@@ -66,23 +65,23 @@ impl Fraction {
         Some(numerator / denominator)
     }
 
-    /// The value, where it is a small whole number.
+    /// Returns the value, if it is a small integer.
     pub(crate) fn as_small(&self) -> Option<i64> {
         number::small(&self.as_rational()?)
     }
 
-    /// Names of the variables in it.
+    /// Collects the names of the variables.
     pub(crate) fn symbols(&self, out: &mut std::collections::BTreeSet<SmolStr>) {
         self.numerator.symbols(out);
         self.denominator.symbols(out);
     }
 
-    /// How much work it is to compare and copy: its atoms with everything inside them.
+    /// Returns the cost of comparing and copying: the number of atoms, including nested ones.
     pub(crate) fn weight(&self) -> usize {
         self.numerator.weight() + self.denominator.weight()
     }
 
-    /// Whether it holds no variable.
+    /// Returns whether it contains no variable.
     pub(crate) fn is_constant(&self) -> bool {
         self.numerator.is_constant() && self.denominator.is_constant()
     }
@@ -147,9 +146,9 @@ impl Fraction {
         Fraction::new(numerator, denominator, budget)
     }
 
-    /// A quotient in as normal a form as is cheap: a denominator of one term goes into the
-    /// numerator where its atoms can, one that divides goes away, and the greatest coefficient
-    /// of any other becomes 1.
+    /// Creates a quotient, simplified as far as is cheap. A denominator of one term is moved into the numerator
+    /// where its atoms permit; one that divides the numerator is removed; any other is scaled so that its
+    /// leading coefficient is 1.
     fn new(numerator: Poly, denominator: Poly, budget: &mut Budget) -> Result<Fraction, EvalError> {
         if denominator.is_zero() {
             return Err(EvalError::Unsupported);
@@ -204,7 +203,7 @@ impl Fraction {
         })
     }
 
-    /// Whether two are the same function on their common domain, by cross multiplication.
+    /// Returns whether both are the same function on their common domain, by cross multiplication.
     pub(crate) fn same(&self, other: &Fraction, budget: &mut Budget) -> Result<bool, EvalError> {
         if self == other {
             return Ok(true);
@@ -217,7 +216,7 @@ impl Fraction {
         Ok(left.subtract(&right, budget)?.is_zero())
     }
 
-    /// Whether this is a constant (rational) multiple of another that is not zero.
+    /// Returns the rational ratio to another expression, if there is one and neither is zero.
     pub(crate) fn proportional(
         &self,
         other: &Fraction,

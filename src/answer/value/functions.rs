@@ -1,6 +1,6 @@
-//! Functions of values in normal form: exact at the arguments where they have exact values,
-//! otherwise under the identities that bring them to few atoms (logarithms of primes, sines and
-//! cosines of single angles, exponentials of single terms).
+//! Functions of values in canonical form. They are exact at arguments with exact values. Otherwise, identities
+//! reduce them to few atoms: logarithms of primes, sines and cosines of single angles, exponentials of single
+//! terms.
 
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
@@ -12,11 +12,11 @@ use super::trig::{cos_sin, cosine, inverse, sine};
 use crate::answer::budget::{Budget, EvalError};
 use crate::answer::numeric;
 
-/// Most terms in the arguments of a function.
+/// The maximum number of terms in the arguments of a function.
 const MAX_ARGUMENT: usize = 80;
 
-/// Longest coefficients in them, in bits: atoms are compared often, and two fractions only by their
-/// products.
+/// The maximum length of their coefficients, in bits. Atoms are compared often, and comparing two fractions
+/// requires products.
 const MAX_ARGUMENT_BITS: usize = 4096;
 
 pub(super) fn rational(numerator: i64, denominator: u32) -> RBig {
@@ -27,7 +27,7 @@ pub(super) fn call(name: &str, arguments: Vec<Fraction>) -> Fraction {
     Fraction::atom(Atom::Call(name.into(), arguments))
 }
 
-/// The sign of a real constant, where it is known.
+/// Returns the sign of a real constant, if it is known.
 pub(crate) fn sign(value: &Fraction, budget: &mut Budget) -> Result<Option<i8>, EvalError> {
     if value.is_zero() {
         return Ok(Some(0));
@@ -38,7 +38,8 @@ pub(crate) fn sign(value: &Fraction, budget: &mut Budget) -> Result<Option<i8>, 
     numeric::sign(value, budget)
 }
 
-/// Whether the greatest term has a negative coefficient: which of `u` and `-u` stands for both.
+/// Returns whether the leading term has a negative coefficient. This chooses between `u` and `-u` as
+/// representative.
 pub(super) fn leads_negative(value: &Fraction) -> bool {
     value
         .numerator
@@ -46,7 +47,7 @@ pub(super) fn leads_negative(value: &Fraction) -> bool {
         .is_some_and(|(_, coefficient)| number::is_negative(coefficient))
 }
 
-/// `|value|`.
+/// Returns `|value|`.
 pub(crate) fn absolute(value: &Fraction, budget: &mut Budget) -> Result<Fraction, EvalError> {
     budget.spend(1)?;
     match sign(value, budget)? {
@@ -54,7 +55,7 @@ pub(crate) fn absolute(value: &Fraction, budget: &mut Budget) -> Result<Fraction
         Some(_) => return Ok(value.clone()),
         None => {}
     }
-    // |a + bi| of rational parts.
+    // |a + bi| with rational parts.
     if let Some(modulus) = modulus(value, budget)? {
         return Ok(modulus);
     }
@@ -98,7 +99,7 @@ pub(crate) fn absolute(value: &Fraction, budget: &mut Budget) -> Result<Fraction
     top.divide(&bottom, budget)
 }
 
-/// `√(a² + b²)` for a constant `a + bi` with real parts.
+/// Returns `√(a² + b²)` for a constant `a + bi` with real parts.
 fn modulus(value: &Fraction, budget: &mut Budget) -> Result<Option<Fraction>, EvalError> {
     if !value.is_constant() || !value.denominator_is_one() {
         return Ok(None);
@@ -126,7 +127,7 @@ fn modulus(value: &Fraction, budget: &mut Budget) -> Result<Option<Fraction>, Ev
     Ok(Some(root))
 }
 
-/// `e^value`.
+/// Returns `e^value`.
 pub(crate) fn exponential(value: &Fraction, budget: &mut Budget) -> Result<Fraction, EvalError> {
     budget.spend(1)?;
     if !value.denominator_is_one() {
@@ -169,7 +170,7 @@ fn exponential_of_term(
     Ok(Poly::term(vec![(atom, coefficient.clone())], RBig::ONE).into())
 }
 
-/// A monomial without an atom, where that stands in it once.
+/// Returns a monomial without an atom that occurs once in it.
 fn without(monomial: &Monomial, atom: &Atom) -> Option<Monomial> {
     let index = monomial
         .iter()
@@ -179,7 +180,7 @@ fn without(monomial: &Monomial, atom: &Atom) -> Option<Monomial> {
     Some(rest)
 }
 
-/// The natural logarithm: of numbers by their prime factors, of products by their factors.
+/// Returns the natural logarithm: the sum over the prime factors of a number, or over the factors of a product.
 pub(crate) fn logarithm(value: &Fraction, budget: &mut Budget) -> Result<Fraction, EvalError> {
     budget.spend(1)?;
     if value.is_zero() {
@@ -241,7 +242,7 @@ pub(crate) fn logarithm(value: &Fraction, budget: &mut Budget) -> Result<Fractio
     Ok(sum)
 }
 
-/// The inverse hyperbolic functions as logarithms.
+/// Returns an inverse hyperbolic function as a logarithm.
 fn area(name: &str, x: &Fraction, budget: &mut Budget) -> Result<Fraction, EvalError> {
     let one = Fraction::whole(1);
     if name == "arctanh" {
@@ -264,8 +265,8 @@ fn area(name: &str, x: &Fraction, budget: &mut Budget) -> Result<Fraction, EvalE
     logarithm(&x.add(&root, budget)?, budget)
 }
 
-/// The greatest common divisor or least common multiple of rational numbers: of whole multiples
-/// of their common unit.
+/// Returns the greatest common divisor or least common multiple of rational numbers, as integer multiples of
+/// their common unit.
 fn common(greatest: bool, numbers: &[RBig], budget: &mut Budget) -> Result<Fraction, EvalError> {
     let mut result = number::absolute(numbers.first().ok_or(EvalError::Unsupported)?);
     for next in &numbers[1..] {
@@ -284,7 +285,7 @@ fn common(greatest: bool, numbers: &[RBig], budget: &mut Budget) -> Result<Fract
     Ok(Fraction::rational(result))
 }
 
-/// A named function of its arguments.
+/// Returns a named function of its arguments.
 pub(crate) fn apply(
     name: &str,
     arguments: Vec<Fraction>,
@@ -365,7 +366,7 @@ pub(crate) fn apply(
                 let name = if name == "arcsec" { "arccos" } else { "arcsin" };
                 return apply(name, vec![inverse], budget);
             }
-            // Of a positive number; of others there is more than one custom.
+            // For positive numbers only; for others there are several conventions.
             "arccot" if sign(x, budget)? == Some(1) => {
                 return apply("arctan", vec![one.divide(x, budget)?], budget);
             }
@@ -378,7 +379,7 @@ pub(crate) fn apply(
                     };
                     return Ok(Fraction::rational(RBig::from(whole)));
                 }
-                // The ceiling is the floor of the opposite.
+                // The ceiling is the negated floor of the negated argument.
                 let down = if name == "floor" {
                     x.clone()
                 } else {
@@ -487,7 +488,7 @@ pub(crate) fn apply(
     if matches!(name, "gcd" | "lcm" | "max" | "min") {
         arguments.sort();
         arguments.dedup();
-        // Of one thing and itself there is nothing else to choose.
+        // Equal arguments: the result is that value.
         if let [only] = arguments.as_slice() {
             return Ok(only.clone());
         }

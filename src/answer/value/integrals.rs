@@ -1,5 +1,5 @@
-//! Integrals: definite ones of what has an antiderivative by a few rules, and every other one as an
-//! atom of its parts, so that two written the same way are equal.
+//! Integrals. Definite integrals are evaluated if a few rules give an antiderivative. All others are atoms of
+//! their parts, so that integrals written alike are equal.
 
 use smol_str::SmolStr;
 
@@ -12,10 +12,10 @@ use super::scalar::{Binding, Bindings, depth, scalar};
 use crate::answer::budget::{Budget, EvalError};
 use crate::answer::latex::{BigOperator, Kind, Node};
 
-/// Most integral signs in a row.
+/// The maximum number of nested integral signs.
 const MAX_NESTED: usize = 4;
 
-/// The value of an integral, of several in a row included.
+/// Returns the value of an integral, which may be multiple.
 pub(super) fn integral(
     big: &BigOperator,
     bound: Bindings<'_>,
@@ -42,7 +42,7 @@ pub(super) fn integral(
         variables.push(variable);
     }
     if variables.is_empty() && signs.len() == 1 {
-        // No variable is named: the parts are all that is known.
+        // Without a variable, only the parts are known.
         let mut arguments = vec![scalar(&rest, bound, budget)?];
         for end in [&big.below, &big.above].into_iter().flatten() {
             arguments.push(limit_of_range(end, bound, budget)?);
@@ -52,12 +52,11 @@ pub(super) fn integral(
     if variables.len() != signs.len() {
         return Err(EvalError::Unsupported);
     }
-    // The innermost differential belongs to the innermost sign, but the last one written was
-    // taken off first.
+    // The innermost differential belongs to the innermost sign, but the last one written was split off first.
     level(&signs, &variables, &rest, bound, budget)
 }
 
-/// The integral of the outermost sign left, over the variable split off first.
+/// Returns the integral of the outermost remaining sign, over the variable that was split off first.
 fn level(
     signs: &[&BigOperator],
     variables: &[SmolStr],
@@ -87,12 +86,12 @@ fn level(
             let high = limit_of_range(above, bound, budget)?;
             definite(&body, &name, &low, &high, budget)
         }
-        // A region below the sign, or one end alone.
+        // A region below the sign, or only one bound.
         _ => Err(EvalError::Unsupported),
     }
 }
 
-/// An end of a range, which may be infinite.
+/// Returns a bound of a range, which may be infinite.
 pub(super) fn limit_of_range(
     node: &Node,
     bound: Bindings<'_>,
@@ -107,7 +106,7 @@ pub(super) fn limit_of_range(
     }
 }
 
-/// An integrand without the differential behind it, and the differential's variable.
+/// Splits an integrand into the part without the differential and the variable of the differential.
 fn differential(node: &Node, budget: &mut Budget) -> Result<Option<(Node, SmolStr)>, EvalError> {
     let again =
         |inner: &Node, budget: &mut Budget| budget.nested(|budget| differential(inner, budget));
@@ -117,7 +116,7 @@ fn differential(node: &Node, budget: &mut Budget) -> Result<Option<(Node, SmolSt
                 let one = Kind::Mul(rest.to_vec());
                 (Node::new(one, node.span.clone()), name)
             }),
-            // `\int \frac{1}{x^2} \frac{dx}{2}`: it stands in the last factor.
+            // `\int \frac{1}{x^2} \frac{dx}{2}`: the differential is in the last factor.
             [rest @ .., last] => again(last, budget)?.map(|(inner, name)| {
                 let mut factors = rest.to_vec();
                 factors.push(inner);
@@ -164,7 +163,7 @@ pub(super) fn variable_name(node: &Node) -> Option<SmolStr> {
     }
 }
 
-/// The integral of `body` over `name` from `low` to `high`.
+/// Returns the integral of `body` over `name` from `low` to `high`.
 fn definite(
     body: &Fraction,
     name: &str,
@@ -172,7 +171,7 @@ fn definite(
     high: &Fraction,
     budget: &mut Budget,
 ) -> Result<Fraction, EvalError> {
-    // What may depend on the variable without saying so.
+    // Names that may depend on the variable implicitly.
     let dependent = ["f", "g", "h", "y", "u", "v", "w", "F", "G"];
     if dependent.iter().any(|name| body.depends_on(name)) {
         let arguments = vec![body.clone(), low.clone(), high.clone()];
@@ -182,14 +181,14 @@ fn definite(
     if finite && let Some(whole) = antiderivative(body, name, low, high, budget)? {
         let top = budget.attempt(|budget| whole.substitute(name, high, budget))?;
         let bottom = budget.attempt(|budget| whole.substitute(name, low, budget))?;
-        // Without a value at an end it is left as it is.
+        // Without values at both bounds, it remains an atom.
         if let (Some(top), Some(bottom)) = (top, bottom) {
             return top.subtract(&bottom, budget);
         }
     }
     let to_infinity = !low.depends_on("infinity") && *high == Fraction::symbol("infinity");
     if to_infinity {
-        // Any positive number has infinity's sign.
+        // Any positive number has the sign of infinity.
         let some = Fraction::whole(1);
         if let Some(whole) = antiderivative(body, name, low, &some, budget)? {
             let top = at_the_end(&whole, name, budget)?;
@@ -203,7 +202,7 @@ fn definite(
     Ok(call("integral", arguments))
 }
 
-/// An antiderivative's value at positive infinity, where each of its terms has one by itself.
+/// Returns the limit of an antiderivative at positive infinity, if each of its terms is constant or vanishes.
 fn at_the_end(
     whole: &Fraction,
     name: &str,
@@ -225,8 +224,8 @@ fn at_the_end(
     Fraction::from(rest).divide(&denominator, budget).map(Some)
 }
 
-/// Whether a product goes to zero at positive infinity: a falling exponential with whatever powers
-/// beside it, or a falling power.
+/// Returns whether a product vanishes at positive infinity: a decaying exponential with any powers, or negative
+/// powers only.
 fn vanishes(monomial: &Monomial, name: &str, budget: &mut Budget) -> Result<bool, EvalError> {
     let (mut falling, mut rising_power) = (false, false);
     let mut exponential = false;

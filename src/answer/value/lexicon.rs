@@ -1,16 +1,14 @@
-//! Words that may stand behind a number without changing it: names of units and of things that are
-//! counted, with what may stand around a name. A word that is not known here may say anything, so
-//! that what holds it is not left out.
+//! Words that may follow a number without changing it: units, counted things, and the words that may accompany
+//! their names. An unknown word could mean anything, so units that contain one must not be omitted.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
-/// Names of things in small letters and the singular, in order; plurals that no rule forms stand
-/// for themselves.
+/// Names of things, in lower case, singular and sorted. Irregular plurals are listed separately.
 static NOUNS: LazyLock<Vec<&str>> =
     LazyLock::new(|| include_str!("nouns.txt").split_whitespace().collect());
 
-/// What may stand in front of a name and says which things are counted, not how many.
+/// Words before a name that say which things are counted, not how many.
 const MODIFIERS: &str = "acute additional american annual antique available baked big black blue \
     boiled british bronze brown canadian chinese circular clean cold colored coloured complete \
     congruent consecutive cooked cool copper cotton cubic cu curved daily deep diced different \
@@ -26,27 +24,26 @@ const MODIFIERS: &str = "acute additional american annual antique available bake
     fifth sixth seventh eighth ninth tenth tiny toy triangular unique unordered unpaid used valid \
     warm weekly wet white whole wide wild wooden woolen yearly yellow young";
 
-/// What joins one name to another.
+/// Words that join one name to another.
 const LINKS: &str = "of per in on for from with at by the a an each every his her its their s";
 
-/// What may stand behind a name.
+/// Words that may follow a name.
 const TRAILERS: &str = "left total altogether overall all old older tall taller long longer wide wider \
     high deep heavier farther further faster away each apiece daily weekly monthly yearly annually \
     today tomorrow later late early squared cubed";
 
-/// What opens a clause on the things that were named.
+/// Words that open a relative clause about the named things.
 const CLAUSES: &str = "that which who whose";
 
 static WORDS: LazyLock<[HashSet<&str>; 4]> = LazyLock::new(|| {
     [MODIFIERS, LINKS, TRAILERS, CLAUSES].map(|words| words.split_whitespace().collect())
 });
 
-/// Measure words of Chinese and units that are written without a space before what is counted.
+/// Chinese measure words, and units that are written without a space before the counted things.
 const MEASURES: &str = "个只本人岁天年月日次种条张支枝块头匹辆台件套双名位棵朵颗粒页周班组根把间座艘架盒箱袋\
     瓶杯碗盘包盆篮桶排行列元角克吨米升秒度里尺寸斤盏幅首场步层级题道点句字词户家所份枚串束盒";
 
-/// Whether every word of a phrase behind a number is known to be a unit or to name what is
-/// counted.
+/// Returns whether every word of a phrase after a number is known to be a unit or to name what is counted.
 pub(super) fn is_plain(phrase: &str, is_unit: impl Fn(&str) -> bool) -> bool {
     if let Some(first) = phrase.trim().chars().next().filter(|c| !c.is_ascii()) {
         return is_unit(phrase.trim()) || is_measured(first, phrase);
@@ -55,11 +52,11 @@ pub(super) fn is_plain(phrase: &str, is_unit: impl Fn(&str) -> bool) -> bool {
         return true;
     }
     let [modifiers, links, trailers, clauses] = &*WORDS;
-    // Whether a name was read, and whether one still has to come.
+    // Whether a name was read, and whether another one must follow.
     let (mut named, mut wanted) = (false, true);
-    // The latest link, and whether the word before was a name of a person or place.
+    // The latest link, and whether the preceding word was the name of a person or place.
     let (mut link, mut proper) = (String::new(), false);
-    // Whether the word before was one letter, which with a name behind it is no unit: `5 K people`.
+    // Whether the preceding word was one letter. Before a name, it is not a unit: `5 K people`.
     let mut is_letter = false;
     let phrase = phrase
         .replace('/', " per ")
@@ -78,7 +75,7 @@ pub(super) fn is_plain(phrase: &str, is_unit: impl Fn(&str) -> bool) -> bool {
             continue;
         }
         if links.contains(folded) && (named || folded == "per") {
-            // `in total`, `in all`, `each` may end a phrase.
+            // `in total`, `in all` and `each` may end a phrase.
             wanted = folded != "s";
             link = folded.to_owned();
             if matches!(folded, "each" | "in") {
@@ -98,8 +95,8 @@ pub(super) fn is_plain(phrase: &str, is_unit: impl Fn(&str) -> bool) -> bool {
         } else if modifiers.contains(folded) || is_adjective(folded) {
             wanted = true;
         } else if is_proper(trimmed) && wanted {
-            // A person or place. In front of a name it says which things; behind a link it is what
-            // they are of, but for `per`, which wants a unit.
+            // A person or place. Before a name, it says which things are meant; after a link, what they belong
+            // to, except after `per`, which requires a unit.
             if named && link == "per" {
                 return false;
             }
@@ -113,7 +110,7 @@ pub(super) fn is_plain(phrase: &str, is_unit: impl Fn(&str) -> bool) -> bool {
     named && !wanted
 }
 
-/// A measure word, with the name of a thing or nothing behind it.
+/// Returns whether a phrase is a measure word, optionally followed by the name of a thing.
 fn is_measured(first: char, phrase: &str) -> bool {
     const UNITS: &[&str] = &[
         "平方米",
@@ -148,7 +145,7 @@ fn is_measured(first: char, phrase: &str) -> bool {
         "分米",
         "海里",
     ];
-    /// What behind a measure word makes another number of it, or only bounds it.
+    /// Words after a measure word that change the number or only bound it.
     const CHANGES: &[&str] = &[
         "半", "两", "几", "无", "减", "減", "缺", "欠", "余", "多", "负", "不", "亏", "百", "千",
         "万", "亿", "以", "左右", "上下", "前", "后", "次方", "方根", "分之", "分点", "倍", "错",
@@ -169,7 +166,7 @@ fn is_measured(first: char, phrase: &str) -> bool {
         && !CHANGES.iter().any(|change| rest.contains(change))
 }
 
-/// Whether a word is an adjective by its ending: none that multiplies, negates or compares ends so.
+/// Returns whether a word is an adjective by its ending. Known exceptions change the number.
 fn is_adjective(word: &str) -> bool {
     const ENDINGS: &[&str] = &[
         "ic", "al", "ous", "ful", "ish", "able", "ible", "ive", "ent", "ant", "ular",
@@ -197,8 +194,8 @@ fn is_adjective(word: &str) -> bool {
     word.len() > 4 && !NOT.contains(&word) && ENDINGS.iter().any(|ending| word.ends_with(ending))
 }
 
-/// A name that is written with a capital and is not all capitals, and no word that would change the
-/// number if it were written small.
+/// Returns whether a word is a proper name: capitalized, not all capitals, and not a word that would change the
+/// number in lower case.
 fn is_proper(word: &str) -> bool {
     const CHANGES: &[&str] = &[
         "absent",
@@ -321,7 +318,7 @@ fn is_proper(word: &str) -> bool {
         && letters.all(|c| c.is_ascii_lowercase())
 }
 
-/// Whether a word names a thing, in the singular or the plural.
+/// Returns whether a word names a thing, in the singular or plural.
 fn is_noun(word: &str) -> bool {
     let is_known = |word: &str| NOUNS.binary_search(&word).is_ok();
     if is_known(word) {

@@ -1,4 +1,4 @@
-//! Limits of what is continuous or rational, and every other one as an atom of its parts.
+//! Limits of rational functions. All other limits are atoms of their parts.
 
 use super::fraction::Fraction;
 use super::functions::call;
@@ -9,7 +9,7 @@ use super::scalar::{Binding, Bindings, depth, scalar};
 use crate::answer::budget::{Budget, EvalError};
 use crate::answer::latex::{BigOperator, Kind, Relation};
 
-/// The value of a limit.
+/// Returns the value of a limit.
 pub(super) fn limit(
     big: &BigOperator,
     bound: Bindings<'_>,
@@ -61,7 +61,7 @@ pub(super) fn limit(
     Ok(call("limit", arguments))
 }
 
-/// Whether a polynomial is one in a variable: whole powers, and in no other atom.
+/// Returns whether a polynomial contains a variable only in nonnegative integer powers, not inside other atoms.
 fn is_rational_in(poly: &Poly, name: &str) -> bool {
     poly.0
         .iter()
@@ -74,13 +74,13 @@ fn is_rational_in(poly: &Poly, name: &str) -> bool {
         })
 }
 
-/// The limit of a quotient of polynomials at either infinity, where it is finite.
+/// Returns the limit of a quotient of polynomials at positive or negative infinity, if it is finite.
 fn at_infinity(
     body: &Fraction,
     name: &str,
     budget: &mut Budget,
 ) -> Result<Option<Fraction>, EvalError> {
-    // A single power in the denominator stands in the numerator with a negative exponent.
+    // A single power in the denominator was moved to the numerator with a negative exponent.
     let leading = |poly: &Poly, budget: &mut Budget| -> Result<Option<(i64, Poly)>, EvalError> {
         let mut best: Option<(i64, Poly)> = None;
         for (monomial, coefficient) in &poly.0 {
@@ -101,7 +101,7 @@ fn at_infinity(
             match &mut best {
                 Some((most, _)) if *most > degree => {}
                 Some((most, sum)) if *most == degree => {
-                    // Terms of one degree are different monomials: nothing cancels.
+                    // Terms of the same degree are different monomials, so they do not cancel.
                     *sum = sum.add(&Poly::term(rest, coefficient.clone()), budget)?;
                 }
                 _ => best = Some((degree, Poly::term(rest, coefficient.clone()))),

@@ -1,14 +1,14 @@
-//! Matrices of expressions: sums, products, multiples, powers, inverses and determinants.
+//! Matrices of expressions: sums, products, scalar multiples, powers, inverses and determinants.
 
 use super::fraction::Fraction;
 use super::scalar::scalar;
 use crate::answer::budget::{Budget, EvalError};
 use crate::answer::latex::{Kind, Node};
 
-/// Rows of a matrix.
+/// The rows of a matrix.
 pub(super) type Rows = Vec<Vec<Fraction>>;
 
-/// The matrix that a tree stands for, if it is one: sums, products and multiples included.
+/// Returns the matrix that a tree denotes, if it is one, evaluating sums, products and multiples.
 pub(super) fn matrix(node: &Node, budget: &mut Budget) -> Result<Option<Rows>, EvalError> {
     budget.nested(|budget| matrix_inside(node, budget))
 }
@@ -100,10 +100,10 @@ fn matrix_inside(node: &Node, budget: &mut Budget) -> Result<Option<Rows>, EvalE
     })
 }
 
-/// Largest power of a matrix that is multiplied out.
+/// The maximum power of a matrix that is computed.
 const MAX_POWER: i64 = 64;
 
-/// Rows as columns.
+/// Returns the transpose.
 fn transpose(rows: &Rows) -> Rows {
     let width = rows.first().map_or(0, Vec::len);
     (0..width)
@@ -111,7 +111,7 @@ fn transpose(rows: &Rows) -> Rows {
         .collect()
 }
 
-/// A whole power; negative ones are powers of the inverse.
+/// Returns an integer power. Negative powers are powers of the inverse.
 fn power(rows: &Rows, exponent: i64, budget: &mut Budget) -> Result<Rows, EvalError> {
     let size = rows.len();
     let square = size > 0 && rows.iter().all(|row| row.len() == size);
@@ -130,7 +130,7 @@ fn power(rows: &Rows, exponent: i64, budget: &mut Budget) -> Result<Rows, EvalEr
     Ok(product)
 }
 
-/// The inverse by cofactors, for up to 5 rows.
+/// Returns the inverse by cofactors, for up to 5 rows.
 fn inverse(rows: &Rows, budget: &mut Budget) -> Result<Rows, EvalError> {
     let whole = determinant(rows, budget)?;
     if whole.is_zero() {
@@ -222,7 +222,7 @@ fn multiply(left: &Rows, right: &Rows, budget: &mut Budget) -> Result<Rows, Eval
     Ok(product)
 }
 
-/// By expansion along the first row; up to 5 rows.
+/// Returns the determinant by expansion along the first row, for up to 5 rows.
 pub(super) fn determinant(rows: &Rows, budget: &mut Budget) -> Result<Fraction, EvalError> {
     let size = rows.len();
     if size == 0 || size > 5 || rows.iter().any(|row| row.len() != size) {

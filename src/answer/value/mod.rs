@@ -1,5 +1,5 @@
-//! What an answer means: exact numbers and expressions in normal form, and the structures that
-//! answers are made of. Knows the syntax tree; does not compare.
+//! The values of answers: exact numbers and expressions in canonical form, and the structures that contain
+//! them. Depends on the syntax tree; does not compare answers.
 
 mod antiderivative;
 mod application;
@@ -48,74 +48,73 @@ pub(super) use written::{Part, Scalar, digits};
 
 use smol_str::SmolStr;
 
-/// What an answer means.
+/// The value of an answer.
 #[derive(Debug, Clone)]
 pub(crate) enum Value {
     Scalar(Scalar),
-    /// So many hundredths.
+    /// A number of hundredths.
     Percent(Scalar),
-    /// So many degrees.
+    /// A number of degrees.
     Degrees(Scalar),
     Quantity(Box<Value>, Unit),
-    /// Positive infinity, or negative where the flag is set.
+    /// Infinity; negative if the flag is set.
     Infinite(bool),
     /// Digits in a base.
     Radix(String, u32),
-    /// Items in any order, repeats counted.
+    /// Items in any order, counting repeats.
     List(Vec<Value>),
-    /// Statements about several unknowns of which one holds.
+    /// Alternative statements about several unknowns.
     AnyOf(Vec<Value>),
-    /// Items in order: round or angle brackets, or the entries of a column.
+    /// Items in order: in round or angle brackets, or the entries of a column.
     Tuple(Vec<Value>),
-    /// Items in square brackets: a list in order, or a closed interval.
+    /// Items in square brackets: an ordered list or a closed interval.
     Bracketed(Vec<Value>),
-    /// Items in any order, repeats not counted.
+    /// Items in any order, ignoring repeats.
     Set(Vec<Value>),
-    /// A set of real numbers, with the variable that it was stated for.
+    /// A set of real numbers, and the variable for which it was stated.
     Reals(Reals, Option<String>),
-    /// Constraints that all hold: each expression is above zero (or may be zero).
+    /// Constraints that all hold: each expression is positive (or nonnegative if the flag is set).
     Inequalities(Vec<(Scalar, bool)>),
     Equation(Equation),
     Matrix(Vec<Vec<Scalar>>),
     Ratio(Vec<Scalar>),
-    /// Hours, minutes and maybe seconds as written.
+    /// Hours, minutes and optional seconds as written.
     Clock(Vec<u32>),
-    /// Year, month, day as written; 0 where one is not said.
+    /// Year, month and day as written. A missing part is 0.
     Date([u32; 3]),
-    /// Residue and modulus, with what is congruent.
+    /// The left side, the residue and the modulus.
     Congruence(Fraction, Fraction, Fraction),
-    /// Values with conditions.
+    /// Values with their conditions.
     Cases(Vec<Vec<Value>>),
-    /// A union over a whole number (named by the body's bound variable) from one end to the
-    /// other; an absent end is infinite.
+    /// A union over an integer (a bound variable in the body) between two bounds. A missing bound is infinite.
     Family(Box<Value>, Option<Fraction>, Option<Fraction>),
     Text(SmolStr),
-    /// All that a name stands for where a condition holds, of a kind that is no set of reals.
+    /// All values of a name for which a condition holds, if they are not a set of reals.
     Builder(String, Box<Value>),
-    /// Words and formulas by turns.
+    /// Alternating words and formulas.
     Statement(Vec<Value>),
 }
 
-/// Two sides that are equal, or are not.
+/// An equation or inequation.
 #[derive(Debug, Clone)]
 pub(crate) struct Equation {
-    /// What the left side names, where it is no more than a name.
+    /// The name on the left side, if that is only a name.
     pub(crate) name: Option<String>,
     /// The right side.
     pub(crate) value: Box<Value>,
-    /// Left minus right, where both are expressions.
+    /// Left minus right, if both are expressions.
     pub(crate) difference: Option<Fraction>,
-    /// Stated with ≠.
+    /// Whether it is stated with ≠.
     pub(crate) negated: bool,
 }
 
 impl Value {
-    /// An expression that was not written as a decimal.
+    /// Creates the value of an expression without decimals.
     pub(crate) fn scalar(value: Fraction) -> Value {
         Value::Scalar(value.into())
     }
 
-    /// Whether it is a number, maybe with a name or a unit.
+    /// Returns whether it is a number, possibly with a name or unit.
     pub(crate) fn is_constant(&self) -> bool {
         match self {
             Value::Scalar(scalar) => scalar.value.is_constant(),
@@ -130,7 +129,7 @@ impl Value {
         }
     }
 
-    /// In a word, for reasons.
+    /// Returns the kind in words, for the reasons of verdicts.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Value::Scalar(scalar) if scalar.value.is_constant() => "a number",

@@ -1,10 +1,10 @@
-//! Words behind a number that say more of it than what is counted: they multiply it, make it a
-//! place or a fraction, give it a direction or a sign, compare, deny or go on to another number.
-//! What holds one is no unit, and is not dropped where the other side has none.
+//! Words after a number that say more than what is counted. They multiply it, make it an ordinal or fraction,
+//! give it a direction or sign, compare, deny, or lead to another number. A phrase with such a word is not a
+//! unit and is not ignored if the other side has no unit.
 
 use super::number_words::{single_cardinal, single_ordinal};
 
-/// Multiples and parts that are no number words: of these many may be meant.
+/// Multiples and parts that are not number words: several of them may be meant.
 const MULTIPLES: &[&str] = &[
     "gross",
     "lakh",
@@ -39,7 +39,7 @@ const MULTIPLES: &[&str] = &[
     "mil",
 ];
 
-/// What is done with a number, or what comes of it.
+/// Operations on a number, and their results.
 const OPERATIONS: &[&str] = &[
     "plus",
     "minus",
@@ -66,7 +66,7 @@ const OPERATIONS: &[&str] = &[
     "infinity",
 ];
 
-/// How a number compares with the one that is meant.
+/// Words that compare a number with the one that is meant.
 const COMPARISONS: &[&str] = &[
     "less",
     "more",
@@ -152,7 +152,7 @@ const DIRECTIONS: &[&str] = &[
     "bce",
 ];
 
-/// Words that say whether, or under which condition, it is the answer.
+/// Words that say whether, or under which condition, the number is the answer.
 const DENIALS: &[&str] = &[
     "is",
     "are",
@@ -174,8 +174,8 @@ const DENIALS: &[&str] = &[
     "except",
 ];
 
-/// Words that say more where they are all that stands behind the number; in front of others they
-/// belong to a thing's name (`fifth graders`, `power plants`, `pairs of shoes`).
+/// Words that change a number only if they are the only word after it. Before other words, they are part of a
+/// name (`fifth graders`, `power plants`, `pairs of shoes`).
 const ALONE: &[&str] = &[
     "power",
     "powers",
@@ -194,7 +194,7 @@ const ALONE: &[&str] = &[
     "direction",
 ];
 
-/// Whether words after a number change it in a way that a unit does not.
+/// Returns whether words after a number change it in a way that a unit does not.
 pub(super) fn modifies(words: &str) -> bool {
     let first = words.split(|c: char| !c.is_alphabetic());
     let mut all = first.filter(|word| !word.is_empty());
@@ -208,8 +208,7 @@ pub(super) fn modifies(words: &str) -> bool {
     alone || labels_more(words)
 }
 
-/// Whether words before an equals sign say more of a value than whose it is: `not = 5`,
-/// `loss = 5`, `at most`.
+/// Returns whether words before an equals sign do more than name the value: `not = 5`, `loss = 5`, `at most`.
 pub(super) fn changes(words: &str) -> bool {
     let mut words = words
         .split(|c: char| !c.is_alphabetic())
@@ -232,11 +231,11 @@ pub(super) fn changes(words: &str) -> bool {
     })
 }
 
-/// Whether a label after a number, in brackets or not, changes the number. The label of `41 (pairs)`
+/// Returns whether a label after a number, in brackets or not, changes the number. The label of `41 (pairs)`
 /// does not: it names what is counted.
 pub(super) fn labels_more(words: &str) -> bool {
     let lower = words.to_lowercase();
-    // `14 times` counts; `14 times 3` multiplies.
+    // `14 times` is a count; `14 times 3` is a product.
     if lower.trim() == "times" {
         return false;
     }
@@ -246,7 +245,7 @@ pub(super) fn labels_more(words: &str) -> bool {
     let Some(first) = words.next() else {
         return false;
     };
-    // `5 in` is a length, `5 in the hole` and `5 in base 6` are none.
+    // `5 in` is a length; `5 in the hole` and `5 in base 6` are not.
     let placed = first == "in" && matches!(words.clone().next(), Some("the" | "a" | "an" | "base"));
     placed
         || single_cardinal(first).is_some()
@@ -268,17 +267,18 @@ fn is_ordinal_or_cardinal(word: &str) -> bool {
     single_cardinal(word).is_some() || single_ordinal(word).is_some()
 }
 
-/// A place in an order. (A second is one of time, too.)
+/// Returns whether a word is an ordinal. `second` is excluded, because it is also a unit of time.
 fn is_place(word: &str) -> bool {
     word != "second" && single_ordinal(word).is_some()
 }
 
-/// What is written behind the figures of a place.
+/// Returns whether a word is the suffix of an ordinal in figures.
 fn is_suffix(word: &str) -> bool {
     matches!(word, "st" | "nd" | "rd" | "th")
 }
 
-/// Hundreds and thousands, tenths and thirds: so many of them are meant.
+/// Returns whether a word is a multiple or part that a number counts: hundreds and thousands, tenths and
+/// thirds.
 fn is_multiple(word: &str) -> bool {
     if matches!(single_cardinal(word), Some((_, false))) {
         return true;
@@ -289,18 +289,18 @@ fn is_multiple(word: &str) -> bool {
     }
 }
 
-/// What the words behind a number multiply it by, and the words behind these: `million people`.
+/// Returns the factor that the words after a number denote, and the remaining words: `million people`.
 pub(super) fn multiplier(words: &str) -> (u64, &str) {
     let mut rest = words.trim();
     let mut factor: u64 = 1;
     loop {
         let (mut word, mut behind) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-        // `万元`: words of Chinese have no spaces between them.
+        // `万元`: Chinese words are not separated by spaces.
         if word.starts_with(['万', '亿']) {
             let len = word.chars().next().map_or(0, char::len_utf8);
             (word, behind) = rest.split_at(len);
         }
-        // (`M` is as well a unit of chemists, `K` one of temperature.)
+        // `M` is also a unit of chemistry, and `K` one of temperature.
         let times = match word {
             "k" => 1_000,
             "万" => 10_000,

@@ -1,5 +1,4 @@
-//! Exact rational numbers: reading literals, powers, roots and the factors of an integer, each
-//! within bounds.
+//! Exact rational numbers: literals, powers, roots and integer factorization, all bounded.
 
 use dashu_base::{Abs, BitTest, Sign};
 use dashu_int::{IBig, UBig};
@@ -8,17 +7,17 @@ use dashu_ratio::RBig;
 use crate::answer::budget::{Budget, EvalError, MAX_BITS};
 use crate::answer::latex::Literal;
 
-/// Bits of numerator and denominator together.
+/// Returns the length of numerator and denominator together, in bits.
 pub(crate) fn bits(value: &RBig) -> usize {
     value.numerator().bit_len() + value.denominator().bit_len()
 }
 
-/// A small whole number as a rational.
+/// Returns a small integer as a rational.
 pub(crate) fn whole(value: i64) -> RBig {
     RBig::from(IBig::from(value))
 }
 
-/// The exact value of a literal.
+/// Returns the exact value of a literal.
 pub(crate) fn literal(literal: &Literal, budget: &mut Budget) -> Result<RBig, EvalError> {
     let digits = literal.whole.len() + literal.fraction.len() + literal.repeat.len();
     // A decimal digit has at most 3.33 bits.
@@ -51,7 +50,7 @@ pub(crate) fn literal(literal: &Literal, budget: &mut Budget) -> Result<RBig, Ev
     Ok(value)
 }
 
-/// A product; whole numbers and ones, which most are, are not brought to lowest terms again.
+/// Multiplies. Integers and ones, the most frequent factors, are not reduced to lowest terms again.
 pub(crate) fn multiply(a: &RBig, b: &RBig) -> RBig {
     if a.is_one() {
         return b.clone();
@@ -65,7 +64,7 @@ pub(crate) fn multiply(a: &RBig, b: &RBig) -> RBig {
     a * b
 }
 
-/// A rational to a whole power.
+/// Returns a rational to an integer power.
 pub(crate) fn power(base: &RBig, exponent: i64, budget: &mut Budget) -> Result<RBig, EvalError> {
     if base.is_zero() && exponent < 0 {
         return Err(EvalError::Unsupported);
@@ -87,7 +86,7 @@ pub(crate) fn power(base: &RBig, exponent: i64, budget: &mut Budget) -> Result<R
     })
 }
 
-/// A whole number that fits, where a rational is one.
+/// Returns a rational as a small integer, if it is one.
 pub(crate) fn small(value: &RBig) -> Option<i64> {
     if !value.is_int() {
         return None;
@@ -95,14 +94,14 @@ pub(crate) fn small(value: &RBig) -> Option<i64> {
     i64::try_from(value.numerator()).ok()
 }
 
-/// Largest prime that integers are divided by on trial.
+/// The upper limit of primes for trial division.
 const TRIAL: u32 = 3000;
 
-/// Longest integer, in bits, that is tried for being a power.
+/// The maximum length, in bits, of an integer that is tested for being a perfect power.
 const MAX_ROOT_BITS: usize = 2048;
 
-/// Positive integer as powers of primes below a bound, and a rest that is not divided further
-/// (written as the base of its largest power).
+/// Factors a positive integer into powers of primes below a limit and a remainder, which is not divided
+/// further. The remainder is written as a power of the smallest base found.
 pub(crate) fn factors(value: &UBig, budget: &mut Budget) -> Result<Vec<(UBig, u32)>, EvalError> {
     let mut rest = value.clone();
     let mut found = Vec::new();
@@ -115,7 +114,7 @@ pub(crate) fn factors(value: &UBig, budget: &mut Budget) -> Result<Vec<(UBig, u3
             break;
         }
         let divisor = UBig::from(prime);
-        // A rest below the square of the next divisor is prime.
+        // A remainder below the square of the next divisor is prime.
         if rest.bit_len() <= 32 && &divisor * &divisor > rest {
             break;
         }
@@ -153,7 +152,7 @@ pub(crate) fn factors(value: &UBig, budget: &mut Budget) -> Result<Vec<(UBig, u3
     Ok(found)
 }
 
-/// `n!`, where it is not too long.
+/// Returns `n!`, if it is not too long.
 pub(crate) fn factorial(n: i64, budget: &mut Budget) -> Result<UBig, EvalError> {
     let n = u64::try_from(n).map_err(|_| EvalError::Unsupported)?;
     let mut product = UBig::ONE;
@@ -167,7 +166,7 @@ pub(crate) fn factorial(n: i64, budget: &mut Budget) -> Result<UBig, EvalError> 
     Ok(product)
 }
 
-/// Greatest common divisor of the absolute values.
+/// Returns the greatest common divisor of the absolute values.
 pub(crate) fn gcd(a: &IBig, b: &IBig, budget: &mut Budget) -> Result<UBig, EvalError> {
     budget.spend_bits(a.bit_len().max(b.bit_len()))?;
     let bits = a.bit_len().max(b.bit_len());
@@ -178,12 +177,12 @@ pub(crate) fn gcd(a: &IBig, b: &IBig, budget: &mut Budget) -> Result<UBig, EvalE
     Ok(dashu_base::Gcd::gcd(a, b))
 }
 
-/// Whether a rational is below zero.
+/// Returns whether a rational is negative.
 pub(crate) fn is_negative(value: &RBig) -> bool {
     value.numerator().sign() == Sign::Negative && !value.is_zero()
 }
 
-/// The absolute value.
+/// Returns the absolute value.
 pub(crate) fn absolute(value: &RBig) -> RBig {
     value.clone().abs()
 }

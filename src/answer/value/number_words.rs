@@ -1,4 +1,4 @@
-//! Numbers spelled in words: `minus five`, `two thirds`, `three and a half`, `twenty-first`.
+//! Numbers in words: `minus five`, `two thirds`, `three and a half`, `twenty-first`.
 
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
@@ -9,10 +9,10 @@ use super::fraction::Fraction;
 use super::modifiers::multiplier;
 use super::units::Unit;
 
-/// Longest text that is looked at.
+/// The maximum length of a text that is examined.
 const MAX_TEXT: usize = 160;
 
-/// What a whole text in words says, where that is a number, an ordinal, or a number with a unit.
+/// Returns the value of a text in words: a number, an ordinal, or a number with a unit.
 pub(crate) fn spoken(text: &str) -> Option<Value> {
     let first = text.bytes().next()?;
     if text.len() > MAX_TEXT {
@@ -41,7 +41,7 @@ pub(crate) fn spoken(text: &str) -> Option<Value> {
     if let Some(number) = ordinal(&words) {
         return Some(Value::Text(figures_of_place(number)));
     }
-    // The longest number in front, and a unit behind it. (`a dozen` counts as one.)
+    // The longest number at the start, followed by a unit. `a dozen` counts as one dozen.
     for end in (1..words.len().min(12)).rev() {
         let behind = words[end..].join(" ");
         let (factor, unit) = multiplier(&behind);
@@ -67,7 +67,7 @@ fn is_percent(words: &str) -> bool {
     matches!(words, "percent" | "per cent" | "pct" | "%")
 }
 
-/// The number that a text spells, where it spells one and nothing else.
+/// Returns the number that a text spells, if it contains nothing else.
 pub(crate) fn word_number(text: &str) -> Option<Fraction> {
     if text.len() > MAX_TEXT || !may_begin(text) {
         return None;
@@ -75,7 +75,7 @@ pub(crate) fn word_number(text: &str) -> Option<Fraction> {
     number(&words(text)).map(Fraction::rational)
 }
 
-/// Whether the first word may begin a number: most texts do not, and are not looked at further.
+/// Returns whether the first word may begin a number. This quickly excludes most texts.
 fn may_begin(text: &str) -> bool {
     let end = text
         .find(|c: char| !c.is_ascii_alphabetic())
@@ -102,12 +102,12 @@ fn scalar(value: RBig) -> Value {
     Value::scalar(Fraction::rational(value))
 }
 
-/// A place in an order, in figures: `21st`. It is no number, so that `5` and `fifth` differ.
+/// Returns an ordinal in figures: `21st`. It is not a number, so `5` and `fifth` differ.
 pub(super) fn figures_of_place(number: i64) -> SmolStr {
     format_smolstr!("{number}{}", suffix(number))
 }
 
-/// What is written behind the figures of a place.
+/// Returns the suffix of an ordinal in figures.
 fn suffix(number: i64) -> &'static str {
     match (number % 100, number % 10) {
         (11..=13, _) => "th",
@@ -118,7 +118,7 @@ fn suffix(number: i64) -> &'static str {
     }
 }
 
-/// `the fifth`, `the 60th caller`: a place, and what stands there.
+/// Reads an ordinal and the thing at that position: `the fifth`, `the 60th caller`.
 fn thing_at_place(text: &str) -> Option<Value> {
     let (article, rest) = text.split_at_checked(4)?;
     if !article.eq_ignore_ascii_case("the ") {
@@ -141,7 +141,7 @@ fn thing_at_place(text: &str) -> Option<Value> {
     plain.then(|| Value::Text(format_smolstr!("{figures} {thing}")))
 }
 
-/// `21st`, `3rd`.
+/// Reads `21st`, `3rd`.
 fn ordinal_figures(text: &str) -> Option<Value> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (figures, behind) = text.split_at(digits);
@@ -153,7 +153,7 @@ fn ordinal_figures(text: &str) -> Option<Value> {
     fits.then(|| Value::Text(figures_of_place(number)))
 }
 
-/// A number with its sign: whole, a fraction, a mixed number, or a decimal.
+/// Reads a number with its sign: an integer, a fraction, a mixed number or a decimal.
 fn number(words: &[String]) -> Option<RBig> {
     let (first, rest) = words.split_first()?;
     if matches!(first.as_str(), "negative" | "minus") {
@@ -199,7 +199,7 @@ fn positive(words: &[String]) -> Option<RBig> {
     Some(value)
 }
 
-/// `half`, `one half`, `a third`, `two thirds`.
+/// Reads `half`, `one half`, `a third`, `two thirds`.
 fn fraction(words: &[String]) -> Option<RBig> {
     let (last, count) = words.split_last()?;
     let (bottom, plural) = match last.as_str() {
@@ -218,7 +218,7 @@ fn fraction(words: &[String]) -> Option<RBig> {
         [article] if article == "a" || article == "an" => 1,
         count => cardinal(count)?,
     };
-    // `twenty fifth` is a place, `twenty fifths` is a number.
+    // `twenty fifth` is an ordinal, `twenty fifths` is a number.
     if plural != (top != 1) {
         return None;
     }
@@ -228,7 +228,7 @@ fn fraction(words: &[String]) -> Option<RBig> {
     ))
 }
 
-/// `third`, `twenty-first`, `one hundredth`.
+/// Reads `third`, `twenty-first`, `one hundredth`.
 fn ordinal(words: &[String]) -> Option<i64> {
     let (last, before) = words.split_last()?;
     let value = single_ordinal(last)?;
@@ -242,7 +242,7 @@ fn ordinal(words: &[String]) -> Option<i64> {
     (tens % 10 == 0 && (tens % 100 != 10)).then_some(tens + value)
 }
 
-/// An ordinal of one word.
+/// Returns the value of an ordinal of one word.
 pub(super) fn single_ordinal(word: &str) -> Option<i64> {
     Some(match word {
         "first" => 1,
@@ -279,8 +279,8 @@ pub(super) fn single_ordinal(word: &str) -> Option<i64> {
     })
 }
 
-/// What one word of a cardinal stands for, and whether it is counted by itself (`twenty`) rather
-/// than counting what stands before it (`hundred`).
+/// Returns the value of one word of a cardinal, and whether it is added (`twenty`) rather than multiplied with
+/// the words before it (`hundred`).
 pub(super) fn single_cardinal(word: &str) -> Option<(i64, bool)> {
     Some(match word {
         "zero" => (0, true),
@@ -319,12 +319,12 @@ pub(super) fn single_cardinal(word: &str) -> Option<(i64, bool)> {
     })
 }
 
-/// `one thousand six hundred twenty-five`.
+/// Reads `one thousand six hundred twenty-five`.
 fn cardinal(words: &[String]) -> Option<i64> {
     let mut total: i64 = 0;
     let mut group: i64 = 0;
     let mut any = false;
-    // What the next word must stay below within its group.
+    // The upper limit of the next word within its group.
     let mut limit = i64::MAX;
     let mut last = "";
     for (at, word) in words.iter().enumerate() {
@@ -343,7 +343,7 @@ fn cardinal(words: &[String]) -> Option<i64> {
                 return None;
             }
             group = group.checked_add(value)?;
-            // After `twenty` only `one` to `nine`, after those only `hundred` and above.
+            // After `twenty`, only `one` to `nine` may follow; after those, only `hundred` and above.
             limit = if value >= 20 { 10 } else { 1 };
         } else if value == 100 {
             if !any || group == 0 || group > 99 {

@@ -1,9 +1,9 @@
-//! Trees with `±`: read once with plus and once with minus.
+//! Trees with `±`, which are evaluated once with plus and once with minus.
 
 use crate::answer::budget::{Budget, EvalError};
 use crate::answer::latex::{Kind, Node};
 
-/// Whether a tree holds a `±` outside of lists, whose items have their own.
+/// Returns whether a tree contains a `±` outside lists. The items of lists are handled separately.
 pub(super) fn holds_alternatives(node: &Node, budget: &mut Budget) -> Result<bool, EvalError> {
     if matches!(
         node.kind,
@@ -19,7 +19,7 @@ pub(super) fn holds_alternatives(node: &Node, budget: &mut Budget) -> Result<boo
     holds_sign(node, budget)
 }
 
-/// A tree with its `±` read as plus and as minus.
+/// Returns a tree with its `±` replaced by plus, and by minus.
 pub(super) fn alternatives(node: &Node, budget: &mut Budget) -> Result<(Node, Node), EvalError> {
     Ok((
         with_sign(node, false, budget)?,
@@ -31,7 +31,7 @@ pub(super) fn holds_sign(node: &Node, budget: &mut Budget) -> Result<bool, EvalE
     holds(node, |kind| matches!(kind, Kind::PlusMinus(..)), budget)
 }
 
-/// Whether a tree holds a node of a kind, in as much of it as is one expression.
+/// Returns whether a tree contains a node of a kind within a single expression.
 pub(super) fn holds(
     node: &Node,
     is: impl Fn(&Kind) -> bool,

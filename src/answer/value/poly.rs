@@ -1,8 +1,8 @@
-//! Polynomials with rational coefficients over atoms: variables, constants such as π, roots of
-//! integers, and whatever else has no simpler form. Exponents may be fractions.
+//! Polynomials with rational coefficients over atoms: variables, constants such as π, roots of integers, and
+//! everything else that has no simpler form. Exponents may be fractions.
 //!
-//! Every rewriting here is an identity on the common domain of both sides, so that equal normal
-//! forms prove equality; different ones only fail to.
+//! Every rewriting is an identity on the common domain of both sides. Equal canonical forms therefore prove
+//! equality, but different ones do not disprove it.
 
 use dashu_int::UBig;
 use dashu_ratio::RBig;
@@ -12,24 +12,24 @@ use super::fraction::Fraction;
 use super::number;
 use crate::answer::budget::{Budget, EvalError};
 
-/// Something that is not taken apart any further. The order is that of monomials.
+/// An indivisible factor. The order determines that of monomials.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Atom {
-    /// A variable, or a constant that nothing is known of but its name. π is one.
+    /// A variable, or a constant of which only the name is known. π is one.
     Symbol(SmolStr),
-    /// An integer above 1 that is no power; exponents lie between 0 and 1.
+    /// An integer above 1 that is not a power. Exponents are between 0 and 1.
     Integer(UBig),
-    /// The imaginary unit; its exponent is 1.
+    /// The imaginary unit. Its exponent is 1.
     Imaginary,
-    /// `base^(monomial)`, of an exponent that is not a number.
+    /// `base^(monomial)`, for an exponent that is not a number.
     Power(Box<Base>, Monomial),
-    /// A function of arguments in normal form.
+    /// A function of arguments in canonical form.
     Call(SmolStr, Vec<Fraction>),
-    /// A polynomial under a root; exponents lie between 0 and 1.
+    /// A polynomial under a root. Exponents are between 0 and 1.
     Sum(Poly),
 }
 
-/// What is raised to a power that is not a number.
+/// The base of a power whose exponent is not a number.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Base {
     /// Euler's number.
@@ -38,23 +38,23 @@ pub(crate) enum Base {
     Atom(Atom),
 }
 
-/// Atoms with their exponents, sorted, none with exponent 0.
+/// Atoms with their exponents, sorted. No exponent is 0.
 pub(crate) type Monomial = Vec<(Atom, RBig)>;
 
-/// Terms with their coefficients, none of them 0, in the order of the monomials.
+/// Terms with their coefficients, in the order of the monomials. No coefficient is 0.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Poly(pub(crate) Vec<(Monomial, RBig)>);
 
-/// Most terms of a polynomial.
+/// The maximum number of terms of a polynomial.
 const MAX_TERMS: usize = 600;
 
 impl Poly {
-    /// A constant.
+    /// Returns a constant.
     pub(crate) fn constant(value: RBig) -> Self {
         Poly::term(Monomial::new(), value)
     }
 
-    /// One term.
+    /// Returns a polynomial of one term.
     pub(crate) fn term(monomial: Monomial, coefficient: RBig) -> Self {
         if coefficient.is_zero() {
             return Poly::default();
@@ -62,11 +62,11 @@ impl Poly {
         Poly(vec![(monomial, coefficient)])
     }
 
-    /// The sum of terms in any order, like ones together.
+    /// Returns the sum of terms in any order, combining like terms.
     ///
     /// # Errors
     ///
-    /// [`EvalError::LimitExceeded`] where too many are left.
+    /// Returns [`EvalError::LimitExceeded`] if too many terms remain.
     pub(super) fn collect(
         mut terms: Vec<(Monomial, RBig)>,
         budget: &mut Budget,
@@ -94,7 +94,7 @@ impl Poly {
         Ok(Poly(terms))
     }
 
-    /// An atom by itself.
+    /// Returns an atom.
     pub(crate) fn atom(atom: Atom) -> Self {
         Poly::term(vec![(atom, RBig::ONE)], RBig::ONE)
     }
@@ -103,7 +103,7 @@ impl Poly {
         self.0.is_empty()
     }
 
-    /// The value of a polynomial without atoms.
+    /// Returns the value of a polynomial without atoms.
     pub(crate) fn as_constant(&self) -> Option<RBig> {
         match self.0.as_slice() {
             [] => Some(RBig::ZERO),
@@ -112,12 +112,12 @@ impl Poly {
         }
     }
 
-    /// Whether it is 1.
+    /// Returns whether it is 1.
     pub(crate) fn is_one(&self) -> bool {
         matches!(self.0.as_slice(), [(monomial, coefficient)] if monomial.is_empty() && coefficient.is_one())
     }
 
-    /// The one term of a polynomial that has just one.
+    /// Returns the term, if there is exactly one.
     pub(crate) fn as_term(&self) -> Option<(&Monomial, &RBig)> {
         match self.0.as_slice() {
             [(monomial, coefficient)] => Some((monomial, coefficient)),
@@ -133,7 +133,7 @@ impl Poly {
         self.combine(other, true, budget)
     }
 
-    /// `self + other`, or `self - other` where `minus`: both are in order.
+    /// Returns `self + other`, or `self - other` if `minus`, by merging the sorted terms.
     fn combine(&self, other: &Poly, minus: bool, budget: &mut Budget) -> Result<Poly, EvalError> {
         use std::cmp::Ordering;
         // All terms are copied, whether they change or not.
@@ -216,7 +216,7 @@ impl Poly {
         Poly::collect(product, budget)
     }
 
-    /// The products of all pairs of terms, like ones not yet together.
+    /// Returns the products of all pairs of terms, without combining like terms.
     fn products(
         &self,
         other: &Poly,
@@ -243,7 +243,7 @@ impl Poly {
                     product.extend(term.0);
                 }
             }
-            // Like terms together before there are too many to keep.
+            // Combine like terms before there are too many to keep.
             if product.len() > 4 * MAX_TERMS {
                 product = Poly::collect(product, budget)?.0;
             }
@@ -274,7 +274,7 @@ impl Poly {
         Ok(result)
     }
 
-    /// Splits off the greatest positive rational that leaves whole coefficients without a common
+    /// Returns the greatest positive rational whose removal leaves integer coefficients without a common
     /// factor.
     pub(crate) fn content(&self, budget: &mut Budget) -> Result<RBig, EvalError> {
         let mut numerator = UBig::ZERO;
@@ -291,14 +291,14 @@ impl Poly {
         Ok(RBig::from_parts(numerator.into(), denominator))
     }
 
-    /// The coefficient of the greatest monomial.
+    /// Returns the greatest monomial and its coefficient.
     pub(crate) fn leading(&self) -> Option<(&Monomial, &RBig)> {
         self.0
             .last()
             .map(|(monomial, coefficient)| (monomial, coefficient))
     }
 
-    /// The quotient where `other` divides this polynomial without a rest.
+    /// Returns the quotient, if `other` divides this polynomial without remainder.
     pub(crate) fn divide(
         &self,
         other: &Poly,
@@ -323,7 +323,7 @@ impl Poly {
             let term = Poly::term(monomial.clone(), value.clone());
             let before = rest.leading().map(|(m, _)| m.clone());
             rest = rest.subtract(&term.multiply(other, budget)?, budget)?;
-            // Atoms with relations (roots) may bring a monomial back: then it does not divide.
+            // Atoms with relations (roots) may reproduce a monomial; then the division fails.
             if rest.leading().map(|(m, _)| m.clone()) >= before {
                 return Ok(None);
             }
@@ -332,19 +332,19 @@ impl Poly {
         Poly::collect(quotient, budget).map(Some)
     }
 
-    /// How much work it is to compare and copy.
+    /// Returns the cost of comparing and copying.
     pub(super) fn weight(&self) -> usize {
         let terms = self.0.iter();
         terms.map(|(monomial, _)| 1 + weight(monomial)).sum()
     }
 
-    /// Whether it holds no variable.
+    /// Returns whether it contains no variable.
     pub(crate) fn is_constant(&self) -> bool {
         let mut atoms = self.0.iter().flat_map(|(monomial, _)| monomial);
         atoms.all(|(atom, _)| atom.is_constant())
     }
 
-    /// Names of the variables, in order.
+    /// Collects the names of the variables.
     pub(crate) fn symbols(&self, out: &mut std::collections::BTreeSet<SmolStr>) {
         for (monomial, _) in &self.0 {
             for (atom, _) in monomial {
@@ -355,7 +355,7 @@ impl Poly {
 }
 
 impl Atom {
-    /// Whether it holds no variable.
+    /// Returns whether it contains no variable.
     fn is_constant(&self) -> bool {
         match self {
             Atom::Symbol(name) => name == "π",
@@ -397,7 +397,7 @@ impl Atom {
     }
 }
 
-/// `left / right`, where every exponent stays at or above zero.
+/// Returns `left / right`, if no exponent becomes negative.
 fn divide_monomials(left: &Monomial, right: &Monomial) -> Option<Monomial> {
     let mut quotient = left.clone();
     for (atom, exponent) in right {
@@ -414,12 +414,12 @@ fn divide_monomials(left: &Monomial, right: &Monomial) -> Option<Monomial> {
     Some(quotient)
 }
 
-/// How much work a monomial is to compare and copy: its atoms with everything inside them.
+/// Returns the cost of comparing and copying a monomial: the number of atoms, including nested ones.
 fn weight(monomial: &Monomial) -> usize {
     monomial.iter().map(|(atom, _)| 1 + inside(atom)).sum()
 }
 
-/// How much is inside of an atom.
+/// Returns the size of the content of an atom.
 fn inside(atom: &Atom) -> usize {
     match atom {
         Atom::Symbol(_) | Atom::Integer(_) | Atom::Imaginary => 0,
@@ -435,8 +435,8 @@ fn inside(atom: &Atom) -> usize {
     }
 }
 
-/// A product of monomials: what remains, a rational factor, and polynomials that whole powers of
-/// atoms have turned into.
+/// A product of monomials: the remaining monomial, a rational factor, and polynomials that arise from integer
+/// powers of atoms.
 type Product = (Monomial, RBig, Vec<Poly>);
 
 fn multiply_monomials(
@@ -482,7 +482,7 @@ fn multiply_monomials(
     Ok((product, factor, extra))
 }
 
-/// Puts `atom^exponent` into its normal form.
+/// Multiplies the canonical form of `atom^exponent` into a product.
 fn reduce(
     atom: &Atom,
     exponent: RBig,

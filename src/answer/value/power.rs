@@ -9,14 +9,14 @@ use super::number;
 use super::poly::{Atom, Base, Monomial, Poly};
 use crate::answer::budget::{Budget, EvalError};
 
-/// Largest whole power that a sum of terms is multiplied out to.
+/// The maximum integer power to which a sum of terms is expanded.
 const MAX_EXPANDED: i64 = 24;
 
-/// Most terms of a sum under a root.
+/// The maximum number of terms of a sum under a root.
 const MAX_INSIDE: usize = 40;
 
 impl Fraction {
-    /// A power.
+    /// Returns a power.
     pub(crate) fn power(
         &self,
         exponent: &Fraction,
@@ -32,15 +32,14 @@ impl Fraction {
         Fraction::whole(1).divide(self, budget)
     }
 
-    /// A power with a rational exponent; roots of even order take the positive value, roots of
-    /// odd order the real one.
+    /// Returns a power with a rational exponent. Even roots are positive, odd roots are real.
     pub(crate) fn rational_power(
         &self,
         exponent: &RBig,
         budget: &mut Budget,
     ) -> Result<Fraction, EvalError> {
         if exponent.is_zero() {
-            // 0^0 has no value.
+            // 0^0 is undefined.
             return if self.is_zero() {
                 Err(EvalError::Unsupported)
             } else {
@@ -71,7 +70,7 @@ impl Fraction {
         {
             return Ok(root);
         }
-        // No sign comes out of a root of even order: √(-x) is not i√x on the negative axis.
+        // A sign cannot be taken out of an even root: √(-x) is not i√x for negative x.
         let is_variable = monomial
             .iter()
             .any(|(atom, _)| !matches!(atom, Atom::Integer(_) | Atom::Imaginary));
@@ -124,7 +123,7 @@ impl Fraction {
         Ok(result)
     }
 
-    /// A power of a sum of several terms.
+    /// Returns a power of a sum of several terms.
     fn sum_power(&self, exponent: &RBig, budget: &mut Budget) -> Result<Fraction, EvalError> {
         if let Some(n) = number::small(exponent) {
             if n > MAX_EXPANDED && self.numerator.0.len() > 1 {
@@ -136,7 +135,7 @@ impl Fraction {
             let n = u32::try_from(n).map_err(|_| EvalError::LimitExceeded)?;
             return Ok(self.numerator.power(n, budget)?.into());
         }
-        // A positive number comes out of the root; the sign does not.
+        // A positive factor can be taken out of the root, a sign cannot.
         let content = self.numerator.content(budget)?;
         let primitive = self
             .numerator
@@ -160,7 +159,7 @@ impl Fraction {
         outside.multiply(&expanded, budget)?.multiply(&root, budget)
     }
 
-    /// A power whose exponent is not a number: the product over the exponent's terms.
+    /// Returns a power whose exponent is not a number, as a product over the terms of the exponent.
     fn symbolic_power(
         &self,
         exponent: &Fraction,
@@ -192,7 +191,7 @@ impl Fraction {
         Ok(result)
     }
 
-    /// `self^(coefficient · monomial)`.
+    /// Returns `self^(coefficient · monomial)`.
     fn power_of_monomial(
         &self,
         monomial: &Monomial,
@@ -228,7 +227,7 @@ impl Fraction {
         };
         let mut result = Fraction::whole(1);
         if number::is_negative(value) {
-            // (-1)^n stands for itself.
+            // (-1)^n is kept as it is.
             let minus = Atom::Call("minus_one".into(), Vec::new());
             result = result.multiply(&raise(Base::Atom(minus), &RBig::ONE), budget)?;
         }
@@ -269,8 +268,8 @@ impl Fraction {
     }
 }
 
-/// A root of even order of a product in which constants are below zero, such as `cos 2`: of their
-/// absolute values, with the sign of the whole product. `None` where there are none.
+/// Returns an even root of a product with negative constant factors such as `cos 2`: the root of their absolute
+/// values, with the sign of the whole product. Returns `None` if there are no such factors.
 fn root_of_signed(
     monomial: &Monomial,
     coefficient: &RBig,
@@ -304,19 +303,19 @@ fn root_of_signed(
     Ok(Some(result))
 }
 
-/// `atom^exponent` in normal form.
+/// Returns the canonical form of `atom^exponent`.
 fn monomial_power(
     atom: &Atom,
     exponent: &RBig,
     budget: &mut Budget,
 ) -> Result<Fraction, EvalError> {
-    // Multiplying by 1 would leave an exponent out of its range: go through two halves.
+    // Multiplying by 1 could leave an exponent out of range, so multiply two halves.
     let half = exponent / number::whole(2);
     let part = Poly::term(vec![(atom.clone(), half)], RBig::ONE);
     Ok(part.multiply(&part, budget)?.into())
 }
 
-/// A power of a rational number: roots of its prime factors.
+/// Returns a power of a rational number, from the roots of its prime factors.
 fn rational_root(
     value: &RBig,
     exponent: &RBig,
@@ -366,13 +365,13 @@ fn rational_root(
     Ok(result)
 }
 
-/// The polynomial whose square this is, up to sign: of a sum of variables by its leading terms,
-/// and of `a + b√c` by denesting.
+/// Returns the polynomial whose square this is, up to sign: by leading terms for a sum of variables, and by
+/// denesting for `a + b√c`.
 fn square_root(poly: &Poly, budget: &mut Budget) -> Result<Option<Poly>, EvalError> {
     if let Some(root) = denest(poly, budget)? {
         return Ok(Some(root));
     }
-    // Long division for square roots: each next term is (leading rest) / (2 · leading root).
+    // Long division for square roots: each next term is (leading remainder) / (2 · leading root).
     let Some((monomial, coefficient)) = poly.leading() else {
         return Ok(None);
     };
@@ -421,7 +420,7 @@ fn divide_symbols(left: &Monomial, right: &Monomial) -> Option<Monomial> {
     Some(quotient)
 }
 
-/// The rational whose square a positive rational is.
+/// Returns the rational square root of a positive rational, if it has one.
 fn rational_square_root(value: &RBig) -> Option<RBig> {
     if number::is_negative(value) {
         return None;
@@ -432,9 +431,9 @@ fn rational_square_root(value: &RBig) -> Option<RBig> {
     matches.then(|| RBig::from_parts(a.into(), b))
 }
 
-/// `√(a + b√c) = √((a+r)/2) ± √((a-r)/2)` with `r² = a² - b²c`, where `r` is rational.
+/// Returns `√(a + b√c) = √((a+r)/2) ± √((a-r)/2)` with `r² = a² - b²c`, if `r` is rational.
 fn denest(poly: &Poly, budget: &mut Budget) -> Result<Option<Poly>, EvalError> {
-    // The constant term comes first.
+    // The constant term is first.
     let [(one, a), (surd, b)] = poly.0.as_slice() else {
         return Ok(None);
     };

@@ -1,13 +1,13 @@
-//! What stands for many numbers at once: `a + bk` for every whole number `k`.
+//! Arithmetic progressions: `a + bk` for every integer `k`.
 
 use super::fraction::Fraction;
 use crate::answer::budget::{Budget, EvalError};
 
-/// The name of a parameter that may be any integer, whatever it was called.
+/// The name that replaces every parameter that may be any integer.
 pub(crate) const ANY_INTEGER: &str = "any integer";
 
-/// Whether two expressions go through the same numbers while their parameters go through the
-/// integers: steps that are equal up to their sign, and starts that whole steps lie between.
+/// Returns whether two expressions take the same values as their parameters run through the integers: the steps
+/// are equal up to sign, and the starts differ by an integer number of steps.
 pub(crate) fn same_progression(
     left: &Fraction,
     right: &Fraction,
@@ -26,7 +26,7 @@ pub(crate) fn same_progression(
     Ok(steps.as_rational().is_some_and(|steps| steps.is_int()))
 }
 
-/// Start and step of an expression that is linear in such a parameter.
+/// Returns the start and step of an expression that is linear in such a parameter.
 fn progression(
     value: &Fraction,
     budget: &mut Budget,

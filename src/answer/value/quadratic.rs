@@ -1,5 +1,5 @@
-//! Expressions that are no line: where quadratics, and `|x|` with a coefficient, are above zero, and
-//! the zeros of quadratics.
+//! Solves nonlinear inequalities and equations: where quadratics, and `|x|` with a coefficient, are positive,
+//! and the zeros of quadratics.
 
 use dashu_ratio::RBig;
 
@@ -11,8 +11,8 @@ use super::reals::{Piece, Reals};
 use super::written::Scalar;
 use crate::answer::budget::{Budget, EvalError};
 
-/// Where `a·|x| + c` or `a·x² + b·x + c` is above zero (or is zero, where it may be), of constant
-/// coefficients whose signs are known; with the variable's name.
+/// Returns where `a·|x| + c` or `a·x² + b·x + c` is positive (or zero, if `may_be_zero`), and the name of the
+/// variable. The coefficients must be constants with known signs.
 pub(super) fn above_zero(
     expression: &Fraction,
     may_be_zero: bool,
@@ -60,8 +60,7 @@ pub(super) fn above_zero(
     Ok(Some((Reals { pieces }, name)))
 }
 
-/// The real zeros of a quadratic, with the variable's name; `None` where they are
-/// not known.
+/// Returns the real zeros of a quadratic and the name of its variable, or `None` if they are not known.
 pub(super) fn roots(
     expression: &Fraction,
     budget: &mut Budget,
@@ -78,7 +77,7 @@ pub(super) fn roots(
     }))
 }
 
-/// What an expression is in its one variable.
+/// The form of an expression in its only variable.
 enum Shape {
     /// `factor·|name| + rest`.
     Bars {
@@ -86,7 +85,7 @@ enum Shape {
         factor: Fraction,
         rest: Fraction,
     },
-    /// `a·name² + b·name + c`, `a` not zero.
+    /// `a·name² + b·name + c`, with `a` not zero.
     Quadratic {
         name: String,
         a: Fraction,
@@ -97,7 +96,7 @@ enum Shape {
 
 fn shape(expression: &Poly, budget: &mut Budget) -> Result<Option<Shape>, EvalError> {
     let mut variable: Option<String> = None;
-    // Coefficients of 1, x, x² and |x|.
+    // The coefficients of 1, x, x² and |x|.
     let mut parts = [
         Poly::default(),
         Poly::default(),
@@ -147,8 +146,8 @@ fn shape(expression: &Poly, budget: &mut Budget) -> Result<Option<Shape>, EvalEr
     })
 }
 
-/// The two zeros of a quadratic, the smaller one first, or that it has none; `None` where that is
-/// not known, or where both fall together.
+/// Returns the two zeros of a quadratic in increasing order, or `Some(None)` if there are none. Returns `None`
+/// if this is not known or the zeros coincide.
 #[allow(
     clippy::type_complexity,
     reason = "known, and if so whether there are any"
@@ -176,7 +175,7 @@ fn zeros(
         .subtract(&root, budget)?
         .divide(&double, budget)?;
     let plus = b.negate().add(&root, budget)?.divide(&double, budget)?;
-    // A negative leading coefficient turns them round.
+    // A negative leading coefficient reverses the order.
     Ok(Some(Some(match sign(a, budget)? {
         Some(1) => (minus, plus),
         Some(-1) => (plus, minus),
@@ -184,7 +183,7 @@ fn zeros(
     })))
 }
 
-/// The variable that an expression is, where it is nothing else.
+/// Returns the variable, if the expression is nothing else.
 fn variable_of(value: &Fraction) -> Option<String> {
     let (monomial, one) = value.numerator.as_term()?;
     match monomial.as_slice() {

@@ -1,4 +1,4 @@
-//! Values with units: one behind a value, one for a whole sum, several of one kind together.
+//! Values with units: a unit after a value, one unit for a whole sum, and compound quantities.
 
 use dashu_ratio::RBig;
 
@@ -15,7 +15,7 @@ use super::written::Scalar;
 use crate::answer::budget::{Budget, EvalError};
 use crate::answer::latex::{Kind, Node};
 
-/// A value with a unit behind it.
+/// Evaluates a value followed by a unit.
 pub(super) fn quantity(inner: &Node, unit: &str, budget: &mut Budget) -> Result<Value, EvalError> {
     if matches!(unit.trim(), "st" | "nd" | "rd" | "th") {
         return match &inner.kind {
@@ -41,7 +41,7 @@ pub(super) fn quantity(inner: &Node, unit: &str, budget: &mut Budget) -> Result<
         Value::Degrees(value) => {
             let mut degrees =
                 Unit::read(&format!("degree-{unit}")).ok_or(EvalError::Unsupported)?;
-            // Other words may say anything of the angle.
+            // Other words could change the meaning of the angle.
             let scales = ["c", "f", "celsius", "fahrenheit", "centigrade"];
             let is_scale = scales.contains(&unit.trim().to_lowercase().as_str());
             degrees.is_plain &= is_scale || Unit::read(unit).is_some_and(|unit| unit.is_plain);
@@ -53,8 +53,8 @@ pub(super) fn quantity(inner: &Node, unit: &str, budget: &mut Budget) -> Result<
         | Value::Infinite(_)
         | Value::Quantity(..)) => {
             if let Value::Quantity(value, inner) = value {
-                // A currency sign in front and words behind: `$18 per day`, read as either of the
-                // two on the other.
+                // A currency sign before a number and words after it: `$18 per day`. The other side may have
+                // either.
                 let words = unit.trim();
                 let mut joined = Unit::read(words).ok_or(EvalError::Unsupported)?;
                 let is_rate = |unit: &Unit| unit.dimensions.values().all(|power| *power < 0);
@@ -71,13 +71,13 @@ pub(super) fn quantity(inner: &Node, unit: &str, budget: &mut Budget) -> Result<
     }
 }
 
-/// A place in an order, by its figures: it is no number, and equal to the same place only.
+/// Returns an ordinal, from its figures. It is not a number, and equals only the same ordinal.
 fn place(figures: &str) -> Result<Value, EvalError> {
     let place = figures.parse().map_err(|_| EvalError::Unsupported)?;
     Ok(Value::Text(number_words::figures_of_place(place)))
 }
 
-/// So many dozens, thousands or millions of a plain number or of a sum of money.
+/// Multiplies a number or an amount of money by a dozen, a thousand, a million and so on.
 fn multiplied(value: Value, factor: u64, budget: &mut Budget) -> Result<Value, EvalError> {
     if factor == 1 {
         return Ok(value);
@@ -95,7 +95,7 @@ fn multiplied(value: Value, factor: u64, budget: &mut Budget) -> Result<Value, E
     }
 }
 
-/// `5 feet 3 inches`, read as a product that the last unit is put on.
+/// Evaluates `5 feet 3 inches`, which was parsed as a product followed by the last unit.
 pub(super) fn leading_quantity(
     inner: &Node,
     unit: &str,
@@ -116,7 +116,7 @@ pub(super) fn leading_quantity(
     Ok(Some(sum.unwrap_or(Value::List(parts))))
 }
 
-/// `5° 30' 36''`, in degrees.
+/// Returns `5° 30' 36''` in degrees.
 pub(super) fn sexagesimal(
     factors: &[Node],
     budget: &mut Budget,
@@ -135,7 +135,7 @@ pub(super) fn sexagesimal(
     Ok((factors.len() > 1).then_some(sum))
 }
 
-/// Whether a term has a unit on it.
+/// Returns whether a term has a unit.
 pub(super) fn holds_unit(node: &Node) -> bool {
     match &node.kind {
         Kind::Unit(..) => true,
@@ -144,7 +144,7 @@ pub(super) fn holds_unit(node: &Node) -> bool {
     }
 }
 
-/// A sum with units: on every term, or on the last for all.
+/// Evaluates a sum with units: one for every term, or one after the last term for all.
 pub(super) fn quantities(terms: &[Node], budget: &mut Budget) -> Result<Value, EvalError> {
     let Some((last, rest)) = terms.split_last() else {
         return Err(EvalError::Unsupported);
@@ -187,7 +187,7 @@ pub(super) fn quantities(terms: &[Node], budget: &mut Budget) -> Result<Value, E
     Ok(Value::Quantity(Box::new(Value::Scalar(sum)), unit))
 }
 
-/// Quantities in falling units of one kind, as one: `2 hours 30 minutes`.
+/// Combines quantities of one kind in decreasing units: `2 hours 30 minutes`.
 pub(super) fn compound(parts: &[Value], budget: &mut Budget) -> Result<Option<Value>, EvalError> {
     let mut total: Option<(Scalar, Unit, Unit)> = None;
     for part in parts {
@@ -203,7 +203,7 @@ pub(super) fn compound(parts: &[Value], budget: &mut Budget) -> Result<Option<Va
         total = Some(match total {
             None => (value.clone(), unit.clone(), unit.clone()),
             Some((sum, first, last)) => {
-                // Each part is less than one of the part before.
+                // Each part must be less than one unit of the preceding part.
                 let (Some(step), Some(ratio)) = (unit.ratio(&last), unit.ratio(&first)) else {
                     return Ok(None);
                 };

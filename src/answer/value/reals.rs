@@ -1,11 +1,10 @@
-//! Sets of real numbers as unions of intervals, merged into a normal form where the ends can be
-//! ordered.
+//! Sets of real numbers as unions of intervals, merged into canonical form if the endpoints can be ordered.
 
 use super::functions::sign;
 use super::written::Scalar;
 use crate::answer::budget::{Budget, EvalError};
 
-/// One interval: its ends (none: infinite) and whether they belong to it.
+/// An interval: its endpoints (a missing one is infinite) and whether they belong to it.
 #[derive(Debug, Clone)]
 pub(crate) struct Piece {
     pub(crate) low: Option<Scalar>,
@@ -21,7 +20,7 @@ pub(crate) struct Reals {
 }
 
 impl Piece {
-    /// One number.
+    /// Returns the interval of a single number.
     pub(crate) fn point(value: Scalar) -> Piece {
         Piece {
             low: Some(value.clone()),
@@ -31,7 +30,7 @@ impl Piece {
         }
     }
 
-    /// Whether the ends are known to stand in the wrong order: nothing lies between.
+    /// Returns whether the interval is known to be empty.
     fn is_empty(&self, budget: &mut Budget) -> Result<bool, EvalError> {
         Ok(match (&self.low, &self.high) {
             (Some(low), Some(high)) => match order(low, high, budget)? {
@@ -44,7 +43,8 @@ impl Piece {
     }
 }
 
-/// Whether two ends may be those of an interval: not known to stand in the wrong order.
+/// Returns whether two numbers may be the endpoints of an interval: they are not known to be in the wrong
+/// order.
 pub(super) fn in_order(
     low: &Scalar,
     high: &Scalar,
@@ -53,13 +53,13 @@ pub(super) fn in_order(
     Ok(!matches!(order(low, high, budget)?, Some(0 | 1)))
 }
 
-/// The sign of `left - right`, where it is known.
+/// Returns the sign of `left - right`, if it is known.
 fn order(left: &Scalar, right: &Scalar, budget: &mut Budget) -> Result<Option<i8>, EvalError> {
     sign(&left.value.subtract(&right.value, budget)?, budget)
 }
 
 impl Reals {
-    /// All real numbers.
+    /// Returns all real numbers.
     pub(crate) fn all() -> Reals {
         Reals {
             pieces: vec![Piece {
@@ -71,7 +71,7 @@ impl Reals {
         }
     }
 
-    /// In normal form where all ends can be ordered; `None` where not.
+    /// Returns the canonical form, or `None` if the endpoints cannot be ordered.
     fn merged(&self, budget: &mut Budget) -> Result<Option<Vec<Piece>>, EvalError> {
         let mut pieces: Vec<Piece> = Vec::new();
         for piece in &self.pieces {
@@ -82,7 +82,7 @@ impl Reals {
         if pieces.len() > 60 {
             return Err(EvalError::LimitExceeded);
         }
-        // Insertion sort by the lower end: comparisons may fail.
+        // Insertion sort by the lower endpoint, because comparisons may fail.
         for i in 1..pieces.len() {
             let mut j = i;
             while j > 0 {
@@ -132,9 +132,9 @@ impl Reals {
         Ok(Some(merged))
     }
 
-    /// The pieces of two sets to be compared, in normal form where all ends of both can be ordered.
-    /// `None` where one of them holds nothing: constraints that contradict one another are more
-    /// likely misread than meant.
+    /// Returns the pieces of two sets for comparison, in canonical form if all endpoints of both can be
+    /// ordered. Returns `None` if this set turns out to be empty: contradictory constraints are more likely
+    /// misread than meant.
     pub(crate) fn comparable(
         &self,
         other: &Reals,
@@ -150,7 +150,7 @@ impl Reals {
         Ok(Some([left, right]))
     }
 
-    /// Whether two are the same set of numbers, all ends exactly.
+    /// Returns whether two sets are equal, with exactly equal endpoints.
     pub(super) fn same(&self, other: &Reals, budget: &mut Budget) -> Result<bool, EvalError> {
         let Some([left, right]) = self.comparable(other, budget)? else {
             return Ok(false);
@@ -177,7 +177,7 @@ impl Reals {
         Ok(true)
     }
 
-    /// All other real numbers, where all ends can be ordered.
+    /// Returns the complement, if all endpoints can be ordered.
     pub(crate) fn complement(&self, budget: &mut Budget) -> Result<Reals, EvalError> {
         let mut pieces = Vec::new();
         let mut low: Option<(Scalar, bool)> = None;
@@ -209,7 +209,7 @@ impl Reals {
         Ok(Reals { pieces })
     }
 
-    /// What both have in common, where all ends can be ordered.
+    /// Returns the intersection, if all endpoints can be ordered.
     pub(crate) fn intersect(&self, other: &Reals, budget: &mut Budget) -> Result<Reals, EvalError> {
         let mut pieces = Vec::new();
         for a in &self.pieces {

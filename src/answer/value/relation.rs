@@ -1,5 +1,5 @@
-//! Chains of equalities and inequalities: names with their values, equations, constraints, and
-//! the sets of numbers that constraints leave.
+//! Chains of equalities and inequalities: named values, equations, constraints, and the sets of numbers that
+//! satisfy constraints.
 
 use std::collections::BTreeSet;
 
@@ -23,8 +23,8 @@ use crate::answer::budget::{Budget, EvalError};
 use crate::answer::latex::{Kind, Node, Relation, print};
 use crate::answer::numeric::{self, Numeric};
 
-/// The interval that constraints on one variable leave, where each is linear in it; with the
-/// variable's name.
+/// Returns the set of numbers that satisfy constraints on one variable, and the name of the variable. Each
+/// constraint must be linear in it, quadratic, or linear in its absolute value.
 pub(super) fn solve(
     constraints: &[(Scalar, bool)],
     budget: &mut Budget,
@@ -48,7 +48,7 @@ pub(super) fn solve(
             whole = whole.intersect(&reals, budget)?;
             continue;
         }
-        // slope · name + rest, where the rest has no variable at all.
+        // slope · name + rest. The rest contains no variable.
         let mut slope = None;
         let mut rest = Poly::default();
         for (monomial, coefficient) in &expression.numerator.0 {
@@ -103,7 +103,7 @@ pub(super) fn solve(
     Ok(variable.map(|name| (whole, name)))
 }
 
-/// The name of a function applied to a variable: `f(x)`.
+/// Returns a function that gives the label `f(x)` of an argument that is a variable.
 pub(super) fn called(name: &str) -> impl Fn(&Fraction) -> Option<String> {
     move |argument| {
         let (monomial, one) = argument.numerator.as_term()?;
@@ -146,7 +146,8 @@ pub(super) fn chain(
     }
 }
 
-/// `f(1) = f(2) = 5`: every name with the value. `None` where there is one name at most.
+/// Evaluates `f(1) = f(2) = 5`: a list of all names with the value. Returns `None` if there are fewer than two
+/// names.
 fn several_names(sides: &[Node], budget: &mut Budget) -> Result<Option<Value>, EvalError> {
     let Some((last, rest)) = sides.split_last().filter(|(_, rest)| rest.len() > 1) else {
         return Ok(None);
@@ -156,7 +157,7 @@ fn several_names(sides: &[Node], budget: &mut Budget) -> Result<Option<Value>, E
     for side in rest {
         budget.spend(1 + names.len())?;
         let named = match (&side.kind, label(side)) {
-            // (`y = f(x) = …` names one thing twice, and plain letters are for a system.)
+            // `y = f(x) = …` has two names for one value, and plain letters form a system.
             (Kind::Symbol(_), _) if is_expression => return Ok(None),
             (_, Some(name)) => Some(name),
             (_, None) => event(side, budget)?,
@@ -180,7 +181,7 @@ fn several_names(sides: &[Node], budget: &mut Budget) -> Result<Option<Value>, E
     Ok(Some(Value::List(names.into_iter().map(equation).collect())))
 }
 
-/// The same said twice: it has a value where both sides agree.
+/// Evaluates a restatement. It has a value if both sides agree.
 #[inline(never)]
 fn said_twice(left: &Node, right: &Node, budget: &mut Budget) -> Result<Value, EvalError> {
     let (left, right) = (evaluate(left, budget)?, evaluate(right, budget)?);
@@ -190,7 +191,8 @@ fn said_twice(left: &Node, right: &Node, budget: &mut Budget) -> Result<Value, E
     }
 }
 
-/// `A \subset B`, `a \perp b`: known by name, with its sides in order where that matters.
+/// Evaluates `A \subset B`, `a \perp b`: relations known only by name. The order of the sides is kept where it
+/// matters.
 #[inline(never)]
 fn known_by_name(
     name: &'static str,
@@ -209,7 +211,7 @@ fn known_by_name(
     Ok(Value::scalar(Fraction::atom(atom)))
 }
 
-/// `x \in A`.
+/// Evaluates `x \in A`.
 #[inline(never)]
 fn member(left: &Node, right: &Node, budget: &mut Budget) -> Result<Value, EvalError> {
     let name = label(left).ok_or(EvalError::Unsupported)?;
@@ -220,11 +222,11 @@ fn member(left: &Node, right: &Node, budget: &mut Budget) -> Result<Value, EvalE
     }
 }
 
-/// `a \ne b`.
+/// Evaluates `a \ne b`.
 #[inline(never)]
 fn unequal(left: &Node, right: &Node, budget: &mut Budget) -> Result<Value, EvalError> {
     let value = evaluate(right, budget)?;
-    // `x \ne \pm 2`: neither of them.
+    // `x \ne \pm 2`: unequal to both.
     if let (Some(name), Value::List(values)) = (label(left), &value) {
         let each: Vec<Value> = values
             .iter()
@@ -254,7 +256,7 @@ fn unequal(left: &Node, right: &Node, budget: &mut Budget) -> Result<Value, Eval
     }))
 }
 
-/// Inequalities between neighbours in a chain.
+/// Evaluates inequalities between adjacent sides of a chain.
 #[inline(never)]
 fn constraints(
     sides: &[Node],
@@ -272,7 +274,7 @@ fn constraints(
             Kind::Neg(inner) => matches!(inner.kind, Kind::Infinity),
             _ => false,
         };
-        // `-∞ < x` says nothing.
+        // `-∞ < x` is always true.
         if infinite(left) || infinite(right) {
             let negative_left = matches!(left.kind, Kind::Neg(_));
             let negative_right = matches!(right.kind, Kind::Neg(_));
@@ -305,8 +307,8 @@ fn constraints(
     Ok(Value::Inequalities(constraints))
 }
 
-/// `x = y = 3`, `(x-1)/2 = y/3 = z`: sides that certainly differ as expressions, so that each sign
-/// between them is an equation. `None` where they may be one value written in several ways.
+/// Evaluates `x = y = 3`, `(x-1)/2 = y/3 = z`: the sides certainly differ as expressions, so each equals sign is an
+/// equation. Returns `None` if they may be the same value in different notations.
 fn system(sides: &[Node], budget: &mut Budget) -> Result<Option<Value>, EvalError> {
     let mut values = Vec::with_capacity(sides.len());
     for node in sides {
@@ -318,8 +320,7 @@ fn system(sides: &[Node], budget: &mut Budget) -> Result<Option<Value>, EvalErro
     let is_named = label(&sides[0]).is_some();
     let mut differs = false;
     for (nodes, pair) in sides.windows(2).zip(values.windows(2)) {
-        // Behind a name stands what it comes to, step by step with what is given put in; only
-        // another name is another unknown.
+        // After a name, the sides are the steps of evaluating it; only another name is another unknown.
         let variables = match is_named {
             true => label(&nodes[0]).is_some() && label(&nodes[1]).is_some(),
             false => !pair[0].is_constant() || !pair[1].is_constant(),
@@ -333,7 +334,7 @@ fn system(sides: &[Node], budget: &mut Budget) -> Result<Option<Value>, EvalErro
     }
     let mut equations = Vec::with_capacity(sides.len() - 1);
     for (node, left) in sides.iter().zip(&values).take(sides.len() - 1) {
-        // Each is compared with the last one.
+        // Each side is compared with the last one.
         let right = &values[values.len() - 1];
         equations.push(Value::Equation(Equation {
             name: label(node),
@@ -386,7 +387,7 @@ pub(super) fn equation(
             false => budget.attempt(|budget| matrix(first, budget))?.flatten(),
         };
         if let Some(computed) = computed {
-            // What a computation of matrices comes to, where it does.
+            // The result of a matrix computation, if it is correct.
             let difference = add(
                 &computed,
                 &scale(&values_of(rows), &Fraction::whole(-1), budget)?,
@@ -401,12 +402,12 @@ pub(super) fn equation(
         }
     }
     if name.is_none() {
-        // (`x/x = 1` is a statement about x, although x cancels.)
+        // `x/x = 1` is a statement about x, although x cancels.
         let constant = |node: &Node, budget: &mut Budget| -> Result<bool, EvalError> {
             Ok(!holds_variable(node, budget)?
                 && scalar(node, None, budget).is_ok_and(|value| value.is_constant()))
         };
-        // (What words say of a chain's first member is said of its last one, too.)
+        // A statement about a chain's first side also holds for its last one.
         let is_chain = match (sides.len() > 2, approximate) {
             (_, true) => constant(first, budget)? || is_closed(first),
             (true, false) => {
@@ -419,7 +420,7 @@ pub(super) fn equation(
             }
             (false, false) => false,
         };
-        // `3 + 4 = 7` ends in what it comes to, unless it is certainly wrong.
+        // `3 + 4 = 7` has the value of its last side, unless it is certainly wrong.
         let wrong = match &difference {
             Some(difference) if !approximate => {
                 matches!(sign(difference, budget)?, Some(-1 | 1))
@@ -429,7 +430,7 @@ pub(super) fn equation(
         if is_chain || !wrong && constant(first, budget)? && constant(last, budget)? {
             return Ok(value);
         }
-        // A product of vectors that is not worked out here, and what it comes to.
+        // A product of vectors that is not computed here, and its result.
         if difference.is_none() && is_closed(first) {
             return Ok(value);
         }
@@ -438,7 +439,7 @@ pub(super) fn equation(
         }
     }
     if let Value::List(values) = value {
-        // `x = 1 ± √2`: each value has the name.
+        // `x = 1 ± √2`: the name applies to both values.
         return Ok(Value::List(
             values
                 .into_iter()
@@ -461,13 +462,13 @@ pub(super) fn equation(
     }))
 }
 
-/// The entries of a matrix without how they were written.
+/// Returns the entries of a matrix without their written precision.
 fn values_of(rows: &[Vec<Scalar>]) -> Rows {
     let row = |row: &Vec<Scalar>| row.iter().map(|entry| entry.value.clone()).collect();
     rows.iter().map(row).collect()
 }
 
-/// Whether a name of a variable stands anywhere in a tree.
+/// Returns whether a tree contains the name of a variable.
 fn holds_variable(node: &Node, budget: &mut Budget) -> Result<bool, EvalError> {
     let mut copy = node.clone();
     let mut open = vec![&mut copy];
@@ -483,7 +484,7 @@ fn holds_variable(node: &Node, budget: &mut Budget) -> Result<bool, EvalError> {
     Ok(false)
 }
 
-/// Whether an expression holds numbers and matrices of numbers only.
+/// Returns whether an expression contains only numbers and matrices of numbers.
 fn is_closed(node: &Node) -> bool {
     match &node.kind {
         Kind::Number(_) => true,
@@ -495,7 +496,7 @@ fn is_closed(node: &Node) -> bool {
     }
 }
 
-/// A side of an equation as one expression; a ratio of two terms is their quotient.
+/// Returns a side of an equation as one expression. A ratio of two terms is their quotient.
 fn side(node: &Node, budget: &mut Budget) -> Result<Fraction, EvalError> {
     match &node.kind {
         Kind::Ratio(terms) => match terms.as_slice() {
@@ -505,7 +506,7 @@ fn side(node: &Node, budget: &mut Budget) -> Result<Fraction, EvalError> {
             }
             _ => Err(EvalError::Unsupported),
         },
-        // `y(2) = 6` is about a value of y.
+        // `y(2) = 6` is a statement about a value of y.
         Kind::Mul(_) => match label(node) {
             Some(name) => Ok(Fraction::atom(Atom::Call(name.into(), Vec::new()))),
             None => scalar(node, None, budget),
@@ -514,7 +515,7 @@ fn side(node: &Node, budget: &mut Budget) -> Result<Fraction, EvalError> {
     }
 }
 
-/// `P(X = 2)`, `P(\{2\})`: a letter with a statement or set in brackets, as a name.
+/// Returns a letter with a statement or set in brackets as a name: `P(X = 2)`, `P(\{2\})`.
 fn event(node: &Node, budget: &mut Budget) -> Result<Option<String>, EvalError> {
     let Kind::Mul(factors) = &node.kind else {
         return Ok(None);
@@ -535,7 +536,7 @@ fn event(node: &Node, budget: &mut Budget) -> Result<Option<String>, EvalError> 
     Ok(Some(format!("{name}({})", print(inner, budget)?)))
 }
 
-/// `B^{-1}` or `A^T` in front of a matrix, or a column of unknowns.
+/// Returns the name `B^{-1}` or `A^T` of a matrix, or the name of a column of unknowns.
 fn matrix_label(node: &Node) -> Option<String> {
     let inside = match &node.kind {
         Kind::Group(inner) => Some(&**inner),
@@ -575,15 +576,15 @@ fn matrix_label(node: &Node) -> Option<String> {
     }
 }
 
-/// What a left side names, where it does nothing else: a variable, `f(x)`, `(x, y)`, a length
-/// `|AB|`, a quotient or ratio of such lengths.
+/// Returns the name that a left side consists of: a variable, `f(x)`, `(x, y)`, a length `|AB|`, a quotient or
+/// ratio of such lengths.
 pub(super) fn label(node: &Node) -> Option<String> {
     match &node.kind {
         Kind::Symbol(name) if name == "y'" => Some("dy/dx".to_owned()),
         Kind::Symbol(name) if !matches!(name.as_str(), "π" | "e" | "i") => Some(name.to_string()),
         Kind::Text(name) => (!modifiers::changes(name)).then(|| name.to_lowercase()),
         Kind::Call(name, arguments) => {
-            // `\tan\theta`, `\cos A`: of an angle that has a name.
+            // `\tan\theta`, `\cos A`: a function of a named angle.
             let angle = matches!(name.as_str(), "sin" | "cos" | "tan" | "cot" | "sec" | "csc")
                 && matches!(arguments.as_slice(), [argument] if is_angle(argument));
             let known = angle
@@ -626,7 +627,7 @@ pub(super) fn label(node: &Node) -> Option<String> {
             items.map(|items| format!("({})", items.join(",")))
         }
         Kind::Group(inner) => label(inner),
-        // `A \cap B`, a set made of sets that have names only.
+        // `A \cap B`: a combination of named sets.
         Kind::SetOp(operator, left, right) => {
             let (left, right) = (label(left)?, label(right)?);
             Some(format!("{left} {operator} {right}"))
@@ -651,7 +652,7 @@ pub(super) fn label(node: &Node) -> Option<String> {
     }
 }
 
-/// A name that angles have: a Greek letter, a capital letter, `\angle A`.
+/// Returns whether a node is a typical name of an angle: a Greek letter, a capital letter, `\angle A`.
 fn is_angle(node: &Node) -> bool {
     match &node.kind {
         Kind::Symbol(name) => {
@@ -668,7 +669,7 @@ fn is_angle(node: &Node) -> bool {
     }
 }
 
-/// An argument in a label: a name or a whole number.
+/// Returns an argument in a label: a name or an integer.
 pub(super) fn argument(node: &Node) -> Option<String> {
     match &node.kind {
         Kind::Symbol(name) => Some(name.to_string()),
@@ -677,7 +678,7 @@ pub(super) fn argument(node: &Node) -> Option<String> {
     }
 }
 
-/// `4:30` or `12:05:10`: two digits behind each colon.
+/// Reads `4:30` or `12:05:10`, with two digits after each colon.
 pub(super) fn clock(terms: &[Node]) -> Option<Vec<u32>> {
     if !(2..=3).contains(&terms.len()) {
         return None;

@@ -1,4 +1,4 @@
-//! From a syntax tree to one expression in normal form.
+//! Evaluates a syntax tree as one expression in canonical form.
 
 use dashu_ratio::RBig;
 
@@ -15,20 +15,21 @@ use super::vectors;
 use crate::answer::budget::{Budget, EvalError};
 use crate::answer::latex::{BigOperator, Kind, Literal, Node};
 
-/// Most atoms of a value, with those inside of them.
+/// The maximum number of atoms of a value, including nested ones.
 const MAX_WEIGHT: usize = 4000;
 
-/// What stands for variables while a sum is written out.
+/// The values of bound variables, such as the index of a sum.
 pub(super) type Bindings<'a> = Option<&'a Binding<'a>>;
 
-/// One bound variable and those bound around it.
+/// A bound variable and the enclosing ones.
 pub(super) struct Binding<'a> {
     pub(super) name: &'a str,
     pub(super) value: Fraction,
     pub(super) outer: Bindings<'a>,
 }
 
-/// How many variables are bound. A bound variable has no name outside: this number stands for it.
+/// Returns the number of bound variables. The number replaces the name of a bound variable, which has no
+/// meaning outside.
 pub(super) fn depth(mut bound: Bindings<'_>) -> usize {
     let mut depth = 0;
     while let Some(binding) = bound {
@@ -38,21 +39,21 @@ pub(super) fn depth(mut bound: Bindings<'_>) -> usize {
     depth
 }
 
-/// The expression that a tree stands for.
+/// Returns the expression that a tree denotes.
 pub(super) fn scalar(
     node: &Node,
     bound: Bindings<'_>,
     budget: &mut Budget,
 ) -> Result<Fraction, EvalError> {
     let result = budget.nested(|budget| scalar_inner(node, bound, budget))?;
-    // Atoms hold values of their own, and a tangent holds its argument twice: by functions of
-    // functions a value would double at each level.
+    // Atoms contain values, and a tangent contains its argument twice, so nested functions could double a value
+    // at each level.
     if matches!(node.kind, Kind::Call(..) | Kind::Pow(..) | Kind::Root(..)) {
         let weight = result.weight();
         if weight > MAX_WEIGHT {
             return Err(EvalError::LimitExceeded);
         }
-        // It is copied more than once on the way.
+        // The value is copied several times in the process.
         budget.spend(weight)?;
     }
     Ok(result)
@@ -69,7 +70,7 @@ fn scalar_inner(
         Kind::Text(name) if !name.contains(' ') => Ok(Fraction::symbol(&format!("text {name}"))),
         Kind::Group(inner) => scalar(inner, bound, budget),
         Kind::Neg(inner) => Ok(scalar(inner, bound, budget)?.negate()),
-        // `1 + 2 + … + n`: the order of the terms determines what the dots stand for.
+        // `1 + 2 + … + n`: the order of the terms determines the meaning of the dots.
         Kind::Add(terms) if terms.iter().any(is_ellipsis) => series("series", terms, bound, budget),
         Kind::Mul(factors) if factors.iter().any(is_ellipsis) => {
             series("product of", factors, bound, budget)
@@ -109,7 +110,7 @@ fn scalar_inner(
     }
 }
 
-/// A quotient.
+/// Evaluates a quotient.
 #[inline(never)]
 fn quotient(
     top: &Node,
@@ -121,7 +122,7 @@ fn quotient(
     top.divide(&bottom, budget)
 }
 
-/// A mixed number.
+/// Evaluates a mixed number.
 #[inline(never)]
 fn mixed(
     whole: &Literal,
@@ -133,7 +134,7 @@ fn mixed(
     Fraction::rational(number::literal(whole, budget)?).add(&fraction, budget)
 }
 
-/// A root.
+/// Evaluates a root.
 #[inline(never)]
 fn root(
     index: &Node,
@@ -158,7 +159,7 @@ fn root(
     }
 }
 
-/// A percentage as a number.
+/// Evaluates a percentage as a number.
 #[inline(never)]
 fn hundredths(
     inner: &Node,
@@ -169,7 +170,7 @@ fn hundredths(
     scalar(inner, bound, budget)?.multiply(&hundredth, budget)
 }
 
-/// An angle in radians.
+/// Evaluates an angle in radians.
 #[inline(never)]
 fn radians(inner: &Node, bound: Bindings<'_>, budget: &mut Budget) -> Result<Fraction, EvalError> {
     let inner = scalar(inner, bound, budget)?;
@@ -177,7 +178,7 @@ fn radians(inner: &Node, bound: Bindings<'_>, budget: &mut Budget) -> Result<Fra
     inner.multiply(&radian, budget)
 }
 
-/// A factorial.
+/// Evaluates a factorial.
 #[inline(never)]
 fn factorial(
     inner: &Node,
@@ -188,7 +189,7 @@ fn factorial(
     functions::apply("factorial", vec![inner], budget)
 }
 
-/// A function of its arguments.
+/// Evaluates a function of its arguments.
 #[inline(never)]
 fn called(
     name: &str,
@@ -203,7 +204,7 @@ fn called(
     functions::apply(name, arguments, budget)
 }
 
-/// A power.
+/// Evaluates a power.
 #[inline(never)]
 fn power(
     base: &Node,
@@ -215,7 +216,7 @@ fn power(
         let function = scalar(base, bound, budget)?;
         return Ok(functions::call("inverse function", vec![function]));
     }
-    // A power of a function written as one: `\sin^2 x` has its tree already.
+    // A power of a function, such as `\sin^2 x`, already has its own tree.
     let words = is_words(base);
     let base = scalar(base, bound, budget)?;
     let exponent = scalar(exponent, bound, budget)?;
@@ -225,7 +226,7 @@ fn power(
     base.power(&exponent, budget)
 }
 
-/// The determinant of a matrix.
+/// Evaluates the determinant of a matrix.
 #[inline(never)]
 fn determinant_of(arguments: &[Node], budget: &mut Budget) -> Result<Fraction, EvalError> {
     match arguments {
@@ -237,7 +238,7 @@ fn determinant_of(arguments: &[Node], budget: &mut Budget) -> Result<Fraction, E
     }
 }
 
-/// A sum: what has no denominator is put in order once, not term by term.
+/// Evaluates a sum. Terms without a denominator are collected at once, not one by one.
 fn sum(terms: &[Node], bound: Bindings<'_>, budget: &mut Budget) -> Result<Fraction, EvalError> {
     let mut whole = Vec::with_capacity(terms.len());
     let mut others = Fraction::whole(0);
@@ -256,8 +257,8 @@ fn sum(terms: &[Node], bound: Bindings<'_>, budget: &mut Budget) -> Result<Fract
     }
 }
 
-/// A product of factors side by side; a name in front of brackets may be a function, and matrices
-/// keep their order.
+/// Evaluates a product of adjacent factors. A name before brackets may be a function, and matrices keep their
+/// order.
 fn product(
     factors: &[Node],
     bound: Bindings<'_>,
@@ -309,7 +310,7 @@ fn product(
         };
         product = product.multiply(&factor, budget)?;
     }
-    // `not 0`: words do not vanish.
+    // `not 0`: words must not vanish.
     if product.is_zero() && factors.iter().any(is_words) {
         return Err(EvalError::Unsupported);
     }
@@ -324,7 +325,7 @@ fn is_words(node: &Node) -> bool {
     }
 }
 
-/// A function that is known by its name, of its arguments.
+/// Evaluates a function known by name.
 fn function(
     applied: &Application<'_>,
     bound: Bindings<'_>,
@@ -351,7 +352,7 @@ fn function(
     }
 }
 
-/// The power -1 of the name of a function.
+/// Returns whether a base and exponent are the power -1 of a function's name.
 fn is_inverse(base: &Node, exponent: &Node) -> bool {
     matches!(&base.kind, Kind::Symbol(name) if matches!(name.as_str(), "f" | "g" | "h" | "F" | "G"))
         && matches!(&exponent.kind, Kind::Neg(one)
@@ -366,7 +367,7 @@ fn is_ellipsis(node: &Node) -> bool {
     }
 }
 
-/// Terms or factors with dots among them, in their order.
+/// Evaluates terms or factors that include dots, in order.
 fn series(
     name: &str,
     items: &[Node],
@@ -396,7 +397,7 @@ fn symbol(name: &str, mut bound: Bindings<'_>) -> Fraction {
         if let Some((stem, index)) = name.split_once('_')
             && index.split(' ').any(|part| part == binding.name)
         {
-            // `x_i` with i bound: another for each i.
+            // `x_i` with i bound: a different variable for each i.
             return match (index == binding.name, binding.value.as_small()) {
                 (true, Some(k)) => Fraction::symbol(&format!("{stem}_{k}")),
                 (true, None) => functions::call(&format!("{stem}_"), vec![binding.value.clone()]),
@@ -411,7 +412,7 @@ fn symbol(name: &str, mut bound: Bindings<'_>) -> Fraction {
             Vec::new(),
         )),
         "i" => Fraction::atom(super::poly::Atom::Imaginary),
-        // The derivative of the unknown of a differential equation.
+        // The derivative of the unknown in a differential equation.
         "y'" => Fraction::symbol("dy/dx"),
         // Unit vectors under any decoration.
         _ if vectors::axis_of_name(name).is_some() => {
@@ -421,7 +422,7 @@ fn symbol(name: &str, mut bound: Bindings<'_>) -> Fraction {
     }
 }
 
-/// The value of a large operator.
+/// Returns the value of a large operator.
 fn large(
     big: &BigOperator,
     bound: Bindings<'_>,

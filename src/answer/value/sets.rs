@@ -15,7 +15,7 @@ use super::written::Scalar;
 use crate::answer::budget::{Budget, EvalError};
 use crate::answer::latex::{BigOperator, Kind, Node, Relation};
 
-/// All real numbers but one.
+/// Returns all real numbers except one.
 pub(super) fn complement(value: Value) -> Result<Value, EvalError> {
     match value {
         Value::Scalar(scalar) => {
@@ -40,7 +40,7 @@ pub(super) fn complement(value: Value) -> Result<Value, EvalError> {
 pub(super) fn set_operation(node: &Node, budget: &mut Budget) -> Result<Value, EvalError> {
     let (operator, left, right) = match &node.kind {
         Kind::SetOp(operator, left, right) => (operator, left, right),
-        // Braces around one number: no set is meant by round brackets here either.
+        // A number in brackets next to a set operator is a set of one number.
         Kind::Group(inner) if matches!(inner.kind, Kind::Number(_) | Kind::Neg(_)) => {
             return Ok(Value::Set(vec![evaluate(inner, budget)?]));
         }
@@ -109,7 +109,7 @@ pub(super) fn finite(
     Ok(Value::Set(result))
 }
 
-/// A value as a set of real numbers, with the variable that it was stated for, where it is one.
+/// Returns a value as a set of real numbers, if it is one, and the variable for which it was stated.
 pub(crate) fn as_reals(
     value: &Value,
     budget: &mut Budget,
@@ -161,7 +161,7 @@ pub(crate) fn as_reals(
     })
 }
 
-/// A union of sets over a whole number.
+/// Returns a union of sets over an integer.
 pub(super) fn family(big: &BigOperator, budget: &mut Budget) -> Result<Value, EvalError> {
     let (name, from, above) = range(big).ok_or(EvalError::Unsupported)?;
     let body = big.body.renamed(name, ANY_INTEGER, budget)?;
@@ -171,7 +171,7 @@ pub(super) fn family(big: &BigOperator, budget: &mut Budget) -> Result<Value, Ev
     Ok(Value::Family(Box::new(body), low, high))
 }
 
-/// Sets that are usually said in words.
+/// Returns a set that is usually written in words.
 pub(super) fn set_in_words(text: &str) -> Option<Value> {
     let words: Vec<String> = text.split_whitespace().map(str::to_lowercase).collect();
     let words: Vec<&str> = words
@@ -212,7 +212,7 @@ pub(super) fn builder(
         };
     }
     let name = label(left).ok_or(EvalError::Unsupported)?;
-    // `x = 2k, k ∈ ℤ`: the parameter's own name says nothing.
+    // `x = 2k, k ∈ ℤ`: the parameter's own name is irrelevant.
     let condition = match &condition.kind {
         Kind::List(items) => match items.split_last() {
             Some((last, rest)) if integer_of(last).is_some() => {
@@ -271,7 +271,7 @@ pub(super) fn real_builder(
             _ => Err(EvalError::Unsupported),
         },
         Value::Reals(reals, Some(variable)) if variable == name => set(reals, budget),
-        // `x² = 4`: what solves it.
+        // `x² = 4`: its solutions.
         Value::Equation(equation) if equation.name.is_none() && !equation.negated => {
             let difference = equation.difference.ok_or(EvalError::Unsupported)?;
             match roots(&difference, budget)? {
@@ -294,10 +294,10 @@ pub(super) fn real_builder(
     }
 }
 
-/// Most integers of a set that are written out.
+/// The maximum number of integers of a set that are listed.
 const MAX_INTEGERS: i64 = 1000;
 
-/// The integers in a set of reals, where these are few.
+/// Returns the integers in a set of reals, if there are few.
 fn integers_in(reals: &Reals, budget: &mut Budget) -> Result<Vec<Value>, EvalError> {
     let mut found = Vec::new();
     for piece in &reals.pieces {
@@ -322,7 +322,7 @@ fn integers_in(reals: &Reals, budget: &mut Budget) -> Result<Vec<Value>, EvalErr
     Ok(found)
 }
 
-/// The name in `k ∈ ℤ`.
+/// Returns the name in `k ∈ ℤ`.
 pub(super) fn integer_of(node: &Node) -> Option<&str> {
     let Kind::Chain(sides, relations) = &node.kind else {
         return None;
@@ -336,7 +336,7 @@ pub(super) fn integer_of(node: &Node) -> Option<&str> {
     }
 }
 
-/// The end of an interval; infinite ends must lie on their own side.
+/// Returns an endpoint of an interval. An infinite endpoint must be on its own side.
 pub(super) fn end(
     node: &Node,
     low: bool,
@@ -370,7 +370,7 @@ pub(super) fn bracket(
             {
                 return Err(EvalError::Unsupported);
             }
-            // No interval holds infinity.
+            // No interval contains infinity.
             if open == '[' && low.is_none() || close == ']' && high.is_none() {
                 return Err(EvalError::Unsupported);
             }

@@ -1,4 +1,4 @@
-//! Putting a value in the place of a variable of an expression in normal form.
+//! Replaces a variable of an expression in canonical form by a value.
 
 use super::fraction::Fraction;
 use super::functions;
@@ -6,11 +6,12 @@ use super::poly::{Atom, Base, Monomial, Poly};
 use crate::answer::budget::{Budget, EvalError};
 
 impl Fraction {
-    /// The expression with `value` for every `name`.
+    /// Replaces every `name` by `value`.
     ///
     /// # Errors
     ///
-    /// [`EvalError::Unsupported`] where it has no value there, such as at the zero of a denominator.
+    /// Returns [`EvalError::Unsupported`] if the expression is undefined there, such as at a zero of a
+    /// denominator.
     pub(super) fn substitute(
         &self,
         name: &str,
@@ -27,8 +28,8 @@ impl Fraction {
         })
     }
 
-    /// The value at zero and the slope of an expression that is linear in a variable, both of them
-    /// free of it; `None` where it is not, or where the slope is zero.
+    /// Returns the value at zero and the slope of an expression that is linear in a variable; neither contains
+    /// the variable. Returns `None` if it is not linear or the slope is zero.
     pub(super) fn linear_in(
         &self,
         name: &str,
@@ -48,7 +49,7 @@ impl Fraction {
         Ok(linear.then_some((start, slope)))
     }
 
-    /// Whether a variable stands anywhere in it.
+    /// Returns whether the expression contains a variable.
     pub(super) fn depends_on(&self, name: &str) -> bool {
         let mut names = std::collections::BTreeSet::new();
         self.symbols(&mut names);
@@ -113,14 +114,14 @@ fn atom(
     }
 }
 
-/// Whether a name is one that constants of integration have: `C`, `K`, `C_1`.
+/// Returns whether a name is typical of a constant of integration: `C`, `K`, `C_1`.
 fn is_constant_name(name: &str) -> bool {
     let letter = name.split('_').next().unwrap_or(name);
     matches!(letter, "C" | "c" | "K" | "k")
 }
 
-/// Whether two expressions differ by a constant of integration only: one that is added on one side
-/// or on both, under whatever name, and a number beside it.
+/// Returns whether two expressions differ only by a constant of integration, which is added on one or both
+/// sides under any name, possibly with a number.
 pub(crate) fn differ_by_constant(
     left: &Fraction,
     right: &Fraction,
@@ -129,7 +130,7 @@ pub(crate) fn differ_by_constant(
     let mut names = std::collections::BTreeSet::new();
     left.symbols(&mut names);
     right.symbols(&mut names);
-    // Something must be there that was integrated.
+    // There must be a variable of integration.
     if names.iter().all(|name| is_constant_name(name)) {
         return Ok(false);
     }
@@ -146,7 +147,7 @@ pub(crate) fn differ_by_constant(
             return Ok(false);
         }
     }
-    // A number alone is not overlooked: some side must have a constant added to it.
+    // A difference of numbers alone is not ignored: at least one side must have an additive constant.
     for side in [left, right] {
         for name in names.iter().filter(|name| is_constant_name(name)) {
             let next = Fraction::symbol(name).add(&Fraction::whole(1), budget)?;

@@ -1,5 +1,5 @@
-//! Sums and products over an index: written out where both ends are numbers, in closed form where
-//! they are geometric, and otherwise as an atom of their parts.
+//! Sums and products over an index. They are written out if both bounds are numbers, in closed form if they are
+//! geometric series, and otherwise atoms of their parts.
 
 use super::fraction::Fraction;
 use super::functions::{call, sign};
@@ -7,10 +7,10 @@ use super::scalar::{Binding, Bindings, depth, scalar};
 use crate::answer::budget::{Budget, EvalError};
 use crate::answer::latex::{BigOperator, Kind, Node, Relation};
 
-/// Most terms of a sum or product that is written out.
+/// The maximum number of terms of a sum or product that is written out.
 const MAX_RANGE: i64 = 400;
 
-/// The index of a large operator with what it goes from and to, as in `\sum_{k=1}^{n}`.
+/// Returns the index and the bounds of a large operator, as in `\sum_{k=1}^{n}`.
 pub(super) fn range(big: &BigOperator) -> Option<(&str, &Node, &Node)> {
     let (below, above) = (big.below.as_ref()?, big.above.as_ref()?);
     let Kind::Chain(sides, relations) = &below.kind else {
@@ -25,7 +25,7 @@ pub(super) fn range(big: &BigOperator) -> Option<(&str, &Node, &Node)> {
     }
 }
 
-/// A sum, or else a product, over the whole numbers from one end to the other.
+/// Returns a sum, or else a product, over the integers between two bounds.
 pub(super) fn series(
     big: &BigOperator,
     is_sum: bool,
@@ -71,7 +71,7 @@ pub(super) fn series(
     Ok(call(&big.operator, vec![body, from, to]))
 }
 
-/// The sum over all whole numbers from `from` on of terms with one ratio below 1.
+/// Returns the infinite sum from `from` on, if the ratio of successive terms is constant and between -1 and 1.
 fn geometric(
     body: &Fraction,
     from: &Fraction,

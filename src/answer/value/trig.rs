@@ -1,4 +1,4 @@
-//! Sines and cosines: exact at special angles, otherwise in single angles.
+//! Sines and cosines: exact at special angles, otherwise in terms of single angles.
 
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
@@ -10,10 +10,10 @@ use super::poly::{Atom, Monomial, Poly};
 use crate::answer::budget::{Budget, EvalError};
 use crate::answer::numeric;
 
-/// The largest multiple of an angle that is written in the single angle.
+/// The maximum multiple of an angle that is expanded in terms of the single angle.
 const MAX_MULTIPLE: i64 = 8;
 
-/// Cosine and sine of `k·π/12`, `k = 0 … 6`, by their polynomials in √2, √3, √6.
+/// Returns the cosine of `k·π/12`, `k = 0 … 6`, as a polynomial in √2, √3, √6. The sine is `special(6 - k)`.
 pub(super) fn special(k: i64, budget: &mut Budget) -> Result<Fraction, EvalError> {
     let root =
         |n: i64, budget: &mut Budget| Fraction::whole(n).rational_power(&rational(1, 2), budget);
@@ -36,7 +36,7 @@ pub(super) fn special(k: i64, budget: &mut Budget) -> Result<Fraction, EvalError
     }
 }
 
-/// The rational `c` of an angle `cπ`.
+/// Returns the rational `c` of an angle `cπ`.
 pub(super) fn turns(value: &Fraction) -> Option<RBig> {
     if value.is_zero() {
         return Some(RBig::ZERO);
@@ -51,8 +51,8 @@ pub(super) fn turns(value: &Fraction) -> Option<RBig> {
     }
 }
 
-/// Cosine and sine together: of a sum by the addition theorems, of a small multiple in the
-/// single angle, of a rational multiple of π in the first quadrant.
+/// Returns the cosine and sine: of a sum by the addition theorems, of a small multiple in terms of the single
+/// angle, of a rational multiple of π reduced to the first quadrant.
 pub(super) fn cos_sin(
     value: &Fraction,
     budget: &mut Budget,
@@ -76,7 +76,7 @@ pub(super) fn cos_sin(
     Ok((cosine, sine))
 }
 
-/// Atoms for an angle that nothing more is known of, with the sign taken out.
+/// Returns atoms for an angle about which nothing is known, with the sign taken out.
 pub(super) fn single(value: &Fraction) -> (Fraction, Fraction) {
     if leads_negative(value) {
         let value = value.negate();
@@ -106,7 +106,7 @@ pub(super) fn cos_sin_of_term(
     if monomial.is_empty() || !(2..=MAX_MULTIPLE).contains(&size) {
         return Ok(single(&term));
     }
-    // Angle of one part, then (c + is)^n.
+    // The angle of one part, then (c + is)^n.
     let part = RBig::from_parts(IBig::ONE, coefficient.denominator().clone());
     let part: Fraction = Poly::term(monomial.clone(), part).into();
     let (c, s) = single(&part);
@@ -131,7 +131,7 @@ pub(super) fn cos_sin_of_turns(
     budget: &mut Budget,
 ) -> Result<(Fraction, Fraction), EvalError> {
     budget.spend_bits(number::bits(turns))?;
-    // Into [0, 2), then into [0, 1/2] with signs.
+    // Reduce to [0, 2), then to [0, 1/2] with signs.
     let two = number::whole(2);
     let mut angle = turns - RBig::from((turns / &two).floor()) * &two;
     let (mut cosine_sign, mut sine_sign) = (false, false);
@@ -151,7 +151,7 @@ pub(super) fn cos_sin_of_turns(
         Some(k) => (special(k, budget)?, special(6 - k, budget)?),
         None => {
             let pi = Fraction::symbol("π");
-            // Above an eighth of a turn the complement stands for the angle.
+            // Above π/4, use the complementary angle.
             let complement = &half - &angle;
             let swap = complement < angle;
             let shown = if swap { complement } else { angle };
@@ -167,7 +167,7 @@ pub(super) fn cos_sin_of_turns(
     Ok((signed(cosine, cosine_sign), signed(sine, sine_sign)))
 }
 
-/// Cosine and sine of π/5 and π/10 by radicals.
+/// Returns the cosine and sine of π/5 and π/10 in radicals.
 pub(super) fn fifth(
     value: &Fraction,
     budget: &mut Budget,
@@ -198,7 +198,7 @@ pub(super) fn fifth(
     Ok(None)
 }
 
-/// The angle of an inverse function's value, where it is in whole twelfths of π.
+/// Returns the value of an inverse function, if it is an integer multiple of π/12.
 pub(super) fn inverse(
     name: &str,
     value: &Fraction,
@@ -223,12 +223,12 @@ pub(super) fn inverse(
     Ok(Some(pi.multiply(&Fraction::rational(turns), budget)?))
 }
 
-/// The cosine.
+/// Returns the cosine.
 pub(crate) fn cosine(value: &Fraction, budget: &mut Budget) -> Result<Fraction, EvalError> {
     Ok(cos_sin(value, budget)?.0)
 }
 
-/// The sine.
+/// Returns the sine.
 pub(crate) fn sine(value: &Fraction, budget: &mut Budget) -> Result<Fraction, EvalError> {
     Ok(cos_sin(value, budget)?.1)
 }

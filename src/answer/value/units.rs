@@ -1,4 +1,4 @@
-//! Units of quantities with their conversions.
+//! Units of quantities and their conversions.
 
 use std::collections::BTreeMap;
 
@@ -9,20 +9,19 @@ use super::calendar::Half;
 use super::lexicon;
 use super::modifiers;
 
-/// A product of powers of base units, and how many of them one is.
+/// A product of powers of base units, with a scale.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Unit {
-    /// Base units (or words that are their own unit) with their powers.
+    /// Base units, or words that are their own unit, with their powers.
     pub(crate) dimensions: BTreeMap<String, i32>,
-    /// How many of the base units.
+    /// The number of base units in one unit.
     pub(crate) scale: RBig,
-    /// Whether every word of it is known to be a unit or to name things, so that a number without
-    /// any is the same number.
+    /// Whether every word is known to be a unit or to name things. A number without a unit then equals the same
+    /// number with it.
     pub(crate) is_plain: bool,
 }
 
-/// A unit as powers of base units, and how many of them it is: numerator, denominator and a power
-/// of ten.
+/// A unit as powers of base units, with its scale: numerator, denominator and a power of ten.
 type Size = (&'static [(&'static str, i32)], u64, u64, i32);
 
 const LENGTH: &[(&str, i32)] = &[("m", 1)];
@@ -50,7 +49,7 @@ const YUAN: &[(&str, i32)] = &[("¥", 1)];
 const RUPEES: &[(&str, i32)] = &[("₹", 1)];
 const ANGLE: &[(&str, i32)] = &[("rad", 1)];
 
-/// A unit by its symbol. Case distinguishes `m` from `M`.
+/// Returns the unit with a symbol. Case distinguishes `m` from `M`.
 fn symbol(word: &str) -> Option<Size> {
     Some(match word {
         "m" => (LENGTH, 1, 1, 0),
@@ -88,7 +87,7 @@ fn symbol(word: &str) -> Option<Size> {
     })
 }
 
-/// A unit by its name in small letters and the singular.
+/// Returns the unit with a name, in lower case and singular.
 fn named(word: &str) -> Option<Size> {
     Some(match word {
         "meter" | "metre" | "米" => (LENGTH, 1, 1, 0),
@@ -154,7 +153,7 @@ fn named(word: &str) -> Option<Size> {
     })
 }
 
-/// Prefixes of symbols as powers of ten.
+/// Prefixes of symbols and their powers of ten.
 const SYMBOL_PREFIXES: &[(&str, i32)] = &[
     ("da", 1),
     ("T", 12),
@@ -172,7 +171,7 @@ const SYMBOL_PREFIXES: &[(&str, i32)] = &[
     ("p", -12),
 ];
 
-/// Prefixes of names as powers of ten.
+/// Prefixes of names and their powers of ten.
 const NAME_PREFIXES: &[(&str, i32)] = &[
     ("tera", 12),
     ("giga", 9),
@@ -187,7 +186,7 @@ const NAME_PREFIXES: &[(&str, i32)] = &[
     ("pico", -12),
 ];
 
-/// Units that take prefixes.
+/// Returns whether a unit takes prefixes.
 fn is_metric(word: &str) -> bool {
     matches!(
         word,
@@ -235,7 +234,7 @@ fn is_metric(word: &str) -> bool {
     )
 }
 
-/// What a word says as a unit: as a symbol, as a name in any case, with a prefix.
+/// Reads a word as a unit: a symbol, or a name in any case, with an optional prefix.
 fn known(word: &str) -> Option<(&'static [(&'static str, i32)], RBig)> {
     let folded = fold(word);
     let word = word.trim_matches('.');
@@ -273,7 +272,7 @@ fn known(word: &str) -> Option<(&'static [(&'static str, i32)], RBig)> {
             return Some(sized(size, *tens));
         }
     }
-    // `KG`, `Cm`, `KM`: symbols in careless case, where no other unit is written so.
+    // `KG`, `Cm`, `KM`: symbols in the wrong case that denote no other unit.
     match folded.as_str() {
         "kg" => Some(sized((MASS, 1, 1, 3), 0)),
         "km" => Some(sized((LENGTH, 1, 1, 3), 0)),
@@ -285,8 +284,8 @@ fn known(word: &str) -> Option<(&'static [(&'static str, i32)], RBig)> {
 }
 
 impl Unit {
-    /// A unit as written: words, powers behind `^`, `per` or `/`, `square`, `cubic`. `None` where
-    /// the words say more of the number than a unit does.
+    /// Reads a unit: words, powers after `^`, `per` or `/`, `square`, `cubic`. Returns `None` if the words
+    /// change the number in a way that a unit does not.
     pub(crate) fn read(text: &str) -> Option<Unit> {
         if modifiers::modifies(text) {
             return None;
@@ -294,16 +293,16 @@ impl Unit {
         Unit::label(text)
     }
 
-    /// A unit in brackets, which name what is counted.
+    /// Reads a unit in brackets, which names what is counted.
     pub(crate) fn label(text: &str) -> Option<Unit> {
-        // Minutes of an angle, or feet.
+        // Minutes of arc, or feet.
         if text.contains('\'') && !text.contains(char::is_alphabetic) {
             return None;
         }
         if modifiers::labels_more(text) {
             return None;
         }
-        // (`13 (DS games)` are games.)
+        // `13 (DS games)`: these are games.
         if is_name(text.trim()) && known(text.trim()).is_none() {
             return None;
         }
@@ -313,7 +312,7 @@ impl Unit {
             is_plain: lexicon::is_plain(text, is_unit),
         };
         let spaced = text.replace('/', " per ").replace(['(', ')', ','], " ");
-        // `5\text{ feet 2 inches}`: names with their numbers are no factors.
+        // `5\text{ feet 2 inches}`: names with numbers of their own are not factors.
         let mut words = spaced.split_whitespace();
         if words.any(|word| word.starts_with(|c: char| c.is_ascii_digit())) {
             return None;
@@ -323,7 +322,7 @@ impl Unit {
         let mut in_degrees = false;
         let mut last: Option<(String, i32)> = None;
         for word in spaced.split_whitespace() {
-            // A hyphen makes a name of both (`n-gon`, `x-axis`), but for units: `5-inch`.
+            // A hyphen joins both parts to one name (`n-gon`, `x-axis`), except for units: `5-inch`.
             let word = match word.strip_prefix('-') {
                 Some(word) => {
                     known(word)?;
@@ -342,7 +341,7 @@ impl Unit {
                 "square" | "sq" => next_power = 2,
                 "cubic" | "cu" => next_power = 3,
                 "squared" | "cubed" => {
-                    // Without a unit in front it is the number's power.
+                    // Without a preceding unit, it is a power of the number.
                     let (word, times) = last.take()?;
                     let more = times * if folded == "squared" { 1 } else { 2 };
                     match known(&word) {
@@ -355,7 +354,7 @@ impl Unit {
                         None => unit.times(&fold(&word), more),
                     }
                 }
-                // `degrees Celsius` is one unit with °C.
+                // `degrees Celsius` is the same unit as °C.
                 "degree" => in_degrees = true,
                 _ => {
                     let joined = format!("degree-{word}");
@@ -368,7 +367,7 @@ impl Unit {
                     let power = power * next_power * sign;
                     next_power = 1;
                     let size = known(word);
-                    // A letter that is no unit's symbol may be a factor, a number's or a name.
+                    // A letter that is not the symbol of a unit may be a factor, a number or a name.
                     if size.is_none() && is_lone_letter(word) {
                         return None;
                     }
@@ -391,22 +390,22 @@ impl Unit {
         if in_degrees {
             unit.times("degree", sign);
         }
-        // `5 square`, with nothing that is squared, is the number's power.
+        // `5 square` without a unit is a power of the number.
         (next_power == 1).then_some(unit)
     }
 
-    /// Whether two are the same unit.
+    /// Returns whether two units are the same.
     pub(crate) fn same(&self, other: &Unit) -> bool {
         self.dimensions == other.dimensions && self.scale == other.scale
     }
 
-    /// How many of another unit of the same kind one is.
+    /// Returns how many of `other` one unit is, if both are of the same kind.
     pub(crate) fn ratio(&self, other: &Unit) -> Option<RBig> {
         let same = !self.dimensions.is_empty() && self.dimensions == other.dimensions;
         same.then(|| &self.scale / &other.scale)
     }
 
-    /// The half of the day, where it is `a.m.` or `p.m.`.
+    /// Returns the half of the day, if the unit is `a.m.` or `p.m.`.
     pub(crate) fn half_of_day(&self) -> Option<Half> {
         let mut names = self.dimensions.keys();
         match (names.next().map(String::as_str), names.next()) {
@@ -417,12 +416,12 @@ impl Unit {
         }
     }
 
-    /// Whether it is the radian.
+    /// Returns whether it is the radian.
     pub(crate) fn is_radian(&self) -> bool {
         self.dimensions.len() == 1 && self.dimensions.get("rad") == Some(&1)
     }
 
-    /// Whether it is one of degrees, such as °F.
+    /// Returns whether it is a unit of degrees, such as °F.
     pub(crate) fn is_temperature(&self) -> bool {
         self.dimensions
             .keys()
@@ -430,7 +429,7 @@ impl Unit {
             && !self.dimensions.is_empty()
     }
 
-    /// With another unit as its factor.
+    /// Multiplies by another unit.
     pub(super) fn multiply(&mut self, other: &Unit) {
         for (name, power) in &other.dimensions {
             self.times(name, *power);
@@ -458,7 +457,7 @@ impl Unit {
     }
 }
 
-/// Whether a word is a unit by itself.
+/// Returns whether a word is a unit by itself.
 fn is_unit(word: &str) -> bool {
     known(word).is_some()
         || matches!(
@@ -469,27 +468,27 @@ fn is_unit(word: &str) -> bool {
         || is_capital_unit(word)
 }
 
-/// Whether a word is one letter, of a temperature's scale or a direction behind degrees included.
+/// Returns whether a word is a single letter that is not a unit, possibly after `degree-`.
 fn is_lone_letter(word: &str) -> bool {
     let word = word.strip_prefix("degree-").unwrap_or(word);
     let mut letters = word.chars();
     match (letters.next(), letters.next()) {
-        // (Coins: quarters and pence.)
+        // Temperature scales, and the coins quarter and penny.
         (Some('c' | 'f' | 'C' | 'F' | 'K' | 'q' | 'p'), None) => false,
         (Some(letter), None) => letter.is_ascii_alphabetic() || ('α'..='ω').contains(&letter),
         _ => false,
     }
 }
 
-/// Whether a word is two or three capitals as the names of segments and triangles are, and no
-/// unit that is written so.
+/// Returns whether a word is two or three capital letters, like the names of segments and triangles, and not a
+/// unit in capitals.
 fn is_name(word: &str) -> bool {
     (2..=3).contains(&word.len())
         && word.bytes().all(|b| b.is_ascii_uppercase())
         && !is_capital_unit(word)
 }
 
-/// Whether a word is a unit that is written in capitals.
+/// Returns whether a word is a unit that is written in capitals.
 fn is_capital_unit(word: &str) -> bool {
     const CAPITALS: &[&str] = &[
         "KB", "MB", "GB", "TB", "PB", "HP", "IU", "FT", "IN", "LB", "LBS", "OZ", "MM", "MI", "HR",
@@ -499,7 +498,8 @@ fn is_capital_unit(word: &str) -> bool {
     CAPITALS.contains(&word)
 }
 
-/// A unit's word without case, dots and plural; symbols of one or two letters keep their case.
+/// Normalizes a unit's word: removes dots and the plural and ignores case, except for symbols of one or two
+/// letters.
 fn fold(word: &str) -> String {
     let word: String = word
         .chars()

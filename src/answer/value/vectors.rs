@@ -1,5 +1,5 @@
-//! Vectors written in unit vectors: `2\mathbf{i} + 3\mathbf{j}` as components; names of matrices,
-//! whose order in a product matters.
+//! Vectors in terms of unit vectors: `2\mathbf{i} + 3\mathbf{j}` as components. Also names of matrices, whose
+//! order in a product matters.
 
 use super::fraction::Fraction;
 use super::poly::Atom;
@@ -7,10 +7,10 @@ use super::written::Scalar;
 use crate::answer::budget::{Budget, EvalError};
 use crate::answer::latex::{Kind, Node};
 
-/// The one name of each unit vector.
+/// The canonical name of each unit vector.
 const AXES: [&str; 3] = ["axis i", "axis j", "axis k"];
 
-/// The unit vector that a decorated name stands for: bold, with a hat or with an arrow.
+/// Returns the unit vector that a decorated name denotes: bold, with a hat or with an arrow.
 pub(super) fn axis_of_name(name: &str) -> Option<&'static str> {
     let (decoration, letter) = name.rsplit_once(' ')?;
     let fits = decoration.split(' ').all(|word| {
@@ -30,12 +30,12 @@ pub(super) fn axis_of_name(name: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether a name is that of a unit vector.
+/// Returns whether a name is that of a unit vector.
 pub(super) fn is_axis(name: &str) -> bool {
     AXES.contains(&name)
 }
 
-/// The components of an expression that is linear in the unit vectors, as many as asked for.
+/// Returns `count` components of an expression that is linear in the unit vectors.
 pub(crate) fn components(
     value: &Scalar,
     count: usize,
@@ -65,8 +65,8 @@ pub(crate) fn components(
     Ok(Some(components))
 }
 
-/// Whether a factor is a matrix, or several: bold capital letters, their powers, sums of them, and
-/// products of them in brackets. They are added to those found before, in order.
+/// Returns whether a factor consists of matrices: bold capital letters, their powers, their sums, and their
+/// products in brackets. Appends them to `found`, in order.
 pub(super) fn matrix_names<'a>(factor: &'a Node, found: &mut Vec<&'a Node>) -> bool {
     match &factor.kind {
         Kind::Group(inner) => {
@@ -93,8 +93,8 @@ pub(super) fn matrix_names<'a>(factor: &'a Node, found: &mut Vec<&'a Node>) -> b
     true
 }
 
-/// Whether an expression is a matrix by its names: a bold capital letter, something transposed, a
-/// power or sum of these.
+/// Returns whether an expression is a matrix by its names: a bold capital letter, a transposed name, or a power
+/// or sum of these.
 pub(super) fn is_matrix(node: &Node) -> bool {
     match &node.kind {
         Kind::Symbol(name) => bold(name).is_some_and(|c| c.is_ascii_uppercase()),
@@ -105,8 +105,8 @@ pub(super) fn is_matrix(node: &Node) -> bool {
     }
 }
 
-/// Whether a factor may be a vector beside a matrix: a bold letter, or any name beside something
-/// transposed.
+/// Returns whether a factor may be a vector next to a matrix: a bold letter, or any name next to a transposed
+/// factor.
 pub(super) fn is_vector(node: &Node, transposed: bool) -> bool {
     match &node.kind {
         Kind::Symbol(name) => {
@@ -116,7 +116,7 @@ pub(super) fn is_vector(node: &Node, transposed: bool) -> bool {
     }
 }
 
-/// Whether any factor is transposed.
+/// Returns whether any factor is transposed.
 pub(super) fn any_transposed(factors: &[Node]) -> bool {
     factors
         .iter()
@@ -127,7 +127,7 @@ fn is_transposed(exponent: &Node) -> bool {
     matches!(&exponent.kind, Kind::Symbol(name) if matches!(name.as_str(), "T" | "top"))
 }
 
-/// The letter of a bold name.
+/// Returns the letter of a bold name.
 fn bold(name: &str) -> Option<char> {
     ["mathbf ", "boldsymbol ", "bm ", "pmb "]
         .iter()

@@ -1,5 +1,5 @@
-//! Numbers with how finely they were written: what rounding to the digits of a decimal takes away,
-//! wherever in a value the decimal stands.
+//! Numbers with the precision to which they were written: the rounding of decimals, wherever in a value they
+//! occur.
 
 use dashu_int::UBig;
 use dashu_ratio::RBig;
@@ -13,23 +13,23 @@ use super::vectors::is_axis;
 use crate::answer::budget::{Budget, EvalError};
 use crate::answer::latex::{Kind, Literal, Node};
 
-/// A number or expression, and how finely it was written where decimals stand in it.
+/// A number or expression, with the precision of its decimals.
 #[derive(Debug, Clone)]
 pub(crate) struct Scalar {
     pub(crate) value: Fraction,
-    /// The place of the last digit of a decimal by itself, as a power of ten.
+    /// The place of the last digit, as a power of ten, if the value is a single decimal.
     place: Option<i64>,
-    /// Of what is more than a decimal by itself: what decimals stand in front of, with one unit of
-    /// their last digit (π with a hundredth for `0.67\pi`).
+    /// For other values: the cofactors of decimals, each with one unit of the decimal's last digit (π with a
+    /// hundredth for `0.67\pi`).
     steps: Vec<(Monomial, RBig)>,
 }
 
-/// One coordinate of a value: what belongs to one unit vector, to the imaginary unit or to neither.
+/// A coordinate of a value: the part that belongs to one unit vector, to the imaginary unit, or to neither.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
     axis: Option<Atom>,
     pub(crate) value: Fraction,
-    /// What the only decimal in it stands in front of, and one unit of its last digit.
+    /// The cofactor of its only decimal, and one unit of the decimal's last digit.
     pub(crate) step: Option<(Fraction, RBig)>,
 }
 
@@ -44,7 +44,7 @@ impl From<Fraction> for Scalar {
 }
 
 impl Scalar {
-    /// A literal as it was written.
+    /// Reads a literal as written.
     pub(super) fn literal(literal: &Literal, budget: &mut Budget) -> Result<Scalar, EvalError> {
         Ok(Scalar {
             value: Fraction::rational(number::literal(literal, budget)?),
@@ -53,7 +53,7 @@ impl Scalar {
         })
     }
 
-    /// The value of a tree, with what its decimals say.
+    /// Evaluates a tree, with the precision of its decimals.
     pub(super) fn read(node: &Node, budget: &mut Budget) -> Result<Scalar, EvalError> {
         let value = scalar(node, None, budget)?;
         let steps = match holds_decimal(node, budget)? {
@@ -67,7 +67,7 @@ impl Scalar {
         })
     }
 
-    /// What decimals stand in front of, with one unit of their last digit.
+    /// Returns the cofactors of decimals, each with one unit of the last digit.
     fn steps(&self, budget: &mut Budget) -> Result<Vec<(Monomial, RBig)>, EvalError> {
         Ok(match self.place {
             Some(place) => vec![(Monomial::new(), power_of_ten(place, budget)?)],
@@ -115,8 +115,8 @@ impl Scalar {
         })
     }
 
-    /// The zero of an expression that is linear in a variable of the slope given, as finely as its
-    /// constant part was written.
+    /// Returns the zero of an expression that is linear in a variable with the given slope, with the precision
+    /// of its constant term.
     pub(super) fn zero(&self, zero: Fraction, slope: &RBig) -> Scalar {
         let constant = |(monomial, step): &(Monomial, RBig)| {
             let term = Poly::term(monomial.clone(), step.clone());
@@ -128,7 +128,7 @@ impl Scalar {
             };
             term.is_constant().then(|| (monomial.clone(), size))
         };
-        // (A decimal by itself holds no variable.)
+        // A single decimal contains no variable.
         let steps: Option<Vec<_>> = self.steps.iter().map(constant).collect();
         Scalar {
             value: zero,
@@ -137,19 +137,19 @@ impl Scalar {
         }
     }
 
-    /// Whether decimals stand in it that say how finely it was written.
+    /// Returns whether it contains decimals that determine its precision.
     pub(crate) fn is_decimal(&self) -> bool {
         self.place.is_some() || !self.steps.is_empty()
     }
 
-    /// Whether it has coordinates: terms with a unit vector or the imaginary unit.
+    /// Returns whether it has coordinates: terms with a unit vector or the imaginary unit.
     pub(crate) fn has_coordinates(&self) -> bool {
         let mut atoms = self.value.numerator.0.iter().flat_map(|(term, _)| term);
         atoms.any(|(atom, _)| is_coordinate(atom))
     }
 
-    /// The coordinates of the value by unit vectors and the imaginary unit, sorted; the whole as
-    /// one where it is not linear in them.
+    /// Returns the coordinates by unit vector and imaginary unit, sorted. A value that is not linear in these
+    /// is a single coordinate.
     pub(crate) fn parts(&self, budget: &mut Budget) -> Result<Vec<Part>, EvalError> {
         let axis_of = |monomial: &Monomial| -> Option<(Option<Atom>, Monomial)> {
             let mut axes = monomial.iter().filter(|(atom, _)| is_coordinate(atom));
@@ -222,12 +222,12 @@ impl From<Part> for Scalar {
 }
 
 impl Part {
-    /// The unit vector or imaginary unit.
+    /// Returns the unit vector or imaginary unit.
     pub(super) fn axis(&self) -> Option<&Atom> {
         self.axis.as_ref()
     }
 
-    /// The coordinate zero for the same unit.
+    /// Returns the zero coordinate for the same unit.
     pub(crate) fn zero(&self) -> Part {
         Part {
             axis: self.axis.clone(),
@@ -236,13 +236,13 @@ impl Part {
         }
     }
 
-    /// Whether two are coordinates for the same unit.
+    /// Returns whether two coordinates belong to the same unit.
     pub(crate) fn same_axis(&self, other: &Part) -> bool {
         self.axis == other.axis
     }
 }
 
-/// Whether an atom is what a coordinate belongs to.
+/// Returns whether an atom is the unit of a coordinate.
 fn is_coordinate(atom: &Atom) -> bool {
     match atom {
         Atom::Imaginary => true,
@@ -251,7 +251,7 @@ fn is_coordinate(atom: &Atom) -> bool {
     }
 }
 
-/// The place of the last digit of a literal with a fractional part, as a power of ten.
+/// Returns the place of the last digit of a decimal literal, as a power of ten.
 fn last_place(literal: &Literal) -> Option<i64> {
     let is_decimal = !literal.fraction.is_empty() && literal.repeat.is_empty();
     let digits = i64::try_from(literal.fraction.len()).ok();
@@ -264,18 +264,18 @@ fn power_of_ten(place: i64, budget: &mut Budget) -> Result<RBig, EvalError> {
     number::power(&number::whole(10), place, budget)
 }
 
-/// Whether a decimal stands anywhere in a tree.
+/// Returns whether a tree contains a decimal.
 fn holds_decimal(node: &Node, budget: &mut Budget) -> Result<bool, EvalError> {
     let is_decimal =
         |kind: &Kind| matches!(kind, Kind::Number(literal) if !literal.fraction.is_empty());
     plus_minus::holds(node, is_decimal, budget)
 }
 
-/// The steps of a tree that is linear in its decimals.
+/// Returns the steps of a tree that is linear in its decimals.
 ///
 /// # Errors
 ///
-/// [`EvalError::Unsupported`] where it is not.
+/// Returns [`EvalError::Unsupported`] if it is not.
 fn steps(node: &Node, budget: &mut Budget) -> Result<Vec<(Monomial, RBig)>, EvalError> {
     budget.nested(|budget| match &node.kind {
         Kind::Number(literal) => match last_place(literal) {
@@ -322,7 +322,7 @@ fn steps(node: &Node, budget: &mut Budget) -> Result<Vec<(Monomial, RBig)>, Eval
     })
 }
 
-/// Steps times a factor of one term; `None` where it has more.
+/// Multiplies steps by a factor. Returns `None` if a product has more than one term.
 fn scaled(
     steps: &[(Monomial, RBig)],
     factor: &Fraction,
@@ -347,7 +347,7 @@ fn scaled(
     Ok(Some(all))
 }
 
-/// Of two decimals that are added the coarser one says how fine the sum is.
+/// Adds a step. If two decimals are added, the coarser one determines the precision.
 fn coarsest(
     steps: &mut Vec<(Monomial, RBig)>,
     monomial: &Monomial,
@@ -366,8 +366,8 @@ fn coarsest(
     Ok(())
 }
 
-/// By how many digits a number is longer than a step: its significant digits, where the step is
-/// one unit of the last of them.
+/// Returns by how many digits a number exceeds a step: the number of significant digits, if the step is one
+/// unit of the last one.
 pub(crate) fn digits(value: &RBig, step: &RBig, budget: &mut Budget) -> Result<usize, EvalError> {
     let ratio = value / step;
     let size: UBig = if number::is_negative(&ratio) {

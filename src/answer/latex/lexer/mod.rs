@@ -1,6 +1,6 @@
-//! From text to tokens: LaTeX commands under one spelling, numbers with their separators, words,
-//! and Unicode mathematics as if it were LaTeX. Formatting that carries no meaning (`\left`, `$`,
-//! thin spaces, colours) makes no token; everything else makes one.
+//! Turns text into tokens: commands under canonical names, numbers with separators, words, and Unicode
+//! mathematics as LaTeX. Formatting without meaning (`\left`, `$`, thin spaces, colours) gives no token;
+//! everything else does.
 
 mod number;
 mod side_by_side;
@@ -15,7 +15,7 @@ use super::tree::{Literal, Span};
 use super::words::{self, Run};
 use crate::answer::budget::{Budget, EvalError};
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Tok {
     Number(Literal),
@@ -37,22 +37,21 @@ pub(crate) enum Tok {
     NewLine,
     Begin(SmolStr),
     End(SmolStr),
-    /// A character that no mathematics is written with.
+    /// A character that does not occur in mathematics.
     Unknown(char),
 }
 
-/// A token, where it stood, and whether space came before it.
+/// A token, its span, and whether space precedes it.
 #[derive(Debug, Clone)]
 pub(crate) struct Token {
     pub(crate) tok: Tok,
     pub(crate) span: Span,
     pub(crate) spaced: bool,
-    /// Whether more than a space came before it: `\quad`, a line's end, the end of one formula and the
-    /// beginning of another.
+    /// Whether more than a space precedes it: `\quad`, a line break, or the boundary between two formulas.
     pub(crate) wide: bool,
 }
 
-/// Tokens of a text, one step each.
+/// Returns the tokens of a text. Each costs one step.
 pub(crate) fn tokens(text: &str, budget: &mut Budget) -> Result<Vec<Token>, EvalError> {
     let Some(narrow) = width::Narrow::of(text) else {
         return lexed(text, budget);
@@ -79,7 +78,7 @@ fn lexed(text: &str, budget: &mut Budget) -> Result<Vec<Token>, EvalError> {
     Ok(side_by_side::separated(without_unary_plus(lexer.out)))
 }
 
-/// Tokens without `+` signs that open a term: `+\infty` is `\infty`.
+/// Removes `+` signs that open a term: `+\infty` is `\infty`.
 fn without_unary_plus(tokens: Vec<Token>) -> Vec<Token> {
     let mut out: Vec<Token> = Vec::with_capacity(tokens.len());
     let mut tokens = tokens.into_iter().peekable();
@@ -111,12 +110,12 @@ struct Lexer<'a> {
     text: &'a str,
     at: usize,
     out: Vec<Token>,
-    /// Open round, square and curly brackets: commas inside are never thousands separators.
+    /// The number of open round, square and curly brackets. Commas inside are never thousands separators.
     brackets: usize,
     environments: usize,
     spaced: bool,
     wide: bool,
-    /// Whether a dollar sign stood since the last token.
+    /// Whether a dollar sign occurred since the last token.
     delimited: bool,
 }
 
@@ -190,14 +189,14 @@ impl<'a> Lexer<'a> {
                     self.symbol_as('^', 2);
                 }
                 '*' if self.rest().starts_with("**") => {
-                    // Bold in Markdown.
+                    // Markdown bold type.
                     self.at += 2;
                 }
                 '<' if self.rest().starts_with("<=") => self.command("le", 2),
                 '>' if self.rest().starts_with(">=") => self.command("ge", 2),
                 '!' if self.rest().starts_with("!=") => self.command("ne", 2),
                 '-' if self.rest().starts_with("->") => self.command("to", 2),
-                // `x := 5` gives a name its value.
+                // `x := 5` defines a name.
                 ':' if self.rest().starts_with(":=") => self.symbol_as('=', 2),
                 '{' | '}' | '(' | ')' | '[' | ']' | '+' | '-' | '/' | '^' | '_' | '=' | '<'
                 | '>' | '|' | ',' | ';' | ':' | '!' | '\'' | '&' | '*' | '.' | '?' | '"' | '`' => {
@@ -244,7 +243,7 @@ impl<'a> Lexer<'a> {
         } else if let Some(command) = words::bare_command(run).filter(|_| !self.is_said(run, end)) {
             self.push(Tok::Command(command.into()), end);
         } else {
-            // A short run beside a word is a word: `grams of wax`.
+            // A short run next to a word is a word: `grams of wax`.
             let is_word = |run: &str| words::read_run(run) == Run::Word;
             let behind_word = self.spaced
                 && matches!(
@@ -267,7 +266,7 @@ impl<'a> Lexer<'a> {
                 Run::Word => self.push(Tok::Word(run.into()), end),
                 Run::Name => self.push(Tok::Name(run.into()), end),
                 Run::Product => {
-                    // `2pi r` and `sinx`: a known name in front, then one letter.
+                    // `2pi r` and `sinx`: a known name followed by one letter.
                     for name in ["sin", "cos", "tan", "ln", "log", "pi", "sqrt"] {
                         if run.len() == name.len() + 1 && run.starts_with(name) {
                             self.push(Tok::Command(name.into()), self.at + name.len());
@@ -293,7 +292,7 @@ impl<'a> Lexer<'a> {
             return Ok(());
         };
         if c == '\\' {
-            // Doubled backslashes of a quoted string: `\\frac` outside any environment.
+            // A doubled backslash of a quoted string: `\\frac` outside any environment.
             let name = letters_of(&after[1..]);
             if self.environments == 0 && is_common(name) {
                 self.at += 1;
@@ -390,7 +389,7 @@ impl<'a> Lexer<'a> {
                 }
             }
             "char" => {
-                // `\char"000190`, as printed by others for ε.
+                // `\char"000190`, which some software prints for ε.
                 if let Some(tail) = self.text[end..].strip_prefix('"') {
                     let digits = tail
                         .bytes()
@@ -404,19 +403,20 @@ impl<'a> Lexer<'a> {
                 }
             }
             "left" | "right" | "mleft" | "mright" | "big" | "Big" => {
-                // `\left.` and `\right.` are no delimiters at all.
+                // `\left.` and `\right.` are empty delimiters.
                 let past = self.text[end..].trim_start();
                 let skip = self.text.len() - end - past.len();
                 if past.starts_with('.') && matches!(name, "left" | "right" | "mleft" | "mright") {
                     self.at = end + skip + 1;
                     return Ok(());
                 }
-                // The bracket stands where its size is said, right behind what is before that.
+                // The bracket takes the position of its size command, so it follows the preceding token without
+                // space.
                 if let Some(open) = past.chars().next().filter(|&c| c == '(' || c == '[') {
                     self.symbol(open, end + skip + 1 - self.at);
                     return Ok(());
                 }
-                // `\left{` stands for `\left\{` in careless text.
+                // `\left{` is a common mistake for `\left\{`.
                 if let Some(brace) = past.chars().next().filter(|&c| c == '{' || c == '}') {
                     self.at = end + skip;
                     let name = if brace == '{' { "{" } else { "}" };
@@ -431,7 +431,7 @@ impl<'a> Lexer<'a> {
             return Ok(());
         }
         let canonical = words::canonical(name);
-        // A Greek letter glued to the command before: `\vertx\vert`.
+        // Letters attached to the preceding command: `\vertx\vert`.
         if canonical == name && !is_known(name) {
             for known in [
                 "lvert", "rvert", "vert", "qquad", "quad", "cdot", "times", "pi", "lbrack",
@@ -528,7 +528,7 @@ impl<'a> Lexer<'a> {
             self.push(Tok::Command(command.into()), close);
             return Ok(());
         }
-        // `9.8 \mathrm{m/s^2}`: a unit behind its number.
+        // `9.8 \mathrm{m/s^2}`: a unit after its number.
         let behind_number = matches!(
             self.out.last().map(|token| &token.tok),
             Some(Tok::Number(_) | Tok::Symbol(')' | '}'))
@@ -586,7 +586,7 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// Whether upright text is choice letters with words between them: `A and C`.
+/// Returns whether upright text is choice letters joined by words: `A and C`.
 fn joins_letters(text: &str) -> bool {
     let mut letters = 0;
     let parts = text.split([' ', ',']).filter(|part| !part.is_empty());
@@ -598,15 +598,15 @@ fn joins_letters(text: &str) -> bool {
     fits && letters > 1
 }
 
-/// Whether upright text is a number with words behind it, and no place such as `1st`.
+/// Returns whether upright text begins with a number that is not an ordinal such as `1st`.
 fn begins_with_number(text: &str) -> bool {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let next = text[digits..].bytes().next();
     digits > 0 && !next.is_some_and(|b| b.is_ascii_alphabetic())
 }
 
-/// What stands in the braces that open at or after `at` (spaces may come first), and where they
-/// end. Escaped braces do not count.
+/// Returns the text in the braces that open at or after `at`, after optional spaces, and the position after
+/// them. Escaped braces do not count.
 fn braces(text: &str, at: usize) -> Option<(&str, usize)> {
     let bytes = text.as_bytes();
     let mut start = at;
@@ -642,7 +642,7 @@ fn letters_of(text: &str) -> &str {
     &text[..end]
 }
 
-/// Commands that a doubled backslash is certainly a quoted form of.
+/// Returns whether a doubled backslash before this name certainly comes from a quoted string.
 fn is_common(name: &str) -> bool {
     matches!(
         name,
@@ -687,7 +687,7 @@ fn is_common(name: &str) -> bool {
     )
 }
 
-/// Whether a command is one that the parser reads.
+/// Returns whether the parser knows a command.
 fn is_known(name: &str) -> bool {
     words::is_function(name)
         || words::bare_command(name).is_some()

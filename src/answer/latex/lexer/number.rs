@@ -43,7 +43,7 @@ impl Lexer<'_> {
         literal.whole.push_str(&text[at..at + n]);
         at += n;
         if (1..=3).contains(&n) {
-            // Groups of three digits behind separators of one kind.
+            // Groups of three digits after separators of the same kind.
             for separator in Separator::ALL {
                 if let Some((whole, end)) = self.groups(separator, at) {
                     if matches!(separator, Separator::Comma) && self.brackets > 0 {
@@ -64,11 +64,11 @@ impl Lexer<'_> {
             let n = digits(at + 1);
             let after = &text[at + 1 + n..];
             let repeat = repeating(after).or_else(|| {
-                // `0.1(6)` is a product unless it is all there is.
+                // `0.1(6)` is a product unless it is the whole text.
                 let alone = start == 0 || n == 0;
                 bracketed(after).filter(|(_, len)| n == 0 || alone && after.len() == *len)
             });
-            // `3./2`: a point that only ends its number.
+            // `3./2`: the point only ends the number.
             if n == 0 && after.starts_with(['/', '*', '^']) {
                 at += 1;
             } else if n > 0 || repeat.is_some() {
@@ -97,7 +97,7 @@ impl Lexer<'_> {
         self.push(Tok::Number(literal), at);
     }
 
-    /// Digits above 9 before a base above 10: `2A_{16}`, one name in capital letters.
+    /// Reads digits with letters before a base above 10 as a name in capital letters: `2A_{16}`.
     pub(super) fn hexadecimal(&mut self) -> bool {
         let rest = self.rest();
         let run = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
@@ -114,7 +114,7 @@ impl Lexer<'_> {
         true
     }
 
-    /// A literal of a programming language in another base, `0x1F`, as one name.
+    /// Reads a literal in another base, as in programming languages, as one name: `0x1F`.
     fn prefixed(&mut self) -> bool {
         let rest = self.rest();
         let fits: fn(&u8) -> bool = match rest.as_bytes() {
@@ -133,7 +133,7 @@ impl Lexer<'_> {
         true
     }
 
-    /// Digits of the groups of three behind `separator`, and where they end.
+    /// Returns the digits of the groups of three after `separator`, and their end.
     fn groups(&self, separator: Separator, mut at: usize) -> Option<(String, usize)> {
         let mut digits = String::new();
         loop {
@@ -143,7 +143,7 @@ impl Lexer<'_> {
             };
             let group = rest.as_bytes().get(len..len + 3)?;
             if !group.iter().all(u8::is_ascii_digit) {
-                // `1,2345` or `1, x`: no number with separators after all.
+                // `1,2345` or `1, x`: not a separator after all.
                 return None;
             }
             if rest.as_bytes().get(len + 3).is_some_and(u8::is_ascii_digit) {
@@ -156,11 +156,11 @@ impl Lexer<'_> {
     }
 }
 
-/// What stands between groups of three digits.
+/// A separator between groups of three digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Separator {
     Comma,
-    /// `,\!`, `{,}`, `\,` and thin spaces: never a list.
+    /// `,\!`, `{,}`, `\,` and thin spaces, which never separate list items.
     Thin,
     Space,
 }
@@ -192,7 +192,7 @@ impl Separator {
     }
 }
 
-/// The digits under a bar or between dots, and the length of what was read.
+/// Returns the digits under a bar or between dots, and the length of the notation.
 fn repeating(rest: &str) -> Option<(String, usize)> {
     for command in ["\\overline", "\\bar", "\\dot"] {
         let Some(tail) = rest.strip_prefix(command) else {
@@ -215,7 +215,7 @@ fn repeating(rest: &str) -> Option<(String, usize)> {
     None
 }
 
-/// Digits in braces, or one digit, and their length.
+/// Returns digits in braces, or a single digit, and the length.
 fn marked(tail: &str) -> Option<(String, usize)> {
     let (digits, len) = match tail.strip_prefix('{') {
         Some(tail) => {
@@ -228,7 +228,7 @@ fn marked(tail: &str) -> Option<(String, usize)> {
     fits.then(|| (digits.to_owned(), len))
 }
 
-/// The digits in `(3)`, and its length.
+/// Returns the digits in `(3)`, and the length.
 fn bracketed(rest: &str) -> Option<(String, usize)> {
     let tail = rest.strip_prefix('(')?;
     let close = tail.find(')')?;
@@ -237,11 +237,11 @@ fn bracketed(rest: &str) -> Option<(String, usize)> {
     fits.then(|| (digits.to_owned(), close + 2))
 }
 
-/// Longest run of digits that is looked for three times.
+/// The maximum length of a repeating block before dots.
 const MAX_PERIOD: usize = 60;
 
-/// Digits that stand three times or more before dots, as in `0.1666...`, repeat; fewer are only a
-/// beginning.
+/// Reads digits that occur three times before dots as repeating: `0.1666...`. Fewer occurrences are only the
+/// beginning of a decimal.
 fn endless(fraction: &str, rest: &str) -> Option<(String, usize)> {
     let spaces = rest.len() - rest.trim_start_matches(' ').len();
     let dots = ["...", "…", "\\ldots", "\\dots", "\\cdots"];
@@ -262,8 +262,8 @@ fn endless(fraction: &str, rest: &str) -> Option<(String, usize)> {
     })
 }
 
-/// Digits with a line over each, as combining characters: the last one read is the first. Moves
-/// them to the repeating part and gives the length of what was read.
+/// Reads digits that each carry a combining overline. The last digit already read is the first of them. Moves
+/// them to the repeating part and returns the length read.
 fn overlined(literal: &mut Literal, rest: &str) -> usize {
     const LINE: char = '\u{305}';
     let Some(mut tail) = rest.strip_prefix(LINE) else {
@@ -282,7 +282,7 @@ fn overlined(literal: &mut Literal, rest: &str) -> usize {
     }
 }
 
-/// A power of ten behind `e` or `E`, and its length.
+/// Returns the exponent after `e` or `E`, and its length.
 fn exponent(rest: &str) -> Option<(i32, usize)> {
     let tail = rest.strip_prefix(['e', 'E'])?;
     let (negative, tail, sign) = match tail.as_bytes().first()? {

@@ -1,9 +1,8 @@
-//! Equations with nothing but a gap between them: `x=2 \quad y=3` is `x=2, y=3` and no chain
-//! `x = 2y = 3`.
+//! Equations separated only by a gap: `x=2 \quad y=3` is `x=2, y=3`, not the chain `x = 2y = 3`.
 
 use super::{Tok, Token};
 
-/// Tokens with a comma wherever a gap separates two equations.
+/// Inserts a comma wherever a gap separates two equations.
 pub(super) fn separated(tokens: Vec<Token>) -> Vec<Token> {
     let places = places(&tokens);
     if places.is_empty() {
@@ -25,7 +24,7 @@ pub(super) fn separated(tokens: Vec<Token>) -> Vec<Token> {
     out
 }
 
-/// The tokens that begin another equation behind a gap.
+/// Returns the positions of tokens that begin another equation after a gap.
 fn places(tokens: &[Token]) -> Vec<usize> {
     let mut places = Vec::new();
     let (mut depth, mut environments) = (0_usize, 0_usize);
@@ -50,7 +49,7 @@ fn places(tokens: &[Token]) -> Vec<usize> {
     places
 }
 
-/// Whether a gap before a token, behind something complete, has a name with an equals sign behind it.
+/// Returns whether a token follows a complete term and a gap, and begins with a name and an equals sign.
 fn is_gap(tokens: &[Token], at: usize) -> bool {
     let Some(before) = at.checked_sub(1).map(|before| &tokens[before].tok) else {
         return false;
@@ -68,8 +67,7 @@ fn is_gap(tokens: &[Token], at: usize) -> bool {
     (token.wide && is_complete || token.spaced && is_number) && names_side(&tokens[at..])
 }
 
-/// Whether tokens begin with no more than a name (`x`, `y_1`, `a_{n+1}`, `f(x)`) on the left of an
-/// equals sign.
+/// Returns whether tokens begin with only a name (`x`, `y_1`, `a_{n+1}`, `f(x)`) before an equals sign.
 pub(crate) fn names_side(tokens: &[Token]) -> bool {
     const MAX_INDEX: usize = 8;
     let is = |at: usize, symbol: char| matches!(tokens.get(at).map(|token| &token.tok), Some(Tok::Symbol(c)) if *c == symbol);

@@ -1,4 +1,4 @@
-//! Unicode mathematics as if it were LaTeX.
+//! Reads Unicode mathematics as LaTeX.
 
 use super::{Lexer, Literal, Tok, Token};
 
@@ -194,7 +194,7 @@ impl Lexer<'_> {
         }
     }
 
-    /// A run of raised or lowered digits as `^{…}` or `_{…}`.
+    /// Reads a run of superscript or subscript characters as `^{…}` or `_{…}`.
     pub(super) fn scripts(&mut self, of: fn(char) -> Option<char>, operator: char) {
         let run: Vec<char> = self.rest().chars().map_while(of).collect();
         let len: usize = self

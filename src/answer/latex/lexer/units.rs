@@ -1,10 +1,10 @@
-//! What is a unit by where it stands: signs and letters behind a number that elsewhere are names
-//! of functions, variables or operators.
+//! Recognizes units by their position: symbols and letters after a number that are otherwise names of
+//! functions, variables or operators.
 
 use super::{Lexer, Tok, Token, braces, letters_of, words};
 
 impl Lexer<'_> {
-    /// Whether a number stands right before.
+    /// Returns whether a number directly precedes.
     fn is_behind_number(&self) -> bool {
         matches!(
             self.out.last(),
@@ -15,7 +15,7 @@ impl Lexer<'_> {
         )
     }
 
-    /// Whether a dollar sign right before a digit has no partner, so that it is money.
+    /// Returns whether a dollar sign before a digit has no partner and therefore means money.
     pub(super) fn is_money(&self) -> bool {
         let behind = &self.rest()[1..];
         let amount = behind.strip_prefix('.').unwrap_or(behind);
@@ -24,7 +24,7 @@ impl Lexer<'_> {
             && !self.text[..self.at].contains('$')
     }
 
-    /// The length of `a.m.` or `p.m.` behind a number.
+    /// Returns the length of `a.m.` or `p.m.` after a number.
     pub(super) fn half_of_day(&self) -> Option<usize> {
         let rest = self.rest().as_bytes();
         let is = |at: usize, options: &[u8]| rest.get(at).is_some_and(|b| options.contains(b));
@@ -32,7 +32,7 @@ impl Lexer<'_> {
         (fits && self.is_behind_number()).then(|| if is(3, b".") { 4 } else { 3 })
     }
 
-    /// The length of `per cent`.
+    /// Returns the length of `per cent` after a number.
     pub(super) fn per_cent(&self) -> Option<usize> {
         let rest = self.rest();
         let cent = rest.strip_prefix("per ")?.trim_start_matches(' ');
@@ -41,7 +41,7 @@ impl Lexer<'_> {
         (ends && self.is_behind_number()).then(|| rest.len() - behind.len())
     }
 
-    /// Whether `max` or `min` is a word of a sentence: `local max at x = 1`.
+    /// Returns whether `max` or `min` is a word in a sentence: `local max at x = 1`.
     pub(super) fn is_said(&self, run: &str, end: usize) -> bool {
         if !matches!(run, "max" | "min") {
             return false;
@@ -60,15 +60,15 @@ impl Lexer<'_> {
         before_word || behind_word
     }
 
-    /// A Greek letter behind a number that is a unit or its prefix, and where it ends:
-    /// `10\ \Omega`, `5\,\mu\text{m}`.
+    /// Returns a unit after a number that is or starts with a Greek letter, and its end: `10\ \Omega`,
+    /// `5\,\mu\text{m}`.
     pub(super) fn unit_behind(&self, name: &str, end: usize) -> Option<(String, usize)> {
         let last = self.out.last()?;
         match name {
             "Omega" => {
                 let rest = self.text[end..].trim_start_matches([' ', '$', '.', ',', '}']);
                 match &last.tok {
-                    // Close to the number it is a factor.
+                    // Without a space after the number, it is a factor.
                     Tok::Number(_) if self.spaced && rest.is_empty() => Some(("Ω".into(), end)),
                     _ => None,
                 }
@@ -89,7 +89,7 @@ impl Lexer<'_> {
         }
     }
 
-    /// The sign of the currency whose code stands before a number, at the very start: `USD 12.50`.
+    /// Returns the currency symbol for a currency code before a number at the start of the text: `USD 12.50`.
     pub(super) fn currency_before(&self, run: &str, end: usize) -> Option<char> {
         let sign = match run {
             "USD" => '$',
@@ -103,8 +103,8 @@ impl Lexer<'_> {
         (self.out.is_empty() && amount.starts_with(|c: char| c.is_ascii_digit())).then_some(sign)
     }
 
-    /// Upright text behind a number that is a half of the day, or a unit with Greek letters, as
-    /// plain text: `\text{pm}`, `\mathrm{k\Omega}`.
+    /// Returns upright text after a number as plain text if it is `am` or `pm` or a unit with Greek letters:
+    /// `\text{pm}`, `\mathrm{k\Omega}`.
     pub(super) fn upright_unit(&self, plain: &str) -> Option<String> {
         if !self.is_behind_number() {
             return None;
@@ -121,7 +121,7 @@ impl Lexer<'_> {
         (fits && !unit.is_empty()).then_some(unit)
     }
 
-    /// A unit that begins with a sign of Unicode behind a number, and its length: `5 μm`, `10 Ω`.
+    /// Returns a unit after a number that starts with a Unicode symbol, and its length: `5 μm`, `10 Ω`.
     pub(super) fn sign_of_unit(&self, c: char) -> Option<(&'static str, usize)> {
         const SIGNS: &[(&str, &str)] = &[
             ("Ω", "Ω"),
@@ -160,11 +160,11 @@ impl Lexer<'_> {
             rest.strip_prefix(sign)
                 .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric()))
         })?;
-        // Close to the number `Ω` is a factor.
+        // Without a space after the number, `Ω` is a factor.
         (*unit != "Ω" || self.spaced).then_some((unit, sign.len()))
     }
 
-    /// Whether upright letters that also name a function or relation are a unit where they stand:
+    /// Returns whether upright letters that also name a function or relation are a unit here:
     /// `12 \mathrm{~min}`, `\mathrm{ft}/\mathrm{sec}`, `3 \text{ in}`.
     pub(super) fn is_unit(&self, name: &str, end: usize) -> bool {
         if !matches!(name, "min" | "sec" | "in" | "deg" | "cup" | "times") {
@@ -178,7 +178,7 @@ impl Lexer<'_> {
             || matches!(last, Some(Tok::Command(name)) if name == "pi");
         let next = self.text[end..].trim_start_matches([' ', '~']);
         let next = next.trim_end_matches(['$', '.']);
-        // `14 \text{ times}` counts; with a number behind it multiplies.
+        // `14 \text{ times}` is a unit; before a number, `times` multiplies.
         if name == "times" {
             return behind_quantity && (next.is_empty() || next.starts_with(')'));
         }
@@ -192,7 +192,7 @@ impl Lexer<'_> {
     }
 }
 
-/// Whether upright text is words with powers and slashes between them: `m/s^2`, `kg m^{-1}`.
+/// Returns whether upright text is a compound unit with powers and slashes: `m/s^2`, `kg m^{-1}`.
 pub(super) fn is_compound_unit(text: &str) -> bool {
     text.contains('^')
         && text.starts_with(|c: char| c.is_ascii_alphabetic() && c != 'e')

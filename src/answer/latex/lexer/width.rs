@@ -1,15 +1,14 @@
-//! Full-width forms, as Chinese and Japanese texts write figures and signs, as the ASCII that they
-//! stand for.
+//! Converts full-width characters, as in Chinese and Japanese texts, to ASCII.
 
-/// A text with its full-width forms folded, and where each piece came from.
+/// A text with its full-width characters folded, and the mapping to the original.
 pub(super) struct Narrow {
     pub(super) text: String,
-    /// Where folded characters end: in the folded text, and in the original.
+    /// The ends of folded characters, in the folded text and in the original.
     ends: Vec<(usize, usize)>,
 }
 
 impl Narrow {
-    /// The folded text, where there is anything to fold.
+    /// Returns the folded text, if there is anything to fold.
     pub(super) fn of(text: &str) -> Option<Narrow> {
         memchr::memchr(0xEF, text.as_bytes())?;
         let mut narrow = Narrow {
@@ -32,7 +31,7 @@ impl Narrow {
         (!narrow.ends.is_empty()).then_some(narrow)
     }
 
-    /// The place in the original of a place in the folded text.
+    /// Maps a position in the folded text to the original.
     pub(super) fn original(&self, at: usize) -> usize {
         let folded = self.ends.partition_point(|(end, _)| *end <= at);
         match folded.checked_sub(1).and_then(|last| self.ends.get(last)) {
@@ -42,13 +41,13 @@ impl Narrow {
     }
 }
 
-/// What a full-width form stands for. A comma is one of thousands only between full-width figures:
-/// elsewhere it is a sentence's.
+/// Returns what a full-width character stands for. A full-width comma is a thousands separator only between
+/// full-width digits; elsewhere it is punctuation.
 fn folded(c: char, before: Option<char>, next: Option<char>) -> Option<char> {
     let is_figure = |c: Option<char>| c.is_some_and(|c| ('０'..='９').contains(&c));
     match c {
         '，' if !(is_figure(before) && is_figure(next)) => None,
-        // Signs that mean something else in LaTeX, or nothing at all.
+        // Characters with another meaning, or none, in LaTeX.
         '～' | '＼' | '＃' | '＠' | '＄' | '｀' | '＂' => None,
         '\u{ff01}'..='\u{ff5e}' => char::from_u32(c as u32 - 0xfee0),
         _ => None,

@@ -1,4 +1,4 @@
-//! Operators with what stands behind them.
+//! Parses operators with their right operands.
 
 use super::infix::{Infix, power};
 use super::{
@@ -9,8 +9,8 @@ use crate::answer::latex::lexer::Tok;
 use crate::answer::latex::tree::{Kind, Node, Relation};
 
 impl Parser<'_, '_> {
-    /// Reads an operator and what stands behind it. (Each in a function of its own: what all of
-    /// them keep on the stack together would be there at every level.)
+    /// Parses an operator and its right operand. Each operator has a function of its own, to keep the stack
+    /// frame of the recursive function small.
     pub(super) fn apply(&mut self, left: Node, infix: Infix) -> Parsed {
         match infix {
             Infix::Row => self.rows(left),
@@ -31,7 +31,7 @@ impl Parser<'_, '_> {
         }
     }
 
-    /// Items between semicolons.
+    /// Parses items separated by semicolons.
     #[inline(never)]
     fn rows(&mut self, left: Node) -> Parsed {
         let mut rows = vec![left];
@@ -44,12 +44,12 @@ impl Parser<'_, '_> {
         Ok(collect(rows, Kind::Rows))
     }
 
-    /// Items between commas or words that join.
+    /// Parses items separated by commas or conjunctions.
     #[inline(never)]
     fn items(&mut self, left: Node) -> Parsed {
         let mut items = vec![left];
         let mut logical: Option<&str> = None;
-        // Where an item stands that one of several begins with.
+        // The first items of further alternatives (after `or`).
         let mut others = Vec::new();
         while let Some(Infix::Item) = self.infix() {
             // `, and` is one separator.
@@ -67,7 +67,7 @@ impl Parser<'_, '_> {
                 self.budget.spend(1)?;
             }
             if self.ends_here() {
-                // A comma at the end says nothing; `and` announces what is missing.
+                // A trailing comma is ignored, but `and` requires another item.
                 let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
                 if !matches!(before.map(|token| &token.tok), Some(Tok::Symbol(','))) {
                     return Err(EvalError::Unsupported);
@@ -76,7 +76,7 @@ impl Parser<'_, '_> {
             }
             items.push(self.expression(power::LIST + 1)?);
         }
-        // `x < 1 ∨ x > 2` lists statements; between letters the signs are operations.
+        // `x < 1 ∨ x > 2` lists statements; between letters, the symbols are operations.
         let statements = items
             .iter()
             .all(|item| matches!(item.kind, Kind::Chain(..)));
@@ -96,7 +96,7 @@ impl Parser<'_, '_> {
         }
     }
 
-    /// A chain of sides with relations between them.
+    /// Parses a chain of sides and relations.
     #[inline(never)]
     fn relations(&mut self, left: Node, first: Relation) -> Parsed {
         let mut sides = vec![left];
@@ -108,7 +108,7 @@ impl Parser<'_, '_> {
             sides.push(self.expression(power::CHAIN + 1)?);
             next = self.infix();
         }
-        // `x \equiv 3 \mod 7`: the sign says that the modulus is of both sides.
+        // `x \equiv 3 \mod 7`: the sign `≡` applies the modulus to both sides.
         if let ([Relation::Equivalent], [_, right]) = (&*relations, &*sides)
             && let Kind::Call(name, parts) = &right.kind
             && let ("mod", [rest, modulus]) = (name.as_str(), &**parts)
@@ -121,7 +121,7 @@ impl Parser<'_, '_> {
         Ok(collect(sides, |sides| Kind::Chain(sides, relations)))
     }
 
-    /// `\pmod` or `(mod …)` behind what is congruent.
+    /// Parses `\pmod` or `(mod …)` after a congruence.
     #[inline(never)]
     fn congruence(&mut self, left: Node) -> Parsed {
         // `x \equiv a \pmod m`: the left side is a chain of one equivalence.
@@ -146,7 +146,7 @@ impl Parser<'_, '_> {
                 Ok(Node::new(Kind::Congruence(parts.0, parts.1, parts.2), span))
             }
             Kind::Chain(..) | Kind::List(_) => Err(EvalError::Unsupported),
-            // `3 \pmod 7`: what is congruent went without saying.
+            // `3 \pmod 7`: the left side is omitted.
             kind => {
                 let unsaid = Node::new(Kind::Ellipsis, left.span.start..left.span.start);
                 let right = Node::new(kind, left.span);
@@ -156,7 +156,7 @@ impl Parser<'_, '_> {
         }
     }
 
-    /// Terms between colons.
+    /// Parses terms separated by colons.
     #[inline(never)]
     fn ratio(&mut self, left: Node) -> Parsed {
         let mut terms = vec![left];
@@ -167,7 +167,7 @@ impl Parser<'_, '_> {
         Ok(collect(terms, Kind::Ratio))
     }
 
-    /// A union, intersection or difference.
+    /// Parses a union, intersection or difference.
     #[inline(never)]
     fn set_operation(&mut self, left: Node) -> Parsed {
         let operator = match self.peek() {
@@ -182,7 +182,7 @@ impl Parser<'_, '_> {
         Ok(Node::new(kind, span))
     }
 
-    /// A factor behind a sign of multiplication.
+    /// Parses a factor after a multiplication sign.
     #[inline(never)]
     fn times(&mut self, left: Node) -> Parsed {
         let is_cross = self.is_command("times");
@@ -200,7 +200,7 @@ impl Parser<'_, '_> {
         Ok(product(left, right))
     }
 
-    /// Functions with circles between them.
+    /// Parses functions composed with circles.
     #[inline(never)]
     fn composition(&mut self, left: Node) -> Parsed {
         let mut functions = vec![left];
@@ -211,14 +211,14 @@ impl Parser<'_, '_> {
         Ok(collect(functions, |items| Kind::Call("circ".into(), items)))
     }
 
-    /// What stands beside an operand: a factor, or more of a number.
+    /// Parses an adjacent operand: a factor, or a part of a mixed number.
     #[inline(never)]
     fn beside(&mut self, left: Node) -> Parsed {
-        // `\mathbb{Z}[x]` is no product.
+        // `\mathbb{Z}[x]` is not a product.
         if vectors::is_set(last_factor(&left)) {
             return Err(EvalError::Unsupported);
         }
-        // `25^\circ C`, all there is.
+        // `25^\circ C` at the end of the text.
         if matches!(left.kind, Kind::Degree(_))
             && let Some(Tok::Letter(scale @ ('C' | 'F'))) = self.peek()
             && self.at + 1 == self.tokens.len()
@@ -258,12 +258,12 @@ impl Parser<'_, '_> {
             return Ok(mixed);
         }
         if is_number(&right) && is_number(last_factor(&left)) {
-            // `3 1/2` is a mixed number, `1 2` is nothing.
+            // `3 1/2` is a mixed number, `1 2` has no meaning.
             if self.is_symbol('/') && matches!(self.peek_at(1), Some(Tok::Number(_))) {
                 self.at += 1;
                 let bottom = self.expression(power::TIGHT)?;
                 let span = Self::joined(&right, &bottom);
-                // (A percent sign or a degree's is the whole number's.)
+                // A percent or degree sign applies to the whole number.
                 let over = |bottom: Box<Node>| {
                     let kind = Kind::Div(Box::new(right), bottom);
                     Box::new(Node::new(kind, span.clone()))
@@ -284,12 +284,12 @@ impl Parser<'_, '_> {
         Ok(product(left, right))
     }
 
-    /// A quotient behind a sign of division.
+    /// Parses a quotient with a division sign.
     #[inline(never)]
     fn over(&mut self, left: Node) -> Parsed {
         self.at += 1;
         let right = self.expression(power::PRODUCT + 1)?;
-        // The quotient of two sets of numbers is no number.
+        // A quotient of sets of numbers is not a number.
         if vectors::is_set(last_factor(&left)) || vectors::is_set(last_factor(&right)) {
             return Err(EvalError::Unsupported);
         }
@@ -297,7 +297,7 @@ impl Parser<'_, '_> {
         Ok(Node::new(Kind::Div(Box::new(left), Box::new(right)), span))
     }
 
-    /// `a \bmod b`.
+    /// Parses `a \bmod b`.
     #[inline(never)]
     fn modulo(&mut self, left: Node) -> Parsed {
         self.at += 1;
@@ -306,7 +306,7 @@ impl Parser<'_, '_> {
         Ok(Node::new(Kind::Call("mod".into(), vec![left, right]), span))
     }
 
-    /// `a \over b` and `n \choose k`.
+    /// Parses `a \over b` and `n \choose k`.
     #[inline(never)]
     fn stacked(&mut self, left: Node) -> Parsed {
         let choose = self.is_command("choose");
@@ -333,7 +333,7 @@ impl Parser<'_, '_> {
     }
 }
 
-/// Two terms with the sign between them.
+/// Adds two terms with the sign between them.
 #[inline(never)]
 fn added(left: Node, right: Node, sign: Option<&Tok>) -> Node {
     let span = Parser::joined(&left, &right);

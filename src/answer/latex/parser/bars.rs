@@ -1,12 +1,12 @@
-//! Which of several bars open and which close: `||x||y||` is `| |x| |y| |`.
+//! Determines which vertical bars open and which close: `||x||y||` is `| |x| |y| |`.
 
 use crate::answer::latex::lexer::{Tok, Token};
 
-/// The most bars whose directions are determined.
+/// The maximum number of bars for which directions are determined.
 const MAX_BARS: usize = 12;
 
-/// The tokens with each bar marked as opening or closing: a bar closes where it can, and opens where
-/// the remaining bars could not be paired otherwise.
+/// Returns the tokens with each bar marked as opening or closing. A bar closes where it can, and opens if the
+/// remaining bars could not be paired otherwise.
 pub(super) fn directed(tokens: &[Token]) -> Option<Vec<Token>> {
     let bars: Vec<usize> = (0..tokens.len())
         .filter(|&at| tokens[at].tok == Tok::Symbol('|'))
@@ -26,7 +26,7 @@ pub(super) fn directed(tokens: &[Token]) -> Option<Vec<Token>> {
     Some(directed)
 }
 
-/// Fills in the way of each bar from the `opens.len()`-th on, `level` being open before it.
+/// Determines the bars from the `opens.len()`-th on by backtracking. `level` is the number of open bars.
 fn search(tokens: &[Token], bars: &[usize], level: usize, opens: &mut Vec<bool>) -> bool {
     let index = opens.len();
     let Some(&at) = bars.get(index) else {
@@ -36,7 +36,7 @@ fn search(tokens: &[Token], bars: &[usize], level: usize, opens: &mut Vec<bool>)
         return false;
     }
     let before = at.checked_sub(1).map(|at| &tokens[at].tok);
-    // The bar right before this one, if there is one, has its way already.
+    // A preceding bar has its direction already.
     let after_operand = match before {
         Some(Tok::Symbol('|')) => opens.last() == Some(&false),
         Some(Tok::Symbol(c)) => matches!(c, ')' | ']' | '}' | '!' | '\''),

@@ -1,4 +1,4 @@
-//! Commands with their arguments.
+//! Parses commands with their arguments.
 
 use super::{Parsed, Parser, power};
 use crate::answer::budget::EvalError;
@@ -7,8 +7,8 @@ use crate::answer::latex::tree::{Kind, Literal, Node, Span};
 use crate::answer::latex::words::{is_function, is_symbol};
 
 impl<'t> Parser<'t, '_> {
-    /// What a command begins, from its name on. (Each in a function of its own: what all of them
-    /// keep on the stack together would be there at every level.)
+    /// Parses what a command begins, starting at its name. Each command has a function of its own, to keep the
+    /// stack frame of the recursive function small.
     pub(super) fn command(&mut self, name: &'t str, span: Span) -> Parsed {
         self.at += 1;
         let node = |kind| Ok(Node::new(kind, span.clone()));
@@ -23,7 +23,7 @@ impl<'t> Parser<'t, '_> {
             "sqrt" => self.root(span),
             "pm" | "mp" => self.plus_minus(name, span),
             "{" => match self.peek() {
-                // `\left\{\begin{array} … \right.`: a brace that only opens.
+                // `\left\{\begin{array} … \right.`: a brace that is not closed.
                 Some(Tok::Begin(environment))
                     if matches!(environment.as_str(), "array" | "aligned" | "matrix")
                         && !self.closes_set() =>
@@ -54,12 +54,12 @@ impl<'t> Parser<'t, '_> {
             }
             _ if is_function(name) => self.function(name, span),
             _ if is_symbol(name) && !self.is_symbol('{') => node(Kind::Symbol(name.into())),
-            // An unknown command may be a relation or take arguments: its meaning is not known.
+            // An unknown command may be a relation or take arguments, so it cannot be interpreted.
             _ => Err(EvalError::Unsupported),
         }
     }
 
-    /// What stands behind `\frac`.
+    /// Parses the arguments of `\frac`.
     #[inline(never)]
     fn fraction(&mut self, span: Span) -> Parsed {
         if let Some(derivative) = self.derivative() {
@@ -72,7 +72,7 @@ impl<'t> Parser<'t, '_> {
         Ok(Node::new(kind, span))
     }
 
-    /// What stands behind `\sqrt`.
+    /// Parses the arguments of `\sqrt`.
     #[inline(never)]
     fn root(&mut self, span: Span) -> Parsed {
         let index = if self.is_symbol('[') {
@@ -98,7 +98,7 @@ impl<'t> Parser<'t, '_> {
         ))
     }
 
-    /// A rounded expression.
+    /// Parses a floor or ceiling.
     #[inline(never)]
     fn rounded(&mut self, name: &str, span: Span) -> Parsed {
         let (close, function) = if name == "lfloor" {
@@ -113,7 +113,7 @@ impl<'t> Parser<'t, '_> {
         Ok(Node::new(Kind::Call(function.into(), vec![inner]), span))
     }
 
-    /// Items in angle brackets.
+    /// Parses items in angle brackets.
     #[inline(never)]
     fn angle_brackets(&mut self, span: Span) -> Parsed {
         let inner = self.expression(power::LIST)?;
@@ -127,7 +127,7 @@ impl<'t> Parser<'t, '_> {
         Ok(Node::new(Kind::Bracket('⟨', '⟩', items), span))
     }
 
-    /// An absolute value between bars that open and close.
+    /// Parses an absolute value between directed bars.
     #[inline(never)]
     fn absolute(&mut self, span: Span) -> Parsed {
         let inner = self.expression(power::CHAIN + 1)?;
@@ -137,7 +137,7 @@ impl<'t> Parser<'t, '_> {
         Ok(Node::new(Kind::Call("abs".into(), vec![inner]), span))
     }
 
-    /// A norm.
+    /// Parses a norm.
     #[inline(never)]
     fn norm(&mut self, span: Span) -> Parsed {
         let inner = self.expression(power::CHAIN + 1)?;
@@ -147,7 +147,7 @@ impl<'t> Parser<'t, '_> {
         Ok(Node::new(Kind::Call("norm".into(), vec![inner]), span))
     }
 
-    /// A sign of both kinds in front.
+    /// Parses a `±` or `∓` prefix.
     #[inline(never)]
     fn plus_minus(&mut self, name: &str, span: Span) -> Parsed {
         let inner = self.expression(power::NEGATION - 1)?;
@@ -157,7 +157,7 @@ impl<'t> Parser<'t, '_> {
         ))
     }
 
-    /// A binomial coefficient.
+    /// Parses a binomial coefficient.
     #[inline(never)]
     fn binomial(&mut self, span: Span) -> Parsed {
         let top = self.argument()?;

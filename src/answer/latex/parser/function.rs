@@ -1,4 +1,4 @@
-//! Functions with their arguments, environments such as matrices, and large operators.
+//! Parses functions with their arguments, environments such as matrices, and large operators.
 
 use smol_str::{SmolStr, format_smolstr};
 
@@ -9,7 +9,7 @@ use crate::answer::latex::tree::{BigOperator, Kind, Node, Relation, Span};
 use crate::answer::latex::words::{is_function, is_greek};
 
 impl Parser<'_, '_> {
-    /// A function from behind its name: power, index and argument.
+    /// Parses a function after its name: power, index and argument.
     pub(super) fn function(&mut self, name: &str, span: Span) -> Parsed {
         let mut base = None;
         let mut exponent = None;
@@ -24,7 +24,7 @@ impl Parser<'_, '_> {
                 break;
             }
         }
-        // `\max at x = 1`: where it is, under its name.
+        // `\max at x = 1`: the position of an extremum.
         if matches!(name, "max" | "min")
             && base.is_none()
             && exponent.is_none()
@@ -37,7 +37,7 @@ impl Parser<'_, '_> {
         self.called(name, span, [base, exponent], arguments, start)
     }
 
-    /// A function with its index, power and arguments, which were read from a token on.
+    /// Builds a function call with index, power and arguments. The arguments begin at token `start`.
     #[inline(never)]
     fn called(
         &mut self,
@@ -47,7 +47,7 @@ impl Parser<'_, '_> {
         mut arguments: Vec<Node>,
         start: usize,
     ) -> Parsed {
-        // `max 5`, `\min f(x)`: a word that says which value it is, not a function of one number.
+        // `max 5`, `\min f(x)`: the word describes a value; it is not a function of one number.
         if matches!(name, "max" | "min" | "gcd" | "lcm") && arguments.len() == 1 {
             let read = self.tokens.get(start..self.at).unwrap_or_default();
             let bracketed = matches!(read.first().map(|token| &token.tok), Some(Tok::Symbol(_)));
@@ -92,7 +92,7 @@ impl Parser<'_, '_> {
         })
     }
 
-    /// `\max at x = 1`, from the word on.
+    /// Parses `\max at x = 1` from the word `at` on.
     #[inline(never)]
     fn placed(&mut self, name: &str, span: Span) -> Parsed {
         self.at += 1;
@@ -123,7 +123,7 @@ impl Parser<'_, '_> {
         }
     }
 
-    /// Arguments in brackets.
+    /// Parses arguments in brackets.
     #[inline(never)]
     fn bracketed_arguments(&mut self) -> Result<Vec<Node>, EvalError> {
         let open = if self.is_symbol('(') {
@@ -146,7 +146,7 @@ impl Parser<'_, '_> {
         })
     }
 
-    /// A product written side by side, up to the next function or operator.
+    /// Parses a product of adjacent factors, up to the next function or operator.
     #[inline(never)]
     fn argument_beside(&mut self) -> Result<Vec<Node>, EvalError> {
         let mut argument = self.expression(power::TIGHT)?;
@@ -159,7 +159,7 @@ impl Parser<'_, '_> {
             match self.peek() {
                 Some(Tok::Command(name)) if is_function(name) => break,
                 Some(Tok::Symbol('(' | '[' | '|')) => break,
-                // `\int \sin x dx`: the differential is no part of the argument.
+                // `\int \sin x dx`: the differential is not part of the argument.
                 Some(Tok::Letter('d')) if self.integrals > 0 && self.is_differential() => {
                     break;
                 }
@@ -171,7 +171,7 @@ impl Parser<'_, '_> {
         Ok(vec![argument])
     }
 
-    /// Whether a `d` that stands next has a variable behind it.
+    /// Returns whether a `d` at this position is followed by a variable.
     fn is_differential(&self) -> bool {
         match self.peek_at(1) {
             Some(Tok::Letter(_)) => true,
@@ -180,7 +180,7 @@ impl Parser<'_, '_> {
         }
     }
 
-    /// Whether a closing `\}` stands anywhere ahead.
+    /// Returns whether a closing `\}` occurs anywhere ahead.
     pub(super) fn closes_set(&self) -> bool {
         let ahead = self.tokens.get(self.at..).unwrap_or(&[]);
         ahead
@@ -227,7 +227,7 @@ impl Parser<'_, '_> {
                 Some(Tok::Symbol('&')) => self.at += 1,
                 Some(Tok::Command(name)) if name == "hline" => self.at += 1,
                 Some(Tok::Symbol(',' | ';')) if is_cases => self.at += 1,
-                // The full stop of the sentence that the cases end.
+                // The full stop of the sentence that ends with the cases.
                 Some(Tok::Symbol('.'))
                     if is_cases && matches!(self.peek_at(1), Some(Tok::End(_))) =>
                 {
@@ -258,7 +258,7 @@ impl Parser<'_, '_> {
         Ok(Node::new(kind, span))
     }
 
-    /// A sum, product, integral, limit or union over an index.
+    /// Parses a sum, product, integral, limit or union with an index.
     pub(super) fn big(&mut self, name: &str, span: Span) -> Parsed {
         let mut below = None;
         let mut above = None;
@@ -274,7 +274,7 @@ impl Parser<'_, '_> {
                 break;
             };
             self.at += 1;
-            // `\int_{}^{} x dx` has no ends.
+            // `\int_{}^{} x dx` has no bounds.
             let is_empty = self.is_symbol('{') && matches!(self.peek_at(1), Some(Tok::Symbol('}')));
             if is_empty {
                 self.at += 2;

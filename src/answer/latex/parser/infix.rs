@@ -1,11 +1,11 @@
-//! Which operator stands next, and how tightly it binds.
+//! Determines the next operator and its precedence.
 
 use super::Parser;
 use crate::answer::latex::lexer::{Tok, Token};
 use crate::answer::latex::tree::Relation;
 use crate::answer::latex::words::{is_function, is_greek, relation};
 
-/// Binding powers, from the loosest to the tightest.
+/// Binding powers, from loosest to tightest.
 pub(super) mod power {
     pub(in crate::answer::latex) const ROWS: u8 = 1;
     pub(in crate::answer::latex) const LIST: u8 = 3;
@@ -20,7 +20,7 @@ pub(super) mod power {
     pub(in crate::answer::latex) const TIGHT: u8 = 17;
 }
 
-/// An operator between two things, or behind one.
+/// An infix or postfix operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Infix {
     Row,
@@ -41,7 +41,8 @@ pub(super) enum Infix {
 }
 
 impl Infix {
-    /// Whether the result holds the left side one level deeper. (A sum does where it is a `±`.)
+    /// Returns whether the result nests the left side one level deeper. `±` also does; its parser function
+    /// counts it.
     pub(super) fn nests(self) -> bool {
         !matches!(
             self,
@@ -73,7 +74,7 @@ impl Infix {
 }
 
 impl Parser<'_, '_> {
-    /// The operator that stands next, without reading it.
+    /// Returns the next operator without consuming it.
     pub(super) fn infix(&self) -> Option<Infix> {
         let tok = self.peek()?;
         Some(match tok {
@@ -130,7 +131,7 @@ impl Parser<'_, '_> {
                     None => Infix::Beside,
                 },
             },
-            // `3 to 4`, all there is.
+            // `3 to 4` as the whole text.
             Tok::Word(word) | Tok::Text(word)
                 if word == "to" && self.at == 1 && self.tokens.len() == 3 =>
             {
@@ -151,8 +152,8 @@ impl Parser<'_, '_> {
             Tok::Letter('x') if self.is_times() => Infix::Times,
             Tok::Letter(_) if self.is_lettered_unit() => Infix::Unit,
             Tok::Letter(_) if self.is_infix_choice() => Infix::Postfix,
-            // `A1B2` and `5 R 2` are codes, or a quotient with its remainder: no product has a number
-            // behind a letter, but for a power (`N2^{-N}`).
+            // `A1B2` and `5 R 2` are codes, or a quotient with its remainder. A number after a letter is a
+            // factor only if it is a base (`N2^{-N}`).
             Tok::Number(_)
                 if self.is_behind_letter() && self.peek_at(1) != Some(&Tok::Symbol('^')) =>
             {
@@ -163,7 +164,7 @@ impl Parser<'_, '_> {
         })
     }
 
-    /// Whether an `x` that stands next multiplies: `3.5 x 10^8`, `4 ft x 12 ft`.
+    /// Returns whether an `x` at this position multiplies: `3.5 x 10^8`, `4 ft x 12 ft`.
     fn is_times(&self) -> bool {
         let (Some(sign), Some(next)) = (self.tokens.get(self.at), self.tokens.get(self.at + 1))
         else {
@@ -195,7 +196,7 @@ impl Parser<'_, '_> {
         ) && !indexed(2)
     }
 
-    /// Whether a circle that stands next is between two names of functions: `f \circ g`.
+    /// Returns whether a circle at this position is between two function names: `f \circ g`.
     fn is_composition(&self) -> bool {
         let is_name = |token: Option<&Token>| match token.map(|token| &token.tok) {
             Some(Tok::Letter(_)) => true,
@@ -206,7 +207,7 @@ impl Parser<'_, '_> {
         is_name(before) && is_name(self.tokens.get(self.at + 1))
     }
 
-    /// Whether a quotation mark that stands next is the inches of `5'10"`.
+    /// Returns whether a quotation mark at this position denotes the inches in `5'10"`.
     fn is_inches(&self) -> bool {
         let before = |back: usize| {
             let at = self.at.checked_sub(back)?;
@@ -215,7 +216,7 @@ impl Parser<'_, '_> {
         matches!(before(1), Some(Tok::Number(_))) && before(2) == Some(&Tok::Symbol('\''))
     }
 
-    /// Whether an `or` stands next.
+    /// Returns whether the next token is `or`.
     pub(super) fn is_disjunction(&self) -> bool {
         match self.peek() {
             Some(Tok::Word(word) | Tok::Text(word)) => {
@@ -230,8 +231,8 @@ impl Parser<'_, '_> {
     }
 }
 
-/// Whether a word joins items (`and`: yes) or opens a condition (`if`: no); other words are
-/// neither.
+/// Returns `Some(true)` if a word joins items (`and`), `Some(false)` if it opens a condition (`if`), and `None`
+/// for other words.
 pub(crate) fn connective(word: &str) -> Option<bool> {
     let word = word.trim_matches(|c: char| c == ',' || c.is_whitespace());
     match word.to_ascii_lowercase().as_str() {

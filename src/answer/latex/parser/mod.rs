@@ -1,5 +1,5 @@
-//! From tokens to a syntax tree, by operator precedence (Pratt). Every token ends up in the tree
-//! or the whole text is refused: nothing is dropped in silence.
+//! An operator-precedence (Pratt) parser from tokens to a syntax tree. Except for final punctuation and a few
+//! introductory phrases, every token becomes part of the tree or the whole text is rejected.
 
 mod apply;
 mod bars;
@@ -21,14 +21,15 @@ use super::lexer::{Tok, Token};
 use super::tree::{Kind, Node, Relation, Span};
 use crate::answer::budget::{Budget, EvalError};
 
-/// The tree of a whole answer.
+/// Parses a whole answer.
 ///
 /// # Errors
 ///
-/// [`EvalError::Unsupported`] where the text is no mathematics that is known here.
+/// Returns [`EvalError::Unsupported`] if the text is not known mathematics, and [`EvalError::LimitExceeded`] if
+/// the budget is exceeded.
 pub(crate) fn tree(tokens: &[Token], budget: &mut Budget) -> Result<Node, EvalError> {
     let mut end = tokens.len();
-    // A sentence's full stop, and line ends after everything, are no part of the answer.
+    // Final punctuation and final line breaks are not part of the answer.
     while end > 0
         && matches!(
             tokens[end - 1].tok,
@@ -81,11 +82,12 @@ pub(crate) fn tree(tokens: &[Token], budget: &mut Budget) -> Result<Node, EvalEr
     whole::fallback(tokens)
 }
 
-/// The parts of a sentence with formulas in it: words as texts, and the tree of each formula.
+/// Parses a sentence with formulas into its parts: words as texts, and a tree for each formula.
 ///
 /// # Errors
 ///
-/// [`EvalError::Unsupported`] where it has no words or no formulas, is too long, or a formula is not read.
+/// Returns [`EvalError::Unsupported`] if the sentence has no words or no formulas, is too long, or has a
+/// formula that cannot be parsed.
 pub(crate) fn statement(tokens: &[Token], budget: &mut Budget) -> Result<Vec<Node>, EvalError> {
     let mut parts = Vec::new();
     let mut words = 0;
@@ -105,7 +107,7 @@ pub(crate) fn statement(tokens: &[Token], budget: &mut Budget) -> Result<Vec<Nod
     Ok(parts)
 }
 
-/// The tree of tokens that are one expression.
+/// Parses tokens that are one expression.
 fn parse(tokens: &[Token], budget: &mut Budget) -> Parsed {
     let mut parser = Parser {
         tokens,
@@ -128,15 +130,15 @@ fn parse(tokens: &[Token], budget: &mut Budget) -> Parsed {
 struct Parser<'t, 'b> {
     tokens: &'t [Token],
     at: usize,
-    /// Open `|`: one more closes instead of opening.
+    /// The number of open `|`. If it is not zero, the next `|` closes.
     bars: usize,
-    /// Inside `{ x | … }` before its bar.
+    /// Inside `{ x | … }`, before its bar.
     builder: bool,
-    /// Inside a matrix: `&` and `\\` end a cell.
+    /// Inside a matrix, where `&` and `\\` end a cell.
     cells: usize,
-    /// Inside `]…`: a `[` closes.
+    /// Inside `]…`, where `[` closes.
     reversed: bool,
-    /// Integral signs whose differentials are still to come.
+    /// The number of integral signs that await their differentials.
     integrals: u32,
     budget: &'b mut Budget,
 }
@@ -159,7 +161,7 @@ impl<'t> Parser<'t, '_> {
             .map_or(0..0, |token| token.span.clone())
     }
 
-    /// From a token to the last one read.
+    /// Returns the span from a token to the last consumed one.
     fn span_from(&self, start: usize) -> Span {
         let from = self.tokens.get(start).map_or(0, |token| token.span.start);
         let read = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
@@ -198,7 +200,7 @@ impl<'t> Parser<'t, '_> {
         from.span.start..to.span.end.max(from.span.end)
     }
 
-    /// Reads one level down; what is read there may not nest deeper than the bound.
+    /// Parses one level deeper. Fails if that exceeds the maximum depth.
     fn nested(&mut self, read: impl FnOnce(&mut Self) -> Parsed) -> Parsed {
         let depth = self.budget.depth();
         self.budget.enter()?;
@@ -222,7 +224,7 @@ impl<'t> Parser<'t, '_> {
                 break;
             }
             if infix.nests() {
-                // Operators that wrap what stands before them deepen the tree without recursion.
+                // Operators that wrap their left operand deepen the tree without recursion.
                 self.budget.enter()?;
             }
             left = self.apply(left, infix)?;
@@ -231,7 +233,7 @@ impl<'t> Parser<'t, '_> {
         Ok(left)
     }
 
-    /// Whether a list may end where the next token stands.
+    /// Returns whether a list may end before the next token.
     fn ends_here(&self) -> bool {
         match self.peek() {
             None | Some(Tok::NewLine | Tok::End(_)) => true,
@@ -248,7 +250,7 @@ fn collect(items: Vec<Node>, kind: impl FnOnce(Vec<Node>) -> Kind) -> Node {
     Node::new(kind(items), start..end)
 }
 
-/// Statements with an `or` before each of some.
+/// Groups statements into alternatives that start at `starts`.
 fn disjunction(mut items: Vec<Node>, starts: &[usize]) -> Node {
     let mut parts = Vec::with_capacity(starts.len() + 1);
     for &start in starts.iter().rev() {
@@ -287,7 +289,7 @@ fn last_factor(node: &Node) -> &Node {
     }
 }
 
-/// A whole number right before a fraction of whole numbers.
+/// Returns the mixed number of an integer followed by a fraction of integers.
 fn mixed(left: &Node, right: &Node) -> Option<Node> {
     let Kind::Number(whole) = &left.kind else {
         return None;
@@ -310,12 +312,12 @@ fn mixed(left: &Node, right: &Node) -> Option<Node> {
     ))
 }
 
-/// The letters of a name, where a node is no more than that.
+/// Returns the letters of a name, if a node is nothing else.
 fn plain_name(node: &Node) -> Option<String> {
     match &node.kind {
         Kind::Symbol(name) | Kind::Text(name) => Some(name.to_string()),
         Kind::Number(literal) if literal.is_whole() => Some(literal.whole.clone()),
-        // Names with decorations of their own do not run together.
+        // Decorated names do not run together.
         Kind::Mul(factors) => factors
             .iter()
             .map(|factor| plain_name(factor).filter(|name| !name.contains(' ')))

@@ -1,12 +1,12 @@
-//! Notations that stand for something else than their parts would: `{}_{10}C_3`, `10C3`,
-//! `C_{10}^3`, bases and places in words.
+//! Notations whose meaning differs from that of their parts: `{}_{10}C_3`, `10C3`, `C_{10}^3`, bases and
+//! ordinals in words.
 
 use super::{Parsed, Parser, product};
 use crate::answer::budget::EvalError;
 use crate::answer::latex::lexer::Tok;
 use crate::answer::latex::tree::{Kind, Literal, Node};
 
-/// The two ways to choose some of many.
+/// Combinations or permutations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Choice {
     Combinations,
@@ -14,7 +14,7 @@ enum Choice {
 }
 
 impl Parser<'_, '_> {
-    /// What a token says of choosing, as the letter between two numbers.
+    /// Returns what the letter between two numbers denotes.
     fn choice_at(&self, ahead: usize) -> Option<Choice> {
         match self.peek_at(ahead)? {
             Tok::Letter('C') => Some(Choice::Combinations),
@@ -25,7 +25,7 @@ impl Parser<'_, '_> {
         }
     }
 
-    /// Whether a token stands close to the one before.
+    /// Returns whether no space precedes a token.
     fn is_close(&self, ahead: usize) -> bool {
         matches!(self.tokens.get(self.at + ahead), Some(token) if !token.spaced)
     }
@@ -37,8 +37,8 @@ impl Parser<'_, '_> {
         }
     }
 
-    /// `{}_{10}C_{3}`, `_{10}C_3`, `^{10}C_3` from their first sign on; `None` with nothing read
-    /// where that is not what stands here.
+    /// Parses `{}_{10}C_{3}`, `_{10}C_3` or `^{10}C_3`. Returns `None`, without consuming anything, if the
+    /// tokens are something else.
     pub(super) fn scripted_choice(&mut self) -> Result<Option<Node>, EvalError> {
         let start = self.at;
         if self.is_symbol('{') && matches!(self.peek_at(1), Some(Tok::Symbol('}'))) {
@@ -58,7 +58,7 @@ impl Parser<'_, '_> {
         Ok(None)
     }
 
-    /// Whether `C3` or `P3` stands next, close to the number before: `10C3`.
+    /// Returns whether `C3` or `P3` directly follows a number: `10C3`.
     pub(super) fn is_infix_choice(&self) -> bool {
         let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
         matches!(before.map(|token| &token.tok), Some(Tok::Number(literal)) if literal.is_whole())
@@ -69,7 +69,7 @@ impl Parser<'_, '_> {
             && !matches!(self.peek_at(2), Some(Tok::Symbol('^' | '_')))
     }
 
-    /// `C3` behind a whole number.
+    /// Parses `C3` after an integer.
     pub(super) fn infix_choice(&mut self, top: Node) -> Parsed {
         let choice = self.choice_at(0).ok_or(EvalError::Unsupported)?;
         self.at += 1;
@@ -77,7 +77,7 @@ impl Parser<'_, '_> {
         Ok(chosen(choice, top, bottom))
     }
 
-    /// `base 2` or `in base 2`, so many tokens ahead: the number and how many tokens it takes.
+    /// Reads `base 2` or `in base 2` at `ahead`. Returns the base and the number of tokens.
     pub(super) fn base(&self, ahead: usize) -> Option<(u32, usize)> {
         let word = |more: usize| match self.peek_at(ahead + more) {
             Some(Tok::Word(word) | Tok::Text(word)) => Some(word.as_str()),
@@ -104,15 +104,14 @@ fn chosen(choice: Choice, top: Node, bottom: Node) -> Node {
     match choice {
         Choice::Combinations => of(Kind::Call("binom".into(), vec![top, bottom])),
         Choice::Permutations => {
-            // All orders of those that are chosen.
+            // Permutations are combinations in every order.
             let orders = of(Kind::Factorial(Box::new(bottom.clone())));
             product(of(Kind::Call("binom".into(), vec![top, bottom])), orders)
         }
     }
 }
 
-/// `C_{10}^3` as the number of choices, where it can be one: the name with its index, and the
-/// power.
+/// Returns `C_{10}^3` as a binomial coefficient if it can be one. `name` includes the index.
 pub(super) fn indexed_choice(name: &str, power: &Node) -> Option<Node> {
     let index = name.strip_prefix("C_")?;
     let (top, span) = (index.parse::<u32>(), power.span.clone());
@@ -126,7 +125,7 @@ pub(super) fn indexed_choice(name: &str, power: &Node) -> Option<Node> {
     match (top, &power.kind) {
         (Ok(top), Kind::Number(literal)) if literal.is_whole() => {
             let bottom: u32 = literal.whole.parse().ok()?;
-            // (`C_1^2` is the square of a constant's name.)
+            // `C_1^2` is the square of a constant.
             (top > 2 && bottom <= top)
                 .then(|| chosen(Choice::Combinations, number(top.to_string()), power.clone()))
         }
@@ -138,7 +137,7 @@ pub(super) fn indexed_choice(name: &str, power: &Node) -> Option<Node> {
     }
 }
 
-/// A place in an order, where a power is what places are written with: `5^{\text{th}}`.
+/// Returns an ordinal, if a power is an ordinal suffix: `5^{\text{th}}`.
 pub(super) fn place(base: &Node, power: &Node) -> Option<Kind> {
     match (&base.kind, &power.kind) {
         (Kind::Number(literal), Kind::Text(suffix))
@@ -150,7 +149,7 @@ pub(super) fn place(base: &Node, power: &Node) -> Option<Kind> {
     }
 }
 
-/// The sign behind the fraction of a mixed number is one of the whole: `33\frac13\%`.
+/// Returns a mixed number with a sign. The sign after the fraction applies to the whole number: `33\frac13\%`.
 pub(super) fn signed_mixed(
     left: &Node,
     right: &Node,

@@ -1,4 +1,4 @@
-//! Where an operand stands: numbers, names, brackets, sets, and commands with their arguments.
+//! Parses operands: numbers, names, brackets, sets, and commands with their arguments.
 
 use smol_str::{SmolStr, format_smolstr};
 
@@ -40,7 +40,7 @@ impl<'t> Parser<'t, '_> {
                 '|' => self.between_bars(span),
                 '"' | '\'' => self.quoted(*c, span),
                 '=' | '<' | '>' if self.at == 0 => {
-                    // `=5`, `>5`: the left side went without saying.
+                    // `=5`, `>5`: the left side is omitted.
                     if *c != '=' {
                         return Err(EvalError::Unsupported);
                     }
@@ -55,7 +55,7 @@ impl<'t> Parser<'t, '_> {
         }
     }
 
-    /// A name of several letters, or words up to the next token that is none.
+    /// Parses a name of several letters, or consecutive words.
     #[inline(never)]
     fn phrase(&mut self, tok: &Tok, name: &SmolStr, span: Span) -> Parsed {
         let is_text = !matches!(tok, Tok::Name(_));
@@ -66,7 +66,7 @@ impl<'t> Parser<'t, '_> {
         if !is_text {
             return Ok(Node::new(Kind::Symbol(name.clone()), span));
         }
-        // Words up to the next token that is no word are one text.
+        // Consecutive words are one text.
         let mut words = name.to_string();
         let mut end = span.end;
         loop {
@@ -91,7 +91,7 @@ impl<'t> Parser<'t, '_> {
         Ok(Node::new(Kind::Text(words.into()), span.start..end))
     }
 
-    /// What stands between bars, from the first on.
+    /// Parses an expression between bars, from the first bar on.
     #[inline(never)]
     fn between_bars(&mut self, span: Span) -> Parsed {
         self.at += 1;
@@ -107,7 +107,7 @@ impl<'t> Parser<'t, '_> {
         Ok(Node::new(Kind::Call(function.into(), vec![inner]), span))
     }
 
-    /// Quotes around the whole.
+    /// Parses a quoted expression.
     #[inline(never)]
     fn quoted(&mut self, quote: char, span: Span) -> Parsed {
         self.at += 1;
@@ -116,7 +116,7 @@ impl<'t> Parser<'t, '_> {
         Ok(Node::new(Kind::Group(Box::new(inner)), span))
     }
 
-    /// A sum of money from its sign on.
+    /// Parses an amount of money, from its sign on.
     #[inline(never)]
     fn money(&mut self, sign: char, span: Span) -> Parsed {
         self.at += 1;
@@ -125,7 +125,7 @@ impl<'t> Parser<'t, '_> {
         Ok(Node::new(Kind::Unit(Box::new(amount), unit), span))
     }
 
-    /// What stands behind a minus sign.
+    /// Parses the operand of a minus sign.
     #[inline(never)]
     fn negative(&mut self, span: Span) -> Parsed {
         self.at += 1;
@@ -133,8 +133,8 @@ impl<'t> Parser<'t, '_> {
         Ok(Node::new(Kind::Neg(Box::new(inner)), span))
     }
 
-    /// What goes on with a word behind punctuation that belongs to it: `first-aid`, `Lisa's`,
-    /// `sq. inches`. Two tokens.
+    /// Returns the continuation of a word after punctuation inside it: `first-aid`, `Lisa's`, `sq. inches`. It
+    /// has two tokens.
     pub(super) fn inside_word(&self) -> Option<String> {
         let (sign, next) = (self.tokens.get(self.at)?, self.tokens.get(self.at + 1)?);
         let Tok::Symbol(mark) = sign.tok else {
@@ -150,7 +150,7 @@ impl<'t> Parser<'t, '_> {
         };
         match mark {
             '-' | '\'' if !next.spaced => Some(format!("{mark}{word}")),
-            // A full stop behind a longer word ends a sentence.
+            // A full stop after a longer word ends a sentence.
             '.' if next.spaced && self.is_short_word_before() => Some(format!(". {word}")),
             _ => None,
         }
@@ -161,7 +161,7 @@ impl<'t> Parser<'t, '_> {
         matches!(before, Some(token) if matches!(&token.tok, Tok::Word(word) if word.len() <= 3))
     }
 
-    /// A name that may be a function of what follows in brackets: `f(x)`, `f'(x)`.
+    /// Parses a name, and the brackets after it if it may be a function: `f(x)`, `f'(x)`.
     pub(super) fn applied(&mut self, mut name: SmolStr, span: Span) -> Parsed {
         if matches!(name.as_str(), "f" | "g" | "F" | "G" | "W") {
             let letter = name.clone();
@@ -195,7 +195,7 @@ impl<'t> Parser<'t, '_> {
         Ok(Node::new(Kind::Symbol(name), span))
     }
 
-    /// A pair of brackets of any kind from its opening, which stands next.
+    /// Parses a pair of brackets of any kind, from the opening bracket on.
     pub(super) fn bracket(&mut self, open: char) -> Parsed {
         let start = self.span().start;
         self.at += 1;
@@ -218,7 +218,7 @@ impl<'t> Parser<'t, '_> {
         self.closed(open, start, inner)
     }
 
-    /// What brackets make of what they hold.
+    /// Builds the node for the content of a pair of brackets.
     #[inline(never)]
     fn closed(&mut self, open: char, start: usize, inner: Node) -> Parsed {
         let close = match self.peek() {
@@ -238,8 +238,8 @@ impl<'t> Parser<'t, '_> {
             Kind::Rows(rows) if (open, close) == ('[', ']') && is_table(&rows, false) => {
                 return Ok(Node::new(Kind::Matrix(rows_of(rows)), span));
             }
-            // `(0;0;0)`: semicolons instead of commas.
-            // But not both: `[1;2,3]` is a continued fraction.
+            // `(0;0;0)`: semicolons instead of commas. A mixture is rejected: `[1;2,3]` is a continued
+            // fraction.
             Kind::Rows(items)
                 if open == '[' && items.iter().any(|item| matches!(item.kind, Kind::List(_))) =>
             {
@@ -258,7 +258,7 @@ impl<'t> Parser<'t, '_> {
             return Ok(Node::new(Kind::Set(self.inner_sets(items)), span));
         }
         let (open, close) = match (open, close) {
-            // The French way: `]0,1[`.
+            // The French notation: `]0,1[`.
             (']', '[') => ('(', ')'),
             (']', ']') => ('(', ']'),
             pair => pair,
@@ -270,7 +270,7 @@ impl<'t> Parser<'t, '_> {
         Ok(Node::new(Kind::Bracket(open, close, items), span))
     }
 
-    /// `{{1},{2}}`: where every item of a set in bare braces stands in braces, each is a set.
+    /// Turns the items of a set in plain braces into sets if every item is itself in braces: `{{1},{2}}`.
     fn inner_sets(&self, items: Vec<Node>) -> Vec<Node> {
         let in_braces = |item: &Node| {
             let at = self
@@ -291,7 +291,7 @@ impl<'t> Parser<'t, '_> {
             .collect()
     }
 
-    /// `\{ … \}` from behind its opening.
+    /// Parses `\{ … \}`, after its opening brace.
     pub(super) fn set(&mut self, start: usize) -> Parsed {
         if self.eat_command("}") {
             return Ok(Node::new(Kind::Set(Vec::new()), start..start + 4));
@@ -309,7 +309,7 @@ impl<'t> Parser<'t, '_> {
         } else {
             match inner.kind {
                 Kind::List(items) | Kind::Rows(items) => Kind::Set(items),
-                // `\{x = 1 or x = 2\}`: the braces hold the statements.
+                // `\{x = 1 or x = 2\}`: a set of the statements.
                 Kind::Or(parts) => Kind::Set(parts.into_iter().flat_map(listed).collect()),
                 kind => Kind::Set(vec![Node::new(kind, inner.span)]),
             }
@@ -322,7 +322,7 @@ impl<'t> Parser<'t, '_> {
         Ok(Node::new(node, start..end))
     }
 
-    /// An accented or decorated name; around a number the decoration has no meaning.
+    /// Parses a decorated name. Around a number, the decoration has no meaning.
     pub(super) fn accent(&mut self, name: &str, span: Span) -> Parsed {
         let inner = self.argument()?;
         let inner = match inner.kind {
@@ -346,8 +346,8 @@ impl<'t> Parser<'t, '_> {
         }
     }
 
-    /// Whether a bold letter that was read is a set of numbers: the name of one, all there is or
-    /// behind `\in` and between the signs of sets.
+    /// Returns whether a bold letter is the name of a number set. On each side, it must have a set operator
+    /// such as `\in`, a comma, or nothing.
     fn is_number_set(&self, letter: &str) -> bool {
         let joins = |tok: Option<&Tok>| match tok {
             None => true,
@@ -368,7 +368,7 @@ impl<'t> Parser<'t, '_> {
             && joins(self.peek())
     }
 
-    /// `\frac{dy}{dx}` as one name, where that is what stands next.
+    /// Reads `\frac{dy}{dx}` as one name, if it comes next.
     pub(super) fn derivative(&mut self) -> Option<Kind> {
         let is_open = |ahead| matches!(self.peek_at(ahead), Some(Tok::Symbol('{')));
         let is_close = |ahead| matches!(self.peek_at(ahead), Some(Tok::Symbol('}')));
@@ -386,7 +386,7 @@ impl<'t> Parser<'t, '_> {
             return None;
         }
         if is_close(2) && is_open(3) && is_d(4) && is_close(6) {
-            // `\frac{d}{dx}` in front of what it acts on.
+            // `\frac{d}{dx}` before its operand.
             let below = name(5)?;
             self.at += 7;
             return Some(Kind::Derivative(SmolStr::default(), below));
@@ -399,8 +399,7 @@ impl<'t> Parser<'t, '_> {
         None
     }
 
-    /// What `\frac`, `\sqrt` and their like take: a group, a single token, or one digit of a
-    /// number.
+    /// Parses the argument of `\frac`, `\sqrt` and similar: a group, a single token, or one digit of a number.
     pub(super) fn argument(&mut self) -> Parsed {
         self.nested(Self::argument_inside)
     }
@@ -439,7 +438,7 @@ impl<'t> Parser<'t, '_> {
         }
     }
 
-    /// A power or an index: a group or a single token, with its sign.
+    /// Parses a power or an index: a group or a single token, with its sign.
     pub(super) fn script(&mut self) -> Parsed {
         if self.is_symbol('-') {
             let span = self.span();
@@ -453,7 +452,7 @@ impl<'t> Parser<'t, '_> {
         let node = self.argument()?;
         Ok(match node.kind {
             Kind::Group(inner) => *inner,
-            // `x^{\left{3+1\right}}`: braces that were to group.
+            // `x^{\left{3+1\right}}`: the braces were meant for grouping.
             Kind::Set(mut items) if items.len() == 1 => match items.pop() {
                 Some(item) => item,
                 None => return Err(EvalError::Unsupported),
@@ -462,8 +461,8 @@ impl<'t> Parser<'t, '_> {
         })
     }
 
-    /// An index as text, for a name: what stands in braces, or one token with its sign. Its
-    /// tokens are part of the name, whatever they would mean by themselves.
+    /// Reads the index of a name as text: the content of braces, or one token with its sign. The tokens have no
+    /// meaning of their own here.
     pub(super) fn index(&mut self) -> Result<String, EvalError> {
         let mut text = String::new();
         let mut open = 0usize;
@@ -490,7 +489,7 @@ impl<'t> Parser<'t, '_> {
                 }
                 _ => return Err(EvalError::Unsupported),
             };
-            // A name is taken apart at its own marks: those inside are written otherwise.
+            // Names are later split at their own marks, so marks inside the index are replaced.
             let word = word.replace('_', "‿").replace('\'', "′");
             if !text.is_empty() {
                 text.push(' ');
@@ -507,7 +506,7 @@ impl<'t> Parser<'t, '_> {
     }
 }
 
-/// The items of a list, or else the only one.
+/// Returns the items of a list, or the node itself as the only item.
 fn listed(node: Node) -> Vec<Node> {
     match node.kind {
         Kind::List(items) => items,
@@ -515,7 +514,7 @@ fn listed(node: Node) -> Vec<Node> {
     }
 }
 
-/// Whether items are rows of one length, at least two of two: bracketed ones, or lists.
+/// Returns whether items, either bracketed or lists, are at least two rows of the same length, at least two.
 fn is_table(items: &[Node], bracketed: bool) -> bool {
     let width = |item: &Node| match &item.kind {
         Kind::Bracket('[', ']', cells) if bracketed => cells.len(),
@@ -528,7 +527,7 @@ fn is_table(items: &[Node], bracketed: bool) -> bool {
     !rest.is_empty() && width(first) > 1 && rest.iter().all(|row| width(row) == width(first))
 }
 
-/// The cells of such rows.
+/// Returns the cells of such rows.
 fn rows_of(items: Vec<Node>) -> Vec<Vec<Node>> {
     let cells = |item: Node| match item.kind {
         Kind::Bracket(_, _, cells) | Kind::List(cells) => cells,
@@ -537,7 +536,7 @@ fn rows_of(items: Vec<Node>) -> Vec<Vec<Node>> {
     items.into_iter().map(cells).collect()
 }
 
-/// A letter as a name.
+/// Returns a letter as a name.
 fn letter(c: char) -> SmolStr {
     SmolStr::from_iter([c])
 }

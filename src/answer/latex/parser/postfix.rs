@@ -1,4 +1,4 @@
-//! What stands behind an operand: powers, indices, primes, signs and units.
+//! Parses postfix notation: powers, indices, primes, signs and units.
 
 use smol_str::format_smolstr;
 
@@ -39,7 +39,7 @@ impl Parser<'_, '_> {
         }
     }
 
-    /// A power, or what else is written above the line.
+    /// Parses a power, or another superscript.
     #[inline(never)]
     fn raised(&mut self, left: Node, span: Span) -> Parsed {
         if let Some(Tok::Command(name)) = self.peek_at(1)
@@ -85,13 +85,13 @@ impl Parser<'_, '_> {
             let kind = Kind::Call("derivative".into(), vec![left, order]);
             return Ok(Node::new(kind, span));
         }
-        // `2^3^2`: of which is the last one the power?
+        // `2^3^2` is ambiguous.
         if self.is_bracketed_power(&left) || matches!(left.kind, Kind::Pow(..)) {
             return Err(EvalError::Unsupported);
         }
         self.at += 1;
         let exponent = self.script()?;
-        // `AB^T` is of B alone, if both are matrices.
+        // In `AB^T`, the power applies to B alone if both are matrices.
         let is_pair = matches!(&left.kind, Kind::Symbol(name)
             if name.len() > 1 && name.bytes().all(|b| b.is_ascii_uppercase()));
         if is_pair && !matches!(exponent.kind, Kind::Number(_)) {
@@ -125,7 +125,7 @@ impl Parser<'_, '_> {
         ))
     }
 
-    /// A factorial, or a double one.
+    /// Parses a factorial or double factorial.
     #[inline(never)]
     fn factorial(&mut self, left: Node, span: Span) -> Parsed {
         let mut times = 0;
@@ -134,7 +134,7 @@ impl Parser<'_, '_> {
             times += 1;
         }
         match times {
-            // No factorial of a factorial.
+            // Two signs are a double factorial, not a factorial of a factorial.
             2 => {
                 let kind = Kind::Call("double factorial".into(), vec![left]);
                 Ok(Node::new(kind, span))
@@ -147,13 +147,12 @@ impl Parser<'_, '_> {
                     Node::new(Kind::Factorial(Box::new(node)), span.clone())
                 }))
             }
-            // So many signs are no number's.
+            // Numbers never have that many signs.
             _ => Err(EvalError::LimitExceeded),
         }
     }
 
-    /// The order of a derivative behind the name of a function, `y^{(4)}`, and how many tokens it
-    /// takes.
+    /// Reads the order of a derivative after a function name, `y^{(4)}`. Returns it with the number of tokens.
     fn derivative_order(&self, left: &Node) -> Option<(Node, usize)> {
         let is_function = matches!(&left.kind, Kind::Symbol(name)
             if matches!(name.as_str(), "f" | "g" | "h" | "y" | "u" | "v" | "w" | "F" | "G"));
@@ -176,8 +175,8 @@ impl Parser<'_, '_> {
         Some((Node::new(kind, span), 6))
     }
 
-    /// Whether a variable has no more than a number or letter in brackets of its own as its power,
-    /// `x^{(3)}`: a rising power, a derivative, one of several values of the name.
+    /// Returns whether the power of a variable is only a bracketed number or letter, `x^{(3)}`. It may be a
+    /// rising power, a derivative or an index.
     fn is_bracketed_power(&self, left: &Node) -> bool {
         let is_variable = matches!(&left.kind, Kind::Symbol(name)
             if !matches!(name.as_str(), "e" | "π" | "i"));
@@ -194,8 +193,8 @@ impl Parser<'_, '_> {
             && matches!(inner, Some(Tok::Number(_) | Tok::Letter(_)))
     }
 
-    /// `^+`, `^-`, `^{+}` or `^{-}` with nothing behind the sign: the side that a limit comes from,
-    /// and how many tokens it takes.
+    /// Reads `^+`, `^-`, `^{+}` or `^{-}` without an operand. Returns the direction of the limit and the number
+    /// of tokens.
     fn one_sided(&self) -> Option<(&'static str, usize)> {
         let braced = matches!(self.peek_at(1), Some(Tok::Symbol('{')));
         let sign = self.peek_at(1 + usize::from(braced));
@@ -218,7 +217,7 @@ impl Parser<'_, '_> {
                 Kind::Symbol(format_smolstr!("{name}{marks}")),
                 span,
             )),
-            // Minutes and seconds of an angle, or feet and inches.
+            // Minutes and seconds of arc, or feet and inches.
             Kind::Number(_) if primes <= 2 => {
                 Ok(Node::new(Kind::Unit(Box::new(left), marks), span))
             }
@@ -254,7 +253,7 @@ impl Parser<'_, '_> {
         }
     }
 
-    /// Digits with the base that stands next, in figures or as a word.
+    /// Parses digits followed by their base as an index, in figures or as a word.
     fn based(&mut self, digits: String, span: Span) -> Parsed {
         let base = match self.script()?.kind {
             Kind::Number(base) if base.is_whole() => {
@@ -281,7 +280,7 @@ impl Parser<'_, '_> {
         Ok(Node::new(Kind::Radix(digits, base), span))
     }
 
-    /// The words and powers between braces.
+    /// Reads words and powers between braces.
     fn unit_group(&mut self, unit: &mut String) -> Result<(), EvalError> {
         self.expect('{')?;
         let mut is_first = true;
@@ -312,7 +311,7 @@ impl Parser<'_, '_> {
         Ok(())
     }
 
-    /// Whether a letter that names a unit stands behind a slash, and nothing else close to it.
+    /// Returns whether a slash is followed by the letter of a unit that nothing continues.
     fn is_letter_below(&self) -> bool {
         let fits = match self.peek_at(1) {
             Some(Tok::Letter(c)) => matches!(c, 'h' | 's' | 'm' | 'g' | 'd' | 'L' | 'l'),
@@ -327,7 +326,7 @@ impl Parser<'_, '_> {
         }
     }
 
-    /// Whether a number stands right before a slash and a word behind it: `5/hour`.
+    /// Returns whether a slash is between a number and a word: `5/hour`.
     pub(super) fn is_rate(&self) -> bool {
         let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
         matches!(before.map(|token| &token.tok), Some(Tok::Number(_)))
@@ -339,8 +338,8 @@ impl Parser<'_, '_> {
             }
     }
 
-    /// Whether letters in italics that stand next can be nothing but a unit behind a number:
-    /// `m/s` and `m/s^2` at the end, a letter over a word (`g/mL`, `g/cm^3`).
+    /// Returns whether the next letters can only be a unit after a number: `m/s` and `m/s^2` at the end, or a
+    /// letter over a word (`g/mL`, `g/cm^3`).
     pub(super) fn is_lettered_unit(&self) -> bool {
         let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
         if !matches!(before.map(|token| &token.tok), Some(Tok::Number(_))) {
@@ -376,7 +375,7 @@ impl Parser<'_, '_> {
         }
     }
 
-    /// A unit behind a quantity: words, their powers, and words after a slash.
+    /// Parses a unit after a quantity: words, their powers, and words after a slash.
     pub(super) fn unit(&mut self, left: Node) -> Parsed {
         // `1101 base 2`.
         if let Some((base, len)) = self.base(0) {
@@ -461,7 +460,7 @@ impl Parser<'_, '_> {
                     self.at += 1;
                     unit.push('/');
                 }
-                // `N-m`, newton metres.
+                // `N-m`: newton metres.
                 Some(Tok::Symbol('-'))
                     if self.at > start
                         && matches!(self.peek_at(1), Some(Tok::Text(_)))

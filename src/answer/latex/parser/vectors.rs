@@ -1,13 +1,13 @@
-//! Names written as vectors or sets: between two of them `\times` is no product of numbers.
+//! Names written as vectors or sets. Between two of them, `\times` is not a product of numbers.
 
 use super::Parser;
 use crate::answer::latex::tree::{Kind, Node, Span};
 
-/// Deepest sum or bracket that is looked into.
+/// The maximum depth of sums and brackets that are examined.
 const MAX_DEPTH: u32 = 8;
 
-/// Whether `\times` between two operands is a cross product, or a product of sets: between vectors,
-/// capital letters, or behind ∇.
+/// Returns whether `\times` is a cross product or a product of sets: between vectors or capital letters, or
+/// after ∇.
 pub(super) fn is_cross(left: &Node, right: &Node) -> bool {
     let capital = |node: &Node| {
         matches!(&node.kind, Kind::Symbol(name)
@@ -16,13 +16,13 @@ pub(super) fn is_cross(left: &Node, right: &Node) -> bool {
     is_nabla(left) || capital(left) && capital(right) || is_vector(left) && is_vector(right)
 }
 
-/// The sign ∇, in front of which no product commutes.
+/// Returns whether a node is ∇, before which no product commutes.
 pub(super) fn is_nabla(node: &Node) -> bool {
     matches!(&node.kind, Kind::Symbol(name) if name == "nabla" || name.ends_with(" nabla"))
 }
 
-/// Whether an operand is written as a vector: a bold letter, one with an arrow or hat, a cross
-/// product, or a sum that holds one.
+/// Returns whether an operand is written as a vector: a bold letter, a letter with an arrow or hat, a cross
+/// product, or a sum that contains one.
 fn is_vector(node: &Node) -> bool {
     holds(node, 0)
 }
@@ -51,23 +51,23 @@ fn holds(node: &Node, depth: u32) -> bool {
     }
 }
 
-/// The cross product of the last factor of what stands on the left with what stands on the right.
+/// Returns the cross product of the last factor on the left and the right operand.
 pub(super) fn cross(left: Node, right: Node) -> Node {
     of_both("cross", left, right)
 }
 
-/// The divergence ∇·F.
+/// Returns the divergence ∇·F.
 pub(super) fn divergence(left: Node, right: Node) -> Node {
     of_both("divergence", left, right)
 }
 
-/// The product of sets, in which the order counts.
+/// The product of sets, which is not commutative.
 const SETS: &str = "product of sets";
 
-/// Most copies that a power of a set is written out in.
+/// The maximum power of a set that is expanded into a product.
 const MAX_COPIES: u32 = 10;
 
-/// Whether an operand is a set by its name, or a product or power of such sets.
+/// Returns whether an operand is a set by its name, or a product or power of such sets.
 pub(super) fn is_set(node: &Node) -> bool {
     match &node.kind {
         Kind::Symbol(name) if name.len() > 6 => {
@@ -85,7 +85,7 @@ pub(super) fn is_set(node: &Node) -> bool {
     }
 }
 
-/// The product of two sets; that of more is the same however they are bracketed.
+/// Returns the product of two sets. Nested products are flattened, so bracketing does not matter.
 pub(super) fn product_of_sets(left: Node, right: Node) -> Node {
     let span = Parser::joined(&left, &right);
     let mut factors = Vec::new();
@@ -102,7 +102,7 @@ pub(super) fn product_of_sets(left: Node, right: Node) -> Node {
     Node::new(Kind::Call(SETS.into(), factors), span)
 }
 
-/// A power of a set: so many factors, or of dimensions that are no number (`2 \times 3`).
+/// Returns a power of a set: an expanded product, or a power with symbolic dimensions (`2 \times 3`).
 pub(super) fn power_of_set(set: Node, power: Node, span: Span) -> Node {
     let copies = match &power.kind {
         Kind::Number(literal) if literal.is_whole() => literal.whole.parse::<u32>().ok(),

@@ -1,15 +1,15 @@
-//! What is read of a whole text rather than token by token: a parameter's domain behind the
-//! answer, rows of numbers, and sentences of words alone.
+//! Rules that apply to a whole text: the domain of a parameter after the answer, rows of numbers, and sentences
+//! of only words.
 
 use super::{Node, collect};
 use crate::answer::budget::{Budget, EvalError};
 use crate::answer::latex::lexer::{Tok, Token};
 use crate::answer::latex::tree::{Domain, Kind};
 
-/// Most tokens of a clause such as `, where k is any integer`.
+/// The maximum number of tokens of a clause such as `, where k is any integer`.
 const MAX_CLAUSE: usize = 14;
 
-/// Words that such a clause is made of besides the name and the domain.
+/// The words of such a clause, apart from the name and the domain.
 const CLAUSE: &[&str] = &[
     "any",
     "all",
@@ -26,8 +26,8 @@ const CLAUSE: &[&str] = &[
     "with",
 ];
 
-/// The end of the answer before a clause that says which whole numbers a parameter stands for,
-/// with the parameter and its domain.
+/// Finds a final clause that gives the domain of a parameter. Returns the end of the answer before it, the
+/// parameter and its domain.
 pub(super) fn clause(
     tokens: &[Token],
     budget: &mut Budget,
@@ -59,7 +59,7 @@ pub(super) fn clause(
     Ok(None)
 }
 
-/// The parameter and domain of a clause, where the tokens are one from start to end.
+/// Reads the parameter and domain, if all tokens form such a clause.
 fn read_clause(tokens: &[Token], budget: &mut Budget) -> Result<Option<(char, Domain)>, EvalError> {
     let mut name = None;
     let mut domain = None;
@@ -112,10 +112,10 @@ fn read_clause(tokens: &[Token], budget: &mut Budget) -> Result<Option<(char, Do
     Ok(name.zip(domain))
 }
 
-/// Most tokens of `By Cramer's rule, we have`.
+/// The maximum number of tokens of an introduction such as `By Cramer's rule, we have`.
 const MAX_INTRODUCTION: usize = 12;
 
-/// Where the answer begins behind words that end in `we have`, without anything but words before.
+/// Returns the start of the answer after words that end in `we have`, if only words precede them.
 pub(super) fn we_have(tokens: &[Token]) -> Option<usize> {
     let word = |token: &Token, options: &[&str]| match &token.tok {
         Tok::Word(word) | Tok::Text(word) => options
@@ -137,7 +137,7 @@ pub(super) fn we_have(tokens: &[Token]) -> Option<usize> {
     (tokens[..at].iter().all(said) && start < tokens.len()).then_some(start)
 }
 
-/// Where the answer begins behind words that only say that it follows: `Solution is: …`.
+/// Returns the start of the answer after introductory words: `Solution is: …`.
 pub(super) fn introduction(tokens: &[Token]) -> Option<usize> {
     let mut at = 0;
     let mut word = |options: &[&str]| {
@@ -157,7 +157,7 @@ pub(super) fn introduction(tokens: &[Token]) -> Option<usize> {
     follows.then_some(at)
 }
 
-/// The colon in `x < -7 : (-∞, -7)`: an inequality, and the same set as an interval.
+/// Returns the position of the colon in `x < -7 : (-∞, -7)`: an inequality, and the same set as an interval.
 pub(super) fn restatement(tokens: &[Token]) -> Option<usize> {
     let colon = tokens
         .iter()
@@ -182,14 +182,14 @@ pub(super) fn restatement(tokens: &[Token]) -> Option<usize> {
     (inequality && bracket).then_some(colon)
 }
 
-/// What a text that is no one expression is all the same: numbers in a row, or words alone.
+/// Reads a text that is not an expression: numbers in a row, or only words.
 pub(super) fn fallback(tokens: &[Token]) -> Result<Node, EvalError> {
     numbers(tokens)
         .or_else(|| words(tokens))
         .ok_or(EvalError::Unsupported)
 }
 
-/// `4 3 -1`: numbers with spaces between them, their signs close in front.
+/// Reads `4 3 -1`: numbers separated by spaces, each sign attached to its number.
 fn numbers(tokens: &[Token]) -> Option<Node> {
     let mut items = Vec::new();
     let mut at = 0;
@@ -218,18 +218,18 @@ fn numbers(tokens: &[Token]) -> Option<Node> {
     (items.len() > 1).then(|| collect(items, Kind::List))
 }
 
-/// Most parts of a sentence with formulas, and most words.
+/// The maximum numbers of parts and of words in a sentence with formulas.
 const MAX_SEGMENTS: usize = 12;
 pub(super) const MAX_WORDS: usize = 40;
 
-/// Tokens cut into words (yes) and formulas (no) by turns, punctuation between them left out;
-/// `None` where there are not both, or too many.
+/// Splits tokens into alternating words (`true`) and formulas (`false`), without the punctuation between them.
+/// Returns `None` unless both occur, or if there are too many.
 pub(super) fn segments(tokens: &[Token]) -> Option<Vec<(std::ops::Range<usize>, bool)>> {
     let spoken = |at: usize| {
         let token = tokens.get(at).map(|token| &token.tok);
         matches!(token, Some(Tok::Word(_) | Tok::Text(_)))
     };
-    // `\min at $x = 1$`: the sign stands for the word.
+    // `\min at $x = 1$`: the command stands for the word.
     let is_word = |at: usize| match &tokens[at].tok {
         Tok::Command(name) => matches!(name.as_str(), "min" | "max") && spoken(at + 1),
         _ => spoken(at),
@@ -260,7 +260,7 @@ pub(super) fn segments(tokens: &[Token]) -> Option<Vec<(std::ops::Range<usize>, 
     both.then_some(segments)
 }
 
-/// A sentence or phrase without any mathematics in it.
+/// Reads a sentence or phrase without mathematics.
 pub(super) fn words(tokens: &[Token]) -> Option<Node> {
     let mut text = String::new();
     let mut real = false;
