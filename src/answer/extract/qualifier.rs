@@ -148,11 +148,8 @@ fn unspaced(mut text: &str) -> &str {
 /// Returns the text after whole words that a text starts with, ignoring ASCII case.
 fn behind_words<'a>(text: &'a str, words: &str) -> Option<&'a str> {
     let (start, rest) = text.split_at_checked(words.len())?;
-    let same = match words {
-        "r" => start == "R" || start == "r",
-        _ => start.eq_ignore_ascii_case(words),
-    };
-    (same && !rest.starts_with(char::is_alphanumeric)).then_some(rest)
+    let is_same = start.eq_ignore_ascii_case(words);
+    (is_same && !rest.starts_with(char::is_alphanumeric)).then_some(rest)
 }
 
 fn begins_value(text: &str) -> bool {
