@@ -288,10 +288,10 @@ impl<'a> Allocator<'a> {
     /// Decides what to sample:
     ///
     /// 1. For problems with resident prompts: trials that are certainly or almost certainly needed
-    /// ([`Rules::sure`]).
+    ///    ([`Rules::sure`]).
     /// 2. For other problems, in order: trials that are certainly needed.
     /// 3. In slots that would be idle: trials that are expected to be needed, in equal shares of each
-    /// problem's expectation.
+    ///    problem's expectation.
     ///
     /// Nothing beyond that is issued, however many slots are free.
     pub(super) fn issue(&mut self, offer: Offer<'_>) -> Vec<TrialId> {
