@@ -118,8 +118,9 @@ impl OpenAiBuilder {
         self
     }
 
-    /// The most tokens of a completion. By default 1,024. Servers refuse prompts that leave fewer
-    /// of the context.
+    /// The most tokens of a completion. By default 1,024. Prompts that leave fewer of the context are refused by
+    /// some servers, llama.cpp and earlier versions of vLLM among them; others (vLLM 0.32) cut their responses at its
+    /// end, of which there is a warning ([`EndpointStatistics::cut_short`](super::EndpointStatistics::cut_short)).
     pub fn max_tokens(mut self, max_tokens: u32) -> Self {
         self.max_tokens = max_tokens;
         self

@@ -37,6 +37,9 @@ pub struct EndpointStatistics {
     pub odd_finishes: u64,
     /// Prompts that did not fit into its model's context, and count as responses of no text.
     pub beyond_context: u64,
+    /// Responses that ended for their length with fewer tokens than `max_tokens`: the model's context was full
+    /// (vLLM accepts prompts that leave fewer), or the server has a limit of its own.
+    pub cut_short: u64,
     /// Tokens of what it answered, cancelled and failed responses included as far as they are known.
     pub tokens: u64,
     /// Requests that it may have at a time now.
@@ -61,6 +64,7 @@ impl EndpointStatistics {
             retries,
             odd_finishes,
             beyond_context,
+            cut_short,
             tokens,
             concurrency,
             max_in_flight,
@@ -74,6 +78,7 @@ impl EndpointStatistics {
         self.retries += retries;
         self.odd_finishes += odd_finishes;
         self.beyond_context += beyond_context;
+        self.cut_short += cut_short;
         self.tokens += tokens;
         self.concurrency = concurrency;
         self.max_in_flight = self.max_in_flight.max(max_in_flight);
