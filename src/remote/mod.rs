@@ -48,7 +48,9 @@
 //!   reasoning.
 //! - A problem whose prompt is too long is left out of a run with the server's words, where it is noticed
 //!   in [`check`](crate::Generator::check); later it is a response of no text of
-//!   [`Finish::Length`](crate::Finish::Length), with a warning.
+//!   [`Finish::Length`](crate::Finish::Length), with a warning. One that leaves fewer than
+//!   [`max_tokens`](OpenAiBuilder::max_tokens) of the context is refused by some servers, and accepted by others (vLLM 0.32),
+//!   which cut the response there ([`EndpointStatistics::cut_short`]).
 //!
 //! # What may go wrong
 //!
