@@ -118,8 +118,10 @@ impl OpenAiBuilder {
         self
     }
 
-    /// Sets the maximum number of tokens of a completion. The default is 1,024. Servers refuse prompts that
-    /// leave less room in the context.
+    /// Sets the maximum number of tokens of a completion. The default is 1,024. Some servers, including llama.cpp
+    /// and earlier versions of vLLM, refuse prompts that leave fewer tokens of the context. Others (vLLM 0.32) cut
+    /// the response at the end of the context, which is warned of and counted
+    /// ([`EndpointStatistics::cut_short`](super::EndpointStatistics::cut_short)).
     pub fn max_tokens(mut self, max_tokens: u32) -> Self {
         self.max_tokens = max_tokens;
         self

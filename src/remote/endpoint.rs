@@ -36,6 +36,9 @@ pub struct EndpointStatistics {
     pub odd_finishes: u64,
     /// Prompts that did not fit into the model's context. They count as empty responses.
     pub beyond_context: u64,
+    /// Responses that ended for their length with fewer than `max_tokens` tokens: the model's context was full
+    /// (vLLM accepts prompts that leave fewer), or the server has its own limit.
+    pub cut_short: u64,
     /// Tokens of its responses, including cancelled and failed ones as far as known.
     pub tokens: u64,
     /// The current limit of concurrent requests.
@@ -60,6 +63,7 @@ impl EndpointStatistics {
             retries,
             odd_finishes,
             beyond_context,
+            cut_short,
             tokens,
             concurrency,
             max_in_flight,
@@ -73,6 +77,7 @@ impl EndpointStatistics {
         self.retries += retries;
         self.odd_finishes += odd_finishes;
         self.beyond_context += beyond_context;
+        self.cut_short += cut_short;
         self.tokens += tokens;
         self.concurrency = concurrency;
         self.max_in_flight = self.max_in_flight.max(max_in_flight);

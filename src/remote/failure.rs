@@ -103,8 +103,15 @@ fn message(body: &[u8]) -> String {
 }
 
 /// Returns whether a refusal is due to a prompt that is too long: by the codes of OpenAI and llama.cpp, and
-/// the messages of vLLM and SGLang.
+/// the messages of vLLM and SGLang. A refusal of `max_tokens` itself, whatever the prompt, is not.
 fn is_of_context(body: &[u8]) -> bool {
+    let parsed: Option<Value> = serde_json::from_slice(body).ok();
+    let field = parsed
+        .as_ref()
+        .and_then(|value| value.pointer("/error/param"));
+    if field.and_then(Value::as_str) == Some("max_tokens") {
+        return false;
+    }
     let text = String::from_utf8_lossy(body).to_lowercase();
     let signs = [
         "context_length_exceeded",
@@ -184,6 +191,11 @@ mod tests {
         }
         let vllm = r#"{"error":{"message":"This model's maximum context length is 4096 tokens."}}"#;
         assert_eq!(kind(400, vllm), Kind::Context);
+        // As vLLM 0.32 said them.
+        let vllm = r#"{"error":{"message":"This model's maximum context length is 288 tokens. However, your prompt contains at least 289 input tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input prompt. (parameter=input_tokens, value=289)","type":"BadRequestError","param":"input_tokens","code":400}}"#;
+        assert_eq!(kind(400, vllm), Kind::Context);
+        let vllm = r#"{"error":{"message":"max_tokens=500 cannot be greater than max_model_len=288. Please request fewer output tokens. (parameter=max_tokens, value=500)","type":"BadRequestError","param":"max_tokens","code":400}}"#;
+        assert_eq!(kind(400, vllm), Kind::Refused);
         let llama = r#"{"error":{"type":"exceed_context_size_error","message":"too long"}}"#;
         assert_eq!(kind(400, llama), Kind::Context);
         assert_eq!(kind(500, llama), Kind::Broken);

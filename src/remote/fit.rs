@@ -16,17 +16,21 @@ const TRIES: u32 = 3;
 /// Returns the problems whose prompts a server refuses as too long. Those missed here (a shorter prompt with
 /// more tokens, a failing server) are detected when they are sampled.
 pub(super) fn check(setup: &Setup, problems: &[Arc<Problem>]) -> Result<Vec<Rejection>> {
-    let up: Vec<(&Target, Server)> = setup
+    let mut up: Vec<(&Target, Server)> = setup
         .targets
         .iter()
         .filter_map(|target| Some((target, *target.server.get()?)))
         .collect();
     let context = up.iter().map(|(_, server)| server.context).min().flatten();
-    let new = setup.plan.max_tokens as usize;
-    if let Some(context) = context.filter(|&context| new >= context) {
-        let reason = format!("max_tokens is {new}, but the model's context is {context} tokens");
-        return Err(Error::new(ErrorKind::Settings, reason));
+    setup
+        .plan
+        .fits(context)
+        .map_err(|reason| Error::new(ErrorKind::Settings, reason))?;
+    if context.is_some() {
+        // What does not fit there would be refused or not by chance.
+        up.retain(|(_, server)| server.context == context);
     }
+    let new = setup.plan.max_tokens as usize;
     let bytes = |problem: &Problem| setup.plan.prompt.max_tokens_of(&problem.question);
     let may_not_fit =
         |problem: &Problem| context.is_none_or(|context| bytes(problem) + new > context);

@@ -48,6 +48,7 @@ impl Setup {
         let target = &self.targets[index];
         let (server, _) = server::ask(&self.client, exchange, &target.url, Some(&self.plan.model))?;
         let suits = self.plan.suits(server.software);
+        let suits = suits.and_then(|()| self.plan.fits(server.context));
         suits.map_err(|reason| Failure::new(Kind::Refused, reason))?;
         let _ = target.server.set(server);
         Ok(self.known(server))
@@ -145,8 +146,9 @@ impl std::fmt::Debug for OpenAi {
 
 /// Makes an error that names an endpoint.
 pub(super) fn at(url: &str, failure: &Failure) -> Error {
-    Error::new(
-        crate::ErrorKind::Server,
-        format!("{url}: {}", failure.message),
-    )
+    let mut reason = format!("{url}: {}", failure.message);
+    if failure.message.starts_with("status 404") && !url.ends_with("/v1") {
+        reason += " (the base URLs of most servers end in /v1)";
+    }
+    Error::new(crate::ErrorKind::Server, reason)
 }

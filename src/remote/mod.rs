@@ -46,7 +46,9 @@
 //!   before it, between `<think>` and `</think>`. A response with nothing else is unfinished reasoning.
 //! - A problem whose prompt is found too long by [`check`](crate::Generator::check) is left out of a run with
 //!   the server's message. If it is found later, it gets an empty response with
-//!   [`Finish::Length`](crate::Finish::Length) and a warning.
+//!   [`Finish::Length`](crate::Finish::Length) and a warning. A prompt that leaves fewer than
+//!   [`max_tokens`](OpenAiBuilder::max_tokens) of the context is refused by some servers. Others (vLLM 0.32)
+//!   accept it and cut the response there ([`EndpointStatistics::cut_short`]).
 //!
 //! # Failures
 //!

@@ -91,6 +91,21 @@ impl Plan {
         }
     }
 
+    /// Refuses a context that `max_tokens` fills, whatever the prompt.
+    ///
+    /// # Errors
+    ///
+    /// Both numbers.
+    pub(super) fn fits(&self, context: Option<usize>) -> Result<(), String> {
+        let new = self.max_tokens;
+        match context.filter(|&context| new as usize >= context) {
+            Some(context) => Err(format!(
+                "max_tokens is {new}, but the model's context is {context} tokens"
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Returns whether a server's log-probabilities are those of the model's own distribution.
     pub(super) fn has_raw_logprobs(&self, software: Software) -> bool {
         self.logprobs && matches!(software, Software::Vllm | Software::LlamaCpp)

@@ -162,6 +162,12 @@ impl Response {
         (!matches!(finish, "stop" | "length" | "repetition")).then_some(finish)
     }
 
+    /// Returns whether it ended for its length with fewer tokens than were asked for.
+    pub(super) fn is_cut_short(&self, max_tokens: u32) -> bool {
+        let is_short = self.counted.is_some_and(|tokens| tokens < max_tokens);
+        is_short && self.finish.as_deref() == Some("length")
+    }
+
     /// Returns the completion. An incomplete one is [`Finish::Cancelled`]. `opened`: whether the prompt
     /// opened a reasoning block. `raw`: whether log-probabilities are those of the model's own distribution.
     pub(super) fn into_completion(self, opened: bool, raw: bool) -> Completion {
@@ -259,6 +265,20 @@ mod tests {
         for reason in [r#""abort""#, "null"] {
             assert_eq!(of(reason).check().unwrap_err().kind, Kind::Broken);
         }
+    }
+
+    #[test]
+    fn a_length_below_the_one_asked_for_is_noticed() {
+        let of = |finish: &str, usage: &str| {
+            let choice = format!(r#"{{"text":"x","finish_reason":"{finish}"}}"#);
+            response(&[&format!(r#"{{"choices":[{choice}],"usage":{usage}}}"#)])
+        };
+        let counted = r#"{"completion_tokens":7}"#;
+        assert!(of("length", counted).is_cut_short(8));
+        assert!(!of("length", counted).is_cut_short(7));
+        assert!(!of("stop", counted).is_cut_short(8));
+        // Parts of a stream are no count.
+        assert!(!of("length", "null").is_cut_short(8));
     }
 
     #[test]

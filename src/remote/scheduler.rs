@@ -377,6 +377,21 @@ impl<'s, 'scope, 'env> Scheduler<'s, 'scope, 'env> {
             );
         }
         let plan = &self.setup.plan;
+        if response.is_cut_short(plan.max_tokens) {
+            let before = endpoint.statistics.cut_short;
+            endpoint.statistics.cut_short += 1;
+            if before == 0 {
+                let (endpoint, problem) = (&endpoint.statistics.url, &request.problem.id);
+                let (tokens, max_tokens) = (response.tokens(), plan.max_tokens);
+                tracing::warn!(
+                    endpoint,
+                    problem,
+                    tokens,
+                    max_tokens,
+                    "a response was cut before max_tokens: the model's context was full, or the server has a limit of its own"
+                );
+            }
+        }
         let opened = plan.prompt.opens_reasoning(&request.problem.question);
         let raw = plan.has_raw_logprobs(flight.known.software);
         self.source

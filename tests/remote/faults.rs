@@ -21,7 +21,7 @@ fn status(status: u16) -> Reply {
 }
 
 /// A body sent as an event stream.
-fn events(body: &str) -> Reply {
+pub(crate) fn events(body: &str) -> Reply {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n";
     Reply::Raw(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes())
 }
@@ -61,6 +61,7 @@ fn faults() -> Vec<Reply> {
         )),
         events("data: {\n\n"),
         events(""),
+        events(include_str!("recorded/vllm_engine_death.sse")),
     ]
 }
 

@@ -10,3 +10,4 @@ mod runs;
 mod server;
 mod settings;
 mod tls;
+mod vllm;

@@ -100,15 +100,32 @@ impl Server {
         Server::new(|_| Reply::Good(Duration::ZERO))
     }
 
+    /// Starts a server whose model has a context of this many tokens.
+    pub(crate) fn of_context(
+        context: usize,
+        script: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Server::listing(&["tiny"], "vllm", context, script)
+    }
+
     /// Starts a server with these models and this software name.
     pub(crate) fn serving(
         names: &[&str],
         software: &str,
         script: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
     ) -> Self {
+        Server::listing(names, software, 100, script)
+    }
+
+    fn listing(
+        names: &[&str],
+        software: &str,
+        context: usize,
+        script: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let models = names
             .iter()
-            .map(|name| json!({"id": name, "object": "model", "owned_by": software, "max_model_len": 100}));
+            .map(|name| json!({"id": name, "object": "model", "owned_by": software, "max_model_len": context}));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let shared = Arc::new(Shared {
             port: listener.local_addr().unwrap().port(),
@@ -220,6 +237,9 @@ fn serve(shared: &Shared, stream: &TcpStream) -> std::io::Result<()> {
     if path == "/v1/models" {
         shared.log.lock().unwrap().lists += 1;
         return write_json(stream, 200, &[], &shared.models.to_string());
+    }
+    if path.ends_with("/models") {
+        return write_json(stream, 404, &[], r#"{"detail":"Not Found"}"#);
     }
     let length = headers
         .get("content-length")

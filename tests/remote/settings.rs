@@ -112,6 +112,35 @@ fn an_endpoint_that_returns_with_another_model_gets_nothing() {
 }
 
 #[test]
+fn an_endpoint_that_joins_later_with_too_small_a_context_gets_nothing() {
+    let here = good(&["tiny"], "vllm");
+    let later = Server::of_context(32, |_| Reply::Good(Duration::ZERO));
+    later.die();
+    std::thread::sleep(Duration::from_millis(20));
+    let generator = builder(&[&here, &later]).connect().unwrap();
+    later.come_back();
+    std::thread::sleep(Duration::from_millis(20));
+    let list = List::new(5, 60);
+    generator.run(&list).unwrap();
+    list.check_all();
+    assert_eq!(later.requests(), 0);
+    let error = generator.statistics()[1].last_error.clone().unwrap();
+    assert_eq!(
+        error,
+        "max_tokens is 32, but the model's context is 32 tokens"
+    );
+}
+
+#[test]
+fn a_base_url_without_its_end_is_named() {
+    let server = good(&["tiny"], "vllm");
+    let base = server.url().trim_end_matches("/v1").to_owned();
+    let error = refusal(builder(&[]).endpoint(&base), ErrorKind::Server, &[]);
+    let hint = "status 404: Not Found (the base URLs of most servers end in /v1)";
+    assert_eq!(error.detail(), format!("{base}: {hint}"));
+}
+
+#[test]
 fn endpoints_are_base_urls() {
     let refused = |url: &str, part: &str| {
         let builder = OpenAi::builder().prompt(Prompt::chat()).endpoint(url);
