@@ -227,6 +227,9 @@ pub(crate) struct Args {
     /// [default: Mozilla's list]
     #[arg(long, value_name = "FILE", help_heading = "Model", requires = "server")]
     pub(crate) server_ca: Option<PathBuf>,
+    /// --server: wait up to this long, such as 10m, until a server answers that is still loading its model
+    #[arg(long, value_name = "TIME", value_parser = limits::duration, help_heading = "Model", requires = "server")]
+    pub(crate) server_wait: Option<Duration>,
     #[command(flatten)]
     pub(crate) engine: common::engine::EngineArgs,
 }

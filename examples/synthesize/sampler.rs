@@ -92,6 +92,9 @@ mod servers {
         if engine.model != BUILT_IN {
             builder = builder.model(&engine.model);
         }
+        if let Some(wait) = args.server_wait {
+            builder = builder.wait(wait);
+        }
         if let Some(file) = &args.server_ca {
             builder = builder.ca_file(file);
         }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
@@ -19,6 +20,8 @@ use crate::{Error, ErrorKind, Result, Sampling};
 const MAX_IN_FLIGHT: usize = 1024;
 /// The default maximum number of concurrent requests of an endpoint.
 const BOUND: usize = 256;
+/// The time between two queries of endpoints that do not answer yet.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A builder for an [`OpenAi`] generator.
 #[must_use]
@@ -28,6 +31,7 @@ pub struct OpenAiBuilder {
     model: Option<String>,
     key: Option<Key>,
     ca_file: Option<PathBuf>,
+    wait: Duration,
     prompt: Option<Prompt>,
     sampling: Sampling,
     max_tokens: u32,
@@ -46,6 +50,7 @@ impl Default for OpenAiBuilder {
             model: None,
             key: None,
             ca_file: None,
+            wait: Duration::ZERO,
             prompt: None,
             sampling: Sampling::default(),
             max_tokens: 1024,
@@ -99,6 +104,13 @@ impl OpenAiBuilder {
     /// certificate of the issuing authority, such as a cluster's own, or a self-signed one.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca_file = Some(path.into());
+        self
+    }
+
+    /// Sets how long [`connect`](Self::connect) waits until an endpoint answers, for servers that are still
+    /// loading their model. The default is zero: an endpoint must answer at once.
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
         self
     }
 
@@ -214,7 +226,8 @@ impl OpenAiBuilder {
             }
         };
         let client = Client::new(self.key, self.timeouts.connect, trust);
-        plan.model = ask_all(&client, &plan, self.model, &targets)?;
+        let answers = wait_for_answers(&client, self.model.as_deref(), &targets, self.wait);
+        plan.model = common_model(&plan, &targets, answers)?;
         Ok(OpenAi::new(Setup {
             plan,
             client,
@@ -272,16 +285,38 @@ fn targets(endpoints: Vec<(String, Option<usize>)>) -> Result<Vec<Target>> {
     Ok(targets)
 }
 
-/// Returns the model that all endpoints serve, and records the server of each endpoint that answers.
-fn ask_all(
+/// An endpoint's server and the name of its model.
+type Answer = Result<(Server, String), Failure>;
+
+/// Queries all endpoints, and again for up to `wait` while none of them answers.
+fn wait_for_answers(
     client: &Client,
-    plan: &Plan,
-    model: Option<String>,
+    model: Option<&str>,
     targets: &[Target],
-) -> Result<String> {
-    let answers: Vec<Result<(Server, String), Failure>> = thread::scope(|scope| {
+    wait: Duration,
+) -> Vec<Answer> {
+    let begun = Instant::now();
+    let mut is_first = true;
+    loop {
+        let answers = ask_all(client, model, targets);
+        let is_away = |answer: &Answer| matches!(answer, Err(it) if it.kind != Kind::Refused);
+        let left = wait.saturating_sub(begun.elapsed());
+        if left.is_zero() || !answers.iter().all(is_away) {
+            return answers;
+        }
+        if is_first {
+            let seconds = wait.as_secs_f64();
+            tracing::warn!(seconds, "no endpoint answers yet: waiting");
+            is_first = false;
+        }
+        thread::sleep(ASK_AGAIN.min(left));
+    }
+}
+
+/// Queries every endpoint once.
+fn ask_all(client: &Client, model: Option<&str>, targets: &[Target]) -> Vec<Answer> {
+    thread::scope(|scope| {
         let asked = targets.iter().map(|target| {
-            let model = model.as_deref();
             scope.spawn(move || server::ask(client, &client.asking(), &target.url, model))
         });
         let asked: Vec<_> = asked.collect();
@@ -290,7 +325,11 @@ fn ask_all(
         joined
             .map(|answer| answer.unwrap_or_else(|_| gone()))
             .collect()
-    });
+    })
+}
+
+/// Returns the model that all endpoints serve, and records the server of each endpoint that answered.
+fn common_model(plan: &Plan, targets: &[Target], answers: Vec<Answer>) -> Result<String> {
     let mut found: Option<(&str, String)> = None;
     let mut silent = Vec::new();
     for (target, answer) in targets.iter().zip(answers) {

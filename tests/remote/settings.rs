@@ -1,12 +1,13 @@
 //! What is sent to servers, what is refused before sending, and what is shown.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dart_math::remote::{OpenAi, OpenAiBuilder, Prompt};
 use dart_math::{Error, ErrorKind, Generator, Sampling};
 use serde_json::json;
 
-use crate::list::{List, builder};
+use crate::list::{List, builder, timeouts};
+use crate::logged::warnings;
 use crate::server::{Reply, Server};
 
 const SECRET: &str = "sk-very-secret-0123456789";
@@ -74,6 +75,31 @@ fn an_endpoint_that_is_away_joins_later() {
         ErrorKind::Server,
         &["no endpoint answers", &away_url],
     );
+    // It is waited for where that is asked for, but not beyond the time.
+    let begun = Instant::now();
+    let short = Duration::from_millis(300);
+    refusal(
+        builder(&[&away]).wait(short),
+        ErrorKind::Server,
+        &["no endpoint answers"],
+    );
+    assert!(begun.elapsed() >= short && begun.elapsed() < Duration::from_secs(10));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(short);
+            away.come_back();
+        });
+        let (waits, warnings) =
+            warnings(|| builder(&[&away]).wait(10 * timeouts().connect).connect());
+        waits.unwrap();
+        assert_eq!(
+            warnings.matches("no endpoint answers yet").count(),
+            1,
+            "{warnings}"
+        );
+    });
+    away.die();
+    std::thread::sleep(Duration::from_millis(20));
     let generator = builder(&[])
         .endpoint_with(here_url, 1)
         .endpoint(away_url)
