@@ -173,7 +173,10 @@ fn every_flag_exists() {
             "sbatch",
             "--array --gres --job-name --requeue --signal --time",
         ),
-        ("vllm", "--data-parallel-size --port"),
+        (
+            "vllm",
+            "--data-parallel-size --enforce-eager --max-num-batched-tokens --port",
+        ),
         ("llama-server", "--no-cache-prompt --parallel"),
         ("sglang", "--enable-deterministic-inference"),
     ];
