@@ -28,6 +28,8 @@ const WORTH_KEEPING: u64 = 4 << 10;
 /// Bytes per request when a download is resumed; fewer after each failure.
 const PART: u64 = 64 << 20;
 const SMALLEST_PART: u64 = 1 << 20;
+/// The name of the lock of a repository's downloads.
+const TURN: &str = "dart-math-download";
 /// The number of attempts without progress before a download fails, and the number of attempts in
 /// all.
 const FRUITLESS: u32 = 3;
@@ -53,7 +55,13 @@ impl Fetch<'_> {
     /// Downloads the files into the cache. An error comes with the name of the file and the byte at
     /// which it stopped.
     pub(super) fn fetch(&self, files: &[Listed]) -> Result<(), (Failure, Option<String>)> {
-        let (missing, _) = self.missing(files).map_err(|failure| (failure, None))?;
+        let missing = || self.missing(files).map_err(|failure| (failure, None));
+        if missing()?.0.is_empty() {
+            return Ok(());
+        }
+        let _turn = self.turn();
+        // Another process may have downloaded them meanwhile.
+        let (missing, _) = missing()?;
         if missing.is_empty() {
             return Ok(());
         }
@@ -103,6 +111,20 @@ impl Fetch<'_> {
         Err((Failure::Wrong(format!("cut {TRIES} times")), place))
     }
 
+    /// Waits until no other process downloads files of the repository, as long as its download grows. The
+    /// client replaces links that are there already: for a moment, a process that has just found them
+    /// would miss them. Without the lock (`None`) a download goes on all the same.
+    fn turn(&self) -> Option<File> {
+        match self.cache.lock(TURN) {
+            Ok(None) => self.wait(&self.cache.lock_path(TURN)).ok(),
+            Ok(lock) => lock,
+            Err(error) => {
+                tracing::debug!(%error, "no lock of the repository's downloads");
+                None
+            }
+        }
+    }
+
     /// Makes one attempt. Returns whether all files are complete.
     fn once(
         &self,
@@ -115,7 +137,7 @@ impl Fetch<'_> {
         match self.download(&missing, meter) {
             Err(Failure::Client(error)) => match *error {
                 // The client waits only ten seconds.
-                HFError::CacheLockTimeout { path } => self.wait(&path)?,
+                HFError::CacheLockTimeout { path } => drop(self.wait(&path)?),
                 error => return Err(error.into()),
             },
             other => other?,
@@ -250,7 +272,7 @@ impl Fetch<'_> {
         let lock = self.cache.lock(&partial.sha256).map_err(HFError::Io)?;
         if lock.is_none() && !state.left_behind {
             let path = self.cache.lock_path(&partial.sha256);
-            self.wait(&path)?;
+            drop(self.wait(&path)?);
             // The holder of the lock has completed the file, or died.
             return Ok(());
         }
@@ -326,14 +348,14 @@ impl Fetch<'_> {
         })
     }
 
-    /// Waits for the process that holds a lock, as long as its download grows.
-    fn wait(&self, path: &Path) -> Result<(), Failure> {
-        tracing::info!("waiting for another process that downloads the same file");
+    /// Waits for the process that holds a lock, as long as its download grows, and takes the lock.
+    fn wait(&self, path: &Path) -> Result<File, Failure> {
+        tracing::info!("waiting for another process that downloads the same files");
         let mut bytes = self.cache.blob_bytes();
         let mut grown = Instant::now();
         loop {
-            if cache::lock(path).map_err(HFError::Io)?.is_some() {
-                return Ok(());
+            if let Some(lock) = cache::lock(path).map_err(HFError::Io)? {
+                return Ok(lock);
             }
             let now = self.cache.blob_bytes();
             if now != bytes {
