@@ -95,17 +95,17 @@ impl Decoder {
         };
         self.embedding.set(&tensor("model.embed_tokens.weight")?)?;
         for (number, layer) in self.layers.iter().enumerate() {
-            let turned = |name: &str| {
+            let transposed = |name: &str| {
                 let tensor = tensor(&format!("model.layers.{number}.{name}.weight"))?;
                 tensor.t()?.contiguous()
             };
-            layer.query.set(&turned("self_attn.q_proj")?)?;
-            layer.key.set(&turned("self_attn.k_proj")?)?;
-            layer.value.set(&turned("self_attn.v_proj")?)?;
-            layer.output.set(&turned("self_attn.o_proj")?)?;
-            let gate_up = [turned("mlp.gate_proj")?, turned("mlp.up_proj")?];
+            layer.query.set(&transposed("self_attn.q_proj")?)?;
+            layer.key.set(&transposed("self_attn.k_proj")?)?;
+            layer.value.set(&transposed("self_attn.v_proj")?)?;
+            layer.output.set(&transposed("self_attn.o_proj")?)?;
+            let gate_up = [transposed("mlp.gate_proj")?, transposed("mlp.up_proj")?];
             layer.gate_up.set(&Tensor::cat(&gate_up, 1)?)?;
-            layer.down.set(&turned("mlp.down_proj")?)?;
+            layer.down.set(&transposed("mlp.down_proj")?)?;
         }
         Ok(())
     }
@@ -153,7 +153,7 @@ impl Decoder {
 
     /// Returns the weights with the names and orientation of Hugging Face's Llama.
     pub(crate) fn named(&self) -> Result<Vec<(String, Tensor)>> {
-        let turned = |var: &Tensor| var.t()?.contiguous();
+        let transposed = |var: &Tensor| var.t()?.contiguous();
         let ones = Tensor::ones(WIDTH, DType::F32, &Device::Cpu)?;
         let mut named = vec![
             (
@@ -168,13 +168,13 @@ impl Decoder {
             let tensors = [
                 ("input_layernorm", ones.clone()),
                 ("post_attention_layernorm", ones.clone()),
-                ("self_attn.q_proj", turned(&layer.query)?),
-                ("self_attn.k_proj", turned(&layer.key)?),
-                ("self_attn.v_proj", turned(&layer.value)?),
-                ("self_attn.o_proj", turned(&layer.output)?),
-                ("mlp.gate_proj", turned(&gate)?),
-                ("mlp.up_proj", turned(&up)?),
-                ("mlp.down_proj", turned(&layer.down)?),
+                ("self_attn.q_proj", transposed(&layer.query)?),
+                ("self_attn.k_proj", transposed(&layer.key)?),
+                ("self_attn.v_proj", transposed(&layer.value)?),
+                ("self_attn.o_proj", transposed(&layer.output)?),
+                ("mlp.gate_proj", transposed(&gate)?),
+                ("mlp.up_proj", transposed(&up)?),
+                ("mlp.down_proj", transposed(&layer.down)?),
             ];
             for (name, tensor) in tensors {
                 named.push((format!("model.layers.{number}.{name}.weight"), tensor));

@@ -24,9 +24,9 @@ const QUERY_CHUNK: usize = 256;
 /// The KV cache of a prompt and of the sequences that continue it.
 pub(super) struct Group {
     prefix_len: usize,
-    /// Per layer, keys and values `[kv_heads, prefix_len, head_dim]`.
+    /// Per layer, K and V `[kv_heads, prefix_len, head_dim]`.
     prefix: Vec<(Tensor, Tensor)>,
-    /// Per layer, keys and values `[kv_heads, slots, capacity, head_dim]`; empty before the first
+    /// Per layer, K and V `[kv_heads, slots, capacity, head_dim]`; empty before the first
     /// token.
     suffix: Vec<(Tensor, Tensor)>,
     /// The suffix length of each slot; `None` if the slot is free.
@@ -188,7 +188,7 @@ impl PrefillPlan {
         })
     }
 
-    /// Computes one layer's attention over the packed prompts and adds the keys and values to the
+    /// Computes one layer's attention over the packed prompts and adds K and V to the
     /// groups. Returns `[rows, heads · head_dim]`.
     pub(super) fn attend(
         &self,
@@ -320,7 +320,7 @@ impl DecodePlan {
         })
     }
 
-    /// Computes one layer's attention: writes the rows' keys and values to the group's suffixes and
+    /// Computes one layer's attention: writes the rows' K and V to the group's suffixes and
     /// returns `[rows, heads · head_dim]`.
     pub(super) fn attend(
         &self,

@@ -170,14 +170,14 @@ impl Segment {
         }
     }
 
-    /// The offsets of a head's keys and values.
+    /// The offsets of a head's K and V.
     fn start(&self, shape: KvShape, layer: usize, head: usize) -> (usize, usize) {
         let index = layer * shape.kv_heads + head;
         let keys = index * self.capacity * (shape.head_dim + shape.value_width());
         (keys, keys + self.capacity * shape.head_dim)
     }
 
-    /// Writes keys and values of all heads, `[kv_heads · head_dim]` each, at a position of this
+    /// Writes K and V of all heads, `[kv_heads · head_dim]` each, at a position of this
     /// segment.
     pub(super) fn write(
         &mut self,
@@ -268,7 +268,7 @@ impl Suffix {
         }
     }
 
-    /// Writes keys and values of all heads at a position of the suffix.
+    /// Writes K and V of all heads at a position of the suffix.
     pub(super) fn write(
         &mut self,
         shape: KvShape,

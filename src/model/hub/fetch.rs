@@ -29,7 +29,7 @@ const WORTH_KEEPING: u64 = 4 << 10;
 const PART: u64 = 64 << 20;
 const SMALLEST_PART: u64 = 1 << 20;
 /// The name of the lock of a repository's downloads.
-const TURN: &str = "dart-math-download";
+const DOWNLOAD_LOCK: &str = "dart-math-download";
 /// The number of attempts without progress before a download fails, and the number of attempts in
 /// all.
 const FRUITLESS: u32 = 3;
@@ -59,7 +59,7 @@ impl Fetch<'_> {
         if missing()?.0.is_empty() {
             return Ok(());
         }
-        let _turn = self.turn();
+        let _lock = self.download_lock();
         // Another process may have downloaded them meanwhile.
         let (missing, _) = missing()?;
         if missing.is_empty() {
@@ -114,9 +114,9 @@ impl Fetch<'_> {
     /// Waits until no other process downloads files of the repository, as long as its download grows. The
     /// client replaces links that are there already: for a moment, a process that has just found them
     /// would miss them. Without the lock (`None`) a download goes on all the same.
-    fn turn(&self) -> Option<File> {
-        match self.cache.lock(TURN) {
-            Ok(None) => self.wait(&self.cache.lock_path(TURN)).ok(),
+    fn download_lock(&self) -> Option<File> {
+        match self.cache.lock(DOWNLOAD_LOCK) {
+            Ok(None) => self.wait(&self.cache.lock_path(DOWNLOAD_LOCK)).ok(),
             Ok(lock) => lock,
             Err(error) => {
                 tracing::debug!(%error, "no lock of the repository's downloads");

@@ -28,7 +28,7 @@ impl Network for DeepSeekV2 {
     }
 }
 
-/// The epsilon of the norms of compressed queries, keys and values, which the configuration does
+/// The epsilon of the norms of compressed Q, K and V, which the configuration does
 /// not affect. Candle uses the configuration's epsilon for these norms.
 const EPSILON: f64 = 1e-6;
 
